@@ -1,1 +1,21 @@
-//! mdm-core
+//! The migration library: everything that a destination MDM server needs to take over Apple devices without erasing them,
+//! for embedding into a server that exists or under `mdmd`.
+//!
+//! Reading order: [`wire`] (Apple's words), the nouns ([`organisation`], [`device`], [`enrollment`]), [`migration`] (the two
+//! machines), [`store`] (reading, and one way of writing), and the service that ties them together.
+
+pub mod app_state;
+pub mod audit;
+pub mod clock;
+pub mod device;
+pub mod enrollment;
+pub mod error;
+pub mod ids;
+pub mod job;
+pub mod migration;
+pub mod organisation;
+pub mod queue;
+pub mod sealed;
+pub mod secret;
+pub mod store;
+pub mod wave;

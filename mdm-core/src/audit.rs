@@ -1,0 +1,163 @@
+//! What happened, by whom and why: rows of the same batch as their cause. Never holds a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{AuditId, DeviceId, OrganisationId};
+
+/// One line of the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AuditEntry {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key; ascends with time.
+    pub id: AuditId,
+    /// When.
+    pub at: Timestamp,
+    /// Who: `device`, `worker`, `watchdog`, or a person's or token's name.
+    pub actor: String,
+    /// What happened, e.g. `set-up.released`.
+    pub what: String,
+    /// The device that it is about.
+    pub device: Option<DeviceId>,
+    /// From, to, cause, evidence: whatever explains it.
+    pub detail: serde_json::Value,
+}
+
+impl AuditEntry {
+    /// A line about `what`.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: AuditId,
+        at: Timestamp,
+        actor: &str,
+        what: &str,
+        device: Option<DeviceId>,
+        detail: serde_json::Value,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            at,
+            actor: actor.to_owned(),
+            what: what.to_owned(),
+            device,
+            detail,
+        }
+    }
+}
+
+/// A request that was refused before anybody was identified: bounded and pruned, for the operator who looks for a lost device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The organisation of the path, if there is one.
+    pub organisation: OrganisationId,
+    /// Its key; ascends with time.
+    pub id: crate::ids::RefusalId,
+    /// When.
+    pub at: Timestamp,
+    /// From where.
+    pub address: String,
+    /// Which door: `enrol`, `scep`, `checkin`, `command`.
+    pub door: String,
+    /// The field and what was wrong; never the content.
+    pub reason: String,
+    /// Only if it was proved.
+    pub serial: Option<crate::ids::Serial>,
+}
+
+impl Refusal {
+    /// A refusal at a door.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: crate::ids::RefusalId,
+        at: Timestamp,
+        address: &str,
+        door: &str,
+        reason: &str,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            at,
+            address: address.to_owned(),
+            door: door.to_owned(),
+            reason: reason.to_owned(),
+            serial: None,
+        }
+    }
+}
+
+/// A token of the REST API, kept as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ApiToken {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: crate::ids::TokenId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// Who holds it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of the token, lower-case hex.
+    pub hash: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl ApiToken {
+    /// A token just made.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: crate::ids::TokenId,
+        name: &str,
+        role: Role,
+        hash: String,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            name: name.to_owned(),
+            role,
+            hash,
+            created,
+            expires: None,
+            revoked: None,
+        }
+    }
+}
+
+/// What a person may do; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "five roles, each decided on at every route"
+)]
+pub enum Role {
+    /// May look.
+    Viewer,
+    /// May help one device: view, release, retry.
+    Helpdesk,
+    /// May plan waves.
+    Planner,
+    /// May accept, submit and open gates.
+    Approver,
+    /// May do everything else.
+    Admin,
+}

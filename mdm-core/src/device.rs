@@ -1,0 +1,285 @@
+//! One serial number: what Apple's two services say of it, what it told us itself, and how old each fact is.
+//! Decides nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId};
+
+/// A device of an organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Device {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key here.
+    pub id: DeviceId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// Its serial number.
+    pub serial: Serial,
+    /// What the assignment service last said.
+    pub record: Option<DeviceRecord>,
+    /// What the organisation API last said.
+    pub reading: Option<OrgReading>,
+    /// What the device said of itself.
+    pub facts: DeviceFacts,
+    /// The enrolment that speaks for it now (device channel).
+    pub enrollment: Option<EnrollmentId>,
+    /// Its unfinished attempt, if it is in an open wave.
+    pub open_move: Option<MoveId>,
+    /// The ADE profile that we want in force, and how assigning goes.
+    pub assignment: Assignment,
+    /// Deadlines of migrations that it has completed: a later enrolment is not that migration again.
+    pub completed_deadlines: Vec<Timestamp>,
+}
+
+impl Device {
+    /// A device of which only the serial number is known.
+    #[must_use]
+    pub fn new(organisation: OrganisationId, id: DeviceId, serial: Serial) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            serial,
+            record: None,
+            reading: None,
+            facts: DeviceFacts::default(),
+            enrollment: None,
+            open_move: None,
+            assignment: Assignment::default(),
+            completed_deadlines: Vec::new(),
+        }
+    }
+
+    /// The platform, from the most trustworthy source that names it.
+    #[must_use]
+    pub fn platform(&self) -> Option<Platform> {
+        self.facts
+            .product
+            .as_deref()
+            .and_then(Platform::of_product)
+            .or_else(|| {
+                self.record
+                    .as_ref()
+                    .and_then(|r| Platform::of_family(&r.family))
+            })
+    }
+}
+
+/// The three platforms that can migrate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a runbook exists for each; a fourth is a decision everywhere"
+)]
+pub enum Platform {
+    /// iPhone.
+    Ios,
+    /// iPad.
+    Ipados,
+    /// Mac.
+    Macos,
+}
+
+impl Platform {
+    /// From a product type such as `iPhone17,2` or `Mac15,7`.
+    #[must_use]
+    pub fn of_product(product: &str) -> Option<Self> {
+        if product.starts_with("iPhone") || product.starts_with("iPod") {
+            Some(Self::Ios)
+        } else if product.starts_with("iPad") {
+            Some(Self::Ipados)
+        } else if product.contains("Mac") || product.starts_with("VirtualMac") {
+            Some(Self::Macos)
+        } else {
+            None
+        }
+    }
+
+    /// From the assignment service's device family.
+    #[must_use]
+    pub fn of_family(family: &str) -> Option<Self> {
+        match family {
+            "iPhone" | "iPod" => Some(Self::Ios),
+            "iPad" => Some(Self::Ipados),
+            "Mac" => Some(Self::Macos),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a Mac.
+    #[must_use]
+    pub const fn is_mac(self) -> bool {
+        matches!(self, Self::Macos)
+    }
+
+    /// Apple's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ios => "iOS",
+            Self::Ipados => "iPadOS",
+            Self::Macos => "macOS",
+        }
+    }
+}
+
+/// What the assignment service says of a serial number.
+///
+/// <https://developer.apple.com/documentation/devicemanagement/device>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeviceRecord {
+    /// The server entry in whose list it stands.
+    pub server: ServerId,
+    /// When we read it.
+    pub seen: Timestamp,
+    /// When Apple recorded the operation; `None` in a full list.
+    pub op_date: Option<Timestamp>,
+    /// It has left our list.
+    pub gone: bool,
+    /// `iPhone`, `iPad`, `Mac`, …
+    pub family: String,
+    /// Marketing name.
+    pub model: String,
+    /// `empty`, `assigned`, `pushed`, `removed` or what Apple adds.
+    pub profile_status: String,
+    /// The ADE profile that Apple names; can linger after `removed`.
+    pub profile_uuid: Option<String>,
+    /// The migration deadline, if one is set. No proof of a migration.
+    pub deadline: Option<Timestamp>,
+    /// Every other key as Apple sent it.
+    pub more: BTreeMap<String, serde_json::Value>,
+}
+
+impl DeviceRecord {
+    /// A record of `server` seen now, everything else unknown.
+    #[must_use]
+    pub fn new(server: ServerId, seen: Timestamp) -> Self {
+        Self {
+            server,
+            seen,
+            op_date: None,
+            gone: false,
+            family: String::new(),
+            model: String::new(),
+            profile_status: String::new(),
+            profile_uuid: None,
+            deadline: None,
+            more: BTreeMap::new(),
+        }
+    }
+
+    /// Whether an ADE profile is in force. The status counts, not the UUID.
+    #[must_use]
+    pub fn profile_in_force(&self) -> Option<&str> {
+        match self.profile_status.as_str() {
+            "assigned" | "pushed" => self.profile_uuid.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// Apple's word on a migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum MigrationStatus {
+    /// Requested, not begun.
+    Requested,
+    /// The device has begun.
+    Started,
+    /// The device completed it.
+    Success,
+    /// The device failed, or the migration was cancelled: our own record decides which.
+    Failed,
+    /// A word that we do not know.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What the organisation API says of a serial number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct OrgReading {
+    /// When we read it.
+    pub seen: Timestamp,
+    /// The organisation does not know the serial number.
+    pub unknown: bool,
+    /// Assigned server entry; `None` when unassigned or not asked.
+    pub assigned_server: Option<String>,
+    /// Absent is not false.
+    pub capable: Option<bool>,
+    /// Absent: no migration was requested.
+    pub status: Option<MigrationStatus>,
+    /// The deadline that Apple has.
+    pub deadline: Option<Timestamp>,
+    /// `iPhone17,1` style.
+    pub product: Option<String>,
+    /// Whether Apple shows an Activation Lock (`MDM`, `USER`, `NONE`); `None` when not asked.
+    pub lock: Option<String>,
+}
+
+/// What the device said of itself in machine information, check-ins and answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct DeviceFacts {
+    /// When the newest of these was learned.
+    pub learned: Option<Timestamp>,
+    /// `iPhone17,2`, `Mac15,7`.
+    pub product: Option<String>,
+    /// Operating-system version.
+    pub os_version: Option<String>,
+    /// Build.
+    pub build: Option<String>,
+    /// UDID.
+    pub udid: Option<String>,
+    /// Name.
+    pub name: Option<String>,
+    /// Whether FileVault is on (Mac).
+    pub filevault_on: Option<bool>,
+}
+
+/// Which ADE profile should be in force, and how assigning it goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Assignment {
+    /// The profile that we want.
+    pub wanted: Option<String>,
+    /// Not before this moment (*available from*).
+    pub from: Option<Timestamp>,
+    /// Tries since the last success.
+    pub tries: u32,
+    /// Not before this moment again (throttled, failed).
+    pub not_before: Option<Timestamp>,
+    /// Why it has no profile, in Apple's word.
+    pub last_refusal: Option<String>,
+}
+
+/// What assigning a profile did for one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum AssignmentOutcome {
+    /// Assigned; the device is told by Apple.
+    Success,
+    /// Not in our list.
+    NotAccessible,
+    /// Not now, and Apple does not say why.
+    Failed,
+    /// Too many assignments of this device; wait at least so many seconds.
+    Throttled {
+        /// Apple's advice, when given.
+        retry_after_seconds: Option<u64>,
+    },
+    /// A word that we do not know.
+    Other(String),
+}

@@ -1,0 +1,266 @@
+//! One management channel from Authenticate to CheckOut. A new Authenticate makes a new row beside the old one; the
+//! first TokenUpdate completes it and only then supersedes the old. Holds no secret, only references to sealed ones.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{
+    CertificateId, DeviceId, EnrollmentId, OrganisationId, SecretId, Serial, SessionId,
+};
+
+/// A management channel of one generation.
+///
+/// Its id ascends with the generation: of two enrolments of one device the later has the larger id.
+/// <https://developer.apple.com/documentation/devicemanagement/check-in>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Enrollment {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key; also its generation.
+    pub id: EnrollmentId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// The normalised channel id: `UDID`, `UDID:UserID`, …
+    pub key: String,
+    /// Device or user channel.
+    pub channel: ChannelKind,
+    /// The device-channel enrolment that this user channel belongs to.
+    pub parent: Option<EnrollmentId>,
+    /// The device, once its serial number is known.
+    pub device: Option<DeviceId>,
+    /// The serial number, proved by the enrolment session.
+    pub serial: Option<Serial>,
+    /// Where it stands.
+    pub state: EnrollmentState,
+    /// The session whose certificate it enrolled with.
+    pub session: Option<SessionId>,
+    /// SHA-256 of the identity certificates that may speak for it, newest last, lower-case hex.
+    pub certificates: Vec<String>,
+    /// A certificate announced by a renewal, good beside the old one until its TokenUpdate.
+    pub pending_certificate: Option<String>,
+    /// How to wake it.
+    pub push: Option<PushTarget>,
+    /// Whether it waits in the hold, as last known; seeded from the assigned profile, set by the device.
+    pub awaiting: Option<bool>,
+    /// When Authenticate came.
+    pub authenticated: Timestamp,
+    /// When its first TokenUpdate came.
+    pub enrolled: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Sealed bootstrap token.
+    pub bootstrap_token: Option<SecretId>,
+    /// Sealed unlock token.
+    pub unlock_token: Option<SecretId>,
+    /// Push is known not to reach it since this moment.
+    pub push_dead_since: Option<Timestamp>,
+}
+
+impl Enrollment {
+    /// A channel whose Authenticate has just come.
+    #[must_use]
+    pub fn pending(
+        organisation: OrganisationId,
+        id: EnrollmentId,
+        key: String,
+        channel: ChannelKind,
+        certificate: String,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            key,
+            channel,
+            parent: None,
+            device: None,
+            serial: None,
+            state: EnrollmentState::Pending,
+            session: None,
+            certificates: vec![certificate],
+            pending_certificate: None,
+            push: None,
+            awaiting: None,
+            authenticated: now,
+            enrolled: None,
+            ended: None,
+            bootstrap_token: None,
+            unlock_token: None,
+            push_dead_since: None,
+        }
+    }
+
+    /// Whether commands may be delivered on it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.state == EnrollmentState::Enrolled
+    }
+
+    /// Whether a certificate may speak for it: one of its own, or the one that a renewal announced.
+    #[must_use]
+    pub fn knows(&self, certificate: &str) -> bool {
+        self.certificates.iter().any(|c| c == certificate)
+            || self.pending_certificate.as_deref() == Some(certificate)
+    }
+}
+
+/// Which agent speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ChannelKind {
+    /// The device itself.
+    Device,
+    /// A managed user of it.
+    User {
+        /// Short name (or Managed Apple Account on Shared iPad).
+        short_name: Option<String>,
+        /// Full name.
+        long_name: Option<String>,
+    },
+}
+
+/// Where a channel stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "four states, each decided on everywhere"
+)]
+pub enum EnrollmentState {
+    /// Authenticated; the profile installation may still fail. Nothing is delivered.
+    Pending,
+    /// Enrolled: a TokenUpdate has come.
+    Enrolled,
+    /// It checked out, or its device did.
+    CheckedOut,
+    /// A later generation took its place.
+    Superseded,
+}
+
+/// How Apple's push service finds a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushTarget {
+    /// `com.apple.mgmt.…`.
+    pub topic: String,
+    /// Lower-case hex.
+    pub token: String,
+    /// Goes into the push unread.
+    pub magic: String,
+    /// When the device told us.
+    pub since: Timestamp,
+}
+
+/// An enrolment profile that was handed to a verified serial number: ties the certificate that follows to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct EnrolSession {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: SessionId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// Common name of the certificate to be issued; opaque.
+    pub code: String,
+    /// SHA-256 of the SCEP challenge, lower-case hex. The challenge itself is kept nowhere.
+    pub challenge_hash: String,
+    /// The device that proved its serial number.
+    pub device: Option<DeviceId>,
+    /// Its serial number.
+    pub serial: Option<Serial>,
+    /// The UDID that the machine information named.
+    pub udid: Option<String>,
+    /// The enrolment whose identity this renews; `None` for a fresh one.
+    pub renews: Option<EnrollmentId>,
+    /// Whether the ADE profile in force awaits configuration.
+    pub awaits: Option<bool>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it can no longer be used.
+    pub expires: Timestamp,
+    /// SCEP transaction that used the challenge, with SHA-256 of its public key: a repeat gets the same certificate.
+    pub used_by: Option<(String, String)>,
+    /// The certificate that it got.
+    pub certificate: Option<CertificateId>,
+}
+
+impl EnrolSession {
+    /// A fresh session that nobody has used.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: SessionId,
+        code: String,
+        challenge_hash: String,
+        created: Timestamp,
+        expires: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            code,
+            challenge_hash,
+            device: None,
+            serial: None,
+            udid: None,
+            renews: None,
+            awaits: None,
+            created,
+            expires,
+            used_by: None,
+            certificate: None,
+        }
+    }
+}
+
+/// A device identity that we issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct IssuedCertificate {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key; also the X.509 serial number.
+    pub id: CertificateId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// SHA-256 of the DER, lower-case hex.
+    pub sha256: String,
+    /// The certificate.
+    pub der: crate::organisation::Der,
+    /// The session that it was issued in.
+    pub session: SessionId,
+    /// End of its validity.
+    pub not_after: Timestamp,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl IssuedCertificate {
+    /// A certificate just issued.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: CertificateId,
+        sha256: String,
+        der: crate::organisation::Der,
+        session: SessionId,
+        not_after: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            sha256,
+            der,
+            session,
+            not_after,
+            revoked: None,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Identifiers: ascending integers inside, opaque codes and serial numbers at the border.
+//! Allocates ids without asking the database; reads no clock.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// One Apple School or Business account; the first part of every primary key.
+    OrganisationId,
+    /// One serial number of an organisation.
+    DeviceId,
+    /// One management channel from Authenticate to CheckOut.
+    EnrollmentId,
+    /// One enrolment session: an enrolment profile handed to a verified serial number.
+    SessionId,
+    /// One certificate that we issued; also its X.509 serial number.
+    CertificateId,
+    /// One command in a channel's queue.
+    CommandId,
+    /// One enrolment's way through the hold.
+    SetUpId,
+    /// One attempt of one member of a wave.
+    MoveId,
+    /// Members that share runbook and dates.
+    WaveId,
+    /// One pinned revision of a runbook.
+    RunbookId,
+    /// One sealed secret.
+    SecretId,
+    /// One server entry of Apple's assignment service with its token.
+    ServerId,
+    /// One effect that waits in the store.
+    JobId,
+    /// One line of the audit record.
+    AuditId,
+    /// One API token of a person or a program.
+    TokenId,
+    /// One refused request, kept for the operator.
+    RefusalId,
+}
+
+/// Hands out ascending 63-bit ids: 41 bits of milliseconds, 10 bits that differ between processes, 12 bits of count.
+///
+/// Within one process ids never repeat and never go back, whatever the clock does. Two processes that drew the same
+/// node bits could collide; the store answers that with a conflict and the caller decides again with a fresh id.
+#[derive(Debug)]
+pub struct IdSource {
+    last: AtomicI64,
+    node: i64,
+}
+
+const NODE_BITS: u32 = 10;
+const COUNT_BITS: u32 = 12;
+/// 2024-01-01T00:00:00Z: leaves room until the year 2093.
+const EPOCH: i64 = 1_704_067_200_000;
+
+impl IdSource {
+    /// A source for one process; only the low ten bits of `node` count.
+    #[must_use]
+    pub fn new(node: u16) -> Self {
+        Self {
+            last: AtomicI64::new(0),
+            node: i64::from(node) & ((1 << NODE_BITS) - 1),
+        }
+    }
+
+    /// The next id, larger than every earlier one of this source.
+    pub fn next(&self, now: Timestamp) -> i64 {
+        // `last` counts (milliseconds, count) without the node bits.
+        let floor = (now.as_millis() - EPOCH).max(1) << COUNT_BITS;
+        let previous = self
+            .last
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(last.max(floor - 1) + 1)
+            })
+            .unwrap_or_else(|last| last);
+        let value = previous.max(floor - 1) + 1;
+        let (millis, count) = (value >> COUNT_BITS, value & ((1 << COUNT_BITS) - 1));
+        (((millis << NODE_BITS) | self.node) << COUNT_BITS) | count
+    }
+}
+
+/// A device's serial number as Apple writes it: upper case, no white space; its length is not promised.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Serial(String);
+
+impl Serial {
+    /// Reads a serial number; lower case is accepted and raised.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for an empty text, one of more than 64 characters, or one with other than letters, digits and `-_.`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        let fits = !text.is_empty()
+            && text.len() <= 64
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if fits {
+            Ok(Self(text.to_ascii_uppercase()))
+        } else {
+            Err(Error::bad_input(
+                "serial number",
+                "must be 1 to 64 letters, digits, '-', '_' or '.'",
+            ))
+        }
+    }
+
+    /// The text, upper case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Serial {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Serial> for String {
+    fn from(serial: Serial) -> Self {
+        serial.0
+    }
+}
+
+/// The opaque name of an organisation in the paths that its devices use. It says nothing and cannot be guessed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OrganisationCode(String);
+
+impl OrganisationCode {
+    /// A fresh code of 120 random bits from the operating system, as 24 lower-case letters and digits.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] when the operating system gives no randomness.
+    pub fn random() -> Result<Self, Error> {
+        const ALPHABET: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz123456789";
+        let mut bytes = [0_u8; 24];
+        openssl::rand::rand_bytes(&mut bytes).map_err(|_| Error::Crypto("no randomness"))?;
+        Ok(Self(
+            bytes
+                .iter()
+                .map(|b| char::from(ALPHABET[usize::from(b & 31)]))
+                .collect(),
+        ))
+    }
+
+    /// Reads a code from a path.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for anything but 8 to 64 lower-case letters and digits.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let fits = (8..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::bad_input(
+                "organisation",
+                "must be 8 to 64 lower-case letters and digits",
+            ))
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OrganisationCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for OrganisationCode {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<OrganisationCode> for String {
+    fn from(code: OrganisationCode) -> Self {
+        code.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_ascend_even_when_the_clock_stands_or_goes_back() {
+        let source = IdSource::new(3);
+        let mut last = 0;
+        for millis in [
+            1_800_000_000_000,
+            1_800_000_000_000,
+            1_700_000_000_000,
+            1_800_000_000_001,
+        ] {
+            for _ in 0..5_000 {
+                let id = source.next(Timestamp::from_millis(millis));
+                assert!(id > last);
+                last = id;
+            }
+        }
+    }
+
+    #[test]
+    fn a_serial_number_is_raised_and_white_space_within_is_refused() {
+        assert_eq!(Serial::parse(" c02xy1 ").unwrap().as_str(), "C02XY1");
+        assert!(Serial::parse("C02 XY1").is_err());
+        assert!(Serial::parse("").is_err());
+    }
+
+    #[test]
+    fn a_random_code_can_be_read_back() {
+        let code = OrganisationCode::random().unwrap();
+        assert_eq!(OrganisationCode::parse(code.as_str()).unwrap(), code);
+        assert!(OrganisationCode::parse("../../etc").is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! Effects that wait in the store. A job is claimed with a lease and ends in the same batch as its outcome, so that a
+//! killed worker loses nothing and does some jobs again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{
+    DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, ServerId, SetUpId, WaveId,
+};
+use crate::migration::Notice;
+
+/// Something to be done, not before `due`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Job {
+    /// For whom.
+    pub organisation: OrganisationId,
+    /// Its key. Of two jobs due at one moment the smaller goes first.
+    pub id: JobId,
+    /// Not before.
+    pub due: Timestamp,
+    /// What.
+    pub kind: JobKind,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+impl Job {
+    /// A job that nobody has tried.
+    #[must_use]
+    pub fn new(organisation: OrganisationId, id: JobId, due: Timestamp, kind: JobKind) -> Self {
+        Self {
+            organisation,
+            id,
+            due,
+            kind,
+            tries: 0,
+        }
+    }
+}
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum JobKind {
+    /// Wake a channel. Losing one only delays.
+    Push {
+        /// Which.
+        enrollment: EnrollmentId,
+    },
+    /// Ask Apple for the Activation Lock of a set-up's device.
+    Lock {
+        /// Which.
+        set_up: SetUpId,
+    },
+    /// Read a device at the organisation API and tell its Move.
+    ReadDevice {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Post one request for members that share a deadline.
+    Submit {
+        /// The wave.
+        wave: WaveId,
+        /// The deadline.
+        deadline: Timestamp,
+        /// The members.
+        members: Vec<MoveId>,
+        /// The request was about to be sent when this was stored: read before it is sent again.
+        sent: bool,
+    },
+    /// Follow an activity to its end and keep its result.
+    Follow {
+        /// The wave.
+        wave: WaveId,
+        /// The activity.
+        activity: String,
+        /// The members.
+        members: Vec<MoveId>,
+    },
+    /// Cancel the migration of a member and prove its return.
+    Cancel {
+        /// Which.
+        attempt: MoveId,
+        /// The request was about to be sent when this was stored.
+        sent: bool,
+    },
+    /// Move a member's deadline at Apple.
+    MoveDeadline {
+        /// Which.
+        attempt: MoveId,
+        /// To when.
+        deadline: Timestamp,
+        /// The request was about to be sent when this was stored.
+        sent: bool,
+    },
+    /// Bring our copy of a server entry's device list up to date, then come again.
+    Sync {
+        /// Which.
+        server: ServerId,
+    },
+    /// Assign ADE profiles where the one in force is not the one wanted.
+    Assign {
+        /// Which server entry's devices.
+        server: ServerId,
+    },
+    /// Tell people or programs.
+    Notify {
+        /// What.
+        notice: Notice,
+        /// About which device.
+        device: DeviceId,
+    },
+}
+
+impl JobKind {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Push { .. } => "push",
+            Self::Lock { .. } => "lock",
+            Self::ReadDevice { .. } => "read-device",
+            Self::Submit { .. } => "submit",
+            Self::Follow { .. } => "follow",
+            Self::Cancel { .. } => "cancel",
+            Self::MoveDeadline { .. } => "move-deadline",
+            Self::Sync { .. } => "sync",
+            Self::Assign { .. } => "assign",
+            Self::Notify { .. } => "notify",
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Everything that the machines may ask of the outside: a closed list. Each may be done twice without harm.
+
+use serde::{Deserialize, Serialize};
+
+use super::StepId;
+use crate::clock::Timestamp;
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "closed on purpose: the service does every one"
+)]
+pub enum Effect {
+    /// Queue a command for the device channel and wake it. UUID from set-up, step, part and attempt.
+    Command {
+        /// Whose command.
+        step: StepId,
+        /// Which of the step's commands.
+        part: u16,
+        /// Which try; a new one is a new command.
+        attempt: u16,
+        /// What to say.
+        ask: Ask,
+    },
+    /// Wake the device again; everything it should do is queued already.
+    Push,
+    /// Take this step's commands out of the queue, as far as they are not final.
+    DropCommands {
+        /// Whose commands.
+        step: StepId,
+    },
+    /// Make (once) and seal a bypass code, then ask Apple for the lock with its hash.
+    Lock,
+    /// Read the device at the organisation API, when the read budget allows.
+    ReadDevice,
+    /// Ask Apple to cancel the migration and, if needed, to assign the device back to the original.
+    Cancel,
+    /// Move the deadline at Apple.
+    MoveDeadline {
+        /// The new one.
+        deadline: Timestamp,
+    },
+    /// Make the ADE profile be in force, not before this moment.
+    Offer {
+        /// *Available from*.
+        from: Timestamp,
+    },
+    /// Tell people or programs.
+    Notify(Notice),
+}
+
+/// Names an effect without its content, so that a failure can be told to the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "one for each effect that can fail for good"
+)]
+pub enum EffectKey {
+    /// The lock request.
+    Lock,
+    /// The reading.
+    ReadDevice,
+    /// The cancellation.
+    Cancel,
+    /// The moved deadline.
+    MoveDeadline,
+    /// A notice.
+    Notify(Notice),
+    /// A command that could not be built (a missing certificate, an unreadable secret).
+    Command(StepId),
+}
+
+/// What a command says, in our words; the features make the plist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_enums, reason = "closed: the features build each")]
+pub enum Ask {
+    /// Who are you, do you wait? (`DeviceInformation`)
+    Identify,
+    /// Do you still wait? (`DeviceInformation`)
+    Awaiting,
+    /// Install a configuration profile of the runbook. (`InstallProfile`)
+    InstallProfile {
+        /// `PayloadIdentifier` as in the runbook's profile table.
+        identifier: String,
+    },
+    /// Install the escrow profile. (`InstallProfile`)
+    InstallEscrow,
+    /// Which profiles are there? (`ProfileList`)
+    Profiles,
+    /// Which of these apps are there? (`InstalledApplicationList`)
+    InstalledApps {
+        /// Bundle identifiers.
+        identifiers: Vec<String>,
+    },
+    /// Install or take over an app. (`InstallApplication`)
+    InstallApp {
+        /// Bundle identifier as in the runbook's app table.
+        bundle_id: String,
+        /// It is on the device already and must be taken over with its data.
+        keep: bool,
+    },
+    /// How are the managed apps? (`ManagedApplicationList`)
+    ManagedApps {
+        /// Bundle identifiers.
+        identifiers: Vec<String>,
+    },
+    /// FileVault and security state. (`SecurityInfo`)
+    Security,
+    /// The device's own bypass code. (`ActivationLockBypassCode`)
+    BypassCode,
+    /// End the hold. (`DeviceConfigured`)
+    Release,
+}
+
+/// What people or programs are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Notice {
+    /// The device was offered the migration.
+    Offered,
+    /// It started.
+    Started,
+    /// The hold began.
+    Holding,
+    /// It was released.
+    Released,
+    /// It ended well.
+    Migrated,
+    /// It ended with exceptions.
+    Exception,
+}

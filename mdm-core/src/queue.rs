@@ -1,0 +1,245 @@
+//! The command queue of one channel: which command is next, and what a report does to one. Does no IO.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{CommandId, EnrollmentId, OrganisationId, SetUpId};
+use crate::migration::StepId;
+use crate::organisation::Der;
+
+/// A command in a channel's queue.
+///
+/// <https://developer.apple.com/documentation/devicemanagement/sending-mdm-commands-to-a-device>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Command {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key; the queue's order.
+    pub id: CommandId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// The channel that it is for.
+    pub enrollment: EnrollmentId,
+    /// `CommandUUID`: derived from set-up, step, part and try, so that doing it again makes no second command.
+    pub uuid: String,
+    /// `RequestType`.
+    pub request_type: String,
+    /// The whole plist as it goes out.
+    pub body: Der,
+    /// Larger goes first.
+    pub priority: i32,
+    /// Where it stands.
+    pub state: CommandState,
+    /// What asked for it.
+    pub origin: Option<CommandOrigin>,
+    /// When it was queued.
+    pub created: Timestamp,
+    /// When it was last handed out.
+    pub sent: Option<Timestamp>,
+    /// When its final report came.
+    pub settled: Option<Timestamp>,
+    /// Not to be handed out after this moment.
+    pub expires: Option<Timestamp>,
+    /// The report as it came, secrets redacted.
+    pub report: Option<Der>,
+}
+
+/// The step of a set-up that asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandOrigin {
+    /// The set-up.
+    pub set_up: SetUpId,
+    /// The step.
+    pub step: StepId,
+    /// Which of the step's commands.
+    pub part: u16,
+    /// Which try.
+    pub attempt: u16,
+}
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocol's statuses and our two; decided on everywhere"
+)]
+pub enum CommandState {
+    /// Waits.
+    Queued,
+    /// Handed out; no final report yet. May be handed out again.
+    Sent,
+    /// The device cannot run it now.
+    NotNow,
+    /// Done.
+    Acknowledged,
+    /// Failed.
+    Error,
+    /// The device could not read it: never send the same bytes again.
+    FormatError,
+    /// Taken out of the queue by us.
+    Cancelled,
+}
+
+impl CommandState {
+    /// Whether nothing more will come.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Acknowledged | Self::Error | Self::FormatError | Self::Cancelled
+        )
+    }
+}
+
+/// What a device reported of a command, without its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocol's four answers to a command"
+)]
+pub enum ReportStatus {
+    /// Done or accepted.
+    Acknowledged,
+    /// Failed.
+    Error,
+    /// Could not be read.
+    CommandFormatError,
+    /// Not now.
+    NotNow,
+}
+
+impl Command {
+    /// A command that waits.
+    #[must_use]
+    pub fn queued(
+        organisation: OrganisationId,
+        id: CommandId,
+        enrollment: EnrollmentId,
+        uuid: String,
+        request_type: &str,
+        body: Vec<u8>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            enrollment,
+            uuid,
+            request_type: request_type.to_owned(),
+            body: Der(body),
+            priority: 0,
+            state: CommandState::Queued,
+            origin: None,
+            created: now,
+            sent: None,
+            settled: None,
+            expires: None,
+            report: None,
+        }
+    }
+}
+
+/// Applies a report to its command. `None` when it changes nothing: the report came twice, or late.
+#[must_use]
+pub fn settle(
+    command: &Command,
+    status: ReportStatus,
+    report: Vec<u8>,
+    now: Timestamp,
+) -> Option<Command> {
+    if command.state.is_final() {
+        return None;
+    }
+    let mut next = command.clone();
+    match status {
+        ReportStatus::NotNow if command.state == CommandState::NotNow => return None,
+        ReportStatus::NotNow => {
+            // Its place in the queue stays; it is offered again in a later request.
+            next.state = CommandState::NotNow;
+            return Some(next);
+        }
+        ReportStatus::Acknowledged => next.state = CommandState::Acknowledged,
+        ReportStatus::Error => next.state = CommandState::Error,
+        ReportStatus::CommandFormatError => next.state = CommandState::FormatError,
+    }
+    next.settled = Some(now);
+    next.report = Some(Der(report));
+    Some(next)
+}
+
+/// The command to hand out. After a report of `NotNow` only those that were not refused yet are eligible; otherwise
+/// refused ones are eligible again. Priority first, then age.
+#[must_use]
+pub fn next(open: &[Command], answering_not_now: bool, now: Timestamp) -> Option<&Command> {
+    open.iter()
+        .filter(|c| !c.state.is_final())
+        .filter(|c| c.expires.is_none_or(|end| now < end))
+        .filter(|c| !(answering_not_now && c.state == CommandState::NotNow))
+        // Refused ones come after those that nobody has refused, so that a session with refusals ends in NotNow
+        // and the device comes back by itself.
+        .min_by_key(|c| (c.state == CommandState::NotNow, -c.priority, c.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(id: i64, state: CommandState) -> Command {
+        let mut c = Command::queued(
+            OrganisationId(1),
+            CommandId(id),
+            EnrollmentId(1),
+            format!("u{id}"),
+            "DeviceInformation",
+            vec![],
+            Timestamp::from_millis(0),
+        );
+        c.state = state;
+        c
+    }
+
+    #[test]
+    fn a_refused_command_is_skipped_in_answer_to_not_now_and_offered_again_later() {
+        let open = [
+            command(1, CommandState::NotNow),
+            command(2, CommandState::Queued),
+        ];
+        let now = Timestamp::from_millis(5);
+        assert_eq!(next(&open, true, now).map(|c| c.id.0), Some(2));
+        assert_eq!(next(&open[..1], true, now), None);
+        assert_eq!(next(&open[..1], false, now).map(|c| c.id.0), Some(1));
+    }
+
+    #[test]
+    fn the_same_report_again_changes_nothing() {
+        let now = Timestamp::from_millis(5);
+        let done = settle(
+            &command(1, CommandState::Sent),
+            ReportStatus::Acknowledged,
+            vec![1],
+            now,
+        )
+        .unwrap();
+        assert_eq!(done.state, CommandState::Acknowledged);
+        assert_eq!(
+            settle(&done, ReportStatus::Acknowledged, vec![1], now),
+            None
+        );
+        assert_eq!(settle(&done, ReportStatus::NotNow, vec![], now), None);
+    }
+
+    #[test]
+    fn an_expired_command_is_not_handed_out() {
+        let mut c = command(1, CommandState::Queued);
+        c.expires = Some(Timestamp::from_millis(5));
+        assert_eq!(
+            next(std::slice::from_ref(&c), false, Timestamp::from_millis(4)).map(|c| c.id.0),
+            Some(1)
+        );
+        assert_eq!(next(&[c], false, Timestamp::from_millis(5)), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Everything that one decision writes, and the versions that it rests on: a plain value that pure code can build and a
+//! test can print.
+
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::ids::{JobId, OrganisationId};
+use crate::job::Job;
+use crate::migration::{Move, Pinned, SetUp};
+use crate::organisation::Organisation;
+use crate::queue::Command;
+use crate::sealed::SealedSecret;
+use crate::wave::{Server, Wave};
+
+/// The writes of one decision and what it rests on. All of it or nothing is applied.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Batch {
+    /// What is written, in order. A key occurs at most once per noun.
+    pub writes: Vec<Write>,
+    /// Rows that were read for the decision and are not written.
+    pub expects: Vec<Expect>,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a write.
+    pub fn put(&mut self, write: impl Into<Write>) -> &mut Self {
+        self.writes.push(write.into());
+        self
+    }
+
+    /// Adds an expectation on a row that is read and not written.
+    pub fn expect(
+        &mut self,
+        noun: Noun,
+        organisation: OrganisationId,
+        key: i64,
+        version: i64,
+    ) -> &mut Self {
+        self.expects.push(Expect {
+            noun,
+            organisation,
+            key,
+            version,
+        });
+        self
+    }
+
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.expects.is_empty()
+    }
+}
+
+/// One row to be written. A versioned noun carries the version that it was read with: 0 inserts and conflicts when the
+/// key, or another unique column, is taken; `n` replaces version `n` with `n + 1` and conflicts when the row has another.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Write {
+    /// Versioned.
+    Organisation(Organisation),
+    /// Versioned; the serial number is unique in the organisation.
+    Device(Device),
+    /// Versioned.
+    Enrollment(Enrollment),
+    /// Versioned; code and challenge hash are unique in the organisation.
+    Session(EnrolSession),
+    /// Versioned; the hash is unique in the organisation.
+    Certificate(IssuedCertificate),
+    /// Versioned; the UUID is unique in the enrolment.
+    Command(Command),
+    /// Versioned; one set-up per enrolment.
+    SetUp(SetUp),
+    /// Versioned; one unfinished move per device.
+    Move(Move),
+    /// Versioned.
+    Wave(Wave),
+    /// Immutable: written once, and again with the same content without harm.
+    Runbook(Pinned),
+    /// Versioned.
+    Server(Server),
+    /// Versioned.
+    Secret(SealedSecret),
+    /// Versioned; the hash is unique in the installation.
+    Token(ApiToken),
+    /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
+    Job(Job),
+    /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
+    JobDone {
+        /// For whom.
+        organisation: OrganisationId,
+        /// Which.
+        id: JobId,
+        /// The lease under which it was claimed.
+        lease: Lease,
+    },
+    /// A claimed job goes on later. Conflicts as `JobDone` does.
+    JobLater {
+        /// The job as it should be: due, tries and kind may differ.
+        job: Job,
+        /// The lease under which it was claimed.
+        lease: Lease,
+    },
+    /// Appended.
+    Audit(AuditEntry),
+    /// Appended; the store keeps a bounded number per organisation.
+    Refusal(Refusal),
+}
+
+macro_rules! into_write {
+    ($($noun:ident($ty:ty)),* $(,)?) => {$(
+        impl From<$ty> for Write {
+            fn from(row: $ty) -> Self {
+                Self::$noun(row)
+            }
+        }
+    )*};
+}
+
+into_write! {
+    Organisation(Organisation), Device(Device), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
+    Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
+    Token(ApiToken), Job(Job), Audit(AuditEntry), Refusal(Refusal),
+}
+
+/// Proof of a claim: the end of the lease that was given. A later claim has a later end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a moment with a meaning")]
+pub struct Lease(pub Timestamp);
+
+/// A row that was read for a decision and is not written by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "an address and a version")]
+pub struct Expect {
+    /// Which kind of row.
+    pub noun: Noun,
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its id.
+    pub key: i64,
+    /// The version that it was read with; 0 when it must not exist.
+    pub version: i64,
+}
+
+/// Kinds of versioned rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "one for each versioned table")]
+pub enum Noun {
+    /// Organisations; the key equals the organisation's id.
+    Organisation,
+    /// Devices.
+    Device,
+    /// Enrolments.
+    Enrollment,
+    /// Enrolment sessions.
+    Session,
+    /// Issued certificates.
+    Certificate,
+    /// Commands.
+    Command,
+    /// Set-ups.
+    SetUp,
+    /// Moves.
+    Move,
+    /// Waves.
+    Wave,
+    /// Server entries.
+    Server,
+    /// Secrets.
+    Secret,
+    /// API tokens.
+    Token,
+}

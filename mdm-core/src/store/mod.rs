@@ -1,0 +1,386 @@
+//! Reading by narrow traits, writing by one method. Knows no service; only the back ends contain SQL.
+//!
+//! **Acknowledged means on disk.** `commit` answers after the transaction that holds the batch is durable: SQLite in WAL
+//! mode with `synchronous=FULL`, PostgreSQL with `fsync`, `synchronous_commit` and `full_page_writes` on.
+
+mod batch;
+
+use async_trait::async_trait;
+
+pub use batch::{Batch, Expect, Lease, Noun, Write};
+
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::ids::{
+    AuditId, CertificateId, DeviceId, EnrollmentId, MoveId, OrganisationCode, OrganisationId,
+    RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, WaveId,
+};
+use crate::job::Job;
+use crate::migration::{Move, Pinned, SetUp};
+use crate::organisation::Organisation;
+use crate::queue::Command;
+use crate::sealed::SealedSecret;
+use crate::wave::{Server, Wave};
+
+/// Why the store did not do it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A version was stale, or a unique value is taken: load and decide again.
+    #[error("conflict: what the decision rested on has changed")]
+    Conflict,
+    /// The database cannot be reached, is full or is shutting down; later may help.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A row cannot be read.
+    #[error("corrupt row in {table}.{column}, key {key}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The primary key as text.
+        key: String,
+    },
+    /// The database refuses its set-up or a statement of ours.
+    #[error("database: {0}")]
+    Database(String),
+}
+
+/// Reads organisations.
+#[async_trait]
+pub trait OrganisationStore: Send + Sync {
+    /// By id.
+    async fn organisation(&self, id: OrganisationId) -> Result<Option<Organisation>, StoreError>;
+    /// By the code in a device's path.
+    async fn organisation_by_code(
+        &self,
+        code: &OrganisationCode,
+    ) -> Result<Option<Organisation>, StoreError>;
+    /// In the order of ids, after `after`.
+    async fn organisations(
+        &self,
+        after: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Organisation>, StoreError>;
+}
+
+/// Reads devices.
+#[async_trait]
+pub trait DeviceStore: Send + Sync {
+    /// By id.
+    async fn device(
+        &self,
+        organisation: OrganisationId,
+        id: DeviceId,
+    ) -> Result<Option<Device>, StoreError>;
+    /// By serial number.
+    async fn device_by_serial(
+        &self,
+        organisation: OrganisationId,
+        serial: &Serial,
+    ) -> Result<Option<Device>, StoreError>;
+    /// By serial numbers, those that exist, in the order of serial numbers.
+    async fn devices_by_serial(
+        &self,
+        organisation: OrganisationId,
+        serials: &[Serial],
+    ) -> Result<Vec<Device>, StoreError>;
+    /// In the order of ids, after `after`.
+    async fn devices(
+        &self,
+        organisation: OrganisationId,
+        after: DeviceId,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError>;
+    /// Devices whose assignment-service record stands in `server`'s list, is not gone, and was last seen before `before`:
+    /// those that a full list did not show.
+    async fn devices_unseen_since(
+        &self,
+        organisation: OrganisationId,
+        server: ServerId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError>;
+    /// Devices in `server`'s list whose wanted ADE profile is not in force and may be assigned at `now`, in the order of ids.
+    async fn devices_to_assign(
+        &self,
+        organisation: OrganisationId,
+        server: ServerId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError>;
+    /// The earliest moment after `now` at which such a device may be assigned.
+    async fn next_assignment(
+        &self,
+        organisation: OrganisationId,
+        server: ServerId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// Reads channels, their sessions and certificates.
+#[async_trait]
+pub trait EnrollmentStore: Send + Sync {
+    /// By id.
+    async fn enrollment(
+        &self,
+        organisation: OrganisationId,
+        id: EnrollmentId,
+    ) -> Result<Option<Enrollment>, StoreError>;
+    /// All that are pending, enrolled or checked out under a normalised channel id, oldest first; not superseded ones.
+    async fn enrollments_by_key(
+        &self,
+        organisation: OrganisationId,
+        key: &str,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// User channels of a device-channel enrolment.
+    async fn user_channels(
+        &self,
+        organisation: OrganisationId,
+        parent: EnrollmentId,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// Every generation of a device's device channel, oldest first.
+    async fn enrollments_of_device(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<Enrollment>, StoreError>;
+    /// By id.
+    async fn session(
+        &self,
+        organisation: OrganisationId,
+        id: SessionId,
+    ) -> Result<Option<EnrolSession>, StoreError>;
+    /// By SHA-256 of its challenge.
+    async fn session_by_challenge(
+        &self,
+        organisation: OrganisationId,
+        hash: &str,
+    ) -> Result<Option<EnrolSession>, StoreError>;
+    /// By id.
+    async fn certificate(
+        &self,
+        organisation: OrganisationId,
+        id: CertificateId,
+    ) -> Result<Option<IssuedCertificate>, StoreError>;
+    /// By SHA-256 of its DER.
+    async fn certificate_by_hash(
+        &self,
+        organisation: OrganisationId,
+        sha256: &str,
+    ) -> Result<Option<IssuedCertificate>, StoreError>;
+}
+
+/// Reads commands.
+#[async_trait]
+pub trait CommandStore: Send + Sync {
+    /// By UUID.
+    async fn command(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        uuid: &str,
+    ) -> Result<Option<Command>, StoreError>;
+    /// Those without a final report, in the order of ids.
+    async fn open_commands(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError>;
+    /// All, newest first.
+    async fn commands(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError>;
+}
+
+/// Reads set-ups and pinned runbooks.
+#[async_trait]
+pub trait SetUpStore: Send + Sync {
+    /// By id.
+    async fn set_up(
+        &self,
+        organisation: OrganisationId,
+        id: SetUpId,
+    ) -> Result<Option<SetUp>, StoreError>;
+    /// Of an enrolment.
+    async fn set_up_of(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+    ) -> Result<Option<SetUp>, StoreError>;
+    /// Of all organisations: those whose wake has come, by (wake, id).
+    async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError>;
+    /// Of all organisations: those in a hold past their ceiling whose release is not under way. The watchdog's one query.
+    async fn set_ups_past_ceiling(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError>;
+    /// Those that are in a hold or being released, oldest hold first.
+    async fn holds(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError>;
+    /// A pinned runbook.
+    async fn runbook(
+        &self,
+        organisation: OrganisationId,
+        id: RunbookId,
+    ) -> Result<Option<Pinned>, StoreError>;
+    /// All pinned runbooks, newest first.
+    async fn runbooks(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Pinned>, StoreError>;
+}
+
+/// Reads moves.
+#[async_trait]
+pub trait MoveStore: Send + Sync {
+    /// By id.
+    async fn attempt(
+        &self,
+        organisation: OrganisationId,
+        id: MoveId,
+    ) -> Result<Option<Move>, StoreError>;
+    /// The unfinished one of a device.
+    async fn open_attempt(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Option<Move>, StoreError>;
+    /// Members of a wave in the order of ids, after `after`.
+    async fn attempts(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: MoveId,
+        limit: u32,
+    ) -> Result<Vec<Move>, StoreError>;
+    /// Of all organisations: those whose wake has come, by (wake, id).
+    async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError>;
+}
+
+/// Reads waves and server entries.
+#[async_trait]
+pub trait WaveStore: Send + Sync {
+    /// By id.
+    async fn wave(
+        &self,
+        organisation: OrganisationId,
+        id: WaveId,
+    ) -> Result<Option<Wave>, StoreError>;
+    /// In the order of ids, after `after`.
+    async fn waves(
+        &self,
+        organisation: OrganisationId,
+        after: WaveId,
+        limit: u32,
+    ) -> Result<Vec<Wave>, StoreError>;
+    /// By id.
+    async fn server(
+        &self,
+        organisation: OrganisationId,
+        id: ServerId,
+    ) -> Result<Option<Server>, StoreError>;
+    /// All of an organisation.
+    async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError>;
+}
+
+/// Reads sealed secrets.
+#[async_trait]
+pub trait SecretStore: Send + Sync {
+    /// By id.
+    async fn secret(
+        &self,
+        organisation: OrganisationId,
+        id: SecretId,
+    ) -> Result<Option<SealedSecret>, StoreError>;
+    /// All of a device, newest first.
+    async fn secrets(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<SealedSecret>, StoreError>;
+}
+
+/// Reads the record, refusals and API tokens.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Of a device, oldest first, after `after`.
+    async fn audit_of(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+        after: AuditId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Of the organisation, oldest first, after `after`.
+    async fn audit(
+        &self,
+        organisation: OrganisationId,
+        after: AuditId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Newest first.
+    async fn refusals(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Refusal>, StoreError>;
+    /// By SHA-256 of the token.
+    async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError>;
+    /// All of an organisation.
+    async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError>;
+}
+
+/// Claims jobs.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Leases up to `limit` due jobs until `lease`, by (due, id), fairly over organisations. A leased job is not given out
+    /// again before its lease ends.
+    async fn claim_jobs(
+        &self,
+        now: Timestamp,
+        lease: Lease,
+        limit: u32,
+    ) -> Result<Vec<Job>, StoreError>;
+    /// The earliest moment at which a job is due or a machine wants to be woken, over everything; may lie in the past.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// How many jobs wait, leased ones included.
+    async fn jobs_waiting(&self) -> Result<u64, StoreError>;
+}
+
+/// Everything that the service needs of a database.
+#[async_trait]
+pub trait Store:
+    OrganisationStore
+    + DeviceStore
+    + EnrollmentStore
+    + CommandStore
+    + SetUpStore
+    + MoveStore
+    + WaveStore
+    + SecretStore
+    + AuditStore
+    + JobStore
+    + 'static
+{
+    /// Applies every write or none, and answers once that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a version is stale or a unique value is taken; nothing was written then.
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// A word for people: `sqlite`, `postgres`, …
+    fn name(&self) -> &'static str;
+}

@@ -1,0 +1,167 @@
+//! Waves and server entries as rows. Rules are in `migration::plan` and `sync`; this is what is stored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::ids::{OrganisationId, RunbookId, SecretId, ServerId, WaveId};
+
+/// Members that share runbook and dates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Wave {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: WaveId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// What people call it.
+    pub name: String,
+    /// Our server entry, to which its members go.
+    pub destination: ServerId,
+    /// The pinned runbook for each platform.
+    pub runbooks: BTreeMap<Platform, RunbookId>,
+    /// Where it stands.
+    pub state: WaveState,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl Wave {
+    /// A draft.
+    #[must_use]
+    pub fn draft(
+        organisation: OrganisationId,
+        id: WaveId,
+        name: &str,
+        destination: ServerId,
+        runbooks: BTreeMap<Platform, RunbookId>,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            name: name.to_owned(),
+            destination,
+            runbooks,
+            state: WaveState::Draft,
+            created,
+        }
+    }
+}
+
+/// Where a wave stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WaveState {
+    /// Members can be changed.
+    Draft,
+    /// Submitted by somebody; every member is pinned.
+    Submitted {
+        /// By whom.
+        by: String,
+        /// When.
+        at: Timestamp,
+        /// The digest of what was accepted.
+        digest: String,
+    },
+    /// Every member has ended.
+    Closed {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// A server entry of the assignment service whose token we hold, and how far we have read its device list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Server {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: ServerId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// Apple's name of it.
+    pub name: String,
+    /// `server_uuid` of the account; equal to the organisation API's id as far as seen.
+    pub uuid: String,
+    /// The sealed server token (JSON).
+    pub token: SecretId,
+    /// When the token ends.
+    pub token_expires: Option<Timestamp>,
+    /// Where we are in the list.
+    pub cursor: SyncCursor,
+    /// When the list was last brought up to date.
+    pub synced: Option<Timestamp>,
+    /// The ADE profile that enrolments should get, and the digest of its content.
+    pub profile: Option<DefinedProfile>,
+    /// Why a person is needed, in a sentence.
+    pub needs_person: Option<String>,
+}
+
+impl Server {
+    /// An entry of which nothing was read yet.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: ServerId,
+        name: &str,
+        uuid: &str,
+        token: SecretId,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            name: name.to_owned(),
+            uuid: uuid.to_owned(),
+            token,
+            token_expires: None,
+            cursor: SyncCursor::Start,
+            synced: None,
+            profile: None,
+            needs_person: None,
+        }
+    }
+}
+
+/// Where we are in Apple's device list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "three phases, each decided on")]
+pub enum SyncCursor {
+    /// Nothing was read.
+    Start,
+    /// In the middle of a full list that was begun at a moment; devices not seen since then are gone at its end.
+    Full {
+        /// Apple's cursor.
+        cursor: String,
+        /// When the list was begun.
+        begun: Timestamp,
+    },
+    /// Reading changes.
+    Changes {
+        /// Apple's cursor.
+        cursor: String,
+    },
+}
+
+/// An ADE profile that Apple knows. Immutable there: a change is a new one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "three facts")]
+pub struct DefinedProfile {
+    /// Apple's UUID of it.
+    pub uuid: String,
+    /// SHA-256 of its content, lower-case hex: equal content is not defined again.
+    pub digest: String,
+    /// Read back from Apple, with `await_device_configured` true.
+    pub proved_awaiting: bool,
+}
