@@ -1,0 +1,517 @@
+//! The messages of the check-in endpoint, parsed once.
+//!
+//! Each message keeps the dictionary that it came in, with its secrets lifted out: unknown keys
+//! survive, a recovery code in a log does not. Nothing here knows whether a device may say what it
+//! says; that is for the enrolment to decide.
+//!
+//! <https://developer.apple.com/documentation/devicemanagement/check-in>
+
+use std::fmt;
+
+use plist::{Dictionary, Value};
+
+use super::WireError;
+use super::field::Fields;
+use super::plist::{CHECK_IN_LIMIT, read_dictionary, write_dictionary};
+use super::redact;
+pub use super::redact::LiftedSecret;
+use crate::secret::{Secret, SecretKind};
+
+/// The `UserID` that every user of a Shared iPad has.
+const SHARED_IPAD_USER: &str = "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF";
+
+/// Which of the five kinds of channel a message came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChannelKind {
+    /// The device itself.
+    Device,
+    /// A managed user of a Mac.
+    User,
+    /// A user of a Shared iPad.
+    SharedIpadUser,
+    /// The device side of a user enrolment.
+    UserEnrolment,
+    /// The user side of a user enrolment on a Mac.
+    UserEnrolmentUser,
+}
+
+/// The normalised identifier of a channel: what queues, push tokens and declarations belong to.
+///
+/// `UDID`, `UDID:UserID`, `UDID:UserShortName` (Shared iPad), `EnrollmentID` or
+/// `EnrollmentID:EnrollmentUserID`, in the case in which the device writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelKey(String);
+
+impl ChannelKey {
+    /// A key as it was stored.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ChannelKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who speaks: the keys of a message that identify its channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Channel {
+    /// The kind of channel.
+    pub kind: ChannelKind,
+    /// The `UDID`, or the `EnrollmentID` of a user enrolment.
+    pub device: String,
+    /// `UserID` or `EnrollmentUserID`; for a Shared iPad the short name, which is the real key.
+    pub user: Option<String>,
+    /// `UserShortName`.
+    pub short_name: Option<String>,
+    /// `UserLongName`.
+    pub long_name: Option<String>,
+    /// `NotOnConsole`: the user is logged in, but not at the screen.
+    pub not_on_console: Option<bool>,
+    /// `NeedSyncResponse`: a login waits for the end of this session.
+    pub need_sync_response: bool,
+    /// `UserConfiguration`: Setup Assistant asks before the local account exists.
+    pub user_configuration: bool,
+    /// `AuthToken` of a network user's session.
+    pub auth_token: Option<Secret>,
+}
+
+impl Channel {
+    pub(super) fn read(fields: Fields<'_>, secrets: &[LiftedSecret]) -> Result<Self, WireError> {
+        let udid = fields.identifier("UDID")?;
+        let enrolment = fields.identifier("EnrollmentID")?;
+        let user = fields.identifier("UserID")?;
+        let enrolment_user = fields.identifier("EnrollmentUserID")?;
+        let short_name = fields.identifier("UserShortName")?;
+        // `UDID` wins where a message has both.
+        let (kind, device, user) = match (udid, enrolment) {
+            (Some(udid), _) => match user {
+                None => (ChannelKind::Device, udid, None),
+                Some(id) if id.eq_ignore_ascii_case(SHARED_IPAD_USER) => {
+                    let name = short_name
+                        .clone()
+                        .ok_or_else(|| fields.missing("UserShortName"))?;
+                    (ChannelKind::SharedIpadUser, udid, Some(name))
+                }
+                Some(id) => (ChannelKind::User, udid, Some(id)),
+            },
+            (None, Some(id)) => match enrolment_user {
+                None => (ChannelKind::UserEnrolment, id, None),
+                Some(user) => (ChannelKind::UserEnrolmentUser, id, Some(user)),
+            },
+            (None, None) => return Err(fields.missing("UDID")),
+        };
+        Ok(Self {
+            kind,
+            device,
+            user,
+            short_name,
+            long_name: fields.text("UserLongName")?,
+            not_on_console: fields.boolean("NotOnConsole")?,
+            need_sync_response: fields.boolean("NeedSyncResponse")?.unwrap_or(false),
+            user_configuration: fields.boolean("UserConfiguration")?.unwrap_or(false),
+            auth_token: secret(secrets, SecretKind::AuthToken, "AuthToken"),
+        })
+    }
+
+    /// The channel's own key.
+    #[must_use]
+    pub fn key(&self) -> ChannelKey {
+        match &self.user {
+            None => ChannelKey(self.device.clone()),
+            Some(user) => ChannelKey(format!("{}:{user}", self.device)),
+        }
+    }
+
+    /// The key of the device's channel: what certificates and bootstrap tokens belong to.
+    #[must_use]
+    pub fn device_key(&self) -> ChannelKey {
+        ChannelKey(self.device.clone())
+    }
+
+    /// Whether this is the device speaking and not one of its users.
+    #[must_use]
+    pub fn is_device(&self) -> bool {
+        matches!(self.kind, ChannelKind::Device | ChannelKind::UserEnrolment)
+    }
+}
+
+pub(super) fn secret(lifted: &[LiftedSecret], kind: SecretKind, key: &str) -> Option<Secret> {
+    lifted
+        .iter()
+        .find(|s| s.kind == kind && s.key == key)
+        .map(|s| s.secret.clone())
+}
+
+/// A check-in message.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum CheckIn {
+    /// The profile is being installed; it may still fail.
+    Authenticate(Authenticate),
+    /// A channel can be pushed to. The device's first one completes the enrolment.
+    TokenUpdate(TokenUpdate),
+    /// The management profile was removed.
+    CheckOut(CheckOut),
+    /// A network user of a Mac logs in.
+    UserAuthenticate(UserAuthenticate),
+    /// The device deposits its bootstrap token.
+    SetBootstrapToken(SetBootstrapToken),
+    /// The device wants its bootstrap token back.
+    GetBootstrapToken(GetBootstrapToken),
+    /// Declarations: tokens, items, one declaration, or a status report.
+    DeclarativeManagement(DeclarativeManagement),
+    /// The device asks for a token of some service.
+    GetToken(GetToken),
+    /// A device in return-to-service mode asks what to do next.
+    ReturnToService(ReturnToService),
+}
+
+/// What every message has: who speaks, and the dictionary without its secrets.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Envelope {
+    /// Who speaks.
+    pub channel: Channel,
+    raw: Dictionary,
+}
+
+impl Envelope {
+    /// The dictionary as received, with a mark in the place of each secret.
+    #[must_use]
+    pub fn redacted(&self) -> &Dictionary {
+        &self.raw
+    }
+
+    /// The redacted dictionary as XML, for storage.
+    #[must_use]
+    pub fn redacted_xml(&self) -> Vec<u8> {
+        write_dictionary(&self.raw)
+    }
+}
+
+/// `Authenticate`, the first message of an enrolment.
+/// <https://developer.apple.com/documentation/devicemanagement/authenticate>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Authenticate {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// The push topic of the enrolment profile.
+    pub topic: String,
+    /// `SerialNumber`.
+    pub serial: Option<String>,
+    /// `DeviceName`, Mac only.
+    pub device_name: Option<String>,
+    /// `Model`, Mac only.
+    pub model: Option<String>,
+    /// `ModelName`, Mac only.
+    pub model_name: Option<String>,
+    /// `ProductName`, such as `Mac15,7`.
+    pub product_name: Option<String>,
+    /// `OSVersion`.
+    pub os_version: Option<String>,
+    /// `BuildVersion`.
+    pub build_version: Option<String>,
+    /// `IMEI`.
+    pub imei: Option<String>,
+    /// `MEID`.
+    pub meid: Option<String>,
+}
+
+/// `TokenUpdate`.
+/// <https://developer.apple.com/documentation/devicemanagement/token-update>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TokenUpdate {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// The push topic.
+    pub topic: String,
+    /// What the push must contain for the device to listen.
+    pub push_magic: String,
+    /// The push token; in lower-case hexadecimal it is the address of the push.
+    pub token: Vec<u8>,
+    /// Clears the passcode. Its absence does not void one that was sent before.
+    pub unlock_token: Option<Secret>,
+    /// Whether the device waits for `DeviceConfigured`. Absent says nothing.
+    pub awaiting_configuration: Option<bool>,
+}
+
+/// `CheckOut`.
+/// <https://developer.apple.com/documentation/devicemanagement/check-out>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CheckOut {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// The push topic; some devices leave it out.
+    pub topic: Option<String>,
+}
+
+/// `UserAuthenticate`, Mac only.
+/// <https://developer.apple.com/documentation/devicemanagement/user-authenticate>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct UserAuthenticate {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// `DigestResponse`, in the second request only.
+    pub digest_response: Option<Secret>,
+}
+
+/// `SetBootstrapToken`.
+/// <https://developer.apple.com/documentation/devicemanagement/set-bootstrap-token>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SetBootstrapToken {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// The token. Absent or empty: the stored one is void.
+    pub token: Option<Secret>,
+    /// Whether the device waits for `DeviceConfigured`. Absent says nothing.
+    pub awaiting_configuration: Option<bool>,
+}
+
+/// `GetBootstrapToken`.
+/// <https://developer.apple.com/documentation/devicemanagement/get-bootstrap-token>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GetBootstrapToken {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// Whether the device waits for `DeviceConfigured`. Absent says nothing.
+    pub awaiting_configuration: Option<bool>,
+}
+
+/// `DeclarativeManagement`.
+/// <https://developer.apple.com/documentation/devicemanagement/declarativemanagementrequest>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct DeclarativeManagement {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// `tokens`, `declaration-items`, `status` or `declaration/…/…`.
+    pub endpoint: String,
+    /// The JSON that came with it.
+    pub data: Option<Vec<u8>>,
+}
+
+/// `GetToken`.
+/// <https://developer.apple.com/documentation/devicemanagement/get-token>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GetToken {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+    /// Which service the token is for.
+    pub service_type: String,
+}
+
+/// `ReturnToService`.
+/// <https://developer.apple.com/documentation/devicemanagement/returntoservicerequest>
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ReturnToService {
+    /// Who speaks, and the redacted dictionary.
+    pub envelope: Envelope,
+}
+
+impl CheckIn {
+    /// Reads the body of a check-in request.
+    pub fn parse(body: &[u8]) -> Result<Self, WireError> {
+        let mut raw = read_dictionary(body, CHECK_IN_LIMIT)?;
+        let Some(name) = raw.get("MessageType") else {
+            return Err(WireError::Missing {
+                message: "check-in",
+                field: "MessageType",
+            });
+        };
+        let name = name.as_string().ok_or(WireError::WrongType {
+            message: "check-in",
+            field: "MessageType",
+            expected: "string",
+        })?;
+        let name = *NAMES
+            .iter()
+            .find(|known| **known == name)
+            .ok_or(WireError::UnknownMessage)?;
+        // Before the secrets are replaced by their mark, which is always text.
+        types_of_secrets(Fields::new(name, &raw))?;
+        let secrets = redact::lift(&mut raw);
+        let lifted = |kind, key| secret(&secrets, kind, key);
+        let channel = Channel::read(Fields::new(name, &raw), &secrets)?;
+        // The dictionary moves in at the end; until then the fields are read from it.
+        let envelope = Envelope {
+            channel,
+            raw: Dictionary::new(),
+        };
+        let fields = Fields::new(name, &raw);
+        let mut message = match name {
+            "Authenticate" => Self::Authenticate(Authenticate {
+                topic: fields.required_text("Topic")?,
+                serial: fields.identifier("SerialNumber")?,
+                device_name: fields.text("DeviceName")?,
+                model: fields.text("Model")?,
+                model_name: fields.text("ModelName")?,
+                product_name: fields.text("ProductName")?,
+                os_version: fields.text("OSVersion")?,
+                build_version: fields.text("BuildVersion")?,
+                imei: fields.identifier("IMEI")?,
+                meid: fields.identifier("MEID")?,
+                envelope,
+            }),
+            "TokenUpdate" => Self::TokenUpdate(TokenUpdate {
+                topic: fields.required_text("Topic")?,
+                push_magic: fields.required_text("PushMagic")?,
+                token: fields.required_data("Token")?.to_vec(),
+                unlock_token: lifted(SecretKind::UnlockToken, "UnlockToken"),
+                awaiting_configuration: fields.boolean("AwaitingConfiguration")?,
+                envelope,
+            }),
+            "CheckOut" => Self::CheckOut(CheckOut {
+                topic: fields.text("Topic")?,
+                envelope,
+            }),
+            "UserAuthenticate" => Self::UserAuthenticate(UserAuthenticate {
+                digest_response: lifted(SecretKind::DigestResponse, "DigestResponse"),
+                envelope,
+            }),
+            "SetBootstrapToken" => Self::SetBootstrapToken(SetBootstrapToken {
+                token: lifted(SecretKind::BootstrapToken, "BootstrapToken"),
+                awaiting_configuration: fields.boolean("AwaitingConfiguration")?,
+                envelope,
+            }),
+            "GetBootstrapToken" => Self::GetBootstrapToken(GetBootstrapToken {
+                awaiting_configuration: fields.boolean("AwaitingConfiguration")?,
+                envelope,
+            }),
+            "DeclarativeManagement" => Self::DeclarativeManagement(DeclarativeManagement {
+                endpoint: fields.required_text("Endpoint")?,
+                data: fields.data("Data")?.map(<[u8]>::to_vec),
+                envelope,
+            }),
+            "GetToken" => Self::GetToken(GetToken {
+                service_type: fields.required_text("TokenServiceType")?,
+                envelope,
+            }),
+            "ReturnToService" => Self::ReturnToService(ReturnToService { envelope }),
+            // `NAMES` has no other.
+            _ => return Err(WireError::UnknownMessage),
+        };
+        message.envelope_mut().raw = raw;
+        Ok(message)
+    }
+
+    /// The `MessageType`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Authenticate(_) => "Authenticate",
+            Self::TokenUpdate(_) => "TokenUpdate",
+            Self::CheckOut(_) => "CheckOut",
+            Self::UserAuthenticate(_) => "UserAuthenticate",
+            Self::SetBootstrapToken(_) => "SetBootstrapToken",
+            Self::GetBootstrapToken(_) => "GetBootstrapToken",
+            Self::DeclarativeManagement(_) => "DeclarativeManagement",
+            Self::GetToken(_) => "GetToken",
+            Self::ReturnToService(_) => "ReturnToService",
+        }
+    }
+
+    /// Who speaks, and the dictionary without its secrets.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        match self {
+            Self::Authenticate(m) => &m.envelope,
+            Self::TokenUpdate(m) => &m.envelope,
+            Self::CheckOut(m) => &m.envelope,
+            Self::UserAuthenticate(m) => &m.envelope,
+            Self::SetBootstrapToken(m) => &m.envelope,
+            Self::GetBootstrapToken(m) => &m.envelope,
+            Self::DeclarativeManagement(m) => &m.envelope,
+            Self::GetToken(m) => &m.envelope,
+            Self::ReturnToService(m) => &m.envelope,
+        }
+    }
+
+    /// Who speaks.
+    #[must_use]
+    pub fn channel(&self) -> &Channel {
+        &self.envelope().channel
+    }
+
+    fn envelope_mut(&mut self) -> &mut Envelope {
+        match self {
+            Self::Authenticate(m) => &mut m.envelope,
+            Self::TokenUpdate(m) => &mut m.envelope,
+            Self::CheckOut(m) => &mut m.envelope,
+            Self::UserAuthenticate(m) => &mut m.envelope,
+            Self::SetBootstrapToken(m) => &mut m.envelope,
+            Self::GetBootstrapToken(m) => &mut m.envelope,
+            Self::DeclarativeManagement(m) => &mut m.envelope,
+            Self::GetToken(m) => &mut m.envelope,
+            Self::ReturnToService(m) => &mut m.envelope,
+        }
+    }
+}
+
+const NAMES: [&str; 9] = [
+    "Authenticate",
+    "TokenUpdate",
+    "CheckOut",
+    "UserAuthenticate",
+    "SetBootstrapToken",
+    "GetBootstrapToken",
+    "DeclarativeManagement",
+    "GetToken",
+    "ReturnToService",
+];
+
+fn types_of_secrets(fields: Fields<'_>) -> Result<(), WireError> {
+    fields.data("UnlockToken")?;
+    fields.data("BootstrapToken")?;
+    fields.text("AuthToken")?;
+    fields.text("DigestResponse")?;
+    Ok(())
+}
+
+/// The answer to `GetBootstrapToken`. Without a token the key is left out.
+#[must_use]
+pub fn bootstrap_token_answer(token: Option<&Secret>) -> Vec<u8> {
+    let mut answer = Dictionary::new();
+    if let Some(token) = token.filter(|t| !t.is_empty()) {
+        let bytes = token.expose().to_vec();
+        answer.insert("BootstrapToken".into(), Value::Data(bytes));
+    }
+    write_dictionary(&answer)
+}
+
+/// The answer to `UserAuthenticate` that asks for no password: an empty challenge.
+#[must_use]
+pub fn empty_digest_challenge() -> Vec<u8> {
+    let mut answer = Dictionary::new();
+    answer.insert("DigestChallenge".into(), "".into());
+    write_dictionary(&answer)
+}
+
+/// The answer to `GetToken`.
+#[must_use]
+pub fn token_answer(token: &Secret) -> Vec<u8> {
+    let mut answer = Dictionary::new();
+    answer.insert("TokenData".into(), Value::Data(token.expose().to_vec()));
+    write_dictionary(&answer)
+}
+
+#[cfg(test)]
+mod tests;

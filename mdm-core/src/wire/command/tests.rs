@@ -1,0 +1,161 @@
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::wire::plist::read_dictionary;
+use crate::wire::requests::{AdministratorAccount, AppSource, PackageSource, Query};
+
+fn every_body() -> Vec<CommandBody> {
+    let app = InstallApplication::taking_over(AppSource::StoreId(900_000_001));
+    let mut manifest = Dictionary::new();
+    manifest.insert("items".into(), Value::Array(Vec::new()));
+    let mut package = InstallEnterpriseApplication::new(PackageSource::Inline(manifest));
+    package.managed = true;
+    package.remove_with_profile = true;
+    package.pinning_certificates.push(vec![1, 2, 3]);
+    let mut other = Dictionary::new();
+    other.insert("Item".into(), "Wallpaper".into());
+    let mut raw = Dictionary::new();
+    raw.insert("RequestType".into(), "FutureCommand".into());
+    let secret = || Secret::from_text("p & <q>");
+    vec![
+        CommandBody::DeviceInformation(DeviceInformation::for_set_up()),
+        CommandBody::DeviceInformation(DeviceInformation::of([Query::Other("New".into())])),
+        CommandBody::SecurityInfo,
+        CommandBody::InstalledApplicationList(InstalledApplicationList::for_migration()),
+        CommandBody::ManagedApplicationList {
+            identifiers: vec!["a.b".into()],
+        },
+        CommandBody::InstallApplication(app.clone()),
+        CommandBody::InstallApplication(app.for_mac().with_configuration(Dictionary::new())),
+        CommandBody::InstallApplication(InstallApplication::taking_over(AppSource::BundleId(
+            "a.b".into(),
+        ))),
+        CommandBody::InstallApplication(InstallApplication::taking_over(AppSource::Manifest(
+            "https://example.net/m.plist".into(),
+        ))),
+        CommandBody::InstallEnterpriseApplication(package),
+        CommandBody::RemoveApplication {
+            identifier: "a.b".into(),
+        },
+        CommandBody::InstallProfile {
+            payload: Secret::new([0, 1, 2, 255]),
+        },
+        CommandBody::RemoveProfile {
+            identifier: "net.example".into(),
+        },
+        CommandBody::ProfileList { managed_only: true },
+        CommandBody::CertificateList {
+            managed_only: false,
+        },
+        CommandBody::DeviceConfigured,
+        CommandBody::Settings(vec![
+            Setting::DeviceName("Kim\u{7}'s Mac".into()),
+            Setting::HostName("kim".into()),
+            Setting::OrganizationInfo {
+                name: "Example".into(),
+                email: Some("it@example.net".into()),
+                phone: None,
+            },
+            Setting::ActivationLockAllowed(false),
+            Setting::Other(other),
+        ]),
+        CommandBody::UserList,
+        CommandBody::ActivationLockBypassCode,
+        CommandBody::ClearActivationLockBypassCode,
+        CommandBody::SetRecoveryLock(SetRecoveryLock::replacing(secret(), secret())),
+        CommandBody::SetRecoveryLock(SetRecoveryLock::first(secret())),
+        CommandBody::VerifyRecoveryLock { password: secret() },
+        CommandBody::RotateFileVaultKey(RotateFileVaultKey::new(secret(), vec![48, 0])),
+        CommandBody::RestartDevice(RestartDevice {
+            notify_user: Some(true),
+            ..RestartDevice::default()
+        }),
+        CommandBody::DeclarativeManagement {
+            tokens: Some(b"{}".to_vec()),
+        },
+        CommandBody::DeclarativeManagement { tokens: None },
+        CommandBody::AccountConfiguration(AccountConfiguration {
+            skip_primary_account: true,
+            administrator: Some(AdministratorAccount::new("admin", Secret::new([9, 9]))),
+            ..AccountConfiguration::default()
+        }),
+        CommandBody::Raw(raw),
+    ]
+}
+
+#[test]
+fn a_kept_app_is_asked_for_as_apple_wants_it() {
+    let body = CommandBody::InstallApplication(InstallApplication::taking_over(
+        AppSource::StoreId(900_000_001),
+    ));
+    let read = read_dictionary(&body.encode("keep-0007"), 4096).unwrap();
+    assert_eq!(
+        read.get("CommandUUID").unwrap().as_string(),
+        Some("keep-0007")
+    );
+    let command = read.get("Command").unwrap().as_dictionary().unwrap();
+    let number = |key: &str| command.get(key).and_then(Value::as_unsigned_integer);
+    let text = |key: &str| command.get(key).and_then(Value::as_string);
+    assert_eq!(text("RequestType"), Some("InstallApplication"));
+    assert_eq!(number("iTunesStoreID"), Some(900_000_001));
+    assert_eq!(text("ChangeManagementState"), Some("Managed"));
+    assert_eq!(number("ManagementFlags"), Some(1));
+    let options = command.get("Options").unwrap().as_dictionary().unwrap();
+    assert_eq!(
+        options.get("PurchaseMethod").unwrap().as_unsigned_integer(),
+        Some(1)
+    );
+    assert!(!command.contains_key("InstallAsManaged"));
+}
+
+#[test]
+fn no_debug_output_shows_a_secret() {
+    for body in every_body() {
+        let shown = format!("{body:?}");
+        assert!(!shown.contains("p & <q>"), "{shown}");
+    }
+    let lock = CommandBody::VerifyRecoveryLock {
+        password: Secret::from_text("x"),
+    };
+    assert!(lock.holds_secret());
+    assert!(!CommandBody::DeviceConfigured.holds_secret());
+}
+
+/// An independent reader: Python's plistlib.
+#[test]
+fn python_reads_every_command_that_we_send() {
+    let script = "import sys,plistlib\n\
+        for line in sys.stdin:\n\
+        \x20   p=plistlib.loads(bytes.fromhex(line.strip()))\n\
+        \x20   print(p['CommandUUID'], p['Command']['RequestType'])\n";
+    let spawned = Command::new("python3")
+        .args(["-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut python) = spawned else {
+        eprintln!("SKIPPED: python3 is not here");
+        return;
+    };
+    let bodies = every_body();
+    let mut input = String::new();
+    let mut expected = String::new();
+    for (n, body) in bodies.iter().enumerate() {
+        let uuid = format!("c-{n}");
+        for byte in body.encode(&uuid).iter() {
+            input.push_str(&format!("{byte:02x}"));
+        }
+        input.push('\n');
+        expected.push_str(&format!("{uuid} {}\n", body.request_type()));
+    }
+    python
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}

@@ -1,0 +1,97 @@
+//! Lifts secrets out of a received dictionary and leaves a mark in their place.
+//!
+//! What is left is safe to store and to print; what was lifted goes to the vault or nowhere.
+
+use plist::{Dictionary, Value};
+
+use crate::secret::{Secret, SecretKind};
+
+/// What stands where a secret was.
+pub(super) const MARK: &str = "redacted";
+
+/// A secret that stood in a received message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LiftedSecret {
+    /// What it is.
+    pub kind: SecretKind,
+    /// The key under which it stood.
+    pub key: String,
+    /// The content.
+    pub secret: Secret,
+}
+
+/// The keys whose values are secrets wherever they stand. An unknown message that carries one of
+/// them is redacted as well.
+const SECRET_KEYS: [(&str, SecretKind); 16] = [
+    ("UnlockToken", SecretKind::UnlockToken),
+    ("BootstrapToken", SecretKind::BootstrapToken),
+    ("AuthToken", SecretKind::AuthToken),
+    ("DigestResponse", SecretKind::DigestResponse),
+    (
+        "FDE_PersonalRecoveryKeyCMS",
+        SecretKind::RecoveryKeyEnvelope,
+    ),
+    (
+        "FDE_PersonalRecoveryKeyCMS64",
+        SecretKind::RecoveryKeyEnvelope,
+    ),
+    ("EncryptedNewRecoveryKey", SecretKind::RecoveryKeyEnvelope),
+    ("NewRecoveryKey", SecretKind::RecoveryKey),
+    ("RecoveryKey", SecretKind::RecoveryKey),
+    ("ActivationLockBypassCode", SecretKind::DeviceBypassCode),
+    ("UnusedRedemptionCode", SecretKind::RedemptionCode),
+    ("SecurityToken", SecretKind::AuthToken),
+    ("Password", SecretKind::ProfilePassword),
+    ("NewPassword", SecretKind::RecoveryLockPassword),
+    ("CurrentPassword", SecretKind::RecoveryLockPassword),
+    ("Challenge", SecretKind::ScepChallenge),
+];
+
+/// Replaces every secret in `dictionary` by [`MARK`] and returns them in the order of the keys.
+pub(super) fn lift(dictionary: &mut Dictionary) -> Vec<LiftedSecret> {
+    let mut lifted = Vec::new();
+    lift_dictionary(dictionary, &mut lifted);
+    lifted
+}
+
+// Recursion is bounded by the depth that the guard lets through.
+fn lift_dictionary(dictionary: &mut Dictionary, lifted: &mut Vec<LiftedSecret>) {
+    for (key, value) in dictionary.iter_mut() {
+        match SECRET_KEYS.iter().find(|(name, _)| name == key) {
+            Some((_, kind)) => {
+                if let Some(secret) = content(value) {
+                    if !secret.is_empty() {
+                        lifted.push(LiftedSecret {
+                            kind: *kind,
+                            key: key.clone(),
+                            secret,
+                        });
+                    }
+                    *value = Value::String(MARK.to_owned());
+                } else {
+                    lift_value(value, lifted);
+                }
+            }
+            None => lift_value(value, lifted),
+        }
+    }
+}
+
+fn lift_value(value: &mut Value, lifted: &mut Vec<LiftedSecret>) {
+    match value {
+        Value::Dictionary(inner) => lift_dictionary(inner, lifted),
+        Value::Array(items) => items.iter_mut().for_each(|v| lift_value(v, lifted)),
+        // Scalars under keys that name no secret.
+        _ => {}
+    }
+}
+
+fn content(value: &mut Value) -> Option<Secret> {
+    match value {
+        Value::Data(bytes) => Some(Secret::new(std::mem::take(bytes))),
+        Value::String(text) => Some(Secret::from_text(std::mem::take(text))),
+        // A container under such a name is looked into; numbers and booleans hold no secret.
+        _ => None,
+    }
+}
