@@ -19,3 +19,4 @@ pub mod sealed;
 pub mod secret;
 pub mod store;
 pub mod wave;
+pub mod wire;
