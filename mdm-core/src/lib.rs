@@ -17,6 +17,7 @@ pub mod organisation;
 pub mod queue;
 pub mod sealed;
 pub mod secret;
+pub mod service;
 pub mod store;
 pub mod wave;
 pub mod wire;

@@ -1,0 +1,434 @@
+//! What a host supplies. A port holds no organisation's credential: every call carries what the service opened for it.
+//! Each port has a default that refuses.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::device::{AssignmentOutcome, DeviceRecord, OrgReading};
+use crate::enrollment::PushTarget;
+use crate::error::PortError;
+use crate::ids::{OrganisationId, Serial, ServerId};
+use crate::migration::Notice;
+use crate::organisation::Der;
+use crate::secret::Secret;
+
+/// The organisation's push certificate with its opened key.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the service, read by the port"
+)]
+pub struct PushIdentity {
+    /// For whom.
+    pub organisation: OrganisationId,
+    /// The certificate.
+    pub certificate: Der,
+    /// Its private key, PKCS#8 DER.
+    pub key: Secret,
+}
+
+/// What Apple's push service did with a push.
+///
+/// <https://developer.apple.com/documentation/usernotifications/handling-notification-responses-from-apns>
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PushOutcome {
+    /// Taken.
+    Delivered,
+    /// The token is not valid for this topic: stop until a new TokenUpdate.
+    BadToken {
+        /// Apple's reason.
+        reason: String,
+    },
+    /// The device is no longer on this topic since then (`None` when Apple did not say).
+    Gone {
+        /// Since when.
+        since: Option<Timestamp>,
+    },
+    /// The certificate is refused: pause the topic and call a person.
+    CertificateRefused {
+        /// Apple's reason.
+        reason: String,
+    },
+    /// Refused in a way that only a change of ours can mend.
+    Refused {
+        /// Apple's reason.
+        reason: String,
+    },
+}
+
+/// Wakes devices.
+#[async_trait]
+pub trait Pusher: Send + Sync + 'static {
+    /// Sends one push. An error means that it may be tried again.
+    async fn push(
+        &self,
+        identity: &PushIdentity,
+        to: &PushTarget,
+    ) -> Result<PushOutcome, PortError>;
+}
+
+/// A server token, opened.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the service, read by the port"
+)]
+pub struct ServerCredential {
+    /// For whom.
+    pub organisation: OrganisationId,
+    /// Our server entry.
+    pub server: ServerId,
+    /// The token as Apple's JSON.
+    pub token: Secret,
+}
+
+/// One answer of the device list.
+#[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct DevicePage {
+    /// In Apple's order; a serial number may occur more than once.
+    pub devices: Vec<(Serial, DeviceRecord)>,
+    /// Where to go on.
+    pub cursor: String,
+    /// Ask again at once.
+    pub more: bool,
+}
+
+/// Apple's answer to a lock request.
+///
+/// <https://developer.apple.com/documentation/devicemanagement/activationlockstatusresponse>
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockOutcome {
+    /// Locked.
+    Success,
+    /// A lock exists already.
+    AlreadyLocked,
+    /// Apple's word for why not.
+    Refused(String),
+}
+
+/// The account behind a server token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct Account {
+    /// Name of the server entry.
+    pub server_name: String,
+    /// Its identifier.
+    pub server_uuid: String,
+    /// Name of the organisation.
+    pub organisation: Option<String>,
+    /// End of the token, when the token says so.
+    pub token_expires: Option<Timestamp>,
+}
+
+/// Apple's device-assignment service.
+#[async_trait]
+pub trait DeviceAssignment: Send + Sync + 'static {
+    /// Who we are there.
+    async fn account(&self, credential: &ServerCredential) -> Result<Account, PortError>;
+    /// A page of the full list; `None` begins it. [`PortError::CursorExpired`] starts over.
+    async fn fetch(
+        &self,
+        credential: &ServerCredential,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError>;
+    /// A page of changes.
+    async fn sync(
+        &self,
+        credential: &ServerCredential,
+        cursor: &str,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError>;
+    /// Defines an ADE profile (the JSON keys of Apple's Profile object) and answers its UUID.
+    async fn define_profile(
+        &self,
+        credential: &ServerCredential,
+        profile: &serde_json::Value,
+    ) -> Result<String, PortError>;
+    /// Reads a defined profile back.
+    async fn read_profile(
+        &self,
+        credential: &ServerCredential,
+        uuid: &str,
+    ) -> Result<serde_json::Value, PortError>;
+    /// Assigns a profile; one outcome for each serial number.
+    async fn assign(
+        &self,
+        credential: &ServerCredential,
+        uuid: &str,
+        serials: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError>;
+    /// Asks for the Activation Lock with the hash of our bypass code (upper-case hex).
+    async fn lock(
+        &self,
+        credential: &ServerCredential,
+        serial: &Serial,
+        escrow_key: &str,
+    ) -> Result<LockOutcome, PortError>;
+}
+
+/// An API account of the organisation, opened.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the service, read by the port"
+)]
+pub struct ApiKey {
+    /// For whom.
+    pub organisation: OrganisationId,
+    /// `BUSINESSAPI.…` or `SCHOOLAPI.…`.
+    pub client_id: String,
+    /// Which key.
+    pub key_id: String,
+    /// The P-256 private key (PEM).
+    pub key: Secret,
+}
+
+/// What is asked of the organisation API for a list of devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ActivityRequest {
+    /// Assign to a server entry with a deadline: starts a migration.
+    AssignWithDeadline {
+        /// The server entry's identifier.
+        server: String,
+        /// The deadline.
+        deadline: Timestamp,
+    },
+    /// Move the deadline.
+    UpdateDeadline {
+        /// To when.
+        deadline: Timestamp,
+    },
+    /// Cancel.
+    Cancel,
+    /// Assign without a deadline (back to the original).
+    Assign {
+        /// The server entry's identifier.
+        server: String,
+    },
+}
+
+/// How an activity stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct ActivityReading {
+    /// Apple has finished with it.
+    pub finished: bool,
+    /// Apple's status words.
+    pub status: String,
+    /// Devices that the result names as failed, with Apple's words.
+    pub failed: Vec<(Serial, String)>,
+}
+
+/// The organisation's API.
+#[async_trait]
+pub trait OrganisationApi: Send + Sync + 'static {
+    /// Server entries: identifier and name.
+    async fn servers(&self, key: &ApiKey) -> Result<Vec<(String, String)>, PortError>;
+    /// Reads devices, in as few requests as the number allows; one reading for each serial number, assigned server included.
+    async fn read(
+        &self,
+        key: &ApiKey,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError>;
+    /// Posts one request; answers the activity's id. [`PortError::Unknown`] when it is not known whether Apple took it.
+    async fn submit(
+        &self,
+        key: &ApiKey,
+        request: &ActivityRequest,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<String, PortError>;
+    /// Reads an activity, its result included once it is finished.
+    async fn activity(&self, key: &ApiKey, id: &str) -> Result<ActivityReading, PortError>;
+}
+
+/// Removes an Activation Lock by bypass code.
+#[async_trait]
+pub trait LockRemoval: Send + Sync + 'static {
+    /// Answers whether the code opened the lock.
+    async fn unlock(
+        &self,
+        identity: &PushIdentity,
+        serial: &Serial,
+        product: &str,
+        code: &Secret,
+    ) -> Result<bool, PortError>;
+}
+
+/// Tells people or programs.
+#[async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// Tells one thing about one device. May come twice.
+    async fn notify(
+        &self,
+        organisation: OrganisationId,
+        serial: &Serial,
+        notice: Notice,
+    ) -> Result<(), PortError>;
+}
+
+/// Everything that a host supplies.
+#[derive(Clone)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "hosts write `..Ports::refusing()`"
+)]
+pub struct Ports {
+    /// Wakes devices.
+    pub push: Arc<dyn Pusher>,
+    /// Apple's device-assignment service.
+    pub assignment: Arc<dyn DeviceAssignment>,
+    /// The organisation's API.
+    pub api: Arc<dyn OrganisationApi>,
+    /// Activation Lock removal.
+    pub lock_removal: Arc<dyn LockRemoval>,
+    /// Notices.
+    pub notifier: Arc<dyn Notifier>,
+}
+
+impl Ports {
+    /// Ports that refuse everything, and a notifier that tells nobody.
+    #[must_use]
+    pub fn refusing() -> Self {
+        let refusing = Arc::new(Refusing);
+        Self {
+            push: refusing.clone(),
+            assignment: refusing.clone(),
+            api: refusing.clone(),
+            lock_removal: refusing.clone(),
+            notifier: refusing,
+        }
+    }
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+struct Refusing;
+
+#[async_trait]
+impl Pusher for Refusing {
+    async fn push(&self, _: &PushIdentity, _: &PushTarget) -> Result<PushOutcome, PortError> {
+        Err(PortError::Absent("push"))
+    }
+}
+
+#[async_trait]
+impl DeviceAssignment for Refusing {
+    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+    async fn fetch(
+        &self,
+        _: &ServerCredential,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+    async fn sync(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+    async fn define_profile(
+        &self,
+        _: &ServerCredential,
+        _: &serde_json::Value,
+    ) -> Result<String, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+    async fn read_profile(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+    ) -> Result<serde_json::Value, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+    async fn assign(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        _: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+    async fn lock(
+        &self,
+        _: &ServerCredential,
+        _: &Serial,
+        _: &str,
+    ) -> Result<LockOutcome, PortError> {
+        Err(PortError::Absent("assignment"))
+    }
+}
+
+#[async_trait]
+impl OrganisationApi for Refusing {
+    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        Err(PortError::Absent("organisation API"))
+    }
+    async fn read(
+        &self,
+        _: &ApiKey,
+        _: &[Serial],
+        _: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
+        Err(PortError::Absent("organisation API"))
+    }
+    async fn submit(
+        &self,
+        _: &ApiKey,
+        _: &ActivityRequest,
+        _: &[Serial],
+        _: Timestamp,
+    ) -> Result<String, PortError> {
+        Err(PortError::Absent("organisation API"))
+    }
+    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
+        Err(PortError::Absent("organisation API"))
+    }
+}
+
+#[async_trait]
+impl LockRemoval for Refusing {
+    async fn unlock(
+        &self,
+        _: &PushIdentity,
+        _: &Serial,
+        _: &str,
+        _: &Secret,
+    ) -> Result<bool, PortError> {
+        Err(PortError::Absent("lock removal"))
+    }
+}
+
+#[async_trait]
+impl Notifier for Refusing {
+    async fn notify(&self, _: OrganisationId, _: &Serial, _: Notice) -> Result<(), PortError> {
+        Ok(())
+    }
+}
