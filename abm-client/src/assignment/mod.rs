@@ -1,0 +1,324 @@
+//! Apple's device-assignment service: which devices are ours, with which profile they enrol, their Activation Lock.
+//! Every call goes through one private function here, which owns the session. Nothing is repeated except a request
+//! whose session was refused, once; patience is the caller's, who is told how much by the [`Error`].
+//!
+//! Apple: <https://developer.apple.com/documentation/devicemanagement/device-assignment>
+
+mod account;
+mod activation_lock;
+mod beta;
+mod devices;
+mod discovery;
+mod profiles;
+mod refusal;
+mod skip_keys;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use crate::clock::{Clock, SharedClock};
+use crate::error::{Endpoint, Error, ErrorKind, Service};
+use crate::oauth1::SignedRequest;
+use crate::secret::{SecretBytes, SecretText};
+use crate::server_token::ServerToken;
+use crate::session::{HEADER, Session, SessionPass};
+use crate::transport::{Method, Request, Response, Transport};
+use crate::{answer, random_hex};
+
+pub use self::account::{AccountDetail, AccountUrl, OrganisationType, PageLimit};
+pub use self::activation_lock::{
+    ActivationLockRequest, ActivationLockResult, ActivationLockStatus,
+};
+pub use self::beta::BetaToken;
+pub use self::devices::{
+    DeviceFamily, DevicePage, DeviceRecord, OpType, OperatingSystem, PageSize, ProfileStatus,
+    ReplacementDetails, ResponseStatus, SyncCursor, latest_per_serial,
+};
+pub use self::discovery::ServiceDiscovery;
+pub use self::profiles::{AdeProfile, AssignReport, AssignmentOutcome, DefinedProfile};
+pub use self::skip_keys::SkipKey;
+
+/// Where the service is.
+pub const BASE_URL: &str = "https://mdmenrollment.apple.com";
+
+/// The version of the protocol that this library speaks; it decides which fields the service shows.
+pub const PROTOCOL_VERSION: u32 = 10;
+
+/// A page of 1000 devices has some 700 KB; 5000 have been seen as a limit.
+const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+
+const JSON: &str = "application/json;charset=UTF8";
+
+const SESSION: Endpoint = Endpoint::read(Service::DeviceAssignment, "GET /session");
+
+/// The device-assignment service with one server token. Clones share the session and the page limits.
+///
+/// ```no_run
+/// # async fn example(token: abm_client::ServerToken) -> Result<(), abm_client::Error> {
+/// # #[cfg(feature = "hyper-transport")] {
+/// use abm_client::assignment::AssignmentClient;
+/// use abm_client::{HyperTransport, SystemClock};
+///
+/// let apple = AssignmentClient::new(HyperTransport::builder().build()?, token, "our-server/1.0", SystemClock);
+/// println!("{}", apple.account().await?.server_name);
+/// let mut page = apple.fetch_devices(None).await?;
+/// loop {
+///     for device in &page.devices {
+///         println!("{}", device.serial_number);
+///     }
+///     if !page.more_to_follow {
+///         break;
+///     }
+///     page = apple.fetch_devices(page.cursor.as_ref()).await?;
+/// }
+/// # }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct AssignmentClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    transport: Arc<dyn Transport>,
+    clock: SharedClock,
+    token: ServerToken,
+    session: Session,
+    base_url: String,
+    user_agent: String,
+    /// Learnt from `/account`; the reference page's numbers until then.
+    limits: Mutex<Vec<AccountUrl>>,
+}
+
+impl AssignmentClient {
+    /// A client for one server token. `user_agent` names the product, for example `our-server/1.0`; the service
+    /// refuses requests without one.
+    pub fn new(
+        transport: impl Transport + 'static,
+        token: ServerToken,
+        user_agent: &str,
+        clock: impl Clock + 'static,
+    ) -> Self {
+        Self::at(
+            BASE_URL,
+            Arc::new(transport),
+            token,
+            user_agent,
+            Arc::new(clock),
+        )
+    }
+
+    /// The same at another address: a simulated service, or a proxy that speaks for Apple.
+    pub fn at(
+        base_url: &str,
+        transport: Arc<dyn Transport>,
+        token: ServerToken,
+        user_agent: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                transport,
+                clock,
+                token,
+                session: Session::default(),
+                base_url: base_url.trim_end_matches('/').to_owned(),
+                user_agent: user_agent.to_owned(),
+                limits: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// The token in use.
+    #[must_use]
+    pub fn token(&self) -> &ServerToken {
+        &self.inner.token
+    }
+
+    /// Asks for a session: proves that the token works, and changes nothing.
+    ///
+    /// # Errors
+    /// [`CredentialRefused`](ErrorKind::CredentialRefused) when the token is expired, replaced or unknown.
+    pub async fn open_session(&self) -> Result<(), Error> {
+        self.inner
+            .session
+            .get(None, || self.login())
+            .await
+            .map(|_| ())
+    }
+
+    async fn login(&self) -> Result<SecretText, Error> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            auth_session_token: SecretText,
+        }
+        let inner = &self.inner;
+        let url = format!("{}/session", inner.base_url);
+        let crypto = |_| Error::unreadable(SESSION, "server token", "OpenSSL refuses HMAC-SHA1");
+        let nonce = random_hex(16).map_err(crypto)?;
+        let authorization = SignedRequest {
+            method: "GET",
+            base_uri: &url,
+            consumer_key: inner.token.consumer_key.expose(),
+            consumer_secret: inner.token.consumer_secret.expose(),
+            token: inner.token.access_token.expose(),
+            token_secret: inner.token.access_secret.expose(),
+            timestamp: inner.clock.now_ms().div_euclid(1000),
+            nonce: &nonce,
+        }
+        .authorization()
+        .map_err(crypto)?;
+        let mut request = self.request(Method::Get, url, None);
+        request.headers.push(("authorization", authorization));
+        let sent = inner
+            .transport
+            .send(request)
+            .await
+            .map_err(|error| Error::transport(SESSION, error))?;
+        if !sent.is_success() {
+            return Err(refusal::read(SESSION, &sent, inner.clock.now_ms()));
+        }
+        let answer: Answer = answer::json(SESSION, sent.body.expose())?;
+        if answer.auth_session_token.is_empty() {
+            return Err(Error::malformed(SESSION, "auth_session_token", "empty"));
+        }
+        Ok(answer.auth_session_token)
+    }
+
+    /// Every call but `/session`: with the session, renewed and repeated once when it is refused.
+    async fn call(
+        &self,
+        endpoint: Endpoint,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Response, Error> {
+        let response = self.exchange(endpoint, method, path, body).await?;
+        if response.is_success() {
+            Ok(response)
+        } else {
+            Err(refusal::read(
+                endpoint,
+                &response,
+                self.inner.clock.now_ms(),
+            ))
+        }
+    }
+
+    /// Like [`call`](Self::call), and hands every other status to the caller.
+    async fn exchange(
+        &self,
+        endpoint: Endpoint,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Response, Error> {
+        let body = body
+            .map(serde_json::to_vec)
+            .transpose()
+            .map_err(|_| Error::invalid(endpoint, "body", "it cannot be written as JSON"))?
+            .map(SecretBytes::from);
+        let session = &self.inner.session;
+        let pass = session.get(None, || self.login()).await?;
+        let first = self
+            .send(endpoint, method, path, body.clone(), &pass)
+            .await?;
+        if !refusal::is_session_refused(&first) {
+            return Ok(first);
+        }
+        let pass = session.get(Some(&pass), || self.login()).await?;
+        let second = self.send(endpoint, method, path, body, &pass).await?;
+        if refusal::is_session_refused(&second) {
+            return Err(Error::new(endpoint, ErrorKind::SessionRefused));
+        }
+        Ok(second)
+    }
+
+    async fn send(
+        &self,
+        endpoint: Endpoint,
+        method: Method,
+        path: &str,
+        body: Option<SecretBytes>,
+        pass: &SessionPass,
+    ) -> Result<Response, Error> {
+        let mut request = self.request(method, format!("{}{path}", self.inner.base_url), body);
+        request.headers.push((HEADER, pass.token.clone()));
+        let response = self
+            .inner
+            .transport
+            .send(request)
+            .await
+            .map_err(|error| Error::transport(endpoint, error))?;
+        self.inner.session.observe(pass, &response);
+        Ok(response)
+    }
+
+    fn request(&self, method: Method, url: String, body: Option<SecretBytes>) -> Request {
+        let mut headers: Vec<(&'static str, SecretText)> = vec![
+            ("user-agent", self.inner.user_agent.as_str().into()),
+            ("accept", JSON.into()),
+            (
+                "x-server-protocol-version",
+                PROTOCOL_VERSION.to_string().into(),
+            ),
+        ];
+        if body.is_some() {
+            headers.push(("content-type", JSON.into()));
+        }
+        Request {
+            method,
+            url,
+            headers,
+            body,
+            answer_limit: ANSWER_LIMIT,
+        }
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Vec<AccountUrl>> {
+        // A list is replaced whole: a panic cannot leave half of one.
+        self.inner
+            .limits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for AssignmentClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssignmentClient")
+            .field("base_url", &self.inner.base_url)
+            .field("token", &self.inner.token)
+            .finish_non_exhaustive()
+    }
+}
+
+/// No body, for calls without one.
+const NO_BODY: Option<&()> = None;
+
+/// Serial numbers without repetition, in the order given; refused when none are left or there are too many.
+fn distinct(endpoint: Endpoint, serials: &[String], most: usize) -> Result<Vec<&str>, Error> {
+    let mut seen = std::collections::HashSet::new();
+    let distinct: Vec<&str> = serials
+        .iter()
+        .map(|s| s.trim())
+        .filter(|s| !s.is_empty() && seen.insert(*s))
+        .collect();
+    if distinct.is_empty() {
+        return Err(Error::invalid(
+            endpoint,
+            "devices",
+            "at least one serial number is needed",
+        ));
+    }
+    if distinct.len() > most {
+        return Err(Error::invalid(
+            endpoint,
+            "devices",
+            format!("at most {most} serial numbers at once"),
+        ));
+    }
+    Ok(distinct)
+}
