@@ -6,10 +6,13 @@
 
 pub mod app_state;
 pub mod audit;
+pub mod ca;
 pub mod clock;
 pub mod device;
+pub mod enrol;
 pub mod enrollment;
 pub mod error;
+pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod migration;
@@ -21,3 +24,6 @@ pub mod service;
 pub mod store;
 pub mod wave;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;

@@ -4,6 +4,7 @@
 //! does IO; this is the only place that knows the keys of Apple's property lists.
 
 pub mod checkin;
+pub(crate) mod cms;
 pub mod command;
 mod field;
 pub mod payloads;
@@ -12,6 +13,7 @@ mod redact;
 pub mod report;
 pub mod reports;
 pub mod requests;
+pub mod signature;
 
 use self::plist::PlistError;
 

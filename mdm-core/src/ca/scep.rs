@@ -1,0 +1,470 @@
+//! A SCEP server (RFC 8894), bytes in, bytes out.
+//!
+//! [`receive`] checks the outer signature, decrypts, and checks the request; who may have a
+//! certificate is the caller's decision, who then calls [`ScepRequest::grant`] or
+//! [`ScepRequest::refuse`]. A repeated request is answered by granting the same certificate again.
+//! What can be read but not granted gets an answer that says so; only what cannot be read is an
+//! error. Nothing is signed with SHA-1, though requests may be.
+//!
+//! <https://www.rfc-editor.org/rfc/rfc8894>
+
+use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
+use cms::content_info::{CmsVersion, ContentInfo};
+use cms::signed_data::{
+    CertificateSet, EncapsulatedContentInfo, SignedData, SignerIdentifier, SignerInfo, SignerInfos,
+};
+use der::asn1::{
+    Any, AnyRef, ObjectIdentifier, OctetString, PrintableStringRef, SetOfVec, Utf8StringRef,
+};
+use der::{Decode as _, Encode as _, Reader as _};
+use openssl::cms::{CMSOptions, CmsContentInfo};
+use openssl::hash::MessageDigest;
+use openssl::pkey::Id;
+use openssl::sha::sha256;
+use openssl::sign::Signer;
+use openssl::stack::Stack;
+use openssl::symm::Cipher;
+use openssl::x509::{X509, X509Req};
+use x509_cert::attr::Attribute;
+use x509_cert::certificate::Certificate;
+use x509_cert::request::CertReq;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::{Ca, CaError};
+use crate::identity::sha256_hex;
+use crate::secret::Secret;
+use crate::wire::cms as signed;
+use crate::wire::signature::SignatureError;
+
+/// The answer to `GetCACaps`, of type `text/plain`.
+pub const CAPABILITIES: &str =
+    "AES\nDES3\nSHA-256\nSHA-512\nPOSTPKIOperation\nRenewal\nSCEPStandard\n";
+
+/// The content type of an answer to `PKIOperation`.
+pub const ANSWER_TYPE: &str = "application/x-pki-message";
+
+/// The content type of the answer to `GetCACert`, which is [`Ca::certificate`].
+pub const CERTIFICATE_TYPE: &str = "application/x-x509-ca-cert";
+
+/// The largest request that is read, in bytes. Real ones have less than 8,000.
+const LIMIT: usize = 256 * 1024;
+
+const ID_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
+const ID_SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
+const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
+const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
+const CHALLENGE_PASSWORD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.7");
+const MESSAGE_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.2");
+const PKI_STATUS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.3");
+const FAIL_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.4");
+const SENDER_NONCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.5");
+const RECIPIENT_NONCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.6");
+const TRANSACTION_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.7");
+const FAIL_INFO_TEXT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.24.1");
+const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// Why a request is not granted, in the protocol's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "RFC 8894, section 3.2.1.4.5 has five"
+)]
+pub enum FailInfo {
+    /// An algorithm that is not accepted.
+    BadAlg,
+    /// The message cannot be opened or does not hold together.
+    BadMessageCheck,
+    /// The request is not allowed.
+    BadRequest,
+    /// The time is wrong.
+    BadTime,
+    /// No such certificate.
+    BadCertId,
+}
+
+impl FailInfo {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::BadAlg => "0",
+            Self::BadMessageCheck => "1",
+            Self::BadRequest => "2",
+            Self::BadTime => "3",
+            Self::BadCertId => "4",
+        }
+    }
+}
+
+/// Bytes that are no SCEP message: the one case in which there is no answer in the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScepError {
+    /// The outer signature.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// An attribute that every message must have.
+    #[error("SCEP: the {0} attribute is missing or malformed")]
+    Attribute(&'static str),
+    /// A failure of ours.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+}
+
+/// What came of a message.
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a request, or the answer that refuses it"
+)]
+pub enum Received {
+    /// A sound request. The caller decides.
+    Request(Box<ScepRequest>),
+    /// A message that was read and cannot be granted whoever asks.
+    Refused {
+        /// The answer.
+        answer: Vec<u8>,
+        /// What is wrong, for the log.
+        reason: &'static str,
+    },
+}
+
+/// A request whose signature, encryption and key were checked; only its right is not.
+#[derive(Debug)]
+pub struct ScepRequest {
+    envelope: Envelope,
+    challenge: Option<Secret>,
+    public_key: Vec<u8>,
+    cipher: ContentCipher,
+}
+
+/// What every answer needs of the message that it answers.
+#[derive(Debug)]
+struct Envelope {
+    transaction: String,
+    sender_nonce: Vec<u8>,
+    signer: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ContentCipher {
+    Aes128,
+    Aes192,
+    Aes256,
+    TripleDes,
+}
+
+/// Reads a `PKIOperation` message (DER or BER).
+///
+/// # Errors
+/// [`ScepError`] if it cannot even be answered.
+pub fn receive(message: &[u8], ca: &Ca) -> Result<Received, ScepError> {
+    let message = signed::verify(message, None, LIMIT)?;
+    let text = |oid: &ObjectIdentifier, what: &'static str| {
+        let bytes = message.attribute(oid.as_bytes());
+        bytes
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .filter(|text| !text.is_empty() && text.len() <= 255)
+            .map(str::to_owned)
+            .ok_or(ScepError::Attribute(what))
+    };
+    let kind = text(&MESSAGE_TYPE, "messageType")?;
+    let transaction = text(&TRANSACTION_ID, "transactionID")?;
+    if PrintableStringRef::new(&transaction).is_err() {
+        return Err(ScepError::Attribute("transactionID"));
+    }
+    let sender_nonce = message
+        .attribute(SENDER_NONCE.as_bytes())
+        .filter(|nonce| !nonce.is_empty() && nonce.len() <= 64)
+        .ok_or(ScepError::Attribute("senderNonce"))?
+        .to_vec();
+    let envelope = Envelope {
+        transaction,
+        sender_nonce,
+        signer: message.signer.clone(),
+    };
+    match open(&kind, &message, ca) {
+        Ok((challenge, public_key, cipher)) => Ok(Received::Request(Box::new(ScepRequest {
+            envelope,
+            challenge,
+            public_key,
+            cipher,
+        }))),
+        Err((info, reason)) => Ok(Received::Refused {
+            answer: envelope.failure(ca, info, reason)?,
+            reason,
+        }),
+    }
+}
+
+type Opened = (Option<Secret>, Vec<u8>, ContentCipher);
+
+fn open(
+    kind: &str,
+    message: &signed::Verified,
+    ca: &Ca,
+) -> Result<Opened, (FailInfo, &'static str)> {
+    // A device renews by a new enrolment profile, which is a new request (19).
+    if kind != "19" {
+        return Err((FailInfo::BadRequest, "only PKCSReq is answered"));
+    }
+    // One reason for all that can go wrong from decryption to the request's own structure: whoever
+    // sends altered messages learns nothing of the decryption.
+    let closed = (FailInfo::BadMessageCheck, "the request cannot be opened");
+    let cipher = cipher_of(&message.content)
+        .map_err(|_| closed)?
+        .ok_or((FailInfo::BadAlg, "the content encryption is not accepted"))?;
+    let plain = CmsContentInfo::from_der(&message.content)
+        .and_then(|cms| cms.decrypt(&ca.key, &ca.certificate))
+        .map_err(|_| closed)?;
+    let plain = zeroize::Zeroizing::new(plain);
+    let request = X509Req::from_der(&plain).map_err(|_| closed)?;
+    let key = request.public_key().map_err(|_| closed)?;
+    if !request.verify(&key).unwrap_or(false) {
+        return Err(closed);
+    }
+    let signer_key = X509::from_der(&message.signer)
+        .and_then(|x509| x509.public_key())
+        .map_err(|_| closed)?;
+    if !signer_key.public_eq(&key) {
+        return Err((FailInfo::BadMessageCheck, "the signer is not the requester"));
+    }
+    if key.id() != Id::RSA || !(2048..=4096).contains(&key.bits()) {
+        return Err((
+            FailInfo::BadAlg,
+            "the key must be RSA with 2048 to 4096 bits",
+        ));
+    }
+    let challenge = challenge(&plain).map_err(|_| closed)?;
+    let public_key = key.public_key_to_der().map_err(|_| closed)?;
+    Ok((challenge, public_key, cipher))
+}
+
+/// The content encryption of an EnvelopedData message; `None` for one that is not accepted.
+fn cipher_of(envelope: &[u8]) -> der::Result<Option<ContentCipher>> {
+    // Senders may write BER; OpenSSL makes DER of it.
+    let normal = CmsContentInfo::from_der(envelope)
+        .and_then(|cms| cms.to_der())
+        .map_err(|_| der::Tag::Sequence.value_error())?;
+    let mut info = signed::inside(&normal)?;
+    let _content_type = info.tlv_bytes()?;
+    let mut explicit = signed::inside(info.tlv_bytes()?)?;
+    let mut data = signed::inside(explicit.tlv_bytes()?)?;
+    let _version = data.tlv_bytes()?;
+    // An originator may stand before the set of recipients.
+    while data.tlv_bytes()?.first() != Some(&0x31) {}
+    let mut content = signed::inside(data.tlv_bytes()?)?;
+    let _type = content.tlv_bytes()?;
+    let mut algorithm = signed::inside(content.tlv_bytes()?)?;
+    let oid = ObjectIdentifier::from_der(algorithm.tlv_bytes()?)?;
+    Ok(match oid.to_string().as_str() {
+        "2.16.840.1.101.3.4.1.2" => Some(ContentCipher::Aes128),
+        "2.16.840.1.101.3.4.1.22" => Some(ContentCipher::Aes192),
+        "2.16.840.1.101.3.4.1.42" => Some(ContentCipher::Aes256),
+        "1.2.840.113549.3.7" => Some(ContentCipher::TripleDes),
+        // Single DES, RC2, authenticated modes.
+        _ => None,
+    })
+}
+
+fn challenge(request: &[u8]) -> der::Result<Option<Secret>> {
+    let request = CertReq::from_der(request)?;
+    let mut attributes = request.info.attributes.iter();
+    let Some(attribute) = attributes.find(|a| a.oid == CHALLENGE_PASSWORD) else {
+        return Ok(None);
+    };
+    let value = attribute.values.get(0).map(Any::value);
+    Ok(value.map(Secret::new))
+}
+
+impl ScepRequest {
+    /// The transaction, which a client repeats when it did not hear the answer.
+    #[must_use]
+    pub fn transaction(&self) -> &str {
+        &self.envelope.transaction
+    }
+
+    /// The challenge that the client was given with its profile.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&Secret> {
+        self.challenge.as_ref()
+    }
+
+    /// SHA-256 of the challenge in lower-case hexadecimal, as sessions keep it.
+    #[must_use]
+    pub fn challenge_hash(&self) -> Option<String> {
+        self.challenge.as_ref().map(|c| sha256_hex(c.expose()))
+    }
+
+    /// The public key, DER SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    /// SHA-256 of the public key in lower-case hexadecimal.
+    #[must_use]
+    pub fn key_hash(&self) -> String {
+        sha256_hex(&self.public_key)
+    }
+
+    /// The answer that brings `certificate` (DER), encrypted for the requester with the algorithm
+    /// that the request used.
+    ///
+    /// # Errors
+    /// If the certificate is not for the requester's key, or OpenSSL fails.
+    pub fn grant(&self, ca: &Ca, certificate: &[u8]) -> Result<Vec<u8>, CaError> {
+        let failed = CaError("the answer cannot be made");
+        let parsed = Certificate::from_der(certificate).map_err(|_| failed.clone())?;
+        let for_key = parsed.tbs_certificate.subject_public_key_info.to_der();
+        if for_key.map_err(|_| failed.clone())? != self.public_key {
+            return Err(CaError("the certificate is for another key"));
+        }
+        // Only the issued one: clients take the first of a set whose order is not ours to choose.
+        let bag = ContentInfo::try_from(parsed)
+            .and_then(|info| info.to_der())
+            .map_err(|_| failed.clone())?;
+        let cipher = match self.cipher {
+            ContentCipher::Aes128 => Cipher::aes_128_cbc(),
+            ContentCipher::Aes192 => Cipher::aes_192_cbc(),
+            ContentCipher::Aes256 => Cipher::aes_256_cbc(),
+            ContentCipher::TripleDes => Cipher::des_ede3_cbc(),
+        };
+        let mut recipients = Stack::new().map_err(|_| failed.clone())?;
+        X509::from_der(&self.envelope.signer)
+            .and_then(|x509| recipients.push(x509))
+            .map_err(|_| failed.clone())?;
+        let enveloped = CmsContentInfo::encrypt(&recipients, &bag, cipher, CMSOptions::BINARY)
+            .and_then(|cms| cms.to_der())
+            .map_err(|_| failed)?;
+        self.envelope.answer(ca, "0", None, Some(&enveloped))
+    }
+
+    /// The answer that refuses. `text` is shown to people at the device's end, so it tells no more
+    /// than that.
+    ///
+    /// # Errors
+    /// Only if OpenSSL fails.
+    pub fn refuse(&self, ca: &Ca, info: FailInfo, text: &str) -> Result<Vec<u8>, CaError> {
+        self.envelope.failure(ca, info, text)
+    }
+}
+
+impl Envelope {
+    fn failure(&self, ca: &Ca, info: FailInfo, text: &str) -> Result<Vec<u8>, CaError> {
+        self.answer(ca, "2", Some((info, text)), None)
+    }
+
+    fn answer(
+        &self,
+        ca: &Ca,
+        status: &str,
+        failure: Option<(FailInfo, &str)>,
+        content: Option<&[u8]>,
+    ) -> Result<Vec<u8>, CaError> {
+        let attributes = self
+            .attributes(status, failure, content)
+            .map_err(|_| CaError("the answer cannot be encoded"))?;
+        // With the tag of a set: exactly the bytes that are signed.
+        let to_sign = attributes
+            .to_der()
+            .map_err(|_| CaError("the answer cannot be encoded"))?;
+        let signature = Signer::new(MessageDigest::sha256(), &ca.key)
+            .and_then(|mut signer| signer.sign_oneshot_to_vec(&to_sign))
+            .map_err(|_| CaError("the answer cannot be signed"))?;
+        cert_rep(ca, attributes, &signature, content)
+            .map_err(|_| CaError("the answer cannot be encoded"))
+    }
+
+    fn attributes(
+        &self,
+        status: &str,
+        failure: Option<(FailInfo, &str)>,
+        content: Option<&[u8]>,
+    ) -> der::Result<SetOfVec<Attribute>> {
+        let mut nonce = [0; 16];
+        openssl::rand::rand_bytes(&mut nonce).map_err(|_| der::Tag::OctetString.value_error())?;
+        let digest = sha256(content.unwrap_or_default());
+        let printable = |text: &str| Any::encode_from(&PrintableStringRef::new(text)?);
+        let octets = |bytes: &[u8]| Any::encode_from(&OctetString::new(bytes)?);
+        let mut all = vec![
+            (CONTENT_TYPE, Any::encode_from(&ID_DATA)?),
+            (MESSAGE_DIGEST, octets(&digest)?),
+            (MESSAGE_TYPE, printable("3")?),
+            (PKI_STATUS, printable(status)?),
+            (SENDER_NONCE, octets(&nonce)?),
+            (RECIPIENT_NONCE, octets(&self.sender_nonce)?),
+            (TRANSACTION_ID, printable(&self.transaction)?),
+        ];
+        if let Some((info, text)) = failure {
+            all.push((FAIL_INFO, printable(info.code())?));
+            all.push((
+                FAIL_INFO_TEXT,
+                Any::encode_from(&Utf8StringRef::new(text)?)?,
+            ));
+        }
+        let mut set = SetOfVec::new();
+        for (oid, value) in all {
+            let mut values = SetOfVec::new();
+            values.insert(value)?;
+            set.insert(Attribute { oid, values })?;
+        }
+        Ok(set)
+    }
+}
+
+fn cert_rep(
+    ca: &Ca,
+    signed_attrs: SetOfVec<Attribute>,
+    signature: &[u8],
+    content: Option<&[u8]>,
+) -> der::Result<Vec<u8>> {
+    let certificate = Certificate::from_der(ca.certificate())?;
+    let sha256 = AlgorithmIdentifierOwned {
+        oid: SHA256,
+        parameters: None,
+    };
+    let signer = SignerInfo {
+        version: CmsVersion::V1,
+        sid: SignerIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
+            issuer: certificate.tbs_certificate.issuer.clone(),
+            serial_number: certificate.tbs_certificate.serial_number.clone(),
+        }),
+        digest_alg: sha256.clone(),
+        signed_attrs: Some(signed_attrs),
+        signature_algorithm: AlgorithmIdentifierOwned {
+            oid: RSA_ENCRYPTION,
+            parameters: Some(Any::from(AnyRef::NULL)),
+        },
+        signature: OctetString::new(signature)?,
+        unsigned_attrs: None,
+    };
+    let econtent = match content {
+        Some(bytes) => Some(Any::encode_from(&OctetString::new(bytes)?)?),
+        None => None,
+    };
+    let mut digest_algorithms = SetOfVec::new();
+    digest_algorithms.insert(sha256)?;
+    let mut certificates = SetOfVec::new();
+    certificates.insert(CertificateChoices::Certificate(certificate))?;
+    let mut signer_infos = SetOfVec::new();
+    signer_infos.insert(signer)?;
+    let data = SignedData {
+        version: CmsVersion::V1,
+        digest_algorithms,
+        encap_content_info: EncapsulatedContentInfo {
+            econtent_type: ID_DATA,
+            econtent,
+        },
+        certificates: Some(CertificateSet(certificates)),
+        crls: None,
+        signer_infos: SignerInfos(signer_infos),
+    };
+    ContentInfo {
+        content_type: ID_SIGNED_DATA,
+        content: Any::encode_from(&data)?,
+    }
+    .to_der()
+}
+
+#[cfg(test)]
+mod tests;

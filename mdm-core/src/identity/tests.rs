@@ -1,0 +1,132 @@
+use super::*;
+use crate::testing::{Made, NOW, certificate, key};
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_millis(secs * 1000)
+}
+
+fn authority() -> Vec<u8> {
+    let made = Made {
+        name: "CA",
+        ca: true,
+        client: false,
+        ..Made::default()
+    };
+    certificate(key(3), &made).to_der().unwrap()
+}
+
+fn leaf() -> Made<'static> {
+    Made {
+        name: "session-1",
+        issuer: Some(("CA", key(3))),
+        ..Made::default()
+    }
+}
+
+fn identify(made: &Made<'_>) -> Result<Identity, IdentityError> {
+    let der = certificate(key(0), made).to_der().unwrap();
+    Authorities::new([authority().as_slice()])
+        .unwrap()
+        .identify(&der)
+}
+
+#[test]
+fn a_certificate_of_ours_is_identified() {
+    let identity = identify(&leaf()).unwrap();
+    assert_eq!(identity.common_name.as_deref(), Some("session-1"));
+    assert_eq!(identity.serial, Some(7));
+    assert_eq!(identity.sha256.len(), 64);
+    assert_eq!(identity.validity(at(NOW)), Validity::Good);
+    assert_eq!(identity.validity(at(NOW - 90_000)), Validity::NotYet);
+    let late = at(NOW + 86_400 * 365 + 60);
+    let since = Duration::from_secs(60);
+    assert_eq!(identity.validity(late), Validity::Expired { since });
+}
+
+#[test]
+fn an_authority_of_the_same_name_is_another_one() {
+    let made = Made {
+        issuer: Some(("CA", key(1))),
+        ..leaf()
+    };
+    assert_eq!(identify(&made), Err(IdentityError::Foreign));
+    let made = Made {
+        issuer: Some(("Other", key(3))),
+        ..leaf()
+    };
+    assert_eq!(identify(&made), Err(IdentityError::Foreign));
+    let made = Made {
+        issuer: None,
+        ..leaf()
+    };
+    assert_eq!(identify(&made), Err(IdentityError::Foreign));
+}
+
+#[test]
+fn only_a_client_may_speak() {
+    assert_eq!(
+        identify(&Made {
+            client: false,
+            ..leaf()
+        }),
+        Err(IdentityError::Purpose)
+    );
+    assert_eq!(
+        identify(&Made { ca: true, ..leaf() }),
+        Err(IdentityError::Purpose)
+    );
+    let authorities = Authorities::new([authority().as_slice()]).unwrap();
+    assert_eq!(authorities.identify(b"x"), Err(IdentityError::Certificate));
+    let mut longer = certificate(key(0), &leaf()).to_der().unwrap();
+    longer.push(0);
+    assert_eq!(
+        authorities.identify(&longer),
+        Err(IdentityError::Certificate)
+    );
+}
+
+#[test]
+fn both_headers_of_proxies_are_read() {
+    let x509 = certificate(key(0), &leaf());
+    let der = x509.to_der().unwrap();
+    let structured = format!(":{}:", STANDARD.encode(&der));
+    assert_eq!(certificate_from_header(&structured), Ok(der.clone()));
+    let pem = String::from_utf8(x509.to_pem().unwrap()).unwrap();
+    let mut escaped = String::new();
+    for byte in pem.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    assert_eq!(certificate_from_header(&escaped), Ok(der));
+    // `+` belongs to the base64 of a PEM.
+    let lax = pem.replace('\n', "%0A").replace(' ', "%20");
+    assert!(certificate_from_header(&lax).is_ok());
+    for bad in [
+        "",
+        ":",
+        "::",
+        ":AAAA:",
+        ":%%:",
+        "%4",
+        "%zz",
+        "hello",
+        &structured[..90],
+    ] {
+        assert_eq!(
+            certificate_from_header(bad),
+            Err(IdentityError::Header),
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn serial_numbers_are_read_as_numbers() {
+    assert_eq!(serial(&[0x00, 0xff]), Some(255));
+    assert_eq!(serial(&[0xff]), Some(-1));
+    assert_eq!(serial(&[1; 9]), None);
+    assert_eq!(serial(&[]), None);
+}
