@@ -4,14 +4,18 @@
 //! Reading order: [`wire`] (Apple's words), the nouns ([`organisation`], [`device`], [`enrollment`]), [`migration`] (the two
 //! machines), [`store`] (reading, and one way of writing), and the service that ties them together.
 
+pub mod activation_lock;
 pub mod app_state;
+pub mod apps;
 pub mod audit;
+pub mod bootstrap_token;
 pub mod ca;
 pub mod clock;
 pub mod device;
 pub mod enrol;
 pub mod enrollment;
 pub mod error;
+pub mod filevault;
 pub mod identity;
 pub mod ids;
 pub mod job;
@@ -22,6 +26,7 @@ pub mod sealed;
 pub mod secret;
 pub mod service;
 pub mod store;
+pub mod vault;
 pub mod wave;
 pub mod wire;
 

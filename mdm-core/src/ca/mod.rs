@@ -33,7 +33,7 @@ const BACKDATE_SECS: i64 = 3600;
 pub struct CaError(&'static str);
 
 impl CaError {
-    fn of(what: &'static str) -> impl Fn(ErrorStack) -> Self {
+    pub(crate) fn of(what: &'static str) -> impl Fn(ErrorStack) -> Self {
         move |_| Self(what)
     }
 }
