@@ -81,8 +81,6 @@ pub enum Credential {
     ApiKey,
     /// The content token of Apps and Books.
     ContentToken,
-    /// The push certificate, as client certificate of the lock removal.
-    PushCertificate,
 }
 
 /// One refusal as the service words it. Texts are shortened and free of control characters.
@@ -360,9 +358,6 @@ impl Error {
                 }
                 Credential::ContentToken => {
                     "Apple does not accept the content token: download a new one for the same location and import it."
-                }
-                Credential::PushCertificate => {
-                    "Apple does not accept the push certificate: renew it with the same Apple Account and install it."
                 }
             },
             ErrorKind::SessionRefused => {

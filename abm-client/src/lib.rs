@@ -2,12 +2,16 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod assignment;
+pub mod business;
+pub mod lock_removal;
 pub mod oauth1;
 
 mod answer;
 mod bypass_code;
 mod clock;
 mod error;
+mod gate;
+mod limiter;
 mod moment;
 mod open_enum;
 mod secret;
@@ -20,6 +24,12 @@ use openssl::error::ErrorStack;
 pub use self::bypass_code::BypassCode;
 pub use self::clock::{Clock, SystemClock};
 pub use self::error::{Credential, Endpoint, Error, ErrorKind, Refusal, Service};
+#[cfg(feature = "hyper-transport")]
+pub use self::gate::TokioSleep;
+pub use self::gate::{BudgetGate, Gate, OpenGate, Permit, Sleep};
+pub use self::limiter::{
+    Budget, BudgetStatus, Limiter, LimiterState, Quota, RequestClass, backoff,
+};
 pub use self::moment::Moment;
 pub use self::secret::{SecretBytes, SecretText};
 pub use self::server_token::{ServerToken, TokenAge, TokenKeyPair};

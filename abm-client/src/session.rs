@@ -1,5 +1,6 @@
-//! Apple's session token: one per server token, shared by every task. Fetched once however many wait for it, replaced
-//! whenever an answer brings a new one, renewed when it is refused. Never stored.
+//! A session token of Apple's: one per credential, shared by every task. Fetched once however many wait for it,
+//! replaced whenever an answer brings a new one, renewed when it is refused or about to end. Never stored. The
+//! organisation API's bearer token is kept in the same way.
 
 use std::fmt;
 use std::future::Future;
@@ -12,6 +13,13 @@ use crate::transport::Response;
 /// The header that carries the session in requests, and its replacement in answers.
 pub(crate) const HEADER: &str = "x-adm-auth-session";
 
+/// What a login brings.
+pub(crate) struct Opened {
+    pub(crate) token: SecretText,
+    /// From when on a new one is asked for; `None` as long as the service accepts it.
+    pub(crate) renew_at_ms: Option<i64>,
+}
+
 /// The session that one request was sent with.
 #[derive(Clone)]
 pub(crate) struct SessionPass {
@@ -22,6 +30,7 @@ pub(crate) struct SessionPass {
 #[derive(Default)]
 struct State {
     current: Option<SecretText>,
+    renew_at_ms: Option<i64>,
     /// Counts successful logins. An answer to a request from before the last one may not replace the session.
     login: u64,
     /// Counts all attempts, and the last one's failure: who waited for it shares it instead of asking again.
@@ -44,15 +53,16 @@ impl Session {
     pub(crate) async fn get<F, Fut>(
         &self,
         refused: Option<&SessionPass>,
+        now_ms: i64,
         open: F,
     ) -> Result<SessionPass, Error>
     where
         F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<SecretText, Error>>,
+        Fut: Future<Output = Result<Opened, Error>>,
     {
         let attempts = {
             let state = self.state();
-            if let Some(pass) = state.usable(refused) {
+            if let Some(pass) = state.usable(refused, now_ms) {
                 return Ok(pass);
             }
             state.attempts
@@ -60,7 +70,7 @@ impl Session {
         let _one_at_a_time = self.login.lock().await;
         {
             let state = self.state();
-            if let Some(pass) = state.usable(refused) {
+            if let Some(pass) = state.usable(refused, now_ms) {
                 return Ok(pass);
             }
             if let Some(failure) = state
@@ -75,8 +85,9 @@ impl Session {
         let mut state = self.state();
         state.attempts += 1;
         match opened {
-            Ok(token) => {
+            Ok(Opened { token, renew_at_ms }) => {
                 state.login += 1;
+                state.renew_at_ms = renew_at_ms;
                 state.failure = None;
                 state.current = Some(token.clone());
                 Ok(SessionPass {
@@ -114,8 +125,11 @@ impl Session {
 }
 
 impl State {
-    fn usable(&self, refused: Option<&SessionPass>) -> Option<SessionPass> {
+    fn usable(&self, refused: Option<&SessionPass>, now_ms: i64) -> Option<SessionPass> {
         let token = self.current.as_ref()?;
+        if self.renew_at_ms.is_some_and(|at| now_ms >= at) {
+            return None;
+        }
         let is_refused = refused.is_some_and(|pass| pass.token == *token);
         (!is_refused).then(|| SessionPass {
             token: token.clone(),
@@ -138,10 +152,13 @@ mod tests {
     use super::*;
     use crate::error::{Endpoint, ErrorKind, Service};
 
-    async fn login(counter: &AtomicUsize) -> Result<SecretText, Error> {
+    async fn login(counter: &AtomicUsize) -> Result<Opened, Error> {
         let n = counter.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::task::yield_now().await;
-        Ok(format!("session-{n}").into())
+        Ok(Opened {
+            token: format!("session-{n}").into(),
+            renew_at_ms: Some(1000),
+        })
     }
 
     #[tokio::test]
@@ -150,9 +167,12 @@ mod tests {
         let tasks: Vec<_> = (0..50)
             .map(|_| {
                 let (session, logins) = (session.clone(), logins.clone());
-                tokio::spawn(
-                    async move { session.get(None, || login(&logins)).await.map(|p| p.token) },
-                )
+                tokio::spawn(async move {
+                    session
+                        .get(None, 0, || login(&logins))
+                        .await
+                        .map(|p| p.token)
+                })
             })
             .collect();
         for task in tasks {
@@ -168,12 +188,12 @@ mod tests {
     async fn a_refused_session_is_renewed_once_for_all() {
         let (session, logins) = (Session::default(), AtomicUsize::new(0));
         let old = session
-            .get(None, || login(&logins))
+            .get(None, 0, || login(&logins))
             .await
             .expect("a session");
         let (a, b) = tokio::join!(
-            session.get(Some(&old), || login(&logins)),
-            session.get(Some(&old), || login(&logins))
+            session.get(Some(&old), 0, || login(&logins)),
+            session.get(Some(&old), 0, || login(&logins))
         );
         assert_eq!(a.expect("renewed").token.expose(), "session-2");
         assert_eq!(b.expect("renewed").token.expose(), "session-2");
@@ -184,7 +204,7 @@ mod tests {
     async fn an_answer_replaces_the_session_unless_a_login_came_in_between() {
         let (session, logins) = (Session::default(), AtomicUsize::new(0));
         let first = session
-            .get(None, || login(&logins))
+            .get(None, 0, || login(&logins))
             .await
             .expect("a session");
         session.observe(
@@ -192,12 +212,12 @@ mod tests {
             &Response::new(500, []).with_header("X-ADM-Auth-Session", "rotated"),
         );
         let rotated = session
-            .get(None, || login(&logins))
+            .get(None, 0, || login(&logins))
             .await
             .expect("a session");
         assert_eq!(rotated.token.expose(), "rotated");
         session
-            .get(Some(&rotated), || login(&logins))
+            .get(Some(&rotated), 0, || login(&logins))
             .await
             .expect("a new session");
         session.observe(
@@ -205,7 +225,7 @@ mod tests {
             &Response::new(200, []).with_header("X-ADM-Auth-Session", "late"),
         );
         let now = session
-            .get(None, || login(&logins))
+            .get(None, 0, || login(&logins))
             .await
             .expect("a session");
         assert_eq!(now.token.expose(), "session-2");
@@ -221,13 +241,25 @@ mod tests {
             Err(Error::new(CALL, ErrorKind::TermsNotAccepted))
         };
         let (a, b, c) = tokio::join!(
-            session.get(None, refuse),
-            session.get(None, refuse),
-            session.get(None, refuse)
+            session.get(None, 0, refuse),
+            session.get(None, 0, refuse),
+            session.get(None, 0, refuse)
         );
         assert!(a.is_err() && b.is_err() && c.is_err());
         assert_eq!(tries.load(Ordering::SeqCst), 1);
-        assert!(session.get(None, refuse).await.is_err());
+        assert!(session.get(None, 0, refuse).await.is_err());
         assert_eq!(tries.load(Ordering::SeqCst), 2, "a later caller asks again");
+    }
+
+    #[tokio::test]
+    async fn a_session_is_renewed_before_it_ends() {
+        let (session, logins) = (Session::default(), AtomicUsize::new(0));
+        for (now, expected) in [(0, "session-1"), (999, "session-1"), (1000, "session-2")] {
+            let pass = session
+                .get(None, now, || login(&logins))
+                .await
+                .expect("a session");
+            assert_eq!(pass.token.expose(), expected);
+        }
     }
 }

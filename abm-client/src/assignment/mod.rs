@@ -23,7 +23,7 @@ use crate::error::{Endpoint, Error, ErrorKind, Service};
 use crate::oauth1::SignedRequest;
 use crate::secret::{SecretBytes, SecretText};
 use crate::server_token::ServerToken;
-use crate::session::{HEADER, Session, SessionPass};
+use crate::session::{HEADER, Opened, Session, SessionPass};
 use crate::transport::{Method, Request, Response, Transport};
 use crate::{answer, random_hex};
 
@@ -144,12 +144,12 @@ impl AssignmentClient {
     pub async fn open_session(&self) -> Result<(), Error> {
         self.inner
             .session
-            .get(None, || self.login())
+            .get(None, 0, || self.login())
             .await
             .map(|_| ())
     }
 
-    async fn login(&self) -> Result<SecretText, Error> {
+    async fn login(&self) -> Result<Opened, Error> {
         #[derive(serde::Deserialize)]
         struct Answer {
             auth_session_token: SecretText,
@@ -184,7 +184,10 @@ impl AssignmentClient {
         if answer.auth_session_token.is_empty() {
             return Err(Error::malformed(SESSION, "auth_session_token", "empty"));
         }
-        Ok(answer.auth_session_token)
+        Ok(Opened {
+            token: answer.auth_session_token,
+            renew_at_ms: None,
+        })
     }
 
     /// Every call but `/session`: with the session, renewed and repeated once when it is refused.
@@ -221,14 +224,14 @@ impl AssignmentClient {
             .map_err(|_| Error::invalid(endpoint, "body", "it cannot be written as JSON"))?
             .map(SecretBytes::from);
         let session = &self.inner.session;
-        let pass = session.get(None, || self.login()).await?;
+        let pass = session.get(None, 0, || self.login()).await?;
         let first = self
             .send(endpoint, method, path, body.clone(), &pass)
             .await?;
         if !refusal::is_session_refused(&first) {
             return Ok(first);
         }
-        let pass = session.get(Some(&pass), || self.login()).await?;
+        let pass = session.get(Some(&pass), 0, || self.login()).await?;
         let second = self.send(endpoint, method, path, body, &pass).await?;
         if refusal::is_session_refused(&second) {
             return Err(Error::new(endpoint, ErrorKind::SessionRefused));
@@ -299,7 +302,11 @@ impl fmt::Debug for AssignmentClient {
 const NO_BODY: Option<&()> = None;
 
 /// Serial numbers without repetition, in the order given; refused when none are left or there are too many.
-fn distinct(endpoint: Endpoint, serials: &[String], most: usize) -> Result<Vec<&str>, Error> {
+pub(crate) fn distinct(
+    endpoint: Endpoint,
+    serials: &[String],
+    most: usize,
+) -> Result<Vec<&str>, Error> {
     let mut seen = std::collections::HashSet::new();
     let distinct: Vec<&str> = serials
         .iter()
