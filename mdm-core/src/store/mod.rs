@@ -4,10 +4,17 @@
 //! mode with `synchronous=FULL`, PostgreSQL with `fsync`, `synchronous_commit` and `full_page_writes` on.
 
 mod batch;
+mod delegate;
+mod group_commit;
+mod row;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use async_trait::async_trait;
 
 pub use batch::{Batch, Expect, Lease, Noun, Write};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
 
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::clock::Timestamp;
@@ -380,6 +387,14 @@ pub trait Store:
     /// # Errors
     /// [`StoreError::Conflict`] when a version is stale or a unique value is taken; nothing was written then.
     async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Accepts no further batch, answers those that it accepted, and closes the database. Closing twice does no harm.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database could not be left tidy; what was acknowledged is durable all the same.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// A word for people: `sqlite`, `postgres`, …
     fn name(&self) -> &'static str;

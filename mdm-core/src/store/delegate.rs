@@ -1,0 +1,215 @@
+//! Stores that hand every read on to another one: shared ones, and the failing one of the tests.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    AuditStore, Batch, CommandStore, DeviceStore, EnrollmentStore, JobStore, Lease, MoveStore,
+    OrganisationStore, SecretStore, SetUpStore, Store, StoreError, WaveStore,
+};
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::ids::{
+    AuditId, CertificateId, DeviceId, EnrollmentId, MoveId, OrganisationCode, OrganisationId,
+    RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, WaveId,
+};
+use crate::job::Job;
+use crate::migration::{Move, Pinned, SetUp};
+use crate::organisation::Organisation;
+use crate::queue::Command;
+use crate::sealed::SealedSecret;
+use crate::wave::{Server, Wave};
+
+macro_rules! hand_on_reads {
+    ([$($g:tt)+] $ty:ty, $inner:expr) => {
+        #[async_trait]
+        impl<$($g)+> OrganisationStore for $ty {
+            async fn organisation(&self, id: OrganisationId) -> Result<Option<Organisation>, StoreError> {
+                ($inner)(self).organisation(id).await
+            }
+            async fn organisation_by_code(&self, code: &OrganisationCode) -> Result<Option<Organisation>, StoreError> {
+                ($inner)(self).organisation_by_code(code).await
+            }
+            async fn organisations(&self, after: OrganisationId, limit: u32) -> Result<Vec<Organisation>, StoreError> {
+                ($inner)(self).organisations(after, limit).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> DeviceStore for $ty {
+            async fn device(&self, organisation: OrganisationId, id: DeviceId) -> Result<Option<Device>, StoreError> {
+                ($inner)(self).device(organisation, id).await
+            }
+            async fn device_by_serial(&self, organisation: OrganisationId, serial: &Serial) -> Result<Option<Device>, StoreError> {
+                ($inner)(self).device_by_serial(organisation, serial).await
+            }
+            async fn devices_by_serial(&self, organisation: OrganisationId, serials: &[Serial]) -> Result<Vec<Device>, StoreError> {
+                ($inner)(self).devices_by_serial(organisation, serials).await
+            }
+            async fn devices(&self, organisation: OrganisationId, after: DeviceId, limit: u32) -> Result<Vec<Device>, StoreError> {
+                ($inner)(self).devices(organisation, after, limit).await
+            }
+            async fn devices_unseen_since(&self, organisation: OrganisationId, server: ServerId, before: Timestamp, limit: u32) -> Result<Vec<Device>, StoreError> {
+                ($inner)(self).devices_unseen_since(organisation, server, before, limit).await
+            }
+            async fn devices_to_assign(&self, organisation: OrganisationId, server: ServerId, now: Timestamp, limit: u32) -> Result<Vec<Device>, StoreError> {
+                ($inner)(self).devices_to_assign(organisation, server, now, limit).await
+            }
+            async fn next_assignment(&self, organisation: OrganisationId, server: ServerId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+                ($inner)(self).next_assignment(organisation, server, now).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> EnrollmentStore for $ty {
+            async fn enrollment(&self, organisation: OrganisationId, id: EnrollmentId) -> Result<Option<Enrollment>, StoreError> {
+                ($inner)(self).enrollment(organisation, id).await
+            }
+            async fn enrollments_by_key(&self, organisation: OrganisationId, key: &str) -> Result<Vec<Enrollment>, StoreError> {
+                ($inner)(self).enrollments_by_key(organisation, key).await
+            }
+            async fn user_channels(&self, organisation: OrganisationId, parent: EnrollmentId) -> Result<Vec<Enrollment>, StoreError> {
+                ($inner)(self).user_channels(organisation, parent).await
+            }
+            async fn enrollments_of_device(&self, organisation: OrganisationId, device: DeviceId) -> Result<Vec<Enrollment>, StoreError> {
+                ($inner)(self).enrollments_of_device(organisation, device).await
+            }
+            async fn session(&self, organisation: OrganisationId, id: SessionId) -> Result<Option<EnrolSession>, StoreError> {
+                ($inner)(self).session(organisation, id).await
+            }
+            async fn session_by_challenge(&self, organisation: OrganisationId, hash: &str) -> Result<Option<EnrolSession>, StoreError> {
+                ($inner)(self).session_by_challenge(organisation, hash).await
+            }
+            async fn certificate(&self, organisation: OrganisationId, id: CertificateId) -> Result<Option<IssuedCertificate>, StoreError> {
+                ($inner)(self).certificate(organisation, id).await
+            }
+            async fn certificate_by_hash(&self, organisation: OrganisationId, sha256: &str) -> Result<Option<IssuedCertificate>, StoreError> {
+                ($inner)(self).certificate_by_hash(organisation, sha256).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> CommandStore for $ty {
+            async fn command(&self, organisation: OrganisationId, enrollment: EnrollmentId, uuid: &str) -> Result<Option<Command>, StoreError> {
+                ($inner)(self).command(organisation, enrollment, uuid).await
+            }
+            async fn open_commands(&self, organisation: OrganisationId, enrollment: EnrollmentId, limit: u32) -> Result<Vec<Command>, StoreError> {
+                ($inner)(self).open_commands(organisation, enrollment, limit).await
+            }
+            async fn commands(&self, organisation: OrganisationId, enrollment: EnrollmentId, limit: u32) -> Result<Vec<Command>, StoreError> {
+                ($inner)(self).commands(organisation, enrollment, limit).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> SetUpStore for $ty {
+            async fn set_up(&self, organisation: OrganisationId, id: SetUpId) -> Result<Option<SetUp>, StoreError> {
+                ($inner)(self).set_up(organisation, id).await
+            }
+            async fn set_up_of(&self, organisation: OrganisationId, enrollment: EnrollmentId) -> Result<Option<SetUp>, StoreError> {
+                ($inner)(self).set_up_of(organisation, enrollment).await
+            }
+            async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).due_set_ups(now, limit).await
+            }
+            async fn set_ups_past_ceiling(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).set_ups_past_ceiling(now, limit).await
+            }
+            async fn holds(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).holds(organisation, limit).await
+            }
+            async fn runbook(&self, organisation: OrganisationId, id: RunbookId) -> Result<Option<Pinned>, StoreError> {
+                ($inner)(self).runbook(organisation, id).await
+            }
+            async fn runbooks(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<Pinned>, StoreError> {
+                ($inner)(self).runbooks(organisation, limit).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> MoveStore for $ty {
+            async fn attempt(&self, organisation: OrganisationId, id: MoveId) -> Result<Option<Move>, StoreError> {
+                ($inner)(self).attempt(organisation, id).await
+            }
+            async fn open_attempt(&self, organisation: OrganisationId, device: DeviceId) -> Result<Option<Move>, StoreError> {
+                ($inner)(self).open_attempt(organisation, device).await
+            }
+            async fn attempts(&self, organisation: OrganisationId, wave: WaveId, after: MoveId, limit: u32) -> Result<Vec<Move>, StoreError> {
+                ($inner)(self).attempts(organisation, wave, after, limit).await
+            }
+            async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError> {
+                ($inner)(self).due_attempts(now, limit).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> WaveStore for $ty {
+            async fn wave(&self, organisation: OrganisationId, id: WaveId) -> Result<Option<Wave>, StoreError> {
+                ($inner)(self).wave(organisation, id).await
+            }
+            async fn waves(&self, organisation: OrganisationId, after: WaveId, limit: u32) -> Result<Vec<Wave>, StoreError> {
+                ($inner)(self).waves(organisation, after, limit).await
+            }
+            async fn server(&self, organisation: OrganisationId, id: ServerId) -> Result<Option<Server>, StoreError> {
+                ($inner)(self).server(organisation, id).await
+            }
+            async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError> {
+                ($inner)(self).servers(organisation).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> SecretStore for $ty {
+            async fn secret(&self, organisation: OrganisationId, id: SecretId) -> Result<Option<SealedSecret>, StoreError> {
+                ($inner)(self).secret(organisation, id).await
+            }
+            async fn secrets(&self, organisation: OrganisationId, device: DeviceId) -> Result<Vec<SealedSecret>, StoreError> {
+                ($inner)(self).secrets(organisation, device).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> AuditStore for $ty {
+            async fn audit_of(&self, organisation: OrganisationId, device: DeviceId, after: AuditId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+                ($inner)(self).audit_of(organisation, device, after, limit).await
+            }
+            async fn audit(&self, organisation: OrganisationId, after: AuditId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+                ($inner)(self).audit(organisation, after, limit).await
+            }
+            async fn refusals(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<Refusal>, StoreError> {
+                ($inner)(self).refusals(organisation, limit).await
+            }
+            async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError> {
+                ($inner)(self).token_by_hash(hash).await
+            }
+            async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError> {
+                ($inner)(self).tokens(organisation).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> JobStore for $ty {
+            async fn claim_jobs(&self, now: Timestamp, lease: Lease, limit: u32) -> Result<Vec<Job>, StoreError> {
+                ($inner)(self).claim_jobs(now, lease, limit).await
+            }
+            async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+                ($inner)(self).next_due().await
+            }
+            async fn jobs_waiting(&self) -> Result<u64, StoreError> {
+                ($inner)(self).jobs_waiting().await
+            }
+        }
+    };
+}
+
+hand_on_reads!([T: Store + ?Sized] Arc<T>, <Self as Deref>::deref);
+
+#[async_trait]
+impl<T: Store + ?Sized> Store for Arc<T> {
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        (**self).commit(batch).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        (**self).close().await
+    }
+
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+}

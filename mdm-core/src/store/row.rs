@@ -1,0 +1,367 @@
+//! Each noun as a row and back: table, key, version, the columns that are asked for, document. One place for all back
+//! ends. Contains no SQL, only names.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Noun, StoreError};
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::{
+    ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate,
+};
+use crate::job::Job;
+use crate::migration::{Move, MoveState, Pinned, SetUp, SetUpState};
+use crate::organisation::Organisation;
+use crate::queue::Command;
+use crate::sealed::SealedSecret;
+use crate::wave::{Server, Wave};
+
+/// The tables, in the order in which their rows are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Table {
+    Organisations,
+    Servers,
+    Devices,
+    Enrollments,
+    Sessions,
+    Certificates,
+    Runbooks,
+    Waves,
+    Moves,
+    SetUps,
+    Commands,
+    Secrets,
+    Tokens,
+    Jobs,
+    Audit,
+    Refusals,
+}
+
+/// What a column holds. Either may be absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ColumnKind {
+    Int,
+    Text,
+}
+
+/// A value of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    Int(Option<i64>),
+    Text(Option<String>),
+}
+
+impl Table {
+    /// Its name in every database.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Organisations => "organisations",
+            Self::Servers => "servers",
+            Self::Devices => "devices",
+            Self::Enrollments => "enrollments",
+            Self::Sessions => "sessions",
+            Self::Certificates => "certificates",
+            Self::Runbooks => "runbooks",
+            Self::Waves => "waves",
+            Self::Moves => "moves",
+            Self::SetUps => "set_ups",
+            Self::Commands => "commands",
+            Self::Secrets => "secrets",
+            Self::Tokens => "tokens",
+            Self::Jobs => "jobs",
+            Self::Audit => "audit",
+            Self::Refusals => "refusals",
+        }
+    }
+
+    /// Its columns beside organisation, id, version and document, in the order of [`Row::cells`].
+    pub(crate) const fn columns(self) -> &'static [(&'static str, ColumnKind)] {
+        use ColumnKind::{Int, Text};
+        match self {
+            Self::Organisations => &[("code", Text)],
+            Self::Devices => &[
+                ("serial", Text),
+                ("listed", Int),
+                ("seen", Int),
+                ("assign_at", Int),
+            ],
+            Self::Enrollments => &[("live_key", Text), ("parent", Int), ("device", Int)],
+            Self::Sessions => &[("code", Text), ("challenge_hash", Text)],
+            Self::Certificates => &[("sha256", Text)],
+            Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
+            Self::SetUps => &[
+                ("enrollment", Int),
+                ("wake_at", Int),
+                ("ceiling_at", Int),
+                ("hold_since", Int),
+            ],
+            Self::Commands => &[("enrollment", Int), ("uuid", Text), ("open_of", Int)],
+            Self::Secrets | Self::Audit => &[("device", Int)],
+            Self::Tokens => &[("hash", Text)],
+            Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
+            Self::Servers | Self::Runbooks | Self::Waves | Self::Refusals => &[],
+        }
+    }
+}
+
+impl From<Noun> for Table {
+    fn from(noun: Noun) -> Self {
+        match noun {
+            Noun::Organisation => Self::Organisations,
+            Noun::Device => Self::Devices,
+            Noun::Enrollment => Self::Enrollments,
+            Noun::Session => Self::Sessions,
+            Noun::Certificate => Self::Certificates,
+            Noun::Command => Self::Commands,
+            Noun::SetUp => Self::SetUps,
+            Noun::Move => Self::Moves,
+            Noun::Wave => Self::Waves,
+            Noun::Server => Self::Servers,
+            Noun::Secret => Self::Secrets,
+            Noun::Token => Self::Tokens,
+        }
+    }
+}
+
+/// Where a row lies. Sorted, keys are in the order in which they are locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) table: Table,
+    pub(crate) organisation: i64,
+    pub(crate) id: i64,
+}
+
+/// A row as it is to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: Key,
+    /// The version that the row will have: one more than the one that was read.
+    pub(crate) version: i64,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) doc: String,
+}
+
+impl Row {
+    /// The row of a noun.
+    pub(crate) fn of<T: Stored>(noun: &T) -> Result<Self, StoreError> {
+        let (organisation, id) = noun.address();
+        let doc = serde_json::to_string(noun).map_err(|_| {
+            StoreError::Database(format!("a row of {} cannot be written", T::TABLE.name()))
+        })?;
+        let cells = noun.cells();
+        debug_assert_eq!(cells.len(), T::TABLE.columns().len());
+        Ok(Self {
+            key: Key {
+                table: T::TABLE,
+                organisation,
+                id,
+            },
+            version: noun.read_version() + 1,
+            cells,
+            doc,
+        })
+    }
+}
+
+/// What a back end reads of any table: organisation, id, version, document.
+pub(crate) type Raw = (i64, i64, i64, Vec<u8>);
+
+/// The noun of a row that was read.
+pub(crate) fn decode<T: Stored>(raw: Raw) -> Result<T, StoreError> {
+    let (organisation, id, version, doc) = raw;
+    let corrupt = |column| StoreError::Corrupt {
+        table: T::TABLE.name(),
+        column,
+        key: format!("{organisation}/{id}"),
+    };
+    // The parser's own words could quote the document: they are left out.
+    let mut noun: T = serde_json::from_slice(&doc).map_err(|_| corrupt("doc"))?;
+    if noun.address() != (organisation, id) {
+        return Err(corrupt("id"));
+    }
+    if version < 1 {
+        return Err(corrupt("version"));
+    }
+    noun.set_version(version);
+    Ok(noun)
+}
+
+/// The nouns of rows that were read for whoever owns them: one that cannot be read is an error.
+pub(crate) fn decode_all<T: Stored>(rows: Vec<Raw>) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(decode).collect()
+}
+
+/// The nouns of rows that were read across organisations: one that cannot be read is logged with its address and left
+/// out, so that it stops nobody else.
+pub(crate) fn decode_readable<T: Stored>(rows: Vec<Raw>) -> Vec<T> {
+    rows.into_iter()
+        .filter_map(|raw| {
+            decode(raw)
+                .inspect_err(|error| tracing::error!(%error, "a row is left out"))
+                .ok()
+        })
+        .collect()
+}
+
+/// A noun that has a table.
+pub(crate) trait Stored: Serialize + DeserializeOwned + Send {
+    /// Its table.
+    const TABLE: Table;
+    /// Organisation and id.
+    fn address(&self) -> (i64, i64);
+    /// The version that it was read with; 0 for a new one and for nouns without versions.
+    fn read_version(&self) -> i64;
+    /// Notes the version of the row that it was read from.
+    fn set_version(&mut self, version: i64);
+    /// Its columns, as [`Table::columns`] lists them.
+    fn cells(&self) -> Vec<Cell>;
+}
+
+macro_rules! stored {
+    (@version $noun:ident versioned) => {
+        fn read_version(&self) -> i64 { self.version }
+        fn set_version(&mut self, version: i64) { self.version = version; }
+    };
+    (@version $noun:ident unversioned) => {
+        fn read_version(&self) -> i64 { 0 }
+        fn set_version(&mut self, _: i64) {}
+    };
+    ($($noun:ident in $table:ident $versioned:ident: |$it:ident| $cells:expr;)*) => {$(
+        impl Stored for $noun {
+            const TABLE: Table = Table::$table;
+            fn address(&self) -> (i64, i64) { (self.organisation.0, self.id.0) }
+            stored!(@version $noun $versioned);
+            fn cells(&self) -> Vec<Cell> {
+                let $it = self;
+                $cells
+            }
+        }
+    )*};
+}
+
+stored! {
+    Server in Servers versioned: |_it| vec![];
+    Device in Devices versioned: |it| device_cells(it);
+    Enrollment in Enrollments versioned: |it| vec![
+        Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),
+        Cell::Int(it.parent.map(|p| p.0)),
+        Cell::Int(it.device.filter(|_| it.channel == ChannelKind::Device).map(|d| d.0)),
+    ];
+    EnrolSession in Sessions versioned: |it| vec![text(&it.code), text(&it.challenge_hash)];
+    IssuedCertificate in Certificates versioned: |it| vec![text(&it.sha256)];
+    Pinned in Runbooks unversioned: |_it| vec![];
+    Wave in Waves versioned: |_it| vec![];
+    Move in Moves versioned: |it| vec![
+        Cell::Int(Some(it.wave.0)),
+        Cell::Int((!matches!(it.state, MoveState::Ended(_))).then_some(it.device.0)),
+        moment(it.wake_at),
+    ];
+    SetUp in SetUps versioned: |it| vec![
+        Cell::Int(Some(it.enrollment.0)),
+        moment(it.wake_at),
+        moment(it.ceiling_at),
+        moment(hold_since(&it.state).map(|since| it.hold_began.unwrap_or(since))),
+    ];
+    Command in Commands versioned: |it| vec![
+        Cell::Int(Some(it.enrollment.0)),
+        text(&it.uuid),
+        Cell::Int((!it.state.is_final()).then_some(it.enrollment.0)),
+    ];
+    SealedSecret in Secrets versioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
+    ApiToken in Tokens versioned: |it| vec![text(&it.hash)];
+    Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
+    AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
+    Refusal in Refusals unversioned: |_it| vec![];
+}
+
+impl Stored for Organisation {
+    const TABLE: Table = Table::Organisations;
+    fn address(&self) -> (i64, i64) {
+        (self.id.0, self.id.0)
+    }
+    fn read_version(&self) -> i64 {
+        self.version
+    }
+    fn set_version(&mut self, version: i64) {
+        self.version = version;
+    }
+    fn cells(&self) -> Vec<Cell> {
+        vec![text(self.code.as_str())]
+    }
+}
+
+fn text(value: &str) -> Cell {
+    Cell::Text(Some(value.to_owned()))
+}
+
+fn moment(value: Option<Timestamp>) -> Cell {
+    Cell::Int(value.map(Timestamp::as_millis))
+}
+
+fn device_cells(device: &Device) -> Vec<Cell> {
+    let record = device.record.as_ref().filter(|r| !r.gone);
+    let wanted = device.assignment.wanted.as_deref();
+    let assign_at = record
+        .filter(|r| wanted.is_some() && r.profile_in_force() != wanted)
+        .map(|_| {
+            let (from, again) = (device.assignment.from, device.assignment.not_before);
+            from.max(again).unwrap_or_default()
+        });
+    vec![
+        text(device.serial.as_str()),
+        Cell::Int(record.map(|r| r.server.0)),
+        moment(record.map(|r| r.seen)),
+        moment(assign_at),
+    ]
+}
+
+/// Since when it is in a hold or being released; a silent one is where it was.
+fn hold_since(state: &SetUpState) -> Option<Timestamp> {
+    match state {
+        SetUpState::Holding { since, .. } | SetUpState::Releasing { since, .. } => Some(*since),
+        SetUpState::Stalled { from, .. } => hold_since(from),
+        SetUpState::Enrolling { .. }
+        | SetUpState::NoHold { .. }
+        | SetUpState::Proving { .. }
+        | SetUpState::Ended(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{OrganisationId, RefusalId};
+
+    #[test]
+    fn an_unreadable_row_names_its_address_and_not_its_content() {
+        let error = decode::<Refusal>((3, 7, 1, b"{\"private\": ".to_vec())).unwrap_err();
+        assert_eq!(error.to_string(), "corrupt row in refusals.doc, key 3/7");
+    }
+
+    #[test]
+    fn a_document_under_another_key_is_corrupt() {
+        let refusal = Refusal::new(
+            OrganisationId(3),
+            RefusalId(7),
+            Timestamp::from_millis(1),
+            "127.0.0.1",
+            "enrol",
+            "signature: absent",
+        );
+        let doc = Row::of(&refusal).unwrap().doc.into_bytes();
+        assert_eq!(decode::<Refusal>((3, 7, 1, doc.clone())).unwrap(), refusal);
+        assert!(matches!(
+            decode::<Refusal>((4, 7, 1, doc.clone())),
+            Err(StoreError::Corrupt { column: "id", .. })
+        ));
+        assert!(matches!(
+            decode::<Refusal>((3, 7, 0, doc)),
+            Err(StoreError::Corrupt {
+                column: "version",
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,137 @@
+//! Jobs are claimed with a lease and never by deleting them.
+
+use async_trait::async_trait;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::{SqliteStore, failed};
+use crate::clock::Timestamp;
+use crate::job::Job;
+use crate::store::row::{Raw, decode_readable};
+use crate::store::{JobStore, Lease, StoreError};
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn claim_jobs(
+        &self,
+        now: Timestamp,
+        Lease(lease): Lease,
+        limit: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        let now = now.as_millis();
+        // Nothing to do is the usual answer, and needs no write.
+        let ready: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ready_at <= ?1 LIMIT ?2)",
+        )
+        .bind(now)
+        .bind(i64::from(limit) + 1)
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        if ready == 0 {
+            return Ok(Vec::new());
+        }
+        let mut tx = self
+            .writes
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
+        let chosen: Vec<(i64, i64)> = if ready <= i64::from(limit) {
+            sqlx::query_as(
+                "SELECT organisation, id FROM jobs WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2",
+            )
+            .bind(now)
+            .bind(limit)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed)?
+        } else {
+            // More than can be taken: everybody's first, then everybody's second, … by walking from organisation to
+            // organisation in the index.
+            let organisations: Vec<i64> = sqlx::query_scalar(
+                "WITH RECURSIVE o (organisation) AS ( \
+                   SELECT min(organisation) FROM jobs \
+                   UNION ALL \
+                   SELECT (SELECT min(j.organisation) FROM jobs AS j WHERE j.organisation > o.organisation) \
+                   FROM o WHERE o.organisation IS NOT NULL) \
+                 SELECT organisation FROM o WHERE organisation IS NOT NULL AND EXISTS \
+                   (SELECT 1 FROM jobs AS j WHERE j.organisation = o.organisation AND j.due <= ?1 AND j.ready_at <= ?1)",
+            )
+            .bind(now)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed)?;
+            let each = if organisations.len() < limit as usize {
+                limit
+            } else {
+                1
+            };
+            let mut heads: Vec<(usize, i64, i64, i64)> = Vec::new();
+            for organisation in organisations {
+                let head: Vec<(i64, i64)> = sqlx::query_as(
+                    "SELECT due, id FROM jobs WHERE organisation = ?1 AND due <= ?2 AND ready_at <= ?2 \
+                     ORDER BY due, id LIMIT ?3",
+                )
+                .bind(organisation)
+                .bind(now)
+                .bind(each)
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(failed)?;
+                let ranked = head.into_iter().enumerate();
+                heads.extend(ranked.map(|(rank, (due, id))| (rank, due, id, organisation)));
+            }
+            heads.sort_unstable();
+            heads.truncate(limit as usize);
+            heads.into_iter().map(|(_, _, id, o)| (o, id)).collect()
+        };
+        let mut claimed: Vec<Raw> = Vec::new();
+        // Far below the limit of values in a statement.
+        for keys in chosen.chunks(10_000) {
+            let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i) AS (");
+            query.push_values(keys, |mut row, (organisation, id)| {
+                row.push_bind(*organisation).push_bind(*id);
+            });
+            query
+                .push(") UPDATE jobs SET leased_until = ")
+                .push_bind(lease.as_millis())
+                .push(", ready_at = max(due, ")
+                .push_bind(lease.as_millis())
+                .push(") WHERE (organisation, id) IN (SELECT o, i FROM k) AND ready_at <= ")
+                .push_bind(now)
+                .push(" RETURNING organisation, id, version, doc");
+            let rows: Vec<Raw> = query
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(failed)?;
+            claimed.extend(rows);
+        }
+        tx.commit().await.map_err(failed)?;
+        let mut jobs: Vec<Job> = decode_readable(claimed);
+        jobs.sort_unstable_by_key(|job| (job.due, job.id, job.organisation));
+        Ok(jobs)
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let next: Option<i64> = sqlx::query_scalar(
+            "SELECT min(at) FROM ( \
+               SELECT min(ready_at) AS at FROM jobs \
+               UNION ALL SELECT min(wake_at) FROM set_ups WHERE wake_at IS NOT NULL \
+               UNION ALL SELECT min(ceiling_at) FROM set_ups WHERE ceiling_at IS NOT NULL \
+               UNION ALL SELECT min(wake_at) FROM moves WHERE wake_at IS NOT NULL)",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok(next.map(Timestamp::from_millis))
+    }
+
+    async fn jobs_waiting(&self) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs")
+            .fetch_one(&self.reads)
+            .await
+            .map_err(failed)?;
+        Ok(count.unsigned_abs())
+    }
+}

@@ -1,0 +1,332 @@
+//! The embedded database: one file, one write connection, a small pool of readers; or all of it in memory.
+//! Refuses a file that cannot give write-ahead logging and full synchronisation, because then nothing here would be true.
+
+mod audit;
+mod commands;
+mod devices;
+mod enrollments;
+mod jobs;
+mod moves;
+mod organisations;
+mod secrets;
+mod set_ups;
+mod waves;
+mod write;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use super::group_commit::GroupCommit;
+use super::row::{Raw, Stored, decode, decode_all, decode_readable};
+use super::{Batch, Store, StoreError};
+
+/// How many connections read at once.
+const READERS: u32 = 4;
+/// How long a connection waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// A store in SQLite.
+///
+/// Clones share the connections. A commit is acknowledged when it is in the write-ahead log and that is synchronised to
+/// the disk (`synchronous=FULL`); in memory, when it can be read.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    reads: SqlitePool,
+    writes: SqlitePool,
+    commits: GroupCommit,
+}
+
+impl SqliteStore {
+    /// Opens a file, makes it (readable by its owner only) if there is none, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the file cannot be opened or made; [`StoreError::Database`] when its durability
+    /// cannot be had, or its tables belong to another version.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_path_buf();
+        private(path.clone()).await?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            // On macOS a synchronisation reaches the disk only with these; elsewhere they change nothing.
+            .pragma("fullfsync", "1")
+            .pragma("checkpoint_fullfsync", "1");
+        let writes = pool(1).connect_with(options.clone()).await;
+        let writes = writes.map_err(unavailable)?;
+        read_back(&writes, "journal_mode", "wal").await?;
+        read_back(&writes, "synchronous", "2").await?;
+        read_back(&writes, "foreign_keys", "1").await?;
+        migrate(&writes).await?;
+        let reads = pool(READERS).connect_with(options.read_only(true)).await;
+        let reads = reads.map_err(unavailable)?;
+        Ok(Self::over(reads, writes))
+    }
+
+    /// An empty store that lives as long as its last clone: for tests and trials. Nothing reaches a disk.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .foreign_keys(true);
+        // One connection for everything: the database is that connection.
+        let writes = pool(1).connect_with(options).await.map_err(unavailable)?;
+        migrate(&writes).await?;
+        Ok(Self::over(writes.clone(), writes))
+    }
+
+    fn over(reads: SqlitePool, writes: SqlitePool) -> Self {
+        let commits = GroupCommit::start(write::Writer(writes.clone()));
+        Self {
+            reads,
+            writes,
+            commits,
+        }
+    }
+
+    /// Brings everything from the write-ahead log into the file and empties the log, as far as no reader needs it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database does not answer.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.writes)
+            .await
+            .map(|_| ())
+            .map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commits.commit(&batch).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.commits.close().await;
+        if self.writes.is_closed() {
+            return Ok(());
+        }
+        let checkpoint = self.checkpoint().await;
+        self.reads.close().await;
+        self.writes.close().await;
+        checkpoint
+    }
+
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+}
+
+/// Connections that are never closed for being old or idle: in memory, that would be the end of the data.
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(size)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(60))
+}
+
+/// Makes the file, or takes others' rights to it away. SQLite gives its log the rights of the file.
+async fn private(path: PathBuf) -> Result<(), StoreError> {
+    let mut options = tokio::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    options.mode(0o600);
+    let file = options.open(&path).await.map_err(|error| {
+        StoreError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+    })?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let rights = std::fs::Permissions::from_mode(0o600);
+        file.set_permissions(rights).await.map_err(|error| {
+            StoreError::Unavailable(format!(
+                "{} cannot be made private: {error}",
+                path.display()
+            ))
+        })?;
+    }
+    drop(file);
+    Ok(())
+}
+
+/// A setting must be in force, not only asked for: some file systems cannot have it.
+async fn read_back(
+    pool: &SqlitePool,
+    pragma: &'static str,
+    wanted: &str,
+) -> Result<(), StoreError> {
+    let sql = match pragma {
+        "journal_mode" => "SELECT CAST(journal_mode AS TEXT) FROM pragma_journal_mode",
+        "synchronous" => "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous",
+        _ => "SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys",
+    };
+    let found: String = sqlx::query_scalar(sql)
+        .fetch_one(pool)
+        .await
+        .map_err(failed)?;
+    if found == wanted {
+        Ok(())
+    } else {
+        Err(StoreError::Database(format!(
+            "{pragma} is {found}, not {wanted}: a commit would not be durable here"
+        )))
+    }
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    sqlx::migrate!("schema/sqlite")
+        .run(pool)
+        .await
+        .map_err(|error| StoreError::Database(error.to_string()))
+}
+
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// A statement that failed: the fault of the moment, or of the statement.
+fn failed(error: sqlx::Error) -> StoreError {
+    match write::failure(error) {
+        write::Failure::Taken => StoreError::Conflict,
+        write::Failure::Refused(why) => StoreError::Database(why),
+        write::Failure::Again(why) | write::Failure::Unavailable(why) => {
+            StoreError::Unavailable(why)
+        }
+    }
+}
+
+type Read<T> = Result<T, sqlx::Error>;
+
+fn one<T: Stored>(row: Read<Option<Raw>>) -> Result<Option<T>, StoreError> {
+    row.map_err(failed)?.map(decode).transpose()
+}
+
+fn many<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
+    decode_all(rows.map_err(failed)?)
+}
+
+fn readable<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
+    Ok(decode_readable(rows.map_err(failed)?))
+}
+
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `readable`.
+macro_rules! rows {
+    ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {
+        $crate::store::sqlite::one(
+            sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
+                $(.bind($bind))*.fetch_optional(&$store.reads).await)
+    };
+    ($store:expr, $kind:ident, $sql:literal $(, $bind:expr)* $(,)?) => {
+        $crate::store::sqlite::$kind(
+            sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
+                $(.bind($bind))*.fetch_all(&$store.reads).await)
+    };
+}
+use rows;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::device::Device;
+    use crate::ids::{DeviceId, OrganisationId, Serial};
+    use crate::store::DeviceStore as _;
+
+    const ORG: OrganisationId = OrganisationId(1);
+
+    fn device(id: i64) -> Device {
+        let serial = Serial::parse(&format!("SERIAL{id}")).unwrap();
+        Device::new(ORG, DeviceId(id), serial)
+    }
+
+    #[tokio::test]
+    async fn what_was_acknowledged_is_there_after_opening_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mdm.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(7));
+        store.commit(batch).await.unwrap();
+        // Not closed, as after a crash: a second daemon reads it.
+        let second = SqliteStore::open(&path).await.unwrap();
+        let found = second.device(ORG, DeviceId(7)).await.unwrap().unwrap();
+        assert_eq!(found.version, 1);
+        store.close().await.unwrap();
+        let mut late = Batch::new();
+        late.put(device(8));
+        assert!(matches!(
+            store.commit(late).await,
+            Err(StoreError::Unavailable(_))
+        ));
+        store.close().await.unwrap();
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_file_and_its_log_are_for_the_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mdm.sqlite");
+        std::fs::write(&path, b"").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(7));
+        store.commit(batch).await.unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", entry.path().display());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_names_its_address_and_stops_nobody_else() {
+        use crate::job::{Job, JobKind};
+        use crate::store::{JobStore as _, Lease};
+        let store = SqliteStore::in_memory().await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(7));
+        for id in 1..=3 {
+            let kind = JobKind::ReadDevice {
+                device: DeviceId(7),
+            };
+            let due = Timestamp::from_millis(id);
+            batch.put(Job::new(ORG, crate::ids::JobId(id), due, kind));
+        }
+        store.commit(batch).await.unwrap();
+        for sql in [
+            "UPDATE devices SET doc = '{\"serial\": \"PRIVATE'",
+            "UPDATE jobs SET doc = '{}' WHERE id = 2",
+        ] {
+            sqlx::query(sql).execute(&store.writes).await.unwrap();
+        }
+        let error = store.device(ORG, DeviceId(7)).await.unwrap_err();
+        assert_eq!(error.to_string(), "corrupt row in devices.doc, key 1/7");
+        let now = Timestamp::from_millis(10);
+        let claimed = store
+            .claim_jobs(now, Lease(Timestamp::from_millis(20)), 10)
+            .await
+            .unwrap();
+        assert_eq!(claimed.iter().map(|j| j.id.0).collect::<Vec<_>>(), [1, 3]);
+        // It is leased as the others are, so that nobody spins over it.
+        assert_eq!(
+            store.next_due().await.unwrap(),
+            Some(Timestamp::from_millis(20))
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! The two halves of a group's transaction, in few statements of many rows.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::{Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Transaction};
+
+pub(super) use crate::store::group_commit::Failure;
+use crate::store::group_commit::{Backend, Held, Plan, Wanted};
+use crate::store::row::{Cell, Key, Row, Table};
+
+/// SQLite's limit of values in one statement.
+const BINDS: usize = 32_766;
+/// How many refusals an organisation keeps.
+const REFUSALS: i64 = 1_000;
+
+/// The one who writes.
+#[derive(Debug)]
+pub(super) struct Writer(pub(super) SqlitePool);
+
+impl Backend for Writer {
+    async fn transact<'a, D>(&mut self, wanted: &Wanted, decide: D) -> Result<(), Failure>
+    where
+        D: FnOnce(HashMap<Key, Held>) -> Plan<'a> + Send,
+    {
+        // The write transaction is the lock: nothing of what is read can change before the commit.
+        let mut tx = self
+            .0
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failure)?;
+        let outcome = async {
+            let held = hold(&mut tx, wanted).await?;
+            let plan = decide(held);
+            write(&mut tx, &plan).await?;
+            Ok(!plan.turns.is_empty())
+        }
+        .await;
+        match outcome {
+            Ok(true) => tx.commit().await.map_err(failure),
+            Ok(false) => tx.rollback().await.map_err(failure),
+            Err(failed) => {
+                // When this fails too, the connection rolls back before its next use.
+                let _ = tx.rollback().await;
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// What an error means for the group.
+pub(super) fn failure(error: sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error
+                .code()
+                .and_then(|c| c.parse::<u32>().ok())
+                .unwrap_or(0);
+            match (code, code & 0xff) {
+                // SQLITE_CONSTRAINT_PRIMARYKEY, _UNIQUE, _ROWID
+                (1555 | 2067 | 2579, _) => Failure::Taken,
+                // SQLITE_BUSY, SQLITE_LOCKED
+                (_, 5 | 6) => Failure::Again(error.to_string()),
+                // SQLITE_READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB
+                (_, 8 | 10 | 11 | 13 | 14 | 26) => Failure::Unavailable(error.to_string()),
+                _ => Failure::Refused(error.to_string()),
+            }
+        }
+        other @ (sqlx::Error::Encode(_) | sqlx::Error::Decode(_)) => {
+            Failure::Refused(other.to_string())
+        }
+        other => Failure::Unavailable(other.to_string()),
+    }
+}
+
+type Tx = Transaction<'static, Sqlite>;
+
+/// The first half: one statement for each table.
+async fn hold(tx: &mut Tx, wanted: &Wanted) -> Result<HashMap<Key, Held>, Failure> {
+    let mut held = HashMap::with_capacity(wanted.len());
+    let keys: Vec<Key> = wanted.keys().copied().collect();
+    for keys in keys.chunk_by(|a, b| a.table == b.table) {
+        let table = keys[0].table;
+        for keys in keys.chunks(BINDS / 2) {
+            let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i) AS (");
+            query.push_values(keys, |mut row, key| {
+                row.push_bind(key.organisation).push_bind(key.id);
+            });
+            let column = match table {
+                Table::Jobs => "t.leased_until, NULL",
+                Table::Runbooks => "t.version, t.doc",
+                _ => "t.version, NULL",
+            };
+            // CROSS JOIN keeps the order: the keys first, then each row by its key.
+            query.push(format_args!(
+                ") SELECT t.organisation, t.id, {column} FROM k CROSS JOIN {} AS t \
+                 ON t.organisation = k.o AND t.id = k.i",
+                table.name()
+            ));
+            let rows: Vec<(i64, i64, i64, Option<String>)> = query
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&mut **tx)
+                .await
+                .map_err(failure)?;
+            held.extend(rows.into_iter().map(|(organisation, id, number, doc)| {
+                let found = match (table, doc) {
+                    (Table::Jobs, _) => Held::Lease(number),
+                    (_, Some(doc)) => Held::Doc(doc),
+                    _ => Held::Version(number),
+                };
+                let key = Key {
+                    table,
+                    organisation,
+                    id,
+                };
+                (key, found)
+            }));
+        }
+    }
+    Ok(held)
+}
+
+/// The second half. Absences need nothing here: nobody else writes before the commit.
+async fn write(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), Failure> {
+    for turn in &plan.turns {
+        end_jobs(tx, &turn.ended).await?;
+        for (table, rows) in &turn.puts {
+            // A changed row must have had the version before.
+            insert(tx, *table, rows, " WHERE t.version = excluded.version - 1").await?;
+        }
+        for (table, rows) in &turn.inserts {
+            insert_new(tx, *table, rows).await?;
+        }
+        insert(tx, Table::Jobs, &turn.jobs, "").await?;
+        if let Some(rows) = turn.inserts.get(&Table::Refusals) {
+            prune_refusals(tx, rows).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn end_jobs(tx: &mut Tx, keys: &[Key]) -> Result<(), Failure> {
+    for keys in keys.chunks(BINDS / 2) {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i) AS (");
+        query.push_values(keys, |mut row, key| {
+            row.push_bind(key.organisation).push_bind(key.id);
+        });
+        query.push(") DELETE FROM jobs WHERE (organisation, id) IN (SELECT o, i FROM k)");
+        let done = query.build().persistent(false).execute(&mut **tx).await;
+        if done.map_err(failure)?.rows_affected() != keys.len() as u64 {
+            return Err(Failure::Taken);
+        }
+    }
+    Ok(())
+}
+
+/// Inserts rows or replaces them under a guard; a row that does not come back was kept out by the guard.
+async fn insert(
+    tx: &mut Tx,
+    table: Table,
+    rows: &[&Row],
+    guard: &'static str,
+) -> Result<(), Failure> {
+    for rows in rows.chunks(BINDS / (4 + table.columns().len())) {
+        let mut query = values(table, rows);
+        query.push(" ON CONFLICT (organisation, id) DO UPDATE SET version = excluded.version, doc = excluded.doc");
+        for (column, _) in table.columns() {
+            query.push(format_args!(", {column} = excluded.{column}"));
+        }
+        query.push(guard).push(" RETURNING id");
+        let back: Vec<(i64,)> = query
+            .build_query_as()
+            .persistent(false)
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(failure)?;
+        if back.len() != rows.len() {
+            return Err(Failure::Taken);
+        }
+    }
+    Ok(())
+}
+
+async fn insert_new(tx: &mut Tx, table: Table, rows: &[&Row]) -> Result<(), Failure> {
+    for rows in rows.chunks(BINDS / (4 + table.columns().len())) {
+        let mut query = values(table, rows);
+        let done = query.build().persistent(false).execute(&mut **tx).await;
+        done.map_err(failure)?;
+    }
+    Ok(())
+}
+
+fn values(table: Table, rows: &[&Row]) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new(format!(
+        "INSERT INTO {} AS t (organisation, id, version, doc",
+        table.name()
+    ));
+    for (column, _) in table.columns() {
+        query.push(format_args!(", {column}"));
+    }
+    query.push(") ");
+    query.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.key.organisation)
+            .push_bind(row.key.id)
+            .push_bind(row.version)
+            .push_bind(row.doc.clone());
+        for cell in &row.cells {
+            match cell {
+                Cell::Int(value) => values.push_bind(*value),
+                Cell::Text(value) => values.push_bind(value.clone()),
+            };
+        }
+    });
+    query
+}
+
+/// Keeps the newest refusals of each organisation that got one: a walk over a bounded piece of the primary key.
+async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+    let mut organisations: Vec<i64> = rows.iter().map(|row| row.key.organisation).collect();
+    organisations.dedup();
+    for organisation in organisations {
+        sqlx::query(
+            "DELETE FROM refusals WHERE organisation = ?1 AND id <= (SELECT id FROM refusals \
+             WHERE organisation = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        )
+        .bind(organisation)
+        .bind(REFUSALS)
+        .execute(&mut **tx)
+        .await
+        .map_err(failure)?;
+    }
+    Ok(())
+}
