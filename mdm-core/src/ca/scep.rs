@@ -8,6 +8,8 @@
 //!
 //! <https://www.rfc-editor.org/rfc/rfc8894>
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use cms::cert::{CertificateChoices, IssuerAndSerialNumber};
 use cms::content_info::{CmsVersion, ContentInfo};
 use cms::signed_data::{
@@ -194,6 +196,26 @@ pub fn receive(message: &[u8], ca: &Ca) -> Result<Received, ScepError> {
             reason,
         }),
     }
+}
+
+/// The message of a GET request, as the query has it after URL decoding: base64, whose `+` many
+/// clients do not escape, so that it arrives as a space.
+///
+/// # Errors
+/// [`SignatureError::NotBase64`].
+pub fn message_from_query(value: &str) -> Result<Vec<u8>, ScepError> {
+    let text: String = value
+        .chars()
+        .filter(|c| !matches!(c, '\r' | '\n'))
+        .map(|c| match c {
+            ' ' | '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    STANDARD
+        .decode(text)
+        .map_err(|_| ScepError::Signature(SignatureError::NotBase64))
 }
 
 type Opened = (Option<Secret>, Vec<u8>, ContentCipher);
@@ -438,10 +460,9 @@ fn cert_rep(
         signature: OctetString::new(signature)?,
         unsigned_attrs: None,
     };
-    let econtent = match content {
-        Some(bytes) => Some(Any::encode_from(&OctetString::new(bytes)?)?),
-        None => None,
-    };
+    // Without an envelope the content is there and empty, as common servers send it: then every CMS
+    // library can check the signature.
+    let econtent = Any::encode_from(&OctetString::new(content.unwrap_or_default())?)?;
     let mut digest_algorithms = SetOfVec::new();
     digest_algorithms.insert(sha256)?;
     let mut certificates = SetOfVec::new();
@@ -453,7 +474,7 @@ fn cert_rep(
         digest_algorithms,
         encap_content_info: EncapsulatedContentInfo {
             econtent_type: ID_DATA,
-            econtent,
+            econtent: Some(econtent),
         },
         certificates: Some(CertificateSet(certificates)),
         crls: None,
