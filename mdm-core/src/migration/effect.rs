@@ -109,9 +109,14 @@ pub enum Ask {
     Security,
     /// The device's own bypass code. (`ActivationLockBypassCode`)
     BypassCode,
+    /// Use declarations and report status. (`DeclarativeManagement`)
+    Declare,
     /// End the hold. (`DeviceConfigured`)
     Release,
 }
+
+/// Top-level `PayloadIdentifier` of the escrow profile: what [`Ask::InstallEscrow`] installs and [`Ask::Profiles`] proves.
+pub const ESCROW_PROFILE: &str = "mdmd.filevault-escrow";
 
 /// What people or programs are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +125,8 @@ pub enum Ask {
 pub enum Notice {
     /// The device was offered the migration.
     Offered,
+    /// Its deadline has passed and nothing was seen; comes again as a reminder.
+    Overdue,
     /// It started.
     Started,
     /// The hold began.

@@ -86,6 +86,8 @@ pub enum Event {
     },
     /// A user channel of this device enrolled.
     UserEnrolled,
+    /// A status report of declarative management came.
+    StatusReported,
     /// The bootstrap token is in our vault.
     BootstrapTokenStored,
     /// The device said whether it waits, outside of a command's report.

@@ -8,19 +8,20 @@ mod effect;
 mod event;
 mod r#move;
 mod runbook;
+mod runner;
 mod set_up;
 pub(crate) mod steps;
 mod verdict;
 mod visible;
 
-pub use effect::{Ask, Effect, EffectKey, Notice};
+pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
 pub use event::{AppReading, Event, KeyReading, LockReading, OperatorAct, SetUpPhase, Told};
 pub use r#move::{Move, MoveState, Outcome, advance_move};
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,
 };
-pub use set_up::{SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, release};
+pub use set_up::{SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, advance_unreadable, release};
 pub use steps::{StepState, StepStatus};
 pub use verdict::{Verdict, VerdictFacts, VerdictKind, judge};
 pub use visible::{VisibleState, visible_state};

@@ -1,8 +1,12 @@
 //! The plan of a hold: steps with their order, evidence, time-outs and policies, pinned for a set-up. Plain data; the
 //! standard runbooks are made here, the steps themselves are under `steps/`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::device::Platform;
+use crate::error::Error;
 use crate::ids::{OrganisationId, RunbookId};
 use crate::organisation::Der;
 
@@ -162,6 +166,18 @@ pub enum ProfileRole {
     Security,
 }
 
+impl ProfileRole {
+    /// The step that installs profiles of this role.
+    #[must_use]
+    pub const fn step(self) -> StepId {
+        match self {
+            Self::Trust => StepId::Trust,
+            Self::Network => StepId::Network,
+            Self::Security => StepId::Security,
+        }
+    }
+}
+
 /// One row of the profile table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "data that organisations edit")]
@@ -214,6 +230,201 @@ impl PinnedRunbook {
     #[must_use]
     pub fn step(&self, id: StepId) -> Option<&StepPlan> {
         self.steps.iter().find(|s| s.id == id)
+    }
+
+    /// The standard runbook: every step that the platform has, without apps and profiles, without a lock. An ordinary
+    /// enrolment keeps no apps; an uncertain one does, which is harmless to a new device.
+    ///
+    /// Declarations are left out: they are a condition of nothing, and an organisation that uses them adds the step.
+    #[must_use]
+    pub fn standard(platform: Platform, variant: Variant) -> Self {
+        let mac = platform.is_mac();
+        let mut steps: Vec<StepPlan> = StepId::ALL
+            .into_iter()
+            .filter(|id| match id {
+                StepId::Declare => false,
+                StepId::Bootstrap | StepId::FvEscrow | StepId::Apps => mac,
+                StepId::AppsRequired => !mac,
+                StepId::AppsKeep => !mac && variant != Variant::Ordinary,
+                _ => true,
+            })
+            .map(StepPlan::standard)
+            .collect();
+        let before: Vec<StepId> = steps
+            .iter()
+            .map(|s| s.id)
+            .filter(|id| *id < StepId::Release)
+            .collect();
+        for step in &mut steps {
+            if step.id == StepId::Release {
+                // Also those that are not required: each is bounded by its own time, and a command that waits behind the
+                // release would come too late for the hold.
+                step.requires.clone_from(&before);
+            }
+        }
+        Self {
+            revision: 1,
+            variant,
+            steps,
+            apps: Vec::new(),
+            profiles: Vec::new(),
+            lock: false,
+            soft_ceiling_secs: 20 * 60,
+            hard_ceiling_secs: 45 * 60,
+        }
+    }
+
+    /// Whether it can be run.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] naming what is wrong: a step twice, one that requires a step that is missing or comes from a
+    /// circle, no way to the release, a step or ceiling without or with too much time, an app or a profile twice.
+    pub fn validate(&self) -> Result<(), Error> {
+        let bad = |why: &'static str| Err(Error::bad_input("runbook", why));
+        let mut seen = BTreeSet::new();
+        if !self.steps.iter().all(|s| seen.insert(s.id)) {
+            return bad("a step occurs twice");
+        }
+        for needed in [StepId::Identify, StepId::Release, StepId::Verify] {
+            if !seen.contains(&needed) {
+                return bad(
+                    "identify, release and verify must be in it: they are the evidence of the others",
+                );
+            }
+        }
+        if !self
+            .steps
+            .iter()
+            .all(|s| s.requires.iter().all(|r| seen.contains(r)))
+        {
+            return bad("a step requires one that is not in it");
+        }
+        if self
+            .steps
+            .iter()
+            .any(|s| s.id < StepId::Release && s.requires.iter().any(|r| *r >= StepId::Release))
+        {
+            return bad("a step before the release requires one after it");
+        }
+        // Steps that could start are taken away until none is left; what stays waits for itself.
+        let mut left: Vec<&StepPlan> = self.steps.iter().collect();
+        loop {
+            let before = left.len();
+            let ids: BTreeSet<StepId> = left.iter().map(|s| s.id).collect();
+            left.retain(|s| s.requires.iter().any(|r| ids.contains(r)));
+            if left.is_empty() {
+                break;
+            }
+            if left.len() == before {
+                return bad("steps require each other in a circle");
+            }
+        }
+        if self
+            .steps
+            .iter()
+            .any(|s| s.timeout_secs == 0 || s.timeout_secs > 7 * 86_400)
+        {
+            return bad("a step's time-out must be between one second and seven days");
+        }
+        if self.steps.iter().any(|s| s.retries > 20) {
+            return bad("a step can be tried again at most twenty times");
+        }
+        if self.hard_ceiling_secs == 0 || self.hard_ceiling_secs > 4 * 3600 {
+            return bad("the hard ceiling must be between one second and four hours");
+        }
+        if self.soft_ceiling_secs > self.hard_ceiling_secs {
+            return bad("the soft ceiling must not be above the hard one");
+        }
+        // Two parts above the tables are the steps' own.
+        if self.apps.len() > 60_000 || self.profiles.len() > 60_000 {
+            return bad("a table has too many rows");
+        }
+        let mut apps = BTreeSet::new();
+        if !self
+            .apps
+            .iter()
+            .all(|a| !a.bundle_id.is_empty() && apps.insert(&a.bundle_id))
+        {
+            return bad("an app has no bundle identifier, or occurs twice");
+        }
+        let mut profiles = BTreeSet::from([super::ESCROW_PROFILE]);
+        if !self
+            .profiles
+            .iter()
+            .all(|p| !p.identifier.is_empty() && profiles.insert(p.identifier.as_str()))
+        {
+            return bad(
+                "a profile has no identifier, or occurs twice, or takes that of the escrow profile",
+            );
+        }
+        Ok(())
+    }
+
+    /// SHA-256 of its content, lower-case hex: what an acceptance is bound to.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        use std::fmt::Write as _;
+        self.hash().iter().fold(String::new(), |mut text, byte| {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// A positive id that comes from the content: the same content is pinned once, by whomever.
+    #[must_use]
+    pub fn content_id(&self) -> i64 {
+        let hash = self.hash();
+        let mut first = [0_u8; 8];
+        first.copy_from_slice(&hash[..8]);
+        i64::from_be_bytes(first) & i64::MAX
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        // Plain data without maps of other than text keys: its JSON cannot fail, and has one order.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        openssl::sha::sha256(&json)
+    }
+}
+
+impl StepPlan {
+    /// A step with its usual requirements, time and policy.
+    #[must_use]
+    pub fn standard(id: StepId) -> Self {
+        use Policy::{Block, ReleaseWithException, Skip};
+        let (requires, required, minutes, retries, on_timeout): (
+            &[StepId],
+            bool,
+            u64,
+            u16,
+            Policy,
+        ) = match id {
+            StepId::Identify => (&[], true, 2, 3, Block),
+            StepId::Declare => (&[StepId::Identify], false, 3, 0, Skip),
+            StepId::Trust => (&[StepId::Identify], true, 3, 2, ReleaseWithException),
+            StepId::Network | StepId::Security => {
+                let required = matches!(id, StepId::Network);
+                let minutes = if required { 3 } else { 5 };
+                (&[StepId::Trust], required, minutes, 2, ReleaseWithException)
+            }
+            StepId::Bootstrap => (&[StepId::Identify], false, 5, 0, ReleaseWithException),
+            StepId::FvEscrow => (&[StepId::Trust, StepId::Bootstrap], true, 5, 3, Block),
+            StepId::AppsRequired => (&[StepId::Identify], true, 8, 2, ReleaseWithException),
+            StepId::AppsKeep => (&[StepId::Identify], true, 20, 2, ReleaseWithException),
+            StepId::Apps => (&[StepId::Identify], false, 2, 1, Skip),
+            StepId::Lock => (&[StepId::Identify], true, 10, 3, ReleaseWithException),
+            StepId::Release => (&[], true, 120, 0, Block),
+            StepId::Verify => (&[StepId::Release], true, 24 * 60, 0, ReleaseWithException),
+            StepId::Tell => (&[StepId::Release], false, 10, 0, Skip),
+        };
+        Self {
+            id,
+            requires: requires.to_vec(),
+            required,
+            timeout_secs: minutes * 60,
+            retries,
+            on_timeout,
+        }
     }
 }
 

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Event, Exception, PinnedRunbook, StepId, StepState, Transition, Verdict};
+use super::{
+    Attention, Event, Exception, PinnedRunbook, SetUpPhase, StepId, StepState, Transition, Verdict,
+    runner,
+};
 use crate::clock::Timestamp;
 use crate::device::Platform;
+use crate::enrollment::Enrollment;
 use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, RunbookId, Serial, SetUpId};
 
 /// The steps of a set-up and where each stands.
@@ -54,6 +58,85 @@ pub struct SetUp {
     pub hold_began: Option<Timestamp>,
     /// When the device was known to be out of the hold.
     pub released: Option<Timestamp>,
+    /// When the device last spoke on its channel.
+    #[serde(default)]
+    pub heard: Option<Timestamp>,
+    /// A user channel of it has enrolled.
+    #[serde(default)]
+    pub user_seen: bool,
+}
+
+impl SetUp {
+    /// A set-up at `Authenticate`: it waits for the first `TokenUpdate`.
+    #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a row's facts, each with its own type"
+    )]
+    pub fn begin(
+        organisation: OrganisationId,
+        id: SetUpId,
+        enrollment: &Enrollment,
+        platform: Platform,
+        move_id: Option<MoveId>,
+        runbook: RunbookId,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> Self {
+        let mut set_up = Self {
+            organisation,
+            id,
+            version: 0,
+            enrollment: enrollment.id,
+            device: enrollment.device,
+            serial: enrollment.serial.clone(),
+            platform,
+            move_id,
+            runbook,
+            verdict,
+            state: SetUpState::Enrolling { since: now },
+            wake_at: None,
+            ceiling_at: None,
+            attention: None,
+            exceptions: Vec::new(),
+            began: now,
+            hold_began: None,
+            released: None,
+            heard: Some(now),
+            user_seen: false,
+        };
+        set_up.wake_at = runner::wake(&set_up, None, now);
+        set_up
+    }
+
+    /// Where it is, as far as its Move cares.
+    #[must_use]
+    pub fn phase(&self) -> SetUpPhase {
+        match &self.state {
+            SetUpState::Enrolling { .. } => SetUpPhase::Enrolling,
+            SetUpState::NoHold { .. } => SetUpPhase::NoHold,
+            SetUpState::Holding { .. } => SetUpPhase::Holding,
+            SetUpState::Releasing { .. } => SetUpPhase::Releasing,
+            SetUpState::Proving { .. } => SetUpPhase::Proving,
+            SetUpState::Stalled { .. } => SetUpPhase::Stalled,
+            SetUpState::Ended(end) => SetUpPhase::Ended {
+                end: *end,
+                exceptions: self.exceptions.clone(),
+            },
+        }
+    }
+
+    /// Its steps and where each stands; `None` before enrolment and after the end.
+    #[must_use]
+    pub fn steps(&self) -> Option<&Steps> {
+        self.state.steps()
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.state, SetUpState::Ended(_))
+    }
 }
 
 /// Where a set-up stands.
@@ -75,6 +158,9 @@ pub enum SetUpState {
         since: Timestamp,
         /// The steps.
         steps: Steps,
+        /// The device itself said that it does not wait; before that it is asked, and guarded like a hold.
+        #[serde(default)]
+        proved: bool,
     },
     /// In the hold; the runbook runs.
     Holding {
@@ -125,6 +211,32 @@ pub enum SetUpEnd {
     Superseded,
 }
 
+impl SetUpState {
+    /// The steps of a state that has them; of a silent one, those of where it was.
+    #[must_use]
+    pub fn steps(&self) -> Option<&Steps> {
+        match self {
+            Self::NoHold { steps, .. }
+            | Self::Holding { steps, .. }
+            | Self::Releasing { steps, .. }
+            | Self::Proving { steps, .. } => Some(steps),
+            Self::Stalled { from, .. } => from.steps(),
+            Self::Enrolling { .. } | Self::Ended(_) => None,
+        }
+    }
+
+    pub(super) fn steps_mut(&mut self) -> Option<&mut Steps> {
+        match self {
+            Self::NoHold { steps, .. }
+            | Self::Holding { steps, .. }
+            | Self::Releasing { steps, .. }
+            | Self::Proving { steps, .. } => Some(steps),
+            Self::Stalled { from, .. } => from.steps_mut(),
+            Self::Enrolling { .. } | Self::Ended(_) => None,
+        }
+    }
+}
+
 /// Advances a set-up. Total: every state has an answer to every event; what comes out of turn is noise and leaves it as it was.
 #[must_use]
 pub fn advance_set_up(
@@ -133,19 +245,25 @@ pub fn advance_set_up(
     event: &Event,
     now: Timestamp,
 ) -> Transition<SetUp> {
-    let _ = (plan, event, now);
-    Transition {
-        next: set_up.clone(),
-        effects: Vec::new(),
-    }
+    runner::advance(set_up, Some(plan), event, now)
 }
 
-/// The release, shared by runner and watchdog: needs no runbook. Doing it twice makes no second command.
+/// Advances a set-up whose runbook cannot be read: no step starts, a person is asked for, and the hold ends at its
+/// ceiling like any other. Once the runbook can be read again, [`advance_set_up`] goes on with it.
+#[must_use]
+pub fn advance_unreadable(set_up: &SetUp, event: &Event, now: Timestamp) -> Transition<SetUp> {
+    runner::advance(set_up, None, event, now)
+}
+
+/// The release, shared by runner, watchdog and operator: needs no runbook. Doing it twice makes no second command.
+/// Outside of a hold it is noise.
 #[must_use]
 pub fn release(set_up: &SetUp, now: Timestamp) -> Transition<SetUp> {
-    let _ = now;
-    Transition {
-        next: set_up.clone(),
-        effects: Vec::new(),
+    let mut next = set_up.clone();
+    let mut effects = Vec::new();
+    runner::begin_release(&mut next, now, &mut effects);
+    if !effects.is_empty() {
+        next.wake_at = runner::wake(&next, None, now);
     }
+    Transition { next, effects }
 }

@@ -1,9 +1,38 @@
-//! One idea of a hold per file. A step is two functions and its own state; to add one, write its file, add its variant
-//! to [`StepState`] and its line to the dispatch, and add a timeline snapshot.
+//! One idea of a hold per file. A step is two functions and its own state; to add one, write its file, add its variant to
+//! [`Own`] if it remembers something, its line to the dispatch below, and a timeline snapshot. Steps know *when* to ask,
+//! never *what* the bytes are, and none of them decides on the release.
+
+mod app_table;
+mod apps;
+mod apps_keep;
+mod apps_required;
+mod bootstrap;
+mod declare;
+mod fv_escrow;
+pub(crate) mod identify;
+pub(crate) mod lock;
+mod network;
+mod profiles;
+pub(crate) mod release;
+mod security;
+mod tell;
+mod trust;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::app_table::AppsWay;
+use self::profiles::ProfilesWay;
+use self::verify::Proof;
+use super::{Ask, Effect, Event, Exception, Owner, PinnedRunbook, StepId, StepPlan, Steps, Told};
 use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::ids::Serial;
+
+pub(crate) use self::identify::is_impostor;
 
 /// Where a step stands, and its own state while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +42,43 @@ pub struct StepState {
     pub status: StepStatus,
     /// When that began.
     pub since: Timestamp,
+    /// When its policy decides; `None` when it waits for the ceiling of the hold, or for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// When the device is woken again because of a question that it has not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nudge_at: Option<Timestamp>,
+    /// When the step itself wants to look again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) look_at: Option<Timestamp>,
+    /// How often it was started again after an error.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) tries: u16,
+    /// It is to be started again when it looks next.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) again: bool,
+    /// Its commands by part.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) asked: BTreeMap<u16, Asked>,
+    /// What it remembers besides.
+    #[serde(default, skip_serializing_if = "Own::is_nothing")]
+    pub(crate) own: Own,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero(n: &u16) -> bool {
+    *n == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(b: &bool) -> bool {
+    !*b
 }
 
 /// Where a step stands.
@@ -39,4 +105,300 @@ pub enum StepStatus {
         /// Why.
         why: String,
     },
+}
+
+impl StepStatus {
+    /// Whether the step is over, well or not: those that require it may start.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Done { .. } | Self::Excepted { .. } | Self::Skipped { .. }
+        )
+    }
+}
+
+/// One command of a step: its newest try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// Which try.
+    pub(crate) attempt: u16,
+    /// When it was asked.
+    pub(crate) at: Timestamp,
+    /// No final answer yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) open: bool,
+    /// The device said that it cannot now; it will come back to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) not_now: bool,
+    /// How many tries ended in an error.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) errors: u16,
+}
+
+/// What a step remembers besides its commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Own {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The device told a serial number that is not the planned one.
+    Impostor,
+    /// Installing profiles.
+    Profiles(ProfilesWay),
+    /// Installing or taking over apps.
+    Apps(AppsWay),
+    /// The proof after release.
+    Proof(Proof),
+}
+
+impl Own {
+    const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
+impl StepState {
+    pub(crate) fn new(status: StepStatus, since: Timestamp) -> Self {
+        Self {
+            status,
+            since,
+            deadline: None,
+            nudge_at: None,
+            look_at: None,
+            tries: 0,
+            again: false,
+            asked: BTreeMap::new(),
+            own: Own::Nothing,
+        }
+    }
+
+    pub(crate) fn waiting(since: Timestamp) -> Self {
+        Self::new(StepStatus::Waiting, since)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.status == StepStatus::Running
+    }
+
+    /// Makes the next try of a part; a new try is a new command.
+    pub(crate) fn ask(&mut self, part: u16, now: Timestamp) -> u16 {
+        let asked = self.asked.entry(part).or_insert(Asked {
+            attempt: 0,
+            at: now,
+            open: false,
+            not_now: false,
+            errors: 0,
+        });
+        asked.attempt = asked.attempt.saturating_add(1);
+        asked.at = now;
+        asked.open = true;
+        asked.not_now = false;
+        let attempt = asked.attempt;
+        self.nudge_at.get_or_insert(now + FIRST_NUDGE);
+        attempt
+    }
+
+    /// Whether a question of this part waits for its answer.
+    pub(crate) fn is_open(&self, part: u16) -> bool {
+        self.asked.get(&part).is_some_and(|a| a.open)
+    }
+
+    /// When the oldest question without an answer was asked.
+    pub(crate) fn oldest_open(&self) -> Option<Timestamp> {
+        self.asked.values().filter(|a| a.open).map(|a| a.at).min()
+    }
+
+    /// Ends it. What it remembers stays: the proof after release looks at it.
+    pub(crate) fn end(&mut self, status: StepStatus, now: Timestamp) {
+        self.status = status;
+        self.since = now;
+        self.deadline = None;
+        self.nudge_at = None;
+        self.look_at = None;
+        self.again = false;
+        for asked in self.asked.values_mut() {
+            asked.open = false;
+        }
+    }
+}
+
+/// After how long a device is woken again for the first time when it does not answer.
+pub(crate) const FIRST_NUDGE: Duration = Duration::from_mins(1);
+
+/// What a step may look at.
+pub(crate) struct StepContext<'a> {
+    /// The whole plan, for its tables.
+    pub(crate) plan: &'a PinnedRunbook,
+    /// The plan of this step.
+    pub(crate) step: &'a StepPlan,
+    /// The device's platform.
+    pub(crate) platform: Platform,
+    /// The serial number that it should have.
+    pub(crate) serial: Option<&'a Serial>,
+    /// The other steps.
+    pub(crate) steps: &'a Steps,
+    /// Whether the hold is on: what must happen before its end still can.
+    pub(crate) held: bool,
+    /// A user channel of the device has enrolled.
+    pub(crate) user_seen: bool,
+}
+
+impl StepContext<'_> {
+    /// An exception of this step.
+    pub(crate) fn exception(
+        &self,
+        part: Option<&str>,
+        why: impl Into<String>,
+        owner: Owner,
+        now: Timestamp,
+    ) -> Exception {
+        let what = part.map_or_else(
+            || self.step.id.to_string(),
+            |part| format!("{}: {part}", self.step.id),
+        );
+        Exception::new(what, why, owner, now)
+    }
+}
+
+/// What a running step hears.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal<'a> {
+    /// A final answer to the newest try of one of its commands. Comes once.
+    Answer {
+        /// Which command.
+        part: u16,
+        /// Acknowledged, as opposed to an error.
+        ok: bool,
+        /// What was told.
+        told: &'a Told,
+    },
+    /// Something else happened.
+    Event(&'a Event),
+    /// The moment came at which it wanted to look again.
+    Due,
+    /// Its time is up, and its policy does not wait; the last chance to say what is missing.
+    TimeUp,
+    /// The device has left the hold.
+    HoldOver,
+}
+
+/// What a step answers.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// What it remembers from now on, if that changed.
+    pub(crate) own: Option<Own>,
+    /// Commands to make, each the next try of its part.
+    pub(crate) asks: Vec<(u16, Ask)>,
+    /// Other things to be done.
+    pub(crate) effects: Vec<Effect>,
+    /// When to look again.
+    pub(crate) look_in: Option<Duration>,
+    /// Exceptions about parts of the step; kept only if it is required.
+    pub(crate) exceptions: Vec<Exception>,
+    /// Where that leads.
+    pub(crate) next: Next,
+}
+
+/// Where a step goes.
+#[derive(Debug, Default)]
+pub(crate) enum Next {
+    /// It goes on.
+    #[default]
+    Wait,
+    /// It is proved.
+    Done(String),
+    /// It does not apply, or nothing is lost without it.
+    Skip(String),
+    /// Start it again, as often as the plan allows; then as `Except`.
+    Retry(String, Owner),
+    /// It is given up. The exception is made by the runner unless the step named its parts.
+    Except(String, Owner),
+}
+
+impl Progress {
+    pub(crate) fn wait() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn ask(part: u16, ask: Ask) -> Self {
+        Self {
+            asks: vec![(part, ask)],
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn next(next: Next) -> Self {
+        Self {
+            next,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn done(evidence: impl Into<String>) -> Self {
+        Self::next(Next::Done(evidence.into()))
+    }
+
+    pub(crate) fn skip(why: impl Into<String>) -> Self {
+        Self::next(Next::Skip(why.into()))
+    }
+
+    pub(crate) fn except(why: impl Into<String>, owner: Owner) -> Self {
+        Self::next(Next::Except(why.into(), owner))
+    }
+}
+
+/// Why a command failed, in the device's words.
+pub(crate) fn failure(told: &Told) -> String {
+    match told {
+        Told::Failure { why } => why.clone(),
+        _ => "the answer could not be used".to_owned(),
+    }
+}
+
+/// Starts a step: its first commands, or the reason why there is nothing to do.
+pub(crate) fn start(ctx: &StepContext<'_>) -> Progress {
+    match ctx.step.id {
+        StepId::Identify => identify::start(),
+        StepId::Declare => declare::start(),
+        StepId::Trust => trust::start(ctx),
+        StepId::Network => network::start(ctx),
+        StepId::Bootstrap => bootstrap::start(ctx),
+        StepId::FvEscrow => fv_escrow::start(ctx),
+        StepId::Security => security::start(ctx),
+        StepId::AppsRequired => apps_required::start(ctx),
+        StepId::AppsKeep => apps_keep::start(ctx),
+        StepId::Apps => apps::start(ctx),
+        StepId::Lock => lock::start(ctx),
+        // The end of the hold belongs to the set-up, which needs no runbook for it.
+        StepId::Release => Progress::wait(),
+        StepId::Verify => verify::start(ctx),
+        StepId::Tell => tell::start(),
+    }
+}
+
+/// Tells a running step of something.
+pub(crate) fn on(
+    state: &StepState,
+    signal: Signal<'_>,
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+) -> Progress {
+    match ctx.step.id {
+        StepId::Identify => identify::on(signal, ctx),
+        StepId::Declare => declare::on(state, signal),
+        StepId::Trust => trust::on(state, signal, ctx, now),
+        StepId::Network => network::on(state, signal, ctx, now),
+        StepId::Bootstrap => bootstrap::on(signal),
+        StepId::FvEscrow => fv_escrow::on(state, signal, ctx, now),
+        StepId::Security => security::on(state, signal, ctx, now),
+        StepId::AppsRequired => apps_required::on(state, signal, ctx, now),
+        StepId::AppsKeep => apps_keep::on(state, signal, ctx, now),
+        StepId::Apps => apps::on(state, signal, ctx, now),
+        StepId::Lock => lock::on(signal),
+        StepId::Release => Progress::wait(),
+        StepId::Verify => verify::on(state, signal, ctx, now),
+        StepId::Tell => tell::on(signal),
+    }
 }

@@ -1,0 +1,448 @@
+//! Apps of the runbook's table, as three steps install or take them over. Each app has its own way and its own exception;
+//! one that fails never holds up the others.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Next, Own, Progress, Signal, StepContext, StepState, failure};
+use crate::app_state::AppState;
+use crate::clock::Timestamp;
+use crate::migration::{AppAction, AppPlan, AppReading, Ask, Owner, StepId, Told};
+
+/// The part that asks what is there.
+const INVENTORY: u16 = u16::MAX;
+/// The part that asks how the managed apps are.
+const POLL: u16 = u16::MAX - 1;
+/// A failed app is tried once more after this, when its licence may have arrived.
+const TRY_AGAIN: Duration = Duration::from_mins(1);
+/// Spacing of polls: the first, and the longest.
+const FIRST_POLL: Duration = Duration::from_secs(10);
+const LAST_POLL: Duration = Duration::from_mins(2);
+
+/// What a step does with the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Take over what is there, with its data; done when managed.
+    Keep,
+    /// Install what is not there; done when the device has taken it on.
+    Install,
+    /// Ask a Mac to install; its acknowledgement is enough, the proof comes after the release.
+    Ask,
+}
+
+/// How far the apps of one step are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppsWay {
+    /// The apps of this step, once it is known which are there.
+    #[serde(default)]
+    pub(crate) apps: BTreeMap<String, AppWay>,
+}
+
+/// How far one app is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppWay {
+    /// The evidence is in.
+    #[serde(default)]
+    pub(crate) done: bool,
+    /// It was given up, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failed: Option<Failure>,
+    /// It failed once already.
+    #[serde(default)]
+    tried: bool,
+    /// It is to be asked for again.
+    #[serde(default)]
+    again: bool,
+    /// The state that the device told last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<AppState>,
+}
+
+/// Why an app was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) why: String,
+    pub(crate) owner: Owner,
+}
+
+impl AppWay {
+    const fn is_settled(&self) -> bool {
+        self.done || self.failed.is_some()
+    }
+
+    /// One failure is forgiven: a licence may need a moment.
+    fn fail(&mut self, why: String, owner: Owner) {
+        if self.tried {
+            self.failed = Some(Failure { why, owner });
+        } else {
+            self.tried = true;
+            self.again = true;
+        }
+    }
+}
+
+fn wanted<'a>(ctx: &StepContext<'a>, duty: Duty) -> Vec<&'a AppPlan> {
+    ctx.plan
+        .apps
+        .iter()
+        .filter(|a| match duty {
+            Duty::Keep => a.action != AppAction::Drop,
+            Duty::Install | Duty::Ask => a.action == AppAction::Install,
+        })
+        .collect()
+}
+
+fn part_of(ctx: &StepContext<'_>, bundle_id: &str) -> Option<u16> {
+    ctx.plan
+        .apps
+        .iter()
+        .position(|a| a.bundle_id == bundle_id)
+        .and_then(|i| u16::try_from(i).ok())
+}
+
+fn identifiers(apps: &[&AppPlan]) -> Vec<String> {
+    apps.iter().map(|a| a.bundle_id.clone()).collect()
+}
+
+fn install(ctx: &StepContext<'_>, duty: Duty, bundle_id: &str) -> Option<(u16, Ask)> {
+    let ask = Ask::InstallApp {
+        bundle_id: bundle_id.to_owned(),
+        keep: duty == Duty::Keep,
+    };
+    part_of(ctx, bundle_id).map(|part| (part, ask))
+}
+
+/// Whether another step takes care of the apps that are there already.
+fn others_keep(ctx: &StepContext<'_>) -> bool {
+    ctx.plan.step(StepId::AppsKeep).is_some() && !ctx.platform.is_mac()
+}
+
+pub(super) fn start(ctx: &StepContext<'_>, duty: Duty) -> Progress {
+    let wanted = wanted(ctx, duty);
+    if wanted.is_empty() {
+        return Progress::skip("the runbook has no app for it");
+    }
+    match duty {
+        Duty::Keep if !ctx.held => Progress::except(
+            "the hold is over: what was not taken over is gone",
+            Owner::Destination,
+        ),
+        Duty::Keep => Progress::ask(
+            INVENTORY,
+            Ask::InstalledApps {
+                identifiers: identifiers(&wanted),
+            },
+        ),
+        Duty::Install if ctx.held && others_keep(ctx) => Progress::ask(
+            INVENTORY,
+            Ask::InstalledApps {
+                identifiers: identifiers(&wanted),
+            },
+        ),
+        Duty::Install | Duty::Ask => begin(ctx, duty, identifiers(&wanted)),
+    }
+}
+
+/// Asks for these apps, all at once: they go out one by one anyway.
+fn begin(ctx: &StepContext<'_>, duty: Duty, bundle_ids: Vec<String>) -> Progress {
+    Progress {
+        asks: bundle_ids
+            .iter()
+            .filter_map(|id| install(ctx, duty, id))
+            .collect(),
+        own: Some(Own::Apps(AppsWay {
+            apps: bundle_ids
+                .into_iter()
+                .map(|id| (id, AppWay::default()))
+                .collect(),
+        })),
+        ..Progress::default()
+    }
+}
+
+pub(super) fn on(
+    state: &StepState,
+    signal: Signal<'_>,
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+    duty: Duty,
+) -> Progress {
+    let Own::Apps(way) = &state.own else {
+        return before_inventory(state, signal, ctx, duty);
+    };
+    let mut way = way.clone();
+    match signal {
+        Signal::Answer {
+            part: POLL,
+            ok: true,
+            told: Told::Managed(readings),
+        } => {
+            for (bundle_id, app) in &mut way.apps {
+                take(
+                    app,
+                    readings.iter().find(|r| r.bundle_id == *bundle_id),
+                    duty,
+                );
+            }
+            go_on(way, state, ctx, now, duty)
+        }
+        Signal::Answer { part: POLL, .. } => Progress {
+            look_in: Some(poll_spacing(state)),
+            ..Progress::default()
+        },
+        Signal::Answer { part, ok, told } => {
+            let Some(plan) = ctx.plan.apps.get(usize::from(part)) else {
+                return Progress::wait();
+            };
+            let Some(app) = way.apps.get_mut(&plan.bundle_id) else {
+                return Progress::wait();
+            };
+            if !ok {
+                // Apple names no code for a missing licence; for a store app it is the likely reason.
+                let owner = if plan.manifest_url.is_some() {
+                    Owner::Device
+                } else {
+                    Owner::Licence
+                };
+                app.fail(failure(told), owner);
+            } else if duty == Duty::Ask {
+                app.done = true;
+            } else if let Told::App(reading) = told
+                && let AppState::Failed(_) = reading.state
+            {
+                take(app, Some(reading), duty);
+            }
+            go_on(way, state, ctx, now, duty)
+        }
+        Signal::Due => look(way, state, ctx, duty),
+        Signal::TimeUp | Signal::HoldOver
+            if duty == Duty::Keep || matches!(signal, Signal::TimeUp) =>
+        {
+            give_up(way, signal, ctx, now, duty)
+        }
+        // Out of turn, or for other steps.
+        _ => Progress::wait(),
+    }
+}
+
+fn before_inventory(
+    state: &StepState,
+    signal: Signal<'_>,
+    ctx: &StepContext<'_>,
+    duty: Duty,
+) -> Progress {
+    let wanted = wanted(ctx, duty);
+    match signal {
+        Signal::Answer {
+            part: INVENTORY,
+            ok: true,
+            told: Told::Installed(there),
+        } => {
+            let chosen: Vec<String> = identifiers(&wanted)
+                .into_iter()
+                .filter(|id| there.contains(id) == (duty == Duty::Keep))
+                .collect();
+            if chosen.is_empty() {
+                let mut progress = Progress::done(match duty {
+                    Duty::Keep => "none of the apps to keep is on the device",
+                    Duty::Install | Duty::Ask => "every app is on the device already",
+                });
+                progress.own = Some(Own::Apps(AppsWay::default()));
+                return progress;
+            }
+            begin(ctx, duty, chosen)
+        }
+        Signal::Answer {
+            part: INVENTORY,
+            told,
+            ..
+        } => {
+            let errors = state.asked.get(&INVENTORY).map_or(0, |a| a.errors);
+            if errors <= ctx.step.retries.max(1) {
+                return Progress {
+                    look_in: Some(FIRST_POLL),
+                    ..Progress::default()
+                };
+            }
+            Progress::except(
+                format!("the device does not list its apps: {}", failure(told)),
+                Owner::Device,
+            )
+        }
+        Signal::Due if !state.is_open(INVENTORY) => Progress::ask(
+            INVENTORY,
+            Ask::InstalledApps {
+                identifiers: identifiers(&wanted),
+            },
+        ),
+        Signal::HoldOver if duty == Duty::Keep => Progress::except(
+            "the hold ended before the device listed its apps",
+            Owner::Device,
+        ),
+        // The intersection is not needed any more: what is there stays or is gone.
+        Signal::HoldOver => begin(ctx, duty, identifiers(&wanted)),
+        // Out of turn, or for other steps.
+        _ => Progress::wait(),
+    }
+}
+
+/// Takes what the device says of one app. `None`: it did not name it, which proves nothing.
+fn take(app: &mut AppWay, reading: Option<&AppReading>, duty: Duty) {
+    let Some(AppReading { state, .. }) = reading else {
+        return;
+    };
+    if app.is_settled() {
+        return;
+    }
+    app.last = Some(state.clone());
+    match state {
+        AppState::Failed(word) => {
+            let owner = if word.contains("Rejected") {
+                Owner::User
+            } else {
+                Owner::Device
+            };
+            // Said once and then gone: taken at once.
+            app.fail(format!("the device says {word}"), owner);
+        }
+        state => {
+            app.done = match duty {
+                Duty::Keep => state.is_managed(),
+                Duty::Install | Duty::Ask => state.is_taken_on(),
+            };
+        }
+    }
+}
+
+fn poll_spacing(state: &StepState) -> Duration {
+    let polls = state.asked.get(&POLL).map_or(1, |a| a.attempt.max(1));
+    FIRST_POLL
+        .saturating_mul(1_u32 << (polls - 1).min(8))
+        .min(LAST_POLL)
+}
+
+/// After an answer: over, or poll, or look again later.
+fn go_on(
+    way: AppsWay,
+    state: &StepState,
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+    duty: Duty,
+) -> Progress {
+    if way.apps.values().all(AppWay::is_settled) {
+        return over(way, ctx, now, duty);
+    }
+    let asking = way
+        .apps
+        .keys()
+        .any(|id| part_of(ctx, id).is_some_and(|part| state.is_open(part)));
+    let mut progress = Progress::default();
+    if !asking && !state.is_open(POLL) {
+        if way.apps.values().any(|a| a.again) {
+            progress.look_in = Some(TRY_AGAIN);
+        } else if state.asked.contains_key(&POLL) {
+            progress.look_in = Some(poll_spacing(state));
+        } else {
+            progress.asks.push((POLL, poll(&way)));
+        }
+    }
+    progress.own = Some(Own::Apps(way));
+    progress
+}
+
+fn poll(way: &AppsWay) -> Ask {
+    Ask::ManagedApps {
+        identifiers: way
+            .apps
+            .iter()
+            .filter(|(_, a)| a.failed.is_none())
+            .map(|(id, _)| id.clone())
+            .collect(),
+    }
+}
+
+/// Asks again for what failed once, and polls the rest.
+fn look(mut way: AppsWay, state: &StepState, ctx: &StepContext<'_>, duty: Duty) -> Progress {
+    let mut asks = Vec::new();
+    for (id, app) in &mut way.apps {
+        if app.again {
+            app.again = false;
+            asks.extend(install(ctx, duty, id).filter(|(part, _)| !state.is_open(*part)));
+        }
+    }
+    if asks.is_empty() && !state.is_open(POLL) {
+        asks.push((POLL, poll(&way)));
+    }
+    Progress {
+        asks,
+        own: Some(Own::Apps(way)),
+        ..Progress::default()
+    }
+}
+
+/// The time is up, or the hold is over: what is not there by now is named, app by app.
+fn give_up(
+    mut way: AppsWay,
+    signal: Signal<'_>,
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+    duty: Duty,
+) -> Progress {
+    for app in way.apps.values_mut().filter(|a| !a.is_settled()) {
+        let last = match &app.last {
+            Some(
+                AppState::InProgress(word) | AppState::NeedsPerson(word) | AppState::Unknown(word),
+            ) => format!("; the device last said {word}"),
+            Some(AppState::ManagedButUninstalled) => "; it was removed from the device".to_owned(),
+            _ => String::new(),
+        };
+        let what = match (signal, duty) {
+            (Signal::HoldOver, _) => "the hold ended before it was taken over",
+            (_, Duty::Keep) => "not taken over in time",
+            (_, _) => "not taken on in time",
+        };
+        let owner = match &app.last {
+            Some(AppState::NeedsPerson(word))
+                if word.contains("Login") || word.contains("Redemption") =>
+            {
+                Owner::Licence
+            }
+            Some(AppState::NeedsPerson(_) | AppState::ManagedButUninstalled) => Owner::User,
+            _ => Owner::Device,
+        };
+        app.failed = Some(Failure {
+            why: format!("{what}{last}"),
+            owner,
+        });
+    }
+    over(way, ctx, now, duty)
+}
+
+fn over(way: AppsWay, ctx: &StepContext<'_>, now: Timestamp, duty: Duty) -> Progress {
+    let failed: Vec<(&String, &Failure)> = way
+        .apps
+        .iter()
+        .filter_map(|(id, a)| a.failed.as_ref().map(|f| (id, f)))
+        .collect();
+    let all = way.apps.len();
+    let next = match failed.first() {
+        None if duty == Duty::Ask => Next::Done(format!("the Mac has accepted {all} apps")),
+        None => Next::Done(format!("{all} of {all} apps, read back from the device")),
+        Some((_, first)) => Next::Except(
+            format!("{} of {all} apps failed", failed.len()),
+            first.owner,
+        ),
+    };
+    let exceptions = failed
+        .iter()
+        .map(|(id, f)| ctx.exception(Some(id), f.why.clone(), f.owner, now))
+        .collect();
+    Progress {
+        exceptions,
+        next,
+        own: Some(Own::Apps(way)),
+        ..Progress::default()
+    }
+}

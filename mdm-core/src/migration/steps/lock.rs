@@ -1,0 +1,68 @@
+//! Activation Lock: asked for at Apple with a code that is in the vault first. A lock that somebody else made is left alone
+//! and named; nothing is guessed.
+
+use std::time::Duration;
+
+use super::{Next, Progress, Signal, StepContext};
+use crate::migration::{Effect, EffectKey, Event, LockReading, Owner};
+
+/// Doing it again is harmless (the same code), and finds a request that got lost.
+const AGAIN: Duration = Duration::from_mins(10);
+
+pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
+    if !ctx.plan.lock {
+        return Progress::skip("the runbook wants no lock");
+    }
+    Progress {
+        effects: vec![Effect::Lock],
+        look_in: Some(AGAIN),
+        ..Progress::default()
+    }
+}
+
+pub(super) fn on(signal: Signal<'_>) -> Progress {
+    match signal {
+        Signal::Event(Event::LockAnswered { answer }) => match answer {
+            LockReading::Locked => Progress::done("Apple locked it with the code in the vault"),
+            LockReading::AlreadyLocked {
+                after_own_request: true,
+            } => {
+                Progress::done("asked, not yet read: an earlier request with the same code stands")
+            }
+            LockReading::AlreadyLocked {
+                after_own_request: false,
+            } => Progress::except("somebody else has locked it already", Owner::User),
+            LockReading::Refused { why } => {
+                Progress::except(format!("Apple refused the lock: {why}"), Owner::Apple)
+            }
+        },
+        Signal::Event(Event::EffectFailed {
+            effect: EffectKey::Lock,
+            why,
+        }) => Progress::next(Next::Retry(
+            format!("the lock could not be asked for: {why}"),
+            Owner::Destination,
+        )),
+        Signal::Due => Progress {
+            effects: vec![Effect::Lock],
+            look_in: Some(AGAIN),
+            ..Progress::default()
+        },
+        Signal::TimeUp => Progress::except("Apple has not answered the lock request", Owner::Apple),
+        // Anything else is for other steps.
+        _ => Progress::wait(),
+    }
+}
+
+/// Whether an answer proves the lock: it counts even when the step's time was up.
+pub(crate) fn proves(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::LockAnswered {
+            answer: LockReading::Locked
+                | LockReading::AlreadyLocked {
+                    after_own_request: true
+                }
+        }
+    )
+}

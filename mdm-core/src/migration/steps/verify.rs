@@ -1,0 +1,286 @@
+//! The proof after release, by what the device itself says: profiles listed, apps managed, the recovery key in our vault.
+//! Waits patiently, and names each check that did not come true.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Next, Own, Progress, Signal, StepContext, StepState, StepStatus};
+use crate::clock::Timestamp;
+use crate::migration::{
+    AppAction, Ask, ESCROW_PROFILE, Exception, KeyReading, Owner, StepId, Told,
+};
+
+const PROFILES: u16 = 0;
+const APPS: u16 = 1;
+const SECURITY: u16 = 2;
+const FIRST_LOOK: Duration = Duration::from_mins(1);
+const LAST_LOOK: Duration = Duration::from_mins(60);
+
+/// What is proved so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    /// Profiles that the device does not list; `None` before the first list.
+    #[serde(default)]
+    profiles: Option<BTreeSet<String>>,
+    /// Apps that it does not call managed; `None` before the first list.
+    #[serde(default)]
+    apps: Option<BTreeSet<String>>,
+    /// The recovery key.
+    #[serde(default)]
+    key: Key,
+    /// How often it was looked.
+    #[serde(default)]
+    looks: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Key {
+    /// Nothing is known yet.
+    #[default]
+    Unknown,
+    /// In the vault, or nothing to keep; the evidence.
+    Proved(String),
+    /// What was seen instead.
+    Missing(String),
+}
+
+/// Profiles that should be there: all but those that the device has refused for good.
+fn wanted_profiles(ctx: &StepContext<'_>) -> BTreeSet<String> {
+    let refused = |step: StepId, identifier: &str| matches!(ctx.steps.get(&step).map(|s| &s.own), Some(Own::Profiles(way)) if way.refused.contains_key(identifier));
+    let in_plan = |step: StepId| {
+        ctx.plan.step(step).is_some()
+            && !matches!(
+                ctx.steps.get(&step).map(|s| &s.status),
+                Some(StepStatus::Skipped { .. })
+            )
+    };
+    let mut wanted: BTreeSet<String> = ctx
+        .plan
+        .profiles
+        .iter()
+        .filter(|p| in_plan(p.role.step()) && !refused(p.role.step(), &p.identifier))
+        .map(|p| p.identifier.clone())
+        .collect();
+    if wants_key(ctx) && !refused(StepId::FvEscrow, ESCROW_PROFILE) {
+        wanted.insert(ESCROW_PROFILE.to_owned());
+    }
+    wanted
+}
+
+/// Apps that should be managed: those to be installed, and those that were taken over, without those that were given up.
+fn wanted_apps(ctx: &StepContext<'_>) -> BTreeSet<String> {
+    let mut wanted: BTreeSet<String> = if [StepId::AppsRequired, StepId::Apps]
+        .iter()
+        .any(|id| matches!(ctx.steps.get(id).map(|s| &s.own), Some(Own::Apps(_))))
+    {
+        ctx.plan
+            .apps
+            .iter()
+            .filter(|a| a.action == AppAction::Install)
+            .map(|a| a.bundle_id.clone())
+            .collect()
+    } else {
+        BTreeSet::new()
+    };
+    for step in [StepId::AppsRequired, StepId::AppsKeep, StepId::Apps] {
+        if let Some(Own::Apps(way)) = ctx.steps.get(&step).map(|s| &s.own) {
+            wanted.extend(way.apps.keys().cloned());
+        }
+    }
+    for step in [StepId::AppsRequired, StepId::AppsKeep, StepId::Apps] {
+        if let Some(Own::Apps(way)) = ctx.steps.get(&step).map(|s| &s.own) {
+            for (id, app) in &way.apps {
+                if app.failed.is_some() {
+                    wanted.remove(id);
+                }
+            }
+        }
+    }
+    wanted
+}
+
+fn wants_key(ctx: &StepContext<'_>) -> bool {
+    ctx.platform.is_mac() && ctx.plan.step(StepId::FvEscrow).is_some()
+}
+
+pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
+    look(Proof::default(), None, ctx)
+}
+
+/// Asks for whatever is not proved.
+fn look(mut proof: Proof, state: Option<&StepState>, ctx: &StepContext<'_>) -> Progress {
+    let open = |part| state.is_some_and(|s| s.is_open(part));
+    let mut asks = Vec::new();
+    if profiles_missing(&proof, ctx) && !open(PROFILES) {
+        asks.push((PROFILES, Ask::Profiles));
+    }
+    if apps_missing(&proof, ctx) && !open(APPS) {
+        let identifiers = wanted_apps(ctx).into_iter().collect();
+        asks.push((APPS, Ask::ManagedApps { identifiers }));
+    }
+    if key_missing(&proof, ctx) && !open(SECURITY) {
+        asks.push((SECURITY, Ask::Security));
+    }
+    proof.looks = proof.looks.saturating_add(1);
+    if asks.is_empty() && !(open(PROFILES) || open(APPS) || open(SECURITY)) {
+        return done(proof, ctx);
+    }
+    Progress {
+        own: Some(Own::Proof(proof)),
+        asks,
+        ..Progress::default()
+    }
+}
+
+fn profiles_missing(proof: &Proof, ctx: &StepContext<'_>) -> bool {
+    match &proof.profiles {
+        None => !wanted_profiles(ctx).is_empty(),
+        Some(missing) => !missing.is_empty(),
+    }
+}
+
+fn apps_missing(proof: &Proof, ctx: &StepContext<'_>) -> bool {
+    match &proof.apps {
+        None => !wanted_apps(ctx).is_empty(),
+        Some(missing) => !missing.is_empty(),
+    }
+}
+
+fn key_missing(proof: &Proof, ctx: &StepContext<'_>) -> bool {
+    wants_key(ctx) && !matches!(proof.key, Key::Proved(_))
+}
+
+pub(super) fn on(
+    state: &StepState,
+    signal: Signal<'_>,
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+) -> Progress {
+    let Own::Proof(proof) = &state.own else {
+        return Progress::wait();
+    };
+    let mut proof = proof.clone();
+    match signal {
+        Signal::Answer { part, ok, told } => {
+            match (part, told) {
+                (PROFILES, Told::Profiles(there)) if ok => {
+                    let mut missing = wanted_profiles(ctx);
+                    missing.retain(|id| !there.contains(id));
+                    proof.profiles = Some(missing);
+                }
+                (APPS, Told::Managed(readings)) if ok => {
+                    let mut missing = wanted_apps(ctx);
+                    missing.retain(|id| {
+                        !readings
+                            .iter()
+                            .any(|r| r.bundle_id == *id && r.state.is_managed())
+                    });
+                    proof.apps = Some(missing);
+                }
+                (SECURITY, Told::Security { filevault_on, key }) if ok => {
+                    proof.key = read_key(*filevault_on, key);
+                }
+                // An error or an answer of another kind proves nothing; it is asked again.
+                _ => {}
+            }
+            let open = [PROFILES, APPS, SECURITY].iter().any(|p| state.is_open(*p));
+            let complete = !profiles_missing(&proof, ctx)
+                && !apps_missing(&proof, ctx)
+                && !key_missing(&proof, ctx);
+            if complete && !open {
+                return done(proof, ctx);
+            }
+            let spacing = FIRST_LOOK
+                .saturating_mul(1_u32 << proof.looks.saturating_sub(1).min(6))
+                .min(LAST_LOOK);
+            Progress {
+                own: Some(Own::Proof(proof)),
+                look_in: (!open).then_some(spacing),
+                ..Progress::default()
+            }
+        }
+        Signal::Due => look(proof, Some(state), ctx),
+        Signal::TimeUp => incomplete(&proof, ctx, now),
+        // Out of turn, or for other steps.
+        _ => Progress::wait(),
+    }
+}
+
+fn read_key(filevault_on: Option<bool>, key: &KeyReading) -> Key {
+    match (filevault_on, key) {
+        (_, KeyReading::Escrowed { changed, .. }) => Key::Proved(if *changed {
+            "a new recovery key opens and is in the vault".to_owned()
+        } else {
+            "the recovery key in the vault is the Mac's".to_owned()
+        }),
+        (Some(false), _) => Key::Proved("FileVault is off, there is no key to keep".to_owned()),
+        (_, KeyReading::NotTold) => {
+            Key::Missing("the Mac says nothing of a recovery key".to_owned())
+        }
+        (_, KeyReading::NotEscrowed) => {
+            Key::Missing("the Mac has a recovery key and has not escrowed it to us".to_owned())
+        }
+        (_, KeyReading::ForeignCertificate) => Key::Missing(
+            "the recovery key is escrowed to a certificate that is not ours".to_owned(),
+        ),
+        (_, KeyReading::BadForm) => {
+            Key::Missing("what was escrowed has not the form of a recovery key".to_owned())
+        }
+    }
+}
+
+fn done(proof: Proof, ctx: &StepContext<'_>) -> Progress {
+    let mut evidence = Vec::new();
+    if proof.profiles.is_some() {
+        evidence.push("every profile is listed".to_owned());
+    }
+    if proof.apps.is_some() {
+        evidence.push("every app is managed".to_owned());
+    }
+    if let Key::Proved(what) = &proof.key {
+        evidence.push(what.clone());
+    }
+    if ctx.user_seen {
+        evidence.push("the user channel is there".to_owned());
+    }
+    if evidence.is_empty() {
+        evidence.push("the runbook leaves nothing to prove".to_owned());
+    }
+    Progress {
+        next: Next::Done(evidence.join("; ")),
+        own: Some(Own::Proof(proof)),
+        ..Progress::default()
+    }
+}
+
+fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress {
+    let mut exceptions: Vec<Exception> = Vec::new();
+    let profiles = proof
+        .profiles
+        .clone()
+        .unwrap_or_else(|| wanted_profiles(ctx));
+    for id in &profiles {
+        let why = "the device does not list the profile";
+        exceptions.push(ctx.exception(Some(id), why, Owner::Device, now));
+    }
+    let apps = proof.apps.clone().unwrap_or_else(|| wanted_apps(ctx));
+    for id in &apps {
+        let why = "the device does not call the app managed";
+        exceptions.push(ctx.exception(Some(id), why, Owner::Device, now));
+    }
+    if key_missing(proof, ctx) {
+        let why = match &proof.key {
+            Key::Missing(why) => why.clone(),
+            _ => "the Mac has not told its security state".to_owned(),
+        };
+        exceptions.push(ctx.exception(Some("recovery key"), why, Owner::Device, now));
+    }
+    let why = format!("{} checks did not come true", exceptions.len());
+    Progress {
+        exceptions,
+        ..Progress::except(why, Owner::Device)
+    }
+}
