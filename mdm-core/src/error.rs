@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// What went wrong, in the terms of whoever called.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum Error {
     /// A cryptographic operation of ours failed.
     #[error("cryptography: {0}")]
     Crypto(&'static str),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -67,8 +67,6 @@ pub enum JobKind {
         deadline: Timestamp,
         /// The members.
         members: Vec<MoveId>,
-        /// The request was about to be sent when this was stored: read before it is sent again.
-        sent: bool,
     },
     /// Follow an activity to its end and keep its result.
     Follow {
@@ -83,8 +81,6 @@ pub enum JobKind {
     Cancel {
         /// Which.
         attempt: MoveId,
-        /// The request was about to be sent when this was stored.
-        sent: bool,
     },
     /// Move a member's deadline at Apple.
     MoveDeadline {
@@ -92,8 +88,6 @@ pub enum JobKind {
         attempt: MoveId,
         /// To when.
         deadline: Timestamp,
-        /// The request was about to be sent when this was stored.
-        sent: bool,
     },
     /// Bring our copy of a server entry's device list up to date, then come again.
     Sync {

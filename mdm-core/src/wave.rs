@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::device::Platform;
-use crate::ids::{OrganisationId, RunbookId, SecretId, ServerId, WaveId};
+use crate::ids::{JobId, OrganisationId, RunbookId, SecretId, ServerId, WaveId};
 
 /// Members that share runbook and dates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Wave {
     pub state: WaveState,
     /// When it was made.
     pub created: Timestamp,
+    /// Jobs whose request to Apple was about to be sent, and when: found here again, such a job reads before it sends.
+    pub asked: BTreeMap<JobId, Timestamp>,
 }
 
 impl Wave {
@@ -51,6 +53,7 @@ impl Wave {
             runbooks,
             state: WaveState::Draft,
             created,
+            asked: BTreeMap::new(),
         }
     }
 }
@@ -105,6 +108,10 @@ pub struct Server {
     pub profile: Option<DefinedProfile>,
     /// Why a person is needed, in a sentence.
     pub needs_person: Option<String>,
+    /// The recurring job that reads the list.
+    pub sync_job: JobId,
+    /// The recurring job that assigns profiles.
+    pub assign_job: JobId,
 }
 
 impl Server {
@@ -129,6 +136,8 @@ impl Server {
             synced: None,
             profile: None,
             needs_person: None,
+            sync_job: JobId::default(),
+            assign_job: JobId::default(),
         }
     }
 }

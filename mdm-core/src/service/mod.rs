@@ -1,5 +1,401 @@
 //! The façade: load, decide, commit; and the worker that talks afterwards. Knows no listeners and no TLS.
+//!
+//! [`Mdm`] is the installation, [`Org`] the handle of one organisation: whatever is asked through a handle stays within its
+//! organisation. A host calls [`Org::check_in`] and [`Org::report`] from its two endpoints, [`Mdm::work`] from its scheduler
+//! and [`Mdm::watch`] from a task of its own.
 
+mod asks;
+mod checkin;
+mod decision;
+mod enrol;
+mod operator;
 pub mod ports;
+mod refusals;
+mod report;
+mod safe;
+mod scep;
+mod sync;
+mod watchdog;
+mod wave;
+mod worker;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use ports::Ports;
+pub use wave::{Member, WhatIf};
+
+use crate::ca::Ca;
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use crate::identity::{Authorities, sha256_hex};
+use crate::ids::{IdSource, OrganisationCode, OrganisationId, RunbookId, SecretId};
+use crate::migration::PinnedRunbook;
+use crate::organisation::{Der, Organisation};
+use crate::secret::Secret;
+use crate::store::{Store, StoreError};
+use crate::vault::EscrowVault;
+use crate::wire::checkin::CheckIn;
+use crate::wire::report::CommandReport;
+use crate::wire::signature;
+
+use decision::Decision;
+
+/// How often a decision is made again after a conflict before the caller is told.
+const TRIES: usize = 12;
+
+/// Settings of the installation that the library itself needs.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "hosts fill in every field")]
+pub struct MdmSettings {
+    /// Where devices reach check-in and command endpoints, without a trailing slash: `https://mdm.example.com`.
+    pub device_url: String,
+    /// Where devices reach enrolment and SCEP, without a trailing slash. May equal `device_url` when that never asks for a
+    /// client certificate.
+    pub enrol_url: String,
+    /// Whether devices sign their messages (`Mdm-Signature`); needed behind proxies that end TLS.
+    pub sign_messages: bool,
+}
+
+/// The installation: a store, a vault, a clock and ports, for any number of organisations.
+#[derive(Clone)]
+pub struct Mdm {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    vault: EscrowVault,
+    clock: Arc<dyn Clock>,
+    ports: Ports,
+    settings: MdmSettings,
+    ids: IdSource,
+    /// Pinned runbooks are immutable: once read, always right.
+    runbooks: Mutex<HashMap<(OrganisationId, RunbookId), Arc<PinnedRunbook>>>,
+    /// Keys that sign and decrypt all day: CA, escrow, profile signer, push.
+    keys: Mutex<HashMap<(OrganisationId, SecretId), Secret>>,
+    /// CAs with their keys, loaded.
+    cas: Mutex<HashMap<(OrganisationId, SecretId), Arc<Ca>>>,
+    /// Certificates whose chain is verified, with the end of their validity; bounded.
+    chains: Mutex<HashMap<(OrganisationId, String), Timestamp>>,
+}
+
+impl std::fmt::Debug for Mdm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mdm")
+            .field("store", &self.inner.store.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Handle of one organisation.
+#[derive(Clone)]
+pub struct Org {
+    mdm: Mdm,
+    organisation: Arc<Organisation>,
+}
+
+impl std::fmt::Debug for Org {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Org")
+            .field("id", &self.organisation.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who speaks, as the host's listener saw it. Nothing of it is trusted yet.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "hosts build it")]
+pub struct Peer {
+    /// Certificate of the TLS connection, or from the header of a proxy that the host trusts.
+    pub certificate: Option<Der>,
+    /// The `Mdm-Signature` header.
+    pub signature: Option<String>,
+    /// Address, for the record of refusals.
+    pub address: String,
+}
+
+/// A certificate that is proved to be the speaker's and to chain to the organisation's CA.
+#[derive(Clone, Debug)]
+pub(crate) struct Speaker {
+    /// SHA-256 of its DER, lower-case hex.
+    pub(crate) sha256: String,
+}
+
+/// What to answer. The host's HTTP layer gives it a status and a content type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// Success, zero bytes.
+    Empty,
+    /// Success, an XML property list.
+    Plist(Vec<u8>),
+    /// Success, JSON.
+    Json(Vec<u8>),
+    /// Success, a signed enrolment profile.
+    Profile(Vec<u8>),
+    /// Success, an answer of the SCEP server with its media type.
+    Scep {
+        /// Media type.
+        media_type: &'static str,
+        /// Body.
+        body: Vec<u8>,
+    },
+    /// This user is not managed for the current login session.
+    Gone,
+    /// A declaration that certainly does not exist; the device removes it.
+    NoSuchDeclaration,
+}
+
+impl Mdm {
+    /// Puts an installation together. `node` tells processes on one database apart; any number will do.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        vault: EscrowVault,
+        clock: Arc<dyn Clock>,
+        ports: Ports,
+        settings: MdmSettings,
+    ) -> Self {
+        let mut node = [0_u8; 2];
+        // Without randomness ids of two processes may collide, which the store answers with a conflict: harmless.
+        let _ = openssl::rand::rand_bytes(&mut node);
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                vault,
+                clock,
+                ports,
+                settings,
+                ids: IdSource::new(u16::from_be_bytes(node)),
+                runbooks: Mutex::default(),
+                keys: Mutex::default(),
+                cas: Mutex::default(),
+                chains: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The handle of an organisation, by the code in a device's path.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's.
+    pub async fn organisation(&self, code: &OrganisationCode) -> Result<Org, Error> {
+        let organisation = self
+            .inner
+            .store
+            .organisation_by_code(code)
+            .await?
+            .ok_or(Error::NotFound("organisation"))?;
+        Ok(self.handle(organisation))
+    }
+
+    /// The handle of an organisation, by id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's.
+    pub async fn organisation_by_id(&self, id: OrganisationId) -> Result<Org, Error> {
+        let organisation = self
+            .inner
+            .store
+            .organisation(id)
+            .await?
+            .ok_or(Error::NotFound("organisation"))?;
+        Ok(self.handle(organisation))
+    }
+
+    /// All organisations, in the order of ids, after `after`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn organisations(
+        &self,
+        after: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Organisation>, Error> {
+        Ok(self.inner.store.organisations(after, limit).await?)
+    }
+
+    /// The store that it works on.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.inner.store
+    }
+
+    /// The present moment of its clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// When [`Mdm::work`] will have something to do; may lie in the past. `None`: nothing waits.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.inner.store.next_due().await?)
+    }
+
+    fn handle(&self, organisation: Organisation) -> Org {
+        Org {
+            mdm: self.clone(),
+            organisation: Arc::new(organisation),
+        }
+    }
+}
+
+impl Org {
+    /// The organisation as it was when the handle was made.
+    #[must_use]
+    pub fn organisation(&self) -> &Organisation {
+        &self.organisation
+    }
+
+    /// A message on the check-in endpoint.
+    ///
+    /// # Errors
+    /// What the sender did wrong as [`Error::BadInput`] or [`Error::Refused`] (nothing is stored then but a record of the
+    /// refusal); the store's otherwise. Success means committed.
+    pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
+        let result = async {
+            let message = CheckIn::parse(body)?;
+            let speaker = self.identify(peer, body)?;
+            self.again_on_conflict(|| self.decide_check_in(&speaker, &message))
+                .await
+        };
+        self.note_refusal("checkin", &peer.address, None, result.await)
+            .await
+    }
+
+    /// A message on the command endpoint: a report, answered with the next command.
+    ///
+    /// # Errors
+    /// As [`Org::check_in`].
+    pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
+        let result = async {
+            let report = CommandReport::parse(body)?;
+            let speaker = self.identify(peer, body)?;
+            self.again_on_conflict(|| self.decide_report(&speaker, &report))
+                .await
+        };
+        self.note_refusal("command", &peer.address, None, result.await)
+            .await
+    }
+
+    pub(crate) fn id(&self) -> OrganisationId {
+        self.organisation.id
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.mdm.now()
+    }
+
+    pub(crate) fn ids(&self) -> &IdSource {
+        &self.mdm.inner.ids
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.mdm.store()
+    }
+
+    pub(crate) fn ports(&self) -> &Ports {
+        &self.mdm.inner.ports
+    }
+
+    pub(crate) fn settings(&self) -> &MdmSettings {
+        &self.mdm.inner.settings
+    }
+
+    /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
+    pub(crate) async fn commit(&self, d: Decision<'_>) -> Result<(), Error> {
+        let batch = d.into_batch();
+        if batch.writes.is_empty() {
+            return Ok(());
+        }
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Decides again when what the decision rested on has changed meanwhile.
+    pub(crate) async fn again_on_conflict<T, F>(&self, decide: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        for _ in 1..TRIES {
+            match decide().await {
+                Err(e) if e.is_conflict() => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+        match decide().await {
+            Err(e) if e.is_conflict() => {
+                Err(StoreError::Unavailable("too many changes at once".to_owned()).into())
+            }
+            other => other,
+        }
+    }
+
+    /// Proves who speaks: the certificate of the signature if there is one, else that of the connection; its chain to this
+    /// organisation's CAs, and its validity at the domain's time.
+    fn identify(&self, peer: &Peer, body: &[u8]) -> Result<Speaker, Error> {
+        let der = match (&peer.signature, &peer.certificate) {
+            (Some(signature), _) => signature::verify_header(signature, body)
+                .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string()))?,
+            (None, Some(certificate)) => certificate.0.clone(),
+            (None, None) => {
+                return Err(Error::bad_input(
+                    "identity",
+                    "neither a client certificate nor Mdm-Signature",
+                ));
+            }
+        };
+        let sha256 = sha256_hex(&der);
+        let key = (self.id(), sha256.clone());
+        let now = self.now();
+        let cached = self
+            .mdm
+            .inner
+            .chains
+            .lock()
+            .ok()
+            .and_then(|chains| chains.get(&key).copied());
+        let not_after = match cached {
+            Some(not_after) => not_after,
+            None => {
+                let refused =
+                    |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
+                let cas = self
+                    .organisation
+                    .identity_cas
+                    .iter()
+                    .map(|ca| ca.certificate.0.as_slice());
+                let not_after = Authorities::new(cas)
+                    .and_then(|cas| cas.identify(&der))
+                    .map_err(refused)?
+                    .not_after;
+                if let Ok(mut chains) = self.mdm.inner.chains.lock() {
+                    if chains.len() >= 200_000 {
+                        chains.clear();
+                    }
+                    chains.insert(key, not_after);
+                }
+                not_after
+            }
+        };
+        if let Some(grace) = self.organisation.settings.expired_identity_grace_days {
+            let end = not_after + std::time::Duration::from_secs(u64::from(grace) * 86_400);
+            if now > end {
+                return Err(Error::Refused(
+                    "the certificate expired longer ago than this organisation allows",
+                ));
+            }
+        }
+        Ok(Speaker { sha256 })
+    }
+}
+
+impl From<crate::wire::WireError> for Error {
+    fn from(error: crate::wire::WireError) -> Self {
+        Self::bad_input("body", error.to_string())
+    }
+}

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Formatting, lints, documentation and tests: one script for people and for CI.
+#   ./check.sh          everything
+#   ./check.sh quick    everything but the tests
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "formatting"
+cargo fmt --all -- --check
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+if command -v cargo-deny >/dev/null 2>&1; then
+  step "bans, licences, sources"
+  cargo deny --locked check bans licenses sources
+else
+  step "bans, licences, sources: SKIPPED, cargo-deny is not installed"
+fi
+if [ "${1:-}" != quick ]; then
+  step "tests"
+  cargo test --workspace --locked
+fi

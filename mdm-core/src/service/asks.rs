@@ -1,0 +1,74 @@
+//! What a step asks, as a command: the features know *what* to say, the steps knew *when*.
+
+use uuid::Uuid;
+
+use crate::apps::{self, AppRequest};
+use crate::device::Platform;
+use crate::migration::{Ask, ESCROW_PROFILE, PinnedRunbook};
+use crate::organisation::Organisation;
+use crate::secret::Secret;
+use crate::wire::command::CommandBody;
+use crate::wire::requests::{DeviceInformation, Query};
+
+/// Namespace of escrow profiles' UUIDs.
+const ESCROW: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4573_6372_0000_6f77_5072);
+
+/// The command for an ask. `None` when the organisation or the runbook lacks what it needs.
+pub(crate) fn build(
+    ask: &Ask,
+    organisation: &Organisation,
+    plan: Option<&PinnedRunbook>,
+    platform: Platform,
+) -> Option<CommandBody> {
+    Some(match ask {
+        Ask::Identify => CommandBody::DeviceInformation(DeviceInformation::for_set_up()),
+        Ask::Awaiting => CommandBody::DeviceInformation(DeviceInformation::of([
+            Query::SerialNumber,
+            Query::AwaitingConfiguration,
+        ])),
+        Ask::InstallProfile { identifier } => {
+            let profile = plan?
+                .profiles
+                .iter()
+                .find(|p| p.identifier == *identifier)?;
+            CommandBody::InstallProfile {
+                payload: Secret::new(profile.content.0.clone()),
+            }
+        }
+        Ask::InstallEscrow => {
+            let escrow = organisation.escrow.as_ref()?;
+            let name = organisation
+                .settings
+                .display_name
+                .as_deref()
+                .unwrap_or(&organisation.name);
+            // From the certificate, so that the same profile always has the same UUID and another certificate another.
+            let uuid = Uuid::new_v5(&ESCROW, &escrow.certificate.0);
+            let profile =
+                crate::filevault::escrow_profile(ESCROW_PROFILE, uuid, name, &escrow.certificate.0);
+            CommandBody::InstallProfile {
+                payload: Secret::new(profile.encode().to_vec()),
+            }
+        }
+        Ask::Profiles => CommandBody::ProfileList {
+            managed_only: false,
+        },
+        Ask::InstalledApps { identifiers } => apps::ask_installed(identifiers),
+        Ask::InstallApp { bundle_id, .. } => {
+            // Whether it is kept or new, the command is the same: a device takes over what is there and installs what is not.
+            let app = plan?.apps.iter().find(|a| a.bundle_id == *bundle_id)?;
+            let mut request = AppRequest::new(&app.bundle_id);
+            request.store_id = app.store_id;
+            request.manifest_url = app.manifest_url.as_deref();
+            request.mac = platform.is_mac();
+            request.command()
+        }
+        Ask::ManagedApps { identifiers } => CommandBody::ManagedApplicationList {
+            identifiers: identifiers.clone(),
+        },
+        Ask::Security => CommandBody::SecurityInfo,
+        Ask::BypassCode => CommandBody::ActivationLockBypassCode,
+        Ask::Declare => CommandBody::DeclarativeManagement { tokens: None },
+        Ask::Release => CommandBody::DeviceConfigured,
+    })
+}

@@ -1,0 +1,704 @@
+//! Check-ins: from Authenticate to CheckOut. One message, one decision, one commit; nothing leaves the building here.
+
+use serde_json::json;
+
+use super::decision::{Decision, Tracked};
+use super::{Answer, Org, Speaker};
+use crate::bootstrap_token::{self, Deposit};
+use crate::clock::Timestamp;
+use crate::device::{Device, Platform};
+use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState, PushTarget};
+use crate::error::Error;
+use crate::ids::{DeviceId, EnrollmentId, SecretId, Serial, SetUpId};
+use crate::migration::{Event, SetUp, VerdictFacts, judge};
+use crate::secret::{Secret, SecretKind};
+use crate::wire::checkin::{self, CheckIn};
+
+impl Org {
+    /// Decides on one check-in and commits it. The identity of the speaker is proved already.
+    pub(super) async fn decide_check_in(
+        &self,
+        speaker: &Speaker,
+        message: &CheckIn,
+    ) -> Result<Answer, Error> {
+        match message {
+            CheckIn::Authenticate(m) => self.authenticate(speaker, m).await,
+            CheckIn::TokenUpdate(m) if m.envelope.channel.is_device() => {
+                self.device_token_update(speaker, m).await
+            }
+            CheckIn::TokenUpdate(m) => self.user_token_update(speaker, m).await,
+            CheckIn::CheckOut(m) => self.check_out(speaker, m).await,
+            CheckIn::SetBootstrapToken(m) => self.set_bootstrap_token(speaker, m).await,
+            CheckIn::GetBootstrapToken(m) => self.get_bootstrap_token(speaker, m).await,
+            CheckIn::UserAuthenticate(m) => {
+                self.enrolled_device(speaker, m.envelope.channel.device_key().as_str())
+                    .await?;
+                // Directory users get no channel of their own here; the device asks again at their next login.
+                Ok(Answer::Gone)
+            }
+            CheckIn::DeclarativeManagement(m) => {
+                let enrollment = self
+                    .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
+                    .await?;
+                if m.endpoint == "status" && m.envelope.channel.is_device() {
+                    let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
+                    self.load_device_side(&mut d, &enrollment).await?;
+                    d.track(enrollment);
+                    d.tell_set_up(&Event::StatusReported);
+                    self.commit(d).await?;
+                }
+                declarative(&m.endpoint, self.now())
+            }
+            CheckIn::GetToken(m) => {
+                self.enrolled_device(speaker, m.envelope.channel.device_key().as_str())
+                    .await?;
+                Err(Error::bad_input(
+                    "GetToken: TokenServiceType",
+                    "no token of this service is offered",
+                ))
+            }
+            CheckIn::ReturnToService(_) => Err(Error::bad_input(
+                "check-in: MessageType",
+                "ReturnToService is not offered",
+            )),
+            #[expect(
+                unreachable_patterns,
+                reason = "the enum may grow with Apple's protocol"
+            )]
+            other => Err(Error::bad_input(
+                "check-in: MessageType",
+                format!("{} is not offered", other.name()),
+            )),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::Authenticate,
+    ) -> Result<Answer, Error> {
+        let now = self.now();
+        let channel = &m.envelope.channel;
+        if !channel.is_device() {
+            return Err(Error::bad_input(
+                "Authenticate: UserID",
+                "only a device authenticates",
+            ));
+        }
+        self.check_topic("Authenticate: Topic", &m.topic)?;
+        let key = channel.key().as_str().to_owned();
+        let known = self.store().enrollments_by_key(self.id(), &key).await?;
+        let session = self.session_of(speaker).await?;
+        check_session(&session, m.serial.as_deref(), &key)?;
+
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        d.sessions.push(Tracked::read(session.clone()));
+        if known
+            .iter()
+            .any(|e| e.certificates.contains(&speaker.sha256))
+        {
+            // The same certificate again: a repeat of a message that we have answered already.
+            return Ok(Answer::Empty);
+        }
+        if let Some(renewed) = session.renews {
+            let Some(enrollment) = known.into_iter().find(|e| e.id == renewed) else {
+                return Err(Error::Refused(
+                    "the enrolment that this identity renews is not this device's",
+                ));
+            };
+            // A renewal voids nothing: the new certificate is good beside the old one until its TokenUpdate.
+            let mut tracked = Tracked::read(enrollment);
+            tracked.row.pending_certificate = Some(speaker.sha256.clone());
+            d.enrollments.insert(tracked.row.id, tracked);
+            d.audit(
+                "identity.renewal-announced",
+                json!({ "certificate": speaker.sha256 }),
+            );
+            self.commit(d).await?;
+            return Ok(Answer::Empty);
+        }
+
+        let id = EnrollmentId(d.next_id());
+        let mut enrollment = Enrollment::pending(
+            self.id(),
+            id,
+            key,
+            ChannelKind::Device,
+            speaker.sha256.clone(),
+            now,
+        );
+        enrollment.session = Some(session.id);
+        enrollment.device = session.device;
+        enrollment.serial = session.serial.clone();
+        enrollment.awaiting = session.awaits;
+        for old in known {
+            if old.state == EnrollmentState::Pending {
+                // It never completed: the device rolled its profile back and begins anew.
+                let mut tracked = Tracked::read(old);
+                tracked.row.state = EnrollmentState::Superseded;
+                tracked.row.ended = Some(now);
+                d.enrollments.insert(tracked.row.id, tracked);
+            } else {
+                d.track(old);
+            }
+        }
+        let device = self.device_of_session(&session).await?;
+        let platform = platform_of(m, device.as_ref());
+        let attempt = match device.as_ref().and_then(|dev| dev.open_move) {
+            Some(open) => self.store().attempt(self.id(), open).await?,
+            None => None,
+        };
+        let verdict = judge(VerdictFacts {
+            device: device.as_ref(),
+            open_attempt: attempt.is_some(),
+        });
+        let (runbook, plan) = self
+            .runbook_for(attempt.as_ref(), platform, verdict.kind.variant())
+            .await?;
+        if let Some(device) = device {
+            let mut tracked = Tracked::read(device);
+            learn(&mut tracked.row, m, now);
+            d.device = Some(tracked);
+        }
+        if let Some(attempt) = attempt {
+            d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+            d.attempt = Some(Tracked::read(attempt));
+        }
+        let set_up = SetUp::begin(
+            self.id(),
+            SetUpId(d.next_id()),
+            &enrollment,
+            platform,
+            d.attempt.as_ref().map(|a| a.row.id),
+            runbook,
+            verdict,
+            now,
+        );
+        d.audit(
+            "enrolment.authenticated",
+            json!({ "enrolment": id, "verdict": set_up.verdict, "os": m.os_version, "product": m.product_name }),
+        );
+        let before = set_up.clone();
+        d.set_up_plan = Some(plan);
+        d.set_up = Some(Tracked::new(set_up.clone()));
+        d.enrollments.insert(id, Tracked::new(enrollment));
+        d.take_set_up(&before, set_up, Vec::new(), "authenticate");
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+
+    async fn device_token_update(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::TokenUpdate,
+    ) -> Result<Answer, Error> {
+        let now = self.now();
+        self.check_topic("TokenUpdate: Topic", &m.topic)?;
+        let key = m.envelope.channel.key().as_str().to_owned();
+        let known = self.store().enrollments_by_key(self.id(), &key).await?;
+        let Some(current) = known.iter().find(|e| e.knows(&speaker.sha256)).cloned() else {
+            return Err(Error::Refused(
+                "TokenUpdate of a device that has not authenticated with this certificate",
+            ));
+        };
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        let first = current.state == EnrollmentState::Pending;
+        let id = current.id;
+        self.load_device_side(&mut d, &current).await?;
+        d.track(current.clone());
+
+        let target = PushTarget {
+            topic: m.topic.clone(),
+            token: hex(&m.token),
+            magic: m.push_magic.clone(),
+            since: now,
+        };
+        let unlock = match &m.unlock_token {
+            // A missing one does not invalidate what we hold.
+            Some(token) if !token.is_empty() => Some(
+                self.keep_secret(
+                    &mut d,
+                    current.unlock_token,
+                    SecretKind::UnlockToken,
+                    current.device,
+                    token,
+                )
+                .await?,
+            ),
+            _ => None,
+        };
+        if let Some(enrollment) = d.enrollment_mut(id) {
+            enrollment.state = EnrollmentState::Enrolled;
+            enrollment.ended = None;
+            enrollment.push_dead_since = None;
+            let unchanged = enrollment.push.as_ref().is_some_and(|p| {
+                p.topic == target.topic && p.token == target.token && p.magic == target.magic
+            });
+            if !unchanged {
+                enrollment.push = Some(target);
+            }
+            enrollment.unlock_token = unlock.or(enrollment.unlock_token);
+            if m.awaiting_configuration.is_some() {
+                enrollment.awaiting = m.awaiting_configuration;
+            }
+            enrollment.enrolled = enrollment.enrolled.or(Some(now));
+            if enrollment.pending_certificate.as_deref() == Some(speaker.sha256.as_str()) {
+                // The renewal is complete: from here on the new identity alone speaks.
+                enrollment.certificates = vec![speaker.sha256.clone()];
+                enrollment.pending_certificate = None;
+            }
+        }
+        if first {
+            self.supersede_older(&mut d, &known, id).await?;
+            if let Some(device) = &mut d.device {
+                device.row.enrollment = Some(id);
+            }
+            let profile_awaits = match current.session {
+                Some(session) => self
+                    .store()
+                    .session(self.id(), session)
+                    .await?
+                    .and_then(|s| s.awaits)
+                    .unwrap_or(false),
+                None => false,
+            };
+            d.audit(
+                "enrolment.completed",
+                json!({ "enrolment": id, "awaiting": m.awaiting_configuration }),
+            );
+            d.tell_set_up(&Event::Enrolled {
+                awaiting: m.awaiting_configuration,
+                profile_awaits,
+            });
+        } else if let Some(awaiting) = m.awaiting_configuration {
+            d.tell_set_up(&Event::AwaitingTold { awaiting });
+        }
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+
+    /// Everything that belonged to older generations is void from the first TokenUpdate of the new one on, and no earlier.
+    async fn supersede_older(
+        &self,
+        d: &mut Decision<'_>,
+        known: &[Enrollment],
+        new: EnrollmentId,
+    ) -> Result<(), Error> {
+        let now = d.now;
+        for old in known.iter().filter(|e| e.id != new) {
+            for user in self.store().user_channels(self.id(), old.id).await? {
+                let mut tracked = Tracked::read(user);
+                void(&mut tracked.row, now);
+                d.enrollments.insert(tracked.row.id, tracked);
+            }
+            for command in self.store().open_commands(self.id(), old.id, 1000).await? {
+                let mut tracked = Tracked::read(command);
+                tracked.row.state = crate::queue::CommandState::Cancelled;
+                tracked.row.settled = Some(now);
+                d.commands.insert(tracked.row.id, tracked);
+            }
+            for secret in [old.bootstrap_token, old.unlock_token]
+                .into_iter()
+                .flatten()
+            {
+                if let Some(row) = self.store().secret(self.id(), secret).await? {
+                    let mut tracked = Tracked::read(row);
+                    tracked.row.replaced = tracked.row.replaced.or(Some(now));
+                    d.secrets.insert(tracked.row.id, tracked);
+                }
+            }
+            if let Some(set_up) = self.store().set_up_of(self.id(), old.id).await? {
+                // Its own small decision, merged: the older set-up ends, and its Move hears only of the newer one.
+                let plan = self.plan(set_up.runbook).await?;
+                let transition =
+                    crate::migration::advance_set_up(&set_up, &plan, &Event::Superseded, now);
+                if transition.next != set_up {
+                    d.batch.put(transition.next);
+                }
+            }
+            let mut tracked = Tracked::read(old.clone());
+            void(&mut tracked.row, now);
+            d.enrollments.insert(old.id, tracked);
+        }
+        Ok(())
+    }
+
+    async fn user_token_update(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::TokenUpdate,
+    ) -> Result<Answer, Error> {
+        let now = self.now();
+        self.check_topic("TokenUpdate: Topic", &m.topic)?;
+        let channel = &m.envelope.channel;
+        let parent = self
+            .enrolled_device(speaker, channel.device_key().as_str())
+            .await?;
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        self.load_device_side(&mut d, &parent).await?;
+        let key = channel.key().as_str().to_owned();
+        let existing = self
+            .store()
+            .user_channels(self.id(), parent.id)
+            .await?
+            .into_iter()
+            .find(|e| e.key == key);
+        let is_new = existing.is_none();
+        let mut tracked = match existing {
+            Some(row) => Tracked::read(row),
+            None => {
+                let kind = ChannelKind::User {
+                    short_name: channel.short_name.clone(),
+                    long_name: channel.long_name.clone(),
+                };
+                let mut row = Enrollment::pending(
+                    self.id(),
+                    EnrollmentId(d.next_id()),
+                    key,
+                    kind,
+                    speaker.sha256.clone(),
+                    now,
+                );
+                row.parent = Some(parent.id);
+                row.device = parent.device;
+                row.serial.clone_from(&parent.serial);
+                Tracked::new(row)
+            }
+        };
+        let row = &mut tracked.row;
+        row.state = EnrollmentState::Enrolled;
+        row.enrolled = row.enrolled.or(Some(now));
+        row.ended = None;
+        row.push_dead_since = None;
+        row.push = Some(PushTarget {
+            topic: m.topic.clone(),
+            token: hex(&m.token),
+            magic: m.push_magic.clone(),
+            since: now,
+        });
+        let id = row.id;
+        d.enrollments.insert(id, tracked);
+        d.track(parent);
+        if is_new {
+            d.audit("enrolment.user-channel", json!({ "enrolment": id }));
+            d.tell_set_up(&Event::UserEnrolled);
+        }
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+
+    async fn check_out(&self, speaker: &Speaker, m: &checkin::CheckOut) -> Result<Answer, Error> {
+        let now = self.now();
+        let channel = &m.envelope.channel;
+        let enrollment = self
+            .known_device(speaker, channel.device_key().as_str())
+            .await?;
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        let users = self.store().user_channels(self.id(), enrollment.id).await?;
+        if !channel.is_device() {
+            let key = channel.key();
+            if let Some(user) = users.into_iter().find(|u| u.key == key.as_str()) {
+                let mut tracked = Tracked::read(user);
+                leave(&mut tracked.row, now);
+                d.enrollments.insert(tracked.row.id, tracked);
+            }
+            d.track(enrollment);
+            self.commit(d).await?;
+            return Ok(Answer::Empty);
+        }
+        self.load_device_side(&mut d, &enrollment).await?;
+        for user in users {
+            let mut tracked = Tracked::read(user);
+            leave(&mut tracked.row, now);
+            d.enrollments.insert(tracked.row.id, tracked);
+        }
+        let already = enrollment.state == EnrollmentState::CheckedOut;
+        let id = enrollment.id;
+        let mut tracked = Tracked::read(enrollment);
+        leave(&mut tracked.row, now);
+        d.enrollments.insert(id, tracked);
+        if let Some(device) = &mut d.device
+            && device.row.enrollment == Some(id)
+        {
+            device.row.enrollment = None;
+        }
+        if !already {
+            d.audit("enrolment.checked-out", json!({ "enrolment": id }));
+            d.tell_set_up(&Event::CheckedOut);
+        }
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+
+    async fn set_bootstrap_token(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::SetBootstrapToken,
+    ) -> Result<Answer, Error> {
+        let enrollment = self
+            .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
+            .await?;
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
+        self.load_device_side(&mut d, &enrollment).await?;
+        d.track(enrollment.clone());
+        let stored = match bootstrap_token::deposit(m)? {
+            Deposit::Keep(token) => Some(
+                self.keep_secret(
+                    &mut d,
+                    enrollment.bootstrap_token,
+                    SecretKind::BootstrapToken,
+                    enrollment.device,
+                    &token,
+                )
+                .await?,
+            ),
+            Deposit::Remove => None,
+        };
+        if let Some(row) = d.enrollment_mut(enrollment.id) {
+            row.bootstrap_token = stored;
+            if m.awaiting_configuration.is_some() {
+                row.awaiting = m.awaiting_configuration;
+            }
+        }
+        d.audit("bootstrap-token", json!({ "stored": stored.is_some() }));
+        if let Some(awaiting) = m.awaiting_configuration {
+            d.tell_set_up(&Event::AwaitingTold { awaiting });
+        }
+        if stored.is_some() {
+            d.tell_set_up(&Event::BootstrapTokenStored);
+        }
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+
+    async fn get_bootstrap_token(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::GetBootstrapToken,
+    ) -> Result<Answer, Error> {
+        let enrollment = self
+            .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
+            .await?;
+        let token = match enrollment.bootstrap_token {
+            Some(id) => Some(self.open_secret(id).await?),
+            None => None,
+        };
+        if let Some(awaiting) = m.awaiting_configuration {
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
+            self.load_device_side(&mut d, &enrollment).await?;
+            d.track(enrollment);
+            d.tell_set_up(&Event::AwaitingTold { awaiting });
+            self.commit(d).await?;
+        }
+        Ok(Answer::Plist(bootstrap_token::answer(token.as_ref())))
+    }
+
+    /// The device-channel enrolment that this certificate may speak for, whatever its state.
+    pub(super) async fn known_device(
+        &self,
+        speaker: &Speaker,
+        key: &str,
+    ) -> Result<Enrollment, Error> {
+        let known = self.store().enrollments_by_key(self.id(), key).await?;
+        known
+            .into_iter()
+            .rev()
+            .find(|e| e.knows(&speaker.sha256))
+            .ok_or(Error::Refused(
+                "this certificate does not speak for this device",
+            ))
+    }
+
+    async fn enrolled_device(&self, speaker: &Speaker, key: &str) -> Result<Enrollment, Error> {
+        let enrollment = self.known_device(speaker, key).await?;
+        if enrollment.is_live() {
+            Ok(enrollment)
+        } else {
+            Err(Error::Refused("this device is not enrolled"))
+        }
+    }
+
+    /// The session in which the speaker's certificate was issued.
+    async fn session_of(&self, speaker: &Speaker) -> Result<EnrolSession, Error> {
+        let certificate = self
+            .store()
+            .certificate_by_hash(self.id(), &speaker.sha256)
+            .await?
+            .ok_or(Error::Refused(
+                "the certificate was not issued in an enrolment session of ours",
+            ))?;
+        if certificate.revoked.is_some() {
+            return Err(Error::Refused("the certificate is revoked"));
+        }
+        self.store()
+            .session(self.id(), certificate.session)
+            .await?
+            .ok_or(Error::Refused(
+                "the enrolment session of this certificate is gone",
+            ))
+    }
+
+    async fn device_of_session(&self, session: &EnrolSession) -> Result<Option<Device>, Error> {
+        match session.device {
+            Some(id) => Ok(self.store().device(self.id(), id).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Loads device, set-up and Move of a device-channel enrolment into a decision.
+    pub(super) async fn load_device_side(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<(), Error> {
+        if let Some(device) = enrollment.device
+            && let Some(device) = self.store().device(self.id(), device).await?
+        {
+            d.device = Some(Tracked::read(device));
+        }
+        if let Some(set_up) = self.store().set_up_of(self.id(), enrollment.id).await? {
+            d.set_up_plan = self.readable_plan(&set_up).await;
+            if let Some(attempt) = set_up.move_id
+                && let Some(attempt) = self.store().attempt(self.id(), attempt).await?
+            {
+                d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+                d.attempt = Some(Tracked::read(attempt));
+            }
+            d.set_up = Some(Tracked::read(set_up));
+        }
+        Ok(())
+    }
+
+    /// Seals a secret that a device gave us, unless we hold the same one already.
+    pub(super) async fn keep_secret(
+        &self,
+        d: &mut Decision<'_>,
+        held: Option<SecretId>,
+        kind: SecretKind,
+        device: Option<DeviceId>,
+        secret: &Secret,
+    ) -> Result<SecretId, Error> {
+        if let Some(held) = held
+            && let Some(row) = self.store().secret(self.id(), held).await?
+        {
+            if self.open_row(&row).await?.matches(secret.expose()) {
+                return Ok(held);
+            }
+            let mut tracked = Tracked::read(row);
+            tracked.row.replaced = Some(d.now);
+            d.secrets.insert(held, tracked);
+        }
+        let id = SecretId(d.next_id());
+        let row = self.seal(id, kind, device, secret, d.now).await?;
+        d.secrets.insert(id, Tracked::new(row));
+        Ok(id)
+    }
+
+    fn check_topic(&self, field: &str, topic: &str) -> Result<(), Error> {
+        match &self.organisation.push {
+            Some(push) if push.topic == topic => Ok(()),
+            _ => Err(Error::bad_input(
+                field,
+                "is not this organisation's push topic",
+            )),
+        }
+    }
+}
+
+/// An Authenticate must name the device that the session was given to.
+fn check_session(session: &EnrolSession, serial: Option<&str>, udid: &str) -> Result<(), Error> {
+    if let (Some(expected), Some(told)) = (&session.serial, serial)
+        && Serial::parse(told).ok().as_ref() != Some(expected)
+    {
+        return Err(Error::bad_input(
+            "Authenticate: SerialNumber",
+            "is not the one that the enrolment profile was given to",
+        ));
+    }
+    if let Some(expected) = &session.udid
+        && !expected.eq_ignore_ascii_case(udid)
+    {
+        return Err(Error::bad_input(
+            "Authenticate: UDID",
+            "is not the one that the enrolment profile was given to",
+        ));
+    }
+    Ok(())
+}
+
+fn platform_of(m: &checkin::Authenticate, device: Option<&Device>) -> Platform {
+    m.product_name
+        .as_deref()
+        .and_then(Platform::of_product)
+        .or_else(|| device.and_then(Device::platform))
+        // Only a Mac must send its name in Authenticate.
+        .unwrap_or(if m.device_name.is_some() {
+            Platform::Macos
+        } else {
+            Platform::Ios
+        })
+}
+
+fn learn(device: &mut Device, m: &checkin::Authenticate, now: Timestamp) {
+    let facts = &mut device.facts;
+    facts.learned = Some(now);
+    facts.udid = Some(m.envelope.channel.device.clone());
+    for (fact, told) in [
+        (&mut facts.product, &m.product_name),
+        (&mut facts.os_version, &m.os_version),
+        (&mut facts.build, &m.build_version),
+        (&mut facts.name, &m.device_name),
+    ] {
+        if told.is_some() {
+            fact.clone_from(told);
+        }
+    }
+}
+
+fn void(enrollment: &mut Enrollment, now: Timestamp) {
+    enrollment.state = EnrollmentState::Superseded;
+    enrollment.ended = enrollment.ended.or(Some(now));
+    enrollment.push = None;
+    enrollment.bootstrap_token = None;
+    enrollment.unlock_token = None;
+    enrollment.pending_certificate = None;
+}
+
+fn leave(enrollment: &mut Enrollment, now: Timestamp) {
+    if enrollment.state != EnrollmentState::CheckedOut {
+        enrollment.state = EnrollmentState::CheckedOut;
+        enrollment.ended = Some(now);
+    }
+}
+
+/// Declarations of a channel that has none. An answer of *not found* would delete a declaration, so it is given only for
+/// a declaration that certainly does not exist.
+fn declarative(endpoint: &str, now: Timestamp) -> Result<Answer, Error> {
+    const NONE: &str = "none";
+    let body = match endpoint {
+        "tokens" => json!({ "SyncTokens": { "DeclarationsToken": NONE, "Timestamp": now } }),
+        "declaration-items" => json!({
+            "DeclarationsToken": NONE,
+            "Declarations": { "Activations": [], "Assets": [], "Configurations": [], "Management": [] },
+        }),
+        "status" => return Ok(Answer::Empty),
+        other if other.starts_with("declaration/") => return Ok(Answer::NoSuchDeclaration),
+        _ => {
+            return Err(Error::bad_input(
+                "DeclarativeManagement: Endpoint",
+                "is none that the protocol knows",
+            ));
+        }
+    };
+    Ok(Answer::Json(body.to_string().into_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
+            let _ = write!(text, "{b:02x}");
+            text
+        })
+}

@@ -1,0 +1,486 @@
+//! One decision in the making: the rows that it has loaded, what the machines made of them, and the one [`Batch`] that
+//! comes of it. Does no IO; whoever made it loads before and commits after.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::asks;
+use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::{EnrolSession, Enrollment};
+use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId};
+use crate::job::{Job, JobKind};
+use crate::migration::{
+    Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, advance_move,
+    advance_set_up, advance_unreadable,
+};
+use crate::organisation::Organisation;
+use crate::queue::{Command, CommandOrigin, CommandState};
+use crate::sealed::SealedSecret;
+use crate::store::{Batch, Noun, Write};
+
+/// Namespace of command UUIDs: the same set-up, step, part and try always give the same UUID.
+const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4d6f_7665_0000_5365_7455);
+
+/// A row with what it was when it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracked<T> {
+    original: Option<T>,
+    pub(crate) row: T,
+}
+
+impl<T: Clone + PartialEq> Tracked<T> {
+    pub(crate) fn read(row: T) -> Self {
+        Self {
+            original: Some(row.clone()),
+            row,
+        }
+    }
+
+    pub(crate) fn new(row: T) -> Self {
+        Self {
+            original: None,
+            row,
+        }
+    }
+
+    fn is_changed(&self) -> bool {
+        self.original.as_ref() != Some(&self.row)
+    }
+}
+
+/// Everything that one decision has read and will write.
+pub(crate) struct Decision<'a> {
+    pub(crate) organisation: &'a Organisation,
+    pub(crate) now: Timestamp,
+    pub(crate) actor: &'static str,
+    ids: &'a IdSource,
+    pub(crate) enrollments: BTreeMap<EnrollmentId, Tracked<Enrollment>>,
+    pub(crate) sessions: Vec<Tracked<EnrolSession>>,
+    pub(crate) device: Option<Tracked<Device>>,
+    pub(crate) set_up: Option<Tracked<SetUp>>,
+    pub(crate) attempt: Option<Tracked<Move>>,
+    pub(crate) set_up_plan: Option<Arc<PinnedRunbook>>,
+    pub(crate) attempt_plan: Option<Arc<PinnedRunbook>>,
+    /// Open commands of the channel in question, and new ones.
+    pub(crate) commands: BTreeMap<CommandId, Tracked<Command>>,
+    pub(crate) secrets: BTreeMap<SecretId, Tracked<SealedSecret>>,
+    /// The ADE profile that an offer brings in force.
+    pub(crate) profile: Option<String>,
+    /// The channel that is speaking right now: what is queued for it needs no push.
+    pub(crate) in_session: Option<EnrollmentId>,
+    pub(crate) batch: Batch,
+}
+
+impl<'a> Decision<'a> {
+    pub(crate) fn new(
+        organisation: &'a Organisation,
+        ids: &'a IdSource,
+        now: Timestamp,
+        actor: &'static str,
+    ) -> Self {
+        Self {
+            organisation,
+            now,
+            actor,
+            ids,
+            enrollments: BTreeMap::new(),
+            sessions: Vec::new(),
+            device: None,
+            set_up: None,
+            attempt: None,
+            set_up_plan: None,
+            attempt_plan: None,
+            commands: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            profile: None,
+            in_session: None,
+            batch: Batch::new(),
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> i64 {
+        self.ids.next(self.now)
+    }
+
+    pub(crate) fn track(&mut self, enrollment: Enrollment) {
+        self.enrollments
+            .entry(enrollment.id)
+            .or_insert_with(|| Tracked::read(enrollment));
+    }
+
+    pub(crate) fn enrollment_mut(&mut self, id: EnrollmentId) -> Option<&mut Enrollment> {
+        self.enrollments.get_mut(&id).map(|t| &mut t.row)
+    }
+
+    /// Adds a line to the record.
+    pub(crate) fn audit(&mut self, what: &str, detail: serde_json::Value) {
+        let device = self.device.as_ref().map(|d| d.row.id);
+        let entry = AuditEntry::new(
+            self.organisation.id,
+            AuditId(self.next_id()),
+            self.now,
+            self.actor,
+            what,
+            device,
+            detail,
+        );
+        self.batch.put(entry);
+    }
+
+    /// Adds a job that is due at `due`.
+    pub(crate) fn job(&mut self, due: Timestamp, kind: JobKind) {
+        let job = Job::new(self.organisation.id, JobId(self.next_id()), due, kind);
+        self.batch.put(job);
+    }
+
+    /// Tells the set-up, performs what it asks for, and tells its Move of a new phase.
+    pub(crate) fn tell_set_up(&mut self, event: &Event) {
+        let Some(tracked) = &self.set_up else { return };
+        let before = tracked.row.clone();
+        let transition = match &self.set_up_plan {
+            Some(plan) => advance_set_up(&before, plan, event, self.now),
+            None => advance_unreadable(&before, event, self.now),
+        };
+        self.take_set_up(
+            &before,
+            transition.next,
+            transition.effects,
+            &name_of(event),
+        );
+    }
+
+    /// Takes a transition of the set-up, whoever made it (the runner or the watchdog).
+    pub(crate) fn take_set_up(
+        &mut self,
+        before: &SetUp,
+        next: SetUp,
+        effects: Vec<Effect>,
+        cause: &str,
+    ) {
+        let (from, to) = (name_of(&before.state), name_of(&next.state));
+        let steps = changed_steps(before, &next);
+        if from != to
+            || !steps.is_empty()
+            || before.attention != next.attention
+            || before.exceptions.len() != next.exceptions.len()
+        {
+            self.audit(
+                "set-up",
+                json!({
+                    "from": from,
+                    "to": to,
+                    "cause": cause,
+                    "steps": steps,
+                    "attention": next.attention,
+                    "exceptions": next.exceptions.get(before.exceptions.len()..).unwrap_or_default(),
+                }),
+            );
+        }
+        let phase = (before.phase() != next.phase() || before.version == 0).then(|| next.phase());
+        let id = next.id;
+        if let Some(tracked) = &mut self.set_up {
+            tracked.row = next;
+        }
+        self.perform(effects);
+        if let Some(phase) = phase {
+            self.tell_move(&Event::SetUpChanged { set_up: id, phase });
+        }
+    }
+
+    /// Tells the Move and performs what it asks for.
+    pub(crate) fn tell_move(&mut self, event: &Event) {
+        let (Some(tracked), Some(plan)) = (&self.attempt, self.attempt_plan.clone()) else {
+            return;
+        };
+        let before = tracked.row.clone();
+        let transition = advance_move(&before, &plan, event, self.now);
+        let next = transition.next;
+        let (from, to) = (name_of(&before.state), name_of(&next.state));
+        if from != to
+            || before.attention != next.attention
+            || before.exceptions.len() != next.exceptions.len()
+        {
+            self.audit(
+                "move",
+                json!({
+                    "from": from,
+                    "to": to,
+                    "cause": name_of(event),
+                    "attention": next.attention,
+                    "exceptions": next.exceptions.get(before.exceptions.len()..).unwrap_or_default(),
+                }),
+            );
+        }
+        if let (MoveState::Ended(outcome), false) =
+            (&next.state, matches!(before.state, MoveState::Ended(_)))
+            && let Some(device) = &mut self.device
+        {
+            device.row.open_move = None;
+            let completed = matches!(outcome, Outcome::Migrated | Outcome::MigratedWithExceptions);
+            // Recorded per deadline, so that a later deadline on a finished device is not an old migration.
+            if completed && !device.row.completed_deadlines.contains(&next.deadline) {
+                device.row.completed_deadlines.push(next.deadline);
+            }
+        }
+        if let Some(tracked) = &mut self.attempt {
+            tracked.row = next;
+        }
+        self.perform(transition.effects);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            self.perform_one(effect);
+        }
+    }
+
+    fn perform_one(&mut self, effect: Effect) {
+        let now = self.now;
+        match effect {
+            Effect::Command {
+                step,
+                part,
+                attempt,
+                ask,
+            } => {
+                let Some(set_up) = self.set_up.as_ref().map(|s| s.row.clone()) else {
+                    return;
+                };
+                let uuid = command_uuid(&set_up, step, part, attempt);
+                if self.commands.values().any(|c| c.row.uuid == uuid) {
+                    return;
+                }
+                let Some(body) = asks::build(
+                    &ask,
+                    self.organisation,
+                    self.set_up_plan.as_deref(),
+                    set_up.platform,
+                ) else {
+                    let why =
+                        "what the command needs is missing from organisation or runbook".to_owned();
+                    self.tell_set_up(&Event::EffectFailed {
+                        effect: EffectKey::Command(step),
+                        why,
+                    });
+                    return;
+                };
+                let id = CommandId(self.next_id());
+                let bytes = body.encode(&uuid).to_vec();
+                let mut command = Command::queued(
+                    self.organisation.id,
+                    id,
+                    set_up.enrollment,
+                    uuid,
+                    body.request_type(),
+                    bytes,
+                    now,
+                );
+                command.origin = Some(CommandOrigin {
+                    set_up: set_up.id,
+                    step,
+                    part,
+                    attempt,
+                });
+                // The release overtakes whatever else is queued: nothing may keep a person waiting longer.
+                command.priority = if step == crate::migration::StepId::Release {
+                    100
+                } else {
+                    0
+                };
+                self.commands.insert(id, Tracked::new(command));
+                self.push(set_up.enrollment);
+            }
+            Effect::Push => {
+                if let Some(enrollment) = self.set_up.as_ref().map(|s| s.row.enrollment) {
+                    self.push(enrollment);
+                }
+            }
+            Effect::DropCommands { step } => {
+                let set_up = self.set_up.as_ref().map(|s| s.row.id);
+                for tracked in self.commands.values_mut() {
+                    let ours = tracked
+                        .row
+                        .origin
+                        .as_ref()
+                        .is_some_and(|o| o.step == step && Some(o.set_up) == set_up);
+                    if ours && !tracked.row.state.is_final() {
+                        tracked.row.state = CommandState::Cancelled;
+                        tracked.row.settled = Some(now);
+                    }
+                }
+            }
+            Effect::Lock => {
+                if let Some(set_up) = self.set_up.as_ref().map(|s| s.row.id) {
+                    self.job(now, JobKind::Lock { set_up });
+                }
+            }
+            Effect::ReadDevice => {
+                if let Some(device) = self.device.as_ref().map(|d| d.row.id) {
+                    self.job(now, JobKind::ReadDevice { device });
+                }
+            }
+            Effect::Cancel => {
+                if let Some(attempt) = self.attempt.as_ref().map(|m| m.row.id) {
+                    self.job(now, JobKind::Cancel { attempt });
+                }
+            }
+            Effect::MoveDeadline { deadline } => {
+                if let Some(attempt) = self.attempt.as_ref().map(|m| m.row.id) {
+                    self.job(now, JobKind::MoveDeadline { attempt, deadline });
+                }
+            }
+            Effect::Offer { from } => {
+                // Without a defined profile the assigner fills it in as soon as there is one.
+                if let Some(device) = &mut self.device {
+                    device.row.assignment.from = Some(from);
+                    device.row.assignment.wanted.clone_from(&self.profile);
+                }
+            }
+            Effect::Notify(notice) => {
+                if let Some(device) = self.device.as_ref().map(|d| d.row.id) {
+                    self.job(now, JobKind::Notify { notice, device });
+                }
+            }
+        }
+    }
+
+    /// Wakes a channel, unless it is speaking already or a wake for it is in this batch.
+    pub(crate) fn push(&mut self, enrollment: EnrollmentId) {
+        if self.in_session == Some(enrollment) {
+            return;
+        }
+        let queued = self
+            .batch
+            .writes
+            .iter()
+            .any(|w| matches!(w, Write::Job(j) if j.kind == JobKind::Push { enrollment }));
+        if !queued {
+            self.job(self.now, JobKind::Push { enrollment });
+        }
+    }
+
+    /// The batch: what changed is written, what was only read is expected.
+    pub(crate) fn into_batch(mut self) -> Batch {
+        let organisation = self.organisation.id;
+        for tracked in self.enrollments.into_values() {
+            finish(
+                &mut self.batch,
+                tracked,
+                |r| (Noun::Enrollment, r.id.0, r.version),
+                organisation,
+            );
+        }
+        for tracked in self.sessions {
+            finish(
+                &mut self.batch,
+                tracked,
+                |r| (Noun::Session, r.id.0, r.version),
+                organisation,
+            );
+        }
+        for tracked in self.commands.into_values() {
+            // A queue may be long; commands that were only looked at carry no decision but their own.
+            if tracked.is_changed() {
+                self.batch.put(tracked.row);
+            }
+        }
+        for tracked in self.secrets.into_values() {
+            finish(
+                &mut self.batch,
+                tracked,
+                |r| (Noun::Secret, r.id.0, r.version),
+                organisation,
+            );
+        }
+        if let Some(tracked) = self.device {
+            finish(
+                &mut self.batch,
+                tracked,
+                |r| (Noun::Device, r.id.0, r.version),
+                organisation,
+            );
+        }
+        if let Some(tracked) = self.set_up {
+            finish(
+                &mut self.batch,
+                tracked,
+                |r| (Noun::SetUp, r.id.0, r.version),
+                organisation,
+            );
+        }
+        if let Some(tracked) = self.attempt {
+            finish(
+                &mut self.batch,
+                tracked,
+                |r| (Noun::Move, r.id.0, r.version),
+                organisation,
+            );
+        }
+        self.batch
+    }
+}
+
+fn finish<T: Clone + PartialEq + Into<Write>>(
+    batch: &mut Batch,
+    tracked: Tracked<T>,
+    address: impl Fn(&T) -> (Noun, i64, i64),
+    organisation: crate::ids::OrganisationId,
+) {
+    if tracked.is_changed() {
+        batch.put(tracked.row);
+    } else {
+        let (noun, key, version) = address(&tracked.row);
+        batch.expect(noun, organisation, key, version);
+    }
+}
+
+/// The UUID of a step's command.
+pub(crate) fn command_uuid(
+    set_up: &SetUp,
+    step: crate::migration::StepId,
+    part: u16,
+    attempt: u16,
+) -> String {
+    let name = format!(
+        "{}/{}/{step}/{part}/{attempt}",
+        set_up.organisation, set_up.id
+    );
+    Uuid::new_v5(&COMMANDS, name.as_bytes())
+        .hyphenated()
+        .to_string()
+        .to_ascii_uppercase()
+}
+
+/// The first word of a value as its document spells it: the name of a state or an event.
+pub(crate) fn name_of<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(serde_json::Value::Object(map)) => map
+            .into_iter()
+            .next()
+            .map(|(name, _)| name)
+            .unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn changed_steps(before: &SetUp, after: &SetUp) -> serde_json::Map<String, serde_json::Value> {
+    let empty = crate::migration::Steps::new();
+    let old = before.steps().unwrap_or(&empty);
+    let new = after.steps().unwrap_or(old);
+    new.iter()
+        .filter(|(id, state)| old.get(id).map(|s| &s.status) != Some(&state.status))
+        .map(|(id, state)| {
+            (
+                id.to_string(),
+                serde_json::to_value(&state.status).unwrap_or_default(),
+            )
+        })
+        .collect()
+}

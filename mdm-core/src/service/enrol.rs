@@ -1,0 +1,174 @@
+//! The door of Automated Device Enrollment: signed machine information in, signed enrolment profile out. The signature is
+//! the only proof of the serial number before a certificate is issued.
+
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::decision::{Decision, Tracked};
+use super::{Answer, Org};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrol::machine_info::{self, DeviceAuthority, MachineInfo};
+use crate::enrol::profile::{EnrolmentProfile, sign};
+use crate::enrollment::EnrolSession;
+use crate::error::Error;
+use crate::ids::SessionId;
+use crate::migration::Event;
+use crate::secret::Secret;
+
+/// Namespace of enrolment profiles' UUIDs.
+const PROFILES: Uuid = Uuid::from_u128(0x6d64_6d64_0000_456e_726f_0000_5072_6f66);
+
+impl Org {
+    /// Answers a device's request for its enrolment profile.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] or [`Error::Refused`] when the machine information is not signed by a device CA that this
+    /// organisation trusts, or names a serial number that is not in its list.
+    pub async fn enrol(&self, address: &str, body: &[u8]) -> Result<Answer, Error> {
+        let mut authorities = vec![DeviceAuthority::apple()];
+        authorities.extend(
+            self.organisation
+                .device_cas
+                .iter()
+                .filter_map(|der| DeviceAuthority::from_der(&der.0)),
+        );
+        let info = match machine_info::receive(body, &authorities) {
+            Ok(info) => info,
+            Err(error) => {
+                let refused = Err(Error::bad_input("MachineInfo", error.to_string()));
+                return self.note_refusal("enrol", address, None, refused).await;
+            }
+        };
+        let result = self
+            .again_on_conflict(|| self.hand_out_profile(&info))
+            .await;
+        self.note_refusal("enrol", address, Some(&info.serial), result)
+            .await
+    }
+
+    async fn hand_out_profile(&self, info: &MachineInfo) -> Result<Answer, Error> {
+        let now = self.now();
+        let device = self
+            .store()
+            .device_by_serial(self.id(), &info.serial)
+            .await?
+            .filter(|d| d.record.as_ref().is_some_and(|r| !r.gone))
+            .ok_or(Error::Refused(
+                "this serial number is not in the organisation's device list",
+            ))?;
+        let awaits = self.profile_awaits(&device).await?;
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        let (mut session, challenge) = self.new_session(&d, now)?;
+        session.device = Some(device.id);
+        session.serial = Some(info.serial.clone());
+        session.udid = Some(info.udid.clone());
+        session.awaits = awaits;
+        let profile = self.enrolment_profile(&session, &challenge).await?;
+
+        let open = device.open_move;
+        let mut tracked = Tracked::read(device);
+        let facts = &mut tracked.row.facts;
+        facts.learned = Some(now);
+        facts.product = Some(info.product.clone());
+        facts.udid = Some(info.udid.clone());
+        if info.os_version.is_some() {
+            facts.os_version.clone_from(&info.os_version);
+        }
+        if info.build.is_some() {
+            facts.build.clone_from(&info.build);
+        }
+        d.device = Some(tracked);
+        d.audit(
+            "enrolment.profile-handed-out",
+            json!({ "session": session.id, "os": info.os_version, "product": info.product }),
+        );
+        d.sessions.push(Tracked::new(session));
+        if let Some(open) = open {
+            self.load_attempt(&mut d, open).await?;
+            d.tell_move(&Event::ProfileFetched);
+        }
+        self.commit(d).await?;
+        Ok(Answer::Profile(profile))
+    }
+
+    fn new_session(
+        &self,
+        d: &Decision<'_>,
+        now: Timestamp,
+    ) -> Result<(EnrolSession, Secret), Error> {
+        let (challenge, code) = (random_text(32)?, random_text(12)?);
+        let hash = crate::identity::sha256_hex(challenge.as_bytes());
+        let expires =
+            now + Duration::from_secs(u64::from(self.organisation.settings.session_minutes) * 60);
+        let session =
+            EnrolSession::new(self.id(), SessionId(d.next_id()), code, hash, now, expires);
+        Ok((session, Secret::from_text(challenge)))
+    }
+
+    /// Whether the ADE profile in force is ours and awaits configuration; `None` when that is not known.
+    async fn profile_awaits(&self, device: &Device) -> Result<Option<bool>, Error> {
+        let Some(record) = &device.record else {
+            return Ok(None);
+        };
+        let Some(server) = self.store().server(self.id(), record.server).await? else {
+            return Ok(None);
+        };
+        let in_force = record.profile_in_force();
+        Ok(server
+            .profile
+            .filter(|p| in_force == Some(p.uuid.as_str()))
+            .map(|p| p.proved_awaiting))
+    }
+
+    async fn enrolment_profile(
+        &self,
+        session: &EnrolSession,
+        challenge: &Secret,
+    ) -> Result<Vec<u8>, Error> {
+        let organisation = &self.organisation;
+        let ca = organisation
+            .identity_cas
+            .first()
+            .ok_or(Error::NotFound("identity CA"))?;
+        let push = organisation.push.as_ref().ok_or(Error::Precondition(
+            "no push certificate is imported yet".to_owned(),
+        ))?;
+        let signer = organisation
+            .profile_signer
+            .as_ref()
+            .ok_or(Error::NotFound("profile signer"))?;
+        let base = |url: &str, door: &str| format!("{url}/mdm/{}/{door}", organisation.code);
+        let mut profile = EnrolmentProfile::new(
+            format!("mdmd.{}.enrolment", organisation.code),
+            Uuid::new_v5(&PROFILES, session.code.as_bytes()),
+            self.display_name().to_owned(),
+            base(&self.settings().enrol_url, "scep"),
+            challenge.clone(),
+            session.code.clone(),
+            ca.certificate.0.clone(),
+            push.topic.clone(),
+            base(&self.settings().device_url, "command"),
+            base(&self.settings().device_url, "checkin"),
+        );
+        profile.anchors = organisation
+            .anchors
+            .iter()
+            .map(|der| der.0.clone())
+            .collect();
+        let key = self.open_secret_cached(signer.key).await?;
+        let xml = profile.build().encode();
+        sign(&xml, &key, &signer.certificate.0, &[])
+            .map_err(|_| Error::Crypto("the enrolment profile could not be signed"))
+    }
+}
+
+/// `bytes` random bytes of the operating system as URL-safe text.
+pub(super) fn random_text(bytes: usize) -> Result<String, Error> {
+    use base64::Engine as _;
+    let mut random = vec![0_u8; bytes];
+    openssl::rand::rand_bytes(&mut random).map_err(|_| Error::Crypto("no randomness"))?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random))
+}

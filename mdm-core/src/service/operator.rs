@@ -1,0 +1,566 @@
+//! What people do: make an organisation, bring in Apple's credentials, look at a device, release it, reveal a secret. Every
+//! act is in the record; revealing takes a reason.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::decision::{Decision, Tracked};
+use super::enrol::random_text;
+use super::{Mdm, Org};
+use crate::audit::{ApiToken, AuditEntry, Role};
+use crate::ca::Ca;
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::Enrollment;
+use crate::error::Error;
+use crate::filevault::EscrowKey;
+use crate::ids::{
+    AuditId, JobId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, ServerId, SetUpId,
+    TokenId,
+};
+use crate::job::{Job, JobKind};
+use crate::migration::{Event, Move, OperatorAct, SetUp, VisibleState, visible_state};
+use crate::organisation::{ApiCredential, Der, KeyedCertificate, Organisation, PushCertificate};
+use crate::secret::{Secret, SecretKind};
+use crate::store::Batch;
+use crate::wave::Server;
+
+/// What [`Mdm::create_organisation`] made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NewOrganisation {
+    /// Its handle.
+    pub org: Org,
+    /// The first administrator's token. Shown once; kept only as a hash.
+    pub administrator_token: Secret,
+}
+
+/// The single-object report of a device.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct DeviceReport {
+    /// What people see of it.
+    pub state: Option<VisibleState>,
+    /// The device with the age of each fact.
+    pub device: Device,
+    /// Its enrolments, oldest first.
+    pub enrollments: Vec<Enrollment>,
+    /// The set-up of the newest enrolment.
+    pub set_up: Option<SetUp>,
+    /// Its newest attempt.
+    pub attempt: Option<Move>,
+    /// Which secrets we hold, without their content.
+    pub secrets: Vec<HeldSecret>,
+    /// Everything that happened, oldest first.
+    pub timeline: Vec<AuditEntry>,
+}
+
+/// A secret that we hold, without its content.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct HeldSecret {
+    /// Its key.
+    pub id: SecretId,
+    /// What kind.
+    pub kind: &'static str,
+    /// When it was sealed.
+    pub created: Timestamp,
+    /// When something newer took its place.
+    pub replaced: Option<Timestamp>,
+}
+
+impl Mdm {
+    /// Makes an organisation: data key, identity CA, escrow certificate, profile signer, first administrator token.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`], the vault's, the store's.
+    pub async fn create_organisation(
+        &self,
+        name: &str,
+        anchors: Vec<Der>,
+    ) -> Result<NewOrganisation, Error> {
+        let name = name.trim();
+        if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
+            return Err(Error::bad_input("name", "must be 1 to 200 characters"));
+        }
+        let now = self.now();
+        let ids = &self.inner.ids;
+        let id = OrganisationId(ids.next(now));
+        let data_key = self.inner.vault.new_data_key(id).await?;
+        let mut organisation = Organisation::new(
+            id,
+            OrganisationCode::random()?,
+            name.to_owned(),
+            data_key,
+            now,
+        );
+        organisation.anchors = anchors;
+        let org = self.handle(organisation.clone());
+        let mut batch = Batch::new();
+        let mut keyed =
+            async |common_name: &str, kind: SecretKind| -> Result<KeyedCertificate, Error> {
+                let authority = Ca::create(common_name, now)
+                    .map_err(|_| Error::Crypto("a certificate could not be made"))?;
+                let key = SecretId(ids.next(now));
+                let private = authority
+                    .private_key()
+                    .map_err(|_| Error::Crypto("a key could not be written"))?;
+                batch.put(org.seal(key, kind, None, &private, now).await?);
+                Ok(KeyedCertificate {
+                    certificate: Der(authority.certificate().to_vec()),
+                    key,
+                })
+            };
+        organisation.identity_cas = vec![
+            keyed(
+                &format!("{name} device identities"),
+                SecretKind::CaPrivateKey,
+            )
+            .await?,
+        ];
+        organisation.profile_signer =
+            Some(keyed(&format!("{name} profiles"), SecretKind::ProfileSigningKey).await?);
+        let escrow = EscrowKey::create(&format!("{name} recovery key escrow"), now)
+            .map_err(|_| Error::Crypto("a certificate could not be made"))?;
+        let escrow_key = SecretId(ids.next(now));
+        batch.put(
+            org.seal(
+                escrow_key,
+                SecretKind::EscrowPrivateKey,
+                None,
+                &escrow.key,
+                now,
+            )
+            .await?,
+        );
+        organisation.escrow = Some(KeyedCertificate {
+            certificate: Der(escrow.certificate),
+            key: escrow_key,
+        });
+        let token = random_text(32)?;
+        let hash = crate::identity::sha256_hex(token.as_bytes());
+        batch.put(ApiToken::new(
+            id,
+            TokenId(ids.next(now)),
+            "first administrator",
+            Role::Admin,
+            hash,
+            now,
+        ));
+        batch.put(AuditEntry::new(
+            id,
+            AuditId(ids.next(now)),
+            now,
+            "operator",
+            "organisation.created",
+            None,
+            json!({ "name": name }),
+        ));
+        batch.put(organisation);
+        self.inner.store.commit(batch).await?;
+        Ok(NewOrganisation {
+            org: self.organisation_by_id(id).await?,
+            administrator_token: Secret::from_text(token),
+        })
+    }
+
+    /// The token and its organisation, by the text that a person shows.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when it is unknown, revoked or expired.
+    pub async fn authenticate(&self, token: &str) -> Result<ApiToken, Error> {
+        let hash = crate::identity::sha256_hex(token.as_bytes());
+        let now = self.now();
+        self.inner
+            .store
+            .token_by_hash(&hash)
+            .await?
+            .filter(|t| t.revoked.is_none() && t.expires.is_none_or(|end| now < end))
+            .ok_or(Error::Refused("the token is unknown, revoked or expired"))
+    }
+}
+
+impl Org {
+    /// Brings in the push certificate with its private key (PKCS#8 DER).
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when its topic is not the one that enrolled devices have: each would have to enrol again.
+    pub async fn import_push(
+        &self,
+        topic: &str,
+        certificate: Vec<u8>,
+        not_after: Timestamp,
+        key: &Secret,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let mut organisation = self.fresh().await?;
+        if organisation
+            .push
+            .as_ref()
+            .is_some_and(|old| old.topic != topic)
+        {
+            return Err(Error::Precondition(
+                "this certificate is for another topic than the one that devices are enrolled with"
+                    .to_owned(),
+            ));
+        }
+        let id = SecretId(self.ids().next(now));
+        let mut batch = Batch::new();
+        batch.put(
+            self.seal(id, SecretKind::PushPrivateKey, None, key, now)
+                .await?,
+        );
+        organisation.push = Some(PushCertificate {
+            topic: topic.to_owned(),
+            identity: KeyedCertificate {
+                certificate: Der(certificate),
+                key: id,
+            },
+            not_after,
+        });
+        batch.put(organisation);
+        self.audit_into(
+            &mut batch,
+            "push.imported",
+            json!({ "topic": topic, "not_after": not_after }),
+        );
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Brings in an account of the organisation API with its private key (PEM).
+    ///
+    /// # Errors
+    /// The vault's, the store's.
+    pub async fn import_api(
+        &self,
+        client_id: &str,
+        key_id: &str,
+        key: &Secret,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let mut organisation = self.fresh().await?;
+        let id = SecretId(self.ids().next(now));
+        let mut batch = Batch::new();
+        batch.put(
+            self.seal(id, SecretKind::ApiPrivateKey, None, key, now)
+                .await?,
+        );
+        organisation.api = Some(ApiCredential {
+            client_id: client_id.to_owned(),
+            key_id: key_id.to_owned(),
+            key: id,
+        });
+        batch.put(organisation);
+        self.audit_into(
+            &mut batch,
+            "api.imported",
+            json!({ "client_id": client_id }),
+        );
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Brings in a server token (Apple's JSON), after it has shown whose it is. A renewal must be for the same server entry;
+    /// the old token is kept until the new one has worked, which is what this checks.
+    ///
+    /// # Errors
+    /// The port's when Apple does not accept it, [`Error::Precondition`] when it is for another server entry than `renews`.
+    pub async fn import_server_token(
+        &self,
+        token: &Secret,
+        renews: Option<ServerId>,
+    ) -> Result<ServerId, Error> {
+        let now = self.now();
+        let id = renews.unwrap_or_else(|| ServerId(self.ids().next(now)));
+        let credential = super::ports::ServerCredential {
+            organisation: self.id(),
+            server: id,
+            token: token.clone(),
+        };
+        let account = self.ports().assignment.account(&credential).await?;
+        let secret = SecretId(self.ids().next(now));
+        let mut batch = Batch::new();
+        batch.put(
+            self.seal(secret, SecretKind::ServerToken, None, token, now)
+                .await?,
+        );
+        let existing = self
+            .store()
+            .servers(self.id())
+            .await?
+            .into_iter()
+            .find(|s| s.uuid == account.server_uuid);
+        let mut server = match (existing, renews) {
+            (Some(existing), Some(renews)) if existing.id != renews => {
+                return Err(Error::Precondition(format!(
+                    "this token is for the server entry {}",
+                    account.server_name
+                )));
+            }
+            (Some(mut existing), _) => {
+                if let Some(mut old) = self.store().secret(self.id(), existing.token).await? {
+                    old.replaced = Some(now);
+                    batch.put(old);
+                }
+                existing.token = secret;
+                existing
+            }
+            (None, Some(_)) => {
+                return Err(Error::Precondition(format!(
+                    "this token is for another server entry, {}",
+                    account.server_name
+                )));
+            }
+            (None, None) => {
+                let mut server = Server::new(
+                    self.id(),
+                    id,
+                    &account.server_name,
+                    &account.server_uuid,
+                    secret,
+                );
+                let (sync, assign) = (JobId(self.ids().next(now)), JobId(self.ids().next(now)));
+                server.sync_job = sync;
+                server.assign_job = assign;
+                // First the list, then the profiles of those in it.
+                batch.put(Job::new(self.id(), sync, now, JobKind::Sync { server: id }));
+                batch.put(Job::new(
+                    self.id(),
+                    assign,
+                    now,
+                    JobKind::Assign { server: id },
+                ));
+                let mut organisation = self.fresh().await?;
+                organisation.servers.push(id);
+                batch.put(organisation);
+                server
+            }
+        };
+        server.name = account.server_name;
+        server.token_expires = account.token_expires;
+        server.needs_person = None;
+        let server_id = server.id;
+        self.audit_into(
+            &mut batch,
+            "token.imported",
+            json!({ "server": server.name, "expires": server.token_expires }),
+        );
+        batch.put(server);
+        self.store().commit(batch).await?;
+        Ok(server_id)
+    }
+
+    /// Trusts a device CA beside Apple's for machine information: simulated devices.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn trust_device_ca(&self, certificate: Vec<u8>) -> Result<(), Error> {
+        let mut organisation = self.fresh().await?;
+        organisation.device_cas.push(Der(certificate));
+        let mut batch = Batch::new();
+        batch.put(organisation);
+        self.audit_into(&mut batch, "device-ca.trusted", json!({}));
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Everything about one device.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn device_report(&self, serial: &Serial) -> Result<DeviceReport, Error> {
+        let device = self
+            .store()
+            .device_by_serial(self.id(), serial)
+            .await?
+            .ok_or(Error::NotFound("device"))?;
+        let enrollments = self
+            .store()
+            .enrollments_of_device(self.id(), device.id)
+            .await?;
+        let set_up = match enrollments.last() {
+            Some(newest) => self.store().set_up_of(self.id(), newest.id).await?,
+            None => None,
+        };
+        let mut timeline = Vec::new();
+        let mut after = AuditId(0);
+        loop {
+            let page = self
+                .store()
+                .audit_of(self.id(), device.id, after, 500)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            timeline.extend(page);
+        }
+        let attempt = match (device.open_move, set_up.as_ref().and_then(|s| s.move_id)) {
+            (Some(id), _) | (None, Some(id)) => self.store().attempt(self.id(), id).await?,
+            (None, None) => None,
+        };
+        let secrets = self.store().secrets(self.id(), device.id).await?;
+        let secrets = secrets
+            .into_iter()
+            .map(|s| HeldSecret {
+                id: s.id,
+                kind: s.kind.as_str(),
+                created: s.created,
+                replaced: s.replaced,
+            })
+            .collect();
+        Ok(DeviceReport {
+            state: visible_state(attempt.as_ref(), set_up.as_ref()),
+            device,
+            enrollments,
+            set_up,
+            attempt,
+            secrets,
+            timeline,
+        })
+    }
+
+    /// Releases a device from its hold now, whatever is missing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it has no set-up, the store's.
+    pub async fn release_now(&self, serial: &Serial) -> Result<(), Error> {
+        self.act(serial, OperatorAct::Release).await
+    }
+
+    /// Does what a person may do to one device's way.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn act(&self, serial: &Serial, act: OperatorAct) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let device = self
+                .store()
+                .device_by_serial(self.id(), serial)
+                .await?
+                .ok_or(Error::NotFound("device"))?;
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "operator");
+            let set_up = match device.enrollment {
+                Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
+                None => None,
+            };
+            let open = device.open_move;
+            d.device = Some(Tracked::read(device));
+            d.audit("operator.acted", json!({ "act": act }));
+            match set_up {
+                Some(set_up) => {
+                    self.load_for_set_up(&mut d, set_up).await?;
+                    d.tell_set_up(&Event::Operator(act.clone()));
+                }
+                None if open.is_none() => return Err(Error::NotFound("set-up of this device")),
+                None => {}
+            }
+            if let Some(open) = open {
+                if d.attempt.is_none() {
+                    self.load_attempt(&mut d, open).await?;
+                }
+                d.tell_move(&Event::Operator(act.clone()));
+            }
+            self.commit(d).await
+        })
+        .await
+    }
+
+    /// Reveals the newest secret of a kind of a device. Written to the record before it is shown.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when there is none.
+    pub async fn reveal(
+        &self,
+        serial: &Serial,
+        kind: SecretKind,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Secret, Error> {
+        if reason.trim().is_empty() {
+            return Err(Error::bad_input(
+                "reason",
+                "must say why the secret is revealed",
+            ));
+        }
+        let device = self
+            .store()
+            .device_by_serial(self.id(), serial)
+            .await?
+            .ok_or(Error::NotFound("device"))?;
+        let row = self
+            .store()
+            .secrets(self.id(), device.id)
+            .await?
+            .into_iter()
+            .find(|s| s.kind == kind && s.replaced.is_none())
+            .ok_or(Error::NotFound("secret of this kind"))?;
+        let now = self.now();
+        let detail =
+            json!({ "kind": kind.as_str(), "secret": row.id, "actor": actor, "reason": reason });
+        let mut batch = Batch::new();
+        batch.put(AuditEntry::new(
+            self.id(),
+            AuditId(self.ids().next(now)),
+            now,
+            "operator",
+            "secret.revealed",
+            Some(device.id),
+            detail,
+        ));
+        self.store().commit(batch).await?;
+        self.open_row(&row).await
+    }
+
+    /// Holds under way: set-ups that wait for us or are being released.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn holds(&self, limit: u32) -> Result<Vec<SetUp>, Error> {
+        Ok(self.store().holds(self.id(), limit).await?)
+    }
+
+    /// Asks Apple to cancel the migration of a member; proved by re-reading.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn cancel(&self, attempt: MoveId) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let row = self
+                .store()
+                .attempt(self.id(), attempt)
+                .await?
+                .ok_or(Error::NotFound("attempt"))?;
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "operator");
+            self.load_for_attempt(&mut d, row).await?;
+            d.tell_move(&Event::CancelAsked);
+            self.commit(d).await
+        })
+        .await
+    }
+
+    /// A set-up by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn set_up(&self, id: SetUpId) -> Result<Option<SetUp>, Error> {
+        Ok(self.store().set_up(self.id(), id).await?)
+    }
+
+    /// The organisation as it is now, not as it was when the handle was made.
+    async fn fresh(&self) -> Result<Organisation, Error> {
+        self.store()
+            .organisation(self.id())
+            .await?
+            .ok_or(Error::NotFound("organisation"))
+    }
+
+    fn audit_into(&self, batch: &mut Batch, what: &str, detail: serde_json::Value) {
+        let now = self.now();
+        batch.put(AuditEntry::new(
+            self.id(),
+            AuditId(self.ids().next(now)),
+            now,
+            "operator",
+            what,
+            None,
+            detail,
+        ));
+    }
+}

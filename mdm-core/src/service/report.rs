@@ -1,0 +1,341 @@
+//! Command reports: settle the command, lift the secrets out, tell the machines, hand out the next command. One commit.
+
+use serde_json::json;
+
+use super::decision::{Decision, Tracked};
+use super::{Answer, Org, Speaker};
+use crate::app_state::AppState;
+use crate::apps;
+use crate::device::Platform;
+use crate::enrollment::Enrollment;
+use crate::error::Error;
+use crate::filevault::{self, EscrowKey, KeyVerdict};
+use crate::ids::SecretId;
+use crate::migration::{AppReading, Event, KeyReading, Told};
+use crate::queue::{self, Command, CommandState, ReportStatus};
+use crate::secret::SecretKind;
+use crate::wire::report::{CommandReport, Status};
+
+/// How many open commands of one channel are looked at for one request.
+const QUEUE_WINDOW: u32 = 200;
+
+impl Org {
+    /// Decides on one report and commits it. The identity of the speaker is proved already.
+    pub(super) async fn decide_report(
+        &self,
+        speaker: &Speaker,
+        report: &CommandReport,
+    ) -> Result<Answer, Error> {
+        let device = self
+            .known_device(speaker, report.channel.device_key().as_str())
+            .await?;
+        let enrollment = if report.channel.is_device() {
+            device
+        } else {
+            let key = report.channel.key();
+            let users = self.store().user_channels(self.id(), device.id).await?;
+            users
+                .into_iter()
+                .find(|u| u.key == key.as_str())
+                .ok_or(Error::Refused("this user channel has not enrolled"))?
+        };
+        let now = self.now();
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        d.in_session = Some(enrollment.id);
+        for command in self
+            .store()
+            .open_commands(self.id(), enrollment.id, QUEUE_WINDOW)
+            .await?
+        {
+            d.commands.insert(command.id, Tracked::read(command));
+        }
+        if let (Some(status), Some(uuid)) = (status_of(report.status), &report.command_uuid) {
+            self.settle(&mut d, &enrollment, report, status, uuid)
+                .await?;
+        }
+        let answer = if enrollment.is_live() {
+            hand_out(&mut d, report.status == Status::NotNow)
+        } else {
+            // Between Authenticate and TokenUpdate, and after CheckOut, nothing is delivered.
+            Answer::Empty
+        };
+        self.commit(d).await?;
+        Ok(answer)
+    }
+
+    async fn settle(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        report: &CommandReport,
+        status: ReportStatus,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        let open = d
+            .commands
+            .values()
+            .find(|c| c.row.uuid == uuid)
+            .map(|c| c.row.clone());
+        let command = match open {
+            Some(command) => command,
+            None => match self.store().command(self.id(), enrollment.id, uuid).await? {
+                Some(command) => command,
+                None => {
+                    // A command of another generation, or not ours: an error would make the device repeat it for ever.
+                    tracing::info!(organisation = %self.id(), enrolment = %enrollment.id, "report of an unknown command");
+                    return Ok(());
+                }
+            },
+        };
+        let Some(next) = queue::settle(&command, status, report.redacted_xml(), d.now) else {
+            return Ok(());
+        };
+        let origin = command.origin.clone();
+        d.commands
+            .entry(next.id)
+            .or_insert_with(|| Tracked::read(command))
+            .row = next.clone();
+        let Some(origin) = origin else { return Ok(()) };
+        self.load_device_side(d, enrollment).await?;
+        if d.set_up.as_ref().map(|s| s.row.id) != Some(origin.set_up) {
+            return Ok(());
+        }
+        let told = self.read_told(d, enrollment, report, status, &next).await?;
+        if let (Some(device), Told::Identity { os_version, .. }) = (&mut d.device, &told) {
+            device.row.facts.learned = Some(d.now);
+            if os_version.is_some() {
+                device.row.facts.os_version.clone_from(os_version);
+            }
+        }
+        if let (
+            Some(device),
+            Told::Security {
+                filevault_on: Some(on),
+                ..
+            },
+        ) = (&mut d.device, &told)
+        {
+            device.row.facts.filevault_on = Some(*on);
+        }
+        if let Told::Identity {
+            awaiting: Some(awaiting),
+            ..
+        } = told
+            && !d.enrollments.contains_key(&enrollment.id)
+            && enrollment.awaiting != Some(awaiting)
+        {
+            let mut tracked = Tracked::read(enrollment.clone());
+            tracked.row.awaiting = Some(awaiting);
+            d.enrollments.insert(enrollment.id, tracked);
+        }
+        d.tell_set_up(&Event::Reported {
+            step: origin.step,
+            part: origin.part,
+            attempt: origin.attempt,
+            status,
+            told,
+        });
+        Ok(())
+    }
+
+    /// What the report told, for the steps. Secrets go into the vault here; what is told names them only.
+    async fn read_told(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        report: &CommandReport,
+        status: ReportStatus,
+        command: &Command,
+    ) -> Result<Told, Error> {
+        if status == ReportStatus::NotNow {
+            return Ok(Told::Nothing);
+        }
+        if command.request_type == "InstallApplication" {
+            let bundle_id = report
+                .install_answer()
+                .and_then(|a| a.identifier)
+                .unwrap_or_default();
+            return Ok(match apps::state_after_install(report) {
+                Some(AppState::Failed(why)) => Told::Failure { why },
+                Some(state) => Told::App(AppReading { bundle_id, state }),
+                None => Told::Nothing,
+            });
+        }
+        if matches!(
+            status,
+            ReportStatus::Error | ReportStatus::CommandFormatError
+        ) {
+            let why = match report.error_chain.first() {
+                Some(first) => format!("{} {}", first.domain, first.code),
+                None => "the device gave no reason".to_owned(),
+            };
+            return Ok(Told::Failure { why });
+        }
+        Ok(match command.request_type.as_str() {
+            "DeviceInformation" => match report.device_information() {
+                Some(info) => Told::Identity {
+                    serial: info.serial,
+                    awaiting: info.awaiting_configuration,
+                    platform: info.product_name.as_deref().and_then(Platform::of_product),
+                    os_version: info.os_version,
+                },
+                None => Told::Nothing,
+            },
+            "ProfileList" => match report.profiles() {
+                Some(profiles) => {
+                    Told::Profiles(profiles.into_iter().map(|p| p.identifier).collect())
+                }
+                None => Told::Nothing,
+            },
+            "InstalledApplicationList" => match report.installed_applications() {
+                Some(apps) => {
+                    Told::Installed(apps.into_iter().filter_map(|a| a.identifier).collect())
+                }
+                None => Told::Nothing,
+            },
+            "ManagedApplicationList" => match apps::managed_states(report) {
+                Some(states) => Told::Managed(
+                    states
+                        .into_iter()
+                        .map(|(bundle_id, state)| AppReading { bundle_id, state })
+                        .collect(),
+                ),
+                None => Told::Nothing,
+            },
+            "SecurityInfo" => match report.security_info() {
+                Some(info) => Told::Security {
+                    filevault_on: info.file_vault.enabled,
+                    key: self.read_key(d, enrollment, report).await?,
+                },
+                None => Told::Nothing,
+            },
+            "ActivationLockBypassCode" => {
+                if let Some(code) = crate::activation_lock::device_code(report) {
+                    let held = self
+                        .newest_secret(enrollment, SecretKind::DeviceBypassCode)
+                        .await?;
+                    self.keep_secret(
+                        d,
+                        held,
+                        SecretKind::DeviceBypassCode,
+                        enrollment.device,
+                        &code,
+                    )
+                    .await?;
+                }
+                Told::Nothing
+            }
+            _ => Told::Nothing,
+        })
+    }
+
+    /// Opens the envelope of the recovery key, seals the key, and says what became of it.
+    async fn read_key(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        report: &CommandReport,
+    ) -> Result<KeyReading, Error> {
+        let keys = match (&self.organisation.escrow, report.recovery_key_envelope()) {
+            (Some(escrow), Some(_)) => {
+                vec![EscrowKey::new(
+                    escrow.certificate.0.clone(),
+                    self.open_secret_cached(escrow.key).await?,
+                )]
+            }
+            _ => Vec::new(),
+        };
+        let held = self
+            .newest_secret(enrollment, SecretKind::RecoveryKey)
+            .await?;
+        let on_record = match held {
+            Some(held) => Some(self.open_secret(held).await?),
+            None => None,
+        };
+        Ok(
+            match filevault::evaluate(report, &keys, on_record.as_ref()) {
+                KeyVerdict::NotTold | KeyVerdict::Off => KeyReading::NotTold,
+                KeyVerdict::NotEscrowed => KeyReading::NotEscrowed,
+                KeyVerdict::ForeignCertificate => KeyReading::ForeignCertificate,
+                KeyVerdict::BadForm => {
+                    if let Some(envelope) = report.recovery_key_envelope() {
+                        let id = SecretId(d.next_id());
+                        let row = self
+                            .seal(
+                                id,
+                                SecretKind::RecoveryKeyEnvelope,
+                                enrollment.device,
+                                envelope,
+                                d.now,
+                            )
+                            .await?;
+                        d.secrets.insert(id, Tracked::new(row));
+                    }
+                    KeyReading::BadForm
+                }
+                KeyVerdict::New { key, .. } => {
+                    let secret = self
+                        .keep_secret(d, held, SecretKind::RecoveryKey, enrollment.device, &key)
+                        .await?;
+                    d.audit(
+                        "recovery-key.escrowed",
+                        json!({ "secret": secret, "replaces": held }),
+                    );
+                    KeyReading::Escrowed {
+                        secret,
+                        changed: true,
+                    }
+                }
+                KeyVerdict::Unchanged => match held {
+                    Some(secret) => KeyReading::Escrowed {
+                        secret,
+                        changed: false,
+                    },
+                    None => KeyReading::NotTold,
+                },
+            },
+        )
+    }
+
+    /// The newest secret of a kind of this device that nothing has replaced.
+    pub(super) async fn newest_secret(
+        &self,
+        enrollment: &Enrollment,
+        kind: SecretKind,
+    ) -> Result<Option<SecretId>, Error> {
+        let Some(device) = enrollment.device else {
+            return Ok(None);
+        };
+        let all = self.store().secrets(self.id(), device).await?;
+        Ok(all
+            .into_iter()
+            .find(|s| s.kind == kind && s.replaced.is_none())
+            .map(|s| s.id))
+    }
+}
+
+/// The next command as the answer; it is marked as sent in the same commit.
+fn hand_out(d: &mut Decision<'_>, answering_not_now: bool) -> Answer {
+    let open: Vec<Command> = d.commands.values().map(|c| c.row.clone()).collect();
+    let Some(next) = queue::next(&open, answering_not_now, d.now) else {
+        return Answer::Empty;
+    };
+    let now = d.now;
+    if let Some(tracked) = d.commands.get_mut(&next.id)
+        && tracked.row.state != CommandState::Sent
+    {
+        tracked.row.state = CommandState::Sent;
+        tracked.row.sent = Some(now);
+    }
+    Answer::Plist(next.body.0.clone())
+}
+
+fn status_of(status: Status) -> Option<ReportStatus> {
+    match status {
+        Status::Idle => None,
+        Status::Acknowledged => Some(ReportStatus::Acknowledged),
+        Status::Error => Some(ReportStatus::Error),
+        Status::CommandFormatError => Some(ReportStatus::CommandFormatError),
+        Status::NotNow => Some(ReportStatus::NotNow),
+    }
+}

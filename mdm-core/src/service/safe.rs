@@ -1,0 +1,164 @@
+//! Opening and sealing, for the service alone. What is opened here never enters an event, an effect, a batch or a log.
+
+use std::sync::Arc;
+
+use super::Org;
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::error::Error;
+use crate::ids::{DeviceId, RunbookId, SecretId};
+use crate::migration::{Move, Pinned, PinnedRunbook, SetUp, Variant};
+use crate::sealed::SealedSecret;
+use crate::secret::{Secret, SecretKind};
+use crate::store::{Batch, StoreError};
+
+impl Org {
+    /// Seals a secret into a row.
+    pub(super) async fn seal(
+        &self,
+        id: SecretId,
+        kind: SecretKind,
+        device: Option<DeviceId>,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<SealedSecret, Error> {
+        let sealed = self
+            .mdm
+            .inner
+            .vault
+            .seal(self.id(), &self.organisation.data_key, kind, device, secret)
+            .await?;
+        Ok(SealedSecret::new(self.id(), id, kind, device, sealed, now))
+    }
+
+    /// Opens a row.
+    pub(super) async fn open_row(&self, row: &SealedSecret) -> Result<Secret, Error> {
+        Ok(self
+            .mdm
+            .inner
+            .vault
+            .open(
+                self.id(),
+                &self.organisation.data_key,
+                row.kind,
+                row.device,
+                &row.sealed.0,
+            )
+            .await?)
+    }
+
+    /// Opens a secret by id.
+    pub(super) async fn open_secret(&self, id: SecretId) -> Result<Secret, Error> {
+        let row = self
+            .store()
+            .secret(self.id(), id)
+            .await?
+            .ok_or(Error::NotFound("secret"))?;
+        self.open_row(&row).await
+    }
+
+    /// Opens one of the organisation's working keys; kept open, since it is needed all day.
+    pub(super) async fn open_secret_cached(&self, id: SecretId) -> Result<Secret, Error> {
+        let key = (self.id(), id);
+        if let Some(secret) = self
+            .mdm
+            .inner
+            .keys
+            .lock()
+            .ok()
+            .and_then(|keys| keys.get(&key).cloned())
+        {
+            return Ok(secret);
+        }
+        let secret = self.open_secret(id).await?;
+        if let Ok(mut keys) = self.mdm.inner.keys.lock() {
+            if keys.len() >= 4096 {
+                keys.clear();
+            }
+            keys.insert(key, secret.clone());
+        }
+        Ok(secret)
+    }
+
+    /// A pinned runbook.
+    pub(super) async fn plan(&self, id: RunbookId) -> Result<Arc<PinnedRunbook>, Error> {
+        let key = (self.id(), id);
+        if let Some(plan) = self
+            .mdm
+            .inner
+            .runbooks
+            .lock()
+            .ok()
+            .and_then(|plans| plans.get(&key).cloned())
+        {
+            return Ok(plan);
+        }
+        let pinned = self
+            .store()
+            .runbook(self.id(), id)
+            .await?
+            .ok_or(Error::NotFound("runbook"))?;
+        let plan = Arc::new(pinned.runbook);
+        if let Ok(mut plans) = self.mdm.inner.runbooks.lock() {
+            if plans.len() >= 4096 {
+                plans.clear();
+            }
+            plans.insert(key, plan.clone());
+        }
+        Ok(plan)
+    }
+
+    /// The plan of a set-up; `None` when it cannot be read: such a set-up is released by the watchdog.
+    pub(super) async fn readable_plan(&self, set_up: &SetUp) -> Option<Arc<PinnedRunbook>> {
+        match self.plan(set_up.runbook).await {
+            Ok(plan) => Some(plan),
+            Err(error) => {
+                tracing::error!(organisation = %self.id(), set_up = %set_up.id, %error, "the runbook of a set-up cannot be read");
+                None
+            }
+        }
+    }
+
+    /// The runbook for an enrolment: its attempt's, or the organisation's standard one for platform and verdict.
+    pub(super) async fn runbook_for(
+        &self,
+        attempt: Option<&Move>,
+        platform: Platform,
+        variant: Variant,
+    ) -> Result<(RunbookId, Arc<PinnedRunbook>), Error> {
+        if let Some(attempt) = attempt {
+            return Ok((attempt.runbook, self.plan(attempt.runbook).await?));
+        }
+        let id = self
+            .pin(
+                &format!("standard {} {variant:?}", platform.as_str()),
+                PinnedRunbook::standard(platform, variant),
+            )
+            .await?;
+        Ok((id, self.plan(id).await?))
+    }
+
+    /// Pins a runbook and answers its id; the same content is pinned once.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] when the runbook is not valid, the store's otherwise.
+    pub async fn pin(&self, name: &str, runbook: PinnedRunbook) -> Result<RunbookId, Error> {
+        runbook.validate()?;
+        // The id comes from the content, so that pinning again is harmless, also from two processes at once.
+        let id = RunbookId(runbook.content_id());
+        if self.store().runbook(self.id(), id).await?.is_none() {
+            let mut batch = Batch::new();
+            batch.put(Pinned {
+                organisation: self.id(),
+                id,
+                name: name.to_owned(),
+                runbook,
+            });
+            match self.store().commit(batch).await {
+                Ok(()) | Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(id)
+    }
+}

@@ -1,0 +1,470 @@
+//! Does what waits: jobs under a lease, and machines that want to be woken. Each job ends in the batch of its outcome, so
+//! that a killed worker does some again, which is harmless.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+use super::decision::{Decision, Tracked};
+use super::ports::{LockOutcome, PushIdentity, PushOutcome};
+use super::{Mdm, Org};
+use crate::activation_lock;
+use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
+use crate::error::{Error, PortError};
+use crate::ids::{AuditId, DeviceId, EnrollmentId, MoveId, OrganisationId, SecretId, SetUpId};
+use crate::job::{Job, JobKind};
+use crate::migration::{Event, LockReading, Move, Notice, SetUp};
+use crate::secret::SecretKind;
+use crate::store::{Batch, Lease, Write};
+
+/// How long a claimed job is kept from others.
+const LEASE: Duration = Duration::from_secs(300);
+/// Jobs and wakes that are worked on side by side; commits of all of them share transactions.
+const SIDE_BY_SIDE: usize = 32;
+/// After so many tries a push is given up: the next wake asks again.
+const PUSH_TRIES: u32 = 6;
+
+impl Mdm {
+    /// Does up to `limit` due jobs and wakes up to `limit` machines of each kind, once. Answers how many things it did;
+    /// zero means that nothing was due.
+    ///
+    /// # Errors
+    /// The store's. A job that fails is tried again later and keeps nothing else.
+    pub async fn work(&self, limit: u32) -> Result<usize, Error> {
+        let now = self.now();
+        let lease = Lease(now + LEASE);
+        let jobs = self.inner.store.claim_jobs(now, lease, limit).await?;
+        let mut done = jobs.len();
+        let mut orgs: BTreeMap<OrganisationId, Org> = BTreeMap::new();
+        for job in &jobs {
+            if let Entry::Vacant(entry) = orgs.entry(job.organisation) {
+                entry.insert(self.organisation_by_id(job.organisation).await?);
+            }
+        }
+        // Readings share requests to Apple; everything else goes side by side.
+        let (readings, others): (Vec<Job>, Vec<Job>) = jobs
+            .into_iter()
+            .partition(|j| matches!(j.kind, JobKind::ReadDevice { .. }));
+        futures_util::stream::iter(others)
+            .for_each_concurrent(SIDE_BY_SIDE, |job| {
+                let org = orgs.get(&job.organisation);
+                async move {
+                    if let Some(org) = org {
+                        org.do_job(job, lease).await;
+                    }
+                }
+            })
+            .await;
+        for (id, org) in &orgs {
+            let mine: Vec<Job> = readings
+                .iter()
+                .filter(|j| j.organisation == *id)
+                .cloned()
+                .collect();
+            if !mine.is_empty()
+                && let Err(error) = org.read_devices(&mine, lease).await
+            {
+                tracing::warn!(organisation = %id, %error, "devices could not be read");
+            }
+        }
+        done += self.wake(limit).await?;
+        Ok(done)
+    }
+
+    async fn wake(&self, limit: u32) -> Result<usize, Error> {
+        let now = self.now();
+        let set_ups = self.inner.store.due_set_ups(now, limit).await?;
+        let attempts = self.inner.store.due_attempts(now, limit).await?;
+        let woken = set_ups.len() + attempts.len();
+        futures_util::stream::iter(set_ups)
+            .for_each_concurrent(SIDE_BY_SIDE, |set_up| async move {
+                if let Err(error) = self.wake_set_up(set_up.organisation, set_up.id).await {
+                    tracing::error!(set_up = %set_up.id, %error, "a set-up could not be woken");
+                }
+            })
+            .await;
+        futures_util::stream::iter(attempts)
+            .for_each_concurrent(SIDE_BY_SIDE, |attempt| async move {
+                if let Err(error) = self.wake_attempt(attempt.organisation, attempt.id).await {
+                    tracing::error!(attempt = %attempt.id, %error, "an attempt could not be woken");
+                }
+            })
+            .await;
+        Ok(woken)
+    }
+
+    async fn wake_set_up(&self, organisation: OrganisationId, id: SetUpId) -> Result<(), Error> {
+        let org = self.organisation_by_id(organisation).await?;
+        org.again_on_conflict(|| async {
+            let Some(set_up) = org.store().set_up(organisation, id).await? else {
+                return Ok(());
+            };
+            if set_up.wake_at.is_none_or(|at| at > org.now()) {
+                return Ok(());
+            }
+            let mut d = Decision::new(org.organisation(), org.ids(), org.now(), "worker");
+            org.load_for_set_up(&mut d, set_up).await?;
+            d.tell_set_up(&Event::Woke);
+            org.commit(d).await
+        })
+        .await
+    }
+
+    async fn wake_attempt(&self, organisation: OrganisationId, id: MoveId) -> Result<(), Error> {
+        let org = self.organisation_by_id(organisation).await?;
+        org.again_on_conflict(|| async {
+            let Some(attempt) = org.store().attempt(organisation, id).await? else {
+                return Ok(());
+            };
+            if attempt.wake_at.is_none_or(|at| at > org.now()) {
+                return Ok(());
+            }
+            let mut d = Decision::new(org.organisation(), org.ids(), org.now(), "worker");
+            org.load_for_attempt(&mut d, attempt).await?;
+            d.tell_move(&Event::Woke);
+            org.commit(d).await
+        })
+        .await
+    }
+}
+
+impl Org {
+    async fn do_job(&self, job: Job, lease: Lease) {
+        let (name, tries) = (job.kind.as_str(), job.tries);
+        let result = match job.kind.clone() {
+            JobKind::Push { enrollment } => self.push_job(&job, lease, enrollment).await,
+            JobKind::Lock { set_up } => self.lock_job(&job, lease, set_up).await,
+            JobKind::Sync { server } => self.sync_job(job.clone(), lease, server).await,
+            JobKind::Assign { server } => self.assign_job(job.clone(), lease, server).await,
+            JobKind::Submit {
+                wave,
+                deadline,
+                members,
+            } => self.submit_job(&job, lease, wave, deadline, &members).await,
+            JobKind::Follow {
+                activity, members, ..
+            } => self.follow_job(&job, lease, &activity, &members).await,
+            JobKind::Cancel { attempt } => self.cancel_job(&job, lease, attempt).await,
+            JobKind::MoveDeadline { attempt, deadline } => {
+                self.move_deadline_job(&job, lease, attempt, deadline).await
+            }
+            JobKind::Notify { notice, device } => {
+                self.notify_job(&job, lease, notice, device).await
+            }
+            // Readings are gathered before they come here.
+            JobKind::ReadDevice { .. } => {
+                self.read_devices(std::slice::from_ref(&job), lease).await
+            }
+        };
+        let Err(error) = result else { return };
+        tracing::warn!(organisation = %self.id(), job = name, tries, %error, "a job did not succeed and is tried again");
+        let wait = error.retry_after().unwrap_or_else(|| back_off(tries));
+        if let Err(error) = self.job_later(&job, lease, wait).await {
+            // Its lease ends by itself, and then it is claimed again.
+            tracing::warn!(organisation = %self.id(), job = name, %error, "a job could not be put off");
+        }
+    }
+
+    pub(super) async fn job_done(&self, job: &Job, lease: Lease) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.put(done(job, lease));
+        Ok(self.store().commit(batch).await?)
+    }
+
+    pub(super) async fn job_later(
+        &self,
+        job: &Job,
+        lease: Lease,
+        wait: Duration,
+    ) -> Result<(), Error> {
+        let mut later = job.clone();
+        later.due = self.now() + wait;
+        later.tries += 1;
+        let mut batch = Batch::new();
+        batch.put(Write::JobLater { job: later, lease });
+        Ok(self.store().commit(batch).await?)
+    }
+
+    async fn push_job(&self, job: &Job, lease: Lease, id: EnrollmentId) -> Result<(), Error> {
+        let Some(enrollment) = self.store().enrollment(self.id(), id).await? else {
+            return self.job_done(job, lease).await;
+        };
+        let (Some(target), Some(push)) = (&enrollment.push, &self.organisation.push) else {
+            return self.job_done(job, lease).await;
+        };
+        if !enrollment.is_live() || enrollment.push_dead_since.is_some() {
+            return self.job_done(job, lease).await;
+        }
+        let key = self.open_secret_cached(push.identity.key).await?;
+        let identity = PushIdentity {
+            organisation: self.id(),
+            certificate: push.identity.certificate.clone(),
+            key,
+        };
+        let dead = match self.ports().push.push(&identity, target).await {
+            Ok(PushOutcome::Delivered) => false,
+            // A TokenUpdate that is newer than Apple's word has the last one.
+            Ok(PushOutcome::Gone { since }) => since.is_none_or(|since| since >= target.since),
+            Ok(PushOutcome::BadToken { reason }) => {
+                tracing::warn!(organisation = %self.id(), enrolment = %id, reason, "Apple refuses the push token");
+                true
+            }
+            Ok(PushOutcome::CertificateRefused { reason } | PushOutcome::Refused { reason }) => {
+                tracing::error!(organisation = %self.id(), reason, "Apple refuses our pushes");
+                return self.job_later(job, lease, Duration::from_secs(900)).await;
+            }
+            Err(error) if job.tries + 1 >= PUSH_TRIES => {
+                // Losing one only delays: the next wake asks again.
+                tracing::warn!(organisation = %self.id(), enrolment = %id, %error, "a push is given up");
+                return self.job_done(job, lease).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut batch = Batch::new();
+        if dead {
+            let mut row = enrollment.clone();
+            row.push_dead_since = Some(self.now());
+            batch.put(row);
+        }
+        batch.put(done(job, lease));
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Code first, sealed and committed; then the call. A repeat uses the same code.
+    async fn lock_job(&self, job: &Job, lease: Lease, id: SetUpId) -> Result<(), Error> {
+        let Some(set_up) = self.store().set_up(self.id(), id).await? else {
+            return self.job_done(job, lease).await;
+        };
+        let (Some(device), Some(serial)) = (set_up.device, set_up.serial.clone()) else {
+            return self
+                .answer_lock(
+                    job,
+                    lease,
+                    id,
+                    LockReading::Refused {
+                        why: "its serial number is not known".to_owned(),
+                    },
+                )
+                .await;
+        };
+        // Ids are unique over all nouns: the code of a set-up has the set-up's, so that two workers cannot both make one.
+        let code_id = SecretId(id.0);
+        let held = self.store().secret(self.id(), code_id).await?;
+        let asked_before = held.is_some();
+        let code = match held {
+            Some(row) => self.open_row(&row).await?,
+            None => {
+                let code = activation_lock::new_code()
+                    .map_err(|_| Error::Crypto("no bypass code could be made"))?;
+                let now = self.now();
+                let mut batch = Batch::new();
+                batch.put(
+                    self.seal(
+                        code_id,
+                        SecretKind::ServerBypassCode,
+                        Some(device),
+                        &code,
+                        now,
+                    )
+                    .await?,
+                );
+                let detail = json!({ "secret": code_id });
+                batch.put(AuditEntry::new(
+                    self.id(),
+                    AuditId(self.ids().next(now)),
+                    now,
+                    "worker",
+                    "lock.code-sealed",
+                    Some(device),
+                    detail,
+                ));
+                self.store().commit(batch).await?;
+                code
+            }
+        };
+        let escrow_key = activation_lock::escrow_key(&code)
+            .map_err(|_| Error::Crypto("a bypass code cannot be hashed"))?;
+        let record_server = self
+            .store()
+            .device(self.id(), device)
+            .await?
+            .and_then(|d| d.record)
+            .map(|r| r.server);
+        let Some(server) = (match record_server {
+            Some(server) => self.store().server(self.id(), server).await?,
+            None => None,
+        }) else {
+            return self
+                .answer_lock(
+                    job,
+                    lease,
+                    id,
+                    LockReading::Refused {
+                        why: "it is in none of our lists".to_owned(),
+                    },
+                )
+                .await;
+        };
+        let credential = self.server_credential(&server).await?;
+        let reading = match self
+            .ports()
+            .assignment
+            .lock(&credential, &serial, &escrow_key)
+            .await
+        {
+            Ok(LockOutcome::Success) => LockReading::Locked,
+            Ok(LockOutcome::AlreadyLocked) => LockReading::AlreadyLocked {
+                after_own_request: asked_before,
+            },
+            Ok(LockOutcome::Refused(why)) => LockReading::Refused { why },
+            Err(
+                PortError::Refused(why)
+                | PortError::FeatureMissing(why)
+                | PortError::NeedsPerson(why),
+            ) => LockReading::Refused { why },
+            // Not known whether it took effect: the same code is sent again, which cannot do harm.
+            Err(error) => return Err(error.into()),
+        };
+        self.answer_lock(job, lease, id, reading).await
+    }
+
+    async fn answer_lock(
+        &self,
+        job: &Job,
+        lease: Lease,
+        id: SetUpId,
+        answer: LockReading,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(set_up) = self.store().set_up(self.id(), id).await? else {
+                return self.job_done(job, lease).await;
+            };
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+            self.load_for_set_up(&mut d, set_up).await?;
+            d.audit("lock.answered", json!({ "answer": answer }));
+            d.tell_set_up(&Event::LockAnswered {
+                answer: answer.clone(),
+            });
+            d.batch.put(done(job, lease));
+            self.commit(d).await
+        })
+        .await
+    }
+
+    async fn notify_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        notice: Notice,
+        device: DeviceId,
+    ) -> Result<(), Error> {
+        let Some(row) = self.store().device(self.id(), device).await? else {
+            return self.job_done(job, lease).await;
+        };
+        self.ports()
+            .notifier
+            .notify(self.id(), &row.serial, notice)
+            .await?;
+        self.again_on_conflict(|| async {
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+            if let Some(enrollment) = row.enrollment
+                && let Some(enrollment) = self.store().enrollment(self.id(), enrollment).await?
+            {
+                self.load_device_side(&mut d, &enrollment).await?;
+                d.tell_set_up(&Event::Told { notice });
+            }
+            d.batch.put(done(job, lease));
+            self.commit(d).await
+        })
+        .await
+    }
+
+    /// Loads everything that advancing a set-up may touch.
+    pub(super) async fn load_for_set_up(
+        &self,
+        d: &mut Decision<'_>,
+        set_up: SetUp,
+    ) -> Result<(), Error> {
+        if let Some(device) = set_up.device {
+            d.device = self
+                .store()
+                .device(self.id(), device)
+                .await?
+                .map(Tracked::read);
+        }
+        for command in self
+            .store()
+            .open_commands(self.id(), set_up.enrollment, 200)
+            .await?
+        {
+            d.commands.insert(command.id, Tracked::read(command));
+        }
+        d.set_up_plan = self.readable_plan(&set_up).await;
+        if let Some(attempt) = set_up.move_id {
+            self.load_attempt(d, attempt).await?;
+        }
+        d.set_up = Some(Tracked::read(set_up));
+        Ok(())
+    }
+
+    /// Loads a Move with its plan, if it is there.
+    pub(super) async fn load_attempt(&self, d: &mut Decision<'_>, id: MoveId) -> Result<(), Error> {
+        if let Some(attempt) = self.store().attempt(self.id(), id).await? {
+            d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+            d.profile = self.profile_of_wave(attempt.wave).await?;
+            d.attempt = Some(Tracked::read(attempt));
+        }
+        Ok(())
+    }
+
+    /// Loads everything that advancing a Move may touch.
+    pub(super) async fn load_for_attempt(
+        &self,
+        d: &mut Decision<'_>,
+        attempt: Move,
+    ) -> Result<(), Error> {
+        d.device = self
+            .store()
+            .device(self.id(), attempt.device)
+            .await?
+            .map(Tracked::read);
+        d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+        d.profile = self.profile_of_wave(attempt.wave).await?;
+        d.attempt = Some(Tracked::read(attempt));
+        Ok(())
+    }
+
+    async fn profile_of_wave(&self, wave: crate::ids::WaveId) -> Result<Option<String>, Error> {
+        let Some(wave) = self.store().wave(self.id(), wave).await? else {
+            return Ok(None);
+        };
+        let server = self.store().server(self.id(), wave.destination).await?;
+        Ok(server.and_then(|s| s.profile).map(|p| p.uuid))
+    }
+}
+
+pub(super) fn done(job: &Job, lease: Lease) -> Write {
+    Write::JobDone {
+        organisation: job.organisation,
+        id: job.id,
+        lease,
+    }
+}
+
+fn back_off(tries: u32) -> Duration {
+    Duration::from_secs(match tries {
+        0 => 15,
+        1 => 60,
+        2 => 300,
+        _ => 900,
+    })
+}
+
+/// The moment of a deadline with the seconds that Apple may round away.
+pub(super) fn same_deadline(a: Timestamp, b: Timestamp) -> bool {
+    a.as_secs() == b.as_secs()
+}

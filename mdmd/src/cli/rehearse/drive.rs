@@ -1,0 +1,95 @@
+//! Accelerated time: whatever is due now is done, by the world and by the server in turn, until neither has anything left;
+//! then the clock jumps to the next thing. Nothing sleeps, so one seed tells one story.
+
+use std::collections::BTreeMap;
+
+use fixtures::world::World;
+use mdm_core::ids::WaveId;
+use mdm_core::migration::{MoveState, SetUpState, VisibleState, visible_state};
+use mdm_core::service::{Mdm, Org};
+
+use super::progress::Progress;
+
+/// After so long the rehearsal ends, whatever has not ended by then.
+const HORIZON_MS: i64 = 45 * 86_400_000;
+
+/// How often the states are counted, in simulated time.
+const LOOK_MS: i64 = 3_600_000;
+
+/// Things done in one round of the worker.
+const ROUND: u32 = 500;
+
+/// Runs until every attempt and every set-up has ended, or the horizon is reached.
+pub(super) async fn drive(world: &World, mdm: &Mdm, org: &Org, wave: WaveId, progress: &mut Progress) -> anyhow::Result<()> {
+    let start = world.clock().now_ms();
+    let mut next_look = start;
+    loop {
+        settle(world, mdm).await?;
+        let now = world.clock().now_ms();
+        if now >= next_look {
+            next_look = now + LOOK_MS;
+            let states = count(org, wave).await?;
+            progress.show(now - start, &states);
+            if ended(org, wave).await? {
+                return Ok(());
+            }
+        }
+        let server = mdm.next_due().await?.map(mdm_core::clock::Timestamp::as_millis);
+        let Some(next) = [world.next_due(), server].into_iter().flatten().min() else {
+            return Ok(());
+        };
+        anyhow::ensure!(next > now, "something is due and is not done: simulated time stands still");
+        if next - start > HORIZON_MS {
+            return Ok(());
+        }
+        world.clock().advance_to(next);
+    }
+}
+
+/// Does everything that is due at this moment.
+pub(super) async fn settle(world: &World, mdm: &Mdm) -> anyhow::Result<()> {
+    // A bound, so that two sides which keep each other busy without time passing are found.
+    for _ in 0..10_000 {
+        let mut done = world.run_due().await;
+        loop {
+            let worked = mdm.work(ROUND).await? + mdm.watch(ROUND).await?;
+            if worked == 0 {
+                break;
+            }
+            done += worked;
+        }
+        done += world.deliver_pushes();
+        if done == 0 {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("server and world keep each other busy without time passing")
+}
+
+async fn count(org: &Org, wave: WaveId) -> anyhow::Result<BTreeMap<VisibleState, usize>> {
+    let mut states = BTreeMap::new();
+    for attempt in org.members(wave).await? {
+        let set_up = match &attempt.state {
+            MoveState::Moving { set_up, .. } => org.set_up(*set_up).await?,
+            _ => None,
+        };
+        if let Some(state) = visible_state(Some(&attempt), set_up.as_ref()) {
+            *states.entry(state).or_default() += 1;
+        }
+    }
+    Ok(states)
+}
+
+async fn ended(org: &Org, wave: WaveId) -> anyhow::Result<bool> {
+    for attempt in org.members(wave).await? {
+        if !matches!(attempt.state, MoveState::Ended(_)) {
+            return Ok(false);
+        }
+        // An attempt may end before the proof of its set-up does.
+        let report = org.device_report(&attempt.serial).await?;
+        if report.set_up.is_some_and(|s| !matches!(s.state, SetUpState::Ended(_))) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,134 @@
+//! The end of a rehearsal: a table for people, JSON for programs, and the exit status.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::judge::{Proof, Row};
+
+/// What the whole came to.
+pub(super) struct Summary {
+    pub(super) seed: u64,
+    pub(super) faults: String,
+    pub(super) rows: Vec<Row>,
+    /// Injected faults by kind.
+    pub(super) injected: BTreeMap<&'static str, usize>,
+    /// Kinds that should have fired and did not.
+    pub(super) missing_faults: Vec<&'static str>,
+    /// Simulated time from start to end, in minutes.
+    pub(super) simulated_minutes: i64,
+    /// Real time.
+    pub(super) wall: std::time::Duration,
+    pub(super) database: &'static str,
+}
+
+impl Summary {
+    /// 0 when record and world agree on every device and every device ended as planned; 4 when they disagree, 5 when
+    /// something never ended, 1 when the rehearsal itself did not inject what it should have.
+    pub(super) fn exit_code(&self) -> u8 {
+        if self.rows.iter().any(|r| r.never_ended) {
+            5
+        } else if self.rows.iter().any(|r| !r.disagreements.is_empty()) {
+            4
+        } else if !self.missing_faults.is_empty() {
+            1
+        } else {
+            0
+        }
+    }
+
+    /// Everything as JSON; only `wall` differs between two runs of one seed.
+    pub(super) fn json(&self) -> serde_json::Value {
+        json!({
+            "seed": self.seed,
+            "faults": self.faults,
+            "devices": self.rows,
+            "injected_faults": self.injected,
+            "missing_faults": self.missing_faults,
+            "simulated_minutes": self.simulated_minutes,
+            "exit": self.exit_code(),
+            "wall": { "seconds": self.wall.as_secs_f64(), "database": self.database },
+        })
+    }
+
+    /// The table for people.
+    pub(super) fn print(&self) {
+        println!();
+        println!(
+            "{:<14} {:<8} {:<24} {:>5} {:>5} {:<10} {:<10} {:>6}  exceptions (owner)",
+            "device", "platform", "outcome", "kept", "lost", "key", "lock", "hold"
+        );
+        for row in &self.rows {
+            let outcome = row.outcome.map_or_else(|| "none".to_owned(), |o| format!("{o:?}"));
+            let exceptions: Vec<String> = row
+                .exceptions
+                .iter()
+                .map(|e| format!("{}: {} ({})", e.what, e.why, serde_json::to_value(e.owner).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()))
+                .collect();
+            println!(
+                "{:<14} {:<8} {:<24} {:>5} {:>5} {:<10} {:<10} {:>5}m  {}",
+                row.serial,
+                row.platform,
+                outcome,
+                row.apps_kept,
+                row.apps_lost.len(),
+                word(row.recovery_key),
+                word(row.lock),
+                row.hold_minutes,
+                exceptions.join("; ")
+            );
+        }
+        println!();
+        let count = |f: &dyn Fn(&Row) -> bool| self.rows.iter().filter(|r| f(r)).count();
+        println!(
+            "{} devices, {} without exception, {} apps lost, {} with exceptions, {} never ended",
+            self.rows.len(),
+            count(&|r| r.exceptions.is_empty() && !r.never_ended),
+            self.rows.iter().map(|r| r.apps_lost.len()).sum::<usize>(),
+            count(&|r| !r.exceptions.is_empty()),
+            count(&|r| r.never_ended),
+        );
+        if !self.injected.is_empty() {
+            let kinds: Vec<String> = self.injected.iter().map(|(k, n)| format!("{k} {n}")).collect();
+            println!("injected faults: {}", kinds.join(", "));
+        }
+        if !self.missing_faults.is_empty() {
+            println!("faults that should have occurred and did not: {}", self.missing_faults.join(", "));
+        }
+        println!(
+            "{} simulated in {:.1} s on {}",
+            span(self.simulated_minutes),
+            self.wall.as_secs_f64(),
+            self.database
+        );
+        for row in self.rows.iter().filter(|r| !r.disagreements.is_empty() || r.never_ended) {
+            println!();
+            println!("{} ({}):", row.serial, row.whereabouts);
+            if row.never_ended {
+                println!("  never ended");
+            }
+            for disagreement in &row.disagreements {
+                println!("  {disagreement}");
+            }
+        }
+        println!();
+        match self.exit_code() {
+            0 => println!("The world and our records agree on every device."),
+            4 => println!("The world and our records DISAGREE."),
+            5 => println!("Something never ended."),
+            _ => println!("The rehearsal did not inject every fault that it should have."),
+        }
+    }
+}
+
+fn word(proof: Proof) -> &'static str {
+    match proof {
+        Proof::Proved => "proved",
+        Proof::NotNeeded => "-",
+        Proof::Missing => "MISSING",
+    }
+}
+
+fn span(minutes: i64) -> String {
+    format!("{} days {:02}:{:02}", minutes / 1440, minutes % 1440 / 60, minutes % 60)
+}

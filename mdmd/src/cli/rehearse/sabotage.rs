@@ -1,0 +1,97 @@
+//! Faults of ours, made on purpose, so that the verdict is seen to fail: altered runbooks, and wrappers around a port or the
+//! store. No library has such a switch.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mdm_core::clock::Timestamp;
+use mdm_core::device::AssignmentOutcome;
+use mdm_core::error::PortError;
+use mdm_core::ids::Serial;
+use mdm_core::service::ports::{Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential};
+use mdm_core::store::{Batch, Store, Write};
+
+/// What is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sabotage {
+    /// No app is kept or installed.
+    SkipApps,
+    /// The release waits for nothing.
+    ReleaseEarly,
+    /// Recovery keys are escrowed to a certificate whose key nobody has.
+    WrongKey,
+    /// The lock is reported as asked for, and is not.
+    ForgetLock,
+    /// The command that ends the hold is never queued.
+    NeverRelease,
+    /// Apple gets another code than the one that we keep.
+    DoubleLock,
+}
+
+/// The assignment service with one thing wrong.
+pub(super) struct SabotagedAssignment {
+    pub(super) inner: Arc<dyn DeviceAssignment>,
+    pub(super) sabotage: Sabotage,
+}
+
+#[async_trait]
+impl DeviceAssignment for SabotagedAssignment {
+    async fn account(&self, credential: &ServerCredential) -> Result<Account, PortError> {
+        self.inner.account(credential).await
+    }
+
+    async fn fetch(&self, credential: &ServerCredential, cursor: Option<&str>, now: Timestamp) -> Result<DevicePage, PortError> {
+        self.inner.fetch(credential, cursor, now).await
+    }
+
+    async fn sync(&self, credential: &ServerCredential, cursor: &str, now: Timestamp) -> Result<DevicePage, PortError> {
+        self.inner.sync(credential, cursor, now).await
+    }
+
+    async fn define_profile(&self, credential: &ServerCredential, profile: &serde_json::Value) -> Result<String, PortError> {
+        self.inner.define_profile(credential, profile).await
+    }
+
+    async fn read_profile(&self, credential: &ServerCredential, uuid: &str) -> Result<serde_json::Value, PortError> {
+        self.inner.read_profile(credential, uuid).await
+    }
+
+    async fn assign(
+        &self,
+        credential: &ServerCredential,
+        uuid: &str,
+        serials: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        self.inner.assign(credential, uuid, serials).await
+    }
+
+    async fn lock(&self, credential: &ServerCredential, serial: &Serial, escrow_key: &str) -> Result<LockOutcome, PortError> {
+        match self.sabotage {
+            Sabotage::ForgetLock => Ok(LockOutcome::Success),
+            Sabotage::DoubleLock => {
+                let other = abm_client::BypassCode::generate()
+                    .and_then(|code| code.escrow_key())
+                    .map_err(|e| PortError::Refused(e.to_string()))?;
+                self.inner.lock(credential, serial, other.expose()).await?;
+                self.inner.lock(credential, serial, escrow_key).await?;
+                Ok(LockOutcome::Success)
+            }
+            _ => self.inner.lock(credential, serial, escrow_key).await,
+        }
+    }
+}
+
+/// A store that loses every command that would end a hold.
+pub(super) fn without_release(batch: Batch) -> Batch {
+    let mut kept = Batch::new();
+    kept.expects = batch.expects;
+    kept.writes = batch
+        .writes
+        .into_iter()
+        .filter(|w| !matches!(w, Write::Command(c) if c.request_type == "DeviceConfigured"))
+        .collect();
+    kept
+}
+
+/// Marks a store as shared, for the wrappers of this file.
+pub(super) type Shared = Arc<dyn Store>;
