@@ -4,6 +4,7 @@
 //! enrolment, planned or not; it alone owns the release and its watchdog. Both are advanced by an [`Event`] and answer
 //! with the next state and a list of [`Effect`]s.
 
+mod attempt;
 mod effect;
 mod event;
 mod r#move;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Event, Exception, PinnedRunbook, Transition};
+use super::{Attention, Event, Exception, PinnedRunbook, Transition, attempt};
 use crate::clock::Timestamp;
 use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 
@@ -147,17 +147,72 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Move {
+    /// A member of a draft wave.
+    #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a row's facts, each with its own type"
+    )]
+    pub fn plan(
+        organisation: OrganisationId,
+        id: MoveId,
+        wave: WaveId,
+        device: DeviceId,
+        serial: Serial,
+        runbook: RunbookId,
+        deadline: Timestamp,
+        available_from: Timestamp,
+        original_server: Option<String>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            wave,
+            device,
+            serial,
+            runbook,
+            deadline,
+            available_from,
+            original_server,
+            state: MoveState::Planned,
+            wake_at: Some(now + attempt::LOOK_DAILY),
+            attention: None,
+            exceptions: Vec::new(),
+            created: now,
+            ended: None,
+        }
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.state, MoveState::Ended(_))
+    }
+
+    /// The set-up that it has, if the device has enrolled.
+    #[must_use]
+    pub const fn set_up(&self) -> Option<SetUpId> {
+        match &self.state {
+            MoveState::Moving { set_up, .. } | MoveState::Settling { set_up, .. } => Some(*set_up),
+            MoveState::Stalled { set_up, .. } => *set_up,
+            _ => None,
+        }
+    }
+}
+
 /// Advances an attempt. Total: every state has an answer to every event; what comes out of turn is noise and leaves it as it was.
+///
+/// The runbook decides nothing on Apple's side; it is taken so that a rule that needs it can be added without a change for
+/// callers.
 #[must_use]
 pub fn advance_move(
     attempt: &Move,
-    plan: &PinnedRunbook,
+    _plan: &PinnedRunbook,
     event: &Event,
     now: Timestamp,
 ) -> Transition<Move> {
-    let _ = (plan, event, now);
-    Transition {
-        next: attempt.clone(),
-        effects: Vec::new(),
-    }
+    attempt::advance(attempt, event, now)
 }

@@ -1,0 +1,742 @@
+//! How a Move moves: Apple's words, the plan's people and the set-up's phases, each with its time-out. Never believes that
+//! a request had its effect before it has been read back, and never writes a set-up.
+
+use std::time::Duration;
+
+use super::{
+    Attention, Effect, EffectKey, Event, Exception, Move, MoveState, Notice, OperatorAct, Outcome,
+    Owner, SetUpEnd, SetUpPhase, Transition,
+};
+use crate::clock::Timestamp;
+use crate::device::{MigrationStatus, OrgReading};
+use crate::ids::SetUpId;
+
+/// Where only people act, it is looked at once a day.
+pub(super) const LOOK_DAILY: Duration = Duration::from_hours(24);
+const DAY: Duration = LOOK_DAILY;
+/// What was submitted should be readable within this.
+const CONFIRM: Duration = Duration::from_mins(30);
+/// The last reading before a submission counts as failed gets this long.
+const LAST_READING: Duration = Duration::from_mins(5);
+/// Visible, in force, cancelled: each within this.
+const HOUR: Duration = Duration::from_hours(1);
+/// Past the deadline by this, and nothing seen.
+const GRACE: Duration = Duration::from_hours(2);
+/// A device that began should enrol within this.
+const ENROL: Duration = Duration::from_hours(2);
+/// A silent device becomes a question for a person after this.
+const ASK_PERSON: Duration = Duration::from_hours(7 * 24);
+/// Overdue: reminders on these days, and a question on the last.
+const REMIND_ON: [u64; 3] = [1, 3, 7];
+const ASK_ON: u64 = 14;
+/// Apple should say SUCCESS within this.
+const SETTLE: Duration = Duration::from_hours(24);
+
+/// What the exception about Apple's missing word is called.
+const APPLE: &str = "apple";
+
+struct Run {
+    m: Move,
+    now: Timestamp,
+    effects: Vec<Effect>,
+}
+
+pub(super) fn advance(attempt: &Move, event: &Event, now: Timestamp) -> Transition<Move> {
+    let mut run = Run {
+        m: attempt.clone(),
+        now,
+        effects: Vec::new(),
+    };
+    if !attempt.is_ended() {
+        run.take(event);
+    }
+    Transition {
+        next: run.m,
+        effects: run.effects,
+    }
+}
+
+/// Grows with the time that has passed, within bounds: soon at first, seldom later.
+fn spacing(elapsed: Duration, shortest: Duration, longest: Duration) -> Duration {
+    (elapsed / 2).clamp(shortest, longest)
+}
+
+fn same_moment(a: Timestamp, b: Timestamp) -> bool {
+    a.as_secs() == b.as_secs()
+}
+
+impl Run {
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Checked { blockers } => self.checked(blockers),
+            Event::Accepted => self.accepted(),
+            Event::SubmitAsked { deadline } => self.submit_asked(*deadline),
+            Event::ActivityPosted { activity: posted } => {
+                if let MoveState::Submitting { activity, .. } = &mut self.m.state {
+                    *activity = Some(posted.clone());
+                }
+            }
+            Event::SubmitRefused { why } => {
+                if matches!(self.m.state, MoveState::Submitting { .. }) {
+                    self.submit_failed(why.clone());
+                }
+            }
+            Event::OrgTold {
+                reading,
+                destination,
+                original,
+            } => self.org_told(reading, destination, original.as_deref()),
+            Event::AssignmentTold {
+                ours,
+                profile_in_force,
+                ..
+            } => self.assignment_told(*ours, *profile_in_force),
+            Event::DeadlineMoved { deadline } => self.deadline_moved(*deadline),
+            Event::CancelAsked | Event::WithdrawAsked => self.cancel_asked(),
+            Event::ProfileFetched => self.profile_fetched(),
+            Event::SetUpChanged { set_up, phase } => self.set_up_changed(*set_up, phase),
+            Event::EffectFailed { effect, why } => self.effect_failed(effect, why),
+            Event::Operator(act) => self.operator(act),
+            Event::Woke => self.woke(),
+            // The device's side is the set-up's.
+            Event::Enrolled { .. }
+            | Event::UserEnrolled
+            | Event::StatusReported
+            | Event::BootstrapTokenStored
+            | Event::AwaitingTold { .. }
+            | Event::Reported { .. }
+            | Event::LockAnswered { .. }
+            | Event::Told { .. }
+            | Event::CheckedOut
+            | Event::Superseded => {}
+        }
+    }
+
+    fn enter(&mut self, state: MoveState, wake_in: Duration) {
+        self.m.state = state;
+        self.m.wake_at = Some(self.now + wake_in);
+    }
+
+    fn clear(&mut self) {
+        self.m.attention = None;
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.m.state = MoveState::Ended(outcome);
+        self.m.wake_at = None;
+        self.m.ended = Some(self.now);
+        match outcome {
+            Outcome::Migrated => {
+                self.clear();
+                self.effects.push(Effect::Notify(Notice::Migrated));
+            }
+            Outcome::MigratedWithExceptions | Outcome::Failed => {
+                self.effects.push(Effect::Notify(Notice::Exception));
+            }
+            // Somebody decided on these, and knows.
+            Outcome::Cancelled | Outcome::Withdrawn | Outcome::Abandoned => self.clear(),
+        }
+    }
+
+    fn note(&mut self, what: &str, why: &str, owner: Owner) {
+        if !self.m.exceptions.iter().any(|e| e.what == what) {
+            self.m
+                .exceptions
+                .push(Exception::new(what, why, owner, self.now));
+        }
+    }
+
+    // ---- planning ----
+
+    fn checked(&mut self, blockers: &[String]) {
+        match (&self.m.state, blockers.is_empty()) {
+            (MoveState::Planned | MoveState::Ready | MoveState::Blocked { .. }, false) => {
+                self.m.attention = Some(Attention::Blocked);
+                let blockers = blockers.to_vec();
+                self.enter(MoveState::Blocked { blockers }, DAY);
+            }
+            // Cleared: what was found has changed, so it is to be accepted anew.
+            (MoveState::Blocked { .. }, true) => {
+                self.clear();
+                self.enter(MoveState::Planned, DAY);
+            }
+            // As before, or submitted already: out of turn.
+            _ => {}
+        }
+    }
+
+    fn accepted(&mut self) {
+        // A blocked one is accepted by waiving what blocks it.
+        if matches!(self.m.state, MoveState::Planned | MoveState::Blocked { .. }) {
+            self.clear();
+            self.enter(MoveState::Ready, DAY);
+        }
+    }
+
+    // ---- submission ----
+
+    fn submit_asked(&mut self, deadline: Timestamp) {
+        if !matches!(
+            self.m.state,
+            MoveState::Ready | MoveState::SubmitFailed { .. }
+        ) {
+            return;
+        }
+        self.clear();
+        self.m.deadline = deadline;
+        self.enter(
+            MoveState::Submitting {
+                since: self.now,
+                activity: None,
+            },
+            Duration::from_mins(2),
+        );
+    }
+
+    fn submit_failed(&mut self, why: String) {
+        self.m.attention = Some(Attention::SubmitFailed);
+        self.enter(
+            MoveState::SubmitFailed {
+                since: self.now,
+                why,
+            },
+            DAY,
+        );
+    }
+
+    fn scheduled(&mut self) {
+        self.clear();
+        self.effects.push(Effect::Offer {
+            from: self.m.available_from,
+        });
+        self.enter(
+            MoveState::Scheduled {
+                since: self.now,
+                visible: None,
+            },
+            HOUR,
+        );
+    }
+
+    // ---- Apple's word ----
+
+    fn org_told(&mut self, reading: &OrgReading, destination: &str, original: Option<&str>) {
+        let about_this = reading
+            .deadline
+            .is_none_or(|d| same_moment(d, self.m.deadline));
+        let ours = reading.assigned_server.as_deref() == Some(destination);
+        let original = self
+            .m
+            .original_server
+            .as_deref()
+            .or(original)
+            .map(str::to_owned);
+        let back = match (reading.assigned_server.as_deref(), original.as_deref()) {
+            (Some(assigned), Some(original)) => assigned == original,
+            // Nobody recorded where it came from: anywhere but with us is back.
+            (Some(assigned), None) => assigned != destination,
+            (None, _) => false,
+        };
+        let status = reading.status.as_ref();
+        let requested = status == Some(&MigrationStatus::Requested);
+        let started = status == Some(&MigrationStatus::Started);
+        let failed = status == Some(&MigrationStatus::Failed);
+        match &self.m.state {
+            MoveState::Submitting { .. } | MoveState::SubmitFailed { .. } => {
+                // Only the deadline that we asked for proves that it was our request.
+                let confirmed = ours && reading.deadline.is_some() && about_this;
+                if confirmed && requested {
+                    self.scheduled();
+                } else if confirmed && started {
+                    self.started();
+                }
+            }
+            MoveState::Scheduled { since, .. }
+            | MoveState::Offered { since }
+            | MoveState::Overdue { since } => {
+                let settled = self.now >= *since + HOUR;
+                if started && about_this {
+                    self.started();
+                } else if failed && about_this && back || status.is_none() && back && settled {
+                    // It had not begun and stands at the original again: somebody cancelled it elsewhere.
+                    self.end(Outcome::Cancelled);
+                } else if failed && about_this {
+                    self.apple_says_failed();
+                }
+            }
+            MoveState::Cancelling { .. } => {
+                if started {
+                    // It was faster: during a hold nothing is undone.
+                    self.started();
+                } else if back && !requested {
+                    self.end(Outcome::Cancelled);
+                }
+            }
+            MoveState::Started { .. }
+            | MoveState::Moving { .. }
+            | MoveState::Stalled { .. }
+            | MoveState::Settling { .. } => {
+                if failed && about_this {
+                    self.apple_says_failed();
+                } else if status == Some(&MigrationStatus::Success)
+                    && about_this
+                    && matches!(self.m.state, MoveState::Settling { .. })
+                {
+                    self.end(if self.m.exceptions.is_empty() {
+                        Outcome::Migrated
+                    } else {
+                        Outcome::MigratedWithExceptions
+                    });
+                }
+            }
+            // Nothing is submitted yet: another's migration, which the checks see.
+            MoveState::Planned | MoveState::Blocked { .. } | MoveState::Ready => {}
+            MoveState::Ended(_) => {}
+        }
+    }
+
+    fn apple_says_failed(&mut self) {
+        self.m.attention = Some(Attention::AppleSaysFailed);
+        self.note(
+            APPLE,
+            "Apple says that the migration failed: earlier locks are gone, and the device carries one that only an \
+             administrator of the organisation can lift",
+            Owner::OrganisationAdmin,
+        );
+        self.end(Outcome::Failed);
+    }
+
+    fn assignment_told(&mut self, ours: bool, in_force: bool) {
+        match &mut self.m.state {
+            MoveState::Scheduled { visible, .. } => {
+                if !ours {
+                    return;
+                }
+                let first = visible.is_none();
+                visible.get_or_insert(self.now);
+                if in_force {
+                    self.offered();
+                } else if first {
+                    if self.m.attention == Some(Attention::NotVisible) {
+                        self.clear();
+                    }
+                    self.m.wake_at = Some(self.scheduled_wake());
+                }
+            }
+            MoveState::Offered { .. } | MoveState::Overdue { .. } => {
+                // Prompting stops when the profile is taken away: it is assigned again, and a person should know.
+                let missing = !(ours && in_force);
+                let told = self.m.attention == Some(Attention::ProfileNotInForce);
+                if missing && !told && self.m.attention.is_none() {
+                    self.m.attention = Some(Attention::ProfileNotInForce);
+                    self.effects.push(Effect::Offer {
+                        from: self.m.available_from,
+                    });
+                } else if !missing && told {
+                    self.clear();
+                }
+            }
+            // Seen before the confirmation, or too late to matter.
+            _ => {}
+        }
+    }
+
+    fn offered(&mut self) {
+        self.clear();
+        self.effects.push(Effect::Notify(Notice::Offered));
+        self.m.state = MoveState::Offered { since: self.now };
+        self.m.wake_at = Some(self.past_deadline());
+    }
+
+    /// When a deadline counts as missed; never in the past, so that a wake goes forward.
+    fn past_deadline(&self) -> Timestamp {
+        (self.m.deadline + GRACE).max(self.now + Duration::from_mins(1))
+    }
+
+    fn deadline_moved(&mut self, deadline: Timestamp) {
+        if same_moment(deadline, self.m.deadline) {
+            return;
+        }
+        match &self.m.state {
+            MoveState::Planned
+            | MoveState::Blocked { .. }
+            | MoveState::Ready
+            | MoveState::SubmitFailed { .. } => self.m.deadline = deadline,
+            MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. } => {
+                self.m.deadline = deadline;
+                self.effects.push(Effect::MoveDeadline { deadline });
+                if matches!(self.m.state, MoveState::Overdue { .. }) {
+                    // Extended: the device has time again.
+                    self.clear();
+                    self.m.state = MoveState::Offered { since: self.now };
+                }
+                self.m.wake_at = Some(match self.m.state {
+                    MoveState::Scheduled { .. } => self.scheduled_wake(),
+                    _ => self.past_deadline(),
+                });
+            }
+            // A request is on its way, or the device is.
+            _ => {}
+        }
+    }
+
+    // ---- taking it back ----
+
+    fn cancel_asked(&mut self) {
+        match &self.m.state {
+            MoveState::Planned
+            | MoveState::Blocked { .. }
+            | MoveState::Ready
+            | MoveState::SubmitFailed { .. } => self.end(Outcome::Withdrawn),
+            MoveState::Submitting { .. }
+            | MoveState::Scheduled { .. }
+            | MoveState::Offered { .. }
+            | MoveState::Overdue { .. } => {
+                self.clear();
+                self.effects.push(Effect::Cancel);
+                self.enter(
+                    MoveState::Cancelling { since: self.now },
+                    Duration::from_mins(5),
+                );
+            }
+            // Asked already; or the device has begun, and there is no way back.
+            _ => {}
+        }
+    }
+
+    fn effect_failed(&mut self, effect: &EffectKey, why: &str) {
+        match (effect, &self.m.state) {
+            (EffectKey::Cancel, MoveState::Cancelling { .. }) => {
+                self.m.attention = Some(Attention::CancelUnproved);
+            }
+            (
+                EffectKey::MoveDeadline,
+                MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. },
+            ) => {
+                self.m.attention = Some(Attention::SubmitFailed);
+                self.note(
+                    "deadline",
+                    &format!("Apple did not move the deadline: {why}"),
+                    Owner::Apple,
+                );
+            }
+            // A reading comes again with the next wake, a notice is nobody's condition, the rest is the set-up's.
+            _ => {}
+        }
+    }
+
+    // ---- the device begins ----
+
+    fn started(&mut self) {
+        self.clear();
+        self.effects.push(Effect::Notify(Notice::Started));
+        self.enter(MoveState::Started { since: self.now }, ENROL);
+    }
+
+    fn profile_fetched(&mut self) {
+        match &self.m.state {
+            MoveState::Submitting { .. }
+            | MoveState::SubmitFailed { .. }
+            | MoveState::Scheduled { .. }
+            | MoveState::Offered { .. }
+            | MoveState::Overdue { .. }
+            | MoveState::Cancelling { .. } => self.started(),
+            MoveState::Stalled { set_up: None, .. } => {
+                self.clear();
+                self.enter(MoveState::Started { since: self.now }, ENROL);
+            }
+            // Known already; a new enrolment of a moving device shows as a new set-up.
+            _ => {}
+        }
+    }
+
+    /// An enrolment may come in any state: whatever we believed of Apple's side, the device is here.
+    fn set_up_changed(&mut self, set_up: SetUpId, phase: &SetUpPhase) {
+        let current = self.m.set_up();
+        if current.is_some_and(|c| set_up < c) {
+            // An older enrolment's last word.
+            return;
+        }
+        let is_new = current != Some(set_up);
+        match phase {
+            SetUpPhase::Ended { end, exceptions } => match end {
+                SetUpEnd::Proved | SetUpEnd::ProvedWithExceptions => {
+                    if matches!(self.m.state, MoveState::Settling { .. }) && !is_new {
+                        return;
+                    }
+                    self.begin_if_not(set_up, is_new);
+                    self.m.exceptions.extend(exceptions.iter().cloned());
+                    self.clear();
+                    self.effects.push(Effect::ReadDevice);
+                    let since = self.now;
+                    self.enter(
+                        MoveState::Settling { since, set_up },
+                        Duration::from_mins(1),
+                    );
+                }
+                // It left us before the proof. It may come again, or Apple says what became of it; nobody guesses.
+                SetUpEnd::CheckedOut
+                    if matches!(
+                        self.m.state,
+                        MoveState::Moving { .. } | MoveState::Stalled { .. }
+                    ) =>
+                {
+                    if is_new || self.m.attention == Some(Attention::EnrolmentStalled) {
+                        return;
+                    }
+                    self.m.attention = Some(Attention::EnrolmentStalled);
+                    self.effects.push(Effect::ReadDevice);
+                    self.stall(Some(set_up));
+                }
+                // A newer enrolment has taken its place, and tells of itself; or out of turn.
+                SetUpEnd::CheckedOut | SetUpEnd::Superseded => {}
+            },
+            SetUpPhase::Stalled => {
+                self.begin_if_not(set_up, is_new);
+                if matches!(self.m.state, MoveState::Moving { .. }) {
+                    self.stall(Some(set_up));
+                }
+            }
+            SetUpPhase::Enrolling
+            | SetUpPhase::NoHold
+            | SetUpPhase::Holding
+            | SetUpPhase::Releasing
+            | SetUpPhase::Proving => {
+                self.begin_if_not(set_up, is_new);
+                if matches!(self.m.state, MoveState::Stalled { .. }) {
+                    self.clear();
+                    self.moving(set_up);
+                }
+            }
+        }
+    }
+
+    fn begin_if_not(&mut self, set_up: SetUpId, is_new: bool) {
+        if !is_new {
+            return;
+        }
+        let begun = matches!(
+            self.m.state,
+            MoveState::Started { .. }
+                | MoveState::Moving { .. }
+                | MoveState::Stalled { .. }
+                | MoveState::Settling { .. }
+        );
+        if !begun {
+            self.effects.push(Effect::Notify(Notice::Started));
+        }
+        // What an earlier enrolment left undone, this one does again.
+        self.m.exceptions.clear();
+        self.clear();
+        self.moving(set_up);
+    }
+
+    fn moving(&mut self, set_up: SetUpId) {
+        let since = self.now;
+        self.enter(MoveState::Moving { set_up, since }, DAY);
+    }
+
+    fn stall(&mut self, set_up: Option<SetUpId>) {
+        let since = self.now;
+        self.enter(MoveState::Stalled { since, set_up }, HOUR);
+    }
+
+    fn operator(&mut self, act: &OperatorAct) {
+        match (act, &self.m.state) {
+            (
+                OperatorAct::Abandon,
+                MoveState::Submitting { .. }
+                | MoveState::SubmitFailed { .. }
+                | MoveState::Scheduled { .. }
+                | MoveState::Offered { .. }
+                | MoveState::Overdue { .. }
+                | MoveState::Cancelling { .. }
+                | MoveState::Started { .. }
+                | MoveState::Stalled { .. },
+            ) => self.end(Outcome::Abandoned),
+            (
+                OperatorAct::Fail,
+                MoveState::Started { .. }
+                | MoveState::Moving { .. }
+                | MoveState::Stalled { .. }
+                | MoveState::Settling { .. },
+            ) => {
+                self.note(
+                    "operator",
+                    "a person ended it as failed",
+                    Owner::Destination,
+                );
+                self.end(Outcome::Failed);
+            }
+            // The set-up's, or not now.
+            _ => {}
+        }
+    }
+
+    // ---- time ----
+
+    fn woke(&mut self) {
+        let now = self.now;
+        let Some(due) = self.m.wake_at.filter(|at| now >= *at) else {
+            // Somebody else's wake.
+            return;
+        };
+        match &self.m.state {
+            MoveState::Planned | MoveState::Ready => self.m.wake_at = Some(now + DAY),
+            MoveState::Blocked { .. } | MoveState::SubmitFailed { .. } => {
+                // What blocks may be gone, and what failed may have come true late.
+                self.effects.push(Effect::ReadDevice);
+                self.m.wake_at = Some(now + DAY);
+            }
+            MoveState::Submitting { since, .. } => self.woke_submitting(*since, due),
+            MoveState::Scheduled { .. } => self.woke_scheduled(),
+            MoveState::Offered { .. } => {
+                if now >= self.m.deadline + GRACE {
+                    self.overdue();
+                } else {
+                    self.m.wake_at = Some(self.past_deadline());
+                }
+            }
+            MoveState::Overdue { since } => self.woke_overdue(*since, due),
+            MoveState::Cancelling { since } => {
+                let elapsed = now.since(*since);
+                if elapsed >= HOUR {
+                    self.m.attention = Some(Attention::CancelUnproved);
+                    // Asking again is harmless: it is read before anything is sent.
+                    self.effects.push(Effect::Cancel);
+                }
+                self.effects.push(Effect::ReadDevice);
+                let next = spacing(elapsed, Duration::from_mins(5), Duration::from_hours(6));
+                // The hour itself is not slept through.
+                let alarm = (*since + HOUR).max(now + Duration::from_mins(1));
+                self.m.wake_at = Some(if elapsed < HOUR {
+                    (now + next).min(alarm)
+                } else {
+                    now + next
+                });
+            }
+            MoveState::Started { .. } => {
+                self.m.attention = Some(Attention::EnrolmentStalled);
+                self.effects.push(Effect::ReadDevice);
+                self.stall(None);
+            }
+            MoveState::Moving { since, .. } => {
+                self.silent_for(*since);
+                self.effects.push(Effect::ReadDevice);
+                self.m.wake_at = Some(now + DAY);
+            }
+            MoveState::Stalled { since, .. } => {
+                let elapsed = now.since(*since);
+                self.silent_for(*since);
+                self.effects.push(Effect::ReadDevice);
+                self.m.wake_at = Some(now + spacing(elapsed, HOUR, Duration::from_hours(6)));
+            }
+            MoveState::Settling { since, .. } => self.woke_settling(*since),
+            MoveState::Ended(_) => {}
+        }
+    }
+
+    fn silent_for(&mut self, since: Timestamp) {
+        if self.now >= since + ASK_PERSON {
+            self.m.attention = Some(Attention::SilentForDays);
+        }
+    }
+
+    fn woke_submitting(&mut self, since: Timestamp, due: Timestamp) {
+        let now = self.now;
+        if now < since + CONFIRM {
+            self.effects.push(Effect::ReadDevice);
+            let next = now
+                + spacing(
+                    now.since(since) * 2,
+                    Duration::from_mins(2),
+                    Duration::from_mins(10),
+                );
+            self.m.wake_at = Some(next.min(since + CONFIRM));
+        } else if due <= since + CONFIRM {
+            // The unknown outcome is read once more before it is called a failure.
+            self.effects.push(Effect::ReadDevice);
+            self.m.wake_at = Some(now + LAST_READING);
+        } else {
+            self.submit_failed("Apple does not show what was asked for".to_owned());
+        }
+    }
+
+    /// The next timer of a scheduled attempt.
+    fn scheduled_wake(&self) -> Timestamp {
+        let MoveState::Scheduled { since, visible } = &self.m.state else {
+            return self.now + DAY;
+        };
+        let alarm = match visible {
+            None => *since + HOUR,
+            Some(seen) => (*seen).max(self.m.available_from) + HOUR,
+        };
+        let later = self.now + Duration::from_hours(6);
+        [alarm, self.past_deadline(), later]
+            .into_iter()
+            .filter(|at| *at > self.now)
+            .min()
+            .unwrap_or(later)
+    }
+
+    fn woke_scheduled(&mut self) {
+        let now = self.now;
+        if now >= self.m.deadline + GRACE {
+            self.overdue();
+            return;
+        }
+        if let MoveState::Scheduled { since, visible } = &self.m.state {
+            match visible {
+                None if now >= *since + HOUR => {
+                    self.m.attention = Some(Attention::NotVisible);
+                    self.effects.push(Effect::ReadDevice);
+                }
+                Some(seen) if now >= (*seen).max(self.m.available_from) + HOUR => {
+                    self.m.attention = Some(Attention::ProfileNotInForce);
+                    self.effects.push(Effect::Offer {
+                        from: self.m.available_from,
+                    });
+                }
+                // In time.
+                _ => {}
+            }
+        }
+        self.m.wake_at = Some(self.scheduled_wake());
+    }
+
+    fn overdue(&mut self) {
+        self.m.attention = Some(Attention::OverdueWithoutSignIn);
+        self.effects.push(Effect::ReadDevice);
+        self.enter(MoveState::Overdue { since: self.now }, DAY);
+    }
+
+    fn woke_overdue(&mut self, since: Timestamp, due: Timestamp) {
+        let days = |at: Timestamp| at.since(since).as_secs() / DAY.as_secs();
+        let (from, to) = (days(due), days(self.now));
+        if REMIND_ON.iter().any(|day| (from..=to).contains(day)) {
+            self.effects.push(Effect::Notify(Notice::Overdue));
+        }
+        if to >= ASK_ON {
+            self.m.attention = Some(Attention::SilentForDays);
+        }
+        self.effects.push(Effect::ReadDevice);
+        self.m.wake_at = Some(since + DAY * u32::try_from(to + 1).unwrap_or(u32::MAX));
+    }
+
+    fn woke_settling(&mut self, since: Timestamp) {
+        let elapsed = self.now.since(since);
+        if elapsed >= SETTLE {
+            self.note(
+                APPLE,
+                "Apple has not said within 24 hours that the migration succeeded",
+                Owner::Apple,
+            );
+            self.m.attention = Some(Attention::ProofIncomplete);
+            self.end(Outcome::MigratedWithExceptions);
+            return;
+        }
+        self.effects.push(Effect::ReadDevice);
+        let next = self.now + spacing(elapsed, Duration::from_mins(1), HOUR);
+        self.m.wake_at = Some(next.min(since + SETTLE));
+    }
+}
