@@ -19,6 +19,9 @@ use crate::clock::Timestamp;
 /// The longest header with a certificate that is read, in bytes.
 const HEADER_LIMIT: usize = 64 * 1024;
 
+/// The attribute `userId` of RFC 4519.
+const USER_ID: &str = "0.9.2342.19200300.100.1.1";
+
 /// Why a certificate was refused. An answer of 400, never 401.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -193,6 +196,26 @@ pub fn certificate_from_header(value: &str) -> Result<Vec<u8>, IdentityError> {
         Ok(([], _)) => Ok(der),
         _ => Err(IdentityError::Header),
     }
+}
+
+/// The push topic that a push certificate (DER) speaks for, and the end of its validity. The topic is
+/// the user id in its subject and begins with `com.apple.mgmt.`.
+///
+/// # Errors
+/// [`IdentityError::Certificate`] if it cannot be read, [`IdentityError::Purpose`] if it is no push
+/// certificate for device management.
+pub fn push_topic(der: &[u8]) -> Result<(String, Timestamp), IdentityError> {
+    let (_, parsed) = X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
+    let topic = parsed
+        .subject()
+        .iter_attributes()
+        .filter(|a| a.attr_type().to_id_string() == USER_ID)
+        .find_map(|a| a.as_str().ok())
+        .filter(|topic| topic.starts_with("com.apple.mgmt."))
+        .ok_or(IdentityError::Purpose)?;
+    let end = parsed.validity().not_after.timestamp();
+    let end = Timestamp::from_millis(end.saturating_mul(1000));
+    Ok((topic.to_owned(), end))
 }
 
 /// SHA-256 in lower-case hexadecimal, as certificates and challenges are named in the store.

@@ -130,3 +130,27 @@ fn serial_numbers_are_read_as_numbers() {
     assert_eq!(serial(&[1; 9]), None);
     assert_eq!(serial(&[]), None);
 }
+
+#[test]
+fn the_topic_is_in_the_push_certificate() {
+    use crate::testing::{Files, tool};
+    assert_eq!(push_topic(&authority()), Err(IdentityError::Purpose));
+    assert_eq!(push_topic(b"x"), Err(IdentityError::Certificate));
+    let files = Files::new();
+    let private = files.put_key("push.key", key(0));
+    let make = |subject: &str| {
+        let args = [
+            "req", "-x509", "-new", "-key", &private, "-subj", subject, "-days", "365", "-outform",
+            "DER",
+        ];
+        tool("openssl", &args, b"").map(|der| der.unwrap())
+    };
+    let Some(der) = make("/UID=com.apple.mgmt.External.7b1f/CN=APSP:7b1f/C=US") else {
+        return;
+    };
+    let (topic, end) = push_topic(&der).unwrap();
+    assert_eq!(topic, "com.apple.mgmt.External.7b1f");
+    assert!(end > at(NOW));
+    let other = make("/UID=com.example.app/CN=x").unwrap();
+    assert_eq!(push_topic(&other), Err(IdentityError::Purpose));
+}

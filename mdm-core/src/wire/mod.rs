@@ -67,3 +67,68 @@ pub enum WireError {
     #[error("command report: unknown Status")]
     UnknownStatus,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::checkin::CheckIn;
+    use super::report::CommandReport;
+
+    fn value() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-zA-Z0-9 -]{0,12}".prop_map(|t| format!("<string>{t}</string>")),
+            any::<i64>().prop_map(|n| format!("<integer>{n}</integer>")),
+            any::<bool>().prop_map(|b| format!("<{b}/>")),
+            Just("<data>AAEC</data>".to_owned()),
+            Just("<date>2026-11-20T08:00:00Z</date>".to_owned()),
+            Just("<array><dict/><true/></array>".to_owned()),
+            Just("<dict><key>UDID</key><data>AA==</data></dict>".to_owned()),
+        ]
+    }
+
+    proptest! {
+        /// Whatever stands under the keys that we read: an answer or a refusal, and every view of a
+        /// report can be asked for.
+        #[test]
+        fn no_message_does_harm(
+            values in prop::collection::vec(value(), 24),
+            kind in prop::sample::select(vec!["Authenticate", "TokenUpdate", "SetBootstrapToken", "x"]),
+        ) {
+            let keys = [
+                "UDID", "UserID", "EnrollmentID", "UserShortName", "Topic", "PushMagic", "Token",
+                "UnlockToken", "BootstrapToken", "AwaitingConfiguration", "CommandUUID",
+                "ErrorChain", "SecurityInfo", "QueryResponses", "InstalledApplicationList",
+                "ManagedApplicationList", "ProfileList", "CertificateList", "Users", "Settings",
+                "RotateResult", "ActivationLockBypassCode", "State", "AuthToken",
+            ];
+            let mut body = String::new();
+            for (key, value) in keys.iter().zip(&values) {
+                body.push_str(&format!("<key>{key}</key>{value}"));
+            }
+            let wrapped = |head: &str| format!("<plist><dict>{head}{body}</dict></plist>");
+            let check_in = wrapped(&format!("<key>MessageType</key><string>{kind}</string>"));
+            if let Err(error) = CheckIn::parse(check_in.as_bytes()) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+            let report = wrapped("<key>Status</key><string>Acknowledged</string>");
+            if let Ok(report) = CommandReport::parse(report.as_bytes()) {
+                let _ = (report.device_information(), report.security_info(), report.users());
+                let _ = (report.installed_applications(), report.managed_applications());
+                let _ = (report.profiles(), report.certificates(), report.settings_results());
+                let _ = (report.install_answer(), report.recovery_lock_verified());
+                // What was stored reads as what was received, but for the secrets.
+                let again = CommandReport::parse(&report.redacted_xml());
+                prop_assert_eq!(again.map(|r| r.channel.key()), Ok(report.channel.key()));
+            }
+        }
+
+        /// Bytes that mean nothing.
+        #[test]
+        fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(CheckIn::parse(&bytes).is_err());
+            prop_assert!(CommandReport::parse(&bytes).is_err());
+            prop_assert!(super::signature::verify_detached(&bytes, b"").is_err());
+        }
+    }
+}

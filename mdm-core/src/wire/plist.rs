@@ -252,10 +252,11 @@ impl Scanner<'_> {
                 let name = self.at + 1..self.at + 1 + name_len;
                 let self_closing = rest[end - 1] == b'/';
                 date_from = None;
+                // An empty element is a level too, to the parser.
+                if open.len() == MAX_DEPTH {
+                    return Err(PlistError::TooDeep { limit: MAX_DEPTH });
+                }
                 if !self_closing {
-                    if open.len() == MAX_DEPTH {
-                        return Err(PlistError::TooDeep { limit: MAX_DEPTH });
-                    }
                     if self.text[name.clone()] == *"date" {
                         date_from = Some(self.at + end + 1);
                     }

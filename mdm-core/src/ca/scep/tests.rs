@@ -408,3 +408,25 @@ fn what_cannot_be_read_is_an_error() {
         Err(ScepError::Attribute("messageType"))
     ));
 }
+
+#[test]
+fn an_altered_message_never_becomes_another_request() {
+    let client = Client::default();
+    let good = client.message();
+    let key = client.key.public_key_to_der().unwrap();
+    let mut refused = 0;
+    for at in (0..good.len()).step_by(11) {
+        let mut altered = good.clone();
+        altered[at] ^= 0x04;
+        match receive(&altered, ca()) {
+            Ok(Received::Request(request)) => {
+                // What no signature covers, as the self-signature of the requester's certificate.
+                assert_eq!(request.public_key(), key, "byte {at}");
+                assert_eq!(request.transaction(), "7A6B", "byte {at}");
+                assert!(request.challenge().unwrap().matches(b"one-time-value"));
+            }
+            Ok(Received::Refused { .. }) | Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > good.len() / 11 / 2, "{refused}");
+}

@@ -164,3 +164,32 @@ fn other_kinds_of_cms_are_no_signature() {
         );
     }
 }
+
+#[test]
+fn an_altered_signature_never_names_another_signer() {
+    let files = Files::new();
+    let mine = certificate(key(0), &Made::default());
+    let pem = files.put_certificate("a.pem", &mine);
+    let private = files.put_key("a.key", key(0));
+    let Some(good) = sign(&files, &["-signer", &pem, "-inkey", &private]) else {
+        return;
+    };
+    let der = mine.to_der().unwrap();
+    let public = mine.public_key().unwrap();
+    let mut refused = 0;
+    for at in 0..good.len() {
+        let mut altered = good.clone();
+        altered[at] ^= 0x04;
+        match verify_detached(&altered, BODY) {
+            // Bytes of the certificate that its own issuer signed and we leave to the chain.
+            Ok(signer) if signer != der => {
+                let x509 = openssl::x509::X509::from_der(&signer).unwrap();
+                assert!(x509.public_key().unwrap().public_eq(&public), "byte {at}");
+                assert!(!x509.verify(&public).unwrap_or(false), "byte {at}");
+            }
+            Ok(_) => {}
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > good.len() / 3, "{refused}");
+}
