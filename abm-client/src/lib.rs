@@ -1,6 +1,7 @@
 //! A client for Apple's services for organisations.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod apps;
 pub mod assignment;
 pub mod business;
 pub mod lock_removal;
