@@ -186,3 +186,23 @@ fn the_escrow_profile_names_its_own_certificate() {
         Some(&escrow(0).certificate[..])
     );
 }
+
+/// An independent reader: Python's plistlib.
+#[test]
+fn python_reads_the_escrow_profile() {
+    let profile = escrow_profile(
+        "net.example.escrow",
+        Uuid::from_u128(1),
+        "A & B",
+        &[0x30, 0],
+    );
+    let script = "import sys,plistlib;p=plistlib.loads(sys.stdin.buffer.read());\
+        c,e=p['PayloadContent'];print(c['PayloadContent'].hex(),e['Location'],\
+        e['EncryptCertPayloadUUID']==c['PayloadUUID'])";
+    if let Some(read) = tool("python3", &["-c", script], &profile.encode()) {
+        assert_eq!(
+            String::from_utf8(read.unwrap()).unwrap(),
+            "3000 A & B True\n"
+        );
+    }
+}

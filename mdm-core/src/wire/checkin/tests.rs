@@ -230,3 +230,26 @@ fn refusals_name_message_and_field_and_no_content() {
         WireError::Plist(PlistError::Binary)
     );
 }
+
+/// An independent reader: Python's plistlib.
+#[test]
+fn python_reads_every_answer() {
+    let token = Secret::new([0, 1, 254, 255]);
+    let script = "import sys,plistlib;print(plistlib.loads(sys.stdin.buffer.read()))";
+    for (answer, expected) in [
+        (
+            bootstrap_token_answer(Some(&token)),
+            "{'BootstrapToken': b'\\x00\\x01\\xfe\\xff'}",
+        ),
+        (bootstrap_token_answer(None), "{}"),
+        (empty_digest_challenge(), "{'DigestChallenge': ''}"),
+        (
+            token_answer(&token),
+            "{'TokenData': b'\\x00\\x01\\xfe\\xff'}",
+        ),
+    ] {
+        if let Some(read) = crate::testing::tool("python3", &["-c", script], &answer) {
+            assert_eq!(String::from_utf8(read.unwrap()).unwrap().trim(), expected);
+        }
+    }
+}
