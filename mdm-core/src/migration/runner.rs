@@ -47,6 +47,11 @@ fn soft_ceiling(plan: Option<&PinnedRunbook>) -> Duration {
     plan.map_or(SOFT_CEILING, |p| Duration::from_secs(p.soft_ceiling_secs))
 }
 
+/// Whether a step is over. One that the plan does not name has nothing to prove; one that it names has, begun or not.
+fn is_over(plan: &PinnedRunbook, steps: &Steps, id: StepId) -> bool {
+    plan.step(id).is_none() || steps.get(&id).is_some_and(|s| s.status.is_over())
+}
+
 /// Steps before the release.
 fn is_before_release(id: StepId) -> bool {
     !matches!(id, StepId::Release | StepId::Verify | StepId::Tell)
@@ -96,7 +101,11 @@ pub(super) fn wake(s: &SetUp, plan: Option<&PinnedRunbook>, now: Timestamp) -> O
     let steps = s.state.steps().into_iter().flat_map(|steps| steps.values());
     let steps = steps
         .filter(|state| state.is_running())
-        .filter_map(|state| earliest([state.deadline, state.nudge_at, state.look_at]))
+        // Without the plan no step can look or be judged; only its questions are repeated.
+        .filter_map(|state| match plan {
+            Some(_) => earliest([state.deadline, state.nudge_at, state.look_at]),
+            None => state.nudge_at,
+        })
         .min();
     earliest([own, steps])
 }
@@ -495,6 +504,7 @@ impl Run<'_> {
         status: ReportStatus,
         told: &Told,
     ) {
+        let now = self.now;
         let releasing = matches!(self.s.state, SetUpState::Releasing { .. });
         let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) else {
             return;
@@ -533,6 +543,11 @@ impl Run<'_> {
         if id == StepId::Release {
             self.release_answered(part, told);
             return;
+        }
+        if self.plan.is_none() && state.is_running() {
+            // Nobody can take this answer now: the step asks again when its plan is back.
+            state.again = true;
+            state.look_at = Some(now);
         }
         self.signal(id, Signal::Answer { part, ok, told });
         if id == StepId::Identify {
@@ -833,7 +848,7 @@ impl Run<'_> {
             if !state.is_running() {
                 continue;
             }
-            if state.look_at.is_some_and(|at| now >= at) {
+            if self.plan.is_some() && state.look_at.is_some_and(|at| now >= at) {
                 state.look_at = None;
                 if state.again {
                     self.start(id);
@@ -874,10 +889,17 @@ impl Run<'_> {
 
     fn time_out(&mut self, id: StepId) {
         let now = self.now;
-        let Some(plan) = self.plan.and_then(|p| p.step(id)) else {
+        let Some(plan) = self.plan else {
             return;
         };
         let held = self.is_held();
+        let Some(plan) = plan.step(id) else {
+            // Not of this plan: nothing judges it.
+            if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {
+                state.deadline = None;
+            }
+            return;
+        };
         let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) else {
             return;
         };
@@ -903,7 +925,10 @@ impl Run<'_> {
             let patient = patient || !held;
             let releasing = matches!(self.s.state, SetUpState::Releasing { .. });
             if silent || releasing || refused && patient {
+                // The longer the silence, the seldomer the question.
+                let waited = open.map_or(Duration::ZERO, |asked| now.since(asked));
                 let again = Duration::from_secs(plan.timeout_secs.max(60));
+                let again = (waited / 2).clamp(again.min(LONGEST_NUDGE), LONGEST_NUDGE);
                 if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {
                     state.deadline = Some(now + again);
                 }
@@ -1144,6 +1169,16 @@ impl Run<'_> {
 
     /// Starts what may start, until nothing more does; then lets the state follow.
     fn settle(&mut self) {
+        let laid_out = matches!(
+            self.s.state,
+            SetUpState::Holding { .. }
+                | SetUpState::NoHold { proved: true, .. }
+                | SetUpState::Proving { .. }
+        );
+        if laid_out {
+            // They may be missing when the plan could not be read in time.
+            self.lay_out();
+        }
         loop {
             while self.start_one() {}
             let before = std::mem::discriminant(&self.s.state);
@@ -1169,7 +1204,7 @@ impl Run<'_> {
         let Some(steps) = self.s.state.steps() else {
             return false;
         };
-        let over = |id: &StepId| steps.get(id).is_none_or(|s| s.status.is_over());
+        let over = |id: &StepId| is_over(plan, steps, *id);
         let next = StepId::ALL.into_iter().find(|id| {
             (after || is_before_release(*id))
                 && *id != StepId::Release
@@ -1206,10 +1241,7 @@ impl Run<'_> {
         let Some(plan) = self.plan else {
             return;
         };
-        // A step that the plan does not name has nothing to prove.
-        let over = |id: StepId| {
-            plan.step(id).is_none() || steps.get(&id).is_none_or(|s| s.status.is_over())
-        };
+        let over = |id: StepId| is_over(plan, steps, id);
         let gate = || {
             plan.steps
                 .iter()

@@ -17,8 +17,8 @@ use mdm_core::enrollment::{ChannelKind, Enrollment};
 use mdm_core::ids::{EnrollmentId, MoveId, OrganisationId, RunbookId, SecretId, Serial, SetUpId};
 use mdm_core::migration::{
     AppAction, AppPlan, AppReading, Ask, Effect, Event, KeyReading, LockReading, PinnedRunbook,
-    ProfilePlan, ProfileRole, SetUp, SetUpState, StepId, StepStatus, Told, Variant, Verdict,
-    VerdictKind, advance_set_up,
+    ProfilePlan, ProfileRole, SetUp, StepId, StepStatus, Told, Variant, Verdict, VerdictKind,
+    advance_set_up,
 };
 use mdm_core::organisation::Der;
 use mdm_core::queue::ReportStatus;
@@ -116,14 +116,7 @@ impl Story {
         Self {
             set_up: set_up(platform, kind, None),
             plan: plan(platform, variant),
-            device: Device {
-                awaiting: true,
-                profiles: BTreeSet::new(),
-                installed: ["app.notes", "app.old"].map(str::to_owned).into(),
-                managed: BTreeMap::new(),
-                queue: VecDeque::new(),
-                has_key: false,
-            },
+            device: Device::fresh(),
             now: START,
             log: String::new(),
             last_step: BTreeMap::new(),
@@ -279,7 +272,18 @@ impl Story {
 }
 
 impl Device {
-    fn run(&mut self, ask: &Ask) -> (ReportStatus, Told) {
+    pub(crate) fn fresh() -> Self {
+        Self {
+            awaiting: true,
+            profiles: BTreeSet::new(),
+            installed: ["app.notes", "app.old"].map(str::to_owned).into(),
+            managed: BTreeMap::new(),
+            queue: VecDeque::new(),
+            has_key: false,
+        }
+    }
+
+    pub(crate) fn run(&mut self, ask: &Ask) -> (ReportStatus, Told) {
         let told = match ask {
             Ask::Identify | Ask::Awaiting => Told::Identity {
                 serial: Some("C02TEST".to_owned()),
@@ -361,7 +365,7 @@ impl Device {
     }
 }
 
-pub(crate) fn name(state: &SetUpState) -> String {
+pub(crate) fn name(state: &impl std::fmt::Debug) -> String {
     let text = format!("{state:?}");
     text.split([' ', '(', '{'])
         .next()
