@@ -18,7 +18,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) fn json<T: DeserializeOwned>(endpoint: Endpoint, body: &[u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
+        // A key of a map comes from the answer: it is shortened like every text of it.
+        let path = shown(&error.path().to_string());
         let (field, why) = explain(path, error.inner());
         Error::malformed(endpoint, field, why)
     })?;

@@ -299,6 +299,40 @@ impl Error {
         Self::new(endpoint, kind)
     }
 
+    /// The same without any text of the answer that repeats one of these secrets, or begins to.
+    pub(crate) fn without(mut self, secrets: &[&str]) -> Self {
+        let begins: Vec<&str> = secrets
+            .iter()
+            .map(|secret| secret.get(..12).unwrap_or(secret))
+            .filter(|begin| begin.len() >= 4)
+            .collect();
+        let leaks = |text: &String| begins.iter().any(|begin| text.contains(begin));
+        match &mut self.0.kind {
+            ErrorKind::AccessDenied { refusals }
+            | ErrorKind::NotFound { refusals }
+            | ErrorKind::Refused { refusals, .. } => {
+                for refusal in refusals {
+                    let Refusal {
+                        code,
+                        status,
+                        title,
+                        detail,
+                        about,
+                    } = refusal;
+                    for text in [code, status, title, detail, about] {
+                        *text = text.take().filter(|text| !leaks(text));
+                    }
+                }
+            }
+            ErrorKind::CredentialRefused { code, .. } => {
+                *code = code.take().filter(|code| !leaks(code))
+            }
+            ErrorKind::CursorExpired { code } if leaks(code) => *code = "withheld".into(),
+            _ => {}
+        }
+        self
+    }
+
     /// The call that failed.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {

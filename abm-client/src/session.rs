@@ -103,6 +103,11 @@ impl Session {
         }
     }
 
+    /// The token in use, to be looked for where it must not be.
+    pub(crate) fn current(&self) -> Option<SecretText> {
+        self.state().current.clone()
+    }
+
     /// Takes over the session that an answer brings, whatever the status of the answer.
     pub(crate) fn observe(&self, used: &SessionPass, response: &Response) {
         let Some(fresh) = response

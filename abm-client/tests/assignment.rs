@@ -465,16 +465,37 @@ async fn throttling_tells_how_long() {
 
 #[tokio::test]
 async fn no_credential_is_in_an_error_or_debug_output() {
-    let echo = "CS_fedcba9876543210 AS_aabbccddeeff0011 session-1";
-    for code in [400, 401, 403, 404, 429, 500] {
-        let (apple, _) = client([status(code, echo), ok(SESSION), status(code, echo)]);
-        let error = apple.account().await.expect_err("refused");
-        let text = format!("{error} {error:?} {apple:?}");
-        assert!(
-            ["CS_fed", "AS_aab", "CK_012", "AT_001", "session-1"]
-                .iter()
-                .all(|s| !text.contains(s)),
-            "{text}"
-        );
+    let whole = "CS_fedcba9876543210 AS_aabbccddeeff0011 session-1";
+    // A lone word in capitals looks like one of Apple's codes.
+    let token = ServerToken::from_json(
+        br#"{"consumer_key":"CK_CAPITALS_0001","consumer_secret":"CS_CAPITALS_0001","access_token":"AT_CAPITALS_0001","access_secret":"AS_CAPITALS_0001","access_token_expiry":""}"#,
+    )
+    .expect("a token");
+    for echo in [
+        whole,
+        "CK_CAPITALS_0001",
+        "AS_CAPITALS_0001",
+        "\"AT_CAPITALS_0001\"",
+    ] {
+        for code in [400, 401, 403, 404, 429, 500] {
+            let script = Script::new([
+                ok(SESSION),
+                status(code, echo),
+                ok(SESSION),
+                status(code, echo),
+            ]);
+            let apple = AssignmentClient::new(script, token.clone(), "test/1.0", Hand::at(NOW));
+            let error = apple.account().await.expect_err("refused");
+            let text = format!("{error} {error:?} {apple:?}");
+            let secrets = [
+                "CS_fed",
+                "AS_aab",
+                "CK_CAP",
+                "AT_CAP",
+                "AS_CAP",
+                "session-1",
+            ];
+            assert!(secrets.iter().all(|s| !text.contains(s)), "{text}");
+        }
     }
 }

@@ -676,3 +676,19 @@ async fn clients_can_be_shared_between_tasks() {
         .count();
     assert_eq!(logins, 1);
 }
+
+#[tokio::test]
+async fn an_answer_that_repeats_our_token_is_not_repeated_by_us() {
+    let echo = r#"{"errors":[{"code":"A.B","status":"409","title":"Bearer bearer-1-long-enough","detail":"kept","source":{"parameter":"bearer-1-long-enough"}}]}"#;
+    let script = Script::new([
+        ok(&BEARER.replace("bearer-1", "bearer-1-long-enough")),
+        status(409, echo),
+    ]);
+    let apple = BusinessClient::new(script, account(), "test/1.0", Hand::at(NOW));
+    let error = apple.servers(None).await.expect_err("refused");
+    let text = format!("{error} {error:?}");
+    assert!(
+        text.contains("A.B") && text.contains("kept") && !text.contains("bearer-1"),
+        "{text}"
+    );
+}

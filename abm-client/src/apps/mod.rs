@@ -331,7 +331,8 @@ impl AppsClient {
         if response.is_success() && number.is_none() {
             return Ok(response);
         }
-        let error = refusal::read(endpoint, &response, self.now_ms());
+        let bearer = self.inner.token.bearer();
+        let error = refusal::read(endpoint, &response, self.now_ms()).without(&[bearer.expose()]);
         if let (ErrorKind::Throttled, Some(wait)) = (error.kind(), error.retry_after()) {
             self.inner.gate.pause(wait).await;
         }

@@ -393,11 +393,7 @@ impl AssignmentClient {
                     extra: Map::new(),
                 });
             }
-            return Err(refusal::read(
-                endpoint,
-                &response,
-                self.inner.clock.now_ms(),
-            ));
+            return Err(self.refused(endpoint, &response));
         }
         let mut answer: PageAnswer = answer::json(endpoint, response.body.expose())?;
         let received = answer.devices.len();

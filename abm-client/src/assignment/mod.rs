@@ -178,7 +178,7 @@ impl AssignmentClient {
             .await
             .map_err(|error| Error::transport(SESSION, error))?;
         if !sent.is_success() {
-            return Err(refusal::read(SESSION, &sent, inner.clock.now_ms()));
+            return Err(self.refused(SESSION, &sent));
         }
         let answer: Answer = answer::json(SESSION, sent.body.expose())?;
         if answer.auth_session_token.is_empty() {
@@ -202,11 +202,7 @@ impl AssignmentClient {
         if response.is_success() {
             Ok(response)
         } else {
-            Err(refusal::read(
-                endpoint,
-                &response,
-                self.inner.clock.now_ms(),
-            ))
+            Err(self.refused(endpoint, &response))
         }
     }
 
@@ -278,6 +274,19 @@ impl AssignmentClient {
             body,
             answer_limit: ANSWER_LIMIT,
         }
+    }
+
+    /// The error that an answer stands for; it repeats none of our credentials.
+    fn refused(&self, endpoint: Endpoint, response: &Response) -> Error {
+        let token = &self.inner.token;
+        let session = self.inner.session.current().unwrap_or_default();
+        refusal::read(endpoint, response, self.inner.clock.now_ms()).without(&[
+            token.consumer_key.expose(),
+            token.consumer_secret.expose(),
+            token.access_token.expose(),
+            token.access_secret.expose(),
+            session.expose(),
+        ])
     }
 
     fn limits(&self) -> MutexGuard<'_, Vec<AccountUrl>> {

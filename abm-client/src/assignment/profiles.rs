@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AssignmentClient, NO_BODY, SkipKey, distinct, refusal};
+use super::{AssignmentClient, NO_BODY, SkipKey, distinct};
 use crate::answer;
 use crate::error::{Endpoint, Error, ErrorKind, Service};
 use crate::oauth1::percent_encode;
@@ -455,7 +455,7 @@ impl AssignmentClient {
                 .await?;
         }
         if !response.is_success() {
-            return Err(refusal::read(ASSIGN, &response, self.inner.clock.now_ms()));
+            return Err(self.refused(ASSIGN, &response));
         }
         let answer: OutcomeAnswer = answer::json(ASSIGN, response.body.expose())?;
         if let Some(other) = answer

@@ -282,7 +282,9 @@ impl BusinessClient {
                 code,
             },
         };
-        Error::new(TOKEN, kind).waiting(answer::retry_after(response, self.now_ms()))
+        Error::new(TOKEN, kind)
+            .waiting(answer::retry_after(response, self.now_ms()))
+            .without(&[self.inner.account.client_id()])
     }
 
     /// Sends one request through the gate, with the bearer token; renews it and repeats once when it is refused.
@@ -306,7 +308,8 @@ impl BusinessClient {
         if response.is_success() {
             return Ok(response);
         }
-        let error = json_api::refused(endpoint, &response, call.collection, self.now_ms());
+        let error = json_api::refused(endpoint, &response, call.collection, self.now_ms())
+            .without(&[pass.token.expose(), self.inner.account.client_id()]);
         if let (ErrorKind::Throttled, Some(wait)) = (error.kind(), error.retry_after()) {
             self.inner.gate.pause(wait).await;
         }
