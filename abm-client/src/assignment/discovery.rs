@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::profiles::is_https;
+use super::ade_profile::is_https;
 use super::{AssignmentClient, NO_BODY};
 use crate::answer;
 use crate::error::{Endpoint, Error, Service};

@@ -6,10 +6,12 @@
 
 mod account;
 mod activation_lock;
+mod ade_profile;
 mod beta;
 mod devices;
 mod discovery;
 mod profiles;
+mod record;
 mod refusal;
 mod skip_keys;
 
@@ -31,13 +33,14 @@ pub use self::account::{AccountDetail, AccountUrl, OrganisationType, PageLimit};
 pub use self::activation_lock::{
     ActivationLockRequest, ActivationLockResult, ActivationLockStatus,
 };
+pub use self::ade_profile::AdeProfile;
 pub use self::beta::BetaToken;
-pub use self::devices::{
-    DeviceFamily, DevicePage, DeviceRecord, OpType, OperatingSystem, PageSize, ProfileStatus,
-    ReplacementDetails, ResponseStatus, SyncCursor, latest_per_serial,
-};
+pub use self::devices::{DevicePage, PageSize, ReplacementDetails, SyncCursor, latest_per_serial};
 pub use self::discovery::ServiceDiscovery;
-pub use self::profiles::{AdeProfile, AssignReport, AssignmentOutcome, DefinedProfile};
+pub use self::profiles::{AssignReport, AssignmentOutcome, DefinedProfile};
+pub use self::record::{
+    DeviceFamily, DeviceRecord, OpType, OperatingSystem, ProfileStatus, ResponseStatus,
+};
 pub use self::skip_keys::SkipKey;
 
 /// Where the service is.
