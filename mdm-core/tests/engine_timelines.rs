@@ -1,10 +1,23 @@
-//! The stories of a hold as people would tell them: time, state, what happened, what was asked for.
+//! The stories of a hold as people would tell them: time, state, what happened, what was asked for. Each is compared with
+//! the text in `snapshots/`; a change shows in review as a change of the story.
 
 mod engine_story;
 
-use engine_story::Story;
-use mdm_core::device::Platform;
-use mdm_core::migration::{Effect, Event, SetUpEnd, SetUpState, Variant};
+use std::time::Duration;
+
+use engine_story::{START, Story, say_effect};
+use mdm_core::device::{MigrationStatus, OrgReading, Platform};
+use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
+use mdm_core::migration::{
+    Event, Move, MoveState, Notice, OperatorAct, Outcome, PinnedRunbook, SetUpEnd, SetUpPhase,
+    SetUpState, Variant, advance_move,
+};
+
+fn told(s: &mut Story) {
+    s.tell(&Event::Told {
+        notice: Notice::Released,
+    });
+}
 
 #[test]
 fn an_iphone_keeps_its_apps_and_is_released_on_evidence() {
@@ -12,18 +25,11 @@ fn an_iphone_keeps_its_apps_and_is_released_on_evidence() {
     s.enrol();
     s.answer();
     s.lock_answers();
-    s.run(20);
-    println!("{}", s.log);
-    s.tell(&Event::Told {
-        notice: mdm_core::migration::Notice::Released,
-    });
-    assert_eq!(
-        s.set_up.state,
-        SetUpState::Ended(SetUpEnd::Proved),
-        "{}",
-        s.log
-    );
-    assert!(s.effects.contains(&Effect::Lock));
+    s.answer_all();
+    told(&mut s);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    insta::assert_snapshot!("iphone", s.log);
 }
 
 #[test]
@@ -33,12 +39,221 @@ fn a_mac_gives_its_recovery_key_before_it_is_released() {
     s.answer();
     s.lock_answers();
     s.tell(&Event::BootstrapTokenStored);
-    s.run(20);
-    println!("{}", s.log);
+    s.answer_all();
+    s.tell(&Event::UserEnrolled);
+    told(&mut s);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    insta::assert_snapshot!("mac", s.log);
+}
+
+#[test]
+fn a_hold_ends_at_its_ceiling_and_names_what_was_lost() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    // Everything after the first answer stays on the device's side until the ceiling has come.
+    while s.set_up.ceiling_at.is_some() {
+        s.wake();
+    }
+    s.answer_all();
+    told(&mut s);
+    s.run(6);
     assert_eq!(
         s.set_up.state,
-        SetUpState::Ended(SetUpEnd::Proved),
-        "{}",
-        s.log
+        SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
     );
+    insta::assert_snapshot!("ceiling", s.log);
+}
+
+#[test]
+fn a_device_that_falls_silent_is_woken_until_it_is_released() {
+    let mut s = Story::new(Platform::Macos, Variant::Ordinary);
+    s.plan = PinnedRunbook::standard(Platform::Macos, Variant::Ordinary);
+    s.enrol();
+    s.answer();
+    s.tell(&Event::Operator(OperatorAct::Release));
+    for _ in 0..52 {
+        s.wake();
+    }
+    // More than a day later it is switched on again.
+    s.answer();
+    s.tell(&Event::BootstrapTokenStored);
+    s.answer_all();
+    told(&mut s);
+    s.run(4);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    insta::assert_snapshot!("stalled", s.log);
+}
+
+#[test]
+fn a_device_that_does_not_say_whether_it_waits_is_asked() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.device.awaiting = false;
+    s.later(Duration::from_secs(5));
+    s.tell(&Event::Enrolled {
+        awaiting: None,
+        profile_awaits: true,
+    });
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    told(&mut s);
+    s.run(4);
+    assert_eq!(
+        s.set_up.state,
+        SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
+    );
+    insta::assert_snapshot!("no-hold", s.log);
+}
+
+/// Apple's side of one attempt, event by event.
+struct Attempt {
+    row: Move,
+    log: String,
+}
+
+impl Attempt {
+    fn tell(&mut self, minutes: u64, event: &Event) {
+        use std::fmt::Write as _;
+        let now = START + Duration::from_mins(minutes);
+        let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let t = advance_move(&self.row, &plan, event, now);
+        let (days, hours) = (minutes / 1440, minutes / 60 % 24);
+        let state = engine_story::name(&t.next.state);
+        let event = match event {
+            Event::OrgTold { reading, .. } => {
+                format!(
+                    "Apple: {:?} at {:?}",
+                    reading.status, reading.assigned_server
+                )
+            }
+            other => format!("{other:?}"),
+        };
+        let _ = writeln!(
+            self.log,
+            "day {days} {hours:02}:{:02} {state:<12} <- {event}",
+            minutes % 60
+        );
+        for effect in &t.effects {
+            let _ = writeln!(
+                self.log,
+                "                            -> {}",
+                say_effect(effect)
+            );
+        }
+        if t.next.attention != self.row.attention {
+            let _ = writeln!(
+                self.log,
+                "                            attention: {:?}",
+                t.next.attention
+            );
+        }
+        self.row = t.next;
+    }
+
+    fn apple(&mut self, minutes: u64, status: Option<MigrationStatus>, server: &str) {
+        let mut reading = OrgReading::default();
+        reading.status = status;
+        reading.assigned_server = Some(server.to_owned());
+        reading.deadline = Some(self.row.deadline);
+        self.tell(
+            minutes,
+            &Event::OrgTold {
+                reading,
+                destination: "OURS".to_owned(),
+                original: None,
+            },
+        );
+    }
+}
+
+fn attempt() -> Attempt {
+    let row = Move::plan(
+        OrganisationId(1),
+        MoveId(4),
+        WaveId(2),
+        DeviceId(8),
+        Serial::parse("C02TEST").unwrap(),
+        RunbookId(3),
+        START + Duration::from_hours(30),
+        START + Duration::from_hours(1),
+        Some("THEIRS".to_owned()),
+        START,
+    );
+    Attempt {
+        row,
+        log: String::new(),
+    }
+}
+
+fn scheduled() -> Attempt {
+    let mut a = attempt();
+    let deadline = a.row.deadline;
+    a.tell(0, &Event::Accepted);
+    a.tell(1, &Event::SubmitAsked { deadline });
+    let activity = "ACT1".to_owned();
+    a.tell(2, &Event::ActivityPosted { activity });
+    a.apple(4, Some(MigrationStatus::Requested), "OURS");
+    a
+}
+
+#[test]
+fn an_attempt_goes_from_the_plan_to_apples_success() {
+    let mut a = scheduled();
+    for in_force in [false, true] {
+        a.tell(
+            70,
+            &Event::AssignmentTold {
+                ours: true,
+                profile_in_force: in_force,
+                deadline: None,
+            },
+        );
+    }
+    a.tell(200, &Event::ProfileFetched);
+    let set_up = SetUpId(5);
+    let end = SetUpPhase::Ended {
+        end: SetUpEnd::Proved,
+        exceptions: Vec::new(),
+    };
+    for phase in [
+        SetUpPhase::Enrolling,
+        SetUpPhase::Holding,
+        SetUpPhase::Proving,
+        end,
+    ] {
+        a.tell(201, &Event::SetUpChanged { set_up, phase });
+    }
+    a.tell(202, &Event::Woke);
+    a.apple(203, Some(MigrationStatus::Success), "OURS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Migrated));
+    insta::assert_snapshot!("move", a.log);
+}
+
+#[test]
+fn an_attempt_that_nobody_starts_is_named_overdue_and_can_be_extended_or_taken_back() {
+    let mut a = scheduled();
+    a.tell(64, &Event::Woke);
+    a.tell(
+        65,
+        &Event::AssignmentTold {
+            ours: true,
+            profile_in_force: true,
+            deadline: None,
+        },
+    );
+    for _ in 0..9 {
+        let at = a.row.wake_at.unwrap().since(START).as_secs() / 60;
+        a.tell(at, &Event::Woke);
+    }
+    let deadline = START + Duration::from_hours(20 * 24);
+    a.tell(15_000, &Event::DeadlineMoved { deadline });
+    a.tell(15_001, &Event::CancelAsked);
+    a.tell(15_061, &Event::Woke);
+    a.apple(15_062, None, "OURS");
+    a.apple(15_070, None, "THEIRS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Cancelled));
+    insta::assert_snapshot!("overdue", a.log);
 }

@@ -1,0 +1,151 @@
+//! What the device and others answer, and what a person asks for: each reaches its step once. Believes no report that came
+//! twice or belongs to a try that was replaced.
+
+use super::{Run, begin_release, is_before_release};
+use crate::migration::steps::{Progress, Signal, StepStatus, lock, release};
+use crate::migration::{Effect, EffectKey, Event, OperatorAct, Owner, SetUpState, StepId, Told};
+use crate::queue::ReportStatus;
+
+impl Run<'_> {
+    pub(super) fn reported(
+        &mut self,
+        event: &Event,
+        id: StepId,
+        part: u16,
+        attempt: u16,
+        status: ReportStatus,
+        told: &Told,
+    ) {
+        let now = self.now;
+        let releasing = matches!(self.s.state, SetUpState::Releasing { .. });
+        let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) else {
+            return;
+        };
+        let Some(asked) = state.asked.get_mut(&part) else {
+            return;
+        };
+        if id == StepId::Release
+            && part == release::END
+            && status == ReportStatus::Acknowledged
+            && releasing
+            && attempt <= asked.attempt
+        {
+            // Whichever try it was: the device has ended its hold.
+            self.released("the device acknowledged the end of its hold");
+            return;
+        }
+        if asked.attempt != attempt || !asked.open {
+            // A report that came twice, or one of a try that was replaced.
+            return;
+        }
+        if status == ReportStatus::NotNow {
+            asked.not_now = true;
+            self.signal(id, Signal::Event(event));
+            return;
+        }
+        let ok = status == ReportStatus::Acknowledged;
+        asked.open = false;
+        asked.not_now = false;
+        if !ok {
+            asked.errors = asked.errors.saturating_add(1);
+        }
+        if state.oldest_open().is_none() {
+            state.nudge_at = None;
+        }
+        if id == StepId::Release {
+            self.release_answered(part, told);
+            return;
+        }
+        if self.plan.is_none() && state.is_running() {
+            // Nobody can take this answer now: the step asks again when its plan is back.
+            state.again = true;
+            state.look_at = Some(now);
+        }
+        self.signal(id, Signal::Answer { part, ok, told });
+        if id == StepId::Identify {
+            self.hold_told(told);
+        }
+    }
+
+    pub(super) fn lock_answered(&mut self, event: &Event) {
+        self.signal(StepId::Lock, Signal::Event(event));
+        // A late proof is a proof: the exception that its lateness caused is taken back.
+        let now = self.now;
+        if lock::proves(event)
+            && let Some(state) = self
+                .s
+                .state
+                .steps_mut()
+                .and_then(|s| s.get_mut(&StepId::Lock))
+            && matches!(state.status, StepStatus::Excepted { .. })
+        {
+            let evidence = "Apple locked it with the code in the vault, late".to_owned();
+            state.end(StepStatus::Done { evidence }, now);
+            self.retract(StepId::Lock);
+        }
+    }
+
+    pub(super) fn retract(&mut self, id: StepId) {
+        let part = format!("{id}: ");
+        self.s
+            .exceptions
+            .retain(|e| e.what != id.as_str() && !e.what.starts_with(&part));
+    }
+
+    pub(super) fn effect_failed(&mut self, event: &Event, effect: &EffectKey, why: &str) {
+        match effect {
+            EffectKey::Lock => self.signal(StepId::Lock, Signal::Event(event)),
+            EffectKey::Notify(_) => self.signal(StepId::Tell, Signal::Event(event)),
+            // Its next wake makes a new one; nothing gives up on a release.
+            EffectKey::Command(StepId::Release) => {}
+            EffectKey::Command(id) => {
+                let why = format!("its command cannot be made: {why}");
+                let progress = if *id == StepId::Declare {
+                    Progress::skip(why)
+                } else {
+                    Progress::except(why, Owner::Destination)
+                };
+                self.with_step(*id, |_, _| progress);
+            }
+            // The Move's.
+            EffectKey::ReadDevice | EffectKey::Cancel | EffectKey::MoveDeadline => {}
+        }
+    }
+
+    pub(super) fn operator(&mut self, act: &OperatorAct) {
+        match act {
+            OperatorAct::Release => begin_release(&mut self.s, self.now, &mut self.effects),
+            OperatorAct::RetryStep(id) => self.retry_step(*id),
+            // They end the attempt. The set-up stays: it guards the hold of a device that may come back.
+            OperatorAct::Abandon | OperatorAct::Fail => {}
+        }
+    }
+
+    pub(super) fn retry_step(&mut self, id: StepId) {
+        let now = self.now;
+        let held = self.is_held();
+        if !is_before_release(id) && id != StepId::Verify || (id == StepId::AppsKeep && !held) {
+            return;
+        }
+        let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) else {
+            return;
+        };
+        let stuck = match &state.status {
+            StepStatus::Running => state.since < now,
+            StepStatus::Excepted { .. } | StepStatus::Skipped { .. } => state.since < now,
+            StepStatus::Waiting | StepStatus::Done { .. } => false,
+        };
+        if !stuck {
+            return;
+        }
+        if state.oldest_open().is_some() {
+            self.effects.push(Effect::DropCommands { step: id });
+        }
+        state.end(StepStatus::Waiting, now);
+        state.tries = 0;
+        for asked in state.asked.values_mut() {
+            asked.errors = 0;
+        }
+        self.retract(id);
+    }
+}
