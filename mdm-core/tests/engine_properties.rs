@@ -285,6 +285,9 @@ impl<'a> World<'a> {
                 self.is_proved(*id);
             }
         }
+        // What the store keeps is the whole of it.
+        let kept: SetUp = serde_json::from_str(&serde_json::to_string(next).unwrap()).unwrap();
+        assert_eq!(kept, *next);
         // Doing the release twice makes no second command.
         let first = release(next, self.now);
         let second = release(&first.next, self.now);
@@ -336,6 +339,12 @@ impl<'a> World<'a> {
             StepId::Trust => listed("org.trust"),
             StepId::Network => listed("org.wifi"),
             StepId::FvEscrow => listed(mdm_core::migration::ESCROW_PROFILE),
+            // The device has what it had, or said once that it has nothing of it.
+            StepId::AppsKeep => assert!(
+                self.managed.contains("app.notes")
+                    || !self.device.managed.contains_key("app.notes"),
+                "{id} is done, app.notes was never managed"
+            ),
             _ => {}
         }
     }

@@ -441,3 +441,78 @@ pub struct Pinned {
     /// The content.
     pub runbook: PinnedRunbook,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standard() -> PinnedRunbook {
+        PinnedRunbook::standard(Platform::Macos, Variant::Migration)
+    }
+
+    fn check(change: impl FnOnce(&mut PinnedRunbook), sentence: &str) {
+        let mut runbook = standard();
+        change(&mut runbook);
+        let said = runbook.validate().unwrap_err().to_string();
+        assert!(said.contains(sentence), "{said}");
+    }
+
+    fn step(runbook: &mut PinnedRunbook, id: StepId) -> &mut StepPlan {
+        runbook.steps.iter_mut().find(|s| s.id == id).unwrap()
+    }
+
+    #[test]
+    fn every_standard_runbook_can_be_run() {
+        for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
+            for variant in [Variant::Migration, Variant::Uncertain, Variant::Ordinary] {
+                let runbook = PinnedRunbook::standard(platform, variant);
+                runbook.validate().unwrap();
+                let keeps = runbook.step(StepId::AppsKeep).is_some();
+                assert_eq!(keeps, !platform.is_mac() && variant != Variant::Ordinary);
+                assert_eq!(runbook.step(StepId::FvEscrow).is_some(), platform.is_mac());
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_named() {
+        check(
+            |r| step(r, StepId::Trust).requires.push(StepId::Network),
+            "in a circle",
+        );
+        check(
+            |r| step(r, StepId::Trust).requires.push(StepId::Declare),
+            "not in it",
+        );
+        check(
+            |r| step(r, StepId::Trust).requires.push(StepId::Release),
+            "after it",
+        );
+        check(|r| r.steps.push(StepPlan::standard(StepId::Trust)), "twice");
+        check(
+            |r| r.steps.retain(|s| s.id != StepId::Verify),
+            "must be in it",
+        );
+        check(|r| r.hard_ceiling_secs = 4 * 3600 + 1, "hard ceiling");
+        check(|r| r.soft_ceiling_secs = 46 * 60, "soft ceiling");
+        check(|r| step(r, StepId::Trust).timeout_secs = 0, "time-out");
+        let app = AppPlan {
+            bundle_id: "app".to_owned(),
+            store_id: None,
+            manifest_url: None,
+            action: AppAction::Install,
+        };
+        check(|r| r.apps = vec![app.clone(), app.clone()], "an app");
+    }
+
+    #[test]
+    fn the_same_content_has_the_same_id_and_another_has_another() {
+        let mut other = standard();
+        assert_eq!(standard().content_id(), other.content_id());
+        assert!(other.content_id() > 0);
+        other.lock = true;
+        assert_ne!(standard().content_id(), other.content_id());
+        assert_ne!(standard().digest(), other.digest());
+        assert_eq!(other.digest().len(), 64);
+    }
+}
