@@ -1,1 +1,18 @@
-//! mdmd
+//! The shell around `mdm_core`: listeners, TLS, routes, push, command line. Decides nothing about devices.
+//!
+//! Reading order: `config`, `app` (the assembly drawing), `listen` and `tls`, `http`.
+
+pub mod app;
+mod apple;
+pub mod cli;
+pub mod config;
+mod http;
+mod key_wrap;
+mod listen;
+mod pki;
+mod push;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod workers;

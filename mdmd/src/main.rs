@@ -1,2 +1,5 @@
-//! The daemon.
-fn main() {}
+//! The `mdmd` command: hands over to the command line of the library.
+
+fn main() -> std::process::ExitCode {
+    mdmd::cli::main()
+}

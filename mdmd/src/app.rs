@@ -1,0 +1,232 @@
+//! The assembly drawing: store, vault, ports, service, routes, listeners, workers. Also how a rehearsal or a test starts
+//! the whole server in its own process. Decides nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use mdm_core::clock::{Clock, SystemClock};
+use mdm_core::service::{Mdm, MdmSettings, Ports};
+use mdm_core::store::{SqliteStore, Store};
+use mdm_core::vault::EscrowVault;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::apple::{Addresses, Apple};
+use crate::config::{Config, Duty};
+use crate::http::desk::FrontDesk;
+use crate::http::{Front, Health, api, doors};
+use crate::key_wrap::MasterKeys;
+use crate::listen::{self, House};
+use crate::push::PushService;
+use crate::workers;
+
+/// Who does the work that waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Drive {
+    /// The server's own workers, as the configuration says.
+    #[default]
+    Free,
+    /// Whoever started the server calls [`Mdm::work`] and [`Mdm::watch`]: a rehearsal, whose clock stands still meanwhile.
+    Manual,
+}
+
+/// What a rehearsal or a test puts in place of the usual parts.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct Overrides {
+    /// Instead of the operating system's clock.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Instead of the configured database.
+    pub store: Option<Arc<dyn Store>>,
+    /// Instead of Apple's services.
+    pub ports: Option<Ports>,
+    /// Who works.
+    pub drive: Drive,
+}
+
+impl std::fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Overrides")
+            .field("drive", &self.drive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Store, vault, clock and ports put together, no port open.
+pub(crate) async fn assemble(config: &Config, overrides: &Overrides) -> anyhow::Result<Mdm> {
+    let clock = overrides
+        .clock
+        .clone()
+        .unwrap_or_else(|| Arc::new(SystemClock));
+    let store = match &overrides.store {
+        Some(store) => Arc::clone(store),
+        None => open_store(config).await?,
+    };
+    let ports = match &overrides.ports {
+        Some(ports) => ports.clone(),
+        None => ports(config, &clock)?,
+    };
+    let settings = MdmSettings {
+        device_url: config.public.device_url.clone(),
+        enrol_url: config.public.enrol_url.clone(),
+        sign_messages: true,
+    };
+    let vault = EscrowVault::new(MasterKeys::load(config)?);
+    Ok(Mdm::new(store, vault, clock, ports, settings))
+}
+
+/// The ports of a server: push, and Apple's services for organisations.
+///
+/// # Errors
+/// When a configured CA cannot be read.
+pub fn ports(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Ports> {
+    let trust = match &config.apple.ca {
+        None => None,
+        Some(file) => {
+            let path = config.path(file);
+            let name = || format!("apple.ca {}", path.display());
+            Some(std::fs::read(&path).with_context(name)?)
+        }
+    };
+    let addresses = Addresses {
+        assignment: config.apple.assignment_url.clone(),
+        organisation: config.apple.organisation_url.clone(),
+        token: config.apple.token_url.clone(),
+        lock_removal: config.apple.lock_url.clone(),
+        trust,
+    };
+    let apple = Apple::new(addresses, Arc::clone(clock)).context("apple.ca")?;
+    let apple = Arc::new(apple);
+    Ok(Ports {
+        push: Arc::new(PushService::new(config, Arc::clone(clock))?),
+        assignment: apple.clone(),
+        api: apple.clone(),
+        lock_removal: apple,
+        ..Ports::refusing()
+    })
+}
+
+/// The configured database, its tables brought up to date.
+///
+/// # Errors
+/// When it cannot be opened, or would lose acknowledged writes.
+pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match config.database.sqlite_file(&config.data_directory) {
+        Some(file) => {
+            let store = SqliteStore::open(&file)
+                .await
+                .with_context(|| format!("database {}", file.display()))?;
+            Ok(Arc::new(store))
+        }
+        None => anyhow::bail!("database: PostgreSQL is not part of this build"),
+    }
+}
+
+/// A server that runs.
+pub struct App {
+    /// The service behind the doors.
+    pub mdm: Mdm,
+    addresses: Vec<(Duty, SocketAddr)>,
+    house: House,
+    health: Arc<Health>,
+    workers: Option<TaskTracker>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Starts everything and returns once every port accepts. A public URL with port 0 gets the port that the operating
+    /// system chose for the first listener of its duty.
+    ///
+    /// # Errors
+    /// Says which part could not be started.
+    pub async fn start(mut config: Config, overrides: Overrides) -> anyhow::Result<Self> {
+        let ports = listen::bind(&config).await?;
+        fill_in_port(
+            &mut config.public.device_url,
+            &ports.addresses(),
+            Duty::Device,
+        );
+        fill_in_port(
+            &mut config.public.enrol_url,
+            &ports.addresses(),
+            Duty::Enrol,
+        );
+
+        let mdm = assemble(&config, &overrides).await?;
+        let poke = Arc::new(Notify::new());
+        let health = Arc::new(Health::default());
+        let front = Front {
+            desk: Arc::new(FrontDesk::new(mdm.clone(), Arc::clone(&poke))),
+            limits: Arc::new(config.limits.clone()),
+            proxy: Arc::new(config.proxy.clone()),
+            health: Arc::clone(&health),
+        };
+        let (remote, local) = api::routes(&mdm, &config.limits, &poke);
+        let house = House::new(&config, doors(&front, remote, local));
+        let addresses = house.accept_all(ports, &config.socket())?;
+
+        let stop = CancellationToken::new();
+        let workers = (overrides.drive == Drive::Free && config.workers.enabled).then(|| {
+            let health = Arc::clone(&health);
+            workers::start(&mdm, &config.workers, poke, health, stop.clone())
+        });
+        Ok(Self {
+            mdm,
+            addresses,
+            house,
+            health,
+            workers,
+            stop,
+        })
+    }
+
+    /// Where the first listener of a duty accepts.
+    #[must_use]
+    pub fn address(&self, duty: Duty) -> Option<SocketAddr> {
+        self.addresses
+            .iter()
+            .find(|(d, _)| *d == duty)
+            .map(|(_, address)| *address)
+    }
+
+    /// Takes nothing more, finishes what was accepted and what the workers are at, and closes the database.
+    ///
+    /// # Errors
+    /// When the database could not be closed in order; what was acknowledged is safe all the same.
+    pub async fn shutdown(self) -> anyhow::Result<()> {
+        self.health.stopping.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        self.house.close().await;
+        if let Some(workers) = self.workers {
+            workers.wait().await;
+        }
+        self.mdm
+            .store()
+            .close()
+            .await
+            .context("closing the database")
+    }
+}
+
+fn fill_in_port(url: &mut String, addresses: &[(Duty, SocketAddr)], duty: Duty) {
+    let found = addresses.iter().find(|(d, _)| *d == duty);
+    if let (Some(host), Some((_, address))) = (url.strip_suffix(":0"), found) {
+        *url = format!("{host}:{}", address.port());
+    }
+}
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

@@ -1,0 +1,204 @@
+//! The whole server in this process, over real TLS and a real database.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use mdm_core::organisation::Der;
+use openssl::ssl::{SslConnector, SslMethod};
+use serde_json::Value;
+
+use super::*;
+use crate::config::ListenerConfig;
+
+struct Installed {
+    app: App,
+    ca: openssl::x509::X509,
+    code: String,
+    token: String,
+    _directory: tempfile::TempDir,
+}
+
+fn write(directory: &Path, name: &str, content: &[u8]) {
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+async fn install(drive: Drive) -> Installed {
+    let directory = tempfile::tempdir().unwrap();
+    let now = SystemClock.now();
+    let ca = crate::pki::authority("our CA", 30, now).unwrap();
+    let server = crate::pki::server(&ca, &["localhost".to_owned()], 30, now).unwrap();
+    let path = directory.path();
+    write(path, "tls/server.pem", &server.certificate_pem().unwrap());
+    write(path, "tls/server.key", &server.key_pem().unwrap());
+    MasterKeys::create(&path.join("master.key")).unwrap();
+    let mut config = Config::for_directory(path);
+    let any = "127.0.0.1:0".parse().unwrap();
+    config.listeners = [Duty::Device, Duty::Enrol, Duty::Admin]
+        .map(|duty| ListenerConfig::new(any, duty))
+        .into();
+    config.public.device_url = "https://localhost:0".to_owned();
+    config.public.enrol_url = "https://localhost:0".to_owned();
+    let overrides = Overrides {
+        drive,
+        ..Overrides::default()
+    };
+    let app = App::start(config, overrides).await.unwrap();
+    let anchor = Der(ca.certificate.to_der().unwrap());
+    let made = app
+        .mdm
+        .create_organisation("Test", vec![anchor])
+        .await
+        .unwrap();
+    Installed {
+        code: made.org.organisation().code.to_string(),
+        token: made.administrator_token.expose_text().unwrap().to_owned(),
+        app,
+        ca: ca.certificate,
+        _directory: directory,
+    }
+}
+
+impl Installed {
+    async fn ask(
+        &self,
+        duty: Duty,
+        request: hyper::http::request::Builder,
+        body: &'static str,
+    ) -> (u16, Bytes) {
+        let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        builder.cert_store_mut().add_cert(self.ca.clone()).unwrap();
+        let ssl = builder
+            .build()
+            .configure()
+            .unwrap()
+            .into_ssl("localhost")
+            .unwrap();
+        let address = self.app.address(duty).unwrap();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut stream = tokio_openssl::SslStream::new(ssl, stream).unwrap();
+        std::pin::Pin::new(&mut stream).connect().await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let body: Full<Bytes> = Full::from(body);
+        let request = request.header("host", "localhost").body(body).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        let status = answer.status().as_u16();
+        (
+            status,
+            answer.into_body().collect().await.unwrap().to_bytes(),
+        )
+    }
+
+    async fn api(&self, path: &str, token: Option<&str>) -> (u16, Value) {
+        let mut request = Request::get(format!("/api/v1/{path}"));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let (status, body) = self.ask(Duty::Admin, request, "").await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn every_door_reaches_the_service_and_bad_input_is_a_400_that_is_kept() {
+    let house = install(Drive::Free).await;
+    let code = house.code.clone();
+    let scep = Request::get(format!("/mdm/{code}/scep?operation=GetCACaps"));
+    let (status, body) = house.ask(Duty::Enrol, scep, "").await;
+    assert_eq!(status, 200);
+    assert!(
+        String::from_utf8_lossy(&body).contains("SCEPStandard"),
+        "{body:?}"
+    );
+
+    let doors = [
+        (Duty::Device, Request::put(format!("/mdm/{code}/checkin"))),
+        (Duty::Device, Request::put(format!("/mdm/{code}/command"))),
+        (Duty::Enrol, Request::post(format!("/mdm/{code}/enrol"))),
+    ];
+    for (duty, request) in doors {
+        let (status, said) = house.ask(duty, request, "nonsense").await;
+        assert!(status == 400 || status == 403, "{status} {said:?}");
+        assert!(said.len() > 5, "no sentence");
+    }
+    let id = house
+        .app
+        .mdm
+        .organisation(&code.parse_code())
+        .await
+        .unwrap()
+        .organisation()
+        .id;
+    let refusals = house.app.mdm.store().refusals(id, 10).await.unwrap();
+    assert_eq!(refusals.len(), 3);
+    assert!(refusals.iter().all(|r| r.address == "127.0.0.1"));
+    let stranger = Request::put("/mdm/abcdefgh2345/checkin");
+    assert_eq!(house.ask(Duty::Device, stranger, "x").await.0, 400);
+    let (status, said) = house.ask(Duty::Admin, Request::get("/readyz"), "").await;
+    assert_eq!((status, said.as_ref()), (200, b"ready\n".as_slice()));
+    house.app.shutdown().await.unwrap();
+}
+
+trait ParseCode {
+    fn parse_code(&self) -> mdm_core::ids::OrganisationCode;
+}
+
+impl ParseCode for String {
+    fn parse_code(&self) -> mdm_core::ids::OrganisationCode {
+        mdm_core::ids::OrganisationCode::parse(self).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_api_takes_a_token_of_the_organisation_and_nothing_else() {
+    let house = install(Drive::Manual).await;
+    let other = house
+        .app
+        .mdm
+        .create_organisation("Other", Vec::new())
+        .await
+        .unwrap();
+    let other = other.org.organisation().code.clone();
+    let token = house.token.clone();
+    for wrong in [None, Some("wrong"), Some("")] {
+        let (status, said) = house.api("organisations", wrong).await;
+        assert_eq!(status, 401);
+        assert!(said["error"].as_str().unwrap().contains("bearer token"));
+    }
+    let (status, seen) = house.api("organisations", Some(&token)).await;
+    assert_eq!(status, 200);
+    assert_eq!(seen["organisations"].as_array().unwrap().len(), 1);
+    for (path, status) in [
+        ("devices".to_owned(), 200),
+        ("holds".to_owned(), 200),
+        ("waves".to_owned(), 200),
+        ("server-tokens".to_owned(), 200),
+        ("push-certificate".to_owned(), 200),
+        ("devices/C02XYZ".to_owned(), 404),
+        ("devices/no%20serial".to_owned(), 400),
+        ("waves/7".to_owned(), 404),
+        (format!("devices?organisation={other}"), 404),
+        (format!("devices?organisation={}", house.code), 200),
+    ] {
+        let (got, said) = house.api(&path, Some(&token)).await;
+        assert_eq!(got, status, "{path}: {said}");
+    }
+    house.app.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_public_address_with_port_0_gets_the_port_that_was_bound() {
+    let mut url = "https://localhost:0".to_owned();
+    let bound = [(Duty::Device, "127.0.0.1:4711".parse().unwrap())];
+    fill_in_port(&mut url, &bound, Duty::Device);
+    assert_eq!(url, "https://localhost:4711");
+    fill_in_port(&mut url, &bound, Duty::Enrol);
+    assert_eq!(url, "https://localhost:4711");
+}

@@ -1,0 +1,266 @@
+//! How commands speak to an installation: its local socket, or `--url` with a token from the environment or a file. What
+//! only looks may also read a stopped data directory, through the very same routes.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use anyhow::{Context as _, anyhow};
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper_util::rt::TokioIo;
+use openssl::ssl::{SslConnector, SslMethod};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tower::ServiceExt as _;
+use zeroize::Zeroizing;
+
+use super::{Common, Ended, Exit, Means as _};
+use crate::app::{Overrides, assemble};
+use crate::http::api;
+
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// Which installation, and which of its organisations.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Where {
+    /// Address of the installation's administrative listener; its local socket when left out. The token comes from
+    /// MDMD_TOKEN or MDMD_TOKEN_FILE, never from the command line.
+    #[arg(long, env = "MDMD_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A CA to trust for that address (PEM) beside the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Code of the organisation, where there are several.
+    #[arg(long, value_name = "CODE")]
+    organisation: Option<String>,
+}
+
+/// A way to ask.
+pub(crate) struct Client {
+    way: Way,
+    organisation: Option<String>,
+}
+
+enum Way {
+    Socket(PathBuf),
+    Url {
+        host: String,
+        port: u16,
+        ca: Option<PathBuf>,
+        token: Zeroizing<String>,
+    },
+    /// Nothing serves: the routes themselves, over the stopped data directory.
+    Stopped(Box<Router>),
+}
+
+impl Client {
+    /// For commands that act: a server must run.
+    pub(crate) async fn acting(common: &Common, place: &Where) -> Result<Self, Ended> {
+        Self::open(common, place, false).await
+    }
+
+    /// For commands that look: a stopped data directory will do.
+    pub(crate) async fn looking(common: &Common, place: &Where) -> Result<Self, Ended> {
+        Self::open(common, place, true).await
+    }
+
+    async fn open(common: &Common, place: &Where, may_read: bool) -> Result<Self, Ended> {
+        let organisation = place.organisation.clone();
+        if let Some(url) = &place.url {
+            let way = remote(url, place.ca.clone()).means(Exit::BadInput)?;
+            return Ok(Self { way, organisation });
+        }
+        let config = super::config::load(common)?;
+        let socket = config.socket();
+        let way = if UnixStream::connect(&socket).await.is_ok() {
+            Way::Socket(socket)
+        } else if may_read && config.data_directory.is_dir() {
+            let mdm = assemble(&config, &Overrides::default())
+                .await
+                .means(Exit::Precondition)?;
+            let poke = std::sync::Arc::default();
+            Way::Stopped(Box::new(api::routes(&mdm, &config.limits, &poke).1))
+        } else {
+            let why = anyhow!(
+                "nothing serves {}; start it with `mdmd serve`, or name a server with --url",
+                config.data_directory.display()
+            );
+            return Err(why).means(Exit::Precondition);
+        };
+        Ok(Self { way, organisation })
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Ended> {
+        self.ask("GET", path, Zeroizing::new(Vec::new())).await
+    }
+
+    /// The body may hold a key, so it is zeroed after use.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Ended> {
+        let body = Zeroizing::new(serde_json::to_vec(body)?);
+        self.ask("POST", path, body).await
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Value, Ended> {
+        let mut target = path.to_owned();
+        if let Some(code) = &self.organisation {
+            target.push(if path.contains('?') { '&' } else { '?' });
+            target.push_str("organisation=");
+            target.push_str(code);
+        }
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&target)
+            .header(CONTENT_TYPE, "application/json");
+        let (status, answer) = match &self.way {
+            Way::Stopped(routes) => {
+                let request = request
+                    .body(Body::from(body.to_vec()))
+                    .means(Exit::BadInput)?;
+                let answer = match (**routes).clone().oneshot(request).await {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                };
+                let status = answer.status().as_u16();
+                (status, collect(answer.into_body()).await?)
+            }
+            Way::Socket(path) => {
+                request = request.header(HOST, "localhost");
+                let request = request
+                    .body(Full::from(Bytes::copy_from_slice(&body)))
+                    .means(Exit::BadInput)?;
+                let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
+                send(stream, request).await?
+            }
+            Way::Url {
+                host,
+                port,
+                ca,
+                token,
+            } => {
+                let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+                request = request
+                    .header(HOST, host)
+                    .header(AUTHORIZATION, bearer.as_str());
+                let request = request
+                    .body(Full::from(Bytes::copy_from_slice(&body)))
+                    .means(Exit::BadInput)?;
+                let stream = tls(host, *port, ca.as_deref())
+                    .await
+                    .means(Exit::Precondition)?;
+                send(stream, request).await?
+            }
+        };
+        let value: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
+        if (200..300).contains(&status) {
+            return Ok(value);
+        }
+        let sentence = value["error"].as_str().map_or_else(
+            || format!("the server answered with status {status}"),
+            str::to_owned,
+        );
+        let exit = match status {
+            400 | 413 => Exit::BadInput,
+            401 | 403 | 404 | 409 => Exit::Precondition,
+            _ => Exit::Failure,
+        };
+        Err(anyhow!(sentence)).means(exit)
+    }
+}
+
+fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {
+    let rest = url
+        .strip_prefix("https://")
+        .map(|rest| rest.trim_end_matches('/'))
+        .filter(|rest| !rest.is_empty() && !rest.contains('/'))
+        .context("--url: must be https://host or https://host:port")?;
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) => (
+            host,
+            port.parse().context("--url: the port must be a number")?,
+        ),
+        None => (rest, 443),
+    };
+    let token = match (
+        std::env::var("MDMD_TOKEN"),
+        std::env::var_os("MDMD_TOKEN_FILE"),
+    ) {
+        (Ok(token), _) => Zeroizing::new(token),
+        (_, Some(file)) => {
+            let read = std::fs::read_to_string(&file);
+            Zeroizing::new(read.with_context(|| format!("MDMD_TOKEN_FILE {}", file.display()))?)
+        }
+        _ => anyhow::bail!("--url needs a token in MDMD_TOKEN or MDMD_TOKEN_FILE"),
+    };
+    Ok(Way::Url {
+        host: host.to_owned(),
+        port,
+        ca,
+        token,
+    })
+}
+
+async fn tls(
+    host: &str,
+    port: u16,
+    ca: Option<&std::path::Path>,
+) -> anyhow::Result<tokio_openssl::SslStream<TcpStream>> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    // A vendored OpenSSL does not know where the system keeps its CAs. A machine without any may still name one.
+    let found = openssl_probe::probe();
+    let _ = builder.load_verify_locations(
+        found.cert_file.as_deref(),
+        found.cert_dir.first().map(PathBuf::as_path),
+    );
+    if let Some(file) = ca {
+        builder
+            .set_ca_file(file)
+            .with_context(|| format!("--ca {}", file.display()))?;
+    }
+    let ssl = builder.build().configure()?.into_ssl(host)?;
+    let stream = TcpStream::connect((host, port))
+        .await
+        .with_context(|| format!("{host}:{port}"))?;
+    let mut stream = tokio_openssl::SslStream::new(ssl, stream)?;
+    Pin::new(&mut stream)
+        .connect()
+        .await
+        .with_context(|| format!("{host}:{port}"))?;
+    Ok(stream)
+}
+
+async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status().as_u16();
+    let body = collect(answer.into_body()).await?;
+    driver.abort();
+    Ok((status, body))
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, Ended>
+where
+    B: hyper::body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    Limited::new(body, LARGEST)
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|_| anyhow!("the answer ended early or is too large"))
+        .means(Exit::Failure)
+}

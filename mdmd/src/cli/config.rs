@@ -1,0 +1,100 @@
+//! `mdmd config example|reference|check`, and reading the configuration for every other command.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, anyhow};
+
+use super::{Common, Done, Ended, Exit, Means as _};
+use crate::config::Config as Settings;
+
+/// Show or check the configuration.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Config {
+    /// Print a file with every key, its default and its meaning.
+    Example,
+    /// Print the reference page (Markdown).
+    Reference,
+    /// Read file, environment and flags, and say what holds.
+    Check,
+}
+
+pub(crate) fn run(common: &Common, command: &Config) -> Done {
+    match command {
+        Config::Example => print!("{}", Settings::example_file()),
+        Config::Reference => print!("{}", Settings::reference_page()),
+        Config::Check => {
+            let config = load(common)?;
+            if common.json {
+                let shown = serde_json::json!({
+                    "data_directory": config.data_directory,
+                    "database": format!("{:?}", config.database),
+                    "listeners": config.listeners,
+                    "public": config.public,
+                });
+                println!("{shown:#}");
+            } else {
+                println!("data directory  {}", config.data_directory.display());
+                println!("database        {:?}", config.database);
+                for listener in &config.listeners {
+                    println!(
+                        "listener        {} {}",
+                        listener.address,
+                        listener.duty.as_str()
+                    );
+                }
+                println!("devices         {}", config.public.device_url);
+                println!("enrolment       {}", config.public.enrol_url);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The configuration of this command line.
+pub(crate) fn load(common: &Common) -> Result<Settings, Ended> {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let mut flags = Vec::new();
+    if let Some(directory) = &common.data {
+        let text = directory
+            .to_str()
+            .context("--data: must be UTF-8")
+            .means(Exit::BadInput)?;
+        flags.push(("data_directory".to_owned(), text.to_owned()));
+    }
+    for pair in &common.set {
+        let (key, value) = pair
+            .split_once('=')
+            .with_context(|| format!("--set {pair}: must be KEY=VALUE"))
+            .means(Exit::BadInput)?;
+        flags.push((key.to_owned(), value.to_owned()));
+    }
+    let file = match &common.config {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("configuration file {}", path.display()))
+                .means(Exit::BadInput)?,
+        ),
+        // The one file that may be missing: everything has a default.
+        None => {
+            let directory = common
+                .data
+                .clone()
+                .or_else(|| environment.get("MDMD_DATA_DIRECTORY").map(Into::into))
+                .unwrap_or_else(|| "/var/lib/mdmd".into());
+            match std::fs::read_to_string(directory.join("mdmd.toml")) {
+                Ok(text) => Some(text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => {
+                    return Err(anyhow!(error).context(format!(
+                        "configuration file {}/mdmd.toml",
+                        directory.display()
+                    )))
+                    .means(Exit::BadInput);
+                }
+            }
+        }
+    };
+    Settings::load(file.as_deref(), &environment, &flags).means(Exit::BadInput)
+}

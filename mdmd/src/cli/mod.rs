@@ -1,0 +1,229 @@
+//! The command line: one subcommand, one file. Commands that act on an installation speak its API; only `init`, `serve`,
+//! `config` and reading a stopped data directory open files.
+
+mod client;
+mod config;
+mod device;
+mod hold;
+mod init;
+mod organisation;
+mod push;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+/// How a command ended, as its exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Our own failure.
+    Failure = 1,
+    /// What was given cannot be right.
+    BadInput = 2,
+    /// What it needs is not there.
+    Precondition = 3,
+}
+
+/// An error with the exit status that it means.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) why: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Ended {
+    fn from(why: E) -> Self {
+        Self {
+            exit: Exit::Failure,
+            why: why.into(),
+        }
+    }
+}
+
+/// What a command answers.
+pub(crate) type Done = Result<(), Ended>;
+
+/// Gives an error its exit status.
+pub(crate) trait Means<T> {
+    fn means(self, exit: Exit) -> Result<T, Ended>;
+}
+
+impl<T, E: Into<anyhow::Error>> Means<T> for Result<T, E> {
+    fn means(self, exit: Exit) -> Result<T, Ended> {
+        self.map_err(|why| Ended {
+            exit,
+            why: why.into(),
+        })
+    }
+}
+
+/// The version with the OpenSSL in use, so that a missing security release can be seen.
+fn version() -> &'static str {
+    static VERSION: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    VERSION.get_or_init(|| {
+        format!(
+            "{} ({})",
+            env!("CARGO_PKG_VERSION"),
+            openssl::version::version()
+        )
+    })
+}
+
+/// The destination server for Apple's device-management migration.
+#[derive(Parser, Debug)]
+#[command(name = "mdmd", version = version(), propagate_version = true)]
+struct CommandLine {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Common {
+    /// Data directory; also read from MDMD_DATA_DIRECTORY.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Configuration file; `mdmd.toml` in the data directory when left out.
+    #[arg(long, global = true, value_name = "FILE", env = "MDMD_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key of the configuration, over file and environment.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Answer as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Make a data directory with everything for a start.
+    Init(init::Init),
+    /// Run the server.
+    Serve,
+    /// Organisations of this installation.
+    #[command(subcommand)]
+    Organisation(organisation::Organisation),
+    /// Devices.
+    #[command(subcommand)]
+    Device(device::Device),
+    /// Devices that wait for us during their set-up.
+    #[command(subcommand)]
+    Hold(hold::Hold),
+    /// The server token of the device-assignment service.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// The push certificate.
+    #[command(subcommand)]
+    Push(push::Push),
+    /// The organisation API of Apple Business or School Manager.
+    #[command(subcommand)]
+    Api(push::Api),
+    /// Show or check the configuration.
+    #[command(subcommand)]
+    Config(config::Config),
+}
+
+/// Runs the command line of this process to its exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let done = match &line.command {
+        Command::Config(command) => config::run(&line.common, command),
+        other => runtime(&line.common, other),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ended) => {
+            eprintln!("mdmd: {:#}", ended.why);
+            ExitCode::from(ended.exit as u8)
+        }
+    }
+}
+
+fn runtime(common: &Common, command: &Command) -> Done {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Init(init) => init::run(common, init).await,
+            Command::Serve => serve::run(common).await,
+            Command::Organisation(command) => organisation::run(common, command).await,
+            Command::Device(command) => device::run(common, command).await,
+            Command::Hold(command) => hold::run(common, command).await,
+            Command::Token(command) => token::run(common, command).await,
+            Command::Push(command) => push::run(common, command).await,
+            Command::Api(command) => push::run_api(common, command).await,
+            Command::Config(command) => config::run(common, command),
+        }
+    })
+}
+
+/// Prints an answer: as JSON if that was asked for, else as `people` does it.
+fn print(common: &Common, answer: &Value, people: impl FnOnce(&Value)) {
+    if common.json {
+        println!("{answer:#}");
+    } else {
+        people(answer);
+    }
+}
+
+/// One value in a line for people.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        // What a device says of itself may hold anything; a terminal must not obey it.
+        Value::String(text) => text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect(),
+        other => other.to_string(),
+    }
+}
+
+/// Rows with a heading, columns as wide as they need to be.
+fn table(rows: &Value, columns: &[(&str, &str)]) {
+    let rows: Vec<Vec<String>> = rows
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| columns.iter().map(|(_, key)| cell(&row[*key])).collect())
+        .collect();
+    let heads: Vec<String> = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
+    let wide = |n: usize| {
+        rows.iter()
+            .chain([&heads])
+            .map(|row| row[n].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(wide).collect();
+    for row in std::iter::once(&heads).chain(&rows) {
+        let line: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        println!("{}", line.join("  ").trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together_and_its_version_names_openssl() {
+        CommandLine::command().debug_assert();
+        assert!(version().contains("OpenSSL "), "{}", version());
+    }
+}

@@ -1,0 +1,582 @@
+//! Every key of the configuration, once: name, form, default, example and meaning. The example file, the reference page,
+//! the environment's names and the refusals are all made from this table. Reads nothing itself.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use toml::Value;
+
+use super::network::Network;
+
+/// What a value must look like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// Text that is not empty.
+    Text,
+    /// A path; relative ones start at the data directory.
+    Path,
+    /// `https://host[:port]`, without a path.
+    Origin,
+    /// `https://…` with any path.
+    Url,
+    /// `sqlite`, `sqlite:PATH` or `postgres://…`.
+    Database,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number in a range.
+    Whole(i64, i64),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A list of networks.
+    Networks,
+    /// A list of tables.
+    Listeners,
+    /// IP address and port.
+    Address,
+    /// A list of host names.
+    Names,
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Where it stands: `push.port`.
+    pub(super) path: &'static str,
+    /// What it must look like.
+    pub(super) form: Form,
+    /// What holds when it is left out, as TOML; `None` when nothing does, in which case `meaning` says what that means.
+    pub(super) default: Option<&'static str>,
+    /// A value that is right, as TOML.
+    pub(super) example: &'static str,
+    /// What it does, with its unit.
+    pub(super) meaning: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    form: Form,
+    default: Option<&'static str>,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key {
+        path,
+        form,
+        default,
+        example,
+        meaning,
+    }
+}
+
+/// All keys outside `[[listener]]`, in the order of the example file.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "data_directory",
+        Form::Path,
+        Some("\"/var/lib/mdmd\""),
+        "\"/var/lib/mdmd\"",
+        "Where keys, the embedded database and the local socket lie. Mode 0700, made by `mdmd init`.",
+    ),
+    key(
+        "database",
+        Form::Database,
+        Some("\"sqlite\""),
+        "\"postgres://mdmd@db.example.com/mdmd\"",
+        "`sqlite` for a file in the data directory, `sqlite:PATH`, or the URL of a PostgreSQL server. A URL with a password belongs in the environment.",
+    ),
+    key(
+        "accept_lost_commits",
+        Form::Flag,
+        Some("false"),
+        "false",
+        "Start although PostgreSQL is set to lose acknowledged writes at a power cut (fsync, synchronous_commit or full_page_writes off).",
+    ),
+    key(
+        "listener",
+        Form::Listeners,
+        None,
+        "[]",
+        "The ports, one table for each duty; see below. Without any: device on 0.0.0.0:8443, enrol on 0.0.0.0:8444, admin on 127.0.0.1:8445.",
+    ),
+    key(
+        "public.device_url",
+        Form::Origin,
+        Some("\"https://localhost:8443\""),
+        "\"https://mdm.example.com\"",
+        "What enrolled devices are told to speak to. It cannot change for a device that is enrolled.",
+    ),
+    key(
+        "public.enrol_url",
+        Form::Origin,
+        Some("\"https://localhost:8444\""),
+        "\"https://enrol.example.com\"",
+        "Where devices fetch their enrolment profile and certificate. A host that never asks for a client certificate.",
+    ),
+    key(
+        "tls.certificate",
+        Form::Path,
+        Some("\"tls/server.pem\""),
+        "\"tls/server.pem\"",
+        "Certificate chain (PEM, leaf first) of every listener that names none of its own.",
+    ),
+    key(
+        "tls.key",
+        Form::Path,
+        Some("\"tls/server.key\""),
+        "\"tls/server.key\"",
+        "Private key (PEM) of that certificate.",
+    ),
+    key(
+        "proxy.trusted",
+        Form::Networks,
+        Some("[]"),
+        "[\"10.0.0.0/8\", \"::1\"]",
+        "Addresses of TLS-terminating proxies. Only they may use a `plain` listener and tell us a client certificate or a client's address; they must delete such headers from outside.",
+    ),
+    key(
+        "proxy.certificate_header",
+        Form::Text,
+        Some("\"client-cert\""),
+        "\"x-ssl-client-cert\"",
+        "The header in which a listed proxy passes the client certificate: RFC 9440 (`:base64:`) or URL-escaped PEM, told apart by the first character.",
+    ),
+    key(
+        "master_key.source",
+        Form::OneOf(&["file", "environment", "credential"]),
+        Some("\"file\""),
+        "\"credential\"",
+        "Where the key lies that wraps the data keys of the organisations: a file, an environment variable, or a credential of the service manager (`CREDENTIALS_DIRECTORY`).",
+    ),
+    key(
+        "master_key.file",
+        Form::Path,
+        Some("\"master.key\""),
+        "\"master.key\"",
+        "The file, for source `file`. Mode 0600; a wider one is refused.",
+    ),
+    key(
+        "master_key.name",
+        Form::Text,
+        Some("\"MDMD_MASTER_KEY\""),
+        "\"mdmd-master-key\"",
+        "The variable or the credential, for the other two sources: 32 bytes as hexadecimal or base64.",
+    ),
+    key(
+        "push.host",
+        Form::Text,
+        Some("\"api.push.apple.com\""),
+        "\"api.push.apple.com\"",
+        "Apple's push service.",
+    ),
+    key(
+        "push.port",
+        Form::Whole(1, 65535),
+        Some("443"),
+        "2197",
+        "Its port; 2197 where 443 is filtered.",
+    ),
+    key(
+        "push.ca",
+        Form::Path,
+        None,
+        "\"tls/push-ca.pem\"",
+        "A CA (PEM) to trust for it instead of the system's.",
+    ),
+    key(
+        "apple.assignment_url",
+        Form::Url,
+        None,
+        "\"https://mdmenrollment.apple.com\"",
+        "The device-assignment service, for a test service. Left out: Apple's.",
+    ),
+    key(
+        "apple.organisation_url",
+        Form::Url,
+        None,
+        "\"https://api-business.apple.com\"",
+        "The organisation API, for a test service. Left out: Apple's, chosen by the account's kind.",
+    ),
+    key(
+        "apple.token_url",
+        Form::Url,
+        None,
+        "\"https://account.apple.com/auth/oauth2/token\"",
+        "Where the organisation API's access tokens come from, for a test service. Left out: Apple's.",
+    ),
+    key(
+        "apple.lock_url",
+        Form::Url,
+        None,
+        "\"https://deviceservices-external.apple.com\"",
+        "The lock-removal service, for a test service. Left out: Apple's.",
+    ),
+    key(
+        "apple.ca",
+        Form::Path,
+        None,
+        "\"tls/apple-ca.pem\"",
+        "A CA (PEM) to trust for these services beside the system's.",
+    ),
+    key(
+        "workers.enabled",
+        Form::Flag,
+        Some("true"),
+        "true",
+        "Whether this process does jobs, wakes and the watchdog. A process without them only answers.",
+    ),
+    key(
+        "workers.batch",
+        Form::Whole(1, 1000),
+        Some("50"),
+        "50",
+        "How many jobs are claimed at once.",
+    ),
+    key(
+        "workers.fallback_seconds",
+        Form::Whole(1, 600),
+        Some("5"),
+        "5",
+        "How long a worker waits at most before it looks for work that nobody told it of, in seconds.",
+    ),
+    key(
+        "workers.watchdog_seconds",
+        Form::Whole(1, 600),
+        Some("30"),
+        "30",
+        "How often the watchdog looks for holds past their ceiling, in seconds.",
+    ),
+    key(
+        "limits.connections",
+        Form::Whole(1, 1_000_000),
+        Some("10000"),
+        "10000",
+        "Open connections per port; more wait to be accepted.",
+    ),
+    key(
+        "limits.handshake_seconds",
+        Form::Whole(1, 300),
+        Some("10"),
+        "10",
+        "A TLS handshake must be done after this many seconds.",
+    ),
+    key(
+        "limits.header_seconds",
+        Form::Whole(1, 300),
+        Some("30"),
+        "30",
+        "The headers of a request must be complete after this many seconds.",
+    ),
+    key(
+        "limits.body_seconds",
+        Form::Whole(1, 3600),
+        Some("120"),
+        "120",
+        "The body of a request must be complete after this many seconds.",
+    ),
+    key(
+        "limits.idle_seconds",
+        Form::Whole(1, 86_400),
+        Some("300"),
+        "300",
+        "A connection without a request is closed after this many seconds.",
+    ),
+    key(
+        "limits.shutdown_seconds",
+        Form::Whole(1, 600),
+        Some("30"),
+        "30",
+        "At the end, accepted requests may take this many seconds more.",
+    ),
+    key(
+        "limits.header_bytes",
+        Form::Whole(16_384, 1_048_576),
+        Some("65536"),
+        "65536",
+        "All headers of a request together, in bytes.",
+    ),
+    key(
+        "limits.check_in_bytes",
+        Form::Whole(65_536, 1_073_741_824),
+        Some("8388608"),
+        "8388608",
+        "The body of a check-in, in bytes.",
+    ),
+    key(
+        "limits.command_bytes",
+        Form::Whole(65_536, 1_073_741_824),
+        Some("33554432"),
+        "33554432",
+        "The body of a command report, in bytes.",
+    ),
+    key(
+        "limits.enrol_bytes",
+        Form::Whole(4_096, 16_777_216),
+        Some("262144"),
+        "262144",
+        "The body of an enrolment or certificate request, in bytes.",
+    ),
+    key(
+        "limits.api_bytes",
+        Form::Whole(4_096, 1_073_741_824),
+        Some("8388608"),
+        "8388608",
+        "The body of an API request, in bytes.",
+    ),
+    key(
+        "log.format",
+        Form::OneOf(&["text", "json"]),
+        Some("\"text\""),
+        "\"json\"",
+        "How a line of the log is written.",
+    ),
+    key(
+        "log.level",
+        Form::OneOf(&["error", "warn", "info", "debug", "trace"]),
+        Some("\"info\""),
+        "\"debug\"",
+        "What is logged of our own code. Libraries are always held to `warn`, because some print headers at lower levels.",
+    ),
+];
+
+/// The keys of one `[[listener]]`.
+pub(super) const LISTENER_KEYS: &[Key] = &[
+    key(
+        "address",
+        Form::Address,
+        None,
+        "\"0.0.0.0:443\"",
+        "IP address and port. Several tables may share one: then the server name of the handshake decides.",
+    ),
+    key(
+        "duty",
+        Form::OneOf(&["device", "enrol", "admin", "plain"]),
+        None,
+        "\"device\"",
+        "`device` asks for a client certificate; `enrol` and `admin` never do; `plain` is HTTP behind a listed proxy and carries what `device` and `enrol` carry.",
+    ),
+    key(
+        "names",
+        Form::Names,
+        Some("[]"),
+        "[\"mdm.example.com\"]",
+        "Server names for which this table holds. Empty: every other name, and none at all.",
+    ),
+    key(
+        "certificate",
+        Form::Path,
+        None,
+        "\"tls/mdm.pem\"",
+        "Certificate chain (PEM, leaf first); `tls.certificate` when left out.",
+    ),
+    key(
+        "key",
+        Form::Path,
+        None,
+        "\"tls/mdm.key\"",
+        "Private key (PEM); `tls.key` when left out.",
+    ),
+];
+
+impl Key {
+    /// The environment variable that sets it.
+    pub(super) fn variable(&self) -> String {
+        format!("MDMD_{}", self.path.replace('.', "_").to_uppercase())
+    }
+
+    /// Reads text from the environment or a flag: as it stands for texts, as TOML for everything else.
+    pub(super) fn read(&self, text: &str) -> Option<Value> {
+        match self.form {
+            Form::Text
+            | Form::Path
+            | Form::Origin
+            | Form::Url
+            | Form::Database
+            | Form::OneOf(_)
+            | Form::Address => Some(Value::String(text.to_owned())),
+            Form::Flag | Form::Whole(..) | Form::Networks | Form::Names | Form::Listeners => {
+                let mut table: toml::Table = format!("v = {text}").parse().ok()?;
+                table.remove("v")
+            }
+        }
+    }
+
+    /// What is wrong with a value, and what would be right.
+    pub(super) fn problem(&self, value: &Value) -> Option<String> {
+        let right = match (self.form, value) {
+            (Form::Text | Form::Path, Value::String(text)) if !text.is_empty() => return None,
+            (Form::Text, _) => "must be text that is not empty".to_owned(),
+            (Form::Path, _) => "must be a path".to_owned(),
+            (Form::Origin, Value::String(text)) if origin(text) => return None,
+            (Form::Origin, _) => {
+                "must be https://host or https://host:port, without a path".to_owned()
+            }
+            (Form::Url, Value::String(text))
+                if text.strip_prefix("https://").is_some_and(|r| !r.is_empty()) =>
+            {
+                return None;
+            }
+            (Form::Url, _) => "must be a URL that begins with https://".to_owned(),
+            (Form::Database, Value::String(text)) if database(text) => return None,
+            (Form::Database, _) => "must be sqlite, sqlite:PATH or postgres://…".to_owned(),
+            (Form::Flag, Value::Boolean(_)) => return None,
+            (Form::Flag, _) => "must be true or false".to_owned(),
+            (Form::Whole(from, to), Value::Integer(n)) if (from..=to).contains(n) => return None,
+            (Form::Whole(from, to), _) => format!("must be a whole number from {from} to {to}"),
+            (Form::OneOf(words), Value::String(text)) if words.contains(&text.as_str()) => {
+                return None;
+            }
+            (Form::OneOf(words), _) => format!("must be one of {}", words.join(", ")),
+            (Form::Networks, Value::Array(list))
+                if list
+                    .iter()
+                    .all(|v| v.as_str().is_some_and(|t| Network::parse(t).is_some())) =>
+            {
+                return None;
+            }
+            (Form::Networks, _) => "must be a list of addresses or networks".to_owned(),
+            (Form::Names, Value::Array(list))
+                if list.iter().all(|v| v.as_str().is_some_and(host_name)) =>
+            {
+                return None;
+            }
+            (Form::Names, _) => "must be a list of host names in lower case".to_owned(),
+            (Form::Address, Value::String(text)) if text.parse::<SocketAddr>().is_ok() => {
+                return None;
+            }
+            (Form::Address, _) => "must be an IP address with a port".to_owned(),
+            (Form::Listeners, Value::Array(list)) if list.iter().all(Value::is_table) => {
+                return None;
+            }
+            (Form::Listeners, _) => "must be tables under [[listener]]".to_owned(),
+        };
+        // The value itself is not repeated: it may be a database URL with a password.
+        Some(format!("{right}, for example {}", self.example))
+    }
+}
+
+fn origin(text: &str) -> bool {
+    text.strip_prefix("https://")
+        .is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']))
+}
+
+fn database(text: &str) -> bool {
+    text == "sqlite"
+        || text.strip_prefix("sqlite:").is_some_and(|p| !p.is_empty())
+        || text.starts_with("postgres://")
+        || text.starts_with("postgresql://")
+}
+
+fn host_name(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+}
+
+/// The known key that is most like an unknown one.
+pub(super) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|k| (distance(wrong, k), k))
+        .filter(|(d, k)| *d <= 1 + k.len() / 4)
+        .min_by_key(|(d, _)| *d)
+        .map(|(_, k)| k)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let cost = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = cost.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn section(path: &str) -> Option<&str> {
+    path.split_once('.').map(|(section, _)| section)
+}
+
+fn leaf(path: &str) -> &str {
+    path.rsplit('.').next().unwrap_or(path)
+}
+
+/// A configuration file with every key, its default and its meaning; keys that are at their default are commented out.
+pub(super) fn example_file() -> String {
+    let mut out = String::from(
+        "# Configuration of mdmd. Every key is shown; those behind `# ` stand at their default or are optional.\n",
+    );
+    let mut last = None;
+    for key in KEYS.iter().filter(|k| !matches!(k.form, Form::Listeners)) {
+        if section(key.path) != last {
+            last = section(key.path);
+            let _ = write!(out, "\n[{}]\n", last.unwrap_or_default());
+        } else {
+            out.push('\n');
+        }
+        let _ = writeln!(out, "# {}", key.meaning);
+        let _ = writeln!(
+            out,
+            "# {} = {}",
+            leaf(key.path),
+            key.default.unwrap_or(key.example)
+        );
+    }
+    out.push_str("\n# The ports. These three hold when there is no [[listener]] at all.\n");
+    for (address, duty) in super::DEFAULT_LISTENERS {
+        let _ = write!(
+            out,
+            "\n# [[listener]]\n# address = \"{address}\"\n# duty = \"{duty}\"\n"
+        );
+    }
+    for key in LISTENER_KEYS {
+        let _ = writeln!(out, "# {}: {}", key.path, key.meaning);
+    }
+    out
+}
+
+/// The reference page.
+pub(super) fn reference_page() -> String {
+    let mut out = String::from(
+        "# Configuration\n\n\
+         One TOML file (`mdmd.toml` in the data directory, or `--config FILE`), over it the environment, over it `--set KEY=VALUE`.\n\
+         A key that does not exist and a value that cannot be right are refused with the name and with what would be right.\n\
+         `mdmd config check` reads all three and says what holds; `mdmd config example` prints a file with every key.\n\
+         This page is made by `mdmd config reference`.\n\n\
+         Relative paths start at the data directory.\n\n\
+         | key | default | meaning | variable |\n|---|---|---|---|\n",
+    );
+    for key in KEYS {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | `{}` |",
+            key.path,
+            key.default
+                .map_or_else(|| "none".to_owned(), |d| format!("`{d}`")),
+            key.meaning,
+            key.variable()
+        );
+    }
+    out.push_str("\n## `[[listener]]`\n\n| key | default | meaning |\n|---|---|---|\n");
+    for key in LISTENER_KEYS {
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} |",
+            key.path,
+            key.default
+                .map_or_else(|| "none".to_owned(), |d| format!("`{d}`")),
+            key.meaning
+        );
+    }
+    out.push_str(
+        "\nOne port for devices and enrolment, told apart by server name:\n\n\
+         ```toml\n[[listener]]\naddress = \"0.0.0.0:443\"\nduty = \"device\"\nnames = [\"mdm.example.com\"]\n\n\
+         [[listener]]\naddress = \"0.0.0.0:443\"\nduty = \"enrol\"\n```\n",
+    );
+    out
+}

@@ -1,0 +1,53 @@
+//! Devices: the list, and everything about one with its timeline.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use mdm_core::audit::Role;
+use mdm_core::ids::{DeviceId, Serial};
+use serde_json::{Value, json};
+
+use super::{Answer, Asked, At, By, refused, shown};
+
+pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller
+        .organisation(&office.mdm, &which, Role::Viewer)
+        .await?;
+    let rows = office
+        .mdm
+        .store()
+        .devices(org.organisation().id, DeviceId(which.after), which.limit())
+        .await
+        .map_err(|error| refused(error.into()))?;
+    let next = (rows.len() == which.limit() as usize)
+        .then(|| rows.last().map(|d| d.id))
+        .flatten();
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|device| {
+            json!({
+                "id": device.id,
+                "serial": device.serial,
+                "platform": device.platform().map(mdm_core::device::Platform::as_str),
+                "os_version": device.facts.os_version,
+                "name": device.facts.name,
+                "enrolled": device.enrollment.is_some(),
+                "migrating": device.open_move.is_some(),
+                "profile_status": device.record.as_ref().map(|r| r.profile_status.clone()),
+            })
+        })
+        .collect();
+    shown(json!({ "devices": rows, "next": next }))
+}
+
+pub(super) async fn show(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller
+        .organisation(&office.mdm, &which, Role::Viewer)
+        .await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    shown(org.device_report(&serial).await.map_err(refused)?)
+}

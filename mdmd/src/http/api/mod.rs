@@ -1,0 +1,224 @@
+//! `/api/v1`: what people and programs may ask and do. Every route names the role that it takes; a token belongs to one
+//! organisation, the local socket to the administrator of the machine.
+
+mod apple;
+mod devices;
+mod holds;
+mod organisations;
+mod waves;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use hyper::header::AUTHORIZATION;
+use mdm_core::audit::Role;
+use mdm_core::error::Error;
+use mdm_core::ids::{OrganisationCode, OrganisationId};
+use mdm_core::service::{Mdm, Org};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+use super::body;
+use super::error::{Door, Failure, Refusal};
+use crate::config::Limits;
+
+/// What the API's routes need.
+#[derive(Clone)]
+pub(crate) struct Office {
+    mdm: Mdm,
+    limits: Arc<Limits>,
+    poke: Arc<Notify>,
+}
+
+/// Who asks, proved.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// `None` on the local socket: every organisation of this machine.
+    organisation: Option<OrganisationId>,
+    role: Role,
+    name: String,
+}
+
+/// The routes for listeners (bearer token) and for the local socket.
+pub(crate) fn routes(mdm: &Mdm, limits: &Limits, poke: &Arc<Notify>) -> (Router, Router) {
+    let office = Office {
+        mdm: mdm.clone(),
+        limits: Arc::new(limits.clone()),
+        poke: Arc::clone(poke),
+    };
+    let routes = Router::new()
+        .route(
+            "/api/v1/organisations",
+            get(organisations::list).post(organisations::new),
+        )
+        .route("/api/v1/devices", get(devices::list))
+        .route("/api/v1/devices/{serial}", get(devices::show))
+        .route("/api/v1/holds", get(holds::list))
+        .route("/api/v1/holds/{serial}/release", post(holds::release))
+        .route("/api/v1/waves", get(waves::list))
+        .route("/api/v1/waves/{id}", get(waves::show))
+        .route(
+            "/api/v1/server-tokens",
+            get(apple::server_tokens).post(apple::import_server_token),
+        )
+        .route(
+            "/api/v1/push-certificate",
+            get(apple::push_certificate).post(apple::import_push_certificate),
+        )
+        .route("/api/v1/api-account", post(apple::import_api_account));
+    let local = routes
+        .clone()
+        .layer(from_fn(administrator))
+        .with_state(office.clone());
+    let remote = routes
+        .layer(axum::middleware::from_fn_with_state(office.clone(), bearer))
+        .with_state(office);
+    (remote, local)
+}
+
+/// Whoever can open the local socket is the administrator of the machine.
+async fn administrator(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Caller {
+        organisation: None,
+        role: Role::Admin,
+        name: "local administrator".to_owned(),
+    });
+    next.run(request).await
+}
+
+/// Proves a bearer token.
+async fn bearer(State(office): State<Office>, mut request: Request, next: Next) -> Response {
+    let shown = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim().to_owned());
+    let Some(shown) = shown else {
+        return Refusal::new(Door::Api, Failure::NoToken).into_response();
+    };
+    match office.mdm.authenticate(&shown).await {
+        Ok(token) => {
+            request.extensions_mut().insert(Caller {
+                organisation: Some(token.organisation),
+                role: token.role,
+                name: token.name,
+            });
+            next.run(request).await
+        }
+        Err(Error::Refused(_)) => Refusal::new(Door::Api, Failure::NoToken).into_response(),
+        Err(error) => Refusal::new(Door::Api, error).into_response(),
+    }
+}
+
+/// `?organisation=`, for the local socket of an installation with several.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Which {
+    organisation: Option<String>,
+    #[serde(default)]
+    after: i64,
+    limit: Option<u32>,
+}
+
+impl Which {
+    fn limit(&self) -> u32 {
+        self.limit.unwrap_or(100).clamp(1, 1000)
+    }
+}
+
+type Asked = Query<Which>;
+type By = Extension<Caller>;
+type At = State<Office>;
+type Answer = Result<Json<serde_json::Value>, Refusal>;
+
+impl Caller {
+    /// Refuses whoever has a smaller role.
+    fn needs(&self, role: Role) -> Result<(), Refusal> {
+        if self.role >= role {
+            Ok(())
+        } else {
+            Err(refused(Error::Refused(
+                "this takes a greater role than the token has",
+            )))
+        }
+    }
+
+    /// The organisation that is asked about: the token's, the one that is named, or the only one.
+    async fn organisation(&self, mdm: &Mdm, which: &Which, role: Role) -> Result<Org, Refusal> {
+        self.needs(role)?;
+        let named = match &which.organisation {
+            None => None,
+            Some(code) => {
+                let code = OrganisationCode::parse(code).map_err(refused)?;
+                Some(mdm.organisation(&code).await.map_err(refused)?)
+            }
+        };
+        match (named, self.organisation) {
+            (Some(org), None) => Ok(org),
+            (Some(org), Some(own)) if org.organisation().id == own => Ok(org),
+            // Whether it exists is none of a stranger's business.
+            (Some(_), Some(_)) => Err(refused(Error::NotFound("organisation"))),
+            (None, Some(own)) => mdm.organisation_by_id(own).await.map_err(refused),
+            (None, None) => {
+                let all = mdm
+                    .organisations(OrganisationId(0), 2)
+                    .await
+                    .map_err(refused)?;
+                match all.as_slice() {
+                    [only] => mdm.organisation_by_id(only.id).await.map_err(refused),
+                    [] => Err(refused(Error::NotFound(
+                        "organisation; `mdmd organisation new` makes one",
+                    ))),
+                    _ => Err(refused(Error::bad_input(
+                        "organisation",
+                        "there are several here; name one by its code",
+                    ))),
+                }
+            }
+        }
+    }
+}
+
+/// Text of a body that is zeroed after use.
+struct Hidden(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+fn refused(error: Error) -> Refusal {
+    Refusal::new(Door::Api, error)
+}
+
+/// The JSON body of a request, within its limits. Its content is in no refusal: it may hold a key.
+async fn read<T: DeserializeOwned>(office: &Office, sent: Body) -> Result<T, Refusal> {
+    let sent = body::read(sent, office.limits.api_bytes, &office.limits)
+        .await
+        .map_err(|error| Refusal::new(Door::Api, error))?;
+    serde_json::from_slice(&sent).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        refused(Error::bad_input(
+            "body",
+            format!("must be the JSON object of this route ({place})"),
+        ))
+    })
+}
+
+/// A value of ours as JSON.
+fn shown(value: impl serde::Serialize) -> Answer {
+    serde_json::to_value(value).map(Json).map_err(|_| {
+        refused(Error::Precondition(
+            "the answer cannot be written as JSON".to_owned(),
+        ))
+    })
+}

@@ -1,0 +1,42 @@
+//! Reads a request body whole, within its size and time. Keeps nothing of what is too large.
+
+use std::fmt;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
+
+use crate::config::Limits;
+
+/// Why a body was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    TooLarge(usize),
+    TooSlow,
+    Broken,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(limit) => write!(f, "body: must be at most {limit} bytes"),
+            Self::TooSlow => f.write_str("body: did not arrive in time"),
+            Self::Broken => f.write_str("body: ended early or was not well-formed"),
+        }
+    }
+}
+
+/// Reads it.
+pub(crate) async fn read(body: Body, limit: usize, limits: &Limits) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(BodyError::TooLarge(limit));
+    }
+    let collected = tokio::time::timeout(limits.body_time(), Limited::new(body, limit).collect());
+    match collected.await {
+        Err(_) => Err(BodyError::TooSlow),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(limit)),
+        Ok(Err(_)) => Err(BodyError::Broken),
+    }
+}

@@ -1,0 +1,104 @@
+//! What the doors for devices hand on, and to whom: the service behind them as one narrow trait, so that a test of doors
+//! needs no database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mdm_core::error::Error;
+use mdm_core::ids::OrganisationCode;
+use mdm_core::service::Mdm;
+pub(crate) use mdm_core::service::{Answer, Peer};
+use tokio::sync::Notify;
+
+/// The service as devices see it.
+#[async_trait]
+pub(crate) trait Desk: Send + Sync + 'static {
+    async fn check_in(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error>;
+    async fn report(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error>;
+    async fn enrol(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error>;
+    async fn scep(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        operation: &str,
+        message: &[u8],
+    ) -> Result<Answer, Error>;
+}
+
+/// The real one: hands on to the service and tells the workers that there may be something to do.
+pub(crate) struct FrontDesk {
+    mdm: Mdm,
+    poke: Arc<Notify>,
+}
+
+impl FrontDesk {
+    pub(crate) fn new(mdm: Mdm, poke: Arc<Notify>) -> Self {
+        Self { mdm, poke }
+    }
+
+    fn poked<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_ok() {
+            self.poke.notify_one();
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Desk for FrontDesk {
+    async fn check_in(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        self.poked(org.check_in(peer, body).await)
+    }
+
+    async fn report(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        self.poked(org.report(peer, body).await)
+    }
+
+    async fn enrol(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        self.poked(org.enrol(&peer.address, body).await)
+    }
+
+    async fn scep(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        operation: &str,
+        message: &[u8],
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        self.poked(org.scep(&peer.address, operation, message).await)
+    }
+}

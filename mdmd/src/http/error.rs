@@ -1,0 +1,248 @@
+//! The only place that knows HTTP status codes. A device never gets 401 (it would unenrol), 404 (it would remove the
+//! declaration that it asked for) or 410 (it would give up the user) for an error: whatever is its own fault is a 400.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use mdm_core::error::Error;
+
+use super::body::BodyError;
+use super::desk::Answer;
+
+/// Which table of statuses holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    CheckIn,
+    Command,
+    Enrol,
+    Scep,
+    Api,
+}
+
+impl Door {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::CheckIn => "checkin",
+            Self::Command => "command",
+            Self::Enrol => "enrol",
+            Self::Scep => "scep",
+            Self::Api => "api",
+        }
+    }
+}
+
+/// An error on its way out of a door.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) door: Door,
+    pub(crate) error: Failure,
+}
+
+/// What can end a request early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Service(Error),
+    Body(BodyError),
+    /// The API's bearer token is missing or not valid.
+    NoToken,
+}
+
+impl Refusal {
+    pub(crate) fn new(door: Door, error: impl Into<Failure>) -> Self {
+        Self {
+            door,
+            error: error.into(),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Service(error)
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+fn status(door: Door, failure: &Failure) -> StatusCode {
+    use StatusCode as S;
+    match failure {
+        Failure::Body(BodyError::TooLarge(_)) => S::PAYLOAD_TOO_LARGE,
+        // 408 would be right, but clients repeat a request after it at once.
+        Failure::Body(BodyError::TooSlow | BodyError::Broken) => S::BAD_REQUEST,
+        Failure::NoToken => S::UNAUTHORIZED,
+        Failure::Service(error) => match (error, door) {
+            (Error::BadInput { .. }, _) => S::BAD_REQUEST,
+            (_, _) if error.retry_after().is_some() || error.is_conflict() => {
+                S::SERVICE_UNAVAILABLE
+            }
+            (Error::Refused(_), Door::Api) => S::FORBIDDEN,
+            (Error::NotFound(_), Door::Api) => S::NOT_FOUND,
+            (Error::Precondition(_), Door::Api) => S::CONFLICT,
+            (Error::Port(_), Door::Api) => S::BAD_GATEWAY,
+            // A profile request has no meaning for a plain 403; for the two MDM doors 400 is the documented refusal.
+            (Error::Refused(_), Door::Enrol | Door::Scep) => S::FORBIDDEN,
+            (Error::Refused(_) | Error::NotFound(_) | Error::Precondition(_), _) => S::BAD_REQUEST,
+            _ => S::INTERNAL_SERVER_ERROR,
+        },
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = status(self.door, &self.error);
+        let door = self.door.name();
+        let (sentence, retry) = match &self.error {
+            Failure::Body(error) => (error.to_string(), None),
+            Failure::NoToken => ("authorization: needs a valid bearer token".to_owned(), None),
+            Failure::Service(error) => {
+                let retry = (status == StatusCode::SERVICE_UNAVAILABLE)
+                    .then(|| error.retry_after().map_or(1, |d| d.as_secs().max(1)));
+                // What is ours to mend is for the log, not for the other side.
+                let sentence = if status.is_server_error() {
+                    match retry {
+                        Some(_) => "not available at the moment".to_owned(),
+                        None => "failed on our side".to_owned(),
+                    }
+                } else {
+                    error.to_string()
+                };
+                (sentence, retry)
+            }
+        };
+        if status.is_server_error() {
+            match &self.error {
+                Failure::Service(error) => tracing::error!(door, %error, "failed"),
+                Failure::Body(_) | Failure::NoToken => tracing::error!(door, "failed"),
+            }
+        } else {
+            tracing::warn!(door, reason = sentence, "refused");
+        }
+        let mut response = if self.door == Door::Api {
+            let body = serde_json::json!({ "error": sentence });
+            plain(status, "application/json", body.to_string())
+        } else {
+            plain(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
+        };
+        if let Some(seconds) = retry {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A device's answer. The service alone may say *gone* and *no such declaration*: both make a device give something up.
+pub(crate) fn answer(answer: Answer) -> Response {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    match answer {
+        // Zero bytes, not an empty plist: nothing more to do.
+        Answer::Empty => Response::new(Body::empty()),
+        Answer::Plist(body) => plain(StatusCode::OK, "application/xml; charset=utf-8", body),
+        Answer::Json(body) => plain(StatusCode::OK, "application/json", body),
+        Answer::Profile(body) => plain(StatusCode::OK, "application/x-apple-aspen-config", body),
+        Answer::Scep { media_type, body } => plain(StatusCode::OK, media_type, body),
+        Answer::Gone => plain(StatusCode::GONE, TEXT, "this user is not managed\n"),
+        Answer::NoSuchDeclaration => plain(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there is no such declaration\n",
+        ),
+        _ => {
+            tracing::error!("an answer of an unknown kind");
+            plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                TEXT,
+                "failed on our side\n",
+            )
+        }
+    }
+}
+
+/// No such route. A plain failure to a device: nothing of ours is addressed here.
+pub(crate) fn nothing_here() -> Response {
+    plain(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        "path: nothing is here\n",
+    )
+}
+
+/// The last net: a panic ends one request, never the process. Its message may hold a value, so it is not repeated.
+pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a request panicked");
+    plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "text/plain; charset=utf-8",
+        "failed on our side\n",
+    )
+}
+
+/// The process is ready for traffic, or says why not.
+pub(crate) fn readiness(problem: Option<&'static str>) -> Response {
+    match problem {
+        None => plain(StatusCode::OK, "text/plain; charset=utf-8", "ready\n"),
+        Some(problem) => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "text/plain; charset=utf-8",
+            format!("not ready: {problem}\n"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mdm_core::error::PortError;
+    use mdm_core::store::StoreError;
+
+    #[test]
+    fn a_device_is_never_told_to_unenrol_or_to_forget() {
+        let failures = || {
+            [
+                Failure::from(Error::bad_input("x", "y")),
+                Failure::from(Error::Refused("x")),
+                Failure::from(Error::NotFound("x")),
+                Failure::from(Error::Precondition("x".into())),
+                Failure::from(Error::Crypto("x")),
+                Failure::from(Error::Store(StoreError::Conflict)),
+                Failure::from(Error::Store(StoreError::Unavailable("x".into()))),
+                Failure::from(Error::Port(PortError::CursorExpired)),
+                Failure::from(BodyError::TooLarge(1)),
+                Failure::from(BodyError::TooSlow),
+            ]
+        };
+        for door in [Door::CheckIn, Door::Command, Door::Enrol, Door::Scep] {
+            for failure in failures() {
+                let status = status(door, &failure).as_u16();
+                assert!(status >= 400, "{door:?} {failure:?}");
+                assert!(![401, 404, 410].contains(&status), "{door:?} {failure:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unavailable_store_says_when_to_come_again() {
+        let error = Error::Store(StoreError::Unavailable("disk /secret/path".into()));
+        let response = Refusal::new(Door::CheckIn, error).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "5");
+    }
+}

@@ -1,0 +1,218 @@
+//! Who speaks, as far as connection and headers tell: builds the `Peer` of a request. Proves nothing; the service does.
+//!
+//! A certificate or an address in a header counts only from a listed proxy. From anybody else such headers are ignored.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use hyper::HeaderMap;
+use mdm_core::error::Error;
+use mdm_core::identity::certificate_from_header;
+use mdm_core::organisation::Der;
+
+use super::Front;
+use super::desk::Peer;
+use super::error::{Door, Refusal};
+use crate::config::{Duty, Proxy};
+use crate::listen::Connection;
+
+/// Who is at the other end, as text for the log and the record of refusals.
+#[derive(Clone, Debug)]
+pub(super) struct ClientAddress(pub(super) String);
+
+/// Puts a [`Peer`] into the request's extensions.
+pub(super) async fn introduce(
+    State(front): State<Front>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+        // Every accept loop adds one.
+        return Refusal::new(Door::CheckIn, Error::Refused("no connection")).into_response();
+    };
+    let address = client_address(&connection, request.headers(), &front.proxy);
+    request
+        .extensions_mut()
+        .insert(ClientAddress(address.clone()));
+    match peer(&connection, request.headers(), &front.proxy, address) {
+        Ok(peer) => {
+            request.extensions_mut().insert(peer);
+            next.run(request).await
+        }
+        Err(error) => Refusal::new(Door::CheckIn, error).into_response(),
+    }
+}
+
+fn peer(
+    connection: &Connection,
+    headers: &HeaderMap,
+    proxy: &Proxy,
+    address: String,
+) -> Result<Peer, Error> {
+    let from_proxy = match (connection.duty, headers.get(&proxy.certificate_header)) {
+        (Duty::Device | Duty::Plain, Some(value)) if is_listed(connection.address, proxy) => {
+            let text = value
+                .to_str()
+                .map_err(|_| Error::bad_input(&proxy.certificate_header, "must be ASCII"))?;
+            // A proxy that always sends the header leaves it empty when there was no certificate.
+            (!text.trim().is_empty())
+                .then(|| certificate_from_header(text))
+                .transpose()
+                .map_err(|error| Error::bad_input(&proxy.certificate_header, error.to_string()))?
+                .map(Der)
+        }
+        _ => None,
+    };
+    let signature = match headers.get("mdm-signature") {
+        None => None,
+        Some(value) => Some(
+            value
+                .to_str()
+                .map_err(|_| Error::bad_input("Mdm-Signature", "must be base64"))?
+                .to_owned(),
+        ),
+    };
+    Ok(Peer {
+        certificate: from_proxy.or_else(|| {
+            let shown = connection.certificate.as_ref()?;
+            Some(Der(shown.to_vec()))
+        }),
+        signature,
+        address,
+    })
+}
+
+fn is_listed(address: Option<IpAddr>, proxy: &Proxy) -> bool {
+    address.is_some_and(|a| proxy.trusted.iter().any(|n| n.contains(a)))
+}
+
+/// The nearest address that is no listed proxy of ours.
+fn client_address(connection: &Connection, headers: &HeaderMap, proxy: &Proxy) -> String {
+    let Some(mut nearest) = connection.address else {
+        return "local".to_owned();
+    };
+    let forwarded: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .collect();
+    for hop in forwarded.iter().rev() {
+        if !is_listed(Some(nearest), proxy) {
+            break;
+        }
+        let Ok(address) = hop.trim().parse::<IpAddr>() else {
+            break;
+        };
+        nearest = address;
+    }
+    nearest.to_canonical().to_string()
+}
+
+/// Undoes `%xx`. `None` when an escape is broken or the result is no text.
+pub(super) fn unescape(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let (high, low) = (bytes.next()?, bytes.next()?);
+            let digit = |b: u8| char::from(b).to_digit(16);
+            out.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Network;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    fn proxy() -> Proxy {
+        let mut proxy = crate::config::Config::for_directory(std::path::Path::new("/x")).proxy;
+        proxy.trusted = vec![Network::parse("10.0.0.0/8").unwrap()];
+        proxy
+    }
+
+    fn connection(address: &str, duty: Duty) -> Connection {
+        Connection {
+            duty,
+            address: Some(address.parse().unwrap()),
+            certificate: None,
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn both_header_forms_give_the_same_certificate() {
+        let (certificate, _) = crate::testing::certificate("device", None);
+        let der = certificate.to_der().unwrap();
+        let rfc = format!(":{}:", STANDARD.encode(&der));
+        let pem = String::from_utf8(certificate.to_pem().unwrap()).unwrap();
+        let escaped: String = pem
+            .bytes()
+            .map(|b| match b {
+                b'\n' | b' ' | b'+' | b'=' | b'/' => format!("%{b:02X}"),
+                _ => char::from(b).to_string(),
+            })
+            .collect();
+        for text in [rfc, escaped] {
+            let sent = headers(&[("client-cert", text)]);
+            let plain = connection("10.1.1.1", Duty::Plain);
+            let got = peer(&plain, &sent, &proxy(), String::new()).unwrap();
+            assert_eq!(got.certificate, Some(Der(der.clone())));
+            // The same header from an address that is not listed is nobody's.
+            let stranger = connection("192.0.2.1", Duty::Device);
+            let got = peer(&stranger, &sent, &proxy(), String::new()).unwrap();
+            assert_eq!(got.certificate, None);
+            // And no door but those for enrolled devices looks at it.
+            let enrol = connection("10.1.1.1", Duty::Enrol);
+            let got = peer(&enrol, &sent, &proxy(), String::new()).unwrap();
+            assert_eq!(got.certificate, None);
+        }
+    }
+
+    #[test]
+    fn a_broken_certificate_header_is_refused_by_name() {
+        for text in [":AAAA", ":!!!:", "%zz", "-----BEGIN%20nothing"] {
+            let sent = headers(&[("client-cert", text.to_owned())]);
+            let error = peer(
+                &connection("10.1.1.1", Duty::Plain),
+                &sent,
+                &proxy(),
+                String::new(),
+            )
+            .unwrap_err();
+            assert!(error.to_string().starts_with("client-cert: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_believed_as_far_as_listed_proxies_go() {
+        let check = |from: &str, forwarded: &str| {
+            let sent = headers(&[("x-forwarded-for", forwarded.to_owned())]);
+            client_address(&connection(from, Duty::Plain), &sent, &proxy())
+        };
+        assert_eq!(check("10.0.0.1", "203.0.113.7"), "203.0.113.7");
+        assert_eq!(
+            check("10.0.0.1", "1.1.1.1, 203.0.113.7, 10.0.0.2"),
+            "203.0.113.7"
+        );
+        assert_eq!(check("203.0.113.9", "1.1.1.1"), "203.0.113.9");
+        assert_eq!(check("10.0.0.1", "nonsense"), "10.0.0.1");
+    }
+}

@@ -1,0 +1,120 @@
+//! Every route on one screen, and what all of them share: a name for the request, one log line, a net under panics.
+//! Decides nothing about devices.
+
+pub(crate) mod api;
+mod body;
+mod checkin;
+mod command;
+pub(crate) mod desk;
+mod enrol;
+mod error;
+mod health;
+mod identity;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use hyper::header::{HeaderName, HeaderValue};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+
+use crate::config::{Limits, Proxy};
+use crate::listen::{Connection, Doors};
+use desk::Desk;
+pub(crate) use health::Health;
+
+/// What the device routes need.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) desk: Arc<dyn Desk>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) health: Arc<Health>,
+}
+
+/// The routes of each duty. `api` is merged into the two administrative ones by the caller.
+pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
+    let health = Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready));
+    let device = Router::new()
+        .route("/mdm/{org}/checkin", put(checkin::check_in))
+        .route("/mdm/{org}/command", put(command::either));
+    let enrol = Router::new()
+        .route("/mdm/{org}/enrol", post(enrol::profile))
+        .route(
+            "/mdm/{org}/scep",
+            get(enrol::scep_get).post(enrol::scep_post),
+        );
+    let finish = |routes: Router<Front>| {
+        routes
+            .fallback(nothing_here)
+            .layer(CatchPanicLayer::custom(error::panicked))
+            .layer(from_fn(observe))
+            .layer(from_fn_with_state(front.clone(), identity::introduce))
+            .with_state(front.clone())
+    };
+    let alive = Router::new().route("/healthz", get(health::alive));
+    Doors {
+        device: finish(device.clone().merge(alive.clone())),
+        enrol: finish(enrol.clone().merge(alive)),
+        plain: finish(device.merge(enrol).merge(health.clone())),
+        admin: finish(health.clone().merge(api.with_state(()))),
+        local: finish(health.merge(local_api.with_state(()))),
+    }
+}
+
+async fn nothing_here() -> Response {
+    error::nothing_here()
+}
+
+/// One line for each request; everything logged while it runs carries its name, and so does the answer (`X-Request-Id`).
+async fn observe(request: Request, next: Next) -> Response {
+    let id = crate::telemetry::request_id();
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let address = request
+        .extensions()
+        .get::<identity::ClientAddress>()
+        .map(|a| a.0.clone())
+        .unwrap_or_default();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
+    let method = request.method().clone();
+    let span = tracing::info_span!(
+        "request",
+        id = %id,
+        duty = connection.map_or("none", |c| c.duty.as_str()),
+        serial = tracing::field::Empty,
+    );
+    let begun = Instant::now();
+    async move {
+        let mut response = next.run(request).await;
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static("x-request-id"), value);
+        }
+        tracing::info!(
+            %method,
+            route,
+            address,
+            status = response.status().as_u16(),
+            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "answered"
+        );
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Keeps `State` in the signature of handlers short.
+type At = State<Front>;

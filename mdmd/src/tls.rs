@@ -1,0 +1,175 @@
+//! Certificates of the listeners, and which duty a handshake gets by its server name. Judges no client certificate: *device*
+//! asks for one and takes any, the application decides what it is worth; *enrol* and *admin* never ask.
+//!
+//! Choosing another context by server name does not change a connection's verify mode, so the callback sets both;
+//! otherwise a CertificateRequest would leak to the enrolment host, where Apple's clients misbehave on one.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context as _, bail};
+use openssl::ex_data::Index;
+use openssl::pkey::PKey;
+use openssl::ssl::{
+    AlpnError, NameType, SniError, Ssl, SslAcceptor, SslAlert, SslContext, SslMethod, SslOptions,
+    SslRef, SslSessionCacheMode, SslVerifyMode, select_next_proto,
+};
+use openssl::x509::X509;
+
+use crate::config::{Config, Duty, ListenerConfig};
+
+/// Everything that one port needs for its handshakes.
+#[derive(Clone)]
+pub(crate) struct PortTls {
+    /// Carries the server-name callback; has the certificate of the duty for every other name, if there is one.
+    base: SslContext,
+}
+
+/// One duty's certificate and session rules.
+struct Face {
+    context: SslContext,
+    duty: Duty,
+}
+
+impl PortTls {
+    /// Reads the certificates of all duties at one address.
+    ///
+    /// # Errors
+    /// Names the file that is missing, unreadable or does not fit.
+    pub(crate) fn load(config: &Config, listeners: &[&ListenerConfig]) -> anyhow::Result<Self> {
+        let mut named = HashMap::new();
+        let mut other = None;
+        for listener in listeners {
+            let certificate = listener
+                .certificate
+                .as_ref()
+                .unwrap_or(&config.tls.certificate);
+            let key = listener.key.as_ref().unwrap_or(&config.tls.key);
+            let face = Arc::new(Face {
+                context: context(listener.duty, &config.path(certificate), &config.path(key))?
+                    .build()
+                    .into_context(),
+                duty: listener.duty,
+            });
+            for name in &listener.names {
+                named.insert(name.clone(), Arc::clone(&face));
+            }
+            if listener.names.is_empty() {
+                other = Some(face);
+            }
+        }
+        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+        // Without this OpenSSL would look for a certificate before it calls us back.
+        if let Some(listener) = listeners.first() {
+            let certificate = listener
+                .certificate
+                .as_ref()
+                .unwrap_or(&config.tls.certificate);
+            let key = listener.key.as_ref().unwrap_or(&config.tls.key);
+            builder = context(listener.duty, &config.path(certificate), &config.path(key))?;
+        }
+        // TLS 1.2 decides on resumption before the server name: a session of *enrol*, resumed on *device*, would never be
+        // asked for its certificate. So a port with several duties resumes nothing.
+        if listeners.iter().any(|l| l.duty != listeners[0].duty) {
+            builder.set_options(SslOptions::NO_TICKET);
+            builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+            builder.set_num_tickets(0)?;
+        }
+        builder.set_verify(SslVerifyMode::NONE);
+        builder.set_servername_callback(move |ssl, alert| {
+            let face = ssl
+                .servername(NameType::HOST_NAME)
+                .map(str::to_ascii_lowercase)
+                .and_then(|name| named.get(&name))
+                .or(other.as_ref());
+            match face {
+                Some(face) => show(ssl, face).map_err(|()| {
+                    *alert = SslAlert::INTERNAL_ERROR;
+                    SniError::ALERT_FATAL
+                }),
+                None => {
+                    *alert = SslAlert::UNRECOGNIZED_NAME;
+                    Err(SniError::ALERT_FATAL)
+                }
+            }
+        });
+        Ok(Self {
+            base: builder.build().into_context(),
+        })
+    }
+
+    /// The state of one handshake.
+    pub(crate) fn handshake(&self) -> anyhow::Result<Ssl> {
+        Ok(Ssl::new(&self.base)?)
+    }
+}
+
+/// The duty that a finished handshake got.
+pub(crate) fn duty_of(ssl: &SslRef) -> Option<Duty> {
+    ssl.ex_data(duty_index().ok()?).copied()
+}
+
+fn duty_index() -> Result<Index<Ssl, Duty>, ()> {
+    static INDEX: OnceLock<Option<Index<Ssl, Duty>>> = OnceLock::new();
+    INDEX
+        .get_or_init(|| Ssl::new_ex_index::<Duty>().ok())
+        .ok_or(())
+}
+
+/// Turns the connection into this duty's: certificate, verify mode, tickets and the mark that the listener reads.
+fn show(ssl: &mut SslRef, face: &Face) -> Result<(), ()> {
+    ssl.set_ssl_context(&face.context).map_err(drop)?;
+    if face.duty == Duty::Device {
+        ssl.set_verify_callback(SslVerifyMode::PEER, |_, _| true);
+    } else {
+        ssl.set_verify(SslVerifyMode::NONE);
+    }
+    ssl.set_ex_data(duty_index()?, face.duty);
+    Ok(())
+}
+
+fn context(
+    duty: Duty,
+    certificate: &Path,
+    key: &Path,
+) -> anyhow::Result<openssl::ssl::SslAcceptorBuilder> {
+    let chain = std::fs::read(certificate)
+        .with_context(|| format!("certificate file {}", certificate.display()))?;
+    let chain = X509::stack_from_pem(&chain)
+        .with_context(|| format!("certificate file {}: not PEM", certificate.display()))?;
+    let Some((leaf, rest)) = chain.split_first() else {
+        bail!(
+            "certificate file {}: holds no certificate",
+            certificate.display()
+        );
+    };
+    let key_pem = zeroize::Zeroizing::new(
+        std::fs::read(key).with_context(|| format!("key file {}", key.display()))?,
+    );
+    let private = PKey::private_key_from_pem_callback(&key_pem, |_| Ok(0)).with_context(|| {
+        format!(
+            "key file {}: not a PEM key without passphrase",
+            key.display()
+        )
+    })?;
+    if !leaf.public_key()?.public_eq(&private) {
+        bail!(
+            "key file {} does not belong to the first certificate of {}",
+            key.display(),
+            certificate.display()
+        );
+    }
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    builder.set_certificate(leaf)?;
+    for issuer in rest {
+        builder.add_extra_chain_cert(issuer.clone())?;
+    }
+    builder.set_private_key(&private)?;
+    builder.check_private_key()?;
+    builder.set_session_id_context(format!("mdmd:{}", duty.as_str()).as_bytes())?;
+    builder.set_alpn_select_callback(|_, client| {
+        select_next_proto(b"\x02h2\x08http/1.1", client).ok_or(AlpnError::NOACK)
+    });
+    Ok(builder)
+}

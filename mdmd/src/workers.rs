@@ -1,0 +1,111 @@
+//! The loops that talk afterwards: one for jobs and wakes, one for the watchdog, each a task of its own, so that neither
+//! keeps the other. They end after what they are at, never in the middle of it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use mdm_core::error::Error;
+use mdm_core::service::Mdm;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::WorkersConfig;
+use crate::http::Health;
+
+/// Between two looks that found nothing, whatever the clock of the domain says.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Holds that the watchdog releases in one round; the next round is not far.
+const RELEASES: u32 = 500;
+
+/// Starts both loops.
+pub(crate) fn start(
+    mdm: &Mdm,
+    config: &WorkersConfig,
+    poke: Arc<Notify>,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    let (batch, fallback) = (config.batch, Duration::from_secs(config.fallback_seconds));
+    tasks.spawn(work(
+        mdm.clone(),
+        batch,
+        fallback,
+        poke,
+        Arc::clone(&health),
+        stop.clone(),
+    ));
+    let interval = Duration::from_secs(config.watchdog_seconds);
+    tasks.spawn(watch(mdm.clone(), interval, health, stop));
+    tasks.close();
+    tasks
+}
+
+async fn work(
+    mdm: Mdm,
+    batch: u32,
+    fallback: Duration,
+    poke: Arc<Notify>,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        let wait = match guarded("worker", &health, mdm.work(batch)).await {
+            Some(done) if done > 0 => continue,
+            Some(_) => until_due(&mdm).await.min(fallback).max(SHORTEST),
+            None => fallback,
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = poke.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn watch(mdm: Mdm, interval: Duration, health: Arc<Health>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        guarded("watchdog", &health, mdm.watch(RELEASES)).await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+/// How long until something is due, by the clock of the domain.
+async fn until_due(mdm: &Mdm) -> Duration {
+    match mdm.next_due().await {
+        Ok(Some(due)) => due.since(mdm.now()),
+        Ok(None) => Duration::MAX,
+        // The next look will meet the same trouble and say so.
+        Err(_) => SHORTEST,
+    }
+}
+
+/// One round; neither an error nor a panic ends the loop.
+async fn guarded(
+    who: &'static str,
+    health: &Health,
+    round: impl Future<Output = Result<usize, Error>>,
+) -> Option<usize> {
+    let ended = AssertUnwindSafe(round).catch_unwind().await;
+    let database_lost = matches!(ended, Ok(Err(Error::Store(_))));
+    health.database_lost.store(database_lost, Ordering::Relaxed);
+    match ended {
+        Ok(Ok(done)) => Some(done),
+        Ok(Err(error)) => {
+            tracing::error!(who, %error, "a round failed; trying again");
+            None
+        }
+        Err(_) => {
+            // The panic's message may hold a value.
+            tracing::error!(who, "a round panicked; trying again");
+            None
+        }
+    }
+}
