@@ -168,6 +168,18 @@ impl Run<'_> {
 
     /// What only the hold could do is judged now.
     pub(super) fn hold_over(&mut self) {
+        let asking = self
+            .s
+            .state
+            .steps()
+            .and_then(|s| s.get(&StepId::AppsKeep))
+            .is_some_and(|s| s.oldest_open().is_some());
+        if asking {
+            // Taken over too late, an app would come back empty, and nobody asked for that.
+            self.effects.push(Effect::DropCommands {
+                step: StepId::AppsKeep,
+            });
+        }
         self.signal(StepId::AppsRequired, Signal::HoldOver);
         self.signal(StepId::AppsKeep, Signal::HoldOver);
         let Some(plan) = self.plan else {

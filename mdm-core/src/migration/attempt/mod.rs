@@ -1,15 +1,17 @@
 //! How a Move moves: Apple's words, the plan's people and the set-up's phases, each with its time-out. Never believes that
 //! a request had its effect before it has been read back, and never writes a set-up.
 
+mod device;
+mod time;
+
 use std::time::Duration;
 
 use super::{
     Attention, Effect, EffectKey, Event, Exception, Move, MoveState, Notice, OperatorAct, Outcome,
-    Owner, SetUpEnd, SetUpPhase, Transition,
+    Owner, Transition,
 };
 use crate::clock::Timestamp;
 use crate::device::{MigrationStatus, OrgReading};
-use crate::ids::SetUpId;
 
 /// Where only people act, it is looked at once a day.
 pub(super) const LOOK_DAILY: Duration = Duration::from_hours(24);
@@ -146,8 +148,6 @@ impl Run {
         }
     }
 
-    // ---- planning ----
-
     fn checked(&mut self, blockers: &[String]) {
         match (&self.m.state, blockers.is_empty()) {
             (MoveState::Planned | MoveState::Ready | MoveState::Blocked { .. }, false) => {
@@ -172,8 +172,6 @@ impl Run {
             self.enter(MoveState::Ready, DAY);
         }
     }
-
-    // ---- submission ----
 
     fn submit_asked(&mut self, deadline: Timestamp) {
         if !matches!(
@@ -217,8 +215,6 @@ impl Run {
             HOUR,
         );
     }
-
-    // ---- Apple's word ----
 
     fn org_told(&mut self, reading: &OrgReading, destination: &str, original: Option<&str>) {
         let about_this = reading
@@ -348,11 +344,6 @@ impl Run {
         self.m.wake_at = Some(self.past_deadline());
     }
 
-    /// When a deadline counts as missed; never in the past, so that a wake goes forward.
-    fn past_deadline(&self) -> Timestamp {
-        (self.m.deadline + GRACE).max(self.now + Duration::from_mins(1))
-    }
-
     fn deadline_moved(&mut self, deadline: Timestamp) {
         if same_moment(deadline, self.m.deadline) {
             return;
@@ -379,8 +370,6 @@ impl Run {
             _ => {}
         }
     }
-
-    // ---- taking it back ----
 
     fn cancel_asked(&mut self) {
         match &self.m.state {
@@ -425,122 +414,6 @@ impl Run {
         }
     }
 
-    // ---- the device begins ----
-
-    fn started(&mut self) {
-        self.clear();
-        self.effects.push(Effect::Notify(Notice::Started));
-        self.enter(MoveState::Started { since: self.now }, ENROL);
-    }
-
-    fn profile_fetched(&mut self) {
-        match &self.m.state {
-            MoveState::Submitting { .. }
-            | MoveState::SubmitFailed { .. }
-            | MoveState::Scheduled { .. }
-            | MoveState::Offered { .. }
-            | MoveState::Overdue { .. }
-            | MoveState::Cancelling { .. } => self.started(),
-            MoveState::Stalled { set_up: None, .. } => {
-                self.clear();
-                self.enter(MoveState::Started { since: self.now }, ENROL);
-            }
-            // Known already; a new enrolment of a moving device shows as a new set-up.
-            _ => {}
-        }
-    }
-
-    /// An enrolment may come in any state: whatever we believed of Apple's side, the device is here.
-    fn set_up_changed(&mut self, set_up: SetUpId, phase: &SetUpPhase) {
-        let current = self.m.set_up();
-        if current.is_some_and(|c| set_up < c) {
-            // An older enrolment's last word.
-            return;
-        }
-        let is_new = current != Some(set_up);
-        match phase {
-            SetUpPhase::Ended { end, exceptions } => match end {
-                SetUpEnd::Proved | SetUpEnd::ProvedWithExceptions => {
-                    if matches!(self.m.state, MoveState::Settling { .. }) && !is_new {
-                        return;
-                    }
-                    self.begin_if_not(set_up, is_new);
-                    self.m.exceptions.extend(exceptions.iter().cloned());
-                    self.clear();
-                    self.effects.push(Effect::ReadDevice);
-                    let since = self.now;
-                    self.enter(
-                        MoveState::Settling { since, set_up },
-                        Duration::from_mins(1),
-                    );
-                }
-                // It left us before the proof. It may come again, or Apple says what became of it; nobody guesses.
-                SetUpEnd::CheckedOut
-                    if matches!(
-                        self.m.state,
-                        MoveState::Moving { .. } | MoveState::Stalled { .. }
-                    ) =>
-                {
-                    if is_new || self.m.attention == Some(Attention::EnrolmentStalled) {
-                        return;
-                    }
-                    self.m.attention = Some(Attention::EnrolmentStalled);
-                    self.effects.push(Effect::ReadDevice);
-                    self.stall(Some(set_up));
-                }
-                // A newer enrolment has taken its place, and tells of itself; or out of turn.
-                SetUpEnd::CheckedOut | SetUpEnd::Superseded => {}
-            },
-            SetUpPhase::Stalled => {
-                self.begin_if_not(set_up, is_new);
-                if matches!(self.m.state, MoveState::Moving { .. }) {
-                    self.stall(Some(set_up));
-                }
-            }
-            SetUpPhase::Enrolling
-            | SetUpPhase::NoHold
-            | SetUpPhase::Holding
-            | SetUpPhase::Releasing
-            | SetUpPhase::Proving => {
-                self.begin_if_not(set_up, is_new);
-                if matches!(self.m.state, MoveState::Stalled { .. }) {
-                    self.clear();
-                    self.moving(set_up);
-                }
-            }
-        }
-    }
-
-    fn begin_if_not(&mut self, set_up: SetUpId, is_new: bool) {
-        if !is_new {
-            return;
-        }
-        let begun = matches!(
-            self.m.state,
-            MoveState::Started { .. }
-                | MoveState::Moving { .. }
-                | MoveState::Stalled { .. }
-                | MoveState::Settling { .. }
-        );
-        if !begun {
-            self.effects.push(Effect::Notify(Notice::Started));
-        }
-        // What an earlier enrolment left undone, this one does again.
-        self.m.exceptions.clear();
-        self.clear();
-        self.moving(set_up);
-    }
-
-    fn moving(&mut self, set_up: SetUpId) {
-        let since = self.now;
-        self.enter(MoveState::Moving { set_up, since }, DAY);
-    }
-
-    fn stall(&mut self, set_up: Option<SetUpId>) {
-        let since = self.now;
-        self.enter(MoveState::Stalled { since, set_up }, HOUR);
-    }
-
     fn operator(&mut self, act: &OperatorAct) {
         match (act, &self.m.state) {
             (
@@ -571,172 +444,5 @@ impl Run {
             // The set-up's, or not now.
             _ => {}
         }
-    }
-
-    // ---- time ----
-
-    fn woke(&mut self) {
-        let now = self.now;
-        let Some(due) = self.m.wake_at.filter(|at| now >= *at) else {
-            // Somebody else's wake.
-            return;
-        };
-        match &self.m.state {
-            MoveState::Planned | MoveState::Ready => self.m.wake_at = Some(now + DAY),
-            MoveState::Blocked { .. } | MoveState::SubmitFailed { .. } => {
-                // What blocks may be gone, and what failed may have come true late.
-                self.effects.push(Effect::ReadDevice);
-                self.m.wake_at = Some(now + DAY);
-            }
-            MoveState::Submitting { since, .. } => self.woke_submitting(*since, due),
-            MoveState::Scheduled { .. } => self.woke_scheduled(),
-            MoveState::Offered { .. } => {
-                if now >= self.m.deadline + GRACE {
-                    self.overdue();
-                } else {
-                    self.m.wake_at = Some(self.past_deadline());
-                }
-            }
-            MoveState::Overdue { since } => self.woke_overdue(*since, due),
-            MoveState::Cancelling { since } => {
-                let elapsed = now.since(*since);
-                if elapsed >= HOUR {
-                    self.m.attention = Some(Attention::CancelUnproved);
-                    // Asking again is harmless: it is read before anything is sent.
-                    self.effects.push(Effect::Cancel);
-                }
-                self.effects.push(Effect::ReadDevice);
-                let next = spacing(elapsed, Duration::from_mins(5), Duration::from_hours(6));
-                // The hour itself is not slept through.
-                let alarm = (*since + HOUR).max(now + Duration::from_mins(1));
-                self.m.wake_at = Some(if elapsed < HOUR {
-                    (now + next).min(alarm)
-                } else {
-                    now + next
-                });
-            }
-            MoveState::Started { .. } => {
-                self.m.attention = Some(Attention::EnrolmentStalled);
-                self.effects.push(Effect::ReadDevice);
-                self.stall(None);
-            }
-            MoveState::Moving { since, .. } => {
-                self.silent_for(*since);
-                self.effects.push(Effect::ReadDevice);
-                self.m.wake_at = Some(now + DAY);
-            }
-            MoveState::Stalled { since, .. } => {
-                let elapsed = now.since(*since);
-                self.silent_for(*since);
-                self.effects.push(Effect::ReadDevice);
-                self.m.wake_at = Some(now + spacing(elapsed, HOUR, Duration::from_hours(6)));
-            }
-            MoveState::Settling { since, .. } => self.woke_settling(*since),
-            MoveState::Ended(_) => {}
-        }
-    }
-
-    fn silent_for(&mut self, since: Timestamp) {
-        if self.now >= since + ASK_PERSON {
-            self.m.attention = Some(Attention::SilentForDays);
-        }
-    }
-
-    fn woke_submitting(&mut self, since: Timestamp, due: Timestamp) {
-        let now = self.now;
-        if now < since + CONFIRM {
-            self.effects.push(Effect::ReadDevice);
-            let next = now
-                + spacing(
-                    now.since(since) * 2,
-                    Duration::from_mins(2),
-                    Duration::from_mins(10),
-                );
-            self.m.wake_at = Some(next.min(since + CONFIRM));
-        } else if due <= since + CONFIRM {
-            // The unknown outcome is read once more before it is called a failure.
-            self.effects.push(Effect::ReadDevice);
-            self.m.wake_at = Some(now + LAST_READING);
-        } else {
-            self.submit_failed("Apple does not show what was asked for".to_owned());
-        }
-    }
-
-    /// The next timer of a scheduled attempt.
-    fn scheduled_wake(&self) -> Timestamp {
-        let MoveState::Scheduled { since, visible } = &self.m.state else {
-            return self.now + DAY;
-        };
-        let alarm = match visible {
-            None => *since + HOUR,
-            Some(seen) => (*seen).max(self.m.available_from) + HOUR,
-        };
-        let later = self.now + Duration::from_hours(6);
-        [alarm, self.past_deadline(), later]
-            .into_iter()
-            .filter(|at| *at > self.now)
-            .min()
-            .unwrap_or(later)
-    }
-
-    fn woke_scheduled(&mut self) {
-        let now = self.now;
-        if now >= self.m.deadline + GRACE {
-            self.overdue();
-            return;
-        }
-        if let MoveState::Scheduled { since, visible } = &self.m.state {
-            match visible {
-                None if now >= *since + HOUR => {
-                    self.m.attention = Some(Attention::NotVisible);
-                    self.effects.push(Effect::ReadDevice);
-                }
-                Some(seen) if now >= (*seen).max(self.m.available_from) + HOUR => {
-                    self.m.attention = Some(Attention::ProfileNotInForce);
-                    self.effects.push(Effect::Offer {
-                        from: self.m.available_from,
-                    });
-                }
-                // In time.
-                _ => {}
-            }
-        }
-        self.m.wake_at = Some(self.scheduled_wake());
-    }
-
-    fn overdue(&mut self) {
-        self.m.attention = Some(Attention::OverdueWithoutSignIn);
-        self.effects.push(Effect::ReadDevice);
-        self.enter(MoveState::Overdue { since: self.now }, DAY);
-    }
-
-    fn woke_overdue(&mut self, since: Timestamp, due: Timestamp) {
-        let days = |at: Timestamp| at.since(since).as_secs() / DAY.as_secs();
-        let (from, to) = (days(due), days(self.now));
-        if REMIND_ON.iter().any(|day| (from..=to).contains(day)) {
-            self.effects.push(Effect::Notify(Notice::Overdue));
-        }
-        if to >= ASK_ON {
-            self.m.attention = Some(Attention::SilentForDays);
-        }
-        self.effects.push(Effect::ReadDevice);
-        self.m.wake_at = Some(since + DAY * u32::try_from(to + 1).unwrap_or(u32::MAX));
-    }
-
-    fn woke_settling(&mut self, since: Timestamp) {
-        let elapsed = self.now.since(since);
-        if elapsed >= SETTLE {
-            self.note(
-                APPLE,
-                "Apple has not said within 24 hours that the migration succeeded",
-                Owner::Apple,
-            );
-            self.m.attention = Some(Attention::ProofIncomplete);
-            self.end(Outcome::MigratedWithExceptions);
-            return;
-        }
-        self.effects.push(Effect::ReadDevice);
-        let next = self.now + spacing(elapsed, Duration::from_mins(1), HOUR);
-        self.m.wake_at = Some(next.min(since + SETTLE));
     }
 }
