@@ -1,12 +1,9 @@
 //! The whole server in this process, over real TLS and a real database.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
-use mdm_core::organisation::Der;
 use openssl::ssl::{SslConnector, SslMethod};
 use serde_json::Value;
 
@@ -21,21 +18,10 @@ struct Installed {
     _directory: tempfile::TempDir,
 }
 
-fn write(directory: &Path, name: &str, content: &[u8]) {
-    let path = directory.join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, content).unwrap();
-}
-
 async fn install(drive: Drive) -> Installed {
     let directory = tempfile::tempdir().unwrap();
-    let now = SystemClock.now();
-    let ca = crate::pki::authority("our CA", 30, now).unwrap();
-    let server = crate::pki::server(&ca, &["localhost".to_owned()], 30, now).unwrap();
     let path = directory.path();
-    write(path, "tls/server.pem", &server.certificate_pem().unwrap());
-    write(path, "tls/server.key", &server.key_pem().unwrap());
-    MasterKeys::create(&path.join("master.key")).unwrap();
+    let anchor = crate::install::lay_out(path, "Test", "localhost").unwrap();
     let mut config = Config::for_directory(path);
     let any = "127.0.0.1:0".parse().unwrap();
     config.listeners = [Duty::Device, Duty::Enrol, Duty::Admin]
@@ -48,7 +34,7 @@ async fn install(drive: Drive) -> Installed {
         ..Overrides::default()
     };
     let app = App::start(config, overrides).await.unwrap();
-    let anchor = Der(ca.certificate.to_der().unwrap());
+    let ca = openssl::x509::X509::from_der(&anchor.0).unwrap();
     let made = app
         .mdm
         .create_organisation("Test", vec![anchor])
@@ -58,7 +44,7 @@ async fn install(drive: Drive) -> Installed {
         code: made.org.organisation().code.to_string(),
         token: made.administrator_token.expose_text().unwrap().to_owned(),
         app,
-        ca: ca.certificate,
+        ca,
         _directory: directory,
     }
 }

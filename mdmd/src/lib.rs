@@ -7,6 +7,7 @@ mod apple;
 pub mod cli;
 pub mod config;
 mod http;
+pub mod install;
 mod key_wrap;
 mod listen;
 mod pki;

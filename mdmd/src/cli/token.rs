@@ -99,9 +99,9 @@ fn key(common: &Common, out: &std::path::Path) -> Done {
     let now = SystemClock.now().as_millis();
     let pair = TokenKeyPair::generate("mdmd server token", now, 730)?;
     let private = pair.private_key_pem()?;
-    super::init::write(out, "server-token.key", private.expose(), 0o600)
+    crate::install::write(out, "server-token.key", private.expose(), 0o600)
         .means(Exit::Precondition)?;
-    super::init::write(
+    crate::install::write(
         out,
         "server-token.pem",
         pair.certificate_pem()?.as_bytes(),

@@ -15,8 +15,6 @@ pub(crate) struct Health {
     pub(crate) stopping: AtomicBool,
     /// The last attempt to read the database failed.
     pub(crate) database_lost: AtomicBool,
-    /// A worker has ended that should not have.
-    pub(crate) worker_lost: AtomicBool,
 }
 
 impl Health {
@@ -26,8 +24,6 @@ impl Health {
             Some("stopping")
         } else if set(&self.database_lost) {
             Some("the database does not answer")
-        } else if set(&self.worker_lost) {
-            Some("a worker has ended")
         } else {
             None
         }
