@@ -4,6 +4,7 @@
 //! mode with `synchronous=FULL`, PostgreSQL with `fsync`, `synchronous_commit` and `full_page_writes` on.
 
 mod batch;
+pub mod contract;
 mod delegate;
 mod group_commit;
 mod row;

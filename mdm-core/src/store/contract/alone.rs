@@ -1,0 +1,167 @@
+//! Two organisations with equal ids never see each other's rows.
+
+use super::samples::{self, Sample};
+use super::{A, B, Finding, at, ensure, put, refuse, same, sentence};
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::device::Device;
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::ids::{
+    AuditId, CommandId, DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, RefusalId,
+    RunbookId, SecretId, ServerId, WaveId,
+};
+use crate::migration::{Move, SetUp};
+use crate::queue::Command;
+use crate::sealed::SealedSecret;
+use crate::store::{Lease, Noun, Store, Write};
+use crate::wave::{Server, Wave};
+
+const ALL: u32 = 1_000;
+
+pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
+    apart::<Device>(store).await?;
+    apart::<Enrollment>(store).await?;
+    apart::<EnrolSession>(store).await?;
+    apart::<IssuedCertificate>(store).await?;
+    apart::<Command>(store).await?;
+    apart::<SetUp>(store).await?;
+    apart::<Move>(store).await?;
+    apart::<Wave>(store).await?;
+    apart::<Server>(store).await?;
+    apart::<SealedSecret>(store).await?;
+    apart::<ApiToken>(store).await?;
+    let line = |o| {
+        let device = Some(DeviceId(7));
+        AuditEntry::new(o, AuditId(7), at(1), "a", "b", device, o.0.into())
+    };
+    let refusal = |o: OrganisationId| {
+        Refusal::new(o, RefusalId(7), at(1), "192.0.2.1", "enrol", &o.to_string())
+    };
+    for o in [A, B] {
+        let mut pinned = samples::pinned(o, RunbookId(7));
+        pinned.name = o.to_string();
+        let mut user = samples::enrollment(o, EnrollmentId(8));
+        user.parent = Some(EnrollmentId(7));
+        let mut device = samples::device(o, DeviceId(8));
+        device.assignment.wanted = Some("P".to_owned());
+        let rows: [Write; 6] = [
+            pinned.into(),
+            line(o).into(),
+            refusal(o).into(),
+            samples::job(o, 7, 1).into(),
+            user.into(),
+            device.into(),
+        ];
+        put(store, rows).await?;
+    }
+    // Everything once more, in every list: one row of each, and it is the asker's own.
+    for o in [A, B] {
+        let own = |found: OrganisationId| found == o;
+        let code = "a list shows another organisation's rows";
+        macro_rules! own {
+            ($($list:expr),* $(,)?) => {$(
+                let list = $list.await.map_err(sentence)?;
+                ensure!(!list.is_empty() && list.iter().all(|row| own(row.organisation)),
+                    "{code}: {}", stringify!($list));
+            )*};
+        }
+        own! {
+            store.devices(o, DeviceId(0), ALL),
+            store.devices_by_serial(o, &[samples::serial("SERIAL7")]),
+            store.devices_unseen_since(o, ServerId(3), at(1_000), ALL),
+            store.devices_to_assign(o, ServerId(3), at(1_000), ALL),
+            store.enrollments_by_key(o, "UDID-7"),
+            store.user_channels(o, EnrollmentId(7)),
+            store.enrollments_of_device(o, DeviceId(40)),
+            store.open_commands(o, EnrollmentId(5), ALL),
+            store.commands(o, EnrollmentId(5), ALL),
+            store.holds(o, ALL),
+            store.runbooks(o, ALL),
+            store.attempts(o, WaveId(2), MoveId(0), ALL),
+            store.waves(o, WaveId(0), ALL),
+            store.servers(o),
+            store.secrets(o, DeviceId(40)),
+            store.audit(o, AuditId(0), ALL),
+            store.audit_of(o, DeviceId(7), AuditId(0), ALL),
+            store.refusals(o, ALL),
+            store.tokens(o),
+        }
+        macro_rules! mine {
+            ($($one:expr),* $(,)?) => {$(
+                let row = $one.await.map_err(sentence)?;
+                ensure!(row.is_some_and(|row| own(row.organisation)),
+                    "a read gives another organisation's row: {}", stringify!($one));
+            )*};
+        }
+        mine! {
+            store.device_by_serial(o, &samples::serial("SERIAL7")),
+            store.session_by_challenge(o, "hash7"),
+            store.certificate_by_hash(o, "sha7"),
+            store.command(o, EnrollmentId(5), &samples::uuid(CommandId(7))),
+            store.set_up_of(o, EnrollmentId(7)),
+            store.open_attempt(o, DeviceId(7)),
+            store.runbook(o, RunbookId(7)),
+            store.secret(o, SecretId(7)),
+        }
+    }
+    // Ending one organisation's job leaves the other's, and a lease proves nothing across.
+    let lease = Lease(at(50));
+    let jobs = store.claim_jobs(at(1), lease, 10).await;
+    same(
+        jobs,
+        |j| (j.organisation.0, j.id.0),
+        &[(1, 7), (2, 7)],
+        "jobs of both",
+    )?;
+    let done = |organisation, lease| Write::JobDone {
+        organisation,
+        id: JobId(7),
+        lease,
+    };
+    put(store, [done(A, lease)]).await?;
+    refuse(store, [done(A, lease)], "ending a job twice").await?;
+    let left = store.claim_jobs(at(50), Lease(at(60)), 10).await;
+    same(left, |j| j.organisation.0, &[2], "the other's job")
+}
+
+/// The same id in both, changed in one.
+async fn apart<T: Sample>(store: &impl Store) -> Finding {
+    let noun = T::NOUN;
+    put(store, [T::sample(A, 7).into()]).await?;
+    let none = T::read(store, B, 7).await.map_err(sentence)?;
+    ensure!(none.is_none(), "{noun:?}: read across organisations");
+    let mut stolen = T::sample(B, 7);
+    stolen.set_version(1);
+    refuse(
+        store,
+        [stolen.into()],
+        &format!("{noun:?}: a change across organisations"),
+    )
+    .await?;
+    let mut across = crate::store::Batch::new();
+    across.expect(noun, B, 7, 1);
+    super::conflict(
+        store.commit(across).await,
+        &format!("{noun:?}: an expectation across organisations"),
+    )?;
+    put(store, [T::sample(B, 7).into()]).await?;
+    let mut mine = T::sample(A, 7);
+    mine.set_version(1);
+    mine.change();
+    put(store, [mine.clone().into()]).await?;
+    mine.set_version(2);
+    let mut theirs = T::sample(B, 7);
+    theirs.set_version(1);
+    let found = (
+        T::read(store, A, 7).await.map_err(sentence)?,
+        T::read(store, B, 7).await.map_err(sentence)?,
+    );
+    ensure!(
+        found == (Some(mine), Some(theirs)),
+        "{noun:?}: two organisations share a row: {found:?}"
+    );
+    ensure!(
+        noun != Noun::Organisation,
+        "an organisation belongs to none"
+    );
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! Jobs: claims, leases, fairness, and what is next.
+
+use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
+use crate::ids::{JobId, MoveId, OrganisationId, SetUpId};
+use crate::job::{Job, JobKind};
+use crate::store::{Lease, Store, Write};
+
+async fn claim(store: &impl Store, now: i64, lease: i64, limit: u32) -> Result<Vec<Job>, String> {
+    let claimed = store.claim_jobs(at(now), Lease(at(lease)), limit).await;
+    claimed.map_err(sentence)
+}
+
+fn done(id: i64, lease: i64) -> Write {
+    Write::JobDone {
+        organisation: A,
+        id: JobId(id),
+        lease: Lease(at(lease)),
+    }
+}
+
+fn later(job: Job, lease: i64) -> Write {
+    let lease = Lease(at(lease));
+    Write::JobLater { job, lease }
+}
+
+pub(super) async fn a_job_is_claimed_once(store: &impl Store) -> Finding {
+    ensure!(
+        claim(store, 100, 200, 10).await?.is_empty(),
+        "a job in an empty store"
+    );
+    let mut job = samples::job(A, 1, 10);
+    job.tries = 3;
+    put(store, [job.clone().into()]).await?;
+    ensure!(
+        claim(store, 9, 20, 10).await?.is_empty(),
+        "claimed before it is due"
+    );
+    ensure!(claim(store, 10, 20, 0).await?.is_empty(), "none were asked");
+    let claimed = claim(store, 10, 20, 10).await?;
+    ensure!(
+        claimed == [job.clone()],
+        "claimed is {claimed:?}, not {job:?}"
+    );
+    ensure!(
+        claim(store, 10, 21, 10).await?.is_empty(),
+        "claimed twice at once"
+    );
+    ensure!(
+        claim(store, 19, 29, 10).await?.is_empty(),
+        "claimed during another lease"
+    );
+    let waiting = store.jobs_waiting().await.map_err(sentence)?;
+    ensure!(waiting == 1, "a leased job is not counted: {waiting}");
+    let again = claim(store, 20, 30, 10).await?;
+    ensure!(again == [job], "not claimed after the lease: {again:?}");
+    put(store, [done(1, 30)]).await?;
+    let waiting = store.jobs_waiting().await.map_err(sentence)?;
+    ensure!(waiting == 0, "a job that is done still waits");
+    ensure!(
+        claim(store, 99, 199, 10).await?.is_empty(),
+        "claimed after it was done"
+    );
+    Ok(())
+}
+
+pub(super) async fn a_lease_is_proof(store: &impl Store) -> Finding {
+    let job = samples::job(A, 1, 10);
+    refuse(store, [done(1, 20)], "ending a job that never was").await?;
+    refuse(
+        store,
+        [later(job.clone(), 20)],
+        "putting off a job that never was",
+    )
+    .await?;
+    put(store, [job.clone().into()]).await?;
+    refuse(store, [done(1, 20)], "ending a job that nobody claimed").await?;
+    claim(store, 10, 20, 10).await?;
+    claim(store, 20, 30, 10).await?;
+    let with = Write::Wave(samples::wave(A, crate::ids::WaveId(1)));
+    refuse(
+        store,
+        [with, done(1, 20)],
+        "ending a job under an old lease",
+    )
+    .await?;
+    let wave = store.wave(A, crate::ids::WaveId(1)).await;
+    ensure!(
+        wave.map_err(sentence)?.is_none(),
+        "the outcome of an old lease is written"
+    );
+    refuse(
+        store,
+        [later(job.clone(), 20)],
+        "putting off under an old lease",
+    )
+    .await?;
+
+    // Its own lease is proof, also after its end, as long as nobody else claimed it.
+    let mut next = job.clone();
+    next.due = at(50);
+    next.tries = 1;
+    next.kind = JobKind::Cancel {
+        attempt: MoveId(1),
+        sent: true,
+    };
+    put(store, [later(next.clone(), 30)]).await?;
+    refuse(
+        store,
+        [done(1, 30)],
+        "ending a job that was put off, under the lease of before",
+    )
+    .await?;
+    ensure!(
+        claim(store, 49, 99, 10).await?.is_empty(),
+        "claimed before the new time"
+    );
+    let claimed = claim(store, 50, 60, 10).await?;
+    ensure!(
+        claimed == [next.clone()],
+        "put off to {next:?}, claimed as {claimed:?}"
+    );
+
+    // Replacing ends the lease, too.
+    put(store, [next.clone().into()]).await?;
+    refuse(
+        store,
+        [done(1, 60)],
+        "ending a job that was replaced, under the lease of before",
+    )
+    .await?;
+    let claimed = claim(store, 51, 61, 10).await?;
+    ensure!(claimed == [next], "a replaced job is {claimed:?}");
+    put(store, [done(1, 61)]).await?;
+    let waiting = store.jobs_waiting().await.map_err(sentence)?;
+    ensure!(waiting == 0, "{waiting} jobs are left");
+    Ok(())
+}
+
+pub(super) async fn the_oldest_go_first(store: &impl Store) -> Finding {
+    let rows = [(4, 10), (3, 20), (2, 10), (1, 30), (5, 5)];
+    let jobs = rows.map(|(id, due)| samples::job(A, id, due).into());
+    put(store, jobs).await?;
+    let ids = |jobs: Vec<Job>| jobs.iter().map(|j| j.id.0).collect::<Vec<_>>();
+    let first = ids(claim(store, 25, 100, 3).await?);
+    ensure!(first == [5, 2, 4], "the first three are {first:?}");
+    let rest = ids(claim(store, 30, 100, 3).await?);
+    ensure!(rest == [3, 1], "the rest is {rest:?}");
+    let again = ids(claim(store, 100, 200, 9).await?);
+    ensure!(again == [5, 2, 4, 3, 1], "after the leases: {again:?}");
+    Ok(())
+}
+
+pub(super) async fn no_organisation_starves(store: &impl Store) -> Finding {
+    // One has a hundred old jobs, three others have a few new ones.
+    let many = (1..=100).map(|id| samples::job(A, id, 1).into());
+    commit(store, batch(many)).await.map_err(sentence)?;
+    for organisation in [2, 3, 4] {
+        for id in [1, 2] {
+            let job = samples::job(OrganisationId(organisation), id, 50);
+            put(store, [job.into()]).await?;
+        }
+    }
+    let owners = |jobs: &[Job], o| jobs.iter().filter(|j| j.organisation.0 == o).count();
+    let first = claim(store, 60, 100, 10).await?;
+    let counts = [1, 2, 3, 4].map(|o| owners(&first, o));
+    ensure!(
+        counts == [4, 2, 2, 2],
+        "of ten, the organisations got {counts:?}"
+    );
+    let order: Vec<_> = first.iter().map(|j| (j.due, j.id)).collect();
+    ensure!(order.is_sorted(), "a claim is not in the order of due");
+    // Fewer places than organisations: the oldest heads.
+    let second = claim(store, 100, 200, 2).await?;
+    ensure!(
+        owners(&second, 1) == 1 && second.len() == 2,
+        "of two, the organisations got {second:?}"
+    );
+    // Everybody is served in the end, and nobody twice.
+    let mut seen = second.len();
+    loop {
+        let some = claim(store, 100, 200, 7).await?;
+        if some.is_empty() {
+            break;
+        }
+        seen += some.len();
+    }
+    ensure!(seen == 106, "{seen} of 106 were claimed");
+    Ok(())
+}
+
+pub(super) async fn the_next_thing_is_known(store: &impl Store) -> Finding {
+    let next = async || store.next_due().await.map_err(sentence);
+    let none = next().await?;
+    ensure!(
+        none.is_none(),
+        "something is due in an empty store: {none:?}"
+    );
+    put(store, [samples::job(A, 1, 100).into()]).await?;
+    ensure!(next().await? == Some(at(100)), "a job is not seen");
+    let mut attempt = samples::attempt(B, MoveId(1));
+    attempt.wake_at = Some(at(90));
+    put(store, [attempt.clone().into()]).await?;
+    ensure!(next().await? == Some(at(90)), "a move's wake is not seen");
+    let mut set_up = samples::set_up(A, SetUpId(1));
+    set_up.wake_at = Some(at(80));
+    set_up.ceiling_at = None;
+    put(store, [set_up.clone().into()]).await?;
+    ensure!(next().await? == Some(at(80)), "a set-up's wake is not seen");
+    set_up.version = 1;
+    set_up.ceiling_at = Some(at(-5));
+    put(store, [set_up.clone().into()]).await?;
+    ensure!(
+        next().await? == Some(at(-5)),
+        "a ceiling in the past is not seen"
+    );
+    set_up.version = 2;
+    set_up.ceiling_at = None;
+    set_up.wake_at = None;
+    attempt.version = 1;
+    let ended = samples::ended(attempt);
+    put(store, [set_up.into(), ended.into()]).await?;
+    ensure!(next().await? == Some(at(100)), "what ended is still due");
+    claim(store, 100, 150, 1).await?;
+    ensure!(
+        next().await? == Some(at(150)),
+        "a leased job is not due at the end of its lease"
+    );
+    let mut late = samples::job(A, 1, 400);
+    late.tries = 1;
+    put(store, [later(late, 150)]).await?;
+    ensure!(
+        next().await? == Some(at(400)),
+        "a job that was put off is not due then"
+    );
+    let all = store.claim_jobs(at(399), Lease(at(500)), 10).await;
+    same(all, |j| j.id.0, &[], "claimed before it is due")
+}

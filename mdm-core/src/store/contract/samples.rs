@@ -1,0 +1,300 @@
+//! Rows to try a store with: each noun with every optional part filled in, and how to change, name and read it back.
+
+use std::collections::BTreeMap;
+
+use super::at;
+use crate::audit::{ApiToken, Role};
+use crate::device::{Device, DeviceRecord, OrgReading, Platform};
+use crate::enrollment::{
+    ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate, PushTarget,
+};
+use crate::ids::{
+    CertificateId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationCode, OrganisationId,
+    RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, TokenId, WaveId,
+};
+use crate::job::{Job, JobKind};
+use crate::migration::{
+    Attention, Exception, Move, MoveState, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
+    SetUpState, StepId, StepPlan, Variant, Verdict, VerdictKind,
+};
+use crate::organisation::{Der, Organisation, WrappedKey};
+use crate::queue::Command;
+use crate::sealed::SealedSecret;
+use crate::secret::SecretKind;
+use crate::store::{Noun, Store, StoreError, Write};
+use crate::wave::{Server, SyncCursor, Wave, WaveState};
+
+/// A versioned noun as the suite handles it.
+pub(super) trait Sample: Clone + PartialEq + std::fmt::Debug + Into<Write> {
+    const NOUN: Noun;
+    /// A row of this id, version 0; rows of other ids share no unique value with it.
+    fn sample(organisation: OrganisationId, id: i64) -> Self;
+    fn set_version(&mut self, version: i64);
+    /// Changes something that is not unique.
+    fn change(&mut self);
+    /// Reads the row of this id that [`Sample::sample`] made.
+    async fn read(
+        store: &impl Store,
+        organisation: OrganisationId,
+        id: i64,
+    ) -> Result<Option<Self>, StoreError>;
+}
+
+macro_rules! samples {
+    ($($noun:ident: $id:ident, $sample:ident, |$it:ident| $change:expr, |$store:ident, $org:ident, $key:ident| $read:expr;)*) => {$(
+        impl Sample for $noun {
+            const NOUN: Noun = samples!(@noun $noun);
+            fn sample(organisation: OrganisationId, id: i64) -> Self { $sample(organisation, $id(id)) }
+            fn set_version(&mut self, version: i64) { self.version = version; }
+            fn change(&mut self) { let $it = self; $change; }
+            async fn read($store: &impl Store, $org: OrganisationId, id: i64) -> Result<Option<Self>, StoreError> {
+                let $key = $id(id);
+                $read
+            }
+        }
+    )*};
+    (@noun EnrolSession) => { Noun::Session };
+    (@noun IssuedCertificate) => { Noun::Certificate };
+    (@noun SealedSecret) => { Noun::Secret };
+    (@noun ApiToken) => { Noun::Token };
+    (@noun $noun:ident) => { Noun::$noun };
+}
+
+samples! {
+    Device: DeviceId, device, |it| it.facts.name = Some("Anna\u{2019}s Mac".to_owned()), |store, org, id| store.device(org, id).await;
+    Enrollment: EnrollmentId, enrollment, |it| it.awaiting = Some(false), |store, org, id| store.enrollment(org, id).await;
+    EnrolSession: SessionId, session, |it| it.certificate = Some(CertificateId(9)), |store, org, id| store.session(org, id).await;
+    IssuedCertificate: CertificateId, certificate, |it| it.revoked = Some(at(77)), |store, org, id| store.certificate(org, id).await;
+    Command: CommandId, command, |it| it.sent = Some(at(78)),
+        |store, org, id| store.command(org, EnrollmentId(5), &uuid(id)).await;
+    SetUp: SetUpId, set_up, |it| it.attention = Some(Attention::HoldLong), |store, org, id| store.set_up(org, id).await;
+    Move: MoveId, attempt, |it| it.attention = Some(Attention::SilentForDays), |store, org, id| store.attempt(org, id).await;
+    Wave: WaveId, wave, |it| it.state = WaveState::Closed { at: at(79) }, |store, org, id| store.wave(org, id).await;
+    Server: ServerId, server, |it| it.cursor = SyncCursor::Changes { cursor: "c2".to_owned() },
+        |store, org, id| store.server(org, id).await;
+    SealedSecret: SecretId, secret, |it| it.replaced = Some(at(80)), |store, org, id| store.secret(org, id).await;
+    ApiToken: TokenId, token, |it| it.revoked = Some(at(81)),
+        |store, org, id| Ok(store.tokens(org).await?.into_iter().find(|t| t.id == id));
+}
+
+impl Sample for Organisation {
+    const NOUN: Noun = Noun::Organisation;
+    /// An organisation's own id is `id`: there is no other organisation that it could belong to.
+    fn sample(_: OrganisationId, id: i64) -> Self {
+        organisation(OrganisationId(id))
+    }
+    fn set_version(&mut self, version: i64) {
+        self.version = version;
+    }
+    fn change(&mut self) {
+        self.ordinary_runbook = Some(RunbookId(8));
+    }
+    async fn read(
+        store: &impl Store,
+        _: OrganisationId,
+        id: i64,
+    ) -> Result<Option<Self>, StoreError> {
+        store.organisation(OrganisationId(id)).await
+    }
+}
+
+pub(super) fn organisation(id: OrganisationId) -> Organisation {
+    let key = WrappedKey {
+        key_id: "k1".to_owned(),
+        wrapped: Der(vec![0, 1, 254, 255]),
+    };
+    let mut it = Organisation::new(id, code(id), "Sch\u{fc}le \"7\"".to_owned(), key, at(1));
+    it.servers = vec![ServerId(3), ServerId(4)];
+    it
+}
+
+pub(super) fn code(id: OrganisationId) -> OrganisationCode {
+    OrganisationCode::parse(&format!("organisation{:0>8}", id.0))
+        .unwrap_or_else(|_| unreachable!("letters and digits, at most 32"))
+}
+
+pub(super) fn serial(text: &str) -> Serial {
+    Serial::parse(text).unwrap_or_else(|_| unreachable!("written in this suite"))
+}
+
+pub(super) fn device(organisation: OrganisationId, id: DeviceId) -> Device {
+    let mut it = Device::new(organisation, id, serial(&format!("SERIAL{id}")));
+    let mut record = DeviceRecord::new(ServerId(3), at(100 + id.0));
+    record.family = "Mac".to_owned();
+    record.deadline = Some(at(1_796_922_000_123));
+    record
+        .more
+        .insert("big".to_owned(), serde_json::json!([u64::MAX, -1.5, null]));
+    it.record = Some(record);
+    it.reading = Some(OrgReading {
+        seen: at(5),
+        capable: Some(true),
+        ..OrgReading::default()
+    });
+    it.completed_deadlines = vec![at(2), at(3)];
+    it
+}
+
+pub(super) fn enrollment(organisation: OrganisationId, id: EnrollmentId) -> Enrollment {
+    let mut it = Enrollment::pending(
+        organisation,
+        id,
+        format!("UDID-{id}"),
+        ChannelKind::Device,
+        "ab12".to_owned(),
+        at(10),
+    );
+    it.state = EnrollmentState::Enrolled;
+    it.device = Some(DeviceId(40));
+    it.serial = Some(serial("SERIAL40"));
+    it.push = Some(PushTarget {
+        topic: "com.apple.mgmt.External.x".to_owned(),
+        token: "00ff".to_owned(),
+        magic: "M".to_owned(),
+        since: at(11),
+    });
+    it
+}
+
+pub(super) fn session(organisation: OrganisationId, id: SessionId) -> EnrolSession {
+    let (code, hash) = (format!("code{id}"), format!("hash{id}"));
+    EnrolSession::new(organisation, id, code, hash, at(12), at(13))
+}
+
+pub(super) fn certificate(organisation: OrganisationId, id: CertificateId) -> IssuedCertificate {
+    let hash = format!("sha{id}");
+    IssuedCertificate::new(
+        organisation,
+        id,
+        hash,
+        Der(vec![48, 0]),
+        SessionId(1),
+        at(14),
+    )
+}
+
+pub(super) fn uuid(id: CommandId) -> String {
+    format!("UUID-{id}")
+}
+
+pub(super) fn command(organisation: OrganisationId, id: CommandId) -> Command {
+    let body = b"<plist/>".to_vec();
+    let of = EnrollmentId(5);
+    Command::queued(organisation, id, of, uuid(id), "ProfileList", body, at(15))
+}
+
+pub(super) fn set_up(organisation: OrganisationId, id: SetUpId) -> SetUp {
+    SetUp {
+        organisation,
+        id,
+        version: 0,
+        enrollment: EnrollmentId(id.0),
+        device: Some(DeviceId(40)),
+        serial: Some(serial("SERIAL40")),
+        platform: Platform::Macos,
+        move_id: Some(MoveId(6)),
+        runbook: RunbookId(7),
+        verdict: Verdict {
+            kind: VerdictKind::Migration,
+            reasons: vec!["it is a member of an open wave".to_owned()],
+        },
+        state: SetUpState::Holding {
+            since: at(20),
+            steps: BTreeMap::new(),
+        },
+        wake_at: Some(at(30)),
+        ceiling_at: Some(at(40)),
+        attention: None,
+        exceptions: vec![Exception::new("fv-escrow", "no key", Owner::Device, at(21))],
+        began: at(19),
+        hold_began: Some(at(20)),
+        released: None,
+    }
+}
+
+pub(super) fn attempt(organisation: OrganisationId, id: MoveId) -> Move {
+    Move {
+        organisation,
+        id,
+        version: 0,
+        wave: WaveId(2),
+        device: DeviceId(id.0),
+        serial: serial(&format!("SERIAL{id}")),
+        runbook: RunbookId(7),
+        deadline: at(60),
+        available_from: at(50),
+        original_server: Some("THEIRS".to_owned()),
+        state: MoveState::Offered { since: at(51) },
+        wake_at: Some(at(52)),
+        attention: None,
+        exceptions: Vec::new(),
+        created: at(49),
+        ended: None,
+    }
+}
+
+pub(super) fn ended(mut it: Move) -> Move {
+    it.state = MoveState::Ended(Outcome::Withdrawn);
+    it.wake_at = None;
+    it.ended = Some(at(90));
+    it
+}
+
+pub(super) fn wave(organisation: OrganisationId, id: WaveId) -> Wave {
+    let runbooks = BTreeMap::from([(Platform::Macos, RunbookId(7))]);
+    Wave::draft(organisation, id, "First", ServerId(3), runbooks, at(48))
+}
+
+pub(super) fn server(organisation: OrganisationId, id: ServerId) -> Server {
+    Server::new(organisation, id, "Ours", &format!("U{id}"), SecretId(1))
+}
+
+pub(super) fn secret(organisation: OrganisationId, id: SecretId) -> SealedSecret {
+    let of = Some(DeviceId(40));
+    SealedSecret::new(
+        organisation,
+        id,
+        SecretKind::RecoveryKey,
+        of,
+        vec![1, 2, 3],
+        at(70),
+    )
+}
+
+/// Its hash differs between organisations, for it is unique over all of them.
+pub(super) fn token(organisation: OrganisationId, id: TokenId) -> ApiToken {
+    let hash = format!("token{organisation}/{id}");
+    ApiToken::new(organisation, id, "anna", Role::Planner, hash, at(71))
+}
+
+pub(super) fn pinned(organisation: OrganisationId, id: RunbookId) -> Pinned {
+    Pinned {
+        organisation,
+        id,
+        name: "Standard".to_owned(),
+        runbook: PinnedRunbook {
+            revision: 1,
+            variant: Variant::Migration,
+            steps: vec![StepPlan {
+                id: StepId::Identify,
+                requires: Vec::new(),
+                required: true,
+                timeout_secs: 60,
+                retries: 2,
+                on_timeout: crate::migration::Policy::Skip,
+            }],
+            apps: Vec::new(),
+            profiles: Vec::new(),
+            lock: true,
+            soft_ceiling_secs: 600,
+            hard_ceiling_secs: 3600,
+        },
+    }
+}
+
+pub(super) fn job(organisation: OrganisationId, id: i64, due: i64) -> Job {
+    let kind = JobKind::Push {
+        enrollment: EnrollmentId(id),
+    };
+    Job::new(organisation, crate::ids::JobId(id), at(due), kind)
+}
