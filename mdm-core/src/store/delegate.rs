@@ -198,6 +198,8 @@ macro_rules! hand_on_reads {
 }
 
 hand_on_reads!([T: Store + ?Sized] Arc<T>, <Self as Deref>::deref);
+#[cfg(feature = "testing")]
+hand_on_reads!([T: Store] super::testing::FailingStore<T>, Self::inner);
 
 #[async_trait]
 impl<T: Store + ?Sized> Store for Arc<T> {

@@ -1,0 +1,72 @@
+//! The record, refusals and API tokens.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::ids::{AuditId, DeviceId, OrganisationId};
+use crate::store::{AuditStore, StoreError};
+
+#[async_trait]
+impl AuditStore for PostgresStore {
+    async fn audit_of(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+        after: AuditId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        rows!(
+            self,
+            many,
+            "audit WHERE organisation = $1 AND device = $2 AND id > $3 ORDER BY id LIMIT $4",
+            organisation.0,
+            device.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn audit(
+        &self,
+        organisation: OrganisationId,
+        after: AuditId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        rows!(
+            self,
+            many,
+            "audit WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn refusals(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Refusal>, StoreError> {
+        rows!(
+            self,
+            many,
+            "refusals WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
+            organisation.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError> {
+        rows!(self, one, "tokens WHERE hash = $1", hash)
+    }
+
+    async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError> {
+        rows!(
+            self,
+            many,
+            "tokens WHERE organisation = $1 ORDER BY id",
+            organisation.0
+        )
+    }
+}

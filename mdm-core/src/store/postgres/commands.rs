@@ -1,0 +1,59 @@
+//! Commands of one channel.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::ids::{EnrollmentId, OrganisationId};
+use crate::queue::Command;
+use crate::store::{CommandStore, StoreError};
+
+#[async_trait]
+impl CommandStore for PostgresStore {
+    async fn command(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        uuid: &str,
+    ) -> Result<Option<Command>, StoreError> {
+        rows!(
+            self,
+            one,
+            "commands WHERE organisation = $1 AND enrollment = $2 AND uuid = $3",
+            organisation.0,
+            enrollment.0,
+            uuid
+        )
+    }
+
+    async fn open_commands(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError> {
+        rows!(
+            self,
+            many,
+            "commands WHERE organisation = $1 AND open_of = $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            enrollment.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn commands(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError> {
+        rows!(
+            self,
+            many,
+            "commands WHERE organisation = $1 AND enrollment = $2 ORDER BY id DESC LIMIT $3",
+            organisation.0,
+            enrollment.0,
+            i64::from(limit)
+        )
+    }
+}

@@ -1,0 +1,126 @@
+//! Devices by serial number, and those that the sync has to look at.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, failed, rows};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::ids::{DeviceId, OrganisationId, Serial, ServerId};
+use crate::store::{DeviceStore, StoreError};
+
+#[async_trait]
+impl DeviceStore for PostgresStore {
+    async fn device(
+        &self,
+        organisation: OrganisationId,
+        id: DeviceId,
+    ) -> Result<Option<Device>, StoreError> {
+        rows!(
+            self,
+            one,
+            "devices WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn device_by_serial(
+        &self,
+        organisation: OrganisationId,
+        serial: &Serial,
+    ) -> Result<Option<Device>, StoreError> {
+        rows!(
+            self,
+            one,
+            "devices WHERE organisation = $1 AND serial = $2",
+            organisation.0,
+            serial.as_str()
+        )
+    }
+
+    async fn devices_by_serial(
+        &self,
+        organisation: OrganisationId,
+        serials: &[Serial],
+    ) -> Result<Vec<Device>, StoreError> {
+        let wanted: Vec<String> = serials.iter().map(|s| s.as_str().to_owned()).collect();
+        rows!(
+            self,
+            many,
+            "devices WHERE organisation = $1 AND serial = ANY($2) \
+             ORDER BY serial COLLATE \"C\"",
+            organisation.0,
+            wanted
+        )
+    }
+
+    async fn devices(
+        &self,
+        organisation: OrganisationId,
+        after: DeviceId,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError> {
+        rows!(
+            self,
+            many,
+            "devices WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn devices_unseen_since(
+        &self,
+        organisation: OrganisationId,
+        server: ServerId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError> {
+        rows!(
+            self,
+            many,
+            "devices WHERE organisation = $1 AND listed = $2 AND seen < $3 ORDER BY seen, id LIMIT $4",
+            organisation.0,
+            server.0,
+            before.as_millis(),
+            i64::from(limit)
+        )
+    }
+
+    async fn devices_to_assign(
+        &self,
+        organisation: OrganisationId,
+        server: ServerId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Device>, StoreError> {
+        rows!(
+            self,
+            many,
+            "devices WHERE organisation = $1 AND listed = $2 AND assign_at <= $3 ORDER BY id LIMIT $4",
+            organisation.0,
+            server.0,
+            now.as_millis(),
+            i64::from(limit)
+        )
+    }
+
+    async fn next_assignment(
+        &self,
+        organisation: OrganisationId,
+        server: ServerId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let next: Option<i64> = sqlx::query_scalar(
+            "SELECT min(assign_at) FROM devices WHERE organisation = $1 AND listed = $2 AND assign_at > $3",
+        )
+        .bind(organisation.0)
+        .bind(server.0)
+        .bind(now.as_millis())
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok(next.map(Timestamp::from_millis))
+    }
+}

@@ -1,0 +1,123 @@
+//! Channels, the sessions in which they enrol, and the certificates that they speak with.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::ids::{CertificateId, DeviceId, EnrollmentId, OrganisationId, SessionId};
+use crate::store::{EnrollmentStore, StoreError};
+
+#[async_trait]
+impl EnrollmentStore for PostgresStore {
+    async fn enrollment(
+        &self,
+        organisation: OrganisationId,
+        id: EnrollmentId,
+    ) -> Result<Option<Enrollment>, StoreError> {
+        rows!(
+            self,
+            one,
+            "enrollments WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn enrollments_by_key(
+        &self,
+        organisation: OrganisationId,
+        key: &str,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        rows!(
+            self,
+            many,
+            "enrollments WHERE organisation = $1 AND live_key = $2 ORDER BY id",
+            organisation.0,
+            key
+        )
+    }
+
+    async fn user_channels(
+        &self,
+        organisation: OrganisationId,
+        parent: EnrollmentId,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        rows!(
+            self,
+            many,
+            "enrollments WHERE organisation = $1 AND parent = $2 ORDER BY id",
+            organisation.0,
+            parent.0
+        )
+    }
+
+    async fn enrollments_of_device(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<Enrollment>, StoreError> {
+        rows!(
+            self,
+            many,
+            "enrollments WHERE organisation = $1 AND device = $2 ORDER BY id",
+            organisation.0,
+            device.0
+        )
+    }
+
+    async fn session(
+        &self,
+        organisation: OrganisationId,
+        id: SessionId,
+    ) -> Result<Option<EnrolSession>, StoreError> {
+        rows!(
+            self,
+            one,
+            "sessions WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn session_by_challenge(
+        &self,
+        organisation: OrganisationId,
+        hash: &str,
+    ) -> Result<Option<EnrolSession>, StoreError> {
+        rows!(
+            self,
+            one,
+            "sessions WHERE organisation = $1 AND challenge_hash = $2",
+            organisation.0,
+            hash
+        )
+    }
+
+    async fn certificate(
+        &self,
+        organisation: OrganisationId,
+        id: CertificateId,
+    ) -> Result<Option<IssuedCertificate>, StoreError> {
+        rows!(
+            self,
+            one,
+            "certificates WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn certificate_by_hash(
+        &self,
+        organisation: OrganisationId,
+        sha256: &str,
+    ) -> Result<Option<IssuedCertificate>, StoreError> {
+        rows!(
+            self,
+            one,
+            "certificates WHERE organisation = $1 AND sha256 = $2",
+            organisation.0,
+            sha256
+        )
+    }
+}

@@ -1,0 +1,123 @@
+//! Jobs are claimed with a lease and never by deleting them; what another daemon is claiming is passed over.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, Text, failed, raw};
+use crate::clock::Timestamp;
+use crate::job::Job;
+use crate::store::row::decode_readable;
+use crate::store::{JobStore, Lease, StoreError};
+
+#[async_trait]
+impl JobStore for PostgresStore {
+    async fn claim_jobs(
+        &self,
+        now: Timestamp,
+        Lease(lease): Lease,
+        limit: u32,
+    ) -> Result<Vec<Job>, StoreError> {
+        let (now, lease, limit) = (now.as_millis(), lease.as_millis(), i64::from(limit));
+        // Nothing to do is the usual answer, and needs no write.
+        let ready: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE ready_at <= $1 LIMIT $2) AS ready",
+        )
+        .bind(now)
+        .bind(limit + 1)
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        if ready == 0 {
+            return Ok(Vec::new());
+        }
+        let claimed: Vec<Text> = if ready <= limit {
+            sqlx::query_as(
+                "WITH k AS (SELECT organisation, id FROM jobs WHERE ready_at <= $1 \
+                   ORDER BY ready_at LIMIT $2 FOR UPDATE SKIP LOCKED) \
+                 UPDATE jobs AS t SET leased_until = $3, ready_at = greatest(t.due, $3) FROM k \
+                 WHERE t.organisation = k.organisation AND t.id = k.id AND t.ready_at <= $1 \
+                 RETURNING t.organisation, t.id, t.version, t.doc::text",
+            )
+            .bind(now)
+            .bind(limit)
+            .bind(lease)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(failed)?
+        } else {
+            self.claim_fairly(now, lease, limit).await?
+        };
+        let mut jobs: Vec<Job> = decode_readable(claimed.into_iter().map(raw).collect());
+        jobs.sort_unstable_by_key(|job| (job.due, job.id, job.organisation));
+        Ok(jobs)
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let next: Option<i64> = sqlx::query_scalar(
+            "SELECT least((SELECT min(ready_at) FROM jobs), \
+               (SELECT min(wake_at) FROM set_ups WHERE wake_at IS NOT NULL), \
+               (SELECT min(ceiling_at) FROM set_ups WHERE ceiling_at IS NOT NULL), \
+               (SELECT min(wake_at) FROM moves WHERE wake_at IS NOT NULL))",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok(next.map(Timestamp::from_millis))
+    }
+
+    async fn jobs_waiting(&self) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs")
+            .fetch_one(&self.reads)
+            .await
+            .map_err(failed)?;
+        Ok(count.unsigned_abs())
+    }
+}
+
+impl PostgresStore {
+    /// More than can be taken: everybody's first, then everybody's second, … by walking from organisation to
+    /// organisation in the index.
+    async fn claim_fairly(
+        &self,
+        now: i64,
+        lease: i64,
+        limit: i64,
+    ) -> Result<Vec<Text>, StoreError> {
+        let organisations: Vec<i64> = sqlx::query_scalar(
+            "WITH RECURSIVE o (organisation) AS ( \
+               SELECT min(organisation) FROM jobs \
+               UNION ALL \
+               SELECT (SELECT min(j.organisation) FROM jobs AS j WHERE j.organisation > o.organisation) \
+               FROM o WHERE o.organisation IS NOT NULL) \
+             SELECT organisation FROM o WHERE organisation IS NOT NULL AND EXISTS \
+               (SELECT 1 FROM jobs AS j WHERE j.organisation = o.organisation AND j.due <= $1 AND j.ready_at <= $1)",
+        )
+        .bind(now)
+        .fetch_all(&self.reads)
+        .await
+        .map_err(failed)?;
+        let many = i64::try_from(organisations.len()).unwrap_or(i64::MAX) >= limit;
+        let each = if many { 1 } else { limit };
+        sqlx::query_as(
+            "WITH heads AS (SELECT h.organisation, h.id FROM UNNEST($1::bigint[]) AS o (organisation) \
+               CROSS JOIN LATERAL (SELECT j.organisation, j.id, j.due, \
+                 row_number() OVER (ORDER BY j.due, j.id) AS rank FROM jobs AS j \
+                 WHERE j.organisation = o.organisation AND j.due <= $2 AND j.ready_at <= $2 \
+                 ORDER BY j.due, j.id LIMIT $3) AS h \
+               ORDER BY h.rank, h.due, h.id, h.organisation LIMIT $4), \
+             k AS (SELECT t.organisation, t.id FROM jobs AS t JOIN heads AS h \
+               ON t.organisation = h.organisation AND t.id = h.id \
+               WHERE t.ready_at <= $2 FOR UPDATE OF t SKIP LOCKED) \
+             UPDATE jobs AS t SET leased_until = $5, ready_at = greatest(t.due, $5) FROM k \
+             WHERE t.organisation = k.organisation AND t.id = k.id AND t.ready_at <= $2 \
+             RETURNING t.organisation, t.id, t.version, t.doc::text",
+        )
+        .bind(organisations)
+        .bind(now)
+        .bind(each)
+        .bind(limit)
+        .bind(lease)
+        .fetch_all(&self.reads)
+        .await
+        .map_err(failed)
+    }
+}

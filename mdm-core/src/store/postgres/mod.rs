@@ -1,0 +1,222 @@
+//! PostgreSQL, for installations with several daemons or with a database of their own.
+//! Refuses a server that may lose what it acknowledged, unless that loss is accepted by name.
+
+mod audit;
+mod commands;
+mod devices;
+mod enrollments;
+mod jobs;
+mod moves;
+mod organisations;
+mod secrets;
+mod set_ups;
+mod waves;
+mod write;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _};
+
+use super::group_commit::GroupCommit;
+use super::row::{Raw, Stored, decode, decode_all, decode_readable};
+use super::{Batch, Store, StoreError};
+
+/// After how long without use a connection is asked whether it still lives.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How to use a PostgreSQL server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// Work with a server that has `fsync`, `synchronous_commit` or `full_page_writes` off: what was acknowledged, a
+    /// recovery key included, can then be lost in a crash. Off by default.
+    pub accept_lost_commits: bool,
+    /// How many connections read and claim at once, beside the one that writes.
+    pub connections: u32,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            accept_lost_commits: false,
+            connections: 8,
+        }
+    }
+}
+
+/// A store in PostgreSQL.
+///
+/// Clones share the connections. A commit is acknowledged when the server says that it is on its disk; when the
+/// connection breaks during a commit the answer is [`StoreError::Unavailable`] although the batch may be stored, and
+/// the same batch again is then a conflict.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    reads: PgPool,
+    writes: PgPool,
+    commits: GroupCommit,
+}
+
+impl PostgresStore {
+    /// Connects to `postgres://user:password@host/database`, checks that the server keeps what it acknowledges, and
+    /// brings the tables up to date (one daemon at a time).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server cannot be reached; [`StoreError::Database`] when it may lose commits,
+    /// does not speak UTF-8, or its tables belong to another version.
+    pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let server = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Database("the address is no postgres:// URL".to_owned()))?
+            .application_name("mdm-core");
+        let writes = pool(1).connect_with(server.clone()).await;
+        let writes = writes.map_err(unavailable)?;
+        durable(&writes, options).await?;
+        sqlx::migrate!("schema/postgres")
+            .run(&writes)
+            .await
+            .map_err(|error| StoreError::Database(error.to_string()))?;
+        let reads = pool(options.connections.max(1)).connect_with(server).await;
+        let reads = reads.map_err(unavailable)?;
+        let commits = GroupCommit::start(write::Writer(writes.clone()));
+        Ok(Self {
+            reads,
+            writes,
+            commits,
+        })
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commits.commit(&batch).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.commits.close().await;
+        self.reads.close().await;
+        self.writes.close().await;
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+}
+
+fn pool(size: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(size)
+        // Asking before every use costs a round trip; asking a connection that rested is enough.
+        .test_before_acquire(false)
+        .before_acquire(|connection, rested| {
+            Box::pin(async move {
+                if rested.idle_for > IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // Somebody who holds a row for ever must not hold all of us.
+                let limits =
+                    "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'";
+                connection.execute(limits).await.map(|_| ())
+            })
+        })
+}
+
+/// Reads the settings back: what the server was told in its files may be overridden for a database or a role.
+async fn durable(pool: &PgPool, options: PostgresOptions) -> Result<(), StoreError> {
+    let (encoding, fsync, synchronous_commit, full_page_writes): (String, String, String, String) =
+        sqlx::query_as(
+            "SELECT current_setting('server_encoding'), current_setting('fsync'), \
+             current_setting('synchronous_commit'), current_setting('full_page_writes')",
+        )
+        .fetch_one(pool)
+        .await
+        .map_err(failed)?;
+    if encoding != "UTF8" {
+        return Err(StoreError::Database(format!(
+            "the database's encoding is {encoding}, not UTF8"
+        )));
+    }
+    let settings = [
+        ("fsync", fsync),
+        ("synchronous_commit", synchronous_commit),
+        ("full_page_writes", full_page_writes),
+    ];
+    let off: Vec<&str> = settings
+        .iter()
+        .filter(|(_, value)| value == "off")
+        .map(|(name, _)| *name)
+        .collect();
+    if off.is_empty() {
+        return Ok(());
+    }
+    let off = off.join(", ");
+    if options.accept_lost_commits {
+        tracing::warn!(%off, "the database may lose what it acknowledged, and that was accepted");
+        Ok(())
+    } else {
+        Err(StoreError::Database(format!(
+            "the server has {off} off and may lose what it acknowledged; turn it on, or accept lost commits by name"
+        )))
+    }
+}
+
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// A statement that failed: the fault of the moment, or of the statement.
+fn failed(error: sqlx::Error) -> StoreError {
+    match write::failure(error) {
+        write::Failure::Taken => StoreError::Conflict,
+        write::Failure::Refused(why) => StoreError::Database(why),
+        write::Failure::Again(why) | write::Failure::Unavailable(why) => {
+            StoreError::Unavailable(why)
+        }
+    }
+}
+
+/// What a read gives: the document as the text that was written.
+type Text = (i64, i64, i64, String);
+
+fn raw((organisation, id, version, doc): Text) -> Raw {
+    (organisation, id, version, doc.into_bytes())
+}
+
+fn raws(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<Raw>, StoreError> {
+    Ok(rows.map_err(failed)?.into_iter().map(raw).collect())
+}
+
+fn one<T: Stored>(row: Result<Option<Text>, sqlx::Error>) -> Result<Option<T>, StoreError> {
+    row.map_err(failed)?.map(raw).map(decode).transpose()
+}
+
+fn many<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
+    decode_all(raws(rows)?)
+}
+
+fn readable<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
+    Ok(decode_readable(raws(rows)?))
+}
+
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `readable`.
+macro_rules! rows {
+    ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {
+        $crate::store::postgres::one(
+            sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
+                $(.bind($bind))*.fetch_optional(&$store.reads).await)
+    };
+    ($store:expr, $kind:ident, $sql:literal $(, $bind:expr)* $(,)?) => {
+        $crate::store::postgres::$kind(
+            sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
+                $(.bind($bind))*.fetch_all(&$store.reads).await)
+    };
+}
+use rows;

@@ -1,0 +1,41 @@
+//! Organisations: the only rows that are found without naming one.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::ids::{OrganisationCode, OrganisationId};
+use crate::organisation::Organisation;
+use crate::store::{OrganisationStore, StoreError};
+
+#[async_trait]
+impl OrganisationStore for PostgresStore {
+    async fn organisation(&self, id: OrganisationId) -> Result<Option<Organisation>, StoreError> {
+        rows!(
+            self,
+            one,
+            "organisations WHERE organisation = $1 AND id = $1",
+            id.0
+        )
+    }
+
+    async fn organisation_by_code(
+        &self,
+        code: &OrganisationCode,
+    ) -> Result<Option<Organisation>, StoreError> {
+        rows!(self, one, "organisations WHERE code = $1", code.as_str())
+    }
+
+    async fn organisations(
+        &self,
+        after: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Organisation>, StoreError> {
+        rows!(
+            self,
+            many,
+            "organisations WHERE organisation > $1 ORDER BY organisation LIMIT $2",
+            after.0,
+            i64::from(limit)
+        )
+    }
+}

@@ -1,0 +1,39 @@
+//! Sealed secrets. What is sealed in them is opened elsewhere.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::ids::{DeviceId, OrganisationId, SecretId};
+use crate::sealed::SealedSecret;
+use crate::store::{SecretStore, StoreError};
+
+#[async_trait]
+impl SecretStore for PostgresStore {
+    async fn secret(
+        &self,
+        organisation: OrganisationId,
+        id: SecretId,
+    ) -> Result<Option<SealedSecret>, StoreError> {
+        rows!(
+            self,
+            one,
+            "secrets WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn secrets(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<SealedSecret>, StoreError> {
+        rows!(
+            self,
+            many,
+            "secrets WHERE organisation = $1 AND device = $2 ORDER BY id DESC",
+            organisation.0,
+            device.0
+        )
+    }
+}

@@ -1,0 +1,106 @@
+//! Set-ups with their pinned runbooks; the wake-ups and the watchdog's query go over all organisations.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::clock::Timestamp;
+use crate::ids::{EnrollmentId, OrganisationId, RunbookId, SetUpId};
+use crate::migration::{Pinned, SetUp};
+use crate::store::{SetUpStore, StoreError};
+
+#[async_trait]
+impl SetUpStore for PostgresStore {
+    async fn set_up(
+        &self,
+        organisation: OrganisationId,
+        id: SetUpId,
+    ) -> Result<Option<SetUp>, StoreError> {
+        rows!(
+            self,
+            one,
+            "set_ups WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn set_up_of(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+    ) -> Result<Option<SetUp>, StoreError> {
+        rows!(
+            self,
+            one,
+            "set_ups WHERE organisation = $1 AND enrollment = $2",
+            organisation.0,
+            enrollment.0
+        )
+    }
+
+    async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError> {
+        rows!(
+            self,
+            readable,
+            "set_ups WHERE wake_at <= $1 ORDER BY wake_at, id, organisation LIMIT $2",
+            now.as_millis(),
+            i64::from(limit)
+        )
+    }
+
+    async fn set_ups_past_ceiling(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError> {
+        rows!(
+            self,
+            readable,
+            "set_ups WHERE ceiling_at <= $1 ORDER BY ceiling_at, id, organisation LIMIT $2",
+            now.as_millis(),
+            i64::from(limit)
+        )
+    }
+
+    async fn holds(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError> {
+        rows!(
+            self,
+            many,
+            "set_ups WHERE organisation = $1 AND hold_since IS NOT NULL ORDER BY hold_since, id LIMIT $2",
+            organisation.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn runbook(
+        &self,
+        organisation: OrganisationId,
+        id: RunbookId,
+    ) -> Result<Option<Pinned>, StoreError> {
+        rows!(
+            self,
+            one,
+            "runbooks WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn runbooks(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Pinned>, StoreError> {
+        rows!(
+            self,
+            many,
+            "runbooks WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
+            organisation.0,
+            i64::from(limit)
+        )
+    }
+}

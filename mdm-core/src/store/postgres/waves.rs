@@ -1,0 +1,64 @@
+//! Waves and server entries.
+
+use async_trait::async_trait;
+
+use super::{PostgresStore, rows};
+use crate::ids::{OrganisationId, ServerId, WaveId};
+use crate::store::{StoreError, WaveStore};
+use crate::wave::{Server, Wave};
+
+#[async_trait]
+impl WaveStore for PostgresStore {
+    async fn wave(
+        &self,
+        organisation: OrganisationId,
+        id: WaveId,
+    ) -> Result<Option<Wave>, StoreError> {
+        rows!(
+            self,
+            one,
+            "waves WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn waves(
+        &self,
+        organisation: OrganisationId,
+        after: WaveId,
+        limit: u32,
+    ) -> Result<Vec<Wave>, StoreError> {
+        rows!(
+            self,
+            many,
+            "waves WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn server(
+        &self,
+        organisation: OrganisationId,
+        id: ServerId,
+    ) -> Result<Option<Server>, StoreError> {
+        rows!(
+            self,
+            one,
+            "servers WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError> {
+        rows!(
+            self,
+            many,
+            "servers WHERE organisation = $1 ORDER BY id",
+            organisation.0
+        )
+    }
+}

@@ -1,0 +1,298 @@
+//! The two halves of a group's transaction, with arrays: one statement for each table, whatever the number of rows.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use sqlx::postgres::{PgArguments, PgPool, Postgres};
+use sqlx::query::QueryAs;
+use sqlx::{AssertSqlSafe, Transaction};
+
+pub(super) use crate::store::group_commit::Failure;
+use crate::store::group_commit::{Backend, Held, Plan, Wanted};
+use crate::store::row::{Cell, ColumnKind, Key, Row, Table};
+
+/// How many refusals an organisation keeps.
+const REFUSALS: i64 = 1_000;
+
+/// The one who writes, of this daemon; others write to the same database.
+#[derive(Debug)]
+pub(super) struct Writer(pub(super) PgPool);
+
+impl Backend for Writer {
+    async fn transact<'a, D>(&mut self, wanted: &Wanted, decide: D) -> Result<(), Failure>
+    where
+        D: FnOnce(HashMap<Key, Held>) -> Plan<'a> + Send,
+    {
+        // The locks make the checks true; nothing here needs a snapshot of the whole.
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+        let mut tx = match self.0.begin_with(begin).await {
+            // A connection that died at rest: nothing was asked of it yet.
+            Err(sqlx::Error::Io(_)) => self.0.begin_with(begin).await,
+            other => other,
+        }
+        .map_err(failure)?;
+        let outcome = async {
+            let held = hold(&mut tx, wanted).await?;
+            let plan = decide(held);
+            write(&mut tx, &plan).await?;
+            Ok(!plan.turns.is_empty())
+        }
+        .await;
+        match outcome {
+            Ok(true) => tx.commit().await.map_err(failure),
+            Ok(false) => tx.rollback().await.map_err(failure),
+            Err(failed) => {
+                // When this fails too, the connection rolls back before its next use.
+                let _ = tx.rollback().await;
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// What an error means for the group.
+pub(super) fn failure(error: sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default().into_owned();
+            match code.as_bytes() {
+                b"23505" => Failure::Taken,
+                // Serialisation failure, deadlock.
+                b"40001" | b"40P01" => Failure::Again(error.to_string()),
+                // Connection, resources, operator, lock not available, read only, system.
+                [b'0', b'8', ..]
+                | [b'5', b'3' | b'7' | b'8', ..]
+                | b"55P03"
+                | b"25006"
+                | b"25P03" => Failure::Unavailable(error.to_string()),
+                _ => Failure::Refused(error.to_string()),
+            }
+        }
+        other @ (sqlx::Error::Encode(_) | sqlx::Error::Decode(_)) => {
+            Failure::Refused(other.to_string())
+        }
+        other => Failure::Unavailable(other.to_string()),
+    }
+}
+
+type Tx = Transaction<'static, Postgres>;
+
+/// The first half: one statement for each table, rows locked in the order of their keys, so that no two daemons wait for
+/// each other in a circle. A table of which something is written is locked for writing throughout, for the same reason.
+async fn hold(tx: &mut Tx, wanted: &Wanted) -> Result<HashMap<Key, Held>, Failure> {
+    let mut held = HashMap::with_capacity(wanted.len());
+    let keys: Vec<(Key, bool)> = wanted.iter().map(|(key, write)| (*key, *write)).collect();
+    for keys in keys.chunk_by(|(a, _), (b, _)| a.table == b.table) {
+        let table = keys[0].0.table;
+        let lock = if keys.iter().any(|(_, write)| *write) {
+            "UPDATE"
+        } else {
+            "SHARE"
+        };
+        let column = match table {
+            Table::Jobs => "t.leased_until, NULL::text",
+            Table::Runbooks => "t.version, t.doc::text",
+            _ => "t.version, NULL::text",
+        };
+        let sql = format!(
+            "SELECT t.organisation, t.id, {column} FROM {} AS t \
+             JOIN UNNEST($1::bigint[], $2::bigint[]) AS k (o, i) ON t.organisation = k.o AND t.id = k.i \
+             ORDER BY t.organisation, t.id FOR {lock} OF t",
+            table.name()
+        );
+        let (organisations, ids) = columns(keys.iter().map(|(key, _)| key));
+        let rows: Vec<(i64, i64, i64, Option<String>)> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(organisations)
+            .bind(ids)
+            .fetch_all(&mut **tx)
+            .await
+            .map_err(failure)?;
+        held.extend(rows.into_iter().map(|(organisation, id, number, doc)| {
+            let found = match (table, doc) {
+                (Table::Jobs, _) => Held::Lease(number),
+                (_, Some(doc)) => Held::Doc(doc),
+                _ => Held::Version(number),
+            };
+            let key = Key {
+                table,
+                organisation,
+                id,
+            };
+            (key, found)
+        }));
+    }
+    Ok(held)
+}
+
+fn columns<'a>(keys: impl Iterator<Item = &'a Key>) -> (Vec<i64>, Vec<i64>) {
+    keys.map(|key| (key.organisation, key.id)).unzip()
+}
+
+/// The second half.
+async fn write(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), Failure> {
+    if !plan.turns.is_empty() {
+        stay_absent(tx, &plan.absent).await?;
+    }
+    for turn in &plan.turns {
+        end_jobs(tx, &turn.ended).await?;
+        for (table, rows) in &turn.puts {
+            // A changed row must have had the version before.
+            let guard = " WHERE t.version = EXCLUDED.version - 1";
+            insert(tx, *table, rows, Some(guard)).await?;
+        }
+        for (table, rows) in &turn.inserts {
+            insert(tx, *table, rows, None).await?;
+        }
+        insert(tx, Table::Jobs, &turn.jobs, Some("")).await?;
+        if let Some(rows) = turn.inserts.get(&Table::Refusals) {
+            prune_refusals(tx, rows).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Holds the absence of rows that a batch rests on and does not write: a row that is inserted and deleted here makes
+/// everybody wait who wants to insert it, until this transaction has ended.
+async fn stay_absent(tx: &mut Tx, keys: &[Key]) -> Result<(), Failure> {
+    for key in keys {
+        // Ids are positive and names have no space: this meets no unique value of a real row.
+        let cells = key.table.columns().iter().map(|(_, kind)| match kind {
+            ColumnKind::Int => Cell::Int(Some(-key.id - 1)),
+            ColumnKind::Text => Cell::Text(Some(format!("absent {}", key.id))),
+        });
+        let row = Row {
+            key: *key,
+            version: 1,
+            cells: cells.collect(),
+            doc: "null".to_owned(),
+        };
+        insert(tx, key.table, &[&row], None).await?;
+        let sql = format!(
+            "DELETE FROM {} WHERE organisation = $1 AND id = $2",
+            key.table.name()
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(key.organisation)
+            .bind(key.id)
+            .execute(&mut **tx)
+            .await
+            .map_err(failure)?;
+    }
+    Ok(())
+}
+
+async fn end_jobs(tx: &mut Tx, keys: &[Key]) -> Result<(), Failure> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let (organisations, ids) = columns(keys.iter());
+    let done = sqlx::query(
+        "DELETE FROM jobs USING UNNEST($1::bigint[], $2::bigint[]) AS k (o, i) \
+         WHERE organisation = k.o AND id = k.i",
+    )
+    .bind(organisations)
+    .bind(ids)
+    .execute(&mut **tx)
+    .await
+    .map_err(failure)?;
+    if done.rows_affected() == keys.len() as u64 {
+        Ok(())
+    } else {
+        Err(Failure::Taken)
+    }
+}
+
+/// Inserts rows; with a guard, replaces those that are there and satisfy it. A row that does not come back was kept out.
+async fn insert(
+    tx: &mut Tx,
+    table: Table,
+    rows: &[&Row],
+    guard: Option<&'static str>,
+) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let sql = insertion(table, guard);
+    let mut query: QueryAs<'_, Postgres, (i64,), PgArguments> = sqlx::query_as(AssertSqlSafe(sql))
+        .bind(rows.iter().map(|r| r.key.organisation).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.key.id).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.version).collect::<Vec<_>>())
+        .bind(rows.iter().map(|r| r.doc.clone()).collect::<Vec<_>>());
+    for (nth, (_, kind)) in table.columns().iter().enumerate() {
+        let cells = rows.iter().map(|row| &row.cells[nth]);
+        query = match kind {
+            ColumnKind::Int => query.bind(
+                cells
+                    .map(|cell| match cell {
+                        Cell::Int(value) => *value,
+                        Cell::Text(_) => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+            ColumnKind::Text => query.bind(
+                cells
+                    .map(|cell| match cell {
+                        Cell::Text(value) => value.clone(),
+                        Cell::Int(_) => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        };
+    }
+    let back = query.fetch_all(&mut **tx).await.map_err(failure)?;
+    if back.len() == rows.len() {
+        Ok(())
+    } else {
+        Err(Failure::Taken)
+    }
+}
+
+/// One text for each table and kind of guard, so that the server prepares it once.
+fn insertion(table: Table, guard: Option<&'static str>) -> String {
+    let mut names = String::new();
+    let mut arrays = String::new();
+    let mut replaced = String::new();
+    for (nth, (column, kind)) in table.columns().iter().enumerate() {
+        let kind = match kind {
+            ColumnKind::Int => "bigint",
+            ColumnKind::Text => "text",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(names, ", {column}");
+        let _ = write!(arrays, ", ${}::{kind}[]", nth + 5);
+        let _ = write!(replaced, ", {column} = EXCLUDED.{column}");
+    }
+    let table = table.name();
+    let mut sql = format!(
+        "INSERT INTO {table} AS t (organisation, id, version, doc{names}) \
+         SELECT organisation, id, version, doc::json{names} \
+         FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]{arrays}) \
+         AS u (organisation, id, version, doc{names})"
+    );
+    if let Some(guard) = guard {
+        let _ = write!(
+            sql,
+            " ON CONFLICT (organisation, id) DO UPDATE \
+             SET version = EXCLUDED.version, doc = EXCLUDED.doc{replaced}{guard}"
+        );
+    }
+    sql.push_str(" RETURNING t.id");
+    sql
+}
+
+/// Keeps the newest refusals of each organisation that got one.
+async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+    let mut organisations: Vec<i64> = rows.iter().map(|row| row.key.organisation).collect();
+    organisations.dedup();
+    sqlx::query(
+        "DELETE FROM refusals USING UNNEST($1::bigint[]) AS k (o) \
+         WHERE organisation = k.o AND id <= (SELECT n.id FROM refusals AS n \
+         WHERE n.organisation = k.o ORDER BY n.id DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(organisations)
+    .bind(REFUSALS)
+    .execute(&mut **tx)
+    .await
+    .map_err(failure)?;
+    Ok(())
+}

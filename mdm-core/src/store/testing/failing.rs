@@ -1,0 +1,90 @@
+//! A store that breaks down at a chosen commit and stays down, as a machine does whose power is cut.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::store::{Batch, Store, StoreError};
+
+/// On which side of the disk the power is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "before or after; there is no third"
+)]
+pub enum Moment {
+    /// The batch is not applied.
+    Before,
+    /// The batch is applied, and the caller never hears of it.
+    After,
+}
+
+/// Hands everything on, until its `n`-th commit fails. From then on every commit fails and is not applied; reads still
+/// answer, for nobody can act on them.
+///
+/// Clones share the count. To go on after the crash, make a new one over the same inner store.
+#[derive(Clone, Debug)]
+pub struct FailingStore<S> {
+    inner: S,
+    nth: u64,
+    moment: Moment,
+    commits: Arc<AtomicU64>,
+}
+
+impl<S: Store> FailingStore<S> {
+    /// Fails at the `nth` commit, counted from 1; 0 never fails and only counts.
+    #[must_use]
+    pub fn new(inner: S, nth: u64, moment: Moment) -> Self {
+        Self {
+            inner,
+            nth,
+            moment,
+            commits: Arc::default(),
+        }
+    }
+
+    /// How many commits were asked for so far.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::SeqCst)
+    }
+
+    /// Whether it has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.nth != 0 && self.commits() >= self.nth
+    }
+
+    /// The store beneath.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+}
+
+#[async_trait]
+impl<S: Store> Store for FailingStore<S> {
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let count = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.nth == 0 || count < self.nth {
+            return self.inner.commit(batch).await;
+        }
+        if count == self.nth && self.moment == Moment::After {
+            // Whatever it answers, nobody hears it.
+            let _ = self.inner.commit(batch).await;
+        }
+        Err(StoreError::Unavailable(format!(
+            "the power was cut at commit {}",
+            self.nth
+        )))
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
+    }
+
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+}
