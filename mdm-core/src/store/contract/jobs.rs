@@ -99,10 +99,7 @@ pub(super) async fn a_lease_is_proof(store: &impl Store) -> Finding {
     let mut next = job.clone();
     next.due = at(50);
     next.tries = 1;
-    next.kind = JobKind::Cancel {
-        attempt: MoveId(1),
-        sent: true,
-    };
+    next.kind = JobKind::Cancel { attempt: MoveId(1) };
     put(store, [later(next.clone(), 30)]).await?;
     refuse(
         store,

@@ -303,6 +303,7 @@ pub(super) async fn set_ups(store: &impl Store) -> Finding {
     let no_hold = SetUpState::NoHold {
         since,
         steps: steps(),
+        proved: true,
     };
     let ended = SetUpState::Ended(SetUpEnd::Proved);
     // id, state, wake, ceiling, begin of the hold

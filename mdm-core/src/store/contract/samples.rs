@@ -184,53 +184,47 @@ pub(super) fn command(organisation: OrganisationId, id: CommandId) -> Command {
 }
 
 pub(super) fn set_up(organisation: OrganisationId, id: SetUpId) -> SetUp {
-    SetUp {
+    let verdict = Verdict {
+        kind: VerdictKind::Migration,
+        reasons: vec!["it is a member of an open wave".to_owned()],
+    };
+    let mut it = SetUp::begin(
         organisation,
         id,
-        version: 0,
-        enrollment: EnrollmentId(id.0),
-        device: Some(DeviceId(40)),
-        serial: Some(serial("SERIAL40")),
-        platform: Platform::Macos,
-        move_id: Some(MoveId(6)),
-        runbook: RunbookId(7),
-        verdict: Verdict {
-            kind: VerdictKind::Migration,
-            reasons: vec!["it is a member of an open wave".to_owned()],
-        },
-        state: SetUpState::Holding {
-            since: at(20),
-            steps: BTreeMap::new(),
-        },
-        wake_at: Some(at(30)),
-        ceiling_at: Some(at(40)),
-        attention: None,
-        exceptions: vec![Exception::new("fv-escrow", "no key", Owner::Device, at(21))],
-        began: at(19),
-        hold_began: Some(at(20)),
-        released: None,
-    }
+        &enrollment(organisation, EnrollmentId(id.0)),
+        Platform::Macos,
+        Some(MoveId(6)),
+        RunbookId(7),
+        verdict,
+        at(19),
+    );
+    it.state = SetUpState::Holding {
+        since: at(20),
+        steps: BTreeMap::new(),
+    };
+    it.hold_began = Some(at(20));
+    it.wake_at = Some(at(30));
+    it.ceiling_at = Some(at(40));
+    it.exceptions = vec![Exception::new("fv-escrow", "no key", Owner::Device, at(21))];
+    it
 }
 
 pub(super) fn attempt(organisation: OrganisationId, id: MoveId) -> Move {
-    Move {
+    let mut it = Move::plan(
         organisation,
         id,
-        version: 0,
-        wave: WaveId(2),
-        device: DeviceId(id.0),
-        serial: serial(&format!("SERIAL{id}")),
-        runbook: RunbookId(7),
-        deadline: at(60),
-        available_from: at(50),
-        original_server: Some("THEIRS".to_owned()),
-        state: MoveState::Offered { since: at(51) },
-        wake_at: Some(at(52)),
-        attention: None,
-        exceptions: Vec::new(),
-        created: at(49),
-        ended: None,
-    }
+        WaveId(2),
+        DeviceId(id.0),
+        serial(&format!("SERIAL{id}")),
+        RunbookId(7),
+        at(60),
+        at(50),
+        Some("THEIRS".to_owned()),
+        at(49),
+    );
+    it.state = MoveState::Offered { since: at(51) };
+    it.wake_at = Some(at(52));
+    it
 }
 
 pub(super) fn ended(mut it: Move) -> Move {
