@@ -309,6 +309,11 @@ impl Org {
 
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
     pub(crate) async fn commit(&self, d: Decision<'_>) -> Result<(), Error> {
+        // For the log of a host whose span around the request has such a field.
+        if let Some(device) = &d.device {
+            let serial = tracing::field::display(&device.row.serial);
+            tracing::Span::current().record("serial", serial);
+        }
         let batch = d.into_batch();
         if batch.writes.is_empty() {
             return Ok(());
