@@ -16,7 +16,7 @@ use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, JobId, MoveId, Serial, ServerId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::migration::{Event, Move, MoveState, PinnedRunbook};
+use crate::migration::{Event, Move, PinnedRunbook};
 use crate::store::{Batch, Lease};
 use crate::wave::{Wave, WaveState};
 
@@ -138,24 +138,18 @@ impl Org {
                     format!("the wave has no runbook for {}", platform.as_str()),
                 )
             })?;
-            let attempt = Move {
-                organisation: self.id(),
-                id: MoveId(self.ids().next(now)),
-                version: 0,
-                wave: id,
-                device: tracked.row.id,
-                serial: member.serial.clone(),
+            let attempt = Move::plan(
+                self.id(),
+                MoveId(self.ids().next(now)),
+                id,
+                tracked.row.id,
+                member.serial.clone(),
                 runbook,
-                deadline: member.deadline,
-                available_from: member.available_from,
-                original_server: member.original_server.clone(),
-                state: MoveState::Planned,
-                wake_at: Some(now + Duration::from_secs(86_400)),
-                attention: None,
-                exceptions: Vec::new(),
-                created: now,
-                ended: None,
-            };
+                member.deadline,
+                member.available_from,
+                member.original_server.clone(),
+                now,
+            );
             tracked.row.open_move = Some(attempt.id);
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
