@@ -8,6 +8,8 @@ mod hold;
 mod init;
 mod organisation;
 mod push;
+#[cfg(feature = "world")]
+mod rehearse;
 mod serve;
 mod token;
 
@@ -26,6 +28,12 @@ pub(crate) enum Exit {
     BadInput = 2,
     /// What it needs is not there.
     Precondition = 3,
+    /// Partly done, or the proof disagrees.
+    #[cfg(feature = "world")]
+    Disagrees = 4,
+    /// Something never ended.
+    #[cfg(feature = "world")]
+    NeverEnded = 5,
 }
 
 /// An error with the exit status that it means.
@@ -124,6 +132,9 @@ enum Command {
     /// The organisation API of Apple Business or School Manager.
     #[command(subcommand)]
     Api(push::Api),
+    /// Play a whole migration against simulated devices; the verdict is the simulated world's.
+    #[cfg(feature = "world")]
+    Rehearse(rehearse::Rehearse),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -160,6 +171,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Token(command) => token::run(common, command).await,
             Command::Push(command) => push::run(common, command).await,
             Command::Api(command) => push::run_api(common, command).await,
+            #[cfg(feature = "world")]
+            Command::Rehearse(args) => rehearse::run(common, args).await,
             Command::Config(command) => config::run(common, command),
         }
     })

@@ -17,8 +17,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Deadlines lie on so many days, one bucket each.
 const DAYS: u32 = 3;
 
-/// An app that no device has yet and every iPhone and iPad gets.
-const NEW_APP: (&str, u64) = ("org.example.welcome", 900_000_900);
+/// The one app that every iPhone and iPad gets, whether it had it before or not.
+const EVERYWHERE: &str = "net.example.remote";
 
 /// The runbook of each platform: the standard one, the apps of the original's export, an Activation Lock.
 pub(super) fn runbooks(world: &World, sabotage: Option<Sabotage>) -> BTreeMap<Platform, PinnedRunbook> {
@@ -37,19 +37,14 @@ pub(super) fn runbooks(world: &World, sabotage: Option<Sabotage>) -> BTreeMap<Pl
             runbook.lock = true;
             let known = tables.remove(&platform).unwrap_or_default();
             // On a Mac the original's apps go with its profile: they are installed anew.
-            let action = if platform.is_mac() { AppAction::Install } else { AppAction::KeepIfPresent };
             runbook.apps = known
                 .into_iter()
-                .map(|(bundle_id, store_id)| AppPlan { bundle_id, store_id: Some(store_id), manifest_url: None, action })
+                .map(|(bundle_id, store_id)| {
+                    let install = platform.is_mac() || bundle_id == EVERYWHERE;
+                    let action = if install { AppAction::Install } else { AppAction::KeepIfPresent };
+                    AppPlan { bundle_id, store_id: Some(store_id), manifest_url: None, action }
+                })
                 .collect();
-            if !platform.is_mac() {
-                runbook.apps.push(AppPlan {
-                    bundle_id: NEW_APP.0.to_owned(),
-                    store_id: Some(NEW_APP.1),
-                    manifest_url: None,
-                    action: AppAction::Install,
-                });
-            }
             if let Some(sabotage) = sabotage {
                 alter(&mut runbook, sabotage);
             }

@@ -2,11 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::judge::{Proof, Row};
 
-/// What the whole came to.
+/// What a rehearsal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    /// Record and world agree on every device, and every device ended as planned.
+    Agrees,
+    /// They disagree on a device, or nothing explains an exception.
+    Disagrees,
+    /// A device has not ended, or is still held.
+    NeverEnded,
+    /// A kind of fault that was planned never occurred.
+    NotInjected,
+}
+
+/// Everything of a rehearsal that is told.
 pub(super) struct Summary {
     pub(super) seed: u64,
     pub(super) faults: String,
@@ -23,17 +38,16 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// 0 when record and world agree on every device and every device ended as planned; 4 when they disagree, 5 when
-    /// something never ended, 1 when the rehearsal itself did not inject what it should have.
-    pub(super) fn exit_code(&self) -> u8 {
+    /// What it came to: a device that never ended weighs more than a disagreement, that more than a fault not injected.
+    pub(super) fn verdict(&self) -> Verdict {
         if self.rows.iter().any(|r| r.never_ended) {
-            5
+            Verdict::NeverEnded
         } else if self.rows.iter().any(|r| !r.disagreements.is_empty()) {
-            4
+            Verdict::Disagrees
         } else if !self.missing_faults.is_empty() {
-            1
+            Verdict::NotInjected
         } else {
-            0
+            Verdict::Agrees
         }
     }
 
@@ -46,7 +60,7 @@ impl Summary {
             "injected_faults": self.injected,
             "missing_faults": self.missing_faults,
             "simulated_minutes": self.simulated_minutes,
-            "exit": self.exit_code(),
+            "verdict": self.verdict(),
             "wall": { "seconds": self.wall.as_secs_f64(), "database": self.database },
         })
     }
@@ -112,11 +126,11 @@ impl Summary {
             }
         }
         println!();
-        match self.exit_code() {
-            0 => println!("The world and our records agree on every device."),
-            4 => println!("The world and our records DISAGREE."),
-            5 => println!("Something never ended."),
-            _ => println!("The rehearsal did not inject every fault that it should have."),
+        match self.verdict() {
+            Verdict::Agrees => println!("The world and our records agree on every device."),
+            Verdict::Disagrees => println!("The world and our records DISAGREE."),
+            Verdict::NeverEnded => println!("Something NEVER ENDED."),
+            Verdict::NotInjected => println!("Not every fault that should have occurred did."),
         }
     }
 }

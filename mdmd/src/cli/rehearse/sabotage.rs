@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::AssignmentOutcome;
 use mdm_core::error::PortError;
-use mdm_core::ids::Serial;
+use mdm_core::filevault::EscrowKey;
+use mdm_core::ids::{OrganisationId, Serial};
 use mdm_core::service::ports::{Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential};
-use mdm_core::store::{Batch, Store, Write};
+use mdm_core::organisation::Der;
+use mdm_core::service::Mdm;
+use mdm_core::store::{Altered, Batch, Store, Write};
 
 /// What is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -81,17 +85,35 @@ impl DeviceAssignment for SabotagedAssignment {
     }
 }
 
-/// A store that loses every command that would end a hold.
-pub(super) fn without_release(batch: Batch) -> Batch {
-    let mut kept = Batch::new();
-    kept.expects = batch.expects;
-    kept.writes = batch
-        .writes
-        .into_iter()
-        .filter(|w| !matches!(w, Write::Command(c) if c.request_type == "DeviceConfigured"))
-        .collect();
-    kept
+/// The assignment port, sabotaged if asked.
+pub(super) fn assignment(inner: Arc<dyn DeviceAssignment>, sabotage: Option<Sabotage>) -> Arc<dyn DeviceAssignment> {
+    match sabotage {
+        Some(sabotage @ (Sabotage::ForgetLock | Sabotage::DoubleLock)) => Arc::new(SabotagedAssignment { inner, sabotage }),
+        _ => inner,
+    }
 }
 
-/// Marks a store as shared, for the wrappers of this file.
-pub(super) type Shared = Arc<dyn Store>;
+/// The store, sabotaged if asked: it loses every command that would end a hold.
+pub(super) fn store(inner: Arc<dyn Store>, sabotage: Option<Sabotage>) -> Arc<dyn Store> {
+    match sabotage {
+        Some(Sabotage::NeverRelease) => Arc::new(Altered::new(inner, without_release)),
+        _ => inner,
+    }
+}
+
+fn without_release(mut batch: Batch) -> Batch {
+    batch.writes.retain(|w| !matches!(w, Write::Command(c) if c.request_type == "DeviceConfigured"));
+    batch
+}
+
+/// Puts a certificate into the escrow payload whose private key nobody keeps.
+pub(super) async fn put_other_escrow_certificate(mdm: &Mdm, id: OrganisationId) -> anyhow::Result<()> {
+    let other = EscrowKey::create("nobody", mdm.now())?;
+    let mut organisation = mdm.store().organisation(id).await?.context("organisation")?;
+    if let Some(escrow) = &mut organisation.escrow {
+        escrow.certificate = Der(other.certificate);
+    }
+    let mut batch = Batch::new();
+    batch.put(organisation);
+    Ok(mdm.store().commit(batch).await?)
+}
