@@ -20,7 +20,13 @@ const LOOK_MS: i64 = 3_600_000;
 const ROUND: u32 = 500;
 
 /// Runs until every attempt and every set-up has ended, or the horizon is reached.
-pub(super) async fn drive(world: &World, mdm: &Mdm, org: &Org, wave: WaveId, progress: &mut Progress) -> anyhow::Result<()> {
+pub(super) async fn drive(
+    world: &World,
+    mdm: &Mdm,
+    org: &Org,
+    wave: WaveId,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
     let start = world.clock().now_ms();
     let mut next_look = start;
     loop {
@@ -34,11 +40,17 @@ pub(super) async fn drive(world: &World, mdm: &Mdm, org: &Org, wave: WaveId, pro
                 return Ok(());
             }
         }
-        let server = mdm.next_due().await?.map(mdm_core::clock::Timestamp::as_millis);
+        let server = mdm
+            .next_due()
+            .await?
+            .map(mdm_core::clock::Timestamp::as_millis);
         let Some(next) = [world.next_due(), server].into_iter().flatten().min() else {
             return Ok(());
         };
-        anyhow::ensure!(next > now, "something is due and is not done: simulated time stands still");
+        anyhow::ensure!(
+            next > now,
+            "something is due and is not done: simulated time stands still"
+        );
         if next - start > HORIZON_MS {
             return Ok(());
         }
@@ -87,7 +99,10 @@ async fn ended(org: &Org, wave: WaveId) -> anyhow::Result<bool> {
         }
         // An attempt may end before the proof of its set-up does.
         let report = org.device_report(&attempt.serial).await?;
-        if report.set_up.is_some_and(|s| !matches!(s.state, SetUpState::Ended(_))) {
+        if report
+            .set_up
+            .is_some_and(|s| !matches!(s.state, SetUpState::Ended(_)))
+        {
             return Ok(false);
         }
     }

@@ -1,8 +1,6 @@
 //! The house of a rehearsal: a real server on loopback with TLS of its own, in a directory of its own, wired to the world.
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +8,7 @@ use std::time::Duration;
 use abm_client::{ServerToken, TokenKeyPair};
 use anyhow::Context as _;
 use fixtures::world::World;
-use mdm_core::clock::{Clock, SystemClock, Timestamp};
+use mdm_core::clock::{Clock, Timestamp};
 use mdm_core::ids::ServerId;
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
@@ -21,8 +19,7 @@ use openssl::x509::X509;
 use super::sabotage::{self, Sabotage};
 use crate::app::{self, App, Drive, Overrides};
 use crate::config::{Config, Database, Duty, ListenerConfig};
-use crate::key_wrap::MasterKeys;
-use crate::pki;
+use crate::install;
 
 /// The world's clock as the server sees it.
 struct DomainClock(fixtures::clock::WorldClock);
@@ -42,47 +39,57 @@ pub(super) struct House {
 
 /// Makes the data directory, starts the server, and brings in what an operator would: push certificate, API account, server
 /// token, and trust in the world's device CA.
-pub(super) async fn build(world: &World, directory: &Path, database: Option<&str>, sabotage: Option<Sabotage>) -> anyhow::Result<House> {
+pub(super) async fn build(
+    world: &World,
+    directory: &Path,
+    database: Option<&str>,
+    sabotage: Option<Sabotage>,
+) -> anyhow::Result<House> {
     let clock: Arc<dyn Clock> = Arc::new(DomainClock(world.clock().clone()));
     let (config, anchor) = configure(world, directory, database)?;
     let mut ports = app::ports(&config, &clock)?;
     ports.assignment = sabotage::assignment(ports.assignment, sabotage);
     let store = sabotage::store(app::open_store(&config).await?, sabotage);
-    let mut overrides = Overrides::default();
-    overrides.clock = Some(clock);
-    overrides.store = Some(store);
-    overrides.ports = Some(ports);
-    overrides.drive = Drive::Manual;
+    let overrides = Overrides {
+        clock: Some(clock),
+        store: Some(store),
+        ports: Some(ports),
+        drive: Drive::Manual,
+    };
     let app = App::start(config, overrides).await?;
     let (org, destination) = furnish(world, &app, anchor, sabotage).await?;
-    Ok(House { app, org, destination })
+    Ok(House {
+        app,
+        org,
+        destination,
+    })
 }
 
 /// Configuration, master key and server certificate, as `mdmd init` leaves them, wired to the world's addresses.
-fn configure(world: &World, directory: &Path, database: Option<&str>) -> anyhow::Result<(Config, Der)> {
+fn configure(
+    world: &World,
+    directory: &Path,
+    database: Option<&str>,
+) -> anyhow::Result<(Config, Der)> {
     let mut config = Config::for_directory(directory);
     if let Some(url) = database {
         config.database = Database::new(url);
     }
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    config.listeners = vec![ListenerConfig::new(any_port, Duty::Device), ListenerConfig::new(any_port, Duty::Enrol)];
+    config.listeners = vec![
+        ListenerConfig::new(any_port, Duty::Device),
+        ListenerConfig::new(any_port, Duty::Enrol),
+    ];
     config.public.device_url = "https://localhost:0".to_owned();
     config.public.enrol_url = "https://localhost:0".to_owned();
-    std::fs::create_dir_all(directory.join("tls")).with_context(|| format!("directory {}", directory.display()))?;
-    MasterKeys::create(&config.path(&config.master_key.file))?;
-    // Handshakes use real time, so these two certificates are made with it.
-    let authority = pki::authority("Rehearsal", 3650, SystemClock.now())?;
-    let server = pki::server(&authority, &["localhost".to_owned()], 800, SystemClock.now())?;
-    std::fs::write(config.path(&config.tls.certificate), server.certificate_pem()?)?;
-    let mut key = std::fs::OpenOptions::new();
-    key.write(true).create_new(true).mode(0o600);
-    key.open(config.path(&config.tls.key))?.write_all(&server.key_pem()?)?;
-
+    let anchor = install::lay_out(directory, "Rehearsal", "localhost")?;
     let endpoints = world.apple().endpoints();
     let ca = directory.join("tls/world.pem");
     std::fs::write(&ca, &endpoints.ca_pem)?;
     let push = endpoints.push.trim_start_matches("https://");
-    let (host, port) = push.rsplit_once(':').context("the world's push address has no port")?;
+    let (host, port) = push
+        .rsplit_once(':')
+        .context("the world's push address has no port")?;
     config.push.host = host.to_owned();
     config.push.port = port.parse()?;
     config.push.ca = Some(ca.clone());
@@ -91,31 +98,53 @@ fn configure(world: &World, directory: &Path, database: Option<&str>) -> anyhow:
     config.apple.token_url = Some(endpoints.token.clone());
     config.apple.lock_url = Some(endpoints.lock_removal.clone());
     config.apple.ca = Some(ca);
-    Ok((config, Der(authority.certificate.to_der()?)))
+    Ok((config, anchor))
 }
 
-async fn furnish(world: &World, app: &App, anchor: Der, sabotage: Option<Sabotage>) -> anyhow::Result<(Org, ServerId)> {
+async fn furnish(
+    world: &World,
+    app: &App,
+    anchor: Der,
+    sabotage: Option<Sabotage>,
+) -> anyhow::Result<(Org, ServerId)> {
     let mdm = &app.mdm;
     let made = mdm.create_organisation("Rehearsal", vec![anchor]).await?;
     let id = made.org.organisation().id;
     let org = made.org;
-    org.trust_device_ca(X509::from_pem(world.device_ca_pem().as_bytes())?.to_der()?).await?;
+    org.trust_device_ca(X509::from_pem(world.device_ca_pem().as_bytes())?.to_der()?)
+        .await?;
     let topic = world.apple().topic(1);
     let (certificate, key) = world.apple().push_certificate(&topic)?;
     let certificate = X509::from_pem(certificate.as_bytes())?;
     let key = PKey::private_key_from_pem(key.as_bytes())?;
     let year = mdm.now() + Duration::from_secs(364 * 86_400);
-    org.import_push(&topic, certificate.to_der()?, year, &Secret::new(key.private_key_to_pkcs8()?)).await?;
+    org.import_push(
+        &topic,
+        certificate.to_der()?,
+        year,
+        &Secret::new(key.private_key_to_pkcs8()?),
+    )
+    .await?;
     let account = world.apple().api_account();
-    org.import_api(&account.client_id, &account.key_id, &Secret::from_text(account.private_key_pem.as_str())).await?;
+    org.import_api(
+        &account.client_id,
+        &account.key_id,
+        &Secret::from_text(account.private_key_pem.as_str()),
+    )
+    .await?;
     if sabotage == Some(Sabotage::WrongKey) {
         sabotage::put_other_escrow_certificate(mdm, id).await?;
     }
     // A handle knows the organisation as it was when the handle was made.
     let org = mdm.organisation_by_id(id).await?;
     let pair = TokenKeyPair::generate("rehearsal", mdm.now().as_millis(), 365)?;
-    let p7m = world.apple().server_token(world.destination_server(), pair.certificate_pem()?.as_bytes())?;
+    let p7m = world.apple().server_token(
+        world.destination_server(),
+        pair.certificate_pem()?.as_bytes(),
+    )?;
     let token = ServerToken::open(&p7m, &[pair])?;
-    let destination = org.import_server_token(&Secret::new(token.to_json()?.expose()), None).await?;
+    let destination = org
+        .import_server_token(&Secret::new(token.to_json()?.expose()), None)
+        .await?;
     Ok((mdm.organisation_by_id(id).await?, destination))
 }

@@ -73,9 +73,17 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
     let mac = verdict.platform == "macOS";
     let recovery_key = match &verdict.recovery_key {
         None => Proof::NotNeeded,
-        Some(_) => opens(org, &serial, SecretKind::RecoveryKey, |key| verdict.opens_with(key)).await?,
+        Some(_) => {
+            opens(org, &serial, SecretKind::RecoveryKey, |key| {
+                verdict.opens_with(key)
+            })
+            .await?
+        }
     };
-    let lock = opens(org, &serial, SecretKind::ServerBypassCode, |code| verdict.lock_opens_with(code)).await?;
+    let lock = opens(org, &serial, SecretKind::ServerBypassCode, |code| {
+        verdict.lock_opens_with(code)
+    })
+    .await?;
     // What an iPhone or iPad loses was lost by us. A Mac's managed apps go with the original's profile.
     let apps_lost = if mac { Vec::new() } else { lost(&verdict) };
 
@@ -102,7 +110,10 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
         faults,
         disagreements: Vec::new(),
     };
-    let never_back = world.planned_faults().find(&row.serial, fixtures::faults::FaultKind::NeverBack).is_some();
+    let never_back = world
+        .planned_faults()
+        .find(&row.serial, fixtures::faults::FaultKind::NeverBack)
+        .is_some();
     if never_back && !row.exceptions.is_empty() {
         // It never comes back and is named as an exception: that is all that can be had.
         row.never_ended = false;
@@ -111,8 +122,16 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
     Ok(row)
 }
 
-async fn opens(org: &Org, serial: &Serial, kind: SecretKind, fits: impl Fn(&str) -> bool) -> anyhow::Result<Proof> {
-    match org.reveal(serial, kind, "rehearsal", "verdict of the simulated world").await {
+async fn opens(
+    org: &Org,
+    serial: &Serial,
+    kind: SecretKind,
+    fits: impl Fn(&str) -> bool,
+) -> anyhow::Result<Proof> {
+    match org
+        .reveal(serial, kind, "rehearsal", "verdict of the simulated world")
+        .await
+    {
         Ok(secret) if secret.expose_text().is_some_and(fits) => Ok(Proof::Proved),
         Ok(_) | Err(mdm_core::error::Error::NotFound(_)) => Ok(Proof::Missing),
         Err(error) => Err(error.into()),
@@ -120,29 +139,55 @@ async fn opens(org: &Org, serial: &Serial, kind: SecretKind, fits: impl Fn(&str)
 }
 
 fn lost(verdict: &DeviceVerdict) -> Vec<String> {
-    let all: BTreeSet<&String> = verdict.apps_lost.iter().chain(&verdict.wanted_missing).collect();
+    let all: BTreeSet<&String> = verdict
+        .apps_lost
+        .iter()
+        .chain(&verdict.wanted_missing)
+        .collect();
     all.into_iter().cloned().collect()
 }
 
 /// Where our record says more than the world, and exceptions that nothing explains.
-fn disagreements(row: &Row, verdict: &DeviceVerdict, state: Option<&MoveState>, never_back: bool) -> Vec<String> {
+fn disagreements(
+    row: &Row,
+    verdict: &DeviceVerdict,
+    state: Option<&MoveState>,
+    never_back: bool,
+) -> Vec<String> {
     let mut found = Vec::new();
-    let excepted = |what: &[&str]| row.exceptions.iter().any(|e| what.iter().any(|w| e.what.starts_with(w)));
+    let excepted = |what: &[&str]| {
+        row.exceptions
+            .iter()
+            .any(|e| what.iter().any(|w| e.what.starts_with(w)))
+    };
     match state {
         Some(MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)) => {
             if !verdict.out_of_hold && !never_back {
-                found.push(format!("the record says that it is migrated; the world says: {}", row.whereabouts));
+                found.push(format!(
+                    "the record says that it is migrated; the world says: {}",
+                    row.whereabouts
+                ));
             }
         }
-        Some(MoveState::Ended(outcome)) => found.push(format!("it ended as {outcome:?}, which the plan does not allow")),
+        Some(MoveState::Ended(outcome)) => found.push(format!(
+            "it ended as {outcome:?}, which the plan does not allow"
+        )),
         Some(_) | None => {}
     }
     if verdict.out_of_hold {
         if !row.apps_lost.is_empty() && !excepted(&["app"]) {
-            found.push(format!("apps are gone with their data, and the record does not say so: {}", row.apps_lost.join(", ")));
+            found.push(format!(
+                "apps are gone with their data, and the record does not say so: {}",
+                row.apps_lost.join(", ")
+            ));
         }
-        if row.recovery_key == Proof::Missing && !excepted(&["fv-escrow", "recovery-key", "verify", "bootstrap"]) {
-            found.push("the recovery key in our vault does not open it, and the record does not say so".to_owned());
+        if row.recovery_key == Proof::Missing
+            && !excepted(&["fv-escrow", "recovery-key", "verify", "bootstrap"])
+        {
+            found.push(
+                "the recovery key in our vault does not open it, and the record does not say so"
+                    .to_owned(),
+            );
         }
         if row.lock == Proof::Missing && !excepted(&["lock"]) {
             found.push("the lock at Apple does not open with the code that we keep, and the record does not say so".to_owned());
@@ -150,7 +195,10 @@ fn disagreements(row: &Row, verdict: &DeviceVerdict, state: Option<&MoveState>, 
     }
     if row.faults.is_empty() {
         for exception in &row.exceptions {
-            found.push(format!("no fault explains the exception {}: {}", exception.what, exception.why));
+            found.push(format!(
+                "no fault explains the exception {}: {}",
+                exception.what, exception.why
+            ));
         }
     }
     for note in &verdict.notes {

@@ -68,7 +68,8 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     let temporary = tempfile::tempdir().context("a temporary directory")?;
     let directory = match &args.keep {
         Some(directory) => {
-            std::fs::create_dir_all(directory).with_context(|| format!("directory {}", directory.display()))?;
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("directory {}", directory.display()))?;
             directory.clone()
         }
         None => temporary.path().to_owned(),
@@ -78,14 +79,23 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
         Faults::Some => FaultLevel::Some,
         Faults::Many => FaultLevel::Many,
     };
-    progress.say(&format!("The simulated world: Apple's services, {} devices and the MDM that they leave.", args.devices));
-    let mut config = WorldConfig::new(args.seed, START_MS, Fleet::Count(usize::try_from(args.devices)?));
+    progress.say(&format!(
+        "The simulated world: Apple's services, {} devices and the MDM that they leave.",
+        args.devices
+    ));
+    let mut config = WorldConfig::new(
+        args.seed,
+        START_MS,
+        Fleet::Count(usize::try_from(args.devices)?),
+    );
     config.faults = FaultPlan::new(level, args.seed);
     let world = World::start(config).await?;
     let house = house::build(&world, &directory, args.database.as_deref(), args.sabotage).await?;
     let mdm = house.app.mdm.clone();
     let database = mdm.store().name();
-    progress.say(&format!("The server: its own listeners with TLS on loopback, {database}."));
+    progress.say(&format!(
+        "The server: its own listeners with TLS on loopback, {database}."
+    ));
     drive::settle(&world, &mdm).await?;
 
     let start = Timestamp::from_millis(world.clock().now_ms());
@@ -94,9 +104,16 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
     house.org.pull(&serials).await?;
     let runbooks = plan::runbooks(&world, args.sabotage);
-    let wave = house.org.plan_wave("rehearsal", house.destination, &runbooks, &members).await?;
+    let wave = house
+        .org
+        .plan_wave("rehearsal", house.destination, &runbooks, &members)
+        .await?;
     let what_if = house.org.what_if(wave).await?;
-    progress.say(&format!("The wave: {} members, {} blocked.", members.len(), what_if.blockers.len()));
+    progress.say(&format!(
+        "The wave: {} members, {} blocked.",
+        members.len(),
+        what_if.blockers.len()
+    ));
     house.org.submit(wave, &what_if.digest, "rehearsal").await?;
     drive::drive(&world, &mdm, &house.org, wave, &mut progress).await?;
     progress.finish();
@@ -104,12 +121,19 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     let rows = judge::judge(&world, &house.org).await?;
     let counts = world.fault_log().counts_by_kind();
     let planned = world.planned_faults().counts_by_kind();
-    let missing = planned.keys().filter(|k| !counts.contains_key(k)).map(|k: &FaultKind| k.name()).collect();
+    let missing = planned
+        .keys()
+        .filter(|k| !counts.contains_key(k))
+        .map(|k: &FaultKind| k.name())
+        .collect();
     let summary = report::Summary {
         seed: args.seed,
         faults: format!("{:?}", args.faults).to_lowercase(),
         rows,
-        injected: counts.iter().map(|(k, n)| (k.name(), *n)).collect::<BTreeMap<_, _>>(),
+        injected: counts
+            .iter()
+            .map(|(k, n)| (k.name(), *n))
+            .collect::<BTreeMap<_, _>>(),
         missing_faults: missing,
         simulated_minutes: (world.clock().now_ms() - START_MS) / 60_000,
         wall: began.elapsed(),
@@ -124,8 +148,14 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     world.stop().await;
     match summary.verdict() {
         report::Verdict::Agrees => Ok(()),
-        report::Verdict::Disagrees => Err(anyhow!("the world and our records disagree")).means(Exit::Disagrees),
-        report::Verdict::NeverEnded => Err(anyhow!("something never ended")).means(Exit::NeverEnded),
-        report::Verdict::NotInjected => Err(anyhow!("not every fault that should have occurred did")).means(Exit::Failure),
+        report::Verdict::Disagrees => {
+            Err(anyhow!("the world and our records disagree")).means(Exit::Disagrees)
+        }
+        report::Verdict::NeverEnded => {
+            Err(anyhow!("something never ended")).means(Exit::NeverEnded)
+        }
+        report::Verdict::NotInjected => {
+            Err(anyhow!("not every fault that should have occurred did")).means(Exit::Failure)
+        }
     }
 }

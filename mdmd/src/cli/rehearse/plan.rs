@@ -21,10 +21,15 @@ const DAYS: u32 = 3;
 const EVERYWHERE: &str = "net.example.remote";
 
 /// The runbook of each platform: the standard one, the apps of the original's export, an Activation Lock.
-pub(super) fn runbooks(world: &World, sabotage: Option<Sabotage>) -> BTreeMap<Platform, PinnedRunbook> {
+pub(super) fn runbooks(
+    world: &World,
+    sabotage: Option<Sabotage>,
+) -> BTreeMap<Platform, PinnedRunbook> {
     let mut tables: BTreeMap<Platform, BTreeMap<String, u64>> = BTreeMap::new();
     for device in world.original().export() {
-        let Some(platform) = Platform::of_product(&device.identity.product) else { continue };
+        let Some(platform) = Platform::of_product(&device.identity.product) else {
+            continue;
+        };
         let table = tables.entry(platform).or_default();
         for (bundle, store_id, _) in device.apps {
             table.insert(bundle, u64::try_from(store_id).unwrap_or_default());
@@ -41,8 +46,17 @@ pub(super) fn runbooks(world: &World, sabotage: Option<Sabotage>) -> BTreeMap<Pl
                 .into_iter()
                 .map(|(bundle_id, store_id)| {
                     let install = platform.is_mac() || bundle_id == EVERYWHERE;
-                    let action = if install { AppAction::Install } else { AppAction::KeepIfPresent };
-                    AppPlan { bundle_id, store_id: Some(store_id), manifest_url: None, action }
+                    let action = if install {
+                        AppAction::Install
+                    } else {
+                        AppAction::KeepIfPresent
+                    };
+                    AppPlan {
+                        bundle_id,
+                        store_id: Some(store_id),
+                        manifest_url: None,
+                        action,
+                    }
                 })
                 .collect();
             if let Some(sabotage) = sabotage {
@@ -72,7 +86,10 @@ fn alter(runbook: &mut PinnedRunbook, sabotage: Sabotage) {
                 }
             }
         }
-        Sabotage::WrongKey | Sabotage::ForgetLock | Sabotage::NeverRelease | Sabotage::DoubleLock => {}
+        Sabotage::WrongKey
+        | Sabotage::ForgetLock
+        | Sabotage::NeverRelease
+        | Sabotage::DoubleLock => {}
     }
 }
 
@@ -80,7 +97,9 @@ fn alter(runbook: &mut PinnedRunbook, sabotage: Sabotage) {
 pub(super) fn members(world: &World, start: Timestamp) -> Vec<Member> {
     let mut members = Vec::new();
     for (n, device) in world.original().export().into_iter().enumerate() {
-        let Ok(serial) = Serial::parse(&device.identity.serial) else { continue };
+        let Ok(serial) = Serial::parse(&device.identity.serial) else {
+            continue;
+        };
         let day = u32::try_from(n).unwrap_or_default() % DAYS;
         members.push(Member {
             serial,
@@ -96,7 +115,11 @@ pub(super) fn members(world: &World, start: Timestamp) -> Vec<Member> {
 pub(super) fn expect_kept(world: &World) {
     for device in world.original().export() {
         if !device.is_mac() {
-            let bundles: Vec<String> = device.apps.iter().map(|(bundle, _, _)| bundle.clone()).collect();
+            let bundles: Vec<String> = device
+                .apps
+                .iter()
+                .map(|(bundle, _, _)| bundle.clone())
+                .collect();
             world.expect_kept(&device.identity.serial, &bundles);
         }
     }

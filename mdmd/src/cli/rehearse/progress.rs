@@ -17,12 +17,18 @@ impl Progress {
     pub(super) fn new(devices: usize, quiet: bool) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(u64::try_from(devices).unwrap_or(u64::MAX));
-            if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {wide_msg}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {wide_msg}")
+            {
                 bar.set_style(style);
             }
             bar
         });
-        Self { bar, last: String::new(), quiet }
+        Self {
+            bar,
+            last: String::new(),
+            quiet,
+        }
     }
 
     /// A sentence about what is being done.
@@ -39,8 +45,16 @@ impl Progress {
     /// The states after `elapsed_ms` of simulated time.
     pub(super) fn show(&mut self, elapsed_ms: i64, states: &BTreeMap<VisibleState, usize>) {
         let minutes = elapsed_ms / 60_000;
-        let clock = format!("day {} {:02}:{:02}", minutes / 1440, minutes % 1440 / 60, minutes % 60);
-        let words: Vec<String> = states.iter().map(|(state, n)| format!("{state:?} {n}")).collect();
+        let clock = format!(
+            "day {} {:02}:{:02}",
+            minutes / 1440,
+            minutes % 1440 / 60,
+            minutes % 60
+        );
+        let words: Vec<String> = states
+            .iter()
+            .map(|(state, n)| format!("{state:?} {n}"))
+            .collect();
         let words = words.join(", ");
         let over = states
             .iter()

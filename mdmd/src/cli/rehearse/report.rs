@@ -73,11 +73,23 @@ impl Summary {
             "device", "platform", "outcome", "kept", "lost", "key", "lock", "hold"
         );
         for row in &self.rows {
-            let outcome = row.outcome.map_or_else(|| "none".to_owned(), |o| format!("{o:?}"));
+            let outcome = row
+                .outcome
+                .map_or_else(|| "none".to_owned(), |o| format!("{o:?}"));
             let exceptions: Vec<String> = row
                 .exceptions
                 .iter()
-                .map(|e| format!("{}: {} ({})", e.what, e.why, serde_json::to_value(e.owner).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()))
+                .map(|e| {
+                    format!(
+                        "{}: {} ({})",
+                        e.what,
+                        e.why,
+                        serde_json::to_value(e.owner)
+                            .ok()
+                            .and_then(|v| v.as_str().map(str::to_owned))
+                            .unwrap_or_default()
+                    )
+                })
                 .collect();
             println!(
                 "{:<14} {:<8} {:<24} {:>5} {:>5} {:<10} {:<10} {:>5}m  {}",
@@ -103,11 +115,18 @@ impl Summary {
             count(&|r| r.never_ended),
         );
         if !self.injected.is_empty() {
-            let kinds: Vec<String> = self.injected.iter().map(|(k, n)| format!("{k} {n}")).collect();
+            let kinds: Vec<String> = self
+                .injected
+                .iter()
+                .map(|(k, n)| format!("{k} {n}"))
+                .collect();
             println!("injected faults: {}", kinds.join(", "));
         }
         if !self.missing_faults.is_empty() {
-            println!("faults that should have occurred and did not: {}", self.missing_faults.join(", "));
+            println!(
+                "faults that should have occurred and did not: {}",
+                self.missing_faults.join(", ")
+            );
         }
         println!(
             "{} simulated in {:.1} s on {}",
@@ -115,7 +134,11 @@ impl Summary {
             self.wall.as_secs_f64(),
             self.database
         );
-        for row in self.rows.iter().filter(|r| !r.disagreements.is_empty() || r.never_ended) {
+        for row in self
+            .rows
+            .iter()
+            .filter(|r| !r.disagreements.is_empty() || r.never_ended)
+        {
             println!();
             println!("{} ({}):", row.serial, row.whereabouts);
             if row.never_ended {
@@ -144,5 +167,10 @@ fn word(proof: Proof) -> &'static str {
 }
 
 fn span(minutes: i64) -> String {
-    format!("{} days {:02}:{:02}", minutes / 1440, minutes % 1440 / 60, minutes % 60)
+    format!(
+        "{} days {:02}:{:02}",
+        minutes / 1440,
+        minutes % 1440 / 60,
+        minutes % 60
+    )
 }

@@ -10,9 +10,11 @@ use mdm_core::device::AssignmentOutcome;
 use mdm_core::error::PortError;
 use mdm_core::filevault::EscrowKey;
 use mdm_core::ids::{OrganisationId, Serial};
-use mdm_core::service::ports::{Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential};
 use mdm_core::organisation::Der;
 use mdm_core::service::Mdm;
+use mdm_core::service::ports::{
+    Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential,
+};
 use mdm_core::store::{Altered, Batch, Store, Write};
 
 /// What is switched off.
@@ -44,19 +46,37 @@ impl DeviceAssignment for SabotagedAssignment {
         self.inner.account(credential).await
     }
 
-    async fn fetch(&self, credential: &ServerCredential, cursor: Option<&str>, now: Timestamp) -> Result<DevicePage, PortError> {
+    async fn fetch(
+        &self,
+        credential: &ServerCredential,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
         self.inner.fetch(credential, cursor, now).await
     }
 
-    async fn sync(&self, credential: &ServerCredential, cursor: &str, now: Timestamp) -> Result<DevicePage, PortError> {
+    async fn sync(
+        &self,
+        credential: &ServerCredential,
+        cursor: &str,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
         self.inner.sync(credential, cursor, now).await
     }
 
-    async fn define_profile(&self, credential: &ServerCredential, profile: &serde_json::Value) -> Result<String, PortError> {
+    async fn define_profile(
+        &self,
+        credential: &ServerCredential,
+        profile: &serde_json::Value,
+    ) -> Result<String, PortError> {
         self.inner.define_profile(credential, profile).await
     }
 
-    async fn read_profile(&self, credential: &ServerCredential, uuid: &str) -> Result<serde_json::Value, PortError> {
+    async fn read_profile(
+        &self,
+        credential: &ServerCredential,
+        uuid: &str,
+    ) -> Result<serde_json::Value, PortError> {
         self.inner.read_profile(credential, uuid).await
     }
 
@@ -69,7 +89,12 @@ impl DeviceAssignment for SabotagedAssignment {
         self.inner.assign(credential, uuid, serials).await
     }
 
-    async fn lock(&self, credential: &ServerCredential, serial: &Serial, escrow_key: &str) -> Result<LockOutcome, PortError> {
+    async fn lock(
+        &self,
+        credential: &ServerCredential,
+        serial: &Serial,
+        escrow_key: &str,
+    ) -> Result<LockOutcome, PortError> {
         match self.sabotage {
             Sabotage::ForgetLock => Ok(LockOutcome::Success),
             Sabotage::DoubleLock => {
@@ -86,9 +111,14 @@ impl DeviceAssignment for SabotagedAssignment {
 }
 
 /// The assignment port, sabotaged if asked.
-pub(super) fn assignment(inner: Arc<dyn DeviceAssignment>, sabotage: Option<Sabotage>) -> Arc<dyn DeviceAssignment> {
+pub(super) fn assignment(
+    inner: Arc<dyn DeviceAssignment>,
+    sabotage: Option<Sabotage>,
+) -> Arc<dyn DeviceAssignment> {
     match sabotage {
-        Some(sabotage @ (Sabotage::ForgetLock | Sabotage::DoubleLock)) => Arc::new(SabotagedAssignment { inner, sabotage }),
+        Some(sabotage @ (Sabotage::ForgetLock | Sabotage::DoubleLock)) => {
+            Arc::new(SabotagedAssignment { inner, sabotage })
+        }
         _ => inner,
     }
 }
@@ -102,14 +132,23 @@ pub(super) fn store(inner: Arc<dyn Store>, sabotage: Option<Sabotage>) -> Arc<dy
 }
 
 fn without_release(mut batch: Batch) -> Batch {
-    batch.writes.retain(|w| !matches!(w, Write::Command(c) if c.request_type == "DeviceConfigured"));
+    batch
+        .writes
+        .retain(|w| !matches!(w, Write::Command(c) if c.request_type == "DeviceConfigured"));
     batch
 }
 
 /// Puts a certificate into the escrow payload whose private key nobody keeps.
-pub(super) async fn put_other_escrow_certificate(mdm: &Mdm, id: OrganisationId) -> anyhow::Result<()> {
+pub(super) async fn put_other_escrow_certificate(
+    mdm: &Mdm,
+    id: OrganisationId,
+) -> anyhow::Result<()> {
     let other = EscrowKey::create("nobody", mdm.now())?;
-    let mut organisation = mdm.store().organisation(id).await?.context("organisation")?;
+    let mut organisation = mdm
+        .store()
+        .organisation(id)
+        .await?
+        .context("organisation")?;
     if let Some(escrow) = &mut organisation.escrow {
         escrow.certificate = Der(other.certificate);
     }
