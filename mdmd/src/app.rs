@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use anyhow::Context as _;
 use mdm_core::clock::{Clock, SystemClock};
 use mdm_core::service::{Mdm, MdmSettings, Ports};
-use mdm_core::store::{SqliteStore, Store};
+use mdm_core::store::{PostgresOptions, PostgresStore, SqliteStore, Store};
 use mdm_core::vault::EscrowVault;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -122,7 +122,20 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
                 .with_context(|| format!("database {}", file.display()))?;
             Ok(Arc::new(store))
         }
-        None => anyhow::bail!("database: PostgreSQL is not part of this build"),
+        None => {
+            let url = config
+                .database
+                .postgres_url()
+                .context("database: neither a SQLite file nor a PostgreSQL URL")?;
+            let mut options = PostgresOptions::default();
+            options.accept_lost_commits = config.accept_lost_commits;
+            // The URL may carry a password: an error names the key, never the value.
+            Ok(Arc::new(
+                PostgresStore::connect(url, options)
+                    .await
+                    .context("database: PostgreSQL")?,
+            ))
+        }
     }
 }
 

@@ -12,6 +12,8 @@ mod key_wrap;
 mod listen;
 mod pki;
 mod push;
+#[cfg(feature = "world")]
+pub mod rehearsal;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -19,7 +19,11 @@ use mdm_core::store::{Altered, Batch, Store, Write};
 
 /// What is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Sabotage {
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "six, as the command line offers them"
+)]
+pub enum Sabotage {
     /// No app is kept or installed.
     SkipApps,
     /// The release waits for nothing.

@@ -13,31 +13,41 @@ use serde::Serialize;
 
 /// One device of the report.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
-    pub(super) serial: String,
-    pub(super) platform: &'static str,
+#[non_exhaustive]
+pub struct Row {
+    /// Serial number.
+    pub serial: String,
+    /// `iOS` or `macOS`.
+    pub platform: &'static str,
     /// What our records say.
-    pub(super) outcome: Option<VisibleState>,
+    pub outcome: Option<VisibleState>,
     /// What the world says.
-    pub(super) whereabouts: &'static str,
-    pub(super) apps_kept: usize,
-    pub(super) apps_lost: Vec<String>,
-    pub(super) recovery_key: Proof,
-    pub(super) lock: Proof,
-    pub(super) hold_minutes: i64,
-    pub(super) exceptions: Vec<Exception>,
+    pub whereabouts: &'static str,
+    /// Apps of the original that are there with their data.
+    pub apps_kept: usize,
+    /// Apps that are gone with their data, or not managed by us though the plan wanted them.
+    pub apps_lost: Vec<String>,
+    /// The recovery key in our vault against the disk.
+    pub recovery_key: Proof,
+    /// The lock at Apple against the code that we keep.
+    pub lock: Proof,
+    /// Longest hold, in minutes.
+    pub hold_minutes: i64,
+    /// What our records say did not come true.
+    pub exceptions: Vec<Exception>,
     /// Faults that the world injected on this device.
-    pub(super) faults: BTreeMap<&'static str, usize>,
+    pub faults: BTreeMap<&'static str, usize>,
     /// Where record and world differ, or an exception that no fault explains.
-    pub(super) disagreements: Vec<String>,
+    pub disagreements: Vec<String>,
     /// It will not end by itself, or is still in its hold.
-    pub(super) never_ended: bool,
+    pub never_ended: bool,
 }
 
 /// What became of a key or a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Proof {
+#[expect(clippy::exhaustive_enums, reason = "three outcomes of a proof")]
+pub enum Proof {
     /// The world says that what we keep opens it.
     Proved,
     /// There is nothing to prove on this device.

@@ -9,13 +9,14 @@ use abm_client::{ServerToken, TokenKeyPair};
 use anyhow::Context as _;
 use fixtures::world::World;
 use mdm_core::clock::{Clock, Timestamp};
-use mdm_core::ids::ServerId;
+use mdm_core::ids::{OrganisationId, ServerId};
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
-use mdm_core::service::Org;
+use mdm_core::store::Store;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 
+use super::Tenancy;
 use super::sabotage::{self, Sabotage};
 use crate::app::{self, App, Drive, Overrides};
 use crate::config::{Config, Database, Duty, ListenerConfig};
@@ -30,47 +31,97 @@ impl Clock for DomainClock {
     }
 }
 
-/// A running server with its organisation.
-pub(super) struct House {
-    pub(super) app: App,
-    pub(super) org: Org,
-    pub(super) destination: ServerId,
+/// Puts something in front of a store: a failing one, an altered one.
+pub type StoreWrap = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>;
+
+/// How a house is built.
+#[derive(Default)]
+#[non_exhaustive]
+pub struct HouseOptions {
+    /// A PostgreSQL URL; SQLite in the data directory when left out.
+    pub database: Option<String>,
+    /// What is switched off in the server.
+    pub sabotage: Option<Sabotage>,
+    /// What is put in front of the store.
+    pub wrap: Option<StoreWrap>,
+    /// The directory and database are those of an earlier house: nothing is made or brought in anew.
+    pub again: Option<Tenancy>,
 }
 
-/// Makes the data directory, starts the server, and brings in what an operator would: push certificate, API account, server
-/// token, and trust in the world's device CA.
-pub(super) async fn build(
-    world: &World,
-    directory: &Path,
-    database: Option<&str>,
-    sabotage: Option<Sabotage>,
-) -> anyhow::Result<House> {
-    let clock: Arc<dyn Clock> = Arc::new(DomainClock(world.clock().clone()));
-    let (config, anchor) = configure(world, directory, database)?;
-    let mut ports = app::ports(&config, &clock)?;
-    ports.assignment = sabotage::assignment(ports.assignment, sabotage);
-    let store = sabotage::store(app::open_store(&config).await?, sabotage);
-    let overrides = Overrides {
-        clock: Some(clock),
-        store: Some(store),
-        ports: Some(ports),
-        drive: Drive::Manual,
-    };
-    let app = App::start(config, overrides).await?;
-    let (org, destination) = furnish(world, &app, anchor, sabotage).await?;
-    Ok(House {
-        app,
-        org,
-        destination,
-    })
+impl std::fmt::Debug for HouseOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HouseOptions")
+            .field("sabotage", &self.sabotage)
+            .field("again", &self.again)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running server with its organisation.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct House {
+    /// The server.
+    pub app: App,
+    /// Its organisation.
+    pub organisation: OrganisationId,
+    /// The server entry to which devices move.
+    pub destination: ServerId,
+}
+
+impl House {
+    /// Makes the data directory, starts the server, and brings in what an operator would: push certificate, API account,
+    /// server token, and trust in the world's device CA.
+    ///
+    /// # Errors
+    /// What cannot be made or started, by name.
+    pub async fn build(
+        world: &World,
+        directory: &Path,
+        options: HouseOptions,
+    ) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(DomainClock(world.clock().clone()));
+        let anchor = match options.again {
+            Some(_) => None,
+            None => Some(install::lay_out(directory, "Rehearsal", "localhost")?),
+        };
+        let config = configure(world, directory, options.database.as_deref())?;
+        let mut ports = app::ports(&config, &clock)?;
+        ports.assignment = sabotage::assignment(ports.assignment, options.sabotage);
+        let mut store = sabotage::store(app::open_store(&config).await?, options.sabotage);
+        if let Some(wrap) = options.wrap {
+            store = wrap(store);
+        }
+        let overrides = Overrides {
+            clock: Some(clock),
+            store: Some(store),
+            ports: Some(ports),
+            drive: Drive::Manual,
+        };
+        let app = App::start(config, overrides).await?;
+        let tenancy = match (options.again, anchor) {
+            (Some(tenancy), _) => tenancy,
+            (None, anchor) => furnish(world, &app, anchor, options.sabotage).await?,
+        };
+        Ok(Self {
+            app,
+            organisation: tenancy.organisation,
+            destination: tenancy.destination,
+        })
+    }
+
+    /// What a house needs to be built again on the same directory and database.
+    #[must_use]
+    pub const fn tenancy(&self) -> Tenancy {
+        Tenancy {
+            organisation: self.organisation,
+            destination: self.destination,
+        }
+    }
 }
 
 /// Configuration, master key and server certificate, as `mdmd init` leaves them, wired to the world's addresses.
-fn configure(
-    world: &World,
-    directory: &Path,
-    database: Option<&str>,
-) -> anyhow::Result<(Config, Der)> {
+fn configure(world: &World, directory: &Path, database: Option<&str>) -> anyhow::Result<Config> {
     let mut config = Config::for_directory(directory);
     if let Some(url) = database {
         config.database = Database::new(url);
@@ -82,7 +133,6 @@ fn configure(
     ];
     config.public.device_url = "https://localhost:0".to_owned();
     config.public.enrol_url = "https://localhost:0".to_owned();
-    let anchor = install::lay_out(directory, "Rehearsal", "localhost")?;
     let endpoints = world.apple().endpoints();
     let ca = directory.join("tls/world.pem");
     std::fs::write(&ca, &endpoints.ca_pem)?;
@@ -98,17 +148,19 @@ fn configure(
     config.apple.token_url = Some(endpoints.token.clone());
     config.apple.lock_url = Some(endpoints.lock_removal.clone());
     config.apple.ca = Some(ca);
-    Ok((config, anchor))
+    Ok(config)
 }
 
 async fn furnish(
     world: &World,
     app: &App,
-    anchor: Der,
+    anchor: Option<Der>,
     sabotage: Option<Sabotage>,
-) -> anyhow::Result<(Org, ServerId)> {
+) -> anyhow::Result<Tenancy> {
     let mdm = &app.mdm;
-    let made = mdm.create_organisation("Rehearsal", vec![anchor]).await?;
+    let made = mdm
+        .create_organisation("Rehearsal", anchor.into_iter().collect())
+        .await?;
     let id = made.org.organisation().id;
     let org = made.org;
     org.trust_device_ca(X509::from_pem(world.device_ca_pem().as_bytes())?.to_der()?)
@@ -146,5 +198,8 @@ async fn furnish(
     let destination = org
         .import_server_token(&Secret::new(token.to_json()?.expose()), None)
         .await?;
-    Ok((mdm.organisation_by_id(id).await?, destination))
+    Ok(Tenancy {
+        organisation: id,
+        destination,
+    })
 }

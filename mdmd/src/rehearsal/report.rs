@@ -10,7 +10,8 @@ use super::judge::{Proof, Row};
 /// What a rehearsal came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
+#[expect(clippy::exhaustive_enums, reason = "each has an exit status")]
+pub enum Verdict {
     /// Record and world agree on every device, and every device ended as planned.
     Agrees,
     /// They disagree on a device, or nothing explains an exception.
@@ -22,24 +23,31 @@ pub(super) enum Verdict {
 }
 
 /// Everything of a rehearsal that is told.
-pub(super) struct Summary {
-    pub(super) seed: u64,
-    pub(super) faults: String,
-    pub(super) rows: Vec<Row>,
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The seed.
+    pub seed: u64,
+    /// The level of faults.
+    pub faults: String,
+    /// Each device.
+    pub rows: Vec<Row>,
     /// Injected faults by kind.
-    pub(super) injected: BTreeMap<&'static str, usize>,
+    pub injected: BTreeMap<&'static str, usize>,
     /// Kinds that should have fired and did not.
-    pub(super) missing_faults: Vec<&'static str>,
+    pub missing_faults: Vec<&'static str>,
     /// Simulated time from start to end, in minutes.
-    pub(super) simulated_minutes: i64,
+    pub simulated_minutes: i64,
     /// Real time.
-    pub(super) wall: std::time::Duration,
-    pub(super) database: &'static str,
+    pub wall: std::time::Duration,
+    /// The store.
+    pub database: &'static str,
 }
 
 impl Summary {
     /// What it came to: a device that never ended weighs more than a disagreement, that more than a fault not injected.
-    pub(super) fn verdict(&self) -> Verdict {
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
         if self.rows.iter().any(|r| r.never_ended) {
             Verdict::NeverEnded
         } else if self.rows.iter().any(|r| !r.disagreements.is_empty()) {
@@ -52,7 +60,8 @@ impl Summary {
     }
 
     /// Everything as JSON; only `wall` differs between two runs of one seed.
-    pub(super) fn json(&self) -> serde_json::Value {
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
         json!({
             "seed": self.seed,
             "faults": self.faults,
@@ -66,7 +75,7 @@ impl Summary {
     }
 
     /// The table for people.
-    pub(super) fn print(&self) {
+    pub fn print(&self) {
         println!();
         println!(
             "{:<14} {:<8} {:<24} {:>5} {:>5} {:<10} {:<10} {:>6}  exceptions (owner)",

@@ -1,0 +1,57 @@
+//! `mdmd rehearse`: the whole migration against a simulated world, in accelerated time. The verdict is the world's.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+
+use super::{Common, Done, Exit, Means as _};
+use crate::rehearsal::{self, Faults, Rehearsal, Sabotage, Verdict};
+
+/// Plays a whole migration against simulated devices and gives the world's verdict.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Rehearse {
+    /// How many devices.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    devices: u32,
+    /// One seed tells one story.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// What goes wrong in the world.
+    #[arg(long, value_enum, default_value_t = Faults::None)]
+    faults: Faults,
+    /// A PostgreSQL URL whose database is empty; a SQLite file in the data directory when left out.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Keep the data directory here; it must not hold an installation yet.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Switch one thing off in the server, to see the verdict fail.
+    #[arg(long, value_enum)]
+    sabotage: Option<Sabotage>,
+}
+
+/// Runs it; 4 when the world disagrees with our records, 5 when something never ended.
+pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
+    let mut rehearsal = Rehearsal::new(args.devices, args.seed);
+    rehearsal.faults = args.faults;
+    rehearsal.database.clone_from(&args.database);
+    rehearsal.keep.clone_from(&args.keep);
+    rehearsal.sabotage = args.sabotage;
+    rehearsal.quiet = common.json;
+    let summary = rehearsal::run(&rehearsal).await?;
+    if common.json {
+        println!("{:#}", summary.json());
+    } else {
+        summary.print();
+    }
+    match summary.verdict() {
+        Verdict::Agrees => Ok(()),
+        Verdict::Disagrees => {
+            Err(anyhow!("the world and our records disagree")).means(Exit::Disagrees)
+        }
+        Verdict::NeverEnded => Err(anyhow!("something never ended")).means(Exit::NeverEnded),
+        Verdict::NotInjected => {
+            Err(anyhow!("not every fault that should have occurred did")).means(Exit::Failure)
+        }
+    }
+}

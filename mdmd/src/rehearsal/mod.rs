@@ -1,0 +1,296 @@
+//! A rehearsal: the whole migration against a simulated world, in accelerated time, with real HTTP, TLS, signatures,
+//! certificates and a real database. The verdict is the world's, not our own records'.
+//!
+//! [`run`] plays one from start to verdict. Tests that want to meddle take it apart: [`Stage::set`], [`Stage::plan`],
+//! [`Stage::play`], [`Stage::judge`].
+
+mod drive;
+mod house;
+mod judge;
+mod plan;
+mod progress;
+mod report;
+mod sabotage;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use fixtures::faults::{FaultLevel, FaultPlan};
+use fixtures::world::{Fleet, World, WorldConfig};
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::service::{Mdm, Org};
+
+use crate::app::App;
+pub use house::{House, HouseOptions, StoreWrap};
+pub use judge::{Proof, Row};
+use progress::Progress;
+pub use report::{Summary, Verdict};
+pub use sabotage::Sabotage;
+
+/// Simulated time begins here: 2026-12-01T08:00:00Z.
+pub const START_MS: i64 = 1_796_112_000_000;
+
+/// What goes wrong in the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "three levels, as the command line offers them"
+)]
+pub enum Faults {
+    /// Nothing.
+    #[default]
+    None,
+    /// Each device meets one fault with probability 0.3.
+    Some,
+    /// Each device meets at least two.
+    Many,
+}
+
+/// What is to be rehearsed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Rehearsal {
+    /// How many devices.
+    pub devices: u32,
+    /// One seed tells one story.
+    pub seed: u64,
+    /// What goes wrong in the world.
+    pub faults: Faults,
+    /// A PostgreSQL URL; SQLite in the data directory when left out.
+    pub database: Option<String>,
+    /// Where the data directory is kept; a temporary one when left out.
+    pub keep: Option<PathBuf>,
+    /// What is switched off in the server.
+    pub sabotage: Option<Sabotage>,
+    /// Serial numbers that go silent in their hold for good (see `fixtures::world::serial_number`).
+    pub never_back: Vec<String>,
+    /// Shows no progress.
+    pub quiet: bool,
+}
+
+impl Rehearsal {
+    /// So many devices, nothing wrong.
+    #[must_use]
+    pub const fn new(devices: u32, seed: u64) -> Self {
+        Self {
+            devices,
+            seed,
+            faults: Faults::None,
+            database: None,
+            keep: None,
+            sabotage: None,
+            never_back: Vec::new(),
+            quiet: false,
+        }
+    }
+
+    /// The world that it plays in.
+    ///
+    /// # Errors
+    /// When the world cannot be started.
+    pub async fn world(&self) -> anyhow::Result<World> {
+        let level = match self.faults {
+            Faults::None => FaultLevel::None,
+            Faults::Some => FaultLevel::Some,
+            Faults::Many => FaultLevel::Many,
+        };
+        let mut config = WorldConfig::new(
+            self.seed,
+            START_MS,
+            Fleet::Count(usize::try_from(self.devices)?),
+        );
+        config.faults = FaultPlan::new(level, self.seed);
+        config.never_back.clone_from(&self.never_back);
+        Ok(World::start(config).await?)
+    }
+}
+
+/// Plays a rehearsal from start to verdict.
+///
+/// # Errors
+/// Our own failure: a port, a file, a database, an Apple that is simulated wrongly.
+pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
+    let began = Instant::now();
+    let mut progress = Progress::new(usize::try_from(rehearsal.devices)?, rehearsal.quiet);
+    let temporary = tempfile::tempdir().context("a temporary directory")?;
+    let directory = rehearsal.keep.as_deref().unwrap_or(temporary.path());
+    progress.say(&format!(
+        "The simulated world: Apple's services, {} devices and the MDM that they leave.",
+        rehearsal.devices
+    ));
+    let world = rehearsal.world().await?;
+    let mut options = HouseOptions::default();
+    options.database.clone_from(&rehearsal.database);
+    options.sabotage = rehearsal.sabotage;
+    let stage = Stage::set(world, directory, options).await?;
+    let database = stage.mdm().store().name();
+    progress.say(&format!(
+        "The server: its own listeners with TLS on loopback, {database}."
+    ));
+    let (wave, blocked) = stage.plan(rehearsal.sabotage).await?;
+    progress.say(&format!(
+        "The wave: {} members, {blocked} blocked, submitted to Apple with their deadlines.",
+        rehearsal.devices
+    ));
+    drive::drive(
+        &stage.world,
+        stage.mdm(),
+        &stage.org().await?,
+        wave,
+        &mut progress,
+    )
+    .await?;
+    progress.finish();
+    let rows = stage.judge().await?;
+    let counts = stage.world.fault_log().counts_by_kind();
+    let planned = stage.world.planned_faults().counts_by_kind();
+    let summary = Summary {
+        seed: rehearsal.seed,
+        faults: format!("{:?}", rehearsal.faults).to_lowercase(),
+        rows,
+        missing_faults: planned
+            .keys()
+            .filter(|k| !counts.contains_key(k))
+            .map(|k| k.name())
+            .collect(),
+        injected: counts
+            .iter()
+            .map(|(k, n)| (k.name(), *n))
+            .collect::<BTreeMap<_, _>>(),
+        simulated_minutes: (stage.world.clock().now_ms() - START_MS) / 60_000,
+        wall: began.elapsed(),
+        database,
+    };
+    stage.strike().await?;
+    Ok(summary)
+}
+
+/// A world and a house wired to it.
+pub struct Stage {
+    /// The simulated world.
+    pub world: World,
+    /// The server.
+    pub house: House,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stage")
+    }
+}
+
+impl Stage {
+    /// Starts a server for the world, with its data directory at `directory`, and lets it read its device list.
+    ///
+    /// # Errors
+    /// What cannot be started, by name.
+    pub async fn set(
+        world: World,
+        directory: &Path,
+        options: HouseOptions,
+    ) -> anyhow::Result<Self> {
+        let house = House::build(&world, directory, options).await?;
+        let stage = Self { world, house };
+        stage.settle().await?;
+        Ok(stage)
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn mdm(&self) -> &Mdm {
+        &self.house.app.mdm
+    }
+
+    /// The server as it runs.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.house.app
+    }
+
+    /// The organisation, as it is now.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn org(&self) -> anyhow::Result<Org> {
+        Ok(self
+            .mdm()
+            .organisation_by_id(self.house.organisation)
+            .await?)
+    }
+
+    /// Plans the wave of all devices, accepts its what-if and submits it; answers the wave and how many members are blocked.
+    ///
+    /// # Errors
+    /// The service's.
+    pub async fn plan(&self, sabotage: Option<Sabotage>) -> anyhow::Result<(WaveId, usize)> {
+        let org = self.org().await?;
+        let members = plan::members(
+            &self.world,
+            Timestamp::from_millis(self.world.clock().now_ms()),
+        );
+        plan::expect_kept(&self.world);
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        org.pull(&serials).await?;
+        let runbooks = plan::runbooks(&self.world, sabotage);
+        let wave = org
+            .plan_wave("rehearsal", self.house.destination, &runbooks, &members)
+            .await?;
+        let what_if = org.what_if(wave).await?;
+        org.submit(wave, &what_if.digest, "rehearsal").await?;
+        Ok((wave, what_if.blockers.len()))
+    }
+
+    /// Does everything that is due at this moment of simulated time.
+    ///
+    /// # Errors
+    /// The service's, or that both sides keep each other busy without time passing.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        drive::settle(&self.world, self.mdm()).await
+    }
+
+    /// Plays until every attempt of the wave and every set-up has ended, or the horizon is reached.
+    ///
+    /// # Errors
+    /// As [`Stage::settle`].
+    pub async fn play(&self, wave: WaveId) -> anyhow::Result<()> {
+        drive::drive(
+            &self.world,
+            self.mdm(),
+            &self.org().await?,
+            wave,
+            &mut Progress::new(0, true),
+        )
+        .await
+    }
+
+    /// Sets what the world says of each device against what our records say.
+    ///
+    /// # Errors
+    /// The service's.
+    pub async fn judge(&self) -> anyhow::Result<Vec<Row>> {
+        judge::judge(&self.world, &self.org().await?).await
+    }
+
+    /// Stops server and world in order.
+    ///
+    /// # Errors
+    /// When the database could not be closed in order.
+    pub async fn strike(self) -> anyhow::Result<()> {
+        self.house.app.shutdown().await?;
+        self.world.stop().await;
+        Ok(())
+    }
+}
+
+/// Which organisation and server entry a house has, for a restart on the same database.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "two ids")]
+pub struct Tenancy {
+    /// The organisation.
+    pub organisation: OrganisationId,
+    /// The destination's server entry.
+    pub destination: ServerId,
+}
