@@ -3,6 +3,8 @@
 //!
 //! Reading order: [`wire`] (Apple's words), the nouns ([`organisation`], [`device`], [`enrollment`]), [`migration`] (the two
 //! machines), [`store`] (reading, and one way of writing), and the service that ties them together.
+//!
+//! Acknowledged means on disk: whatever a device, a person or a host was told to be done is durable (see [`store`]).
 
 pub mod activation_lock;
 pub mod app_state;

@@ -62,6 +62,9 @@ impl Batch {
 
 /// One row to be written. A versioned noun carries the version that it was read with: 0 inserts and conflicts when the
 /// key, or another unique column, is taken; `n` replaces version `n` with `n + 1` and conflicts when the row has another.
+///
+/// Within a batch, rows that change are written before new ones: a unique value may pass from an old row to a new one, and
+/// two old rows cannot exchange theirs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Write {

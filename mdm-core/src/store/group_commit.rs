@@ -158,14 +158,15 @@ pub(crate) enum Held {
 /// What the first half asks for. In the order of locking; `true` for rows that will be written.
 pub(crate) type Wanted = BTreeMap<Key, bool>;
 
-/// What the second half writes: turn after turn, because two batches of a group that touch one row go in turn. Within a
-/// turn each row occurs once, and the order of the fields is the order of writing.
+/// What the second half writes: turn after turn, because two batches of a group that touch one row go in turn. All of a
+/// batch is in one turn, within a turn each row occurs once, and the order of the fields is the order of writing.
 #[derive(Debug, Default)]
 pub(crate) struct Turn<'a> {
     /// Jobs to delete; each is there.
     pub(crate) ended: Vec<Key>,
-    /// Rows with version: each must find the version before its own, or no row when its own is 1. Those that replace
-    /// come first, so that a unique value can pass from an old row to a new one.
+    /// Rows with version: each must find the version before its own, or no row when its own is 1. Of a batch that stands
+    /// alone those that replace come first, so that a unique value can pass from an old row to a new one. Of several
+    /// they come last, so that no batch lives on what another one lets go: that is for the halves to find out.
     pub(crate) puts: BTreeMap<Table, Vec<&'a Row>>,
     /// Rows that must be new.
     pub(crate) inserts: BTreeMap<Table, Vec<&'a Row>>,
@@ -213,15 +214,19 @@ fn admit<'a>(
     mut held: HashMap<Key, Held>,
 ) -> (Vec<Result<(), StoreError>>, Plan<'a>) {
     let mut plan = Plan::default();
-    let mut touched: HashMap<Key, usize> = HashMap::new();
+    let mut order = Order::default();
     let verdicts = group
         .iter()
         .map(|batch| {
             if !stands(batch, &held) {
                 return Err(StoreError::Conflict);
             }
+            let nth = order.place(batch);
+            while plan.turns.len() <= nth && !batch.ops.is_empty() {
+                plan.turns.push(Turn::default());
+            }
             for op in &batch.ops {
-                apply(op, &mut held, &mut touched, &mut plan.turns);
+                apply(op, &mut held, &mut plan.turns[nth]);
             }
             let missing = batch.expects.iter().filter(|(_, version)| *version == 0);
             plan.absent.extend(missing.map(|(key, _)| *key));
@@ -229,17 +234,46 @@ fn admit<'a>(
         })
         .collect();
     // What this group writes itself is guarded by the write.
-    plan.absent.retain(|key| !touched.contains_key(key));
+    plan.absent.retain(|key| !order.written.contains_key(key));
     plan.absent.sort_unstable();
     plan.absent.dedup();
+    let alone = group.len() == 1;
     for turn in &mut plan.turns {
         turn.ended.sort_unstable();
         for rows in turn.puts.values_mut().chain(turn.inserts.values_mut()) {
-            rows.sort_unstable_by_key(|row| (row.version == 1, row.key));
+            rows.sort_unstable_by_key(|row| ((row.version == 1) == alone, row.key));
         }
         turn.jobs.sort_unstable_by_key(|row| row.key);
     }
     (verdicts, plan)
+}
+
+/// In which turn each row was last written, and read by a batch that rests on it.
+#[derive(Default)]
+struct Order {
+    written: HashMap<Key, usize>,
+    read: HashMap<Key, usize>,
+}
+
+impl Order {
+    /// The turn of a batch: after everybody who wrote what it touches, and not before anybody who read what it writes.
+    fn place(&mut self, batch: &Prepared) -> usize {
+        let keys = batch.ops.iter().map(Op::key);
+        let after = keys
+            .clone()
+            .chain(batch.expects.iter().map(|(key, _)| *key))
+            .filter_map(|key| self.written.get(&key).map(|turn| turn + 1));
+        let with = keys.clone().filter_map(|key| self.read.get(&key).copied());
+        let turn = after.chain(with).max().unwrap_or(0);
+        for key in keys {
+            self.written.insert(key, turn);
+        }
+        for (key, _) in &batch.expects {
+            let read = self.read.entry(*key).or_insert(turn);
+            *read = turn.max(*read);
+        }
+        turn
+    }
 }
 
 /// Whether everything that a batch rests on is as it expects.
@@ -262,22 +296,11 @@ fn stands(batch: &Prepared, held: &HashMap<Key, Held>) -> bool {
 }
 
 /// Puts a write of an admitted batch into its turn and into what the batches behind it find.
-fn apply<'a>(
-    op: &'a Op,
-    held: &mut HashMap<Key, Held>,
-    touched: &mut HashMap<Key, usize>,
-    turns: &mut Vec<Turn<'a>>,
-) {
+fn apply<'a>(op: &'a Op, held: &mut HashMap<Key, Held>, turn: &mut Turn<'a>) {
     let key = op.key();
     if matches!(op, Op::Same(_)) && held.contains_key(&key) {
         return;
     }
-    let nth = touched.entry(key).or_insert(0);
-    if turns.len() == *nth {
-        turns.push(Turn::default());
-    }
-    let turn = &mut turns[*nth];
-    *nth += 1;
     match op {
         Op::Put(row) => {
             turn.puts.entry(key.table).or_default().push(row);
@@ -465,3 +488,6 @@ async fn write<B: Backend>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,10 @@
 //!
 //! **Acknowledged means on disk.** `commit` answers after the transaction that holds the batch is durable: SQLite in WAL
 //! mode with `synchronous=FULL`, PostgreSQL with `fsync`, `synchronous_commit` and `full_page_writes` on.
+//!
+//! A row that cannot be read is [`StoreError::Corrupt`] with its address, for whoever asked for it. Where rows of all
+//! organisations are read (what is due, past its ceiling, claimed) it is logged and left out instead, so that one bad row
+//! stops nobody else; it may then still make [`JobStore::next_due`] lie in the past.
 
 mod batch;
 pub mod contract;

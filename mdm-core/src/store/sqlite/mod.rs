@@ -329,4 +329,86 @@ mod tests {
             Some(Timestamp::from_millis(20))
         );
     }
+
+    /// The texts of a source file's statements that read: what `rows!` gets, and whole ones.
+    fn statements(source: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut pieces = source.split('"');
+        let mut before = pieces.next().unwrap_or_default();
+        while let (Some(text), after) = (pieces.next(), pieces.next().unwrap_or_default()) {
+            let text = text.replace("\\\n", "");
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let arguments = before.rsplit("rows!(").next().unwrap_or_default();
+            let of_rows = before.contains("rows!(") && !arguments.contains(')');
+            if of_rows {
+                found.push(format!("SELECT organisation, id, version, doc FROM {text}"));
+            } else if text.starts_with("SELECT ") || text.starts_with("WITH RECURSIVE") {
+                found.push(text);
+            }
+            before = after;
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn every_read_uses_an_index() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let sources = [
+            include_str!("audit.rs"),
+            include_str!("commands.rs"),
+            include_str!("devices.rs"),
+            include_str!("enrollments.rs"),
+            include_str!("jobs.rs"),
+            include_str!("moves.rs"),
+            include_str!("organisations.rs"),
+            include_str!("secrets.rs"),
+            include_str!("set_ups.rs"),
+            include_str!("waves.rs"),
+        ];
+        let mut all: Vec<String> = sources.into_iter().flat_map(statements).collect();
+        assert!(all.len() >= 45, "only {} statements were found", all.len());
+        let keys = "WITH k (o, i) AS (VALUES (1, 2), (3, 4))";
+        all.push(format!(
+            "{keys} SELECT t.version FROM k CROSS JOIN set_ups AS t ON t.organisation = k.o AND t.id = k.i"
+        ));
+        let of = "WHERE (organisation, id) IN (SELECT o, i FROM k)";
+        all.push(format!("{keys} DELETE FROM jobs {of}"));
+        all.push(format!(
+            "{keys} UPDATE jobs SET leased_until = 1, ready_at = 1 {of} AND ready_at <= 2"
+        ));
+        // The one that counts them all.
+        all.retain(|sql| sql != "SELECT count(*) FROM jobs");
+        for sql in all {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
+                .fetch_all(&store.reads)
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+            for (_, _, _, line) in plan {
+                let names = [
+                    "audit",
+                    "certificates",
+                    "commands",
+                    "devices",
+                    "enrollments",
+                    "jobs",
+                    "j",
+                    "moves",
+                    "organisations",
+                    "refusals",
+                    "runbooks",
+                    "secrets",
+                    "servers",
+                    "sessions",
+                    "set_ups",
+                    "t",
+                    "tokens",
+                    "waves",
+                ];
+                let scanned = line.strip_prefix("SCAN ").unwrap_or_default();
+                let scanned = scanned.split(' ').next().unwrap_or_default();
+                assert!(!names.contains(&scanned), "{sql}: {line}");
+            }
+        }
+    }
 }
