@@ -10,9 +10,14 @@ use crate::device::{Device, Platform};
 use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState, PushTarget};
 use crate::error::Error;
 use crate::ids::{DeviceId, EnrollmentId, SecretId, Serial, SetUpId};
-use crate::migration::{Event, SetUp, VerdictFacts, judge};
+use crate::migration::{
+    Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge,
+};
 use crate::secret::{Secret, SecretKind};
 use crate::wire::checkin::{self, CheckIn};
+
+/// How many user channels one enrolment may have: far more than people on a device, and a bound all the same.
+const MAX_USERS: usize = 1_000;
 
 impl Org {
     /// Decides on one check-in and commits it. The identity of the speaker is proved already.
@@ -92,11 +97,19 @@ impl Org {
         check_session(&session, m.serial.as_deref(), &key)?;
 
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
-        d.sessions.push(Tracked::read(session.clone()));
-        if known
-            .iter()
-            .any(|e| e.certificates.contains(&speaker.sha256))
-        {
+        let mut used = Tracked::read(session.clone());
+        // The spelling of the first Authenticate is the one that counts: one certificate is one channel.
+        if let Some(spelt) = session.udid.as_ref().filter(|spelt| **spelt != key) {
+            let others = self.store().enrollments_by_key(self.id(), spelt).await?;
+            if others.iter().any(|e| e.knows(&speaker.sha256)) {
+                return Err(Error::Refused(
+                    "this certificate speaks for another spelling of this UDID",
+                ));
+            }
+            used.row.udid = Some(key.clone());
+        }
+        d.sessions.push(used);
+        if known.iter().any(|e| e.knows(&speaker.sha256)) {
             // The same certificate again: a repeat of a message that we have answered already.
             return Ok(Answer::Empty);
         }
@@ -133,7 +146,9 @@ impl Org {
         enrollment.awaiting = session.awaits;
         for old in known {
             if old.state == EnrollmentState::Pending {
-                // It never completed: the device rolled its profile back and begins anew.
+                // It never completed: the device rolled its profile back and begins anew. Nobody will hear of it again,
+                // so its set-up ends here.
+                self.end_superseded_set_up(&mut d, old.id).await?;
                 let mut tracked = Tracked::read(old);
                 tracked.row.state = EnrollmentState::Superseded;
                 tracked.row.ended = Some(now);
@@ -196,7 +211,11 @@ impl Org {
         self.check_topic("TokenUpdate: Topic", &m.topic)?;
         let key = m.envelope.channel.key().as_str().to_owned();
         let known = self.store().enrollments_by_key(self.id(), &key).await?;
-        let Some(current) = known.iter().find(|e| e.knows(&speaker.sha256)).cloned() else {
+        let Some(current) = known
+            .iter()
+            .find(|e| e.parent.is_none() && e.knows(&speaker.sha256))
+            .cloned()
+        else {
             return Err(Error::Refused(
                 "TokenUpdate of a device that has not authenticated with this certificate",
             ));
@@ -248,11 +267,22 @@ impl Org {
                 enrollment.pending_certificate = None;
             }
         }
+        // Also when it comes back after a CheckOut: this channel is the device's again.
+        if let Some(device) = &mut d.device {
+            device.row.enrollment = Some(id);
+        }
         if first {
-            self.supersede_older(&mut d, &known, id).await?;
-            if let Some(device) = &mut d.device {
-                device.row.enrollment = Some(id);
+            let mut older = known;
+            if let Some(device) = current.device {
+                // A device whose UDID has changed (a new logic board) leaves no second channel behind.
+                let all = self.store().enrollments_of_device(self.id(), device).await?;
+                older.extend(all.into_iter().filter(|e| {
+                    e.parent.is_none()
+                        && e.key != current.key
+                        && e.state != EnrollmentState::Superseded
+                }));
             }
+            self.supersede_older(&mut d, &older, id).await?;
             let profile_awaits = match current.session {
                 Some(session) => self
                     .store()
@@ -301,24 +331,42 @@ impl Org {
                 .into_iter()
                 .flatten()
             {
-                if let Some(row) = self.store().secret(self.id(), secret).await? {
-                    let mut tracked = Tracked::read(row);
-                    tracked.row.replaced = tracked.row.replaced.or(Some(now));
-                    d.secrets.insert(tracked.row.id, tracked);
-                }
+                self.replace_secret(d, secret).await?;
             }
-            if let Some(set_up) = self.store().set_up_of(self.id(), old.id).await? {
-                // Its own small decision, merged: the older set-up ends, and its Move hears only of the newer one.
-                let plan = self.plan(set_up.runbook).await?;
-                let transition =
-                    crate::migration::advance_set_up(&set_up, &plan, &Event::Superseded, now);
-                if transition.next != set_up {
-                    d.batch.put(transition.next);
-                }
-            }
+            self.end_superseded_set_up(d, old.id).await?;
             let mut tracked = Tracked::read(old.clone());
             void(&mut tracked.row, now);
             d.enrollments.insert(old.id, tracked);
+        }
+        Ok(())
+    }
+
+    /// Its own small decision, merged: the older set-up ends, and its Move hears only of the newer one.
+    async fn end_superseded_set_up(
+        &self,
+        d: &mut Decision<'_>,
+        old: EnrollmentId,
+    ) -> Result<(), Error> {
+        let Some(set_up) = self.store().set_up_of(self.id(), old).await? else {
+            return Ok(());
+        };
+        // That its runbook cannot be read must not keep the device from completing its new enrolment.
+        let transition = match self.readable_plan(&set_up).await {
+            Some(plan) => advance_set_up(&set_up, &plan, &Event::Superseded, d.now),
+            None => advance_unreadable(&set_up, &Event::Superseded, d.now),
+        };
+        if transition.next != set_up {
+            d.batch.put(transition.next);
+        }
+        Ok(())
+    }
+
+    /// Marks a secret as one that has had its day; it stays in the vault.
+    async fn replace_secret(&self, d: &mut Decision<'_>, held: SecretId) -> Result<(), Error> {
+        if let Some(row) = self.store().secret(self.id(), held).await? {
+            let mut tracked = Tracked::read(row);
+            tracked.row.replaced = tracked.row.replaced.or(Some(d.now));
+            d.secrets.insert(held, tracked);
         }
         Ok(())
     }
@@ -337,12 +385,15 @@ impl Org {
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         self.load_device_side(&mut d, &parent).await?;
         let key = channel.key().as_str().to_owned();
-        let existing = self
-            .store()
-            .user_channels(self.id(), parent.id)
-            .await?
-            .into_iter()
-            .find(|e| e.key == key);
+        let users = self.store().user_channels(self.id(), parent.id).await?;
+        let count = users.len();
+        let existing = users.into_iter().find(|e| e.key == key);
+        if existing.is_none() && count >= MAX_USERS {
+            return Err(Error::bad_input(
+                "TokenUpdate: UserID",
+                "is one more than the user channels that a device may have",
+            ));
+        }
         let is_new = existing.is_none();
         let mut tracked = match existing {
             Some(row) => Tracked::read(row),
@@ -452,7 +503,12 @@ impl Org {
                 )
                 .await?,
             ),
-            Deposit::Remove => None,
+            Deposit::Remove => {
+                if let Some(held) = enrollment.bootstrap_token {
+                    self.replace_secret(&mut d, held).await?;
+                }
+                None
+            }
         };
         if let Some(row) = d.enrollment_mut(enrollment.id) {
             row.bootstrap_token = stored;
@@ -486,7 +542,11 @@ impl Org {
         if let Some(awaiting) = m.awaiting_configuration {
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
             self.load_device_side(&mut d, &enrollment).await?;
+            let id = enrollment.id;
             d.track(enrollment);
+            if let Some(row) = d.enrollment_mut(id) {
+                row.awaiting = Some(awaiting);
+            }
             d.tell_set_up(&Event::AwaitingTold { awaiting });
             self.commit(d).await?;
         }
@@ -503,7 +563,8 @@ impl Org {
         known
             .into_iter()
             .rev()
-            .find(|e| e.knows(&speaker.sha256))
+            // A user channel's key may look like a device's; it never speaks as one.
+            .find(|e| e.parent.is_none() && e.knows(&speaker.sha256))
             .ok_or(Error::Refused(
                 "this certificate does not speak for this device",
             ))
@@ -558,10 +619,13 @@ impl Org {
         }
         if let Some(set_up) = self.store().set_up_of(self.id(), enrollment.id).await? {
             d.set_up_plan = self.readable_plan(&set_up).await;
+            // What belongs to the device's own side must go on when the plan of its Move cannot be read: a report that is
+            // refused for it would keep the release from the device.
             if let Some(attempt) = set_up.move_id
                 && let Some(attempt) = self.store().attempt(self.id(), attempt).await?
+                && let Some(plan) = self.readable_plan_of(&attempt).await?
             {
-                d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+                d.attempt_plan = Some(plan);
                 d.attempt = Some(Tracked::read(attempt));
             }
             d.set_up = Some(Tracked::read(set_up));

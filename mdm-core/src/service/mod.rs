@@ -77,8 +77,9 @@ struct Inner {
     keys: Mutex<HashMap<(OrganisationId, SecretId), Secret>>,
     /// CAs with their keys, loaded.
     cas: Mutex<HashMap<(OrganisationId, SecretId), Arc<Ca>>>,
-    /// Certificates whose chain is verified, with the end of their validity; bounded.
-    chains: Mutex<HashMap<(OrganisationId, String), Timestamp>>,
+    /// Certificates whose chain is verified, with the end of their validity; bounded. The version of the organisation is
+    /// part of the key: a CA that it no longer lists vouches for nobody.
+    chains: Mutex<HashMap<(OrganisationId, i64, String), Timestamp>>,
 }
 
 impl std::fmt::Debug for Mdm {
@@ -355,7 +356,7 @@ impl Org {
             }
         };
         let sha256 = sha256_hex(&der);
-        let key = (self.id(), sha256.clone());
+        let key = (self.id(), self.organisation.version, sha256.clone());
         let now = self.now();
         let cached = self
             .mdm

@@ -42,6 +42,8 @@ impl Org {
         let now = self.now();
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         d.in_session = Some(enrollment.id);
+        // Whatever is written here rests on this channel still being the one that it was.
+        d.track(enrollment.clone());
         for command in self
             .store()
             .open_commands(self.id(), enrollment.id, QUEUE_WINDOW)
@@ -121,12 +123,9 @@ impl Org {
             awaiting: Some(awaiting),
             ..
         } = told
-            && !d.enrollments.contains_key(&enrollment.id)
-            && enrollment.awaiting != Some(awaiting)
+            && let Some(row) = d.enrollment_mut(enrollment.id)
         {
-            let mut tracked = Tracked::read(enrollment.clone());
-            tracked.row.awaiting = Some(awaiting);
-            d.enrollments.insert(enrollment.id, tracked);
+            row.awaiting = Some(awaiting);
         }
         d.tell_set_up(&Event::Reported {
             step: origin.step,

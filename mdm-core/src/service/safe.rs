@@ -119,6 +119,25 @@ impl Org {
         }
     }
 
+    /// The plan of a Move; `None`, and a line in the log, when it cannot be read. A store that is away is an error: it comes
+    /// back, and then everything can be decided.
+    ///
+    /// # Errors
+    /// That the store is not available.
+    pub(super) async fn readable_plan_of(
+        &self,
+        attempt: &Move,
+    ) -> Result<Option<Arc<PinnedRunbook>>, Error> {
+        match self.plan(attempt.runbook).await {
+            Ok(plan) => Ok(Some(plan)),
+            Err(error) if error.retry_after().is_some() => Err(error),
+            Err(error) => {
+                tracing::error!(organisation = %self.id(), attempt = %attempt.id, %error, "the runbook of a move cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
     /// The runbook for an enrolment: its attempt's, or the organisation's standard one for platform and verdict.
     pub(super) async fn runbook_for(
         &self,

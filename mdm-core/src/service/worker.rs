@@ -253,7 +253,16 @@ impl Org {
         };
         // Ids are unique over all nouns: the code of a set-up has the set-up's, so that two workers cannot both make one.
         let code_id = SecretId(id.0);
-        let held = self.store().secret(self.id(), code_id).await?;
+        let held = match self.store().secret(self.id(), code_id).await? {
+            Some(held) => Some(held),
+            // An earlier enrolment of this device has asked with a code that is still the newest: a second code would be
+            // one that opens nothing, and its own lock would look like somebody else's.
+            None => {
+                let all = self.store().secrets(self.id(), device).await?;
+                all.into_iter()
+                    .find(|s| s.kind == SecretKind::ServerBypassCode && s.replaced.is_none())
+            }
+        };
         let asked_before = held.is_some();
         let code = match held {
             Some(row) => self.open_row(&row).await?,
@@ -413,8 +422,10 @@ impl Org {
 
     /// Loads a Move with its plan, if it is there.
     pub(super) async fn load_attempt(&self, d: &mut Decision<'_>, id: MoveId) -> Result<(), Error> {
-        if let Some(attempt) = self.store().attempt(self.id(), id).await? {
-            d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+        if let Some(attempt) = self.store().attempt(self.id(), id).await?
+            && let Some(plan) = self.readable_plan_of(&attempt).await?
+        {
+            d.attempt_plan = Some(plan);
             d.profile = self.profile_of_wave(attempt.wave).await?;
             d.attempt = Some(Tracked::read(attempt));
         }

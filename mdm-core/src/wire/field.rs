@@ -7,6 +7,9 @@ use super::WireError;
 /// The longest identifier that is read, in bytes. Apple promises no length; real ones have 40.
 pub(super) const MAX_IDENTIFIER: usize = 512;
 
+/// The longest other text that is read, in bytes: names, versions, endpoints.
+pub(super) const MAX_TEXT: usize = 8 * 1024;
+
 /// A dictionary together with the name of the message that it came in.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
@@ -45,6 +48,11 @@ impl<'a> Fields<'a> {
     pub(super) fn text(self, field: &'static str) -> Result<Option<String>, WireError> {
         match self.of.get(field) {
             None => Ok(None),
+            Some(Value::String(text)) if text.len() > MAX_TEXT => Err(WireError::TooLong {
+                message: self.message,
+                field,
+                limit: MAX_TEXT,
+            }),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(_) => Err(self.wrong(field, "string")),
         }

@@ -164,6 +164,12 @@ impl CommandReport {
     }
 }
 
+/// How many characters of an error's domain and description are kept.
+const MAX_ERROR_TEXT: usize = 500;
+
+/// How many links of an error chain are kept.
+const MAX_ERRORS: usize = 16;
+
 /// The links that have the shape of one. A report with a broken chain is still a report.
 pub(super) fn error_chain(of: &Dictionary) -> Vec<ReportedError> {
     let Some(Value::Array(links)) = of.get("ErrorChain") else {
@@ -171,11 +177,13 @@ pub(super) fn error_chain(of: &Dictionary) -> Vec<ReportedError> {
     };
     let text = |link: &Dictionary, key: &str| {
         let text = link.get(key).and_then(Value::as_string);
-        text.map(str::to_owned)
+        // They end up in exceptions and in the record: a sentence is enough.
+        text.map(|text| text.chars().take(MAX_ERROR_TEXT).collect())
     };
     links
         .iter()
         .filter_map(Value::as_dictionary)
+        .take(MAX_ERRORS)
         .map(|link| ReportedError {
             code: link
                 .get("ErrorCode")
@@ -262,6 +270,21 @@ mod tests {
         let broken =
             format!("{KEYS}<key>Status</key><string>Error</string><key>ErrorChain</key><true/>");
         assert!(parse(&broken).unwrap().error_chain.is_empty());
+    }
+
+    #[test]
+    fn an_error_chain_is_kept_as_far_as_somebody_may_read_it() {
+        let link = format!(
+            "<dict><key>ErrorCode</key><integer>1</integer><key>ErrorDomain</key><string>{}</string></dict>",
+            "é".repeat(MAX_ERROR_TEXT + 1)
+        );
+        let body = format!(
+            "{KEYS}<key>Status</key><string>Error</string><key>ErrorChain</key><array>{}</array>",
+            link.repeat(MAX_ERRORS + 1)
+        );
+        let chain = parse(&body).unwrap().error_chain;
+        assert_eq!(chain.len(), MAX_ERRORS);
+        assert_eq!(chain[0].domain.chars().count(), MAX_ERROR_TEXT);
     }
 
     #[test]
