@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::{DevicePage, ServerCredential};
+use super::worker::SIDE_BY_SIDE;
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, Device, DeviceRecord};
 use crate::error::{Error, PortError};
@@ -336,15 +338,21 @@ impl Org {
                 .into_iter()
                 .collect();
             any = true;
-            for device in same {
-                // A serial number that the answer leaves out is treated as failed.
-                let outcome = outcomes
-                    .get(&device.serial)
-                    .cloned()
-                    .unwrap_or(AssignmentOutcome::Failed);
-                self.again_on_conflict(|| self.take_outcome(device.id, &outcome, &uuid))
-                    .await?;
-            }
+            let (outcomes, uuid) = (&outcomes, uuid.as_str());
+            // Side by side: their commits share transactions.
+            let taken: Vec<Result<(), Error>> = futures_util::stream::iter(same)
+                .map(|device| async move {
+                    // A serial number that the answer leaves out is treated as failed.
+                    let outcome = outcomes
+                        .get(&device.serial)
+                        .unwrap_or(&AssignmentOutcome::Failed);
+                    self.again_on_conflict(|| self.take_outcome(device.id, outcome, uuid))
+                        .await
+                })
+                .buffer_unordered(SIDE_BY_SIDE)
+                .collect()
+                .await;
+            taken.into_iter().collect::<Result<Vec<()>, Error>>()?;
         }
     }
 
@@ -458,22 +466,30 @@ impl Org {
                 return Ok(());
             };
             after = last.id;
-            for device in devices {
+            let stale = |device: &Device| {
                 let offered = device.open_move.is_none() || device.assignment.from.is_some();
-                if !offered || device.assignment.wanted.as_deref() == Some(uuid) {
-                    continue;
-                }
-                self.again_on_conflict(|| async {
-                    let Some(mut device) = self.store().device(self.id(), device.id).await? else {
-                        return Ok(());
-                    };
-                    device.assignment.wanted = Some(uuid.to_owned());
-                    let mut batch = Batch::new();
-                    batch.put(device);
-                    Ok(self.store().commit(batch).await?)
-                })
-                .await?;
-            }
+                offered && device.assignment.wanted.as_deref() != Some(uuid)
+            };
+            let wanted: Vec<Result<(), Error>> =
+                futures_util::stream::iter(devices.into_iter().filter(stale))
+                    .map(|device| async move {
+                        self.again_on_conflict(|| async {
+                            let Some(mut device) =
+                                self.store().device(self.id(), device.id).await?
+                            else {
+                                return Ok(());
+                            };
+                            device.assignment.wanted = Some(uuid.to_owned());
+                            let mut batch = Batch::new();
+                            batch.put(device);
+                            Ok(self.store().commit(batch).await?)
+                        })
+                        .await
+                    })
+                    .buffer_unordered(SIDE_BY_SIDE)
+                    .collect()
+                    .await;
+            wanted.into_iter().collect::<Result<Vec<()>, Error>>()?;
         }
     }
 

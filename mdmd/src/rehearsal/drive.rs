@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use fixtures::world::World;
 use mdm_core::ids::WaveId;
-use mdm_core::migration::{MoveState, SetUpState, VisibleState, visible_state};
+use mdm_core::migration::{Move, MoveState, VisibleState, visible_state};
 use mdm_core::service::{Mdm, Org};
 
 use super::progress::Progress;
@@ -34,9 +34,9 @@ pub(super) async fn drive(
         let now = world.clock().now_ms();
         if now >= next_look {
             next_look = now + LOOK_MS;
-            let states = count(org, wave).await?;
+            let (states, ended) = look(org, wave).await?;
             progress.show(now - start, &states);
-            if ended(org, wave).await? {
+            if ended {
                 return Ok(());
             }
         }
@@ -78,33 +78,28 @@ pub(super) async fn settle(world: &World, mdm: &Mdm) -> anyhow::Result<()> {
     anyhow::bail!("server and world keep each other busy without time passing")
 }
 
-async fn count(org: &Org, wave: WaveId) -> anyhow::Result<BTreeMap<VisibleState, usize>> {
+/// How many devices are in which state, and whether everything has ended.
+async fn look(org: &Org, wave: WaveId) -> anyhow::Result<(BTreeMap<VisibleState, usize>, bool)> {
     let mut states = BTreeMap::new();
-    for attempt in org.members(wave).await? {
+    let attempts = org.members(wave).await?;
+    for attempt in &attempts {
         let set_up = match &attempt.state {
             MoveState::Moving { set_up, .. } => org.set_up(*set_up).await?,
             _ => None,
         };
-        if let Some(state) = visible_state(Some(&attempt), set_up.as_ref()) {
+        if let Some(state) = visible_state(Some(attempt), set_up.as_ref()) {
             *states.entry(state).or_default() += 1;
         }
     }
-    Ok(states)
-}
-
-async fn ended(org: &Org, wave: WaveId) -> anyhow::Result<bool> {
-    for attempt in org.members(wave).await? {
-        if !matches!(attempt.state, MoveState::Ended(_)) {
-            return Ok(false);
-        }
+    if !attempts.iter().all(Move::is_ended) {
+        return Ok((states, false));
+    }
+    for attempt in &attempts {
         // An attempt may end before the proof of its set-up does.
         let report = org.device_report(&attempt.serial).await?;
-        if report
-            .set_up
-            .is_some_and(|s| !matches!(s.state, SetUpState::Ended(_)))
-        {
-            return Ok(false);
+        if report.set_up.is_some_and(|s| !s.is_ended()) {
+            return Ok((states, false));
         }
     }
-    Ok(true)
+    Ok((states, true))
 }
