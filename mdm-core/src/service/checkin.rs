@@ -10,9 +10,7 @@ use crate::device::{Device, Platform};
 use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState, PushTarget};
 use crate::error::Error;
 use crate::ids::{DeviceId, EnrollmentId, SecretId, Serial, SetUpId};
-use crate::migration::{
-    Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge,
-};
+use crate::migration::{Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge};
 use crate::secret::{Secret, SecretKind};
 use crate::wire::checkin::{self, CheckIn};
 
@@ -275,7 +273,10 @@ impl Org {
             let mut older = known;
             if let Some(device) = current.device {
                 // A device whose UDID has changed (a new logic board) leaves no second channel behind.
-                let all = self.store().enrollments_of_device(self.id(), device).await?;
+                let all = self
+                    .store()
+                    .enrollments_of_device(self.id(), device)
+                    .await?;
                 older.extend(all.into_iter().filter(|e| {
                     e.parent.is_none()
                         && e.key != current.key

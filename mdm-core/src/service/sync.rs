@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::{DevicePage, ServerCredential};
-use super::worker::SIDE_BY_SIDE;
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, Device, DeviceRecord};
 use crate::error::{Error, PortError};
@@ -338,22 +338,30 @@ impl Org {
                 .into_iter()
                 .collect();
             any = true;
-            let (outcomes, uuid) = (&outcomes, uuid.as_str());
-            // Side by side: their commits share transactions.
-            let taken: Vec<Result<(), Error>> = futures_util::stream::iter(same)
-                .map(|device| async move {
-                    // A serial number that the answer leaves out is treated as failed.
-                    let outcome = outcomes
-                        .get(&device.serial)
-                        .unwrap_or(&AssignmentOutcome::Failed);
-                    self.again_on_conflict(|| self.take_outcome(device.id, outcome, uuid))
-                        .await
-                })
-                .buffer_unordered(SIDE_BY_SIDE)
-                .collect()
-                .await;
-            taken.into_iter().collect::<Result<Vec<()>, Error>>()?;
+            // Side by side, at most a chunk of them: their commits share transactions.
+            let mut taken = FuturesUnordered::new();
+            for device in same {
+                // A serial number that the answer leaves out is treated as failed.
+                let outcome = outcomes
+                    .get(&device.serial)
+                    .cloned()
+                    .unwrap_or(AssignmentOutcome::Failed);
+                taken.push(self.take_outcome_again(device.id, outcome, &uuid));
+            }
+            while let Some(result) = taken.next().await {
+                result?;
+            }
         }
+    }
+
+    async fn take_outcome_again(
+        &self,
+        device: DeviceId,
+        outcome: AssignmentOutcome,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| self.take_outcome(device, &outcome, uuid))
+            .await
     }
 
     async fn take_outcome(
@@ -470,27 +478,27 @@ impl Org {
                 let offered = device.open_move.is_none() || device.assignment.from.is_some();
                 offered && device.assignment.wanted.as_deref() != Some(uuid)
             };
-            let wanted: Vec<Result<(), Error>> =
-                futures_util::stream::iter(devices.into_iter().filter(stale))
-                    .map(|device| async move {
-                        self.again_on_conflict(|| async {
-                            let Some(mut device) =
-                                self.store().device(self.id(), device.id).await?
-                            else {
-                                return Ok(());
-                            };
-                            device.assignment.wanted = Some(uuid.to_owned());
-                            let mut batch = Batch::new();
-                            batch.put(device);
-                            Ok(self.store().commit(batch).await?)
-                        })
-                        .await
-                    })
-                    .buffer_unordered(SIDE_BY_SIDE)
-                    .collect()
-                    .await;
-            wanted.into_iter().collect::<Result<Vec<()>, Error>>()?;
+            let mut wanted = FuturesUnordered::new();
+            for device in devices.into_iter().filter(stale) {
+                wanted.push(self.want_profile_on(device.id, uuid));
+            }
+            while let Some(result) = wanted.next().await {
+                result?;
+            }
         }
+    }
+
+    async fn want_profile_on(&self, device: DeviceId, uuid: &str) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut device) = self.store().device(self.id(), device).await? else {
+                return Ok(());
+            };
+            device.assignment.wanted = Some(uuid.to_owned());
+            let mut batch = Batch::new();
+            batch.put(device);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
     }
 
     /// The ADE profile: `await_device_configured` is always true, which a migration needs and every other enrolment survives.

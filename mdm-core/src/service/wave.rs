@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 
 use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::{ActivityRequest, ApiKey};
 use super::sync::append;
-use super::worker::{SIDE_BY_SIDE, done, same_deadline};
+use super::worker::{done, same_deadline};
 use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::error::{Error, PortError};
@@ -603,23 +604,15 @@ impl Org {
                 return Err(error.into());
             }
         };
-        let known: Vec<(DeviceId, Vec<&Job>, OrgReading)> = readings
-            .into_iter()
-            .filter_map(|(serial, reading)| {
-                wanted
-                    .remove(&serial)
-                    .map(|(device, jobs)| (device, jobs, reading))
-            })
-            .collect();
-        let taken: Vec<Result<(), Error>> = futures_util::stream::iter(known)
-            .map(|(device, jobs, reading)| async move {
-                self.again_on_conflict(|| self.take_reading(device, &reading, &jobs, lease))
-                    .await
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .collect()
-            .await;
-        taken.into_iter().collect::<Result<Vec<()>, Error>>()?;
+        let mut taken = FuturesUnordered::new();
+        for (serial, reading) in readings {
+            if let Some((device, jobs)) = wanted.remove(&serial) {
+                taken.push(self.take_reading_again(device, reading, jobs, lease));
+            }
+        }
+        while let Some(result) = taken.next().await {
+            result?;
+        }
         // What the answer left out is asked again later.
         for (_, (_, jobs)) in wanted {
             for job in jobs {
@@ -627,6 +620,17 @@ impl Org {
             }
         }
         Ok(())
+    }
+
+    async fn take_reading_again(
+        &self,
+        device: DeviceId,
+        reading: OrgReading,
+        jobs: Vec<&Job>,
+        lease: Lease,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| self.take_reading(device, &reading, &jobs, lease))
+            .await
     }
 
     async fn take_reading(

@@ -24,7 +24,7 @@ use crate::store::{Batch, Lease, Write};
 /// How long a claimed job is kept from others.
 const LEASE: Duration = Duration::from_secs(300);
 /// Jobs and wakes that are worked on side by side; commits of all of them share transactions.
-pub(super) const SIDE_BY_SIDE: usize = 32;
+const SIDE_BY_SIDE: usize = 32;
 /// After so many tries a push is given up: the next wake asks again.
 const PUSH_TRIES: u32 = 6;
 
