@@ -10,6 +10,8 @@ mod organisation;
 mod push;
 #[cfg(feature = "world")]
 mod rehearse;
+#[cfg(feature = "world")]
+pub mod replay;
 mod serve;
 mod token;
 
@@ -135,6 +137,9 @@ enum Command {
     /// Play a whole migration against simulated devices; the verdict is the simulated world's.
     #[cfg(feature = "world")]
     Rehearse(rehearse::Rehearse),
+    /// Play recorded check-ins and reports against a throw-away server.
+    #[cfg(feature = "world")]
+    Replay(replay::Replay),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -173,6 +178,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Api(command) => push::run_api(common, command).await,
             #[cfg(feature = "world")]
             Command::Rehearse(args) => rehearse::run(common, args).await,
+            #[cfg(feature = "world")]
+            Command::Replay(args) => replay::run(common, args).await,
             Command::Config(command) => config::run(common, command),
         }
     })
