@@ -5,6 +5,7 @@
 //! through an enrolment session of the throw-away server, and shows the certificate that it got there, as a proxy that ends TLS
 //! would pass it on. A recorded `Mdm-Signature` (base64, in a file `NAME.signature` beside `NAME`) is sent as it is.
 
+mod connection;
 mod gather;
 mod shelf;
 mod stage;
@@ -21,9 +22,10 @@ use mdm_core::wire::report::CommandReport;
 use serde::Serialize;
 
 use super::{Common, Done, Exit, Means as _};
+use connection::Answered;
 use gather::{Gathered, Recording};
 use shelf::Reader;
-use stage::{Answered, Stage, invented_serial};
+use stage::{Stage, invented_serial};
 
 /// The push topic of the throw-away organisation when no recording names one.
 const ANY_TOPIC: &str = "com.apple.mgmt.External.replay";

@@ -10,11 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fixtures::recorded::{Described, StandIn, StandIns};
-use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
-use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper_util::rt::TokioIo;
 use mdm_core::device::{Device, DeviceRecord};
 use mdm_core::enrollment::Enrollment;
 use mdm_core::ids::{CommandId, DeviceId, IdSource, Serial, ServerId};
@@ -26,9 +23,9 @@ use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::report::CommandReport;
 use openssl::sha::sha256;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
 use super::Door;
+use super::connection::{Answered, Connection};
 use crate::app::{App, Drive, Overrides};
 use crate::config::{Config, Duty, ListenerConfig, Network};
 use crate::{install, pki};
@@ -57,13 +54,6 @@ pub(super) struct Stage {
 pub(super) struct Known {
     pub(super) id: DeviceId,
     pub(super) stand_in: StandIn,
-}
-
-/// An answer as it came over the wire.
-pub(super) struct Answered {
-    pub(super) status: u16,
-    pub(super) content_type: String,
-    pub(super) body: Bytes,
 }
 
 impl Stage {
@@ -245,7 +235,7 @@ impl Stage {
         if let Some(signature) = signature {
             request = request.header("mdm-signature", signature);
         }
-        let request = request.body(Full::new(body)).context("Mdm-Signature")?;
+        let request = request.body(body).context("Mdm-Signature")?;
         self.line.send(request).await
     }
 
@@ -264,62 +254,4 @@ pub(super) fn invented_serial(key: &str) -> String {
     let digest = sha256(key.as_bytes());
     let hex: String = digest[..5].iter().map(|b| format!("{b:02X}")).collect();
     format!("R0{hex}")
-}
-
-/// One connection that is kept as long as the server keeps it.
-struct Connection {
-    address: SocketAddr,
-    open: Option<SendRequest<Full<Bytes>>>,
-}
-
-impl Connection {
-    fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            open: None,
-        }
-    }
-
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<Answered> {
-        let mut sender = match self.open.take() {
-            Some(mut kept) => match kept.ready().await {
-                Ok(()) => kept,
-                Err(_) => self.connect().await?,
-            },
-            None => self.connect().await?,
-        };
-        let answer = match sender.try_send_request(request).await {
-            Ok(answer) => answer,
-            // A kept connection may end at any moment. What was never sent may be sent again.
-            Err(mut failed) => match failed.take_message() {
-                Some(unsent) => {
-                    sender = self.connect().await?;
-                    sender.send_request(unsent).await?
-                }
-                None => return Err(failed.into_error().into()),
-            },
-        };
-        let status = answer.status().as_u16();
-        let content_type = answer
-            .headers()
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        let body = answer.into_body().collect().await?.to_bytes();
-        self.open = Some(sender);
-        Ok(Answered {
-            status,
-            content_type,
-            body,
-        })
-    }
-
-    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(sender)
-    }
 }
