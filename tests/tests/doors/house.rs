@@ -1,0 +1,324 @@
+//! A server with its real doors, a few devices that it knows, and a client that may send anything. Holds no expectations.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use fixtures::recorded::{Described, Form, StandIn, StandIns};
+use mdm_core::clock::{ManualClock, Timestamp};
+use mdm_core::device::{Device, DeviceRecord};
+use mdm_core::ids::{AuditId, DeviceId, Serial, ServerId};
+use mdm_core::secret::Secret;
+use mdm_core::service::{Org, Ports};
+use mdm_core::store::Batch;
+use mdmd::app::{App, Drive, Overrides};
+use mdmd::config::{Config, Duty, ListenerConfig};
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+
+pub(crate) const NOW_MS: i64 = 1_796_112_000_000;
+pub(crate) const TOPIC: &str = "com.apple.mgmt.External.doors";
+/// Stands in every bad body and must never be found in a log, an answer or a record.
+pub(crate) const MARKER: &str = "c0ffeemarkerc0ffee";
+
+/// What the whole process has logged.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    pub(crate) fn captured() -> &'static Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        LOG.get_or_init(|| {
+            let log = Self::default();
+            let writer = log.clone();
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+                .with_writer(move || writer.clone())
+                .init();
+            log
+        })
+    }
+
+    pub(crate) fn since(&self, mark: usize) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()[mark..]).into_owned()
+    }
+
+    pub(crate) fn mark(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// A key with a certificate that nobody of ours issued.
+pub(crate) fn stranger(name: &str) -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut subject = X509NameBuilder::new().unwrap();
+    subject.append_entry_by_text("CN", name).unwrap();
+    let subject = subject.build();
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    let number = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&number).unwrap();
+    builder.set_subject_name(&subject).unwrap();
+    builder.set_issuer_name(&subject).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    let (from, to) = (
+        Asn1Time::from_unix(0).unwrap(),
+        Asn1Time::from_unix(4_000_000_000).unwrap(),
+    );
+    builder.set_not_before(&from).unwrap();
+    builder.set_not_after(&to).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    (builder.build(), key)
+}
+
+/// A request as bytes, with nothing checked.
+#[derive(Clone, Default)]
+pub(crate) struct Ask {
+    pub(crate) path: String,
+    pub(crate) post: bool,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) certificate: Option<(X509, PKey<Private>)>,
+}
+
+pub(crate) struct House {
+    pub(crate) app: App,
+    pub(crate) org: Org,
+    pub(crate) stand_ins: StandIns,
+    _directory: tempfile::TempDir,
+}
+
+pub(crate) fn described(serial: &str) -> Described {
+    Described {
+        serial: serial.to_owned(),
+        udid: format!("UDID-{serial}"),
+        product: "iPhone17,2".to_owned(),
+        os_version: "26.1".to_owned(),
+        build: "23B85".to_owned(),
+    }
+}
+
+impl House {
+    /// A server whose list has `DOORA` and `DOORB`.
+    pub(crate) async fn open() -> Self {
+        Log::captured();
+        let directory = tempfile::tempdir().unwrap();
+        let anchor = mdmd::install::lay_out(directory.path(), "Doors", "localhost").unwrap();
+        let mut config = Config::for_directory(directory.path());
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.listeners = vec![
+            ListenerConfig::new(any, Duty::Device),
+            ListenerConfig::new(any, Duty::Enrol),
+        ];
+        config.public.device_url = "https://localhost:0".to_owned();
+        config.public.enrol_url = "https://localhost:0".to_owned();
+        config.limits.check_in_bytes = 256 * 1024;
+        config.limits.command_bytes = 256 * 1024;
+        let mut overrides = Overrides::default();
+        let now = Timestamp::from_millis(NOW_MS);
+        overrides.clock = Some(Arc::new(ManualClock::new(now)));
+        overrides.ports = Some(Ports::refusing());
+        overrides.drive = Drive::Manual;
+        let app = App::start(config, overrides).await.unwrap();
+        let made = app
+            .mdm
+            .create_organisation("Doors", vec![anchor.clone()])
+            .await
+            .unwrap();
+        let stand_ins = StandIns::new(vec![anchor.0], NOW_MS).unwrap();
+        let org = made.org;
+        org.trust_device_ca(stand_ins.authority().unwrap())
+            .await
+            .unwrap();
+        let (certificate, key) = stranger("push");
+        org.import_push(
+            TOPIC,
+            certificate.to_der().unwrap(),
+            now + Duration::from_secs(86_400),
+            &Secret::new(key.private_key_to_pkcs8().unwrap()),
+        )
+        .await
+        .unwrap();
+        let id = org.organisation().id;
+        let mut batch = Batch::new();
+        for (at, serial) in ["DOORA", "DOORB"].into_iter().enumerate() {
+            let number = DeviceId(1 + i64::try_from(at).unwrap());
+            let mut device = Device::new(id, number, Serial::parse(serial).unwrap());
+            device.record = Some(DeviceRecord::new(ServerId(1), now));
+            batch.put(device);
+        }
+        app.mdm.store().commit(batch).await.unwrap();
+        let org = app.mdm.organisation_by_id(id).await.unwrap();
+        Self {
+            app,
+            org,
+            stand_ins,
+            _directory: directory,
+        }
+    }
+
+    pub(crate) fn path(&self, door: &str) -> String {
+        format!("/mdm/{}/{door}", self.org.organisation().code)
+    }
+
+    pub(crate) fn url(&self, door: &str) -> String {
+        let port = self.app.address(Duty::Enrol).unwrap().port();
+        format!("https://localhost:{port}{}", self.path(door))
+    }
+
+    /// A device with its certificate that has not authenticated.
+    pub(crate) async fn invited(&self, serial: &str, number: u64) -> StandIn {
+        let enrol = self.url("enrol");
+        self.stand_ins
+            .enrol(&enrol, &described(serial), number)
+            .await
+            .unwrap()
+    }
+
+    /// `DOORA`, enrolled, its first command handed out.
+    pub(crate) async fn enrolled(&self) -> StandIn {
+        let device = self.invited("DOORA", 1).await;
+        for message in ["Authenticate", "TokenUpdate"] {
+            let body = check_in("DOORA", message, "");
+            let (status, _) = self.send(self.signed("checkin", &device, body)).await;
+            assert_eq!(status, 200, "{message}");
+        }
+        let (status, command) = self.send(self.idle(&device)).await;
+        assert_eq!(status, 200);
+        assert!(
+            command.contains("CommandUUID"),
+            "an enrolled device has work"
+        );
+        device
+    }
+
+    pub(crate) fn signed(&self, door: &str, device: &StandIn, body: Vec<u8>) -> Ask {
+        let signature = device.sign(&body, Form::Usual).unwrap();
+        Ask {
+            path: self.path(door),
+            headers: vec![("Mdm-Signature", signature)],
+            body,
+            ..Ask::default()
+        }
+    }
+
+    pub(crate) fn idle(&self, device: &StandIn) -> Ask {
+        self.signed("command", device, report("DOORA", "Idle", ""))
+    }
+
+    /// Sends it on a connection of its own; the status and what came with it.
+    pub(crate) async fn send(&self, ask: Ask) -> (u16, String) {
+        let (status, body) = self.send_raw(ask).await;
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    pub(crate) async fn send_raw(&self, ask: Ask) -> (u16, Vec<u8>) {
+        let duty = if ask.post { Duty::Enrol } else { Duty::Device };
+        let address = self.app.address(duty).unwrap();
+        tokio::task::spawn_blocking(move || exchange(address, &ask))
+            .await
+            .unwrap()
+    }
+
+    /// All that the store has of this organisation but the record of refusals, and but what asking alone makes.
+    pub(crate) async fn contents(&self) -> String {
+        let (store, id) = (self.app.mdm.store(), self.org.organisation().id);
+        let mut all = format!(
+            "{:?}\n{:?}\n",
+            store.audit(id, AuditId(0), 1000).await.unwrap(),
+            store.jobs_waiting().await.unwrap()
+        );
+        for device in store.devices(id, DeviceId(0), 100).await.unwrap() {
+            all += &format!(
+                "{device:?}\n{:?}\n",
+                store.secrets(id, device.id).await.unwrap()
+            );
+            for channel in store.enrollments_of_device(id, device.id).await.unwrap() {
+                all += &format!(
+                    "{channel:?}\n{:?}\n{:?}\n",
+                    store.commands(id, channel.id, 100).await.unwrap(),
+                    store.set_up_of(id, channel.id).await.unwrap()
+                );
+            }
+        }
+        all
+    }
+}
+
+fn exchange(address: SocketAddr, ask: &Ask) -> (u16, Vec<u8>) {
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+    // Who the server is does not matter here; that a device would trust it is shown by its enrolment.
+    builder.set_verify(SslVerifyMode::NONE);
+    if let Some((certificate, key)) = &ask.certificate {
+        builder.set_certificate(certificate).unwrap();
+        builder.set_private_key(key).unwrap();
+    }
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let mut stream = builder.build().connect("localhost", stream).unwrap();
+    let method = if ask.post { "POST" } else { "PUT" };
+    let mut head = format!(
+        "{method} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n",
+        ask.path,
+        ask.body.len()
+    );
+    for (name, value) in &ask.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += "\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // A server that refuses by the length alone may close before it has everything.
+    let _ = stream.write_all(&ask.body);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let end = answer
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .expect("an answer with a head");
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer[end + 4..].to_vec())
+}
+
+pub(crate) fn plist(inner: &str) -> Vec<u8> {
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict>{inner}</dict></plist>").into_bytes()
+}
+
+pub(crate) fn check_in(serial: &str, message: &str, more: &str) -> Vec<u8> {
+    let own = match message {
+        "Authenticate" => format!("<key>SerialNumber</key><string>{serial}</string>"),
+        "TokenUpdate" => {
+            "<key>PushMagic</key><string>magic</string><key>Token</key><data>AAEC</data>".to_owned()
+        }
+        _ => String::new(),
+    };
+    plist(&format!(
+        "<key>MessageType</key><string>{message}</string><key>UDID</key><string>UDID-{serial}</string>\
+         <key>Topic</key><string>{TOPIC}</string>{own}{more}"
+    ))
+}
+
+pub(crate) fn report(serial: &str, status: &str, more: &str) -> Vec<u8> {
+    plist(&format!(
+        "<key>Status</key><string>{status}</string><key>UDID</key><string>UDID-{serial}</string>{more}"
+    ))
+}
