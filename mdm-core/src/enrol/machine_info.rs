@@ -90,7 +90,7 @@ impl DeviceAuthority {
     fn issued(&self, issuer: &[u8], leaf: &X509) -> bool {
         // Name first, as it is cheap; the key decides. The authority itself is no device.
         self.subject == issuer
-            && leaf.verify(&self.key).unwrap_or(false)
+            && crate::identity::is_issued_by(leaf, &self.key)
             && !leaf.public_key().is_ok_and(|own| own.public_eq(&self.key))
     }
 }

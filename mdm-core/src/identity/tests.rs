@@ -44,6 +44,16 @@ fn a_certificate_of_ours_is_identified() {
 }
 
 #[test]
+fn a_refusal_leaves_nothing_for_the_next_connection_of_this_thread() {
+    let made = Made {
+        issuer: Some(("CA", key(1))),
+        ..leaf()
+    };
+    assert_eq!(identify(&made), Err(IdentityError::Foreign));
+    assert!(openssl::error::ErrorStack::get().errors().is_empty());
+}
+
+#[test]
 fn an_authority_of_the_same_name_is_another_one() {
     let made = Made {
         issuer: Some(("CA", key(1))),

@@ -289,11 +289,11 @@ fn exchange(address: SocketAddr, ask: &Ask) -> (u16, Vec<u8>) {
     // A server that refuses by the length alone may close before it has everything.
     let _ = stream.write_all(&ask.body);
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let ended = stream.read_to_end(&mut answer);
     let end = answer
         .windows(4)
         .position(|w| w == b"\r\n\r\n")
-        .expect("an answer with a head");
+        .unwrap_or_else(|| panic!("no answer to {} bytes: {ended:?}", ask.body.len()));
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, answer[end + 4..].to_vec())
