@@ -39,6 +39,17 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 
+    /// The first whole minute after this moment.
+    #[must_use]
+    pub const fn next_minute(self) -> Self {
+        Self(
+            self.0
+                .div_euclid(60_000)
+                .saturating_add(1)
+                .saturating_mul(60_000),
+        )
+    }
+
     /// Reads RFC 3339 text such as `2026-12-10T17:00:00Z`, with or without fractions, with any offset.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -322,7 +322,8 @@ impl<'a> Decision<'a> {
             }
             Effect::ReadDevice => {
                 if let Some(device) = self.device.as_ref().map(|d| d.row.id) {
-                    self.job(now, JobKind::ReadDevice { device });
+                    // At the turn of the minute, so that readings of many devices share Apple's small budget.
+                    self.job(now.next_minute(), JobKind::ReadDevice { device });
                 }
             }
             Effect::Cancel => {

@@ -558,7 +558,7 @@ impl Org {
                         batch.put(Job::new(
                             self.id(),
                             JobId(self.ids().next(now)),
-                            now,
+                            now.next_minute(),
                             JobKind::ReadDevice {
                                 device: attempt.device,
                             },
@@ -597,9 +597,19 @@ impl Org {
         {
             Ok(readings) => readings,
             Err(error) => {
+                // All of them together, once the budget's minute is over: one by one they would spend what a whole reading
+                // needs, and none would ever succeed.
+                let wait = error
+                    .retry_after()
+                    .unwrap_or(LOOK)
+                    .max(Duration::from_secs(60));
+                let due = (self.now() + wait).next_minute();
+                let mut later = FuturesUnordered::new();
                 for job in jobs {
-                    self.job_later(job, lease, error.retry_after().unwrap_or(LOOK))
-                        .await?;
+                    later.push(self.job_later(job, lease, due.since(self.now())));
+                }
+                while let Some(result) = later.next().await {
+                    result?;
                 }
                 return Err(error.into());
             }
