@@ -302,7 +302,13 @@ impl Org {
                 profile_awaits,
             });
         } else if let Some(awaiting) = m.awaiting_configuration {
+            let ended = d.set_up.as_ref().is_some_and(|s| s.row.is_ended());
             d.tell_set_up(&Event::AwaitingTold { awaiting });
+            if awaiting && ended {
+                // Its set-up is over (it checked out, and came back without a new Authenticate), and yet it waits: nobody
+                // else would ever end that hold.
+                d.release_without_set_up(id);
+            }
         }
         self.commit(d).await?;
         Ok(Answer::Empty)

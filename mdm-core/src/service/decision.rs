@@ -27,6 +27,9 @@ use crate::store::{Batch, Noun, Write};
 /// Namespace of command UUIDs: the same set-up, step, part and try always give the same UUID.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4d6f_7665_0000_5365_7455);
 
+/// The release overtakes whatever else is queued.
+const RELEASE: i32 = 100;
+
 /// A row with what it was when it was read.
 #[derive(Clone, Debug)]
 pub(crate) struct Tracked<T> {
@@ -289,7 +292,7 @@ impl<'a> Decision<'a> {
                 });
                 // The release overtakes whatever else is queued: nothing may keep a person waiting longer.
                 command.priority = if step == crate::migration::StepId::Release {
-                    100
+                    RELEASE
                 } else {
                     0
                 };
@@ -349,6 +352,32 @@ impl<'a> Decision<'a> {
                 }
             }
         }
+    }
+
+    /// Queues the end of a hold for a device whose set-up is over. Each call is a command of its own: the last one may have
+    /// been answered already, and a device that is not held answers one too many without harm.
+    pub(crate) fn release_without_set_up(&mut self, enrollment: EnrollmentId) {
+        let id = CommandId(self.next_id());
+        let name = format!("{}/{enrollment}/late-release/{id}", self.organisation.id);
+        let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes())
+            .hyphenated()
+            .to_string()
+            .to_ascii_uppercase();
+        let body = crate::wire::command::CommandBody::DeviceConfigured;
+        let bytes = body.encode(&uuid).to_vec();
+        let mut command = Command::queued(
+            self.organisation.id,
+            id,
+            enrollment,
+            uuid,
+            body.request_type(),
+            bytes,
+            self.now,
+        );
+        command.priority = RELEASE;
+        self.commands.insert(id, Tracked::new(command));
+        self.audit("hold.late-release", json!({ "enrolment": enrollment }));
+        self.push(enrollment);
     }
 
     /// Wakes a channel, unless it is speaking already or a wake for it is in this batch.

@@ -42,7 +42,15 @@ impl Mdm {
         let mut orgs: BTreeMap<OrganisationId, Org> = BTreeMap::new();
         for job in &jobs {
             if let Entry::Vacant(entry) = orgs.entry(job.organisation) {
-                entry.insert(self.organisation_by_id(job.organisation).await?);
+                match self.organisation_by_id(job.organisation).await {
+                    Ok(org) => {
+                        entry.insert(org);
+                    }
+                    // Its jobs keep their lease and are claimed again; the others' go on.
+                    Err(error) => {
+                        tracing::error!(organisation = %job.organisation, %error, "an organisation cannot be loaded");
+                    }
+                }
             }
         }
         // Readings share requests to Apple; everything else goes side by side.
