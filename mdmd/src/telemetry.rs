@@ -26,7 +26,9 @@ pub fn start(log: &LogConfig) {
     }
 }
 
-fn filter(level: &str) -> Targets {
+/// What is logged at one of tracing's levels: ours as asked, libraries at warnings. For whoever captures the log itself.
+#[must_use]
+pub fn filter(level: &str) -> Targets {
     // Proved by the configuration's check: `log.level` is one of tracing's words.
     let ours = level.parse().unwrap_or(LevelFilter::INFO);
     Targets::new()

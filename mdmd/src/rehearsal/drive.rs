@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use fixtures::faults::FaultKind;
 use fixtures::world::World;
 use mdm_core::ids::WaveId;
-use mdm_core::migration::{Move, MoveState, VisibleState, visible_state};
+use mdm_core::migration::{
+    Attention, Move, MoveState, OperatorAct, Outcome, VisibleState, visible_state,
+};
 use mdm_core::service::{Mdm, Org};
 
 use super::progress::Progress;
@@ -34,6 +37,9 @@ pub(super) async fn drive(
         let now = world.clock().now_ms();
         if now >= next_look {
             next_look = now + LOOK_MS;
+            if answer_what_is_asked(world, org, wave).await? {
+                settle(world, mdm).await?;
+            }
             let (states, ended) = look(org, wave).await?;
             progress.show(now - start, &states);
             if ended {
@@ -78,6 +84,24 @@ pub(super) async fn settle(world: &World, mdm: &Mdm) -> anyhow::Result<()> {
     anyhow::bail!("server and world keep each other busy without time passing")
 }
 
+/// The person of a rehearsal. Of a device that left and was silent for days a person is asked; this one knows which are lost
+/// for good and gives them up, so that the attempt ends with an exception. Its set-up stays and guards the hold, should it come back.
+async fn answer_what_is_asked(world: &World, org: &Org, wave: WaveId) -> anyhow::Result<bool> {
+    let mut acted = false;
+    for attempt in org.members(wave).await? {
+        let silent = attempt.attention == Some(Attention::SilentForDays);
+        let lost = world
+            .planned_faults()
+            .find(attempt.serial.as_str(), FaultKind::NeverBack)
+            .is_some();
+        if silent && lost && !attempt.is_ended() {
+            org.act(&attempt.serial, OperatorAct::Fail).await?;
+            acted = true;
+        }
+    }
+    Ok(acted)
+}
+
 /// How many devices are in which state, and whether everything has ended.
 async fn look(org: &Org, wave: WaveId) -> anyhow::Result<(BTreeMap<VisibleState, usize>, bool)> {
     let mut states = BTreeMap::new();
@@ -95,6 +119,9 @@ async fn look(org: &Org, wave: WaveId) -> anyhow::Result<(BTreeMap<VisibleState,
         return Ok((states, false));
     }
     for attempt in &attempts {
+        if attempt.state == MoveState::Ended(Outcome::Failed) {
+            continue;
+        }
         // An attempt may end before the proof of its set-up does.
         let report = org.device_report(&attempt.serial).await?;
         if report.set_up.is_some_and(|s| !s.is_ended()) {

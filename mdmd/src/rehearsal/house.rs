@@ -85,7 +85,12 @@ impl House {
             Some(_) => None,
             None => Some(install::lay_out(directory, "Rehearsal", "localhost")?),
         };
-        let config = configure(world, directory, options.database.as_deref())?;
+        let config = configure(
+            world,
+            directory,
+            options.database.as_deref(),
+            options.again.as_ref(),
+        )?;
         let mut ports = app::ports(&config, &clock)?;
         ports.assignment = sabotage::assignment(ports.assignment, options.sabotage);
         let mut store = sabotage::store(app::open_store(&config).await?, options.sabotage);
@@ -99,40 +104,50 @@ impl House {
             drive: Drive::Manual,
         };
         let app = App::start(config, overrides).await?;
-        let tenancy = match (options.again, anchor) {
-            (Some(tenancy), _) => tenancy,
+        let (organisation, destination) = match (options.again, anchor) {
+            (Some(tenancy), _) => (tenancy.organisation, tenancy.destination),
             (None, anchor) => furnish(world, &app, anchor, options.sabotage).await?,
         };
         Ok(Self {
             app,
-            organisation: tenancy.organisation,
-            destination: tenancy.destination,
+            organisation,
+            destination,
         })
     }
 
     /// What a house needs to be built again on the same directory and database.
     #[must_use]
-    pub const fn tenancy(&self) -> Tenancy {
+    pub fn tenancy(&self) -> Tenancy {
         Tenancy {
             organisation: self.organisation,
             destination: self.destination,
+            device: self.app.address(Duty::Device),
+            enrol: self.app.address(Duty::Enrol),
         }
     }
 }
 
 /// Configuration, master key and server certificate, as `mdmd init` leaves them, wired to the world's addresses.
-fn configure(world: &World, directory: &Path, database: Option<&str>) -> anyhow::Result<Config> {
+fn configure(
+    world: &World,
+    directory: &Path,
+    database: Option<&str>,
+    again: Option<&Tenancy>,
+) -> anyhow::Result<Config> {
     let mut config = Config::for_directory(directory);
     if let Some(url) = database {
         config.database = Database::new(url);
     }
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // Enrolled devices come back to where they enrolled: a house that is built again keeps its ports.
+    let device = again.and_then(|t| t.device).unwrap_or(any_port);
+    let enrol = again.and_then(|t| t.enrol).unwrap_or(any_port);
     config.listeners = vec![
-        ListenerConfig::new(any_port, Duty::Device),
-        ListenerConfig::new(any_port, Duty::Enrol),
+        ListenerConfig::new(device, Duty::Device),
+        ListenerConfig::new(enrol, Duty::Enrol),
     ];
-    config.public.device_url = "https://localhost:0".to_owned();
-    config.public.enrol_url = "https://localhost:0".to_owned();
+    config.public.device_url = format!("https://localhost:{}", device.port());
+    config.public.enrol_url = format!("https://localhost:{}", enrol.port());
     let endpoints = world.apple().endpoints();
     let ca = directory.join("tls/world.pem");
     std::fs::write(&ca, &endpoints.ca_pem)?;
@@ -156,7 +171,7 @@ async fn furnish(
     app: &App,
     anchor: Option<Der>,
     sabotage: Option<Sabotage>,
-) -> anyhow::Result<Tenancy> {
+) -> anyhow::Result<(OrganisationId, ServerId)> {
     let mdm = &app.mdm;
     let made = mdm
         .create_organisation("Rehearsal", anchor.into_iter().collect())
@@ -198,8 +213,5 @@ async fn furnish(
     let destination = org
         .import_server_token(&Secret::new(token.to_json()?.expose()), None)
         .await?;
-    Ok(Tenancy {
-        organisation: id,
-        destination,
-    })
+    Ok((id, destination))
 }

@@ -98,7 +98,10 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
     let apps_lost = if mac { Vec::new() } else { lost(&verdict) };
 
     let outcome = visible_state(attempt, report.set_up.as_ref());
-    let ended = attempt.is_some_and(|a| matches!(a.state, MoveState::Ended(_)));
+    // What a person gave up did not end by itself.
+    let ended = attempt.is_some_and(
+        |a| matches!(&a.state, MoveState::Ended(outcome) if *outcome != Outcome::Failed),
+    );
     let mut row = Row {
         serial: verdict.serial.clone(),
         platform: verdict.platform,
@@ -179,6 +182,8 @@ fn disagreements(
                 ));
             }
         }
+        // Nobody can have more of it than that a person was asked and gave it up.
+        Some(MoveState::Ended(Outcome::Failed)) if never_back => {}
         Some(MoveState::Ended(outcome)) => found.push(format!(
             "it ended as {outcome:?}, which the plan does not allow"
         )),

@@ -13,6 +13,7 @@ mod report;
 mod sabotage;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -22,10 +23,12 @@ use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
 use mdm_core::service::{Mdm, Org};
+use mdm_core::wave::WaveState;
 
 use crate::app::App;
 pub use house::{House, HouseOptions, StoreWrap};
 pub use judge::{Proof, Row};
+pub use plan::Timetable;
 use progress::Progress;
 pub use report::{Summary, Verdict};
 pub use sabotage::Sabotage;
@@ -67,6 +70,8 @@ pub struct Rehearsal {
     pub sabotage: Option<Sabotage>,
     /// Serial numbers that go silent in their hold for good (see `fixtures::world::serial_number`).
     pub never_back: Vec<String>,
+    /// When devices are offered their migration and must have begun it.
+    pub timetable: Timetable,
     /// Shows no progress.
     pub quiet: bool,
 }
@@ -74,7 +79,7 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// So many devices, nothing wrong.
     #[must_use]
-    pub const fn new(devices: u32, seed: u64) -> Self {
+    pub fn new(devices: u32, seed: u64) -> Self {
         Self {
             devices,
             seed,
@@ -83,6 +88,7 @@ impl Rehearsal {
             keep: None,
             sabotage: None,
             never_back: Vec::new(),
+            timetable: Timetable::default(),
             quiet: false,
         }
     }
@@ -130,7 +136,9 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     progress.say(&format!(
         "The server: its own listeners with TLS on loopback, {database}."
     ));
-    let (wave, blocked) = stage.plan(rehearsal.sabotage).await?;
+    let (wave, blocked) = stage
+        .plan_for(rehearsal.sabotage, &rehearsal.timetable)
+        .await?;
     progress.say(&format!(
         "The wave: {} members, {blocked} blocked, submitted to Apple with their deadlines.",
         rehearsal.devices
@@ -226,21 +234,45 @@ impl Stage {
     /// # Errors
     /// The service's.
     pub async fn plan(&self, sabotage: Option<Sabotage>) -> anyhow::Result<(WaveId, usize)> {
+        self.plan_for(sabotage, &Timetable::default()).await
+    }
+
+    /// As [`Stage::plan`], with other deadlines. Called again after a crash in the middle, it goes on where the plan stands.
+    ///
+    /// # Errors
+    /// The service's.
+    pub async fn plan_for(
+        &self,
+        sabotage: Option<Sabotage>,
+        timetable: &Timetable,
+    ) -> anyhow::Result<(WaveId, usize)> {
         let org = self.org().await?;
-        let members = plan::members(
-            &self.world,
-            Timestamp::from_millis(self.world.clock().now_ms()),
-        );
-        plan::expect_kept(&self.world);
-        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
-        org.pull(&serials).await?;
-        let runbooks = plan::runbooks(&self.world, sabotage);
-        let wave = org
-            .plan_wave("rehearsal", self.house.destination, &runbooks, &members)
+        let planned = self
+            .mdm()
+            .store()
+            .waves(self.house.organisation, WaveId(0), 1)
             .await?;
-        let what_if = org.what_if(wave).await?;
-        org.submit(wave, &what_if.digest, "rehearsal").await?;
-        Ok((wave, what_if.blockers.len()))
+        let wave = match planned.into_iter().next() {
+            Some(wave) => wave,
+            None => {
+                let now = Timestamp::from_millis(self.world.clock().now_ms());
+                let members = plan::members(&self.world, now, timetable);
+                plan::expect_kept(&self.world);
+                let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+                org.pull(&serials).await?;
+                let runbooks = plan::runbooks(&self.world, sabotage);
+                let id = org
+                    .plan_wave("rehearsal", self.house.destination, &runbooks, &members)
+                    .await?;
+                let planned = self.mdm().store().wave(self.house.organisation, id).await?;
+                planned.context("the wave that was planned")?
+            }
+        };
+        let what_if = org.what_if(wave.id).await?;
+        if wave.state == WaveState::Draft {
+            org.submit(wave.id, &what_if.digest, "rehearsal").await?;
+        }
+        Ok((wave.id, what_if.blockers.len()))
     }
 
     /// Does everything that is due at this moment of simulated time.
@@ -285,12 +317,16 @@ impl Stage {
     }
 }
 
-/// Which organisation and server entry a house has, for a restart on the same database.
+/// Which organisation, server entry and ports a house has, for a restart on the same database.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "two ids")]
+#[non_exhaustive]
 pub struct Tenancy {
     /// The organisation.
     pub organisation: OrganisationId,
     /// The destination's server entry.
     pub destination: ServerId,
+    /// Where devices check in.
+    pub device: Option<SocketAddr>,
+    /// Where devices enrol.
+    pub enrol: Option<SocketAddr>,
 }

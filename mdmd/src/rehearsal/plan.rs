@@ -14,8 +14,27 @@ use super::sabotage::Sabotage;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Deadlines lie on so many days, one bucket each.
-const DAYS: u32 = 3;
+/// When the devices of a rehearsal are offered their migration, and when its deadlines are, counted from the plan.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a timetable is given whole")]
+pub struct Timetable {
+    /// The offer.
+    pub offer: Duration,
+    /// The first deadline.
+    pub deadline: Duration,
+    /// Deadlines lie on so many days, one bucket each; at least 1.
+    pub days: u32,
+}
+
+impl Default for Timetable {
+    fn default() -> Self {
+        Self {
+            offer: DAY,
+            deadline: DAY * 4,
+            days: 3,
+        }
+    }
+}
 
 /// The one app that every iPhone and iPad gets, whether it had it before or not.
 const EVERYWHERE: &str = "net.example.remote";
@@ -93,18 +112,18 @@ fn alter(runbook: &mut PinnedRunbook, sabotage: Sabotage) {
     }
 }
 
-/// The members of the wave: each device of the original, offered after a day, its deadline on one of several days.
-pub(super) fn members(world: &World, start: Timestamp) -> Vec<Member> {
+/// The members of the wave: each device of the original, its deadline on one of several days.
+pub(super) fn members(world: &World, start: Timestamp, timetable: &Timetable) -> Vec<Member> {
     let mut members = Vec::new();
     for (n, device) in world.original().export().into_iter().enumerate() {
         let Ok(serial) = Serial::parse(&device.identity.serial) else {
             continue;
         };
-        let day = u32::try_from(n).unwrap_or_default() % DAYS;
+        let day = u32::try_from(n).unwrap_or_default() % timetable.days.max(1);
         members.push(Member {
             serial,
-            deadline: start + DAY * (4 + day),
-            available_from: start + DAY,
+            deadline: start + timetable.deadline + DAY * day,
+            available_from: start + timetable.offer,
             original_server: Some(world.original_server().to_owned()),
         });
     }

@@ -1,0 +1,127 @@
+//! Whole rehearsals: what the world says of each device after a migration in accelerated time, with and without faults.
+
+use std::collections::BTreeSet;
+
+use fixtures::faults::FaultKind;
+use fixtures::world::serial_number;
+use mdm_core::migration::VisibleState;
+use mdmd::rehearsal::{Faults, Proof, Rehearsal, Summary, Verdict};
+use tests::{SOON, agreed, play, told};
+
+fn rehearsal(devices: u32, seed: u64, faults: Faults) -> Rehearsal {
+    let mut rehearsal = Rehearsal::new(devices, seed);
+    rehearsal.faults = faults;
+    rehearsal.timetable = SOON;
+    rehearsal
+}
+
+/// Nobody is held, every attempt has ended, and who has an exception met a fault.
+fn every_exception_has_its_fault(summary: &Summary) {
+    agreed(summary);
+    for row in &summary.rows {
+        assert_ne!(row.whereabouts, "held", "{row:#?}");
+        assert!(
+            matches!(
+                row.outcome,
+                Some(VisibleState::Migrated | VisibleState::MigratedWithExceptions)
+            ),
+            "{row:#?}"
+        );
+        assert!(
+            row.exceptions.is_empty() || !row.faults.is_empty(),
+            "{row:#?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_faults_every_device_migrates_and_every_key_and_lock_is_proved() {
+    // With the days before a deadline, as a person rehearses it.
+    let summary = play(Rehearsal::new(8, 1)).await;
+    agreed(&summary);
+    assert_eq!(summary.rows.len(), 8);
+    assert!(summary.injected.is_empty(), "{:?}", summary.injected);
+    for row in &summary.rows {
+        assert_eq!(row.outcome, Some(VisibleState::Migrated), "{row:#?}");
+        assert_eq!(row.whereabouts, "free", "{row:#?}");
+        assert!(row.exceptions.is_empty(), "{row:#?}");
+        assert!(row.apps_lost.is_empty(), "{row:#?}");
+        assert_eq!(row.lock, Proof::Proved, "{row:#?}");
+        assert_ne!(row.recovery_key, Proof::Missing, "{row:#?}");
+        if row.platform == "iOS" {
+            assert!(row.apps_kept > 0, "{row:#?}");
+        }
+    }
+    let platforms: BTreeSet<&str> = summary.rows.iter().map(|r| r.platform).collect();
+    assert_eq!(platforms, BTreeSet::from(["iOS", "macOS"]));
+    let keys = summary
+        .rows
+        .iter()
+        .filter(|r| r.recovery_key == Proof::Proved)
+        .count();
+    assert!(keys >= 2, "few encrypted Macs to prove it on: {keys}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_some_faults_only_a_device_that_was_away_may_have_an_exception() {
+    for seed in [1, 2] {
+        let summary = play(rehearsal(20, seed, Faults::Some)).await;
+        every_exception_has_its_fault(&summary);
+        let met = summary.rows.iter().filter(|r| !r.faults.is_empty()).count();
+        assert!((1..20).contains(&met), "{met} of 20 met a fault");
+        for row in summary.rows.iter().filter(|r| !r.exceptions.is_empty()) {
+            let away = [FaultKind::OffAtDeadline, FaultKind::DeadInHold]
+                .iter()
+                .any(|kind| row.faults.contains_key(kind.name()));
+            assert!(away, "{row:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_many_faults_nobody_is_left_in_a_hold() {
+    for seed in [3, 4] {
+        let summary = play(rehearsal(20, seed, Faults::Many)).await;
+        every_exception_has_its_fault(&summary);
+        let met = summary.rows.iter().filter(|r| !r.faults.is_empty()).count();
+        assert!(met > 15, "only {met} of 20 met a fault");
+        assert!(summary.injected.len() >= 8, "{:?}", summary.injected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_never_comes_back_ends_as_an_exception_that_names_it() {
+    let (seed, silent) = (5, serial_number(5, 1));
+    let mut rehearsal = rehearsal(3, seed, Faults::None);
+    rehearsal.never_back = vec![silent.clone()];
+    let summary = play(rehearsal).await;
+    agreed(&summary);
+    for row in &summary.rows {
+        if row.serial == silent {
+            assert!(!row.exceptions.is_empty(), "{row:#?}");
+            assert!(!row.never_ended, "{row:#?}");
+            assert_eq!(row.outcome, Some(VisibleState::Failed), "{row:#?}");
+            assert!(
+                row.faults.contains_key(FaultKind::NeverBack.name()),
+                "{row:#?}"
+            );
+        } else {
+            assert_eq!(row.outcome, Some(VisibleState::Migrated), "{row:#?}");
+            assert!(row.exceptions.is_empty(), "{row:#?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_seed_tells_one_story() {
+    let story = || async { told(&play(rehearsal(10, 7, Faults::Many)).await) };
+    let (first, second) = (story().await, story().await);
+    assert_eq!(
+        format!("{first:#}"),
+        format!("{second:#}"),
+        "two runs of one seed differ"
+    );
+    let other = told(&play(rehearsal(2, 8, Faults::Many)).await);
+    assert_ne!(first["devices"][0], other["devices"][0]);
+    assert_eq!(first["verdict"], serde_json::json!(Verdict::Agrees));
+}

@@ -1,0 +1,74 @@
+//! The verdict can fail: with one thing switched off in the server, the world disagrees or something never ends, and the
+//! report names the devices. Without it, the same rehearsal agrees.
+
+use mdmd::rehearsal::{Rehearsal, Row, Sabotage, Summary, Verdict};
+use tests::{SOON, agreed, play};
+
+/// An iPhone, an iPad and two Macs.
+const DEVICES: u32 = 4;
+const SEED: u64 = 11;
+
+async fn summary(sabotage: Option<Sabotage>) -> Summary {
+    let mut rehearsal = Rehearsal::new(DEVICES, SEED);
+    rehearsal.sabotage = sabotage;
+    rehearsal.timetable = SOON;
+    play(rehearsal).await
+}
+
+async fn sabotaged(sabotage: Sabotage, expected: Verdict) -> Vec<Row> {
+    let summary = summary(Some(sabotage)).await;
+    assert_eq!(
+        summary.verdict(),
+        expected,
+        "{sabotage:?}: {:#?}",
+        summary.rows
+    );
+    let named: Vec<Row> = summary
+        .rows
+        .into_iter()
+        .filter(|row| row.never_ended || !row.disagreements.is_empty())
+        .collect();
+    assert!(!named.is_empty(), "{sabotage:?} names no device");
+    named
+}
+
+/// Some row says so.
+fn says(rows: &[Row], words: &str) -> bool {
+    rows.iter()
+        .flat_map(|row| &row.disagreements)
+        .any(|sentence| sentence.contains(words))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_sabotage_the_same_rehearsal_agrees() {
+    agreed(&summary(None).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_that_are_skipped_are_missed() {
+    let rows = sabotaged(Sabotage::SkipApps, Verdict::Disagrees).await;
+    assert!(says(&rows, "apps are gone"), "{rows:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_waits_for_nothing_is_noticed() {
+    sabotaged(Sabotage::ReleaseEarly, Verdict::Disagrees).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_key_that_nobody_can_read_is_noticed() {
+    let rows = sabotaged(Sabotage::WrongKey, Verdict::Disagrees).await;
+    assert!(rows.iter().all(|row| row.platform == "macOS"), "{rows:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_was_not_asked_for_is_noticed() {
+    let rows = sabotaged(Sabotage::ForgetLock, Verdict::Disagrees).await;
+    assert!(says(&rows, "lock"), "{rows:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_lock_code_is_noticed() {
+    let rows = sabotaged(Sabotage::DoubleLock, Verdict::Disagrees).await;
+    assert!(says(&rows, "lock"), "{rows:#?}");
+}
