@@ -61,7 +61,7 @@ impl<T: Clone + PartialEq> Tracked<T> {
 pub(crate) struct Decision<'a> {
     pub(crate) organisation: &'a Organisation,
     pub(crate) now: Timestamp,
-    pub(crate) actor: &'static str,
+    pub(crate) actor: &'a str,
     ids: &'a IdSource,
     pub(crate) enrollments: BTreeMap<EnrollmentId, Tracked<Enrollment>>,
     pub(crate) sessions: Vec<Tracked<EnrolSession>>,
@@ -85,7 +85,7 @@ impl<'a> Decision<'a> {
         organisation: &'a Organisation,
         ids: &'a IdSource,
         now: Timestamp,
-        actor: &'static str,
+        actor: &'a str,
     ) -> Self {
         Self {
             organisation,

@@ -95,6 +95,8 @@ impl std::fmt::Debug for Mdm {
 pub struct Org {
     mdm: Mdm,
     organisation: Arc<Organisation>,
+    /// In whose name a person's acts are recorded.
+    actor: Arc<str>,
 }
 
 impl std::fmt::Debug for Org {
@@ -242,11 +244,25 @@ impl Mdm {
         Org {
             mdm: self.clone(),
             organisation: Arc::new(organisation),
+            actor: Arc::from("operator"),
         }
     }
 }
 
 impl Org {
+    /// The same handle in the name of a person or a program: what it does for people is in the record under `actor`
+    /// (`operator` when nobody was named). Proves nothing; whoever calls has.
+    #[must_use]
+    pub fn acting_for(mut self, actor: &str) -> Self {
+        self.actor = Arc::from(actor);
+        self
+    }
+
+    /// In whose name a person's acts are recorded.
+    pub(crate) fn actor(&self) -> &str {
+        &self.actor
+    }
+
     /// The organisation as it was when the handle was made.
     #[must_use]
     pub fn organisation(&self) -> &Organisation {

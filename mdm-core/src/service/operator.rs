@@ -435,7 +435,7 @@ impl Org {
                 .device_by_serial(self.id(), serial)
                 .await?
                 .ok_or(Error::NotFound("device"))?;
-            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "operator");
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), self.actor());
             let set_up = match device.enrollment {
                 Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
                 None => None,
@@ -499,7 +499,7 @@ impl Org {
             self.id(),
             AuditId(self.ids().next(now)),
             now,
-            "operator",
+            self.actor(),
             "secret.revealed",
             Some(device.id),
             detail,
@@ -527,7 +527,7 @@ impl Org {
                 .attempt(self.id(), attempt)
                 .await?
                 .ok_or(Error::NotFound("attempt"))?;
-            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "operator");
+            let mut d = Decision::new(&self.organisation, self.ids(), self.now(), self.actor());
             self.load_for_attempt(&mut d, row).await?;
             d.tell_move(&Event::CancelAsked);
             self.commit(d).await
@@ -557,7 +557,7 @@ impl Org {
             self.id(),
             AuditId(self.ids().next(now)),
             now,
-            "operator",
+            self.actor(),
             what,
             None,
             detail,

@@ -155,7 +155,7 @@ impl Org {
             tracked.row.open_move = Some(attempt.id);
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
-            let mut d = Decision::new(&self.organisation, self.ids(), now, "operator");
+            let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             d.device = Some(tracked);
             d.audit("move.planned", json!({ "wave": name, "deadline": member.deadline, "available_from": member.available_from }));
             d.batch.put(attempt);
@@ -272,7 +272,7 @@ impl Org {
                 .unwrap_or_default();
             let (id, deadline) = (attempt.id, attempt.deadline);
             let blocked = !blockers.is_empty();
-            let mut d = Decision::new(&self.organisation, self.ids(), now, "operator");
+            let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             self.load_for_attempt(&mut d, attempt).await?;
             d.tell_move(&Event::Checked { blockers });
             if !blocked {

@@ -153,6 +153,11 @@ impl Caller {
 
     /// The organisation that is asked about: the token's, the one that is named, or the only one.
     async fn organisation(&self, mdm: &Mdm, which: &Which, role: Role) -> Result<Org, Refusal> {
+        let org = self.find(mdm, which, role).await?;
+        Ok(org.acting_for(&self.name))
+    }
+
+    async fn find(&self, mdm: &Mdm, which: &Which, role: Role) -> Result<Org, Refusal> {
         self.needs(role)?;
         let named = match &which.organisation {
             None => None,
