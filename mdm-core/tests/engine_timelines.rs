@@ -9,8 +9,8 @@ use engine_story::{START, Story, say_effect};
 use mdm_core::device::{MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 use mdm_core::migration::{
-    Event, Move, MoveState, Notice, OperatorAct, Outcome, PinnedRunbook, SetUpEnd, SetUpPhase,
-    SetUpState, Variant, advance_move,
+    Attention, Event, Move, MoveState, Notice, OperatorAct, Outcome, PinnedRunbook, SetUpEnd,
+    SetUpPhase, SetUpState, Variant, advance_move,
 };
 
 fn told(s: &mut Story) {
@@ -197,6 +197,23 @@ fn scheduled() -> Attempt {
     a.tell(2, &Event::ActivityPosted { activity });
     a.apple(4, Some(MigrationStatus::Requested), "OURS");
     a
+}
+
+#[test]
+fn a_submission_that_a_person_had_to_settle_goes_on_by_itself() {
+    let mut a = attempt();
+    let deadline = a.row.deadline;
+    a.tell(0, &Event::Accepted);
+    a.tell(1, &Event::SubmitAsked { deadline });
+    let why = "accept the new terms in the portal".to_owned();
+    a.tell(2, &Event::SubmitRefused { why });
+    assert_eq!(a.row.attention, Some(Attention::SubmitFailed));
+    let activity = "ACT1".to_owned();
+    a.tell(20, &Event::ActivityPosted { activity });
+    assert!(matches!(a.row.state, MoveState::Submitting { .. }));
+    assert_eq!(a.row.attention, None);
+    a.apple(24, Some(MigrationStatus::Requested), "OURS");
+    assert!(matches!(a.row.state, MoveState::Scheduled { .. }));
 }
 
 #[test]

@@ -12,14 +12,14 @@ use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::{ActivityRequest, ApiKey};
 use super::sync::append;
-use super::worker::{done, same_deadline};
+use super::worker::{done, job_again, same_deadline};
 use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, JobId, MoveId, Serial, ServerId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::migration::{Event, Move, PinnedRunbook};
-use crate::store::{Batch, Lease};
+use crate::migration::{Event, Move, MoveState, PinnedRunbook};
+use crate::store::{Batch, Lease, Write};
 use crate::wave::{Wave, WaveState};
 
 /// Members of one request to Apple.
@@ -356,6 +356,16 @@ impl Org {
         for id in members {
             attempts.extend(self.store().attempt(self.id(), *id).await?);
         }
+        // While the request waited, a member may have been withdrawn or confirmed.
+        attempts.retain(|a| {
+            matches!(
+                a.state,
+                MoveState::Submitting { .. } | MoveState::SubmitFailed { .. }
+            )
+        });
+        if attempts.is_empty() {
+            return self.job_done(job, lease).await;
+        }
         let key = self.api_key().await?;
         let mut serials: Vec<Serial> = attempts.iter().map(|a| a.serial.clone()).collect();
         if let Some(asked) = row.asked.get(&job.id).copied() {
@@ -401,6 +411,13 @@ impl Org {
                 // Apple refused for now and did nothing: it may be sent again without reading.
                 self.unmark_asked(wave, job.id).await?;
                 Err(PortError::Retry { what, after }.into())
+            }
+            Err(PortError::NeedsPerson(why)) => {
+                // Members show what is to be settled; the request goes out once it is.
+                let again = job_again(job, lease, self.now());
+                let event = Event::SubmitRefused { why };
+                self.end_submission(job, wave, &attempts, &event, None, again)
+                    .await
             }
             Err(error) => {
                 self.refused(job, lease, wave, &attempts, &error.to_string())
@@ -456,7 +473,7 @@ impl Org {
             activity: activity.to_owned(),
             members: attempts.iter().map(|a| a.id).collect(),
         };
-        self.end_submission(job, lease, wave, attempts, &event, Some(follow))
+        self.end_submission(job, wave, attempts, &event, Some(follow), done(job, lease))
             .await
     }
 
@@ -468,27 +485,22 @@ impl Org {
         attempts: &[Move],
         why: &str,
     ) -> Result<(), Error> {
-        self.end_submission(
-            job,
-            lease,
-            wave,
-            attempts,
-            &Event::SubmitRefused {
-                why: why.to_owned(),
-            },
-            None,
-        )
-        .await
+        let event = Event::SubmitRefused {
+            why: why.to_owned(),
+        };
+        self.end_submission(job, wave, attempts, &event, None, done(job, lease))
+            .await
     }
 
+    /// What became of a submission, and of its job, in one batch.
     async fn end_submission(
         &self,
         job: &Job,
-        lease: Lease,
         wave: WaveId,
         attempts: &[Move],
         event: &Event,
         follow: Option<JobKind>,
+        fate: Write,
     ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
             let now = self.now();
@@ -514,7 +526,7 @@ impl Org {
                     kind,
                 ));
             }
-            batch.put(done(job, lease));
+            batch.put(fate.clone());
             Ok(self.store().commit(batch).await?)
         })
         .await

@@ -474,6 +474,14 @@ pub(super) fn done(job: &Job, lease: Lease) -> Write {
     }
 }
 
+/// The same job again, later each time: for what a person settles meanwhile.
+pub(super) fn job_again(job: &Job, lease: Lease, now: Timestamp) -> Write {
+    let mut later = job.clone();
+    later.due = now + back_off(job.tries);
+    later.tries += 1;
+    Write::JobLater { job: later, lease }
+}
+
 fn back_off(tries: u32) -> Duration {
     Duration::from_secs(match tries {
         0 => 15,

@@ -73,11 +73,7 @@ impl Run {
             Event::Checked { blockers } => self.checked(blockers),
             Event::Accepted => self.accepted(),
             Event::SubmitAsked { deadline } => self.submit_asked(*deadline),
-            Event::ActivityPosted { activity: posted } => {
-                if let MoveState::Submitting { activity, .. } = &mut self.m.state {
-                    *activity = Some(posted.clone());
-                }
-            }
+            Event::ActivityPosted { activity } => self.activity_posted(activity),
             Event::SubmitRefused { why } => {
                 if matches!(self.m.state, MoveState::Submitting { .. }) {
                     self.submit_failed(why.clone());
@@ -189,6 +185,25 @@ impl Run {
             },
             Duration::from_mins(2),
         );
+    }
+
+    fn activity_posted(&mut self, posted: &str) {
+        match &mut self.m.state {
+            MoveState::Submitting { activity, .. } => *activity = Some(posted.to_owned()),
+            // What a person had to settle first was settled, and the request went out after all.
+            MoveState::SubmitFailed { .. } => {
+                self.clear();
+                self.enter(
+                    MoveState::Submitting {
+                        since: self.now,
+                        activity: Some(posted.to_owned()),
+                    },
+                    Duration::from_mins(2),
+                );
+            }
+            // Confirmed, or withdrawn, before this came back: noise.
+            _ => {}
+        }
     }
 
     fn submit_failed(&mut self, why: String) {
