@@ -174,8 +174,12 @@ pub fn settle(
 /// The command to hand out. After a report of `NotNow` only those that were not refused yet are eligible; otherwise
 /// refused ones are eligible again. Priority first, then age.
 #[must_use]
-pub fn next(open: &[Command], answering_not_now: bool, now: Timestamp) -> Option<&Command> {
-    open.iter()
+pub fn next<'a>(
+    open: impl IntoIterator<Item = &'a Command>,
+    answering_not_now: bool,
+    now: Timestamp,
+) -> Option<&'a Command> {
+    open.into_iter()
         .filter(|c| !c.state.is_final())
         .filter(|c| c.expires.is_none_or(|end| now < end))
         .filter(|c| !(answering_not_now && c.state == CommandState::NotNow))

@@ -53,9 +53,12 @@ fn a_hold_ends_at_its_ceiling_and_names_what_was_lost() {
     s.enrol();
     s.answer();
     s.lock_answers();
-    // Everything after the first answer stays on the device's side until the ceiling has come.
-    while s.set_up.ceiling_at.is_some() {
+    // Everything after the first answer stays on the device's side until the ceiling has come, though it speaks.
+    while let Some(ceiling) = s.set_up.ceiling_at {
         s.wake();
+        if s.now + Duration::from_mins(6) > ceiling && s.set_up.ceiling_at.is_some() {
+            s.tell(&Event::StatusReported);
+        }
     }
     s.answer_all();
     told(&mut s);
@@ -65,6 +68,27 @@ fn a_hold_ends_at_its_ceiling_and_names_what_was_lost() {
         SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
     );
     insta::assert_snapshot!("ceiling", s.log);
+}
+
+#[test]
+fn a_device_that_was_silent_past_its_ceiling_keeps_its_apps_when_it_speaks_again() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    // Switched off, and on again an hour after its ceiling.
+    while s.set_up.ceiling_at.is_some() {
+        s.wake();
+    }
+    for _ in 0..8 {
+        s.wake();
+    }
+    s.answer_all();
+    told(&mut s);
+    s.run(6);
+    assert!(s.device.managed.contains_key("app.notes"), "{}", s.log);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    insta::assert_snapshot!("last-chance", s.log);
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub enum Event {
     StatusReported,
     /// The bootstrap token is in our vault.
     BootstrapTokenStored,
+    /// The device asks for its next command, and that would be the end of its hold.
+    BeforeRelease,
     /// The device said whether it waits, outside of a command's report.
     AwaitingTold {
         /// What it said.

@@ -22,6 +22,7 @@ pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,
 };
+pub use runner::last_chance::LastChance;
 pub use set_up::{SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, advance_unreadable, release};
 pub use steps::{StepState, StepStatus};
 pub use verdict::{Verdict, VerdictFacts, VerdictKind, judge};

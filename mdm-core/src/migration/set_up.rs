@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attention, Event, Exception, PinnedRunbook, SetUpPhase, StepId, StepState, Transition, Verdict,
-    runner,
+    Attention, Event, Exception, LastChance, PinnedRunbook, SetUpPhase, StepId, StepState,
+    Transition, Verdict, runner,
 };
 use crate::clock::Timestamp;
 use crate::device::Platform;
@@ -64,6 +64,9 @@ pub struct SetUp {
     /// A user channel of it has enrolled.
     #[serde(default)]
     pub user_seen: bool,
+    /// It was silent until its ceiling: what only the hold can save goes before the release when it speaks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_chance: Option<LastChance>,
 }
 
 impl SetUp {
@@ -104,6 +107,7 @@ impl SetUp {
             released: None,
             heard: Some(now),
             user_seen: false,
+            last_chance: None,
         };
         set_up.wake_at = runner::wake(&set_up, None, now);
         set_up
@@ -263,6 +267,9 @@ pub fn release(set_up: &SetUp, now: Timestamp) -> Transition<SetUp> {
     let mut effects = Vec::new();
     runner::begin_release(&mut next, now, &mut effects);
     if !effects.is_empty() {
+        if set_up.ceiling_at.is_some_and(|at| at <= now) {
+            runner::last_chance::owe(&mut next, now);
+        }
         next.wake_at = runner::wake(&next, None, now);
     }
     Transition { next, effects }

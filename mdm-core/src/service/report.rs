@@ -11,7 +11,7 @@ use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::filevault::{self, EscrowKey, KeyVerdict};
 use crate::ids::SecretId;
-use crate::migration::{AppReading, Event, KeyReading, Told};
+use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
 use crate::queue::{self, Command, CommandState, ReportStatus};
 use crate::secret::SecretKind;
 use crate::wire::report::{CommandReport, Status};
@@ -56,13 +56,38 @@ impl Org {
                 .await?;
         }
         let answer = if enrollment.is_live() {
-            hand_out(&mut d, report.status == Status::NotNow)
+            let not_now = report.status == Status::NotNow;
+            self.before_release(&mut d, &enrollment, not_now).await?;
+            hand_out(&mut d, not_now)
         } else {
             // Between Authenticate and TokenUpdate, and after CheckOut, nothing is delivered.
             Answer::Empty
         };
         self.commit(d).await?;
         Ok(answer)
+    }
+
+    /// Tells a set-up that its release would go out now: something may have to go before it.
+    async fn before_release(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        answering_not_now: bool,
+    ) -> Result<(), Error> {
+        let open = d.commands.values().map(|c| &c.row);
+        let release = queue::next(open, answering_not_now, d.now)
+            .and_then(|c| c.origin.as_ref())
+            .filter(|o| o.step == StepId::Release)
+            .map(|o| o.set_up);
+        let Some(set_up) = release else { return Ok(()) };
+        if d.set_up.is_none() {
+            self.load_device_side(d, enrollment).await?;
+        }
+        let row = d.set_up.as_ref().map(|s| &s.row);
+        if row.is_some_and(|s| s.id == set_up && s.last_chance.is_some()) {
+            d.tell_set_up(&Event::BeforeRelease);
+        }
+        Ok(())
     }
 
     async fn settle(
@@ -315,18 +340,31 @@ impl Org {
 
 /// The next command as the answer; it is marked as sent in the same commit.
 fn hand_out(d: &mut Decision<'_>, answering_not_now: bool) -> Answer {
-    let open: Vec<Command> = d.commands.values().map(|c| c.row.clone()).collect();
-    let Some(next) = queue::next(&open, answering_not_now, d.now) else {
+    let now = d.now;
+    let yields = d.set_up.as_ref().is_some_and(|s| s.row.release_yields(now));
+    let open = || d.commands.values().map(|c| &c.row);
+    let step = |c: &Command| c.origin.as_ref().map(|o| o.step);
+    let next = if yields {
+        // First what only the hold can save, then whatever else there is; the release itself waits.
+        let saves = |c: &&Command| step(c).is_some_and(SetUp::goes_before_release);
+        queue::next(open().filter(saves), answering_not_now, now).or_else(|| {
+            let others = open().filter(|c| step(c) != Some(StepId::Release));
+            queue::next(others, answering_not_now, now)
+        })
+    } else {
+        queue::next(open(), answering_not_now, now)
+    };
+    let Some(id) = next.map(|c| c.id) else {
         return Answer::Empty;
     };
-    let now = d.now;
-    if let Some(tracked) = d.commands.get_mut(&next.id)
-        && tracked.row.state != CommandState::Sent
-    {
+    let Some(tracked) = d.commands.get_mut(&id) else {
+        return Answer::Empty;
+    };
+    if tracked.row.state != CommandState::Sent {
         tracked.row.state = CommandState::Sent;
         tracked.row.sent = Some(now);
     }
-    Answer::Plist(next.body.0.clone())
+    Answer::Plist(tracked.row.body.0.clone())
 }
 
 fn status_of(status: Status) -> Option<ReportStatus> {

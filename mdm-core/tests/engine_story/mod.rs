@@ -206,13 +206,9 @@ impl Story {
 
     /// The device answers its next command.
     pub(crate) fn answer(&mut self) -> bool {
-        // The release overtakes what else is queued.
-        let at = self
-            .device
-            .queue
-            .iter()
-            .position(|q| q.0 == StepId::Release)
-            .unwrap_or(0);
+        let Some(at) = self.next_in_queue() else {
+            return false;
+        };
         let Some((step, part, attempt, ask)) = self.device.queue.remove(at) else {
             return false;
         };
@@ -226,6 +222,21 @@ impl Story {
             told,
         });
         true
+    }
+
+    /// What the device would get next: the release overtakes what else is queued, unless it waits for something.
+    pub(crate) fn next_in_queue(&mut self) -> Option<usize> {
+        let release = |q: &Queued| q.0 == StepId::Release;
+        if self.device.queue.iter().any(release) && self.set_up.last_chance.is_some() {
+            self.tell(&Event::BeforeRelease);
+        }
+        let queue = &self.device.queue;
+        let find = |which: &dyn Fn(&Queued) -> bool| queue.iter().position(which);
+        if self.set_up.release_yields(self.now) {
+            find(&|q| SetUp::goes_before_release(q.0)).or_else(|| find(&|q| !release(q)))
+        } else {
+            find(&release).or_else(|| find(&|_| true))
+        }
     }
 
     pub(crate) fn answer_all(&mut self) {

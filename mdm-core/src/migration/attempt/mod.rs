@@ -100,6 +100,7 @@ impl Run {
             Event::Enrolled { .. }
             | Event::UserEnrolled
             | Event::StatusReported
+            | Event::BeforeRelease
             | Event::BootstrapTokenStored
             | Event::AwaitingTold { .. }
             | Event::Reported { .. }

@@ -40,6 +40,7 @@ impl Run<'_> {
         }
         if status == ReportStatus::NotNow {
             asked.not_now = true;
+            self.last_chance_answered(id, false, true);
             self.signal(id, Signal::Event(event));
             return;
         }
@@ -61,6 +62,7 @@ impl Run<'_> {
             state.again = true;
             state.look_at = Some(now);
         }
+        self.last_chance_answered(id, ok, false);
         self.signal(id, Signal::Answer { part, ok, told });
         if id == StepId::Identify {
             self.hold_told(told);
@@ -114,7 +116,13 @@ impl Run<'_> {
 
     pub(super) fn operator(&mut self, act: &OperatorAct) {
         match act {
-            OperatorAct::Release => begin_release(&mut self.s, self.now, &mut self.effects),
+            OperatorAct::Release => {
+                begin_release(&mut self.s, self.now, &mut self.effects);
+                if self.s.last_chance.take().is_some() {
+                    // Now, whatever is missing: nothing goes before it any more.
+                    self.effects.push(Effect::Push);
+                }
+            }
             OperatorAct::RetryStep(id) => self.retry_step(*id),
             // They end the attempt. The set-up stays: it guards the hold of a device that may come back.
             OperatorAct::Abandon | OperatorAct::Fail => {}

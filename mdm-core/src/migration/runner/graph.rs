@@ -55,7 +55,8 @@ impl Run<'_> {
     ) {
         let Some(plan) = self.plan else { return };
         let Some(step) = plan.step(id) else { return };
-        let held = self.is_held();
+        // A release that yields has not been handed out: the hold is still on.
+        let held = self.is_held() || self.in_last_chance();
         let Some(steps) = self.s.state.steps_mut() else {
             return;
         };

@@ -4,14 +4,15 @@
 mod answers;
 mod graph;
 mod hold;
+pub(crate) mod last_chance;
 mod time;
 
 use std::time::Duration;
 
 use super::steps::{Signal, StepStatus, release};
 use super::{
-    Attention, Effect, Event, Exception, Notice, Owner, PinnedRunbook, SetUp, SetUpEnd, SetUpState,
-    StepId, Steps, Transition,
+    Attention, Effect, Event, Exception, LastChance, Notice, Owner, PinnedRunbook, SetUp, SetUpEnd,
+    SetUpState, StepId, Steps, Transition,
 };
 use crate::clock::Timestamp;
 
@@ -86,6 +87,10 @@ pub(super) fn wake(s: &SetUp, plan: Option<&PinnedRunbook>, now: Timestamp) -> O
         SetUpState::Releasing { since, steps, .. } => earliest([
             Some(*since + CONFIRM),
             release::asked_at(steps).map(|at| at + release::ASK_AGAIN),
+            match s.last_chance {
+                Some(LastChance::Running { until, .. }) => Some(until),
+                _ => None,
+            },
         ]),
         SetUpState::Proving { since, .. } => Some(*since + proof_time(plan)),
         SetUpState::Stalled { since, from } => match from.as_ref() {
@@ -206,6 +211,7 @@ impl Run<'_> {
                 | Event::StatusReported
                 | Event::AwaitingTold { .. }
                 | Event::Reported { .. }
+                | Event::BeforeRelease
         );
         if !spoke {
             return;
@@ -259,6 +265,7 @@ impl Run<'_> {
                 status,
                 told,
             } => self.reported(event, *step, *part, *attempt, *status, told),
+            Event::BeforeRelease => self.before_release(),
             Event::UserEnrolled => self.s.user_seen = true,
             Event::BootstrapTokenStored => self.signal(StepId::Bootstrap, Signal::Event(event)),
             Event::StatusReported => self.signal(StepId::Declare, Signal::Event(event)),
@@ -289,6 +296,7 @@ impl Run<'_> {
         self.s.state = SetUpState::Ended(end);
         self.s.wake_at = None;
         self.s.ceiling_at = None;
+        self.s.last_chance = None;
     }
 
     fn note(&mut self, what: &str, why: &str, owner: Owner) {
@@ -307,6 +315,16 @@ impl Run<'_> {
 
     /// Starts what may start, until nothing more does; then lets the state follow.
     fn settle(&mut self) {
+        self.start_savers();
+        let releasing = matches!(
+            self.s.state,
+            SetUpState::Releasing { .. } | SetUpState::Stalled { .. }
+        );
+        // Nor does it wait for steps that nobody can judge any more.
+        let blind = self.plan.is_none() && self.s.last_chance != Some(LastChance::Owed);
+        if !releasing || blind {
+            self.s.last_chance = None;
+        }
         let laid_out = matches!(
             self.s.state,
             SetUpState::Holding { .. }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{
     ASK_PERSON, ASSUME_HOLD, CONFIRM, ENROL, LONGEST_NUDGE, LONGEST_NUDGE_HELD, Run, begin_release,
-    hard_ceiling, is_before_release, proof_time, soft_ceiling,
+    hard_ceiling, is_before_release, last_chance, proof_time, soft_ceiling,
 };
 use crate::migration::steps::{self, Progress, Signal, StepStatus, release};
-use crate::migration::{Attention, Effect, Owner, Policy, SetUpState, StepId};
+use crate::migration::{Attention, Effect, LastChance, Owner, Policy, SetUpState, StepId};
 
 impl Run<'_> {
     pub(super) fn woke(&mut self) {
@@ -46,6 +46,7 @@ impl Run<'_> {
                         Attention::RunbookUnreadable
                     });
                     begin_release(&mut self.s, now, &mut self.effects);
+                    last_chance::owe(&mut self.s, now);
                 } else if now >= *since + soft_ceiling(self.plan) && self.s.attention.is_none() {
                     self.s.attention = Some(Attention::HoldLong);
                 }
@@ -101,6 +102,13 @@ impl Run<'_> {
 
     pub(super) fn woke_releasing(&mut self) {
         let now = self.now;
+        if let Some(LastChance::Running { until, .. }) = self.s.last_chance
+            && now >= until
+        {
+            // From here on the release goes first.
+            self.s.last_chance = None;
+            self.effects.push(Effect::Push);
+        }
         let SetUpState::Releasing {
             since,
             tries,
@@ -199,8 +207,13 @@ impl Run<'_> {
                 return;
             }
             let open = state.oldest_open();
-            let silent = open.is_some_and(|asked| self.s.heard.is_none_or(|heard| heard <= asked));
             let refused = state.asked.values().any(|a| a.open && a.not_now);
+            // It has said nothing since it was asked, or nothing at all for a while.
+            let silent = open.is_some_and(|asked| {
+                self.s.heard.is_none_or(|heard| {
+                    heard <= asked || !refused && now.since(heard) >= last_chance::LULL
+                })
+            });
             let patient = self
                 .s
                 .hold_began
