@@ -57,6 +57,14 @@ ids! {
     TokenId,
     /// One refused request, kept for the operator.
     RefusalId,
+    /// One request that changes something at Apple for many devices.
+    ErrandId,
+    /// What is used of one of Apple's budgets.
+    BudgetId,
+    /// One location of Apps and Books with its content token.
+    LocationId,
+    /// The reading of an organisation's device list at the organisation API.
+    InventoryId,
 }
 
 /// Hands out ascending 63-bit ids: 41 bits of milliseconds, 10 bits that differ between processes, 12 bits of count.

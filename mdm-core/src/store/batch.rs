@@ -2,11 +2,15 @@
 //! test can print.
 
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::errand::Errand;
 use crate::ids::{JobId, OrganisationId};
+use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
@@ -94,6 +98,14 @@ pub enum Write {
     Secret(SealedSecret),
     /// Versioned; the hash is unique in the installation.
     Token(ApiToken),
+    /// Versioned.
+    Errand(Errand),
+    /// Versioned; the name is unique in the organisation.
+    Budget(Budget),
+    /// Versioned.
+    Location(Location),
+    /// Versioned.
+    Inventory(Inventory),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -131,7 +143,7 @@ macro_rules! into_write {
 into_write! {
     Organisation(Organisation), Device(Device), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
-    Token(ApiToken), Job(Job), Audit(AuditEntry), Refusal(Refusal),
+    Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), Job(Job), Audit(AuditEntry), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -181,4 +193,12 @@ pub enum Noun {
     Secret,
     /// API tokens.
     Token,
+    /// Requests that change something at Apple.
+    Errand,
+    /// What is used of Apple's budgets.
+    Budget,
+    /// Locations of Apps and Books.
+    Location,
+    /// Readings of the organisation's device list.
+    Inventory,
 }

@@ -6,18 +6,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AuditStore, Batch, CommandStore, DeviceStore, EnrollmentStore, JobStore, Lease, MoveStore,
-    OrganisationStore, SecretStore, SetUpStore, Store, StoreError, WaveStore,
+    AppleStore, AuditStore, Batch, CommandStore, DeviceStore, EnrollmentStore, JobStore, Lease,
+    MoveStore, OrganisationStore, SecretStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, MoveId, OrganisationCode, OrganisationId,
-    RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, WaveId,
+    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, LocationId, MoveId,
+    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
+    WaveId,
 };
+use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
@@ -180,6 +185,36 @@ macro_rules! hand_on_reads {
             }
             async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError> {
                 ($inner)(self).tokens(organisation).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> AppleStore for $ty {
+            async fn errand(&self, organisation: OrganisationId, id: ErrandId) -> Result<Option<Errand>, StoreError> {
+                ($inner)(self).errand(organisation, id).await
+            }
+            async fn errands(&self, organisation: OrganisationId, after: ErrandId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+                ($inner)(self).errands(organisation, after, limit).await
+            }
+            async fn errands_of(&self, organisation: OrganisationId, wave: WaveId, after: ErrandId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+                ($inner)(self).errands_of(organisation, wave, after, limit).await
+            }
+            async fn open_errands(&self, organisation: OrganisationId, after: ErrandId, limit: u32) -> Result<Vec<Errand>, StoreError> {
+                ($inner)(self).open_errands(organisation, after, limit).await
+            }
+            async fn budget(&self, organisation: OrganisationId, name: &str) -> Result<Option<Budget>, StoreError> {
+                ($inner)(self).budget(organisation, name).await
+            }
+            async fn budgets(&self, organisation: OrganisationId) -> Result<Vec<Budget>, StoreError> {
+                ($inner)(self).budgets(organisation).await
+            }
+            async fn location(&self, organisation: OrganisationId, id: LocationId) -> Result<Option<Location>, StoreError> {
+                ($inner)(self).location(organisation, id).await
+            }
+            async fn locations(&self, organisation: OrganisationId) -> Result<Vec<Location>, StoreError> {
+                ($inner)(self).locations(organisation).await
+            }
+            async fn inventory(&self, organisation: OrganisationId, id: InventoryId) -> Result<Option<Inventory>, StoreError> {
+                ($inner)(self).inventory(organisation, id).await
             }
         }
         #[async_trait]

@@ -29,14 +29,19 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, MoveId, OrganisationCode, OrganisationId,
-    RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, WaveId,
+    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, LocationId, MoveId,
+    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
+    WaveId,
 };
+use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
@@ -362,6 +367,61 @@ pub trait AuditStore: Send + Sync {
     async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError>;
 }
 
+/// Reads what goes on at Apple's services: requests that change something, budgets, locations, the device list.
+#[async_trait]
+pub trait AppleStore: Send + Sync {
+    /// By id.
+    async fn errand(
+        &self,
+        organisation: OrganisationId,
+        id: ErrandId,
+    ) -> Result<Option<Errand>, StoreError>;
+    /// All of an organisation, in the order of ids, after `after`.
+    async fn errands(
+        &self,
+        organisation: OrganisationId,
+        after: ErrandId,
+        limit: u32,
+    ) -> Result<Vec<Errand>, StoreError>;
+    /// Those of a wave, in the order of ids, after `after`.
+    async fn errands_of(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: ErrandId,
+        limit: u32,
+    ) -> Result<Vec<Errand>, StoreError>;
+    /// Those that have not ended, in the order of ids, after `after`.
+    async fn open_errands(
+        &self,
+        organisation: OrganisationId,
+        after: ErrandId,
+        limit: u32,
+    ) -> Result<Vec<Errand>, StoreError>;
+    /// By name.
+    async fn budget(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<Budget>, StoreError>;
+    /// All of an organisation, by name.
+    async fn budgets(&self, organisation: OrganisationId) -> Result<Vec<Budget>, StoreError>;
+    /// By id.
+    async fn location(
+        &self,
+        organisation: OrganisationId,
+        id: LocationId,
+    ) -> Result<Option<Location>, StoreError>;
+    /// All of an organisation, in the order of ids.
+    async fn locations(&self, organisation: OrganisationId) -> Result<Vec<Location>, StoreError>;
+    /// By id.
+    async fn inventory(
+        &self,
+        organisation: OrganisationId,
+        id: InventoryId,
+    ) -> Result<Option<Inventory>, StoreError>;
+}
+
 /// Claims jobs.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -391,6 +451,7 @@ pub trait Store:
     + WaveStore
     + SecretStore
     + AuditStore
+    + AppleStore
     + JobStore
     + 'static
 {

@@ -6,12 +6,16 @@ use serde::de::DeserializeOwned;
 
 use super::{Noun, StoreError};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate,
 };
+use crate::errand::Errand;
+use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::licences::Location;
 use crate::migration::{Move, MoveState, Pinned, SetUp, SetUpState};
 use crate::organisation::Organisation;
 use crate::queue::Command;
@@ -34,6 +38,10 @@ pub(crate) enum Table {
     Commands,
     Secrets,
     Tokens,
+    Inventories,
+    Locations,
+    Errands,
+    Budgets,
     Jobs,
     Audit,
     Refusals,
@@ -70,6 +78,10 @@ impl Table {
             Self::Commands => "commands",
             Self::Secrets => "secrets",
             Self::Tokens => "tokens",
+            Self::Inventories => "inventories",
+            Self::Locations => "locations",
+            Self::Errands => "errands",
+            Self::Budgets => "budgets",
             Self::Jobs => "jobs",
             Self::Audit => "audit",
             Self::Refusals => "refusals",
@@ -100,8 +112,15 @@ impl Table {
             Self::Commands => &[("enrollment", Int), ("uuid", Text), ("open_of", Int)],
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
+            Self::Errands => &[("open_due", Int), ("wave", Int)],
+            Self::Budgets => &[("name", Text)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
-            Self::Servers | Self::Runbooks | Self::Waves | Self::Refusals => &[],
+            Self::Servers
+            | Self::Runbooks
+            | Self::Waves
+            | Self::Refusals
+            | Self::Locations
+            | Self::Inventories => &[],
         }
     }
 }
@@ -121,6 +140,10 @@ impl From<Noun> for Table {
             Noun::Server => Self::Servers,
             Noun::Secret => Self::Secrets,
             Noun::Token => Self::Tokens,
+            Noun::Errand => Self::Errands,
+            Noun::Budget => Self::Budgets,
+            Noun::Location => Self::Locations,
+            Noun::Inventory => Self::Inventories,
         }
     }
 }
@@ -271,6 +294,13 @@ stored! {
     ];
     SealedSecret in Secrets versioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
     ApiToken in Tokens versioned: |it| vec![text(&it.hash)];
+    Errand in Errands versioned: |it| vec![
+        moment((!it.is_ended()).then_some(it.due)),
+        Cell::Int(it.wave.map(|w| w.0)),
+    ];
+    Budget in Budgets versioned: |it| vec![text(&it.name)];
+    Location in Locations versioned: |_it| vec![];
+    Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
     Refusal in Refusals unversioned: |_it| vec![];

@@ -3,12 +3,16 @@
 use super::samples::{self, Sample};
 use super::{A, B, Finding, at, ensure, put, refuse, same, sentence};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::budget::Budget;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CommandId, DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, RefusalId,
+    AuditId, CommandId, DeviceId, EnrollmentId, ErrandId, JobId, MoveId, OrganisationId, RefusalId,
     RunbookId, SecretId, ServerId, WaveId,
 };
+use crate::inventory::Inventory;
+use crate::licences::Location;
 use crate::migration::{Move, SetUp};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
@@ -29,6 +33,10 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Server>(store).await?;
     apart::<SealedSecret>(store).await?;
     apart::<ApiToken>(store).await?;
+    apart::<Errand>(store).await?;
+    apart::<Budget>(store).await?;
+    apart::<Location>(store).await?;
+    apart::<Inventory>(store).await?;
     let line = |o| {
         let device = Some(DeviceId(7));
         AuditEntry::new(o, AuditId(7), at(1), "a", "b", device, o.0.into())
@@ -84,6 +92,11 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.audit_of(o, DeviceId(7), AuditId(0), ALL),
             store.refusals(o, ALL),
             store.tokens(o),
+            store.errands(o, ErrandId(0), ALL),
+            store.errands_of(o, WaveId(2), ErrandId(0), ALL),
+            store.open_errands(o, ErrandId(0), ALL),
+            store.budgets(o),
+            store.locations(o),
         }
         macro_rules! mine {
             ($($one:expr),* $(,)?) => {$(

@@ -62,6 +62,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         reading::runbooks,
         reading::moves,
         reading::waves_and_servers,
+        reading::errands_budgets_and_locations,
         reading::secrets_and_tokens,
         reading::the_record,
         alone::organisations_never_meet,

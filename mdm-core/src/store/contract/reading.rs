@@ -1,12 +1,13 @@
 //! Reading: what each list contains, in which order, and how it is paged.
 
-use super::{A, B, Finding, at, batch, commit, ensure, put, same, samples, sentence};
+use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
 use crate::audit::{AuditEntry, Refusal};
 use crate::device::Device;
 use crate::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use crate::ids::{
-    AuditId, CertificateId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, RefusalId,
-    RunbookId, SecretId, ServerId, SessionId, SetUpId, TokenId, WaveId,
+    AuditId, BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, LocationId,
+    MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SessionId, SetUpId, TokenId,
+    WaveId,
 };
 use crate::migration::{SetUp, SetUpEnd, SetUpState, Steps};
 use crate::queue::CommandState;
@@ -424,6 +425,49 @@ pub(super) async fn waves_and_servers(store: &impl Store) -> Finding {
     same(page(2, 2).await, |w| w.id.0, &[3], "a second page")?;
     let servers = store.servers(A).await;
     same(servers, |s| s.id.0, &[1, 2, 3], "server entries")
+}
+
+pub(super) async fn errands_budgets_and_locations(store: &impl Store) -> Finding {
+    for id in [2, 3, 1, 4] {
+        let mut errand = samples::errand(A, ErrandId(id));
+        match id {
+            3 => errand.done(at(90)),
+            4 => errand.wave = None,
+            _ => {}
+        }
+        put(
+            store,
+            [
+                errand.into(),
+                samples::budget(A, BudgetId(5 - id)).into(),
+                samples::location(A, LocationId(id)).into(),
+            ],
+        )
+        .await?;
+    }
+    let page = async |after, limit| store.errands(A, ErrandId(after), limit).await;
+    same(page(0, ALL).await, |e| e.id.0, &[1, 2, 3, 4], "errands")?;
+    same(page(1, 2).await, |e| e.id.0, &[2, 3], "a page of errands")?;
+    let open = async |after, limit| store.open_errands(A, ErrandId(after), limit).await;
+    same(open(0, ALL).await, |e| e.id.0, &[1, 2, 4], "open errands")?;
+    same(open(1, 1).await, |e| e.id.0, &[2], "a page of open errands")?;
+    let of = async |wave, after| {
+        store
+            .errands_of(A, WaveId(wave), ErrandId(after), ALL)
+            .await
+    };
+    same(of(2, 0).await, |e| e.id.0, &[1, 2, 3], "errands of a wave")?;
+    same(of(2, 2).await, |e| e.id.0, &[3], "the last of them")?;
+    same(of(3, 0).await, |e| e.id.0, &[], "errands of another wave")?;
+    let budgets = store.budgets(A).await;
+    same(budgets, |b| b.id.0, &[1, 2, 3, 4], "budgets")?;
+    let none = store.budget(A, "api 9").await.map_err(sentence)?;
+    ensure!(none.is_none(), "a budget by no name");
+    let mut twin = samples::budget(A, BudgetId(9));
+    twin.name = "api 1".to_owned();
+    refuse(store, [twin.into()], "a second budget of one name").await?;
+    let locations = store.locations(A).await;
+    same(locations, |l| l.id.0, &[1, 2, 3, 4], "locations")
 }
 
 pub(super) async fn secrets_and_tokens(store: &impl Store) -> Finding {

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 
 use super::at;
 use crate::audit::{ApiToken, Role};
+use crate::budget::{Allowance, Budget, RequestClass};
 use crate::device::{Device, DeviceRecord, OrgReading, Platform};
 use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate, PushTarget,
 };
+use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
-    CertificateId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationCode, OrganisationId,
-    RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, TokenId, WaveId,
+    BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
+    LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
+    SessionId, SetUpId, TokenId, WaveId,
 };
+use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
+use crate::licences::{Location, Stock};
 use crate::migration::{
     Attention, Exception, Move, MoveState, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
     SetUpState, StepId, StepPlan, Variant, Verdict, VerdictKind,
@@ -75,6 +80,11 @@ samples! {
     SealedSecret: SecretId, secret, |it| it.replaced = Some(at(80)), |store, org, id| store.secret(org, id).await;
     ApiToken: TokenId, token, |it| it.revoked = Some(at(81)),
         |store, org, id| Ok(store.tokens(org).await?.into_iter().find(|t| t.id == id));
+    Errand: ErrandId, errand, |it| it.asked(1, at(82)), |store, org, id| store.errand(org, id).await;
+    Budget: BudgetId, budget, |it| spend(it, 83), |store, org, id| store.budget(org, &format!("api {id}")).await;
+    Location: LocationId, location, |it| it.stock_read = Some(at(84)), |store, org, id| store.location(org, id).await;
+    Inventory: InventoryId, inventory, |it| it.phase = PullPhase::Devices { begun: at(85), cursor: None },
+        |store, org, id| store.inventory(org, id).await;
 }
 
 impl Sample for Organisation {
@@ -291,4 +301,47 @@ pub(super) fn job(organisation: OrganisationId, id: i64, due: i64) -> Job {
         enrollment: EnrollmentId(id),
     };
     Job::new(organisation, crate::ids::JobId(id), at(due), kind)
+}
+
+pub(super) fn errand(organisation: OrganisationId, id: ErrandId) -> Errand {
+    let member = ErrandMember {
+        device: DeviceId(40),
+        serial: serial("SERIAL40"),
+        attempt: Some(MoveId(7)),
+    };
+    let kind = ErrandKind::Schedule {
+        server: "OURS".to_owned(),
+        deadline: at(1_796_922_000_123),
+    };
+    let mut it = Errand::new(organisation, id, kind, vec![member], "Zo\u{eb}", at(60));
+    it.wave = Some(WaveId(2));
+    it.result = Some(Der(vec![0, 13, 10, 255]));
+    it
+}
+
+pub(super) fn budget(organisation: OrganisationId, id: BudgetId) -> Budget {
+    let mut it = Budget::new(organisation, id, &format!("api {id}"));
+    spend(&mut it, 61);
+    it
+}
+
+fn spend(budget: &mut Budget, now_ms: i64) {
+    let mut limiter = budget.limiter(Allowance::organisation_api());
+    // A used-up budget leaves it as it is, which no sample comes to.
+    let _ = limiter.take(RequestClass::Write, now_ms);
+    budget.state = limiter.state().clone();
+}
+
+pub(super) fn location(organisation: OrganisationId, id: LocationId) -> Location {
+    let mut it = Location::new(organisation, id, "Library", "U1", SecretId(6), JobId(62));
+    it.stock.insert(u64::MAX, Stock::default());
+    it
+}
+
+pub(super) fn inventory(organisation: OrganisationId, id: InventoryId) -> Inventory {
+    let mut it = Inventory::new(organisation, JobId(63));
+    it.id = id;
+    it.wanted = Some(at(64));
+    it.services = vec![("OURS".to_owned(), "Ours".to_owned())];
+    it
 }

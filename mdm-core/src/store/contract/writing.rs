@@ -28,7 +28,11 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<Wave>(store).await?;
     versions::<Server>(store).await?;
     versions::<SealedSecret>(store).await?;
-    versions::<ApiToken>(store).await
+    versions::<ApiToken>(store).await?;
+    versions::<crate::errand::Errand>(store).await?;
+    versions::<crate::budget::Budget>(store).await?;
+    versions::<crate::licences::Location>(store).await?;
+    versions::<crate::inventory::Inventory>(store).await
 }
 
 async fn versions<T: Sample>(store: &impl Store) -> Finding {

@@ -1,6 +1,7 @@
 //! PostgreSQL, for installations with several daemons or with a database of their own.
 //! Refuses a server that may lose what it acknowledged, unless that loss is accepted by name.
 
+mod apple;
 mod audit;
 mod commands;
 mod devices;

@@ -1,6 +1,7 @@
 //! The embedded database: one file, one write connection, a small pool of readers; or all of it in memory.
 //! Refuses a file that cannot give write-ahead logging and full synchronisation, because then nothing here would be true.
 
+mod apple;
 mod audit;
 mod commands;
 mod devices;

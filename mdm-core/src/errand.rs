@@ -1,0 +1,487 @@
+//! A request that changes something at Apple for many devices, from the decision to the proof: the row that makes sure that
+//! nothing is sent twice without a reading in between. Says where it stands and what comes next; sends nothing, reads no
+//! clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{DeviceId, ErrandId, LocationId, MoveId, OrganisationId, Serial, WaveId};
+use crate::organisation::Der;
+
+/// Most devices of one request to the organisation API or to Apps and Books.
+pub const MOST_DEVICES: usize = 1000;
+/// How long an effect may take to show after Apple took a request.
+pub const LAG: Duration = Duration::from_secs(15 * 60);
+/// The shortest time between the end of Apple's work and a reading that counts against it.
+const SETTLE: Duration = Duration::from_secs(30);
+/// A request that Apple works on is looked at this often at most.
+const LOOK: [u64; 5] = [15, 30, 60, 120, 300];
+/// Apple's work that has not ended by then is no longer waited for: the devices themselves tell.
+const GIVEN_UP: Duration = Duration::from_secs(4 * 3600);
+
+/// One request that changes something at Apple for many devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Errand {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key. Errands that share a device go in this order.
+    pub id: ErrandId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// The wave for whose members it is, if for one.
+    pub wave: Option<WaveId>,
+    /// What is asked for.
+    pub kind: ErrandKind,
+    /// For which devices.
+    pub members: Vec<ErrandMember>,
+    /// Where it stands.
+    pub state: ErrandState,
+    /// Not before this moment.
+    pub due: Timestamp,
+    /// How often in a row it could not go on.
+    pub tries: u32,
+    /// When it was decided.
+    pub created: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why, where a reason is demanded.
+    pub reason: Option<String>,
+    /// Each time that it was sent or about to be.
+    pub sendings: Vec<Sending>,
+    /// Apple's last word on the activity or event.
+    pub status: Option<String>,
+    /// The result file as it came.
+    pub result: Option<Der>,
+    /// Devices that came out otherwise than wanted, and why.
+    pub failed: BTreeMap<Serial, String>,
+    /// Why a person is needed, in a sentence.
+    pub needs_person: Option<String>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+}
+
+/// A device of an errand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a device under its three names")]
+pub struct ErrandMember {
+    /// The device.
+    pub device: DeviceId,
+    /// Its serial number.
+    pub serial: Serial,
+    /// The attempt that it is for, if for one.
+    pub attempt: Option<MoveId>,
+}
+
+/// What is asked of Apple.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrandKind {
+    /// Assign to a server entry with a deadline: starts migrations.
+    Schedule {
+        /// Apple's identifier of the server entry.
+        server: String,
+        /// The deadline.
+        deadline: Timestamp,
+    },
+    /// Move the deadline of migrations.
+    MoveDeadline {
+        /// To when.
+        deadline: Timestamp,
+    },
+    /// Cancel migrations; each device that does not stand at its original afterwards is assigned back by an errand of its own.
+    Cancel,
+    /// Assign back to the original, without a deadline.
+    Return {
+        /// Apple's identifier of the original.
+        server: String,
+    },
+    /// Give licences to the devices.
+    Associate {
+        /// Of which location.
+        location: LocationId,
+        /// Store identifiers of the apps, at most as many as Apple takes at once.
+        apps: Vec<u64>,
+    },
+    /// Take licences back.
+    Disassociate {
+        /// Of which location.
+        location: LocationId,
+        /// Store identifiers of the apps.
+        apps: Vec<u64>,
+    },
+}
+
+impl ErrandKind {
+    /// Its name in records and for people.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Schedule { .. } => "schedule",
+            Self::MoveDeadline { .. } => "move-deadline",
+            Self::Cancel => "cancel",
+            Self::Return { .. } => "return",
+            Self::Associate { .. } => "associate",
+            Self::Disassociate { .. } => "disassociate",
+        }
+    }
+
+    /// Whether it is about licences, and so goes to Apps and Books and not to the organisation API.
+    #[must_use]
+    pub const fn is_licence(&self) -> bool {
+        matches!(self, Self::Associate { .. } | Self::Disassociate { .. })
+    }
+}
+
+/// Where an errand stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "the states, each decided on")]
+pub enum ErrandState {
+    /// Not sent, or certainly refused when it was.
+    Waiting,
+    /// About to be sent, or sent and the answer never seen. It is read before anything is sent again.
+    Asked {
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Apple took it.
+    Posted {
+        /// When.
+        at: Timestamp,
+        /// Apple's identifier of the activity or event.
+        activity: String,
+        /// How often it was looked at.
+        looks: u32,
+    },
+    /// Apple has finished, or is no longer waited for: the devices are read.
+    Proving {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Over: every device was read, and stands in `failed` if it disagrees.
+    Done,
+    /// Apple refused it, or nobody wants it any more. Nothing was changed.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}
+
+/// One sending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "four facts of one sending")]
+pub struct Sending {
+    /// When it was about to be sent.
+    pub at: Timestamp,
+    /// For how many devices.
+    pub devices: usize,
+    /// Apple's identifier of the activity or event, once it answered.
+    pub activity: Option<String>,
+    /// What became of it when there was none.
+    pub outcome: Option<String>,
+}
+
+/// What comes next for an errand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the steps, each done by the service"
+)]
+pub enum Next {
+    /// Read the devices not older than this, then go on.
+    Read {
+        /// Nothing older counts.
+        not_before: Timestamp,
+    },
+    /// Look at the activity or event.
+    Look,
+    /// Come again then.
+    Wait {
+        /// When.
+        until: Timestamp,
+    },
+    /// It is over.
+    Nothing,
+}
+
+impl Errand {
+    /// An errand that was just decided on.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: ErrandId,
+        kind: ErrandKind,
+        members: Vec<ErrandMember>,
+        by: &str,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            wave: None,
+            kind,
+            members,
+            state: ErrandState::Waiting,
+            due: now,
+            tries: 0,
+            created: now,
+            by: by.to_owned(),
+            reason: None,
+            sendings: Vec::new(),
+            status: None,
+            result: None,
+            failed: BTreeMap::new(),
+            needs_person: None,
+            ended: None,
+        }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        matches!(self.state, ErrandState::Done | ErrandState::Refused { .. })
+    }
+
+    /// Whether Apple may be changing something for it at this moment.
+    #[must_use]
+    pub const fn is_in_flight(&self) -> bool {
+        matches!(
+            self.state,
+            ErrandState::Asked { .. } | ErrandState::Posted { .. }
+        )
+    }
+
+    /// The serial numbers of its devices.
+    #[must_use]
+    pub fn serials(&self) -> Vec<Serial> {
+        self.members.iter().map(|m| m.serial.clone()).collect()
+    }
+
+    /// Whether one of its devices is in `other` too.
+    #[must_use]
+    pub fn shares_a_device(&self, other: &Self) -> bool {
+        let mine: BTreeSet<DeviceId> = self.members.iter().map(|m| m.device).collect();
+        other.members.iter().any(|m| mine.contains(&m.device))
+    }
+
+    /// What comes next at `now`. An errand is never sent but after a reading that is younger than everything that was
+    /// sent before, so that `Read` comes before every sending.
+    #[must_use]
+    pub fn next(&self, now: Timestamp) -> Next {
+        if self.is_ended() {
+            return Next::Nothing;
+        }
+        if now < self.due {
+            return Next::Wait { until: self.due };
+        }
+        match &self.state {
+            ErrandState::Waiting => Next::Read {
+                not_before: self.sendings.last().map_or(self.created, |s| s.at),
+            },
+            ErrandState::Asked { at } => Next::Read {
+                not_before: *at + SETTLE,
+            },
+            ErrandState::Posted { .. } => Next::Look,
+            ErrandState::Proving { since } => Next::Read {
+                not_before: *since + SETTLE,
+            },
+            ErrandState::Done | ErrandState::Refused { .. } => Next::Nothing,
+        }
+    }
+
+    /// It is about to be sent for `devices` of its devices: written before the request leaves.
+    pub fn asked(&mut self, devices: usize, now: Timestamp) {
+        self.state = ErrandState::Asked { at: now };
+        self.sendings.push(Sending {
+            at: now,
+            devices,
+            activity: None,
+            outcome: None,
+        });
+    }
+
+    /// Apple took it.
+    pub fn posted(&mut self, activity: &str, now: Timestamp) {
+        if let Some(sending) = self.sendings.last_mut() {
+            sending.activity = Some(activity.to_owned());
+        }
+        self.state = ErrandState::Posted {
+            at: now,
+            activity: activity.to_owned(),
+            looks: 0,
+        };
+        self.tries = 0;
+        self.needs_person = None;
+        self.due = now + Duration::from_secs(LOOK[0]);
+    }
+
+    /// Apple certainly did nothing, and may take it later.
+    pub fn put_off(&mut self, why: &str, wait: Duration, now: Timestamp) {
+        if let Some(sending) = self.sendings.last_mut() {
+            sending.outcome = Some(why.to_owned());
+        }
+        self.state = ErrandState::Waiting;
+        self.tries += 1;
+        self.due = now + wait;
+    }
+
+    /// Nobody knows whether Apple took it.
+    pub fn unknown(&mut self, why: &str, now: Timestamp) {
+        if let Some(sending) = self.sendings.last_mut() {
+            sending.outcome = Some(why.to_owned());
+        }
+        self.tries += 1;
+        self.due = now + SETTLE;
+    }
+
+    /// Apple still works on it.
+    pub fn looked(&mut self, status: &str, now: Timestamp) {
+        self.status = Some(status.to_owned());
+        let ErrandState::Posted { at, looks, .. } = &mut self.state else {
+            return;
+        };
+        *looks += 1;
+        let wait = LOOK[usize::try_from(*looks)
+            .unwrap_or(usize::MAX)
+            .min(LOOK.len() - 1)];
+        if now >= *at + GIVEN_UP {
+            self.state = ErrandState::Proving { since: now };
+        }
+        self.due = now + Duration::from_secs(wait);
+    }
+
+    /// Apple has finished with it: what it says of single devices is kept, and the devices are read.
+    pub fn finished(&mut self, status: &str, result: Option<Vec<u8>>, now: Timestamp) {
+        self.status = Some(status.to_owned());
+        if let Some(result) = result {
+            self.result = Some(Der(result));
+        }
+        self.state = ErrandState::Proving { since: now };
+        self.tries = 0;
+        self.due = now + SETTLE;
+    }
+
+    /// The time from which on a device that disagrees is no longer explained by Apple's lag; `None` unless it was sent.
+    #[must_use]
+    pub fn no_lag_after(&self) -> Option<Timestamp> {
+        match &self.state {
+            ErrandState::Asked { at } | ErrandState::Posted { at, .. } => Some(*at + LAG),
+            ErrandState::Proving { since } => Some(*since + LAG),
+            ErrandState::Waiting | ErrandState::Done | ErrandState::Refused { .. } => None,
+        }
+    }
+
+    /// Every device was read.
+    pub fn done(&mut self, now: Timestamp) {
+        self.state = ErrandState::Done;
+        self.ended = Some(now);
+        self.needs_person = None;
+    }
+
+    /// Apple refused it, or nobody wants it any more.
+    pub fn refused(&mut self, why: &str, now: Timestamp) {
+        if let Some(sending) = self.sendings.last_mut()
+            && sending.activity.is_none()
+        {
+            sending.outcome = Some(why.to_owned());
+        }
+        self.state = ErrandState::Refused {
+            why: why.to_owned(),
+        };
+        self.ended = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1000)
+    }
+
+    fn errand(kind: ErrandKind) -> Errand {
+        let member = |n: i64| ErrandMember {
+            device: DeviceId(n),
+            serial: Serial::parse(&format!("SERIAL{n}")).unwrap(),
+            attempt: Some(MoveId(n)),
+        };
+        Errand::new(
+            OrganisationId(1),
+            ErrandId(1),
+            kind,
+            vec![member(1), member(2)],
+            "a person",
+            at(100),
+        )
+    }
+
+    #[test]
+    fn nothing_is_sent_but_after_a_reading_that_is_younger_than_the_last_sending() {
+        let mut it = errand(ErrandKind::Cancel);
+        assert_eq!(
+            it.next(at(100)),
+            Next::Read {
+                not_before: at(100)
+            }
+        );
+        it.asked(2, at(110));
+        assert_eq!(
+            it.next(at(110)),
+            Next::Read {
+                not_before: at(140)
+            }
+        );
+        it.unknown("the connection broke", at(111));
+        assert_eq!(it.next(at(120)), Next::Wait { until: at(141) });
+        assert_eq!(
+            it.next(at(141)),
+            Next::Read {
+                not_before: at(140)
+            }
+        );
+        it.put_off("429", Duration::from_secs(60), at(200));
+        assert_eq!(
+            it.next(at(260)),
+            Next::Read {
+                not_before: at(110)
+            }
+        );
+    }
+
+    #[test]
+    fn what_apple_took_is_looked_at_less_and_less_often_and_not_for_ever() {
+        let mut it = errand(ErrandKind::Cancel);
+        it.asked(2, at(0));
+        it.posted("ACTIVITY", at(0));
+        let mut now = at(0);
+        let mut waits = Vec::new();
+        while matches!(it.state, ErrandState::Posted { .. }) {
+            let Next::Wait { until } = it.next(now) else {
+                panic!("{:?}", it.next(now));
+            };
+            waits.push(until.since(now).as_secs());
+            now = until;
+            assert_eq!(it.next(now), Next::Look);
+            it.looked("IN_PROGRESS", now);
+        }
+        assert_eq!(waits[..5], [15, 30, 60, 120, 300]);
+        assert!(now.since(at(0)) < Duration::from_secs(5 * 3600));
+        assert!(matches!(it.next(now + LAG), Next::Read { .. }));
+    }
+
+    #[test]
+    fn an_ended_one_asks_for_nothing() {
+        let mut it = errand(ErrandKind::Cancel);
+        it.refused("no such service", at(5));
+        assert_eq!(it.next(at(1_000_000)), Next::Nothing);
+        assert_eq!(it.ended, Some(at(5)));
+    }
+}

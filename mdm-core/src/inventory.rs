@@ -1,0 +1,110 @@
+//! How far the device list of the organisation API is read: services, which devices each has, and what the API says of each
+//! device, page by page. What is kept is enough to go on after a crash without losing or repeating a page.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{InventoryId, JobId, OrganisationId};
+
+/// Where the reading of an organisation's devices stands. One row for each organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Inventory {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key: the number of the organisation.
+    pub id: InventoryId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// The job that reads.
+    pub job: JobId,
+    /// Somebody needs a reading that began at this moment or later.
+    pub wanted: Option<Timestamp>,
+    /// The next reading keeps every device of the organisation, not only those that are known here.
+    pub everything: bool,
+    /// Where the present reading stands.
+    pub phase: PullPhase,
+    /// Pages of the present reading so far, or of the last one.
+    pub pages: u32,
+    /// Devices of the present reading so far, or of the last one.
+    pub devices: u64,
+    /// When the last complete reading began: everything that it says is at least that young.
+    pub complete: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Whether that one kept every device.
+    pub kept_everything: bool,
+    /// The organisation's device-management services as last read: Apple's identifier and name.
+    pub services: Vec<(String, String)>,
+    /// Why a person is needed, in a sentence.
+    pub needs_person: Option<String>,
+}
+
+/// A phase of a reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "the phases, in their order")]
+pub enum PullPhase {
+    /// Nothing is being read.
+    #[default]
+    Idle,
+    /// Which devices each service has; the services in the order of their names in [`Inventory::services`].
+    Members {
+        /// When the reading began.
+        begun: Timestamp,
+        /// Which service.
+        service: usize,
+        /// Apple's cursor within its list.
+        cursor: Option<String>,
+    },
+    /// What the API says of each device.
+    Devices {
+        /// When the reading began.
+        begun: Timestamp,
+        /// Apple's cursor within the list.
+        cursor: Option<String>,
+    },
+}
+
+impl Inventory {
+    /// One of which nothing was read.
+    #[must_use]
+    pub fn new(organisation: OrganisationId, job: JobId) -> Self {
+        Self {
+            organisation,
+            id: InventoryId(organisation.0),
+            version: 0,
+            job,
+            wanted: None,
+            everything: false,
+            phase: PullPhase::Idle,
+            pages: 0,
+            devices: 0,
+            complete: None,
+            ended: None,
+            kept_everything: false,
+            services: Vec::new(),
+            needs_person: None,
+        }
+    }
+
+    /// When the present reading began, if one is under way.
+    #[must_use]
+    pub const fn begun(&self) -> Option<Timestamp> {
+        match &self.phase {
+            PullPhase::Idle => None,
+            PullPhase::Members { begun, .. } | PullPhase::Devices { begun, .. } => Some(*begun),
+        }
+    }
+
+    /// Whether a reading must begin (or be finished) to satisfy who waits.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        match (self.wanted, self.complete) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(wanted), Some(complete)) => complete < wanted,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Licences of Apps and Books: what a location has, what the members of a wave need, and what is lacking. Pure; asks nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{JobId, LocationId, OrganisationId, SecretId, Serial};
+
+/// A location of Apps and Books whose content token we hold, and its licences as last read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Location {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: LocationId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// Apple's name of it.
+    pub name: String,
+    /// Apple's identifier of its library (`uId`): two tokens with one library see the same licences.
+    pub library: String,
+    /// The sealed content token.
+    pub token: SecretId,
+    /// When the token ends.
+    pub token_expires: Option<Timestamp>,
+    /// The management service that has claimed it, if it is not us.
+    pub claimed_by_other: Option<String>,
+    /// Licences by store identifier.
+    pub stock: BTreeMap<u64, Stock>,
+    /// When they were read.
+    pub stock_read: Option<Timestamp>,
+    /// Most apps and devices that Apple takes in one request.
+    pub limits: LicenceLimits,
+    /// Why a person is needed, in a sentence.
+    pub needs_person: Option<String>,
+    /// The recurring job that reads the stock.
+    pub job: JobId,
+}
+
+impl Location {
+    /// A location of which nothing was read.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: LocationId,
+        name: &str,
+        library: &str,
+        token: SecretId,
+        job: JobId,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            name: name.to_owned(),
+            library: library.to_owned(),
+            token,
+            token_expires: None,
+            claimed_by_other: None,
+            stock: BTreeMap::new(),
+            stock_read: None,
+            limits: LicenceLimits::default(),
+            needs_person: None,
+            job,
+        }
+    }
+}
+
+/// How much one request may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "two numbers of Apple's")]
+pub struct LicenceLimits {
+    /// Most apps.
+    pub apps: usize,
+    /// Most devices.
+    pub devices: usize,
+}
+
+impl Default for LicenceLimits {
+    fn default() -> Self {
+        Self {
+            apps: 25,
+            devices: 1000,
+        }
+    }
+}
+
+/// The licences of one app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "built by the port")]
+pub struct Stock {
+    /// All licences.
+    pub total: u64,
+    /// Given out.
+    pub assigned: u64,
+    /// Left.
+    pub available: u64,
+    /// A free app: as many as one likes.
+    pub unlimited: bool,
+    /// May be given to devices.
+    pub device_assignable: bool,
+}
+
+/// A licence that a device has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "four facts of one licence")]
+pub struct HeldLicence {
+    /// Of which location.
+    pub location: LocationId,
+    /// Store identifier of the app.
+    pub app: u64,
+    /// When it was read at Apple.
+    pub read: Timestamp,
+    /// We gave it for an attempt, and take it back when that is withdrawn.
+    pub ours: bool,
+}
+
+/// What one app needs, has and lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LicenceNeed {
+    /// Store identifier of the app.
+    pub app: u64,
+    /// Its bundle identifiers in the runbooks.
+    pub bundles: BTreeSet<String>,
+    /// Devices that need it.
+    pub needs: u64,
+    /// Of these, devices that have it already.
+    pub has: u64,
+    /// Licences left at the location.
+    pub available: u64,
+    /// It is free: nothing can lack.
+    pub unlimited: bool,
+    /// It is in the location, and may be given to devices.
+    pub assignable: bool,
+    /// Licences that must be bought or transferred before all devices can have it.
+    pub lacks: u64,
+}
+
+/// What the devices need, by app. `wants` names the apps of each device: store and bundle identifier.
+#[must_use]
+pub fn needs<'a>(
+    wants: impl IntoIterator<Item = (&'a Serial, &'a [(u64, String)])>,
+    holds: &BTreeSet<(u64, Serial)>,
+    stock: &BTreeMap<u64, Stock>,
+) -> Vec<LicenceNeed> {
+    let mut all: BTreeMap<u64, LicenceNeed> = BTreeMap::new();
+    for (serial, apps) in wants {
+        let mut seen = BTreeSet::new();
+        for (app, bundle) in apps {
+            let need = all.entry(*app).or_insert_with(|| LicenceNeed {
+                app: *app,
+                bundles: BTreeSet::new(),
+                needs: 0,
+                has: 0,
+                available: 0,
+                unlimited: false,
+                assignable: false,
+                lacks: 0,
+            });
+            need.bundles.insert(bundle.clone());
+            if seen.insert(*app) {
+                need.needs += 1;
+                need.has += u64::from(holds.contains(&(*app, serial.clone())));
+            }
+        }
+    }
+    for need in all.values_mut() {
+        if let Some(stock) = stock.get(&need.app) {
+            need.available = stock.available;
+            need.unlimited = stock.unlimited;
+            need.assignable = stock.device_assignable;
+        }
+        let open = need.needs - need.has;
+        need.lacks = match (need.assignable, need.unlimited) {
+            (true, true) => 0,
+            (true, false) => open.saturating_sub(need.available),
+            (false, _) => open,
+        };
+    }
+    all.into_values().collect()
+}
+
+/// Divides pairs of app and device into requests: each device gets exactly what it lacks, devices that lack the same go
+/// together, and no request names more than Apple takes.
+#[must_use]
+pub fn requests<T: Clone>(
+    lacking: impl IntoIterator<Item = (T, BTreeSet<u64>)>,
+    limits: LicenceLimits,
+) -> Vec<(Vec<u64>, Vec<T>)> {
+    let mut alike: BTreeMap<Vec<u64>, Vec<T>> = BTreeMap::new();
+    for (device, apps) in lacking {
+        let apps: Vec<u64> = apps.into_iter().collect();
+        for apps in apps.chunks(limits.apps.max(1)) {
+            alike.entry(apps.to_vec()).or_default().push(device.clone());
+        }
+    }
+    let mut requests = Vec::new();
+    for (apps, devices) in alike {
+        for devices in devices.chunks(limits.devices.max(1)) {
+            requests.push((apps.clone(), devices.to_vec()));
+        }
+    }
+    requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(n: u32) -> Serial {
+        Serial::parse(&format!("SERIAL{n}")).unwrap()
+    }
+
+    #[test]
+    fn what_is_lacking_is_counted_without_what_devices_have_and_without_free_apps() {
+        let serials: Vec<Serial> = (0..10).map(serial).collect();
+        let apps = [
+            (1, "paid".to_owned()),
+            (2, "free".to_owned()),
+            (3, "absent".to_owned()),
+            (1, "paid too".to_owned()),
+        ];
+        let holds = [
+            (1, serial(0)),
+            (1, serial(1)),
+            (3, serial(5)),
+            (1, serial(99)),
+        ]
+        .into();
+        let stock = |available, unlimited| Stock {
+            total: 100,
+            assigned: 0,
+            available,
+            unlimited,
+            device_assignable: true,
+        };
+        let found = needs(
+            serials.iter().map(|s| (s, &apps[..])),
+            &holds,
+            &BTreeMap::from([(1, stock(5, false)), (2, stock(0, true))]),
+        );
+        let short: Vec<_> = found
+            .iter()
+            .map(|n| (n.app, n.needs, n.has, n.lacks))
+            .collect();
+        assert_eq!(short, [(1, 10, 2, 3), (2, 10, 0, 0), (3, 10, 1, 9)]);
+        assert_eq!(found[0].bundles.len(), 2);
+    }
+
+    #[test]
+    fn requests_keep_within_apples_limits_and_give_nobody_more_than_it_lacks() {
+        let limits = LicenceLimits {
+            apps: 2,
+            devices: 3,
+        };
+        let all: BTreeSet<u64> = [1, 2, 3].into();
+        let mut lacking: Vec<(u32, BTreeSet<u64>)> = (0..4).map(|n| (n, all.clone())).collect();
+        lacking.push((9, [2].into()));
+        let requests = requests(lacking.clone(), limits);
+        let mut pairs = BTreeSet::new();
+        for (apps, devices) in &requests {
+            assert!(apps.len() <= 2 && devices.len() <= 3);
+            for app in apps {
+                for device in devices {
+                    assert!(pairs.insert((*device, *app)), "given twice");
+                }
+            }
+        }
+        let wanted: BTreeSet<(u32, u64)> = lacking
+            .iter()
+            .flat_map(|(d, apps)| apps.iter().map(|a| (*d, *a)))
+            .collect();
+        assert_eq!(pairs, wanted);
+    }
+}

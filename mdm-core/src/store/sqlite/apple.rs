@@ -1,0 +1,138 @@
+//! What goes on at Apple's services: errands, budgets, locations, readings of the device list.
+
+use async_trait::async_trait;
+
+use super::{SqliteStore, rows};
+use crate::budget::Budget;
+use crate::errand::Errand;
+use crate::ids::{ErrandId, InventoryId, LocationId, OrganisationId, WaveId};
+use crate::inventory::Inventory;
+use crate::licences::Location;
+use crate::store::{AppleStore, StoreError};
+
+#[async_trait]
+impl AppleStore for SqliteStore {
+    async fn errand(
+        &self,
+        organisation: OrganisationId,
+        id: ErrandId,
+    ) -> Result<Option<Errand>, StoreError> {
+        rows!(
+            self,
+            one,
+            "errands WHERE organisation = ?1 AND id = ?2",
+            organisation.0,
+            id.0,
+        )
+    }
+
+    async fn errands(
+        &self,
+        organisation: OrganisationId,
+        after: ErrandId,
+        limit: u32,
+    ) -> Result<Vec<Errand>, StoreError> {
+        rows!(
+            self,
+            many,
+            "errands WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            organisation.0,
+            after.0,
+            limit,
+        )
+    }
+
+    async fn errands_of(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: ErrandId,
+        limit: u32,
+    ) -> Result<Vec<Errand>, StoreError> {
+        rows!(
+            self,
+            many,
+            "errands WHERE organisation = ?1 AND wave = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+            organisation.0,
+            wave.0,
+            after.0,
+            limit,
+        )
+    }
+
+    async fn open_errands(
+        &self,
+        organisation: OrganisationId,
+        after: ErrandId,
+        limit: u32,
+    ) -> Result<Vec<Errand>, StoreError> {
+        rows!(
+            self,
+            many,
+            "errands WHERE organisation = ?1 AND id > ?2 AND open_due IS NOT NULL ORDER BY id LIMIT ?3",
+            organisation.0,
+            after.0,
+            limit,
+        )
+    }
+
+    async fn budget(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<Budget>, StoreError> {
+        rows!(
+            self,
+            one,
+            "budgets WHERE organisation = ?1 AND name = ?2",
+            organisation.0,
+            name,
+        )
+    }
+
+    async fn budgets(&self, organisation: OrganisationId) -> Result<Vec<Budget>, StoreError> {
+        rows!(
+            self,
+            many,
+            "budgets WHERE organisation = ?1 ORDER BY name",
+            organisation.0,
+        )
+    }
+
+    async fn location(
+        &self,
+        organisation: OrganisationId,
+        id: LocationId,
+    ) -> Result<Option<Location>, StoreError> {
+        rows!(
+            self,
+            one,
+            "locations WHERE organisation = ?1 AND id = ?2",
+            organisation.0,
+            id.0,
+        )
+    }
+
+    async fn locations(&self, organisation: OrganisationId) -> Result<Vec<Location>, StoreError> {
+        rows!(
+            self,
+            many,
+            "locations WHERE organisation = ?1 ORDER BY id",
+            organisation.0,
+        )
+    }
+
+    async fn inventory(
+        &self,
+        organisation: OrganisationId,
+        id: InventoryId,
+    ) -> Result<Option<Inventory>, StoreError> {
+        rows!(
+            self,
+            one,
+            "inventories WHERE organisation = ?1 AND id = ?2",
+            organisation.0,
+            id.0,
+        )
+    }
+}
