@@ -67,6 +67,9 @@ pub struct Organisation {
     pub api: Option<ApiCredential>,
     /// Server entries of the assignment service that we hold tokens of.
     pub servers: Vec<ServerId>,
+    /// Key pairs for which Apple's portal encrypts server tokens, oldest first. Kept over rotations.
+    #[serde(default)]
+    pub token_keys: Vec<TokenKey>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
     /// What people set.
@@ -98,6 +101,7 @@ impl Organisation {
             device_cas: Vec::new(),
             api: None,
             servers: Vec::new(),
+            token_keys: Vec::new(),
             ordinary_runbook: None,
             settings: Settings::default(),
         }
@@ -139,6 +143,20 @@ pub struct PushCertificate {
     pub identity: KeyedCertificate,
     /// End of its validity.
     pub not_after: Timestamp,
+}
+
+/// A key pair for which Apple's portal encrypts server tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "four facts")]
+pub struct TokenKey {
+    /// The certificate that is uploaded to the portal.
+    pub certificate: Der,
+    /// The sealed private key (PKCS#8 PEM).
+    pub key: SecretId,
+    /// Its issuer and serial number, as a token for another certificate names them.
+    pub described: String,
+    /// When it was made.
+    pub created: Timestamp,
 }
 
 /// An API account of the organisation.

@@ -156,7 +156,7 @@ async fn the_api_takes_a_token_of_the_organisation_and_nothing_else() {
     for wrong in [None, Some("wrong"), Some("")] {
         let (status, said) = house.api("organisations", wrong).await;
         assert_eq!(status, 401);
-        assert!(said["error"].as_str().unwrap().contains("bearer token"));
+        assert!(said["detail"].as_str().unwrap().contains("bearer token"));
     }
     let (status, seen) = house.api("organisations", Some(&token)).await;
     assert_eq!(status, 200);
@@ -187,4 +187,47 @@ async fn a_public_address_with_port_0_gets_the_port_that_was_bound() {
     assert_eq!(url, "https://localhost:4711");
     fill_in_port(&mut url, &bound, Duty::Enrol);
     assert_eq!(url, "https://localhost:4711");
+}
+
+#[tokio::test]
+async fn every_route_refuses_the_role_below_its_own_and_not_its_own() {
+    use mdm_core::audit::Role;
+    let house = install(Drive::Manual).await;
+    let code = house.code.parse_code();
+    let org = house.app.mdm.organisation(&code).await.unwrap();
+    let roles = [
+        Role::Viewer,
+        Role::Helpdesk,
+        Role::Planner,
+        Role::Approver,
+        Role::Admin,
+    ];
+    let mut tokens = Vec::new();
+    for role in roles {
+        let made = org.new_api_token(&format!("a {role:?}"), role, None).await;
+        tokens.push(made.unwrap().secret.expose_text().unwrap().to_owned());
+    }
+    for route in crate::http::api::routes::ROUTES {
+        let path = route
+            .path
+            .replace("{serial}", "C02XYZ")
+            .replace("{id}", "7");
+        for (role, token) in roles.into_iter().zip(&tokens) {
+            let request = match route.method {
+                "get" => Request::get(&path),
+                _ => Request::post(&path),
+            };
+            let request = request.header("authorization", format!("Bearer {token}"));
+            let (status, said) = house.ask(Duty::Admin, request, "{}").await;
+            let refused = String::from_utf8_lossy(&said).contains("greater role");
+            assert_eq!(
+                refused,
+                role < route.role,
+                "{route:?} as {role:?}: {status}"
+            );
+            assert_ne!(status, 405, "{route:?}");
+            assert!(status < 500 || status == 502, "{route:?}: {status}");
+        }
+    }
+    house.app.shutdown().await.unwrap();
 }

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use mdm_core::clock::{Clock, Timestamp};
 use mdm_core::device::{AssignmentOutcome, DeviceRecord, MigrationStatus, OrgReading};
 use mdm_core::error::PortError;
+use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{OrganisationId, Serial, ServerId};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
@@ -50,8 +51,9 @@ pub(crate) struct Apple {
     addresses: Addresses,
     clock: Arc<dyn Clock>,
     transport: Arc<dyn Transport>,
-    /// By organisation, server entry and fingerprint of the token: a renewed token gets a client of its own.
+    /// By organisation, server entry and hash of the token: a renewed token gets a client of its own.
     assignment: Mutex<HashMap<(OrganisationId, ServerId, String), AssignmentClient>>,
+    /// By organisation, client and hash of the key.
     business: Mutex<HashMap<(OrganisationId, String, String), BusinessClient>>,
 }
 
@@ -94,7 +96,7 @@ impl Apple {
         let key = (
             credential.organisation,
             credential.server,
-            token.fingerprint(),
+            sha256_hex(credential.token.expose()),
         );
         let mut clients = self
             .assignment
@@ -124,7 +126,13 @@ impl Apple {
     }
 
     fn business_client(&self, key: &ApiKey) -> Result<BusinessClient, PortError> {
-        let entry = (key.organisation, key.client_id.clone(), key.key_id.clone());
+        let credential = [key.key_id.as_bytes(), &[0], key.key.expose()].concat();
+        let credential = zeroize::Zeroizing::new(credential);
+        let entry = (
+            key.organisation,
+            key.client_id.clone(),
+            sha256_hex(&credential),
+        );
         let mut clients = self
             .business
             .lock()

@@ -13,7 +13,12 @@ use crate::config::{LogConfig, LogFormat};
 /// Sends the log of this process to standard error. A second call changes nothing, so that tests and a rehearsal may call
 /// it as well.
 pub fn start(log: &LogConfig) {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people at a terminal, never for a file.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     let registry = tracing_subscriber::registry().with(filter(&log.level));
     let started = match log.format {
         LogFormat::Text => registry.with(layer).try_init(),

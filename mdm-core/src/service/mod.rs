@@ -6,6 +6,7 @@
 
 mod asks;
 mod checkin;
+mod credentials;
 mod decision;
 mod enrol;
 mod operator;
@@ -22,6 +23,7 @@ mod worker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+pub use credentials::NewApiToken;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use ports::Ports;
 pub use wave::{Member, WhatIf};

@@ -544,14 +544,14 @@ impl Org {
     }
 
     /// The organisation as it is now, not as it was when the handle was made.
-    async fn fresh(&self) -> Result<Organisation, Error> {
+    pub(super) async fn fresh(&self) -> Result<Organisation, Error> {
         self.store()
             .organisation(self.id())
             .await?
             .ok_or(Error::NotFound("organisation"))
     }
 
-    fn audit_into(&self, batch: &mut Batch, what: &str, detail: serde_json::Value) {
+    pub(super) fn audit_into(&self, batch: &mut Batch, what: &str, detail: serde_json::Value) {
         let now = self.now();
         batch.put(AuditEntry::new(
             self.id(),

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
@@ -99,9 +101,53 @@ impl Client {
         self.ask("GET", path, Zeroizing::new(Vec::new())).await
     }
 
-    /// The body may hold a key, so it is zeroed after use.
+    /// Says what is about to be sent and what it means, then sends it.
+    pub(crate) async fn act(
+        &self,
+        path: &str,
+        body: &Value,
+        consequence: &str,
+    ) -> Result<Value, Ended> {
+        eprintln!("POST {path}: {consequence}");
+        self.post(path, body).await
+    }
+
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Ended> {
-        let body = Zeroizing::new(serde_json::to_vec(body)?);
+        self.ask("POST", path, Zeroizing::new(serde_json::to_vec(body)?))
+            .await
+    }
+
+    /// The same with secrets: the body is written once, into a place that is zeroed, and each secret as base64, so that
+    /// whoever reads it has nothing to unescape.
+    pub(crate) async fn post_hidden(
+        &self,
+        path: &str,
+        open: &Value,
+        secrets: &[(&str, &[u8])],
+        consequence: &str,
+    ) -> Result<Value, Ended> {
+        eprintln!("POST {path}: {consequence}");
+        let mut beginning = serde_json::to_vec(open)?;
+        // `open` is an object: its last byte is the brace.
+        beginning.pop();
+        let room: usize = secrets
+            .iter()
+            .map(|(name, secret)| name.len() + secret.len() / 3 * 4 + 16)
+            .sum();
+        let mut body = Zeroizing::new(Vec::with_capacity(beginning.len() + room));
+        body.extend_from_slice(&beginning);
+        for (name, secret) in secrets {
+            if body.len() > 1 {
+                body.push(b',');
+            }
+            body.extend_from_slice(format!("\"{name}\":\"").as_bytes());
+            let begun = body.len();
+            let length = secret.len().div_ceil(3) * 4;
+            body.resize(begun + length, 0);
+            STANDARD.encode_slice(secret, &mut body[begun..])?;
+            body.push(b'"');
+        }
+        body.push(b'}');
         self.ask("POST", path, body).await
     }
 
@@ -124,7 +170,7 @@ impl Client {
         let (status, answer) = match &self.way {
             Way::Stopped(routes) => {
                 let request = request
-                    .body(Body::from(body.to_vec()))
+                    .body(Body::from(hidden(body)))
                     .means(Exit::BadInput)?;
                 let answer = match (**routes).clone().oneshot(request).await {
                     Ok(answer) => answer,
@@ -136,7 +182,7 @@ impl Client {
             Way::Socket(path) => {
                 request = request.header(HOST, "localhost");
                 let request = request
-                    .body(Full::from(Bytes::copy_from_slice(&body)))
+                    .body(Full::from(hidden(body)))
                     .means(Exit::BadInput)?;
                 let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
                 send(stream, request).await?
@@ -152,7 +198,7 @@ impl Client {
                     .header(HOST, host)
                     .header(AUTHORIZATION, bearer.as_str());
                 let request = request
-                    .body(Full::from(Bytes::copy_from_slice(&body)))
+                    .body(Full::from(hidden(body)))
                     .means(Exit::BadInput)?;
                 let stream = tls(host, *port, ca.as_deref())
                     .await
@@ -164,17 +210,22 @@ impl Client {
         if (200..300).contains(&status) {
             return Ok(value);
         }
-        let sentence = value["error"].as_str().map_or_else(
+        let sentence = value["detail"].as_str().map_or_else(
             || format!("the server answered with status {status}"),
             str::to_owned,
         );
         let exit = match status {
             400 | 413 => Exit::BadInput,
-            401 | 403 | 404 | 409 => Exit::Precondition,
+            401 | 403 | 404 | 409 | 503 => Exit::Precondition,
             _ => Exit::Failure,
         };
         Err(anyhow!(sentence)).means(exit)
     }
+}
+
+/// Bytes that are zeroed with their last owner. What the HTTP and TLS libraries copy is theirs.
+fn hidden(body: Zeroizing<Vec<u8>>) -> Bytes {
+    Bytes::from_owner(body)
 }
 
 fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {

@@ -111,7 +111,7 @@ pub(crate) async fn run(common: &Common, init: &Init) -> Done {
     println!("  2. mdmd serve --data {}", directory.display());
     println!("  3. mdmd push import --certificate FILE --key FILE");
     println!(
-        "  4. mdmd token key --out DIRECTORY, upload the certificate to Apple, then mdmd token import FILE.p7m --key FILE"
+        "  4. mdmd token key --out DIRECTORY, upload the certificate to Apple, then mdmd token import FILE.p7m"
     );
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The command line: one subcommand, one file. Commands that act on an installation speak its API; only `init`, `serve`,
 //! `config` and reading a stopped data directory open files.
 
+mod api_token;
+mod business;
 mod client;
 mod config;
 mod device;
@@ -12,6 +14,7 @@ mod push;
 mod rehearse;
 #[cfg(feature = "world")]
 pub mod replay;
+mod secret_file;
 mod serve;
 mod token;
 
@@ -19,6 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mdm_core::clock::Timestamp;
 use serde_json::Value;
 
 /// How a command ended, as its exit status.
@@ -31,10 +35,8 @@ pub(crate) enum Exit {
     /// What it needs is not there.
     Precondition = 3,
     /// Partly done, or the proof disagrees.
-    #[cfg(feature = "world")]
     Disagrees = 4,
     /// Something never ended.
-    #[cfg(feature = "world")]
     NeverEnded = 5,
 }
 
@@ -131,9 +133,12 @@ enum Command {
     /// The push certificate.
     #[command(subcommand)]
     Push(push::Push),
-    /// The organisation API of Apple Business or School Manager.
+    /// The organisation's account at Apple Business or School Manager.
     #[command(subcommand)]
-    Api(push::Api),
+    Business(business::Business),
+    /// Tokens of this installation's own API.
+    #[command(subcommand)]
+    ApiToken(api_token::ApiToken),
     /// Play a whole migration against simulated devices; the verdict is the simulated world's.
     #[cfg(feature = "world")]
     Rehearse(rehearse::Rehearse),
@@ -175,7 +180,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Hold(command) => hold::run(common, command).await,
             Command::Token(command) => token::run(common, command).await,
             Command::Push(command) => push::run(common, command).await,
-            Command::Api(command) => push::run_api(common, command).await,
+            Command::Business(command) => business::run(common, command).await,
+            Command::ApiToken(command) => api_token::run(common, command).await,
             #[cfg(feature = "world")]
             Command::Rehearse(args) => rehearse::run(common, args).await,
             #[cfg(feature = "world")]
@@ -209,6 +215,27 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// A time span for people: seconds below a minute, then minutes, hours, days.
+fn span(seconds: i64) -> String {
+    let (minus, s) = if seconds < 0 {
+        ("-", -seconds)
+    } else {
+        ("", seconds)
+    };
+    match s {
+        0..60 => format!("{minus}{s}s"),
+        60..3600 => format!("{minus}{}m", s / 60),
+        3600..86_400 => format!("{minus}{}h{:02}m", s / 3600, s % 3600 / 60),
+        _ => format!("{minus}{}d{:02}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// The span between two moments of an answer, in seconds.
+fn seconds_between(from: &Value, to: &Value) -> Option<i64> {
+    let moment = |v: &Value| Timestamp::parse(v.as_str()?);
+    Some(moment(to)?.as_secs() - moment(from)?.as_secs())
+}
+
 /// Rows with a heading, columns as wide as they need to be.
 fn table(rows: &Value, columns: &[(&str, &str)]) {
     let rows: Vec<Vec<String>> = rows
@@ -240,6 +267,12 @@ fn table(rows: &Value, columns: &[(&str, &str)]) {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn spans_below_a_minute_are_seconds() {
+        let shown: Vec<String> = [0, 59, 60, 3599, 3600, 90_061, -5].map(span).into();
+        assert_eq!(shown, ["0s", "59s", "1m", "59m", "1h00m", "1d01h", "-5s"]);
+    }
 
     #[test]
     fn the_command_line_holds_together_and_its_version_names_openssl() {

@@ -1,13 +1,11 @@
-//! `mdmd push import|status` and `mdmd api import`: credentials that come as PEM files.
+//! `mdmd push import|status`: the push certificate, which comes as PEM files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::client::{Client, Where};
-use super::{Common, Done, Ended, Exit, Means as _, cell};
+use super::{Common, Done, cell, secret_file};
 
 /// The push certificate.
 #[derive(clap::Subcommand, Debug)]
@@ -17,7 +15,7 @@ pub(crate) enum Push {
         /// The certificate (PEM).
         #[arg(long, value_name = "FILE")]
         certificate: PathBuf,
-        /// Its private key (PEM, no passphrase).
+        /// Its private key (PEM, no passphrase); `-` reads standard input.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
         #[command(flatten)]
@@ -30,25 +28,6 @@ pub(crate) enum Push {
     },
 }
 
-/// The organisation API of Apple Business or School Manager.
-#[derive(clap::Subcommand, Debug)]
-pub(crate) enum Api {
-    /// Bring in an API account with its key.
-    Import {
-        /// `BUSINESSAPI.…` or `SCHOOLAPI.…`.
-        #[arg(long)]
-        client_id: String,
-        /// The identifier of the key.
-        #[arg(long)]
-        key_id: String,
-        /// The private key (PEM).
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        #[command(flatten)]
-        place: Where,
-    },
-}
-
 pub(crate) async fn run(common: &Common, command: &Push) -> Done {
     match command {
         Push::Import {
@@ -56,11 +35,17 @@ pub(crate) async fn run(common: &Common, command: &Push) -> Done {
             key,
             place,
         } => {
-            let certificate = read(certificate)?;
-            let key = read(key)?;
-            let body = json!({ "certificate": certificate.as_str(), "key": key.as_str() });
+            let certificate = secret_file::read(certificate)?;
+            let key = secret_file::read(key)?;
             let client = Client::acting(common, place).await?;
-            let answer = client.post("/api/v1/push-certificate", &body).await?;
+            let answer = client
+                .post_hidden(
+                    "/api/v1/push-certificate",
+                    &json!({ "certificate": String::from_utf8_lossy(&certificate) }),
+                    &[("key", &key)],
+                    "devices are woken with this certificate from now on; its key is kept sealed.",
+                )
+                .await?;
             super::print(common, &answer, |answer| {
                 println!(
                     "topic {} until {}",
@@ -82,28 +67,4 @@ pub(crate) async fn run(common: &Common, command: &Push) -> Done {
         }
     }
     Ok(())
-}
-
-pub(crate) async fn run_api(common: &Common, command: &Api) -> Done {
-    let Api::Import {
-        client_id,
-        key_id,
-        key,
-        place,
-    } = command;
-    let key = read(key)?;
-    let body = json!({ "client_id": client_id, "key_id": key_id, "key": key.as_str() });
-    let client = Client::acting(common, place).await?;
-    let answer = client.post("/api/v1/api-account", &body).await?;
-    super::print(common, &answer, |answer| {
-        println!("account {}", cell(&answer["client_id"]));
-    });
-    Ok(())
-}
-
-fn read(path: &Path) -> Result<Zeroizing<String>, Ended> {
-    std::fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .with_context(|| path.display().to_string())
-        .means(Exit::BadInput)
 }

@@ -1,38 +1,43 @@
 //! `mdmd token key|import|status`: the server token of Apple's device-assignment service.
+//!
+//! The private keys stay with the server: `key` writes a certificate, and `import` sends the file as it came.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use abm_client::{ServerToken, TokenKeyPair};
-use anyhow::{Context as _, anyhow};
-use mdm_core::clock::{Clock as _, SystemClock};
-use serde_json::json;
+use anyhow::Context as _;
+use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Exit, Means as _, table};
+use super::{Common, Done, Exit, Means as _, cell, secret_file, table};
 
 /// The server token of the device-assignment service.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Token {
-    /// Make a key pair; its certificate goes to Apple's portal, which encrypts the token for it.
+    /// Make a key pair; its certificate goes to Apple's portal, which encrypts the token for it. Earlier pairs are kept, so
+    /// that a token that is on its way still opens.
     Key {
-        /// Where `server-token.pem` and `server-token.key` (mode 0600) are written.
+        /// The directory for the certificate; it is made if it is missing.
         #[arg(long, value_name = "DIRECTORY")]
         out: PathBuf,
+        #[command(flatten)]
+        place: Where,
     },
     /// Bring in the token that the portal gave (`.p7m`).
     Import {
-        /// The token.
+        /// The token; `-` reads standard input.
         file: PathBuf,
-        /// The private key that `token key` made; the certificate is expected beside it.
+        /// A private key (PEM) of another tool that the token was made for; its certificate is expected beside it (`.pem`).
+        /// Left out for a certificate that `token key` made.
         #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        /// The server entry (its number in `token status`) that this token renews.
+        key: Option<PathBuf>,
+        /// The server entry (its number in `token status`) that this token renews; a token of another entry is refused.
         #[arg(long, value_name = "NUMBER")]
         renews: Option<i64>,
         #[command(flatten)]
         place: Where,
     },
-    /// Show server entries and when their tokens end.
+    /// Show server entries and when their tokens end, and the key pairs that are kept.
     Status {
         #[command(flatten)]
         place: Where,
@@ -41,83 +46,133 @@ pub(crate) enum Token {
 
 pub(crate) async fn run(common: &Common, command: &Token) -> Done {
     match command {
-        Token::Key { out } => key(common, out),
+        Token::Key { out, place } => key(common, out, place).await,
         Token::Import {
             file,
             key,
             renews,
             place,
-        } => {
-            let read = |path: &PathBuf| {
-                std::fs::read(path)
-                    .with_context(|| path.display().to_string())
-                    .means(Exit::BadInput)
-            };
-            let private = zeroize::Zeroizing::new(read(key)?);
-            let certificate = read(&key.with_extension("pem"))?;
-            let pair = TokenKeyPair::from_pem(&certificate, &private).means(Exit::BadInput)?;
-            let token = ServerToken::open(&read(file)?, &[pair]).means(Exit::BadInput)?;
-            let token = token.to_json().means(Exit::BadInput)?;
-            let token = std::str::from_utf8(token.expose())
-                .map_err(|_| anyhow!("the token is no text"))
-                .means(Exit::BadInput)?;
-            eprintln!(
-                "POST /api/v1/server-tokens: the token is shown to Apple once, then kept sealed; the device list is read from now on."
-            );
-            let client = Client::acting(common, place).await?;
-            let body = json!({ "token": token, "renews": renews });
-            let answer = client.post("/api/v1/server-tokens", &body).await?;
-            super::print(common, &answer, |answer| {
-                println!(
-                    "server entry {}; the files of `token key` can be deleted",
-                    answer["server"]
-                );
-            });
-            Ok(())
-        }
-        Token::Status { place } => {
-            let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/server-tokens").await?;
-            super::print(common, &answer, |answer| {
-                table(
-                    &answer["servers"],
-                    &[
-                        ("NUMBER", "id"),
-                        ("NAME", "name"),
-                        ("TOKEN UNTIL", "token_expires"),
-                        ("LIST READ", "synced"),
-                        ("NEEDS", "needs_person"),
-                    ],
-                );
-            });
-            Ok(())
-        }
+        } => import(common, file, key.as_deref(), *renews, place).await,
+        Token::Status { place } => status(common, place).await,
     }
 }
 
-fn key(common: &Common, out: &std::path::Path) -> Done {
-    let now = SystemClock.now().as_millis();
-    let pair = TokenKeyPair::generate("mdmd server token", now, 730)?;
-    let private = pair.private_key_pem()?;
-    crate::install::write(out, "server-token.key", private.expose(), 0o600)
+async fn key(common: &Common, out: &Path, place: &Where) -> Done {
+    // Before anything is made: a key pair whose certificate cannot be written would only be in the way.
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("--out {}: the directory cannot be made", out.display()))
         .means(Exit::Precondition)?;
+    let client = Client::acting(common, place).await?;
+    let mut answer = client
+        .act(
+            "/api/v1/token-keys",
+            &json!({}),
+            "a key pair is made and kept sealed; Apple's portal encrypts tokens for it once its certificate is uploaded.",
+        )
+        .await?;
+    let pem = answer["certificate"].take();
+    let name = format!("server-token-{}.pem", cell(&answer["number"]));
     crate::install::write(
         out,
-        "server-token.pem",
-        pair.certificate_pem()?.as_bytes(),
+        &name,
+        pem.as_str().unwrap_or_default().as_bytes(),
         0o644,
     )
     .means(Exit::Precondition)?;
-    let certificate = out.join("server-token.pem");
-    super::print(common, &json!({ "certificate": certificate }), |_| {
+    answer["certificate"] = json!(out.join(&name));
+    super::print(common, &answer, |answer| {
         println!(
-            "upload {} to the server entry in Apple's portal,",
-            certificate.display()
+            "upload {} ({}) to the server entry in Apple's portal,",
+            cell(&answer["certificate"]),
+            cell(&answer["described"])
         );
-        println!(
-            "download the token, then: mdmd token import TOKEN.p7m --key {}",
-            out.join("server-token.key").display()
-        );
+        println!("download the token, then: mdmd token import TOKEN.p7m");
     });
     Ok(())
+}
+
+async fn import(
+    common: &Common,
+    file: &Path,
+    key: Option<&Path>,
+    renews: Option<i64>,
+    place: &Where,
+) -> Done {
+    let file = secret_file::read(file)?;
+    let open = json!({ "renews": renews });
+    let client = Client::acting(common, place).await?;
+    let consequence = "the token is shown to Apple once, then kept sealed; the device list of its server entry is read from now on.";
+    let path = "/api/v1/server-tokens";
+    let answer = match key {
+        None => {
+            client
+                .post_hidden(path, &open, &[("file", &file)], consequence)
+                .await?
+        }
+        Some(key) => {
+            let private = secret_file::read(key)?;
+            let certificate = secret_file::read(&key.with_extension("pem"))?;
+            let pair = TokenKeyPair::from_pem(&certificate, &private).means(Exit::BadInput)?;
+            let token = ServerToken::open(&file, &[pair]).means(Exit::BadInput)?;
+            let token = token.to_json().means(Exit::BadInput)?;
+            client
+                .post_hidden(path, &open, &[("token", token.expose())], consequence)
+                .await?
+        }
+    };
+    super::print(common, &answer, |answer| {
+        println!("server entry {}", answer["server"]);
+    });
+    Ok(())
+}
+
+async fn status(common: &Common, place: &Where) -> Done {
+    let client = Client::looking(common, place).await?;
+    let mut answer = client.get("/api/v1/server-tokens").await?;
+    let keys = client.get("/api/v1/token-keys").await?;
+    answer["keys"] = keys["keys"].clone();
+    super::print(common, &answer, |answer| {
+        table(
+            &answer["servers"],
+            &[
+                ("NUMBER", "id"),
+                ("NAME", "name"),
+                ("TOKEN UNTIL", "token_expires"),
+                ("WARNING", "warning"),
+                ("LIST READ", "synced"),
+                ("NEEDS", "needs_person"),
+            ],
+        );
+        if answer["keys"].as_array().is_some_and(|k| !k.is_empty()) {
+            println!();
+            table(
+                &answer["keys"],
+                &[
+                    ("KEY PAIR", "number"),
+                    ("CERTIFICATE", "described"),
+                    ("MADE", "created"),
+                ],
+            );
+        }
+    });
+    ends(&answer)
+}
+
+/// A token that has ended is a precondition that is not met.
+fn ends(answer: &Value) -> Done {
+    let ended: Vec<String> = answer["servers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|server| server["warning"] == "ended")
+        .map(|server| cell(&server["name"]))
+        .collect();
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let why = anyhow::anyhow!(
+        "the token has ended of: {}; download a new one from Apple's portal and import it",
+        ended.join(", ")
+    );
+    Err(why).means(Exit::Precondition)
 }

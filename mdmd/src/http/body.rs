@@ -6,6 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use zeroize::Zeroizing;
 
 use crate::config::Limits;
 
@@ -39,4 +40,38 @@ pub(crate) async fn read(body: Body, limit: usize, limits: &Limits) -> Result<By
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(limit)),
         Ok(Err(_)) => Err(BodyError::Broken),
     }
+}
+
+/// Reads one that may hold a secret: what was collected is zeroed after use.
+pub(crate) async fn read_hidden(
+    mut body: Body,
+    limit: usize,
+    limits: &Limits,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if told > limit {
+        return Err(BodyError::TooLarge(limit));
+    }
+    let collect = async {
+        // With room for all of it where its length is told: growing would leave a copy behind.
+        let mut all = Zeroizing::new(Vec::with_capacity(told.max(4096)));
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+                continue;
+            };
+            if all.len() + data.len() > limit {
+                return Err(BodyError::TooLarge(limit));
+            }
+            if all.len() + data.len() > all.capacity() {
+                let mut larger = Zeroizing::new(Vec::with_capacity(2 * (all.len() + data.len())));
+                larger.extend_from_slice(&all);
+                all = larger;
+            }
+            all.extend_from_slice(&data);
+        }
+        Ok(all)
+    };
+    tokio::time::timeout(limits.body_time(), collect)
+        .await
+        .unwrap_or(Err(BodyError::TooSlow))
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use mdm_core::error::Error;
+use mdm_core::error::{Error, PortError};
 
 use super::body::BodyError;
 use super::desk::Answer;
@@ -86,6 +86,10 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
             (Error::Refused(_), Door::Api) => S::FORBIDDEN,
             (Error::NotFound(_), Door::Api) => S::NOT_FOUND,
             (Error::Precondition(_), Door::Api) => S::CONFLICT,
+            // A person can mend it; the sentence says how.
+            (Error::Port(PortError::NeedsPerson(_) | PortError::FeatureMissing(_)), Door::Api) => {
+                S::CONFLICT
+            }
             (Error::Port(_), Door::Api) => S::BAD_GATEWAY,
             // A profile request has no meaning for a plain 403; for the two MDM doors 400 is the documented refusal.
             (Error::Refused(_), Door::Enrol | Door::Scep) => S::FORBIDDEN,
@@ -106,7 +110,8 @@ impl IntoResponse for Refusal {
                 let retry = (status == StatusCode::SERVICE_UNAVAILABLE)
                     .then(|| error.retry_after().map_or(1, |d| d.as_secs().max(1)));
                 // What is ours to mend is for the log, not for the other side.
-                let sentence = if status.is_server_error() {
+                let apples = self.door == Door::Api && matches!(error, Error::Port(_));
+                let sentence = if status.is_server_error() && !apples {
                     match retry {
                         Some(_) => "not available at the moment".to_owned(),
                         None => "failed on our side".to_owned(),
@@ -126,8 +131,11 @@ impl IntoResponse for Refusal {
             tracing::warn!(door, reason = sentence, "refused");
         }
         let mut response = if self.door == Door::Api {
-            let body = serde_json::json!({ "error": sentence });
-            plain(status, "application/json", body.to_string())
+            plain(
+                status,
+                "application/problem+json",
+                problem(status, &self.error, &sentence, retry),
+            )
         } else {
             plain(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
         };
@@ -138,6 +146,36 @@ impl IntoResponse for Refusal {
         }
         response
     }
+}
+
+/// Problem details, for programs and people.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9457>
+fn problem(status: StatusCode, failure: &Failure, detail: &str, retry: Option<u64>) -> String {
+    let (kind, title) = match status {
+        StatusCode::BAD_REQUEST => ("bad-input", "The request cannot be right as it is"),
+        StatusCode::UNAUTHORIZED => ("no-token", "No valid token"),
+        StatusCode::FORBIDDEN => ("refused", "Not allowed"),
+        StatusCode::NOT_FOUND => ("not-found", "There is no such thing here"),
+        StatusCode::CONFLICT => ("precondition", "The state of things does not allow it"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The body is too large"),
+        StatusCode::BAD_GATEWAY => ("apple-refused", "Another service refused"),
+        StatusCode::SERVICE_UNAVAILABLE => ("not-now", "Not available at the moment"),
+        _ => ("failure", "Failed on our side"),
+    };
+    let mut problem = serde_json::json!({
+        "type": format!("urn:mdmd:problem:{kind}"),
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    if let Failure::Service(Error::BadInput { field, .. }) = failure {
+        problem["field"] = serde_json::json!(field);
+    }
+    if let Some(seconds) = retry {
+        problem["retry_after"] = serde_json::json!(seconds);
+    }
+    problem.to_string()
 }
 
 fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -210,7 +248,6 @@ pub(crate) fn readiness(problem: Option<&'static str>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mdm_core::error::PortError;
     use mdm_core::store::StoreError;
 
     #[test]
@@ -236,6 +273,30 @@ mod tests {
                 assert!(![401, 404, 410].contains(&status), "{door:?} {failure:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_api_answers_with_problem_details_and_apples_sentence() {
+        let check = |error: Error, status: u16, kind: &str, detail: &str| {
+            let failure = Failure::from(error);
+            let got = super::status(Door::Api, &failure);
+            let problem: serde_json::Value =
+                serde_json::from_str(&problem(got, &failure, detail, None)).unwrap();
+            assert_eq!(problem["status"], status, "{problem}");
+            assert_eq!(problem["type"], format!("urn:mdmd:problem:{kind}"));
+            assert_eq!(problem["detail"], detail);
+            problem
+        };
+        let named = check(Error::bad_input("name", "x"), 400, "bad-input", "name: x");
+        assert_eq!(named["field"], "name");
+        let terms = PortError::NeedsPerson("accept the terms".into());
+        check(terms.into(), 409, "precondition", "accept the terms");
+        check(
+            PortError::Refused("no".into()).into(),
+            502,
+            "apple-refused",
+            "refused: no",
+        );
     }
 
     #[test]

@@ -3,23 +3,25 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use mdm_core::audit::Role;
+use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
 use mdm_core::ids::ServerId;
+use mdm_core::organisation::TokenKey;
 use mdm_core::secret::Secret;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+use super::{Answer, Asked, At, By, Hidden, Refusal, read, refused, shown};
 
-/// A decrypted server token and, for a renewal, the entry that it must be for.
+/// A server token, as the file that Apple's portal gave or decrypted, and for a renewal the entry that it must be for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerToken {
-    token: Hidden,
+    file: Option<Hidden>,
+    token: Option<Hidden>,
     renews: Option<i64>,
 }
 
@@ -45,15 +47,14 @@ pub(super) async fn server_tokens(
     Extension(caller): By,
     Query(which): Asked,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Viewer)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let rows = office
         .mdm
         .store()
         .servers(org.organisation().id)
         .await
         .map_err(|error| refused(error.into()))?;
+    let now = office.mdm.now();
     let rows: Vec<Value> = rows
         .iter()
         .map(|server| {
@@ -62,6 +63,7 @@ pub(super) async fn server_tokens(
                 "name": server.name,
                 "uuid": server.uuid,
                 "token_expires": server.token_expires,
+                "warning": server.token_expires.and_then(|end| warning(end, now)),
                 "synced": server.synced,
                 "profile": server.profile.as_ref().map(|p| p.uuid.clone()),
                 "needs_person": server.needs_person,
@@ -77,11 +79,16 @@ pub(super) async fn import_server_token(
     Query(which): Asked,
     sent: Body,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Admin)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let sent: ServerToken = read(&office, sent).await?;
-    let token = Secret::new(sent.token.0.as_bytes());
+    let token = match (&sent.file, &sent.token) {
+        (Some(file), None) => org.open_token_file(&file.bytes()).await.map_err(refused)?,
+        (None, Some(token)) => Secret::new(token.bytes().as_slice()),
+        _ => {
+            let problem = "must be there, or token; not both";
+            return Err(refused(Error::bad_input("file", problem)));
+        }
+    };
     let id = org
         .import_server_token(&token, sent.renews.map(ServerId))
         .await
@@ -95,9 +102,7 @@ pub(super) async fn push_certificate(
     Extension(caller): By,
     Query(which): Asked,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Viewer)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let push = org.organisation().push.as_ref();
     shown(json!({
         "topic": push.map(|p| p.topic.clone()),
@@ -111,14 +116,12 @@ pub(super) async fn import_push_certificate(
     Query(which): Asked,
     sent: Body,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Admin)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let sent: PushCertificate = read(&office, sent).await?;
     let wrong = |field: &str, problem: &str| refused(Error::bad_input(field, problem));
     let certificate = X509::from_pem(sent.certificate.as_bytes())
         .map_err(|_| wrong("certificate", "must be a PEM certificate"))?;
-    let key = PKey::private_key_from_pem_callback(sent.key.0.as_bytes(), |_| Ok(0))
+    let key = PKey::private_key_from_pem_callback(&sent.key.bytes(), |_| Ok(0))
         .map_err(|_| wrong("key", "must be a PEM private key without a passphrase"))?;
     if !certificate
         .public_key()
@@ -147,15 +150,81 @@ pub(super) async fn import_api_account(
     Query(which): Asked,
     sent: Body,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Admin)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let sent: ApiAccount = read(&office, sent).await?;
-    abm_client::business::ApiAccount::new(&sent.client_id, &sent.key_id, sent.key.0.as_bytes())
+    let key = sent.key.bytes();
+    abm_client::business::ApiAccount::new(&sent.client_id, &sent.key_id, &key)
         .map_err(|error| refused(Error::bad_input("account", error.to_string())))?;
-    let key = Secret::new(sent.key.0.as_bytes());
-    org.import_api(&sent.client_id, &sent.key_id, &key)
+    let services = org
+        .add_api_account(&sent.client_id, &sent.key_id, &Secret::new(key.as_slice()))
         .await
         .map_err(refused)?;
-    shown(json!({ "client_id": sent.client_id }))
+    let services: Vec<Value> = services
+        .iter()
+        .map(|(id, name)| json!({ "id": id, "name": name }))
+        .collect();
+    shown(json!({ "client_id": sent.client_id, "services": services }))
+}
+
+pub(super) async fn api_account(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let api = org.organisation().api.as_ref();
+    shown(json!({
+        "client_id": api.map(|a| a.client_id.clone()),
+        "key_id": api.map(|a| a.key_id.clone()),
+    }))
+}
+
+pub(super) async fn token_keys(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let keys = org.token_keys().await.map_err(refused)?;
+    let keys = (1..)
+        .zip(&keys)
+        .map(|(number, key)| token_key(number, key))
+        .collect::<Result<Vec<_>, _>>()?;
+    shown(json!({ "keys": keys }))
+}
+
+pub(super) async fn new_token_key(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let made = org.new_token_key().await.map_err(refused)?;
+    let keys = org.token_keys().await.map_err(refused)?;
+    let place = keys.iter().position(|k| k.key == made.key).unwrap_or(0);
+    shown(token_key(place + 1, &made)?)
+}
+
+fn token_key(number: usize, key: &TokenKey) -> Result<Value, Refusal> {
+    let pem = X509::from_der(&key.certificate.0)
+        .and_then(|c| c.to_pem())
+        .map_err(|_| refused(Error::Crypto("a certificate of ours cannot be read")))?;
+    Ok(json!({
+        "number": number,
+        "described": key.described,
+        "created": key.created,
+        "certificate": String::from_utf8_lossy(&pem),
+    }))
+}
+
+/// People hear of an end at 60, 30 and 7 days.
+fn warning(end: Timestamp, now: Timestamp) -> Option<String> {
+    if end <= now {
+        return Some("ended".to_owned());
+    }
+    let left = end.since(now).as_secs();
+    [7, 30, 60]
+        .into_iter()
+        .find(|days| left <= days * 86_400)
+        .map(|days| format!("ends within {days} days"))
 }

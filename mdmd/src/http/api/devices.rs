@@ -2,16 +2,13 @@
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use mdm_core::audit::Role;
 use mdm_core::ids::{DeviceId, Serial};
 use serde_json::{Value, json};
 
 use super::{Answer, Asked, At, By, refused, shown};
 
 pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Viewer)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let rows = office
         .mdm
         .store()
@@ -45,9 +42,7 @@ pub(super) async fn show(
     Path(serial): Path<String>,
     Query(which): Asked,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Viewer)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let serial = Serial::parse(&serial).map_err(refused)?;
     shown(org.device_report(&serial).await.map_err(refused)?)
 }

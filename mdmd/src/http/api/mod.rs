@@ -5,6 +5,8 @@ mod apple;
 mod devices;
 mod holds;
 mod organisations;
+pub(crate) mod routes;
+mod tokens;
 mod waves;
 
 use std::sync::Arc;
@@ -13,8 +15,9 @@ use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::header::AUTHORIZATION;
 use mdm_core::audit::Role;
 use mdm_core::error::Error;
@@ -53,26 +56,7 @@ pub(crate) fn routes(mdm: &Mdm, limits: &Limits, poke: &Arc<Notify>) -> (Router,
         limits: Arc::new(limits.clone()),
         poke: Arc::clone(poke),
     };
-    let routes = Router::new()
-        .route(
-            "/api/v1/organisations",
-            get(organisations::list).post(organisations::new),
-        )
-        .route("/api/v1/devices", get(devices::list))
-        .route("/api/v1/devices/{serial}", get(devices::show))
-        .route("/api/v1/holds", get(holds::list))
-        .route("/api/v1/holds/{serial}/release", post(holds::release))
-        .route("/api/v1/waves", get(waves::list))
-        .route("/api/v1/waves/{id}", get(waves::show))
-        .route(
-            "/api/v1/server-tokens",
-            get(apple::server_tokens).post(apple::import_server_token),
-        )
-        .route(
-            "/api/v1/push-certificate",
-            get(apple::push_certificate).post(apple::import_push_certificate),
-        )
-        .route("/api/v1/api-account", post(apple::import_api_account));
+    let routes = routes::router();
     let local = routes
         .clone()
         .layer(from_fn(administrator))
@@ -140,25 +124,13 @@ type At = State<Office>;
 type Answer = Result<Json<serde_json::Value>, Refusal>;
 
 impl Caller {
-    /// Refuses whoever has a smaller role.
-    fn needs(&self, role: Role) -> Result<(), Refusal> {
-        if self.role >= role {
-            Ok(())
-        } else {
-            Err(refused(Error::Refused(
-                "this takes a greater role than the token has",
-            )))
-        }
-    }
-
     /// The organisation that is asked about: the token's, the one that is named, or the only one.
-    async fn organisation(&self, mdm: &Mdm, which: &Which, role: Role) -> Result<Org, Refusal> {
-        let org = self.find(mdm, which, role).await?;
+    async fn organisation(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {
+        let org = self.find(mdm, which).await?;
         Ok(org.acting_for(&self.name))
     }
 
-    async fn find(&self, mdm: &Mdm, which: &Which, role: Role) -> Result<Org, Refusal> {
-        self.needs(role)?;
+    async fn find(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {
         let named = match &which.organisation {
             None => None,
             Some(code) => {
@@ -192,12 +164,42 @@ impl Caller {
     }
 }
 
-/// Text of a body that is zeroed after use.
-struct Hidden(Zeroizing<String>);
+/// A secret in a body: text, or base64 of it. Zeroed after use.
+///
+/// Text without escapes is copied once, into a place that is zeroed; that is why our own commands send base64.
+struct Hidden(Zeroizing<Vec<u8>>);
+
+impl Hidden {
+    /// What was meant: base64 is undone, unless the text is a PEM or JSON document itself.
+    fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        let plain = self.0.trim_ascii();
+        if !plain.starts_with(b"-----") && !plain.starts_with(b"{") {
+            let mut bytes = Zeroizing::new(vec![0; plain.len()]);
+            if let Ok(length) = STANDARD.decode_slice(plain, &mut bytes) {
+                bytes.truncate(length);
+                return bytes;
+            }
+        }
+        self.0.clone()
+    }
+}
 
 impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Hidden;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Hidden, E> {
+                Ok(Hidden(Zeroizing::new(text.as_bytes().to_vec())))
+            }
+            fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Hidden, E> {
+                Ok(Hidden(Zeroizing::new(text.into_bytes())))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -207,7 +209,7 @@ fn refused(error: Error) -> Refusal {
 
 /// The JSON body of a request, within its limits. Its content is in no refusal: it may hold a key.
 async fn read<T: DeserializeOwned>(office: &Office, sent: Body) -> Result<T, Refusal> {
-    let sent = body::read(sent, office.limits.api_bytes, &office.limits)
+    let sent = body::read_hidden(sent, office.limits.api_bytes, &office.limits)
         .await
         .map_err(|error| Refusal::new(Door::Api, error))?;
     serde_json::from_slice(&sent).map_err(|error| {

@@ -2,7 +2,6 @@
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use mdm_core::audit::Role;
 use mdm_core::error::Error;
 use mdm_core::ids::WaveId;
 use serde_json::json;
@@ -10,9 +9,7 @@ use serde_json::json;
 use super::{Answer, Asked, At, By, refused, shown};
 
 pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Viewer)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let rows = office
         .mdm
         .store()
@@ -28,9 +25,7 @@ pub(super) async fn show(
     Path(id): Path<i64>,
     Query(which): Asked,
 ) -> Answer {
-    let org = caller
-        .organisation(&office.mdm, &which, Role::Viewer)
-        .await?;
+    let org = caller.organisation(&office.mdm, &which).await?;
     let wave = office
         .mdm
         .store()

@@ -1,0 +1,253 @@
+//! Credentials that are handed out or made ready: tokens of our own API, and the key pairs for which Apple's portal encrypts
+//! server tokens. A token is shown once and kept as a hash; a private key never leaves the vault.
+
+use abm_client::{ServerToken, TokenKeyPair};
+use openssl::x509::X509;
+use serde_json::json;
+
+use super::Org;
+use super::enrol::random_text;
+use super::ports::ApiKey;
+use crate::audit::{ApiToken, Role};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{SecretId, TokenId};
+use crate::organisation::{Der, TokenKey};
+use crate::secret::{Secret, SecretKind};
+use crate::store::Batch;
+
+/// Key pairs kept at once. Each rotation adds one; nobody needs so many.
+const MOST_KEYS: usize = 20;
+/// Days for which the certificate of a key pair is valid. Apple's portal does not look at it.
+const KEY_DAYS: u32 = 730;
+/// Names under which the record has acts that no token does.
+const RESERVED: [&str; 6] = [
+    "device",
+    "worker",
+    "watchdog",
+    "operator",
+    "local administrator",
+    "first administrator",
+];
+
+/// A token of the API just made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NewApiToken {
+    /// The row.
+    pub token: ApiToken,
+    /// What its holder shows. Kept by us only as a hash.
+    pub secret: Secret,
+}
+
+impl Org {
+    /// Makes a token of the API.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a name that is empty, taken or reserved and for an end that has passed; the store's.
+    pub async fn new_api_token(
+        &self,
+        name: &str,
+        role: Role,
+        expires: Option<Timestamp>,
+    ) -> Result<NewApiToken, Error> {
+        let name = name.trim();
+        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            return Err(Error::bad_input("name", "must be 1 to 100 characters"));
+        }
+        let now = self.now();
+        if expires.is_some_and(|end| end <= now) {
+            return Err(Error::bad_input("expires", "must lie in the future"));
+        }
+        let living = |t: &ApiToken| t.revoked.is_none() && t.expires.is_none_or(|end| now < end);
+        // The record names who did something: two holders of one name could not be told apart.
+        let taken = RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name))
+            || self
+                .api_tokens()
+                .await?
+                .iter()
+                .any(|t| living(t) && t.name.eq_ignore_ascii_case(name));
+        if taken {
+            return Err(Error::bad_input("name", "is taken: choose another"));
+        }
+        let secret = Secret::from_text(random_text(32)?);
+        let hash = crate::identity::sha256_hex(secret.expose());
+        let mut token = ApiToken::new(
+            self.id(),
+            TokenId(self.ids().next(now)),
+            name,
+            role,
+            hash,
+            now,
+        );
+        token.expires = expires;
+        let mut batch = Batch::new();
+        batch.put(token.clone());
+        self.audit_into(
+            &mut batch,
+            "api-token.made",
+            json!({ "token": token.id, "name": name, "role": role, "expires": expires }),
+        );
+        self.store().commit(batch).await?;
+        Ok(NewApiToken { token, secret })
+    }
+
+    /// All tokens of the API, revoked ones included.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn api_tokens(&self) -> Result<Vec<ApiToken>, Error> {
+        Ok(self.store().tokens(self.id()).await?)
+    }
+
+    /// Revokes a token of the API; the next request that shows it is refused. Again does no harm.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn revoke_api_token(&self, id: TokenId) -> Result<ApiToken, Error> {
+        self.again_on_conflict(|| async {
+            let mut token = self
+                .api_tokens()
+                .await?
+                .into_iter()
+                .find(|t| t.id == id)
+                .ok_or(Error::NotFound("API token"))?;
+            if token.revoked.is_some() {
+                return Ok(token);
+            }
+            token.revoked = Some(self.now());
+            let mut batch = Batch::new();
+            batch.put(token.clone());
+            self.audit_into(
+                &mut batch,
+                "api-token.revoked",
+                json!({ "token": token.id, "name": token.name }),
+            );
+            self.store().commit(batch).await?;
+            Ok(token)
+        })
+        .await
+    }
+
+    /// Brings in an account of the organisation API with its private key (PEM), after Apple has answered it. Answers the
+    /// organisation's services: identifier and name.
+    ///
+    /// # Errors
+    /// The port's when Apple does not accept the account, which is then not kept; the vault's, the store's.
+    pub async fn add_api_account(
+        &self,
+        client_id: &str,
+        key_id: &str,
+        key: &Secret,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let account = ApiKey {
+            organisation: self.id(),
+            client_id: client_id.to_owned(),
+            key_id: key_id.to_owned(),
+            key: key.clone(),
+        };
+        let services = self.ports().api.servers(&account).await?;
+        self.again_on_conflict(|| self.import_api(client_id, key_id, key))
+            .await?;
+        Ok(services)
+    }
+
+    /// Makes a key pair for which Apple's portal encrypts server tokens. Earlier ones stay: a token that is downloaded before
+    /// the new certificate is uploaded still opens.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`], [`Error::Precondition`] when there are too many, the vault's, the store's.
+    pub async fn new_token_key(&self) -> Result<TokenKey, Error> {
+        let broken = |_| Error::Crypto("a key pair could not be made");
+        let now = self.now();
+        let pair = TokenKeyPair::generate("mdmd server token", now.as_millis(), KEY_DAYS)
+            .map_err(broken)?;
+        let pem = pair.certificate_pem().map_err(broken)?;
+        let certificate = X509::from_pem(pem.as_bytes())
+            .and_then(|c| c.to_der())
+            .map_err(|_| Error::Crypto("a key pair could not be made"))?;
+        let private = pair.private_key_pem().map_err(broken)?;
+        let private = Secret::new(private.expose());
+        let made = TokenKey {
+            certificate: Der(certificate),
+            key: SecretId(self.ids().next(now)),
+            described: pair.describe(),
+            created: now,
+        };
+        self.again_on_conflict(|| async {
+            let mut organisation = self.fresh().await?;
+            if organisation.token_keys.len() >= MOST_KEYS {
+                return Err(Error::Precondition(format!(
+                    "{MOST_KEYS} key pairs are kept already; no more are made"
+                )));
+            }
+            organisation.token_keys.push(made.clone());
+            let mut batch = Batch::new();
+            batch.put(
+                self.seal(
+                    made.key,
+                    SecretKind::ServerTokenPrivateKey,
+                    None,
+                    &private,
+                    now,
+                )
+                .await?,
+            );
+            batch.put(organisation);
+            self.audit_into(
+                &mut batch,
+                "token-key.made",
+                json!({ "certificate": made.described }),
+            );
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        Ok(made)
+    }
+
+    /// The key pairs kept for server tokens, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn token_keys(&self) -> Result<Vec<TokenKey>, Error> {
+        Ok(self.fresh().await?.token_keys)
+    }
+
+    /// Decrypts a server token file (`.p7m`) with whichever kept key pair it was made for.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] names issuer and serial number of the certificate that the file was made for, and those that
+    /// we have; [`Error::BadInput`] when it is no such file.
+    pub async fn open_token_file(&self, file: &[u8]) -> Result<Secret, Error> {
+        let keys = self.token_keys().await?;
+        let mut pairs = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let private = self.open_secret(key.key).await?;
+            let certificate = X509::from_der(&key.certificate.0)
+                .and_then(|c| c.to_pem())
+                .map_err(|_| Error::Crypto("the certificate of a key pair cannot be read"))?;
+            let pair = TokenKeyPair::from_pem(&certificate, private.expose())
+                .map_err(|_| Error::Crypto("a kept key pair cannot be read"))?;
+            pairs.push(pair);
+        }
+        let token = ServerToken::open(file, &pairs).map_err(|error| match error.kind() {
+            abm_client::ErrorKind::MadeForAnotherCertificate { recipients } => {
+                let ours: Vec<&str> = keys.iter().map(|k| k.described.as_str()).collect();
+                let ours = if ours.is_empty() {
+                    "none; `mdmd token key` makes one".to_owned()
+                } else {
+                    ours.join("; ")
+                };
+                Error::Precondition(format!(
+                    "this token was made for another certificate ({}); ours: {ours}. Upload our certificate to the server entry in Apple's portal and download the token again",
+                    recipients.join("; ")
+                ))
+            }
+            _ => Error::bad_input("file", error.to_string()),
+        })?;
+        let json = token
+            .to_json()
+            .map_err(|_| Error::Crypto("the token cannot be written"))?;
+        Ok(Secret::new(json.expose()))
+    }
+}

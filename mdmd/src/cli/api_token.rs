@@ -1,0 +1,155 @@
+//! `mdmd api-token new|list|revoke`: who else may speak our API, and what each may do.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::ValueEnum as _;
+use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
+use serde_json::{Value, json};
+
+use super::client::{Client, Where};
+use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+
+/// Tokens of this installation's own API.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum ApiToken {
+    /// Make one; it is shown once and kept only as a hash.
+    New {
+        /// Who will hold it. The record names this.
+        name: String,
+        /// What it may do; each role may do what those before it may.
+        #[arg(long)]
+        role: Role,
+        /// When it ends: a moment such as 2027-01-31T00:00:00Z, or a number of days. Without it, it ends when it is revoked.
+        #[arg(long, value_name = "TIME|DAYS")]
+        expires: Option<String>,
+        /// Write it to this new file (mode 0600) instead of showing it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// List them.
+    List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Revoke one: the next request that shows it is refused.
+    Revoke {
+        /// Its number in `api-token list`.
+        number: i64,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// What a token may do.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(crate) enum Role {
+    /// May look.
+    Viewer,
+    /// May help one device: release it, retry a step.
+    Helpdesk,
+    /// May plan.
+    Planner,
+    /// May accept and submit plans.
+    Approver,
+    /// May do everything else.
+    Admin,
+}
+
+pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
+    match command {
+        ApiToken::New {
+            name,
+            role,
+            expires,
+            out,
+            place,
+        } => {
+            let expires = expires.as_deref().map(end).transpose()?;
+            let role = role
+                .to_possible_value()
+                .map(|v| v.get_name().to_owned())
+                .unwrap_or_default();
+            let body = json!({ "name": name, "role": role, "expires": expires });
+            let client = Client::acting(common, place).await?;
+            let consequence = format!("whoever holds the token may do what a {role} may.");
+            let mut made = client
+                .act("/api/v1/api-tokens", &body, &consequence)
+                .await?;
+            if let Some(out) = out {
+                let token = made["token"].as_str().unwrap_or_default();
+                let directory = out.parent().unwrap_or_else(|| std::path::Path::new(""));
+                let file = out
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .ok_or_else(|| anyhow!("--out: must name a file"))
+                    .means(Exit::BadInput)?;
+                crate::install::write(directory, file, token.as_bytes(), 0o600)
+                    .means(Exit::Precondition)?;
+                made["token"] = Value::Null;
+                made["file"] = json!(out);
+            }
+            super::print(common, &made, |made| {
+                println!("number  {}", cell(&made["id"]));
+                println!("role    {}", cell(&made["role"]));
+                println!("ends    {}", cell(&made["expires"]));
+                if made["file"].is_null() {
+                    println!("token   {}", cell(&made["token"]));
+                    println!("        shown this once; only its hash is kept");
+                } else {
+                    println!("token   written to {}", cell(&made["file"]));
+                }
+            });
+        }
+        ApiToken::List { place } => {
+            let client = Client::looking(common, place).await?;
+            let answer = client.get("/api/v1/api-tokens").await?;
+            super::print(common, &answer, |answer| {
+                table(
+                    &answer["tokens"],
+                    &[
+                        ("NUMBER", "id"),
+                        ("NAME", "name"),
+                        ("ROLE", "role"),
+                        ("MADE", "created"),
+                        ("ENDS", "expires"),
+                        ("REVOKED", "revoked"),
+                    ],
+                );
+            });
+        }
+        ApiToken::Revoke { number, place } => {
+            let client = Client::acting(common, place).await?;
+            let answer = client
+                .act(
+                    &format!("/api/v1/api-tokens/{number}/revoke"),
+                    &json!({}),
+                    "its holder is refused from now on.",
+                )
+                .await?;
+            super::print(common, &answer, |answer| {
+                println!(
+                    "{} revoked since {}",
+                    cell(&answer["name"]),
+                    cell(&answer["revoked"])
+                );
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A moment, or so many days from now.
+fn end(text: &str) -> Result<Timestamp, Ended> {
+    if let Ok(days) = text.parse::<u16>() {
+        let span = std::time::Duration::from_secs(u64::from(days) * 86_400);
+        return Ok(SystemClock.now() + span);
+    }
+    Timestamp::parse(text)
+        .ok_or_else(|| {
+            anyhow!("--expires: must be a moment such as 2027-01-31T00:00:00Z, or a number of days")
+        })
+        .means(Exit::BadInput)
+}

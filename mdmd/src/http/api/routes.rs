@@ -1,0 +1,131 @@
+//! Every route of the API in one table: method, path, the role that it takes, its body and what it answers. The router, the
+//! check of roles and the page of documentation are made from this table, so that none of them can forget a route.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
+use axum::routing::{MethodRouter, get, post};
+use mdm_core::audit::Role;
+use mdm_core::error::Error;
+use serde::Serialize;
+
+use super::super::error::{Door, Refusal};
+use super::{Caller, Office, apple, devices, holds, organisations, tokens, waves};
+
+/// One route, for people and for the tests that walk the table.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) role: Role,
+    pub(crate) body: &'static str,
+    pub(crate) about: &'static str,
+}
+
+macro_rules! table {
+    ($($method:ident $path:literal $role:ident $handler:path, $body:literal, $about:literal;)*) => {
+        /// The table.
+        pub(crate) const ROUTES: &[Route] = &[$(Route {
+            method: stringify!($method),
+            path: $path,
+            role: Role::$role,
+            body: $body,
+            about: $about,
+        }),*];
+
+        /// Its router. Whoever merges it has put a [`Caller`] before it.
+        pub(super) fn router() -> Router<Office> {
+            Router::new()$(.route($path, guarded($method($handler), Role::$role)))*
+        }
+    };
+}
+
+table! {
+    get  "/api/v1" Viewer list, "", "This table.";
+    get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all.";
+    post "/api/v1/organisations" Admin organisations::new, "name", "Makes an organisation (local socket only). Shows its first administrator token, once.";
+    get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
+    post "/api/v1/api-tokens" Admin tokens::new, "name, role, expires?", "Makes a token. Shows it, once.";
+    post "/api/v1/api-tokens/{id}/revoke" Admin tokens::revoke, "", "Revokes a token.";
+    get  "/api/v1/devices" Viewer devices::list, "", "Devices, a page at a time (`after`, `limit`).";
+    get  "/api/v1/devices/{serial}" Viewer devices::show, "", "Everything about one device, with its timeline.";
+    get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first.";
+    post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing.";
+    get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
+    get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
+    get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";
+    post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?", "Brings in a server token. Apple is asked whose it is before it is kept.";
+    get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";
+    post "/api/v1/token-keys" Admin apple::new_token_key, "", "Makes a key pair; earlier ones stay. Answers the certificate for the portal.";
+    get  "/api/v1/push-certificate" Viewer apple::push_certificate, "", "Topic and end of the push certificate.";
+    post "/api/v1/push-certificate" Admin apple::import_push_certificate, "certificate, key", "Brings in the push certificate.";
+    get  "/api/v1/business" Viewer apple::api_account, "", "The account of the organisation API.";
+    post "/api/v1/business" Admin apple::import_api_account, "client_id, key_id, key", "Brings in an account of the organisation API. Apple is asked for a list before it is kept.";
+}
+
+async fn list() -> axum::Json<&'static [Route]> {
+    axum::Json(ROUTES)
+}
+
+/// Refuses whoever has a smaller role, before anything of the request is read.
+fn guarded(route: MethodRouter<Office>, role: Role) -> MethodRouter<Office> {
+    route.route_layer(from_fn(move |request: Request, next: Next| async move {
+        match request.extensions().get::<Caller>() {
+            Some(caller) if caller.role >= role => next.run(request).await,
+            // No caller at all cannot happen: both doors put one there.
+            _ => Refusal::new(
+                Door::Api,
+                Error::Refused("this takes a greater role than the token has"),
+            )
+            .into_response(),
+        }
+    }))
+}
+
+/// The page of documentation, as `docs/api.md` has it.
+#[cfg(test)]
+pub(crate) fn page() -> String {
+    use std::fmt::Write as _;
+    let mut page = String::from(include_str!("routes.md"));
+    page.push_str("\n| method | path | role | body | what it does |\n|---|---|---|---|---|\n");
+    for route in ROUTES {
+        let role = format!("{:?}", route.role).to_lowercase();
+        let _ = writeln!(
+            page,
+            "| {} | `{}` | {role} | {} | {} |",
+            route.method.to_uppercase(),
+            route.path,
+            route.body,
+            route.about
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `MDMD_WRITE_DOCS=1 cargo test -p mdmd routes` writes the page anew.
+    #[test]
+    fn the_page_of_documentation_has_every_route() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md");
+        if std::env::var_os("MDMD_WRITE_DOCS").is_some() {
+            std::fs::write(file, page()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap(), page());
+    }
+
+    #[test]
+    fn what_changes_something_takes_more_than_looking() {
+        for route in ROUTES {
+            assert!(
+                route.method == "get" || route.role > Role::Viewer,
+                "{} {}",
+                route.method,
+                route.path
+            );
+        }
+    }
+}

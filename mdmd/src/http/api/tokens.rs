@@ -1,0 +1,82 @@
+//! Tokens of this API: made with a role and an end, shown once, revoked. Never answers a token again.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use mdm_core::audit::{ApiToken, Role};
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::TokenId;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Answer, Asked, At, By, read, refused, shown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    name: String,
+    role: Role,
+    expires: Option<Timestamp>,
+}
+
+/// A token as people see it: without its hash.
+#[derive(Serialize)]
+struct Shown {
+    id: TokenId,
+    name: String,
+    role: Role,
+    created: Timestamp,
+    expires: Option<Timestamp>,
+    revoked: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl Shown {
+    fn of(row: &ApiToken) -> Self {
+        Self {
+            id: row.id,
+            name: row.name.clone(),
+            role: row.role,
+            created: row.created,
+            expires: row.expires,
+            revoked: row.revoked,
+            token: None,
+        }
+    }
+}
+
+pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org.api_tokens().await.map_err(refused)?;
+    let rows: Vec<Shown> = rows.iter().map(Shown::of).collect();
+    shown(json!({ "tokens": rows }))
+}
+
+pub(super) async fn new(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: New = read(&office, sent).await?;
+    let made = org
+        .new_api_token(&sent.name, sent.role, sent.expires)
+        .await
+        .map_err(refused)?;
+    let mut answer = Shown::of(&made.token);
+    answer.token = made.secret.expose_text().map(str::to_owned);
+    shown(answer)
+}
+
+pub(super) async fn revoke(
+    State(office): At,
+    Extension(caller): By,
+    Path(id): Path<i64>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let row = org.revoke_api_token(TokenId(id)).await.map_err(refused)?;
+    shown(Shown::of(&row))
+}

@@ -1,0 +1,207 @@
+//! Credentials from the command line: API tokens with roles, server tokens over rotations of their key pairs, the account of
+//! the organisation API.
+
+mod town;
+
+use std::process::Command;
+
+use mdmd::config::Duty;
+use serde_json::json;
+use town::Town;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_token_comes_in_for_its_certificate_only_and_is_renewed() {
+    let town = Town::found(2).await;
+    let account = town.world.apple().api_account();
+
+    // A wrong key of the account is not kept.
+    let wrong = openssl::ec::EcKey::generate(
+        &openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap(),
+    )
+    .unwrap();
+    let wrong = town.file("wrong.key", wrong.private_key_to_pem().unwrap());
+    let add = ["business", "add", "--client-id", &account.client_id];
+    let with = |key| [add.as_slice(), &["--key-id", &account.key_id, "--key", key]].concat();
+    let ended = town.mdmd(&with(&wrong)).await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert_eq!(
+        town.json(&["business", "status"]).await["client_id"],
+        json!(null)
+    );
+
+    // The right one comes from standard input: it is on no command line and in no file.
+    let ended = town
+        .mdmd_with(&with("-"), Some(account.private_key_pem.as_bytes()))
+        .await;
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+    assert!(ended.out.contains("Destination MDM"), "{}", ended.out);
+    assert!(ended.err.contains("POST /api/v1/business"), "{}", ended.err);
+
+    // No key pair yet: the file cannot be ours.
+    let stranger = abm_client::TokenKeyPair::generate("stranger", 1_795_190_400_000, 365).unwrap();
+    let apple = town.world.apple();
+    let destination = town.world.destination_server();
+    let p7m = apple
+        .server_token(destination, stranger.certificate_pem().unwrap().as_bytes())
+        .unwrap();
+    let foreign = town.file("foreign.p7m", p7m);
+    let ended = town.mdmd(&["token", "import", &foreign]).await;
+    assert_eq!(ended.exit, 3);
+    assert!(
+        ended.err.contains("made for another certificate"),
+        "{}",
+        ended.err
+    );
+    assert!(ended.err.contains(&stranger.describe()), "{}", ended.err);
+
+    // A directory that is missing is made; one that cannot be is named.
+    let blocked = town.file("plain", "a file");
+    let ended = town
+        .mdmd(&["token", "key", "--out", &format!("{blocked}/below")])
+        .await;
+    assert_eq!(ended.exit, 3);
+    assert!(ended.err.contains("plain/below"), "{}", ended.err);
+    assert_eq!(
+        town.json(&["token", "status"]).await["keys"],
+        json!([]),
+        "no key pair for a certificate that could not be written"
+    );
+    let first = town.token_file("first/of/many").await;
+
+    // A second key pair: the token for the first one still opens.
+    let second = town.token_file("second").await;
+    let imported = town.json(&["token", "import", &first]).await;
+    let status = town.json(&["token", "status"]).await;
+    assert_eq!(status["servers"][0]["id"], imported["server"]);
+    assert_eq!(status["servers"][0]["name"], "Destination MDM");
+    assert_eq!(status["keys"].as_array().unwrap().len(), 2);
+
+    // The other service's token is no renewal of this entry.
+    let key = town
+        .json(&[
+            "token",
+            "key",
+            "--out",
+            town.directory.path().join("x").to_str().unwrap(),
+        ])
+        .await;
+    let certificate = std::fs::read(key["certificate"].as_str().unwrap()).unwrap();
+    let other = apple
+        .server_token(town.world.original_server(), &certificate)
+        .unwrap();
+    let other = town.file("other.p7m", other);
+    let number = imported["server"].to_string();
+    let ended = town
+        .mdmd(&["token", "import", &other, "--renews", &number])
+        .await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert!(ended.err.contains("Original MDM"), "{}", ended.err);
+    let renewed = town
+        .json(&["token", "import", &second, "--renews", &number])
+        .await;
+    assert_eq!(renewed["server"], imported["server"]);
+    let ended = town
+        .mdmd_with(&["token", "import", "-"], Some(b"nonsense"))
+        .await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+
+    let record = town.record().await;
+    for deed in ["api.imported", "token-key.made", "token.imported"] {
+        let by = |entry: &&(String, String)| entry.1 == deed && entry.0 == "local administrator";
+        assert!(record.iter().find(by).is_some(), "{deed}: {record:?}");
+    }
+    // Nothing secret is in the database in clear.
+    let database = std::fs::read(town.data().join("mdmd.sqlite")).unwrap();
+    let secret = account.private_key_pem.lines().nth(1).unwrap().as_bytes();
+    assert!(!database.windows(secret.len()).any(|w| w == secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
+    let town = Town::found(1).await;
+    let file = town.directory.path().join("helper.token");
+    let out = file.to_str().unwrap();
+    let made = town
+        .json(&[
+            "api-token",
+            "new",
+            "help desk",
+            "--role",
+            "helpdesk",
+            "--expires",
+            "30",
+            "--out",
+            out,
+        ])
+        .await;
+    assert_eq!(
+        made["token"],
+        json!(null),
+        "it is in the file, and only there"
+    );
+    let token = std::fs::read_to_string(&file).unwrap();
+    assert!(token.len() >= 40);
+    let database = std::fs::read(town.data().join("mdmd.sqlite")).unwrap();
+    assert!(!database.windows(token.len()).any(|w| w == token.as_bytes()));
+
+    let port = town.app.address(Duty::Admin).unwrap().port();
+    let ask = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+            .args(arguments)
+            .args(["--url", &format!("https://localhost:{port}"), "--ca"])
+            .arg(town.data().join("tls/ca.pem"))
+            .env_remove("MDMD_TOKEN")
+            .env("MDMD_TOKEN_FILE", &file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), said)
+    };
+    assert_eq!(ask(&["hold", "list"]), (0, String::new()));
+    let (exit, said) = ask(&["api-token", "new", "more", "--role", "admin"]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("greater role"), "{said}");
+    assert_eq!(ask(&["organisation", "new", "Mine"]).0, 3);
+
+    for (name, expires, what) in [
+        ("help desk", "30", "taken"),
+        ("WORKER", "30", "taken"),
+        (" ", "30", "1 to 100"),
+        ("other", "2020-01-01T00:00:00Z", "future"),
+        ("other", "soon", "moment"),
+    ] {
+        let ended = town
+            .mdmd(&[
+                "api-token",
+                "new",
+                name,
+                "--role",
+                "viewer",
+                "--expires",
+                expires,
+            ])
+            .await;
+        assert_eq!(ended.exit, 2, "{name}: {}", ended.err);
+        assert!(ended.err.contains(what), "{name}: {}", ended.err);
+    }
+    // Not over a file that is there.
+    let ended = town
+        .mdmd(&["api-token", "new", "over", "--role", "viewer", "--out", out])
+        .await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+
+    let number = made["id"].to_string();
+    town.json(&["api-token", "revoke", &number]).await;
+    let (exit, said) = ask(&["hold", "list"]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("bearer token"), "{said}");
+    let listed = town.json(&["api-token", "list"]).await;
+    let row = listed["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|t| t["id"] == made["id"])
+        .unwrap();
+    assert!(row["revoked"].is_string() && row["hash"].is_null(), "{row}");
+    assert_eq!(town.mdmd(&["api-token", "revoke", "7"]).await.exit, 3);
+}
