@@ -21,6 +21,9 @@ pub enum Error {
     /// Whoever asks has not proved who they are, or may not do this.
     #[error("refused: {0}")]
     Refused(&'static str),
+    /// The identity that speaks was revoked.
+    #[error("refused: the certificate is revoked")]
+    Revoked,
     /// There is no such thing in this organisation.
     #[error("no such {0}")]
     NotFound(&'static str),
@@ -61,7 +64,11 @@ impl Error {
     pub fn is_callers_fault(&self) -> bool {
         matches!(
             self,
-            Self::BadInput { .. } | Self::Refused(_) | Self::NotFound(_) | Self::Precondition(_)
+            Self::BadInput { .. }
+                | Self::Refused(_)
+                | Self::Revoked
+                | Self::NotFound(_)
+                | Self::Precondition(_)
         )
     }
 

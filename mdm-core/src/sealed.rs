@@ -29,6 +29,12 @@ pub struct SealedSecret {
     pub created: Timestamp,
     /// When something newer took its place; kept all the same.
     pub replaced: Option<Timestamp>,
+    /// When it was first about to leave the building, for those that do: a bypass code, as its hash in a lock request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Timestamp>,
+    /// When whom it was sent to confirmed it: Apple, that the lock is on with this code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Timestamp>,
 }
 
 impl SealedSecret {
@@ -51,6 +57,8 @@ impl SealedSecret {
             sealed: Der(sealed),
             created,
             replaced: None,
+            used: None,
+            confirmed: None,
         }
     }
 }

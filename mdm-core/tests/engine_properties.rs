@@ -15,9 +15,9 @@ use mdm_core::ids::{
     DeviceId, EnrollmentId, MoveId, OrganisationId, RunbookId, SecretId, Serial, SetUpId, WaveId,
 };
 use mdm_core::migration::{
-    AppReading, Ask, Attention, Effect, EffectKey, Event, KeyReading, LockReading, Move, MoveState,
-    Notice, OperatorAct, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Told, Transition,
-    Variant, VerdictKind, advance_move, advance_set_up, advance_unreadable, release,
+    AppReading, Ask, Attention, Effect, EffectKey, Event, KeyReading, LockClaim, LockReading, Move,
+    MoveState, Notice, OperatorAct, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Told,
+    Transition, Variant, VerdictKind, advance_move, advance_set_up, advance_unreadable, release,
 };
 use mdm_core::queue::ReportStatus;
 use proptest::collection::vec;
@@ -636,7 +636,7 @@ impl<'a> World<'a> {
                         why: "no".to_owned(),
                     };
                     let theirs = LockReading::AlreadyLocked {
-                        after_own_request: false,
+                        claim: LockClaim::Foreign,
                     };
                     let answer = dice.pick(&[
                         LockReading::Locked,
@@ -695,7 +695,7 @@ impl<'a> World<'a> {
             },
             11 => Event::LockAnswered {
                 answer: LockReading::AlreadyLocked {
-                    after_own_request: true,
+                    claim: dice.pick(&[LockClaim::Ours, LockClaim::Asked]),
                 },
             },
             12 => Event::Told {

@@ -29,19 +29,19 @@ const APPLE: &[u8] = include_bytes!("../../assets/apple-iphone-device-ca.pem");
 #[non_exhaustive]
 pub enum MachineInfoError {
     /// The text form of the header is not base64.
-    #[error("machine information: the header is not base64")]
+    #[error("the header is not base64")]
     Header,
     /// The signature.
-    #[error("machine information: {0}")]
+    #[error("{0}")]
     Signature(#[from] SignatureError),
     /// Signed by somebody whom no pinned authority certified.
-    #[error("machine information: signed under an authority that is not trusted")]
+    #[error("signed under an authority that is not trusted")]
     Untrusted,
     /// The content is no property list that we read.
-    #[error("machine information: {0}")]
+    #[error("{0}")]
     Plist(#[from] PlistError),
     /// A required key is absent or unfit.
-    #[error("machine information: {0} is missing or not valid")]
+    #[error("{0} is missing or not valid")]
     Field(&'static str),
 }
 

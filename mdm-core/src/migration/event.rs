@@ -257,14 +257,27 @@ pub enum KeyReading {
 pub enum LockReading {
     /// Locked; our code is sealed.
     Locked,
-    /// A lock exists already. After a repeat of ours with the same code this is *asked, not yet read*.
+    /// A lock exists already.
     AlreadyLocked {
-        /// An earlier request of ours with the same code may have been the one that locked.
-        after_own_request: bool,
+        /// How far it can be ours.
+        claim: LockClaim,
     },
     /// Apple will not lock this device.
     Refused {
         /// Apple's word.
         why: String,
     },
+}
+
+/// How far a lock that exists already can be ours. Apple does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "what a step decides on")]
+pub enum LockClaim {
+    /// Apple has confirmed an earlier request with the code that we hold.
+    Ours,
+    /// An earlier request with the same code went out, or was about to, and its answer never came: *asked, not yet read*.
+    Asked,
+    /// We have never asked with the code that we hold: somebody else was first.
+    Foreign,
 }

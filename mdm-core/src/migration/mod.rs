@@ -16,7 +16,9 @@ mod verdict;
 mod visible;
 
 pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
-pub use event::{AppReading, Event, KeyReading, LockReading, OperatorAct, SetUpPhase, Told};
+pub use event::{
+    AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
+};
 pub use r#move::{Move, MoveState, Outcome, advance_move};
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,

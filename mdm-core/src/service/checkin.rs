@@ -10,7 +10,9 @@ use crate::device::{Device, Platform};
 use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState, PushTarget};
 use crate::error::Error;
 use crate::ids::{DeviceId, EnrollmentId, SecretId, Serial, SetUpId};
-use crate::migration::{Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge};
+use crate::migration::{
+    Attention, Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge,
+};
 use crate::secret::{Secret, SecretKind};
 use crate::wire::checkin::{self, CheckIn};
 
@@ -168,31 +170,38 @@ impl Org {
         let (runbook, plan) = self
             .runbook_for(attempt.as_ref(), platform, verdict.kind.variant())
             .await?;
+        let attempt_id = attempt.as_ref().map(|a| a.id);
         if let Some(device) = device {
             let mut tracked = Tracked::read(device);
             learn(&mut tracked.row, m, now);
             d.device = Some(tracked);
         }
-        if let Some(attempt) = attempt {
-            d.attempt_plan = Some(self.plan(attempt.runbook).await?);
+        if let Some(attempt) = attempt
+            && let Some(plan) = self.readable_plan_of(&attempt).await?
+        {
+            d.attempt_plan = Some(plan);
             d.attempt = Some(Tracked::read(attempt));
         }
-        let set_up = SetUp::begin(
+        let mut set_up = SetUp::begin(
             self.id(),
             SetUpId(d.next_id()),
             &enrollment,
             platform,
-            d.attempt.as_ref().map(|a| a.row.id),
+            attempt_id,
             runbook,
             verdict,
             now,
         );
+        if plan.is_none() {
+            // It enrols all the same: its hold lasts until its ceiling, and a person has that long to mend the runbook.
+            set_up.attention = Some(Attention::RunbookUnreadable);
+        }
         d.audit(
             "enrolment.authenticated",
             json!({ "enrolment": id, "verdict": set_up.verdict, "os": m.os_version, "product": m.product_name }),
         );
         let before = set_up.clone();
-        d.set_up_plan = Some(plan);
+        d.set_up_plan = plan;
         d.set_up = Some(Tracked::new(set_up.clone()));
         d.enrollments.insert(id, Tracked::new(enrollment));
         d.take_set_up(&before, set_up, Vec::new(), "authenticate");
@@ -324,16 +333,12 @@ impl Org {
         let now = d.now;
         for old in known.iter().filter(|e| e.id != new) {
             for user in self.store().user_channels(self.id(), old.id).await? {
+                self.void_commands(d, user.id).await?;
                 let mut tracked = Tracked::read(user);
                 void(&mut tracked.row, now);
                 d.enrollments.insert(tracked.row.id, tracked);
             }
-            for command in self.store().open_commands(self.id(), old.id, 1000).await? {
-                let mut tracked = Tracked::read(command);
-                tracked.row.state = crate::queue::CommandState::Cancelled;
-                tracked.row.settled = Some(now);
-                d.commands.insert(tracked.row.id, tracked);
-            }
+            self.void_commands(d, old.id).await?;
             for secret in [old.bootstrap_token, old.unlock_token]
                 .into_iter()
                 .flatten()
@@ -344,6 +349,21 @@ impl Org {
             let mut tracked = Tracked::read(old.clone());
             void(&mut tracked.row, now);
             d.enrollments.insert(old.id, tracked);
+        }
+        Ok(())
+    }
+
+    /// Takes every open command of a channel out of its queue.
+    async fn void_commands(
+        &self,
+        d: &mut Decision<'_>,
+        channel: EnrollmentId,
+    ) -> Result<(), Error> {
+        for command in self.store().open_commands(self.id(), channel, 1000).await? {
+            let mut tracked = Tracked::read(command);
+            tracked.row.state = crate::queue::CommandState::Cancelled;
+            tracked.row.settled = Some(d.now);
+            d.commands.insert(tracked.row.id, tracked);
         }
         Ok(())
     }
@@ -596,7 +616,7 @@ impl Org {
                 "the certificate was not issued in an enrolment session of ours",
             ))?;
         if certificate.revoked.is_some() {
-            return Err(Error::Refused("the certificate is revoked"));
+            return Err(Error::Revoked);
         }
         self.store()
             .session(self.id(), certificate.session)
@@ -649,20 +669,49 @@ impl Org {
         device: Option<DeviceId>,
         secret: &Secret,
     ) -> Result<SecretId, Error> {
-        if let Some(held) = held
-            && let Some(row) = self.store().secret(self.id(), held).await?
-        {
-            if self.open_row(&row).await?.matches(secret.expose()) {
-                return Ok(held);
+        if let Some(held) = held {
+            match self.store().secret(self.id(), held).await {
+                Ok(Some(row)) => {
+                    match self.open_row(&row).await {
+                        Ok(old) if old.matches(secret.expose()) => return Ok(held),
+                        Ok(_) => {}
+                        // What the device has just given us is good all the same: it becomes the newest version.
+                        Err(error) if passes(&error) => return Err(error),
+                        Err(error) => self.note_unreadable(d, held, kind, &error),
+                    }
+                    let mut tracked = Tracked::read(row);
+                    tracked.row.replaced = Some(d.now);
+                    d.secrets.insert(held, tracked);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let error = Error::from(error);
+                    if passes(&error) {
+                        return Err(error);
+                    }
+                    self.note_unreadable(d, held, kind, &error);
+                }
             }
-            let mut tracked = Tracked::read(row);
-            tracked.row.replaced = Some(d.now);
-            d.secrets.insert(held, tracked);
         }
         let id = SecretId(d.next_id());
         let row = self.seal(id, kind, device, secret, d.now).await?;
         d.secrets.insert(id, Tracked::new(row));
         Ok(id)
+    }
+
+    /// A secret that we hold and cannot read is a matter for a person, and no reason to refuse a device.
+    pub(super) fn note_unreadable(
+        &self,
+        d: &mut Decision<'_>,
+        held: SecretId,
+        kind: SecretKind,
+        error: &Error,
+    ) {
+        tracing::error!(organisation = %self.id(), secret = %held, kind = kind.as_str(), %error, "a secret that is held cannot be read");
+        d.audit(
+            "secret.unreadable",
+            json!({ "secret": held, "kind": kind.as_str(), "error": error.to_string() }),
+        );
     }
 
     fn check_topic(&self, field: &str, topic: &str) -> Result<(), Error> {
@@ -674,6 +723,11 @@ impl Org {
             )),
         }
     }
+}
+
+/// Whether an error may pass by itself, so that the device had better come again.
+pub(super) fn passes(error: &Error) -> bool {
+    error.is_conflict() || error.retry_after().is_some()
 }
 
 /// An Authenticate must name the device that the session was given to.

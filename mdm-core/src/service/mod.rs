@@ -11,6 +11,7 @@ mod decision;
 mod enrol;
 mod operator;
 pub mod ports;
+mod put_off;
 mod refusals;
 mod report;
 mod safe;
@@ -43,6 +44,7 @@ use crate::wire::report::CommandReport;
 use crate::wire::signature;
 
 use decision::Decision;
+use put_off::PutOff;
 
 /// How often a decision is made again after a conflict before the caller is told.
 const TRIES: usize = 12;
@@ -80,8 +82,20 @@ struct Inner {
     /// CAs with their keys, loaded.
     cas: Mutex<HashMap<(OrganisationId, SecretId), Arc<Ca>>>,
     /// Certificates whose chain is verified, with the end of their validity; bounded. The version of the organisation is
-    /// part of the key: a CA that it no longer lists vouches for nobody.
-    chains: Mutex<HashMap<(OrganisationId, i64, String), Timestamp>>,
+    /// part of the key: a CA that it no longer lists vouches for nobody, and a revocation is seen at once.
+    chains: Mutex<HashMap<(OrganisationId, i64, String), Chain>>,
+    /// Machines that could not be woken, and holds that the watchdog could not release: apart, for one way out must not
+    /// wait for the other.
+    unwoken: PutOff,
+    unreleased: PutOff,
+}
+
+/// What is known of a certificate that chains to an organisation's CA.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    not_after: Timestamp,
+    /// Revoking changes the organisation's version, and with it the key of this entry, in every process.
+    revoked: bool,
 }
 
 impl std::fmt::Debug for Mdm {
@@ -178,6 +192,8 @@ impl Mdm {
                 keys: Mutex::default(),
                 cas: Mutex::default(),
                 chains: Mutex::default(),
+                unwoken: PutOff::default(),
+                unreleased: PutOff::default(),
             }),
         }
     }
@@ -279,7 +295,7 @@ impl Org {
     pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let result = async {
             let message = CheckIn::parse(body)?;
-            let speaker = self.identify(peer, body)?;
+            let speaker = self.identify(peer, body).await?;
             self.again_on_conflict(|| self.decide_check_in(&speaker, &message))
                 .await
         };
@@ -294,7 +310,7 @@ impl Org {
     pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let result = async {
             let report = CommandReport::parse(body)?;
-            let speaker = self.identify(peer, body)?;
+            let speaker = self.identify(peer, body).await?;
             self.again_on_conflict(|| self.decide_report(&speaker, &report))
                 .await
         };
@@ -361,7 +377,7 @@ impl Org {
 
     /// Proves who speaks: the certificate of the signature if there is one, else that of the connection; its chain to this
     /// organisation's CAs, and its validity at the domain's time.
-    fn identify(&self, peer: &Peer, body: &[u8]) -> Result<Speaker, Error> {
+    async fn identify(&self, peer: &Peer, body: &[u8]) -> Result<Speaker, Error> {
         let der = match (&peer.signature, &peer.certificate) {
             (Some(signature), _) => signature::verify_header(signature, body)
                 .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string()))?,
@@ -383,8 +399,8 @@ impl Org {
             .lock()
             .ok()
             .and_then(|chains| chains.get(&key).copied());
-        let not_after = match cached {
-            Some(not_after) => not_after,
+        let chain = match cached {
+            Some(chain) => chain,
             None => {
                 let refused =
                     |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
@@ -397,15 +413,24 @@ impl Org {
                     .and_then(|cas| cas.identify(&der))
                     .map_err(refused)?
                     .not_after;
+                let issued = self.store().certificate_by_hash(self.id(), &sha256).await?;
+                let chain = Chain {
+                    not_after,
+                    revoked: issued.is_some_and(|c| c.revoked.is_some()),
+                };
                 if let Ok(mut chains) = self.mdm.inner.chains.lock() {
                     if chains.len() >= 200_000 {
                         chains.clear();
                     }
-                    chains.insert(key, not_after);
+                    chains.insert(key, chain);
                 }
-                not_after
+                chain
             }
         };
+        if chain.revoked {
+            return Err(Error::Revoked);
+        }
+        let not_after = chain.not_after;
         if let Some(grace) = self.organisation.settings.expired_identity_grace_days {
             let end = not_after + std::time::Duration::from_secs(u64::from(grace) * 86_400);
             if now > end {
@@ -420,6 +445,11 @@ impl Org {
 
 impl From<crate::wire::WireError> for Error {
     fn from(error: crate::wire::WireError) -> Self {
-        Self::bad_input("body", error.to_string())
+        let sentence = error.to_string();
+        match sentence.split_once(": ") {
+            // It names the message and the field already.
+            Some((message, problem)) => Self::bad_input(message, problem),
+            None => Self::bad_input("body", sentence),
+        }
     }
 }

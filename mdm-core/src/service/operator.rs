@@ -462,6 +462,65 @@ impl Org {
         .await
     }
 
+    /// Revokes the identity of a device's enrolment: its certificate, and one that a renewal has announced, are refused from
+    /// the next message on. The device stays enrolled on its side and can come back only by enrolling anew; commands that wait
+    /// for it stay in its queue. Answers how many certificates were revoked; repeating it revokes none.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when the device has no enrolment, the store's.
+    pub async fn revoke_identity(&self, serial: &Serial, reason: &str) -> Result<usize, Error> {
+        let reason = reason.trim();
+        if reason.is_empty() {
+            return Err(Error::bad_input(
+                "reason",
+                "must say why the identity is revoked",
+            ));
+        }
+        self.again_on_conflict(|| async {
+            let device = self
+                .store()
+                .device_by_serial(self.id(), serial)
+                .await?
+                .ok_or(Error::NotFound("device"))?;
+            let now = self.now();
+            let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
+            let enrollments = self
+                .store()
+                .enrollments_of_device(self.id(), device.id)
+                .await?;
+            let Some(newest) = enrollments.into_iter().next_back() else {
+                return Err(Error::NotFound("enrolment of this device"));
+            };
+            d.device = Some(Tracked::read(device));
+            let mut revoked = Vec::new();
+            for sha256 in newest
+                .certificates
+                .iter()
+                .chain(&newest.pending_certificate)
+            {
+                let found = self.store().certificate_by_hash(self.id(), sha256).await?;
+                if let Some(mut row) = found.filter(|c| c.revoked.is_none()) {
+                    row.revoked = Some(now);
+                    revoked.push(row.sha256.clone());
+                    d.batch.put(row);
+                }
+            }
+            if revoked.is_empty() {
+                return Ok(0);
+            }
+            // What was verified under the old version is verified again, in every process.
+            d.batch.put(self.fresh().await?);
+            d.audit(
+                "identity.revoked",
+                json!({ "enrolment": newest.id, "certificates": revoked, "reason": reason }),
+            );
+            d.track(newest);
+            self.commit(d).await?;
+            Ok(revoked.len())
+        })
+        .await
+    }
+
     /// Reveals the newest secret of a kind of a device. Written to the record before it is shown.
     ///
     /// # Errors

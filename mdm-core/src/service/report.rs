@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::checkin::passes;
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
@@ -14,6 +15,7 @@ use crate::ids::SecretId;
 use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
 use crate::queue::{self, Command, CommandState, ReportStatus};
 use crate::secret::SecretKind;
+use crate::store::StoreError;
 use crate::wire::report::{CommandReport, Status};
 
 /// How many open commands of one channel are looked at for one request.
@@ -261,19 +263,29 @@ impl Org {
         report: &CommandReport,
     ) -> Result<KeyReading, Error> {
         let keys = match (&self.organisation.escrow, report.recovery_key_envelope()) {
-            (Some(escrow), Some(_)) => {
-                vec![EscrowKey::new(
-                    escrow.certificate.0.clone(),
-                    self.open_secret_cached(escrow.key).await?,
-                )]
-            }
+            (Some(escrow), Some(_)) => match self.open_secret_cached(escrow.key).await {
+                Ok(key) => vec![EscrowKey::new(escrow.certificate.0.clone(), key)],
+                Err(error) if passes(&error) => return Err(error),
+                Err(error) => {
+                    // Refusing the report would make the device repeat it for ever, and everything after it wait.
+                    self.note_unreadable(d, escrow.key, SecretKind::EscrowPrivateKey, &error);
+                    return Ok(KeyReading::NotTold);
+                }
+            },
             _ => Vec::new(),
         };
         let held = self
             .newest_secret(enrollment, SecretKind::RecoveryKey)
             .await?;
         let on_record = match held {
-            Some(held) => Some(self.open_secret(held).await?),
+            Some(held) => match self.open_secret(held).await {
+                Ok(key) => Some(key),
+                Err(error) if passes(&error) => return Err(error),
+                Err(error) => {
+                    self.note_unreadable(d, held, SecretKind::RecoveryKey, &error);
+                    None
+                }
+            },
             None => None,
         };
         Ok(
@@ -330,7 +342,14 @@ impl Org {
         let Some(device) = enrollment.device else {
             return Ok(None);
         };
-        let all = self.store().secrets(self.id(), device).await?;
+        let all = match self.store().secrets(self.id(), device).await {
+            Ok(all) => all,
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(organisation = %self.id(), %device, %error, "the secrets of a device cannot be read");
+                Vec::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(all
             .into_iter()
             .find(|s| s.kind == kind && s.replaced.is_none())

@@ -138,23 +138,32 @@ impl Org {
         }
     }
 
-    /// The runbook for an enrolment: its attempt's, or the organisation's standard one for platform and verdict.
+    /// The runbook for an enrolment: its attempt's, or the organisation's standard one for platform and verdict. `None` in
+    /// place of the plan when the attempt's cannot be read: another one would release the device without its apps.
+    ///
+    /// # Errors
+    /// That the store is not available.
     pub(super) async fn runbook_for(
         &self,
         attempt: Option<&Move>,
         platform: Platform,
         variant: Variant,
-    ) -> Result<(RunbookId, Arc<PinnedRunbook>), Error> {
+    ) -> Result<(RunbookId, Option<Arc<PinnedRunbook>>), Error> {
         if let Some(attempt) = attempt {
-            return Ok((attempt.runbook, self.plan(attempt.runbook).await?));
+            return Ok((attempt.runbook, self.readable_plan_of(attempt).await?));
         }
-        let id = self
-            .pin(
-                &format!("standard {} {variant:?}", platform.as_str()),
-                PinnedRunbook::standard(platform, variant),
-            )
-            .await?;
-        Ok((id, self.plan(id).await?))
+        let standard = PinnedRunbook::standard(platform, variant);
+        let id = RunbookId(standard.content_id());
+        let name = format!("standard {} {variant:?}", platform.as_str());
+        match self.pin(&name, standard.clone()).await {
+            Ok(_) => {}
+            Err(error) if error.retry_after().is_some() => return Err(error),
+            Err(error) => {
+                tracing::error!(organisation = %self.id(), runbook = %id, %error, "a standard runbook cannot be pinned");
+            }
+        }
+        // What it says is known without reading it back.
+        Ok((id, Some(Arc::new(standard))))
     }
 
     /// Pins a runbook and answers its id; the same content is pinned once.

@@ -58,9 +58,10 @@ impl Org {
 
     async fn pki_operation(&self, address: &str, message: &[u8]) -> Result<Answer, Error> {
         let ca = self.identity_ca().await?;
-        let body = match scep::receive(message, &ca)
-            .map_err(|e| Error::bad_input("SCEP message", e.to_string()))?
-        {
+        let body = match scep::receive(message, &ca).map_err(|e| {
+            let sentence = e.to_string();
+            Error::bad_input("SCEP message", sentence.trim_start_matches("SCEP: "))
+        })? {
             Received::Refused { answer, reason } => {
                 self.record_refusal("scep", address, reason, None).await;
                 answer

@@ -12,19 +12,28 @@ impl Mdm {
     /// # Errors
     /// The store's. One set-up that cannot be released does not keep the others.
     pub async fn watch(&self, limit: u32) -> Result<usize, Error> {
+        let (now, put_off) = (self.now(), &self.inner.unreleased);
+        // So many more as cannot be released, so that those never fill the round.
         let overdue = self
             .inner
             .store
-            .set_ups_past_ceiling(self.now(), limit)
-            .await?;
+            .set_ups_past_ceiling(now, limit.saturating_add(put_off.len()))
+            .await?
+            .into_iter()
+            .filter(|s| !put_off.holds(s.organisation, s.id.0, now))
+            .take(limit as usize);
         let mut released = 0;
         for set_up in overdue {
-            let id = set_up.id;
+            let (organisation, id) = (set_up.organisation, set_up.id);
             match self.release_overdue(&set_up).await {
-                Ok(()) => released += 1,
+                Ok(()) => {
+                    put_off.succeeded(organisation, id.0);
+                    released += 1;
+                }
                 // Somebody else moved it on: the next round looks again.
                 Err(error) if error.is_conflict() => {}
                 Err(error) => {
+                    put_off.failed(organisation, id.0, now);
                     tracing::error!(set_up = %id, %error, "the watchdog cannot release a hold")
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -17,7 +18,8 @@ use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
 use crate::ids::{AuditId, DeviceId, EnrollmentId, MoveId, OrganisationId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
-use crate::migration::{Event, LockReading, Move, Notice, SetUp};
+use crate::migration::{Event, LockClaim, LockReading, Move, Notice, SetUp};
+use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
 use crate::store::{Batch, Lease, Write};
 
@@ -85,23 +87,46 @@ impl Mdm {
 
     async fn wake(&self, limit: u32) -> Result<usize, Error> {
         let now = self.now();
-        let set_ups = self.inner.store.due_set_ups(now, limit).await?;
-        let attempts = self.inner.store.due_attempts(now, limit).await?;
-        let woken = set_ups.len() + attempts.len();
+        let put_off = &self.inner.unwoken;
+        // So many more as failed lately, so that those never fill the round.
+        let asked = limit.saturating_add(put_off.len());
+        let set_ups = self.inner.store.due_set_ups(now, asked).await?;
+        let set_ups = set_ups
+            .into_iter()
+            .filter(|s| !put_off.holds(s.organisation, s.id.0, now))
+            .take(limit as usize);
+        let attempts = self.inner.store.due_attempts(now, asked).await?;
+        let attempts = attempts
+            .into_iter()
+            .filter(|m| !put_off.holds(m.organisation, m.id.0, now))
+            .take(limit as usize);
+        // What failed was not done: a round in which everything fails has done nothing, and whoever runs rounds may pause.
+        let woken = AtomicUsize::new(0);
+        let end = |organisation, id, result: Result<(), Error>, what| match result {
+            Ok(()) => {
+                put_off.succeeded(organisation, id);
+                woken.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                put_off.failed(organisation, id, now);
+                tracing::error!(%organisation, id, %error, what, "could not be woken");
+            }
+        };
         futures_util::stream::iter(set_ups)
-            .for_each_concurrent(SIDE_BY_SIDE, |set_up| async move {
-                if let Err(error) = self.wake_set_up(set_up.organisation, set_up.id).await {
-                    tracing::error!(set_up = %set_up.id, %error, "a set-up could not be woken");
-                }
+            .for_each_concurrent(SIDE_BY_SIDE, |set_up| async {
+                let set_up = set_up;
+                let result = self.wake_set_up(set_up.organisation, set_up.id).await;
+                end(set_up.organisation, set_up.id.0, result, "a set-up");
             })
             .await;
         futures_util::stream::iter(attempts)
-            .for_each_concurrent(SIDE_BY_SIDE, |attempt| async move {
-                if let Err(error) = self.wake_attempt(attempt.organisation, attempt.id).await {
-                    tracing::error!(attempt = %attempt.id, %error, "an attempt could not be woken");
-                }
+            .for_each_concurrent(SIDE_BY_SIDE, |attempt| async {
+                let attempt = attempt;
+                let result = self.wake_attempt(attempt.organisation, attempt.id).await;
+                end(attempt.organisation, attempt.id.0, result, "an attempt");
             })
             .await;
+        let woken = woken.into_inner();
         Ok(woken)
     }
 
@@ -253,6 +278,7 @@ impl Org {
                     job,
                     lease,
                     id,
+                    None,
                     LockReading::Refused {
                         why: "its serial number is not known".to_owned(),
                     },
@@ -271,9 +297,14 @@ impl Org {
                     .find(|s| s.kind == SecretKind::ServerBypassCode && s.replaced.is_none())
             }
         };
-        let asked_before = held.is_some();
-        let code = match held {
-            Some(row) => self.open_row(&row).await?,
+        let code_id = held.as_ref().map_or(code_id, |row| row.id);
+        let claim = match &held {
+            Some(row) if row.confirmed.is_some() => LockClaim::Ours,
+            Some(row) if row.used.is_some() => LockClaim::Asked,
+            _ => LockClaim::Foreign,
+        };
+        let code = match &held {
+            Some(row) => self.open_row(row).await?,
             None => {
                 let code = activation_lock::new_code()
                     .map_err(|_| Error::Crypto("no bypass code could be made"))?;
@@ -320,6 +351,7 @@ impl Org {
                     job,
                     lease,
                     id,
+                    None,
                     LockReading::Refused {
                         why: "it is in none of our lists".to_owned(),
                     },
@@ -327,6 +359,9 @@ impl Org {
                 .await;
         };
         let credential = self.server_credential(&server).await?;
+        // From here on a lock may be ours. Without this mark one that was there before we ever asked would look like it.
+        self.mark_secret(code_id, |row, now| row.used = row.used.or(Some(now)))
+            .await?;
         let reading = match self
             .ports()
             .assignment
@@ -334,9 +369,7 @@ impl Org {
             .await
         {
             Ok(LockOutcome::Success) => LockReading::Locked,
-            Ok(LockOutcome::AlreadyLocked) => LockReading::AlreadyLocked {
-                after_own_request: asked_before,
-            },
+            Ok(LockOutcome::AlreadyLocked) => LockReading::AlreadyLocked { claim },
             Ok(LockOutcome::Refused(why)) => LockReading::Refused { why },
             Err(
                 PortError::Refused(why)
@@ -346,7 +379,30 @@ impl Org {
             // Not known whether it took effect: the same code is sent again, which cannot do harm.
             Err(error) => return Err(error.into()),
         };
-        self.answer_lock(job, lease, id, reading).await
+        self.answer_lock(job, lease, id, Some(code_id), reading)
+            .await
+    }
+
+    /// Notes on a sealed secret what became of it; the secret stays as it is.
+    async fn mark_secret(
+        &self,
+        id: SecretId,
+        mark: impl Fn(&mut SealedSecret, Timestamp),
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(row) = self.store().secret(self.id(), id).await? else {
+                return Err(Error::NotFound("secret"));
+            };
+            let mut marked = row.clone();
+            mark(&mut marked, self.now());
+            if marked == row {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            batch.put(marked);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
     }
 
     async fn answer_lock(
@@ -354,6 +410,7 @@ impl Org {
         job: &Job,
         lease: Lease,
         id: SetUpId,
+        code: Option<SecretId>,
         answer: LockReading,
     ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
@@ -363,6 +420,15 @@ impl Org {
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
             self.load_for_set_up(&mut d, set_up).await?;
             d.audit("lock.answered", json!({ "answer": answer }));
+            if answer == LockReading::Locked
+                && let Some(code) = code
+                && let Some(row) = self.store().secret(self.id(), code).await?
+            {
+                // In the batch of the answer: a later "locked already" is then known to be this one.
+                let mut tracked = Tracked::read(row);
+                tracked.row.confirmed = tracked.row.confirmed.or(Some(d.now));
+                d.secrets.insert(code, tracked);
+            }
             d.tell_set_up(&Event::LockAnswered {
                 answer: answer.clone(),
             });

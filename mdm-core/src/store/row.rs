@@ -228,6 +228,39 @@ pub(crate) fn decode_readable<T: Stored>(rows: Vec<Raw>) -> Vec<T> {
         .collect()
 }
 
+/// How many rows are fetched so that as many as were asked for can be read: rows that cannot take nobody's place.
+#[derive(Debug)]
+pub(crate) struct Window {
+    limit: u32,
+    size: u32,
+}
+
+impl Window {
+    /// How far it grows: with more unreadable rows than that at the head, something else is broken.
+    const MOST: u32 = 20_000;
+
+    pub(crate) fn of(limit: u32) -> Self {
+        Self { limit, size: limit }
+    }
+
+    /// How many rows to fetch.
+    pub(crate) fn size(&self) -> i64 {
+        i64::from(self.size)
+    }
+
+    /// The nouns of what was fetched; `None` when too few could be read and there may be more: fetch again.
+    pub(crate) fn take<T: Stored>(&mut self, raw: Vec<Raw>) -> Option<Vec<T>> {
+        let (limit, full) = (self.limit as usize, raw.len() >= self.size as usize);
+        let mut rows = decode_readable(raw);
+        if rows.len() < limit && full && self.size < Self::MOST {
+            self.size = self.size.saturating_mul(4).clamp(64, Self::MOST);
+            return None;
+        }
+        rows.truncate(limit);
+        Some(rows)
+    }
+}
+
 /// A noun that has a table.
 pub(crate) trait Stored: Serialize + DeserializeOwned + Send {
     /// Its table.

@@ -84,6 +84,8 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
                 S::SERVICE_UNAVAILABLE
             }
             (Error::Refused(_), Door::Api) => S::FORBIDDEN,
+            // Never 401: a device would take that for the end of its enrolment.
+            (Error::Revoked, _) => S::FORBIDDEN,
             (Error::NotFound(_), Door::Api) => S::NOT_FOUND,
             (Error::Precondition(_), Door::Api) => S::CONFLICT,
             // A person can mend it; the sentence says how.

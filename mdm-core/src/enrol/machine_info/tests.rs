@@ -181,13 +181,10 @@ fn content_that_does_not_fit_is_refused_by_name() {
         assert_eq!(error.to_string(), expected);
     };
     let gone = INFO.replace("SERIAL", "OTHER");
-    check(&gone, "machine information: SERIAL is missing or not valid");
+    check(&gone, "SERIAL is missing or not valid");
     let odd = INFO.replace("C02XL0GTJGH6", "C02 /../x");
-    check(&odd, "machine information: SERIAL is missing or not valid");
-    check(
-        "hello",
-        "machine information: the body is not an XML property list",
-    );
+    check(&odd, "SERIAL is missing or not valid");
+    check("hello", "the body is not an XML property list");
 }
 
 #[test]

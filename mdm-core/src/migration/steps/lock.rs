@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Next, Progress, Signal, StepContext};
-use crate::migration::{Effect, EffectKey, Event, LockReading, Owner};
+use crate::migration::{Effect, EffectKey, Event, LockClaim, LockReading, Owner};
 
 /// Doing it again is harmless (the same code), and finds a request that got lost.
 const AGAIN: Duration = Duration::from_mins(10);
@@ -25,12 +25,16 @@ pub(super) fn on(signal: Signal<'_>) -> Progress {
         Signal::Event(Event::LockAnswered { answer }) => match answer {
             LockReading::Locked => Progress::done("Apple locked it with the code in the vault"),
             LockReading::AlreadyLocked {
-                after_own_request: true,
-            } => {
-                Progress::done("asked, not yet read: an earlier request with the same code stands")
-            }
+                claim: LockClaim::Ours,
+            } => Progress::done("Apple has locked it earlier with the code in the vault"),
+            // Neither a proof nor a failure: the record says what is not known, and nobody waits for it.
             LockReading::AlreadyLocked {
-                after_own_request: false,
+                claim: LockClaim::Asked,
+            } => Progress::skip(
+                "asked, not yet read: it is locked already, and that our request did it is not proved",
+            ),
+            LockReading::AlreadyLocked {
+                claim: LockClaim::Foreign,
             } => Progress::except("somebody else has locked it already", Owner::User),
             LockReading::Refused { why } => {
                 Progress::except(format!("Apple refused the lock: {why}"), Owner::Apple)
@@ -61,7 +65,7 @@ pub(crate) fn proves(event: &Event) -> bool {
         Event::LockAnswered {
             answer: LockReading::Locked
                 | LockReading::AlreadyLocked {
-                    after_own_request: true
+                    claim: LockClaim::Ours
                 }
         }
     )

@@ -22,7 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use super::group_commit::GroupCommit;
-use super::row::{Raw, Stored, decode, decode_all, decode_readable};
+use super::row::{Raw, Stored, decode, decode_all};
 use super::{Batch, Store, StoreError};
 
 /// After how long without use a connection is asked whether it still lives.
@@ -203,17 +203,25 @@ fn many<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, Store
     decode_all(raws(rows)?)
 }
 
-fn readable<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
-    Ok(decode_readable(raws(rows)?))
-}
-
-/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `readable`.
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one` or `many`, or `readable limit`: then the
+/// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
 macro_rules! rows {
     ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {
         $crate::store::postgres::one(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
                 $(.bind($bind))*.fetch_optional(&$store.reads).await)
     };
+    ($store:expr, readable $limit:expr, $sql:literal $(, $bind:expr)* $(,)?) => {{
+        let mut window = $crate::store::row::Window::of($limit);
+        loop {
+            let found = $crate::store::postgres::raws(
+                sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
+                    $(.bind($bind))*.bind(window.size()).fetch_all(&$store.reads).await)?;
+            if let Some(rows) = window.take(found) {
+                break Ok(rows);
+            }
+        }
+    }};
     ($store:expr, $kind:ident, $sql:literal $(, $bind:expr)* $(,)?) => {
         $crate::store::postgres::$kind(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))

@@ -59,10 +59,9 @@ impl MoveStore for PostgresStore {
     async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError> {
         rows!(
             self,
-            readable,
+            readable limit,
             "moves WHERE wake_at <= $1 ORDER BY wake_at, id, organisation LIMIT $2",
-            now.as_millis(),
-            i64::from(limit)
+            now.as_millis()
         )
     }
 }

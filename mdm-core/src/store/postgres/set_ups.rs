@@ -41,10 +41,9 @@ impl SetUpStore for PostgresStore {
     async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError> {
         rows!(
             self,
-            readable,
+            readable limit,
             "set_ups WHERE wake_at <= $1 ORDER BY wake_at, id, organisation LIMIT $2",
-            now.as_millis(),
-            i64::from(limit)
+            now.as_millis()
         )
     }
 
@@ -55,10 +54,9 @@ impl SetUpStore for PostgresStore {
     ) -> Result<Vec<SetUp>, StoreError> {
         rows!(
             self,
-            readable,
+            readable limit,
             "set_ups WHERE ceiling_at <= $1 ORDER BY ceiling_at, id, organisation LIMIT $2",
-            now.as_millis(),
-            i64::from(limit)
+            now.as_millis()
         )
     }
 

@@ -23,7 +23,7 @@ use sqlx::sqlite::{
 };
 
 use super::group_commit::GroupCommit;
-use super::row::{Raw, Stored, decode, decode_all, decode_readable};
+use super::row::{Raw, Stored, decode, decode_all};
 use super::{Batch, Store, StoreError};
 
 /// How many connections read at once.
@@ -212,6 +212,10 @@ fn failed(error: sqlx::Error) -> StoreError {
 
 type Read<T> = Result<T, sqlx::Error>;
 
+fn found(rows: Read<Vec<Raw>>) -> Result<Vec<Raw>, StoreError> {
+    rows.map_err(failed)
+}
+
 fn one<T: Stored>(row: Read<Option<Raw>>) -> Result<Option<T>, StoreError> {
     row.map_err(failed)?.map(decode).transpose()
 }
@@ -220,17 +224,25 @@ fn many<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
     decode_all(rows.map_err(failed)?)
 }
 
-fn readable<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
-    Ok(decode_readable(rows.map_err(failed)?))
-}
-
-/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `readable`.
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one` or `many`, or `readable limit`: then the
+/// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
 macro_rules! rows {
     ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {
         $crate::store::sqlite::one(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
                 $(.bind($bind))*.fetch_optional(&$store.reads).await)
     };
+    ($store:expr, readable $limit:expr, $sql:literal $(, $bind:expr)* $(,)?) => {{
+        let mut window = $crate::store::row::Window::of($limit);
+        loop {
+            let found = $crate::store::sqlite::found(
+                sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
+                    $(.bind($bind))*.bind(window.size()).fetch_all(&$store.reads).await)?;
+            if let Some(rows) = window.take(found) {
+                break Ok(rows);
+            }
+        }
+    }};
     ($store:expr, $kind:ident, $sql:literal $(, $bind:expr)* $(,)?) => {
         $crate::store::sqlite::$kind(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))

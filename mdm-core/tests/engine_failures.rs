@@ -1,0 +1,404 @@
+//! The service where something is broken: rows that cannot be read, secrets that do not open, identities that are revoked,
+//! answers that never came. Each test spoils one thing and says what must go on all the same.
+
+mod service_house;
+
+use std::time::Duration;
+
+use mdm_core::device::Platform;
+use mdm_core::enrollment::EnrollmentState;
+use mdm_core::error::Error;
+use mdm_core::ids::{CommandId, MoveId, RunbookId, SetUpId, WaveId};
+use mdm_core::migration::{
+    Attention, Move, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Variant,
+};
+use mdm_core::queue::{Command, CommandState};
+use mdm_core::service::Answer;
+use mdm_core::service::ports::LockOutcome;
+use mdm_core::store::Batch;
+use service_house::{Gadget, House, START, command, data};
+
+async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
+    let org = house.org().await;
+    let report = org.device_report(&gadget.serial).await.unwrap();
+    report.set_up.unwrap()
+}
+
+/// An attempt with a runbook of its own for a device.
+async fn attempt(house: &House, gadget: &Gadget, lock: bool) -> RunbookId {
+    let org = house.org().await;
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    runbook.lock = lock;
+    let id = RunbookId(runbook.content_id());
+    let report = org.device_report(&gadget.serial).await.unwrap();
+    let mut device = report.device;
+    if device.open_move.is_some() {
+        return id;
+    }
+    let attempt = Move::plan(
+        org.organisation().id,
+        MoveId(house.next_id()),
+        WaveId(1),
+        device.id,
+        gadget.serial.clone(),
+        id,
+        START + Duration::from_hours(30),
+        START,
+        None,
+        START,
+    );
+    device.open_move = Some(attempt.id);
+    let mut batch = Batch::new();
+    batch.put(attempt).put(device);
+    org.pin("the attempt's", runbook).await.unwrap();
+    house.mdm.store().commit(batch).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn a_device_whose_runbook_cannot_be_read_enrols_and_is_released() {
+    let house = House::new().await;
+    let phone = house.device("C02RUNBOOK").await;
+    let runbook = attempt(&house, &phone, false).await;
+    assert_eq!(
+        house
+            .spoil(&format!(
+                "UPDATE runbooks SET doc = '{{' WHERE id = {runbook}"
+            ))
+            .await,
+        1
+    );
+    // Another process, which never read it.
+    let house = house.restarted().await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    assert!(matches!(s.state, SetUpState::Holding { .. }), "{s:?}");
+    assert_eq!(s.attention, Some(Attention::RunbookUnreadable));
+    assert!(s.move_id.is_some(), "the set-up forgets its attempt");
+    house.clock.set(s.ceiling_at.unwrap());
+    assert_eq!(house.mdm.watch(10).await.unwrap(), 1);
+    let answer = house
+        .report(&phone, "<key>Status</key><string>Idle</string>")
+        .await
+        .unwrap();
+    assert_eq!(command(&answer).unwrap().1, "DeviceConfigured");
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_open_is_replaced_by_what_the_device_gives() {
+    let house = House::new().await;
+    let phone = house.device("C02SECRET").await;
+    house.enrol(&phone).await;
+    let token = |word: &[u8]| format!("<key>UnlockToken</key>{}", data(word));
+    house.token_update(&phone, &token(b"first")).await.unwrap();
+    let held = |house: &House| {
+        let org = house.mdm.clone();
+        let serial = phone.serial.clone();
+        async move {
+            let all = org
+                .organisations(mdm_core::ids::OrganisationId(0), 1)
+                .await
+                .unwrap();
+            let org = org.organisation_by_id(all[0].id).await.unwrap();
+            org.device_report(&serial).await.unwrap().secrets
+        }
+    };
+    assert_eq!(held(&house).await.len(), 1);
+    // The sealed bytes are spoilt, not the row.
+    let spoilt = house
+        .spoil("UPDATE secrets SET doc = json_set(doc, '$.sealed', 'AAAA') WHERE doc LIKE '%unlock_token%'")
+        .await;
+    assert_eq!(spoilt, 1);
+    house.token_update(&phone, &token(b"second")).await.unwrap();
+    assert_eq!(held(&house).await.len(), 2);
+    assert!(
+        house
+            .record(&phone)
+            .await
+            .iter()
+            .any(|(what, _)| what == "secret.unreadable")
+    );
+    let shown = house
+        .org()
+        .await
+        .reveal(
+            &phone.serial,
+            mdm_core::secret::SecretKind::UnlockToken,
+            "me",
+            "a test",
+        )
+        .await
+        .unwrap();
+    assert_eq!(shown.expose(), b"second");
+    // Nor does a row that cannot be read at all refuse the device.
+    assert!(
+        house
+            .spoil("UPDATE secrets SET doc = '{' WHERE doc LIKE '%unlock_token%'")
+            .await
+            > 0
+    );
+    house.token_update(&phone, &token(b"third")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_generation_voids_the_commands_of_user_channels_too() {
+    let house = House::new().await;
+    let mac = house.device("C02USERS").await;
+    house.enrol(&mac).await;
+    house
+        .token_update(
+            &mac,
+            "<key>UserID</key><string>U1</string><key>UserShortName</key><string>anna</string>",
+        )
+        .await
+        .unwrap();
+    let org = house.org().await;
+    let report = org.device_report(&mac.serial).await.unwrap();
+    let (org_id, parent) = (org.organisation().id, report.enrollments[0].id);
+    let users = house
+        .mdm
+        .store()
+        .user_channels(org_id, parent)
+        .await
+        .unwrap();
+    let user = users[0].id;
+    let mut batch = Batch::new();
+    batch.put(Command::queued(
+        org_id,
+        CommandId(house.next_id()),
+        user,
+        "USER-COMMAND".to_owned(),
+        "ProfileList",
+        vec![1],
+        START,
+    ));
+    house.mdm.store().commit(batch).await.unwrap();
+    let again = house.device("C02USERS").await;
+    house.enrol(&again).await;
+    let user = house
+        .mdm
+        .store()
+        .enrollment(org_id, user)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(user.state, EnrollmentState::Superseded);
+    let left = house
+        .mdm
+        .store()
+        .command(org_id, user.id, "USER-COMMAND")
+        .await
+        .unwrap();
+    assert_eq!(left.unwrap().state, CommandState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_revoked_identity_is_refused_at_the_next_message() {
+    let house = House::new().await;
+    let (phone, other) = (
+        house.device("C02REVOKED").await,
+        house.device("C02OTHER").await,
+    );
+    house.enrol(&phone).await;
+    house.enrol(&other).await;
+    let idle = "<key>Status</key><string>Idle</string>";
+    house.report(&phone, idle).await.unwrap();
+    let org = house.org().await;
+    assert!(matches!(
+        org.revoke_identity(&phone.serial, " ").await,
+        Err(Error::BadInput { .. })
+    ));
+    assert_eq!(
+        org.revoke_identity(&phone.serial, "stolen").await.unwrap(),
+        1
+    );
+    assert_eq!(
+        org.revoke_identity(&phone.serial, "stolen").await.unwrap(),
+        0
+    );
+    for refused in [
+        house.report(&phone, idle).await,
+        house.token_update(&phone, "").await,
+    ] {
+        assert!(matches!(refused, Err(Error::Revoked)), "{refused:?}");
+    }
+    house.report(&other, idle).await.unwrap();
+    let refusals = house
+        .mdm
+        .store()
+        .refusals(org.organisation().id, 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        refusals
+            .iter()
+            .filter(|r| r.reason.contains("revoked"))
+            .count(),
+        2
+    );
+    assert!(
+        house
+            .record(&phone)
+            .await
+            .iter()
+            .any(|(what, detail)| { what == "identity.revoked" && detail["reason"] == "stolen" })
+    );
+    // It comes back by enrolling anew.
+    let anew = house.device("C02REVOKED").await;
+    house.enrol(&anew).await;
+    house.report(&anew, idle).await.unwrap();
+}
+
+/// Answers the first question, so that the steps of the attempt begin; then lets the worker ask for the lock.
+async fn to_the_lock(house: &House, phone: &Gadget) {
+    attempt(house, phone, true).await;
+    house.enrol(phone).await;
+    let answer = house
+        .report(phone, "<key>Status</key><string>Idle</string>")
+        .await
+        .unwrap();
+    let (uuid, kind) = command(&answer).unwrap();
+    assert_eq!(kind, "DeviceInformation");
+    let body = format!(
+        "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>\
+         <key>QueryResponses</key><dict><key>SerialNumber</key><string>{}</string>\
+         <key>AwaitingConfiguration</key><true/></dict>",
+        phone.serial
+    );
+    house.report(phone, &body).await.unwrap();
+}
+
+async fn lock_of(house: &House, phone: &Gadget) -> StepStatus {
+    set_up(house, phone).await.steps().unwrap()[&StepId::Lock]
+        .status
+        .clone()
+}
+
+#[tokio::test]
+async fn a_lock_that_was_there_before_we_ever_asked_is_not_taken_for_ours() {
+    let house = House::new().await;
+    let phone = house.device("C02FOREIGN").await;
+    to_the_lock(&house, &phone).await;
+    // A process that sealed the code and died before it asked has left a code that nobody was asked with.
+    let s = set_up(&house, &phone).await;
+    house.seal_code(&phone, SetUpId(s.id.0)).await;
+    house
+        .apple
+        .locks
+        .lock()
+        .unwrap()
+        .push(Some(LockOutcome::AlreadyLocked));
+    house.settle().await;
+    assert!(matches!(
+        lock_of(&house, &phone).await,
+        StepStatus::Excepted { .. }
+    ));
+    assert_eq!(house.apple.asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lock_after_an_answer_that_never_came_is_uncertain_and_one_that_was_confirmed_is_ours() {
+    let house = House::new().await;
+    let phone = house.device("C02UNSURE").await;
+    to_the_lock(&house, &phone).await;
+    house
+        .apple
+        .locks
+        .lock()
+        .unwrap()
+        .extend([Some(LockOutcome::AlreadyLocked), None]);
+    house.settle().await;
+    house.clock.advance(Duration::from_secs(30));
+    house.settle().await;
+    let asked = house.apple.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[0], asked[1], "a repeat has another code");
+    let StepStatus::Skipped { why } = lock_of(&house, &phone).await else {
+        panic!("not uncertain");
+    };
+    assert!(why.contains("not proved"), "{why}");
+
+    let house = House::new().await;
+    let phone = house.device("C02SURE").await;
+    to_the_lock(&house, &phone).await;
+    house
+        .apple
+        .locks
+        .lock()
+        .unwrap()
+        .push(Some(LockOutcome::Success));
+    house.settle().await;
+    assert!(matches!(
+        lock_of(&house, &phone).await,
+        StepStatus::Done { .. }
+    ));
+    // The same device enrols anew: its lock is still on, with the code that is held.
+    let phone = house.device("C02SURE").await;
+    to_the_lock(&house, &phone).await;
+    house
+        .apple
+        .locks
+        .lock()
+        .unwrap()
+        .push(Some(LockOutcome::AlreadyLocked));
+    house.settle().await;
+    assert!(matches!(
+        lock_of(&house, &phone).await,
+        StepStatus::Done { .. }
+    ));
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_or_woken_keep_nobody_else_waiting() {
+    let house = House::new().await;
+    let mut phones = Vec::new();
+    for n in 0..6 {
+        let phone = house.device(&format!("C02HEAD{n}")).await;
+        house.enrol(&phone).await;
+        phones.push(phone);
+        house.clock.advance(Duration::from_secs(1));
+    }
+    // The first three cannot be read, the next two belong to an organisation that is gone.
+    let heads: Vec<i64> = {
+        let mut ids = Vec::new();
+        for phone in &phones {
+            ids.push(set_up(&house, phone).await.id.0);
+        }
+        ids
+    };
+    for id in &heads[..3] {
+        house
+            .spoil(&format!("UPDATE set_ups SET doc = '{{' WHERE id = {id}"))
+            .await;
+    }
+    for id in &heads[3..5] {
+        house
+            .spoil(&format!(
+                "UPDATE set_ups SET organisation = 77, doc = json_set(doc, '$.organisation', 77) WHERE id = {id}"
+            ))
+            .await;
+    }
+    house.clock.advance(Duration::from_mins(50));
+    // Rounds of two: each must reach the healthy one behind five that fail.
+    for _ in 0..4 {
+        house.mdm.watch(2).await.unwrap();
+    }
+    let s = set_up(&house, &phones[5]).await;
+    assert!(matches!(s.state, SetUpState::Releasing { .. }), "{s:?}");
+    let wake = s.wake_at.unwrap();
+    house
+        .clock
+        .set(house.mdm.now().max(wake) + Duration::from_secs(1));
+    let mut last = 0;
+    for _ in 0..20 {
+        last = house.mdm.work(2).await.unwrap();
+    }
+    assert_eq!(last, 0, "failing rows make the worker spin");
+    let s = set_up(&house, &phones[5]).await;
+    assert!(s.wake_at.unwrap() > house.mdm.now(), "{s:?}");
+    let answer = house
+        .report(&phones[5], "<key>Status</key><string>Idle</string>")
+        .await
+        .unwrap();
+    assert_ne!(answer, Answer::Empty);
+}

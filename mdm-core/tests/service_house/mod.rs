@@ -1,0 +1,444 @@
+//! A small installation for tests of the service: a database file that a test may spoil, a clock that it moves, an Apple that
+//! answers as told, and devices with identities of their own. Opens no socket.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test file uses its part of it"
+)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mdm_core::clock::{ManualClock, Timestamp};
+use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
+use mdm_core::enrollment::{EnrolSession, IssuedCertificate};
+use mdm_core::error::{Error, PortError};
+use mdm_core::identity::sha256_hex;
+use mdm_core::ids::{
+    CertificateId, DeviceId, IdSource, SecretId, Serial, ServerId, SessionId, SetUpId,
+};
+use mdm_core::organisation::{Der, KeyedCertificate};
+use mdm_core::sealed::SealedSecret;
+use mdm_core::secret::{Secret, SecretKind};
+use mdm_core::service::ports::{
+    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
+};
+use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer};
+use mdm_core::store::{Batch, SqliteStore};
+use mdm_core::vault::{EscrowVault, MasterKey};
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use serde_json::{Value, json};
+
+const TOPIC: &str = "com.apple.mgmt.External.house";
+/// 2026-12-10T09:00:00Z.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_893_200_000);
+
+/// An Apple that locks devices, or not.
+pub(crate) struct Apple {
+    /// Answers to lock requests, the next one last; `None` is an answer that never comes.
+    pub(crate) locks: Mutex<Vec<Option<LockOutcome>>>,
+    pub(crate) asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl DeviceAssignment for Apple {
+    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
+        Ok(Account {
+            server_name: "Ours".to_owned(),
+            server_uuid: "OURS".to_owned(),
+            organisation: None,
+            token_expires: None,
+        })
+    }
+    async fn fetch(
+        &self,
+        _: &ServerCredential,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        Err(PortError::retry("not today"))
+    }
+    async fn sync(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        Err(PortError::retry("not today"))
+    }
+    async fn define_profile(&self, _: &ServerCredential, _: &Value) -> Result<String, PortError> {
+        Err(PortError::retry("not today"))
+    }
+    async fn read_profile(&self, _: &ServerCredential, _: &str) -> Result<Value, PortError> {
+        Err(PortError::retry("not today"))
+    }
+    async fn assign(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        _: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        Err(PortError::retry("not today"))
+    }
+    async fn lock(
+        &self,
+        _: &ServerCredential,
+        _: &Serial,
+        escrow_key: &str,
+    ) -> Result<LockOutcome, PortError> {
+        self.asked.lock().unwrap().push(escrow_key.to_owned());
+        match self.locks.lock().unwrap().pop().flatten() {
+            Some(outcome) => Ok(outcome),
+            None => Err(PortError::Unknown("the line went dead".to_owned())),
+        }
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) mdm: Mdm,
+    pub(crate) clock: ManualClock,
+    pub(crate) apple: Arc<Apple>,
+    pub(crate) ids: IdSource,
+    pub(crate) server: ServerId,
+    org: mdm_core::ids::OrganisationId,
+    authority: (X509, PKey<Private>),
+    master: Secret,
+    folder: tempfile::TempDir,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("mdm.sqlite"))
+            .await
+            .unwrap();
+        let clock = ManualClock::new(START);
+        let apple = Arc::new(Apple {
+            locks: Mutex::default(),
+            asked: Mutex::default(),
+        });
+        let master = MasterKey::generate().unwrap();
+        let mdm = assemble(store, &clock, &apple, &master);
+        let org = mdm
+            .create_organisation("Acme", Vec::new())
+            .await
+            .unwrap()
+            .org;
+        let authority = authority();
+        org.import_push(
+            TOPIC,
+            authority.0.to_der().unwrap(),
+            START + Duration::from_hours(24 * 300),
+            &Secret::new(authority.1.private_key_to_pkcs8().unwrap()),
+        )
+        .await
+        .unwrap();
+        let server = org
+            .import_server_token(&Secret::from_text("{}"), None)
+            .await
+            .unwrap();
+        let id = org.organisation().id;
+        let mut row = mdm.store().organisation(id).await.unwrap().unwrap();
+        row.identity_cas.push(KeyedCertificate {
+            certificate: Der(authority.0.to_der().unwrap()),
+            key: SecretId(0),
+        });
+        let mut batch = Batch::new();
+        batch.put(row);
+        mdm.store().commit(batch).await.unwrap();
+        Self {
+            mdm,
+            clock,
+            apple,
+            ids: IdSource::new(9),
+            server,
+            org: id,
+            authority,
+            master,
+            folder,
+        }
+    }
+
+    /// The same installation after a restart: nothing is remembered but what is in the database.
+    pub(crate) async fn restarted(self) -> Self {
+        let store = SqliteStore::open(&self.folder.path().join("mdm.sqlite"))
+            .await
+            .unwrap();
+        let mdm = assemble(store, &self.clock, &self.apple, &self.master);
+        Self { mdm, ..self }
+    }
+
+    /// What a process leaves behind that has sealed the code of a lock and died before it asked.
+    pub(crate) async fn seal_code(&self, gadget: &Gadget, set_up: SetUpId) {
+        let vault = EscrowVault::new(MasterKey::new(self.master.clone()).unwrap());
+        let org = self.org().await;
+        let organisation = org.organisation();
+        let report = org.device_report(&gadget.serial).await.unwrap();
+        let (kind, device) = (SecretKind::ServerBypassCode, Some(report.device.id));
+        let code = mdm_core::activation_lock::new_code().unwrap();
+        let sealed = vault
+            .seal(self.org, &organisation.data_key, kind, device, &code)
+            .await
+            .unwrap();
+        let id = SecretId(set_up.0);
+        let mut batch = Batch::new();
+        batch.put(SealedSecret::new(
+            self.org,
+            id,
+            kind,
+            device,
+            sealed,
+            self.mdm.now(),
+        ));
+        self.mdm.store().commit(batch).await.unwrap();
+    }
+
+    /// The handle as it is now.
+    pub(crate) async fn org(&self) -> Org {
+        self.mdm.organisation_by_id(self.org).await.unwrap()
+    }
+
+    pub(crate) fn next_id(&self) -> i64 {
+        self.ids.next(self.mdm.now())
+    }
+
+    /// Works until nothing is left at this moment.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..100 {
+            if self.mdm.work(50).await.unwrap() == 0 {
+                return;
+            }
+        }
+        panic!("the worker finds something to do for ever");
+    }
+
+    /// A statement on the database file, past every rule.
+    pub(crate) async fn spoil(&self, sql: &str) -> u64 {
+        use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.folder.path().join("mdm.sqlite"))
+            .connect()
+            .await
+            .unwrap();
+        connection
+            .execute(AssertSqlSafe(sql.to_owned()))
+            .await
+            .unwrap()
+            .rows_affected()
+    }
+
+    /// A device of the organisation with an identity of its own.
+    pub(crate) async fn device(&self, serial: &str) -> Gadget {
+        let now = self.mdm.now();
+        let serial = Serial::parse(serial).unwrap();
+        let mut device = match self
+            .mdm
+            .store()
+            .device_by_serial(self.org, &serial)
+            .await
+            .unwrap()
+        {
+            Some(device) => device,
+            None => Device::new(self.org, DeviceId(self.next_id()), serial.clone()),
+        };
+        let mut record = DeviceRecord::new(self.server, now);
+        record.family = "iPhone".to_owned();
+        device.record = Some(record);
+        let (session, issued) = (SessionId(self.next_id()), CertificateId(self.next_id()));
+        let certificate = issue(Some((&self.authority.0, &self.authority.1)), issued.0);
+        let der = certificate.to_der().unwrap();
+        let until = now + Duration::from_hours(24 * 300);
+        let code = format!("session {issued}");
+        let challenge = sha256_hex(code.as_bytes());
+        let mut enrol = EnrolSession::new(self.org, session, code, challenge, now, until);
+        enrol.device = Some(device.id);
+        enrol.serial = Some(serial.clone());
+        enrol.awaits = Some(true);
+        enrol.certificate = Some(issued);
+        let mut batch = Batch::new();
+        batch.put(device).put(enrol).put(IssuedCertificate::new(
+            self.org,
+            issued,
+            sha256_hex(&der),
+            Der(der.clone()),
+            session,
+            until,
+        ));
+        self.mdm.store().commit(batch).await.unwrap();
+        Gadget {
+            udid: format!("00008140-{serial}"),
+            serial,
+            peer: Peer {
+                certificate: Some(Der(der)),
+                signature: None,
+                address: "192.0.2.1".to_owned(),
+            },
+            product: "iPhone17,2".to_owned(),
+        }
+    }
+
+    pub(crate) async fn check_in(&self, gadget: &Gadget, body: &str) -> Result<Answer, Error> {
+        let body = gadget.plist(body);
+        self.org().await.check_in(&gadget.peer, &body).await
+    }
+
+    pub(crate) async fn report(&self, gadget: &Gadget, body: &str) -> Result<Answer, Error> {
+        let body = gadget.plist(body);
+        self.org().await.report(&gadget.peer, &body).await
+    }
+
+    pub(crate) async fn authenticate(&self, gadget: &Gadget) -> Result<Answer, Error> {
+        let body = format!(
+            "<key>MessageType</key><string>Authenticate</string><key>Topic</key><string>{TOPIC}</string>\
+             <key>SerialNumber</key><string>{}</string><key>ProductName</key><string>{}</string>",
+            gadget.serial, gadget.product
+        );
+        self.check_in(gadget, &body).await
+    }
+
+    pub(crate) async fn token_update(&self, gadget: &Gadget, more: &str) -> Result<Answer, Error> {
+        let body = format!(
+            "<key>MessageType</key><string>TokenUpdate</string><key>Topic</key><string>{TOPIC}</string>\
+             <key>PushMagic</key><string>MAGIC</string><key>Token</key><data>AAECAwQFBgc=</data>{more}"
+        );
+        self.check_in(gadget, &body).await
+    }
+
+    /// Into the hold.
+    pub(crate) async fn enrol(&self, gadget: &Gadget) {
+        self.authenticate(gadget).await.unwrap();
+        self.token_update(gadget, "<key>AwaitingConfiguration</key><true/>")
+            .await
+            .unwrap();
+    }
+
+    /// The document of every entry of the record about a device, as `what` and `detail`.
+    pub(crate) async fn record(&self, gadget: &Gadget) -> Vec<(String, Value)> {
+        let report = self
+            .org()
+            .await
+            .device_report(&gadget.serial)
+            .await
+            .unwrap();
+        report
+            .timeline
+            .into_iter()
+            .map(|e| (e.what, e.detail))
+            .collect()
+    }
+}
+
+fn assemble(store: SqliteStore, clock: &ManualClock, apple: &Arc<Apple>, master: &Secret) -> Mdm {
+    Mdm::new(
+        Arc::new(store),
+        EscrowVault::new(MasterKey::new(master.clone()).unwrap()),
+        Arc::new(clock.clone()),
+        Ports {
+            assignment: apple.clone(),
+            ..Ports::refusing()
+        },
+        MdmSettings {
+            device_url: "https://mdm.example.com".to_owned(),
+            enrol_url: "https://enrol.example.com".to_owned(),
+            sign_messages: false,
+        },
+    )
+}
+
+pub(crate) struct Gadget {
+    pub(crate) serial: Serial,
+    pub(crate) udid: String,
+    pub(crate) peer: Peer,
+    pub(crate) product: String,
+}
+
+impl Gadget {
+    fn plist(&self, body: &str) -> Vec<u8> {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict>\
+             <key>UDID</key><string>{}</string>{body}</dict></plist>",
+            self.udid
+        )
+        .into_bytes()
+    }
+}
+
+/// `CommandUUID` and `RequestType` of an answer.
+pub(crate) fn command(answer: &Answer) -> Option<(String, String)> {
+    let Answer::Plist(bytes) = answer else {
+        return None;
+    };
+    let text = std::str::from_utf8(bytes).unwrap();
+    let string = |key: &str| {
+        let (_, rest) = text.split_once(&format!("<key>{key}</key>"))?;
+        let (_, rest) = rest.split_once("<string>")?;
+        Some(rest.split_once("</string>")?.0.to_owned())
+    };
+    Some((string("CommandUUID")?, string("RequestType")?))
+}
+
+pub(crate) fn data(bytes: &[u8]) -> String {
+    format!("<data>{}</data>", STANDARD.encode(bytes))
+}
+
+pub(crate) fn detail(value: &Value, key: &str) -> Value {
+    value.get(key).cloned().unwrap_or(json!(null))
+}
+
+fn authority() -> (X509, PKey<Private>) {
+    let key = key();
+    (build(None, &key, 1), key)
+}
+
+fn key() -> PKey<Private> {
+    PKey::ec_gen("prime256v1").unwrap()
+}
+
+fn issue(by: Option<(&X509, &PKey<Private>)>, serial: i64) -> X509 {
+    build(by, &key(), serial)
+}
+
+fn build(by: Option<(&X509, &PKey<Private>)>, key: &PKey<Private>, serial: i64) -> X509 {
+    let mut name = X509NameBuilder::new().unwrap();
+    let common = if by.is_some() { "device" } else { "House CA" };
+    name.append_entry_by_text("CN", common).unwrap();
+    let name = name.build();
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_dec_str(&serial.to_string())
+        .unwrap()
+        .to_asn1_integer()
+        .unwrap();
+    builder.set_serial_number(&serial).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder
+        .set_issuer_name(by.map_or(&*name, |(ca, _)| ca.subject_name()))
+        .unwrap();
+    let (from, until) = (START.as_secs() - 86_400, START.as_secs() + 400 * 86_400);
+    builder
+        .set_not_before(Asn1Time::from_unix(from).unwrap().as_ref())
+        .unwrap();
+    builder
+        .set_not_after(Asn1Time::from_unix(until).unwrap().as_ref())
+        .unwrap();
+    builder.set_pubkey(key).unwrap();
+    if by.is_none() {
+        let constraints = BasicConstraints::new().critical().ca().build().unwrap();
+        builder.append_extension(constraints).unwrap();
+    } else {
+        let usage = ExtendedKeyUsage::new().client_auth().build().unwrap();
+        builder.append_extension(usage).unwrap();
+    }
+    builder
+        .sign(by.map_or(key, |(_, ca)| ca), MessageDigest::sha256())
+        .unwrap();
+    builder.build()
+}
