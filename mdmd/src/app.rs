@@ -214,6 +214,11 @@ impl App {
             .map(|(_, address)| *address)
     }
 
+    /// Lets new connections have the certificates that lie in the files now.
+    pub(crate) fn renew_certificates(&self) {
+        self.house.renew_certificates();
+    }
+
     /// Takes nothing more, finishes what was accepted and what the workers are at, and closes the database.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! The accept loops: TCP with TLS, TCP behind a listed proxy, and the local socket. One slow client stalls nobody, every
 //! wait has an end, and stopping finishes what was accepted. Knows no route and judges no certificate.
 
+mod proxied;
+
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::config::{Config, Duty, Limits, ListenerConfig, Network};
-use crate::tls::{PortTls, duty_of};
+use crate::tls::{LiveTls, PortTls, duty_of};
 
 /// What is known of a connection, once for all its requests.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) duty: Duty,
     /// The other end; `None` on the local socket.
     pub(crate) address: Option<IpAddr>,
+    /// The client that a listed proxy passes on, as it said by the PROXY protocol.
+    pub(crate) client: Option<IpAddr>,
     /// DER of the client certificate that it showed. Shown is not proved: the chain is checked per request.
     pub(crate) certificate: Option<Arc<[u8]>>,
 }
@@ -63,6 +67,7 @@ impl Doors {
 pub(crate) struct House {
     doors: Doors,
     limits: Arc<Limits>,
+    reload_seconds: u64,
     trusted: Arc<[Network]>,
     /// Cancelled when nothing new is to be accepted.
     stop: CancellationToken,
@@ -70,14 +75,16 @@ pub(crate) struct House {
     abort: CancellationToken,
     /// Every loop and every connection.
     tasks: TaskTracker,
+    /// The certificates of all ports.
+    certificates: Arc<Mutex<Vec<Arc<LiveTls>>>>,
 }
 
 /// How one port talks.
-enum Wrapping {
-    /// TLS; the server name decides the duty.
-    Tls(PortTls),
-    /// HTTP, listed proxies only.
-    Plain,
+struct Wrapping {
+    /// TLS, where the server name decides the duty; `None`: HTTP, listed proxies only.
+    tls: Option<Arc<LiveTls>>,
+    /// Listed proxies say first whose connection it is.
+    proxy_protocol: bool,
 }
 
 /// Ports that are bound and whose certificates are read; nothing is accepted yet.
@@ -113,12 +120,18 @@ pub(crate) async fn bind(config: &Config) -> anyhow::Result<Bound> {
             None => groups.push(vec![listener]),
         }
     }
+    let shared = Arc::new(config.clone());
     let mut ports = Vec::new();
     for group in groups {
-        let wrapping = if group[0].duty == Duty::Plain {
-            Wrapping::Plain
+        let tls = if group[0].duty == Duty::Plain {
+            None
         } else {
-            Wrapping::Tls(PortTls::load(config, &group)?)
+            let listeners = group.iter().map(|l| (*l).clone()).collect();
+            Some(Arc::new(LiveTls::load(&shared, listeners)?))
+        };
+        let wrapping = Wrapping {
+            tls,
+            proxy_protocol: group[0].proxy_protocol,
         };
         let wanted = group[0].address;
         let listener = TcpListener::bind(wanted)
@@ -140,10 +153,43 @@ impl House {
         Self {
             doors,
             limits: Arc::new(config.limits.clone()),
+            reload_seconds: config.tls.reload_seconds,
             trusted: config.proxy.trusted.clone().into(),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            certificates: Arc::default(),
+        }
+    }
+
+    /// Lets new connections have the certificates that lie in the files now. Ones that cannot be read are reported; the
+    /// old ones stay in use.
+    pub(crate) fn renew_certificates(&self) {
+        let all = match self.certificates.lock() {
+            Ok(all) => all.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        };
+        for port in all {
+            match port.look() {
+                Ok(true) => tracing::info!("certificates of a port were read anew"),
+                Ok(false) => {}
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    tracing::error!(
+                        why,
+                        "changed certificates cannot be used; the old ones stay"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn follow_certificates(self, every: Duration) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(every) => self.renew_certificates(),
+            }
         }
     }
 
@@ -159,10 +205,15 @@ impl House {
             for duty in &port.duties {
                 tracing::info!(address = %port.address, duty = duty.as_str(), "listening");
             }
+            if let (Some(tls), Ok(mut all)) = (&port.wrapping.tls, self.certificates.lock()) {
+                all.push(Arc::clone(tls));
+            }
             let (house, wrapping) = (self.clone(), Arc::new(port.wrapping));
             self.tasks
                 .spawn(async move { house.accept_tcp(port.listener, wrapping).await });
         }
+        let every = Duration::from_secs(self.reload_seconds);
+        self.tasks.spawn(self.clone().follow_certificates(every));
         Ok(addresses)
     }
 
@@ -240,46 +291,61 @@ impl House {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, address: SocketAddr, wrapping: &Wrapping) {
+    async fn connection(&self, mut stream: TcpStream, from: SocketAddr, wrapping: &Wrapping) {
         // Without it small answers wait for acknowledgements; a failure costs only that.
         let _ = stream.set_nodelay(true);
-        match wrapping {
-            Wrapping::Plain => {
-                if !self.trusted.iter().any(|n| n.contains(address.ip())) {
-                    tracing::warn!(address = %address.ip(), "refused: no listed proxy");
+        let by_proxy = wrapping.proxy_protocol || wrapping.tls.is_none();
+        if by_proxy && !self.trusted.iter().any(|n| n.contains(from.ip())) {
+            tracing::warn!(address = %from.ip(), "refused: no listed proxy");
+            return;
+        }
+        let mut client = None;
+        if wrapping.proxy_protocol {
+            let limit = Duration::from_secs(self.limits.handshake_seconds);
+            client = match timeout(limit, proxied::client(&mut stream)).await {
+                Ok(Ok(found)) => found.map(|a| a.ip()),
+                Ok(Err(error)) => {
+                    tracing::warn!(address = %from.ip(), %error, "refused");
                     return;
                 }
-                let connection = Connection {
-                    duty: Duty::Plain,
-                    address: Some(address.ip()),
-                    certificate: None,
-                };
-                let routes = self.doors.plain.clone();
-                self.serve(stream, connection, routes, None).await;
-            }
-            Wrapping::Tls(tls) => {
-                let Some(stream) = self.shake_hands(stream, address, tls).await else {
+                Err(_) => {
+                    tracing::debug!(address = %from.ip(), "the PROXY header did not arrive in time");
                     return;
-                };
-                let Some(duty) = duty_of(stream.ssl()) else {
-                    tracing::error!("a handshake ended without a duty");
-                    return;
-                };
-                let certificate = (duty == Duty::Device)
-                    .then(|| stream.ssl().peer_certificate())
-                    .flatten()
-                    .and_then(|c| c.to_der().ok())
-                    .map(Arc::from);
-                let connection = Connection {
-                    duty,
-                    address: Some(address.ip()),
-                    certificate,
-                };
-                let http2 = stream.ssl().selected_alpn_protocol() == Some(b"h2");
-                let routes = self.doors.of(duty).clone();
-                self.serve(stream, connection, routes, Some(http2)).await;
-            }
+                }
+            };
         }
+        let Some(tls) = &wrapping.tls else {
+            let connection = Connection {
+                duty: Duty::Plain,
+                address: Some(from.ip()),
+                client,
+                certificate: None,
+            };
+            let routes = self.doors.plain.clone();
+            self.serve(stream, connection, routes, None).await;
+            return;
+        };
+        let Some(stream) = self.shake_hands(stream, from, &tls.current()).await else {
+            return;
+        };
+        let Some(duty) = duty_of(stream.ssl()) else {
+            tracing::error!("a handshake ended without a duty");
+            return;
+        };
+        let certificate = (duty == Duty::Device)
+            .then(|| stream.ssl().peer_certificate())
+            .flatten()
+            .and_then(|c| c.to_der().ok())
+            .map(Arc::from);
+        let connection = Connection {
+            duty,
+            address: Some(from.ip()),
+            client,
+            certificate,
+        };
+        let http2 = stream.ssl().selected_alpn_protocol() == Some(b"h2");
+        let routes = self.doors.of(duty).clone();
+        self.serve(stream, connection, routes, Some(http2)).await;
     }
 
     async fn shake_hands(
@@ -328,6 +394,7 @@ impl House {
                         let connection = Connection {
                             duty: Duty::Admin,
                             address: None,
+                            client: None,
                             certificate: None,
                         };
                         let routes = house.doors.local.clone();

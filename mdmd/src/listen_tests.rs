@@ -547,5 +547,81 @@ async fn plain_speaks_to_listed_proxies_only_and_the_local_socket_to_its_owner()
     let mut heard = Vec::new();
     let _ = stream.read_to_end(&mut heard).await;
     assert!(heard.is_empty());
-    assert_eq!(closed.house.tasks.len(), 2);
+    // The two accept loops, and who follows the certificates.
+    assert_eq!(closed.house.tasks.len(), 3);
+}
+
+#[tokio::test]
+async fn a_listed_proxy_says_whose_connection_it_passes_on() {
+    let open = async |trusted: &str| {
+        let mut listener = ListenerConfig::new(any(), Duty::Device);
+        listener.proxy_protocol = true;
+        let trusted = Network::parse(trusted).unwrap();
+        TestHouse::open(vec![listener], move |config| {
+            config.proxy.trusted = vec![trusted];
+        })
+        .await
+    };
+    let house = open("127.0.0.0/8").await;
+    let context = client(&house, SslVersion::TLS1_3, true, b"");
+    let mut stream = TcpStream::connect(house.address(Duty::Device))
+        .await
+        .unwrap();
+    stream
+        .write_all(b"PROXY TCP4 203.0.113.7 10.0.0.1 4000 443\r\n")
+        .await
+        .unwrap();
+    let mut stream = SslStream::new(Ssl::new(&context).unwrap(), stream).unwrap();
+    Pin::new(&mut stream).connect().await.unwrap();
+    let (status, _) = put(stream, "/mdm/abcdefgh2345/checkin", b"x").await;
+    assert_eq!(status, StatusCode::OK);
+    {
+        let asked = house.desk.asked.lock().unwrap();
+        assert_eq!(asked[0].1.address, "203.0.113.7");
+        assert!(asked[0].1.certificate.is_some());
+    }
+    // Without the header, and from somebody who is not listed, there is not even a handshake.
+    assert!(
+        connect(&context, house.address(Duty::Device), None)
+            .await
+            .is_err()
+    );
+    let strict = open("192.0.2.1").await;
+    let mut stream = TcpStream::connect(strict.address(Duty::Device))
+        .await
+        .unwrap();
+    let _ = stream.write_all(b"PROXY UNKNOWN\r\n").await;
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard).await;
+    assert!(heard.is_empty());
+}
+
+#[tokio::test]
+async fn changed_certificate_files_hold_for_new_connections_and_broken_ones_change_nothing() {
+    let house = TestHouse::open(vec![ListenerConfig::new(any(), Duty::Enrol)], |_| {}).await;
+    let context = client(&house, SslVersion::TLS1_3, false, b"");
+    let shown = async || {
+        let stream = connect(&context, house.address(Duty::Enrol), None)
+            .await
+            .unwrap();
+        stream.ssl().peer_certificate().unwrap().to_der().unwrap()
+    };
+    let tls = house.directory.path().join("tls");
+    let first = shown().await;
+    house.house.renew_certificates();
+    assert_eq!(shown().await, first);
+
+    let (certificate, key) = certificate("127.0.0.1", Some(&house.ca));
+    let pem = certificate.to_pem().unwrap();
+    // The certificate alone does not fit the key that lies there.
+    std::fs::write(tls.join("server.pem"), &pem).unwrap();
+    house.house.renew_certificates();
+    assert_eq!(shown().await, first);
+    std::fs::write(
+        tls.join("server.key"),
+        key.private_key_to_pem_pkcs8().unwrap(),
+    )
+    .unwrap();
+    house.house.renew_certificates();
+    assert_eq!(shown().await, certificate.to_der().unwrap());
 }

@@ -4,6 +4,8 @@
 //! Choosing another context by server name does not change a connection's verify mode, so the callback sets both;
 //! otherwise a CertificateRequest would leak to the enrolment host, where Apple's clients misbehave on one.
 
+mod live;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +20,7 @@ use openssl::ssl::{
 use openssl::x509::X509;
 
 use crate::config::{Config, Duty, ListenerConfig};
+pub(crate) use live::LiveTls;
 
 /// Everything that one port needs for its handshakes.
 #[derive(Clone)]

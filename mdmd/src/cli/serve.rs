@@ -1,4 +1,5 @@
-//! `mdmd serve`: runs the server until it is told to end (SIGTERM, SIGINT), then finishes what it accepted.
+//! `mdmd serve`: runs the server until it is told to end (SIGTERM, SIGINT), then finishes what it accepted. SIGHUP makes it
+//! look at its certificate files.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,13 +19,17 @@ pub(crate) async fn run(common: &Common) -> Done {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let app = App::start(config, Overrides::default())
         .await
         .means(Exit::Precondition)?;
     tracing::info!(version = super::version(), "serving");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => app.renew_certificates(),
+        }
     }
     tracing::info!("stopping: finishing what was accepted");
     app.shutdown().await?;

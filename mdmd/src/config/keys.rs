@@ -127,11 +127,18 @@ pub(super) const KEYS: &[Key] = &[
         "Private key (PEM) of that certificate.",
     ),
     key(
+        "tls.reload_seconds",
+        Form::Whole(1, 86_400),
+        Some("60"),
+        "60",
+        "How often certificate and key files are looked at, in seconds. Changed ones are used for new connections; ones that cannot be read are reported, and the old ones stay. SIGHUP looks at once.",
+    ),
+    key(
         "proxy.trusted",
         Form::Networks,
         Some("[]"),
         "[\"10.0.0.0/8\", \"::1\"]",
-        "Addresses of TLS-terminating proxies. Only they may use a `plain` listener and tell us a client certificate or a client's address; they must delete such headers from outside.",
+        "Addresses of proxies. Only they may use a `plain` listener, speak the PROXY protocol, and tell us a client certificate or a client's address in a header; they must delete such headers from outside.",
     ),
     key(
         "proxy.certificate_header",
@@ -374,6 +381,13 @@ pub(super) const LISTENER_KEYS: &[Key] = &[
         None,
         "\"tls/mdm.key\"",
         "Private key (PEM); `tls.key` when left out.",
+    ),
+    key(
+        "proxy_protocol",
+        Form::Flag,
+        Some("false"),
+        "true",
+        "Each connection begins with a PROXY protocol header (version 1 or 2) of a proxy in `proxy.trusted`; others are closed. All tables of one address must agree.",
     ),
 ];
 

@@ -140,6 +140,9 @@ pub struct ListenerConfig {
     /// Its own key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// A listed proxy tells the client's address ahead of everything else.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 impl ListenerConfig {
@@ -152,6 +155,7 @@ impl ListenerConfig {
             names: Vec::new(),
             certificate: None,
             key: None,
+            proxy_protocol: false,
         }
     }
 
@@ -183,6 +187,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM key.
     pub key: PathBuf,
+    /// How often the files are looked at, in seconds.
+    pub reload_seconds: u64,
 }
 
 /// Who may speak for others.
@@ -438,6 +444,22 @@ impl Config {
             if listener.duty == Duty::Plain && self.proxy.trusted.is_empty() {
                 problems.push(format!(
                     "listener {}: plain needs proxy.trusted, for example [\"10.0.0.5\"]",
+                    listener.address
+                ));
+            }
+            if listener.proxy_protocol && self.proxy.trusted.is_empty() {
+                problems.push(format!(
+                    "listener {}: proxy_protocol needs proxy.trusted, for example [\"10.0.0.5\"]",
+                    listener.address
+                ));
+            }
+            if self.listeners.iter().any(|l| {
+                l.address == listener.address
+                    && l.address.port() != 0
+                    && l.proxy_protocol != listener.proxy_protocol
+            }) {
+                problems.push(format!(
+                    "listener {}: proxy_protocol must be the same in all tables of one address",
                     listener.address
                 ));
             }

@@ -91,6 +91,10 @@ fn is_listed(address: Option<IpAddr>, proxy: &Proxy) -> bool {
 
 /// The nearest address that is no listed proxy of ours.
 fn client_address(connection: &Connection, headers: &HeaderMap, proxy: &Proxy) -> String {
+    // What the PROXY protocol said is nearer to the truth than any header.
+    if let Some(client) = connection.client {
+        return client.to_string();
+    }
     let Some(mut nearest) = connection.address else {
         return "local".to_owned();
     };
@@ -145,6 +149,7 @@ mod tests {
         Connection {
             duty,
             address: Some(address.parse().unwrap()),
+            client: None,
             certificate: None,
         }
     }
@@ -214,5 +219,10 @@ mod tests {
         );
         assert_eq!(check("203.0.113.9", "1.1.1.1"), "203.0.113.9");
         assert_eq!(check("10.0.0.1", "nonsense"), "10.0.0.1");
+        let mut passed_on = connection("10.0.0.1", Duty::Plain);
+        passed_on.client = Some("198.51.100.2".parse().unwrap());
+        let sent = headers(&[("x-forwarded-for", "1.1.1.1".to_owned())]);
+        let told = client_address(&passed_on, &sent, &proxy());
+        assert_eq!(told, "198.51.100.2");
     }
 }
