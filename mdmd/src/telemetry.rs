@@ -3,9 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
@@ -16,18 +19,32 @@ pub fn start(log: &LogConfig) {
     // Colours are for people at a terminal, never for a file.
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(colours);
-    let registry = tracing_subscriber::registry().with(filter(&log.level));
-    let started = match log.format {
-        LogFormat::Text => registry.with(layer).try_init(),
-        LogFormat::Json => registry
-            .with(layer.json().flatten_event(true).with_current_span(true))
-            .try_init(),
-    };
+    let started = tracing_subscriber::registry()
+        .with(layer(log, std::io::stderr, colours))
+        .try_init();
     if started.is_err() {
         tracing::debug!("the log is set up already");
+    }
+}
+
+/// The log as [`start`] writes it, to a writer of one's own: for whoever embeds the server or captures its log.
+pub fn layer<S, W>(log: &LogConfig, writer: W, colours: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(colours);
+    let allowed = filter(&log.level);
+    match log.format {
+        LogFormat::Text => lines.with_filter(allowed).boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_filter(allowed)
+            .boxed(),
     }
 }
 

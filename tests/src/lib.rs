@@ -1,8 +1,12 @@
-//! What the whole-system stories share: sentences about a rehearsal's rows, and the search after leaked secrets.
-//! Holds no story itself; those are in `tests/`, one in each file.
+//! What the whole-system stories share: sentences about a rehearsal's rows, a client that may send anything, the captured
+//! log, and the search after leaked secrets. Holds no story itself; those are in `tests/`, one in each file.
 
+mod asking;
+mod log;
 mod search;
 mod telling;
 
+pub use asking::{Reply, Request};
+pub use log::Log;
 pub use search::{Haystack, Needles, Stolen};
 pub use telling::{SOON, agreed, play, told};

@@ -240,6 +240,13 @@ impl Haystack {
         Ok(())
     }
 
+    /// Takes the parts of another one over, each named `when: part`.
+    pub fn take(&mut self, when: &str, other: Self) {
+        for (name, bytes) in other.parts {
+            self.add(&format!("{when}: {name}"), bytes);
+        }
+    }
+
     /// Names and sizes of its parts.
     pub fn parts(&self) -> impl Iterator<Item = (&str, usize)> {
         self.parts.iter().map(|(name, b)| (name.as_str(), b.len()))

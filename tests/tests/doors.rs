@@ -8,16 +8,16 @@ use cms::content_info::ContentInfo;
 use cms::signed_data::SignedData;
 use der::{Any, Decode as _, Encode as _};
 use fixtures::recorded::{StandIn, StandIns};
-use house::{Ask, House, Log, MARKER, NOW_MS, check_in, described, plist, report, stranger};
+use house::{Ask, House, MARKER, NOW_MS, captured, check_in, described, plist, report, stranger};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 
 /// Sends what must be refused and looks at everything that it could have left behind.
 async fn refused(house: &House, good: &StandIn, case: &str, ask: Ask, status: u16, sentence: &str) {
-    let (before, mark) = (house.contents().await, Log::captured().mark());
+    let (before, mark) = (house.contents().await, captured().mark());
     let (answered, said) = house.send(ask).await;
     assert_eq!(answered, status, "{case}: {said}");
     assert!(said.contains(sentence), "{case}: {said}");
-    let logged = Log::captured().since(mark);
+    let logged = captured().since(mark);
     assert!(
         logged
             .lines()
@@ -472,7 +472,7 @@ async fn refused_by_scep(
     ask: Ask,
     request: &fixtures::recorded::CertificateRequest,
 ) {
-    let (before, mark) = (house.contents().await, Log::captured().mark());
+    let (before, mark) = (house.contents().await, captured().mark());
     let (status, answer) = house.send_raw(ask).await;
     assert_eq!(status, 200, "{case}");
     let why = request.receive(&answer).unwrap_err().to_string();
@@ -481,7 +481,7 @@ async fn refused_by_scep(
         "{case}: {why}"
     );
     assert_eq!(house.contents().await, before, "{case} issued something");
-    let logged = Log::captured().since(mark);
+    let logged = captured().since(mark);
     assert!(
         logged.contains("challenge") && !logged.contains(MARKER),
         "{case}: {logged}"

@@ -22,23 +22,33 @@ const LOOK_MS: i64 = 3_600_000;
 /// Things done in one round of the worker.
 const ROUND: u32 = 500;
 
-/// Runs until every attempt and every set-up has ended, or the horizon is reached.
+/// Says that enough was played.
+pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Plays to the end.
+pub(super) const NEVER: Stop<'static> = &|| false;
+
+/// Runs until every attempt and every set-up has ended, the horizon is reached, or `stop` says so.
 pub(super) async fn drive(
     world: &World,
     mdm: &Mdm,
     org: &Org,
     wave: WaveId,
     progress: &mut Progress,
+    stop: Stop<'_>,
 ) -> anyhow::Result<()> {
     let start = world.clock().now_ms();
     let mut next_look = start;
     loop {
-        settle(world, mdm).await?;
+        settle(world, mdm, stop).await?;
+        if stop() {
+            return Ok(());
+        }
         let now = world.clock().now_ms();
         if now >= next_look {
             next_look = now + LOOK_MS;
             if answer_what_is_asked(world, org, wave).await? {
-                settle(world, mdm).await?;
+                settle(world, mdm, stop).await?;
             }
             let (states, ended) = look(org, wave).await?;
             progress.show(now - start, &states);
@@ -65,19 +75,20 @@ pub(super) async fn drive(
 }
 
 /// Does everything that is due at this moment.
-pub(super) async fn settle(world: &World, mdm: &Mdm) -> anyhow::Result<()> {
+pub(super) async fn settle(world: &World, mdm: &Mdm, stop: Stop<'_>) -> anyhow::Result<()> {
     // A bound, so that two sides which keep each other busy without time passing are found.
     for _ in 0..10_000 {
         let mut done = world.run_due().await;
         loop {
             let worked = mdm.work(ROUND).await? + mdm.watch(ROUND).await?;
-            if worked == 0 {
+            // A store that is down leaves due what is due.
+            if worked == 0 || stop() {
                 break;
             }
             done += worked;
         }
         done += world.deliver_pushes();
-        if done == 0 {
+        if done == 0 || stop() {
             return Ok(());
         }
     }

@@ -1,7 +1,7 @@
 //! The house of a rehearsal: a real server on loopback with TLS of its own, in a directory of its own, wired to the world.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,9 @@ pub struct House {
     pub organisation: OrganisationId,
     /// The server entry to which devices move.
     pub destination: ServerId,
+    /// The first administrator's token; `None` in a house that was built again.
+    pub administrator_token: Option<Secret>,
+    pub(super) directory: PathBuf,
 }
 
 impl House {
@@ -104,14 +107,16 @@ impl House {
             drive: Drive::Manual,
         };
         let app = App::start(config, overrides).await?;
-        let (organisation, destination) = match (options.again, anchor) {
-            (Some(tenancy), _) => (tenancy.organisation, tenancy.destination),
+        let (organisation, destination, administrator_token) = match (options.again, anchor) {
+            (Some(tenancy), _) => (tenancy.organisation, tenancy.destination, None),
             (None, anchor) => furnish(world, &app, anchor, options.sabotage).await?,
         };
         Ok(Self {
             app,
             organisation,
             destination,
+            administrator_token,
+            directory: directory.to_owned(),
         })
     }
 
@@ -145,6 +150,7 @@ fn configure(
     config.listeners = vec![
         ListenerConfig::new(device, Duty::Device),
         ListenerConfig::new(enrol, Duty::Enrol),
+        ListenerConfig::new(any_port, Duty::Admin),
     ];
     config.public.device_url = format!("https://localhost:{}", device.port());
     config.public.enrol_url = format!("https://localhost:{}", enrol.port());
@@ -171,7 +177,7 @@ async fn furnish(
     app: &App,
     anchor: Option<Der>,
     sabotage: Option<Sabotage>,
-) -> anyhow::Result<(OrganisationId, ServerId)> {
+) -> anyhow::Result<(OrganisationId, ServerId, Option<Secret>)> {
     let mdm = &app.mdm;
     let made = mdm
         .create_organisation("Rehearsal", anchor.into_iter().collect())
@@ -213,5 +219,5 @@ async fn furnish(
     let destination = org
         .import_server_token(&Secret::new(token.to_json()?.expose()), None)
         .await?;
-    Ok((id, destination))
+    Ok((id, destination, Some(made.administrator_token)))
 }

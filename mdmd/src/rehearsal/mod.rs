@@ -11,6 +11,7 @@ mod plan;
 mod progress;
 mod report;
 mod sabotage;
+mod safe;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub use plan::Timetable;
 use progress::Progress;
 pub use report::{Summary, Verdict};
 pub use sabotage::Sabotage;
+pub use safe::KeptSecret;
 
 /// Simulated time begins here: 2026-12-01T08:00:00Z.
 pub const START_MS: i64 = 1_796_112_000_000;
@@ -149,6 +151,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
         &stage.org().await?,
         wave,
         &mut progress,
+        drive::NEVER,
     )
     .await?;
     progress.finish();
@@ -280,7 +283,7 @@ impl Stage {
     /// # Errors
     /// The service's, or that both sides keep each other busy without time passing.
     pub async fn settle(&self) -> anyhow::Result<()> {
-        drive::settle(&self.world, self.mdm()).await
+        drive::settle(&self.world, self.mdm(), drive::NEVER).await
     }
 
     /// Plays until every attempt of the wave and every set-up has ended, or the horizon is reached.
@@ -288,12 +291,26 @@ impl Stage {
     /// # Errors
     /// As [`Stage::settle`].
     pub async fn play(&self, wave: WaveId) -> anyhow::Result<()> {
+        self.play_until(wave, drive::NEVER).await
+    }
+
+    /// As [`Stage::play`], or until `stop` says so; asked whenever nothing is left to do at a moment of simulated time.
+    /// Played again, it goes on.
+    ///
+    /// # Errors
+    /// As [`Stage::settle`].
+    pub async fn play_until(
+        &self,
+        wave: WaveId,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> anyhow::Result<()> {
         drive::drive(
             &self.world,
             self.mdm(),
             &self.org().await?,
             wave,
             &mut Progress::new(0, true),
+            stop,
         )
         .await
     }

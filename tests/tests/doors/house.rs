@@ -1,8 +1,7 @@
 //! A server with its real doors, a few devices that it knows, and a client that may send anything. Holds no expectations.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fixtures::recorded::{Described, Form, StandIn, StandIns};
@@ -19,8 +18,8 @@ use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
+use tests::{Log, Request};
 
 pub(crate) const NOW_MS: i64 = 1_796_112_000_000;
 pub(crate) const TOPIC: &str = "com.apple.mgmt.External.doors";
@@ -28,41 +27,17 @@ pub(crate) const TOPIC: &str = "com.apple.mgmt.External.doors";
 pub(crate) const MARKER: &str = "c0ffeemarkerc0ffee";
 
 /// What the whole process has logged.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    pub(crate) fn captured() -> &'static Self {
-        static LOG: OnceLock<Log> = OnceLock::new();
-        LOG.get_or_init(|| {
-            let log = Self::default();
-            let writer = log.clone();
-            tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
-                .with_writer(move || writer.clone())
-                .init();
-            log
-        })
-    }
-
-    pub(crate) fn since(&self, mark: usize) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()[mark..]).into_owned()
-    }
-
-    pub(crate) fn mark(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
+pub(crate) fn captured() -> &'static Log {
+    static LOG: OnceLock<Log> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let log = Log::new();
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .with_writer(log.clone())
+            .init();
+        log
+    })
 }
 
 /// A key with a certificate that nobody of ours issued.
@@ -118,7 +93,7 @@ pub(crate) fn described(serial: &str) -> Described {
 impl House {
     /// A server whose list has `DOORA` and `DOORB`.
     pub(crate) async fn open() -> Self {
-        Log::captured();
+        captured();
         let directory = tempfile::tempdir().unwrap();
         let anchor = mdmd::install::lay_out(directory.path(), "Doors", "localhost").unwrap();
         let mut config = Config::for_directory(directory.path());
@@ -232,9 +207,12 @@ impl House {
     pub(crate) async fn send_raw(&self, ask: Ask) -> (u16, Vec<u8>) {
         let duty = if ask.post { Duty::Enrol } else { Duty::Device };
         let address = self.app.address(duty).unwrap();
-        tokio::task::spawn_blocking(move || exchange(address, &ask))
-            .await
-            .unwrap()
+        let method = if ask.post { "POST" } else { "PUT" };
+        let mut request = Request::new(method, &ask.path).with(ask.body);
+        request.headers = ask.headers;
+        request.certificate = ask.certificate;
+        let reply = request.send(address).await;
+        (reply.status, reply.body)
     }
 
     /// All that the store has of this organisation but the record of refusals, and but what asking alone makes.
@@ -260,43 +238,6 @@ impl House {
         }
         all
     }
-}
-
-fn exchange(address: SocketAddr, ask: &Ask) -> (u16, Vec<u8>) {
-    let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
-    // Who the server is does not matter here; that a device would trust it is shown by its enrolment.
-    builder.set_verify(SslVerifyMode::NONE);
-    if let Some((certificate, key)) = &ask.certificate {
-        builder.set_certificate(certificate).unwrap();
-        builder.set_private_key(key).unwrap();
-    }
-    let stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
-    let mut stream = builder.build().connect("localhost", stream).unwrap();
-    let method = if ask.post { "POST" } else { "PUT" };
-    let mut head = format!(
-        "{method} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n",
-        ask.path,
-        ask.body.len()
-    );
-    for (name, value) in &ask.headers {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head += "\r\n";
-    stream.write_all(head.as_bytes()).unwrap();
-    // A server that refuses by the length alone may close before it has everything.
-    let _ = stream.write_all(&ask.body);
-    let mut answer = Vec::new();
-    let ended = stream.read_to_end(&mut answer);
-    let end = answer
-        .windows(4)
-        .position(|w| w == b"\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer to {} bytes: {ended:?}", ask.body.len()));
-    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer[end + 4..].to_vec())
 }
 
 pub(crate) fn plist(inner: &str) -> Vec<u8> {

@@ -1,0 +1,302 @@
+//! No secret that the world knows or that the server keeps is in a log, in the database, in its write-ahead log or in what
+//! its deleted rows left behind. The search is proved by planting secrets in each of these places.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::{JobId, OrganisationId, WaveId};
+use mdm_core::job::{Job, JobKind};
+use mdm_core::store::{Batch, JobStore as _, Lease, SqliteStore, Store as _, Write};
+use mdmd::config::{Config, Duty, LogFormat};
+use mdmd::rehearsal::{Faults, HouseOptions, Rehearsal, Stage};
+use mdmd::telemetry;
+use tests::{Haystack, Log, Needles, Request, SOON};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Everything that this process logs, as text and as JSON, as loud as the server can.
+fn logs() -> &'static [(&'static str, Log); 2] {
+    static LOGS: OnceLock<[(&str, Log); 2]> = OnceLock::new();
+    LOGS.get_or_init(|| {
+        let (text, json) = (Log::new(), Log::new());
+        let mut config = Config::for_directory(Path::new("/nowhere")).log;
+        config.level = "trace".to_owned();
+        config.format = LogFormat::Json;
+        let as_json = telemetry::layer(&config, json.clone());
+        config.format = LogFormat::Text;
+        let as_text = telemetry::layer(&config, text.clone());
+        tracing_subscriber::registry()
+            .with(as_text)
+            .with(as_json)
+            .init();
+        [("log as text", text), ("log as JSON", json)]
+    })
+}
+
+fn add_logs(hay: &mut Haystack) {
+    for (name, log) in logs() {
+        hay.add(name, log.bytes());
+    }
+}
+
+/// Every file of the data directory, but those in which keys belong. They are files of their own for that reason.
+fn add_files(hay: &mut Haystack, when: &str, directory: &Path) {
+    let keys = ["master.key", "tls/ca.key", "tls/server.key"];
+    let mut files = Haystack::new();
+    files
+        .add_directory(directory, |path| keys.iter().any(|k| path == Path::new(k)))
+        .unwrap();
+    hay.take(when, files);
+}
+
+/// All that the world and the house know.
+async fn needles(stage: &Stage) -> (Needles, Vec<String>) {
+    let (mut needles, mut names) = (Needles::new(), Vec::new());
+    let mut add = |name: &str, secret: &[u8]| {
+        needles.add(name, secret);
+        names.push(name.to_owned());
+        // Keys are kept as base64: what counts is the key.
+        if let Ok(within) = STANDARD.decode(secret)
+            && within.len() >= 16
+        {
+            needles.add(name, &within);
+        }
+    };
+    for secret in stage.world.secrets().await {
+        add(&secret.name, &secret.bytes);
+    }
+    for kept in stage.house.kept_secrets().await.unwrap() {
+        add(&kept.name, kept.secret.expose());
+    }
+    (needles, names)
+}
+
+/// What an administrator does over the network, right and wrong; the token and a key travel in it.
+async fn administer(stage: &Stage) {
+    let address = stage.app().address(Duty::Admin).unwrap();
+    let token = stage.house.administrator_token.as_ref().unwrap();
+    let token = token.expose_text().unwrap();
+    let device = stage.world.identities().next().unwrap().serial.clone();
+    let account = stage.world.apple().api_account();
+    let key = serde_json::json!({
+        "client_id": account.client_id, "key_id": account.key_id, "key": account.private_key_pem,
+    });
+    let broken = format!("{key}}}");
+    let device = format!("/api/v1/devices/{device}");
+    let cases: [(&str, &str, String, u16); 8] = [
+        ("GET", "/api/v1/organisations", String::new(), 200),
+        ("GET", "/api/v1/devices?limit=1000", String::new(), 200),
+        ("GET", &device, String::new(), 200),
+        ("GET", "/api/v1/waves", String::new(), 200),
+        ("GET", "/api/v1/holds", String::new(), 200),
+        ("GET", "/api/v1/server-tokens", String::new(), 200),
+        ("POST", "/api/v1/api-account", key.to_string(), 200),
+        ("POST", "/api/v1/api-account", broken, 400),
+    ];
+    for (method, path, body, status) in cases {
+        let request = Request::new(method, path).by(token).with(body);
+        let reply = request.send(address).await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
+    }
+    // In the path, where it has no business; and with its end missing.
+    let path = format!("/api/v1/devices?token={token}");
+    assert_eq!(Request::new("GET", &path).send(address).await.status, 401);
+    let half = Request::new("GET", "/api/v1/devices").by(&token[1..]);
+    assert_eq!(half.send(address).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_leaves_no_secret_in_a_log_or_in_the_database() {
+    logs();
+    let mut rehearsal = Rehearsal::new(12, 31);
+    rehearsal.faults = Faults::Some;
+    let directory = tempfile::tempdir().unwrap();
+    let world = rehearsal.world().await.unwrap();
+    let stage = Stage::set(world, directory.path(), HouseOptions::default())
+        .await
+        .unwrap();
+    let (wave, _) = stage.plan_for(None, &SOON).await.unwrap();
+    // In the middle of it, when codes and challenges are in use.
+    let middle = stage.world.clock().now_ms() + 90 * 60_000;
+    let clock = stage.world.clock().clone();
+    stage
+        .play_until(wave, &|| clock.now_ms() >= middle)
+        .await
+        .unwrap();
+    let mut hay = Haystack::new();
+    add_files(&mut hay, "in the middle", directory.path());
+    stage.play(wave).await.unwrap();
+    let rows = stage.judge().await.unwrap();
+    assert!(rows.iter().all(|row| !row.never_ended), "{rows:#?}");
+    administer(&stage).await;
+    add_files(&mut hay, "while it runs", directory.path());
+    let (needles, names) = needles(&stage).await;
+    stage.strike().await.unwrap();
+    add_files(&mut hay, "after its end", directory.path());
+    add_logs(&mut hay);
+
+    // A search for little in little finds nothing: what is searched, and for what.
+    let parts: Vec<(&str, usize)> = hay.parts().collect();
+    for part in [
+        "in the middle: mdmd.sqlite-wal",
+        "while it runs: mdmd.sqlite",
+        "while it runs: mdmd.sqlite-wal",
+        "while it runs: mdmd.sqlite-shm",
+        "after its end: mdmd.sqlite",
+        "log as text",
+        "log as JSON",
+    ] {
+        let large = |(name, size): &(&str, usize)| *name == part && *size > 10_000;
+        assert!(parts.iter().any(large), "{part} is not searched: {parts:?}");
+    }
+    for (_, log) in logs() {
+        let text = String::from_utf8(log.bytes()).unwrap();
+        assert!(text.contains("answered") && text.contains(&rows[0].serial));
+    }
+    for kind in [
+        "recovery key of",
+        "enveloped recovery key",
+        "bootstrap token of",
+        "own bypass code",
+        "old bypass code",
+        "former recovery lock",
+        "unlock token of",
+        "SCEP challenge of",
+        "private key of a device",
+        "consumer_secret",
+        "access_secret",
+        "session of the assignment",
+        "token of the organisation API",
+        "assertion for the organisation API",
+        "key of the API account",
+        "key of a push certificate",
+        "server_bypass_code of",
+        "recovery_key of",
+        "ca_private_key",
+        "escrow_private_key",
+        "profile_signing_key",
+        "push_private_key",
+        "api_private_key",
+        "server_token of",
+        "data key",
+        "master.key",
+        "tls/server.key",
+        "administrator token",
+    ] {
+        assert!(
+            names.iter().any(|n| n.starts_with(kind)),
+            "no {kind} is looked for"
+        );
+    }
+    let found = needles.search(&hay);
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+const PLANTED: &[u8] = b"PLANTED-7Q2X-9KFM-\x03\xfe\xff\x80-SECRET";
+
+/// The forms in which a secret is written by accident, at all three alignments of base64.
+fn written() -> Vec<(String, String)> {
+    let hex: String = PLANTED.iter().map(|b| format!("{b:02x}")).collect();
+    let mut all = vec![
+        ("hex, upper case".to_owned(), hex.to_uppercase()),
+        ("hex, lower case".to_owned(), hex),
+    ];
+    for before in 0..3 {
+        let within = [&b"xy"[..before], PLANTED, b"z"].concat();
+        let name = |alphabet| format!("{alphabet}, {before} bytes into a group");
+        all.push((name("base64"), STANDARD.encode(&within)));
+        all.push((name("base64url"), URL_SAFE_NO_PAD.encode(&within)));
+    }
+    all
+}
+
+fn planted() -> Needles {
+    let mut needles = Needles::new();
+    needles.add("planted", PLANTED);
+    // As text it can be logged as it is.
+    needles.add("planted text", b"PLANTED-TEXT-4R7T");
+    needles
+}
+
+#[test]
+fn a_secret_that_is_logged_is_found_in_every_form_and_in_both_formats() {
+    logs();
+    for (_, text) in written() {
+        tracing::info!(target: "mdmd::leak", value = %text, "planted on purpose");
+    }
+    tracing::trace!(target: "mdm_core::leak", value = "PLANTED-TEXT-4R7T", "planted on purpose");
+    let mut hay = Haystack::new();
+    add_logs(&mut hay);
+    let found = planted().search(&hay);
+    for place in ["log as text", "log as JSON"] {
+        for (form, _) in written() {
+            assert!(
+                found.iter().any(|f| f.form == form && f.place == place),
+                "{form} in {place}: {found:#?}"
+            );
+        }
+        let raw = |f: &&tests::Stolen| f.secret == "planted text" && f.form == "raw";
+        assert!(found.iter().filter(raw).any(|f| f.place == place));
+    }
+}
+
+/// A row that is written and deleted again leaves its bytes in the write-ahead log, and in freed pages of the main file.
+#[tokio::test]
+async fn a_secret_in_a_row_that_was_deleted_is_found_while_the_server_runs_and_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("mdmd.sqlite"))
+        .await
+        .unwrap();
+    let (organisation, now) = (OrganisationId(1), Timestamp::from_millis(1_796_112_000_000));
+    // Rows around it, so that the page stays in use.
+    let job = |n: i64, text: String| {
+        let kind = JobKind::Follow {
+            wave: WaveId(1),
+            activity: text,
+            members: Vec::new(),
+        };
+        Job::new(organisation, JobId(n), now, kind)
+    };
+    let mut batch = Batch::new();
+    for (n, (_, text)) in (1..).zip(written()) {
+        batch.put(job(n, text));
+    }
+    let rows = i64::try_from(batch.writes.len()).unwrap();
+    store.commit(batch).await.unwrap();
+    store.checkpoint().await.unwrap();
+    let lease = Lease(now + Duration::from_secs(300));
+    let claimed = store.claim_jobs(now, lease, 100).await.unwrap();
+    assert_eq!(i64::try_from(claimed.len()).unwrap(), rows);
+    let mut batch = Batch::new();
+    for job in &claimed {
+        batch.put(Write::JobDone {
+            organisation,
+            id: job.id,
+            lease,
+        });
+    }
+    store.commit(batch).await.unwrap();
+    assert_eq!(store.jobs_waiting().await.unwrap(), 0);
+
+    let mut hay = Haystack::new();
+    add_files(&mut hay, "while it runs", directory.path());
+    store.close().await.unwrap();
+    add_files(&mut hay, "after its end", directory.path());
+    let found = planted().search(&hay);
+    for place in [
+        "while it runs: mdmd.sqlite",
+        "while it runs: mdmd.sqlite-wal",
+        "after its end: mdmd.sqlite",
+    ] {
+        for (form, _) in written() {
+            assert!(
+                found.iter().any(|f| f.form == form && f.place == place),
+                "{form} in {place}: {found:#?}"
+            );
+        }
+    }
+}
