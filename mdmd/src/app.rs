@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::apple::{Addresses, Apple};
 use crate::config::{Config, Duty};
-use crate::http::desk::FrontDesk;
+use crate::http::desk::{Desk, FrontDesk};
 use crate::http::{Front, Health, api, doors};
 use crate::key_wrap::MasterKeys;
 use crate::listen::{self, House};
@@ -46,7 +46,12 @@ pub struct Overrides {
     pub ports: Option<Ports>,
     /// Who works.
     pub drive: Drive,
+    /// Put in front of the service, where devices speak to it.
+    pub(crate) desk: Option<DeskWrap>,
 }
+
+/// Puts something between the doors and the service.
+pub(crate) type DeskWrap = fn(Arc<dyn Desk>) -> Arc<dyn Desk>;
 
 impl std::fmt::Debug for Overrides {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -180,8 +185,12 @@ impl App {
         let mdm = assemble(&config, &overrides).await?;
         let poke = Arc::new(Notify::new());
         let health = Arc::new(Health::default());
+        let desk: Arc<dyn Desk> = Arc::new(FrontDesk::new(mdm.clone(), Arc::clone(&poke)));
         let front = Front {
-            desk: Arc::new(FrontDesk::new(mdm.clone(), Arc::clone(&poke))),
+            desk: match overrides.desk {
+                Some(wrap) => wrap(desk),
+                None => desk,
+            },
             limits: Arc::new(config.limits.clone()),
             proxy: Arc::new(config.proxy.clone()),
             health: Arc::clone(&health),

@@ -36,6 +36,18 @@ fn a_forgotten_lock_is_a_disagreement() {
 }
 
 #[test]
+fn a_device_that_is_not_released_never_ended() {
+    let output = rehearse(&["--devices", "1", "--sabotage", "never-release", "--json"]);
+    assert_eq!(output.status.code(), Some(5));
+    let report = report(&output);
+    assert_eq!(report["verdict"], "never_ended");
+    for device in report["devices"].as_array().unwrap() {
+        assert_eq!(device["never_ended"], true, "{report:#}");
+        assert_eq!(device["whereabouts"], "held", "{report:#}");
+    }
+}
+
+#[test]
 fn what_cannot_be_rehearsed_is_bad_input() {
     for wrong in [
         ["--devices", "0"],

@@ -1,6 +1,7 @@
 //! The verdict can fail: with one thing switched off in the server, the world disagrees or something never ends, and the
 //! report names the devices. Without it, the same rehearsal agrees.
 
+use mdm_core::migration::VisibleState;
 use mdmd::rehearsal::{Rehearsal, Row, Sabotage, Summary, Verdict};
 use tests::{SOON, agreed, play};
 
@@ -65,6 +66,22 @@ async fn a_recovery_key_that_nobody_can_read_is_noticed() {
 async fn a_lock_that_was_not_asked_for_is_noticed() {
     let rows = sabotaged(Sabotage::ForgetLock, Verdict::Disagrees).await;
     assert!(says(&rows, "lock"), "{rows:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_never_released_never_ended() {
+    let rows = sabotaged(Sabotage::NeverRelease, Verdict::NeverEnded).await;
+    assert_eq!(rows.len(), usize::try_from(DEVICES).unwrap(), "{rows:#?}");
+    for row in rows {
+        assert!(row.never_ended, "{row:#?}");
+        assert_eq!(row.whereabouts, "held", "{row:#?}");
+        let over = [
+            VisibleState::Migrated,
+            VisibleState::MigratedWithExceptions,
+            VisibleState::Failed,
+        ];
+        assert!(!row.outcome.is_some_and(|o| over.contains(&o)), "{row:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

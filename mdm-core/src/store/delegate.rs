@@ -250,39 +250,3 @@ impl<T: Store + ?Sized> Store for Arc<T> {
         (**self).name()
     }
 }
-
-/// A store whose commits pass through a function first: for trials that want to see what happens when something is lost or
-/// changed on its way. Every read goes to the store behind it.
-#[derive(Clone, Debug)]
-pub struct Altered<S> {
-    inner: S,
-    alter: fn(Batch) -> Batch,
-}
-
-impl<S: Store> Altered<S> {
-    /// Puts `alter` in front of `inner`.
-    pub const fn new(inner: S, alter: fn(Batch) -> Batch) -> Self {
-        Self { inner, alter }
-    }
-
-    fn behind(&self) -> &S {
-        &self.inner
-    }
-}
-
-hand_on_reads!([T: Store] Altered<T>, Self::behind);
-
-#[async_trait]
-impl<T: Store> Store for Altered<T> {
-    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        self.inner.commit((self.alter)(batch)).await
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
-    }
-
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-}

@@ -22,7 +22,6 @@ pub mod testing;
 use async_trait::async_trait;
 
 pub use batch::{Batch, Expect, Lease, Noun, Write};
-pub use delegate::Altered;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]

@@ -16,6 +16,10 @@ use super::progress::Progress;
 /// After so long the rehearsal ends, whatever has not ended by then.
 const HORIZON_MS: i64 = 45 * 86_400_000;
 
+/// A device that is awake and still held after so long is stuck: the ceiling of every hold is hours before, and a release
+/// is asked for again every half hour.
+const STUCK_MS: i64 = 12 * 3_600_000;
+
 /// How often the states are counted, in simulated time.
 const LOOK_MS: i64 = 3_600_000;
 
@@ -28,7 +32,8 @@ pub(super) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 /// Plays to the end.
 pub(super) const NEVER: Stop<'static> = &|| false;
 
-/// Runs until every attempt and every set-up has ended, the horizon is reached, or `stop` says so.
+/// Runs until every attempt and every set-up has ended, until what has not is stuck in its hold, until the horizon is
+/// reached, or until `stop` says so.
 pub(super) async fn drive(
     world: &World,
     mdm: &Mdm,
@@ -39,6 +44,7 @@ pub(super) async fn drive(
 ) -> anyhow::Result<()> {
     let start = world.clock().now_ms();
     let mut next_look = start;
+    let mut held = BTreeMap::new();
     loop {
         settle(world, mdm, stop).await?;
         if stop() {
@@ -50,9 +56,14 @@ pub(super) async fn drive(
             if answer_what_is_asked(world, org, wave).await? {
                 settle(world, mdm, stop).await?;
             }
-            let (states, ended) = look(org, wave).await?;
+            note_held(world, &mut held, now).await;
+            let (states, over) = look(org, wave, &|serial| {
+                held.get(serial)
+                    .is_some_and(|since| now - since >= STUCK_MS)
+            })
+            .await?;
             progress.show(now - start, &states);
-            if ended {
+            if over {
                 return Ok(());
             }
         }
@@ -113,8 +124,21 @@ async fn answer_what_is_asked(world: &World, org: &Org, wave: WaveId) -> anyhow:
     Ok(acted)
 }
 
-/// How many devices are in which state, and whether everything has ended.
-async fn look(org: &Org, wave: WaveId) -> anyhow::Result<(BTreeMap<VisibleState, usize>, bool)> {
+/// Since when each device that is held is held and awake without a break. One that is off is waited for.
+async fn note_held(world: &World, held: &mut BTreeMap<String, i64>, now: i64) {
+    let awake = world.held_and_awake().await;
+    held.retain(|serial, _| awake.contains(serial));
+    for serial in awake {
+        held.entry(serial).or_insert(now);
+    }
+}
+
+/// How many devices are in which state, and whether it is over: everything has ended, or what has not is stuck.
+async fn look(
+    org: &Org,
+    wave: WaveId,
+    stuck: &(dyn Fn(&str) -> bool + Sync),
+) -> anyhow::Result<(BTreeMap<VisibleState, usize>, bool)> {
     let mut states = BTreeMap::new();
     let attempts = org.members(wave).await?;
     for attempt in &attempts {
@@ -126,10 +150,11 @@ async fn look(org: &Org, wave: WaveId) -> anyhow::Result<(BTreeMap<VisibleState,
             *states.entry(state).or_default() += 1;
         }
     }
-    if !attempts.iter().all(Move::is_ended) {
+    let waits = |attempt: &&Move| !stuck(attempt.serial.as_str());
+    if !attempts.iter().filter(waits).all(Move::is_ended) {
         return Ok((states, false));
     }
-    for attempt in &attempts {
+    for attempt in attempts.iter().filter(waits) {
         if attempt.state == MoveState::Ended(Outcome::Failed) {
             continue;
         }

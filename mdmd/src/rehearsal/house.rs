@@ -96,7 +96,7 @@ impl House {
         )?;
         let mut ports = app::ports(&config, &clock)?;
         ports.assignment = sabotage::assignment(ports.assignment, options.sabotage);
-        let mut store = sabotage::store(app::open_store(&config).await?, options.sabotage);
+        let mut store = app::open_store(&config).await?;
         if let Some(wrap) = options.wrap {
             store = wrap(store);
         }
@@ -105,6 +105,7 @@ impl House {
             store: Some(store),
             ports: Some(ports),
             drive: Drive::Manual,
+            desk: sabotage::desk(options.sabotage),
         };
         let app = App::start(config, overrides).await?;
         let (organisation, destination, administrator_token) = match (options.again, anchor) {

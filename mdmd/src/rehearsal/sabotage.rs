@@ -1,5 +1,5 @@
 //! Faults of ours, made on purpose, so that the verdict is seen to fail: altered runbooks, and wrappers around a port or the
-//! store. No library has such a switch.
+//! service. No library has such a switch.
 
 use std::sync::Arc;
 
@@ -7,15 +7,18 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::AssignmentOutcome;
-use mdm_core::error::PortError;
+use mdm_core::error::{Error, PortError};
 use mdm_core::filevault::EscrowKey;
-use mdm_core::ids::{OrganisationId, Serial};
+use mdm_core::ids::{OrganisationCode, OrganisationId, Serial};
 use mdm_core::organisation::Der;
 use mdm_core::service::Mdm;
 use mdm_core::service::ports::{
     Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential,
 };
-use mdm_core::store::{Altered, Batch, Store, Write};
+use mdm_core::store::Batch;
+
+use crate::app::DeskWrap;
+use crate::http::desk::{Answer, Desk, Peer};
 
 /// What is switched off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -32,7 +35,7 @@ pub enum Sabotage {
     WrongKey,
     /// The lock is reported as asked for, and is not.
     ForgetLock,
-    /// The command that ends the hold is never queued.
+    /// The command that ends the hold never reaches a device.
     NeverRelease,
     /// Apple gets another code than the one that we keep.
     DoubleLock,
@@ -127,19 +130,65 @@ pub(super) fn assignment(
     }
 }
 
-/// The store, sabotaged if asked: it loses every command that would end a hold.
-pub(super) fn store(inner: Arc<dyn Store>, sabotage: Option<Sabotage>) -> Arc<dyn Store> {
+/// What is put between the doors and the service, if asked: the command that would end a hold gets lost on its way.
+pub(super) fn desk(sabotage: Option<Sabotage>) -> Option<DeskWrap> {
     match sabotage {
-        Some(Sabotage::NeverRelease) => Arc::new(Altered::new(inner, without_release)),
-        _ => inner,
+        Some(Sabotage::NeverRelease) => Some(|inner| Arc::new(NeverReleasing(inner))),
+        _ => None,
     }
 }
 
-fn without_release(mut batch: Batch) -> Batch {
-    batch
-        .writes
-        .retain(|w| !matches!(w, Write::Command(c) if c.request_type == "DeviceConfigured"));
-    batch
+/// Devices get everything but `DeviceConfigured`. A store that lost it would not do: a device that is speaking when its
+/// release is decided gets the command at once.
+struct NeverReleasing(Arc<dyn Desk>);
+
+fn without_release(answer: Answer) -> Answer {
+    const RELEASE: &[u8] = b"<string>DeviceConfigured</string>";
+    match answer {
+        Answer::Plist(bytes) if bytes.windows(RELEASE.len()).any(|w| w == RELEASE) => Answer::Empty,
+        other => other,
+    }
+}
+
+#[async_trait]
+impl Desk for NeverReleasing {
+    async fn check_in(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        self.0.check_in(organisation, peer, body).await
+    }
+
+    async fn report(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        let answer = self.0.report(organisation, peer, body).await;
+        answer.map(without_release)
+    }
+
+    async fn enrol(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        self.0.enrol(organisation, peer, body).await
+    }
+
+    async fn scep(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        operation: &str,
+        message: &[u8],
+    ) -> Result<Answer, Error> {
+        self.0.scep(organisation, peer, operation, message).await
+    }
 }
 
 /// Puts a certificate into the escrow payload whose private key nobody keeps.

@@ -80,6 +80,7 @@ impl Stage {
             store: Some(Arc::new(SqliteStore::in_memory().await?)),
             ports: Some(Ports::refusing()),
             drive: Drive::Manual,
+            desk: None,
             clock: None,
         };
         let app = App::start(config, overrides).await?;
