@@ -26,9 +26,9 @@ fn logs() -> &'static [(&'static str, Log); 2] {
         let mut config = Config::for_directory(Path::new("/nowhere")).log;
         config.level = "trace".to_owned();
         config.format = LogFormat::Json;
-        let as_json = telemetry::layer(&config, json.clone());
+        let as_json = telemetry::layer(&config, json.clone(), false);
         config.format = LogFormat::Text;
-        let as_text = telemetry::layer(&config, text.clone());
+        let as_text = telemetry::layer(&config, text.clone(), false);
         tracing_subscriber::registry()
             .with(as_text)
             .with(as_json)
@@ -75,8 +75,9 @@ async fn needles(stage: &Stage) -> (Needles, Vec<String>) {
     (needles, names)
 }
 
-/// What an administrator does over the network, right and wrong; the token and a key travel in it.
-async fn administer(stage: &Stage) {
+/// What an administrator does over the network, right and wrong; tokens and a key travel in it. Answers the token that was
+/// made.
+async fn administer(stage: &Stage) -> String {
     let address = stage.app().address(Duty::Admin).unwrap();
     let token = stage.house.administrator_token.as_ref().unwrap();
     let token = token.expose_text().unwrap();
@@ -87,26 +88,33 @@ async fn administer(stage: &Stage) {
     });
     let broken = format!("{key}}}");
     let device = format!("/api/v1/devices/{device}");
-    let cases: [(&str, &str, String, u16); 8] = [
+    let cases: [(&str, &str, String, u16); 9] = [
         ("GET", "/api/v1/organisations", String::new(), 200),
         ("GET", "/api/v1/devices?limit=1000", String::new(), 200),
         ("GET", &device, String::new(), 200),
         ("GET", "/api/v1/waves", String::new(), 200),
         ("GET", "/api/v1/holds", String::new(), 200),
         ("GET", "/api/v1/server-tokens", String::new(), 200),
-        ("POST", "/api/v1/api-account", key.to_string(), 200),
-        ("POST", "/api/v1/api-account", broken, 400),
+        ("POST", "/api/v1/token-keys", "{}".to_owned(), 200),
+        ("POST", "/api/v1/business", key.to_string(), 200),
+        ("POST", "/api/v1/business", broken, 400),
     ];
     for (method, path, body, status) in cases {
         let request = Request::new(method, path).by(token).with(body);
         let reply = request.send(address).await;
         assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
     }
+    let asked = r#"{"name": "made by a story", "role": "viewer"}"#;
+    let made = Request::new("POST", "/api/v1/api-tokens")
+        .by(token)
+        .with(asked);
+    let made: serde_json::Value = serde_json::from_slice(&made.send(address).await.body).unwrap();
     // In the path, where it has no business; and with its end missing.
     let path = format!("/api/v1/devices?token={token}");
     assert_eq!(Request::new("GET", &path).send(address).await.status, 401);
     let half = Request::new("GET", "/api/v1/devices").by(&token[1..]);
     assert_eq!(half.send(address).await.status, 401);
+    made["token"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,9 +140,10 @@ async fn a_rehearsal_leaves_no_secret_in_a_log_or_in_the_database() {
     stage.play(wave).await.unwrap();
     let rows = stage.judge().await.unwrap();
     assert!(rows.iter().all(|row| !row.never_ended), "{rows:#?}");
-    administer(&stage).await;
+    let made = administer(&stage).await;
     add_files(&mut hay, "while it runs", directory.path());
-    let (needles, names) = needles(&stage).await;
+    let (mut needles, names) = needles(&stage).await;
+    needles.add("token made by an administrator", made.as_bytes());
     stage.strike().await.unwrap();
     add_files(&mut hay, "after its end", directory.path());
     add_logs(&mut hay);
@@ -182,6 +191,7 @@ async fn a_rehearsal_leaves_no_secret_in_a_log_or_in_the_database() {
         "push_private_key",
         "api_private_key",
         "server_token of",
+        "server_token_private_key of",
         "data key",
         "master.key",
         "tls/server.key",

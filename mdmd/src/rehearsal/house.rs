@@ -46,6 +46,9 @@ pub struct HouseOptions {
     pub wrap: Option<StoreWrap>,
     /// The directory and database are those of an earlier house: nothing is made or brought in anew.
     pub again: Option<Tenancy>,
+    /// The directory and database are those of a house that was never finished: what is there is kept, what is missing is
+    /// made. Without it, a directory that holds an installation is refused.
+    pub finish: bool,
 }
 
 impl std::fmt::Debug for HouseOptions {
@@ -86,6 +89,10 @@ impl House {
         let clock: Arc<dyn Clock> = Arc::new(DomainClock(world.clock().clone()));
         let anchor = match options.again {
             Some(_) => None,
+            None if options.finish => {
+                let ca = std::fs::read(directory.join("tls/ca.pem"))?;
+                Some(Der(X509::from_pem(&ca)?.to_der()?))
+            }
             None => Some(install::lay_out(directory, "Rehearsal", "localhost")?),
         };
         let config = configure(
@@ -108,9 +115,16 @@ impl House {
             desk: sabotage::desk(options.sabotage),
         };
         let app = App::start(config, overrides).await?;
-        let (organisation, destination, administrator_token) = match (options.again, anchor) {
-            (Some(tenancy), _) => (tenancy.organisation, tenancy.destination, None),
-            (None, anchor) => furnish(world, &app, anchor, options.sabotage).await?,
+        let furnished = match (options.again, anchor) {
+            (Some(tenancy), _) => Ok((tenancy.organisation, tenancy.destination, None)),
+            (None, anchor) => furnish(world, &app, anchor, options.sabotage).await,
+        };
+        let (organisation, destination, administrator_token) = match furnished {
+            Ok(furnished) => furnished,
+            Err(error) => {
+                app.shutdown().await?;
+                return Err(error);
+            }
         };
         Ok(Self {
             app,
@@ -180,13 +194,26 @@ async fn furnish(
     sabotage: Option<Sabotage>,
 ) -> anyhow::Result<(OrganisationId, ServerId, Option<Secret>)> {
     let mdm = &app.mdm;
-    let made = mdm
-        .create_organisation("Rehearsal", anchor.into_iter().collect())
-        .await?;
-    let id = made.org.organisation().id;
-    let org = made.org;
-    org.trust_device_ca(X509::from_pem(world.device_ca_pem().as_bytes())?.to_der()?)
-        .await?;
+    let there = mdm.organisations(OrganisationId(0), 1).await?;
+    let (org, administrator_token) = match there.first() {
+        Some(there) => (mdm.organisation_by_id(there.id).await?, None),
+        None => {
+            let made = mdm
+                .create_organisation("Rehearsal", anchor.into_iter().collect())
+                .await?;
+            (made.org, Some(made.administrator_token))
+        }
+    };
+    let id = org.organisation().id;
+    let device_ca = X509::from_pem(world.device_ca_pem().as_bytes())?.to_der()?;
+    if !org
+        .organisation()
+        .device_cas
+        .iter()
+        .any(|ca| ca.0 == device_ca)
+    {
+        org.trust_device_ca(device_ca).await?;
+    }
     let topic = world.apple().topic(1);
     let (certificate, key) = world.apple().push_certificate(&topic)?;
     let certificate = X509::from_pem(certificate.as_bytes())?;
@@ -220,5 +247,5 @@ async fn furnish(
     let destination = org
         .import_server_token(&Secret::new(token.to_json()?.expose()), None)
         .await?;
-    Ok((id, destination, Some(made.administrator_token)))
+    Ok((id, destination, administrator_token))
 }

@@ -323,6 +323,16 @@ impl Stage {
         judge::judge(&self.world, &self.org().await?).await
     }
 
+    /// Stops the server and leaves the world as it is; answers it, and what a house needs to be built again.
+    ///
+    /// # Errors
+    /// When the database could not be closed in order.
+    pub async fn tear_down(self) -> anyhow::Result<(World, Tenancy)> {
+        let tenancy = self.house.tenancy();
+        self.house.app.shutdown().await?;
+        Ok((self.world, tenancy))
+    }
+
     /// Stops server and world in order.
     ///
     /// # Errors

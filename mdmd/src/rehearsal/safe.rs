@@ -95,6 +95,7 @@ impl House {
         own.extend(keyed(&organisation.escrow));
         own.extend(keyed(&organisation.profile_signer));
         own.extend(organisation.push.as_ref().map(|p| p.identity.key));
+        own.extend(organisation.token_keys.iter().map(|k| k.key));
         own.extend(organisation.api.as_ref().map(|a| a.key));
         for server in store.servers(self.organisation).await? {
             own.push(server.token);
