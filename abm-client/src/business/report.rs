@@ -100,6 +100,8 @@ impl ActivityReport {
             .filter(failed)
             .filter_map(|row| row.cells.get(serials))
             .map(|s| s.trim().to_owned())
+            // A failure that names nobody is for people to read in the file.
+            .filter(|s| !s.is_empty())
             .collect()
     }
 }

@@ -17,6 +17,8 @@ pub mod replay;
 mod secret_file;
 mod serve;
 mod token;
+#[cfg(feature = "world")]
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,6 +147,9 @@ enum Command {
     /// Play recorded check-ins and reports against a throw-away server.
     #[cfg(feature = "world")]
     Replay(replay::Replay),
+    /// Start a simulated Apple alone, for any client.
+    #[cfg(feature = "world")]
+    World(Box<world::World>),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Config),
@@ -186,6 +191,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Rehearse(args) => rehearse::run(common, args).await,
             #[cfg(feature = "world")]
             Command::Replay(args) => replay::run(common, args).await,
+            #[cfg(feature = "world")]
+            Command::World(args) => world::run(common, args).await,
             Command::Config(command) => config::run(common, command),
         }
     })
