@@ -214,6 +214,14 @@ impl App {
         })
     }
 
+    /// Method and path of every route for devices; those of the API are answered by `GET /api/v1`.
+    pub fn device_routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+        crate::http::DEVICE
+            .iter()
+            .chain(crate::http::ENROL)
+            .copied()
+    }
+
     /// Where the first listener of a duty accepts.
     #[must_use]
     pub fn address(&self, duty: Duty) -> Option<SocketAddr> {

@@ -2,6 +2,7 @@
 //! but a record of the refusal, and the next good request is served.
 
 #[path = "doors/house.rs"]
+#[allow(dead_code, reason = "shared with the story of two organisations")]
 mod house;
 
 use cms::content_info::ContentInfo;
@@ -177,7 +178,7 @@ async fn bodies_that_cannot_be_read_are_refused_at_both_doors() {
         let ask = house.signed("command", &device, report("DOORA", status, more));
         refused(&house, &device, sentence, ask, 400, sentence).await;
     }
-    house.app.shutdown().await.unwrap();
+    house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -303,7 +304,7 @@ async fn nobody_speaks_for_a_device_but_itself() {
         "identity: the client certificate was not issued",
     )
     .await;
-    house.app.shutdown().await.unwrap();
+    house.close().await;
 }
 
 /// One message with the signers and certificates of two.
@@ -406,7 +407,7 @@ async fn machine_information_is_believed_under_our_device_authorities_only() {
         assert_eq!(proved, expected, "{case}");
     }
     house.invited("DOORB", 2).await;
-    house.app.shutdown().await.unwrap();
+    house.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -463,7 +464,7 @@ async fn a_certificate_is_issued_for_an_unused_challenge_of_ours_only() {
         "operation: must be",
     )
     .await;
-    house.app.shutdown().await.unwrap();
+    house.close().await;
 }
 
 async fn refused_by_scep(
@@ -544,5 +545,5 @@ async fn messages_out_of_turn_change_nothing() {
         )
         .await;
     }
-    house.app.shutdown().await.unwrap();
+    house.close().await;
 }

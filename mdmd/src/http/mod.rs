@@ -37,20 +37,35 @@ pub(crate) struct Front {
     pub(crate) health: Arc<Health>,
 }
 
+/// Routes and their router from one list, so that the story of two organisations, which walks the list, forgets none.
+macro_rules! table {
+    ($list:ident $router:ident $($method:ident $path:literal $handler:path;)*) => {
+        /// Method and path of each.
+        pub(crate) const $list: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
+
+        fn $router() -> Router<Front> {
+            Router::new()$(.route($path, $method($handler)))*
+        }
+    };
+}
+
+table! { DEVICE device
+    put  "/mdm/{org}/checkin" checkin::check_in;
+    put  "/mdm/{org}/command" command::either;
+}
+
+table! { ENROL enrol
+    post "/mdm/{org}/enrol" enrol::profile;
+    get  "/mdm/{org}/scep" enrol::scep_get;
+    post "/mdm/{org}/scep" enrol::scep_post;
+}
+
 /// The routes of each duty. `api` is merged into the two administrative ones by the caller.
 pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
     let health = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
-    let device = Router::new()
-        .route("/mdm/{org}/checkin", put(checkin::check_in))
-        .route("/mdm/{org}/command", put(command::either));
-    let enrol = Router::new()
-        .route("/mdm/{org}/enrol", post(enrol::profile))
-        .route(
-            "/mdm/{org}/scep",
-            get(enrol::scep_get).post(enrol::scep_post),
-        );
+    let (device, enrol) = (device(), enrol());
     let finish = |routes: Router<Front>| {
         routes
             .fallback(nothing_here)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use fixtures::recorded::{Described, Form, StandIn, StandIns};
 use mdm_core::clock::{ManualClock, Timestamp};
 use mdm_core::device::{Device, DeviceRecord};
-use mdm_core::ids::{AuditId, DeviceId, Serial, ServerId};
+use mdm_core::ids::{AuditId, DeviceId, Serial, ServerId, WaveId};
+use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Org, Ports};
 use mdm_core::store::Batch;
@@ -73,11 +74,17 @@ pub(crate) struct Ask {
     pub(crate) certificate: Option<(X509, PKey<Private>)>,
 }
 
+/// One organisation of a running server.
 pub(crate) struct House {
-    pub(crate) app: App,
+    pub(crate) app: Arc<App>,
     pub(crate) org: Org,
     pub(crate) stand_ins: StandIns,
-    _directory: tempfile::TempDir,
+    /// Of its first administrator.
+    pub(crate) token: String,
+    /// The first of its devices.
+    pub(crate) serial: &'static str,
+    anchor: Der,
+    _directory: Arc<tempfile::TempDir>,
 }
 
 pub(crate) fn described(serial: &str) -> Described {
@@ -101,6 +108,7 @@ impl House {
         config.listeners = vec![
             ListenerConfig::new(any, Duty::Device),
             ListenerConfig::new(any, Duty::Enrol),
+            ListenerConfig::new(any, Duty::Admin),
         ];
         config.public.device_url = "https://localhost:0".to_owned();
         config.public.enrol_url = "https://localhost:0".to_owned();
@@ -112,12 +120,37 @@ impl House {
         overrides.ports = Some(Ports::refusing());
         overrides.drive = Drive::Manual;
         let app = App::start(config, overrides).await.unwrap();
+        let app = Arc::new(app);
+        Self::furnish(
+            app,
+            anchor,
+            Arc::new(directory),
+            "Doors",
+            ["DOORA", "DOORB"],
+        )
+        .await
+    }
+
+    /// Another organisation of the same server.
+    pub(crate) async fn beside(&self, name: &str, serials: [&'static str; 2]) -> Self {
+        let (app, directory) = (Arc::clone(&self.app), Arc::clone(&self._directory));
+        Self::furnish(app, self.anchor.clone(), directory, name, serials).await
+    }
+
+    async fn furnish(
+        app: Arc<App>,
+        anchor: Der,
+        directory: Arc<tempfile::TempDir>,
+        name: &str,
+        serials: [&'static str; 2],
+    ) -> Self {
+        let now = Timestamp::from_millis(NOW_MS);
         let made = app
             .mdm
-            .create_organisation("Doors", vec![anchor.clone()])
+            .create_organisation(name, vec![anchor.clone()])
             .await
             .unwrap();
-        let stand_ins = StandIns::new(vec![anchor.0], NOW_MS).unwrap();
+        let stand_ins = StandIns::new(vec![anchor.0.clone()], NOW_MS).unwrap();
         let org = made.org;
         org.trust_device_ca(stand_ins.authority().unwrap())
             .await
@@ -133,20 +166,29 @@ impl House {
         .unwrap();
         let id = org.organisation().id;
         let mut batch = Batch::new();
-        for (at, serial) in ["DOORA", "DOORB"].into_iter().enumerate() {
-            let number = DeviceId(1 + i64::try_from(at).unwrap());
-            let mut device = Device::new(id, number, Serial::parse(serial).unwrap());
+        for (at, serial) in (1..).zip(serials) {
+            let mut device = Device::new(id, DeviceId(at), Serial::parse(serial).unwrap());
             device.record = Some(DeviceRecord::new(ServerId(1), now));
             batch.put(device);
         }
         app.mdm.store().commit(batch).await.unwrap();
         let org = app.mdm.organisation_by_id(id).await.unwrap();
+        let token = made.administrator_token.expose_text().unwrap().to_owned();
         Self {
             app,
             org,
             stand_ins,
+            token,
+            serial: serials[0],
+            anchor,
             _directory: directory,
         }
+    }
+
+    /// Stops the server; its last organisation does.
+    pub(crate) async fn close(self) {
+        let app = Arc::into_inner(self.app).expect("another organisation still uses the server");
+        app.shutdown().await.unwrap();
     }
 
     pub(crate) fn path(&self, door: &str) -> String {
@@ -167,11 +209,11 @@ impl House {
             .unwrap()
     }
 
-    /// `DOORA`, enrolled, its first command handed out.
+    /// Its first device, enrolled, its first command handed out.
     pub(crate) async fn enrolled(&self) -> StandIn {
-        let device = self.invited("DOORA", 1).await;
+        let device = self.invited(self.serial, 1).await;
         for message in ["Authenticate", "TokenUpdate"] {
-            let body = check_in("DOORA", message, "");
+            let body = check_in(self.serial, message, "");
             let (status, _) = self.send(self.signed("checkin", &device, body)).await;
             assert_eq!(status, 200, "{message}");
         }
@@ -195,7 +237,7 @@ impl House {
     }
 
     pub(crate) fn idle(&self, device: &StandIn) -> Ask {
-        self.signed("command", device, report("DOORA", "Idle", ""))
+        self.signed("command", device, report(self.serial, "Idle", ""))
     }
 
     /// Sends it on a connection of its own; the status and what came with it.
@@ -222,6 +264,13 @@ impl House {
             "{:?}\n{:?}\n",
             store.audit(id, AuditId(0), 1000).await.unwrap(),
             store.jobs_waiting().await.unwrap()
+        );
+        all += &format!(
+            "{:?}\n{:?}\n{:?}\n{:?}\n",
+            store.organisation(id).await.unwrap(),
+            store.tokens(id).await.unwrap(),
+            store.servers(id).await.unwrap(),
+            store.waves(id, WaveId(0), 100).await.unwrap()
         );
         for device in store.devices(id, DeviceId(0), 100).await.unwrap() {
             all += &format!(

@@ -1,0 +1,342 @@
+//! Two organisations in one server: whoever has certificate, token, challenge, serial number or ids of the one gets nothing at
+//! any door of the other, learns nothing, and leaves nothing. The story walks the server's own lists of routes: one that it
+//! does not know fails it.
+
+#[path = "doors/house.rs"]
+#[allow(dead_code, reason = "shared with the story of the doors")]
+mod house;
+
+use fixtures::recorded::StandIn;
+use house::{Ask, House, NOW_MS, check_in, described, report};
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::store::Batch;
+use mdm_core::wave::Wave;
+use mdmd::app::App;
+use mdmd::config::Duty;
+use serde_json::Value;
+use tests::{Reply, Request};
+
+const OURS: [&str; 2] = ["DOORA", "DOORB"];
+const THEIRS: [&str; 2] = ["OTHERX", "OTHERY"];
+/// So large that no other number contains it.
+const THEIR_WAVE: i64 = 7_340_911_223_344;
+const THEIR_NAME: &str = "Neighbours and daughters";
+
+/// Two organisations; the second one has a wave.
+async fn two() -> (House, House) {
+    let ours = House::open().await;
+    let theirs = ours.beside(THEIR_NAME, THEIRS).await;
+    let mut batch = Batch::new();
+    batch.put(Wave::draft(
+        theirs.org.organisation().id,
+        WaveId(THEIR_WAVE),
+        "their wave",
+        ServerId(1),
+        std::collections::BTreeMap::new(),
+        Timestamp::from_millis(NOW_MS),
+    ));
+    theirs.app.mdm.store().commit(batch).await.unwrap();
+    (ours, theirs)
+}
+
+/// What nobody but the organisation itself should read.
+async fn marks(of: &House) -> Vec<String> {
+    let organisation = of.org.organisation();
+    let mut marks = vec![
+        organisation.code.to_string(),
+        organisation.name.clone(),
+        organisation.id.0.to_string(),
+        of.serial.to_owned(),
+        format!("UDID-{}", of.serial),
+    ];
+    if of.serial == THEIRS[0] {
+        marks.extend(THEIRS.map(str::to_owned));
+        marks.extend(["their wave".to_owned(), THEIR_WAVE.to_string()]);
+    }
+    let store = of.app.mdm.store();
+    for token in store.tokens(organisation.id).await.unwrap() {
+        marks.push(token.id.0.to_string());
+    }
+    marks
+}
+
+fn tells_nothing(case: &str, said: &str, marks: &[String], shown: &str) {
+    for mark in marks.iter().filter(|mark| !shown.contains(*mark)) {
+        assert!(!said.contains(mark), "{case} tells {mark}: {said}");
+    }
+}
+
+/// Refused at `at`, with nothing told and nothing left at either organisation.
+async fn refused(case: &str, at: &House, other: &House, ask: Ask) {
+    let before = (at.contents().await, other.contents().await);
+    let marks = [marks(at).await, marks(other).await].concat();
+    let shown = format!("{} {}", ask.path, String::from_utf8_lossy(&ask.body));
+    let (status, said) = at.send(ask).await;
+    assert!((400..500).contains(&status), "{case}: {status} {said}");
+    assert_ne!(status, 401, "{case}: a device takes 401 as being sent away");
+    tells_nothing(case, &said, &marks, &shown);
+    let after = (at.contents().await, other.contents().await);
+    assert_eq!(after, before, "{case} left something");
+}
+
+/// The same question with a signature, and with the certificate on the connection.
+fn both_ways(at: &House, door: &str, device: &StandIn, body: Vec<u8>) -> [Ask; 2] {
+    let signed = at.signed(door, device, body);
+    let mut connected = signed.clone();
+    connected.headers.clear();
+    connected.certificate = Some(device.identity());
+    [signed, connected]
+}
+
+/// A command that was handed to the device of this organisation.
+async fn command_of(house: &House) -> String {
+    let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
+    let serial = Serial::parse(house.serial).unwrap();
+    let device = house.org.device_report(&serial).await;
+    let enrolment = device.unwrap().enrollments.last().unwrap().id;
+    let commands = store.commands(id, enrolment, 100).await.unwrap();
+    commands.first().unwrap().uuid.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
+    let (ours, theirs) = two().await;
+    let (device, other) = (ours.enrolled().await, theirs.enrolled().await);
+    let uuid = command_of(&theirs).await;
+    for (method, path) in App::device_routes() {
+        match (method, path) {
+            ("put", "/mdm/{org}/checkin") => {
+                for serial in [OURS[0], THEIRS[0], THEIRS[1]] {
+                    for message in [
+                        "Authenticate",
+                        "TokenUpdate",
+                        "CheckOut",
+                        "GetBootstrapToken",
+                    ] {
+                        let body = check_in(serial, message, "");
+                        for ask in both_ways(&theirs, "checkin", &device, body) {
+                            let case = format!("{message} of {serial} with a foreign certificate");
+                            refused(&case, &theirs, &ours, ask).await;
+                        }
+                    }
+                }
+                // At home, in the name of a neighbour.
+                let body = check_in(THEIRS[0], "TokenUpdate", "");
+                for ask in both_ways(&ours, "checkin", &device, body) {
+                    refused("TokenUpdate for a neighbour", &ours, &theirs, ask).await;
+                }
+            }
+            ("put", "/mdm/{org}/command") => {
+                let answer = format!("<key>CommandUUID</key><string>{uuid}</string>");
+                for serial in [OURS[0], THEIRS[0]] {
+                    for (status, more) in [("Idle", ""), ("Acknowledged", answer.as_str())] {
+                        let body = report(serial, status, more);
+                        for ask in both_ways(&theirs, "command", &device, body) {
+                            let case = format!("{status} of {serial} with a foreign certificate");
+                            refused(&case, &theirs, &ours, ask).await;
+                        }
+                    }
+                }
+                let body = report(THEIRS[0], "Idle", "");
+                for ask in both_ways(&ours, "command", &device, body) {
+                    refused("Idle for a neighbour", &ours, &theirs, ask).await;
+                }
+                // A check-in is one by its content type, whatever its path.
+                let body = check_in(OURS[0], "Authenticate", "");
+                let mut ask = theirs.signed("command", &device, body);
+                let check_in_type = "application/x-apple-aspen-mdm-checkin".to_owned();
+                ask.headers.push(("Content-Type", check_in_type));
+                refused("a check-in at the other door", &theirs, &ours, ask).await;
+            }
+            ("post", "/mdm/{org}/enrol") => {
+                for (case, by, serial) in [
+                    ("a foreign device CA", &ours, THEIRS[1]),
+                    ("a foreign device", &ours, OURS[1]),
+                    ("a foreign serial number", &theirs, OURS[1]),
+                ] {
+                    let ask = Ask {
+                        path: theirs.path("enrol"),
+                        post: true,
+                        body: by.stand_ins.machine_info(&described(serial), 2).unwrap(),
+                        ..Ask::default()
+                    };
+                    refused(case, &theirs, &ours, ask).await;
+                }
+            }
+            // What it answers to everybody is public; a certificate takes the message that the next arm sends.
+            ("get", "/mdm/{org}/scep") => {}
+            ("post", "/mdm/{org}/scep") => foreign_challenge(&ours, &theirs).await,
+            (method, path) => panic!(
+                "{method} {path} is new: say here what one organisation must not do with it to another"
+            ),
+        }
+    }
+    // And at home both are served as before.
+    for (house, device) in [(&ours, &device), (&theirs, &other)] {
+        let (status, said) = house.send(house.idle(device)).await;
+        assert_eq!(status, 200, "{said}");
+    }
+}
+
+/// A challenge of ours buys no certificate of theirs, by POST or in the query, and is not used up by trying.
+async fn foreign_challenge(ours: &House, theirs: &House) {
+    let who = described(OURS[1]);
+    let invitation = ours
+        .stand_ins
+        .invite(&ours.url("enrol"), &who, 3)
+        .await
+        .unwrap();
+    let their = theirs
+        .stand_ins
+        .invite(&theirs.url("enrol"), &described(THEIRS[1]), 4)
+        .await
+        .unwrap();
+    let thief = their.with_challenge(invitation.challenge());
+    let request = theirs.stand_ins.request(&thief, 4).await.unwrap();
+    let before = (ours.contents().await, theirs.contents().await);
+    let ask = Ask {
+        path: format!("{}?operation=PKIOperation", theirs.path("scep")),
+        post: true,
+        body: request.body().to_vec(),
+        ..Ask::default()
+    };
+    let (status, answer) = theirs.send_raw(ask).await;
+    assert_eq!(
+        status, 200,
+        "a request that can be read is answered as SCEP says"
+    );
+    let why = request.receive(&answer).unwrap_err().to_string();
+    assert!(why.contains("FAILURE") || why.contains("fail"), "{why}");
+    assert_eq!((ours.contents().await, theirs.contents().await), before);
+    // A message for our CA at their door cannot be read there.
+    let own = ours.stand_ins.request(&invitation, 3).await.unwrap();
+    let ask = |house: &House| Ask {
+        path: format!("{}?operation=PKIOperation", house.path("scep")),
+        post: true,
+        body: own.body().to_vec(),
+        ..Ask::default()
+    };
+    let (status, answer) = theirs.send_raw(ask(theirs)).await;
+    assert!(status >= 400 || own.receive(&answer).is_err());
+    assert_eq!((ours.contents().await, theirs.contents().await), before);
+    let (status, answer) = ours.send_raw(ask(ours)).await;
+    assert_eq!(status, 200);
+    own.receive(&answer).unwrap();
+}
+
+/// The body of a route that takes one; the walk stops at a route that is not listed.
+fn body(method: &str, path: &str) -> String {
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let body = match (method, path) {
+        ("get", _) => return String::new(),
+        ("post", "/api/v1/organisations") => serde_json::json!({ "name": "A third one" }),
+        ("post", "/api/v1/api-tokens") => serde_json::json!({ "name": "walker", "role": "viewer" }),
+        ("post", "/api/v1/api-tokens/{id}/revoke" | "/api/v1/holds/{serial}/release") => {
+            serde_json::json!({})
+        }
+        ("post", "/api/v1/server-tokens") => serde_json::json!({ "token": "{}", "renews": 1 }),
+        ("post", "/api/v1/token-keys") => serde_json::json!({}),
+        ("post", "/api/v1/push-certificate") => {
+            serde_json::json!({ "certificate": "none", "key": key })
+        }
+        ("post", "/api/v1/business") => {
+            serde_json::json!({ "client_id": "BUSINESSAPI.x", "key_id": "y", "key": key })
+        }
+        (method, path) => panic!(
+            "{method} {path} is new: say here what it takes, and give its parameters ids of a neighbour below"
+        ),
+    };
+    body.to_string()
+}
+
+/// A path with ids that belong to the neighbour.
+fn foreign(path: &str, token: i64) -> String {
+    let id = match path {
+        "/api/v1/waves/{id}" => THEIR_WAVE,
+        "/api/v1/api-tokens/{id}/revoke" => token,
+        _ => 0,
+    };
+    let path = path
+        .replace("{serial}", THEIRS[0])
+        .replace("{id}", &id.to_string());
+    assert!(
+        !(path.contains('{') || path.contains("/0") && id == 0),
+        "{path}: say here which id of a neighbour stands in it"
+    );
+    path
+}
+
+async fn ask(house: &House, method: &str, path: &str, token: &str, body: &str) -> Reply {
+    let address = house.app.address(Duty::Admin).unwrap();
+    let request = Request::new(&method.to_uppercase(), path).by(token);
+    request.with(body).send(address).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
+    let (ours, theirs) = two().await;
+    let _device = theirs.enrolled().await;
+    let (id, code) = {
+        let organisation = theirs.org.organisation();
+        (organisation.id, organisation.code.to_string())
+    };
+    let their_token = theirs.app.mdm.store().tokens(id).await.unwrap()[0].id.0;
+    let marks = marks(&theirs).await;
+    let before = theirs.contents().await;
+    let table = ask(&ours, "get", "/api/v1", &ours.token, "").await;
+    let table: Vec<Value> = serde_json::from_slice(&table.body).unwrap();
+    assert!(table.len() >= 15, "{table:#?}");
+    for route in &table {
+        let (method, path) = (
+            route["method"].as_str().unwrap(),
+            route["path"].as_str().unwrap(),
+        );
+        let body = body(method, path);
+        let there = foreign(path, their_token);
+        let names_theirs = there != path;
+        for (case, asked) in [
+            ("as it is", there.clone()),
+            ("organisation named", format!("{there}?organisation={code}")),
+            (
+                "after their ids",
+                format!("{there}?after={}&limit=1000", THEIR_WAVE - 1),
+            ),
+            ("from the first", format!("{there}?after=-1&limit=1000")),
+        ] {
+            let case = format!("{method} {path}, {case}");
+            let reply = ask(&ours, method, &asked, &ours.token, &body).await;
+            let said = format!("{}\n{}", reply.head, reply.text());
+            tells_nothing(&case, &said, &marks, &format!("{asked} {body}"));
+            // The table of routes is everybody's, and nobody makes organisations over the network.
+            let own = path == "/api/v1" || (method, path) == ("post", "/api/v1/organisations");
+            if names_theirs
+                || asked.contains("organisation=") && !own && path != "/api/v1/organisations"
+            {
+                assert_eq!(reply.status, 404, "{case}: {said}");
+            } else {
+                assert!(
+                    reply.status < 500 || reply.status == 503 || reply.status == 502,
+                    "{case}: {said}"
+                );
+            }
+            assert_eq!(theirs.contents().await, before, "{case} left something");
+            // What is shown must be what the neighbour sees with the same question: the marks are there to be found.
+            if method == "get" && names_theirs {
+                let seen = ask(&theirs, method, &there, &theirs.token, "").await;
+                assert_eq!(seen.status, 200, "{case}: {}", seen.text());
+                assert!(marks.iter().any(|mark| seen.text().contains(mark)));
+            }
+        }
+    }
+    let all = theirs
+        .app
+        .mdm
+        .organisations(OrganisationId(0), 10)
+        .await
+        .unwrap();
+    assert_eq!(all.len(), 2, "a token made an organisation");
+    let still = ask(&theirs, "get", "/api/v1/devices", &theirs.token, "").await;
+    assert_eq!(still.status, 200);
+    assert!(still.text().contains(THEIRS[0]));
+}
