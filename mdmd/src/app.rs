@@ -17,9 +17,10 @@ use tokio_util::task::TaskTracker;
 use crate::apple::{Addresses, Apple};
 use crate::config::{Config, Duty};
 use crate::http::desk::{Desk, FrontDesk};
-use crate::http::{Front, Health, api, doors};
+use crate::http::{self, Front, Health, api, doors};
 use crate::key_wrap::MasterKeys;
 use crate::listen::{self, House};
+use crate::metrics::Figures;
 use crate::push::PushService;
 use crate::workers;
 
@@ -196,6 +197,12 @@ impl App {
             health: Arc::clone(&health),
         };
         let (remote, local) = api::routes(&mdm, &config.limits, &poke);
+        let figures = http::figures(Figures::new(mdm.clone()));
+        let remote = match config.metrics.open_on_admin {
+            true => remote.merge(figures.clone()),
+            false => remote,
+        };
+        let local = local.merge(figures);
         let house = House::new(&config, doors(&front, remote, local));
         let addresses = house.accept_all(ports, &config.socket())?;
 

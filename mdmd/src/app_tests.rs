@@ -19,6 +19,10 @@ struct Installed {
 }
 
 async fn install(drive: Drive) -> Installed {
+    install_with(drive, |_| {}).await
+}
+
+async fn install_with(drive: Drive, change: impl FnOnce(&mut Config)) -> Installed {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let anchor = crate::install::lay_out(path, "Test", "localhost").unwrap();
@@ -29,6 +33,7 @@ async fn install(drive: Drive) -> Installed {
         .into();
     config.public.device_url = "https://localhost:0".to_owned();
     config.public.enrol_url = "https://localhost:0".to_owned();
+    change(&mut config);
     let overrides = Overrides {
         drive,
         ..Overrides::default()
@@ -129,6 +134,34 @@ async fn every_door_reaches_the_service_and_bad_input_is_a_400_that_is_kept() {
     assert_eq!(house.ask(Duty::Device, stranger, "x").await.0, 400);
     let (status, said) = house.ask(Duty::Admin, Request::get("/readyz"), "").await;
     assert_eq!((status, said.as_ref()), (200, b"ready\n".as_slice()));
+    house.app.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn figures_are_on_the_local_socket_and_on_admin_only_where_that_is_wanted() {
+    let closed = install(Drive::Manual).await;
+    let (status, _) = closed.ask(Duty::Admin, Request::get("/metrics"), "").await;
+    assert_eq!(status, 404);
+    closed.app.shutdown().await.unwrap();
+
+    let house = install_with(Drive::Manual, |c| c.metrics.open_on_admin = true).await;
+    let refused = Request::put(format!("/mdm/{}/checkin", house.code));
+    assert_eq!(house.ask(Duty::Device, refused, "x").await.0, 400);
+    let (status, page) = house.ask(Duty::Admin, Request::get("/metrics"), "").await;
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    assert_eq!(status, 200, "{page}");
+    for line in [
+        "mdmd_requests_total{duty=\"device\",route=\"/mdm/{org}/checkin\",status=\"400\"}",
+        "mdmd_request_seconds_bucket{route=\"/mdm/{org}/checkin\",le=\"0.001\"}",
+        "mdmd_organisations 1",
+        "mdmd_holds 0",
+        "mdmd_ends_in_days{what=\"identity_authority\"}",
+    ] {
+        assert!(page.contains(line), "{line} is not in\n{page}");
+    }
+    // Neither the organisation's code in a path nor anything else of a request is a label.
+    let requests = page.lines().filter(|l| l.starts_with("mdmd_request"));
+    assert!(requests.into_iter().all(|l| !l.contains(&house.code)));
     house.app.shutdown().await.unwrap();
 }
 

@@ -330,6 +330,13 @@ pub(super) const KEYS: &[Key] = &[
         "The body of an API request, in bytes.",
     ),
     key(
+        "metrics.open_on_admin",
+        Form::Flag,
+        Some("false"),
+        "true",
+        "Serve `/metrics` (Prometheus) on `admin` listeners to whoever reaches them, without a token. The local socket always has it.",
+    ),
+    key(
         "log.format",
         Form::OneOf(&["text", "json"]),
         Some("\"text\""),

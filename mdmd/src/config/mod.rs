@@ -52,6 +52,8 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// Time-outs and sizes.
     pub limits: Limits,
+    /// Figures for Prometheus.
+    pub metrics: MetricsConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -309,6 +311,15 @@ impl Limits {
     pub const fn body_time(&self) -> Duration {
         Duration::from_secs(self.body_seconds)
     }
+}
+
+/// Figures for Prometheus.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct MetricsConfig {
+    /// On administrative listeners too, without a token.
+    pub open_on_admin: bool,
 }
 
 /// The log.

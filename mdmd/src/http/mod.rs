@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 
 use crate::config::{Limits, Proxy};
 use crate::listen::{Connection, Doors};
+use crate::metrics::Figures;
 use desk::Desk;
 pub(crate) use health::Health;
 
@@ -84,6 +85,18 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
     }
 }
 
+/// `/metrics`, for whoever reaches the door that it is merged into.
+pub(crate) fn figures(figures: Figures) -> Router {
+    let page = |State(figures): State<Figures>| async move {
+        figures.page().await.map_err(|error| {
+            error::Refusal::new(error::Door::Api, mdm_core::error::Error::from(error))
+        })
+    };
+    Router::new()
+        .route("/metrics", get(page))
+        .with_state(figures)
+}
+
 async fn nothing_here() -> Response {
     error::nothing_here()
 }
@@ -106,7 +119,7 @@ async fn observe(request: Request, next: Next) -> Response {
     let span = tracing::info_span!(
         "request",
         id = %id,
-        duty = connection.map_or("none", |c| c.duty.as_str()),
+        duty = connection.as_ref().map_or("none", |c| c.duty.as_str()),
         serial = tracing::field::Empty,
     );
     let begun = Instant::now();
@@ -117,12 +130,15 @@ async fn observe(request: Request, next: Next) -> Response {
                 .headers_mut()
                 .insert(HeaderName::from_static("x-request-id"), value);
         }
+        let took = begun.elapsed();
+        let duty = connection.map_or("none", |c| c.duty.as_str());
+        crate::metrics::answered(duty, &route, response.status().as_u16(), took);
         tracing::info!(
             %method,
             route,
             address,
             status = response.status().as_u16(),
-            ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "answered"
         );
         response

@@ -1,0 +1,246 @@
+//! Figures for Prometheus: requests as they are answered, and, when somebody asks, what waits and what is about to end.
+//! Names no device and no secret.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::OrganisationId;
+use mdm_core::organisation::Organisation;
+use mdm_core::service::Mdm;
+use mdm_core::store::StoreError;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// How long figures that take a walk over all organisations hold.
+const WALK_EVERY: Duration = Duration::from_secs(60);
+/// What ends later than this is not worth a line of its own per organisation.
+const SOON_DAYS: f64 = 60.0;
+/// Most lines of one kind: a bound for installations with thousands of organisations.
+const LINES: usize = 1_000;
+
+/// Upper bounds of the request durations, in seconds.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// Something that ends, and whose.
+#[derive(Clone, Debug)]
+struct Ending {
+    what: &'static str,
+    organisation: String,
+    days: f64,
+}
+
+/// Makes the page that Prometheus reads.
+#[derive(Clone)]
+pub(crate) struct Figures {
+    mdm: Mdm,
+    /// What a walk over all organisations gave, and when.
+    walked: Arc<Mutex<Option<(Instant, Walk)>>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Walk {
+    organisations: usize,
+    holds: usize,
+    oldest_hold: Option<Timestamp>,
+    endings: Vec<Ending>,
+}
+
+/// The recorder of this process; several servers in one process (tests) share it.
+fn recorder() -> Option<&'static PrometheusHandle> {
+    static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Full("mdmd_request_seconds".to_owned()), &BUCKETS)
+                .and_then(PrometheusBuilder::install_recorder)
+                .inspect_err(|error| tracing::error!(%error, "there will be no metrics"))
+                .ok()
+        })
+        .as_ref()
+}
+
+/// Notes one answered request. `route` is the pattern of the path, never the path.
+pub(crate) fn answered(duty: &'static str, route: &str, status: u16, took: Duration) {
+    let route = route.to_owned();
+    metrics::counter!("mdmd_requests_total", "duty" => duty, "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
+    metrics::histogram!("mdmd_request_seconds", "route" => route).record(took);
+}
+
+impl Figures {
+    pub(crate) fn new(mdm: Mdm) -> Self {
+        if recorder().is_some() {
+            metrics::describe_counter!("mdmd_requests_total", "Requests answered.");
+            metrics::describe_histogram!(
+                "mdmd_request_seconds",
+                "From the head of a request to its answer."
+            );
+            metrics::describe_gauge!(
+                "mdmd_jobs_waiting",
+                "Jobs not done yet, leased ones included."
+            );
+            metrics::describe_gauge!("mdmd_holds", "Devices in a hold, or being released.");
+            metrics::describe_gauge!(
+                "mdmd_oldest_hold_seconds",
+                "Age of the oldest hold; 0 without one."
+            );
+            metrics::describe_gauge!(
+                "mdmd_work_overdue_seconds",
+                "How long the work that is due first has waited; 0 when none is due."
+            );
+            metrics::describe_gauge!("mdmd_organisations", "Organisations.");
+            metrics::describe_gauge!(
+                "mdmd_ends_in_days",
+                "The nearest end of each kind: push certificates, server tokens, identity authorities."
+            );
+            metrics::describe_gauge!(
+                "mdmd_organisation_ends_in_days",
+                "What of one organisation ends within 60 days."
+            );
+            metrics::describe_gauge!("mdmd_build_info", "Version of mdmd and of its OpenSSL.");
+        }
+        Self {
+            mdm,
+            walked: Arc::default(),
+        }
+    }
+
+    /// The page, in Prometheus' text form.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn page(&self) -> Result<String, StoreError> {
+        let store = self.mdm.store();
+        let now = self.mdm.now();
+        metrics::gauge!("mdmd_jobs_waiting").set(as_f64(store.jobs_waiting().await?));
+        let overdue = store
+            .next_due()
+            .await?
+            .map_or(0.0, |due| now.since(due).as_secs_f64());
+        metrics::gauge!("mdmd_work_overdue_seconds").set(overdue);
+        let walk = self.walk().await?;
+        metrics::gauge!("mdmd_organisations").set(as_f64(walk.organisations as u64));
+        metrics::gauge!("mdmd_holds").set(as_f64(walk.holds as u64));
+        metrics::gauge!("mdmd_oldest_hold_seconds").set(
+            walk.oldest_hold
+                .map_or(0.0, |since| now.since(since).as_secs_f64()),
+        );
+        for what in ["push_certificate", "server_token", "identity_authority"] {
+            let of_kind = walk.endings.iter().filter(|e| e.what == what);
+            if let Some(days) = of_kind.map(|e| e.days).reduce(f64::min) {
+                metrics::gauge!("mdmd_ends_in_days", "what" => what).set(days);
+            }
+        }
+        for ending in walk
+            .endings
+            .iter()
+            .filter(|e| e.days < SOON_DAYS)
+            .take(LINES)
+        {
+            metrics::gauge!("mdmd_organisation_ends_in_days", "what" => ending.what, "organisation" => ending.organisation.clone())
+                .set(ending.days);
+        }
+        metrics::gauge!("mdmd_build_info", "version" => env!("CARGO_PKG_VERSION"), "openssl" => openssl::version::version())
+            .set(1.0);
+        Ok(recorder()
+            .map(|handle| {
+                handle.run_upkeep();
+                handle.render()
+            })
+            .unwrap_or_default())
+    }
+
+    async fn walk(&self) -> Result<Walk, StoreError> {
+        let known = self
+            .walked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some((at, walk)) = known
+            && at.elapsed() < WALK_EVERY
+        {
+            return Ok(walk);
+        }
+        let mut walk = Walk::default();
+        let (store, now) = (self.mdm.store(), self.mdm.now());
+        let mut after = OrganisationId(0);
+        loop {
+            let page = store.organisations(after, 500).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for organisation in &page {
+                walk.organisations += 1;
+                walk.endings.extend(ends(organisation, now));
+                for server in store.servers(organisation.id).await? {
+                    walk.endings.extend(
+                        server
+                            .token_expires
+                            .map(|end| ending("server_token", organisation, end, now)),
+                    );
+                }
+                let holds = store.holds(organisation.id, 1000).await?;
+                walk.holds += holds.len();
+                let oldest = holds.iter().filter_map(|h| h.hold_began).min();
+                walk.oldest_hold = [walk.oldest_hold, oldest].into_iter().flatten().min();
+            }
+        }
+        walk.endings.sort_by(|a, b| a.days.total_cmp(&b.days));
+        *self.walked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), walk.clone()));
+        Ok(walk)
+    }
+}
+
+fn ends(organisation: &Organisation, now: Timestamp) -> Vec<Ending> {
+    let mut all = Vec::new();
+    if let Some(push) = &organisation.push {
+        all.push(ending(
+            "push_certificate",
+            organisation,
+            push.not_after,
+            now,
+        ));
+    }
+    if let Some(end) = organisation
+        .identity_cas
+        .first()
+        .and_then(|ca| not_after(&ca.certificate.0))
+    {
+        all.push(ending("identity_authority", organisation, end, now));
+    }
+    all
+}
+
+fn not_after(der: &[u8]) -> Option<Timestamp> {
+    use x509_parser::prelude::FromDer as _;
+    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
+    Some(Timestamp::from_millis(
+        certificate.validity().not_after.timestamp() * 1000,
+    ))
+}
+
+fn ending(
+    what: &'static str,
+    organisation: &Organisation,
+    end: Timestamp,
+    now: Timestamp,
+) -> Ending {
+    let days = 86_400_000.0;
+    Ending {
+        what,
+        organisation: organisation.code.to_string(),
+        days: as_f64_signed(end.as_millis() - now.as_millis()) / days,
+    }
+}
+
+/// A gauge is a float; counts stay far below 2^52.
+fn as_f64(n: u64) -> f64 {
+    n as f64
+}
+
+/// Milliseconds of a human span stay far below 2^52.
+fn as_f64_signed(n: i64) -> f64 {
+    n as f64
+}
