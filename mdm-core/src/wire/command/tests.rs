@@ -159,3 +159,17 @@ fn python_reads_every_command_that_we_send() {
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
+
+/// Devices have seen these bytes; a change of them is a decision, never an accident.
+#[test]
+fn the_bytes_of_each_command_are_those_on_record() {
+    let mut written = String::new();
+    for (n, body) in every_body().iter().enumerate() {
+        let bytes = body.encode(&format!("c-{n}"));
+        written.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    if std::env::var_os("RECORD").is_some() {
+        std::fs::write("src/wire/command/recorded.txt", &written).unwrap();
+    }
+    assert_eq!(written, include_str!("recorded.txt"));
+}

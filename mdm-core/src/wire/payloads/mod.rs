@@ -16,3 +16,6 @@ pub use mdm::{ALL_ACCESS_RIGHTS, MdmPayload, ServerCapability};
 pub use profile::{ConfigurationProfile, Payload, PayloadScope};
 pub use scep::ScepPayload;
 pub use wifi::WifiPayload;
+
+#[cfg(test)]
+mod tests;
