@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
 use crate::wire::reports::DeviceInformation;
-use crate::wire::requests::Setting;
+use crate::wire::requests::{Setting, Settings};
 
 /// How long after supervision began a device gives out its own code: about fifteen days.
 const DEVICE_CODE_WINDOW: Duration = Duration::from_secs(15 * 86_400);
@@ -77,7 +77,7 @@ pub fn codes_to_try<'a>(
 /// Allows or forbids the user's own lock on a supervised device. Forbidden is Apple's default.
 #[must_use]
 pub fn allow_user_lock(allowed: bool) -> CommandBody {
-    CommandBody::Settings(vec![Setting::ActivationLockAllowed(allowed)])
+    CommandBody::Settings(Settings::new([Setting::activation_lock_allowed(allowed)]))
 }
 
 /// The cellular numbers by which a removal names the device.

@@ -60,7 +60,7 @@ impl<'a> AppRequest<'a> {
 #[must_use]
 pub fn ask_installed(identifiers: &[String]) -> CommandBody {
     let mut request = InstalledApplicationList::for_migration();
-    request.identifiers = identifiers.to_vec();
+    request.identifiers = (!identifiers.is_empty()).then(|| identifiers.to_vec());
     CommandBody::InstalledApplicationList(request)
 }
 
@@ -145,6 +145,7 @@ pub fn managed_states(report: &CommandReport) -> Option<Vec<(String, AppState)>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::requests::ChangeManagementState;
 
     fn report(status: &str, body: &str) -> CommandReport {
         let text = format!(
@@ -183,7 +184,10 @@ mod tests {
     fn each_application_is_asked_for_by_its_best_name() {
         let source = |request: AppRequest<'_>| match request.command() {
             CommandBody::InstallApplication(app) => {
-                assert!(app.take_over);
+                assert_eq!(
+                    app.change_management_state,
+                    Some(ChangeManagementState::Managed)
+                );
                 (app.source, app.install_as_managed)
             }
             other => panic!("{other:?}"),

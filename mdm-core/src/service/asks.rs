@@ -8,7 +8,9 @@ use crate::migration::{Ask, ESCROW_PROFILE, PinnedRunbook};
 use crate::organisation::Organisation;
 use crate::secret::Secret;
 use crate::wire::command::CommandBody;
-use crate::wire::requests::{DeviceInformation, Query};
+use crate::wire::requests::{
+    DeclarativeManagement, DeviceInformation, ManagedApplicationList, ProfileList, Query,
+};
 
 /// Namespace of escrow profiles' UUIDs.
 const ESCROW: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4573_6372_0000_6f77_5072);
@@ -31,9 +33,7 @@ pub(crate) fn build(
                 .profiles
                 .iter()
                 .find(|p| p.identifier == *identifier)?;
-            CommandBody::InstallProfile {
-                payload: Secret::new(profile.content.0.clone()),
-            }
+            CommandBody::install_profile(Secret::new(profile.content.0.clone()))
         }
         Ask::InstallEscrow => {
             let escrow = organisation.escrow.as_ref()?;
@@ -46,13 +46,9 @@ pub(crate) fn build(
             let uuid = Uuid::new_v5(&ESCROW, &escrow.certificate.0);
             let profile =
                 crate::filevault::escrow_profile(ESCROW_PROFILE, uuid, name, &escrow.certificate.0);
-            CommandBody::InstallProfile {
-                payload: Secret::new(profile.encode().to_vec()),
-            }
+            CommandBody::install_profile(Secret::new(profile.encode().to_vec()))
         }
-        Ask::Profiles => CommandBody::ProfileList {
-            managed_only: false,
-        },
+        Ask::Profiles => CommandBody::ProfileList(ProfileList::default().managed_only(false)),
         Ask::InstalledApps { identifiers } => apps::ask_installed(identifiers),
         Ask::InstallApp { bundle_id, .. } => {
             // Whether it is kept or new, the command is the same: a device takes over what is there and installs what is not.
@@ -63,12 +59,12 @@ pub(crate) fn build(
             request.mac = platform.is_mac();
             request.command()
         }
-        Ask::ManagedApps { identifiers } => CommandBody::ManagedApplicationList {
-            identifiers: identifiers.clone(),
-        },
+        Ask::ManagedApps { identifiers } => {
+            CommandBody::ManagedApplicationList(ManagedApplicationList::of(identifiers))
+        }
         Ask::Security => CommandBody::SecurityInfo,
         Ask::BypassCode => CommandBody::ActivationLockBypassCode,
-        Ask::Declare => CommandBody::DeclarativeManagement { tokens: None },
+        Ask::Declare => CommandBody::DeclarativeManagement(DeclarativeManagement::default()),
         Ask::Release => CommandBody::DeviceConfigured,
     })
 }

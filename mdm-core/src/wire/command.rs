@@ -1,145 +1,252 @@
 //! What we ask of a device: a body with its UUID, as bytes.
 //!
-//! The values of the requests are in [`crate::wire::requests`]. Nothing here knows when to ask.
-//! What is newer than this library goes through [`CommandBody::Raw`].
+//! Every command that Apple documents is a variant of [`CommandBody`]; the values of their keys are
+//! in [`crate::wire::requests`]. Nothing here knows when to ask. What is newer than this library
+//! goes through [`CommandBody::Raw`], and a body that was written elsewhere is read by
+//! [`CommandBody::from_dictionary`].
 //!
 //! <https://developer.apple.com/documentation/devicemanagement/commands-and-queries>
 
 use plist::{Dictionary, Value};
 use zeroize::Zeroizing;
 
+use super::keys::Keys;
 use super::plist::write_dictionary;
-use super::requests::{
-    AccountConfiguration, DeviceInformation, InstallApplication, InstallEnterpriseApplication,
-    InstalledApplicationList, RestartDevice, RotateFileVaultKey, SetRecoveryLock, Setting,
-};
+use super::requests::*;
 use crate::secret::Secret;
 
-/// A command without its UUID.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum CommandBody {
-    /// Ask for facts about the device.
-    DeviceInformation(DeviceInformation),
-    /// Ask for FileVault, passcode, management status.
-    SecurityInfo,
-    /// Ask what is installed, whoever installed it.
-    InstalledApplicationList(InstalledApplicationList),
-    /// Ask what this service manages; empty means all.
-    ManagedApplicationList {
-        /// Bundle identifiers.
-        identifiers: Vec<String>,
-    },
-    /// Install an application, or take over one that is there.
-    InstallApplication(InstallApplication),
-    /// Install a Mac package.
-    InstallEnterpriseApplication(InstallEnterpriseApplication),
-    /// Remove a managed application and its data.
-    RemoveApplication {
-        /// The bundle identifier.
-        identifier: String,
-    },
-    /// Install or replace a configuration profile.
-    InstallProfile {
-        /// The profile, signed or plain. It may hold passwords and challenges.
-        payload: Secret,
-    },
-    /// Remove a configuration profile.
-    RemoveProfile {
-        /// The `PayloadIdentifier` of the profile.
-        identifier: String,
-    },
-    /// List the profiles.
-    ProfileList {
-        /// Only those that this service installed.
-        managed_only: bool,
-    },
-    /// List the certificates.
-    CertificateList {
-        /// Only those that this service installed.
-        managed_only: bool,
-    },
-    /// Leave the hold.
-    DeviceConfigured,
-    /// Set values such as names and options.
-    Settings(Vec<Setting>),
-    /// List the users.
-    UserList,
-    /// Ask for the device's own bypass code.
-    ActivationLockBypassCode,
-    /// Make the device forget its own bypass code.
-    ClearActivationLockBypassCode,
-    /// Set or clear the password before recoveryOS.
-    SetRecoveryLock(SetRecoveryLock),
-    /// Ask whether this is the password before recoveryOS.
-    VerifyRecoveryLock {
-        /// The password in question.
-        password: Secret,
-    },
-    /// Make a new personal recovery key.
-    RotateFileVaultKey(RotateFileVaultKey),
-    /// Restart.
-    RestartDevice(RestartDevice),
-    /// Tell the device that its declarations changed.
-    DeclarativeManagement {
-        /// The tokens as JSON, which save the device one request.
-        tokens: Option<Vec<u8>>,
-    },
-    /// Set up the first account of a Mac. Only during the hold.
-    AccountConfiguration(AccountConfiguration),
-    /// Any other command: the inner dictionary with its `RequestType`.
-    Raw(Dictionary),
+/// Makes the enum of commands. The name of a variant is its `RequestType`.
+macro_rules! commands {
+    (
+        $(#[$doc:meta])*
+        pub enum $name:ident {
+            plain { $($(#[$pdoc:meta])* $plain:ident,)* }
+            keyed { $($(#[$kdoc:meta])* $keyed:ident,)* }
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$pdoc])* $plain,)*
+            $($(#[$kdoc])* $keyed($keyed),)*
+            /// Any other command: the inner dictionary with its `RequestType`.
+            Raw(Dictionary),
+        }
+
+        $(
+            impl From<$keyed> for $name {
+                fn from(request: $keyed) -> Self {
+                    Self::$keyed(request)
+                }
+            }
+        )*
+
+        impl $name {
+            /// The `RequestType` of every command that is a typed value.
+            pub const REQUEST_TYPES: &'static [&'static str] =
+                &[$(stringify!($plain),)* $(stringify!($keyed),)*];
+
+            /// The `RequestType`. Empty only for a raw command that has none.
+            #[must_use]
+            pub fn request_type(&self) -> &str {
+                match self {
+                    $(Self::$plain => stringify!($plain),)*
+                    $(Self::$keyed(_) => stringify!($keyed),)*
+                    Self::Raw(raw) => raw
+                        .get("RequestType")
+                        .and_then(Value::as_string)
+                        .unwrap_or_default(),
+                }
+            }
+
+            /// Whether the encoded bytes hold a secret, so that they must not be stored unsealed:
+            /// a password, a token, a profile, the configuration of an application, or what nobody
+            /// knows.
+            #[must_use]
+            pub fn carries_secret(&self) -> bool {
+                match self {
+                    $(Self::$plain => false,)*
+                    $(Self::$keyed(request) => request.carries_secret(),)*
+                    Self::Raw(_) => true,
+                }
+            }
+
+            /// The inner dictionary, with its `RequestType`. It may hold secrets in clear.
+            #[must_use]
+            pub fn to_dictionary(&self) -> Dictionary {
+                let mut d = Dictionary::new();
+                if let Self::Raw(raw) = self {
+                    return raw.clone();
+                }
+                d.insert("RequestType".into(), self.request_type().into());
+                match self {
+                    $(Self::$keyed(request) => request.write(&mut d),)*
+                    $(Self::$plain => {})*
+                    Self::Raw(_) => {}
+                }
+                d
+            }
+
+            fn typed(request_type: &str, keys: &Dictionary) -> Option<Self> {
+                match request_type {
+                    $(stringify!($plain) => keys.is_empty().then_some(Self::$plain),)*
+                    $(stringify!($keyed) => Keys::from_dictionary(keys).map(Self::$keyed),)*
+                    // Newer than this library.
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// A command without its UUID.
+    pub enum CommandBody {
+        plain {
+            /// Ask for the device's own bypass code.
+            ActivationLockBypassCode,
+            /// Make the device forget its own bypass code.
+            ClearActivationLockBypassCode,
+            /// Ask for FileVault, passcode, management status.
+            SecurityInfo,
+            /// Leave the hold.
+            DeviceConfigured,
+            /// Let a user of a Shared iPad go on, on the user's channel.
+            UserConfigured,
+            /// List the users.
+            UserList,
+            /// Log out the user of a Shared iPad.
+            LogOutUser,
+            /// Shut down.
+            ShutDownDevice,
+            /// End Lost Mode.
+            DisableLostMode,
+            /// Play a sound, in Lost Mode only.
+            PlayLostModeSound,
+            /// Ask where the device is, in Lost Mode only.
+            DeviceLocation,
+            /// Take away the password for restrictions and the restrictions that the user set.
+            ClearRestrictionsPassword,
+            /// Ask for the token that clears the passcode. The answer is a secret.
+            RequestUnlockToken,
+            /// End AirPlay.
+            StopMirroring,
+            /// Turn Remote Desktop off, Mac only.
+            DisableRemoteDesktop,
+            /// Turn Remote Desktop on, Mac only.
+            EnableRemoteDesktop,
+            /// List the updates that fit.
+            AvailableOSUpdates,
+            /// Ask how far the scheduled updates are.
+            OSUpdateStatus,
+            /// List the books that this service manages.
+            ManagedMediaList,
+            /// List the extensions by their points, Mac only.
+            NSExtensionMappings,
+            /// Ask about the content cache, Mac only.
+            ContentCachingInformation,
+            /// Ask for the addresses for lights-out management, Mac only.
+            LOMSetupRequest,
+        }
+        keyed {
+            /// Ask for facts about the device.
+            DeviceInformation,
+            /// Ask what is installed, whoever installed it.
+            InstalledApplicationList,
+            /// Ask what this service manages.
+            ManagedApplicationList,
+            /// Install an application, or take over one that is there.
+            InstallApplication,
+            /// Install a Mac package.
+            InstallEnterpriseApplication,
+            /// Remove a managed application and its data.
+            RemoveApplication,
+            /// Redeem a code for an application.
+            ApplyRedemptionCode,
+            /// Renew the permission of applications of one's own to run.
+            ValidateApplications,
+            /// Ask for the attributes of managed applications.
+            ManagedApplicationAttributes,
+            /// Ask for the configurations of managed applications.
+            ManagedApplicationConfiguration,
+            /// Ask what managed applications left to read.
+            ManagedApplicationFeedback,
+            /// Invite the user to the programme for licences.
+            InviteToProgram,
+            /// List the extensions that run, Mac only.
+            ActiveNSExtensions,
+            /// Install a book.
+            InstallMedia,
+            /// Remove a book.
+            RemoveMedia,
+            /// Install or replace a configuration profile.
+            InstallProfile,
+            /// Remove a configuration profile.
+            RemoveProfile,
+            /// List the configuration profiles.
+            ProfileList,
+            /// List the certificates.
+            CertificateList,
+            /// Install a provisioning profile.
+            InstallProvisioningProfile,
+            /// Remove a provisioning profile.
+            RemoveProvisioningProfile,
+            /// List the provisioning profiles.
+            ProvisioningProfileList,
+            /// Set values such as names and options.
+            Settings,
+            /// Ask for the restrictions in force.
+            Restrictions,
+            /// Set or clear the password before recoveryOS.
+            SetRecoveryLock,
+            /// Ask whether this is the password before recoveryOS.
+            VerifyRecoveryLock,
+            /// Set or clear the firmware password.
+            SetFirmwarePassword,
+            /// Ask whether this is the firmware password.
+            VerifyFirmwarePassword,
+            /// Make a new recovery key.
+            RotateFileVaultKey,
+            /// Remove the passcode.
+            ClearPasscode,
+            /// Lock the device.
+            DeviceLock,
+            /// Erase the device.
+            EraseDevice,
+            /// Lock the device until the service unlocks it.
+            EnableLostMode,
+            /// Restart.
+            RestartDevice,
+            /// Fetch the plans of an eSIM.
+            RefreshCellularPlans,
+            /// Share the screen by AirPlay.
+            RequestMirroring,
+            /// Turn other Macs on or off.
+            LOMDeviceRequest,
+            /// Turn declarations on, or tell that they changed.
+            DeclarativeManagement,
+            /// Set up the first accounts of a Mac. Only during the hold.
+            AccountConfiguration,
+            /// Replace the password of the administrator that Setup Assistant made.
+            SetAutoAdminPassword,
+            /// Remove a user.
+            DeleteUser,
+            /// Unlock a user's account after wrong passwords.
+            UnlockUserAccount,
+            /// Install updates.
+            ScheduleOSUpdate,
+            /// Look for updates.
+            ScheduleOSUpdateScan,
+        }
+    }
 }
 
 impl CommandBody {
-    /// The `RequestType`. Empty only for a raw command that has none.
+    /// Installs a profile (plain, signed or encrypted).
     #[must_use]
-    pub fn request_type(&self) -> &str {
-        match self {
-            Self::DeviceInformation(_) => "DeviceInformation",
-            Self::SecurityInfo => "SecurityInfo",
-            Self::InstalledApplicationList(_) => "InstalledApplicationList",
-            Self::ManagedApplicationList { .. } => "ManagedApplicationList",
-            Self::InstallApplication(_) => "InstallApplication",
-            Self::InstallEnterpriseApplication(_) => "InstallEnterpriseApplication",
-            Self::RemoveApplication { .. } => "RemoveApplication",
-            Self::InstallProfile { .. } => "InstallProfile",
-            Self::RemoveProfile { .. } => "RemoveProfile",
-            Self::ProfileList { .. } => "ProfileList",
-            Self::CertificateList { .. } => "CertificateList",
-            Self::DeviceConfigured => "DeviceConfigured",
-            Self::Settings(_) => "Settings",
-            Self::UserList => "UserList",
-            Self::ActivationLockBypassCode => "ActivationLockBypassCode",
-            Self::ClearActivationLockBypassCode => "ClearActivationLockBypassCode",
-            Self::SetRecoveryLock(_) => "SetRecoveryLock",
-            Self::VerifyRecoveryLock { .. } => "VerifyRecoveryLock",
-            Self::RotateFileVaultKey(_) => "RotateFileVaultKey",
-            Self::RestartDevice(_) => "RestartDevice",
-            Self::DeclarativeManagement { .. } => "DeclarativeManagement",
-            Self::AccountConfiguration(_) => "AccountConfiguration",
-            Self::Raw(raw) => raw
-                .get("RequestType")
-                .and_then(Value::as_string)
-                .unwrap_or_default(),
-        }
-    }
-
-    /// Whether the encoded bytes hold a secret, so that they must not be stored unsealed.
-    #[must_use]
-    pub fn holds_secret(&self) -> bool {
-        match self {
-            Self::InstallProfile { .. }
-            | Self::SetRecoveryLock(_)
-            | Self::VerifyRecoveryLock { .. }
-            | Self::RotateFileVaultKey(_)
-            | Self::AccountConfiguration(_)
-            // Nobody knows what is in it.
-            | Self::Raw(_) => true,
-            Self::InstallApplication(app) => app.configuration.is_some(),
-            Self::InstallEnterpriseApplication(app) => app.configuration.is_some(),
-            _ => false,
-        }
+    pub fn install_profile(profile: Secret) -> Self {
+        Self::InstallProfile(InstallProfile::new(profile))
     }
 
     /// The property list that answers a device's request, as XML bytes that are zeroed when dropped.
@@ -151,65 +258,19 @@ impl CommandBody {
         Zeroizing::new(write_dictionary(&envelope))
     }
 
-    /// The inner dictionary, with its `RequestType`.
-    fn to_dictionary(&self) -> Dictionary {
-        let mut d = Dictionary::new();
-        d.insert("RequestType".into(), self.request_type().into());
-        match self {
-            Self::DeviceInformation(request) => request.write(&mut d),
-            Self::InstalledApplicationList(request) => request.write(&mut d),
-            Self::InstallApplication(request) => request.write(&mut d),
-            Self::InstallEnterpriseApplication(request) => request.write(&mut d),
-            Self::SetRecoveryLock(request) => request.write(&mut d),
-            Self::RotateFileVaultKey(request) => request.write(&mut d),
-            Self::RestartDevice(request) => request.write(&mut d),
-            Self::AccountConfiguration(request) => request.write(&mut d),
-            Self::ManagedApplicationList { identifiers } => {
-                if !identifiers.is_empty() {
-                    d.insert("Identifiers".into(), texts(identifiers));
-                }
-            }
-            Self::RemoveApplication { identifier } | Self::RemoveProfile { identifier } => {
-                d.insert("Identifier".into(), identifier.as_str().into());
-            }
-            Self::InstallProfile { payload } => {
-                let payload = Value::Data(payload.expose().to_vec());
-                d.insert("Payload".into(), payload);
-            }
-            Self::ProfileList { managed_only } | Self::CertificateList { managed_only } => {
-                d.insert("ManagedOnly".into(), (*managed_only).into());
-            }
-            Self::Settings(settings) => {
-                let items = settings.iter().map(Setting::to_value).collect();
-                d.insert("Settings".into(), Value::Array(items));
-            }
-            Self::VerifyRecoveryLock { password } => {
-                d.insert("Password".into(), secret_text(password));
-            }
-            Self::DeclarativeManagement { tokens } => {
-                if let Some(tokens) = tokens {
-                    d.insert("Data".into(), Value::Data(tokens.clone()));
-                }
-            }
-            Self::Raw(raw) => d = raw.clone(),
-            Self::SecurityInfo
-            | Self::DeviceConfigured
-            | Self::UserList
-            | Self::ActivationLockBypassCode
-            | Self::ClearActivationLockBypassCode => {}
-        }
-        d
+    /// The command of an inner dictionary, the counterpart of [`Self::to_dictionary`]. What is newer
+    /// than this library, lacks a key, or has one of another type is [`CommandBody::Raw`]: the
+    /// device will say what it thinks of it.
+    #[must_use]
+    pub fn from_dictionary(command: Dictionary) -> Self {
+        let mut keys = command.clone();
+        let request_type = keys.remove("RequestType");
+        request_type
+            .as_ref()
+            .and_then(Value::as_string)
+            .and_then(|name| Self::typed(name, &keys))
+            .unwrap_or(Self::Raw(command))
     }
-}
-
-pub(super) fn texts(items: &[String]) -> Value {
-    Value::Array(items.iter().map(|t| Value::String(t.clone())).collect())
-}
-
-/// A password as text. Passwords are made by us or typed by a person, hence always UTF-8; one that
-/// is not would be sent as an empty text, which every device refuses.
-pub(super) fn secret_text(secret: &Secret) -> Value {
-    Value::String(secret.expose_text().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -3,16 +3,14 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::wire::plist::read_dictionary;
-use crate::wire::requests::{AdministratorAccount, AppSource, PackageSource, Query};
 
 fn every_body() -> Vec<CommandBody> {
     let app = InstallApplication::taking_over(AppSource::StoreId(900_000_001));
     let mut manifest = Dictionary::new();
     manifest.insert("items".into(), Value::Array(Vec::new()));
-    let mut package = InstallEnterpriseApplication::new(PackageSource::Inline(manifest));
-    package.managed = true;
-    package.remove_with_profile = true;
-    package.pinning_certificates.push(vec![1, 2, 3]);
+    let package = InstallEnterpriseApplication::taking_over(PackageSource::Inline(manifest))
+        .management_flags(ManagementFlags::RemoveWithProfile)
+        .pinning_certificates([vec![1, 2, 3]]);
     let mut other = Dictionary::new();
     other.insert("Item".into(), "Wallpaper".into());
     let mut raw = Dictionary::new();
@@ -23,11 +21,9 @@ fn every_body() -> Vec<CommandBody> {
         CommandBody::DeviceInformation(DeviceInformation::of([Query::Other("New".into())])),
         CommandBody::SecurityInfo,
         CommandBody::InstalledApplicationList(InstalledApplicationList::for_migration()),
-        CommandBody::ManagedApplicationList {
-            identifiers: vec!["a.b".into()],
-        },
+        CommandBody::ManagedApplicationList(ManagedApplicationList::of(&["a.b".into()])),
         CommandBody::InstallApplication(app.clone()),
-        CommandBody::InstallApplication(app.for_mac().with_configuration(Dictionary::new())),
+        CommandBody::InstallApplication(app.for_mac().configuration(Dictionary::new())),
         CommandBody::InstallApplication(InstallApplication::taking_over(AppSource::BundleId(
             "a.b".into(),
         ))),
@@ -35,51 +31,39 @@ fn every_body() -> Vec<CommandBody> {
             "https://example.net/m.plist".into(),
         ))),
         CommandBody::InstallEnterpriseApplication(package),
-        CommandBody::RemoveApplication {
-            identifier: "a.b".into(),
-        },
-        CommandBody::InstallProfile {
-            payload: Secret::new([0, 1, 2, 255]),
-        },
-        CommandBody::RemoveProfile {
-            identifier: "net.example".into(),
-        },
-        CommandBody::ProfileList { managed_only: true },
-        CommandBody::CertificateList {
-            managed_only: false,
-        },
+        RemoveApplication::new("a.b").into(),
+        CommandBody::install_profile(Secret::new([0, 1, 2, 255])),
+        RemoveProfile::new("net.example").into(),
+        ProfileList::default().managed_only(true).into(),
+        CertificateList::default().managed_only(false).into(),
         CommandBody::DeviceConfigured,
-        CommandBody::Settings(vec![
+        CommandBody::Settings(Settings::new([
             Setting::DeviceName("Kim\u{7}'s Mac".into()),
             Setting::HostName("kim".into()),
-            Setting::OrganizationInfo {
-                name: "Example".into(),
-                email: Some("it@example.net".into()),
-                phone: None,
-            },
-            Setting::ActivationLockAllowed(false),
+            Setting::OrganizationInfo(OrganizationInfo::new("Example").email("it@example.net")),
+            Setting::activation_lock_allowed(false),
             Setting::Other(other),
-        ]),
+        ])),
         CommandBody::UserList,
         CommandBody::ActivationLockBypassCode,
         CommandBody::ClearActivationLockBypassCode,
         CommandBody::SetRecoveryLock(SetRecoveryLock::replacing(secret(), secret())),
         CommandBody::SetRecoveryLock(SetRecoveryLock::first(secret())),
-        CommandBody::VerifyRecoveryLock { password: secret() },
+        VerifyRecoveryLock::new(secret()).into(),
         CommandBody::RotateFileVaultKey(RotateFileVaultKey::new(secret(), vec![48, 0])),
         CommandBody::RestartDevice(RestartDevice {
             notify_user: Some(true),
             ..RestartDevice::default()
         }),
-        CommandBody::DeclarativeManagement {
-            tokens: Some(b"{}".to_vec()),
-        },
-        CommandBody::DeclarativeManagement { tokens: None },
-        CommandBody::AccountConfiguration(AccountConfiguration {
-            skip_primary_account: true,
-            administrator: Some(AdministratorAccount::new("admin", Secret::new([9, 9]))),
-            ..AccountConfiguration::default()
-        }),
+        DeclarativeManagement::default().tokens(*b"{}").into(),
+        DeclarativeManagement::default().into(),
+        AccountConfiguration::default()
+            .skip_primary_account(true)
+            .administrators([AdministratorAccount::with_password_hash(
+                "admin",
+                Secret::new([9, 9]),
+            )])
+            .into(),
         CommandBody::Raw(raw),
     ]
 }
@@ -115,11 +99,9 @@ fn no_debug_output_shows_a_secret() {
         let shown = format!("{body:?}");
         assert!(!shown.contains("p & <q>"), "{shown}");
     }
-    let lock = CommandBody::VerifyRecoveryLock {
-        password: Secret::from_text("x"),
-    };
-    assert!(lock.holds_secret());
-    assert!(!CommandBody::DeviceConfigured.holds_secret());
+    let lock = CommandBody::from(VerifyRecoveryLock::new(Secret::from_text("x")));
+    assert!(lock.carries_secret());
+    assert!(!CommandBody::DeviceConfigured.carries_secret());
 }
 
 /// An independent reader: Python's plistlib.

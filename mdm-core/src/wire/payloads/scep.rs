@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::profile::Payload;
 use crate::secret::Secret;
-use crate::wire::command::secret_text;
+use crate::wire::keys::Field;
 
 /// The identity payload. It asks for no alternative names: some systems then refuse the service.
 /// <https://developer.apple.com/documentation/devicemanagement/scep>
@@ -41,7 +41,7 @@ impl ScepPayload {
     pub fn payload(&self, profile: Uuid, identifier: &str) -> Payload {
         let mut content = Dictionary::new();
         content.insert("URL".into(), self.url.as_str().into());
-        content.insert("Challenge".into(), secret_text(&self.challenge));
+        content.insert("Challenge".into(), self.challenge.to_value());
         let name = Value::Array(vec!["CN".into(), self.common_name.as_str().into()]);
         // A list of relative names, each a list of pairs.
         let subject = Value::Array(vec![Value::Array(vec![name])]);

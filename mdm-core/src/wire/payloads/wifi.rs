@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::profile::Payload;
 use crate::secret::Secret;
-use crate::wire::command::secret_text;
+use crate::wire::keys::Field;
 
 /// A network with a password, or an open one.
 /// <https://developer.apple.com/documentation/devicemanagement/wifi>
@@ -43,7 +43,7 @@ impl WifiPayload {
         d.insert("AutoJoin".into(), self.auto_join.into());
         let encryption = match &self.password {
             Some(password) => {
-                d.insert("Password".into(), secret_text(password));
+                d.insert("Password".into(), password.to_value());
                 "Any"
             }
             None => "None",

@@ -1,54 +1,121 @@
-//! `InstallApplication`, `InstallEnterpriseApplication`, `InstalledApplicationList`.
+//! Installing and removing applications: `InstallApplication`, `InstallEnterpriseApplication`,
+//! `InstalledApplicationList`, `RemoveApplication`, `ApplyRedemptionCode`.
 
-use plist::{Dictionary, Value};
+use plist::Dictionary;
 
-use crate::wire::command::texts;
+use crate::secret::Secret;
+use crate::wire::keys::{numbers, one_of, record, words};
 
-/// Where an application comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AppSource {
-    /// `iTunesStoreID`: the store's number.
-    StoreId(u64),
-    /// `Identifier`: the bundle identifier of an application of the store.
-    BundleId(String),
-    /// `ManifestURL`: an application of one's own.
-    Manifest(String),
+one_of! {
+    /// Where an application comes from.
+    pub enum AppSource {
+        /// The store's number.
+        StoreId(u64) = "iTunesStoreID",
+        /// The bundle identifier of an application of the store.
+        BundleId(String) = "Identifier",
+        /// The manifest of an application of one's own.
+        Manifest(String) = "ManifestURL",
+    }
 }
 
-/// How a store application is licensed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PurchaseMethod {
-    /// Free, or by the old redemption codes.
-    Legacy,
-    /// By volume assignment.
-    VolumeAssignment,
+numbers! {
+    /// How a store application is licensed.
+    pub enum PurchaseMethod {
+        /// Free, or by the old redemption codes.
+        Legacy = 0,
+        /// By volume assignment.
+        VolumeAssignment = 1,
+    }
 }
 
-/// `InstallApplication`.
-/// <https://developer.apple.com/documentation/devicemanagement/installapplicationcommand>
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct InstallApplication {
-    /// Which application.
-    pub source: AppSource,
-    /// `InstallAsManaged`, needed on a Mac and unknown elsewhere.
-    pub install_as_managed: Option<bool>,
-    /// `ChangeManagementState` = `Managed`: take over an application that is there already.
-    pub take_over: bool,
-    /// Bit 1 of `ManagementFlags`: removed together with the management profile.
-    pub remove_with_profile: bool,
-    /// Bit 4 of `ManagementFlags`: not backed up.
-    pub prevent_backup: bool,
-    /// `Options.PurchaseMethod`.
-    pub purchase_method: Option<PurchaseMethod>,
-    /// `Configuration`: the managed configuration. It may hold passwords.
-    pub configuration: Option<Dictionary>,
-    /// `Attributes`, iOS only.
-    pub attributes: Option<Dictionary>,
-    /// `iOSApp`: an application for iPhone or iPad on a Mac.
-    pub ios_app: Option<bool>,
+numbers! {
+    /// What becomes of a managed application. Zero is nothing of it.
+    pub enum ManagementFlags {
+        /// Nothing.
+        None = 0,
+        /// It is removed together with the management profile.
+        RemoveWithProfile = 1,
+        /// It is not backed up.
+        PreventBackup = 4,
+        /// Both.
+        RemoveAndPreventBackup = 5,
+    }
+}
+
+words! {
+    /// What becomes of an application that is there already.
+    pub enum ChangeManagementState {
+        /// It is taken over, with its data.
+        Managed = "Managed",
+    }
+}
+
+record! {
+    /// `Options` of an installation.
+    pub struct AppOptions {
+        optional {
+            /// Without it: free, or by code.
+            purchase_method: PurchaseMethod = "PurchaseMethod",
+        }
+    }
+}
+
+record! {
+    /// What surrounds a managed application on an iPhone or iPad.
+    pub struct AppAttributes {
+        optional {
+            /// The per-app VPN, by the `VPNUUID` of its payload.
+            vpn_uuid: String = "VPNUUID",
+            /// The content filter, by its `ContentFilterUUID`. Since iOS 16.
+            content_filter_uuid: String = "ContentFilterUUID",
+            /// The DNS proxy, by its `DNSProxyUUID`. Since iOS 16.
+            dns_proxy_uuid: String = "DNSProxyUUID",
+            /// The relay, by its `RelayUUID`. Since iOS 17.
+            relay_uuid: String = "RelayUUID",
+            /// Domains that the application may claim. Since iOS 13.
+            associated_domains: Vec<String> = "AssociatedDomains",
+            /// Whether the device asks those domains itself and not Apple. Since iOS 14.
+            associated_domains_enable_direct_downloads: bool = "AssociatedDomainsEnableDirectDownloads",
+            /// Whether the user may remove it. Since iOS 14.
+            removable: bool = "Removable",
+            /// Whether the screen locks after a payment by Tap to Pay. Since iOS 16.4.
+            tap_to_pay_screen_lock: bool = "TapToPayScreenLock",
+            /// The slice of the cellular network: a data network name or a category. Since iOS 17.
+            cellular_slice_uuid: String = "CellularSliceUUID",
+            /// Whether the user may hide it. Since iOS 18.1.
+            hideable: bool = "Hideable",
+            /// Whether the user may lock it. Since iOS 18.1.
+            lockable: bool = "Lockable",
+        }
+    }
+}
+
+record! {
+    /// Installs an application, or takes over one that is there.
+    /// <https://developer.apple.com/documentation/devicemanagement/installapplicationcommand>
+    pub struct InstallApplication {
+        new {}
+        choice {
+            /// Which application.
+            source: AppSource,
+        }
+        optional {
+            /// Needed on a Mac (since macOS 11) and unknown elsewhere.
+            install_as_managed: bool = "InstallAsManaged",
+            /// Whether one that is there already is taken over.
+            change_management_state: ChangeManagementState = "ChangeManagementState",
+            /// What becomes of it later.
+            management_flags: ManagementFlags = "ManagementFlags",
+            /// The licence.
+            options: AppOptions = "Options",
+            /// The managed configuration. It may hold passwords.
+            configuration: Dictionary = "Configuration",
+            /// Not on a Mac.
+            attributes: AppAttributes = "Attributes",
+            /// An application for iPhone or iPad on a Mac.
+            ios_app: bool = "iOSApp",
+        }
+    }
 }
 
 impl InstallApplication {
@@ -56,159 +123,87 @@ impl InstallApplication {
     /// application is on the device and unmanaged at that moment.
     #[must_use]
     pub fn taking_over(source: AppSource) -> Self {
-        let purchase_method = match source {
-            AppSource::Manifest(_) => None,
-            AppSource::StoreId(_) | AppSource::BundleId(_) => {
-                Some(PurchaseMethod::VolumeAssignment)
-            }
-        };
-        Self {
-            source,
-            install_as_managed: None,
-            take_over: true,
-            remove_with_profile: true,
-            prevent_backup: false,
-            purchase_method,
-            configuration: None,
-            attributes: None,
-            ios_app: None,
+        let licensed = !matches!(source, AppSource::Manifest(_));
+        let request = Self::new(source)
+            .change_management_state(ChangeManagementState::Managed)
+            .management_flags(ManagementFlags::RemoveWithProfile);
+        if licensed {
+            let options = AppOptions::default().purchase_method(PurchaseMethod::VolumeAssignment);
+            request.options(options)
+        } else {
+            request
         }
     }
 
     /// The same for a Mac, where management must be asked for.
     #[must_use]
-    pub fn for_mac(mut self) -> Self {
-        self.install_as_managed = Some(true);
-        self
+    pub fn for_mac(self) -> Self {
+        self.install_as_managed(true)
     }
+}
 
-    /// With a managed configuration.
+one_of! {
+    /// Where a Mac package is described.
+    pub enum PackageSource {
+        /// An address.
+        Url(String) = "ManifestURL",
+        /// The manifest in the command itself.
+        Inline(Dictionary) = "Manifest",
+    }
+}
+
+record! {
+    /// Installs a package, Mac only.
+    /// <https://developer.apple.com/documentation/devicemanagement/installenterpriseapplicationcommand>
+    pub struct InstallEnterpriseApplication {
+        new {}
+        choice {
+            /// The manifest.
+            manifest: PackageSource,
+        }
+        optional {
+            /// One of these certificates (DER) must be that of the manifest's host.
+            pinning_certificates: Vec<Vec<u8>> = "ManifestURLPinningCerts",
+            /// Whether revocation is checked against these pins. Since macOS 10.15.
+            pinning_revocation_check_required: bool = "PinningRevocationCheckRequired",
+            /// Keep track of it. Since macOS 11.
+            install_as_managed: bool = "InstallAsManaged",
+            /// Whether one that is there already is taken over; with `InstallAsManaged` only.
+            change_management_state: ChangeManagementState = "ChangeManagementState",
+            /// What becomes of it later; with `InstallAsManaged` only.
+            management_flags: ManagementFlags = "ManagementFlags",
+            /// The managed configuration. It may hold passwords.
+            configuration: Dictionary = "Configuration",
+            /// An application for iPhone or iPad on a Mac with Apple silicon.
+            ios_app: bool = "iOSApp",
+        }
+    }
+}
+
+impl InstallEnterpriseApplication {
+    /// Installs the package and manages it, also one that is there.
     #[must_use]
-    pub fn with_configuration(mut self, configuration: Dictionary) -> Self {
-        self.configuration = Some(configuration);
-        self
-    }
-
-    pub(crate) fn write(&self, d: &mut Dictionary) {
-        match &self.source {
-            AppSource::StoreId(id) => {
-                d.insert("iTunesStoreID".into(), Value::Integer((*id).into()))
-            }
-            AppSource::BundleId(id) => d.insert("Identifier".into(), id.as_str().into()),
-            AppSource::Manifest(url) => d.insert("ManifestURL".into(), url.as_str().into()),
-        };
-        if let Some(managed) = self.install_as_managed {
-            d.insert("InstallAsManaged".into(), managed.into());
-        }
-        if self.take_over {
-            d.insert("ChangeManagementState".into(), "Managed".into());
-        }
-        let flags = u64::from(self.remove_with_profile) | (u64::from(self.prevent_backup) << 2);
-        d.insert("ManagementFlags".into(), Value::Integer(flags.into()));
-        if let Some(method) = self.purchase_method {
-            let number: u64 = match method {
-                PurchaseMethod::Legacy => 0,
-                PurchaseMethod::VolumeAssignment => 1,
-            };
-            let mut options = Dictionary::new();
-            options.insert("PurchaseMethod".into(), Value::Integer(number.into()));
-            d.insert("Options".into(), Value::Dictionary(options));
-        }
-        for (key, inner) in [
-            ("Configuration", &self.configuration),
-            ("Attributes", &self.attributes),
-        ] {
-            if let Some(inner) = inner {
-                d.insert(key.into(), Value::Dictionary(inner.clone()));
-            }
-        }
-        if let Some(ios) = self.ios_app {
-            d.insert("iOSApp".into(), ios.into());
-        }
+    pub fn taking_over(manifest: PackageSource) -> Self {
+        Self::new(manifest)
+            .install_as_managed(true)
+            .change_management_state(ChangeManagementState::Managed)
     }
 }
 
-/// Where a Mac package is described.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum PackageSource {
-    /// `ManifestURL`.
-    Url(String),
-    /// `Manifest` in the command itself.
-    Inline(Dictionary),
-}
-
-/// `InstallEnterpriseApplication`, Mac only.
-/// <https://developer.apple.com/documentation/devicemanagement/installenterpriseapplicationcommand>
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct InstallEnterpriseApplication {
-    /// The manifest.
-    pub manifest: PackageSource,
-    /// `ManifestURLPinningCerts`, DER.
-    pub pinning_certificates: Vec<Vec<u8>>,
-    /// `InstallAsManaged`: keep track of it and take over one that is there.
-    pub managed: bool,
-    /// Removed together with the management profile; needs `managed`.
-    pub remove_with_profile: bool,
-    /// `Configuration`: the managed configuration. It may hold passwords.
-    pub configuration: Option<Dictionary>,
-}
-
-impl InstallEnterpriseApplication {
-    /// Installs the package without managing it.
-    #[must_use]
-    pub fn new(manifest: PackageSource) -> Self {
-        Self {
-            manifest,
-            pinning_certificates: Vec::new(),
-            managed: false,
-            remove_with_profile: false,
-            configuration: None,
+record! {
+    /// What is installed, whoever installed it.
+    /// <https://developer.apple.com/documentation/devicemanagement/installedapplicationlistcommand>
+    pub struct InstalledApplicationList {
+        optional {
+            /// Only these; without it all.
+            identifiers: Vec<String> = "Identifiers",
+            /// Only what this service manages.
+            managed_only: bool = "ManagedAppsOnly",
+            /// The keys wanted; without it the device's choice. The sizes come only if they are
+            /// named, since iOS 26 and macOS 26.
+            items: Vec<String> = "Items",
         }
     }
-
-    pub(crate) fn write(&self, d: &mut Dictionary) {
-        match &self.manifest {
-            PackageSource::Url(url) => d.insert("ManifestURL".into(), url.as_str().into()),
-            PackageSource::Inline(manifest) => {
-                d.insert("Manifest".into(), Value::Dictionary(manifest.clone()))
-            }
-        };
-        if !self.pinning_certificates.is_empty() {
-            let pins = self.pinning_certificates.iter().cloned().map(Value::Data);
-            d.insert(
-                "ManifestURLPinningCerts".into(),
-                Value::Array(pins.collect()),
-            );
-        }
-        if self.managed {
-            d.insert("InstallAsManaged".into(), true.into());
-            d.insert("ChangeManagementState".into(), "Managed".into());
-            if self.remove_with_profile {
-                d.insert("ManagementFlags".into(), Value::Integer(1u64.into()));
-            }
-        }
-        if let Some(configuration) = &self.configuration {
-            d.insert(
-                "Configuration".into(),
-                Value::Dictionary(configuration.clone()),
-            );
-        }
-    }
-}
-
-/// `InstalledApplicationList`.
-/// <https://developer.apple.com/documentation/devicemanagement/installedapplicationlistcommand>
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct InstalledApplicationList {
-    /// `Identifiers`; empty means all.
-    pub identifiers: Vec<String>,
-    /// `ManagedAppsOnly`.
-    pub managed_only: bool,
-    /// `Items`: the keys wanted; empty means the device's choice.
-    pub items: Vec<String>,
 }
 
 impl InstalledApplicationList {
@@ -224,22 +219,31 @@ impl InstalledApplicationList {
             "DeviceBasedVPP",
             "Source",
         ];
-        Self {
-            identifiers: Vec::new(),
-            managed_only: false,
-            items: items.map(str::to_owned).to_vec(),
+        Self::default().items(items.map(str::to_owned))
+    }
+}
+
+record! {
+    /// Removes a managed application and its data. It fails for what declarations manage; since
+    /// iOS 26 it also removes unmanaged ones from supervised devices.
+    /// <https://developer.apple.com/documentation/devicemanagement/removeapplicationcommand>
+    pub struct RemoveApplication {
+        new {
+            /// The bundle identifier.
+            identifier: String = "Identifier",
         }
     }
+}
 
-    pub(crate) fn write(&self, d: &mut Dictionary) {
-        if !self.identifiers.is_empty() {
-            d.insert("Identifiers".into(), texts(&self.identifiers));
-        }
-        if self.managed_only {
-            d.insert("ManagedAppsOnly".into(), true.into());
-        }
-        if !self.items.is_empty() {
-            d.insert("Items".into(), texts(&self.items));
+record! {
+    /// Redeems a code for an application in the state `NeedsRedemption`. Not on a Mac.
+    /// <https://developer.apple.com/documentation/devicemanagement/applyredemptioncodecommand>
+    pub struct ApplyRedemptionCode {
+        new {
+            /// The bundle identifier.
+            identifier: String = "Identifier",
+            /// The code.
+            redemption_code: Secret = "RedemptionCode",
         }
     }
 }

@@ -21,6 +21,7 @@ use mdm_core::service::{Mdm, Org, Ports};
 use mdm_core::store::{Batch, SqliteStore};
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::report::CommandReport;
+use mdm_core::wire::requests::ProfileList;
 use openssl::sha::sha256;
 use tempfile::TempDir;
 
@@ -186,9 +187,7 @@ impl Stage {
         let now = self.mdm().now();
         // Devices need not say what they were asked. Should the device ask for it again, it gets a question that changes nothing.
         let request = report.request_type.as_deref().unwrap_or("of the recording");
-        let body = CommandBody::ProfileList {
-            managed_only: false,
-        };
+        let body = CommandBody::ProfileList(ProfileList::default().managed_only(false));
         let id = CommandId(self.ids.next(now));
         let body = body.encode(uuid).to_vec();
         let mut command = Command::queued(org, id, channel.id, uuid.clone(), request, body, now);
