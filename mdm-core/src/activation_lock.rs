@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
-use crate::wire::reports::DeviceInformation;
+use crate::wire::reports::{DeviceInformation, ServiceSubscription};
 use crate::wire::requests::{Setting, Settings};
 
 /// How long after supervision began a device gives out its own code: about fifteen days.
@@ -100,13 +100,14 @@ impl RemovalNumbers {
             information
                 .subscriptions
                 .iter()
+                .flatten()
                 .find(|s| s.slot.as_deref() == Some(name))
         };
         let (one, two) = (slot("CTSubscriptionSlotOne"), slot("CTSubscriptionSlotTwo"));
         Self {
-            imei: one.and_then(|s| s.imei.clone()),
-            imei2: two.and_then(|s| s.imei.clone()),
-            meid: one.and_then(|s| s.meid.clone()),
+            imei: one.and_then(ServiceSubscription::imei_digits),
+            imei2: two.and_then(ServiceSubscription::imei_digits),
+            meid: one.and_then(ServiceSubscription::meid_digits),
         }
     }
 }

@@ -136,9 +136,9 @@ pub fn state_after_install(report: &CommandReport) -> Option<AppState> {
 #[must_use]
 pub fn managed_states(report: &CommandReport) -> Option<Vec<(String, AppState)>> {
     let apps = report.managed_applications()?;
-    let states = apps
-        .into_iter()
-        .map(|app| (app.identifier, AppState::of_word(&app.status)));
+    let states = apps.into_iter().filter_map(|(identifier, app)| {
+        Some((identifier, AppState::of_word(app.status.as_deref()?)))
+    });
     Some(states.collect())
 }
 

@@ -120,6 +120,8 @@ pub enum SecretKind {
     DigestResponse,
     /// An unused redemption code of an app.
     RedemptionCode,
+    /// The managed configuration of an application, which often is a password.
+    AppConfiguration,
     /// A password inside a configuration profile.
     ProfilePassword,
     /// The private key that signs profiles.
@@ -128,7 +130,7 @@ pub enum SecretKind {
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -152,6 +154,7 @@ impl SecretKind {
         Self::AuthToken,
         Self::DigestResponse,
         Self::RedemptionCode,
+        Self::AppConfiguration,
         Self::ProfilePassword,
         Self::ProfileSigningKey,
     ];
@@ -183,6 +186,7 @@ impl SecretKind {
             Self::AuthToken => "auth_token",
             Self::DigestResponse => "digest_response",
             Self::RedemptionCode => "redemption_code",
+            Self::AppConfiguration => "app_configuration",
             Self::ProfilePassword => "profile_password",
             Self::ProfileSigningKey => "profile_signing_key",
         }

@@ -209,7 +209,7 @@ impl Org {
             },
             "ProfileList" => match report.profiles() {
                 Some(profiles) => {
-                    Told::Profiles(profiles.into_iter().map(|p| p.identifier).collect())
+                    Told::Profiles(profiles.into_iter().filter_map(|p| p.identifier).collect())
                 }
                 None => Told::Nothing,
             },

@@ -15,7 +15,7 @@ use plist::{Dictionary, Value};
 use super::redact::MARK;
 use crate::secret::Secret;
 
-pub(crate) use tables::{field_of_keys, numbers, one_of, record, words};
+pub(crate) use tables::{answer, field_of_keys, numbers, one_of, record, words};
 
 /// A dictionary whose keys are known: a command, a payload, an answer, or a part of one.
 ///

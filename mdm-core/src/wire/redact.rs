@@ -4,6 +4,8 @@
 
 use plist::{Dictionary, Value};
 
+use super::plist::write_dictionary;
+use super::reports::SECRET_ANSWER_KEYS;
 use crate::secret::{Secret, SecretKind};
 
 /// What stands where a secret was.
@@ -21,32 +23,34 @@ pub struct LiftedSecret {
     pub secret: Secret,
 }
 
-/// The keys whose values are secrets wherever they stand. An unknown message that carries one of
-/// them is redacted as well.
-const SECRET_KEYS: [(&str, SecretKind); 16] = [
-    ("UnlockToken", SecretKind::UnlockToken),
+/// The keys of check-in messages whose values are secrets, and keys that no answer is known to
+/// have, but that would say nothing else if one came.
+const OTHER_SECRET_KEYS: [(&str, SecretKind); 11] = [
     ("BootstrapToken", SecretKind::BootstrapToken),
     ("AuthToken", SecretKind::AuthToken),
     ("DigestResponse", SecretKind::DigestResponse),
-    (
-        "FDE_PersonalRecoveryKeyCMS",
-        SecretKind::RecoveryKeyEnvelope,
-    ),
+    ("SecurityToken", SecretKind::AuthToken),
     (
         "FDE_PersonalRecoveryKeyCMS64",
         SecretKind::RecoveryKeyEnvelope,
     ),
-    ("EncryptedNewRecoveryKey", SecretKind::RecoveryKeyEnvelope),
     ("NewRecoveryKey", SecretKind::RecoveryKey),
     ("RecoveryKey", SecretKind::RecoveryKey),
-    ("ActivationLockBypassCode", SecretKind::DeviceBypassCode),
-    ("UnusedRedemptionCode", SecretKind::RedemptionCode),
-    ("SecurityToken", SecretKind::AuthToken),
     ("Password", SecretKind::ProfilePassword),
     ("NewPassword", SecretKind::RecoveryLockPassword),
     ("CurrentPassword", SecretKind::RecoveryLockPassword),
     ("Challenge", SecretKind::ScepChallenge),
 ];
+
+/// What kind of secret stands under a key, wherever it stands: an unknown message that carries one
+/// of these keys is redacted as well.
+fn kind_of(key: &str) -> Option<SecretKind> {
+    let of_answers = SECRET_ANSWER_KEYS.iter().map(|k| (k.key(), k.kind));
+    of_answers
+        .chain(OTHER_SECRET_KEYS)
+        .find(|(name, _)| *name == key)
+        .map(|(_, kind)| kind)
+}
 
 /// Replaces every secret in `dictionary` by [`MARK`] and returns them in the order of the keys.
 pub(super) fn lift(dictionary: &mut Dictionary) -> Vec<LiftedSecret> {
@@ -58,12 +62,12 @@ pub(super) fn lift(dictionary: &mut Dictionary) -> Vec<LiftedSecret> {
 // Recursion is bounded by the depth that the guard lets through.
 fn lift_dictionary(dictionary: &mut Dictionary, lifted: &mut Vec<LiftedSecret>) {
     for (key, value) in dictionary.iter_mut() {
-        match SECRET_KEYS.iter().find(|(name, _)| name == key) {
-            Some((_, kind)) => {
-                if let Some(secret) = content(value) {
+        match kind_of(key) {
+            Some(kind) => {
+                if let Some(secret) = content(kind, value) {
                     if !secret.is_empty() {
                         lifted.push(LiftedSecret {
-                            kind: *kind,
+                            kind,
                             key: key.clone(),
                             secret,
                         });
@@ -87,10 +91,14 @@ fn lift_value(value: &mut Value, lifted: &mut Vec<LiftedSecret>) {
     }
 }
 
-fn content(value: &mut Value) -> Option<Secret> {
+fn content(kind: SecretKind, value: &mut Value) -> Option<Secret> {
     match value {
         Value::Data(bytes) => Some(Secret::new(std::mem::take(bytes))),
         Value::String(text) => Some(Secret::from_text(std::mem::take(text))),
+        // Which of its values are secret only the application knows.
+        Value::Dictionary(inner) if kind == SecretKind::AppConfiguration => {
+            Some(Secret::new(write_dictionary(&std::mem::take(inner))))
+        }
         // A container under such a name is looked into; numbers and booleans hold no secret.
         _ => None,
     }

@@ -6,14 +6,16 @@
 //!
 //! <https://developer.apple.com/documentation/devicemanagement/sending-mdm-commands-to-a-device>
 
-use plist::{Dictionary, Value};
+use plist::Dictionary;
 
 use super::WireError;
 use super::checkin::Channel;
 use super::field::Fields;
+use super::keys::Field;
 use super::plist::{REPORT_LIMIT, read_dictionary, write_dictionary};
 use super::redact;
 pub use super::redact::LiftedSecret;
+use super::reports::ErrorLink;
 use crate::secret::{Secret, SecretKind};
 
 const MESSAGE: &str = "command report";
@@ -156,6 +158,16 @@ impl CommandReport {
         self.first(SecretKind::DeviceBypassCode)
     }
 
+    /// The dictionary as received, without what every report may have.
+    pub(super) fn own_keys(&self) -> Dictionary {
+        let own = self
+            .raw
+            .iter()
+            .filter(|(key, _)| !ENVELOPE.contains(&key.as_str()));
+        own.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
     fn first(&self, kind: SecretKind) -> Option<&Secret> {
         self.secrets
             .iter()
@@ -164,6 +176,24 @@ impl CommandReport {
     }
 }
 
+/// The keys that every report may have; what is left belongs to the answer of its command.
+const ENVELOPE: [&str; 14] = [
+    "Status",
+    "CommandUUID",
+    "RequestType",
+    "ErrorChain",
+    "UDID",
+    "EnrollmentID",
+    "UserID",
+    "EnrollmentUserID",
+    "UserShortName",
+    "UserLongName",
+    "NotOnConsole",
+    "AuthToken",
+    "NeedSyncResponse",
+    "UserConfiguration",
+];
+
 /// How many characters of an error's domain and description are kept.
 const MAX_ERROR_TEXT: usize = 500;
 
@@ -171,28 +201,26 @@ const MAX_ERROR_TEXT: usize = 500;
 const MAX_ERRORS: usize = 16;
 
 /// The links that have the shape of one. A report with a broken chain is still a report.
-pub(super) fn error_chain(of: &Dictionary) -> Vec<ReportedError> {
-    let Some(Value::Array(links)) = of.get("ErrorChain") else {
-        return Vec::new();
-    };
-    let text = |link: &Dictionary, key: &str| {
-        let text = link.get(key).and_then(Value::as_string);
-        // They end up in exceptions and in the record: a sentence is enough.
-        text.map(|text| text.chars().take(MAX_ERROR_TEXT).collect())
+fn error_chain(of: &Dictionary) -> Vec<ReportedError> {
+    let chain = of.get("ErrorChain").and_then(Vec::<ErrorLink>::of_value);
+    errors_of(chain.iter().flat_map(|(links, _)| links))
+}
+
+/// As they end up in exceptions and in the record: a sentence of each is enough.
+pub(super) fn errors_of<'a>(links: impl Iterator<Item = &'a ErrorLink>) -> Vec<ReportedError> {
+    let cut = |text: Option<&String>| {
+        let text = text.map(|text| text.chars().take(MAX_ERROR_TEXT).collect());
+        text.unwrap_or_default()
     };
     links
-        .iter()
-        .filter_map(Value::as_dictionary)
         .take(MAX_ERRORS)
         .map(|link| ReportedError {
-            code: link
-                .get("ErrorCode")
-                .and_then(Value::as_signed_integer)
-                .unwrap_or(0),
-            domain: text(link, "ErrorDomain").unwrap_or_default(),
-            description: text(link, "USEnglishDescription")
-                .or_else(|| text(link, "LocalizedDescription"))
-                .unwrap_or_default(),
+            code: link.code.unwrap_or(0),
+            domain: cut(link.domain.as_ref()),
+            description: cut(link
+                .description
+                .as_ref()
+                .or(link.localized_description.as_ref())),
         })
         .collect()
 }

@@ -179,6 +179,74 @@ macro_rules! one_of {
     };
 }
 
+/// A dictionary that a device sends. Every key is optional: devices leave out what they do not know
+/// or may not tell, and an absent key is never read as false. `@part` fields gather keys of the same
+/// dictionary.
+macro_rules! answer {
+    (
+        $(#[$doc:meta])*
+        pub struct $name:ident {
+            $(@part { $($(#[$pdoc:meta])* $part:ident: $ptype:ty,)* })?
+            $($(#[$odoc:meta])* $opt:ident: $otype:ty = $okey:literal,)*
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Default)]
+        #[non_exhaustive]
+        pub struct $name {
+            $($($(#[$pdoc])* pub $part: $ptype,)*)?
+            $(#[doc = concat!("`", $okey, "`.")] $(#[$odoc])* pub $opt: Option<$otype>,)*
+            /// What this type does not know, and what is not of the type that Apple says.
+            pub other: ::plist::Dictionary,
+        }
+
+        impl $crate::wire::keys::Keys for $name {
+            /// Secrets are lifted out before an answer is read.
+            fn carries_secret(&self) -> bool {
+                false
+            }
+
+            fn write(&self, d: &mut ::plist::Dictionary) {
+                $($($crate::wire::keys::Keys::write(&self.$part, d);)*)?
+                $($crate::wire::keys::put_some(d, $okey, self.$opt.as_ref());)*
+                // As received, where the typed value says less.
+                for (key, value) in &self.other {
+                    d.insert(key.clone(), value.clone());
+                }
+            }
+
+            fn read(of: &::plist::Dictionary) -> Option<(Self, bool)> {
+                let mut other = ::plist::Dictionary::new();
+                $($(let $part = <$ptype as $crate::wire::keys::Keys>::read(
+                    &of.iter()
+                        .filter(|(key, _)| <$ptype as $crate::wire::keys::Keys>::knows(key))
+                        .map(|(key, value)| (key.clone(), value.clone()))
+                        .collect(),
+                )?.0;)*)?
+                $(
+                    let mut exact = true;
+                    let $opt = $crate::wire::keys::get(of, $okey, &mut exact);
+                    if let (false, Some(value)) = (exact, of.get($okey)) {
+                        other.insert($okey.to_owned(), value.clone());
+                    }
+                )*
+                for (key, value) in of.iter().filter(|(key, _)| !Self::knows(key)) {
+                    other.insert(key.clone(), value.clone());
+                }
+                Some((Self { $($($part,)*)? $($opt,)* other }, true))
+            }
+
+            fn knows(key: &str) -> bool {
+                false
+                    $($(|| <$ptype as $crate::wire::keys::Keys>::knows(key))*)?
+                    $(|| key == $okey)*
+            }
+        }
+
+        $crate::wire::keys::field_of_keys!($name);
+    };
+}
+
 /// A closed set of values. One that is not in it survives as `Other`.
 macro_rules! words {
     (
@@ -277,4 +345,4 @@ macro_rules! numbers {
     };
 }
 
-pub(crate) use {field_of_keys, numbers, one_of, record, words};
+pub(crate) use {answer, field_of_keys, numbers, one_of, record, words};

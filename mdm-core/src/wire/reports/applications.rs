@@ -1,107 +1,136 @@
 //! The answers to `InstalledApplicationList`, `ManagedApplicationList` and `InstallApplication`.
 
-use super::{boolean, dictionaries, integer, text};
+use std::collections::BTreeMap;
+
+use plist::Value;
+
+use crate::wire::keys::{Field, Keys, Withheld, answer};
 use crate::wire::report::CommandReport;
 
-/// One item of `InstalledApplicationList`: what is on the device, whoever put it there.
-/// <https://developer.apple.com/documentation/devicemanagement/installedapplicationlistresponse>
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InstalledApplication {
-    /// `Identifier`, the bundle identifier; some Mac applications have none.
-    pub identifier: Option<String>,
-    /// `Name`.
-    pub name: Option<String>,
-    /// `Version`.
-    pub version: Option<String>,
-    /// `ShortVersion`.
-    pub short_version: Option<String>,
-    /// `Installing`: it is there, but not whole yet.
-    pub installing: Option<bool>,
-    /// `DeviceBasedVPP`: licensed to the device, a hint that it was managed.
-    pub device_licensed: Option<bool>,
-    /// `Source`, such as `Declarative Device Management`.
-    pub source: Option<String>,
+answer! {
+    /// The answer to `InstalledApplicationList`.
+    /// <https://developer.apple.com/documentation/devicemanagement/installedapplicationlistresponse>
+    pub struct InstalledApplicationListAnswer {
+        /// What is on the device.
+        applications: Vec<InstalledApplication> = "InstalledApplicationList",
+    }
 }
 
-/// One entry of `ManagedApplicationList`: what this service manages by command.
-/// <https://developer.apple.com/documentation/devicemanagement/managedapplicationlistresponse>
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ManagedApplication {
-    /// The bundle identifier.
-    pub identifier: String,
-    /// `Status`, such as `Managed`; see [`crate::app_state::AppState`].
-    pub status: String,
-    /// `ManagementFlags`: 1 removed with the profile, 4 not backed up.
-    pub management_flags: Option<i64>,
-    /// `IsValidated`.
-    pub is_validated: Option<bool>,
+answer! {
+    /// One item of `InstalledApplicationList`: what is on the device, whoever put it there.
+    /// <https://developer.apple.com/documentation/devicemanagement/installedapplicationlistresponse>
+    pub struct InstalledApplication {
+        /// The bundle identifier; some Mac applications have none.
+        identifier: String = "Identifier",
+        /// The name.
+        name: String = "Name",
+        /// The build.
+        version: String = "Version",
+        /// The version as people know it.
+        short_version: String = "ShortVersion",
+        /// The store's number of this version.
+        external_version_identifier: u64 = "ExternalVersionIdentifier",
+        /// The marketplace that it came from.
+        distributor_identifier: String = "DistributorIdentifier",
+        /// Bytes. Since iOS 26 and macOS 26 only if it was asked for.
+        bundle_size: u64 = "BundleSize",
+        /// Bytes of its data. Since iOS 26 only if it was asked for.
+        dynamic_size: u64 = "DynamicSize",
+        /// It may run; not so one of one's own whose permission has ended.
+        is_validated: bool = "IsValidated",
+        /// It is there, but not whole yet.
+        installing: bool = "Installing",
+        /// It is of the store.
+        app_store_vendable: bool = "AppStoreVendable",
+        /// Licensed to the device, a hint that it was managed.
+        device_licensed: bool = "DeviceBasedVPP",
+        /// It comes from a test by TestFlight.
+        beta_app: bool = "BetaApp",
+        /// It is signed without an identity.
+        ad_hoc_code_signed: bool = "AdHocCodeSigned",
+        /// There is a newer one.
+        has_update_available: bool = "HasUpdateAvailable",
+        /// The download failed.
+        download_failed: bool = "DownloadFailed",
+        /// The download waits.
+        download_waiting: bool = "DownloadWaiting",
+        /// The user paused the download.
+        download_paused: bool = "DownloadPaused",
+        /// The user gave the download up.
+        download_cancelled: bool = "DownloadCancelled",
+        /// It is a clip.
+        is_app_clip: bool = "IsAppClip",
+        /// Who manages it, such as `Declarative Device Management`. Since iOS 17.2.
+        source: String = "Source",
+        /// Where it is, Mac only.
+        path: String = "Path",
+    }
 }
 
-/// The answer to `InstallApplication`.
-/// <https://developer.apple.com/documentation/devicemanagement/installapplicationresponse>
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InstallAnswer {
-    /// `Identifier`, the bundle identifier.
-    pub identifier: Option<String>,
-    /// `State`; see [`crate::app_state::AppState`].
-    pub state: Option<String>,
-    /// `RejectionReason`, on failure.
-    pub rejection_reason: Option<String>,
+answer! {
+    /// The answer to `ManagedApplicationList`.
+    /// <https://developer.apple.com/documentation/devicemanagement/managedapplicationlistresponse>
+    pub struct ManagedApplicationListAnswer {
+        /// By bundle identifier.
+        applications: BTreeMap<String, ManagedApplication> = "ManagedApplicationList",
+    }
+}
+
+answer! {
+    /// One entry of `ManagedApplicationList`: what this service manages by command.
+    /// <https://developer.apple.com/documentation/devicemanagement/managedapplicationlistresponse>
+    pub struct ManagedApplication {
+        /// A word such as `Managed`; see [`crate::app_state::AppState`].
+        status: String = "Status",
+        /// 1 removed with the profile, 4 not backed up.
+        management_flags: i64 = "ManagementFlags",
+        /// A redemption code that was not needed.
+        unused_redemption_code: Withheld = "UnusedRedemptionCode",
+        /// It has a configuration.
+        has_configuration: bool = "HasConfiguration",
+        /// It left something to read.
+        has_feedback: bool = "HasFeedback",
+        /// It may run.
+        is_validated: bool = "IsValidated",
+        /// The store's number of this version.
+        external_version_identifier: u64 = "ExternalVersionIdentifier",
+    }
+}
+
+answer! {
+    /// The answer to `InstallApplication`.
+    /// <https://developer.apple.com/documentation/devicemanagement/installapplicationresponse>
+    pub struct InstallAnswer {
+        /// The bundle identifier.
+        identifier: String = "Identifier",
+        /// A word such as `Queued`; see [`crate::app_state::AppState`].
+        state: String = "State",
+        /// Why not, such as `AppAlreadyInstalled`.
+        rejection_reason: String = "RejectionReason",
+    }
 }
 
 impl CommandReport {
     /// What is on the device.
     #[must_use]
     pub fn installed_applications(&self) -> Option<Vec<InstalledApplication>> {
-        let items = dictionaries(self.redacted(), "InstalledApplicationList")?;
-        Some(
-            items
-                .map(|app| InstalledApplication {
-                    identifier: text(app, "Identifier"),
-                    name: text(app, "Name"),
-                    version: text(app, "Version"),
-                    short_version: text(app, "ShortVersion"),
-                    installing: boolean(app, "Installing"),
-                    device_licensed: boolean(app, "DeviceBasedVPP"),
-                    source: text(app, "Source"),
-                })
-                .collect(),
-        )
+        let items = self.redacted().get("InstalledApplicationList")?;
+        Some(Vec::of_value(items)?.0)
     }
 
     /// What this service manages by command, by bundle identifier.
     #[must_use]
-    pub fn managed_applications(&self) -> Option<Vec<ManagedApplication>> {
+    pub fn managed_applications(&self) -> Option<BTreeMap<String, ManagedApplication>> {
         let list = self.redacted().get("ManagedApplicationList")?;
-        let mut apps: Vec<_> = list
-            .as_dictionary()?
-            .iter()
-            .filter_map(|(identifier, app)| {
-                let app = app.as_dictionary()?;
-                Some(ManagedApplication {
-                    identifier: identifier.clone(),
-                    status: text(app, "Status")?,
-                    management_flags: integer(app, "ManagementFlags"),
-                    is_validated: boolean(app, "IsValidated"),
-                })
-            })
-            .collect();
-        apps.sort_by(|a, b| a.identifier.cmp(&b.identifier));
-        Some(apps)
+        Some(BTreeMap::of_value(list)?.0)
     }
 
     /// The view of an `InstallApplication` answer, whether it was accepted or rejected.
     #[must_use]
     pub fn install_answer(&self) -> Option<InstallAnswer> {
-        let all = self.redacted();
-        let answer = InstallAnswer {
-            identifier: text(all, "Identifier"),
-            state: text(all, "State"),
-            rejection_reason: text(all, "RejectionReason"),
-        };
-        (answer.state.is_some() || answer.rejection_reason.is_some()).then_some(answer)
+        let keys = ["State", "RejectionReason"];
+        let of_installation = |key| self.redacted().get(key).and_then(Value::as_string);
+        keys.into_iter().find_map(of_installation)?;
+        Some(InstallAnswer::read(&self.own_keys())?.0)
     }
 }

@@ -1,48 +1,62 @@
 //! The answer to `Settings`: one result per item.
 
-use plist::{Dictionary, Value};
+use crate::wire::keys::{Field, OneOrMany, answer};
+use crate::wire::report::{CommandReport, ReportedError};
 
-use super::text;
-use crate::wire::report::{CommandReport, ReportedError, error_chain};
+answer! {
+    /// The answer to `Settings`.
+    /// <https://developer.apple.com/documentation/devicemanagement/settingsresponse>
+    pub struct SettingsAnswer {
+        /// One result per setting. The schema says dictionary, devices send an array.
+        results: OneOrMany<SettingResult> = "Settings",
+    }
+}
 
-/// What became of one setting. The report's own status says nothing about it.
-/// <https://developer.apple.com/documentation/devicemanagement/settingsresponse>
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SettingResult {
-    /// `Item`, where the device names it.
-    pub item: Option<String>,
-    /// `Status`, such as `Acknowledged` or `Error`.
-    pub status: Option<String>,
-    /// The errors, the outermost first.
-    pub error_chain: Vec<ReportedError>,
+answer! {
+    /// What became of one setting. The report's own status says nothing about it.
+    /// <https://developer.apple.com/documentation/devicemanagement/settingsresponse>
+    pub struct SettingResult {
+        /// Which, where the device names it.
+        item: String = "Item",
+        /// `Acknowledged` or `Error`.
+        status: String = "Status",
+        /// The errors, the outermost first.
+        error_chain: Vec<ErrorLink> = "ErrorChain",
+        /// The bundle identifier, for a setting of an application.
+        identifier: String = "Identifier",
+    }
+}
+
+answer! {
+    /// One link of an error chain, as received; see [`ReportedError`].
+    pub struct ErrorLink {
+        /// The code, which changes between releases.
+        code: i64 = "ErrorCode",
+        /// Whose it is.
+        domain: String = "ErrorDomain",
+        /// In the language of the device.
+        localized_description: String = "LocalizedDescription",
+        /// In English.
+        description: String = "USEnglishDescription",
+    }
 }
 
 impl SettingResult {
-    fn read(of: &Dictionary) -> Self {
-        Self {
-            item: text(of, "Item"),
-            status: text(of, "Status"),
-            error_chain: error_chain(of),
-        }
+    /// The errors, the outermost first, cut to what somebody may read.
+    #[must_use]
+    pub fn errors(&self) -> Vec<ReportedError> {
+        crate::wire::report::errors_of(self.error_chain.iter().flatten())
     }
 }
 
 impl CommandReport {
-    /// One result per setting. The schema says dictionary, devices send an array: both are read.
+    /// One result per setting.
     #[must_use]
     pub fn settings_results(&self) -> Option<Vec<SettingResult>> {
-        match self.redacted().get("Settings")? {
-            Value::Array(items) => Some(
-                items
-                    .iter()
-                    .filter_map(Value::as_dictionary)
-                    .map(SettingResult::read)
-                    .collect(),
-            ),
-            Value::Dictionary(one) => Some(vec![SettingResult::read(one)]),
-            // Another type answers something else.
-            _ => None,
-        }
+        let (results, _) = OneOrMany::of_value(self.redacted().get("Settings")?)?;
+        Some(match results {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        })
     }
 }

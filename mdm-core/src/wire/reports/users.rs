@@ -1,43 +1,48 @@
 //! The answer to `UserList`.
 
-use super::{boolean, dictionaries, integer, text};
+use crate::wire::keys::{Field, answer};
 use crate::wire::report::CommandReport;
 
-/// One user of the device.
-/// <https://developer.apple.com/documentation/devicemanagement/userlistresponse>
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeviceUser {
-    /// `UserName`, the short name.
-    pub user_name: Option<String>,
-    /// `FullName`.
-    pub full_name: Option<String>,
-    /// `UID`.
-    pub uid: Option<i64>,
-    /// `UserGUID`.
-    pub guid: Option<String>,
-    /// `IsLoggedIn`.
-    pub is_logged_in: Option<bool>,
-    /// `HasSecureToken`: may unlock the volume.
-    pub has_secure_token: Option<bool>,
+answer! {
+    /// The answer to `UserList`.
+    /// <https://developer.apple.com/documentation/devicemanagement/userlistresponse>
+    pub struct UserListAnswer {
+        /// The users.
+        users: Vec<DeviceUser> = "Users",
+    }
+}
+
+answer! {
+    /// One user of a Mac or of a Shared iPad.
+    /// <https://developer.apple.com/documentation/devicemanagement/userlistresponse>
+    pub struct DeviceUser {
+        /// The short name, or the account of a Shared iPad.
+        user_name: String = "UserName",
+        /// The name that people see, Mac only.
+        full_name: String = "FullName",
+        /// The number of the user, Mac only.
+        uid: i64 = "UID",
+        /// By which the user's channel is known, Mac only.
+        guid: String = "UserGUID",
+        /// Logged in now.
+        is_logged_in: bool = "IsLoggedIn",
+        /// Something has not reached the cloud, Shared iPad only.
+        has_data_to_sync: bool = "HasDataToSync",
+        /// Bytes, Shared iPad only.
+        data_quota: i64 = "DataQuota",
+        /// Bytes, Shared iPad only.
+        data_used: i64 = "DataUsed",
+        /// An account of the network that works without it, Mac only.
+        mobile_account: bool = "MobileAccount",
+        /// May unlock the volume, Mac only. Since macOS 11.
+        has_secure_token: bool = "HasSecureToken",
+    }
 }
 
 impl CommandReport {
     /// The users of the device.
     #[must_use]
     pub fn users(&self) -> Option<Vec<DeviceUser>> {
-        let items = dictionaries(self.redacted(), "Users")?;
-        Some(
-            items
-                .map(|user| DeviceUser {
-                    user_name: text(user, "UserName"),
-                    full_name: text(user, "FullName"),
-                    uid: integer(user, "UID"),
-                    guid: text(user, "UserGUID"),
-                    is_logged_in: boolean(user, "IsLoggedIn"),
-                    has_secure_token: boolean(user, "HasSecureToken"),
-                })
-                .collect(),
-        )
+        Some(Vec::of_value(self.redacted().get("Users")?)?.0)
     }
 }

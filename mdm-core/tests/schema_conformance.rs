@@ -1,0 +1,508 @@
+//! Our commands and answers against the table of Apple's keys in `fixtures/schema`.
+//!
+//! The table is read at every run; without it the tests fail. That the measure measures is shown with each command: its
+//! property list is right, and every list that differs from it in one key is not.
+
+mod schema_table;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mdm_core::secret::Secret;
+use mdm_core::wire::checkin::CheckIn;
+use mdm_core::wire::command::CommandBody;
+use mdm_core::wire::plist::write_dictionary;
+use mdm_core::wire::report::CommandReport;
+use mdm_core::wire::reports::{Answer, SECRET_ANSWER_KEYS};
+use mdm_core::wire::requests::*;
+use plist::{Dictionary, Value};
+use schema_table::{Entity, Keys, Node, faults, sample, through_xml, wrong};
+
+fn table() -> BTreeMap<Entity, Node> {
+    schema_table::tables(&["commands.tsv", "checkin.tsv", "newer.tsv"])
+}
+
+/// The requests or the answers of every command, by `RequestType`.
+fn commands(direction: &str) -> BTreeMap<String, Node> {
+    table()
+        .into_iter()
+        .filter(|((kind, name, of), _)| kind == "command" && of == direction && name != "*")
+        .map(|((_, name, _), node)| (name, node))
+        .collect()
+}
+
+fn with_type(name: &str, mut keys: Dictionary) -> Dictionary {
+    keys.insert("RequestType".into(), name.into());
+    keys
+}
+
+/// What a device would get, without its `RequestType`.
+fn sent(body: &CommandBody) -> Dictionary {
+    let envelope = mdm_core::wire::plist::read_dictionary(&body.encode("uuid-1"), 1 << 20).unwrap();
+    assert_eq!(
+        envelope.get("CommandUUID").and_then(Value::as_string),
+        Some("uuid-1")
+    );
+    let mut command = envelope
+        .get("Command")
+        .unwrap()
+        .as_dictionary()
+        .unwrap()
+        .clone();
+    let request_type = command.remove("RequestType");
+    assert_eq!(
+        request_type.as_ref().and_then(Value::as_string),
+        Some(body.request_type())
+    );
+    command
+}
+
+/// Whether every key has found a typed place: no raw command, no raw setting, no unknown word.
+fn is_typed(body: &CommandBody) -> bool {
+    !matches!(body, CommandBody::Raw(_)) && !format!("{body:?}").contains("Other(")
+}
+
+#[test]
+fn every_command_of_the_table_is_a_typed_value() {
+    let table: BTreeSet<String> = commands("request").into_keys().collect();
+    let typed: BTreeSet<String> = CommandBody::REQUEST_TYPES
+        .iter()
+        .map(|t| (*t).to_owned())
+        .collect();
+    let without: Vec<_> = table.difference(&typed).collect();
+    assert!(
+        without.is_empty(),
+        "commands without a typed value: {without:?}"
+    );
+    let unknown: Vec<_> = typed.difference(&table).collect();
+    assert!(
+        unknown.is_empty(),
+        "commands that Apple does not have: {unknown:?}"
+    );
+    assert!(table.len() >= 65, "the table has {} commands", table.len());
+}
+
+#[test]
+fn with_every_key_a_command_is_as_the_table_says_and_any_other_is_not() {
+    let mut changed = 0;
+    for (name, node) in commands("request") {
+        for n in 0..node.alternatives() {
+            let keys = sample(&node, Keys::All(n));
+            let body = CommandBody::from_dictionary(with_type(&name, keys.clone()));
+            assert!(is_typed(&body), "{name}: {body:?}");
+            let sent = sent(&body);
+            assert_eq!(sent, through_xml(&keys), "{name}");
+            assert_eq!(faults(&node, &sent), [""; 0], "{name}");
+            for wrong in wrong(&node, &sent) {
+                let what = format!("{name}: {}", wrong.what);
+                assert_ne!(faults(&node, &wrong.dictionary), [""; 0], "{what}");
+                let read = CommandBody::from_dictionary(with_type(&name, wrong.dictionary.clone()));
+                assert!(!is_typed(&read), "{what}: {read:?}");
+                // What is not understood goes on as it came.
+                assert_eq!(
+                    read.to_dictionary(),
+                    with_type(&name, wrong.dictionary),
+                    "{what}"
+                );
+                changed += 1;
+            }
+        }
+    }
+    assert!(changed > 500, "only {changed} changes were tried");
+}
+
+#[test]
+fn every_allowed_value_is_a_word_of_its_own() {
+    let mut tried = 0;
+    for (name, node) in commands("request") {
+        let mut values = Vec::new();
+        node.walk("", &mut |path, at| {
+            for value in &at.values {
+                if !value.contains("..") && at.kind != "dictionary" {
+                    values.push((path.to_owned(), value.clone()));
+                }
+            }
+        });
+        for (path, value) in values {
+            // The word that tells settings apart has one value for each.
+            let keys = sample(&node, Keys::Value(&path, &value));
+            let body = CommandBody::from_dictionary(with_type(&name, keys.clone()));
+            assert!(is_typed(&body), "{name} {path} = {value}: {body:?}");
+            assert_eq!(sent(&body), through_xml(&keys), "{name} {path} = {value}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 150, "only {tried} values were tried");
+    // A newer word survives.
+    let newer = with_type(
+        "EraseDevice",
+        [("ObliterationBehavior".to_owned(), "Gently".into())]
+            .into_iter()
+            .collect(),
+    );
+    let body = CommandBody::from_dictionary(newer.clone());
+    assert!(
+        matches!(&body, CommandBody::EraseDevice(e) if e.obliteration_behavior == Some(ObliterationBehavior::Other("Gently".into())))
+    );
+    assert_eq!(body.to_dictionary(), newer);
+}
+
+/// Each command as its constructor makes it.
+fn smallest() -> Vec<CommandBody> {
+    let text = || Secret::from_text("secret");
+    let data = || Secret::new([1, 2, 3]);
+    let of = || vec!["net.example.app".to_owned()];
+    let action = LightsOutRequest::new(
+        LightsOutAction::PowerOn,
+        "u",
+        "mac.example.net",
+        of(),
+        of(),
+        1,
+    );
+    vec![
+        DeviceInformation::of([Query::Udid]).into(),
+        InstalledApplicationList::default().into(),
+        ManagedApplicationList::default().into(),
+        InstallApplication::new(AppSource::StoreId(1)).into(),
+        InstallApplication::new(AppSource::BundleId("a.b".into())).into(),
+        InstallApplication::new(AppSource::Manifest("https://example.net".into())).into(),
+        InstallEnterpriseApplication::new(PackageSource::Url("https://example.net".into())).into(),
+        InstallEnterpriseApplication::new(PackageSource::Inline(Dictionary::new())).into(),
+        RemoveApplication::new("a.b").into(),
+        ApplyRedemptionCode::new("a.b", text()).into(),
+        ValidateApplications::default().into(),
+        ManagedApplicationAttributes::new(of()).into(),
+        ManagedApplicationConfiguration::new(of()).into(),
+        ManagedApplicationFeedback::new(of()).into(),
+        InviteToProgram::new(ProgramId::VolumePurchase, "https://example.net").into(),
+        ActiveNSExtensions::default().into(),
+        InstallMedia::new(MediaType::Book).into(),
+        RemoveMedia::new(MediaType::Book).into(),
+        InstallProfile::new(data()).into(),
+        RemoveProfile::new("net.example").into(),
+        ProfileList::default().into(),
+        CertificateList::default().into(),
+        InstallProvisioningProfile::new([1, 2]).into(),
+        RemoveProvisioningProfile::new("u").into(),
+        ProvisioningProfileList::default().into(),
+        Settings::new([Setting::DataRoaming(true)]).into(),
+        Restrictions::default().into(),
+        SetRecoveryLock::first(text()).into(),
+        VerifyRecoveryLock::new(text()).into(),
+        SetFirmwarePassword::new(text()).into(),
+        VerifyFirmwarePassword::new(text()).into(),
+        RotateFileVaultKey::of(RecoveryKeyType::Personal, FileVaultUnlock::default()).into(),
+        ClearPasscode::new(data()).into(),
+        DeviceLock::default().into(),
+        EraseDevice::default().into(),
+        EnableLostMode::default().into(),
+        RestartDevice::default().into(),
+        RefreshCellularPlans::new("https://example.net").into(),
+        RequestMirroring::default().into(),
+        LOMDeviceRequest::new([action]).into(),
+        DeclarativeManagement::default().into(),
+        AccountConfiguration::default().into(),
+        SetAutoAdminPassword::new("guid", data()).into(),
+        DeleteUser::default().into(),
+        UnlockUserAccount::new("rk").into(),
+        ScheduleOSUpdate::new([UpdateRequest::new(InstallAction::Default)]).into(),
+        ScheduleOSUpdateScan::default().into(),
+        CommandBody::ActivationLockBypassCode,
+        CommandBody::ClearActivationLockBypassCode,
+        CommandBody::SecurityInfo,
+        CommandBody::DeviceConfigured,
+        CommandBody::UserConfigured,
+        CommandBody::UserList,
+        CommandBody::LogOutUser,
+        CommandBody::ShutDownDevice,
+        CommandBody::DisableLostMode,
+        CommandBody::PlayLostModeSound,
+        CommandBody::DeviceLocation,
+        CommandBody::ClearRestrictionsPassword,
+        CommandBody::RequestUnlockToken,
+        CommandBody::StopMirroring,
+        CommandBody::DisableRemoteDesktop,
+        CommandBody::EnableRemoteDesktop,
+        CommandBody::AvailableOSUpdates,
+        CommandBody::OSUpdateStatus,
+        CommandBody::ManagedMediaList,
+        CommandBody::NSExtensionMappings,
+        CommandBody::ContentCachingInformation,
+        CommandBody::LOMSetupRequest,
+    ]
+}
+
+#[test]
+fn a_constructor_asks_for_what_must_be_there_and_writes_nothing_else() {
+    let table = commands("request");
+    let mut seen = BTreeSet::new();
+    for body in smallest() {
+        let name = body.request_type().to_owned();
+        let node = &table[&name];
+        let sent = sent(&body);
+        assert_eq!(faults(node, &sent), [""; 0], "{name}");
+        let expected: Vec<BTreeSet<String>> = (0..node.alternatives())
+            .map(|n| sample(node, Keys::Required(n)).keys().cloned().collect())
+            .collect();
+        let own: BTreeSet<String> = sent.keys().cloned().collect();
+        assert!(
+            expected.contains(&own),
+            "{name} has {own:?}, not {expected:?}"
+        );
+        for wrong in wrong(node, &sent) {
+            assert_ne!(
+                faults(node, &wrong.dictionary),
+                [""; 0],
+                "{name}: {}",
+                wrong.what
+            );
+        }
+        assert_eq!(
+            CommandBody::from_dictionary(with_type(&name, sent)),
+            body,
+            "{name}"
+        );
+        seen.insert(name);
+    }
+    assert_eq!(seen, table.into_keys().collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn what_apple_leaves_free_is_free_here_and_nothing_else() {
+    let mut free = BTreeSet::new();
+    for (name, node) in commands("request") {
+        node.walk("", &mut |path, at| {
+            if at.kind == "dictionary" && at.is_free() && !path.is_empty() {
+                free.insert((name.clone(), path.to_owned()));
+            }
+        });
+    }
+    let listed: BTreeSet<_> = FREE_KEYS
+        .map(|(c, p)| (c.to_owned(), p.to_owned()))
+        .into_iter()
+        .collect();
+    assert_eq!(free, listed);
+}
+
+/// Words in the name of a key behind which a secret stands.
+const TELLING: [&str; 11] = [
+    "password",
+    "passcode",
+    "pin",
+    "token",
+    "profiledata",
+    "redemptioncode",
+    "bypasscode",
+    "configuration",
+    "recoverykey",
+    "privatekey",
+    "unlock",
+];
+
+fn is_telling(key: &str) -> bool {
+    let key = key.to_lowercase();
+    TELLING.iter().any(|word| match *word {
+        "pin" => key == "pin",
+        word => key.contains(word),
+    })
+}
+
+#[test]
+fn a_request_with_a_secret_says_so() {
+    // By name they could be secrets, and are none.
+    let harmless = [
+        "BootstrapTokenAllowed",
+        "PromptUserToAllowBootstrapTokenForAuthentication",
+    ];
+    let mut secrets = 0;
+    for (name, node) in commands("request") {
+        let mut paths = Vec::new();
+        node.walk("", &mut |path, at| {
+            let key = path.rsplit('/').next().unwrap_or_default().to_owned();
+            if ["string", "data"].contains(&at.kind.as_str())
+                || FREE_KEYS.contains(&(name.as_str(), path))
+            {
+                paths.push((path.to_owned(), key));
+            }
+        });
+        let smallest =
+            CommandBody::from_dictionary(with_type(&name, sample(&node, Keys::Required(0))));
+        for (path, key) in paths {
+            let keys = sample(&node, Keys::With(&path));
+            let body = CommandBody::from_dictionary(with_type(&name, keys));
+            assert!(!matches!(body, CommandBody::Raw(_)), "{name} {path}");
+            let telling = is_telling(&key) && !harmless.contains(&key.as_str())
+                || name == "InstallProfile"
+                || (name.as_str(), path.as_str()) == ("InstallEnterpriseApplication", "Manifest");
+            if telling {
+                assert!(body.carries_secret(), "{name} {path}");
+                secrets += 1;
+            } else {
+                assert_eq!(
+                    body.carries_secret(),
+                    smallest.carries_secret(),
+                    "{name} {path}"
+                );
+            }
+        }
+    }
+    assert!(secrets >= 20, "only {secrets} secrets were found");
+    assert!(
+        CommandBody::from_dictionary(with_type("FutureCommand", Dictionary::new()))
+            .carries_secret()
+    );
+}
+
+fn report(name: &str, keys: &Dictionary) -> CommandReport {
+    let mut d = keys.clone();
+    for (key, value) in [
+        ("UDID", "A"),
+        ("CommandUUID", "c"),
+        ("Status", "Acknowledged"),
+        ("RequestType", name),
+    ] {
+        d.insert(key.into(), value.into());
+    }
+    CommandReport::parse(&write_dictionary(&d)).unwrap()
+}
+
+/// A link of an error chain has the keys that every report's has, which the schema leaves out.
+fn chained(mut node: Node) -> Node {
+    fn go(node: &mut Node, link: &Node) {
+        for (key, inner) in &mut node.keys {
+            if key == "ErrorChain" {
+                inner.items = vec![(String::new(), link.clone())];
+            } else {
+                go(inner, link);
+            }
+        }
+        node.items.iter_mut().for_each(|(_, inner)| go(inner, link));
+    }
+    let all = table();
+    let every = &all[&("command".into(), "*".into(), "response".into())];
+    let (_, chain) = every
+        .keys
+        .iter()
+        .find(|(key, _)| key == "ErrorChain")
+        .unwrap();
+    go(&mut node, &chain.items[0].1);
+    node
+}
+
+#[test]
+fn an_answer_is_typed_and_loses_nothing() {
+    let answers = commands("response");
+    let typed: BTreeSet<&str> = Answer::REQUEST_TYPES.iter().copied().collect();
+    assert_eq!(typed, answers.keys().map(String::as_str).collect());
+    for (name, node) in &answers {
+        let node = &chained(node.clone());
+        for keys in [
+            sample(node, Keys::All(0)),
+            sample(node, Keys::Required(0)),
+            Dictionary::new(),
+        ] {
+            assert!(
+                keys.is_empty() || faults(node, &keys).is_empty(),
+                "{name}: {:?}",
+                faults(node, &keys)
+            );
+            let report = report(name, &keys);
+            let answer = report.answer(name).unwrap();
+            let mut expected = report.redacted().clone();
+            expected.retain(|key, _| keys.contains_key(key));
+            assert_eq!(answer.to_dictionary(), expected, "{name}");
+            // Every key has found its place.
+            let shown = format!("{answer:?}");
+            assert!(
+                !shown.contains("other: {\"") && !shown.contains("Other("),
+                "{name}: {shown}"
+            );
+        }
+        // One key at a time: renamed or of another type it stays, under its own name.
+        for wrong in wrong(node, &sample(node, Keys::All(0))) {
+            assert_ne!(
+                faults(node, &wrong.dictionary),
+                [""; 0],
+                "{name}: {}",
+                wrong.what
+            );
+            let report = report(name, &wrong.dictionary);
+            let mut expected = report.redacted().clone();
+            expected.retain(|key, _| wrong.dictionary.contains_key(key));
+            assert_eq!(
+                report.answer(name).unwrap().to_dictionary(),
+                expected,
+                "{name}: {}",
+                wrong.what
+            );
+        }
+    }
+    assert!(answers.len() >= 35);
+}
+
+#[test]
+fn every_secret_of_an_answer_is_lifted_out() {
+    // By name they could be secrets, and are none.
+    let harmless = [
+        "BootstrapTokenAllowedForAuthentication",
+        "FDE_PersonalRecoveryKeyDeviceKey",
+        "PushToken",
+    ];
+    let mut found = BTreeSet::new();
+    for (name, node) in commands("response") {
+        node.walk("", &mut |path, at| {
+            let key = path.rsplit('/').next().unwrap_or_default();
+            let holds = ["string", "data"].contains(&at.kind.as_str())
+                || (at.kind == "dictionary" && at.is_free());
+            if holds && is_telling(key) && !harmless.contains(&key) {
+                found.insert((name.clone(), path.to_owned()));
+            }
+        });
+    }
+    let listed = SECRET_ANSWER_KEYS
+        .iter()
+        .map(|k| (k.request_type.to_owned(), k.path.replace("[]/", "[]/")));
+    assert_eq!(found, listed.collect());
+    for secret in &SECRET_ANSWER_KEYS {
+        let node = &commands("response")[secret.request_type];
+        let report = report(secret.request_type, &sample(node, Keys::All(0)));
+        let [lifted] = report.secrets() else {
+            panic!("{secret:?}: {:?}", report.secrets())
+        };
+        assert_eq!(
+            (lifted.kind, lifted.key.as_str()),
+            (secret.kind, secret.key())
+        );
+        // A sample's value tells its path.
+        let content = String::from_utf8_lossy(lifted.secret.expose()).into_owned();
+        assert!(content.contains(secret.path), "{content}");
+        let stored = String::from_utf8(report.redacted_xml()).unwrap();
+        let shown = format!("{:?}", report.answer(secret.request_type));
+        for text in [stored, shown] {
+            assert!(
+                !text.contains(&format!("of {}", secret.path))
+                    && !text.contains(&format!("at {}", secret.path)),
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_check_in_message_of_the_table_is_read_and_kept() {
+    let messages: Vec<_> = table()
+        .into_iter()
+        .filter(|((kind, _, direction), _)| kind == "checkin" && direction == "request")
+        .collect();
+    assert_eq!(messages.len(), 9);
+    for ((_, name, _), node) in messages {
+        let mut keys = sample(&node, Keys::All(0));
+        // The schema leaves it out where devices send it.
+        keys.insert("UDID".into(), "A".into());
+        let message =
+            CheckIn::parse(&write_dictionary(&keys)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(message.name(), name);
+        let kept = message.envelope().redacted();
+        assert!(keys.keys().all(|key| kept.contains_key(key)), "{name}");
+    }
+}
