@@ -133,12 +133,8 @@ fn every_allowed_value_is_a_word_of_its_own() {
     }
     assert!(tried > 150, "only {tried} values were tried");
     // A newer word survives.
-    let newer = with_type(
-        "EraseDevice",
-        [("ObliterationBehavior".to_owned(), "Gently".into())]
-            .into_iter()
-            .collect(),
-    );
+    let mut newer = with_type("EraseDevice", Dictionary::new());
+    newer.insert("ObliterationBehavior".into(), "Gently".into());
     let body = CommandBody::from_dictionary(newer.clone());
     assert!(
         matches!(&body, CommandBody::EraseDevice(e) if e.obliteration_behavior == Some(ObliterationBehavior::Other("Gently".into())))
@@ -338,9 +334,8 @@ fn a_request_with_a_secret_says_so() {
                 assert!(body.carries_secret(), "{name} {path}");
                 secrets += 1;
             } else {
-                assert_eq!(
-                    body.carries_secret(),
-                    smallest.carries_secret(),
+                assert!(
+                    !body.carries_secret() || smallest.carries_secret(),
                     "{name} {path}"
                 );
             }

@@ -10,21 +10,21 @@ use plist::{Dictionary, Value};
 
 /// What may stand at one place of a property list.
 #[derive(Debug, Clone, Default)]
-pub struct Node {
-    pub kind: String,
-    pub presence: String,
-    pub values: Vec<String>,
+pub(crate) struct Node {
+    pub(crate) kind: String,
+    pub(crate) presence: String,
+    pub(crate) values: Vec<String>,
     /// Of a dictionary; `*` is any key.
-    pub keys: Vec<(String, Node)>,
+    pub(crate) keys: Vec<(String, Node)>,
     /// Of an array, by the kind of item; one kind alone has no name.
-    pub items: Vec<(String, Node)>,
+    pub(crate) items: Vec<(String, Node)>,
 }
 
 /// Kind, name and direction, such as `command`, `DeviceLock`, `request`.
-pub type Entity = (String, String, String);
+pub(crate) type Entity = (String, String, String);
 
 /// Every row of the tables, the newer ones over the others.
-pub fn tables(files: &[&str]) -> BTreeMap<Entity, Node> {
+pub(crate) fn tables(files: &[&str]) -> BTreeMap<Entity, Node> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/schema");
     let mut all: BTreeMap<Entity, Node> = BTreeMap::new();
     for file in files {
@@ -86,7 +86,7 @@ impl Node {
     }
 
     /// Whether Apple says nothing of what is in it.
-    pub fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         match self.kind.as_str() {
             "any" => true,
             "dictionary" => self.keys.is_empty() || self.key("").is_some_and(|n| n.kind == "any"),
@@ -96,7 +96,7 @@ impl Node {
     }
 
     /// How many keys the largest group of alternatives has, in it or below.
-    pub fn alternatives(&self) -> usize {
+    pub(crate) fn alternatives(&self) -> usize {
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
         for (_, node) in &self.keys {
             if node.presence.starts_with("one of") {
@@ -113,7 +113,7 @@ impl Node {
     }
 
     /// Every node with its path.
-    pub fn walk<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Node)) {
+    pub(crate) fn walk<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Node)) {
         visit(path, self);
         for (key, node) in &self.keys {
             let separator = if path.is_empty() { "" } else { "/" };
@@ -138,7 +138,7 @@ fn child<'a>(of: &'a mut Vec<(String, Node)>, name: &str) -> &'a mut Node {
 
 /// Which keys a sample has.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Keys<'a> {
+pub(crate) enum Keys<'a> {
     /// All of them; of alternatives, the n-th.
     All(usize),
     /// Those that must be there; of alternatives, the n-th.
@@ -150,7 +150,7 @@ pub enum Keys<'a> {
 }
 
 /// A property list as the table wants it. Each value tells its path, so that none can be taken for another.
-pub fn sample(node: &Node, keys: Keys<'_>) -> Dictionary {
+pub(crate) fn sample(node: &Node, keys: Keys<'_>) -> Dictionary {
     match value(node, "", keys) {
         Value::Dictionary(d) => d,
         other => panic!("{other:?} is no dictionary"),
@@ -241,7 +241,7 @@ fn dictionary(node: &Node, path: &str, keys: Keys<'_>) -> Dictionary {
 }
 
 /// What the table says against a property list; nothing if it is right.
-pub fn faults(node: &Node, of: &Dictionary) -> Vec<String> {
+pub(crate) fn faults(node: &Node, of: &Dictionary) -> Vec<String> {
     let mut faults = Vec::new();
     check(node, &Value::Dictionary(of.clone()), "", &mut faults);
     faults
@@ -313,14 +313,14 @@ fn check(node: &Node, value: &Value, path: &str, faults: &mut Vec<String>) {
 }
 
 /// One wrong property list, and what was done to it.
-pub struct Wrong {
-    pub what: String,
-    pub dictionary: Dictionary,
+pub(crate) struct Wrong {
+    pub(crate) what: String,
+    pub(crate) dictionary: Dictionary,
 }
 
 /// Every property list that differs from a right one in one key: removed where it must be there, of another type,
 /// under another name.
-pub fn wrong(node: &Node, right: &Dictionary) -> Vec<Wrong> {
+pub(crate) fn wrong(node: &Node, right: &Dictionary) -> Vec<Wrong> {
     let mut all = Vec::new();
     change_dictionary(node, right, "", &mut |what, dictionary| {
         all.push(Wrong { what, dictionary });
@@ -400,6 +400,6 @@ fn another_type(value: &Value) -> Value {
 }
 
 /// As it comes back from what is sent: written as XML and read by the guard.
-pub fn through_xml(d: &Dictionary) -> Dictionary {
+pub(crate) fn through_xml(d: &Dictionary) -> Dictionary {
     read_dictionary(&write_dictionary(d), 1 << 20).expect("what was written is read")
 }

@@ -48,7 +48,7 @@ fn security_info_is_viewed_without_the_envelope() {
     let view = answer.security_info().unwrap();
     assert_eq!(view.file_vault.enabled, Some(true));
     assert_eq!(view.file_vault.has_institutional_recovery_key, None);
-    assert_eq!(view.management.enrolled_via_assignment, Some(true));
+    assert_eq!(view.management.unwrap().enrolled_via_assignment, Some(true));
     assert_eq!(view.is_recovery_lock_enabled, Some(false));
     assert!(answer.recovery_key_envelope().unwrap().matches(&[0, 0, 0]));
     assert!(view.file_vault.recovery_key_envelope.is_some());
