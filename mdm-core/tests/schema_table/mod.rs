@@ -15,9 +15,9 @@ pub(crate) struct Node {
     pub(crate) presence: String,
     pub(crate) values: Vec<String>,
     /// Of a dictionary; `*` is any key.
-    pub(crate) keys: Vec<(String, Node)>,
+    pub(crate) keys: Vec<(String, Self)>,
     /// Of an array, by the kind of item; one kind alone has no name.
-    pub(crate) items: Vec<(String, Node)>,
+    pub(crate) items: Vec<(String, Self)>,
 }
 
 /// Kind, name and direction, such as `command`, `DeviceLock`, `request`.
@@ -80,7 +80,7 @@ impl Node {
         node.values = values;
     }
 
-    fn key(&self, name: &str) -> Option<&Node> {
+    fn key(&self, name: &str) -> Option<&Self> {
         let find = |wanted: &str| self.keys.iter().find(|(key, _)| key == wanted);
         find(name).or_else(|| find("*")).map(|(_, node)| node)
     }
@@ -113,7 +113,7 @@ impl Node {
     }
 
     /// Every node with its path.
-    pub(crate) fn walk<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Node)) {
+    pub(crate) fn walk<'a>(&'a self, path: &str, visit: &mut dyn FnMut(&str, &'a Self)) {
         visit(path, self);
         for (key, node) in &self.keys {
             let separator = if path.is_empty() { "" } else { "/" };
@@ -182,11 +182,24 @@ fn value(node: &Node, path: &str, keys: Keys<'_>) -> Value {
         "data" => Value::Data(path.as_bytes().to_vec()),
         "string" => match wanted {
             Some(text) => Value::String(text.to_owned()),
+            None if is_uuid(path) => Value::String(uuid_of(path)),
             None => Value::String(format!("text of {path}")),
         },
         "any" => Value::String(format!("anything at {path}")),
         other => panic!("{path} is of type {other}"),
     }
+}
+
+/// Whether a text must be a UUID, by the name of its key.
+fn is_uuid(path: &str) -> bool {
+    let key = path.rsplit('/').next().unwrap_or_default();
+    let key = key.trim_end_matches("[]");
+    key.ends_with("UUID") || key.ends_with("UUIDs")
+}
+
+fn uuid_of(path: &str) -> String {
+    let uuid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, path.as_bytes());
+    uuid.to_string().to_uppercase()
 }
 
 fn dictionary(node: &Node, path: &str, keys: Keys<'_>) -> Dictionary {
