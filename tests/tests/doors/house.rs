@@ -77,6 +77,7 @@ pub(crate) struct Ask {
 /// One organisation of a running server.
 pub(crate) struct House {
     pub(crate) app: Arc<App>,
+    pub(crate) clock: ManualClock,
     pub(crate) org: Org,
     pub(crate) stand_ins: StandIns,
     /// Of its first administrator.
@@ -116,13 +117,15 @@ impl House {
         config.limits.command_bytes = 256 * 1024;
         let mut overrides = Overrides::default();
         let now = Timestamp::from_millis(NOW_MS);
-        overrides.clock = Some(Arc::new(ManualClock::new(now)));
+        let clock = ManualClock::new(now);
+        overrides.clock = Some(Arc::new(clock.clone()));
         overrides.ports = Some(Ports::refusing());
         overrides.drive = Drive::Manual;
         let app = App::start(config, overrides).await.unwrap();
         let app = Arc::new(app);
         Self::furnish(
             app,
+            clock,
             anchor,
             Arc::new(directory),
             "Doors",
@@ -134,11 +137,13 @@ impl House {
     /// Another organisation of the same server.
     pub(crate) async fn beside(&self, name: &str, serials: [&'static str; 2]) -> Self {
         let (app, directory) = (Arc::clone(&self.app), Arc::clone(&self._directory));
-        Self::furnish(app, self.anchor.clone(), directory, name, serials).await
+        let (clock, anchor) = (self.clock.clone(), self.anchor.clone());
+        Self::furnish(app, clock, anchor, directory, name, serials).await
     }
 
     async fn furnish(
         app: Arc<App>,
+        clock: ManualClock,
         anchor: Der,
         directory: Arc<tempfile::TempDir>,
         name: &str,
@@ -176,6 +181,7 @@ impl House {
         let token = made.administrator_token.expose_text().unwrap().to_owned();
         Self {
             app,
+            clock,
             org,
             stand_ins,
             token,
