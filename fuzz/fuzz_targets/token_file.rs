@@ -1,0 +1,4 @@
+//! The fuzzer's side of [`abm_client_fuzz::token_file`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| abm_client_fuzz::token_file(data));
