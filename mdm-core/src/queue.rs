@@ -26,8 +26,11 @@ pub struct Command {
     pub uuid: String,
     /// `RequestType`.
     pub request_type: String,
-    /// The whole plist as it goes out.
+    /// What goes out, in the form that `form` names.
     pub body: Der,
+    /// How the body is kept.
+    #[serde(default)]
+    pub form: BodyForm,
     /// Larger goes first.
     pub priority: i32,
     /// Where it stands.
@@ -44,6 +47,20 @@ pub struct Command {
     pub expires: Option<Timestamp>,
     /// The report as it came, secrets redacted.
     pub report: Option<Der>,
+}
+
+/// How a command's body is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BodyForm {
+    /// The whole plist as it goes out. Of commands that hold no secret.
+    #[default]
+    Plain,
+    /// The whole plist, sealed.
+    Sealed,
+    /// The sealed content of a configuration profile; the `InstallProfile` around it is made when it is handed out.
+    SealedProfile,
 }
 
 /// The step of a set-up that asked.
@@ -131,6 +148,7 @@ impl Command {
             uuid,
             request_type: request_type.to_owned(),
             body: Der(body),
+            form: BodyForm::Plain,
             priority: 0,
             state: CommandState::Queued,
             origin: None,

@@ -126,11 +126,15 @@ pub enum SecretKind {
     ProfilePassword,
     /// The private key that signs profiles.
     ProfileSigningKey,
+    /// A configuration profile of a runbook: it may hold passwords, challenges and keys.
+    ProfileContent,
+    /// A command as it goes to a device, of a kind that may hold a secret.
+    CommandBody,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -157,6 +161,8 @@ impl SecretKind {
         Self::AppConfiguration,
         Self::ProfilePassword,
         Self::ProfileSigningKey,
+        Self::ProfileContent,
+        Self::CommandBody,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -189,6 +195,8 @@ impl SecretKind {
             Self::AppConfiguration => "app_configuration",
             Self::ProfilePassword => "profile_password",
             Self::ProfileSigningKey => "profile_signing_key",
+            Self::ProfileContent => "profile_content",
+            Self::CommandBody => "command_body",
         }
     }
 

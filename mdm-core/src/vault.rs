@@ -194,6 +194,12 @@ impl EscrowVault {
         .map_err(|_| VaultError::Open)
     }
 
+    /// Whether these bytes have the form of sealed ones. No property list, CMS message or text begins as they do.
+    #[must_use]
+    pub fn is_sealed(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&VERSION) && bytes.len() >= HEADER_LEN + TAG_LEN
+    }
+
     /// Forgets every open data key, so that the master key is asked again.
     pub fn forget(&self) {
         self.keys().clear();

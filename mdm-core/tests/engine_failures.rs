@@ -30,28 +30,8 @@ async fn attempt(house: &House, gadget: &Gadget, lock: bool) -> RunbookId {
     let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
     runbook.lock = lock;
     let id = RunbookId(runbook.content_id());
-    let report = org.device_report(&gadget.serial).await.unwrap();
-    let mut device = report.device;
-    if device.open_move.is_some() {
-        return id;
-    }
-    let attempt = Move::plan(
-        org.organisation().id,
-        MoveId(house.next_id()),
-        WaveId(1),
-        device.id,
-        gadget.serial.clone(),
-        id,
-        START + Duration::from_hours(30),
-        START,
-        None,
-        START,
-    );
-    device.open_move = Some(attempt.id);
-    let mut batch = Batch::new();
-    batch.put(attempt).put(device);
     org.pin("the attempt's", runbook).await.unwrap();
-    house.mdm.store().commit(batch).await.unwrap();
+    house.attempt(gadget, id).await;
     id
 }
 

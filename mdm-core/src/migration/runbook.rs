@@ -186,7 +186,8 @@ pub struct ProfilePlan {
     pub identifier: String,
     /// Which step installs it.
     pub role: ProfileRole,
-    /// The configuration profile as it is sent. Must hold no secret; profiles with passwords are sealed and named.
+    /// The configuration profile as it is sent. It may hold passwords: pinning a runbook seals it, so that in the store, and
+    /// wherever a pinned runbook is read, this is the vault's sealed form.
     pub content: Der,
 }
 

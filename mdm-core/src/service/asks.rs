@@ -5,8 +5,9 @@ use uuid::Uuid;
 use crate::apps::{self, AppRequest};
 use crate::device::Platform;
 use crate::migration::{Ask, ESCROW_PROFILE, PinnedRunbook};
-use crate::organisation::Organisation;
+use crate::organisation::{Der, Organisation};
 use crate::secret::Secret;
+use crate::vault::EscrowVault;
 use crate::wire::command::CommandBody;
 use crate::wire::requests::{
     DeclarativeManagement, DeviceInformation, ManagedApplicationList, ProfileList, Query,
@@ -15,8 +16,39 @@ use crate::wire::requests::{
 /// Namespace of escrow profiles' UUIDs.
 const ESCROW: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4573_6372_0000_6f77_5072);
 
+/// What a command will say.
+pub(crate) enum Body {
+    /// Made already.
+    Made(CommandBody),
+    /// Installs the configuration profile whose content this is, sealed: it is opened when the command is handed out.
+    SealedProfile(Der),
+}
+
 /// The command for an ask. `None` when the organisation or the runbook lacks what it needs.
 pub(crate) fn build(
+    ask: &Ask,
+    organisation: &Organisation,
+    plan: Option<&PinnedRunbook>,
+    platform: Platform,
+) -> Option<Body> {
+    if let Ask::InstallProfile { identifier } = ask {
+        let profile = plan?
+            .profiles
+            .iter()
+            .find(|p| p.identifier == *identifier)?;
+        return Some(if EscrowVault::is_sealed(&profile.content.0) {
+            Body::SealedProfile(profile.content.clone())
+        } else {
+            // Pinned before contents were sealed.
+            Body::Made(CommandBody::install_profile(Secret::new(
+                profile.content.0.clone(),
+            )))
+        });
+    }
+    made(ask, organisation, plan, platform).map(Body::Made)
+}
+
+fn made(
     ask: &Ask,
     organisation: &Organisation,
     plan: Option<&PinnedRunbook>,
@@ -28,13 +60,8 @@ pub(crate) fn build(
             Query::SerialNumber,
             Query::AwaitingConfiguration,
         ])),
-        Ask::InstallProfile { identifier } => {
-            let profile = plan?
-                .profiles
-                .iter()
-                .find(|p| p.identifier == *identifier)?;
-            CommandBody::install_profile(Secret::new(profile.content.0.clone()))
-        }
+        // Above.
+        Ask::InstallProfile { .. } => return None,
         Ask::InstallEscrow => {
             let escrow = organisation.escrow.as_ref()?;
             let name = organisation

@@ -1,14 +1,14 @@
 //! One decision in the making: the rows that it has loaded, what the machines made of them, and the one [`Batch`] that
 //! comes of it. Does no IO; whoever made it loads before and commits after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::asks;
+use super::asks::{self, Body};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
@@ -20,7 +20,7 @@ use crate::migration::{
     advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
-use crate::queue::{Command, CommandOrigin, CommandState};
+use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
 use crate::sealed::SealedSecret;
 use crate::store::{Batch, Noun, Write};
 
@@ -72,6 +72,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) attempt_plan: Option<Arc<PinnedRunbook>>,
     /// Open commands of the channel in question, and new ones.
     pub(crate) commands: BTreeMap<CommandId, Tracked<Command>>,
+    /// Of the new ones, those whose body may hold a secret: sealed before they are written.
+    pub(crate) to_seal: BTreeSet<CommandId>,
     pub(crate) secrets: BTreeMap<SecretId, Tracked<SealedSecret>>,
     /// The ADE profile that an offer brings in force.
     pub(crate) profile: Option<String>,
@@ -100,6 +102,7 @@ impl<'a> Decision<'a> {
             set_up_plan: None,
             attempt_plan: None,
             commands: BTreeMap::new(),
+            to_seal: BTreeSet::new(),
             secrets: BTreeMap::new(),
             profile: None,
             in_session: None,
@@ -274,16 +277,30 @@ impl<'a> Decision<'a> {
                     return;
                 };
                 let id = CommandId(self.next_id());
-                let bytes = body.encode(&uuid).to_vec();
+                let (request_type, bytes, form) = match body {
+                    Body::Made(body) => {
+                        if body.carries_secret() {
+                            self.to_seal.insert(id);
+                        }
+                        let bytes = body.encode(&uuid).to_vec();
+                        (body.request_type().to_owned(), bytes, BodyForm::Plain)
+                    }
+                    Body::SealedProfile(sealed) => (
+                        "InstallProfile".to_owned(),
+                        sealed.0,
+                        BodyForm::SealedProfile,
+                    ),
+                };
                 let mut command = Command::queued(
                     self.organisation.id,
                     id,
                     set_up.enrollment,
                     uuid,
-                    body.request_type(),
+                    &request_type,
                     bytes,
                     now,
                 );
+                command.form = form;
                 command.origin = Some(CommandOrigin {
                     set_up: set_up.id,
                     step,
@@ -414,7 +431,12 @@ impl<'a> Decision<'a> {
                 organisation,
             );
         }
-        for tracked in self.commands.into_values() {
+        for (id, tracked) in self.commands {
+            if self.to_seal.contains(&id) {
+                // Nothing that may hold a secret is written as it is; whoever forgot to seal it loses the command.
+                tracing::error!(command = %id, "a command that was not sealed is left out");
+                continue;
+            }
             // A queue may be long; commands that were only looked at carry no decision but their own.
             if tracked.is_changed() {
                 self.batch.put(tracked.row);

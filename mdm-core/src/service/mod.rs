@@ -343,7 +343,8 @@ impl Org {
     }
 
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
-    pub(crate) async fn commit(&self, d: Decision<'_>) -> Result<(), Error> {
+    pub(crate) async fn commit(&self, mut d: Decision<'_>) -> Result<(), Error> {
+        self.seal_commands(&mut d).await?;
         // For the log of a host whose span around the request has such a field.
         if let Some(device) = &d.device {
             let serial = tracing::field::display(&device.row.serial);

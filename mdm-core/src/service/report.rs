@@ -1,5 +1,7 @@
 //! Command reports: settle the command, lift the secrets out, tell the machines, hand out the next command. One commit.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::checkin::passes;
@@ -11,7 +13,7 @@ use crate::device::Platform;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::filevault::{self, EscrowKey, KeyVerdict};
-use crate::ids::SecretId;
+use crate::ids::{CommandId, SecretId};
 use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
 use crate::queue::{self, Command, CommandState, ReportStatus};
 use crate::secret::SecretKind;
@@ -60,13 +62,39 @@ impl Org {
         let answer = if enrollment.is_live() {
             let not_now = report.status == Status::NotNow;
             self.before_release(&mut d, &enrollment, not_now).await?;
-            hand_out(&mut d, not_now)
+            self.hand_out(&mut d, not_now).await
         } else {
             // Between Authenticate and TokenUpdate, and after CheckOut, nothing is delivered.
             Answer::Empty
         };
         self.commit(d).await?;
         Ok(answer)
+    }
+
+    /// The next command as the answer; it is marked as sent in the same commit. One whose body does not open stays where it
+    /// is, for its step's time to judge, and keeps nothing behind it.
+    async fn hand_out(&self, d: &mut Decision<'_>, answering_not_now: bool) -> Answer {
+        let mut shut = BTreeSet::new();
+        while let Some(id) = choose(d, answering_not_now, &shut) {
+            let now = d.now;
+            let Some(tracked) = d.commands.get_mut(&id) else {
+                break;
+            };
+            match self.open_command(&tracked.row).await {
+                Ok(bytes) => {
+                    if tracked.row.state != CommandState::Sent {
+                        tracked.row.state = CommandState::Sent;
+                        tracked.row.sent = Some(now);
+                    }
+                    return Answer::Plist(bytes);
+                }
+                Err(error) => {
+                    tracing::error!(organisation = %self.id(), command = %id, %error, "a command cannot be opened and is not handed out");
+                    shut.insert(id);
+                }
+            }
+        }
+        Answer::Empty
     }
 
     /// Tells a set-up that its release would go out now: something may have to go before it.
@@ -357,11 +385,18 @@ impl Org {
     }
 }
 
-/// The next command as the answer; it is marked as sent in the same commit.
-fn hand_out(d: &mut Decision<'_>, answering_not_now: bool) -> Answer {
+/// The command to hand out next, leaving out those that could not be opened.
+fn choose(
+    d: &Decision<'_>,
+    answering_not_now: bool,
+    shut: &BTreeSet<CommandId>,
+) -> Option<CommandId> {
     let now = d.now;
     let yields = d.set_up.as_ref().is_some_and(|s| s.row.release_yields(now));
-    let open = || d.commands.values().map(|c| &c.row);
+    let open = || {
+        let rows = d.commands.values().map(|c| &c.row);
+        rows.filter(|c| !shut.contains(&c.id))
+    };
     let step = |c: &Command| c.origin.as_ref().map(|o| o.step);
     let next = if yields {
         // First what only the hold can save, then whatever else there is; the release itself waits.
@@ -373,17 +408,7 @@ fn hand_out(d: &mut Decision<'_>, answering_not_now: bool) -> Answer {
     } else {
         queue::next(open(), answering_not_now, now)
     };
-    let Some(id) = next.map(|c| c.id) else {
-        return Answer::Empty;
-    };
-    let Some(tracked) = d.commands.get_mut(&id) else {
-        return Answer::Empty;
-    };
-    if tracked.row.state != CommandState::Sent {
-        tracked.row.state = CommandState::Sent;
-        tracked.row.sent = Some(now);
-    }
-    Answer::Plist(tracked.row.body.0.clone())
+    next.map(|c| c.id)
 }
 
 fn status_of(status: Status) -> Option<ReportStatus> {

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use super::Org;
+use super::decision::Decision;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{DeviceId, RunbookId, SecretId};
 use crate::migration::{Move, Pinned, PinnedRunbook, SetUp, Variant};
+use crate::organisation::Der;
+use crate::queue::{BodyForm, Command};
 use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, StoreError};
+use crate::vault::EscrowVault;
+use crate::wire::command::CommandBody;
 
 impl Org {
     /// Seals a secret into a row.
@@ -55,6 +60,58 @@ impl Org {
             .await?
             .ok_or(Error::NotFound("secret"))?;
         self.open_row(&row).await
+    }
+
+    /// Seals the bodies of a decision's new commands that may hold a secret.
+    pub(super) async fn seal_commands(&self, d: &mut Decision<'_>) -> Result<(), Error> {
+        while let Some(id) = d.to_seal.pop_first() {
+            let Some(tracked) = d.commands.get_mut(&id) else {
+                continue;
+            };
+            let plain = Secret::new(std::mem::take(&mut tracked.row.body.0));
+            let sealed = self.seal_bytes(SecretKind::CommandBody, &plain).await?;
+            tracked.row.body = Der(sealed);
+            tracked.row.form = BodyForm::Sealed;
+        }
+        Ok(())
+    }
+
+    async fn seal_bytes(&self, kind: SecretKind, plain: &Secret) -> Result<Vec<u8>, Error> {
+        let (vault, key) = (&self.mdm.inner.vault, &self.organisation.data_key);
+        Ok(vault.seal(self.id(), key, kind, None, plain).await?)
+    }
+
+    async fn open_bytes(&self, kind: SecretKind, sealed: &[u8]) -> Result<Secret, Error> {
+        let (vault, key) = (&self.mdm.inner.vault, &self.organisation.data_key);
+        Ok(vault.open(self.id(), key, kind, None, sealed).await?)
+    }
+
+    /// The bytes of a command as they go to the device.
+    ///
+    /// # Errors
+    /// The vault's, when its body is sealed and does not open.
+    pub(super) async fn open_command(&self, command: &Command) -> Result<Vec<u8>, Error> {
+        match command.form {
+            BodyForm::Plain => Ok(command.body.0.clone()),
+            BodyForm::Sealed => {
+                let body = self
+                    .open_bytes(SecretKind::CommandBody, &command.body.0)
+                    .await?;
+                // A body from another row opens too; its UUID tells it apart.
+                let uuid = command.uuid.as_bytes();
+                if !body.expose().windows(uuid.len()).any(|part| part == uuid) {
+                    return Err(Error::Crypto("a command's body belongs to another command"));
+                }
+                Ok(body.expose().to_vec())
+            }
+            BodyForm::SealedProfile => {
+                let payload = self
+                    .open_bytes(SecretKind::ProfileContent, &command.body.0)
+                    .await?;
+                let body = CommandBody::install_profile(payload);
+                Ok(body.encode(&command.uuid).to_vec())
+            }
+        }
     }
 
     /// Opens one of the organisation's working keys; kept open, since it is needed all day.
@@ -166,15 +223,24 @@ impl Org {
         Ok((id, Some(Arc::new(standard))))
     }
 
-    /// Pins a runbook and answers its id; the same content is pinned once.
+    /// Pins a runbook and answers its id; the same content is pinned once. The contents of its profiles are sealed.
     ///
     /// # Errors
     /// [`Error::BadInput`] when the runbook is not valid, the store's otherwise.
-    pub async fn pin(&self, name: &str, runbook: PinnedRunbook) -> Result<RunbookId, Error> {
+    pub async fn pin(&self, name: &str, mut runbook: PinnedRunbook) -> Result<RunbookId, Error> {
         runbook.validate()?;
         // The id comes from the content, so that pinning again is harmless, also from two processes at once.
         let id = RunbookId(runbook.content_id());
         if self.store().runbook(self.id(), id).await?.is_none() {
+            for profile in &mut runbook.profiles {
+                // One that comes from a pinned runbook is sealed already.
+                if !EscrowVault::is_sealed(&profile.content.0) {
+                    let content = Secret::new(std::mem::take(&mut profile.content.0));
+                    profile.content.0 = self
+                        .seal_bytes(SecretKind::ProfileContent, &content)
+                        .await?;
+                }
+            }
             let mut batch = Batch::new();
             batch.put(Pinned {
                 organisation: self.id(),

@@ -18,8 +18,10 @@ use mdm_core::enrollment::{EnrolSession, IssuedCertificate};
 use mdm_core::error::{Error, PortError};
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{
-    CertificateId, DeviceId, IdSource, SecretId, Serial, ServerId, SessionId, SetUpId,
+    CertificateId, DeviceId, IdSource, MoveId, RunbookId, SecretId, Serial, ServerId, SessionId,
+    SetUpId, WaveId,
 };
+use mdm_core::migration::Move;
 use mdm_core::organisation::{Der, KeyedCertificate};
 use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
@@ -201,6 +203,43 @@ impl House {
         self.mdm.store().commit(batch).await.unwrap();
     }
 
+    /// An attempt for a device, with a runbook that is pinned. One that has an attempt keeps it.
+    pub(crate) async fn attempt(&self, gadget: &Gadget, runbook: RunbookId) {
+        let org = self.org().await;
+        let mut device = org.device_report(&gadget.serial).await.unwrap().device;
+        if device.open_move.is_some() {
+            return;
+        }
+        let attempt = Move::plan(
+            self.org,
+            MoveId(self.next_id()),
+            WaveId(1),
+            device.id,
+            gadget.serial.clone(),
+            runbook,
+            START + Duration::from_hours(30),
+            START,
+            None,
+            START,
+        );
+        device.open_move = Some(attempt.id);
+        let mut batch = Batch::new();
+        batch.put(attempt).put(device);
+        self.mdm.store().commit(batch).await.unwrap();
+    }
+
+    /// Every file of the database.
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let name = entry.file_name().into_string().unwrap();
+                (name, std::fs::read(entry.path()).unwrap())
+            })
+            .collect()
+    }
+
     /// The handle as it is now.
     pub(crate) async fn org(&self) -> Org {
         self.mdm.organisation_by_id(self.org).await.unwrap()
@@ -283,6 +322,12 @@ impl House {
             },
             product: "iPhone17,2".to_owned(),
         }
+    }
+
+    pub(crate) async fn mac(&self, serial: &str) -> Gadget {
+        let mut mac = self.device(serial).await;
+        "Mac15,7".clone_into(&mut mac.product);
+        mac
     }
 
     pub(crate) async fn check_in(&self, gadget: &Gadget, body: &str) -> Result<Answer, Error> {
