@@ -183,6 +183,9 @@ pub struct Settings {
     pub session_minutes: u32,
     /// Shown on the device as the name of the organisation and of its profiles.
     pub display_name: Option<String>,
+    /// For how many days settled commands with their reports, superseded enrolments and unused enrolment sessions are kept;
+    /// `None` is without end. The record of what happened is not touched.
+    pub retention_days: Option<u32>,
 }
 
 impl Default for Settings {
@@ -192,6 +195,7 @@ impl Default for Settings {
             expired_identity_grace_days: None,
             session_minutes: 120,
             display_name: None,
+            retention_days: Some(90),
         }
     }
 }

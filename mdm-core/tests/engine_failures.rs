@@ -8,9 +8,9 @@ use std::time::Duration;
 use mdm_core::device::Platform;
 use mdm_core::enrollment::EnrollmentState;
 use mdm_core::error::Error;
-use mdm_core::ids::{CommandId, MoveId, RunbookId, SetUpId, WaveId};
+use mdm_core::ids::{CommandId, RunbookId, SetUpId};
 use mdm_core::migration::{
-    Attention, Move, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Variant,
+    Attention, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Variant,
 };
 use mdm_core::queue::{Command, CommandState};
 use mdm_core::service::Answer;
@@ -381,4 +381,58 @@ async fn rows_that_cannot_be_read_or_woken_keep_nobody_else_waiting() {
         .await
         .unwrap();
     assert_ne!(answer, Answer::Empty);
+}
+
+#[tokio::test]
+async fn settled_commands_go_after_their_time_and_nothing_else_does() {
+    let house = House::new().await;
+    let phone = house.device("C02OLD").await;
+    house.enrol(&phone).await;
+    let answer = house
+        .report(&phone, "<key>Status</key><string>Idle</string>")
+        .await
+        .unwrap();
+    let (uuid, _) = command(&answer).unwrap();
+    let body = format!(
+        "<key>Status</key><string>Error</string><key>CommandUUID</key><string>{uuid}</string>"
+    );
+    house.report(&phone, &body).await.unwrap();
+    let org = house.org().await;
+    let (id, enrollment) = (
+        org.organisation().id,
+        set_up(&house, &phone).await.enrollment,
+    );
+    let settled = async || {
+        let all = house
+            .mdm
+            .store()
+            .commands(id, enrollment, 100)
+            .await
+            .unwrap();
+        all.iter().filter(|c| c.uuid == uuid).count()
+    };
+    house.settle().await;
+    for _ in 0..80 {
+        house.clock.advance(Duration::from_hours(24));
+        house.settle().await;
+    }
+    assert_eq!(settled().await, 1, "deleted before its time");
+    let record = house.record(&phone).await.len();
+    for _ in 0..12 {
+        house.clock.advance(Duration::from_hours(24));
+        house.settle().await;
+    }
+    assert_eq!(settled().await, 0, "kept for ever");
+    assert!(
+        house.record(&phone).await.len() >= record,
+        "the record was touched"
+    );
+    let live = house
+        .mdm
+        .store()
+        .enrollment(id, enrollment)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(live.is_live());
 }

@@ -14,6 +14,7 @@ pub mod ports;
 mod put_off;
 mod refusals;
 mod report;
+mod retention;
 mod safe;
 mod scep;
 mod sync;
@@ -87,6 +88,8 @@ struct Inner {
     /// Machines that could not be woken, and holds that the watchdog could not release: apart, for one way out must not
     /// wait for the other.
     unwoken: PutOff,
+    /// When this process clears away what is over next; `None` until it has worked once.
+    clear_at: Mutex<Option<Timestamp>>,
     unreleased: PutOff,
 }
 
@@ -193,6 +196,7 @@ impl Mdm {
                 cas: Mutex::default(),
                 chains: Mutex::default(),
                 unwoken: PutOff::default(),
+                clear_at: Mutex::default(),
                 unreleased: PutOff::default(),
             }),
         }

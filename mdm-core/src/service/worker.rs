@@ -82,6 +82,10 @@ impl Mdm {
             }
         }
         done += self.wake(limit).await?;
+        if done == 0 {
+            // Only where nobody waits for anything.
+            done += self.clear_away().await?;
+        }
         Ok(done)
     }
 

@@ -225,6 +225,9 @@ macro_rules! hand_on_reads {
             async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
                 ($inner)(self).next_due().await
             }
+            async fn prune(&self, organisation: OrganisationId, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+                ($inner)(self).prune(organisation, before, limit).await
+            }
             async fn jobs_waiting(&self) -> Result<u64, StoreError> {
                 ($inner)(self).jobs_waiting().await
             }

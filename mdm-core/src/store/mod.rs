@@ -421,7 +421,7 @@ pub trait AppleStore: Send + Sync {
     ) -> Result<Option<Inventory>, StoreError>;
 }
 
-/// Claims jobs.
+/// Claims jobs, and clears away what is over.
 #[async_trait]
 pub trait JobStore: Send + Sync {
     /// Leases up to `limit` due jobs until `lease`, by (due, id), fairly over organisations. A leased job is not given out
@@ -434,6 +434,15 @@ pub trait JobStore: Send + Sync {
     ) -> Result<Vec<Job>, StoreError>;
     /// The earliest moment at which a job is due or a machine wants to be woken, over everything; may lie in the past.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Deletes what nobody needs any more and was over before `before`: settled commands with their reports, superseded
+    /// enrolments, enrolment sessions in which no certificate was issued. At most `limit` rows of each kind, the oldest first;
+    /// answers how many.
+    async fn prune(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
     /// How many jobs wait, leased ones included.
     async fn jobs_waiting(&self) -> Result<u64, StoreError>;
 }

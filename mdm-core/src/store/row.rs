@@ -99,8 +99,17 @@ impl Table {
                 ("seen", Int),
                 ("assign_at", Int),
             ],
-            Self::Enrollments => &[("live_key", Text), ("parent", Int), ("device", Int)],
-            Self::Sessions => &[("code", Text), ("challenge_hash", Text)],
+            Self::Enrollments => &[
+                ("live_key", Text),
+                ("parent", Int),
+                ("device", Int),
+                ("superseded", Int),
+            ],
+            Self::Sessions => &[
+                ("code", Text),
+                ("challenge_hash", Text),
+                ("unused_until", Int),
+            ],
             Self::Certificates => &[("sha256", Text)],
             Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
             Self::SetUps => &[
@@ -109,7 +118,12 @@ impl Table {
                 ("ceiling_at", Int),
                 ("hold_since", Int),
             ],
-            Self::Commands => &[("enrollment", Int), ("uuid", Text), ("open_of", Int)],
+            Self::Commands => &[
+                ("enrollment", Int),
+                ("uuid", Text),
+                ("open_of", Int),
+                ("settled", Int),
+            ],
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
@@ -261,6 +275,13 @@ impl Window {
     }
 }
 
+/// What may be deleted once it is old: the table, and the column that says since when it is over.
+pub(crate) const OVER: [(Table, &str); 3] = [
+    (Table::Commands, "settled"),
+    (Table::Enrollments, "superseded"),
+    (Table::Sessions, "unused_until"),
+];
+
 /// A noun that has a table.
 pub(crate) trait Stored: Serialize + DeserializeOwned + Send {
     /// Its table.
@@ -304,8 +325,13 @@ stored! {
         Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),
         Cell::Int(it.parent.map(|p| p.0)),
         Cell::Int(it.device.filter(|_| it.channel == ChannelKind::Device).map(|d| d.0)),
+        moment(it.ended.filter(|_| it.state == EnrollmentState::Superseded)),
     ];
-    EnrolSession in Sessions versioned: |it| vec![text(&it.code), text(&it.challenge_hash)];
+    EnrolSession in Sessions versioned: |it| vec![
+        text(&it.code),
+        text(&it.challenge_hash),
+        moment(it.certificate.is_none().then_some(it.expires)),
+    ];
     IssuedCertificate in Certificates versioned: |it| vec![text(&it.sha256)];
     Pinned in Runbooks unversioned: |_it| vec![];
     Wave in Waves versioned: |_it| vec![];
@@ -324,6 +350,7 @@ stored! {
         Cell::Int(Some(it.enrollment.0)),
         text(&it.uuid),
         Cell::Int((!it.state.is_final()).then_some(it.enrollment.0)),
+        moment(it.settled.filter(|_| it.state.is_final())),
     ];
     SealedSecret in Secrets versioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
     ApiToken in Tokens versioned: |it| vec![text(&it.hash)];

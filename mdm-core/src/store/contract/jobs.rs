@@ -1,8 +1,12 @@
 //! Jobs: claims, leases, fairness, and what is next.
 
 use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
-use crate::ids::{JobId, MoveId, OrganisationId, SetUpId};
+use crate::enrollment::EnrollmentState;
+use crate::ids::{
+    CertificateId, CommandId, EnrollmentId, JobId, MoveId, OrganisationId, SessionId, SetUpId,
+};
 use crate::job::{Job, JobKind};
+use crate::queue::CommandState;
 use crate::store::{Lease, Store, Write};
 
 async fn claim(store: &impl Store, now: i64, lease: i64, limit: u32) -> Result<Vec<Job>, String> {
@@ -231,4 +235,92 @@ pub(super) async fn the_next_thing_is_known(store: &impl Store) -> Finding {
     );
     let all = store.claim_jobs(at(399), Lease(at(500)), 10).await;
     same(all, |j| j.id.0, &[], "claimed before it is due")
+}
+
+pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -> Finding {
+    // Of each kind: one that is over and old, one that is over and young, one that is not over.
+    let over = |id: i64, settled: Option<i64>| {
+        let mut it = samples::command(A, CommandId(id));
+        it.settled = settled.map(at);
+        it.state = if settled.is_some() {
+            CommandState::Acknowledged
+        } else {
+            CommandState::Queued
+        };
+        it
+    };
+    let ended = |id: i64, ended: Option<i64>| {
+        let mut it = samples::enrollment(A, EnrollmentId(id));
+        it.ended = ended.map(at);
+        it.state = if ended.is_some() {
+            EnrollmentState::Superseded
+        } else {
+            EnrollmentState::Enrolled
+        };
+        it
+    };
+    let session = |id: i64, expires: i64, used: bool| {
+        let mut it = samples::session(A, SessionId(id));
+        it.expires = at(expires);
+        it.certificate = used.then_some(CertificateId(1));
+        it
+    };
+    let mut theirs = over(9, Some(100));
+    theirs.organisation = B;
+    put(
+        store,
+        [
+            over(1, Some(100)).into(),
+            over(2, Some(110)).into(),
+            over(3, Some(300)).into(),
+            over(4, None).into(),
+            theirs.into(),
+            ended(5, Some(100)).into(),
+            ended(6, Some(300)).into(),
+            ended(7, None).into(),
+            session(1, 100, false).into(),
+            session(2, 300, false).into(),
+            session(3, 100, true).into(),
+        ],
+    )
+    .await?;
+    let prune = async |limit| store.prune(A, at(200), limit).await.map_err(sentence);
+    let first = prune(1).await?;
+    ensure!(
+        first == 3,
+        "{first} rows went in a round of one of each kind"
+    );
+    let oldest = store
+        .command(A, EnrollmentId(5), &samples::uuid(CommandId(1)))
+        .await;
+    ensure!(
+        oldest.map_err(sentence)?.is_none(),
+        "the oldest is still there"
+    );
+    let second = prune(10).await?;
+    ensure!(second == 1, "{second} rows went in the second round");
+    let third = prune(10).await?;
+    ensure!(
+        third == 0,
+        "{third} rows went that were not over, or not old"
+    );
+    let left = store.commands(A, EnrollmentId(5), 10).await;
+    same(left, |c| c.id.0, &[4, 3], "commands")?;
+    let theirs = store.commands(B, EnrollmentId(5), 10).await;
+    same(theirs, |c| c.id.0, &[9], "commands of another organisation")?;
+    for (id, there) in [(5, false), (6, true), (7, true)] {
+        let found = store
+            .enrollment(A, EnrollmentId(id))
+            .await
+            .map_err(sentence)?;
+        ensure!(
+            found.is_some() == there,
+            "enrolment {id} is wrong: {found:?}"
+        );
+    }
+    for (id, there) in [(1, false), (2, true), (3, true)] {
+        let found = store.session(A, SessionId(id)).await.map_err(sentence)?;
+        ensure!(found.is_some() == there, "session {id} is wrong: {found:?}");
+    }
+    Ok(())
 }

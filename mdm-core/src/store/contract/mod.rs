@@ -71,6 +71,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         jobs::the_oldest_go_first,
         jobs::no_organisation_starves,
         jobs::the_next_thing_is_known,
+        jobs::what_is_over_is_deleted_when_it_is_old,
         together::each_caller_gets_its_own_answer,
         together::no_increment_is_lost,
         together::one_of_many_wins,

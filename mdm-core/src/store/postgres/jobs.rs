@@ -1,11 +1,13 @@
 //! Jobs are claimed with a lease and never by deleting them; what another daemon is claiming is passed over.
 
 use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
 
 use super::{PostgresStore, Text, failed, raw};
 use crate::clock::Timestamp;
+use crate::ids::OrganisationId;
 use crate::job::Job;
-use crate::store::row::decode_readable;
+use crate::store::row::{OVER, decode_readable};
 use crate::store::{JobStore, Lease, StoreError};
 
 #[async_trait]
@@ -62,6 +64,32 @@ impl JobStore for PostgresStore {
         .await
         .map_err(failed)?;
         Ok(next.map(Timestamp::from_millis))
+    }
+
+    async fn prune(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for (table, over) in OVER {
+            let table = table.name();
+            let sql = format!(
+                "WITH k AS MATERIALIZED (SELECT id FROM {table} WHERE organisation = $1 AND {over} < $2 \
+                   ORDER BY {over}, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+                 DELETE FROM {table} AS t USING k WHERE t.organisation = $1 AND t.id = k.id AND t.{over} < $2"
+            );
+            let done = sqlx::query(AssertSqlSafe(sql))
+                .bind(organisation.0)
+                .bind(before.as_millis())
+                .bind(i64::from(limit))
+                .execute(&self.reads)
+                .await
+                .map_err(failed)?;
+            gone += done.rows_affected();
+        }
+        Ok(gone)
     }
 
     async fn jobs_waiting(&self) -> Result<u64, StoreError> {

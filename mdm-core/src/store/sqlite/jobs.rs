@@ -1,12 +1,13 @@
 //! Jobs are claimed with a lease and never by deleting them.
 
 use async_trait::async_trait;
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
 
 use super::{SqliteStore, failed};
 use crate::clock::Timestamp;
+use crate::ids::OrganisationId;
 use crate::job::Job;
-use crate::store::row::{Raw, decode_readable};
+use crate::store::row::{OVER, Raw, decode_readable};
 use crate::store::{JobStore, Lease, StoreError};
 
 #[async_trait]
@@ -125,6 +126,51 @@ impl JobStore for SqliteStore {
         .await
         .map_err(failed)?;
         Ok(next.map(Timestamp::from_millis))
+    }
+
+    async fn prune(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for (table, over) in OVER {
+            let table = table.name();
+            // Looked for first: nothing to do is the usual answer, and needs no write.
+            let which = format!(
+                "SELECT id FROM {table} WHERE organisation = ?1 AND {over} < ?2 ORDER BY {over}, id LIMIT ?3"
+            );
+            let ids: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(which))
+                .bind(organisation.0)
+                .bind(before.as_millis())
+                .bind(limit)
+                .fetch_all(&self.reads)
+                .await
+                .map_err(failed)?;
+            for ids in ids.chunks(10_000) {
+                let mut query = QueryBuilder::<Sqlite>::new(format!(
+                    "DELETE FROM {table} WHERE organisation = "
+                ));
+                query.push_bind(organisation.0);
+                // It may have come to life meanwhile.
+                query.push(format!(" AND {over} < "));
+                query.push_bind(before.as_millis()).push(" AND id IN (");
+                let mut list = query.separated(", ");
+                for id in ids {
+                    list.push_bind(*id);
+                }
+                query.push(")");
+                let done = query
+                    .build()
+                    .persistent(false)
+                    .execute(&self.writes)
+                    .await
+                    .map_err(failed)?;
+                gone += done.rows_affected();
+            }
+        }
+        Ok(gone)
     }
 
     async fn jobs_waiting(&self) -> Result<u64, StoreError> {

@@ -1,0 +1,72 @@
+//! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
+//! enrolments, enrolment sessions that nobody used. Never touches the record, a secret, or anything that is still open.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::Mdm;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::OrganisationId;
+use crate::organisation::Organisation;
+
+/// How often a process looks.
+const EVERY: Duration = Duration::from_hours(6);
+/// Rows of each kind and organisation that go in one statement, so that nobody waits long behind it.
+const AT_ONCE: u32 = 500;
+/// Organisations that are read at a time.
+const PAGE: u32 = 200;
+
+impl Mdm {
+    /// One piece of the clearing, if it is due; answers how many rows went. Due again at once while there is more.
+    pub(super) async fn clear_away(&self) -> Result<usize, Error> {
+        let now = self.now();
+        if !self.is_due(now) {
+            return Ok(0);
+        }
+        let (mut after, mut gone) = (OrganisationId(0), 0);
+        loop {
+            let page = self.inner.store.organisations(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for organisation in &page {
+                if let Some(before) = keeps_from(organisation, now) {
+                    let rows = self
+                        .inner
+                        .store
+                        .prune(organisation.id, before, AT_ONCE)
+                        .await?;
+                    if rows > 0 {
+                        tracing::info!(organisation = %organisation.id, rows, "cleared away what is over");
+                    }
+                    gone += rows;
+                }
+            }
+        }
+        if gone == 0 {
+            let mut next = self
+                .inner
+                .clear_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *next = Some(now + EVERY);
+        }
+        Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        let mut next = self
+            .inner
+            .clear_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // A start is busy enough: the first look is later.
+        now >= *next.get_or_insert(now + EVERY)
+    }
+}
+
+/// What was over before this moment may go; `None` where everything is kept.
+fn keeps_from(organisation: &Organisation, now: Timestamp) -> Option<Timestamp> {
+    let days = organisation.settings.retention_days?;
+    Some(now - Duration::from_secs(u64::from(days) * 86_400))
+}
