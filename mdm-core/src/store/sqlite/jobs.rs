@@ -1,7 +1,7 @@
 //! Jobs are claimed with a lease and never by deleting them.
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, failed};
 use crate::clock::Timestamp;
@@ -9,6 +9,13 @@ use crate::ids::OrganisationId;
 use crate::job::Job;
 use crate::store::row::{OVER, Raw, decode_readable};
 use crate::store::{JobStore, Lease, StoreError};
+
+/// The oldest of each table of [`OVER`].
+const OLDEST: [&str; 3] = [
+    "SELECT id FROM commands WHERE organisation = ?1 AND settled < ?2 ORDER BY settled, id LIMIT ?3",
+    "SELECT id FROM enrollments WHERE organisation = ?1 AND superseded < ?2 ORDER BY superseded, id LIMIT ?3",
+    "SELECT id FROM sessions WHERE organisation = ?1 AND unused_until < ?2 ORDER BY unused_until, id LIMIT ?3",
+];
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -135,13 +142,10 @@ impl JobStore for SqliteStore {
         limit: u32,
     ) -> Result<u64, StoreError> {
         let mut gone = 0;
-        for (table, over) in OVER {
+        for ((table, over), which) in OVER.into_iter().zip(OLDEST) {
             let table = table.name();
             // Looked for first: nothing to do is the usual answer, and needs no write.
-            let which = format!(
-                "SELECT id FROM {table} WHERE organisation = ?1 AND {over} < ?2 ORDER BY {over}, id LIMIT ?3"
-            );
-            let ids: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(which))
+            let ids: Vec<i64> = sqlx::query_scalar(which)
                 .bind(organisation.0)
                 .bind(before.as_millis())
                 .bind(limit)
