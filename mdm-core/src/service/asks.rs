@@ -19,7 +19,7 @@ const ESCROW: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4573_6372_0000_6f77_5072);
 /// What a command will say.
 pub(crate) enum Body {
     /// Made already.
-    Made(CommandBody),
+    Made(Box<CommandBody>),
     /// Installs the configuration profile whose content this is, sealed: it is opened when the command is handed out.
     SealedProfile(Der),
 }
@@ -40,12 +40,12 @@ pub(crate) fn build(
             Body::SealedProfile(profile.content.clone())
         } else {
             // Pinned before contents were sealed.
-            Body::Made(CommandBody::install_profile(Secret::new(
+            Body::Made(Box::new(CommandBody::install_profile(Secret::new(
                 profile.content.0.clone(),
-            )))
+            ))))
         });
     }
-    made(ask, organisation, plan, platform).map(Body::Made)
+    made(ask, organisation, plan, platform).map(|body| Body::Made(Box::new(body)))
 }
 
 fn made(
