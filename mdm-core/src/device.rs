@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId};
+use crate::licences::HeldLicence;
 
 /// A device of an organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Device {
     pub assignment: Assignment,
     /// Deadlines of migrations that it has completed: a later enrolment is not that migration again.
     pub completed_deadlines: Vec<Timestamp>,
+    /// Licences that it was seen to have, as far as we gave or looked for them.
+    #[serde(default)]
+    pub licences: Vec<HeldLicence>,
 }
 
 impl Device {
@@ -53,6 +57,7 @@ impl Device {
             open_move: None,
             assignment: Assignment::default(),
             completed_deadlines: Vec::new(),
+            licences: Vec::new(),
         }
     }
 
@@ -215,6 +220,8 @@ pub struct OrgReading {
     pub unknown: bool,
     /// Assigned server entry; `None` when unassigned or not asked.
     pub assigned_server: Option<String>,
+    /// When a list of a service was read that had it, where it was not read by itself.
+    pub listed: Option<Timestamp>,
     /// Absent is not false.
     pub capable: Option<bool>,
     /// Absent: no migration was requested.
@@ -257,6 +264,8 @@ pub struct Assignment {
     pub wanted: Option<String>,
     /// Not before this moment (*available from*).
     pub from: Option<Timestamp>,
+    /// When it was last about to be assigned: not again before the list was read after that.
+    pub asked: Option<Timestamp>,
     /// Tries since the last success.
     pub tries: u32,
     /// Not before this moment again (throttled, failed).

@@ -17,6 +17,8 @@ pub const MOST_DEVICES: usize = 1000;
 pub const LAG: Duration = Duration::from_secs(15 * 60);
 /// The shortest time between the end of Apple's work and a reading that counts against it.
 const SETTLE: Duration = Duration::from_secs(30);
+/// Before a sending no reading counts that is older.
+const STALE: Duration = Duration::from_secs(3600);
 /// A request that Apple works on is looked at this often at most.
 const LOOK: [u64; 5] = [15, 30, 60, 120, 300];
 /// Apple's work that has not ended by then is no longer waited for: the devices themselves tell.
@@ -283,12 +285,22 @@ impl Errand {
         }
         match &self.state {
             ErrandState::Waiting => Next::Read {
-                not_before: self.sendings.last().map_or(self.created, |s| s.at),
+                not_before: self
+                    .sendings
+                    .last()
+                    .map_or(self.created, |s| s.at)
+                    .max(now - STALE),
+            },
+            ErrandState::Asked { at } if now < *at + SETTLE => Next::Wait {
+                until: *at + SETTLE,
             },
             ErrandState::Asked { at } => Next::Read {
                 not_before: *at + SETTLE,
             },
             ErrandState::Posted { .. } => Next::Look,
+            ErrandState::Proving { since } if now < *since + SETTLE => Next::Wait {
+                until: *since + SETTLE,
+            },
             ErrandState::Proving { since } => Next::Read {
                 not_before: *since + SETTLE,
             },
@@ -322,12 +334,17 @@ impl Errand {
         self.due = now + Duration::from_secs(LOOK[0]);
     }
 
-    /// Apple certainly did nothing, and may take it later.
+    /// Apple certainly did nothing, and may take it later: it was not a sending.
     pub fn put_off(&mut self, why: &str, wait: Duration, now: Timestamp) {
-        if let Some(sending) = self.sendings.last_mut() {
-            sending.outcome = Some(why.to_owned());
-        }
+        self.sendings.pop();
+        self.status = Some(why.to_owned());
         self.state = ErrandState::Waiting;
+        self.tries += 1;
+        self.due = now + wait;
+    }
+
+    /// Still not as wanted, and Apple may need more time.
+    pub fn wait(&mut self, wait: Duration, now: Timestamp) {
         self.tries += 1;
         self.due = now + wait;
     }
@@ -339,6 +356,13 @@ impl Errand {
         }
         self.tries += 1;
         self.due = now + SETTLE;
+    }
+
+    /// Apple's work never came to an end: after a reading it may be sent again.
+    pub fn given_up(&mut self, status: &str, now: Timestamp) {
+        self.status = Some(status.to_owned());
+        self.state = ErrandState::Waiting;
+        self.due = now;
     }
 
     /// Apple still works on it.
@@ -433,12 +457,7 @@ mod tests {
             }
         );
         it.asked(2, at(110));
-        assert_eq!(
-            it.next(at(110)),
-            Next::Read {
-                not_before: at(140)
-            }
-        );
+        assert_eq!(it.next(at(110)), Next::Wait { until: at(140) });
         it.unknown("the connection broke", at(111));
         assert_eq!(it.next(at(120)), Next::Wait { until: at(141) });
         assert_eq!(
@@ -448,10 +467,17 @@ mod tests {
             }
         );
         it.put_off("429", Duration::from_secs(60), at(200));
+        // Apple refused it, so nothing was sent.
         assert_eq!(
             it.next(at(260)),
             Next::Read {
-                not_before: at(110)
+                not_before: at(100)
+            }
+        );
+        assert_eq!(
+            it.next(at(9000)),
+            Next::Read {
+                not_before: at(5400)
             }
         );
     }

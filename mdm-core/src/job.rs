@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{
-    DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, ServerId, SetUpId, WaveId,
+    DeviceId, EnrollmentId, JobId, LocationId, MoveId, OrganisationId, ServerId, SetUpId,
 };
 use crate::migration::Notice;
 
@@ -59,23 +59,19 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
-    /// Post one request for members that share a deadline.
-    Submit {
-        /// The wave.
-        wave: WaveId,
-        /// The deadline.
-        deadline: Timestamp,
-        /// The members.
-        members: Vec<MoveId>,
+    /// Bring the organisation's errands forward: one job for all of them.
+    Errands,
+    /// Read the organisation's device list at the organisation API, as far as it is wanted.
+    Pull,
+    /// Read the licences of a location, then come again.
+    Stock {
+        /// Which.
+        location: LocationId,
     },
-    /// Follow an activity to its end and keep its result.
-    Follow {
-        /// The wave.
-        wave: WaveId,
-        /// The activity.
-        activity: String,
-        /// The members.
-        members: Vec<MoveId>,
+    /// Take back the licences that a device got from us for an attempt that is withdrawn.
+    ReturnLicences {
+        /// Which.
+        device: DeviceId,
     },
     /// Cancel the migration of a member and prove its return.
     Cancel {
@@ -116,8 +112,10 @@ impl JobKind {
             Self::Push { .. } => "push",
             Self::Lock { .. } => "lock",
             Self::ReadDevice { .. } => "read-device",
-            Self::Submit { .. } => "submit",
-            Self::Follow { .. } => "follow",
+            Self::Errands => "errands",
+            Self::Pull => "pull",
+            Self::Stock { .. } => "stock",
+            Self::ReturnLicences { .. } => "return-licences",
             Self::Cancel { .. } => "cancel",
             Self::MoveDeadline { .. } => "move-deadline",
             Self::Sync { .. } => "sync",

@@ -132,6 +132,7 @@ pub mod secret;
 pub mod service;
 pub mod store;
 pub mod vault;
+pub mod views;
 pub mod wave;
 pub mod wire;
 

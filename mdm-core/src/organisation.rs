@@ -186,6 +186,39 @@ pub struct Settings {
     /// For how many days settled commands with their reports, superseded enrolments and unused enrolment sessions are kept;
     /// `None` is without end. The record of what happened is not touched.
     pub retention_days: Option<u32>,
+    /// Reads of the organisation API in a minute, over all accounts.
+    pub api_reads_per_minute: u32,
+    /// Writes to the organisation API in an hour, over all accounts.
+    pub api_writes_per_hour: u32,
+    /// What ADE profiles say beyond what a migration demands.
+    pub ade: AdeOptions,
+}
+
+/// What people set of an ADE profile. `await_device_configured` is not among it: it is always true.
+///
+/// Apple: <https://developer.apple.com/documentation/devicemanagement/profile>
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AdeOptions {
+    /// Name of the profile; at most 125 characters.
+    pub profile_name: Option<String>,
+    /// Panes of Setup Assistant to be skipped, in Apple's words.
+    pub skip_setup_items: Vec<String>,
+    /// Shown at enrolment.
+    pub department: Option<String>,
+    /// Shown at enrolment.
+    pub support_phone_number: Option<String>,
+    /// Shown at enrolment.
+    pub support_email_address: Option<String>,
+    /// The same for all services of one organisation.
+    pub org_magic: Option<String>,
+    /// ISO 639-1, for devices that advance by themselves.
+    pub language: Option<String>,
+    /// ISO 3166-1 alpha-2, upper case.
+    pub region: Option<String>,
+    /// Whether the device may be paired with a host.
+    pub allow_pairing: Option<bool>,
 }
 
 impl Default for Settings {
@@ -196,6 +229,9 @@ impl Default for Settings {
             session_minutes: 120,
             display_name: None,
             retention_days: Some(90),
+            api_reads_per_minute: 20,
+            api_writes_per_hour: 10,
+            ade: AdeOptions::default(),
         }
     }
 }

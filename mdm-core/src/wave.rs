@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::ids::{JobId, OrganisationId, RunbookId, SecretId, ServerId, WaveId};
+use crate::organisation::AdeOptions;
 
 /// Members that share runbook and dates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +30,12 @@ pub struct Wave {
     pub state: WaveState,
     /// When it was made.
     pub created: Timestamp,
-    /// Jobs whose request to Apple was about to be sent, and when: found here again, such a job reads before it sends.
-    pub asked: BTreeMap<JobId, Timestamp>,
+    /// What its ADE profile says, if not what the organisation's says.
+    #[serde(default)]
+    pub ade: Option<AdeOptions>,
+    /// Made for a list of devices that somebody acted on, not planned as a wave.
+    #[serde(default)]
+    pub ad_hoc: bool,
 }
 
 impl Wave {
@@ -53,7 +58,8 @@ impl Wave {
             runbooks,
             state: WaveState::Draft,
             created,
-            asked: BTreeMap::new(),
+            ade: None,
+            ad_hoc: false,
         }
     }
 }
@@ -104,8 +110,17 @@ pub struct Server {
     pub cursor: SyncCursor,
     /// When the list was last brought up to date.
     pub synced: Option<Timestamp>,
-    /// The ADE profile that enrolments should get, and the digest of its content.
+    /// Digest of which profile every open wave and everybody else gets: devices want what it stands for.
+    #[serde(default)]
+    pub offered: Option<String>,
+    /// When the last complete reading of the whole list began.
+    #[serde(default)]
+    pub last_full: Option<Timestamp>,
+    /// The ADE profile that enrolments outside of waves should get, and the digest of its content.
     pub profile: Option<DefinedProfile>,
+    /// Every ADE profile that we defined there, by the digest of its content: there is no list of them at Apple.
+    #[serde(default)]
+    pub profiles: BTreeMap<String, DefinedProfile>,
     /// Why a person is needed, in a sentence.
     pub needs_person: Option<String>,
     /// The recurring job that reads the list.
@@ -115,6 +130,15 @@ pub struct Server {
 }
 
 impl Server {
+    /// Whether an ADE profile of this UUID was defined by us there and read back as awaiting configuration.
+    #[must_use]
+    pub fn awaits(&self, uuid: &str) -> bool {
+        self.profiles
+            .values()
+            .chain(&self.profile)
+            .any(|p| p.proved_awaiting && p.uuid == uuid)
+    }
+
     /// An entry of which nothing was read yet.
     #[must_use]
     pub fn new(
@@ -135,6 +159,9 @@ impl Server {
             cursor: SyncCursor::Start,
             synced: None,
             profile: None,
+            profiles: BTreeMap::new(),
+            offered: None,
+            last_full: None,
             needs_person: None,
             sync_job: JobId::default(),
             assign_job: JobId::default(),
@@ -152,6 +179,13 @@ pub enum SyncCursor {
     /// In the middle of a full list that was begun at a moment; devices not seen since then are gone at its end.
     Full {
         /// Apple's cursor.
+        cursor: String,
+        /// When the list was begun.
+        begun: Timestamp,
+    },
+    /// The whole list was read; devices that it did not show are being marked as gone.
+    Sweeping {
+        /// Apple's cursor, from which the changes are read next.
         cursor: String,
         /// When the list was begun.
         begun: Timestamp,

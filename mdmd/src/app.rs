@@ -74,7 +74,7 @@ pub(crate) async fn assemble(config: &Config, overrides: &Overrides) -> anyhow::
     };
     let ports = match &overrides.ports {
         Some(ports) => ports.clone(),
-        None => ports(config, &clock)?,
+        None => ports(config, &clock, &store)?,
     };
     let settings = MdmSettings {
         device_url: config.public.device_url.clone(),
@@ -85,11 +85,15 @@ pub(crate) async fn assemble(config: &Config, overrides: &Overrides) -> anyhow::
     Ok(Mdm::new(store, vault, clock, ports, settings))
 }
 
-/// The ports of a server: push, and Apple's services for organisations.
+/// The ports of a server: push, and Apple's services for organisations, whose budgets are shared through the store.
 ///
 /// # Errors
 /// When a configured CA cannot be read.
-pub fn ports(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Ports> {
+pub fn ports(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    store: &Arc<dyn Store>,
+) -> anyhow::Result<Ports> {
     let trust = match &config.apple.ca {
         None => None,
         Some(file) => {
@@ -103,14 +107,16 @@ pub fn ports(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Ports> {
         organisation: config.apple.organisation_url.clone(),
         token: config.apple.token_url.clone(),
         lock_removal: config.apple.lock_url.clone(),
+        apps: config.apple.apps_url.clone(),
         trust,
     };
-    let apple = Apple::new(addresses, Arc::clone(clock)).context("apple.ca")?;
+    let apple = Apple::new(addresses, Arc::clone(clock), Arc::clone(store)).context("apple.ca")?;
     let apple = Arc::new(apple);
     Ok(Ports {
         push: Arc::new(PushService::new(config, Arc::clone(clock))?),
         assignment: apple.clone(),
         api: apple.clone(),
+        licences: apple.clone(),
         lock_removal: apple,
         ..Ports::refusing()
     })

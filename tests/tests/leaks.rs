@@ -3,14 +3,13 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use mdm_core::audit::Refusal;
 use mdm_core::clock::Timestamp;
-use mdm_core::ids::{JobId, OrganisationId, WaveId};
-use mdm_core::job::{Job, JobKind};
-use mdm_core::store::{Batch, JobStore as _, Lease, SqliteStore, Store as _, Write};
+use mdm_core::ids::{OrganisationId, RefusalId};
+use mdm_core::store::{AuditStore as _, Batch, SqliteStore, Store as _, Write};
 use mdmd::config::{Config, Duty, LogFormat};
 use mdmd::rehearsal::{Faults, HouseOptions, Rehearsal, Stage};
 use mdmd::telemetry;
@@ -262,35 +261,30 @@ async fn a_secret_in_a_row_that_was_deleted_is_found_while_the_server_runs_and_a
         .await
         .unwrap();
     let (organisation, now) = (OrganisationId(1), Timestamp::from_millis(1_796_112_000_000));
-    // Rows around it, so that the page stays in use.
-    let job = |n: i64, text: String| {
-        let kind = JobKind::Follow {
-            wave: WaveId(1),
-            activity: text,
-            members: Vec::new(),
-        };
-        Job::new(organisation, JobId(n), now, kind)
+    // Refusals are the rows that are deleted: the oldest, once there are more than a thousand.
+    let refusal = |n: i64, text: &str| {
+        Write::Refusal(Refusal::new(
+            organisation,
+            RefusalId(n),
+            now,
+            "192.0.2.1",
+            "enrol",
+            text,
+        ))
     };
     let mut batch = Batch::new();
     for (n, (_, text)) in (1..).zip(written()) {
-        batch.put(job(n, text));
+        batch.put(refusal(n, &text));
     }
-    let rows = i64::try_from(batch.writes.len()).unwrap();
     store.commit(batch).await.unwrap();
     store.checkpoint().await.unwrap();
-    let lease = Lease(now + Duration::from_secs(300));
-    let claimed = store.claim_jobs(now, lease, 100).await.unwrap();
-    assert_eq!(i64::try_from(claimed.len()).unwrap(), rows);
     let mut batch = Batch::new();
-    for job in &claimed {
-        batch.put(Write::JobDone {
-            organisation,
-            id: job.id,
-            lease,
-        });
+    for n in 0..1_000 {
+        batch.put(refusal(1_000 + n, "another one"));
     }
     store.commit(batch).await.unwrap();
-    assert_eq!(store.jobs_waiting().await.unwrap(), 0);
+    let left = store.refusals(organisation, 2_000).await.unwrap();
+    assert!(left.iter().all(|r| r.reason == "another one"));
 
     let mut hay = Haystack::new();
     add_files(&mut hay, "while it runs", directory.path());

@@ -10,7 +10,7 @@ use mdm_core::error::PortError;
 use mdm_core::ids::Serial;
 use mdm_core::service::ports::{
     Account, ActivityReading, ActivityRequest, ApiKey, DeviceAssignment, DevicePage, LockOutcome,
-    OrganisationApi, Ports, ServerCredential,
+    MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
 };
 
 use super::device::{PRODUCT, SERIAL};
@@ -144,6 +144,19 @@ impl OrganisationApi for Apple {
         Ok(vec![("OURS".to_owned(), "Ours".to_owned())])
     }
 
+    async fn members(&self, _: &ApiKey, _: &str, _: Option<&str>) -> Result<MemberPage, PortError> {
+        Ok(MemberPage::default())
+    }
+
+    async fn devices(
+        &self,
+        _: &ApiKey,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<ReadingPage, PortError> {
+        Ok(ReadingPage::default())
+    }
+
     async fn read(
         &self,
         _: &ApiKey,
@@ -174,7 +187,7 @@ impl OrganisationApi for Apple {
     ) -> Result<String, PortError> {
         match request {
             ActivityRequest::AssignWithDeadline { deadline, .. }
-            | ActivityRequest::UpdateDeadline { deadline } => {
+            | ActivityRequest::UpdateDeadline { deadline, .. } => {
                 set(&self.deadline, Some(*deadline))?;
             }
             _ => set(&self.deadline, None)?,
@@ -186,7 +199,7 @@ impl OrganisationApi for Apple {
         Ok(ActivityReading {
             finished: true,
             status: "COMPLETED".to_owned(),
-            failed: Vec::new(),
+            ..ActivityReading::default()
         })
     }
 }

@@ -145,6 +145,7 @@ impl Org {
             client_id: client_id.to_owned(),
             key_id: key_id.to_owned(),
             key: key.clone(),
+            allowance: self.allowance(),
         };
         let services = self.ports().api.servers(&account).await?;
         self.again_on_conflict(|| self.import_api(client_id, key_id, key))

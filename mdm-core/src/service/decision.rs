@@ -79,6 +79,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) profile: Option<String>,
     /// The channel that is speaking right now: what is queued for it needs no push.
     pub(crate) in_session: Option<EnrollmentId>,
+    /// Takes the effects that are errands for many devices, where the caller makes one of all of them.
+    pub(crate) gathered: Option<Vec<Effect>>,
     pub(crate) batch: Batch,
 }
 
@@ -106,6 +108,7 @@ impl<'a> Decision<'a> {
             secrets: BTreeMap::new(),
             profile: None,
             in_session: None,
+            gathered: None,
             batch: Batch::new(),
         }
     }
@@ -223,6 +226,7 @@ impl<'a> Decision<'a> {
                 }),
             );
         }
+        let mut return_licences = None;
         if let (MoveState::Ended(outcome), false) =
             (&next.state, matches!(before.state, MoveState::Ended(_)))
             && let Some(device) = &mut self.device
@@ -233,6 +237,13 @@ impl<'a> Decision<'a> {
             if completed && !device.row.completed_deadlines.contains(&next.deadline) {
                 device.row.completed_deadlines.push(next.deadline);
             }
+            let withdrawn = matches!(outcome, Outcome::Cancelled | Outcome::Withdrawn);
+            let lent = device.row.licences.iter().any(|l| l.ours);
+            return_licences = (withdrawn && lent).then_some(device.row.id);
+        }
+        if let Some(device) = return_licences {
+            // At the turn of the minute, so that those of many devices go back together.
+            self.job(self.now.next_minute(), JobKind::ReturnLicences { device });
         }
         if let Some(tracked) = &mut self.attempt {
             tracked.row = next;
@@ -344,6 +355,11 @@ impl<'a> Decision<'a> {
                 if let Some(device) = self.device.as_ref().map(|d| d.row.id) {
                     // At the turn of the minute, so that readings of many devices share Apple's small budget.
                     self.job(now.next_minute(), JobKind::ReadDevice { device });
+                }
+            }
+            Effect::Cancel | Effect::MoveDeadline { .. } if self.gathered.is_some() => {
+                if let Some(gathered) = &mut self.gathered {
+                    gathered.push(effect);
                 }
             }
             Effect::Cancel => {

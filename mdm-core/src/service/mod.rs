@@ -4,20 +4,26 @@
 //! organisation. A host calls [`Org::check_in`] and [`Org::report`] from its two endpoints, [`Mdm::work`] from its scheduler
 //! and [`Mdm::watch`] from a task of its own.
 
+mod act;
 mod asks;
 mod checkin;
 mod credentials;
 mod decision;
 mod enrol;
+mod errands;
+mod gate;
+mod licences;
 mod operator;
 pub mod ports;
 mod put_off;
+mod reading;
 mod refusals;
 mod report;
 mod retention;
 mod safe;
 mod scep;
 mod sync;
+mod views;
 mod watchdog;
 mod wave;
 mod worker;
@@ -25,7 +31,10 @@ mod worker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use credentials::NewApiToken;
+pub use gate::{BudgetReport, ClientClock, SharedGate};
+pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use ports::Ports;
 pub use wave::{Member, WhatIf};

@@ -55,10 +55,18 @@ impl Mdm {
                 }
             }
         }
-        // Readings share requests to Apple; everything else goes side by side.
+        // Readings share requests to Apple, and so do wishes of single devices; everything else goes side by side.
         let (readings, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
             .partition(|j| matches!(j.kind, JobKind::ReadDevice { .. }));
+        let (wishes, others): (Vec<Job>, Vec<Job>) = others.into_iter().partition(|j| {
+            matches!(
+                j.kind,
+                JobKind::Cancel { .. }
+                    | JobKind::MoveDeadline { .. }
+                    | JobKind::ReturnLicences { .. }
+            )
+        });
         futures_util::stream::iter(others)
             .for_each_concurrent(SIDE_BY_SIDE, |job| {
                 let org = orgs.get(&job.organisation);
@@ -70,6 +78,16 @@ impl Mdm {
             })
             .await;
         for (id, org) in &orgs {
+            let mine: Vec<Job> = wishes
+                .iter()
+                .filter(|j| j.organisation == *id)
+                .cloned()
+                .collect();
+            if !mine.is_empty()
+                && let Err(error) = org.gather(&mine, lease).await
+            {
+                tracing::warn!(organisation = %id, %error, "errands could not be made");
+            }
             let mine: Vec<Job> = readings
                 .iter()
                 .filter(|j| j.organisation == *id)
@@ -177,17 +195,14 @@ impl Org {
             JobKind::Lock { set_up } => self.lock_job(&job, lease, set_up).await,
             JobKind::Sync { server } => self.sync_job(job.clone(), lease, server).await,
             JobKind::Assign { server } => self.assign_job(job.clone(), lease, server).await,
-            JobKind::Submit {
-                wave,
-                deadline,
-                members,
-            } => self.submit_job(&job, lease, wave, deadline, &members).await,
-            JobKind::Follow {
-                activity, members, ..
-            } => self.follow_job(&job, lease, &activity, &members).await,
-            JobKind::Cancel { attempt } => self.cancel_job(&job, lease, attempt).await,
-            JobKind::MoveDeadline { attempt, deadline } => {
-                self.move_deadline_job(&job, lease, attempt, deadline).await
+            JobKind::Errands => self.errands_job(&job, lease).await,
+            JobKind::Pull => self.pull_job(&job, lease).await,
+            JobKind::Stock { location } => self.stock_job(&job, lease, location).await,
+            // Wishes are gathered before they come here, like readings below.
+            JobKind::Cancel { .. }
+            | JobKind::MoveDeadline { .. }
+            | JobKind::ReturnLicences { .. } => {
+                self.gather(std::slice::from_ref(&job), lease).await
             }
             JobKind::Notify { notice, device } => {
                 self.notify_job(&job, lease, notice, device).await
@@ -532,7 +547,7 @@ impl Org {
             return Ok(None);
         };
         let server = self.store().server(self.id(), wave.destination).await?;
-        Ok(server.and_then(|s| s.profile).map(|p| p.uuid))
+        Ok(server.and_then(|s| self.profile_at(&s, Some(&wave))))
     }
 }
 
@@ -542,14 +557,6 @@ pub(super) fn done(job: &Job, lease: Lease) -> Write {
         id: job.id,
         lease,
     }
-}
-
-/// The same job again, later each time: for what a person settles meanwhile.
-pub(super) fn job_again(job: &Job, lease: Lease, now: Timestamp) -> Write {
-    let mut later = job.clone();
-    later.due = now + back_off(job.tries);
-    later.tries += 1;
-    Write::JobLater { job: later, lease }
 }
 
 fn back_off(tries: u32) -> Duration {

@@ -218,6 +218,13 @@ pub(super) const KEYS: &[Key] = &[
         "The lock-removal service, for a test service. Left out: Apple's.",
     ),
     key(
+        "apple.apps_url",
+        Form::Url,
+        None,
+        "\"https://vpp.itunes.apple.com/mdm/v2\"",
+        "Apps and Books, for a test service. Left out: Apple's.",
+    ),
+    key(
         "apple.ca",
         Form::Path,
         None,

@@ -257,6 +257,8 @@ pub struct AppleConfig {
     pub token_url: Option<String>,
     /// Lock removal.
     pub lock_url: Option<String>,
+    /// Apps and Books.
+    pub apps_url: Option<String>,
     /// A CA beside the system's.
     pub ca: Option<PathBuf>,
 }

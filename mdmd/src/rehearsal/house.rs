@@ -101,12 +101,12 @@ impl House {
             options.database.as_deref(),
             options.again.as_ref(),
         )?;
-        let mut ports = app::ports(&config, &clock)?;
-        ports.assignment = sabotage::assignment(ports.assignment, options.sabotage);
         let mut store = app::open_store(&config).await?;
         if let Some(wrap) = options.wrap {
             store = wrap(store);
         }
+        let mut ports = app::ports(&config, &clock, &store)?;
+        ports.assignment = sabotage::assignment(ports.assignment, options.sabotage);
         let overrides = Overrides {
             clock: Some(clock),
             store: Some(store),

@@ -18,6 +18,8 @@ pub(super) const LOOK_DAILY: Duration = Duration::from_hours(24);
 const DAY: Duration = LOOK_DAILY;
 /// What was submitted should be readable within this.
 const CONFIRM: Duration = Duration::from_mins(30);
+/// A request that has not left by then is a failure.
+const UNSENT: Duration = Duration::from_hours(48);
 /// The last reading before a submission counts as failed gets this long.
 const LAST_READING: Duration = Duration::from_mins(5);
 /// Visible, in force, cancelled: each within this.
@@ -184,13 +186,18 @@ impl Run {
                 since: self.now,
                 activity: None,
             },
-            Duration::from_mins(2),
+            HOUR,
         );
     }
 
     fn activity_posted(&mut self, posted: &str) {
         match &mut self.m.state {
-            MoveState::Submitting { activity, .. } => *activity = Some(posted.to_owned()),
+            // From here on the time counts in which its effect must show.
+            MoveState::Submitting { activity, since } => {
+                *activity = Some(posted.to_owned());
+                *since = self.now;
+                self.m.wake_at = Some(self.now + CONFIRM);
+            }
             // What a person had to settle first was settled, and the request went out after all.
             MoveState::SubmitFailed { .. } => {
                 self.clear();
@@ -199,7 +206,7 @@ impl Run {
                         since: self.now,
                         activity: Some(posted.to_owned()),
                     },
-                    Duration::from_mins(2),
+                    CONFIRM,
                 );
             }
             // Confirmed, or withdrawn, before this came back: noise.

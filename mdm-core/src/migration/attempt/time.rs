@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     APPLE, ASK_ON, ASK_PERSON, CONFIRM, DAY, GRACE, HOUR, LAST_READING, REMIND_ON, Run, SETTLE,
-    spacing,
+    UNSENT, spacing,
 };
 use crate::clock::Timestamp;
 use crate::migration::{Attention, Effect, MoveState, Notice, Outcome, Owner};
@@ -24,6 +24,11 @@ impl Run {
                 self.effects.push(Effect::ReadDevice);
                 self.m.wake_at = Some(now + DAY);
             }
+            // Its request waits for its turn: writes to Apple are few, and the errand looks after it.
+            MoveState::Submitting {
+                since,
+                activity: None,
+            } if now < *since + UNSENT => self.m.wake_at = Some(now + HOUR),
             MoveState::Submitting { since, .. } => self.woke_submitting(*since, due),
             MoveState::Scheduled { .. } => self.woke_scheduled(),
             MoveState::Offered { .. } => {

@@ -1,7 +1,7 @@
 //! A store that breaks down at a chosen commit and stays down, as a machine does whose power is cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
@@ -30,6 +30,7 @@ pub struct FailingStore<S> {
     nth: u64,
     moment: Moment,
     commits: Arc<AtomicU64>,
+    cut: Arc<AtomicBool>,
 }
 
 impl<S: Store> FailingStore<S> {
@@ -41,6 +42,7 @@ impl<S: Store> FailingStore<S> {
             nth,
             moment,
             commits: Arc::default(),
+            cut: Arc::default(),
         }
     }
 
@@ -53,7 +55,12 @@ impl<S: Store> FailingStore<S> {
     /// Whether it has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.nth != 0 && self.commits() >= self.nth
+        self.nth != 0 && self.commits() >= self.nth || self.cut.load(Ordering::SeqCst)
+    }
+
+    /// Fails from now on, whatever was counted.
+    pub fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
     }
 
     /// The store beneath.
@@ -67,6 +74,9 @@ impl<S: Store> FailingStore<S> {
 impl<S: Store> Store for FailingStore<S> {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let count = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.cut.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("the power was cut".to_owned()));
+        }
         if self.nth == 0 || count < self.nth {
             return self.inner.commit(batch).await;
         }

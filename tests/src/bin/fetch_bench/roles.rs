@@ -205,13 +205,16 @@ impl DeviceAssignment for Watched {
 
 async fn fetch(seat: Seat) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut ports = app::ports(&seat.config, &clock)?;
+    let store = app::open_store(&seat.config).await?;
+    let mut ports = app::ports(&seat.config, &clock, &store)?;
     let watched = Arc::new(Watched {
         apple: Arc::clone(&ports.assignment),
         began: Mutex::new(None),
     });
     ports.assignment = watched.clone();
-    let app = App::start(seat.config, manual(Some(ports))).await?;
+    let mut overrides = manual(Some(ports));
+    overrides.store = Some(store);
+    let app = App::start(seat.config, overrides).await?;
     loop {
         app.mdm.work(50).await?;
         let server = app

@@ -1,14 +1,25 @@
 //! What a host supplies. A port holds no organisation's credential: every call carries what the service opened for it.
 //! Each port has a default that refuses.
 
+mod licences;
+mod refusing;
+
 use std::sync::Arc;
 
+use abm_client::Moment;
+use abm_client::business::{Activity, Deadline, Force};
 use async_trait::async_trait;
 
+pub use self::licences::{
+    ContentCredential, LicenceEvent, LicenceRequest, Licences, LocationReading,
+};
+use self::refusing::Refusing;
+
+use crate::budget::Allowance;
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, DeviceRecord, OrgReading};
 use crate::enrollment::PushTarget;
-use crate::error::PortError;
+use crate::error::{Error, PortError};
 use crate::ids::{OrganisationId, Serial, ServerId};
 use crate::migration::Notice;
 use crate::organisation::Der;
@@ -193,6 +204,8 @@ pub struct ApiKey {
     pub key_id: String,
     /// The P-256 private key (PEM).
     pub key: Secret,
+    /// How many requests the organisation lets us send.
+    pub allowance: Allowance,
 }
 
 /// What is asked of the organisation API for a list of devices.
@@ -210,6 +223,8 @@ pub enum ActivityRequest {
     UpdateDeadline {
         /// To when.
         deadline: Timestamp,
+        /// The reason of a person who takes time away; without one only a later deadline is sent.
+        force: Option<String>,
     },
     /// Cancel.
     Cancel,
@@ -233,6 +248,34 @@ pub struct ActivityReading {
     pub status: String,
     /// Devices that the result names as failed, with Apple's words.
     pub failed: Vec<(Serial, String)>,
+    /// The result file as it came, if there was one.
+    pub file: Option<Vec<u8>>,
+}
+
+/// A page of the devices that a service has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct MemberPage {
+    /// Serial numbers.
+    pub serials: Vec<Serial>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// A page of all devices of the organisation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct ReadingPage {
+    /// What the API says of each; it does not name the assigned service here.
+    pub devices: Vec<(Serial, OrgReading)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<String>,
 }
 
 /// The organisation's API.
@@ -240,7 +283,22 @@ pub struct ActivityReading {
 pub trait OrganisationApi: Send + Sync + 'static {
     /// Server entries: identifier and name.
     async fn servers(&self, key: &ApiKey) -> Result<Vec<(String, String)>, PortError>;
-    /// Reads devices, in as few requests as the number allows; one reading for each serial number, assigned server included.
+    /// Which devices a server entry has: one page, from `cursor`. [`PortError::CursorExpired`] when the list must be begun
+    /// again.
+    async fn members(
+        &self,
+        key: &ApiKey,
+        server: &str,
+        cursor: Option<&str>,
+    ) -> Result<MemberPage, PortError>;
+    /// All devices of the organisation: one page, from `cursor`.
+    async fn devices(
+        &self,
+        key: &ApiKey,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<ReadingPage, PortError>;
+    /// Reads a few devices, one by one; one reading for each serial number, assigned server included.
     async fn read(
         &self,
         key: &ApiKey,
@@ -257,6 +315,56 @@ pub trait OrganisationApi: Send + Sync + 'static {
     ) -> Result<String, PortError>;
     /// Reads an activity, its result included once it is finished.
     async fn activity(&self, key: &ApiKey, id: &str) -> Result<ActivityReading, PortError>;
+}
+
+impl ActivityRequest {
+    /// The exact body of the request for these devices: what people see before it is sent.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a deadline that Apple does not take, no devices or too many.
+    pub fn body(&self, serials: &[Serial], now: Timestamp) -> Result<serde_json::Value, Error> {
+        self.activity(serials, now)?
+            .body(crate::errand::MOST_DEVICES)
+            .map_err(|error| Error::bad_input("request", error.to_string()))
+    }
+
+    /// It as the client's value, its deadline checked.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a deadline that Apple does not take.
+    pub fn activity(&self, serials: &[Serial], now: Timestamp) -> Result<Activity, Error> {
+        let devices = serials.iter().map(ToString::to_string).collect();
+        let bad = |error: abm_client::Error| Error::bad_input("deadline", error.to_string());
+        let moment = |at: Timestamp| Moment::from_unix_ms(at.as_millis());
+        Ok(match self {
+            Self::AssignWithDeadline { server, deadline } => Activity::AssignWithDeadline {
+                server: server.clone(),
+                deadline: Deadline::for_assignment(&moment(*deadline), now.as_millis())
+                    .map_err(bad)?,
+                devices,
+            },
+            Self::UpdateDeadline { deadline, force } => {
+                let at = moment(*deadline);
+                let checked = match force {
+                    Some(reason) => {
+                        let force = Force::because(reason.as_str()).map_err(bad)?;
+                        Deadline::for_update(&at, None, Some(&force), now.as_millis())
+                    }
+                    // That it is later than each device's own was read before; here it must lie ahead.
+                    None => Deadline::for_assignment(&at, now.as_millis()),
+                };
+                Activity::UpdateDeadline {
+                    deadline: checked.map_err(bad)?,
+                    devices,
+                }
+            }
+            Self::Cancel => Activity::CancelMigration { devices },
+            Self::Assign { server } => Activity::Assign {
+                server: server.clone(),
+                devices,
+            },
+        })
+    }
 }
 
 /// Removes an Activation Lock by bypass code.
@@ -297,6 +405,8 @@ pub struct Ports {
     pub assignment: Arc<dyn DeviceAssignment>,
     /// The organisation's API.
     pub api: Arc<dyn OrganisationApi>,
+    /// Apps and Books.
+    pub licences: Arc<dyn Licences>,
     /// Activation Lock removal.
     pub lock_removal: Arc<dyn LockRemoval>,
     /// Notices.
@@ -312,6 +422,7 @@ impl Ports {
             push: refusing.clone(),
             assignment: refusing.clone(),
             api: refusing.clone(),
+            licences: refusing.clone(),
             lock_removal: refusing.clone(),
             notifier: refusing,
         }
@@ -321,114 +432,5 @@ impl Ports {
 impl std::fmt::Debug for Ports {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Ports")
-    }
-}
-
-struct Refusing;
-
-#[async_trait]
-impl Pusher for Refusing {
-    async fn push(&self, _: &PushIdentity, _: &PushTarget) -> Result<PushOutcome, PortError> {
-        Err(PortError::Absent("push"))
-    }
-}
-
-#[async_trait]
-impl DeviceAssignment for Refusing {
-    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-    async fn fetch(
-        &self,
-        _: &ServerCredential,
-        _: Option<&str>,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-    async fn sync(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<DevicePage, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-    async fn define_profile(
-        &self,
-        _: &ServerCredential,
-        _: &serde_json::Value,
-    ) -> Result<String, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-    async fn read_profile(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-    ) -> Result<serde_json::Value, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-    async fn assign(
-        &self,
-        _: &ServerCredential,
-        _: &str,
-        _: &[Serial],
-    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-    async fn lock(
-        &self,
-        _: &ServerCredential,
-        _: &Serial,
-        _: &str,
-    ) -> Result<LockOutcome, PortError> {
-        Err(PortError::Absent("assignment"))
-    }
-}
-
-#[async_trait]
-impl OrganisationApi for Refusing {
-    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
-        Err(PortError::Absent("organisation API"))
-    }
-    async fn read(
-        &self,
-        _: &ApiKey,
-        _: &[Serial],
-        _: Timestamp,
-    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
-        Err(PortError::Absent("organisation API"))
-    }
-    async fn submit(
-        &self,
-        _: &ApiKey,
-        _: &ActivityRequest,
-        _: &[Serial],
-        _: Timestamp,
-    ) -> Result<String, PortError> {
-        Err(PortError::Absent("organisation API"))
-    }
-    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
-        Err(PortError::Absent("organisation API"))
-    }
-}
-
-#[async_trait]
-impl LockRemoval for Refusing {
-    async fn unlock(
-        &self,
-        _: &PushIdentity,
-        _: &Serial,
-        _: &str,
-        _: &Secret,
-    ) -> Result<bool, PortError> {
-        Err(PortError::Absent("lock removal"))
-    }
-}
-
-#[async_trait]
-impl Notifier for Refusing {
-    async fn notify(&self, _: OrganisationId, _: &Serial, _: Notice) -> Result<(), PortError> {
-        Ok(())
     }
 }

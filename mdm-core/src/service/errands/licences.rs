@@ -1,0 +1,316 @@
+//! Errands at Apps and Books: who holds what is read, what is lacking is asked for, the event is followed to its end, and who
+//! holds what is read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{LOOK, SENDINGS, Stepped};
+use crate::device::Device;
+use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
+use crate::error::{Error, PortError};
+use crate::ids::{DeviceId, JobId, LocationId, Serial};
+use crate::job::{Job, JobKind};
+use crate::licences::HeldLicence;
+use crate::migration::{Move, MoveState, Outcome};
+use crate::service::Org;
+use crate::service::errands::stand::still_wanted;
+use crate::service::ports::{ContentCredential, LicenceRequest};
+use crate::store::Batch;
+
+/// An event that still says that it is under way is sent again after this time, as Apple advises.
+const GIVEN_UP: Duration = Duration::from_secs(600);
+
+/// Who holds each app of an errand.
+type Holders = BTreeMap<u64, BTreeSet<Serial>>;
+
+/// What an errand about licences asks for.
+struct Asked {
+    location: LocationId,
+    request: LicenceRequest,
+}
+
+impl Asked {
+    fn of(errand: &Errand) -> Option<Self> {
+        let (location, apps, take_back) = match &errand.kind {
+            ErrandKind::Associate { location, apps } => (*location, apps, false),
+            ErrandKind::Disassociate { location, apps } => (*location, apps, true),
+            _ => return None,
+        };
+        let request = LicenceRequest {
+            take_back,
+            apps: apps.clone(),
+        };
+        Some(Self { location, request })
+    }
+
+    /// The apps of which this device holds too few, or too many.
+    fn lacking<'a>(
+        &'a self,
+        serial: &'a Serial,
+        holders: &'a Holders,
+    ) -> impl Iterator<Item = u64> + 'a {
+        let holds = move |app: &u64| holders.get(app).is_some_and(|h| h.contains(serial));
+        let apps = self.request.apps.iter().copied();
+        apps.filter(move |app| holds(app) == self.request.take_back)
+    }
+}
+
+impl Org {
+    /// One step of an errand at Apps and Books.
+    pub(super) async fn step_licences(&self, errand: Errand) -> Result<Stepped, Error> {
+        let Some(asked) = Asked::of(&errand) else {
+            return Ok(Stepped::Waits);
+        };
+        match errand.next(self.now()) {
+            Next::Nothing | Next::Wait { .. } => Ok(Stepped::Waits),
+            Next::Look => self.look_at_event(&errand, &asked).await,
+            Next::Read { .. } => {
+                let credential = self.content_credential(asked.location).await?;
+                let mut holders = Holders::new();
+                for app in &asked.request.apps {
+                    let serials = self.ports().licences.holders(&credential, *app).await?;
+                    holders.insert(*app, serials.into_iter().collect());
+                }
+                self.after_holders(errand, &asked, &credential, &holders)
+                    .await
+            }
+        }
+    }
+
+    async fn look_at_event(&self, errand: &Errand, asked: &Asked) -> Result<Stepped, Error> {
+        let ErrandState::Posted { at, activity, .. } = &errand.state else {
+            return Ok(Stepped::Waits);
+        };
+        let credential = self.content_credential(asked.location).await?;
+        match self.ports().licences.event(&credential, activity).await {
+            Ok(event) if event.finished => {
+                let general = event.failed.iter().find(|(serial, _)| serial.is_none());
+                let mut status = event.status.clone();
+                if let Some((_, why)) = general {
+                    status = format!("{status}: {why}");
+                }
+                self.alter_errand(errand.id, |errand, now| {
+                    errand.failed = event
+                        .failed
+                        .iter()
+                        .filter_map(|(serial, why)| Some((serial.clone()?, why.clone())))
+                        .collect();
+                    if general.is_some() {
+                        // It names nobody: whoever lacks it afterwards is meant.
+                        for serial in errand.serials() {
+                            errand
+                                .failed
+                                .entry(serial)
+                                .or_insert_with(|| status.clone());
+                        }
+                    }
+                    errand.finished(&status, None, now);
+                })
+                .await?;
+            }
+            Ok(event) if self.now() >= *at + GIVEN_UP => {
+                self.alter_errand(errand.id, |errand, now| errand.given_up(&event.status, now))
+                    .await?;
+            }
+            Ok(event) => {
+                self.alter_errand(errand.id, |errand, now| errand.looked(&event.status, now))
+                    .await?;
+            }
+            Err(PortError::Refused(why)) => {
+                self.alter_errand(errand.id, |errand, now| errand.finished(&why, None, now))
+                    .await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Stepped::Waits)
+    }
+
+    async fn after_holders(
+        &self,
+        errand: Errand,
+        asked: &Asked,
+        credential: &ContentCredential,
+        holders: &Holders,
+    ) -> Result<Stepped, Error> {
+        let now = self.now();
+        let attempts = self.attempts_of(&errand).await?;
+        let lacking: Vec<&ErrandMember> = errand
+            .members
+            .iter()
+            .filter(|m| asked.lacking(&m.serial, holders).next().is_some())
+            .collect();
+        let to_send: Vec<ErrandMember> = lacking
+            .iter()
+            .filter(|m| {
+                let attempt = m.attempt.and_then(|id| attempts.get(&id));
+                attempt.is_none_or(|attempt| still_wanted(&errand.kind, attempt))
+            })
+            .map(|m| (*m).clone())
+            .collect();
+        let lag = errand.no_lag_after().is_some_and(|at| now < at);
+        match &errand.state {
+            ErrandState::Waiting | ErrandState::Asked { .. } if to_send.is_empty() => {
+                self.conclude_licences(&errand, asked, holders).await?;
+            }
+            ErrandState::Asked { .. } if lag => {
+                self.alter_errand(errand.id, |errand, now| errand.wait(LOOK, now))
+                    .await?;
+            }
+            ErrandState::Waiting | ErrandState::Asked { .. }
+                if errand.sendings.len() < SENDINGS =>
+            {
+                return self
+                    .send_licences(errand, asked, credential, holders, &to_send)
+                    .await;
+            }
+            ErrandState::Proving { .. }
+                if lag
+                    && !lacking
+                        .iter()
+                        .all(|m| errand.failed.contains_key(&m.serial)) =>
+            {
+                self.alter_errand(errand.id, |errand, now| errand.wait(LOOK, now))
+                    .await?;
+            }
+            _ => self.conclude_licences(&errand, asked, holders).await?,
+        }
+        Ok(Stepped::Waits)
+    }
+
+    async fn send_licences(
+        &self,
+        mut errand: Errand,
+        asked: &Asked,
+        credential: &ContentCredential,
+        holders: &Holders,
+        members: &[ErrandMember],
+    ) -> Result<Stepped, Error> {
+        let now = self.now();
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        let needed: BTreeSet<u64> = serials
+            .iter()
+            .flat_map(|serial| asked.lacking(serial, holders))
+            .collect();
+        let request = LicenceRequest {
+            take_back: asked.request.take_back,
+            apps: needed.into_iter().collect(),
+        };
+        let id = errand.id;
+        let first = errand.sendings.is_empty();
+        errand.asked(members.len(), now);
+        let mut batch = Batch::new();
+        if first && !request.take_back {
+            // What a device has already is not ours to take back.
+            for mut device in self.store().devices_by_serial(self.id(), &serials).await? {
+                if self.note_licences(&mut device, asked, holders, false) {
+                    batch.put(device);
+                }
+            }
+        }
+        batch.put(errand);
+        self.store().commit(batch).await?;
+        let answer = self
+            .ports()
+            .licences
+            .submit(credential, &request, &serials)
+            .await;
+        self.take_answer(id, members, answer).await
+    }
+
+    /// Notes on the device what it holds of the errand's apps. Answers whether that changed anything.
+    fn note_licences(
+        &self,
+        device: &mut Device,
+        asked: &Asked,
+        holders: &Holders,
+        ours: bool,
+    ) -> bool {
+        let before = device.licences.clone();
+        for app in &asked.request.apps {
+            let holds = holders.get(app).is_some_and(|h| h.contains(&device.serial));
+            let is = |l: &HeldLicence| l.app == *app && l.location == asked.location;
+            let noted = device.licences.iter().any(is);
+            if holds && !noted {
+                device.licences.push(HeldLicence {
+                    location: asked.location,
+                    app: *app,
+                    read: self.now(),
+                    ours,
+                });
+            } else if !holds && noted {
+                device.licences.retain(|l| !is(l));
+            }
+        }
+        device.licences != before
+    }
+
+    /// Who holds what was read: it is noted on the devices, and who lacks it stands in the errand.
+    async fn conclude_licences(
+        &self,
+        errand: &Errand,
+        asked: &Asked,
+        holders: &Holders,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(errand.id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let now = self.now();
+            let sent = !errand.sendings.is_empty();
+            let words = std::mem::take(&mut errand.failed);
+            let attempts = self.attempts_of(&errand).await?;
+            let rows = self
+                .store()
+                .devices_by_serial(self.id(), &errand.serials())
+                .await?;
+            let mut rows: BTreeMap<DeviceId, Device> =
+                rows.into_iter().map(|d| (d.id, d)).collect();
+            let mut batch = Batch::new();
+            for member in &errand.members {
+                let lacks = asked.lacking(&member.serial, holders).next().is_some();
+                if lacks && sent {
+                    let why = words.get(&member.serial).cloned();
+                    let why =
+                        why.unwrap_or_else(|| "Apple does not show what was asked for".to_owned());
+                    errand.failed.insert(member.serial.clone(), why);
+                }
+                let Some(mut device) = rows.remove(&member.device) else {
+                    continue;
+                };
+                let changed = self.note_licences(&mut device, asked, holders, sent);
+                let gone = member
+                    .attempt
+                    .and_then(|id| attempts.get(&id))
+                    .is_some_and(was_taken_back);
+                if gone && device.licences.iter().any(|l| l.ours) {
+                    // Withdrawn while the licence was on its way.
+                    let kind = JobKind::ReturnLicences { device: device.id };
+                    batch.put(Job::new(self.id(), JobId(self.ids().next(now)), now, kind));
+                }
+                if changed {
+                    batch.put(device);
+                }
+            }
+            if sent || errand.failed.is_empty() {
+                errand.done(now);
+            } else {
+                errand.refused("nobody wants it any more", now);
+            }
+            self.audit_errand(&mut batch, &errand);
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+}
+
+/// The attempt ended before the device came.
+fn was_taken_back(attempt: &Move) -> bool {
+    matches!(
+        attempt.state,
+        MoveState::Ended(Outcome::Cancelled | Outcome::Withdrawn)
+    )
+}

@@ -1,0 +1,604 @@
+//! Errands brought forward, one after the other in their order: read, write down that it is asked, ask, follow, read again.
+//! Nothing is sent that was not read since it was last sent, and no device is in two requests at a time.
+
+mod gather;
+mod licences;
+mod stand;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+
+use self::stand::{Stand, stand, still_wanted};
+use super::Org;
+use super::decision::Decision;
+use super::ports::ActivityRequest;
+use super::reading::Readings;
+use super::sync::append;
+use super::worker::done;
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, MOST_DEVICES, Next};
+use crate::error::{Error, PortError};
+use crate::ids::{DeviceId, ErrandId, JobId, MoveId, Serial, WaveId};
+use crate::job::{Job, JobKind};
+use crate::migration::{EffectKey, Event, Move};
+use crate::store::{Batch, Lease, StoreError, Write};
+
+/// Between two looks at something that Apple works on.
+const LOOK: Duration = Duration::from_secs(60);
+/// While a reading of the whole list is under way.
+const READING: Duration = Duration::from_secs(30);
+/// Where only a person can go on.
+const PERSON: Duration = Duration::from_secs(1800);
+/// A request that Apple never seems to take is given up after so many sendings.
+const SENDINGS: usize = 6;
+
+/// What one step of an errand came to.
+enum Stepped {
+    /// It waits for its own time.
+    Waits,
+    /// Apple (or our budget) lets nothing of this kind through for so long: what comes after it keeps its place.
+    Held(Duration),
+}
+
+impl Org {
+    /// Adds to a batch that the organisation's errands are to be looked at. One job for all of them, under the
+    /// organisation's number, which no other job can have.
+    pub(super) fn put_errands_job(&self, batch: &mut Batch, due: Timestamp) {
+        let job = Job::new(self.id(), JobId(self.id().0), due, JobKind::Errands);
+        let there = |w: &Write| matches!(w, Write::Job(j) if j.id == job.id);
+        if !batch.writes.iter().any(there) {
+            batch.put(job);
+        }
+    }
+
+    /// Makes errands of one kind for any number of members, and puts them and their job into a batch.
+    pub(super) fn put_errands(
+        &self,
+        batch: &mut Batch,
+        wave: Option<WaveId>,
+        kind: &ErrandKind,
+        members: &[ErrandMember],
+        reason: Option<&str>,
+        by: &str,
+    ) -> Vec<ErrandId> {
+        let now = self.now();
+        let mut made = Vec::new();
+        for members in members.chunks(MOST_DEVICES) {
+            let id = ErrandId(self.ids().next(now));
+            let mut errand = Errand::new(self.id(), id, kind.clone(), members.to_vec(), by, now);
+            errand.wave = wave;
+            errand.reason = reason.map(str::to_owned);
+            batch.put(errand);
+            made.push(id);
+        }
+        if !made.is_empty() {
+            self.put_errands_job(batch, now);
+        }
+        made
+    }
+
+    /// All errands, in their order, after `after`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn errands(&self, after: ErrandId, limit: u32) -> Result<Vec<Errand>, Error> {
+        Ok(self.store().errands(self.id(), after, limit).await?)
+    }
+
+    /// An errand by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn errand(&self, id: ErrandId) -> Result<Option<Errand>, Error> {
+        Ok(self.store().errand(self.id(), id).await?)
+    }
+
+    /// The one job of all errands.
+    pub(super) async fn errands_job(&self, job: &Job, lease: Lease) -> Result<(), Error> {
+        let next = self.run_errands().await?;
+        let mut batch = Batch::new();
+        match next {
+            None => batch.put(done(job, lease)),
+            Some(due) => {
+                let mut later = job.clone();
+                later.due = due;
+                later.tries = 0;
+                batch.put(Write::JobLater { job: later, lease })
+            }
+        };
+        match self.store().commit(batch).await {
+            // Somebody has decided on a new errand meanwhile: the job stands, and is due at once.
+            Err(StoreError::Conflict) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Brings every errand forward as far as it goes now. Answers when to come again; `None` when all have ended.
+    async fn run_errands(&self) -> Result<Option<Timestamp>, Error> {
+        let mut busy: BTreeSet<(bool, DeviceId)> = BTreeSet::new();
+        let mut held: BTreeMap<bool, Timestamp> = BTreeMap::new();
+        let mut next: Option<Timestamp> = None;
+        for errand in self.open_errands().await? {
+            let licence = errand.kind.is_licence();
+            let devices = || errand.members.iter().map(|m| (licence, m.device));
+            let again = match held.get(&licence) {
+                Some(until) => *until,
+                None if devices().any(|device| busy.contains(&device)) => self.now() + READING,
+                None => match self.bring_forward(errand.id).await? {
+                    Stepped::Held(wait) => {
+                        let until = self.now() + wait;
+                        held.insert(licence, until);
+                        until
+                    }
+                    Stepped::Waits => self.now() + READING,
+                },
+            };
+            let Some(after) = self.errand(errand.id).await? else {
+                continue;
+            };
+            if after.is_ended() {
+                continue;
+            }
+            // One that was not sent leaves the way free: it reads again before it is sent.
+            if after.state != ErrandState::Waiting {
+                busy.extend(devices());
+            }
+            let due = if after.due > self.now() {
+                after.due
+            } else {
+                again
+            };
+            next = Some(next.map_or(due, |at: Timestamp| at.min(due)));
+        }
+        // Never at once: a step that could go on has gone on.
+        Ok(next.map(|at| at.max(self.now() + Duration::from_secs(1))))
+    }
+
+    async fn bring_forward(&self, id: ErrandId) -> Result<Stepped, Error> {
+        let Some(errand) = self.errand(id).await? else {
+            return Ok(Stepped::Waits);
+        };
+        let stepped = if errand.kind.is_licence() {
+            self.step_licences(errand).await
+        } else {
+            self.step(errand).await
+        };
+        match stepped {
+            // Another process is at it.
+            Err(error) if error.is_conflict() => Ok(Stepped::Waits),
+            Err(Error::Port(PortError::NeedsPerson(what))) => {
+                self.errand_needs(id, &what).await?;
+                Ok(Stepped::Held(PERSON))
+            }
+            Err(error) => match error.retry_after() {
+                Some(wait) if matches!(error, Error::Port(_)) => Ok(Stepped::Held(wait)),
+                _ => Err(error),
+            },
+            stepped => stepped,
+        }
+    }
+
+    async fn errand_needs(&self, id: ErrandId, what: &str) -> Result<(), Error> {
+        tracing::warn!(organisation = %self.id(), errand = %id, what, "an errand waits for a person");
+        self.alter_errand(id, |errand, now| {
+            errand.needs_person = Some(what.to_owned());
+            errand.wait(PERSON, now);
+        })
+        .await
+    }
+
+    /// Changes an errand's row alone.
+    async fn alter_errand(
+        &self,
+        id: ErrandId,
+        change: impl Fn(&mut Errand, Timestamp),
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            change(&mut errand, self.now());
+            let mut batch = Batch::new();
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// One step of an errand at the organisation API.
+    async fn step(&self, errand: Errand) -> Result<Stepped, Error> {
+        match errand.next(self.now()) {
+            Next::Nothing | Next::Wait { .. } => Ok(Stepped::Waits),
+            Next::Look => self.look(&errand).await,
+            Next::Read { not_before } => {
+                let serials = errand.serials();
+                match self.readings_for(&serials, not_before).await? {
+                    Readings::Later => Ok(Stepped::Waits),
+                    Readings::Ready(devices) => self.after_reading(errand, devices).await,
+                }
+            }
+        }
+    }
+
+    /// How an activity goes; its result file is kept in the batch that notes its end.
+    async fn look(&self, errand: &Errand) -> Result<Stepped, Error> {
+        let ErrandState::Posted { activity, .. } = &errand.state else {
+            return Ok(Stepped::Waits);
+        };
+        let reading = self
+            .ports()
+            .api
+            .activity(&self.api_key().await?, activity)
+            .await;
+        match reading {
+            Ok(reading) if reading.finished => {
+                self.alter_errand(errand.id, |errand, now| {
+                    errand.failed = reading.failed.iter().cloned().collect();
+                    errand.finished(&reading.status, reading.file.clone(), now);
+                })
+                .await?;
+            }
+            Ok(reading) => {
+                self.alter_errand(errand.id, |errand, now| errand.looked(&reading.status, now))
+                    .await?;
+            }
+            // No longer kept: the devices themselves tell.
+            Err(PortError::Refused(why)) => {
+                self.alter_errand(errand.id, |errand, now| errand.finished(&why, None, now))
+                    .await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Stepped::Waits)
+    }
+
+    /// The devices were read since the errand was last sent: what is lacking is sent, waited for, or told.
+    async fn after_reading(&self, errand: Errand, devices: Vec<Device>) -> Result<Stepped, Error> {
+        let now = self.now();
+        let attempts = self.attempts_of(&errand).await?;
+        let readings: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
+        let mut lacking = Vec::new();
+        let mut out = BTreeMap::new();
+        for member in &errand.members {
+            let reading = readings
+                .get(&member.device)
+                .and_then(|d| d.reading.as_ref());
+            match reading.map_or(Stand::Lacks, |r| stand(&errand.kind, r)) {
+                Stand::Has => {}
+                Stand::Lacks => lacking.push(member),
+                Stand::Out(why) => {
+                    out.insert(member.serial.clone(), why.to_owned());
+                }
+            }
+        }
+        let wanted = |member: &&&ErrandMember| {
+            let attempt = member.attempt.and_then(|id| attempts.get(&id));
+            attempt.is_none_or(|attempt| still_wanted(&errand.kind, attempt))
+        };
+        let to_send: Vec<ErrandMember> = lacking.iter().filter(wanted).copied().cloned().collect();
+        match &errand.state {
+            ErrandState::Waiting | ErrandState::Asked { .. } if to_send.is_empty() => {
+                self.conclude(&errand, &lacking, &out).await?;
+                Ok(Stepped::Waits)
+            }
+            // It may have been sent, and its effect may still come.
+            ErrandState::Asked { .. } if errand.no_lag_after().is_some_and(|at| now < at) => {
+                self.alter_errand(errand.id, |errand, now| errand.wait(LOOK, now))
+                    .await?;
+                Ok(Stepped::Waits)
+            }
+            ErrandState::Waiting | ErrandState::Asked { .. }
+                if errand.sendings.len() < SENDINGS =>
+            {
+                self.send(errand, &to_send).await
+            }
+            ErrandState::Proving { .. } => {
+                let explained = lacking
+                    .iter()
+                    .all(|member| errand.failed.contains_key(&member.serial));
+                if !explained && errand.no_lag_after().is_some_and(|at| now < at) {
+                    self.alter_errand(errand.id, |errand, now| errand.wait(LOOK, now))
+                        .await?;
+                } else {
+                    self.conclude(&errand, &lacking, &out).await?;
+                }
+                Ok(Stepped::Waits)
+            }
+            _ => {
+                self.conclude(&errand, &lacking, &out).await?;
+                Ok(Stepped::Waits)
+            }
+        }
+    }
+
+    async fn attempts_of(&self, errand: &Errand) -> Result<BTreeMap<MoveId, Move>, Error> {
+        let mut attempts = BTreeMap::new();
+        for id in errand.members.iter().filter_map(|m| m.attempt) {
+            if let Some(attempt) = self.store().attempt(self.id(), id).await? {
+                attempts.insert(id, attempt);
+            }
+        }
+        Ok(attempts)
+    }
+
+    /// Writes down that the request is asked, sends it, and writes down what Apple said.
+    async fn send(&self, mut errand: Errand, members: &[ErrandMember]) -> Result<Stepped, Error> {
+        let now = self.now();
+        let Some(request) = request_of(&errand) else {
+            return Ok(Stepped::Waits);
+        };
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        if let Err(error) = request.activity(&serials, now) {
+            // Its deadline has become one that Apple does not take.
+            self.refuse(&errand, &error.to_string()).await?;
+            return Ok(Stepped::Waits);
+        }
+        let key = self.api_key().await?;
+        let id = errand.id;
+        errand.asked(members.len(), now);
+        let mut batch = Batch::new();
+        batch.put(errand.clone());
+        self.store().commit(batch).await?;
+        let answer = self.ports().api.submit(&key, &request, &serials, now).await;
+        self.take_answer(id, members, answer).await
+    }
+
+    /// What Apple said to a request, or that it said nothing.
+    async fn take_answer(
+        &self,
+        id: ErrandId,
+        members: &[ErrandMember],
+        answer: Result<String, PortError>,
+    ) -> Result<Stepped, Error> {
+        match answer {
+            Ok(activity) => {
+                let event = Event::ActivityPosted {
+                    activity: activity.clone(),
+                };
+                self.alter_with_events(id, members, Some(&event), |errand, now| {
+                    errand.posted(&activity, now);
+                })
+                .await?;
+                Ok(Stepped::Waits)
+            }
+            Err(PortError::Unknown(what)) => {
+                tracing::warn!(organisation = %self.id(), errand = %id, what, "the outcome of a request is not known: the devices are read before anything is sent again");
+                self.alter_errand(id, |errand, now| errand.unknown(&what, now))
+                    .await?;
+                Ok(Stepped::Waits)
+            }
+            Err(PortError::Retry { what, after }) => {
+                // Apple refused for now and did nothing: it may be sent again.
+                let wait = after.unwrap_or(READING);
+                self.alter_errand(id, |errand, now| errand.put_off(&what, wait, now))
+                    .await?;
+                Ok(Stepped::Held(wait))
+            }
+            Err(PortError::NeedsPerson(what)) => {
+                // Members show what is to be settled; the request goes out once it is.
+                let event = Event::SubmitRefused { why: what.clone() };
+                self.alter_with_events(id, members, Some(&event), |errand, now| {
+                    errand.put_off(&what, PERSON, now);
+                    errand.needs_person = Some(what.clone());
+                })
+                .await?;
+                Ok(Stepped::Held(PERSON))
+            }
+            Err(error) => {
+                if let Some(errand) = self.errand(id).await? {
+                    self.refuse(&errand, &error.to_string()).await?;
+                }
+                Ok(Stepped::Waits)
+            }
+        }
+    }
+
+    /// Changes an errand and tells the attempts of some members, in one batch.
+    async fn alter_with_events(
+        &self,
+        id: ErrandId,
+        members: &[ErrandMember],
+        event: Option<&Event>,
+        change: impl Fn(&mut Errand, Timestamp),
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            // Only a scheduling is a state of its members; of others they hear by reading.
+            if let (Some(event), ErrandKind::Schedule { .. }) = (event, &errand.kind) {
+                for member in members {
+                    self.tell_member(&mut batch, member, event).await?;
+                }
+            }
+            change(&mut errand, self.now());
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    async fn tell_member(
+        &self,
+        batch: &mut Batch,
+        member: &ErrandMember,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let Some(id) = member.attempt else {
+            return Ok(());
+        };
+        let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+            return Ok(());
+        };
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+        self.load_for_attempt(&mut d, attempt).await?;
+        d.tell_move(event);
+        append(batch, d.into_batch());
+        Ok(())
+    }
+
+    /// Apple will not do it: nothing was changed, and nothing is sent again.
+    async fn refuse(&self, errand: &Errand, why: &str) -> Result<(), Error> {
+        tracing::warn!(organisation = %self.id(), errand = %errand.id, kind = errand.kind.as_str(), why, "Apple refuses a request");
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(errand.id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            for member in &errand.members {
+                if let Some(event) = failure(&errand.kind, why) {
+                    self.tell_member(&mut batch, member, &event).await?;
+                }
+                errand.failed.insert(member.serial.clone(), why.to_owned());
+            }
+            errand.refused(why, self.now());
+            self.audit_errand(&mut batch, &errand);
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// Every device was read: those that lack what was asked for are told, with Apple's words where there are some.
+    async fn conclude(
+        &self,
+        errand: &Errand,
+        lacking: &[&ErrandMember],
+        out: &BTreeMap<Serial, String>,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(errand.id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let sent = !errand.sendings.is_empty();
+            let words = std::mem::take(&mut errand.failed);
+            let mut batch = Batch::new();
+            for member in lacking {
+                let why = match words.get(&member.serial) {
+                    Some(word) => word.clone(),
+                    None if sent => "Apple does not show what was asked for".to_owned(),
+                    // It was withdrawn before anything was sent.
+                    None => continue,
+                };
+                if let Some(event) = failure(&errand.kind, &why) {
+                    self.tell_member(&mut batch, member, &event).await?;
+                }
+                errand.failed.insert(member.serial.clone(), why);
+            }
+            errand.failed.extend(out.clone());
+            if errand.kind == ErrandKind::Cancel {
+                self.put_returns(&mut batch, &errand).await?;
+            }
+            let now = self.now();
+            if sent || lacking.is_empty() {
+                errand.done(now);
+            } else {
+                errand.refused("nobody wants it any more", now);
+            }
+            self.audit_errand(&mut batch, &errand);
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// After a cancellation: devices that do not stand at their original are assigned back.
+    async fn put_returns(&self, batch: &mut Batch, errand: &Errand) -> Result<(), Error> {
+        let devices = self
+            .store()
+            .devices_by_serial(self.id(), &errand.serials())
+            .await?;
+        let devices: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
+        let mut away: BTreeMap<String, Vec<ErrandMember>> = BTreeMap::new();
+        for member in &errand.members {
+            let Some(id) = member.attempt else { continue };
+            let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+                continue;
+            };
+            let reading = devices.get(&member.device).and_then(|d| d.reading.as_ref());
+            let (Some(original), Some(reading)) = (attempt.original_server.clone(), reading) else {
+                continue;
+            };
+            let back = ErrandKind::Return {
+                server: original.clone(),
+            };
+            if still_wanted(&back, &attempt) && stand(&back, reading) == Stand::Lacks {
+                away.entry(original).or_default().push(member.clone());
+            }
+        }
+        for (server, members) in away {
+            let kind = ErrandKind::Return { server };
+            self.put_errands(batch, errand.wave, &kind, &members, None, &errand.by);
+        }
+        Ok(())
+    }
+
+    fn audit_errand(&self, batch: &mut Batch, errand: &Errand) {
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+        d.audit(
+            "errand.ended",
+            json!({
+                "errand": errand.id,
+                "kind": errand.kind.as_str(),
+                "by": errand.by,
+                "devices": errand.members.len(),
+                "failed": errand.failed.len(),
+                "sendings": errand.sendings.len(),
+                "state": super::decision::name_of(&errand.state),
+            }),
+        );
+        append(batch, d.into_batch());
+    }
+}
+
+/// The request of an errand.
+fn request_of(errand: &Errand) -> Option<ActivityRequest> {
+    match &errand.kind {
+        ErrandKind::Schedule { server, deadline } => Some(ActivityRequest::AssignWithDeadline {
+            server: server.clone(),
+            deadline: *deadline,
+        }),
+        ErrandKind::MoveDeadline { deadline } => Some(ActivityRequest::UpdateDeadline {
+            deadline: *deadline,
+            force: errand.reason.clone(),
+        }),
+        ErrandKind::Cancel => Some(ActivityRequest::Cancel),
+        ErrandKind::Return { server } => Some(ActivityRequest::Assign {
+            server: server.clone(),
+        }),
+        ErrandKind::Associate { .. } | ErrandKind::Disassociate { .. } => None,
+    }
+}
+
+/// What a member's attempt hears when the effect did not come.
+fn failure(kind: &ErrandKind, why: &str) -> Option<Event> {
+    let why = why.to_owned();
+    match kind {
+        ErrandKind::Schedule { .. } => Some(Event::SubmitRefused { why }),
+        ErrandKind::MoveDeadline { .. } => Some(Event::EffectFailed {
+            effect: EffectKey::MoveDeadline,
+            why,
+        }),
+        ErrandKind::Cancel | ErrandKind::Return { .. } => Some(Event::EffectFailed {
+            effect: EffectKey::Cancel,
+            why,
+        }),
+        ErrandKind::Associate { .. } | ErrandKind::Disassociate { .. } => None,
+    }
+}

@@ -1,0 +1,466 @@
+//! Apps and Books: content tokens come in, locations are claimed and read, a wave's need is set against what is there, and
+//! licences are given and taken back by errands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Org;
+use super::act::{ActDone, ActPlan, PlannedRequest};
+use super::ports::{ContentCredential, LicenceRequest, LocationReading};
+use crate::errand::{ErrandKind, ErrandMember};
+use crate::error::{Error, PortError};
+use crate::ids::{JobId, LocationId, SecretId, Serial, WaveId};
+use crate::job::{Job, JobKind};
+use crate::licences::{LicenceNeed, Location, Stock, needs, requests};
+use crate::migration::{AppAction, Move, PinnedRunbook};
+use crate::secret::{Secret, SecretKind};
+use crate::store::{Batch, Lease, Write};
+
+/// How often the stock is read when nothing special is going on.
+const CALM: Duration = Duration::from_secs(6 * 3600);
+
+/// Giving or taking back licences of some apps for some devices, by a person's hand.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct LicenceAct {
+    /// Of which location.
+    pub location: LocationId,
+    /// Take them back instead of giving them.
+    pub take_back: bool,
+    /// Store identifiers.
+    pub apps: Vec<u64>,
+    /// For which devices.
+    pub serials: Vec<Serial>,
+}
+
+impl Org {
+    /// Brings in a content token, after it has shown its location, and claims the location for us. A token for a location
+    /// that we have renews it.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] names another management service that has claimed the location; `take_over` displaces it.
+    /// The port's when Apple does not accept the token.
+    pub async fn import_content_token(
+        &self,
+        token: &Secret,
+        take_over: bool,
+    ) -> Result<LocationId, Error> {
+        let now = self.now();
+        let new = LocationId(self.ids().next(now));
+        let credential = ContentCredential {
+            organisation: self.id(),
+            location: new,
+            token: token.clone(),
+        };
+        let reading = self
+            .ports()
+            .licences
+            .claim(&credential, take_over, now)
+            .await?;
+        if let Some(other) = &reading.claimed_by_other {
+            return Err(Error::Precondition(format!(
+                "the location {} is claimed by {other}: two services on one location take each other's licences",
+                reading.name
+            )));
+        }
+        self.again_on_conflict(|| self.keep_location(new, token, &reading))
+            .await
+    }
+
+    async fn keep_location(
+        &self,
+        new: LocationId,
+        token: &Secret,
+        reading: &LocationReading,
+    ) -> Result<LocationId, Error> {
+        let now = self.now();
+        let secret = SecretId(self.ids().next(now));
+        let mut batch = Batch::new();
+        batch.put(
+            self.seal(secret, SecretKind::ContentToken, None, token, now)
+                .await?,
+        );
+        let known = self.store().locations(self.id()).await?;
+        let known = known.into_iter().find(|l| l.library == reading.library);
+        let mut row = match known {
+            Some(mut row) => {
+                if let Some(mut old) = self.store().secret(self.id(), row.token).await? {
+                    old.replaced = Some(now);
+                    batch.put(old);
+                }
+                row.token = secret;
+                row
+            }
+            None => {
+                let job = JobId(self.ids().next(now));
+                Location::new(self.id(), new, &reading.name, &reading.library, secret, job)
+            }
+        };
+        take_location(&mut row, reading);
+        let (id, kind) = (row.id, JobKind::Stock { location: row.id });
+        batch.put(Job::new(self.id(), row.job, now, kind));
+        self.audit_into(
+            &mut batch,
+            "content-token.imported",
+            json!({ "location": row.name, "expires": row.token_expires }),
+        );
+        batch.put(row);
+        self.store().commit(batch).await?;
+        Ok(id)
+    }
+
+    /// The locations whose content tokens we hold, with their stock as last read.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn locations(&self) -> Result<Vec<Location>, Error> {
+        Ok(self.store().locations(self.id()).await?)
+    }
+
+    /// Reads the stock of a location now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the port's, the store's.
+    pub async fn refresh_location(&self, id: LocationId) -> Result<Location, Error> {
+        let credential = self.content_credential(id).await?;
+        let licences = &self.ports().licences;
+        let reading = licences.claim(&credential, false, self.now()).await?;
+        let stock = licences.stock(&credential).await?;
+        self.again_on_conflict(|| async {
+            let mut row = self
+                .store()
+                .location(self.id(), id)
+                .await?
+                .ok_or(Error::NotFound("location"))?;
+            take_location(&mut row, &reading);
+            row.stock.clone_from(&stock);
+            row.stock_read = Some(self.now());
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        let row = self.store().location(self.id(), id).await?;
+        row.ok_or(Error::NotFound("location"))
+    }
+
+    /// The recurring job that reads the stock.
+    pub(super) async fn stock_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        id: LocationId,
+    ) -> Result<(), Error> {
+        let read = self.refresh_location(id).await;
+        let (wait, needs_person) = match &read {
+            Ok(_) => (CALM, None),
+            Err(Error::NotFound(_)) => return self.job_done(job, lease).await,
+            Err(Error::Port(PortError::NeedsPerson(what))) => {
+                (Duration::from_secs(1800), Some(what.clone()))
+            }
+            Err(error) => (
+                error.retry_after().unwrap_or(Duration::from_secs(900)),
+                None,
+            ),
+        };
+        if let Err(error) = &read {
+            tracing::warn!(organisation = %self.id(), location = %id, %error, "licences could not be read");
+        }
+        self.again_on_conflict(|| async {
+            let mut batch = Batch::new();
+            if needs_person.is_some()
+                && let Some(mut row) = self.store().location(self.id(), id).await?
+                && row.needs_person != needs_person
+            {
+                row.needs_person.clone_from(&needs_person);
+                batch.put(row);
+            }
+            let mut later = job.clone();
+            later.due = self.now() + wait;
+            later.tries = 0;
+            batch.put(Write::JobLater { job: later, lease });
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// Opens a location's token.
+    pub(super) async fn content_credential(
+        &self,
+        id: LocationId,
+    ) -> Result<ContentCredential, Error> {
+        let location = self
+            .store()
+            .location(self.id(), id)
+            .await?
+            .ok_or(Error::NotFound("location"))?;
+        Ok(ContentCredential {
+            organisation: self.id(),
+            location: id,
+            token: self.open_secret_cached(location.token).await?,
+        })
+    }
+
+    /// What the members of a wave that have not ended need, have and lack, by app.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn licence_need(&self, wave: WaveId) -> Result<Vec<LicenceNeed>, Error> {
+        let mut members = self.members(wave).await?;
+        members.retain(|m| !m.is_ended());
+        let mut plans: BTreeMap<_, Vec<(u64, String)>> = BTreeMap::new();
+        for member in &members {
+            if !plans.contains_key(&member.runbook) {
+                let plan = self.plan(member.runbook).await?;
+                plans.insert(member.runbook, store_apps(&plan));
+            }
+        }
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        let mut holds = BTreeSet::new();
+        for chunk in serials.chunks(1000) {
+            for device in self.store().devices_by_serial(self.id(), chunk).await? {
+                for held in &device.licences {
+                    holds.insert((held.app, device.serial.clone()));
+                }
+            }
+        }
+        let wants = members.iter().map(|m| {
+            (
+                &m.serial,
+                plans.get(&m.runbook).map_or(&[][..], Vec::as_slice),
+            )
+        });
+        Ok(needs(wants, &holds, &self.whole_stock().await?))
+    }
+
+    /// The stock over all locations.
+    async fn whole_stock(&self) -> Result<BTreeMap<u64, Stock>, Error> {
+        let mut whole: BTreeMap<u64, Stock> = BTreeMap::new();
+        for location in self.locations().await? {
+            for (app, stock) in location.stock {
+                let sum = whole.entry(app).or_default();
+                sum.total += stock.total;
+                sum.assigned += stock.assigned;
+                sum.available += stock.available;
+                sum.unlimited |= stock.unlimited;
+                sum.device_assignable |= stock.device_assignable;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Puts errands into a batch that give members the licences of their runbooks' apps. Without a location there are none.
+    pub(super) async fn put_licence_errands(
+        &self,
+        batch: &mut Batch,
+        wave: WaveId,
+        members: &[Move],
+    ) -> Result<(), Error> {
+        let locations = self.locations().await?;
+        for location in &locations {
+            let mut lacking: Vec<(ErrandMember, BTreeSet<u64>)> = Vec::new();
+            for member in members {
+                let plan = self.plan(member.runbook).await?;
+                let apps: BTreeSet<u64> = store_apps(&plan)
+                    .into_iter()
+                    .map(|(app, _)| app)
+                    .filter(|app| {
+                        // The first location that has the app gives it.
+                        let has =
+                            |l: &&Location| l.stock.get(app).is_some_and(|s| s.device_assignable);
+                        locations
+                            .iter()
+                            .find(has)
+                            .is_some_and(|l| l.id == location.id)
+                    })
+                    .collect();
+                if !apps.is_empty() {
+                    let who = ErrandMember {
+                        device: member.device,
+                        serial: member.serial.clone(),
+                        attempt: Some(member.id),
+                    };
+                    lacking.push((who, apps));
+                }
+            }
+            for (apps, members) in requests(lacking, location.limits) {
+                let kind = ErrandKind::Associate {
+                    location: location.id,
+                    apps,
+                };
+                self.put_errands(batch, Some(wave), &kind, &members, None, self.actor());
+            }
+        }
+        Ok(())
+    }
+
+    /// What giving or taking back licences by hand would send, and the digest that accepts exactly this.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a list that is empty or names something twice, [`Error::NotFound`], the store's.
+    pub async fn plan_licences(&self, act: &LicenceAct) -> Result<ActPlan, Error> {
+        let location = self
+            .store()
+            .location(self.id(), act.location)
+            .await?
+            .ok_or(Error::NotFound("location"))?;
+        for (field, empty) in [
+            ("apps", act.apps.is_empty()),
+            ("serials", act.serials.is_empty()),
+        ] {
+            if empty {
+                return Err(Error::bad_input(field, "is empty"));
+            }
+        }
+        let mut warnings = Vec::new();
+        for app in &act.apps {
+            let stock = location.stock.get(app).copied().unwrap_or_default();
+            let wanted = u64::try_from(act.serials.len()).unwrap_or(u64::MAX);
+            if !act.take_back && !stock.device_assignable {
+                warnings.push(format!(
+                    "{app}: the location has no licence of it that a device can get"
+                ));
+            } else if !act.take_back && !stock.unlimited && stock.available < wanted {
+                warnings.push(format!(
+                    "{app}: {} licences are left for {wanted} devices, as read {}",
+                    stock.available,
+                    location
+                        .stock_read
+                        .map_or_else(|| "never".to_owned(), |at| at.to_string())
+                ));
+            }
+        }
+        let consequence = if act.take_back {
+            format!(
+                "{} devices lose their licences of {} apps: each app stops working within 30 days.",
+                act.serials.len(),
+                act.apps.len()
+            )
+        } else {
+            format!(
+                "{} devices get licences of {} apps, as far as each lacks one.",
+                act.serials.len(),
+                act.apps.len()
+            )
+        };
+        let path = if act.take_back {
+            "/assets/disassociate"
+        } else {
+            "/assets/associate"
+        };
+        let requests = self
+            .licence_requests(act, &location)
+            .into_iter()
+            .map(|(apps, serials)| {
+                let request = LicenceRequest {
+                    take_back: act.take_back,
+                    apps,
+                };
+                PlannedRequest::new("POST", path, request.body(&serials), serials.len())
+            })
+            .collect();
+        Ok(ActPlan::new(
+            consequence,
+            requests,
+            BTreeMap::new(),
+            warnings,
+            act.serials.len(),
+            &json!([location.library, act.take_back]),
+        ))
+    }
+
+    fn licence_requests(
+        &self,
+        act: &LicenceAct,
+        location: &Location,
+    ) -> Vec<(Vec<u64>, Vec<Serial>)> {
+        let apps: BTreeSet<u64> = act.apps.iter().copied().collect();
+        let serials: BTreeSet<Serial> = act.serials.iter().cloned().collect();
+        requests(
+            serials.into_iter().map(|s| (s, apps.clone())),
+            location.limits,
+        )
+    }
+
+    /// Gives or takes back licences as planned.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when the plan is no longer the accepted one, [`Error::BadInput`] for a serial number that is
+    /// not known here.
+    pub async fn do_licences(&self, act: &LicenceAct, digest: &str) -> Result<ActDone, Error> {
+        let plan = self.plan_licences(act).await?;
+        plan.must_be(digest)?;
+        let location = self
+            .store()
+            .location(self.id(), act.location)
+            .await?
+            .ok_or(Error::NotFound("location"))?;
+        let devices = self
+            .store()
+            .devices_by_serial(self.id(), &act.serials)
+            .await?;
+        let mut batch = Batch::new();
+        let mut errands = Vec::new();
+        for (apps, serials) in self.licence_requests(act, &location) {
+            let mut members = Vec::new();
+            for serial in serials {
+                let device = devices.iter().find(|d| d.serial == serial).ok_or_else(|| {
+                    Error::bad_input(
+                        serial.as_str(),
+                        "is not known here: pull the inventory first",
+                    )
+                })?;
+                members.push(ErrandMember {
+                    device: device.id,
+                    serial,
+                    attempt: None,
+                });
+            }
+            let kind = if act.take_back {
+                ErrandKind::Disassociate {
+                    location: location.id,
+                    apps,
+                }
+            } else {
+                ErrandKind::Associate {
+                    location: location.id,
+                    apps,
+                }
+            };
+            errands.extend(self.put_errands(&mut batch, None, &kind, &members, None, self.actor()));
+        }
+        self.audit_into(
+            &mut batch,
+            if act.take_back { "licences.taken-back" } else { "licences.given" },
+            json!({ "location": location.name, "apps": act.apps, "devices": act.serials.len(), "digest": digest }),
+        );
+        self.store().commit(batch).await?;
+        Ok(ActDone {
+            wave: None,
+            errands,
+            members: act.serials.len(),
+            blocked: 0,
+        })
+    }
+}
+
+fn take_location(row: &mut Location, reading: &LocationReading) {
+    row.name.clone_from(&reading.name);
+    row.token_expires = reading.token_expires;
+    row.claimed_by_other.clone_from(&reading.claimed_by_other);
+    row.limits = reading.limits;
+    row.needs_person = reading.claimed_by_other.as_ref().map(|other| {
+        format!("The location is claimed by {other}: take its content token out of there, or import it again with take-over.")
+    });
+}
+
+/// Apps of the store that a runbook keeps or installs: store and bundle identifier.
+pub(super) fn store_apps(plan: &PinnedRunbook) -> Vec<(u64, String)> {
+    plan.apps
+        .iter()
+        .filter(|app| app.action != AppAction::Drop)
+        .filter_map(|app| Some((app.store_id?, app.bundle_id.clone())))
+        .collect()
+}

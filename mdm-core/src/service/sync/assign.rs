@@ -1,0 +1,388 @@
+//! Bringing ADE profiles in force: what is wanted is assigned where something else is in force, in few requests, never twice
+//! without a look at the list in between, and never sooner than Apple allows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::json;
+
+use crate::clock::Timestamp;
+use crate::device::{AssignmentOutcome, Device};
+use crate::error::{Error, PortError};
+use crate::ids::{DeviceId, Serial, ServerId, WaveId};
+use crate::job::{Job, JobKind};
+use crate::service::Org;
+use crate::service::decision::{Decision, Tracked};
+use crate::service::sync::CALM;
+use crate::store::{Batch, Lease, StoreError, Write};
+use crate::wave::Server;
+
+/// How soon the list is read again after an assignment, so that its effect is seen.
+const SOON: Duration = Duration::from_secs(90);
+/// How long an assigned profile may take to show in the list before it is assigned again.
+const SETTLE: Duration = Duration::from_secs(30 * 60);
+/// How long an assignment whose answer never came keeps its devices.
+const ASKED: Duration = Duration::from_secs(10 * 60);
+/// Devices in one assignment request: small enough that a fault stays local.
+const CHUNK: u32 = 500;
+
+impl Org {
+    /// Asks for the wanted profiles of these devices to be assigned now. Who is throttled still waits as Apple said.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a serial number that is in none of our lists, the store's.
+    pub async fn assign_profiles(&self, serials: &[Serial]) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let mut batch = Batch::new();
+            let mut servers = std::collections::BTreeSet::new();
+            let known = self.store().devices_by_serial(self.id(), serials).await?;
+            for serial in serials {
+                let device = known.iter().find(|d| d.serial == *serial);
+                let server = device
+                    .and_then(|d| d.record.as_ref())
+                    .filter(|r| !r.gone)
+                    .map(|r| r.server);
+                let (Some(device), Some(server)) = (device, server) else {
+                    return Err(Error::bad_input(serial.as_str(), "is in none of our lists"));
+                };
+                servers.insert(server);
+                let throttled = device.assignment.last_refusal.as_deref() == Some("THROTTLED")
+                    && device.assignment.not_before.is_some_and(|at| at > now);
+                if !throttled && device.assignment.not_before.is_some() {
+                    let mut device = device.clone();
+                    device.assignment.not_before = None;
+                    batch.put(device);
+                }
+            }
+            for server in servers {
+                self.put_assign_job(&mut batch, server).await?;
+            }
+            self.audit_into(
+                &mut batch,
+                "assignment.asked",
+                json!({ "devices": serials.len() }),
+            );
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// Adds to a batch that profiles of a server entry's devices are to be looked at now.
+    pub(in crate::service) async fn put_assign_job(
+        &self,
+        batch: &mut Batch,
+        server: ServerId,
+    ) -> Result<(), Error> {
+        if let Some(row) = self.store().server(self.id(), server).await? {
+            let kind = JobKind::Assign { server };
+            batch.put(Job::new(self.id(), row.assign_job, self.now(), kind));
+        }
+        Ok(())
+    }
+
+    /// The recurring job that brings profiles in force.
+    pub(in crate::service) async fn assign_job(
+        &self,
+        job: Job,
+        lease: Lease,
+        server: ServerId,
+    ) -> Result<(), Error> {
+        let Some(server) = self.store().server(self.id(), server).await? else {
+            return self.job_done(&job, lease).await;
+        };
+        let outcome = self.assign_server(&server).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(organisation = %self.id(), server = %server.name, %error, "profiles could not be assigned");
+        }
+        if let Err(Error::Port(PortError::NeedsPerson(what))) = &outcome {
+            self.server_needs(server.id, what).await?;
+        }
+        let now = self.now();
+        let next = self
+            .store()
+            .next_assignment(self.id(), server.id, now)
+            .await?;
+        let mut later = job.clone();
+        later.due = match (outcome, next) {
+            (Err(error), _) => {
+                // What was asked may have had its effect all the same.
+                self.hurry_sync(&server, now).await?;
+                now + error.retry_after().unwrap_or(Duration::from_secs(300))
+            }
+            (Ok(assigned), next) => {
+                if assigned {
+                    self.hurry_sync(&server, now).await?;
+                }
+                next.map_or(now + CALM, |at| at.min(now + CALM))
+                    .max(now + Duration::from_secs(60))
+            }
+        };
+        let mut batch = Batch::new();
+        batch.put(Write::JobLater { job: later, lease });
+        match self.store().commit(batch).await {
+            // Somebody asked for it meanwhile: the job stands, and is due at once.
+            Err(StoreError::Conflict) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    async fn server_needs(&self, server: ServerId, what: &str) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut row) = self.store().server(self.id(), server).await? else {
+                return Ok(());
+            };
+            if row.needs_person.as_deref() == Some(what) {
+                return Ok(());
+            }
+            row.needs_person = Some(what.to_owned());
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    async fn hurry_sync(&self, server: &Server, now: Timestamp) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.put(Job::new(
+            self.id(),
+            server.sync_job,
+            now + SOON,
+            JobKind::Sync { server: server.id },
+        ));
+        Ok(self.store().commit(batch).await?)
+    }
+
+    async fn assign_server(&self, server: &Server) -> Result<bool, Error> {
+        let credential = self.server_credential(server).await?;
+        let server = self.ensure_profiles(server, &credential).await?;
+        let mut any = false;
+        loop {
+            let now = self.now();
+            let devices = self
+                .store()
+                .devices_to_assign(self.id(), server.id, now, CHUNK)
+                .await?;
+            let Some(uuid) = devices.first().and_then(|d| d.assignment.wanted.clone()) else {
+                return Ok(any);
+            };
+            let same: Vec<Device> = devices
+                .into_iter()
+                .filter(|d| d.assignment.wanted.as_deref() == Some(uuid.as_str()))
+                .collect();
+            // What was asked is not asked again before the list was read after that.
+            let unread = |d: &&Device| {
+                d.assignment
+                    .asked
+                    .is_some_and(|at| server.synced <= Some(at))
+            };
+            let waiting: Vec<Device> = same.iter().filter(unread).cloned().collect();
+            if !waiting.is_empty() {
+                self.hold_back(waiting, None).await?;
+                continue;
+            }
+            let serials: Vec<Serial> = same.iter().map(|d| d.serial.clone()).collect();
+            if !self.hold_back(same.clone(), Some(now)).await? {
+                continue;
+            }
+            let answer = self
+                .ports()
+                .assignment
+                .assign(&credential, &uuid, &serials)
+                .await;
+            let outcomes: BTreeMap<Serial, AssignmentOutcome> = match answer {
+                Ok(outcomes) => outcomes.into_iter().collect(),
+                Err(PortError::Refused(why)) => {
+                    self.forget_unknown_profile(&server, &credential, &uuid)
+                        .await?;
+                    return Err(PortError::Refused(why).into());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            any = true;
+            // Side by side, at most a chunk of them: their commits share transactions.
+            let mut taken = FuturesUnordered::new();
+            for device in &same {
+                // A serial number that the answer leaves out is treated as failed.
+                let outcome = outcomes
+                    .get(&device.serial)
+                    .cloned()
+                    .unwrap_or(AssignmentOutcome::Failed);
+                taken.push(self.take_outcome_again(device.id, outcome, &uuid));
+            }
+            while let Some(result) = taken.next().await {
+                result?;
+            }
+        }
+    }
+
+    /// Writes down that devices are about to be assigned a profile, or only that they wait. `false` when one of them has
+    /// changed meanwhile: then nothing was written.
+    async fn hold_back(
+        &self,
+        devices: Vec<Device>,
+        asked: Option<Timestamp>,
+    ) -> Result<bool, Error> {
+        let mut batch = Batch::new();
+        for mut device in devices {
+            device.assignment.not_before = Some(self.now() + ASKED);
+            device.assignment.asked = asked.or(device.assignment.asked);
+            batch.put(device);
+        }
+        match self.store().commit(batch).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A profile that Apple does not know any more is defined anew at the next round.
+    async fn forget_unknown_profile(
+        &self,
+        server: &Server,
+        credential: &crate::service::ports::ServerCredential,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        match self.ports().assignment.read_profile(credential, uuid).await {
+            Err(PortError::Refused(_)) => {}
+            Ok(_) | Err(_) => return Ok(()),
+        }
+        self.again_on_conflict(|| async {
+            let Some(mut row) = self.store().server(self.id(), server.id).await? else {
+                return Ok(());
+            };
+            row.profiles.retain(|_, p| p.uuid != uuid);
+            row.profile = row.profile.filter(|p| p.uuid != uuid);
+            row.offered = None;
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    async fn take_outcome_again(
+        &self,
+        device: DeviceId,
+        outcome: AssignmentOutcome,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| self.take_outcome(device, &outcome, uuid))
+            .await
+    }
+
+    async fn take_outcome(
+        &self,
+        device: DeviceId,
+        outcome: &AssignmentOutcome,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        let Some(device) = self.store().device(self.id(), device).await? else {
+            return Ok(());
+        };
+        let now = self.now();
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "worker");
+        let mut tracked = Tracked::read(device);
+        let assignment = &mut tracked.row.assignment;
+        assignment.tries += 1;
+        let (wait, word) = match outcome {
+            AssignmentOutcome::Success => (SETTLE, None),
+            AssignmentOutcome::NotAccessible => {
+                (Duration::from_secs(3600), Some("NOT_ACCESSIBLE".to_owned()))
+            }
+            AssignmentOutcome::Throttled {
+                retry_after_seconds,
+            } => (
+                Duration::from_secs(retry_after_seconds.unwrap_or(24 * 3600)),
+                Some("THROTTLED".to_owned()),
+            ),
+            AssignmentOutcome::Failed => (back_off(assignment.tries), Some("FAILED".to_owned())),
+            AssignmentOutcome::Other(word) => (back_off(assignment.tries), Some(word.clone())),
+        };
+        assignment.not_before = Some(now + wait);
+        assignment.last_refusal.clone_from(&word);
+        d.device = Some(tracked);
+        d.audit(
+            "device.profile-assigned",
+            json!({ "profile": uuid, "refused": word }),
+        );
+        self.commit(d).await
+    }
+
+    /// Every device of a server entry wants what the organisation, or its wave, wants for it now.
+    pub(super) async fn want_profiles(&self, server: &Server) -> Result<(), Error> {
+        let default = self.profile_at(server, None);
+        let mut waves: HashMap<WaveId, Option<String>> = HashMap::new();
+        let mut after = DeviceId(0);
+        loop {
+            let devices = self.store().devices(self.id(), after, 500).await?;
+            let Some(last) = devices.last() else {
+                return Ok(());
+            };
+            after = last.id;
+            let mut wanted = FuturesUnordered::new();
+            for device in devices {
+                let wants = match (device.open_move, device.assignment.from) {
+                    (None, _) => {
+                        let listed = device
+                            .record
+                            .as_ref()
+                            .is_some_and(|r| r.server == server.id && !r.gone);
+                        if listed { default.clone() } else { None }
+                    }
+                    // Not offered yet.
+                    (Some(_), None) => None,
+                    (Some(id), Some(_)) => {
+                        let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+                            continue;
+                        };
+                        match waves.get(&attempt.wave) {
+                            Some(uuid) => uuid.clone(),
+                            None => {
+                                let wave = self.store().wave(self.id(), attempt.wave).await?;
+                                let here = wave.filter(|w| w.destination == server.id);
+                                let uuid = here.and_then(|w| self.profile_at(server, Some(&w)));
+                                waves.insert(attempt.wave, uuid.clone());
+                                uuid
+                            }
+                        }
+                    }
+                };
+                if let Some(uuid) = wants
+                    && device.assignment.wanted.as_ref() != Some(&uuid)
+                {
+                    wanted.push(self.want_profile_on(device.id, uuid));
+                }
+            }
+            while let Some(result) = wanted.next().await {
+                result?;
+            }
+        }
+    }
+
+    async fn want_profile_on(&self, device: DeviceId, uuid: String) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut device) = self.store().device(self.id(), device).await? else {
+                return Ok(());
+            };
+            device.assignment.wanted = Some(uuid.clone());
+            let mut batch = Batch::new();
+            batch.put(device);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+}
+
+/// Repeated assignments of one device lead to refusals for hours: wait longer each time.
+fn back_off(tries: u32) -> Duration {
+    Duration::from_secs(match tries {
+        0 | 1 => 15 * 60,
+        2 => 3600,
+        3 => 6 * 3600,
+        _ => 24 * 3600,
+    })
+}

@@ -1,0 +1,377 @@
+//! Keeping our copy of a server entry's device list. Page by page, each with its cursor in one batch; a page is either wholly
+//! taken or fetched again. Decides by what a record says, never by the kind of operation, and believes that a device is gone
+//! only when its service says so or a complete list did not show it.
+
+mod assign;
+mod profile;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Org;
+use super::decision::{Decision, Tracked};
+use super::ports::{DevicePage, ServerCredential};
+use crate::clock::Timestamp;
+use crate::device::{Device, DeviceRecord};
+use crate::error::{Error, PortError};
+use crate::ids::{DeviceId, Serial};
+use crate::job::Job;
+use crate::migration::Event;
+use crate::store::{Batch, Lease, Write};
+use crate::wave::{Server, SyncCursor};
+
+/// How often the list is read when nothing special is going on.
+const CALM: Duration = Duration::from_secs(10 * 60);
+/// How often the whole list is read, whatever the changes said: what they left out is found then.
+const RECONCILE: Duration = Duration::from_secs(24 * 3600);
+
+impl Org {
+    /// Opens a server entry's token.
+    pub(super) async fn server_credential(
+        &self,
+        server: &Server,
+    ) -> Result<ServerCredential, Error> {
+        let token = self.open_secret_cached(server.token).await?;
+        Ok(ServerCredential {
+            organisation: self.id(),
+            server: server.id,
+            token,
+        })
+    }
+
+    /// The recurring job that reads the list.
+    pub(super) async fn sync_job(
+        &self,
+        job: Job,
+        lease: Lease,
+        server: crate::ids::ServerId,
+    ) -> Result<(), Error> {
+        let Some(server) = self.store().server(self.id(), server).await? else {
+            return self.job_done(&job, lease).await;
+        };
+        let outcome = self.sync_server(&server).await;
+        let (due, needs_person) = match &outcome {
+            Ok(()) => (self.now() + CALM, None),
+            Err(Error::Port(PortError::NeedsPerson(what))) => {
+                (self.now() + Duration::from_secs(1800), Some(what.clone()))
+            }
+            Err(error) => (
+                self.now() + error.retry_after().unwrap_or(Duration::from_secs(300)),
+                None,
+            ),
+        };
+        if let Err(error) = &outcome {
+            tracing::warn!(organisation = %self.id(), server = %server.name, %error, "the device list could not be read");
+        }
+        self.again_on_conflict(|| async {
+            let mut batch = Batch::new();
+            if let Some(mut row) = self.store().server(self.id(), server.id).await?
+                && row.needs_person != needs_person
+            {
+                row.needs_person.clone_from(&needs_person);
+                batch.put(row);
+            }
+            let mut later = job.clone();
+            later.due = due;
+            later.tries = 0;
+            batch.put(Write::JobLater { job: later, lease });
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// Reads the list to its end.
+    async fn sync_server(&self, server: &Server) -> Result<(), Error> {
+        let credential = self.server_credential(server).await?;
+        let assignment = self.ports().assignment.clone();
+        let mut empty_pages = 0;
+        let mut cursor = server.cursor.clone();
+        let due = server
+            .last_full
+            .is_none_or(|at| self.now() >= at + RECONCILE);
+        if matches!(cursor, SyncCursor::Changes { .. }) && due {
+            cursor = SyncCursor::Start;
+        }
+        loop {
+            let now = self.now();
+            if let SyncCursor::Sweeping {
+                cursor: changes,
+                begun,
+            } = cursor
+            {
+                self.sweep_unseen(server, begun).await?;
+                let next = SyncCursor::Changes { cursor: changes };
+                self.again_on_conflict(|| self.end_sweep(server.id, begun, next.clone()))
+                    .await?;
+                cursor = next;
+                continue;
+            }
+            let page = match &cursor {
+                SyncCursor::Start => assignment.fetch(&credential, None, now).await,
+                SyncCursor::Full { cursor, .. } => {
+                    assignment.fetch(&credential, Some(cursor), now).await
+                }
+                SyncCursor::Changes { cursor } | SyncCursor::Sweeping { cursor, .. } => {
+                    assignment.sync(&credential, cursor, now).await
+                }
+            };
+            let page = match page {
+                Ok(page) => page,
+                Err(PortError::CursorExpired) => {
+                    tracing::info!(organisation = %self.id(), server = %server.name, "the cursor has expired: the whole list is read again");
+                    cursor = SyncCursor::Start;
+                    self.again_on_conflict(|| self.store_cursor(server.id, SyncCursor::Start))
+                        .await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let begun = match &cursor {
+                SyncCursor::Start => Some(now),
+                SyncCursor::Full { begun, .. } => Some(*begun),
+                SyncCursor::Changes { .. } | SyncCursor::Sweeping { .. } => None,
+            };
+            let at = page.cursor.clone();
+            let next = match (begun, page.more) {
+                (Some(begun), true) => SyncCursor::Full { cursor: at, begun },
+                // Complete: only now may a device that it did not show be called gone.
+                (Some(begun), false) => SyncCursor::Sweeping { cursor: at, begun },
+                (None, _) => SyncCursor::Changes { cursor: at },
+            };
+            self.again_on_conflict(|| self.take_page(server.id, &page, next.clone(), now))
+                .await?;
+            if !page.more && begun.is_none() {
+                return Ok(());
+            }
+            empty_pages = if page.devices.is_empty() && cursor == next {
+                empty_pages + 1
+            } else {
+                0
+            };
+            if empty_pages >= 3 {
+                return Err(PortError::retry("the device list does not go on").into());
+            }
+            cursor = next;
+        }
+    }
+
+    async fn store_cursor(
+        &self,
+        server: crate::ids::ServerId,
+        cursor: SyncCursor,
+    ) -> Result<(), Error> {
+        let mut row = self
+            .store()
+            .server(self.id(), server)
+            .await?
+            .ok_or(Error::NotFound("server entry"))?;
+        row.cursor = cursor;
+        let mut batch = Batch::new();
+        batch.put(row);
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// The list is complete, and what it did not show is marked.
+    async fn end_sweep(
+        &self,
+        server: crate::ids::ServerId,
+        begun: Timestamp,
+        cursor: SyncCursor,
+    ) -> Result<(), Error> {
+        let mut row = self
+            .store()
+            .server(self.id(), server)
+            .await?
+            .ok_or(Error::NotFound("server entry"))?;
+        row.cursor = cursor;
+        row.last_full = Some(begun);
+        let mut batch = Batch::new();
+        batch.put(row);
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Takes one page: records, transitions, jobs and cursor in one batch.
+    async fn take_page(
+        &self,
+        server: crate::ids::ServerId,
+        page: &DevicePage,
+        cursor: SyncCursor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut row = self
+            .store()
+            .server(self.id(), server)
+            .await?
+            .ok_or(Error::NotFound("server entry"))?;
+        let records = latest(&page.devices);
+        let serials: Vec<Serial> = records.keys().cloned().collect();
+        let mut known: BTreeMap<Serial, Device> = self
+            .store()
+            .devices_by_serial(self.id(), &serials)
+            .await?
+            .into_iter()
+            .map(|d| (d.serial.clone(), d))
+            .collect();
+        let profile = self.profile_at(&row, None);
+        let mut batch = Batch::new();
+        for (serial, record) in records {
+            let mut d = Decision::new(&self.organisation, self.ids(), now, "worker");
+            let tracked = match known.remove(&serial) {
+                Some(device) => Tracked::read(device),
+                None => Tracked::new(Device::new(self.id(), DeviceId(d.next_id()), serial)),
+            };
+            self.take_record(&mut d, tracked, record, &row, profile.as_deref())
+                .await?;
+            append(&mut batch, d.into_batch());
+        }
+        row.cursor = cursor;
+        if !page.more {
+            row.synced = Some(now);
+        }
+        batch.put(row);
+        Ok(self.store().commit(batch).await?)
+    }
+
+    async fn take_record(
+        &self,
+        d: &mut Decision<'_>,
+        mut tracked: Tracked<Device>,
+        record: DeviceRecord,
+        server: &Server,
+        profile: Option<&str>,
+    ) -> Result<(), Error> {
+        let device = &mut tracked.row;
+        let stale = match (&device.record, record.op_date) {
+            (Some(old), Some(new)) => old.op_date.is_some_and(|old| old > new),
+            _ => false,
+        };
+        // It left one of our lists for another one of ours: that it is gone from there says nothing about here.
+        let moved_on = record.gone
+            && device
+                .record
+                .as_ref()
+                .is_some_and(|old| old.server != record.server && !old.gone);
+        if stale || moved_on {
+            return Ok(());
+        }
+        let event = assignment_event(&record, server);
+        if device.open_move.is_none() && !record.gone {
+            // Outside of a wave every device of the list gets the profile at once.
+            device.assignment.wanted = profile.map(str::to_owned);
+        }
+        if record.profile_in_force().is_some()
+            && record.profile_in_force() == device.assignment.wanted.as_deref()
+        {
+            device.assignment.tries = 0;
+            device.assignment.last_refusal = None;
+        }
+        device.record = Some(record);
+        let open = device.open_move;
+        d.device = Some(tracked);
+        if let Some(open) = open {
+            self.load_attempt(d, open).await?;
+            d.tell_move(&event);
+        }
+        Ok(())
+    }
+
+    /// After a full list: devices that it did not show are no longer ours.
+    async fn sweep_unseen(&self, server: &Server, begun: Timestamp) -> Result<(), Error> {
+        loop {
+            let unseen = self
+                .store()
+                .devices_unseen_since(self.id(), server.id, begun, 500)
+                .await?;
+            if unseen.is_empty() {
+                return Ok(());
+            }
+            for device in unseen {
+                self.again_on_conflict(|| async {
+                    let Some(device) = self.store().device(self.id(), device.id).await? else {
+                        return Ok(());
+                    };
+                    let Some(mut record) = device.record.clone() else {
+                        return Ok(());
+                    };
+                    if record.server != server.id || record.seen >= begun || record.gone {
+                        // It was seen meanwhile.
+                        return Ok(());
+                    }
+                    record.gone = true;
+                    record.op_date = None;
+                    record.seen = self.now();
+                    let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+                    d.audit("device.left-list", json!({ "server": server.name }));
+                    self.take_record(&mut d, Tracked::read(device), record, server, None)
+                        .await?;
+                    self.commit(d).await
+                })
+                .await?;
+            }
+        }
+    }
+
+    pub(super) fn display_name(&self) -> &str {
+        self.organisation
+            .settings
+            .display_name
+            .as_deref()
+            .unwrap_or(&self.organisation.name)
+    }
+}
+
+/// The latest record of each serial number in a page: by Apple's date, and by position among equals.
+fn latest(devices: &[(Serial, DeviceRecord)]) -> BTreeMap<Serial, DeviceRecord> {
+    let mut latest: BTreeMap<Serial, DeviceRecord> = BTreeMap::new();
+    for (serial, record) in devices {
+        match latest.get(serial) {
+            Some(old) if old.op_date > record.op_date => {}
+            _ => {
+                latest.insert(serial.clone(), record.clone());
+            }
+        }
+    }
+    latest
+}
+
+fn assignment_event(record: &DeviceRecord, server: &Server) -> Event {
+    let profile_in_force = record
+        .profile_in_force()
+        .is_some_and(|uuid| server.awaits(uuid));
+    Event::AssignmentTold {
+        ours: !record.gone,
+        profile_in_force: profile_in_force && !record.gone,
+        deadline: record.deadline,
+    }
+}
+
+/// Adds everything of one batch to another.
+pub(super) fn append(into: &mut Batch, from: Batch) {
+    into.writes.extend(from.writes);
+    into.expects.extend(from.expects);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ServerId;
+
+    #[test]
+    fn the_later_operation_of_one_page_wins_whatever_its_place() {
+        let record = |op: i64, status: &str| {
+            let mut r = DeviceRecord::new(ServerId(1), Timestamp::from_millis(9));
+            r.op_date = Some(Timestamp::from_millis(op));
+            r.profile_status = status.to_owned();
+            r
+        };
+        let serial = Serial::parse("C02A").unwrap();
+        let page = [
+            (serial.clone(), record(5, "assigned")),
+            (serial.clone(), record(3, "removed")),
+            (serial.clone(), record(5, "pushed")),
+        ];
+        assert_eq!(latest(&page)[&serial].profile_status, "pushed");
+    }
+}

@@ -1,0 +1,255 @@
+//! ADE profiles: what they say for the organisation and for a wave, defined once for each content, read back and proved to
+//! await configuration. Nothing here can switch that off.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::error::{Error, PortError};
+use crate::ids::{ServerId, WaveId};
+use crate::organisation::AdeOptions;
+use crate::service::Org;
+use crate::service::ports::ServerCredential;
+use crate::store::Batch;
+use crate::wave::{DefinedProfile, Server, Wave, WaveState};
+
+impl Org {
+    /// Sets what ADE profiles of the organisation say. Profiles are immutable at Apple: a changed content is a new profile,
+    /// which every device gets at its next assignment.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a value that Apple does not take, the store's.
+    pub async fn set_ade_profile(&self, options: &AdeOptions) -> Result<(), Error> {
+        check(options)?;
+        self.again_on_conflict(|| async {
+            let mut row = self.fresh().await?;
+            row.settings.ade = options.clone();
+            let mut batch = Batch::new();
+            self.audit_into(&mut batch, "ade-profile.set", json!({ "options": options }));
+            for server in &row.servers {
+                self.put_assign_job(&mut batch, *server).await?;
+            }
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// The profile that a device of `wave`, or one outside of waves, should have: its UUID at this server entry, once it is
+    /// defined and proved.
+    pub(in crate::service) fn profile_at(
+        &self,
+        server: &Server,
+        wave: Option<&Wave>,
+    ) -> Option<String> {
+        let own = wave.and_then(|w| w.ade.as_ref());
+        let options = own.unwrap_or(&self.organisation.settings.ade);
+        let proved = |p: &&DefinedProfile| p.proved_awaiting;
+        let digest = digest(&self.ade_profile(options));
+        let defined = server.profiles.get(&digest).filter(proved);
+        // While a changed one is not defined yet, the last one stays.
+        let last = || server.profile.as_ref().filter(proved);
+        let found = match own {
+            Some(_) => defined,
+            None => defined.or_else(last),
+        };
+        found.map(|p| p.uuid.clone())
+    }
+
+    /// Defines what is lacking, proves it by reading it back, and tells which profile everybody gets.
+    pub(super) async fn ensure_profiles(
+        &self,
+        server: &Server,
+        credential: &ServerCredential,
+    ) -> Result<Server, Error> {
+        let waves = self.waves_to(server.id).await?;
+        let mut contents: BTreeMap<String, Value> = BTreeMap::new();
+        let settings = &self.organisation.settings.ade;
+        let default = self.ade_profile(settings);
+        let default_digest = digest(&default);
+        contents.insert(default_digest.clone(), default);
+        for options in waves.iter().filter_map(|w| w.ade.as_ref()) {
+            let content = self.ade_profile(options);
+            contents.insert(digest(&content), content);
+        }
+        let mut defined = BTreeMap::new();
+        for (digest, content) in contents {
+            let known = server
+                .profiles
+                .get(&digest)
+                .or(server.profile.as_ref().filter(|p| p.digest == digest));
+            let profile = match known {
+                Some(known) if known.proved_awaiting => known.clone(),
+                _ => self.define(credential, digest.clone(), &content).await?,
+            };
+            defined.insert(digest, profile);
+        }
+        let offered = self.offered(&waves);
+        if defined
+            .iter()
+            .all(|(d, p)| server.profiles.get(d) == Some(p))
+            && server.offered.as_ref() == Some(&offered)
+        {
+            return Ok(server.clone());
+        }
+        self.again_on_conflict(|| async {
+            let mut row = self
+                .store()
+                .server(self.id(), server.id)
+                .await?
+                .ok_or(Error::NotFound("server entry"))?;
+            row.profiles.extend(defined.clone());
+            row.profile = defined.get(&default_digest).cloned();
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        let row = self.store().server(self.id(), server.id).await?;
+        let row = row.ok_or(Error::NotFound("server entry"))?;
+        self.want_profiles(&row).await?;
+        // Last: killed before, the devices are gone through again.
+        self.again_on_conflict(|| async {
+            let mut row = self
+                .store()
+                .server(self.id(), server.id)
+                .await?
+                .ok_or(Error::NotFound("server entry"))?;
+            row.offered = Some(offered.clone());
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        let row = self.store().server(self.id(), server.id).await?;
+        row.ok_or(Error::NotFound("server entry"))
+    }
+
+    async fn define(
+        &self,
+        credential: &ServerCredential,
+        digest: String,
+        content: &Value,
+    ) -> Result<DefinedProfile, Error> {
+        let assignment = &self.ports().assignment;
+        let uuid = assignment.define_profile(credential, content).await?;
+        let back = assignment.read_profile(credential, &uuid).await?;
+        let awaits = back.get("await_device_configured").and_then(Value::as_bool);
+        if awaits != Some(true) {
+            return Err(PortError::NeedsPerson(
+                "The ADE profile, read back from Apple, does not await configuration: no device gets it.".to_owned(),
+            )
+            .into());
+        }
+        Ok(DefinedProfile {
+            uuid,
+            digest,
+            proved_awaiting: true,
+        })
+    }
+
+    /// Waves under way to a server entry.
+    async fn waves_to(&self, server: ServerId) -> Result<Vec<Wave>, Error> {
+        let mut all = Vec::new();
+        let mut after = WaveId(0);
+        loop {
+            let page = self.store().waves(self.id(), after, 500).await?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            after = last.id;
+            all.extend(page.into_iter().filter(|w| {
+                w.destination == server && matches!(w.state, WaveState::Submitted { .. })
+            }));
+        }
+    }
+
+    /// Stands for which profile each open wave and everybody else gets.
+    fn offered(&self, waves: &[Wave]) -> String {
+        let settings = &self.organisation.settings.ade;
+        let own: Vec<(WaveId, String)> = waves
+            .iter()
+            .filter_map(|w| Some((w.id, digest(&self.ade_profile(w.ade.as_ref()?)))))
+            .collect();
+        digest(&json!([digest(&self.ade_profile(settings)), own]))
+    }
+
+    /// The ADE profile: `await_device_configured` is always true, which a migration needs and every other enrolment survives.
+    fn ade_profile(&self, options: &AdeOptions) -> Value {
+        let anchors: Vec<String> = self
+            .organisation
+            .anchors
+            .iter()
+            .map(|der| base64::engine::general_purpose::STANDARD.encode(&der.0))
+            .collect();
+        let name = options
+            .profile_name
+            .clone()
+            .unwrap_or_else(|| format!("{} migration", self.display_name()));
+        let mut profile = json!({
+            "profile_name": name,
+            "url": format!("{}/mdm/{}/enrol", self.settings().enrol_url, self.organisation.code),
+            "await_device_configured": true,
+            "is_supervised": true,
+            "is_mandatory": true,
+            "is_mdm_removable": false,
+            "is_multi_user": false,
+            "is_return_to_service": false,
+            "allow_pairing": options.allow_pairing.unwrap_or(true),
+            "devices": [],
+        });
+        if !anchors.is_empty() {
+            profile["anchor_certs"] = json!(anchors);
+        }
+        // Left out rather than empty, which Apple refuses.
+        if !options.skip_setup_items.is_empty() {
+            profile["skip_setup_items"] = json!(options.skip_setup_items);
+        }
+        for (key, value, _) in texts(options) {
+            if let Some(value) = value.filter(|v| !v.is_empty()) {
+                profile[key] = json!(value);
+            }
+        }
+        profile
+    }
+}
+
+/// The texts of a profile beside its name: Apple's key, the value, the most characters.
+fn texts(options: &AdeOptions) -> [(&'static str, Option<&String>, usize); 6] {
+    [
+        ("department", options.department.as_ref(), 125),
+        (
+            "support_phone_number",
+            options.support_phone_number.as_ref(),
+            50,
+        ),
+        (
+            "support_email_address",
+            options.support_email_address.as_ref(),
+            250,
+        ),
+        ("org_magic", options.org_magic.as_ref(), 256),
+        ("language", options.language.as_ref(), 3),
+        ("region", options.region.as_ref(), 2),
+    ]
+}
+
+/// Whether Apple would take it.
+pub(in crate::service) fn check(options: &AdeOptions) -> Result<(), Error> {
+    let name = ("profile_name", options.profile_name.as_ref(), 125);
+    for (key, value, most) in texts(options).into_iter().chain([name]) {
+        let length = value.map_or(1, |v| v.chars().count());
+        if length == 0 || length > most {
+            return Err(Error::bad_input(
+                key,
+                format!("must have 1 to {most} characters, or be left out"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn digest(content: &Value) -> String {
+    crate::identity::sha256_hex(content.to_string().as_bytes())
+}

@@ -1,0 +1,79 @@
+//! The three views of devices, loaded with what they are compared with. Decides nothing; [`crate::views`] does.
+
+use std::collections::BTreeMap;
+
+use super::Org;
+use crate::device::Device;
+use crate::error::Error;
+use crate::ids::{DeviceId, MoveId, Serial, WaveId};
+use crate::migration::Move;
+use crate::views::{Context, Views, views};
+use crate::wave::{Server, Wave};
+
+impl Org {
+    /// The three views of one device.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn views(&self, serial: &Serial) -> Result<Views, Error> {
+        let device = self
+            .store()
+            .device_by_serial(self.id(), serial)
+            .await?
+            .ok_or(Error::NotFound("device"))?;
+        let mut all = self.views_of(vec![device]).await?;
+        all.pop().ok_or(Error::NotFound("device"))
+    }
+
+    /// The three views of the devices after `after`, in the order of ids, and where to go on; `None` at the end.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn views_page(
+        &self,
+        after: DeviceId,
+        limit: u32,
+    ) -> Result<(Vec<Views>, Option<DeviceId>), Error> {
+        let devices = self.store().devices(self.id(), after, limit).await?;
+        let next = devices.last().map(|d| d.id);
+        Ok((self.views_of(devices).await?, next))
+    }
+
+    async fn views_of(&self, devices: Vec<Device>) -> Result<Vec<Views>, Error> {
+        let servers: Vec<Server> = self.store().servers(self.id()).await?;
+        let services = self.inventory().await?.map(|i| i.services);
+        let services = services.unwrap_or_default();
+        let mut waves: BTreeMap<WaveId, Option<Wave>> = BTreeMap::new();
+        let mut all = Vec::with_capacity(devices.len());
+        for device in devices {
+            let enrolment = match device.enrollment {
+                Some(id) => self.store().enrollment(self.id(), id).await?,
+                None => None,
+            };
+            let attempt = self.attempt_of(device.open_move).await?;
+            if let Some(wave) = attempt.as_ref().map(|a| a.wave)
+                && !waves.contains_key(&wave)
+            {
+                let row = self.store().wave(self.id(), wave).await?;
+                waves.insert(wave, row);
+            }
+            let wave = attempt.as_ref().and_then(|a| waves.get(&a.wave));
+            let context = Context {
+                servers: &servers,
+                services: &services,
+                enrolment: enrolment.as_ref(),
+                attempt: attempt.as_ref(),
+                wave: wave.and_then(Option::as_ref),
+            };
+            all.push(views(&device, context, self.now()));
+        }
+        Ok(all)
+    }
+
+    async fn attempt_of(&self, id: Option<MoveId>) -> Result<Option<Move>, Error> {
+        Ok(match id {
+            Some(id) => self.store().attempt(self.id(), id).await?,
+            None => None,
+        })
+    }
+}

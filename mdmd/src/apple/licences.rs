@@ -1,0 +1,221 @@
+//! Apps and Books behind the library's port. Claims a location before anything is written there, and writes nothing once another
+//! service has claimed it.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use abm_client::apps::{
+    AppsClient, AssetQuery, AssetRef, AssignmentQuery, ContentToken, EventState, MdmInfo, Targets,
+    UNLIMITED, meaning,
+};
+use abm_client::{Budget, ErrorKind, Moment};
+use async_trait::async_trait;
+use mdm_core::clock::Timestamp;
+use mdm_core::error::PortError;
+use mdm_core::ids::Serial;
+use mdm_core::licences::{LicenceLimits, Stock};
+use mdm_core::service::SharedGate;
+use mdm_core::service::ports::{
+    ContentCredential, LicenceEvent, LicenceRequest, Licences, LocationReading,
+};
+
+use super::{Apple, CLIENTS, port, user_agent};
+
+/// Requests a second of one location that Apple allows, of every kind together.
+const A_SECOND: u32 = 15;
+
+impl Apple {
+    fn apps_client(&self, credential: &ContentCredential) -> Result<AppsClient, PortError> {
+        let token = ContentToken::read(credential.token.expose()).map_err(port)?;
+        let name = mdm_core::identity::sha256_hex(credential.token.expose());
+        let entry = (credential.organisation, credential.location, name);
+        let mut clients = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&entry) {
+            return Ok(client.clone());
+        }
+        let base = self
+            .addresses
+            .apps
+            .as_deref()
+            .unwrap_or(abm_client::apps::BASE_URL);
+        let us = MdmInfo::new(format!("mdmd-{}", credential.organisation), "mdmd", "mdmd");
+        let budget = format!("apps {}", credential.location);
+        let gate = SharedGate::new(
+            self.store.clone(),
+            self.clock.clone(),
+            credential.organisation,
+            vec![(budget.clone(), Budget::apps(A_SECOND))],
+            self.turn(credential.organisation, &budget),
+        );
+        let client = AppsClient::at(
+            base,
+            self.transport.clone(),
+            token,
+            &user_agent(),
+            self.client_clock(),
+        )
+        .as_service(us)
+        .with_gate(gate);
+        if clients.len() >= CLIENTS {
+            clients.clear();
+        }
+        clients.insert(entry, client.clone());
+        Ok(client)
+    }
+}
+
+#[async_trait]
+impl Licences for Apple {
+    async fn claim(
+        &self,
+        credential: &ContentCredential,
+        take_over: bool,
+        _now: Timestamp,
+    ) -> Result<LocationReading, PortError> {
+        let client = self.apps_client(credential)?;
+        let limits = client.service_config().await.map_err(port)?.limits;
+        let (config, claimed_by_other) = match client.claim(take_over).await {
+            Ok(config) => (config, None),
+            Err(error) => match error.kind() {
+                ErrorKind::TakenOver { name, .. } => {
+                    let name = name.clone();
+                    (client.client_config().await.map_err(port)?, Some(name))
+                }
+                _ => return Err(port(error)),
+            },
+        };
+        let token = client.token();
+        let expires = config.token_expiration_date.as_ref().or(token.expires());
+        let name = config
+            .location_name
+            .or_else(|| token.organisation().map(str::to_owned));
+        Ok(LocationReading {
+            name: name.unwrap_or_default(),
+            library: config.u_id.or_else(|| client.library()).unwrap_or_default(),
+            token_expires: expires
+                .and_then(Moment::unix_ms)
+                .map(Timestamp::from_millis),
+            claimed_by_other,
+            limits: LicenceLimits {
+                apps: limits.max_assets,
+                devices: limits.max_serial_numbers,
+            },
+        })
+    }
+
+    async fn stock(
+        &self,
+        credential: &ContentCredential,
+    ) -> Result<BTreeMap<u64, Stock>, PortError> {
+        let client = self.apps_client(credential)?;
+        let mut all = BTreeMap::new();
+        let mut page = None;
+        loop {
+            let listing = client
+                .assets(&AssetQuery::default(), page)
+                .await
+                .map_err(port)?;
+            for asset in listing.items {
+                // A licence of another pricing is another product; apps for devices have the standard one.
+                let standard = asset.pricing_param.as_deref().is_none_or(|p| p == "STDQ");
+                let Some(app) = asset.adam_id.parse::<u64>().ok().filter(|_| standard) else {
+                    continue;
+                };
+                let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+                all.insert(
+                    app,
+                    Stock {
+                        total: count(asset.total_count),
+                        assigned: count(asset.assigned_count),
+                        available: count(asset.available_count),
+                        unlimited: asset.total_count == Some(UNLIMITED),
+                        device_assignable: asset.device_assignable == Some(true),
+                    },
+                );
+            }
+            page = listing.next_page;
+            if page.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn holders(
+        &self,
+        credential: &ContentCredential,
+        app: u64,
+    ) -> Result<Vec<Serial>, PortError> {
+        let client = self.apps_client(credential)?;
+        let query = AssignmentQuery::product(app.to_string());
+        let mut all = Vec::new();
+        let mut page = None;
+        loop {
+            let listing = client.assignments(&query, page).await.map_err(port)?;
+            let serials = listing.items.into_iter().filter_map(|a| a.serial_number);
+            all.extend(serials.filter_map(|serial| Serial::parse(&serial).ok()));
+            page = listing.next_page;
+            if page.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn submit(
+        &self,
+        credential: &ContentCredential,
+        request: &LicenceRequest,
+        serials: &[Serial],
+    ) -> Result<String, PortError> {
+        let client = self.apps_client(credential)?;
+        let assets: Vec<AssetRef> = request
+            .apps
+            .iter()
+            .map(|app| AssetRef::new(app.to_string()))
+            .collect();
+        let targets = Targets::serials(serials.iter().map(ToString::to_string));
+        let sent = if request.take_back {
+            client.disassociate(&assets, &targets).await
+        } else {
+            client.associate(&assets, &targets).await
+        };
+        sent.map_err(port)
+    }
+
+    async fn event(
+        &self,
+        credential: &ContentCredential,
+        id: &str,
+    ) -> Result<LicenceEvent, PortError> {
+        let client = self.apps_client(credential)?;
+        let event = match client.event(id).await {
+            Ok(event) => event,
+            Err(error) if error.is_not_found() => {
+                return Err(PortError::Refused(
+                    "the event is no longer known".to_owned(),
+                ));
+            }
+            Err(error) => return Err(port(error)),
+        };
+        let mut failed = Vec::new();
+        for failure in &event.failures {
+            let why = match failure.error_number {
+                Some(number) => format!("{number} {}", meaning(number).unwrap_or("")),
+                None => "Apple gives no reason".to_owned(),
+            };
+            let info = failure.error_info.as_ref();
+            let named = info.map_or(&[][..], |info| info.serial_numbers.as_slice());
+            let serials: Vec<Serial> = named.iter().filter_map(|s| Serial::parse(s).ok()).collect();
+            if serials.is_empty() {
+                failed.push((None, why.trim().to_owned()));
+            }
+            for serial in serials {
+                failed.push((Some(serial), why.trim().to_owned()));
+            }
+        }
+        Ok(LicenceEvent {
+            finished: event.status != EventState::Pending,
+            status: event.status.as_str().to_owned(),
+            failed,
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! The organisation API behind the library's port, within the budget that all processes share.
+
+use std::sync::PoisonError;
+
+use abm_client::Moment;
+use abm_client::business::{ApiAccount, BusinessClient, DeviceField, OrgDevice, PageCursor};
+use async_trait::async_trait;
+use mdm_core::budget::ORGANISATION_API;
+use mdm_core::clock::Timestamp;
+use mdm_core::device::{MigrationStatus, OrgReading};
+use mdm_core::errand::MOST_DEVICES;
+use mdm_core::error::PortError;
+use mdm_core::identity::sha256_hex;
+use mdm_core::ids::Serial;
+use mdm_core::service::SharedGate;
+use mdm_core::service::ports::{
+    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, ReadingPage,
+};
+
+use super::{Apple, CLIENTS, port, user_agent};
+
+/// What is read of each device.
+const FIELDS: [DeviceField; 6] = [
+    DeviceField::SerialNumber,
+    DeviceField::ProductType,
+    DeviceField::Status,
+    DeviceField::IsMdmMigrationCapable,
+    DeviceField::MdmMigrationStatus,
+    DeviceField::MdmMigrationDeadlineDateTime,
+];
+
+impl Apple {
+    fn business_client(&self, key: &ApiKey) -> Result<BusinessClient, PortError> {
+        let allowance = key.allowance;
+        // A replaced key under the same name gets a client of its own.
+        let credential = [key.key_id.as_bytes(), &[0], key.key.expose()].concat();
+        let credential = zeroize::Zeroizing::new(credential);
+        let name = format!(
+            "{}/{}/{allowance:?}",
+            key.client_id,
+            sha256_hex(&credential)
+        );
+        let entry = (key.organisation, (), name);
+        let mut clients = self.business.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&entry) {
+            return Ok(client.clone());
+        }
+        let account =
+            ApiAccount::new(&key.client_id, &key.key_id, key.key.expose()).map_err(port)?;
+        let base = self
+            .addresses
+            .organisation
+            .clone()
+            .unwrap_or_else(|| account.portal().base_url().to_owned());
+        let token = self
+            .addresses
+            .token
+            .clone()
+            .unwrap_or_else(|| abm_client::business::TOKEN_URL.to_owned());
+        // Refusing, not waiting: what waits, waits in the store, where every process sees it.
+        let gate = SharedGate::new(
+            self.store.clone(),
+            self.clock.clone(),
+            key.organisation,
+            vec![
+                (ORGANISATION_API.to_owned(), allowance),
+                (format!("{ORGANISATION_API} {}", key.client_id), allowance),
+            ],
+            self.turn(key.organisation, ORGANISATION_API),
+        );
+        let client = BusinessClient::at(
+            &base,
+            &token,
+            self.transport.clone(),
+            account,
+            &user_agent(),
+            self.client_clock(),
+        )
+        .with_gate(gate)
+        .with_activity_limit(MOST_DEVICES);
+        if clients.len() >= CLIENTS {
+            clients.clear();
+        }
+        clients.insert(entry, client.clone());
+        Ok(client)
+    }
+}
+
+#[async_trait]
+impl OrganisationApi for Apple {
+    async fn servers(&self, key: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        let client = self.business_client(key)?;
+        let mut all = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = client.servers(cursor.as_ref()).await.map_err(port)?;
+            all.extend(
+                page.items
+                    .into_iter()
+                    .map(|s| (s.id, s.attributes.server_name.unwrap_or_default())),
+            );
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn members(
+        &self,
+        key: &ApiKey,
+        server: &str,
+        cursor: Option<&str>,
+    ) -> Result<MemberPage, PortError> {
+        let at = cursor.map(PageCursor::new);
+        let page = self
+            .business_client(key)?
+            .server_devices(server, at.as_ref())
+            .await
+            .map_err(|error| paged(error, cursor))?;
+        Ok(MemberPage {
+            serials: page
+                .items
+                .iter()
+                .filter_map(|serial| Serial::parse(serial).ok())
+                .collect(),
+            next: page.next.map(|c| c.as_str().to_owned()),
+        })
+    }
+
+    async fn devices(
+        &self,
+        key: &ApiKey,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<ReadingPage, PortError> {
+        let at = cursor.map(PageCursor::new);
+        let page = self
+            .business_client(key)?
+            .devices(&FIELDS, at.as_ref())
+            .await
+            .map_err(|error| paged(error, cursor))?;
+        Ok(ReadingPage {
+            devices: page
+                .items
+                .iter()
+                .filter_map(|device| {
+                    let serial = Serial::parse(&device.id).ok()?;
+                    Some((serial, reading(&device.attributes, None, now)))
+                })
+                .collect(),
+            next: page.next.map(|c| c.as_str().to_owned()),
+        })
+    }
+
+    async fn read(
+        &self,
+        key: &ApiKey,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
+        let client = self.business_client(key)?;
+        let mut readings = Vec::new();
+        for serial in serials {
+            let reading = match client.device(serial.as_str(), &[]).await {
+                Ok(device) => {
+                    let server = client
+                        .assigned_server_id(serial.as_str())
+                        .await
+                        .map_err(port)?;
+                    reading(&device.attributes, server, now)
+                }
+                Err(error) if error.is_not_found() => unknown(now),
+                Err(error) => return Err(port(error)),
+            };
+            readings.push((serial.clone(), reading));
+        }
+        Ok(readings)
+    }
+
+    async fn submit(
+        &self,
+        key: &ApiKey,
+        request: &ActivityRequest,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<String, PortError> {
+        let activity = request
+            .activity(serials, now)
+            .map_err(|error| PortError::Refused(error.to_string()))?;
+        let made = self
+            .business_client(key)?
+            .submit_activity(&activity)
+            .await
+            .map_err(port)?;
+        Ok(made.id)
+    }
+
+    async fn activity(&self, key: &ApiKey, id: &str) -> Result<ActivityReading, PortError> {
+        let client = self.business_client(key)?;
+        let activity = match client.activity(id).await {
+            Ok(activity) => activity.attributes,
+            Err(error) if error.is_not_found() => {
+                return Err(PortError::Refused(
+                    "the activity is no longer kept".to_owned(),
+                ));
+            }
+            Err(error) => return Err(port(error)),
+        };
+        let words = [
+            activity.status.as_ref().map(|s| s.as_str()),
+            activity.sub_status.as_ref().map(|s| s.as_str()),
+        ];
+        let status = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let mut reading = ActivityReading {
+            finished: activity.is_over(),
+            status,
+            ..ActivityReading::default()
+        };
+        if !reading.finished {
+            return Ok(reading);
+        }
+        let report = match client.activity_report(&activity).await {
+            Ok(report) => report,
+            // The address was made with the reading: the next reading makes another.
+            Err(error) if error.is_not_found() => {
+                return Err(PortError::retry("the result file is not there yet"));
+            }
+            Err(error) => return Err(port(error)),
+        };
+        if let Some(report) = report {
+            let text = report.column("serial").or_else(|| report.column("device"));
+            let serials: Vec<String> = report
+                .rows
+                .iter()
+                .filter_map(|row| row.cells.get(text?).cloned())
+                .collect();
+            let reason = report.column("reason").or_else(|| report.column("detail"));
+            for serial in report.failed_serials(&serials) {
+                let row = report.rows.iter().find(|r| r.cells.contains(&serial));
+                let why = row
+                    .and_then(|r| r.cells.get(reason?))
+                    .map(|word| word.trim())
+                    .filter(|word| !word.is_empty());
+                let why = match why {
+                    Some(word) => format!("Apple's result: {word}"),
+                    None => "Apple's result names it as failed".to_owned(),
+                };
+                if let Ok(serial) = Serial::parse(&serial) {
+                    reading.failed.push((serial, why));
+                }
+            }
+            reading.file = Some(report.raw);
+        }
+        Ok(reading)
+    }
+}
+
+/// A refusal in the middle of a list means that the list has to be begun again.
+fn paged(error: abm_client::Error, cursor: Option<&str>) -> PortError {
+    match port(error) {
+        PortError::Refused(_) if cursor.is_some() => PortError::CursorExpired,
+        other => other,
+    }
+}
+
+fn reading(device: &OrgDevice, server: Option<String>, now: Timestamp) -> OrgReading {
+    let mut reading = OrgReading::default();
+    reading.seen = now;
+    reading.assigned_server = server;
+    reading.capable = device.is_mdm_migration_capable;
+    reading.status = device
+        .mdm_migration_status
+        .as_ref()
+        .map(|s| match s.as_str() {
+            "REQUESTED" => MigrationStatus::Requested,
+            "STARTED" => MigrationStatus::Started,
+            "SUCCESS" => MigrationStatus::Success,
+            "FAILED" => MigrationStatus::Failed,
+            other => MigrationStatus::Other(other.to_owned()),
+        });
+    reading.deadline = device
+        .mdm_migration_deadline_date_time
+        .as_ref()
+        .and_then(Moment::unix_ms)
+        .map(Timestamp::from_millis);
+    reading.product.clone_from(&device.product_type);
+    reading
+}
+
+fn unknown(now: Timestamp) -> OrgReading {
+    let mut reading = OrgReading::default();
+    reading.seen = now;
+    reading.unknown = true;
+    reading
+}

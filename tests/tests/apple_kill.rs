@@ -1,0 +1,399 @@
+//! Scheduling, licensing and cancelling 5,000 devices in 20 deadline groups, killed at every request: before it reaches Apple,
+//! between request and answer, and after the answer before anything is written. Nothing that changes something is sent twice
+//! for a device without a reading in between, and the end is the planned one.
+//!
+//! `MDMD_TEST_KILL_ALL=1` kills at each single request in a run of its own, at all three moments.
+
+#[path = "apple_kill/apple.rs"]
+mod apple;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apple::{APPS, Apple, Line, Moment, OURS, Plan, THEIRS};
+use async_trait::async_trait;
+use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::device::{MigrationStatus, Platform};
+use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::migration::{AppAction, AppPlan, MoveState, Outcome, PinnedRunbook, Variant};
+use mdm_core::secret::Secret;
+use mdm_core::service::ports::Ports;
+use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
+use mdm_core::store::testing::{FailingStore, Moment as Never};
+use mdm_core::store::{SqliteStore, Store as _};
+use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+
+const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
+const DAY: Duration = Duration::from_secs(86_400);
+const GROUPS: usize = 20;
+const ALL: usize = 5_000;
+
+/// Keys that nobody attacks.
+struct Plain;
+
+#[async_trait]
+impl KeyWrap for Plain {
+    fn key_id(&self) -> String {
+        "plain".to_owned()
+    }
+    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
+        Ok(plain.expose().to_vec())
+    }
+    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
+        Ok(Secret::new(wrapped))
+    }
+}
+
+/// A process that can be killed and started again on the same database.
+struct House {
+    apple: Apple,
+    clock: ManualClock,
+    disk: SqliteStore,
+    mdm: Mdm,
+    organisation: OrganisationId,
+    restarts: usize,
+}
+
+impl House {
+    async fn new(serials: &[Serial], plan: Plan, moment: Moment) -> Self {
+        let clock = ManualClock::new(START);
+        let apple = Apple::new(clock.clone(), serials, plan, moment);
+        let disk = SqliteStore::in_memory().await.expect("a database");
+        let mdm = process(&disk, &apple, &clock);
+        Self {
+            apple,
+            clock,
+            disk,
+            mdm,
+            organisation: OrganisationId(0),
+            restarts: 0,
+        }
+    }
+
+    async fn org(&self) -> Org {
+        let org = self.mdm.organisation_by_id(self.organisation).await;
+        org.expect("an organisation")
+    }
+
+    /// Does something as a person would: again after every death, until it is done.
+    async fn insist<T>(
+        &mut self,
+        act: impl AsyncFn(Org) -> Result<T, mdm_core::error::Error>,
+    ) -> T {
+        for _ in 0..1000 {
+            let org = self.org().await;
+            tokio::select! {
+                result = act(org) => match result {
+                    Ok(done) => return done,
+                    Err(error) => assert!(error.retry_after().is_some(), "{error}"),
+                },
+                () = self.apple.death() => {}
+            }
+            self.restart();
+        }
+        panic!("it never comes through");
+    }
+
+    fn restart(&mut self) {
+        self.restarts += 1;
+        self.mdm = process(&self.disk, &self.apple, &self.clock);
+        // Whatever the dead process has leased is free again after its lease.
+        self.clock.advance(Duration::from_secs(301));
+    }
+
+    /// Runs until every errand has ended.
+    async fn run(&mut self) {
+        for _ in 0..200_000 {
+            let worked = tokio::select! {
+                biased;
+                () = self.apple.death() => None,
+                worked = self.mdm.work(500) => Some(worked),
+            };
+            match worked {
+                None => self.restart(),
+                Some(Err(_)) => self.restart(),
+                Some(Ok(0)) => {
+                    let open = self.disk_open_errands().await;
+                    if open == 0 && self.disk_jobs_of_errands().await {
+                        return;
+                    }
+                    let next = self
+                        .mdm
+                        .next_due()
+                        .await
+                        .expect("a store")
+                        .expect("something waits");
+                    assert!(next > self.clock.now(), "time stands still");
+                    self.clock.set(next);
+                }
+                Some(Ok(_)) => {}
+            }
+        }
+        panic!("the errands never end");
+    }
+
+    async fn disk_open_errands(&self) -> usize {
+        use mdm_core::store::AppleStore as _;
+        let after = mdm_core::ids::ErrandId(0);
+        let open = self.disk.open_errands(self.organisation, after, 1000).await;
+        open.expect("a store").len()
+    }
+
+    /// Licences go back a minute after their attempts ended: no device that is out of its wave still has one of ours.
+    async fn disk_jobs_of_errands(&self) -> bool {
+        let org = self.org().await;
+        let waves = self.disk_waves().await;
+        for wave in waves {
+            for member in org.members(wave).await.expect("members") {
+                if !member.is_ended() {
+                    continue;
+                }
+                let device = mdm_core::store::DeviceStore::device(
+                    &self.disk,
+                    self.organisation,
+                    member.device,
+                )
+                .await
+                .expect("a store")
+                .expect("a device");
+                if device.licences.iter().any(|l| l.ours) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn disk_waves(&self) -> Vec<WaveId> {
+        use mdm_core::store::WaveStore as _;
+        let waves = self.disk.waves(self.organisation, WaveId(0), 10).await;
+        waves.expect("a store").into_iter().map(|w| w.id).collect()
+    }
+}
+
+fn process(disk: &SqliteStore, apple: &Apple, clock: &ManualClock) -> Mdm {
+    let store = FailingStore::new(disk.clone(), 0, Never::Before);
+    apple.watch(store.clone());
+    let apple = Arc::new(apple.clone());
+    let ports = Ports {
+        assignment: apple.clone(),
+        api: apple.clone(),
+        licences: apple,
+        ..Ports::refusing()
+    };
+    let settings = MdmSettings {
+        device_url: "https://mdm.example.com".to_owned(),
+        enrol_url: "https://mdm.example.com".to_owned(),
+        sign_messages: false,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    Mdm::new(
+        Arc::new(store),
+        EscrowVault::new(Plain),
+        clock,
+        ports,
+        settings,
+    )
+}
+
+fn runbook() -> PinnedRunbook {
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    runbook.apps = APPS
+        .iter()
+        .map(|app| AppPlan {
+            bundle_id: format!("com.example.app{app}"),
+            store_id: Some(*app),
+            manifest_url: None,
+            action: AppAction::Install,
+        })
+        .collect();
+    runbook
+}
+
+fn deadline(n: usize) -> Timestamp {
+    START + DAY * (20 + u32::try_from(n % GROUPS).unwrap())
+}
+
+/// Plans, schedules, licenses and cancels everything; answers how many requests that took.
+async fn story(devices: usize, plan: Plan, moment: Moment) -> (usize, usize) {
+    let serials: Vec<Serial> = (0..devices)
+        .map(|n| Serial::parse(&format!("KILL{n:06}")).unwrap())
+        .collect();
+    let mut house = House::new(&serials, plan, moment).await;
+    let made = house
+        .mdm
+        .create_organisation("Acme", Vec::new())
+        .await
+        .expect("an organisation");
+    house.organisation = made.org.organisation().id;
+    let destination: ServerId = house
+        .insist(async |org| {
+            org.import_api("BUSINESSAPI.x", "k", &Secret::from_text("key"))
+                .await?;
+            org.import_server_token(&Secret::from_text("{}"), None)
+                .await
+        })
+        .await;
+    house
+        .insist(async |org| {
+            let id = org
+                .import_content_token(&Secret::from_text("token"), false)
+                .await?;
+            org.refresh_location(id).await
+        })
+        .await;
+    house.insist(async |org| org.pull(&serials).await).await;
+
+    let members: Vec<Member> = serials
+        .iter()
+        .enumerate()
+        .map(|(n, serial)| Member {
+            serial: serial.clone(),
+            deadline: deadline(n),
+            available_from: START + DAY * 10,
+            original_server: Some(THEIRS.to_owned()),
+        })
+        .collect();
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
+    let wave = house
+        .insist(async |org| org.plan_wave("all", destination, &runbooks, &members).await)
+        .await;
+    house
+        .insist(async |org| {
+            let what_if = org.what_if(wave).await?;
+            assert_eq!(what_if.blockers, BTreeMap::new());
+            org.submit(wave, &what_if.digest, "a person").await
+        })
+        .await;
+    house.run().await;
+    for (n, serial) in serials.iter().enumerate() {
+        let (server, status, at, licences) = house.apple.stands(serial);
+        assert_eq!(
+            (server.as_str(), status, at, licences),
+            (
+                OURS,
+                Some(MigrationStatus::Requested),
+                Some(deadline(n)),
+                APPS.len()
+            ),
+            "{serial} after scheduling"
+        );
+    }
+    let org = house.org().await;
+    for member in org.members(wave).await.expect("members") {
+        assert!(
+            matches!(member.state, MoveState::Scheduled { .. }),
+            "{:?}",
+            member.state
+        );
+    }
+
+    let cancel = Act {
+        what: MigrationAct::Cancel,
+        serials: serials.clone(),
+        reason: None,
+    };
+    house
+        .insist(async |org| {
+            let plan = org.plan_act(&cancel).await?;
+            assert_eq!((plan.members, plan.blocked), (devices, 0));
+            org.do_act(&cancel, &plan.digest).await
+        })
+        .await;
+    house.run().await;
+    for serial in &serials {
+        let (server, status, _, licences) = house.apple.stands(serial);
+        assert_eq!(
+            (server.as_str(), status, licences),
+            (THEIRS, Some(MigrationStatus::Failed), 0),
+            "{serial} after cancelling"
+        );
+    }
+    for member in org.members(wave).await.expect("members") {
+        assert_eq!(
+            member.state,
+            MoveState::Ended(Outcome::Cancelled),
+            "{}",
+            member.serial
+        );
+    }
+    nothing_twice_without_reading(&house.apple);
+    assert_eq!(house.restarts >= house.apple.deaths(), true);
+    house.disk.close().await.expect("closed");
+    (house.apple.calls(), house.apple.deaths())
+}
+
+fn nothing_twice_without_reading(apple: &Apple) {
+    apple.ledger(|ledger| {
+        let mut unread: BTreeSet<&Serial> = BTreeSet::new();
+        let mut unread_licences: BTreeSet<&Serial> = BTreeSet::new();
+        for (n, line) in ledger.iter().enumerate() {
+            match line {
+                Line::Change(kind, serials) => {
+                    for serial in serials {
+                        assert!(
+                            unread.insert(serial),
+                            "line {n}: {kind} for {serial}, unread since the last change"
+                        );
+                    }
+                }
+                Line::Read(serials) => serials.iter().for_each(|s| {
+                    unread.remove(s);
+                }),
+                Line::Licences(kind, serials) => {
+                    for serial in serials {
+                        assert!(
+                            unread_licences.insert(serial),
+                            "line {n}: {kind} for {serial}, unread since the last change"
+                        );
+                    }
+                }
+                Line::Holders => unread_licences.clear(),
+            }
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_deaths_few_requests_do_it() {
+    let began = Instant::now();
+    let (calls, deaths) = story(ALL, Plan::Never, Moment::Lost).await;
+    println!("{calls} requests, {:?}", began.elapsed());
+    assert_eq!(deaths, 0);
+    assert!(calls < 1_000, "{calls} requests");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_second_request_the_end_is_the_planned_one() {
+    for moment in [Moment::Unanswered, Moment::Unwritten, Moment::Lost] {
+        let began = Instant::now();
+        let (calls, deaths) = story(ALL / 10, Plan::EverySecond, moment).await;
+        println!(
+            "{moment:?}: {deaths} deaths in {calls} requests, {:?}",
+            began.elapsed()
+        );
+        assert!(deaths > 50, "{deaths} deaths");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_request_the_end_is_the_planned_one() {
+    let all = std::env::var_os("MDMD_TEST_KILL_ALL").is_some();
+    let (devices, stride) = if all { (ALL, 1) } else { (200, 7) };
+    let (calls, _) = story(devices, Plan::Never, Moment::Lost).await;
+    let mut runs = 0;
+    for (n, at) in (1..=calls).step_by(stride).enumerate() {
+        let moments = [Moment::Unanswered, Moment::Unwritten, Moment::Lost];
+        for moment in moments
+            .iter()
+            .skip(if all { 0 } else { n % 3 })
+            .take(if all { 3 } else { 1 })
+        {
+            let (_, deaths) = story(devices, Plan::At(at), *moment).await;
+            assert_eq!(deaths, 1, "request {at} of {calls}, {moment:?}");
+            runs += 1;
+        }
+    }
+    println!("{runs} runs over {calls} requests");
+}

@@ -1,0 +1,544 @@
+//! A stand-in for Apple's services, in this process: it does what it is asked for some time later, forgets to return every
+//! seventh cancelled device, writes down what it was asked and what was read, and can kill whoever asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mdm_core::clock::{Clock as _, ManualClock, Timestamp};
+use mdm_core::device::{AssignmentOutcome, DeviceRecord, MigrationStatus, OrgReading};
+use mdm_core::error::PortError;
+use mdm_core::ids::Serial;
+use mdm_core::licences::{LicenceLimits, Stock};
+use mdm_core::service::ports::{
+    Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
+    DevicePage, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, MemberPage,
+    OrganisationApi, ReadingPage, ServerCredential,
+};
+use mdm_core::store::SqliteStore;
+use mdm_core::store::testing::FailingStore;
+use tokio::sync::Notify;
+
+pub(crate) const OURS: &str = "OURS";
+pub(crate) const THEIRS: &str = "THEIRS";
+/// Apps whose licences every member needs.
+pub(crate) const APPS: [u64; 2] = [361_309_726, 409_203_825];
+/// Between acceptance and effect.
+const EFFECT: Duration = Duration::from_secs(40);
+const PAGE: usize = 1000;
+
+/// At which moment of a request its sender dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The request never reaches Apple.
+    Lost,
+    /// Apple takes it; the answer never arrives.
+    Unanswered,
+    /// The answer arrives; nothing can be written down any more.
+    Unwritten,
+}
+
+/// Which requests kill, counted over all services.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Plan {
+    Never,
+    /// The n-th request.
+    At(usize),
+    /// Every second one, so that each request that a killed sender repeats gets through.
+    EverySecond,
+}
+
+#[derive(Clone, Debug)]
+struct Device {
+    server: String,
+    status: Option<MigrationStatus>,
+    deadline: Option<Timestamp>,
+    licences: BTreeSet<u64>,
+}
+
+/// A line of the ledger.
+#[derive(Debug)]
+pub(crate) enum Line {
+    /// A request that changes something reached Apple.
+    Change(&'static str, Vec<Serial>),
+    /// These devices were read at the organisation API.
+    Read(Vec<Serial>),
+    /// Licences of these devices were changed.
+    Licences(&'static str, Vec<Serial>),
+    /// It was read who holds licences, of every device.
+    Holders,
+}
+
+#[derive(Default)]
+struct Inside {
+    devices: BTreeMap<Serial, Device>,
+    ledger: Vec<Line>,
+    waiting: Vec<(Timestamp, Work)>,
+    /// Activities and events: when they are over.
+    over: BTreeMap<String, Timestamp>,
+    calls: usize,
+    deaths: usize,
+    dead: bool,
+}
+
+enum Work {
+    Activity(ActivityRequest, Vec<Serial>),
+    Licences(LicenceRequest, Vec<Serial>),
+}
+
+/// Apple. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Apple {
+    inside: Arc<Mutex<Inside>>,
+    clock: ManualClock,
+    plan: Plan,
+    moment: Moment,
+    died: Arc<Notify>,
+    store: Arc<Mutex<Option<FailingStore<SqliteStore>>>>,
+}
+
+impl Apple {
+    pub(crate) fn new(clock: ManualClock, serials: &[Serial], plan: Plan, moment: Moment) -> Self {
+        let device = Device {
+            server: THEIRS.to_owned(),
+            status: None,
+            deadline: None,
+            licences: BTreeSet::new(),
+        };
+        let devices = serials
+            .iter()
+            .map(|s| (s.clone(), device.clone()))
+            .collect();
+        Self {
+            inside: Arc::new(Mutex::new(Inside {
+                devices,
+                ..Inside::default()
+            })),
+            clock,
+            plan,
+            moment,
+            died: Arc::default(),
+            store: Arc::default(),
+        }
+    }
+
+    /// The store that a sender who dies can no longer write to.
+    pub(crate) fn watch(&self, store: FailingStore<SqliteStore>) {
+        *self.store.lock().unwrap() = Some(store);
+        self.inside().dead = false;
+    }
+
+    /// Returns once a request has killed its sender.
+    pub(crate) async fn death(&self) {
+        self.died.notified().await;
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.inside().calls
+    }
+
+    pub(crate) fn deaths(&self) -> usize {
+        self.inside().deaths
+    }
+
+    pub(crate) fn ledger<T>(&self, read: impl FnOnce(&[Line]) -> T) -> T {
+        read(&self.inside().ledger)
+    }
+
+    /// Where a device stands, and how many licences it has.
+    pub(crate) fn stands(
+        &self,
+        serial: &Serial,
+    ) -> (String, Option<MigrationStatus>, Option<Timestamp>, usize) {
+        let inside = self.inside();
+        let device = &inside.devices[serial];
+        (
+            device.server.clone(),
+            device.status.clone(),
+            device.deadline,
+            device.licences.len(),
+        )
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        let mut inside = self.inside.lock().unwrap();
+        let now = self.clock.now();
+        let (due, later) = std::mem::take(&mut inside.waiting)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        inside.waiting = later;
+        for (_, work) in due {
+            take_effect(&mut inside.devices, &work);
+        }
+        inside
+    }
+
+    /// One request: counted, done, answered, or the death of its sender at one of three moments.
+    async fn request<T>(&self, act: impl FnOnce(&mut Inside) -> T) -> T {
+        let dies = {
+            let mut inside = self.inside();
+            inside.calls += 1;
+            let dies = !inside.dead
+                && match self.plan {
+                    Plan::Never => false,
+                    Plan::At(n) => inside.calls == n,
+                    Plan::EverySecond => inside.calls % 2 == 0,
+                };
+            if dies {
+                inside.dead = true;
+                inside.deaths += 1;
+            }
+            dies
+        };
+        if !dies {
+            return act(&mut self.inside());
+        }
+        match self.moment {
+            Moment::Lost => {}
+            Moment::Unanswered => {
+                act(&mut self.inside());
+            }
+            Moment::Unwritten => {
+                if let Some(store) = &*self.store.lock().unwrap() {
+                    store.cut();
+                }
+                let answer = act(&mut self.inside());
+                self.died.notify_one();
+                return answer;
+            }
+        }
+        if let Some(store) = &*self.store.lock().unwrap() {
+            store.cut();
+        }
+        self.died.notify_one();
+        std::future::pending().await
+    }
+}
+
+fn take_effect(devices: &mut BTreeMap<Serial, Device>, work: &Work) {
+    match work {
+        Work::Activity(request, serials) => {
+            for (n, serial) in serials.iter().enumerate() {
+                let Some(device) = devices.get_mut(serial) else {
+                    continue;
+                };
+                match request {
+                    ActivityRequest::AssignWithDeadline { server, deadline } => {
+                        device.server.clone_from(server);
+                        device.status = Some(MigrationStatus::Requested);
+                        device.deadline = Some(*deadline);
+                    }
+                    ActivityRequest::UpdateDeadline { deadline, .. } => {
+                        device.deadline = Some(*deadline);
+                    }
+                    ActivityRequest::Cancel => {
+                        device.status = Some(MigrationStatus::Failed);
+                        device.deadline = None;
+                        // Not every cancelled device returns by itself.
+                        if n % 7 != 0 {
+                            device.server = THEIRS.to_owned();
+                        }
+                    }
+                    ActivityRequest::Assign { server } => device.server.clone_from(server),
+                    _ => {}
+                }
+            }
+        }
+        Work::Licences(request, serials) => {
+            for serial in serials {
+                let Some(device) = devices.get_mut(serial) else {
+                    continue;
+                };
+                for app in &request.apps {
+                    if request.take_back {
+                        device.licences.remove(app);
+                    } else {
+                        device.licences.insert(*app);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn page<T: Clone>(all: &[T], cursor: Option<&str>) -> (Vec<T>, Option<String>) {
+    let start: usize = cursor.and_then(|c| c.parse().ok()).unwrap_or(0);
+    let end = (start + PAGE).min(all.len());
+    let next = (end < all.len()).then(|| end.to_string());
+    (all[start..end].to_vec(), next)
+}
+
+fn reading(device: &Device, now: Timestamp) -> OrgReading {
+    let mut reading = OrgReading::default();
+    reading.seen = now;
+    reading.capable = Some(device.status.is_none());
+    reading.status.clone_from(&device.status);
+    reading.deadline = device.deadline;
+    reading.product = Some("iPhone17,2".to_owned());
+    reading
+}
+
+#[async_trait]
+impl OrganisationApi for Apple {
+    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        self.request(|_| {
+            Ok([THEIRS, OURS]
+                .map(|s| (s.to_owned(), s.to_lowercase()))
+                .to_vec())
+        })
+        .await
+    }
+
+    async fn members(
+        &self,
+        _: &ApiKey,
+        server: &str,
+        cursor: Option<&str>,
+    ) -> Result<MemberPage, PortError> {
+        self.request(|inside| {
+            let all: Vec<Serial> = inside
+                .devices
+                .iter()
+                .filter(|(_, d)| d.server == server)
+                .map(|(s, _)| s.clone())
+                .collect();
+            let (serials, next) = page(&all, cursor);
+            Ok(MemberPage { serials, next })
+        })
+        .await
+    }
+
+    async fn devices(
+        &self,
+        _: &ApiKey,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<ReadingPage, PortError> {
+        self.request(|inside| {
+            let all: Vec<Serial> = inside.devices.keys().cloned().collect();
+            let (serials, next) = page(&all, cursor);
+            let devices = serials
+                .iter()
+                .map(|s| (s.clone(), reading(&inside.devices[s], now)))
+                .collect();
+            inside.ledger.push(Line::Read(serials));
+            Ok(ReadingPage { devices, next })
+        })
+        .await
+    }
+
+    async fn read(
+        &self,
+        _: &ApiKey,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
+        self.request(|inside| {
+            let readings = serials
+                .iter()
+                .map(|serial| {
+                    let device = &inside.devices[serial];
+                    let mut reading = reading(device, now);
+                    reading.assigned_server = Some(device.server.clone());
+                    (serial.clone(), reading)
+                })
+                .collect();
+            inside.ledger.push(Line::Read(serials.to_vec()));
+            Ok(readings)
+        })
+        .await
+    }
+
+    async fn submit(
+        &self,
+        _: &ApiKey,
+        request: &ActivityRequest,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<String, PortError> {
+        self.request(|inside| {
+            let kind = match request {
+                ActivityRequest::AssignWithDeadline { .. } => "schedule",
+                ActivityRequest::UpdateDeadline { .. } => "update",
+                ActivityRequest::Cancel => "cancel",
+                _ => "assign",
+            };
+            inside.ledger.push(Line::Change(kind, serials.to_vec()));
+            let work = Work::Activity(request.clone(), serials.to_vec());
+            inside.waiting.push((now + EFFECT, work));
+            let id = format!("ACTIVITY{}", inside.over.len());
+            inside.over.insert(id.clone(), now + EFFECT);
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn activity(&self, _: &ApiKey, id: &str) -> Result<ActivityReading, PortError> {
+        let now = self.clock.now();
+        self.request(|inside| {
+            let finished = inside.over.get(id).is_some_and(|at| *at <= now);
+            let mut reading = ActivityReading::default();
+            reading.finished = finished;
+            reading.status = if finished { "COMPLETED" } else { "IN_PROGRESS" }.to_owned();
+            reading.file = finished.then(|| b"Serial Number,Status\r\n".to_vec());
+            Ok(reading)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Licences for Apple {
+    async fn claim(
+        &self,
+        _: &ContentCredential,
+        _: bool,
+        _: Timestamp,
+    ) -> Result<LocationReading, PortError> {
+        self.request(|_| {
+            Ok(LocationReading {
+                name: "Library".to_owned(),
+                library: "U1".to_owned(),
+                token_expires: None,
+                claimed_by_other: None,
+                limits: LicenceLimits::default(),
+            })
+        })
+        .await
+    }
+
+    async fn stock(&self, _: &ContentCredential) -> Result<BTreeMap<u64, Stock>, PortError> {
+        self.request(|inside| {
+            let stock = |app: u64| {
+                let held = |d: &&Device| d.licences.contains(&app);
+                let assigned = inside.devices.values().filter(held).count();
+                let assigned = u64::try_from(assigned).unwrap_or(u64::MAX);
+                Stock {
+                    total: 10_000,
+                    assigned,
+                    available: 10_000 - assigned,
+                    unlimited: false,
+                    device_assignable: true,
+                }
+            };
+            Ok(APPS.map(|app| (app, stock(app))).into())
+        })
+        .await
+    }
+
+    async fn holders(&self, _: &ContentCredential, app: u64) -> Result<Vec<Serial>, PortError> {
+        self.request(|inside| {
+            inside.ledger.push(Line::Holders);
+            let holds = |(_, d): &(&Serial, &Device)| d.licences.contains(&app);
+            let holders = inside.devices.iter().filter(holds);
+            Ok(holders.map(|(s, _)| s.clone()).collect())
+        })
+        .await
+    }
+
+    async fn submit(
+        &self,
+        _: &ContentCredential,
+        request: &LicenceRequest,
+        serials: &[Serial],
+    ) -> Result<String, PortError> {
+        let now = self.clock.now();
+        self.request(|inside| {
+            let kind = if request.take_back {
+                "take back"
+            } else {
+                "give"
+            };
+            inside.ledger.push(Line::Licences(kind, serials.to_vec()));
+            let work = Work::Licences(request.clone(), serials.to_vec());
+            inside.waiting.push((now + EFFECT, work));
+            let id = format!("EVENT{}", inside.over.len());
+            inside.over.insert(id.clone(), now + EFFECT);
+            Ok(id)
+        })
+        .await
+    }
+
+    async fn event(&self, _: &ContentCredential, id: &str) -> Result<LicenceEvent, PortError> {
+        let now = self.clock.now();
+        self.request(|inside| {
+            let finished = inside.over.get(id).is_some_and(|at| *at <= now);
+            Ok(LicenceEvent {
+                finished,
+                status: if finished { "COMPLETE" } else { "PENDING" }.to_owned(),
+                failed: Vec::new(),
+            })
+        })
+        .await
+    }
+}
+
+/// The assignment service shows an empty list: what happens there is another story.
+#[async_trait]
+impl DeviceAssignment for Apple {
+    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
+        Ok(Account {
+            server_name: "Ours".to_owned(),
+            server_uuid: OURS.to_owned(),
+            organisation: None,
+            token_expires: None,
+        })
+    }
+
+    async fn fetch(
+        &self,
+        _: &ServerCredential,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        Ok(DevicePage {
+            devices: Vec::<(Serial, DeviceRecord)>::new(),
+            cursor: "end".to_owned(),
+            more: false,
+        })
+    }
+
+    async fn sync(
+        &self,
+        credential: &ServerCredential,
+        cursor: &str,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        self.fetch(credential, Some(cursor), now).await
+    }
+
+    async fn define_profile(
+        &self,
+        _: &ServerCredential,
+        _: &serde_json::Value,
+    ) -> Result<String, PortError> {
+        Ok("PROFILE".to_owned())
+    }
+
+    async fn read_profile(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+    ) -> Result<serde_json::Value, PortError> {
+        Ok(serde_json::json!({ "await_device_configured": true }))
+    }
+
+    async fn assign(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        _: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn lock(
+        &self,
+        _: &ServerCredential,
+        _: &Serial,
+        _: &str,
+    ) -> Result<LockOutcome, PortError> {
+        Ok(LockOutcome::Success)
+    }
+}
