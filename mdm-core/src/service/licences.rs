@@ -1,6 +1,7 @@
 //! Apps and Books: content tokens come in, locations are claimed and read, a wave's need is set against what is there, and
 //! licences are given and taken back by errands.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -212,9 +213,8 @@ impl Org {
         members.retain(|m| !m.is_ended());
         let mut plans: BTreeMap<_, Vec<(u64, String)>> = BTreeMap::new();
         for member in &members {
-            if !plans.contains_key(&member.runbook) {
-                let plan = self.plan(member.runbook).await?;
-                plans.insert(member.runbook, store_apps(&plan));
+            if let Entry::Vacant(entry) = plans.entry(member.runbook) {
+                entry.insert(store_apps(&*self.plan(member.runbook).await?));
             }
         }
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();

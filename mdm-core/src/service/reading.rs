@@ -403,9 +403,11 @@ impl Org {
         if complete.is_some_and(|at| at >= not_before) {
             // A complete list did not show them.
             let unknown = |serial: &Serial| {
-                let mut reading = OrgReading::default();
-                reading.seen = complete.unwrap_or(not_before);
-                reading.unknown = true;
+                let reading = OrgReading {
+                    seen: complete.unwrap_or(not_before),
+                    unknown: true,
+                    ..OrgReading::default()
+                };
                 (serial.clone(), reading)
             };
             let readings: Vec<_> = stale.iter().map(unknown).collect();

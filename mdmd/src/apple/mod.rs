@@ -48,6 +48,9 @@ pub(crate) struct Addresses {
 /// By organisation, its number of the credential, and what tells a renewed one from the old.
 type Clients<I, C> = Mutex<HashMap<(OrganisationId, I, String), C>>;
 
+/// Whose turn it is to speak to a service.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// Apple's services for every organisation of this installation.
 pub(crate) struct Apple {
     addresses: Addresses,
@@ -58,7 +61,7 @@ pub(crate) struct Apple {
     business: Clients<(), BusinessClient>,
     apps: Clients<LocationId, AppsClient>,
     /// One request at a time for each organisation and service.
-    turns: Mutex<HashMap<(OrganisationId, String), Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<(OrganisationId, String), Turn>>,
 }
 
 impl Apple {
@@ -89,7 +92,7 @@ impl Apple {
     }
 
     /// The turn of whoever speaks to a service in an organisation's name.
-    fn turn(&self, organisation: OrganisationId, service: &str) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, organisation: OrganisationId, service: &str) -> Turn {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.len() >= CLIENTS {
             // Those that are in use live on with their users.
