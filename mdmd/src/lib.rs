@@ -10,6 +10,7 @@ mod http;
 pub mod install;
 mod key_wrap;
 mod listen;
+mod memory;
 mod metrics;
 mod pki;
 mod push;

@@ -158,6 +158,7 @@ enum Command {
 /// Runs the command line of this process to its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::memory::keep_private();
     let line = CommandLine::parse();
     let done = match &line.command {
         Command::Config(command) => config::run(&line.common, command),
