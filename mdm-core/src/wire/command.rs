@@ -10,7 +10,7 @@
 use plist::{Dictionary, Value};
 use zeroize::Zeroizing;
 
-use super::keys::Keys;
+use super::keys::{Free, Keys};
 use super::plist::write_dictionary;
 use super::requests::*;
 use crate::secret::Secret;
@@ -31,7 +31,7 @@ macro_rules! commands {
             $($(#[$pdoc])* $plain,)*
             $($(#[$kdoc])* $keyed($keyed),)*
             /// Any other command: the inner dictionary with its `RequestType`.
-            Raw(Dictionary),
+            Raw(Free),
         }
 
         $(
@@ -54,6 +54,7 @@ macro_rules! commands {
                     $(Self::$plain => stringify!($plain),)*
                     $(Self::$keyed(_) => stringify!($keyed),)*
                     Self::Raw(raw) => raw
+                        .0
                         .get("RequestType")
                         .and_then(Value::as_string)
                         .unwrap_or_default(),
@@ -77,7 +78,7 @@ macro_rules! commands {
             pub fn to_dictionary(&self) -> Dictionary {
                 let mut d = Dictionary::new();
                 if let Self::Raw(raw) = self {
-                    return raw.clone();
+                    return raw.0.clone();
                 }
                 d.insert("RequestType".into(), self.request_type().into());
                 match self {
@@ -269,7 +270,7 @@ impl CommandBody {
             .as_ref()
             .and_then(Value::as_string)
             .and_then(|name| Self::typed(name, &keys))
-            .unwrap_or(Self::Raw(command))
+            .unwrap_or_else(|| Self::Raw(command.into()))
     }
 }
 

@@ -87,6 +87,26 @@ impl From<Secret> for SecretData {
     }
 }
 
+/// A dictionary that Apple leaves free, such as the configuration of an application. What is in it
+/// nobody knows, and it often is a password: it shows nothing of itself in `Debug`.
+///
+/// Which keys of commands those are, [`FREE_KEYS`](super::requests::FREE_KEYS) says in one place.
+#[derive(Clone, PartialEq, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it says one thing of one value")]
+pub struct Free(pub Dictionary);
+
+impl std::fmt::Debug for Free {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Free({} keys)", self.0.len())
+    }
+}
+
+impl From<Dictionary> for Free {
+    fn from(dictionary: Dictionary) -> Self {
+        Self(dictionary)
+    }
+}
+
 /// A secret stood under this key of an answer. Its content is among
 /// [`CommandReport::secrets`](super::report::CommandReport::secrets) and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -140,6 +160,18 @@ plain_field! {
     plist::Date: |d| Value::Date(*d), Value::as_date;
     // A mark alone: what is no mark was no secret when it was read.
     Withheld: |_w| Value::String(MARK.to_owned()), |v| (v.as_string() == Some(MARK)).then_some(Withheld);
+}
+
+impl Field for uuid::Uuid {
+    /// As Apple writes it.
+    fn to_value(&self) -> Value {
+        Value::String(self.hyphenated().to_string().to_uppercase())
+    }
+
+    fn of_value(value: &Value) -> Option<(Self, bool)> {
+        let read = Self::parse_str(value.as_string()?).ok()?;
+        Some((read, read.to_value() == *value))
+    }
 }
 
 impl Field for f64 {
@@ -232,17 +264,15 @@ impl<T: Field> Field for BTreeMap<String, T> {
     }
 }
 
-/// A dictionary that Apple leaves free. Which keys those are, `FREE_KEYS` says in one place.
-impl Field for Dictionary {
+impl Field for Free {
     fn to_value(&self) -> Value {
-        Value::Dictionary(self.clone())
+        Value::Dictionary(self.0.clone())
     }
 
     fn of_value(value: &Value) -> Option<(Self, bool)> {
-        Some((value.as_dictionary()?.clone(), true))
+        Some((Self(value.as_dictionary()?.clone()), true))
     }
 
-    /// Nobody knows what is in it: the configuration of an application often is a password.
     fn holds_secret(&self) -> bool {
         true
     }

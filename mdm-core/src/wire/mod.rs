@@ -75,6 +75,7 @@ mod tests {
 
     use super::checkin::CheckIn;
     use super::report::CommandReport;
+    use super::reports::Answer;
 
     fn value() -> impl Strategy<Value = String> {
         prop_oneof![
@@ -118,6 +119,11 @@ mod tests {
                 let _ = (report.installed_applications(), report.managed_applications());
                 let _ = (report.profiles(), report.certificates(), report.settings_results());
                 let _ = (report.install_answer(), report.recovery_lock_verified());
+                for request_type in Answer::REQUEST_TYPES {
+                    // Every key of an answer is in its view, whatever stands under it.
+                    let answer = report.answer(request_type).map(|a| a.to_dictionary());
+                    prop_assert_eq!(answer, Some(report.own_keys()));
+                }
                 // What was stored reads as what was received, but for the secrets.
                 let again = CommandReport::parse(&report.redacted_xml());
                 prop_assert_eq!(again.map(|r| r.channel.key()), Ok(report.channel.key()));

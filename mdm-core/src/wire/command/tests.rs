@@ -8,7 +8,7 @@ fn every_body() -> Vec<CommandBody> {
     let app = InstallApplication::taking_over(AppSource::StoreId(900_000_001));
     let mut manifest = Dictionary::new();
     manifest.insert("items".into(), Value::Array(Vec::new()));
-    let package = InstallEnterpriseApplication::taking_over(PackageSource::Inline(manifest))
+    let package = InstallEnterpriseApplication::taking_over(PackageSource::Inline(manifest.into()))
         .management_flags(ManagementFlags::RemoveWithProfile)
         .pinning_certificates([vec![1, 2, 3]]);
     let mut other = Dictionary::new();
@@ -42,7 +42,7 @@ fn every_body() -> Vec<CommandBody> {
             Setting::HostName("kim".into()),
             Setting::OrganizationInfo(OrganizationInfo::new("Example").email("it@example.net")),
             Setting::activation_lock_allowed(false),
-            Setting::Other(other),
+            Setting::Other(other.into()),
         ])),
         CommandBody::UserList,
         CommandBody::ActivationLockBypassCode,
@@ -64,7 +64,7 @@ fn every_body() -> Vec<CommandBody> {
                 Secret::new([9, 9]),
             )])
             .into(),
-        CommandBody::Raw(raw),
+        CommandBody::Raw(raw.into()),
     ]
 }
 
@@ -97,6 +97,18 @@ fn a_kept_app_is_asked_for_as_apple_wants_it() {
 fn no_debug_output_shows_a_secret() {
     for body in every_body() {
         let shown = format!("{body:?}");
+        assert!(!shown.contains("p & <q>"), "{shown}");
+    }
+    let mut password = Dictionary::new();
+    password.insert("AccountPassword".into(), "p & <q>".into());
+    let app = InstallApplication::new(AppSource::StoreId(1)).configuration(password.clone());
+    for hidden in [
+        CommandBody::InstallApplication(app),
+        CommandBody::Raw(password.clone().into()),
+        Settings::new([Setting::Other(password.into())]).into(),
+    ] {
+        assert!(hidden.carries_secret());
+        let shown = format!("{hidden:?}");
         assert!(!shown.contains("p & <q>"), "{shown}");
     }
     let lock = CommandBody::from(VerifyRecoveryLock::new(Secret::from_text("x")));

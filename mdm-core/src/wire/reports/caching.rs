@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use plist::{Date, Dictionary};
+use plist::Date;
 
-use crate::wire::keys::answer;
+use crate::wire::keys::{Free, answer};
 
 answer! {
     /// The answer to `ContentCachingInformation`, Mac only.
@@ -149,7 +149,7 @@ answer! {
         /// Which.
         code: i64 = "code",
         /// Free.
-        user_info: Dictionary = "userInfo",
+        user_info: Free = "userInfo",
     }
 }
 

@@ -1,9 +1,7 @@
 //! The answers about managed applications: attributes, configurations, feedback, and those about
 //! extensions and invitations.
 
-use plist::Dictionary;
-
-use crate::wire::keys::{Withheld, answer, words};
+use crate::wire::keys::{Free, Withheld, answer, words};
 use crate::wire::requests::AppAttributes;
 
 answer! {
@@ -59,7 +57,7 @@ answer! {
         /// The bundle identifier.
         identifier: String = "Identifier",
         /// Free.
-        feedback: Dictionary = "Feedback",
+        feedback: Free = "Feedback",
     }
 }
 

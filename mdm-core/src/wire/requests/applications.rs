@@ -1,10 +1,8 @@
 //! Installing and removing applications: `InstallApplication`, `InstallEnterpriseApplication`,
 //! `InstalledApplicationList`, `RemoveApplication`, `ApplyRedemptionCode`.
 
-use plist::Dictionary;
-
 use crate::secret::Secret;
-use crate::wire::keys::{numbers, one_of, record, words};
+use crate::wire::keys::{Free, numbers, one_of, record, words};
 
 one_of! {
     /// Where an application comes from.
@@ -109,7 +107,7 @@ record! {
             /// The licence.
             options: AppOptions = "Options",
             /// The managed configuration. It may hold passwords.
-            configuration: Dictionary = "Configuration",
+            configuration: Free = "Configuration",
             /// Not on a Mac.
             attributes: AppAttributes = "Attributes",
             /// An application for iPhone or iPad on a Mac.
@@ -148,7 +146,7 @@ one_of! {
         /// An address.
         Url(String) = "ManifestURL",
         /// The manifest in the command itself.
-        Inline(Dictionary) = "Manifest",
+        Inline(Free) = "Manifest",
     }
 }
 
@@ -173,7 +171,7 @@ record! {
             /// What becomes of it later; with `InstallAsManaged` only.
             management_flags: ManagementFlags = "ManagementFlags",
             /// The managed configuration. It may hold passwords.
-            configuration: Dictionary = "Configuration",
+            configuration: Free = "Configuration",
             /// An application for iPhone or iPad on a Mac with Apple silicon.
             ios_app: bool = "iOSApp",
         }

@@ -19,6 +19,7 @@ mod applications;
 mod device;
 mod information;
 mod managed;
+mod manifest;
 mod media;
 mod profiles;
 mod security;
@@ -43,6 +44,10 @@ pub use managed::{
     ActiveNSExtensions, InviteToProgram, ManagedApplicationAttributes,
     ManagedApplicationConfiguration, ManagedApplicationFeedback, ManagedApplicationList, ProgramId,
     ValidateApplications,
+};
+pub use manifest::{
+    AssetKind, Manifest, ManifestAsset, ManifestItem, ManifestKind, ManifestMetadata,
+    ManifestProgram,
 };
 pub use media::{BookKind, InstallMedia, MediaType, RemoveMedia};
 pub use profiles::{

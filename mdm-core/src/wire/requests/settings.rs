@@ -3,7 +3,7 @@
 use plist::Dictionary;
 
 use super::AppAttributes;
-use crate::wire::keys::{Field, Keys, field_of_keys, numbers, record};
+use crate::wire::keys::{Field, Free, Keys, field_of_keys, numbers, record};
 
 record! {
     /// Sets values such as names and options. Read what became of each item; the status of the
@@ -34,7 +34,7 @@ macro_rules! settings {
             $(#[doc = concat!("`", $item, "`.")] $(#[$vdoc])* $value($vtype),)*
             $(#[doc = concat!("`", $kitem, "`.")] $(#[$kdoc])* $keyed($ktype),)*
             /// An item that is newer than this library, with its `Item` key.
-            Other(Dictionary),
+            Other(Free),
         }
 
         impl Keys for $name {
@@ -58,7 +58,7 @@ macro_rules! settings {
                         value.write(d);
                     })*
                     Self::Other(item) => {
-                        for (key, value) in item {
+                        for (key, value) in &item.0 {
                             d.insert(key.clone(), value.clone());
                         }
                     }
@@ -68,7 +68,7 @@ macro_rules! settings {
             fn read(of: &Dictionary) -> Option<(Self, bool)> {
                 let mut rest = of.clone();
                 let item = rest.remove("Item")?;
-                Some((Self::typed(item.as_string()?, &rest).unwrap_or_else(|| Self::Other(of.clone())), true))
+                Some((Self::typed(item.as_string()?, &rest).unwrap_or_else(|| Self::Other(of.clone().into())), true))
             }
 
             fn knows(_: &str) -> bool {
@@ -223,7 +223,7 @@ record! {
         }
         optional {
             /// It may hold passwords. Without it the present one is removed.
-            configuration: Dictionary = "Configuration",
+            configuration: Free = "Configuration",
         }
     }
 }
