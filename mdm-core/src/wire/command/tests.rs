@@ -40,7 +40,7 @@ fn every_body() -> Vec<CommandBody> {
         CommandBody::Settings(Settings::new([
             Setting::DeviceName("Kim\u{7}'s Mac".into()),
             Setting::HostName("kim".into()),
-            Setting::OrganizationInfo(OrganizationInfo::new("Example").email("it@example.net")),
+            Setting::organization_info(OrganizationInfo::new("Example").email("it@example.net")),
             Setting::activation_lock_allowed(false),
             Setting::Other(other.into()),
         ])),

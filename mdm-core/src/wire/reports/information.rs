@@ -168,9 +168,9 @@ answer! {
         /// Whether it roams now. Not on a Mac.
         is_roaming: bool = "IsRoaming",
         /// Deprecated. Not on a Mac.
-        simmcc: String = "SIMMCC",
+        sim_mcc: String = "SIMMCC",
         /// Deprecated. Not on a Mac.
-        simmnc: String = "SIMMNC",
+        sim_mnc: String = "SIMMNC",
         /// The own country. Not on a Mac.
         subscriber_mcc: String = "SubscriberMCC",
         /// The own network. Not on a Mac.

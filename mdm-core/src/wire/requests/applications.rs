@@ -188,6 +188,47 @@ impl InstallEnterpriseApplication {
     }
 }
 
+words! {
+    /// A key of the answer to [`InstalledApplicationList`]; what it means, says
+    /// [`InstalledApplication`](crate::wire::reports::InstalledApplication).
+    pub enum ApplicationKey {
+        /// Signed without an identity.
+        AdHocCodeSigned = "AdHocCodeSigned",
+        /// Of the store.
+        AppStoreVendable = "AppStoreVendable",
+        /// From a test.
+        BetaApp = "BetaApp",
+        /// Its size.
+        BundleSize = "BundleSize",
+        /// Licensed to the device.
+        DeviceBasedVpp = "DeviceBasedVPP",
+        /// Its marketplace.
+        DistributorIdentifier = "DistributorIdentifier",
+        /// The size of its data.
+        DynamicSize = "DynamicSize",
+        /// The store's number of the version.
+        ExternalVersionIdentifier = "ExternalVersionIdentifier",
+        /// There is a newer one.
+        HasUpdateAvailable = "HasUpdateAvailable",
+        /// Its bundle identifier, which always comes.
+        Identifier = "Identifier",
+        /// Not whole yet.
+        Installing = "Installing",
+        /// A clip.
+        IsAppClip = "IsAppClip",
+        /// It may run.
+        IsValidated = "IsValidated",
+        /// Its name.
+        Name = "Name",
+        /// Its version for people.
+        ShortVersion = "ShortVersion",
+        /// Who manages it.
+        Source = "Source",
+        /// Its build.
+        Version = "Version",
+    }
+}
+
 record! {
     /// What is installed, whoever installed it.
     /// <https://developer.apple.com/documentation/devicemanagement/installedapplicationlistcommand>
@@ -199,7 +240,7 @@ record! {
             managed_only: bool = "ManagedAppsOnly",
             /// The keys wanted; without it the device's choice. The sizes come only if they are
             /// named, since iOS 26 and macOS 26.
-            items: Vec<String> = "Items",
+            items: Vec<ApplicationKey> = "Items",
         }
     }
 }
@@ -208,16 +249,15 @@ impl InstalledApplicationList {
     /// Everything on the device, with the few keys that a migration reads: a short answer.
     #[must_use]
     pub fn for_migration() -> Self {
-        let items = [
-            "Identifier",
-            "Name",
-            "Version",
-            "ShortVersion",
-            "Installing",
-            "DeviceBasedVPP",
-            "Source",
-        ];
-        Self::default().items(items.map(str::to_owned))
+        Self::default().items([
+            ApplicationKey::Identifier,
+            ApplicationKey::Name,
+            ApplicationKey::Version,
+            ApplicationKey::ShortVersion,
+            ApplicationKey::Installing,
+            ApplicationKey::DeviceBasedVpp,
+            ApplicationKey::Source,
+        ])
     }
 }
 

@@ -30,9 +30,9 @@ pub use accounts::{
     AccountConfiguration, AdministratorAccount, DeleteUser, SetAutoAdminPassword, UnlockUserAccount,
 };
 pub use applications::{
-    AppAttributes, AppOptions, AppSource, ApplyRedemptionCode, ChangeManagementState,
-    InstallApplication, InstallEnterpriseApplication, InstalledApplicationList, ManagementFlags,
-    PackageSource, PurchaseMethod, RemoveApplication,
+    AppAttributes, AppOptions, AppSource, ApplicationKey, ApplyRedemptionCode,
+    ChangeManagementState, InstallApplication, InstallEnterpriseApplication,
+    InstalledApplicationList, ManagementFlags, PackageSource, PurchaseMethod, RemoveApplication,
 };
 pub use device::{
     DeclarativeManagement, DeviceLock, EnableLostMode, EraseDevice, LOMDeviceRequest,
@@ -60,8 +60,9 @@ pub use security::{
 };
 pub use settings::{
     AccessibilitySettings, ApplicationAttributesSetting, ApplicationConfigurationSetting,
-    AwaitUserConfiguration, MdmOptions, OrganizationInfo, PasscodePolicy, RecommendationCadence,
-    Setting, Settings, SharedDeviceConfiguration, TextSize, Wallpaper, WallpaperPlace,
+    AwaitUserConfiguration, MdmOptions, OrganizationInfo, OrganizationInfoSetting,
+    PasscodeGracePeriod, PasscodePolicy, RecommendationCadence, Setting, Settings,
+    SharedDeviceConfiguration, TextSize, Wallpaper, WallpaperPlace,
 };
 pub use updates::{
     InstallAction, ScheduleOSUpdate, ScheduleOSUpdateScan, UpdatePriority, UpdateRequest,

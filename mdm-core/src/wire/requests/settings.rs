@@ -112,8 +112,6 @@ settings! {
             DeviceName(String) = "DeviceName" / "DeviceName",
             /// The host name, Mac only.
             HostName(String) = "HostName" / "HostName",
-            /// Who owns the device; empty takes it away.
-            OrganizationInfo(OrganizationInfo) = "OrganizationInfo" / "OrganizationInfo",
             /// Options of management.
             MdmOptions(MdmOptions) = "MDMOptions" / "MDMOptions",
             /// How many people can be resident on a Shared iPad; older than its `ResidentUsers`.
@@ -122,8 +120,8 @@ settings! {
             DiagnosticSubmission(bool) = "DiagnosticSubmission" / "Enabled",
             /// Whether a Shared iPad tells developers how applications are used.
             AppAnalytics(bool) = "AppAnalytics" / "Enabled",
-            /// Seconds until a Shared iPad asks for the passcode again; older than its policy.
-            PasscodeLockGracePeriod(i64) = "PasscodeLockGracePeriod" / "PasscodeLockGracePeriod",
+            /// When a Shared iPad asks for the passcode again; older than its policy.
+            PasscodeLockGracePeriod(PasscodeGracePeriod) = "PasscodeLockGracePeriod" / "PasscodeLockGracePeriod",
             /// The time zone by its name in the Olson database. Not on a Mac.
             TimeZone(String) = "TimeZone" / "TimeZone",
             /// Which of two versions a supervised device recommends.
@@ -136,6 +134,8 @@ settings! {
             ApplicationConfiguration(ApplicationConfigurationSetting) = "ApplicationConfiguration",
             /// The attributes of one managed application. Not on a Mac.
             ApplicationAttributes(ApplicationAttributesSetting) = "ApplicationAttributes",
+            /// Who owns the device.
+            OrganizationInfo(OrganizationInfoSetting) = "OrganizationInfo",
             /// How a Shared iPad is shared.
             SharedDeviceConfiguration(SharedDeviceConfiguration) = "SharedDeviceConfiguration",
             /// Accessibility of a supervised device. Since iOS 16. Not on a Mac.
@@ -145,10 +145,26 @@ settings! {
 }
 
 impl Setting {
+    /// Says who owns the device.
+    #[must_use]
+    pub fn organization_info(info: OrganizationInfo) -> Self {
+        Self::OrganizationInfo(OrganizationInfoSetting::default().info(info))
+    }
+
     /// Allows or forbids a user's own Activation Lock on a supervised device.
     #[must_use]
     pub fn activation_lock_allowed(allowed: bool) -> Self {
         Self::MdmOptions(MdmOptions::default().activation_lock_allowed_while_supervised(allowed))
+    }
+}
+
+record! {
+    /// Who owns the device, or that nobody does.
+    pub struct OrganizationInfoSetting {
+        optional {
+            /// Without it, what there was is removed.
+            info: OrganizationInfo = "OrganizationInfo",
+        }
     }
 }
 
@@ -252,12 +268,30 @@ record! {
     }
 }
 
+numbers! {
+    /// How long a Shared iPad that locked itself does without the passcode.
+    pub enum PasscodeGracePeriod {
+        /// Not at all.
+        Immediately = 0,
+        /// One minute.
+        OneMinute = 60,
+        /// Five minutes.
+        FiveMinutes = 300,
+        /// Fifteen minutes.
+        FifteenMinutes = 900,
+        /// One hour.
+        OneHour = 3600,
+        /// Four hours.
+        FourHours = 14400,
+    }
+}
+
 record! {
     /// The passcode of a Shared iPad.
     pub struct PasscodePolicy {
         optional {
-            /// Seconds until it is asked for again: 0, 60, 300, 900, 3600 or 14400.
-            lock_grace_period: i64 = "PasscodeLockGracePeriod",
+            /// When it is asked for again.
+            lock_grace_period: PasscodeGracePeriod = "PasscodeLockGracePeriod",
             /// Seconds until the screen locks, 120 to 900, or 0.
             auto_lock_time: i64 = "AutoLockTime",
         }
