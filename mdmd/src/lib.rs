@@ -6,6 +6,7 @@ pub mod app;
 mod apple;
 pub mod cli;
 pub mod config;
+pub mod csv;
 mod http;
 pub mod install;
 mod key_wrap;

@@ -1,7 +1,7 @@
 //! The command as a person runs it: an installation from `init` to its end, and every exit status on the way.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 use openssl::asn1::Asn1Time;
@@ -50,7 +50,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mdmd"))
             .args(["serve", "--set", &listeners, "--data"])
             .arg(data)
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(data.with_extension("log")).unwrap())
             .spawn()
             .unwrap();
         let begun = Instant::now();
@@ -199,6 +199,10 @@ fn an_installation_from_its_making_to_its_end() {
 
     assert_eq!(server.stop(), Some(0));
     assert!(!data.join("mdmd.sock").exists());
+    // A log that goes to a file has no colours in it.
+    let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+    assert!(log.contains("serving") && log.contains("stopped"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log:?}");
 }
 
 #[test]

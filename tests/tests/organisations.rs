@@ -243,6 +243,29 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/business") => {
             serde_json::json!({ "client_id": "BUSINESSAPI.x", "key_id": "y", "key": key })
         }
+        (
+            "post",
+            "/api/v1/server-tokens/sync"
+            | "/api/v1/inventory/pull"
+            | "/api/v1/licences/{id}/refresh",
+        ) => serde_json::json!({}),
+        ("post", "/api/v1/ade-profiles") => serde_json::json!({ "department": "a room" }),
+        ("post", "/api/v1/assignments" | "/api/v1/migrations/status") => {
+            serde_json::json!({ "serials": THEIRS })
+        }
+        ("post", "/api/v1/migrations/plan") => {
+            serde_json::json!({ "act": "cancel", "serials": THEIRS })
+        }
+        ("post", "/api/v1/migrations") => {
+            serde_json::json!({ "act": "cancel", "serials": THEIRS, "digest": "none" })
+        }
+        ("post", "/api/v1/licences/tokens") => serde_json::json!({ "token": "bm9uZQ==" }),
+        ("post", "/api/v1/licences/plan") => {
+            serde_json::json!({ "location": THEIR_WAVE, "apps": [1], "serials": THEIRS })
+        }
+        ("post", "/api/v1/licences") => serde_json::json!({
+            "location": THEIR_WAVE, "apps": [1], "serials": THEIRS, "digest": "none",
+        }),
         (method, path) => panic!(
             "{method} {path} is new: say here what it takes, and give its parameters ids of a neighbour below"
         ),
@@ -253,7 +276,10 @@ fn body(method: &str, path: &str) -> String {
 /// A path with ids that belong to the neighbour.
 fn foreign(path: &str, token: i64) -> String {
     let id = match path {
-        "/api/v1/waves/{id}" => THEIR_WAVE,
+        // They have no location: any number of theirs will do.
+        "/api/v1/waves/{id}" | "/api/v1/waves/{id}/licences" | "/api/v1/licences/{id}/refresh" => {
+            THEIR_WAVE
+        }
         "/api/v1/api-tokens/{id}/revoke" => token,
         _ => 0,
     };
@@ -325,7 +351,9 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
             if method == "get" && names_theirs {
                 let seen = ask(&theirs, method, &there, &theirs.token, "").await;
                 assert_eq!(seen.status, 200, "{case}: {}", seen.text());
-                assert!(marks.iter().any(|mark| seen.text().contains(mark)));
+                // What a wave without a runbook for apps needs names nothing.
+                let named = marks.iter().any(|mark| seen.text().contains(mark));
+                assert!(named || path.ends_with("/licences"), "{case}");
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::audit::{ApiToken, Role};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{SecretId, TokenId};
+use crate::job::{Job, JobKind};
 use crate::organisation::{Der, TokenKey};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
@@ -250,5 +251,26 @@ impl Org {
             .to_json()
             .map_err(|_| Error::Crypto("the token cannot be written"))?;
         Ok(Secret::new(json.expose()))
+    }
+
+    /// Has the device lists of all server entries read now. Answers how many there are.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sync_now(&self) -> Result<usize, Error> {
+        let now = self.now();
+        let servers = self.store().servers(self.id()).await?;
+        let mut batch = Batch::new();
+        for server in &servers {
+            let kind = JobKind::Sync { server: server.id };
+            batch.put(Job::new(self.id(), server.sync_job, now, kind));
+        }
+        self.audit_into(
+            &mut batch,
+            "sync.asked",
+            json!({ "servers": servers.len() }),
+        );
+        self.store().commit(batch).await?;
+        Ok(servers.len())
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use axum::Router;
@@ -24,6 +25,9 @@ use zeroize::Zeroizing;
 use super::{Common, Ended, Exit, Means as _};
 use crate::app::{Overrides, assemble};
 use crate::http::api;
+
+/// Between two questions to the server, which answers them from its own records.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -117,6 +121,33 @@ impl Client {
             .await
     }
 
+    /// The same; when the server says that waiting helps (Apple's budget), waits for it, but not longer than until `end`.
+    pub(crate) async fn post_patiently(
+        &self,
+        path: &str,
+        body: &Value,
+        end: Instant,
+    ) -> Result<Value, Ended> {
+        let mut told = false;
+        loop {
+            let ended = match self.post(path, body).await {
+                Err(ended) if ended.again.is_some() => ended,
+                other => return other,
+            };
+            if Instant::now() >= end {
+                return Err(Ended {
+                    exit: Exit::NeverEnded,
+                    ..ended
+                });
+            }
+            if !told {
+                eprintln!("mdmd: waits: {:#}", ended.why);
+                told = true;
+            }
+            tokio::time::sleep(ended.again.unwrap_or_default().min(LOOK)).await;
+        }
+    }
+
     /// The same with secrets: the body is written once, into a place that is zeroed, and each secret as base64, so that
     /// whoever reads it has nothing to unescape.
     pub(crate) async fn post_hidden(
@@ -127,28 +158,7 @@ impl Client {
         consequence: &str,
     ) -> Result<Value, Ended> {
         eprintln!("POST {path}: {consequence}");
-        let mut beginning = serde_json::to_vec(open)?;
-        // `open` is an object: its last byte is the brace.
-        beginning.pop();
-        let room: usize = secrets
-            .iter()
-            .map(|(name, secret)| name.len() + secret.len() / 3 * 4 + 16)
-            .sum();
-        let mut body = Zeroizing::new(Vec::with_capacity(beginning.len() + room));
-        body.extend_from_slice(&beginning);
-        for (name, secret) in secrets {
-            if body.len() > 1 {
-                body.push(b',');
-            }
-            body.extend_from_slice(format!("\"{name}\":\"").as_bytes());
-            let begun = body.len();
-            let length = secret.len().div_ceil(3) * 4;
-            body.resize(begun + length, 0);
-            STANDARD.encode_slice(secret, &mut body[begun..])?;
-            body.push(b'"');
-        }
-        body.push(b'}');
-        self.ask("POST", path, body).await
+        self.ask("POST", path, hidden_body(open, secrets)?).await
     }
 
     async fn ask(
@@ -219,8 +229,37 @@ impl Client {
             401 | 403 | 404 | 409 | 503 => Exit::Precondition,
             _ => Exit::Failure,
         };
-        Err(anyhow!(sentence)).means(exit)
+        Err(Ended {
+            exit,
+            why: anyhow!(sentence),
+            again: value["retry_after"].as_u64().map(Duration::from_secs),
+        })
     }
+}
+
+/// `open`, an object, with secrets as base64: written once, into a place with room for all of it.
+fn hidden_body(open: &Value, secrets: &[(&str, &[u8])]) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut beginning = serde_json::to_vec(open)?;
+    // The last byte of an object is its brace.
+    beginning.pop();
+    let room: usize = secrets
+        .iter()
+        .map(|(name, secret)| name.len() + secret.len().div_ceil(3) * 4 + 6)
+        .sum();
+    let mut body = Zeroizing::new(Vec::with_capacity(beginning.len() + room + 1));
+    body.extend_from_slice(&beginning);
+    for (name, secret) in secrets {
+        if body.len() > 1 {
+            body.push(b',');
+        }
+        body.extend_from_slice(format!("\"{name}\":\"").as_bytes());
+        let begun = body.len();
+        body.resize(begun + secret.len().div_ceil(3) * 4, 0);
+        STANDARD.encode_slice(secret, &mut body[begun..])?;
+        body.push(b'"');
+    }
+    body.push(b'}');
+    Ok(body)
 }
 
 /// Bytes that are zeroed with their last owner. What the HTTP and TLS libraries copy is theirs.
@@ -314,4 +353,27 @@ where
         .map(http_body_util::Collected::to_bytes)
         .map_err(|_| anyhow!("the answer ended early or is too large"))
         .means(Exit::Failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_body_with_secrets_is_written_in_one_place_and_read_as_json() {
+        for open in [json!({}), json!({ "renews": null, "name": "x" })] {
+            for length in [0, 1, 2, 3, 1000] {
+                let secret = vec![0xa5; length];
+                let body = hidden_body(&open, &[("key", &secret), ("token", b"t")]).unwrap();
+                let room = body.capacity();
+                let read: Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(read["key"], STANDARD.encode(&secret));
+                assert_eq!(read["token"], "dA==");
+                assert_eq!(read["name"], open["name"]);
+                // It never had to move, which would have left a copy behind.
+                assert!(body.len() <= room && room <= body.len() + 2, "{room}");
+            }
+        }
+    }
 }

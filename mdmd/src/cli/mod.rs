@@ -1,13 +1,18 @@
 //! The command line: one subcommand, one file. Commands that act on an installation speak its API; only `init`, `serve`,
 //! `config` and reading a stopped data directory open files.
 
+mod act;
 mod api_token;
+mod assignment;
 mod business;
 mod client;
 mod config;
 mod device;
 mod hold;
 mod init;
+mod inventory;
+mod licences;
+mod migration;
 mod organisation;
 mod push;
 #[cfg(feature = "world")]
@@ -15,6 +20,7 @@ mod rehearse;
 #[cfg(feature = "world")]
 pub mod replay;
 mod secret_file;
+mod serials;
 mod serve;
 mod token;
 #[cfg(feature = "world")]
@@ -22,6 +28,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mdm_core::clock::Timestamp;
@@ -47,6 +54,8 @@ pub(crate) enum Exit {
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
     pub(crate) why: anyhow::Error,
+    /// Waiting so long may help.
+    pub(crate) again: Option<Duration>,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Ended {
@@ -54,6 +63,7 @@ impl<E: Into<anyhow::Error>> From<E> for Ended {
         Self {
             exit: Exit::Failure,
             why: why.into(),
+            again: None,
         }
     }
 }
@@ -71,6 +81,7 @@ impl<T, E: Into<anyhow::Error>> Means<T> for Result<T, E> {
         self.map_err(|why| Ended {
             exit,
             why: why.into(),
+            again: None,
         })
     }
 }
@@ -138,6 +149,18 @@ enum Command {
     /// The organisation's account at Apple Business or School Manager.
     #[command(subcommand)]
     Business(business::Business),
+    /// Migrations of a list of devices.
+    #[command(subcommand)]
+    Migration(migration::Migration),
+    /// What is known of each device from three sides: Apple's organisation API, Apple's assignment service, our enrolment.
+    #[command(subcommand)]
+    Inventory(inventory::Inventory),
+    /// Which ADE profile each device has, and why not.
+    #[command(subcommand)]
+    Assignment(assignment::Assignment),
+    /// Licences of Apps and Books.
+    #[command(subcommand)]
+    Licences(licences::Licences),
     /// Tokens of this installation's own API.
     #[command(subcommand)]
     ApiToken(api_token::ApiToken),
@@ -187,6 +210,10 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Token(command) => token::run(common, command).await,
             Command::Push(command) => push::run(common, command).await,
             Command::Business(command) => business::run(common, command).await,
+            Command::Migration(command) => migration::run(common, command).await,
+            Command::Inventory(command) => inventory::run(common, command).await,
+            Command::Assignment(command) => assignment::run(common, command).await,
+            Command::Licences(command) => licences::run(common, command).await,
             Command::ApiToken(command) => api_token::run(common, command).await,
             #[cfg(feature = "world")]
             Command::Rehearse(args) => rehearse::run(common, args).await,
@@ -275,6 +302,43 @@ fn table(rows: &Value, columns: &[(&str, &str)]) {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_is_on_the_page_of_the_command_line() {
+        let page = include_str!("../../../docs/command-line.md");
+        fn check(command: &clap::Command, name: &str, page: &str) {
+            let mut below = command.get_subcommands().peekable();
+            if below.peek().is_none() {
+                assert!(page.contains(&format!("`{name}`")), "{name}");
+            }
+            for command in below {
+                check(command, &format!("{name} {}", command.get_name()), page);
+            }
+        }
+        check(&CommandLine::command(), "mdmd", page);
+    }
+
+    /// An option of every command and one of a single command share one place: clap finds that out only when it is used.
+    #[test]
+    fn no_command_has_an_option_of_its_own_under_a_common_name() {
+        let line = CommandLine::command();
+        let common: Vec<_> = line
+            .get_arguments()
+            .filter(|a| a.is_global_set())
+            .map(|a| a.get_id().clone())
+            .collect();
+        assert!(common.len() >= 4, "{common:?}");
+        fn check(command: &clap::Command, common: &[clap::Id]) {
+            for command in command.get_subcommands() {
+                for argument in command.get_arguments() {
+                    let name = command.get_name();
+                    assert!(!common.contains(argument.get_id()), "{name}: {argument}");
+                }
+                check(command, common);
+            }
+        }
+        check(&line, &common);
+    }
 
     #[test]
     fn spans_below_a_minute_are_seconds() {

@@ -79,6 +79,7 @@ impl Town {
         config.apple.organisation_url = Some(endpoints.business.clone());
         config.apple.token_url = Some(endpoints.token.clone());
         config.apple.lock_url = Some(endpoints.lock_removal.clone());
+        config.apple.apps_url = Some(endpoints.apps.clone());
         config.apple.ca = Some(ca);
         let mut overrides = Overrides::default();
         overrides.clock = Some(Arc::new(TownClock(world.clock().clone())));

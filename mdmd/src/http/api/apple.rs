@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Query, State};
+use mdm_core::budget::BudgetStatus;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
@@ -227,4 +228,54 @@ fn warning(end: Timestamp, now: Timestamp) -> Option<String> {
         .into_iter()
         .find(|days| left <= days * 86_400)
         .map(|days| format!("ends within {days} days"))
+}
+
+pub(super) async fn services(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let services = org.services().await.map_err(refused)?;
+    let services = super::inventory::named(&office, &org, &services).await?;
+    shown(json!({ "services": services }))
+}
+
+pub(super) async fn budget(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org.budgets().await.map_err(refused)?;
+    let status = |status: &BudgetStatus, per: Value, waiting: Option<u32>| {
+        json!({
+            "used": status.used,
+            "left": status.left,
+            "waiting": waiting,
+            "allowed": per,
+            "next_at": Timestamp::from_millis(status.next_at_ms),
+            "drained_at": Timestamp::from_millis(status.drained_at_ms),
+        })
+    };
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let reads = json!({ "minute": row.reads_per_minute });
+            let writes = json!({ "hour": row.writes_per_hour });
+            json!({
+                "name": row.name,
+                "reads": status(&row.reads, reads, None),
+                "writes": status(&row.writes, writes, Some(row.waiting_writes)),
+            })
+        })
+        .collect();
+    shown(json!({ "budgets": rows, "now": office.mdm.now() }))
+}
+
+pub(super) async fn sync(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let count = org.sync_now().await.map_err(refused)?;
+    office.poke.notify_one();
+    shown(json!({ "servers": count }))
 }

@@ -2,8 +2,12 @@
 //! organisation, the local socket to the administrator of the machine.
 
 mod apple;
+mod assignments;
 mod devices;
 mod holds;
+mod inventory;
+mod licences;
+mod migrations;
 mod organisations;
 pub(crate) mod routes;
 mod tokens;
@@ -103,13 +107,16 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
     }
 }
 
-/// `?organisation=`, for the local socket of an installation with several.
+/// What a query may say: `?organisation=` for the local socket of an installation with several, the page of a list.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Which {
     organisation: Option<String>,
     #[serde(default)]
     after: i64,
     limit: Option<u32>,
+    /// Which requests a proof is asked of, e.g. `1,2`.
+    #[serde(default)]
+    errands: String,
 }
 
 impl Which {
@@ -182,6 +189,15 @@ impl Hidden {
         }
         self.0.clone()
     }
+
+    /// The same for a content token, which is base64 of JSON by itself and is kept as that.
+    fn content_token(&self) -> Zeroizing<Vec<u8>> {
+        let once = self.bytes();
+        if once.trim_ascii().starts_with(b"{") {
+            return self.0.clone();
+        }
+        once
+    }
 }
 
 impl<'de> Deserialize<'de> for Hidden {
@@ -201,6 +217,13 @@ impl<'de> Deserialize<'de> for Hidden {
         }
         deserializer.deserialize_str(Text)
     }
+}
+
+/// Where the next page begins: after the last row of a full one.
+fn next_page(which: &Which, ids: impl ExactSizeIterator<Item = i64>) -> Option<i64> {
+    (ids.len() == which.limit() as usize)
+        .then(|| ids.last())
+        .flatten()
 }
 
 fn refused(error: Error) -> Refusal {

@@ -1,0 +1,197 @@
+//! An act at Apple from the command line: its plan with the exact requests and one sentence of consequence; after an
+//! acceptance by digest, the act; and the proof by re-reading. Nothing is sent without the digest of the plan.
+
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::client::{Client, LOOK};
+use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+
+/// How an act is accepted and how long its proof is waited for.
+#[derive(clap::Args, Debug, Clone)]
+pub(crate) struct Acceptance {
+    /// Do it: the digest of the plan that was looked at. Without it the plan is printed and nothing is sent (exit 3).
+    #[arg(long, value_name = "DIGEST")]
+    accept: Option<String>,
+    /// Print the plan even if it is accepted; nothing is sent.
+    #[arg(long)]
+    plan: bool,
+    /// Wait so many seconds for the proof; the work goes on at the server all the same.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    wait: u64,
+}
+
+/// Plans the act, or does it and waits for its proof. `path` is that of the act; `path/plan` plans it.
+pub(crate) async fn run(
+    common: &Common,
+    client: &Client,
+    path: &str,
+    body: Value,
+    acceptance: &Acceptance,
+) -> Done {
+    let end = Instant::now() + Duration::from_secs(acceptance.wait);
+    let plan = client
+        .post_patiently(&format!("{path}/plan"), &body, end)
+        .await?;
+    let digest = match &acceptance.accept {
+        Some(digest) if !acceptance.plan => digest,
+        _ => {
+            super::print(common, &plan, |plan| show(plan, &mut std::io::stdout()));
+            let why = anyhow!(
+                "nothing was sent; --accept {} does what is planned here",
+                cell(&plan["digest"])
+            );
+            return Err(why).means(Exit::Precondition);
+        }
+    };
+    show(&plan, &mut std::io::stderr());
+    let mut body = body;
+    body["digest"] = json!(digest);
+    let done = client.post_patiently(path, &body, end).await?;
+    let errands: Vec<String> = done["errands"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(Value::to_string)
+        .collect();
+    let proof = if errands.is_empty() {
+        json!({ "finished": true, "proved": [], "disagree": {}, "pending": [] })
+    } else {
+        wait(client, &errands.join(","), end).await?
+    };
+    let answer = json!({ "done": done, "proof": proof, "findings": plan["findings"] });
+    super::print(common, &answer, |answer| {
+        let count = |key: &str| match &answer["proof"][key] {
+            Value::Array(all) => all.len(),
+            Value::Object(all) => all.len(),
+            _ => 0,
+        };
+        if !answer["done"]["wave"].is_null() {
+            println!("wave       {}", cell(&answer["done"]["wave"]));
+        }
+        println!("proved     {}", count("proved"));
+        println!("disagree   {}", count("disagree"));
+        println!("pending    {}", count("pending"));
+        println!("left out   {}", cell(&answer["done"]["blocked"]));
+        table(
+            &named(&answer["proof"]["disagree"]),
+            &[("SERIAL", "serial"), ("WHY", "why")],
+        );
+    });
+    verdict(&done, &proof)
+}
+
+/// Asks for the proof until it is finished or patience ends.
+async fn wait(client: &Client, errands: &str, end: Instant) -> Result<Value, Ended> {
+    let mut told = String::new();
+    loop {
+        let proof = client
+            .get(&format!("/api/v1/migrations/proof?errands={errands}"))
+            .await?;
+        if proof["finished"] == true {
+            return Ok(proof);
+        }
+        for sentence in proof["needs_person"].as_array().into_iter().flatten() {
+            let sentence = cell(sentence);
+            if sentence != told {
+                eprintln!("mdmd: waits for a person: {sentence}");
+                told = sentence;
+            }
+        }
+        if Instant::now() >= end {
+            return Ok(proof);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn verdict(done: &Value, proof: &Value) -> Done {
+    let disagree = proof["disagree"]
+        .as_object()
+        .map_or(0, serde_json::Map::len);
+    let pending = proof["pending"].as_array().map_or(0, Vec::len);
+    let blocked = done["blocked"].as_u64().unwrap_or(0);
+    if disagree > 0 {
+        let why = anyhow!("Apple, read again, shows {disagree} devices otherwise than wanted");
+        return Err(why).means(Exit::Disagrees);
+    }
+    if pending > 0 {
+        let why = anyhow!(
+            "{pending} devices are not proved yet; the work goes on, `mdmd migration status` shows it"
+        );
+        return Err(why).means(Exit::NeverEnded);
+    }
+    if blocked > 0 {
+        let why = anyhow!("{blocked} devices were left out; the findings say why");
+        return Err(why).means(Exit::Disagrees);
+    }
+    Ok(())
+}
+
+/// The plan for people.
+fn show(plan: &Value, out: &mut dyn std::io::Write) {
+    // A reader that has gone away is no failure of the act.
+    let mut line = |text: String| drop(writeln!(out, "{text}"));
+    for request in plan["requests"].as_array().into_iter().flatten() {
+        line(format!(
+            "{} {}  ({} devices)",
+            cell(&request["method"]),
+            cell(&request["path"]),
+            cell(&request["devices"])
+        ));
+        line(format!("{:#}", request["body"]));
+    }
+    line(cell(&plan["consequence"]));
+    for warning in plan["warnings"].as_array().into_iter().flatten() {
+        line(format!("note: {}", cell(warning)));
+    }
+    for (serial, findings) in plan["findings"].as_object().into_iter().flatten() {
+        let findings: Vec<String> = findings
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(cell)
+            .collect();
+        line(format!("left out: {serial}: {}", findings.join("; ")));
+    }
+    line(format!(
+        "{} devices, {} of them left out",
+        cell(&plan["members"]),
+        cell(&plan["blocked"])
+    ));
+    line(format!("digest {}", cell(&plan["digest"])));
+}
+
+/// An object of sentences as rows.
+fn named(object: &Value) -> Value {
+    object
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(serial, why)| json!({ "serial": serial, "why": why }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_proof_ends_well() {
+        let check = |blocked: u64, disagree: Value, pending: Value| {
+            let proof = json!({ "disagree": disagree, "pending": pending });
+            verdict(&json!({ "blocked": blocked }), &proof)
+                .map_err(|ended| ended.exit)
+                .err()
+        };
+        assert_eq!(check(0, json!({}), json!([])), None);
+        assert_eq!(check(1, json!({}), json!([])), Some(Exit::Disagrees));
+        assert_eq!(
+            check(0, json!({"C02A": "x"}), json!(["C02B"])),
+            Some(Exit::Disagrees)
+        );
+        assert_eq!(check(0, json!({}), json!(["C02B"])), Some(Exit::NeverEnded));
+    }
+}

@@ -1,0 +1,182 @@
+//! `mdmd assignment list|ade-profile|assign`: which ADE profile each device has, and why not.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use serde_json::{Value, json};
+
+use super::client::{Client, LOOK, Where};
+use super::serials::Serials;
+use super::{Common, Done, Exit, Means as _, cell, inventory, table};
+
+/// Which ADE profile each device has.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Assignment {
+    /// List devices with their profile, and the reason of each that has none.
+    List {
+        #[command(flatten)]
+        devices: Serials,
+        /// Only devices without the profile that they should have.
+        #[arg(long)]
+        missing: bool,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Show what is defined at Apple and proved by reading it back; with --change, change it.
+    AdeProfile {
+        /// What profiles say from now on, as JSON; `await_device_configured` is always true and cannot be set.
+        #[arg(long, value_name = "FILE")]
+        change: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Have the wanted profiles of devices assigned now, and prove it by reading them back. Who is throttled by Apple still
+    /// waits.
+    Assign {
+        #[command(flatten)]
+        devices: Serials,
+        /// Wait so many seconds for the proof.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        wait: u64,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
+    match command {
+        Assignment::List {
+            devices,
+            missing,
+            place,
+        } => {
+            let serials = devices.any()?;
+            let client = Client::looking(common, place).await?;
+            let mut all = inventory::views(&client, &serials).await?;
+            // A device that stands in none of our lists can have no profile of ours.
+            all.retain(|view| !view["assignment"].is_null());
+            if *missing {
+                all.retain(|view| !view["no_profile"].is_null());
+            }
+            super::print(common, &json!({ "devices": all }), |answer| {
+                show(&answer["devices"])
+            });
+            Ok(())
+        }
+        Assignment::AdeProfile { change, place } => match change {
+            None => {
+                let client = Client::looking(common, place).await?;
+                let answer = client.get("/api/v1/ade-profiles").await?;
+                super::print(common, &answer, profiles);
+                Ok(())
+            }
+            Some(file) => {
+                let content = std::fs::read(file)
+                    .with_context(|| file.display().to_string())
+                    .means(Exit::BadInput)?;
+                let content: Value = serde_json::from_slice(&content)
+                    .with_context(|| file.display().to_string())
+                    .means(Exit::BadInput)?;
+                let client = Client::acting(common, place).await?;
+                let answer = client
+                    .act(
+                        "/api/v1/ade-profiles",
+                        &content,
+                        "a new profile is defined at Apple and read back; every device gets it at its next assignment.",
+                    )
+                    .await?;
+                super::print(common, &answer, |_| {
+                    println!("asked; `mdmd assignment ade-profile` shows it once it is proved");
+                });
+                Ok(())
+            }
+        },
+        Assignment::Assign {
+            devices,
+            wait,
+            place,
+        } => assign(common, devices, *wait, place).await,
+    }
+}
+
+async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) -> Done {
+    let serials = devices.some()?;
+    let client = Client::acting(common, place).await?;
+    let consequence = format!(
+        "{} devices get the ADE profile that they should have; those in a wave are asked to migrate from then on.",
+        serials.len()
+    );
+    client
+        .act(
+            "/api/v1/assignments",
+            &json!({ "serials": serials }),
+            &consequence,
+        )
+        .await?;
+    let end = Instant::now() + Duration::from_secs(wait);
+    let all = loop {
+        let all = inventory::views(&client, &serials).await?;
+        let missing = all.iter().filter(|v| !v["no_profile"].is_null()).count();
+        if missing == 0 || Instant::now() >= end {
+            break all;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let missing = all.iter().filter(|v| !v["no_profile"].is_null()).count();
+    super::print(common, &json!({ "devices": all }), |answer| {
+        show(&answer["devices"])
+    });
+    if missing > 0 {
+        let why = anyhow!("{missing} devices have no profile yet; the list says why");
+        return Err(why).means(Exit::NeverEnded);
+    }
+    Ok(())
+}
+
+fn show(devices: &Value) {
+    let lines: Vec<Value> = devices
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|view| {
+            json!({
+                "serial": view["serial"],
+                "status": view["assignment"]["profile_status"],
+                "profile": view["assignment"]["profile"],
+                "seen": view["assignment"]["seen"],
+                "why": view["no_profile"]["sentence"],
+            })
+        })
+        .collect();
+    table(
+        &Value::Array(lines),
+        &[
+            ("SERIAL", "serial"),
+            ("STATUS", "status"),
+            ("PROFILE", "profile"),
+            ("READ", "seen"),
+            ("NONE BECAUSE", "why"),
+        ],
+    );
+}
+
+fn profiles(answer: &Value) {
+    println!("{:#}", answer["options"]);
+    for server in answer["servers"].as_array().into_iter().flatten() {
+        println!();
+        println!(
+            "server entry {} ({})",
+            cell(&server["id"]),
+            cell(&server["name"])
+        );
+        table(
+            &server["profiles"],
+            &[
+                ("PROFILE", "uuid"),
+                ("IN USE", "current"),
+                ("AWAITS CONFIGURATION, READ BACK", "proved_awaiting"),
+            ],
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! `mdmd inventory pull|list|export`: what is known of each device from three sides (Apple's organisation API, Apple's
+//! assignment service, our own enrolment), how old each fact is, and where they contradict each other.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::Serial;
+use serde_json::{Value, json};
+
+use super::client::{Client, LOOK, Where};
+use super::serials::Serials;
+use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+use crate::csv;
+
+/// What is known of each device from three sides.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Inventory {
+    /// Read every device of the organisation at Apple, within Apple's budget.
+    Pull {
+        /// Wait so many seconds for its end; it goes on all the same.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        wait: u64,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// List the three views of devices, all of them when none is named.
+    List {
+        #[command(flatten)]
+        devices: Serials,
+        /// Only devices whose views contradict each other.
+        #[arg(long)]
+        contradictions: bool,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Write all of it, with the age of every fact, as CSV or JSON (one object a line).
+    Export {
+        /// The form.
+        #[arg(long, default_value = "csv")]
+        format: Format,
+        /// The new file; standard output when left out.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// Forms of an export.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Comma-separated values.
+    Csv,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Columns of the export, and where each stands in a view.
+const COLUMNS: [(&str, &str); 18] = [
+    ("serial", "/serial"),
+    ("api_seen", "/api/seen"),
+    ("api_unknown", "/api/unknown"),
+    ("api_service", "/api/service"),
+    ("api_service_name", "/api/service_name"),
+    ("api_capable", "/api/capable"),
+    ("api_migration", "/api/migration"),
+    ("api_deadline", "/api/deadline"),
+    ("list_seen", "/assignment/seen"),
+    ("list_server", "/assignment/server"),
+    ("list_gone", "/assignment/gone"),
+    ("list_profile_status", "/assignment/profile_status"),
+    ("list_profile", "/assignment/profile"),
+    ("list_deadline", "/assignment/deadline"),
+    ("no_profile_because", "/no_profile/sentence"),
+    ("enrolment_state", "/enrolment/state"),
+    ("enrolment_since", "/enrolment/since"),
+    ("contradictions", "/contradictions"),
+];
+
+pub(crate) async fn run(common: &Common, command: &Inventory) -> Done {
+    match command {
+        Inventory::Pull { wait, place } => {
+            let client = Client::acting(common, place).await?;
+            pull(common, &client, *wait).await
+        }
+        Inventory::List {
+            devices,
+            contradictions,
+            place,
+        } => list(common, place, devices, *contradictions).await,
+        Inventory::Export { format, out, place } => {
+            export(common, place, *format, out.as_deref()).await
+        }
+    }
+}
+
+/// Begins a reading and waits for its end.
+pub(super) async fn pull(common: &Common, client: &Client, wait: u64) -> Done {
+    let asked = client
+        .act(
+            "/api/v1/inventory/pull",
+            &json!({}),
+            "every device of the organisation is read at Apple, as fast as Apple's budget allows; nothing is changed there.",
+        )
+        .await?;
+    let end = Instant::now() + Duration::from_secs(wait);
+    let mut told = Value::Null;
+    let answer = loop {
+        let answer = client.get("/api/v1/inventory").await?;
+        if reached(&answer["complete"], &asked["wanted"]) {
+            break answer;
+        }
+        if answer["needs_person"] != told && !answer["needs_person"].is_null() {
+            told = answer["needs_person"].clone();
+            eprintln!("mdmd: waits for a person: {}", cell(&told));
+        }
+        if Instant::now() >= end {
+            super::print(common, &answer, show);
+            return Err(anyhow!(
+                "it is not read to its end yet; the reading goes on"
+            ))
+            .means(Exit::NeverEnded);
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    super::print(common, &answer, show);
+    Ok(())
+}
+
+fn show(answer: &Value) {
+    println!("devices   {}", cell(&answer["devices"]));
+    println!("pages     {}", cell(&answer["pages"]));
+    println!("complete  {}", cell(&answer["complete"]));
+    table(
+        &answer["services"],
+        &[("ID", "id"), ("SERVICE", "name"), ("OURS", "ours")],
+    );
+}
+
+/// Whether a moment of an answer is not before another one.
+fn reached(moment: &Value, wanted: &Value) -> bool {
+    let read = |value: &Value| value.as_str().and_then(Timestamp::parse);
+    match (read(moment), read(wanted)) {
+        (Some(moment), Some(wanted)) => moment >= wanted,
+        _ => false,
+    }
+}
+
+/// Goes through all views, a page at a time.
+pub(super) async fn each(
+    client: &Client,
+    mut take: impl FnMut(&Value) -> Result<(), Ended>,
+) -> Result<(), Ended> {
+    let mut after = json!(0);
+    loop {
+        let page = client
+            .get(&format!("/api/v1/inventory/views?limit=1000&after={after}"))
+            .await?;
+        for view in page["views"].as_array().into_iter().flatten() {
+            take(view)?;
+        }
+        after = page["next"].clone();
+        if after.is_null() {
+            return Ok(());
+        }
+    }
+}
+
+/// The views of these devices, or of all.
+pub(super) async fn views(client: &Client, serials: &[Serial]) -> Result<Vec<Value>, Ended> {
+    let mut all = Vec::new();
+    if serials.is_empty() {
+        each(client, |view| {
+            all.push(view.clone());
+            Ok(())
+        })
+        .await?;
+    }
+    for serial in serials {
+        all.push(
+            client
+                .get(&format!("/api/v1/inventory/views/{serial}"))
+                .await?,
+        );
+    }
+    Ok(all)
+}
+
+async fn list(common: &Common, place: &Where, devices: &Serials, contradictions: bool) -> Done {
+    let serials = devices.any()?;
+    let client = Client::looking(common, place).await?;
+    let mut all = views(&client, &serials).await?;
+    if contradictions {
+        all.retain(|view| {
+            view["contradictions"]
+                .as_array()
+                .is_some_and(|c| !c.is_empty())
+        });
+    }
+    super::print(common, &json!({ "views": all }), |answer| {
+        let lines: Vec<Value> = answer["views"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(line)
+            .collect();
+        table(
+            &Value::Array(lines),
+            &[
+                ("SERIAL", "serial"),
+                ("SERVICE", "service"),
+                ("MIGRATION", "status"),
+                ("DEADLINE", "deadline"),
+                ("IN LIST", "list"),
+                ("ENROLMENT", "enrolment"),
+                ("CONTRADICTIONS", "contradictions"),
+            ],
+        );
+    });
+    Ok(())
+}
+
+/// A view for people.
+fn line(view: &Value) -> Value {
+    let list = match &view["assignment"] {
+        Value::Null => json!("not in ours"),
+        record if record["gone"] == true => json!("has left"),
+        record => record["profile_status"].clone(),
+    };
+    let service = match (&view["api"]["service_name"], &view["api"]["service"]) {
+        (Value::Null, id) => id.clone(),
+        (name, _) => name.clone(),
+    };
+    json!({
+        "serial": view["serial"],
+        "service": service,
+        "status": view["api"]["migration"],
+        "deadline": view["api"]["deadline"],
+        "list": list,
+        "enrolment": view["enrolment"]["state"],
+        "contradictions": joined(&view["contradictions"]),
+    })
+}
+
+/// Contradictions as one text.
+fn joined(list: &Value) -> Value {
+    let all: Vec<String> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|c| cell(&c["kind"]))
+        .collect();
+    if all.is_empty() {
+        Value::Null
+    } else {
+        json!(all.join("; "))
+    }
+}
+
+async fn export(
+    common: &Common,
+    place: &Where,
+    format: Format,
+    out: Option<&std::path::Path>,
+) -> Done {
+    let client = Client::looking(common, place).await?;
+    let mut sink: Box<dyn std::io::Write> = match out {
+        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
+        Some(path) => {
+            let file = std::fs::File::create_new(path)
+                .with_context(|| format!("--out {}", path.display()))
+                .means(Exit::Precondition)?;
+            Box::new(std::io::BufWriter::new(file))
+        }
+    };
+    if format == Format::Csv {
+        writeln!(sink, "{}", COLUMNS.map(|(name, _)| name).join(","))?;
+    }
+    let mut count = 0_u64;
+    each(&client, |view| {
+        count += 1;
+        match format {
+            Format::Json => writeln!(sink, "{view}")?,
+            Format::Csv => writeln!(sink, "{}", row(view))?,
+        }
+        Ok(())
+    })
+    .await?;
+    sink.flush()?;
+    if let Some(path) = out {
+        let answer = json!({ "file": path, "devices": count });
+        super::print(common, &answer, |_| {
+            println!("{count} devices in {}", path.display());
+        });
+    }
+    Ok(())
+}
+
+/// A view as a line of the export.
+fn row(view: &Value) -> String {
+    let cells: Vec<String> = COLUMNS
+        .iter()
+        .map(|(_, place)| {
+            let value = view.pointer(place).unwrap_or(&Value::Null);
+            let text = match value {
+                Value::Null => String::new(),
+                Value::Array(_) => joined(value).as_str().unwrap_or_default().to_owned(),
+                other => cell(other),
+            };
+            csv::cell(&text)
+        })
+        .collect();
+    cells.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_becomes_a_row_with_as_many_cells_as_the_heading() {
+        let view = json!({
+            "serial": "C02A",
+            "api": { "seen": "2026-12-10T17:00:00Z", "service_name": "A, B" },
+            "contradictions": [{ "kind": "one-thing" }, { "kind": "another" }],
+        });
+        let text = format!("{}\n{}\n", COLUMNS.map(|(n, _)| n).join(","), row(&view));
+        let rows = csv::rows(text.as_bytes()).unwrap();
+        assert_eq!(rows[1].cells[4], "A, B");
+        assert_eq!(rows[1].cells[17], "one-thing; another");
+    }
+
+    #[test]
+    fn a_reading_that_ended_before_it_was_asked_for_is_not_it() {
+        let at = |text: &str| json!(text);
+        assert!(reached(
+            &at("2026-12-10T17:00:00Z"),
+            &at("2026-12-10T17:00:00Z")
+        ));
+        assert!(!reached(
+            &at("2026-12-10T16:59:59Z"),
+            &at("2026-12-10T17:00:00Z")
+        ));
+        assert!(!reached(&Value::Null, &at("2026-12-10T17:00:00Z")));
+    }
+}

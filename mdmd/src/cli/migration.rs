@@ -1,0 +1,201 @@
+//! `mdmd migration assign|extend|force|cancel|status`: migrations of a list of devices. Each is an ad-hoc wave: there is no
+//! second path beside the waves.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use mdm_core::clock::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::act::{self, Acceptance};
+use super::client::{Client, Where};
+use super::serials::Serials;
+use super::{Common, Done, Ended, Exit, Means as _, table};
+
+/// Migrations of a list of devices.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Migration {
+    /// Start migrations to a server entry of ours.
+    Assign {
+        #[command(flatten)]
+        devices: Serials,
+        /// When Apple enforces it, e.g. 2026-12-10T17:00:00Z; at most 90 days ahead.
+        #[arg(long, value_name = "TIME")]
+        deadline: String,
+        /// From when the users are asked; at once when left out.
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Our server entry (its number in `token status`); the only one when left out.
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<i64>,
+        /// The runbook of a platform (ios, ipados, macos) as JSON; the standard one when left out.
+        #[arg(long, value_name = "PLATFORM=FILE")]
+        runbook: Vec<String>,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: Option<String>,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Give more time: a later deadline.
+    Extend {
+        #[command(flatten)]
+        devices: Serials,
+        /// The later deadline.
+        #[arg(long, value_name = "TIME")]
+        deadline: String,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take time away: an earlier or past deadline, after which users can no longer postpone.
+    Force {
+        #[command(flatten)]
+        devices: Serials,
+        /// The earlier deadline; it may have passed.
+        #[arg(long, value_name = "TIME")]
+        deadline: String,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: String,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Call migrations back that have not begun, and prove the return to the original service.
+    Cancel {
+        #[command(flatten)]
+        devices: Serials,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Where migrations stand; of all open ones when no device is named.
+    Status {
+        #[command(flatten)]
+        devices: Serials,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+const PATH: &str = "/api/v1/migrations";
+
+pub(crate) async fn run(common: &Common, command: &Migration) -> Done {
+    let (body, acceptance, place) = match command {
+        Migration::Assign {
+            devices,
+            deadline,
+            from,
+            to,
+            runbook,
+            reason,
+            acceptance,
+            place,
+        } => {
+            let body = json!({
+                "act": "assign",
+                "serials": devices.some()?,
+                "deadline": moment("--deadline", deadline)?,
+                "available_from": from.as_deref().map(|f| moment("--from", f)).transpose()?,
+                "destination": to,
+                "runbooks": runbooks(runbook)?,
+                "reason": reason,
+            });
+            (body, acceptance, place)
+        }
+        Migration::Extend {
+            devices,
+            deadline,
+            acceptance,
+            place,
+        } => {
+            let deadline = moment("--deadline", deadline)?;
+            let body = json!({ "act": "extend", "serials": devices.some()?, "deadline": deadline });
+            (body, acceptance, place)
+        }
+        Migration::Force {
+            devices,
+            deadline,
+            reason,
+            acceptance,
+            place,
+        } => {
+            let body = json!({
+                "act": "force",
+                "serials": devices.some()?,
+                "deadline": moment("--deadline", deadline)?,
+                "reason": reason,
+            });
+            (body, acceptance, place)
+        }
+        Migration::Cancel {
+            devices,
+            acceptance,
+            place,
+        } => {
+            let body = json!({ "act": "cancel", "serials": devices.some()? });
+            (body, acceptance, place)
+        }
+        Migration::Status { devices, place } => return status(common, devices, place).await,
+    };
+    let client = Client::acting(common, place).await?;
+    act::run(common, &client, PATH, body, acceptance).await
+}
+
+async fn status(common: &Common, devices: &Serials, place: &Where) -> Done {
+    let body = json!({ "serials": devices.any()? });
+    let client = Client::looking(common, place).await?;
+    let answer = client.post(&format!("{PATH}/status"), &body).await?;
+    super::print(common, &answer, |answer| {
+        table(
+            &answer["migrations"],
+            &[
+                ("SERIAL", "serial"),
+                ("STATE", "state"),
+                ("DEADLINE", "deadline"),
+                ("AT APPLE", "apple"),
+                ("READ", "read"),
+                ("ATTENTION", "attention"),
+            ],
+        );
+    });
+    Ok(())
+}
+
+fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
+    Timestamp::parse(text)
+        .ok_or_else(|| anyhow!("{flag}: must be a moment with its zone, such as 2026-12-10T17:00:00Z or 2026-12-10T18:00:00+01:00"))
+        .means(Exit::BadInput)
+}
+
+/// Runbooks from files, by platform. What is in them is checked by the server.
+fn runbooks(files: &[String]) -> Result<Value, Ended> {
+    let mut all = Map::new();
+    for file in files {
+        let (platform, path) = file
+            .split_once('=')
+            .filter(|(platform, _)| ["ios", "ipados", "macos"].contains(platform))
+            .with_context(|| {
+                format!("--runbook {file}: must be ios=FILE, ipados=FILE or macos=FILE")
+            })
+            .means(Exit::BadInput)?;
+        let path = PathBuf::from(path);
+        let content = std::fs::read(&path)
+            .with_context(|| path.display().to_string())
+            .means(Exit::BadInput)?;
+        let content: Value = serde_json::from_slice(&content)
+            .with_context(|| path.display().to_string())
+            .means(Exit::BadInput)?;
+        if all.insert(platform.to_owned(), content).is_some() {
+            let why = anyhow!("--runbook {platform}: is given twice");
+            return Err(why).means(Exit::BadInput);
+        }
+    }
+    Ok(Value::Object(all))
+}

@@ -1,0 +1,106 @@
+//! What is known of each device from three sides, and the reading of the organisation's device list.
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use mdm_core::ids::{DeviceId, Serial};
+use mdm_core::inventory::Inventory;
+use mdm_core::service::Org;
+use mdm_core::views::Views;
+use serde_json::{Value, json};
+
+use super::super::error::Refusal;
+use super::{Answer, Asked, At, By, Office, refused, shown};
+
+pub(super) async fn show(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let row = org.inventory().await.map_err(refused)?;
+    let services = named(
+        &office,
+        &org,
+        row.as_ref().map_or(&[][..], |row| &row.services),
+    )
+    .await?;
+    shown(summary(row.as_ref(), services))
+}
+
+pub(super) async fn pull(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let row = org.start_pull().await.map_err(refused)?;
+    tracing::info!(by = caller.name, "the inventory is read");
+    office.poke.notify_one();
+    shown(summary(Some(&row), json!([])))
+}
+
+pub(super) async fn views(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let (rows, next) = org
+        .views_page(DeviceId(which.after), which.limit())
+        .await
+        .map_err(refused)?;
+    let next = next.filter(|_| rows.len() == which.limit() as usize);
+    let rows: Vec<Value> = rows.iter().map(view).collect();
+    shown(json!({ "views": rows, "next": next }))
+}
+
+pub(super) async fn one(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    shown(view(&org.views(&serial).await.map_err(refused)?))
+}
+
+/// Services with their names, and which are ours.
+pub(super) async fn named(
+    office: &Office,
+    org: &Org,
+    services: &[(String, String)],
+) -> Result<Value, Refusal> {
+    let servers = office
+        .mdm
+        .store()
+        .servers(org.organisation().id)
+        .await
+        .map_err(|error| refused(error.into()))?;
+    let ours = |id: &str| servers.iter().any(|s| s.uuid.eq_ignore_ascii_case(id));
+    Ok(services
+        .iter()
+        .map(|(id, name)| json!({ "id": id, "name": name, "ours": ours(id) }))
+        .collect())
+}
+
+fn summary(row: Option<&Inventory>, services: Value) -> Value {
+    json!({
+        "wanted": row.and_then(|r| r.wanted),
+        "begun": row.and_then(Inventory::begun),
+        "complete": row.and_then(|r| r.complete),
+        "ended": row.and_then(|r| r.ended),
+        "pages": row.map(|r| r.pages),
+        "devices": row.map(|r| r.devices),
+        "needs_person": row.and_then(|r| r.needs_person.clone()),
+        "services": services,
+    })
+}
+
+/// The three views with the sentences that people need.
+fn view(views: &Views) -> Value {
+    let contradictions: Vec<Value> = views
+        .contradictions
+        .iter()
+        .map(|c| json!({ "kind": c, "sentence": c.sentence() }))
+        .collect();
+    json!({
+        "serial": views.serial,
+        "api": views.api,
+        "assignment": views.assignment,
+        "enrolment": views.enrolment,
+        "contradictions": contradictions,
+        "no_profile": views
+            .no_profile
+            .as_ref()
+            .map(|why| json!({ "reason": why, "sentence": why.to_string() })),
+    })
+}

@@ -1,0 +1,155 @@
+//! Licences of Apps and Books: content tokens, what a location has, what a wave needs, giving and taking back by hand.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use mdm_core::error::Error;
+use mdm_core::ids::{LocationId, Serial, WaveId};
+use mdm_core::licences::Location;
+use mdm_core::secret::Secret;
+use mdm_core::service::LicenceAct;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+
+/// A content token as Apple's portal gave it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContentToken {
+    token: Hidden,
+    /// Displace another management service that has claimed the location.
+    #[serde(default)]
+    take_over: bool,
+}
+
+/// Giving or taking back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    location: LocationId,
+    #[serde(default)]
+    take_back: bool,
+    apps: Vec<u64>,
+    serials: Vec<Serial>,
+    digest: Option<String>,
+}
+
+impl Sent {
+    fn act(self) -> LicenceAct {
+        LicenceAct {
+            location: self.location,
+            take_back: self.take_back,
+            apps: self.apps,
+            serials: self.serials,
+        }
+    }
+}
+
+pub(super) async fn import(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: ContentToken = read(&office, sent).await?;
+    // A content token is base64 of JSON by itself: it is kept as it came, once our own layer is undone.
+    let token = sent.token.content_token();
+    let id = org
+        .import_content_token(&Secret::new(token.as_slice()), sent.take_over)
+        .await
+        .map_err(refused)?;
+    office.poke.notify_one();
+    shown(json!({ "location": id }))
+}
+
+pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org.locations().await.map_err(refused)?;
+    let rows: Vec<Value> = rows.iter().map(location).collect();
+    shown(json!({ "locations": rows }))
+}
+
+pub(super) async fn refresh(
+    State(office): At,
+    Extension(caller): By,
+    Path(id): Path<i64>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let row = org
+        .refresh_location(LocationId(id))
+        .await
+        .map_err(refused)?;
+    shown(location(&row))
+}
+
+pub(super) async fn need(
+    State(office): At,
+    Extension(caller): By,
+    Path(id): Path<i64>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org.licence_need(WaveId(id)).await.map_err(refused)?;
+    shown(json!({ "apps": rows }))
+}
+
+pub(super) async fn plan(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Sent = read(&office, sent).await?;
+    shown(org.plan_licences(&sent.act()).await.map_err(refused)?)
+}
+
+pub(super) async fn act(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let mut sent: Sent = read(&office, sent).await?;
+    let digest = sent.digest.take().ok_or_else(|| {
+        let problem = "must be that of the plan that was accepted";
+        refused(Error::bad_input("digest", problem))
+    })?;
+    let done = org
+        .do_licences(&sent.act(), &digest)
+        .await
+        .map_err(refused)?;
+    office.poke.notify_one();
+    shown(done)
+}
+
+/// A location without its token.
+fn location(row: &Location) -> Value {
+    let stock: Vec<Value> = row
+        .stock
+        .iter()
+        .map(|(app, stock)| {
+            json!({
+                "app": app,
+                "total": stock.total,
+                "assigned": stock.assigned,
+                "available": stock.available,
+                "unlimited": stock.unlimited,
+                "device_assignable": stock.device_assignable,
+            })
+        })
+        .collect();
+    json!({
+        "id": row.id,
+        "name": row.name,
+        "token_expires": row.token_expires,
+        "claimed_by_other": row.claimed_by_other,
+        "needs_person": row.needs_person,
+        "stock": stock,
+        "stock_read": row.stock_read,
+    })
+}

@@ -1,0 +1,136 @@
+//! What is known of devices, ADE profiles and Apple's budget from the command line, against the simulated Apple.
+
+mod town;
+
+use serde_json::{Value, json};
+use town::Town;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() {
+    let town = Town::found(5).await;
+    // Nothing to ask Apple with yet.
+    let ended = town.mdmd(&["inventory", "pull", "--wait", "20"]).await;
+    assert_ne!(ended.exit, 0, "{}", ended.err);
+    town.furnish().await;
+    let serials = town.serials();
+    let apple = town.world.apple();
+    apple.assign(&serials[0], Some(town.world.destination_server()));
+
+    let services = town.json(&["business", "services"]).await;
+    let ours: Vec<&Value> = services["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|s| s["ours"] == true)
+        .collect();
+    assert_eq!(ours.len(), 1, "{services}");
+    assert_eq!(ours[0]["name"], "Destination MDM");
+
+    let pulled = town.json(&["business", "sync"]).await;
+    assert!(pulled["complete"].is_string(), "{pulled}");
+    let listed = town.json(&["inventory", "list"]).await;
+    let views = listed["views"].as_array().unwrap();
+    assert_eq!(views.len(), serials.len());
+    let of = |views: &[Value], serial: &str| {
+        views
+            .iter()
+            .find(|v| v["serial"] == serial)
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(
+        of(views, &serials[0])["api"]["service_name"],
+        "Destination MDM"
+    );
+    assert_eq!(
+        of(views, &serials[1])["api"]["service_name"],
+        "Original MDM"
+    );
+    assert!(of(views, &serials[1])["no_profile"]["sentence"].is_string());
+
+    // The device in our list gets its profile, proved by reading it back.
+    let assigned = town.json(&["assignment", "assign", &serials[0]]).await;
+    let view = &assigned["devices"][0];
+    assert_eq!(view["no_profile"], Value::Null, "{view}");
+    let profiles = town.json(&["assignment", "ade-profile"]).await;
+    let profile = &profiles["servers"][0]["profiles"][0];
+    assert_eq!(profile["proved_awaiting"], true, "{profiles}");
+    assert_eq!(view["assignment"]["profile"], profile["uuid"]);
+    let ended = town.mdmd(&["assignment", "assign", &serials[1]]).await;
+    assert_eq!(ended.exit, 2, "it is in no list of ours: {}", ended.err);
+    assert!(ended.err.contains(&serials[1]), "{}", ended.err);
+
+    // What a profile says can be changed, and never that it awaits.
+    let bad = town.file("bad.json", r#"{"await_device_configured": false}"#);
+    assert_eq!(
+        town.mdmd(&["assignment", "ade-profile", "--change", &bad])
+            .await
+            .exit,
+        2
+    );
+    let good = town.file("good.json", r#"{"department": "Classroom"}"#);
+    town.json(&["assignment", "ade-profile", "--change", &good])
+        .await;
+    let assigned = town.json(&["assignment", "assign", &serials[0]]).await;
+    assert_eq!(assigned["devices"][0]["no_profile"], Value::Null);
+    let profiles = town.json(&["assignment", "ade-profile"]).await;
+    assert_eq!(profiles["options"]["department"], "Classroom");
+
+    // A move behind our back: the list still shows what the organisation API does not.
+    let export = town.directory.path().join("all.csv");
+    let export = export.to_str().unwrap();
+    town.json(&["inventory", "export", "--out", export]).await;
+    let rows = mdmd::csv::rows(&std::fs::read(export).unwrap()).unwrap();
+    assert_eq!(rows.len(), serials.len() + 1);
+    let found = mdmd::csv::serials(&std::fs::read(export).unwrap()).unwrap();
+    assert_eq!(found.len(), serials.len());
+    assert_eq!(
+        town.mdmd(&["inventory", "export", "--out", export])
+            .await
+            .exit,
+        3
+    );
+    let lines = town
+        .mdmd(&["inventory", "export", "--format", "json"])
+        .await;
+    assert_eq!(lines.out.lines().count(), serials.len());
+    for line in lines.out.lines() {
+        let view: Value = serde_json::from_str(line).unwrap();
+        assert!(view["api"]["seen"].is_string(), "{view}");
+    }
+
+    let budget = town.json(&["business", "budget"]).await;
+    let reads = &budget["budgets"][0]["reads"];
+    assert_eq!(reads["allowed"], json!({ "minute": 20 }), "{budget}");
+    assert!(reads["used"].as_u64().unwrap() + reads["left"].as_u64().unwrap() <= 21);
+    let text = town.mdmd(&["business", "budget"]).await;
+    assert!(text.out.contains("QUEUE EMPTY"), "{}", text.out);
+
+    // Lists can be read while the server is stopped, acts cannot be done.
+    let record = town.record().await;
+    for deed in ["sync.asked", "assignment.asked", "ade-profile.set"] {
+        let by = |entry: &(String, String)| entry.1 == deed && entry.0 == "local administrator";
+        assert!(record.iter().any(by), "{deed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_an_other_admin_moves_away_shows_as_a_contradiction() {
+    let town = Town::found(2).await;
+    town.furnish().await;
+    let serials = town.serials();
+    let apple = town.world.apple();
+    apple.assign(&serials[0], Some(town.world.destination_server()));
+    town.json(&["business", "sync"]).await;
+    town.json(&["assignment", "assign", &serials[0]]).await;
+    let none = town.json(&["inventory", "list", "--contradictions"]).await;
+    assert_eq!(none["views"], json!([]));
+    // A deadline that nobody here has asked for.
+    let deadline = town.world.clock().now_ms() + 20 * 86_400_000;
+    assert!(apple.assign_with_deadline(&serials[1], town.world.destination_server(), deadline));
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    town.json(&["business", "sync"]).await;
+    let listed = town.json(&["inventory", "list", "--contradictions"]).await;
+    let kinds = listed["views"][0]["contradictions"].to_string();
+    assert!(kinds.contains("unexpected-migration"), "{listed}");
+}

@@ -1,0 +1,101 @@
+//! Licences of Apps and Books from the command line, against the simulated Apple.
+
+mod town;
+
+use fixtures::apple::LicenceSeed;
+use serde_json::json;
+use town::Town;
+
+const APP: &str = "361309726";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_proof() {
+    let town = Town::found(3).await;
+    town.furnish().await;
+    let serials = town.serials();
+    let apple = town.world.apple();
+    apple.buy_licences(&LicenceSeed::app(APP, Some(2)));
+    town.json(&["inventory", "pull"]).await;
+
+    let assign = ["licences", "assign", "--app", APP, "--json"];
+    let with = |more: &[&str]| -> Vec<String> {
+        assign.iter().chain(more).map(|a| (*a).to_owned()).collect()
+    };
+    let run = async |arguments: Vec<String>| {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        town.mdmd(&arguments).await
+    };
+    let ended = run(with(&[&serials[0]])).await;
+    assert_eq!(ended.exit, 3, "there is no location yet: {}", ended.err);
+    assert!(ended.err.contains("licences token"), "{}", ended.err);
+
+    // Nonsense is no token; the real one comes by standard input.
+    let ended = town
+        .mdmd_with(&["licences", "token", "-"], Some(b"nonsense"))
+        .await;
+    assert_ne!(ended.exit, 0);
+    let token = apple.content_token();
+    let ended = town
+        .mdmd_with(
+            &["licences", "token", "-", "--json"],
+            Some(token.as_bytes()),
+        )
+        .await;
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+    let location = ended.json()["location"].to_string();
+    let listed = town
+        .json(&["licences", "list", "--refresh", &location])
+        .await;
+    assert_eq!(
+        listed["locations"][0]["stock"][0]["available"], 2,
+        "{listed}"
+    );
+    let database = std::fs::read(town.data().join("mdmd.sqlite")).unwrap();
+    assert!(!database.windows(token.len()).any(|w| w == token.as_bytes()));
+
+    let ended = run(with(&[&serials[0], &serials[1]])).await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    let plan = ended.json();
+    assert!(
+        plan["requests"][0]["body"].to_string().contains(APP),
+        "{plan}"
+    );
+    assert_eq!(apple.licences_given(APP), 0, "a plan gives nothing");
+    let digest = plan["digest"].as_str().unwrap();
+    let ended = run(with(&[&serials[0], &serials[1], "--accept", digest])).await;
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+    assert!(apple.holds_licence(APP, &serials[0]) && apple.holds_licence(APP, &serials[1]));
+
+    let plan = run(with(&["--take-back", &serials[0]])).await.json();
+    let digest = plan["digest"].as_str().unwrap();
+    let ended = run(with(&["--take-back", &serials[0], "--accept", digest])).await;
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+    assert!(!apple.holds_licence(APP, &serials[0]));
+
+    // One that is left for two devices: the plan warns, as far as the stock was read, and the proof disagrees for one of them.
+    town.json(&["licences", "list", "--refresh", &location])
+        .await;
+    let plan = run(with(&[&serials[0], &serials[2]])).await.json();
+    assert_ne!(plan["warnings"], json!([]), "{plan}");
+    let digest = plan["digest"].as_str().unwrap();
+    let ended = run(with(&[
+        &serials[0],
+        &serials[2],
+        "--accept",
+        digest,
+        "--wait",
+        "60",
+    ]))
+    .await;
+    assert!(
+        [4, 5].contains(&ended.exit),
+        "{}: {}",
+        ended.exit,
+        ended.err
+    );
+    let record = town.record().await;
+    let by = |entry: &(String, String)| {
+        entry.1 == "content-token.imported" && entry.0 == "local administrator"
+    };
+    assert!(record.iter().any(by), "{record:?}");
+}
