@@ -195,6 +195,7 @@ async fn a_rehearsal_leaves_no_secret_in_a_log_or_in_the_database() {
         "master.key",
         "tls/server.key",
         "administrator token",
+        "Wi-Fi password in a profile",
     ] {
         assert!(
             names.iter().any(|n| n.starts_with(kind)),

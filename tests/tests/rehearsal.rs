@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use fixtures::faults::FaultKind;
 use fixtures::world::serial_number;
-use mdm_core::migration::VisibleState;
-use mdmd::rehearsal::{Faults, Proof, Rehearsal, Summary, Verdict};
+use mdm_core::device::Platform;
+use mdm_core::migration::{PinnedRunbook, Variant, VisibleState};
+use mdmd::rehearsal::{Faults, Proof, Rehearsal, Row, Summary, Verdict};
 use tests::{SOON, agreed, play, told};
 
 fn rehearsal(devices: u32, seed: u64, faults: Faults) -> Rehearsal {
@@ -15,7 +16,7 @@ fn rehearsal(devices: u32, seed: u64, faults: Faults) -> Rehearsal {
     rehearsal
 }
 
-/// Nobody is held, every attempt has ended, and who has an exception met a fault.
+/// Nobody is held and every attempt has ended; that each exception has a fault which can have caused it is in the verdict.
 fn every_exception_has_its_fault(summary: &Summary) {
     agreed(summary);
     for row in &summary.rows {
@@ -25,10 +26,6 @@ fn every_exception_has_its_fault(summary: &Summary) {
                 row.outcome,
                 Some(VisibleState::Migrated | VisibleState::MigratedWithExceptions)
             ),
-            "{row:#?}"
-        );
-        assert!(
-            row.exceptions.is_empty() || !row.faults.is_empty(),
             "{row:#?}"
         );
     }
@@ -62,31 +59,56 @@ async fn without_faults_every_device_migrates_and_every_key_and_lock_is_proved()
     assert!(keys >= 2, "few encrypted Macs to prove it on: {keys}");
 }
 
+/// What a hold lasts at most in the runbook of a rehearsal: the last time-out before a device is released without evidence.
+fn last_time_out_minutes() -> i64 {
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    i64::try_from(runbook.hard_ceiling_secs).unwrap() / 60
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn with_some_faults_only_a_device_that_was_away_may_have_an_exception() {
-    for seed in [1, 2] {
-        let summary = play(rehearsal(20, seed, Faults::Some)).await;
-        every_exception_has_its_fault(&summary);
-        let met = summary.rows.iter().filter(|r| !r.faults.is_empty()).count();
-        assert!((1..20).contains(&met), "{met} of 20 met a fault");
-        for row in summary.rows.iter().filter(|r| !r.exceptions.is_empty()) {
-            let away = [FaultKind::OffAtDeadline, FaultKind::DeadInHold]
-                .iter()
-                .any(|kind| row.faults.contains_key(kind.name()));
-            assert!(away, "{row:#?}");
-        }
+async fn with_some_faults_ninety_five_in_a_hundred_are_without_exception() {
+    let summary = play(rehearsal(100, 1, Faults::Some)).await;
+    every_exception_has_its_fault(&summary);
+    let met = summary.rows.iter().filter(|r| !r.faults.is_empty()).count();
+    assert!((15..50).contains(&met), "{met} of 100 met a fault");
+    let excepted: Vec<&Row> = summary
+        .rows
+        .iter()
+        .filter(|r| !r.exceptions.is_empty())
+        .collect();
+    assert!(excepted.len() <= 5, "{excepted:#?}");
+    for row in excepted {
+        let away = row.away_minutes.unwrap();
+        assert!(away > last_time_out_minutes(), "{row:#?}");
+        assert!(row.faults.contains_key(FaultKind::DeadInHold.name()));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_many_faults_nobody_is_left_in_a_hold() {
+async fn with_many_faults_each_device_meets_two_and_nobody_is_left_in_a_hold() {
     for seed in [3, 4] {
         let summary = play(rehearsal(20, seed, Faults::Many)).await;
         every_exception_has_its_fault(&summary);
-        let met = summary.rows.iter().filter(|r| !r.faults.is_empty()).count();
-        assert!(met > 15, "only {met} of 20 met a fault");
+        for row in &summary.rows {
+            assert!(row.faults.len() >= 2, "{row:#?}");
+        }
         assert!(summary.injected.len() >= 8, "{:?}", summary.injected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_met_fewer_faults_than_promised_fails_the_run() {
+    let mut summary = play(rehearsal(4, 3, Faults::Many)).await;
+    assert_eq!(summary.verdict(), Verdict::Agrees);
+    let spared = summary.rows[1].serial.clone();
+    while summary.rows[1].faults.len() > 1 {
+        summary.rows[1].faults.pop_first();
+    }
+    assert_eq!(summary.verdict(), Verdict::NotInjected);
+    assert_eq!(
+        summary.json()["spared_devices"],
+        serde_json::json!([spared])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! The command line: one subcommand, one file. Commands that act on an installation speak its API; only `init`, `serve`,
-//! `config` and reading a stopped data directory open files.
+//! `config`, `rehearse`, `replay`, `world` and reading a stopped data directory open files.
 
 mod act;
 mod api_token;

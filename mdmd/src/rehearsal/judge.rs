@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fixtures::faults::FaultKind;
 use fixtures::verdict::{DeviceVerdict, Whereabouts};
 use fixtures::world::World;
 use mdm_core::ids::Serial;
-use mdm_core::migration::{Exception, MoveState, Outcome, VisibleState, visible_state};
+use mdm_core::migration::{Exception, MoveState, Outcome, StepId, VisibleState, visible_state};
 use mdm_core::secret::SecretKind;
 use mdm_core::service::Org;
 use serde::Serialize;
+
+use super::causes;
 
 /// One device of the report.
 #[derive(Debug, Serialize)]
@@ -37,6 +40,10 @@ pub struct Row {
     pub exceptions: Vec<Exception>,
     /// Faults that the world injected on this device.
     pub faults: BTreeMap<&'static str, usize>,
+    /// Faults that were planned for this device and did not fire on it.
+    pub unmet: Vec<&'static str>,
+    /// Longest time for which a fault had the device off or silent, in minutes; 0 if none had, `None` if it is for good.
+    pub away_minutes: Option<i64>,
     /// Where record and world differ, or an exception that no fault explains.
     pub disagreements: Vec<String>,
     /// It will not end by itself, or is still in its hold.
@@ -80,7 +87,6 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
     for fault in &verdict.faults {
         *faults.entry(fault.kind.name()).or_default() += 1;
     }
-    let mac = verdict.platform == "macOS";
     let recovery_key = match &verdict.recovery_key {
         None => Proof::NotNeeded,
         Some(_) => {
@@ -94,9 +100,11 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
         verdict.lock_opens_with(code)
     })
     .await?;
-    // What an iPhone or iPad loses was lost by us. A Mac's managed apps go with the original's profile.
-    let apps_lost = if mac { Vec::new() } else { lost(&verdict) };
-
+    let planned = world.planned_faults().of(&verdict.serial);
+    let fired = |kind| verdict.faults.iter().any(|f| f.kind == kind);
+    let away = planned
+        .iter()
+        .filter(|f| causes::AWAY.contains(&f.kind) && fired(f.kind));
     let outcome = visible_state(attempt, report.set_up.as_ref());
     // What a person gave up did not end by itself.
     let ended = attempt.is_some_and(
@@ -106,26 +114,28 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
         serial: verdict.serial.clone(),
         platform: verdict.platform,
         outcome,
-        whereabouts: match verdict.whereabouts {
-            Whereabouts::WithOriginal => "with original",
-            Whereabouts::Between => "between",
-            Whereabouts::Held => "held",
-            Whereabouts::Free => "free",
-            _ => "unmanaged",
-        },
+        whereabouts: verdict.whereabouts.name(),
         apps_kept: verdict.apps_kept.len(),
-        apps_lost,
+        apps_lost: lost(&verdict),
         recovery_key,
         lock,
         hold_minutes: verdict.hold_ms / 60_000,
         never_ended: !ended || verdict.whereabouts == Whereabouts::Held,
         exceptions,
+        unmet: planned
+            .iter()
+            .filter(|f| !fired(f.kind))
+            .map(|f| f.kind.name())
+            .collect(),
+        away_minutes: away
+            .map(|f| (f.kind != FaultKind::NeverBack).then_some(f.duration_ms / 60_000))
+            .try_fold(0, |longest, span| span.map(|span| longest.max(span))),
         faults,
         disagreements: Vec::new(),
     };
     let never_back = world
         .planned_faults()
-        .find(&row.serial, fixtures::faults::FaultKind::NeverBack)
+        .find(&row.serial, FaultKind::NeverBack)
         .is_some();
     if never_back && !row.exceptions.is_empty() {
         // It never comes back and is named as an exception: that is all that can be had.
@@ -151,14 +161,28 @@ async fn opens(
     }
 }
 
+/// What is gone or was never there. What a Mac loses with the original's profile goes by design: there it counts what the
+/// plan installs.
 fn lost(verdict: &DeviceVerdict) -> Vec<String> {
-    let all: BTreeSet<&String> = verdict
-        .apps_lost
+    let gone: &[String] = match verdict.platform {
+        "macOS" => &[],
+        _ => &verdict.apps_lost,
+    };
+    let all: BTreeSet<&String> = gone
         .iter()
         .chain(&verdict.wanted_missing)
+        .chain(&verdict.not_installed)
         .collect();
     all.into_iter().cloned().collect()
 }
+
+/// Steps whose exceptions may name an app.
+const APPS: [StepId; 4] = [
+    StepId::AppsRequired,
+    StepId::AppsKeep,
+    StepId::Apps,
+    StepId::Verify,
+];
 
 /// Where our record says more than the world, and exceptions that nothing explains.
 fn disagreements(
@@ -168,16 +192,15 @@ fn disagreements(
     never_back: bool,
 ) -> Vec<String> {
     let mut found = Vec::new();
-    let excepted = |what: &[&str]| {
-        row.exceptions
-            .iter()
-            .any(|e| what.iter().any(|w| e.what.starts_with(w)))
-    };
+    // One step's exception as a whole, or about that part of it.
+    let says = |what: &str| row.exceptions.iter().any(|e| e.what == what);
+    let free = verdict.whereabouts == Whereabouts::Free && !verdict.erased;
     match state {
         Some(MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)) => {
-            if !verdict.out_of_hold && !never_back {
+            if !free {
+                let erased = if verdict.erased { ", erased" } else { "" };
                 found.push(format!(
-                    "the record says that it is migrated; the world says: {}",
+                    "the record says that it is migrated; the world says: {}{erased}",
                     row.whereabouts
                 ));
             }
@@ -189,33 +212,43 @@ fn disagreements(
         )),
         Some(_) | None => {}
     }
-    if verdict.out_of_hold {
-        if !row.apps_lost.is_empty() && !excepted(&["app"]) {
+    if free {
+        let unsaid: Vec<&str> = row
+            .apps_lost
+            .iter()
+            .map(String::as_str)
+            .filter(|bundle| !APPS.iter().any(|step| says(&format!("{step}: {bundle}"))))
+            .collect();
+        if !unsaid.is_empty() {
             found.push(format!(
-                "apps are gone with their data, and the record does not say so: {}",
-                row.apps_lost.join(", ")
+                "apps are gone with their data or were never installed, and the record does not name them: {}",
+                unsaid.join(", ")
             ));
         }
-        if row.recovery_key == Proof::Missing
-            && !excepted(&["fv-escrow", "recovery-key", "verify", "bootstrap"])
-        {
+        let key_named = row.exceptions.iter().any(|e| {
+            let (step, part) = causes::parts(&e.what);
+            step == StepId::FvEscrow.as_str()
+                || step == StepId::Verify.as_str() && part == Some("recovery key")
+        });
+        if row.recovery_key == Proof::Missing && !key_named {
             found.push(
                 "the recovery key in our vault does not open it, and the record does not say so"
                     .to_owned(),
             );
         }
-        if row.lock == Proof::Missing && !excepted(&["lock"]) {
+        let lock_named = row
+            .exceptions
+            .iter()
+            .any(|e| causes::parts(&e.what).0 == StepId::Lock.as_str());
+        if row.lock == Proof::Missing && !lock_named {
             found.push("the lock at Apple does not open with the code that we keep, and the record does not say so".to_owned());
         }
     }
-    if row.faults.is_empty() {
-        for exception in &row.exceptions {
-            found.push(format!(
-                "no fault explains the exception {}: {}",
-                exception.what, exception.why
-            ));
-        }
-    }
+    found.extend(
+        row.exceptions
+            .iter()
+            .filter_map(|exception| causes::unexplained(exception, &verdict.faults)),
+    );
     for note in &verdict.notes {
         found.push(format!("the device says: {note}"));
     }

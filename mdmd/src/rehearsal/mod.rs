@@ -4,6 +4,7 @@
 //! [`run`] plays one from start to verdict. Tests that want to meddle take it apart: [`Stage::set`], [`Stage::plan`],
 //! [`Stage::play`], [`Stage::judge`].
 
+mod causes;
 mod drive;
 mod house;
 mod judge;
@@ -13,13 +14,13 @@ mod report;
 mod sabotage;
 mod safe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use fixtures::faults::{FaultLevel, FaultPlan};
+use fixtures::faults::{FaultKind, FaultLevel, FaultPlan};
 use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
@@ -37,6 +38,9 @@ pub use safe::KeptSecret;
 
 /// Simulated time begins here: 2026-12-01T08:00:00Z.
 pub const START_MS: i64 = 1_796_112_000_000;
+
+/// With so many devices, every kind of fault that can be drawn occurs under [`Faults::Many`].
+const EVERY_KIND: u32 = 200;
 
 /// What goes wrong in the world.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -158,25 +162,42 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     let rows = stage.judge().await?;
     let counts = stage.world.fault_log().counts_by_kind();
     let planned = stage.world.planned_faults().counts_by_kind();
+    let mut due: BTreeSet<FaultKind> = planned.into_keys().collect();
+    if rehearsal.faults == Faults::Many && rehearsal.devices >= EVERY_KIND {
+        due.extend(FaultKind::DRAWN);
+    }
     let summary = Summary {
         seed: rehearsal.seed,
         faults: format!("{:?}", rehearsal.faults).to_lowercase(),
         rows,
-        missing_faults: planned
-            .keys()
+        missing_faults: due
+            .iter()
             .filter(|k| !counts.contains_key(k))
             .map(|k| k.name())
             .collect(),
+        least_faults: match rehearsal.faults {
+            Faults::Many => 2,
+            Faults::None | Faults::Some => 0,
+        },
         injected: counts
             .iter()
             .map(|(k, n)| (k.name(), *n))
             .collect::<BTreeMap<_, _>>(),
         simulated_minutes: (stage.world.clock().now_ms() - START_MS) / 60_000,
         wall: began.elapsed(),
+        peak_mib: peak_mib(),
         database,
     };
     stage.strike().await?;
     Ok(summary)
+}
+
+/// The most memory that this process has had, in MiB: server, world and all. `None` where the system does not tell.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
 }
 
 /// A world and a house wired to it.
@@ -260,7 +281,7 @@ impl Stage {
             None => {
                 let now = Timestamp::from_millis(self.world.clock().now_ms());
                 let members = plan::members(&self.world, now, timetable);
-                plan::expect_kept(&self.world);
+                plan::expect_apps(&self.world);
                 let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
                 org.pull(&serials).await?;
                 let runbooks = plan::runbooks(&self.world, sabotage);

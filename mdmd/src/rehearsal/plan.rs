@@ -7,7 +7,10 @@ use fixtures::world::World;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::ids::Serial;
-use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, StepId, Variant};
+use mdm_core::migration::{
+    AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, StepId, Variant,
+};
+use mdm_core::organisation::Der;
 use mdm_core::service::Member;
 
 use super::sabotage::Sabotage;
@@ -39,6 +42,9 @@ impl Default for Timetable {
 /// The one app that every iPhone and iPad gets, whether it had it before or not.
 const EVERYWHERE: &str = "net.example.remote";
 
+/// The password of the network that every device gets.
+pub(super) const WIFI_PASSWORD: &str = "rehearsed-Wi-Fi-7Qm2xK9v";
+
 /// The runbook of each platform: the standard one, the apps of the original's export, an Activation Lock.
 pub(super) fn runbooks(
     world: &World,
@@ -59,6 +65,7 @@ pub(super) fn runbooks(
         .map(|platform| {
             let mut runbook = PinnedRunbook::standard(platform, Variant::Migration);
             runbook.lock = true;
+            runbook.profiles.push(wifi());
             let known = tables.remove(&platform).unwrap_or_default();
             // On a Mac the original's apps go with its profile: they are installed anew.
             runbook.apps = known
@@ -84,6 +91,36 @@ pub(super) fn runbooks(
             (platform, runbook)
         })
         .collect()
+}
+
+/// A network of the organisation, with its password: what a runbook's profiles may hold and nobody else may read.
+fn wifi() -> ProfilePlan {
+    let content = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0"><dict>
+<key>PayloadContent</key><array><dict>
+<key>PayloadType</key><string>com.apple.wifi.managed</string>
+<key>PayloadVersion</key><integer>1</integer>
+<key>PayloadIdentifier</key><string>net.example.wifi.1</string>
+<key>PayloadUUID</key><string>6E1C7E8A-52B1-4C0B-8F39-0F0D5B7C2A11</string>
+<key>SSID_STR</key><string>Rehearsal</string>
+<key>EncryptionType</key><string>WPA2</string>
+<key>Password</key><string>{WIFI_PASSWORD}</string>
+</dict></array>
+<key>PayloadDisplayName</key><string>Wi-Fi</string>
+<key>PayloadType</key><string>Configuration</string>
+<key>PayloadVersion</key><integer>1</integer>
+<key>PayloadIdentifier</key><string>net.example.wifi</string>
+<key>PayloadUUID</key><string>0B7B4C55-7C1D-4E57-9D0E-3C7F4F1B8E42</string>
+</dict></plist>
+"#
+    );
+    ProfilePlan {
+        identifier: "net.example.wifi".to_owned(),
+        role: ProfileRole::Network,
+        content: Der(content.into_bytes()),
+    }
 }
 
 /// The sabotages that are altered runbooks.
@@ -130,16 +167,27 @@ pub(super) fn members(world: &World, start: Timestamp, timetable: &Timetable) ->
     members
 }
 
-/// The apps that must be there afterwards, for the world's judge: those that the original managed on each iPhone and iPad.
-pub(super) fn expect_kept(world: &World) {
+/// The apps that must be there afterwards, for the world's judge: those that the original managed on each iPhone and iPad,
+/// and those that the plan installs, on Macs too. As planned, whatever a sabotage makes of it.
+pub(super) fn expect_apps(world: &World) {
+    let runbooks = runbooks(world, None);
     for device in world.original().export() {
+        let serial = &device.identity.serial;
         if !device.is_mac() {
             let bundles: Vec<String> = device
                 .apps
                 .iter()
                 .map(|(bundle, _, _)| bundle.clone())
                 .collect();
-            world.expect_kept(&device.identity.serial, &bundles);
+            world.expect_kept(serial, &bundles);
         }
+        let runbook = Platform::of_product(&device.identity.product).and_then(|p| runbooks.get(&p));
+        let installed: Vec<String> = runbook
+            .into_iter()
+            .flat_map(|runbook| &runbook.apps)
+            .filter(|app| app.action == AppAction::Install)
+            .map(|app| app.bundle_id.clone())
+            .collect();
+        world.expect_installed(serial, &installed);
     }
 }

@@ -18,7 +18,7 @@ pub enum Verdict {
     Disagrees,
     /// A device has not ended, or is still held.
     NeverEnded,
-    /// A kind of fault that was planned never occurred.
+    /// A kind of fault that was planned never occurred, or a device met fewer than its level promises.
     NotInjected,
 }
 
@@ -36,10 +36,14 @@ pub struct Summary {
     pub injected: BTreeMap<&'static str, usize>,
     /// Kinds that should have fired and did not.
     pub missing_faults: Vec<&'static str>,
+    /// So many kinds of faults must have fired on each device.
+    pub least_faults: usize,
     /// Simulated time from start to end, in minutes.
     pub simulated_minutes: i64,
     /// Real time.
     pub wall: std::time::Duration,
+    /// The most memory that the process has had, in MiB; `None` where the system does not tell.
+    pub peak_mib: Option<u64>,
     /// The store.
     pub database: &'static str,
 }
@@ -52,11 +56,18 @@ impl Summary {
             Verdict::NeverEnded
         } else if self.rows.iter().any(|r| !r.disagreements.is_empty()) {
             Verdict::Disagrees
-        } else if !self.missing_faults.is_empty() {
+        } else if !self.missing_faults.is_empty() || self.spared().next().is_some() {
             Verdict::NotInjected
         } else {
             Verdict::Agrees
         }
+    }
+
+    /// Devices that met fewer kinds of faults than the level promises each of them.
+    pub fn spared(&self) -> impl Iterator<Item = &Row> {
+        self.rows
+            .iter()
+            .filter(|row| row.faults.len() < self.least_faults)
     }
 
     /// Everything as JSON; only `wall` differs between two runs of one seed.
@@ -68,9 +79,14 @@ impl Summary {
             "devices": self.rows,
             "injected_faults": self.injected,
             "missing_faults": self.missing_faults,
+            "spared_devices": self.spared().map(|row| &row.serial).collect::<Vec<_>>(),
             "simulated_minutes": self.simulated_minutes,
             "verdict": self.verdict(),
-            "wall": { "seconds": self.wall.as_secs_f64(), "database": self.database },
+            "wall": {
+                "seconds": self.wall.as_secs_f64(),
+                "database": self.database,
+                "peak_mib": self.peak_mib,
+            },
         })
     }
 
@@ -137,11 +153,21 @@ impl Summary {
                 self.missing_faults.join(", ")
             );
         }
+        for row in self.spared() {
+            println!(
+                "{} met fewer than {} kinds of faults; planned and never met: {}",
+                row.serial,
+                self.least_faults,
+                row.unmet.join(", ")
+            );
+        }
         println!(
-            "{} simulated in {:.1} s on {}",
+            "{} simulated in {:.1} s on {}{}",
             span(self.simulated_minutes),
             self.wall.as_secs_f64(),
-            self.database
+            self.database,
+            self.peak_mib
+                .map_or_else(String::new, |mib| format!(", at most {mib} MiB"))
         );
         for row in self
             .rows

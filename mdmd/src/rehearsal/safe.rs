@@ -12,6 +12,7 @@ use mdm_core::secret::Secret;
 use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
 
 use super::House;
+use super::plan::WIFI_PASSWORD;
 use crate::config::Config;
 use crate::key_wrap::MasterKeys;
 
@@ -61,7 +62,7 @@ impl KeyWrap for Overheard {
 
 impl House {
     /// Every secret that this house holds: of its devices, of its organisation, the keys that seal them, the keys of its
-    /// listeners and its first administrator's token.
+    /// listeners, the password in its runbooks' profiles and its first administrator's token.
     ///
     /// # Errors
     /// The store's, the vault's, or a file that cannot be read.
@@ -127,6 +128,10 @@ impl House {
                 std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             add(file.to_owned(), Secret::from_text(content.trim()));
         }
+        add(
+            "Wi-Fi password in a profile".to_owned(),
+            Secret::from_text(WIFI_PASSWORD),
+        );
         if let Some(token) = &self.administrator_token {
             add("administrator token".to_owned(), token.clone());
         }

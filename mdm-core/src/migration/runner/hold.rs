@@ -208,7 +208,11 @@ impl Run<'_> {
                 now,
             );
             if keep.required {
-                self.note(StepId::AppsKeep.as_str(), why, Owner::Device);
+                // Which of them it had, nobody knows: each is named.
+                for app in plan.apps.iter().filter(|a| a.action != AppAction::Drop) {
+                    let what = format!("{}: {}", StepId::AppsKeep, app.bundle_id);
+                    self.note(&what, why, Owner::Device);
+                }
             }
         }
     }

@@ -119,6 +119,25 @@ fn others_keep(ctx: &StepContext<'_>) -> bool {
     ctx.plan.step(StepId::AppsKeep).is_some() && !ctx.platform.is_mac()
 }
 
+/// Names each app of the plan when the device's own list could not be had: which of them it had, nobody knows, and one that
+/// it had may be gone.
+fn unread(
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+    duty: Duty,
+    why: impl Into<String>,
+    owner: Owner,
+) -> Progress {
+    let why = why.into();
+    Progress {
+        exceptions: wanted(ctx, duty)
+            .into_iter()
+            .map(|app| ctx.exception(Some(&app.bundle_id), why.clone(), owner, now))
+            .collect(),
+        ..Progress::except(why, owner)
+    }
+}
+
 pub(super) fn start(ctx: &StepContext<'_>, duty: Duty) -> Progress {
     let wanted = wanted(ctx, duty);
     if wanted.is_empty() {
@@ -170,7 +189,7 @@ pub(super) fn on(
     duty: Duty,
 ) -> Progress {
     let Own::Apps(way) = &state.own else {
-        return before_inventory(state, signal, ctx, duty);
+        return before_inventory(state, signal, ctx, now, duty);
     };
     let mut way = way.clone();
     match signal {
@@ -231,6 +250,7 @@ fn before_inventory(
     state: &StepState,
     signal: Signal<'_>,
     ctx: &StepContext<'_>,
+    now: Timestamp,
     duty: Duty,
 ) -> Progress {
     let wanted = wanted(ctx, duty);
@@ -266,10 +286,8 @@ fn before_inventory(
                     ..Progress::default()
                 };
             }
-            Progress::except(
-                format!("the device does not list its apps: {}", failure(told)),
-                Owner::Device,
-            )
+            let why = format!("the device does not list its apps: {}", failure(told));
+            unread(ctx, now, duty, why, Owner::Device)
         }
         Signal::Due if !state.is_open(INVENTORY) => Progress::ask(
             INVENTORY,
@@ -277,10 +295,14 @@ fn before_inventory(
                 identifiers: identifiers(&wanted),
             },
         ),
-        Signal::HoldOver if duty == Duty::Keep => Progress::except(
-            "the hold ended before the device listed its apps",
-            Owner::Device,
-        ),
+        Signal::HoldOver if duty == Duty::Keep => {
+            let why = "the hold ended before the device listed its apps";
+            unread(ctx, now, duty, why, Owner::Device)
+        }
+        Signal::TimeUp => {
+            let why = "the device did not list its apps in time";
+            unread(ctx, now, duty, why, Owner::Device)
+        }
         // The intersection is not needed any more: what is there stays or is gone.
         Signal::HoldOver => begin(ctx, duty, identifiers(&wanted)),
         // Out of turn, or for other steps.
