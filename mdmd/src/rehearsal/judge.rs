@@ -254,3 +254,121 @@ fn disagreements(
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use fixtures::faults::FaultRecord;
+    use fixtures::world::{Fleet, WorldConfig};
+    use mdm_core::clock::Timestamp;
+    use mdm_core::migration::Owner;
+
+    use super::super::START_MS;
+    use super::*;
+
+    const ENDED: MoveState = MoveState::Ended(Outcome::MigratedWithExceptions);
+    const LOST: [&str; 2] = ["net.example.one", "net.example.two"];
+
+    /// A Mac that is free, with everything that a fault can excuse: it was silent in its hold.
+    async fn free() -> DeviceVerdict {
+        let world = World::start(WorldConfig::new(1, START_MS, Fleet::Count(2)))
+            .await
+            .unwrap();
+        let mut verdicts = world.verdicts().await.into_iter();
+        let mut verdict = verdicts.find(|v| v.platform == "macOS").unwrap();
+        world.stop().await;
+        verdict.whereabouts = Whereabouts::Free;
+        verdict.notes.clear();
+        verdict.faults = vec![FaultRecord {
+            serial: Some(verdict.serial.clone()),
+            kind: FaultKind::DeadInHold,
+            at_ms: START_MS,
+            detail: String::new(),
+        }];
+        verdict
+    }
+
+    fn row(verdict: &DeviceVerdict, exceptions: &[&str]) -> Row {
+        let at = Timestamp::from_millis(START_MS + 1);
+        Row {
+            serial: verdict.serial.clone(),
+            platform: verdict.platform,
+            outcome: None,
+            whereabouts: verdict.whereabouts.name(),
+            apps_kept: 0,
+            apps_lost: lost(verdict),
+            recovery_key: Proof::Proved,
+            lock: Proof::Proved,
+            hold_minutes: 1,
+            exceptions: exceptions
+                .iter()
+                .map(|what| Exception::new(*what, "why", Owner::Device, at))
+                .collect(),
+            faults: BTreeMap::new(),
+            unmet: Vec::new(),
+            away_minutes: Some(0),
+            disagreements: Vec::new(),
+            never_ended: false,
+        }
+    }
+
+    fn found(row: &Row, verdict: &DeviceVerdict) -> Vec<String> {
+        disagreements(row, verdict, Some(&ENDED), false)
+    }
+
+    #[tokio::test]
+    async fn every_app_that_is_missing_is_named_or_it_is_a_disagreement() {
+        let mut verdict = free().await;
+        verdict.not_installed = LOST.map(str::to_owned).to_vec();
+        let first = format!("apps-keep: {}", LOST[0]);
+        let said = found(&row(&verdict, &[&first]), &verdict);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].ends_with(LOST[1]), "{said:?}");
+        // A step as a whole names nothing.
+        let said = found(&row(&verdict, &["apps-keep", "verify"]), &verdict);
+        assert!(said[0].contains(LOST[0]) && said[0].contains(LOST[1]));
+        let second = format!("verify: {}", LOST[1]);
+        let said = found(&row(&verdict, &[&first, &second]), &verdict);
+        assert!(said.is_empty(), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn only_an_exception_about_the_key_excuses_a_key_that_does_not_open() {
+        let verdict = free().await;
+        let excused = |what: &str| {
+            let mut row = row(&verdict, &[what]);
+            row.recovery_key = Proof::Missing;
+            found(&row, &verdict).is_empty()
+        };
+        for what in ["fv-escrow", "verify: recovery key"] {
+            assert!(excused(what), "{what}");
+        }
+        for what in ["bootstrap", "verify", "verify: net.example.one", "network"] {
+            assert!(!excused(what), "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_called_migrated_is_free_and_was_not_erased() {
+        let mut verdict = free().await;
+        assert!(found(&row(&verdict, &[]), &verdict).is_empty());
+        for elsewhere in Whereabouts::ALL {
+            verdict.whereabouts = elsewhere;
+            let agrees = found(&row(&verdict, &[]), &verdict).is_empty();
+            assert_eq!(agrees, elsewhere == Whereabouts::Free, "{elsewhere:?}");
+        }
+        verdict.whereabouts = Whereabouts::Free;
+        verdict.erased = true;
+        let said = found(&row(&verdict, &[]), &verdict);
+        assert!(said[0].ends_with("free, erased"), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn an_exception_needs_a_fault_that_can_have_caused_it() {
+        let mut verdict = free().await;
+        let excepted = row(&verdict, &["apps-keep: net.example.one"]);
+        assert!(found(&excepted, &verdict).is_empty());
+        verdict.faults[0].kind = FaultKind::LostCheckOut;
+        let said = found(&excepted, &verdict);
+        assert!(said[0].contains("lost-check-out"), "{said:?}");
+    }
+}
