@@ -45,8 +45,8 @@ pub(crate) enum Plan {
     Never,
     /// The n-th request.
     At(usize),
-    /// Every second one, so that each request that a killed sender repeats gets through.
-    EverySecond,
+    /// Every n-th one: a sender that is started again gets some requests further each time.
+    Every(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl Apple {
                 && match self.plan {
                     Plan::Never => false,
                     Plan::At(n) => inside.calls == n,
-                    Plan::EverySecond => inside.calls % 2 == 0,
+                    Plan::Every(n) => inside.calls.is_multiple_of(n),
                 };
             if dies {
                 inside.dead = true;
@@ -378,11 +378,12 @@ impl OrganisationApi for Apple {
         let now = self.clock.now();
         self.request(|inside| {
             let finished = inside.over.get(id).is_some_and(|at| *at <= now);
-            let mut reading = ActivityReading::default();
-            reading.finished = finished;
-            reading.status = if finished { "COMPLETED" } else { "IN_PROGRESS" }.to_owned();
-            reading.file = finished.then(|| b"Serial Number,Status\r\n".to_vec());
-            Ok(reading)
+            Ok(ActivityReading {
+                finished,
+                status: if finished { "COMPLETED" } else { "IN_PROGRESS" }.to_owned(),
+                failed: Vec::new(),
+                file: finished.then(|| b"Serial Number,Status\r\n".to_vec()),
+            })
         })
         .await
     }

@@ -1,0 +1,387 @@
+//! The device list and the budgets, against a stand-in that plays pages from a script: what makes a device gone and what does
+//! not, several server entries, no assignment twice without a look, one budget for two processes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use abm_client::{Gate as _, RequestClass};
+use async_trait::async_trait;
+use mdm_core::budget::allowance;
+use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
+use mdm_core::error::PortError;
+use mdm_core::ids::{OrganisationId, Serial, ServerId};
+use mdm_core::secret::Secret;
+use mdm_core::service::ports::{
+    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
+};
+use mdm_core::service::{Mdm, MdmSettings, Org, SharedGate};
+use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::{DeviceStore as _, SqliteStore, Store, WaveStore as _};
+use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+use mdm_core::wave::SyncCursor;
+
+const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
+
+struct Plain;
+
+#[async_trait]
+impl KeyWrap for Plain {
+    fn key_id(&self) -> String {
+        "plain".to_owned()
+    }
+    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
+        Ok(plain.expose().to_vec())
+    }
+    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
+        Ok(Secret::new(wrapped))
+    }
+}
+
+/// One page: serial numbers that are there, serial numbers that have left, and whether there is more.
+type Page = (&'static [&'static str], &'static [&'static str], bool);
+
+/// Plays pages; a token is the name of its server entry.
+#[derive(Default)]
+struct Script {
+    full: Mutex<VecDeque<Page>>,
+    changes: Mutex<VecDeque<Page>>,
+    asked: Mutex<Vec<String>>,
+    assigned: Mutex<Vec<Vec<Serial>>>,
+    /// The next assignment is done, and its answer is lost.
+    lose: Mutex<bool>,
+}
+
+impl Script {
+    fn next(&self, queue: &Mutex<VecDeque<Page>>, server: ServerId, now: Timestamp) -> DevicePage {
+        let (there, left, more) = queue
+            .lock()
+            .unwrap()
+            .pop_front()
+            .unwrap_or((&[], &[], false));
+        let record = |serial: &&str, gone: bool| {
+            let mut record = DeviceRecord::new(server, now);
+            record.op_date = gone.then_some(now);
+            record.gone = gone;
+            record.family = "iPhone".to_owned();
+            record.profile_status = "empty".to_owned();
+            (Serial::parse(serial).unwrap(), record)
+        };
+        let there = there.iter().map(|s| record(s, false));
+        DevicePage {
+            devices: there.chain(left.iter().map(|s| record(s, true))).collect(),
+            cursor: format!("c{}", self.asked.lock().unwrap().len()),
+            more,
+        }
+    }
+}
+
+#[async_trait]
+impl DeviceAssignment for Script {
+    async fn account(&self, credential: &ServerCredential) -> Result<Account, PortError> {
+        let name = credential.token.expose_text().unwrap_or("").to_owned();
+        Ok(Account {
+            server_name: name.clone(),
+            server_uuid: name,
+            organisation: None,
+            token_expires: None,
+        })
+    }
+
+    async fn fetch(
+        &self,
+        credential: &ServerCredential,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        let asked = format!("fetch {}", cursor.unwrap_or("-"));
+        self.asked.lock().unwrap().push(asked);
+        Ok(self.next(&self.full, credential.server, now))
+    }
+
+    async fn sync(
+        &self,
+        credential: &ServerCredential,
+        cursor: &str,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        self.asked.lock().unwrap().push(format!("sync {cursor}"));
+        // Changes are those of the first server entry; another one has none.
+        let nothing = Mutex::default();
+        let first = credential.token.expose_text() == Some("one");
+        let queue = if first { &self.changes } else { &nothing };
+        Ok(self.next(queue, credential.server, now))
+    }
+
+    async fn define_profile(
+        &self,
+        _: &ServerCredential,
+        _: &serde_json::Value,
+    ) -> Result<String, PortError> {
+        Ok("PROFILE".to_owned())
+    }
+
+    async fn read_profile(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+    ) -> Result<serde_json::Value, PortError> {
+        Ok(serde_json::json!({ "await_device_configured": true }))
+    }
+
+    async fn assign(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        serials: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        self.assigned.lock().unwrap().push(serials.to_vec());
+        if std::mem::take(&mut *self.lose.lock().unwrap()) {
+            return Err(PortError::Unknown("the connection broke".to_owned()));
+        }
+        let done = |s: &Serial| (s.clone(), AssignmentOutcome::Success);
+        Ok(serials.iter().map(done).collect())
+    }
+
+    async fn lock(
+        &self,
+        _: &ServerCredential,
+        _: &Serial,
+        _: &str,
+    ) -> Result<LockOutcome, PortError> {
+        Ok(LockOutcome::Success)
+    }
+}
+
+struct Stage {
+    script: Arc<Script>,
+    clock: ManualClock,
+    store: SqliteStore,
+    mdm: Mdm,
+    organisation: OrganisationId,
+}
+
+impl Stage {
+    async fn new(full: &[Page]) -> Self {
+        let script = Arc::new(Script::default());
+        script.full.lock().unwrap().extend(full.iter().copied());
+        let clock = ManualClock::new(START);
+        let store = SqliteStore::in_memory().await.unwrap();
+        let mdm = mdm(Arc::new(store.clone()), &script, &clock);
+        let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
+        Self {
+            script,
+            clock,
+            store,
+            mdm,
+            organisation: made.org.organisation().id,
+        }
+    }
+
+    async fn org(&self) -> Org {
+        self.mdm
+            .organisation_by_id(self.organisation)
+            .await
+            .unwrap()
+    }
+
+    async fn server(&self, name: &str) -> ServerId {
+        let org = self.org().await;
+        let token = Secret::from_text(name);
+        org.import_server_token(&token, None).await.unwrap()
+    }
+
+    /// Lets so much time pass, and everything that is due on the way happen.
+    async fn pass(&self, time: Duration) {
+        let end = self.clock.now() + time;
+        loop {
+            while self.mdm.work(100).await.unwrap() > 0 {}
+            match self.mdm.next_due().await.unwrap() {
+                Some(next) if next <= end => self.clock.set(next.max(self.clock.now())),
+                _ => break,
+            }
+        }
+        self.clock.set(end);
+    }
+
+    async fn device(&self, serial: &str) -> Device {
+        let serial = Serial::parse(serial).unwrap();
+        let found = self.store.device_by_serial(self.organisation, &serial);
+        found.await.unwrap().expect("a device")
+    }
+
+    async fn gone(&self, serial: &str) -> bool {
+        self.device(serial).await.record.expect("a record").gone
+    }
+}
+
+fn mdm(store: Arc<dyn Store>, script: &Arc<Script>, clock: &ManualClock) -> Mdm {
+    let ports = Ports {
+        assignment: script.clone(),
+        ..Ports::refusing()
+    };
+    let settings = MdmSettings {
+        device_url: "https://mdm.example.com".to_owned(),
+        enrol_url: "https://mdm.example.com".to_owned(),
+        sign_messages: false,
+    };
+    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    Mdm::new(store, EscrowVault::new(Plain), clock, ports, settings)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test]
+async fn only_a_complete_list_makes_a_device_gone_and_it_is_read_every_day() {
+    let stage = Stage::new(&[(&["A", "B"], &[], true), (&["C"], &[], false)]).await;
+    stage.server("one").await;
+    stage.pass(MINUTE).await;
+    // Hours of empty changes: nobody is gone.
+    stage.pass(Duration::from_secs(5 * 3600)).await;
+    for serial in ["A", "B", "C"] {
+        assert!(!stage.gone(serial).await, "{serial}");
+    }
+    // The next day's list does not show B any more, on two pages.
+    let pages: [Page; 2] = [(&["A"], &[], true), (&["C"], &[], false)];
+    stage.script.full.lock().unwrap().extend(pages);
+    stage.pass(DAY).await;
+    assert!(stage.gone("B").await);
+    assert!(!stage.gone("A").await && !stage.gone("C").await);
+    let fetches = |asked: &[String]| asked.iter().filter(|a| *a == "fetch -").count();
+    assert_eq!(fetches(&stage.script.asked.lock().unwrap()), 2);
+}
+
+#[tokio::test]
+async fn killed_at_any_commit_of_a_reading_nothing_is_lost_and_nobody_wrongly_gone() {
+    for nth in 1..30 {
+        let stage = Stage::new(&[(&["A", "B"], &[], false)]).await;
+        let server = stage.server("one").await;
+        stage.pass(MINUTE).await;
+        let pages: [Page; 2] = [(&["A"], &[], true), (&["C"], &[], false)];
+        // As often as a killed reading may begin anew.
+        for _ in 0..4 {
+            stage.script.full.lock().unwrap().extend(pages);
+        }
+        stage.clock.advance(DAY);
+        let failing = FailingStore::new(stage.store.clone(), nth, Moment::Before);
+        let dying = mdm(Arc::new(failing.clone()), &stage.script, &stage.clock);
+        let _ = dying.work(100).await;
+        drop(dying);
+        assert!(!stage.gone("A").await, "killed at commit {nth}");
+        stage.clock.advance(Duration::from_secs(301));
+        stage.script.full.lock().unwrap().clear();
+        let cursor = |row: mdm_core::wave::Server| row.cursor;
+        let at = cursor(
+            stage
+                .store
+                .server(stage.organisation, server)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+        // It goes on where it was: after the first page with the second one, after the last one with neither.
+        match at {
+            SyncCursor::Full { .. } => {
+                stage.script.full.lock().unwrap().push_back(pages[1]);
+            }
+            SyncCursor::Sweeping { .. } => {}
+            SyncCursor::Start | SyncCursor::Changes { .. } => {
+                stage.script.full.lock().unwrap().extend(pages);
+            }
+        }
+        stage.pass(Duration::from_secs(3600)).await;
+        assert!(stage.gone("B").await, "killed at commit {nth}");
+        assert!(
+            !stage.gone("A").await && !stage.gone("C").await,
+            "killed at commit {nth}"
+        );
+        if !failing.has_failed() {
+            assert!(nth > 3, "a reading takes more commits than that");
+            return;
+        }
+    }
+    panic!("a reading takes too many commits");
+}
+
+#[tokio::test]
+async fn a_device_that_changes_lists_of_ours_is_not_gone() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let one = stage.server("one").await;
+    stage.pass(MINUTE).await;
+    stage
+        .script
+        .full
+        .lock()
+        .unwrap()
+        .push_back((&["A"], &[], false));
+    let two = stage.server("two").await;
+    stage.pass(MINUTE).await;
+    assert_eq!(stage.device("A").await.record.unwrap().server, two);
+    // The first list says later that it has left there.
+    stage
+        .script
+        .changes
+        .lock()
+        .unwrap()
+        .push_back((&[], &["A"], false));
+    let org = stage.org().await;
+    assert_eq!(org.organisation().servers, [one, two]);
+    stage.pass(Duration::from_secs(1200)).await;
+    let record = stage.device("A").await.record.unwrap();
+    assert!(stage.script.changes.lock().unwrap().is_empty());
+    assert!(record.server == two && !record.gone, "{record:?}");
+}
+
+#[tokio::test]
+async fn an_assignment_whose_answer_was_lost_is_not_repeated_before_the_list_was_read() {
+    let stage = Stage::new(&[(&["A", "B"], &[], false)]).await;
+    *stage.script.lose.lock().unwrap() = true;
+    stage.server("one").await;
+    // The assigner looks at devices once they are listed; the list is read again soon after.
+    stage.pass(Duration::from_secs(500)).await;
+    let asked = stage.device("A").await.assignment.asked.expect("asked");
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+    stage.pass(Duration::from_secs(3600)).await;
+    // The list, read after that, still shows no profile: now it is asked again.
+    let again = stage.device("A").await.assignment.asked.expect("asked");
+    assert!(again >= asked + Duration::from_secs(600), "{asked} {again}");
+    assert!(stage.script.assigned.lock().unwrap().len() >= 2);
+}
+
+#[tokio::test]
+async fn two_processes_share_one_budget() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    let gate = |client: &str| {
+        SharedGate::new(
+            store.clone(),
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            vec![
+                ("organisation-api".to_owned(), allowance(20, 10)),
+                (format!("organisation-api {client}"), allowance(20, 10)),
+            ],
+            Arc::default(),
+        )
+    };
+    let (one, two) = (gate("a"), gate("b"));
+    for n in 0..10 {
+        let gate = if n % 2 == 0 { &one } else { &two };
+        gate.enter(RequestClass::Write)
+            .await
+            .expect("within the budget");
+    }
+    // Each account has used five; together they have used the organisation's ten.
+    let wait = two.enter(RequestClass::Write).await.expect_err("used up");
+    assert_eq!(wait, Duration::from_secs(3600));
+    one.enter(RequestClass::Read)
+        .await
+        .expect("reads are apart");
+    one.pause(Duration::from_secs(90)).await;
+    let wait = two.enter(RequestClass::Read).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(90));
+    clock.advance(Duration::from_secs(3600));
+    two.enter(RequestClass::Write).await.expect("an hour later");
+}
