@@ -39,9 +39,11 @@ impl Scene {
         record.profile_uuid = Some("P".to_owned());
         device.record = Some(record);
         device.assignment.wanted = Some("P".to_owned());
-        let mut reading = crate::device::OrgReading::default();
-        reading.seen = at(10);
-        reading.assigned_server = Some("OURS".to_owned());
+        let reading = crate::device::OrgReading {
+            seen: at(10),
+            assigned_server: Some("OURS".to_owned()),
+            ..crate::device::OrgReading::default()
+        };
         device.reading = Some(reading);
         Self {
             device,
