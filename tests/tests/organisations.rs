@@ -273,6 +273,25 @@ fn body(method: &str, path: &str) -> String {
     body.to_string()
 }
 
+/// Whether a route may queue a job for the organisation of its own token.
+fn queues(method: &str, path: &str) -> bool {
+    let paths = [
+        "/api/v1/inventory/pull",
+        "/api/v1/migrations/plan",
+        "/api/v1/migrations",
+    ];
+    method == "post" && paths.contains(&path)
+}
+
+/// The contents without their second line, the number of jobs that wait.
+fn but_jobs(contents: &str) -> Vec<&str> {
+    let lines = contents.lines().enumerate();
+    lines
+        .filter(|(n, _)| *n != 1)
+        .map(|(_, line)| line)
+        .collect()
+}
+
 /// A path with ids that belong to the neighbour.
 fn foreign(path: &str, token: i64) -> String {
     let id = match path {
@@ -309,7 +328,7 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
     };
     let their_token = theirs.app.mdm.store().tokens(id).await.unwrap()[0].id.0;
     let marks = marks(&theirs).await;
-    let before = theirs.contents().await;
+    let mut before = theirs.contents().await;
     let table = ask(&ours, "get", "/api/v1", &ours.token, "").await;
     let table: Vec<Value> = serde_json::from_slice(&table.body).unwrap();
     assert!(table.len() >= 15, "{table:#?}");
@@ -346,7 +365,14 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
                     "{case}: {said}"
                 );
             }
-            assert_eq!(theirs.contents().await, before, "{case} left something");
+            let after = theirs.contents().await;
+            if queues(method, path) {
+                // How many jobs wait is counted over all organisations; one of our own may have come.
+                assert_eq!(but_jobs(&after), but_jobs(&before), "{case} left something");
+                before = after;
+            } else {
+                assert_eq!(after, before, "{case} left something");
+            }
             // What is shown must be what the neighbour sees with the same question: the marks are there to be found.
             if method == "get" && names_theirs {
                 let seen = ask(&theirs, method, &there, &theirs.token, "").await;

@@ -209,6 +209,8 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn licence_need(&self, wave: WaveId) -> Result<Vec<LicenceNeed>, Error> {
+        let known = self.store().wave(self.id(), wave).await?;
+        known.ok_or(Error::NotFound("wave"))?;
         let mut members = self.members(wave).await?;
         members.retain(|m| !m.is_ended());
         let mut plans: BTreeMap<_, Vec<(u64, String)>> = BTreeMap::new();
