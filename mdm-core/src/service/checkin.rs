@@ -47,6 +47,7 @@ impl Org {
                     .await?;
                 if m.endpoint == "status" && m.envelope.channel.is_device() {
                     let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
+                    d.seen.clone_from(&speaker.seen);
                     self.load_device_side(&mut d, &enrollment).await?;
                     d.track(enrollment);
                     d.tell_set_up(&Event::StatusReported);
@@ -92,7 +93,7 @@ impl Org {
         }
         self.check_topic("Authenticate: Topic", &m.topic)?;
         let key = channel.key().as_str().to_owned();
-        let known = self.store().enrollments_by_key(self.id(), &key).await?;
+        let known = self.channels(speaker, &key).await?;
         let session = self.session_of(speaker).await?;
         check_session(&session, m.serial.as_deref(), &key)?;
 
@@ -157,10 +158,10 @@ impl Org {
                 d.track(old);
             }
         }
-        let device = self.device_of_session(&session).await?;
+        let device = self.device_of_session(speaker, &session).await?;
         let platform = platform_of(m, device.as_ref());
         let attempt = match device.as_ref().and_then(|dev| dev.open_move) {
-            Some(open) => self.store().attempt(self.id(), open).await?,
+            Some(open) => self.attempt_seen(speaker.seen.as_deref(), open).await?,
             None => None,
         };
         let verdict = judge(VerdictFacts {
@@ -217,7 +218,7 @@ impl Org {
         let now = self.now();
         self.check_topic("TokenUpdate: Topic", &m.topic)?;
         let key = m.envelope.channel.key().as_str().to_owned();
-        let known = self.store().enrollments_by_key(self.id(), &key).await?;
+        let known = self.channels(speaker, &key).await?;
         let Some(current) = known
             .iter()
             .find(|e| e.parent.is_none() && e.knows(&speaker.sha256))
@@ -228,6 +229,7 @@ impl Org {
             ));
         };
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        d.seen.clone_from(&speaker.seen);
         let first = current.state == EnrollmentState::Pending;
         let id = current.id;
         self.load_device_side(&mut d, &current).await?;
@@ -282,10 +284,7 @@ impl Org {
             let mut older = known;
             if let Some(device) = current.device {
                 // A device whose UDID has changed (a new logic board) leaves no second channel behind.
-                let all = self
-                    .store()
-                    .enrollments_of_device(self.id(), device)
-                    .await?;
+                let all = self.generations_of(speaker, device).await?;
                 older.extend(all.into_iter().filter(|e| {
                     e.parent.is_none()
                         && e.key != current.key
@@ -293,15 +292,7 @@ impl Org {
                 }));
             }
             self.supersede_older(&mut d, &older, id).await?;
-            let profile_awaits = match current.session {
-                Some(session) => self
-                    .store()
-                    .session(self.id(), session)
-                    .await?
-                    .and_then(|s| s.awaits)
-                    .unwrap_or(false),
-                None => false,
-            };
+            let profile_awaits = self.session_awaits(speaker, &current).await?;
             d.audit(
                 "enrolment.completed",
                 json!({ "enrolment": id, "awaiting": m.awaiting_configuration }),
@@ -586,7 +577,7 @@ impl Org {
         speaker: &Speaker,
         key: &str,
     ) -> Result<Enrollment, Error> {
-        let known = self.store().enrollments_by_key(self.id(), key).await?;
+        let known = self.channels(speaker, key).await?;
         known
             .into_iter()
             .rev()
@@ -606,50 +597,21 @@ impl Org {
         }
     }
 
-    /// The session in which the speaker's certificate was issued.
-    async fn session_of(&self, speaker: &Speaker) -> Result<EnrolSession, Error> {
-        let certificate = self
-            .store()
-            .certificate_by_hash(self.id(), &speaker.sha256)
-            .await?
-            .ok_or(Error::Refused(
-                "the certificate was not issued in an enrolment session of ours",
-            ))?;
-        if certificate.revoked.is_some() {
-            return Err(Error::Revoked);
-        }
-        self.store()
-            .session(self.id(), certificate.session)
-            .await?
-            .ok_or(Error::Refused(
-                "the enrolment session of this certificate is gone",
-            ))
-    }
-
-    async fn device_of_session(&self, session: &EnrolSession) -> Result<Option<Device>, Error> {
-        match session.device {
-            Some(id) => Ok(self.store().device(self.id(), id).await?),
-            None => Ok(None),
-        }
-    }
-
     /// Loads device, set-up and Move of a device-channel enrolment into a decision.
     pub(super) async fn load_device_side(
         &self,
         d: &mut Decision<'_>,
         enrollment: &Enrollment,
     ) -> Result<(), Error> {
-        if let Some(device) = enrollment.device
-            && let Some(device) = self.store().device(self.id(), device).await?
-        {
+        if let Some(device) = self.device_of(d, enrollment).await? {
             d.device = Some(Tracked::read(device));
         }
-        if let Some(set_up) = self.store().set_up_of(self.id(), enrollment.id).await? {
+        if let Some(set_up) = self.set_up_of(d, enrollment).await? {
             d.set_up_plan = self.readable_plan(&set_up).await;
             // What belongs to the device's own side must go on when the plan of its Move cannot be read: a report that is
             // refused for it would keep the release from the device.
             if let Some(attempt) = set_up.move_id
-                && let Some(attempt) = self.store().attempt(self.id(), attempt).await?
+                && let Some(attempt) = self.attempt_seen(d.seen.as_deref(), attempt).await?
                 && let Some(plan) = self.readable_plan_of(&attempt).await?
             {
                 d.attempt_plan = Some(plan);

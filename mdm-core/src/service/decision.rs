@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::asks::{self, Body};
+use super::door::Sight;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
@@ -81,6 +82,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) in_session: Option<EnrollmentId>,
     /// Takes the effects that are errands for many devices, where the caller makes one of all of them.
     pub(crate) gathered: Option<Vec<Effect>>,
+    /// What was read for the message that is decided on.
+    pub(super) seen: Option<Arc<Sight>>,
     pub(crate) batch: Batch,
 }
 
@@ -109,6 +112,7 @@ impl<'a> Decision<'a> {
             profile: None,
             in_session: None,
             gathered: None,
+            seen: None,
             batch: Batch::new(),
         }
     }

@@ -9,6 +9,8 @@ mod asks;
 mod checkin;
 mod credentials;
 mod decision;
+mod door;
+mod enqueue;
 mod enrol;
 mod errands;
 mod gate;
@@ -29,10 +31,12 @@ mod wave;
 mod worker;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use credentials::NewApiToken;
+pub use enqueue::Enqueued;
 pub use gate::{BudgetReport, ClientClock, SharedGate};
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
@@ -41,19 +45,19 @@ pub use wave::{Member, WhatIf};
 
 use crate::ca::Ca;
 use crate::clock::{Clock, Timestamp};
+use crate::device::Platform;
 use crate::error::Error;
-use crate::identity::{Authorities, sha256_hex};
 use crate::ids::{IdSource, OrganisationCode, OrganisationId, RunbookId, SecretId};
-use crate::migration::PinnedRunbook;
+use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::{Der, Organisation};
 use crate::secret::Secret;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Write};
 use crate::vault::EscrowVault;
 use crate::wire::checkin::CheckIn;
 use crate::wire::report::CommandReport;
-use crate::wire::signature;
 
 use decision::Decision;
+use door::{Chain, ChainKey, Message, Speaker};
 use put_off::PutOff;
 
 /// How often a decision is made again after a conflict before the caller is told.
@@ -93,7 +97,13 @@ struct Inner {
     cas: Mutex<HashMap<(OrganisationId, SecretId), Arc<Ca>>>,
     /// Certificates whose chain is verified, with the end of their validity; bounded. The version of the organisation is
     /// part of the key: a CA that it no longer lists vouches for nobody, and a revocation is seen at once.
-    chains: Mutex<HashMap<(OrganisationId, i64, String), Chain>>,
+    chains: Mutex<HashMap<ChainKey, Chain>>,
+    /// Organisations as last seen, for devices' messages, which check the version in the read that they make; bounded.
+    organisations: Mutex<HashMap<OrganisationCode, Arc<Organisation>>>,
+    /// Standard runbooks that are pinned; bounded.
+    standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
+    /// Something was committed that the worker may have to do with.
+    stirred: AtomicBool,
     /// Machines that could not be woken, and holds that the watchdog could not release: apart, for one way out must not
     /// wait for the other.
     unwoken: PutOff,
@@ -102,13 +112,8 @@ struct Inner {
     unreleased: PutOff,
 }
 
-/// What is known of a certificate that chains to an organisation's CA.
-#[derive(Clone, Copy, Debug)]
-struct Chain {
-    not_after: Timestamp,
-    /// Revoking changes the organisation's version, and with it the key of this entry, in every process.
-    revoked: bool,
-}
+/// Which standard runbook.
+type Standard = (OrganisationId, Platform, Variant);
 
 impl std::fmt::Debug for Mdm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -145,13 +150,6 @@ pub struct Peer {
     pub signature: Option<String>,
     /// Address, for the record of refusals.
     pub address: String,
-}
-
-/// A certificate that is proved to be the speaker's and to chain to the organisation's CA.
-#[derive(Clone, Debug)]
-pub(crate) struct Speaker {
-    /// SHA-256 of its DER, lower-case hex.
-    pub(crate) sha256: String,
 }
 
 /// What to answer. The host's HTTP layer gives it a status and a content type.
@@ -204,6 +202,9 @@ impl Mdm {
                 keys: Mutex::default(),
                 cas: Mutex::default(),
                 chains: Mutex::default(),
+                organisations: Mutex::default(),
+                standards: Mutex::default(),
+                stirred: AtomicBool::new(false),
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),
                 unreleased: PutOff::default(),
@@ -271,10 +272,21 @@ impl Mdm {
         Ok(self.inner.store.next_due().await?)
     }
 
+    /// Whether something was committed since the last question that [`Mdm::work`] may have to do with. For a host that
+    /// wakes its workers after a device's message: most messages leave nothing to do.
+    #[must_use]
+    pub fn stirred(&self) -> bool {
+        self.inner.stirred.swap(false, Ordering::Relaxed)
+    }
+
     fn handle(&self, organisation: Organisation) -> Org {
+        self.handle_of(Arc::new(organisation))
+    }
+
+    fn handle_of(&self, organisation: Arc<Organisation>) -> Org {
         Org {
             mdm: self.clone(),
-            organisation: Arc::new(organisation),
+            organisation,
             actor: Arc::from("operator"),
         }
     }
@@ -307,10 +319,8 @@ impl Org {
     /// refusal); the store's otherwise. Success means committed.
     pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let result = async {
-            let message = CheckIn::parse(body)?;
-            let speaker = self.identify(peer, body).await?;
-            self.again_on_conflict(|| self.decide_check_in(&speaker, &message))
-                .await
+            let message = Message::CheckIn(CheckIn::parse(body)?);
+            self.answer(peer, body, &message).await
         };
         self.note_refusal("checkin", &peer.address, None, result.await)
             .await
@@ -322,10 +332,8 @@ impl Org {
     /// As [`Org::check_in`].
     pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let result = async {
-            let report = CommandReport::parse(body)?;
-            let speaker = self.identify(peer, body).await?;
-            self.again_on_conflict(|| self.decide_report(&speaker, &report))
-                .await
+            let message = Message::Report(CommandReport::parse(body)?);
+            self.answer(peer, body, &message).await
         };
         self.note_refusal("command", &peer.address, None, result.await)
             .await
@@ -367,7 +375,15 @@ impl Org {
         if batch.writes.is_empty() {
             return Ok(());
         }
-        Ok(self.store().commit(batch).await?)
+        let stirs = batch
+            .writes
+            .iter()
+            .any(|w| matches!(w, Write::Job(_) | Write::SetUp(_) | Write::Move(_)));
+        self.store().commit(batch).await?;
+        if stirs {
+            self.mdm.inner.stirred.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Decides again when what the decision rested on has changed meanwhile.
@@ -387,73 +403,6 @@ impl Org {
             }
             other => other,
         }
-    }
-
-    /// Proves who speaks: the certificate of the signature if there is one, else that of the connection; its chain to this
-    /// organisation's CAs, and its validity at the domain's time.
-    async fn identify(&self, peer: &Peer, body: &[u8]) -> Result<Speaker, Error> {
-        let der = match (&peer.signature, &peer.certificate) {
-            (Some(signature), _) => signature::verify_header(signature, body)
-                .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string()))?,
-            (None, Some(certificate)) => certificate.0.clone(),
-            (None, None) => {
-                return Err(Error::bad_input(
-                    "identity",
-                    "neither a client certificate nor Mdm-Signature",
-                ));
-            }
-        };
-        let sha256 = sha256_hex(&der);
-        let key = (self.id(), self.organisation.version, sha256.clone());
-        let now = self.now();
-        let cached = self
-            .mdm
-            .inner
-            .chains
-            .lock()
-            .ok()
-            .and_then(|chains| chains.get(&key).copied());
-        let chain = match cached {
-            Some(chain) => chain,
-            None => {
-                let refused =
-                    |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
-                let cas = self
-                    .organisation
-                    .identity_cas
-                    .iter()
-                    .map(|ca| ca.certificate.0.as_slice());
-                let not_after = Authorities::new(cas)
-                    .and_then(|cas| cas.identify(&der))
-                    .map_err(refused)?
-                    .not_after;
-                let issued = self.store().certificate_by_hash(self.id(), &sha256).await?;
-                let chain = Chain {
-                    not_after,
-                    revoked: issued.is_some_and(|c| c.revoked.is_some()),
-                };
-                if let Ok(mut chains) = self.mdm.inner.chains.lock() {
-                    if chains.len() >= 200_000 {
-                        chains.clear();
-                    }
-                    chains.insert(key, chain);
-                }
-                chain
-            }
-        };
-        if chain.revoked {
-            return Err(Error::Revoked);
-        }
-        let not_after = chain.not_after;
-        if let Some(grace) = self.organisation.settings.expired_identity_grace_days {
-            let end = not_after + std::time::Duration::from_secs(u64::from(grace) * 86_400);
-            if now > end {
-                return Err(Error::Refused(
-                    "the certificate expired longer ago than this organisation allows",
-                ));
-            }
-        }
-        Ok(Speaker { sha256 })
     }
 }
 

@@ -20,9 +20,6 @@ use crate::secret::SecretKind;
 use crate::store::StoreError;
 use crate::wire::report::{CommandReport, Status};
 
-/// How many open commands of one channel are looked at for one request.
-const QUEUE_WINDOW: u32 = 200;
-
 impl Org {
     /// Decides on one report and commits it. The identity of the speaker is proved already.
     pub(super) async fn decide_report(
@@ -48,11 +45,7 @@ impl Org {
         d.in_session = Some(enrollment.id);
         // Whatever is written here rests on this channel still being the one that it was.
         d.track(enrollment.clone());
-        for command in self
-            .store()
-            .open_commands(self.id(), enrollment.id, QUEUE_WINDOW)
-            .await?
-        {
+        for command in self.queue_of(speaker, &enrollment).await? {
             d.commands.insert(command.id, Tracked::read(command));
         }
         if let (Some(status), Some(uuid)) = (status_of(report.status), &report.command_uuid) {

@@ -76,7 +76,11 @@ impl Org {
         Ok(())
     }
 
-    async fn seal_bytes(&self, kind: SecretKind, plain: &Secret) -> Result<Vec<u8>, Error> {
+    pub(super) async fn seal_bytes(
+        &self,
+        kind: SecretKind,
+        plain: &Secret,
+    ) -> Result<Vec<u8>, Error> {
         let (vault, key) = (&self.mdm.inner.vault, &self.organisation.data_key);
         Ok(vault.seal(self.id(), key, kind, None, plain).await?)
     }
@@ -209,18 +213,35 @@ impl Org {
         if let Some(attempt) = attempt {
             return Ok((attempt.runbook, self.readable_plan_of(attempt).await?));
         }
-        let standard = PinnedRunbook::standard(platform, variant);
+        // What is pinned stays pinned: once is enough for all devices that come.
+        let kept = (self.id(), platform, variant);
+        let standards = &self.mdm.inner.standards;
+        let known = standards
+            .lock()
+            .ok()
+            .and_then(|all| all.get(&kept).cloned());
+        if let Some((id, standard)) = known {
+            return Ok((id, Some(standard)));
+        }
+        let standard = Arc::new(PinnedRunbook::standard(platform, variant));
         let id = RunbookId(standard.content_id());
         let name = format!("standard {} {variant:?}", platform.as_str());
-        match self.pin(&name, standard.clone()).await {
-            Ok(_) => {}
+        match self.pin(&name, PinnedRunbook::clone(&standard)).await {
+            Ok(_) => {
+                if let Ok(mut all) = standards.lock() {
+                    if all.len() >= 4096 {
+                        all.clear();
+                    }
+                    all.insert(kept, (id, Arc::clone(&standard)));
+                }
+            }
             Err(error) if error.retry_after().is_some() => return Err(error),
             Err(error) => {
                 tracing::error!(organisation = %self.id(), runbook = %id, %error, "a standard runbook cannot be pinned");
             }
         }
         // What it says is known without reading it back.
-        Ok((id, Some(Arc::new(standard))))
+        Ok((id, Some(standard)))
     }
 
     /// Pins a runbook and answers its id; the same content is pinned once. The contents of its profiles are sealed.

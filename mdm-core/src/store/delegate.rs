@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AppleStore, AuditStore, Batch, CommandStore, DeviceStore, EnrollmentStore, JobStore, Lease,
-    MoveStore, OrganisationStore, SecretStore, SetUpStore, Store, StoreError, WaveStore,
+    AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeviceStore,
+    EnrollmentStore, JobStore, Lease, MoveStore, OrganisationStore, SecretStore, SetUpStore, Store,
+    StoreError, WaveStore,
 };
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
@@ -243,6 +244,10 @@ hand_on_reads!([T: Store] super::testing::FailingStore<T>, Self::inner);
 impl<T: Store + ?Sized> Store for Arc<T> {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         (**self).commit(batch).await
+    }
+
+    async fn channel(&self, ask: ChannelAsk) -> Result<ChannelView, StoreError> {
+        (**self).channel(ask).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

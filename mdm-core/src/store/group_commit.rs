@@ -5,6 +5,9 @@
 //! that expects something else is left out whole. Then the rest is written under guards, which now find only what no
 //! lock can hold: a row, or a unique value, that somebody inserted first. Then the group is rolled back and split in
 //! half, until the batch that cannot be written stands alone.
+//!
+//! Most groups need none of that: no row is touched twice, and every guard holds. A database that can write such a group
+//! in one step is asked to do so first; when a guard fails there, nothing is written and the two halves find out who it was.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -186,6 +189,84 @@ pub(crate) struct Plan<'a> {
     pub(crate) absent: Vec<Key>,
 }
 
+/// A group of which no row is touched twice: everything can be written at once, each part under a guard of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Simple<'a> {
+    /// Rows that are only read, with the version that each must have.
+    pub(crate) expects: BTreeMap<Table, BTreeMap<Key, i64>>,
+    /// Jobs to delete, with the lease that each must have.
+    pub(crate) ended: BTreeMap<Key, i64>,
+    /// Rows that must be there with the version before their own.
+    pub(crate) changes: BTreeMap<Table, Vec<&'a Row>>,
+    /// Rows that must be new.
+    pub(crate) inserts: BTreeMap<Table, Vec<&'a Row>>,
+    /// Jobs, whatever is there.
+    pub(crate) jobs: Vec<&'a Row>,
+    /// Of a batch that stands alone changes come before new rows, so that a unique value can pass from one to the other;
+    /// of several they come after, so that no batch lives on what another one lets go.
+    pub(crate) alone: bool,
+}
+
+/// The group as one step, if it can be one.
+fn simple(group: &[Arc<Prepared>]) -> Option<Simple<'_>> {
+    let mut simple = Simple {
+        alone: group.len() == 1,
+        ..Simple::default()
+    };
+    let mut written = HashSet::new();
+    for batch in group {
+        for op in &batch.ops {
+            if !written.insert(op.key()) {
+                return None;
+            }
+            match op {
+                Op::Put(row) if row.version > 1 => {
+                    simple.changes.entry(row.key.table).or_default().push(row);
+                }
+                // Refusals are pruned as they come.
+                Op::Append(row) if row.key.table == Table::Refusals => return None,
+                Op::Put(row) | Op::Append(row) => {
+                    simple.inserts.entry(row.key.table).or_default().push(row);
+                }
+                Op::Replace(row) => simple.jobs.push(row),
+                Op::Settle {
+                    key,
+                    lease,
+                    later: None,
+                } => {
+                    simple.ended.insert(*key, *lease);
+                }
+                Op::Same(_) | Op::Settle { later: Some(_), .. } => return None,
+            }
+        }
+    }
+    for (key, version) in group.iter().flat_map(|batch| &batch.expects) {
+        // No lock holds what is not there; and who expects what another one writes goes before or after it.
+        if *version == 0 || written.contains(key) {
+            return None;
+        }
+        let of_table = simple.expects.entry(key.table).or_default();
+        if of_table
+            .insert(*key, *version)
+            .is_some_and(|v| v != *version)
+        {
+            return None;
+        }
+    }
+    if written.is_empty() {
+        return None;
+    }
+    for rows in simple
+        .changes
+        .values_mut()
+        .chain(simple.inserts.values_mut())
+    {
+        rows.sort_unstable_by_key(|row| row.key);
+    }
+    simple.jobs.sort_unstable_by_key(|row| row.key);
+    Some(simple)
+}
+
 /// Why a transaction was not committed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
@@ -210,6 +291,9 @@ pub(crate) trait Backend: Send + 'static {
     ) -> impl Future<Output = Result<(), Failure>> + Send
     where
         D: FnOnce(HashMap<Key, Held>) -> Plan<'a> + Send;
+
+    /// Writes all of a simple group durably, or nothing: `Taken` when a guard fails.
+    fn at_once(&mut self, simple: &Simple<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The verdicts on a group and what it writes.
@@ -353,6 +437,17 @@ pub(crate) async fn apply_group<B: Backend>(
     group: &[Arc<Prepared>],
 ) -> Vec<Result<(), StoreError>> {
     let mut answers: Vec<Result<(), StoreError>> = vec![Ok(()); group.len()];
+    if let Some(simple) = simple(group) {
+        match backend.at_once(&simple).await {
+            Ok(()) => return answers,
+            // It may be written: to try again could answer a conflict with oneself.
+            Err(Failure::Unavailable(why)) => {
+                answers.fill(Err(StoreError::Unavailable(why)));
+                return answers;
+            }
+            Err(_) => {}
+        }
+    }
     let mut parts: Vec<Range<usize>> = Vec::new();
     parts.push(0..group.len());
     while let Some(part) = parts.pop() {

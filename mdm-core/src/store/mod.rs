@@ -8,6 +8,7 @@
 //! stops nobody else; it may then still make [`JobStore::next_due`] lie in the past.
 
 mod batch;
+mod channel;
 pub mod contract;
 mod delegate;
 mod group_commit;
@@ -16,12 +17,15 @@ mod postgres;
 mod row;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
+mod statements;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 use async_trait::async_trait;
 
 pub use batch::{Batch, Expect, Lease, Noun, Write};
+pub use channel::{ChannelAsk, ChannelView, Depth};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
@@ -468,6 +472,14 @@ pub trait Store:
     /// # Errors
     /// [`StoreError::Conflict`] when a version is stale or a unique value is taken; nothing was written then.
     async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// What a message of a channel is decided on, in as few statements as the database allows.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when one of the rows cannot be read; what stands for every read.
+    async fn channel(&self, ask: ChannelAsk) -> Result<ChannelView, StoreError> {
+        channel::one_by_one(self, ask).await
+    }
 
     /// Accepts no further batch, answers those that it accepted, and closes the database. Closing twice does no harm.
     ///

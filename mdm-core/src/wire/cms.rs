@@ -5,6 +5,8 @@
 //! OpenSSL may use; a bag may hold any number of others. Refused: no signer, two signers, digests
 //! other than SHA-1 and SHA-2. Trust in the certificate is not judged here.
 
+mod quick;
+
 use der::{Decode as _, Header, Reader as _, SliceReader, Tag};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::stack::Stack;
@@ -82,6 +84,15 @@ pub(crate) fn verify(
     if message.len() > limit {
         return Err(SignatureError::TooLarge { limit });
     }
+    if let Some(body) = body
+        && let Some(signer) = quick::accepts(message, body)
+    {
+        return Ok(Verified {
+            signer,
+            content: Vec::new(),
+            attributes: Vec::new(),
+        });
+    }
     let mut cms = CmsContentInfo::from_der(message).map_err(|_| SignatureError::NotSignedData)?;
     // Senders may write BER with indefinite lengths; from here on it is DER, as OpenSSL sees it.
     let normal = cms.to_der().map_err(|_| SignatureError::NotSignedData)?;
@@ -141,6 +152,18 @@ struct Signer<'a> {
 enum SignerId<'a> {
     IssuerAndSerial(&'a [u8], &'a [u8]),
     KeyId(&'a [u8]),
+}
+
+impl<'a> SignerId<'a> {
+    fn walk(signer: &mut SliceReader<'a>) -> der::Result<Self> {
+        if signer.peek_tag()? == Tag::Sequence {
+            let mut id = inside(signer.tlv_bytes()?)?;
+            let issuer = id.tlv_bytes()?;
+            Ok(Self::IssuerAndSerial(issuer, content(id.tlv_bytes()?)?))
+        } else {
+            Ok(Self::KeyId(content(signer.tlv_bytes()?)?))
+        }
+    }
 }
 
 impl<'a> SignedData<'a> {
@@ -210,13 +233,7 @@ impl<'a> Signer<'a> {
     fn walk(der: &'a [u8]) -> der::Result<Self> {
         let mut signer = inside(der)?;
         let _version = signer.tlv_bytes()?;
-        let id = if signer.peek_tag()? == Tag::Sequence {
-            let mut id = inside(signer.tlv_bytes()?)?;
-            let issuer = id.tlv_bytes()?;
-            SignerId::IssuerAndSerial(issuer, content(id.tlv_bytes()?)?)
-        } else {
-            SignerId::KeyId(content(signer.tlv_bytes()?)?)
-        };
+        let id = SignerId::walk(&mut signer)?;
         let mut digest = inside(signer.tlv_bytes()?)?;
         let digest = content(digest.tlv_bytes()?)?;
         let mut attributes = Vec::new();

@@ -340,6 +340,16 @@ impl House {
         self.org().await.report(&gadget.peer, &body).await
     }
 
+    /// A report through a handle that somebody kept.
+    pub(crate) async fn report_through(
+        &self,
+        org: &Org,
+        gadget: &Gadget,
+        body: &str,
+    ) -> Result<Answer, Error> {
+        org.report(&gadget.peer, &gadget.plist(body)).await
+    }
+
     pub(crate) async fn authenticate(&self, gadget: &Gadget) -> Result<Answer, Error> {
         let body = format!(
             "<key>MessageType</key><string>Authenticate</string><key>Topic</key><string>{TOPIC}</string>\

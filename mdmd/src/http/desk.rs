@@ -52,7 +52,7 @@ impl FrontDesk {
     }
 
     fn poked<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if result.is_ok() {
+        if self.mdm.stirred() {
             self.poke.notify_one();
         }
         result
@@ -67,7 +67,7 @@ impl Desk for FrontDesk {
         peer: &Peer,
         body: &[u8],
     ) -> Result<Answer, Error> {
-        let org = self.mdm.organisation(organisation).await?;
+        let org = self.mdm.organisation_for_device(organisation).await?;
         self.poked(org.check_in(peer, body).await)
     }
 
@@ -77,7 +77,7 @@ impl Desk for FrontDesk {
         peer: &Peer,
         body: &[u8],
     ) -> Result<Answer, Error> {
-        let org = self.mdm.organisation(organisation).await?;
+        let org = self.mdm.organisation_for_device(organisation).await?;
         self.poked(org.report(peer, body).await)
     }
 

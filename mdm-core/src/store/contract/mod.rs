@@ -10,6 +10,7 @@
 //! ```
 
 mod alone;
+mod channel;
 mod jobs;
 mod reading;
 mod samples;
@@ -56,6 +57,8 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         reading::devices_in_order,
         reading::devices_that_the_sync_asks_for,
         reading::channels,
+        channel::a_message_gets_all_it_needs,
+        channel::many_ask_at_once,
         reading::sessions_and_certificates,
         reading::commands,
         reading::set_ups,

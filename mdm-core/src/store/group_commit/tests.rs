@@ -33,6 +33,8 @@ struct Fake {
     faults: Vec<Failure>,
     transactions: usize,
     commits: usize,
+    /// It can write simple groups at once.
+    quick: bool,
 }
 
 impl Backend for Fake {
@@ -91,6 +93,55 @@ impl Backend for Fake {
         if !plan.turns.is_empty() {
             self.commits += 1;
         }
+        self.rows = rows;
+        Ok(())
+    }
+
+    async fn at_once(&mut self, simple: &Simple<'_>) -> Result<(), Failure> {
+        if !self.quick {
+            return Err(Failure::Taken);
+        }
+        let mut rows = self.rows.clone();
+        let version = |rows: &Rows, key: &Key| match rows.get(key) {
+            Some((Held::Version(version), _)) => *version,
+            _ => 0,
+        };
+        for (key, expected) in simple.expects.values().flatten() {
+            if version(&rows, key) != *expected {
+                return Err(Failure::Taken);
+            }
+        }
+        for (key, lease) in &simple.ended {
+            if rows.remove(key).map(|(held, _)| held) != Some(Held::Lease(*lease)) {
+                return Err(Failure::Taken);
+            }
+        }
+        let mut new: Vec<&Row> = simple.inserts.values().flatten().copied().collect();
+        let mut old: Vec<&Row> = simple.changes.values().flatten().copied().collect();
+        let order = if simple.alone {
+            old.append(&mut new);
+            old
+        } else {
+            new.append(&mut old);
+            new
+        };
+        for row in order {
+            let before = if row.version > 1 {
+                version(&rows, &row.key)
+            } else if rows.contains_key(&row.key) {
+                return Err(Failure::Taken);
+            } else {
+                0
+            };
+            if before != row.version - 1 {
+                return Err(Failure::Taken);
+            }
+            store(&mut rows, row, Held::Version(row.version))?;
+        }
+        for row in &simple.jobs {
+            store(&mut rows, row, Held::Lease(0))?;
+        }
+        self.commits += 1;
         self.rows = rows;
         Ok(())
     }
@@ -319,6 +370,7 @@ proptest! {
         jobs in prop::collection::vec((1_i64..4, 0_i64..3), 0..3),
         batches in prop::collection::vec(prop::collection::vec(part(), 1..4), 1..6),
         rival in prop::option::of((0_usize..3, 1_i64..4, 0_usize..3)),
+        quick in prop::bool::ANY,
     ) {
         let group: Vec<_> = batches.iter().map(|parts| prepared(parts)).collect();
         let begin = start(&devices, &jobs);
@@ -326,7 +378,7 @@ proptest! {
             let row = Row::of(&device(id, 0, SERIALS[serial])).unwrap();
             (nth, row.key, (Held::Version(1), Some(row.cells[0].clone())))
         });
-        let mut fake = Fake { rows: begin.clone(), rival, ..Fake::default() };
+        let mut fake = Fake { rows: begin.clone(), rival, quick, ..Fake::default() };
         let told = answers(&run(apply_group(&mut fake, &group)));
         // A rival whose turn never came, or who found its values taken, was not there.
         let mut came = fake.rival.take().filter(|(nth, ..)| *nth < fake.transactions).map(|(_, key, row)| (key, row));

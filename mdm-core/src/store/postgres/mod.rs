@@ -2,7 +2,9 @@
 //! Refuses a server that may lose what it acknowledged, unless that loss is accepted by name.
 
 mod apple;
+mod at_once;
 mod audit;
+mod channel;
 mod commands;
 mod devices;
 mod enrollments;
@@ -21,12 +23,18 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
+use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::row::{Raw, Stored, decode, decode_all};
-use super::{Batch, Store, StoreError};
+use super::{Batch, ChannelAsk, ChannelView, Store, StoreError};
 
 /// After how long without use a connection is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 512;
+/// How many connections read for channels' messages: while one waits for the server, the other gathers.
+const GATHERERS: u32 = 2;
 
 /// How to use a PostgreSQL server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +43,8 @@ pub struct PostgresOptions {
     /// Work with a server that has `fsync`, `synchronous_commit` or `full_page_writes` off: what was acknowledged, a
     /// recovery key included, can then be lost in a crash. Off by default.
     pub accept_lost_commits: bool,
-    /// How many connections read and claim at once, beside the one that writes.
+    /// How many connections read and claim at once, beside the one that writes and the two that read for
+    /// devices' messages.
     pub connections: u32,
 }
 
@@ -57,6 +66,9 @@ impl Default for PostgresOptions {
 pub struct PostgresStore {
     reads: PgPool,
     writes: PgPool,
+    /// What channels' messages ask, gathered.
+    channels: PgPool,
+    gather: Gather,
     commits: GroupCommit,
 }
 
@@ -70,20 +82,29 @@ impl PostgresStore {
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let server = PgConnectOptions::from_str(url)
             .map_err(|_| StoreError::Database("the address is no postgres:// URL".to_owned()))?
-            .application_name("mdm-core");
-        let writes = pool(1).connect_with(server.clone()).await;
+            .application_name("mdm-core")
+            // Groups differ in the tables that they touch: each combination is a statement of its own.
+            .statement_cache_capacity(STATEMENTS);
+        let writes = steady(1).connect_with(server.clone()).await;
         let writes = writes.map_err(unavailable)?;
         durable(&writes, options).await?;
         sqlx::migrate!("schema/postgres")
             .run(&writes)
             .await
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        let reads = pool(options.connections.max(1)).connect_with(server).await;
+        let reads = pool(options.connections.max(1))
+            .connect_with(server.clone())
+            .await;
         let reads = reads.map_err(unavailable)?;
+        let channels = steady(GATHERERS).connect_with(server).await;
+        let channels = channels.map_err(unavailable)?;
+        let gather = Gather::start(&channel::Channels(channels.clone()), GATHERERS as usize);
         let commits = GroupCommit::start(write::Writer(writes.clone()));
         Ok(Self {
             reads,
             writes,
+            channels,
+            gather,
             commits,
         })
     }
@@ -95,9 +116,14 @@ impl Store for PostgresStore {
         self.commits.commit(&batch).await
     }
 
+    async fn channel(&self, ask: ChannelAsk) -> Result<ChannelView, StoreError> {
+        self.gather.ask(ask).await
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.commits.close().await;
         self.reads.close().await;
+        self.channels.close().await;
         self.writes.close().await;
         Ok(())
     }
@@ -107,7 +133,28 @@ impl Store for PostgresStore {
     }
 }
 
+/// Connections for people's questions, whose plans depend on what is asked.
 fn pool(size: u32) -> PgPoolOptions {
+    connections(
+        size,
+        "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off",
+    )
+}
+
+/// Connections for the few statements that run all day, all of them by keys: planned once, always by index, whatever the
+/// server knows of the tables' sizes at that moment.
+fn steady(size: u32) -> PgPoolOptions {
+    connections(
+        size,
+        "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off; \
+         SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+         SET enable_hashjoin = off; SET enable_mergejoin = off; \
+         SET default_transaction_isolation = 'read committed'",
+    )
+}
+
+/// `settings` begin with limits: somebody who holds a row for ever must not hold all of us.
+fn connections(size: u32, settings: &'static str) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(size)
         // Asking before every use costs a round trip; asking a connection that rested is enough.
@@ -120,13 +167,8 @@ fn pool(size: u32) -> PgPoolOptions {
                 Ok(true)
             })
         })
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // Somebody who holds a row for ever must not hold all of us.
-                let limits =
-                    "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'";
-                connection.execute(limits).await.map(|_| ())
-            })
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(settings).await.map(|_| ()) })
         })
 }
 
@@ -229,3 +271,7 @@ macro_rules! rows {
     };
 }
 use rows;
+
+#[cfg(all(test, feature = "testing"))]
+#[path = "plans.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use sqlx::query::QueryAs;
 use sqlx::{AssertSqlSafe, Transaction};
 
 pub(super) use crate::store::group_commit::Failure;
-use crate::store::group_commit::{Backend, Held, Plan, Wanted};
+use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
 use crate::store::row::{Cell, ColumnKind, Key, Row, Table};
 
 /// How many refusals an organisation keeps.
@@ -46,6 +46,23 @@ impl Backend for Writer {
                 let _ = tx.rollback().await;
                 Err(failed)
             }
+        }
+    }
+
+    async fn at_once(&mut self, simple: &Simple<'_>) -> Result<(), Failure> {
+        let (sql, arguments) = super::at_once::statement(simple)
+            .map_err(|error| Failure::Refused(error.to_string()))?;
+        // Read to the end: the commit comes after the row.
+        let done = sqlx::query_with(AssertSqlSafe(sql), arguments)
+            .fetch_all(&self.0)
+            .await;
+        match done {
+            Ok(_) => Ok(()),
+            // The text that is no number: a guard has no other way to end its statement.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("22P02") => {
+                Err(Failure::Taken)
+            }
+            Err(error) => Err(failure(error)),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod apple;
 mod audit;
+mod channel;
 mod commands;
 mod devices;
 mod enrollments;
@@ -22,12 +23,17 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
+use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::row::{Raw, Stored, decode, decode_all};
-use super::{Batch, Store, StoreError};
+use super::{Batch, ChannelAsk, ChannelView, Store, StoreError};
 
 /// How many connections read at once.
 const READERS: u32 = 4;
+/// How many of them read for channels' messages: while one is busy, the other gathers.
+const GATHERERS: usize = 2;
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 600;
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -39,6 +45,8 @@ const BUSY: Duration = Duration::from_secs(10);
 pub struct SqliteStore {
     reads: SqlitePool,
     writes: SqlitePool,
+    /// What channels' messages ask, gathered.
+    gather: Gather,
     commits: GroupCommit,
 }
 
@@ -57,6 +65,8 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY)
+            // Each number of rows is a statement of its own, up to a limit.
+            .statement_cache_capacity(STATEMENTS)
             // On macOS a synchronisation reaches the disk only with these; elsewhere they change nothing.
             .pragma("fullfsync", "1")
             .pragma("checkpoint_fullfsync", "1");
@@ -87,9 +97,11 @@ impl SqliteStore {
 
     fn over(reads: SqlitePool, writes: SqlitePool) -> Self {
         let commits = GroupCommit::start(write::Writer(writes.clone()));
+        let gather = Gather::start(&channel::Channels(reads.clone()), GATHERERS);
         Self {
             reads,
             writes,
+            gather,
             commits,
         }
     }
@@ -111,6 +123,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.commits.commit(&batch).await
+    }
+
+    async fn channel(&self, ask: ChannelAsk) -> Result<ChannelView, StoreError> {
+        self.gather.ask(ask).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -258,6 +274,8 @@ mod tests {
     use crate::device::Device;
     use crate::ids::{DeviceId, OrganisationId, Serial};
     use crate::store::DeviceStore as _;
+    use crate::store::row::{Row, Table};
+    use crate::store::statements::statements;
 
     const ORG: OrganisationId = OrganisationId(1);
 
@@ -343,26 +361,6 @@ mod tests {
         );
     }
 
-    /// The texts of a source file's statements that read: what `rows!` gets, and whole ones.
-    fn statements(source: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut pieces = source.split('"');
-        let mut before = pieces.next().unwrap_or_default();
-        while let (Some(text), after) = (pieces.next(), pieces.next().unwrap_or_default()) {
-            let text = text.replace("\\\n", "");
-            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let arguments = before.rsplit("rows!(").next().unwrap_or_default();
-            let of_rows = before.contains("rows!(") && !arguments.contains(')');
-            if of_rows {
-                found.push(format!("SELECT organisation, id, version, doc FROM {text}"));
-            } else if text.starts_with("SELECT ") || text.starts_with("WITH RECURSIVE") {
-                found.push(text);
-            }
-            before = after;
-        }
-        found
-    }
-
     #[tokio::test]
     async fn every_read_uses_an_index() {
         let store = SqliteStore::in_memory().await.unwrap();
@@ -378,7 +376,11 @@ mod tests {
             include_str!("set_ups.rs"),
             include_str!("waves.rs"),
         ];
-        let mut all: Vec<String> = sources.into_iter().flat_map(statements).collect();
+        let columns = "organisation, id, version, doc";
+        let mut all: Vec<String> = sources
+            .into_iter()
+            .flat_map(|source| statements(source, columns))
+            .collect();
         assert!(all.len() >= 45, "only {} statements were found", all.len());
         let keys = "WITH k (o, i) AS (VALUES (1, 2), (3, 4))";
         all.push(format!(
@@ -389,6 +391,11 @@ mod tests {
         all.push(format!(
             "{keys} UPDATE jobs SET leased_until = 1, ready_at = 1 {of} AND ready_at <= 2"
         ));
+        let rows: Vec<Row> = (1..=2).map(|id| Row::of(&device(id)).unwrap()).collect();
+        let change = super::write::change(Table::Devices, &rows.iter().collect::<Vec<_>>());
+        all.push(change.sql().as_str().to_owned());
+        all.push(super::channel::QUEUE.to_owned());
+        all.push(super::channel::IDENTITY.to_owned());
         // The one that counts them all.
         all.retain(|sql| sql != "SELECT count(*) FROM jobs");
         for sql in all {
@@ -404,6 +411,7 @@ mod tests {
                     "commands",
                     "devices",
                     "enrollments",
+                    "i",
                     "jobs",
                     "j",
                     "moves",

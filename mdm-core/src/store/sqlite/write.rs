@@ -6,11 +6,14 @@ use sqlx::sqlite::{Sqlite, SqlitePool};
 use sqlx::{QueryBuilder, Transaction};
 
 pub(super) use crate::store::group_commit::Failure;
-use crate::store::group_commit::{Backend, Held, Plan, Wanted};
+use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
 use crate::store::row::{Cell, Key, Row, Table};
 
 /// SQLite's limit of values in one statement.
 const BINDS: usize = 32_766;
+/// Up to how many rows a statement is kept prepared: each number of rows is a statement of its own, and to prepare a large
+/// one is little beside running it.
+const KEPT: usize = 40;
 /// How many refusals an organisation keeps.
 const REFUSALS: i64 = 1_000;
 
@@ -45,6 +48,122 @@ impl Backend for Writer {
                 Err(failed)
             }
         }
+    }
+
+    async fn at_once(&mut self, simple: &Simple<'_>) -> Result<(), Failure> {
+        let mut tx = self
+            .0
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failure)?;
+        match write_simple(&mut tx, simple).await {
+            Ok(()) => tx.commit().await.map_err(failure),
+            Err(failed) => {
+                let _ = tx.rollback().await;
+                Err(failed)
+            }
+        }
+    }
+}
+
+/// A simple group: the guards are in the writes, and what each found is counted.
+async fn write_simple(tx: &mut Tx, simple: &Simple<'_>) -> Result<(), Failure> {
+    for (table, expects) in &simple.expects {
+        let expects: Vec<(Key, i64)> = expects.iter().map(|(k, v)| (*k, *v)).collect();
+        stand(tx, *table, &expects).await?;
+    }
+    for ended in simple.ended.iter().collect::<Vec<_>>().chunks(BINDS / 3) {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i, v) AS (");
+        query.push_values(ended, |mut row, (key, lease)| {
+            row.push_bind(key.organisation)
+                .push_bind(key.id)
+                .push_bind(**lease);
+        });
+        query.push(
+            ") DELETE FROM jobs WHERE (organisation, id, leased_until) IN (SELECT o, i, v FROM k)",
+        );
+        all_found(tx, query, ended.len()).await?;
+    }
+    if simple.alone {
+        change_all(tx, simple).await?;
+    }
+    for (table, rows) in &simple.inserts {
+        insert_new(tx, *table, rows).await?;
+    }
+    if !simple.alone {
+        change_all(tx, simple).await?;
+    }
+    insert(tx, Table::Jobs, &simple.jobs, "").await
+}
+
+/// That rows have the versions that are expected.
+async fn stand(tx: &mut Tx, table: Table, expects: &[(Key, i64)]) -> Result<(), Failure> {
+    for expects in expects.chunks(BINDS / 3) {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i, v) AS (");
+        query.push_values(expects, |mut row, (key, version)| {
+            row.push_bind(key.organisation)
+                .push_bind(key.id)
+                .push_bind(*version);
+        });
+        query.push(format_args!(
+            ") SELECT count(*) FROM k CROSS JOIN {} AS t \
+             ON t.organisation = k.o AND t.id = k.i AND t.version = k.v",
+            table.name()
+        ));
+        let (found,): (i64,) = query
+            .build_query_as()
+            .persistent(expects.len() <= KEPT)
+            .fetch_one(&mut **tx)
+            .await
+            .map_err(failure)?;
+        if usize::try_from(found) != Ok(expects.len()) {
+            return Err(Failure::Taken);
+        }
+    }
+    Ok(())
+}
+
+async fn change_all(tx: &mut Tx, simple: &Simple<'_>) -> Result<(), Failure> {
+    for (table, rows) in &simple.changes {
+        for rows in rows.chunks(BINDS / (4 + table.columns().len())) {
+            all_found(tx, change(*table, rows), rows.len()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces rows that have the version before their own.
+pub(super) fn change(table: Table, rows: &[&Row]) -> QueryBuilder<Sqlite> {
+    let mut query = QueryBuilder::new("WITH u (organisation, id, version, doc");
+    for (column, _) in table.columns() {
+        query.push(format_args!(", {column}"));
+    }
+    query.push(") AS (");
+    push_rows(&mut query, rows);
+    query.push(format_args!(
+        ") UPDATE {} AS t SET version = u.version, doc = u.doc",
+        table.name()
+    ));
+    for (column, _) in table.columns() {
+        query.push(format_args!(", {column} = u.{column}"));
+    }
+    query.push(
+        " FROM u WHERE t.organisation = u.organisation AND t.id = u.id AND t.version = u.version - 1",
+    );
+    query
+}
+
+async fn all_found(
+    tx: &mut Tx,
+    mut query: QueryBuilder<Sqlite>,
+    rows: usize,
+) -> Result<(), Failure> {
+    let kept = rows <= KEPT;
+    let done = query.build().persistent(kept).execute(&mut **tx).await;
+    if done.map_err(failure)?.rows_affected() == rows as u64 {
+        Ok(())
+    } else {
+        Err(Failure::Taken)
     }
 }
 
@@ -171,7 +290,7 @@ async fn insert(
         query.push(guard).push(" RETURNING id");
         let back: Vec<(i64,)> = query
             .build_query_as()
-            .persistent(false)
+            .persistent(rows.len() <= KEPT)
             .fetch_all(&mut **tx)
             .await
             .map_err(failure)?;
@@ -185,7 +304,8 @@ async fn insert(
 async fn insert_new(tx: &mut Tx, table: Table, rows: &[&Row]) -> Result<(), Failure> {
     for rows in rows.chunks(BINDS / (4 + table.columns().len())) {
         let mut query = values(table, rows);
-        let done = query.build().persistent(false).execute(&mut **tx).await;
+        let kept = rows.len() <= KEPT;
+        let done = query.build().persistent(kept).execute(&mut **tx).await;
         done.map_err(failure)?;
     }
     Ok(())
@@ -200,6 +320,11 @@ fn values(table: Table, rows: &[&Row]) -> QueryBuilder<Sqlite> {
         query.push(format_args!(", {column}"));
     }
     query.push(") ");
+    push_rows(&mut query, rows);
+    query
+}
+
+fn push_rows(query: &mut QueryBuilder<Sqlite>, rows: &[&Row]) {
     query.push_values(rows, |mut values, row| {
         values
             .push_bind(row.key.organisation)
@@ -213,7 +338,6 @@ fn values(table: Table, rows: &[&Row]) -> QueryBuilder<Sqlite> {
             };
         }
     });
-    query
 }
 
 /// Keeps the newest refusals of each organisation that got one: a walk over a bounded piece of the primary key.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, ChannelAsk, ChannelView, Store, StoreError};
 
 /// On which side of the disk the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,10 @@ impl<S: Store> Store for FailingStore<S> {
             "the power was cut at commit {}",
             self.nth
         )))
+    }
+
+    async fn channel(&self, ask: ChannelAsk) -> Result<ChannelView, StoreError> {
+        self.inner.channel(ask).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {

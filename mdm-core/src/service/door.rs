@@ -1,0 +1,433 @@
+//! The door for devices: proves who speaks, reads what the message needs in one go, and has it decided on that. The
+//! organisation is kept from message to message; every read says which version of it counts, so that what another process
+//! changed is in force with the next message. Decides nothing about devices.
+
+use std::sync::Arc;
+
+use super::decision::Decision;
+use super::{Answer, Mdm, Org, Peer, TRIES};
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::{EnrolSession, Enrollment};
+use crate::error::Error;
+use crate::identity::{Authorities, sha256_hex};
+use crate::ids::{MoveId, OrganisationCode, OrganisationId};
+use crate::migration::{Move, SetUp};
+use crate::organisation::Organisation;
+use crate::queue::Command;
+use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
+use crate::wire::checkin::CheckIn;
+use crate::wire::report::CommandReport;
+use crate::wire::signature;
+
+/// How many open commands of one channel are looked at for one request.
+pub(super) const QUEUE_WINDOW: u32 = 200;
+/// How many organisations are kept.
+const KEPT: usize = 4_096;
+/// How many verified chains are kept.
+const CHAINS: usize = 200_000;
+
+/// What was verified of a certificate, by organisation, its version, and the certificate's SHA-256.
+pub(super) type ChainKey = (OrganisationId, i64, String);
+
+/// A chain that was verified.
+#[derive(Clone, Copy)]
+pub(super) struct Chain {
+    not_after: Timestamp,
+    revoked: bool,
+}
+
+/// A certificate that is proved to be the speaker's and to chain to the organisation's CA.
+#[derive(Clone)]
+pub(super) struct Speaker {
+    /// SHA-256 of its DER, lower-case hex.
+    pub(super) sha256: String,
+    /// Set when the chain was verified just now: then it is still open whether the certificate is revoked.
+    unproved: Option<Timestamp>,
+    /// What was read for its message.
+    pub(super) seen: Option<Arc<Sight>>,
+}
+
+/// What was read for one message of a device.
+pub(super) struct Sight {
+    key: String,
+    deep: bool,
+    view: ChannelView,
+}
+
+/// A message, read.
+pub(super) enum Message {
+    CheckIn(CheckIn),
+    Report(CommandReport),
+}
+
+impl Message {
+    /// Which channel speaks, and what deciding will need of it.
+    fn question(&self, organisation: OrganisationId, sha256: &str) -> ChannelAsk {
+        let (channel, depth) = match self {
+            Self::Report(report) => {
+                // The queue of a user channel is another one.
+                let most = if report.channel.is_device() {
+                    QUEUE_WINDOW
+                } else {
+                    0
+                };
+                (&report.channel, Depth::Queue(most))
+            }
+            Self::CheckIn(message) => {
+                let asks_only = match message {
+                    CheckIn::DeclarativeManagement(m) => m.endpoint != "status",
+                    CheckIn::GetBootstrapToken(m) => m.awaiting_configuration.is_none(),
+                    CheckIn::UserAuthenticate(_) | CheckIn::GetToken(_) => true,
+                    _ => false,
+                };
+                let depth = if asks_only {
+                    Depth::Queue(0)
+                } else {
+                    Depth::Identity(sha256.to_owned())
+                };
+                (&message.envelope().channel, depth)
+            }
+        };
+        ChannelAsk {
+            organisation,
+            key: channel.device_key().as_str().to_owned(),
+            depth,
+        }
+    }
+}
+
+impl Mdm {
+    /// The handle for a device's message, by the code in its path: the organisation as this process last saw it. Each
+    /// message checks that in the read that it makes anyway, so that nothing is decided on an old one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the store's.
+    pub async fn organisation_for_device(&self, code: &OrganisationCode) -> Result<Org, Error> {
+        let kept = self.inner.organisations.lock();
+        let kept = kept.ok().and_then(|all| all.get(code).cloned());
+        if let Some(organisation) = kept {
+            return Ok(self.handle_of(organisation));
+        }
+        let org = self.organisation(code).await?;
+        self.keep(&org.organisation);
+        Ok(org)
+    }
+
+    fn keep(&self, organisation: &Arc<Organisation>) {
+        if let Ok(mut all) = self.inner.organisations.lock() {
+            if all.len() >= KEPT {
+                all.clear();
+            }
+            all.insert(organisation.code.clone(), Arc::clone(organisation));
+        }
+    }
+}
+
+impl Org {
+    /// Answers a message, on the organisation as it is now.
+    pub(super) async fn answer(
+        &self,
+        peer: &Peer,
+        body: &[u8],
+        message: &Message,
+    ) -> Result<Answer, Error> {
+        let mut org = self.clone();
+        for _ in 0..TRIES {
+            match org.identify(peer, body) {
+                Ok(speaker) => {
+                    let decided = org
+                        .again_on_conflict(|| org.decide(&speaker, message))
+                        .await?;
+                    if let Some(answer) = decided {
+                        return Ok(answer);
+                    }
+                    if let Some(newer) = org.newer().await? {
+                        org = newer;
+                    }
+                }
+                // Perhaps by an authority that was added a moment ago.
+                Err(refusal) => match org.newer().await? {
+                    Some(newer) => org = newer,
+                    None => return Err(refusal),
+                },
+            }
+        }
+        Err(StoreError::Unavailable("too many changes at once".to_owned()).into())
+    }
+
+    /// The organisation as it is stored, if that is another version than ours.
+    async fn newer(&self) -> Result<Option<Self>, Error> {
+        let stored = self.store().organisation(self.id()).await?;
+        let stored = stored.ok_or(Error::NotFound("organisation"))?;
+        if stored.version == self.organisation.version {
+            return Ok(None);
+        }
+        let mut org = self.clone();
+        org.organisation = Arc::new(stored);
+        self.mdm.keep(&org.organisation);
+        Ok(Some(org))
+    }
+
+    /// Reads what the message needs and decides on it. `None` when the organisation is another by now.
+    async fn decide(&self, speaker: &Speaker, message: &Message) -> Result<Option<Answer>, Error> {
+        let ask = message.question(self.id(), &speaker.sha256);
+        let (key, deep) = (ask.key.clone(), matches!(ask.depth, Depth::Identity(_)));
+        let view = self.store().channel(ask).await?;
+        if view.organisation_version != self.organisation.version {
+            return Ok(None);
+        }
+        let seen = Arc::new(Sight { key, deep, view });
+        if let Some(not_after) = speaker.unproved {
+            self.prove(speaker, not_after, &seen).await?;
+        }
+        let speaker = Speaker {
+            sha256: speaker.sha256.clone(),
+            unproved: None,
+            seen: Some(seen),
+        };
+        match message {
+            Message::CheckIn(message) => self.decide_check_in(&speaker, message).await,
+            Message::Report(report) => self.decide_report(&speaker, report).await,
+        }
+        .map(Some)
+    }
+
+    /// Proves who speaks: the certificate of the signature if there is one, else that of the connection; its chain to this
+    /// organisation's CAs, and its validity at the domain's time. That it is not revoked is for [`Org::prove`].
+    fn identify(&self, peer: &Peer, body: &[u8]) -> Result<Speaker, Error> {
+        let der = match (&peer.signature, &peer.certificate) {
+            (Some(signature), _) => signature::verify_header(signature, body)
+                .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string()))?,
+            (None, Some(certificate)) => certificate.0.clone(),
+            (None, None) => {
+                return Err(Error::bad_input(
+                    "identity",
+                    "neither a client certificate nor Mdm-Signature",
+                ));
+            }
+        };
+        let sha256 = sha256_hex(&der);
+        let now = self.now();
+        let key = (self.id(), self.organisation.version, sha256);
+        let chains = self.mdm.inner.chains.lock();
+        let cached = chains.ok().and_then(|chains| chains.get(&key).copied());
+        let not_after = match cached {
+            Some(chain) if chain.revoked => return Err(Error::Revoked),
+            Some(chain) => chain.not_after,
+            None => {
+                let refused =
+                    |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
+                let cas = self.organisation.identity_cas.iter();
+                Authorities::new(cas.map(|ca| ca.certificate.0.as_slice()))
+                    .and_then(|cas| cas.identify(&der))
+                    .map_err(refused)?
+                    .not_after
+            }
+        };
+        if let Some(grace) = self.organisation.settings.expired_identity_grace_days {
+            let end = not_after + std::time::Duration::from_secs(u64::from(grace) * 86_400);
+            if now > end {
+                return Err(Error::Refused(
+                    "the certificate expired longer ago than this organisation allows",
+                ));
+            }
+        }
+        Ok(Speaker {
+            sha256: key.2,
+            unproved: cached.is_none().then_some(not_after),
+            seen: None,
+        })
+    }
+
+    /// Keeps a chain that was verified just now, unless its certificate is revoked. Revoking changes the organisation's
+    /// version, and with it the key under which a chain is kept.
+    async fn prove(
+        &self,
+        speaker: &Speaker,
+        not_after: Timestamp,
+        seen: &Sight,
+    ) -> Result<(), Error> {
+        let sha256 = &speaker.sha256;
+        let revoked = if seen.deep {
+            let issued = seen.view.certificate.as_ref();
+            issued.is_some_and(|c| c.revoked.is_some())
+        } else {
+            let issued = self.store().certificate_by_hash(self.id(), sha256).await?;
+            issued.is_some_and(|c| c.revoked.is_some())
+        };
+        if let Ok(mut chains) = self.mdm.inner.chains.lock() {
+            if chains.len() >= CHAINS {
+                chains.clear();
+            }
+            let key = (self.id(), self.organisation.version, sha256.clone());
+            chains.insert(key, Chain { not_after, revoked });
+        }
+        if revoked {
+            return Err(Error::Revoked);
+        }
+        Ok(())
+    }
+
+    /// The enrolments under a key.
+    pub(super) async fn channels(
+        &self,
+        speaker: &Speaker,
+        key: &str,
+    ) -> Result<Vec<Enrollment>, Error> {
+        match &speaker.seen {
+            Some(seen) if seen.key == key => Ok(seen.view.enrollments.clone()),
+            _ => Ok(self.store().enrollments_by_key(self.id(), key).await?),
+        }
+    }
+
+    /// The open commands of a channel.
+    pub(super) async fn queue_of(
+        &self,
+        speaker: &Speaker,
+        channel: &Enrollment,
+    ) -> Result<Vec<Command>, Error> {
+        if let Some(seen) = &speaker.seen
+            && !seen.deep
+            && channel.parent.is_none()
+            && seen.key == channel.key
+        {
+            let all = seen.view.commands.iter();
+            let own = all.filter(|c| c.enrollment == channel.id);
+            return Ok(own.cloned().collect());
+        }
+        let open = self
+            .store()
+            .open_commands(self.id(), channel.id, QUEUE_WINDOW)
+            .await?;
+        Ok(open)
+    }
+
+    /// The session in which the speaker's certificate was issued.
+    pub(super) async fn session_of(&self, speaker: &Speaker) -> Result<EnrolSession, Error> {
+        let (id, sha256) = (self.id(), &speaker.sha256);
+        let seen = speaker.seen.as_ref().filter(|seen| seen.deep);
+        let certificate = match seen {
+            Some(seen) => seen.view.certificate.clone(),
+            None => self.store().certificate_by_hash(id, sha256).await?,
+        }
+        .ok_or(Error::Refused(
+            "the certificate was not issued in an enrolment session of ours",
+        ))?;
+        if certificate.revoked.is_some() {
+            return Err(Error::Revoked);
+        }
+        match seen {
+            Some(seen) => seen.view.session.clone(),
+            None => self.store().session(id, certificate.session).await?,
+        }
+        .ok_or(Error::Refused(
+            "the enrolment session of this certificate is gone",
+        ))
+    }
+
+    /// The device that a session was given to.
+    pub(super) async fn device_of_session(
+        &self,
+        speaker: &Speaker,
+        session: &EnrolSession,
+    ) -> Result<Option<Device>, Error> {
+        let Some(id) = session.device else {
+            return Ok(None);
+        };
+        match speaker.seen.as_ref().and_then(|seen| seen.device(id)) {
+            Some(device) => Ok(Some(device)),
+            None => Ok(self.store().device(self.id(), id).await?),
+        }
+    }
+
+    /// An attempt.
+    pub(super) async fn attempt_seen(
+        &self,
+        seen: Option<&Sight>,
+        id: MoveId,
+    ) -> Result<Option<Move>, Error> {
+        let found = seen.and_then(|seen| seen.view.attempts.iter().find(|m| m.id == id));
+        match found {
+            Some(attempt) => Ok(Some(attempt.clone())),
+            None => Ok(self.store().attempt(self.id(), id).await?),
+        }
+    }
+
+    /// Every generation of the device channel of an enrolment's device.
+    pub(super) async fn generations_of(
+        &self,
+        speaker: &Speaker,
+        device: crate::ids::DeviceId,
+    ) -> Result<Vec<Enrollment>, Error> {
+        match &speaker.seen {
+            Some(seen) if seen.device(device).is_some() => {
+                let all = seen.view.generations.iter();
+                Ok(all.filter(|e| e.device == Some(device)).cloned().collect())
+            }
+            _ => Ok(self
+                .store()
+                .enrollments_of_device(self.id(), device)
+                .await?),
+        }
+    }
+
+    /// Whether the ADE profile of an enrolment's session awaits configuration.
+    pub(super) async fn session_awaits(
+        &self,
+        speaker: &Speaker,
+        enrollment: &Enrollment,
+    ) -> Result<bool, Error> {
+        let Some(id) = enrollment.session else {
+            return Ok(false);
+        };
+        let seen = speaker.seen.as_ref().and_then(|s| s.view.session.as_ref());
+        let awaits = match seen.filter(|session| session.id == id) {
+            Some(session) => session.awaits,
+            None => self
+                .store()
+                .session(self.id(), id)
+                .await?
+                .and_then(|s| s.awaits),
+        };
+        Ok(awaits.unwrap_or(false))
+    }
+
+    /// The device of an enrolment.
+    pub(super) async fn device_of(
+        &self,
+        d: &Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<Option<Device>, Error> {
+        let Some(id) = enrollment.device else {
+            return Ok(None);
+        };
+        match d.seen.as_ref().and_then(|seen| seen.device(id)) {
+            Some(device) => Ok(Some(device)),
+            None => Ok(self.store().device(self.id(), id).await?),
+        }
+    }
+
+    /// The set-up of an enrolment.
+    pub(super) async fn set_up_of(
+        &self,
+        d: &Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<Option<SetUp>, Error> {
+        if let Some(seen) = &d.seen
+            && seen.deep
+            && seen.view.enrollments.iter().any(|e| e.id == enrollment.id)
+        {
+            let mut all = seen.view.set_ups.iter();
+            return Ok(all.find(|s| s.enrollment == enrollment.id).cloned());
+        }
+        Ok(self.store().set_up_of(self.id(), enrollment.id).await?)
+    }
+}
+
+impl Sight {
+    fn device(&self, id: crate::ids::DeviceId) -> Option<Device> {
+        let mut all = self.view.devices.iter();
+        all.find(|device| device.id == id).cloned()
+    }
+}
