@@ -1,0 +1,121 @@
+//! What can be asked of the benchmark on its command line. Measures nothing.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures a running server with simulated devices, and beside it the machine that it runs on, so that the ratios hold
+/// elsewhere too. Build the server first: `cargo build --release -p mdmd`.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "bench")]
+pub(crate) struct Options {
+    /// Enrolled devices, and as many more that enrol.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) devices: usize,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 32)]
+    pub(crate) connections: usize,
+    /// How long each story without an end of its own runs.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) seconds: u64,
+    /// How many command rounds each device makes.
+    #[arg(long, default_value_t = 2)]
+    pub(crate) rounds: usize,
+    /// `sqlite`, `postgres` (a private server), a PostgreSQL URL, or `both` of the first two.
+    #[arg(long, default_value = "both")]
+    pub(crate) database: String,
+    /// How devices prove who they are.
+    #[arg(long, value_enum, default_value = "signature")]
+    pub(crate) mode: Mode,
+    /// The devices' keys.
+    #[arg(long, value_enum, default_value = "rsa2048")]
+    pub(crate) key: KeyKind,
+    /// TLS at our own listener instead of plain HTTP behind a proxy.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Another server's one URL for check-ins and commands (`http://127.0.0.1:9000/mdm`) instead of ours. Its devices enrol
+    /// by the protocol; it must trust `--authority`.
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// With `--target`: the folder with `ca.pem` and `ca.key` of the devices' authority; made when it is empty.
+    #[arg(long, requires = "target")]
+    pub(crate) authority: Option<PathBuf>,
+    /// With `--target`: where one command is queued for several devices (`http://user:key@127.0.0.1:9000/v1/enqueue`).
+    #[arg(long, requires = "target")]
+    pub(crate) enqueue_url: Option<String>,
+    /// With `--target`: a process whose time, and that of its children, is the server's.
+    #[arg(long, requires = "target")]
+    pub(crate) pid: Option<u32>,
+    /// Which stories, in this order.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "enrol,idle,enqueue,round,token,ddm,day"
+    )]
+    pub(crate) only: Vec<Story>,
+    /// The server's program; by default `mdmd` beside this one.
+    #[arg(long)]
+    pub(crate) server: Option<PathBuf>,
+    /// Requests offered per second, instead of as many as go through.
+    #[arg(long)]
+    pub(crate) rate: Option<u64>,
+    /// Leave the machine unmeasured.
+    #[arg(long)]
+    pub(crate) no_machine: bool,
+    /// Only the functions that every message passes through, each by itself.
+    #[arg(long)]
+    pub(crate) hot: bool,
+    /// The results as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Pause before each story, so that a profiler can be attached to the server, whose process number is printed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) pause: u64,
+}
+
+/// How a device proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// `Mdm-Signature` over every body.
+    Signature,
+    /// Its certificate in a header of a trusted proxy.
+    Header,
+}
+
+/// What kind of key devices have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyKind {
+    /// RSA of 2048 bits.
+    Rsa2048,
+    /// The curve P-256.
+    P256,
+}
+
+/// One kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Story {
+    /// Authenticate and TokenUpdate.
+    Enrol,
+    /// A poll of a device for which nothing waits.
+    Idle,
+    /// One command queued for every device.
+    Enqueue,
+    /// Idle, a command, Acknowledged, nothing more.
+    Round,
+    /// A TokenUpdate with another push token.
+    Token,
+    /// A look at the declarations' tokens.
+    Ddm,
+    /// A day of a fleet: eight polls for one TokenUpdate and one look at the declarations.
+    Day,
+}
+
+impl Story {
+    /// As on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value()
+            .map(|v| v.get_name().to_owned())
+            .unwrap_or_default()
+    }
+}
