@@ -15,6 +15,7 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
     let serials = town.serials();
     let apple = town.world.apple();
     apple.assign(&serials[0], Some(town.world.destination_server()));
+    town.minutes(5).await;
 
     let services = town.json(&["business", "services"]).await;
     let ours: Vec<&Value> = services["services"]
@@ -121,6 +122,7 @@ async fn a_device_that_an_other_admin_moves_away_shows_as_a_contradiction() {
     let serials = town.serials();
     let apple = town.world.apple();
     apple.assign(&serials[0], Some(town.world.destination_server()));
+    town.minutes(5).await;
     town.json(&["business", "sync"]).await;
     town.json(&["assignment", "assign", &serials[0]]).await;
     let none = town.json(&["inventory", "list", "--contradictions"]).await;
@@ -128,7 +130,7 @@ async fn a_device_that_an_other_admin_moves_away_shows_as_a_contradiction() {
     // A deadline that nobody here has asked for.
     let deadline = town.world.clock().now_ms() + 20 * 86_400_000;
     assert!(apple.assign_with_deadline(&serials[1], town.world.destination_server(), deadline));
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    town.minutes(5).await;
     town.json(&["business", "sync"]).await;
     let listed = town.json(&["inventory", "list", "--contradictions"]).await;
     let kinds = listed["views"][0]["contradictions"].to_string();

@@ -169,6 +169,14 @@ impl Town {
         self.file(&format!("{name}.p7m"), p7m)
     }
 
+    /// Lets so many minutes of the town pass: longer than Apple takes to show a change everywhere.
+    pub(crate) async fn minutes(&self, minutes: i64) {
+        let end = self.world.clock().now_ms() + minutes * 60_000;
+        while self.world.clock().now_ms() < end {
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
     /// What the record says was done, oldest first: actor and deed.
     pub(crate) async fn record(&self) -> Vec<(String, String)> {
         let code = self.made["organisation"].as_str().unwrap();
