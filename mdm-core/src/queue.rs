@@ -159,6 +159,17 @@ impl Command {
             report: None,
         }
     }
+
+    /// Where it stands in its queue, smaller first; among equals the older goes first. Refused ones come after those that
+    /// nobody has refused, so that a session with refusals ends in NotNow and the device comes back by itself.
+    #[must_use]
+    pub fn turn(&self) -> i64 {
+        let refused = match self.state {
+            CommandState::NotNow => 1 << 40,
+            _ => 0,
+        };
+        refused - i64::from(self.priority)
+    }
 }
 
 /// Applies a report to its command. `None` when it changes nothing: the report came twice, or late.
@@ -201,9 +212,7 @@ pub fn next<'a>(
         .filter(|c| !c.state.is_final())
         .filter(|c| c.expires.is_none_or(|end| now < end))
         .filter(|c| !(answering_not_now && c.state == CommandState::NotNow))
-        // Refused ones come after those that nobody has refused, so that a session with refusals ends in NotNow
-        // and the device comes back by itself.
-        .min_by_key(|c| (c.state == CommandState::NotNow, -c.priority, c.id))
+        .min_by_key(|c| (c.turn(), c.id))
 }
 
 #[cfg(test)]

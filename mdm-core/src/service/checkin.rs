@@ -19,6 +19,9 @@ use crate::wire::checkin::{self, CheckIn};
 /// How many user channels one enrolment may have: far more than people on a device, and a bound all the same.
 const MAX_USERS: usize = 1_000;
 
+/// More open commands than any channel has. Whoever takes back commands must see all of them.
+pub(super) const ALL_COMMANDS: u32 = 1_000_000;
+
 impl Org {
     /// Decides on one check-in and commits it. The identity of the speaker is proved already.
     pub(super) async fn decide_check_in(
@@ -350,7 +353,11 @@ impl Org {
         d: &mut Decision<'_>,
         channel: EnrollmentId,
     ) -> Result<(), Error> {
-        for command in self.store().open_commands(self.id(), channel, 1000).await? {
+        for command in self
+            .store()
+            .open_commands(self.id(), channel, ALL_COMMANDS)
+            .await?
+        {
             let mut tracked = Tracked::read(command);
             tracked.row.state = crate::queue::CommandState::Cancelled;
             tracked.row.settled = Some(d.now);

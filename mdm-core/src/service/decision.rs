@@ -14,10 +14,10 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment};
-use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId};
+use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
 use crate::migration::{
-    Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, advance_move,
+    Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId, advance_move,
     advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
@@ -58,6 +58,18 @@ impl<T: Clone + PartialEq> Tracked<T> {
     }
 }
 
+impl Tracked<Command> {
+    /// Cancels it when it is an open one of this step of this set-up.
+    fn take_back(&mut self, set_up: SetUpId, step: StepId, now: Timestamp) {
+        let origin = self.row.origin.as_ref();
+        let ours = origin.is_some_and(|o| o.step == step && o.set_up == set_up);
+        if ours && !self.row.state.is_final() {
+            self.row.state = CommandState::Cancelled;
+            self.row.settled = Some(now);
+        }
+    }
+}
+
 /// Everything that one decision has read and will write.
 pub(crate) struct Decision<'a> {
     pub(crate) organisation: &'a Organisation,
@@ -75,6 +87,9 @@ pub(crate) struct Decision<'a> {
     pub(crate) commands: BTreeMap<CommandId, Tracked<Command>>,
     /// Of the new ones, those whose body may hold a secret: sealed before they are written.
     pub(crate) to_seal: BTreeSet<CommandId>,
+    /// Steps whose open commands are taken back, by channel and set-up: also those that were not loaded here, which is
+    /// for whoever commits.
+    pub(crate) dropped: BTreeSet<(EnrollmentId, SetUpId, StepId)>,
     pub(crate) secrets: BTreeMap<SecretId, Tracked<SealedSecret>>,
     /// The ADE profile that an offer brings in force.
     pub(crate) profile: Option<String>,
@@ -108,6 +123,7 @@ impl<'a> Decision<'a> {
             attempt_plan: None,
             commands: BTreeMap::new(),
             to_seal: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             secrets: BTreeMap::new(),
             profile: None,
             in_session: None,
@@ -337,17 +353,13 @@ impl<'a> Decision<'a> {
                 }
             }
             Effect::DropCommands { step } => {
-                let set_up = self.set_up.as_ref().map(|s| s.row.id);
+                let Some(set_up) = self.set_up.as_ref().map(|s| &s.row) else {
+                    return;
+                };
+                let (channel, set_up) = (set_up.enrollment, set_up.id);
+                self.dropped.insert((channel, set_up, step));
                 for tracked in self.commands.values_mut() {
-                    let ours = tracked
-                        .row
-                        .origin
-                        .as_ref()
-                        .is_some_and(|o| o.step == step && Some(o.set_up) == set_up);
-                    if ours && !tracked.row.state.is_final() {
-                        tracked.row.state = CommandState::Cancelled;
-                        tracked.row.settled = Some(now);
-                    }
+                    tracked.take_back(set_up, step, now);
                 }
             }
             Effect::Lock => {
@@ -415,6 +427,22 @@ impl<'a> Decision<'a> {
         self.commands.insert(id, Tracked::new(command));
         self.audit("hold.late-release", json!({ "enrolment": enrollment }));
         self.push(enrollment);
+    }
+
+    /// Takes in open commands of a channel: what is here already stays as it is here, and what its step has taken back
+    /// before it was loaded is taken back now.
+    pub(crate) fn load_commands(&mut self, open: Vec<Command>) {
+        for command in open {
+            let mut tracked = Tracked::read(command);
+            let row = &tracked.row;
+            let asked_by = row.origin.as_ref().map(|o| (o.set_up, o.step));
+            if let Some((set_up, step)) = asked_by
+                && self.dropped.contains(&(row.enrollment, set_up, step))
+            {
+                tracked.take_back(set_up, step, self.now);
+            }
+            self.commands.entry(tracked.row.id).or_insert(tracked);
+        }
     }
 
     /// Wakes a channel, unless it is speaking already or a wake for it is in this batch.

@@ -20,7 +20,7 @@ use crate::wire::checkin::CheckIn;
 use crate::wire::report::CommandReport;
 use crate::wire::signature;
 
-/// How many open commands of one channel are looked at for one request.
+/// How many open commands of one channel are looked at for one request: the head of its queue.
 pub(super) const QUEUE_WINDOW: u32 = 200;
 /// How many organisations are kept.
 const KEPT: usize = 4_096;

@@ -30,7 +30,7 @@ mod watchdog;
 mod wave;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -47,7 +47,7 @@ use crate::ca::Ca;
 use crate::clock::{Clock, Timestamp};
 use crate::device::Platform;
 use crate::error::Error;
-use crate::ids::{IdSource, OrganisationCode, OrganisationId, RunbookId, SecretId};
+use crate::ids::{EnrollmentId, IdSource, OrganisationCode, OrganisationId, RunbookId, SecretId};
 use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::{Der, Organisation};
 use crate::secret::Secret;
@@ -366,6 +366,12 @@ impl Org {
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
     pub(crate) async fn commit(&self, mut d: Decision<'_>) -> Result<(), Error> {
         self.seal_commands(&mut d).await?;
+        let channels: BTreeSet<EnrollmentId> = d.dropped.iter().map(|(of, ..)| *of).collect();
+        for channel in channels {
+            // Of those that a step takes back, all; most of them are in nobody's hands here.
+            self.load_queue(&mut d, channel, checkin::ALL_COMMANDS)
+                .await?;
+        }
         // For the log of a host whose span around the request has such a field.
         if let Some(device) = &d.device {
             let serial = tracing::field::display(&device.row.serial);

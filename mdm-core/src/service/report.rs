@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::checkin::passes;
+use super::checkin::{ALL_COMMANDS, passes};
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
@@ -13,7 +13,7 @@ use crate::device::Platform;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::filevault::{self, EscrowKey, KeyVerdict};
-use crate::ids::{CommandId, SecretId};
+use crate::ids::{CommandId, EnrollmentId, SecretId};
 use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
 use crate::queue::{self, Command, CommandState, ReportStatus};
 use crate::secret::SecretKind;
@@ -45,9 +45,7 @@ impl Org {
         d.in_session = Some(enrollment.id);
         // Whatever is written here rests on this channel still being the one that it was.
         d.track(enrollment.clone());
-        for command in self.queue_of(speaker, &enrollment).await? {
-            d.commands.insert(command.id, Tracked::read(command));
-        }
+        d.load_commands(self.queue_of(speaker, &enrollment).await?);
         if let (Some(status), Some(uuid)) = (status_of(report.status), &report.command_uuid) {
             self.settle(&mut d, &enrollment, report, status, uuid)
                 .await?;
@@ -110,6 +108,28 @@ impl Org {
         if row.is_some_and(|s| s.id == set_up && s.last_chance.is_some()) {
             d.tell_set_up(&Event::BeforeRelease);
         }
+        let now = d.now;
+        if d.set_up.as_ref().is_some_and(|s| s.row.release_yields(now))
+            && d.commands.len() >= QUEUE_WINDOW as usize
+        {
+            // What only the hold can save may stand behind the head, and goes first now.
+            self.load_queue(d, enrollment.id, ALL_COMMANDS).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the head of a channel's queue, `limit` long.
+    pub(super) async fn load_queue(
+        &self,
+        d: &mut Decision<'_>,
+        channel: EnrollmentId,
+        limit: u32,
+    ) -> Result<(), Error> {
+        let open = self
+            .store()
+            .open_commands(self.id(), channel, limit)
+            .await?;
+        d.load_commands(open);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::decision::{Decision, Tracked};
+use super::door::QUEUE_WINDOW;
 use super::ports::{LockOutcome, PushIdentity, PushOutcome};
 use super::{Mdm, Org};
 use crate::activation_lock;
@@ -498,13 +499,7 @@ impl Org {
                 .await?
                 .map(Tracked::read);
         }
-        for command in self
-            .store()
-            .open_commands(self.id(), set_up.enrollment, 200)
-            .await?
-        {
-            d.commands.insert(command.id, Tracked::read(command));
-        }
+        self.load_queue(d, set_up.enrollment, QUEUE_WINDOW).await?;
         d.set_up_plan = self.readable_plan(&set_up).await;
         if let Some(attempt) = set_up.move_id {
             self.load_attempt(d, attempt).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::row::{Raw, Stored, decode_all};
+use super::row::{Raw, Stored, decode_all, decode_readable};
 use super::{Store, StoreError};
 use crate::device::Device;
 use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, IssuedCertificate};
@@ -46,7 +46,7 @@ pub struct ChannelView {
     pub organisation_version: i64,
     /// As [`EnrollmentStore::enrollments_by_key`](super::EnrollmentStore::enrollments_by_key).
     pub enrollments: Vec<Enrollment>,
-    /// Open commands of those enrolments, in the order of ids.
+    /// Open commands of those enrolments, in the order in which they go out: by [`Command::turn`], then by id.
     pub commands: Vec<Command>,
     /// Set-ups of those enrolments.
     pub set_ups: Vec<SetUp>,
@@ -79,7 +79,7 @@ pub(in crate::store) async fn one_by_one<S: Store + ?Sized>(
                 let open = store.open_commands(id, enrollment.id, limit).await?;
                 view.commands.extend(open);
             }
-            view.commands.sort_unstable_by_key(|c| c.id);
+            in_turn(&mut view.commands);
         }
         Depth::Identity(sha256) => {
             view.certificate = store.certificate_by_hash(id, &sha256).await?;
@@ -106,6 +106,10 @@ pub(in crate::store) async fn one_by_one<S: Store + ?Sized>(
         }
     }
     Ok(view)
+}
+
+fn in_turn(commands: &mut [Command]) {
+    commands.sort_unstable_by_key(|c| (c.turn(), c.id));
 }
 
 /// What a row of a shared statement is; the numbers stand in the statements.
@@ -172,6 +176,13 @@ fn view(mut rows: BTreeMap<(Part, i64), Raw>) -> Result<ChannelView, StoreError>
         rows: &mut BTreeMap<(Part, i64), Raw>,
         part: Part,
     ) -> Result<Vec<T>, StoreError> {
+        decode_all(of_part(rows, part))
+    }
+    // What a device can do without: it must not keep the rest from it. Who looks for one that is missing reads it alone.
+    fn readable<T: Stored>(rows: &mut BTreeMap<(Part, i64), Raw>, part: Part) -> Vec<T> {
+        decode_readable(of_part(rows, part))
+    }
+    fn of_part(rows: &mut BTreeMap<(Part, i64), Raw>, part: Part) -> Vec<Raw> {
         let mut found = Vec::new();
         // In the order of ids, as the map keeps them.
         while let Some(entry) = rows.first_entry() {
@@ -180,19 +191,22 @@ fn view(mut rows: BTreeMap<(Part, i64), Raw>) -> Result<ChannelView, StoreError>
             }
             found.push(entry.remove());
         }
-        decode_all(found)
+        found
     }
     let version = match rows.first_entry() {
         Some(first) if first.key().0 == Part::Organisation => first.remove().2,
         _ => 0,
     };
+    let enrollments = some(&mut rows, Part::Enrollment)?;
+    let mut commands = readable(&mut rows, Part::Command);
+    in_turn(&mut commands);
     Ok(ChannelView {
         organisation_version: version,
-        enrollments: some(&mut rows, Part::Enrollment)?,
-        commands: some(&mut rows, Part::Command)?,
+        enrollments,
+        commands,
         set_ups: some(&mut rows, Part::SetUp)?,
-        devices: some(&mut rows, Part::Device)?,
-        attempts: some(&mut rows, Part::Attempt)?,
+        devices: readable(&mut rows, Part::Device),
+        attempts: readable(&mut rows, Part::Attempt),
         generations: some(&mut rows, Part::Generation)?,
         certificate: some(&mut rows, Part::Certificate)?.pop(),
         session: some(&mut rows, Part::Session)?.pop(),

@@ -211,7 +211,8 @@ pub trait CommandStore: Send + Sync {
         enrollment: EnrollmentId,
         uuid: &str,
     ) -> Result<Option<Command>, StoreError>;
-    /// Those without a final report, in the order of ids.
+    /// Those without a final report, in the order in which they go out: by [`Command::turn`], then by id. One that cannot be
+    /// read is logged and left out: it must keep nothing behind it from its device.
     async fn open_commands(
         &self,
         organisation: OrganisationId,

@@ -123,6 +123,7 @@ impl Table {
                 ("uuid", Text),
                 ("open_of", Int),
                 ("settled", Int),
+                ("turn", Int),
             ],
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
@@ -351,6 +352,7 @@ stored! {
         text(&it.uuid),
         Cell::Int((!it.state.is_final()).then_some(it.enrollment.0)),
         moment(it.settled.filter(|_| it.state.is_final())),
+        Cell::Int((!it.state.is_final()).then(|| it.turn())),
     ];
     SealedSecret in Secrets versioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
     ApiToken in Tokens versioned: |it| vec![text(&it.hash)];

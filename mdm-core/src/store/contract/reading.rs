@@ -264,13 +264,21 @@ pub(super) async fn commands(store: &impl Store) -> Finding {
     }
     let of = EnrollmentId(5);
     let open = store.open_commands(A, of, ALL).await;
-    same(open, |c| c.id.0, &[1, 3, 7], "open ones")?;
+    same(open, |c| c.id.0, &[3, 7, 1], "open ones, refused ones last")?;
     let open = store.open_commands(A, of, 2).await;
-    same(open, |c| c.id.0, &[1, 3], "the first open ones")?;
+    same(open, |c| c.id.0, &[3, 7], "the first open ones")?;
+    let mut urgent = samples::command(A, CommandId(8));
+    urgent.priority = 100;
+    put(store, [urgent.clone().into()]).await?;
+    let open = store.open_commands(A, of, 1).await;
+    same(open, |c| c.id.0, &[8], "the urgent one before older ones")?;
+    urgent.version = 1;
+    urgent.state = CommandState::Cancelled;
+    put(store, [urgent.into()]).await?;
     let all = store.commands(A, of, ALL).await;
-    same(all, |c| c.id.0, &[7, 6, 5, 4, 3, 2, 1], "all")?;
+    same(all, |c| c.id.0, &[8, 7, 6, 5, 4, 3, 2, 1], "all")?;
     let all = store.commands(A, of, 2).await;
-    same(all, |c| c.id.0, &[7, 6], "the newest")?;
+    same(all, |c| c.id.0, &[8, 7], "the newest")?;
     let none = store.open_commands(A, EnrollmentId(6), ALL).await;
     same(none, |c| c.id.0, &[], "of another channel")?;
     let mut settled = samples::command(A, CommandId(1));

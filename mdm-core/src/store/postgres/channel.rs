@@ -15,7 +15,7 @@ pub(super) const QUEUE: &str = "\
       ON t.organisation = k.o AND t.id = k.o \
     UNION ALL SELECT n, 1::bigint, organisation, id, version, doc::text FROM e \
     UNION ALL SELECT e.n, 2::bigint, c.organisation, c.id, c.version, c.doc::text FROM e CROSS JOIN LATERAL \
-      (SELECT t.* FROM commands AS t WHERE t.organisation = e.organisation AND t.open_of = e.id ORDER BY t.id LIMIT e.most) AS c";
+      (SELECT t.* FROM commands AS t WHERE t.organisation = e.organisation AND t.open_of = e.id ORDER BY t.turn, t.id LIMIT e.most) AS c";
 
 /// `$1` organisations, `$2` keys, `$3` SHA-256 of the speakers' certificates.
 pub(super) const IDENTITY: &str = "\

@@ -21,7 +21,7 @@ pub(super) const QUEUE: &str = "\
     UNION ALL SELECT n, 1, organisation, id, version, doc FROM e \
     UNION ALL SELECT e.n, 2, t.organisation, t.id, t.version, t.doc FROM e CROSS JOIN commands AS t \
       ON e.most > 0 AND t.organisation = e.organisation AND t.id IN (SELECT i.id FROM commands AS i \
-        WHERE i.organisation = e.organisation AND i.open_of = e.id ORDER BY i.id LIMIT ?2)";
+        WHERE i.organisation = e.organisation AND i.open_of = e.id ORDER BY i.turn, i.id LIMIT ?2)";
 
 /// `?1` is a JSON array with `[organisation, key, SHA-256 of the certificate]` for each who asks.
 pub(super) const IDENTITY: &str = "\

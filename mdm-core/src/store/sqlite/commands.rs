@@ -33,11 +33,10 @@ impl CommandStore for SqliteStore {
     ) -> Result<Vec<Command>, StoreError> {
         rows!(
             self,
-            many,
-            "commands WHERE organisation = ?1 AND open_of = ?2 ORDER BY id LIMIT ?3",
+            readable limit,
+            "commands WHERE organisation = ?1 AND open_of = ?2 ORDER BY turn, id LIMIT ?3",
             organisation.0,
-            enrollment.0,
-            limit
+            enrollment.0
         )
     }
 
