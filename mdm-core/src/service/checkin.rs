@@ -14,6 +14,7 @@ use crate::migration::{
     Attention, Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge,
 };
 use crate::secret::{Secret, SecretKind};
+use crate::store::StoreError;
 use crate::wire::checkin::{self, CheckIn};
 
 /// How many user channels one enrolment may have: far more than people on a device, and a bound all the same.
@@ -585,14 +586,19 @@ impl Org {
         key: &str,
     ) -> Result<Enrollment, Error> {
         let known = self.channels(speaker, key).await?;
-        known
+        let device = known
             .into_iter()
             .rev()
             // A user channel's key may look like a device's; it never speaks as one.
             .find(|e| e.parent.is_none() && e.knows(&speaker.sha256))
             .ok_or(Error::Refused(
                 "this certificate does not speak for this device",
-            ))
+            ))?;
+        if let Some(serial) = &device.serial {
+            // For the log of a host whose span around the request has such a field: also when nothing is written.
+            tracing::Span::current().record("serial", tracing::field::display(serial));
+        }
+        Ok(device)
     }
 
     async fn enrolled_device(&self, speaker: &Speaker, key: &str) -> Result<Enrollment, Error> {
@@ -691,6 +697,17 @@ impl Org {
                 "is not this organisation's push topic",
             )),
         }
+    }
+}
+
+/// A row that cannot be read is as good as none to a device that waits: an error in the log, and nothing in its way.
+pub(super) fn readable<T>(row: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match row {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%error, "a row is taken for absent");
+            Ok(None)
+        }
+        other => other,
     }
 }
 

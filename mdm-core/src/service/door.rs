@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::checkin::readable;
 use super::decision::Decision;
 use super::{Answer, Mdm, Org, Peer, TRIES};
 use crate::clock::Timestamp;
@@ -125,17 +126,20 @@ impl Mdm {
 }
 
 impl Org {
-    /// Answers a message, on the organisation as it is now.
+    /// Answers a message, on the organisation as it is now. The certificate of who speaks stands in `proved` (SHA-256) as
+    /// soon as its chain is verified, also when the message is refused in the end.
     pub(super) async fn answer(
         &self,
         peer: &Peer,
         body: &[u8],
         message: &Message,
+        proved: &mut Option<String>,
     ) -> Result<Answer, Error> {
         let mut org = self.clone();
         for _ in 0..TRIES {
-            match org.identify(peer, body) {
+            match org.identify(peer, body, proved) {
                 Ok(speaker) => {
+                    org.same_device(&speaker, peer).await?;
                     let decided = org
                         .again_on_conflict(|| org.decide(&speaker, message))
                         .await?;
@@ -195,7 +199,12 @@ impl Org {
 
     /// Proves who speaks: the certificate of the signature if there is one, else that of the connection; its chain to this
     /// organisation's CAs, and its validity at the domain's time. That it is not revoked is for [`Org::prove`].
-    fn identify(&self, peer: &Peer, body: &[u8]) -> Result<Speaker, Error> {
+    fn identify(
+        &self,
+        peer: &Peer,
+        body: &[u8],
+        proved: &mut Option<String>,
+    ) -> Result<Speaker, Error> {
         let der = match (&peer.signature, &peer.certificate) {
             (Some(signature), _) => signature::verify_header(signature, body)
                 .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string()))?,
@@ -207,37 +216,83 @@ impl Org {
                 ));
             }
         };
-        let sha256 = sha256_hex(&der);
-        let now = self.now();
-        let key = (self.id(), self.organisation.version, sha256);
-        let chains = self.mdm.inner.chains.lock();
-        let cached = chains.ok().and_then(|chains| chains.get(&key).copied());
-        let not_after = match cached {
-            Some(chain) if chain.revoked => return Err(Error::Revoked),
-            Some(chain) => chain.not_after,
-            None => {
-                let refused =
-                    |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
-                let cas = self.organisation.identity_cas.iter();
-                Authorities::new(cas.map(|ca| ca.certificate.0.as_slice()))
-                    .and_then(|cas| cas.identify(&der))
-                    .map_err(refused)?
-                    .not_after
-            }
-        };
+        let (sha256, chain, not_after) = self.chain_of(&der)?;
+        *proved = Some(sha256.clone());
+        if chain.is_some_and(|chain| chain.revoked) {
+            return Err(Error::Revoked);
+        }
         if let Some(grace) = self.organisation.settings.expired_identity_grace_days {
             let end = not_after + std::time::Duration::from_secs(u64::from(grace) * 86_400);
-            if now > end {
+            if self.now() > end {
                 return Err(Error::Refused(
                     "the certificate expired longer ago than this organisation allows",
                 ));
             }
         }
         Ok(Speaker {
-            sha256: key.2,
-            unproved: cached.is_none().then_some(not_after),
+            sha256,
+            unproved: chain.is_none().then_some(not_after),
             seen: None,
         })
+    }
+
+    /// Verifies that a certificate chains to this organisation's CAs: its SHA-256, what is kept of it, and the end of its
+    /// validity.
+    pub(super) fn chain_of(&self, der: &[u8]) -> Result<(String, Option<Chain>, Timestamp), Error> {
+        let key = (self.id(), self.organisation.version, sha256_hex(der));
+        let chains = self.mdm.inner.chains.lock();
+        let kept = chains.ok().and_then(|chains| chains.get(&key).copied());
+        let not_after = match kept {
+            Some(chain) => chain.not_after,
+            None => {
+                let refused =
+                    |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
+                let cas = self.organisation.identity_cas.iter();
+                Authorities::new(cas.map(|ca| ca.certificate.0.as_slice()))
+                    .and_then(|cas| cas.identify(der))
+                    .map_err(refused)?
+                    .not_after
+            }
+        };
+        Ok((key.2, kept, not_after))
+    }
+
+    /// Whoever signed must have the connection too, when its certificate is one of ours: a message that somebody has
+    /// overheard says nothing over a connection of another device. A certificate of somebody else (a proxy, another server
+    /// that the device knows) proves nothing here and says nothing against the signature; an older or newer identity of the
+    /// same device is the device.
+    async fn same_device(&self, signer: &Speaker, peer: &Peer) -> Result<(), Error> {
+        let (Some(_), Some(shown)) = (&peer.signature, &peer.certificate) else {
+            return Ok(());
+        };
+        let Ok((shown, ..)) = self.chain_of(&shown.0) else {
+            return Ok(());
+        };
+        if shown == signer.sha256 {
+            return Ok(());
+        }
+        let signer = self.session_behind(&signer.sha256).await?;
+        let shown = self.session_behind(&shown).await?;
+        if let (Some(signer), Some(shown)) = (signer, shown)
+            && (signer.id == shown.id
+                || (signer.device.is_some() && signer.device == shown.device)
+                || (signer.serial.is_some() && signer.serial == shown.serial))
+        {
+            return Ok(());
+        }
+        Err(Error::bad_input(
+            "Mdm-Signature",
+            "is of another device than the certificate of the connection",
+        ))
+    }
+
+    /// The enrolment session in which a certificate was issued, by the certificate's SHA-256.
+    pub(super) async fn session_behind(&self, sha256: &str) -> Result<Option<EnrolSession>, Error> {
+        let (store, id) = (self.store(), self.id());
+        let Some(issued) = store.certificate_by_hash(id, sha256).await? else {
+            return Ok(None);
+        };
+        Ok(store.session(id, issued.session).await?)
     }
 
     /// Keeps a chain that was verified just now, unless its certificate is revoked. Revoking changes the organisation's
@@ -337,7 +392,7 @@ impl Org {
         };
         match speaker.seen.as_ref().and_then(|seen| seen.device(id)) {
             Some(device) => Ok(Some(device)),
-            None => Ok(self.store().device(self.id(), id).await?),
+            None => Ok(readable(self.store().device(self.id(), id).await)?),
         }
     }
 
@@ -350,7 +405,7 @@ impl Org {
         let found = seen.and_then(|seen| seen.view.attempts.iter().find(|m| m.id == id));
         match found {
             Some(attempt) => Ok(Some(attempt.clone())),
-            None => Ok(self.store().attempt(self.id(), id).await?),
+            None => Ok(readable(self.store().attempt(self.id(), id).await)?),
         }
     }
 
@@ -404,7 +459,7 @@ impl Org {
         };
         match d.seen.as_ref().and_then(|seen| seen.device(id)) {
             Some(device) => Ok(Some(device)),
-            None => Ok(self.store().device(self.id(), id).await?),
+            None => Ok(readable(self.store().device(self.id(), id).await)?),
         }
     }
 

@@ -318,11 +318,13 @@ impl Org {
     /// What the sender did wrong as [`Error::BadInput`] or [`Error::Refused`] (nothing is stored then but a record of the
     /// refusal); the store's otherwise. Success means committed.
     pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
+        let mut proved = None;
         let result = async {
             let message = Message::CheckIn(CheckIn::parse(body)?);
-            self.answer(peer, body, &message).await
-        };
-        self.note_refusal("checkin", &peer.address, None, result.await)
+            self.answer(peer, body, &message, &mut proved).await
+        }
+        .await;
+        self.note_refusal_of("checkin", peer, proved.as_deref(), result)
             .await
     }
 
@@ -331,11 +333,13 @@ impl Org {
     /// # Errors
     /// As [`Org::check_in`].
     pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
+        let mut proved = None;
         let result = async {
             let message = Message::Report(CommandReport::parse(body)?);
-            self.answer(peer, body, &message).await
-        };
-        self.note_refusal("command", &peer.address, None, result.await)
+            self.answer(peer, body, &message, &mut proved).await
+        }
+        .await;
+        self.note_refusal_of("command", peer, proved.as_deref(), result)
             .await
     }
 

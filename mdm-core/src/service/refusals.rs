@@ -1,6 +1,6 @@
 //! The record of refused requests: bounded, pruned by the store, and never in the way of an answer.
 
-use super::Org;
+use super::{Org, Peer};
 use crate::audit::Refusal;
 use crate::error::Error;
 use crate::ids::{RefusalId, Serial};
@@ -22,6 +22,42 @@ impl Org {
                 .await;
         }
         result
+    }
+
+    /// As [`Org::note_refusal`], with the serial number of the device whose certificate (SHA-256) was proved, if one was.
+    pub(super) async fn note_refusal_of<T>(
+        &self,
+        door: &str,
+        peer: &Peer,
+        proved: Option<&str>,
+        result: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let serial = match (&result, proved) {
+            (Err(error), Some(sha256)) if error.is_callers_fault() => self.serial_of(sha256).await,
+            _ => None,
+        };
+        self.note_refusal(door, &peer.address, serial.as_ref(), result)
+            .await
+    }
+
+    /// Records a message that a host refused before it was whole: too large, too slow, broken off. `door` is `checkin` or
+    /// `command`, `reason` the sentence that the sender got. The certificate of the connection, where it proves a device,
+    /// says whose it was. Never fails: what cannot be recorded is logged.
+    pub async fn refused_unread(&self, door: &str, peer: &Peer, reason: &str) {
+        let serial = match &peer.certificate {
+            Some(certificate) => match self.chain_of(&certificate.0) {
+                Ok((sha256, ..)) => self.serial_of(&sha256).await,
+                Err(_) => None,
+            },
+            None => None,
+        };
+        self.record_refusal(door, &peer.address, reason, serial.as_ref())
+            .await;
+    }
+
+    /// The serial number that a proved certificate was issued for. Not being able to tell changes no refusal.
+    async fn serial_of(&self, sha256: &str) -> Option<Serial> {
+        self.session_behind(sha256).await.ok().flatten()?.serial
     }
 
     /// Records a refusal. That it cannot be recorded is logged and changes no answer.

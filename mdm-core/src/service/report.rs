@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::checkin::{ALL_COMMANDS, passes};
+use super::checkin::{ALL_COMMANDS, passes, readable};
 use super::decision::{Decision, Tracked};
+use super::door::QUEUE_WINDOW;
 use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
 use crate::apps;
@@ -102,7 +103,7 @@ impl Org {
             .map(|o| o.set_up);
         let Some(set_up) = release else { return Ok(()) };
         if d.set_up.is_none() {
-            self.load_device_side(d, enrollment).await?;
+            self.load_readable_side(d, enrollment).await?;
         }
         let row = d.set_up.as_ref().map(|s| &s.row);
         if row.is_some_and(|s| s.id == set_up && s.last_chance.is_some()) {
@@ -116,6 +117,22 @@ impl Org {
             self.load_queue(d, enrollment.id, ALL_COMMANDS).await?;
         }
         Ok(())
+    }
+
+    /// As [`Org::load_device_side`], but a set-up that cannot be read is as good as none: refusing the report would make the
+    /// device repeat it for ever, and nothing that a person queues would reach it.
+    async fn load_readable_side(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<(), Error> {
+        match self.load_device_side(d, enrollment).await {
+            Err(Error::Store(error @ StoreError::Corrupt { .. })) => {
+                tracing::error!(organisation = %self.id(), enrolment = %enrollment.id, %error, "a set-up cannot be read");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Loads the head of a channel's queue, `limit` long.
@@ -148,7 +165,7 @@ impl Org {
             .map(|c| c.row.clone());
         let command = match open {
             Some(command) => command,
-            None => match self.store().command(self.id(), enrollment.id, uuid).await? {
+            None => match readable(self.store().command(self.id(), enrollment.id, uuid).await)? {
                 Some(command) => command,
                 None => {
                     // A command of another generation, or not ours: an error would make the device repeat it for ever.
@@ -166,7 +183,7 @@ impl Org {
             .or_insert_with(|| Tracked::read(command))
             .row = next.clone();
         let Some(origin) = origin else { return Ok(()) };
-        self.load_device_side(d, enrollment).await?;
+        self.load_readable_side(d, enrollment).await?;
         if d.set_up.as_ref().map(|s| s.row.id) != Some(origin.set_up) {
             return Ok(());
         }

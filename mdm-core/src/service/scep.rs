@@ -8,7 +8,7 @@ use crate::ca::scep::{self, FailInfo, Received, ScepRequest};
 use crate::ca::{Ca, Issue};
 use crate::enrollment::IssuedCertificate;
 use crate::error::Error;
-use crate::ids::CertificateId;
+use crate::ids::{CertificateId, Serial};
 use crate::organisation::Der;
 
 /// What we can do. `DES3` stands beside `AES` for clients that misread the list.
@@ -69,8 +69,9 @@ impl Org {
             Received::Request(request) => {
                 match self.again_on_conflict(|| self.grant(&ca, &request)).await? {
                     Ok(answer) => answer,
-                    Err(reason) => {
-                        self.record_refusal("scep", address, reason, None).await;
+                    Err((reason, serial)) => {
+                        self.record_refusal("scep", address, reason, serial.as_ref())
+                            .await;
                         // The client is told no more than that: the record says why.
                         request
                             .refuse(&ca, FailInfo::BadRequest, "The request is not allowed.")
@@ -85,27 +86,27 @@ impl Org {
         })
     }
 
-    /// The granted answer, or the reason why there is none.
+    /// The granted answer, or the reason why there is none with the serial number that its session was given to.
     async fn grant(
         &self,
         ca: &Ca,
         request: &ScepRequest,
-    ) -> Result<Result<Vec<u8>, &'static str>, Error> {
+    ) -> Result<Result<Vec<u8>, (&'static str, Option<Serial>)>, Error> {
         let now = self.now();
         let Some(hash) = request.challenge_hash() else {
-            return Ok(Err("the request carries no challenge"));
+            return Ok(Err(("the request carries no challenge", None)));
         };
         let Some(session) = self.store().session_by_challenge(self.id(), &hash).await? else {
-            return Ok(Err("the challenge is unknown"));
+            return Ok(Err(("the challenge is unknown", None)));
         };
         let use_of_it = (request.transaction().to_owned(), request.key_hash());
         if let Some(used) = &session.used_by {
             // The client did not hear our answer and repeats itself: same transaction, same key, same certificate.
             if *used != use_of_it {
-                return Ok(Err("the challenge was used already"));
+                return Ok(Err(("the challenge was used already", session.serial)));
             }
             let Some(id) = session.certificate else {
-                return Ok(Err("the challenge was used already"));
+                return Ok(Err(("the challenge was used already", session.serial)));
             };
             let issued = self
                 .store()
@@ -115,7 +116,7 @@ impl Org {
             return Ok(Ok(request.grant(ca, &issued.der.0).map_err(crypto)?));
         }
         if now > session.expires {
-            return Ok(Err("the enrolment session has expired"));
+            return Ok(Err(("the enrolment session has expired", session.serial)));
         }
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         if let Some(device) = session.device

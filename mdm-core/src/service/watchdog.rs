@@ -2,6 +2,7 @@
 //! nor vault, so a set-up whose runbook cannot be read is released too.
 
 use super::Mdm;
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use crate::error::Error;
 use crate::migration::{SetUp, release};
@@ -48,12 +49,9 @@ impl Mdm {
         let transition = release(set_up, now);
         tracing::warn!(organisation = %set_up.organisation, serial = set_up.serial.as_ref().map(tracing::field::display), "a hold is past its ceiling: released by the watchdog");
         if let Some(device) = set_up.device {
-            d.device = self
-                .inner
-                .store
-                .device(set_up.organisation, device)
-                .await?
-                .map(Tracked::read);
+            // It is for the record only.
+            let row = self.inner.store.device(set_up.organisation, device).await;
+            d.device = readable(row)?.map(Tracked::read);
         }
         // The Move hears of it when it can be read; that it cannot must not keep the device.
         if let Some(attempt) = set_up.move_id

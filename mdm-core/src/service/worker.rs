@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::door::QUEUE_WINDOW;
 use super::ports::{LockOutcome, PushIdentity, PushOutcome};
@@ -268,6 +269,10 @@ impl Org {
             }
             Ok(PushOutcome::CertificateRefused { reason } | PushOutcome::Refused { reason }) => {
                 tracing::error!(organisation = %self.id(), reason, "Apple refuses our pushes");
+                if job.tries + 1 >= PUSH_TRIES {
+                    // Each wake adds a push of its own: those that stayed would pile up for as long as it is refused.
+                    return self.job_done(job, lease).await;
+                }
                 return self.job_later(job, lease, Duration::from_secs(900)).await;
             }
             Err(error) if job.tries + 1 >= PUSH_TRIES => {
@@ -493,11 +498,7 @@ impl Org {
         set_up: SetUp,
     ) -> Result<(), Error> {
         if let Some(device) = set_up.device {
-            d.device = self
-                .store()
-                .device(self.id(), device)
-                .await?
-                .map(Tracked::read);
+            d.device = readable(self.store().device(self.id(), device).await)?.map(Tracked::read);
         }
         self.load_queue(d, set_up.enrollment, QUEUE_WINDOW).await?;
         d.set_up_plan = self.readable_plan(&set_up).await;
@@ -510,7 +511,7 @@ impl Org {
 
     /// Loads a Move with its plan, if it is there.
     pub(super) async fn load_attempt(&self, d: &mut Decision<'_>, id: MoveId) -> Result<(), Error> {
-        if let Some(attempt) = self.store().attempt(self.id(), id).await?
+        if let Some(attempt) = readable(self.store().attempt(self.id(), id).await)?
             && let Some(plan) = self.readable_plan_of(&attempt).await?
         {
             d.attempt_plan = Some(plan);
@@ -538,10 +539,10 @@ impl Org {
     }
 
     async fn profile_of_wave(&self, wave: crate::ids::WaveId) -> Result<Option<String>, Error> {
-        let Some(wave) = self.store().wave(self.id(), wave).await? else {
+        let Some(wave) = readable(self.store().wave(self.id(), wave).await)? else {
             return Ok(None);
         };
-        let server = self.store().server(self.id(), wave.destination).await?;
+        let server = readable(self.store().server(self.id(), wave.destination).await)?;
         Ok(server.and_then(|s| self.profile_at(&s, Some(&wave))))
     }
 }

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mdm_core::clock::{ManualClock, Timestamp};
 use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
-use mdm_core::enrollment::{EnrolSession, IssuedCertificate};
+use mdm_core::enrollment::{EnrolSession, IssuedCertificate, PushTarget};
 use mdm_core::error::{Error, PortError};
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{
@@ -26,13 +26,15 @@ use mdm_core::organisation::{Der, KeyedCertificate};
 use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
+    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, PushIdentity, PushOutcome, Pusher,
+    ServerCredential,
 };
 use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer};
 use mdm_core::store::{Batch, SqliteStore};
 use mdm_core::vault::{EscrowVault, MasterKey};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
+use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
@@ -48,6 +50,16 @@ pub(crate) struct Apple {
     /// Answers to lock requests, the next one last; `None` is an answer that never comes.
     pub(crate) locks: Mutex<Vec<Option<LockOutcome>>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// What becomes of a push; `None`: there is nobody to push.
+    pub(crate) pushes: Mutex<Option<PushOutcome>>,
+}
+
+#[async_trait]
+impl Pusher for Apple {
+    async fn push(&self, _: &PushIdentity, _: &PushTarget) -> Result<PushOutcome, PortError> {
+        let outcome = self.pushes.lock().unwrap().clone();
+        outcome.ok_or(PortError::Absent("push"))
+    }
 }
 
 #[async_trait]
@@ -126,6 +138,7 @@ impl House {
         let apple = Arc::new(Apple {
             locks: Mutex::default(),
             asked: Mutex::default(),
+            pushes: Mutex::default(),
         });
         let master = MasterKey::generate().unwrap();
         let mdm = assemble(store, &clock, &apple, &master);
@@ -292,7 +305,8 @@ impl House {
         record.family = "iPhone".to_owned();
         device.record = Some(record);
         let (session, issued) = (SessionId(self.next_id()), CertificateId(self.next_id()));
-        let certificate = issue(Some((&self.authority.0, &self.authority.1)), issued.0);
+        let key = key();
+        let certificate = build(Some((&self.authority.0, &self.authority.1)), &key, issued.0);
         let der = certificate.to_der().unwrap();
         let until = now + Duration::from_hours(24 * 300);
         let code = format!("session {issued}");
@@ -321,6 +335,8 @@ impl House {
                 address: "192.0.2.1".to_owned(),
             },
             product: "iPhone17,2".to_owned(),
+            certificate,
+            key,
         }
     }
 
@@ -398,6 +414,7 @@ fn assemble(store: SqliteStore, clock: &ManualClock, apple: &Arc<Apple>, master:
         Arc::new(clock.clone()),
         Ports {
             assignment: apple.clone(),
+            push: apple.clone(),
             ..Ports::refusing()
         },
         MdmSettings {
@@ -413,10 +430,20 @@ pub(crate) struct Gadget {
     pub(crate) udid: String,
     pub(crate) peer: Peer,
     pub(crate) product: String,
+    certificate: X509,
+    key: PKey<Private>,
 }
 
 impl Gadget {
-    fn plist(&self, body: &str) -> Vec<u8> {
+    /// The header with which it signs a message.
+    pub(crate) fn signature(&self, body: &[u8]) -> String {
+        let options = CMSOptions::DETACHED | CMSOptions::BINARY;
+        let (certificate, key) = (Some(&*self.certificate), Some(&*self.key));
+        let signed = CmsContentInfo::sign(certificate, key, None, Some(body), options).unwrap();
+        STANDARD.encode(signed.to_der().unwrap())
+    }
+
+    pub(crate) fn plist(&self, body: &str) -> Vec<u8> {
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict>\
              <key>UDID</key><string>{}</string>{body}</dict></plist>",
@@ -455,10 +482,6 @@ fn authority() -> (X509, PKey<Private>) {
 
 fn key() -> PKey<Private> {
     PKey::ec_gen("prime256v1").unwrap()
-}
-
-fn issue(by: Option<(&X509, &PKey<Private>)>, serial: i64) -> X509 {
-    build(by, &key(), serial)
 }
 
 fn build(by: Option<(&X509, &PKey<Private>)>, key: &PKey<Private>, serial: i64) -> X509 {

@@ -1,0 +1,371 @@
+//! What must not stand between a device and the end of its hold: a long queue, commands of a step that is over, rows that
+//! cannot be read; and what must not grow or speak for others meanwhile.
+
+mod service_house;
+
+use std::time::Duration;
+
+use mdm_core::device::Platform;
+use mdm_core::error::Error;
+use mdm_core::ids::{CommandId, EnrollmentId, JobId, RunbookId};
+use mdm_core::job::{Job, JobKind};
+use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, SetUp, SetUpState, Variant};
+use mdm_core::queue::{Command, CommandState};
+use mdm_core::service::ports::PushOutcome;
+use mdm_core::service::{Answer, Peer};
+use mdm_core::store::Batch;
+use service_house::{Gadget, House, command};
+
+const IDLE: &str = "<key>Status</key><string>Idle</string>";
+
+async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
+    let org = house.org().await;
+    let report = org.device_report(&gadget.serial).await.unwrap();
+    report.set_up.unwrap()
+}
+
+/// Puts commands into a device's queue that no step asked for.
+async fn queue(house: &House, channel: EnrollmentId, count: usize, state: CommandState) {
+    let mut batch = Batch::new();
+    for _ in 0..count {
+        let id = CommandId(house.next_id());
+        let mut row = Command::queued(
+            house.org().await.organisation().id,
+            id,
+            channel,
+            format!("QUEUED-{id}"),
+            "InstallApplication",
+            b"<plist/>".to_vec(),
+            house.mdm.now(),
+        );
+        row.state = state;
+        batch.put(row);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+}
+
+async fn idle(house: &House, gadget: &Gadget) -> Option<String> {
+    let answer = house.report(gadget, IDLE).await.unwrap();
+    command(&answer).map(|(_, kind)| kind)
+}
+
+/// The release lets go first what only the hold can save, for some minutes.
+async fn last_chance_over(house: &House, gadget: &Gadget) {
+    idle(house, gadget).await;
+    house
+        .clock
+        .set(house.mdm.now() + Duration::from_secs(20 * 60));
+}
+
+#[tokio::test]
+async fn the_release_overtakes_a_queue_of_any_length() {
+    let house = House::new().await;
+    let phone = house.device("C02LONGQUEUE").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    queue(&house, s.enrollment, 250, CommandState::NotNow).await;
+    house.clock.set(s.ceiling_at.unwrap());
+    assert_eq!(house.mdm.watch(10).await.unwrap(), 1);
+    last_chance_over(&house, &phone).await;
+    assert_eq!(
+        idle(&house, &phone).await.as_deref(),
+        Some("DeviceConfigured")
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_has_refused_is_seen_behind_a_long_queue_of_refused_ones() {
+    let house = House::new().await;
+    let phone = house.device("C02REFUSED").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    queue(&house, s.enrollment, 250, CommandState::NotNow).await;
+    queue(&house, s.enrollment, 1, CommandState::Queued).await;
+    let mut answers = vec![house.report(&phone, IDLE).await.unwrap()];
+    // The question that the set-up asks first.
+    if let Some((uuid, kind)) = command(&answers[0]) {
+        assert_eq!(kind, "DeviceInformation");
+        let refused = format!(
+            "<key>Status</key><string>NotNow</string><key>CommandUUID</key><string>{uuid}</string>"
+        );
+        answers.push(house.report(&phone, &refused).await.unwrap());
+    }
+    let plain = Answer::Plist(b"<plist/>".to_vec());
+    assert!(answers.contains(&plain), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_new_generation_voids_a_queue_of_any_length() {
+    let house = House::new().await;
+    let phone = house.device("C02VOIDED").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    queue(&house, s.enrollment, 1_100, CommandState::Queued).await;
+    house.enrol(&house.device("C02VOIDED").await).await;
+    let org = house.org().await.organisation().id;
+    let open = house.mdm.store().open_commands(org, s.enrollment, 2_000);
+    assert_eq!(open.await.unwrap().len(), 0);
+}
+
+/// Answers what is asked until an app is to be taken over, which is refused for now.
+async fn to_the_app(house: &House, phone: &Gadget) {
+    let mut body = IDLE.to_owned();
+    for _ in 0..20 {
+        let answer = house.report(phone, &body).await.unwrap();
+        let Some((uuid, kind)) = command(&answer) else {
+            house.clock.set(house.mdm.now() + Duration::from_secs(60));
+            house.settle().await;
+            body = IDLE.to_owned();
+            continue;
+        };
+        let app = "<dict><key>Identifier</key><string>app.notes</string></dict>";
+        let (status, told) = match kind.as_str() {
+            "InstallApplication" => ("NotNow", String::new()),
+            "DeviceInformation" => (
+                "Acknowledged",
+                format!(
+                    "<key>QueryResponses</key><dict><key>SerialNumber</key><string>{}</string>\
+                     <key>AwaitingConfiguration</key><true/></dict>",
+                    phone.serial
+                ),
+            ),
+            "InstalledApplicationList" => (
+                "Acknowledged",
+                format!("<key>InstalledApplicationList</key><array>{app}</array>"),
+            ),
+            "ManagedApplicationList" => (
+                "Acknowledged",
+                "<key>ManagedApplicationList</key><dict/>".to_owned(),
+            ),
+            _ => ("Acknowledged", String::new()),
+        };
+        body = format!(
+            "<key>Status</key><string>{status}</string><key>CommandUUID</key><string>{uuid}</string>{told}"
+        );
+        if status == "NotNow" {
+            house.report(phone, &body).await.unwrap();
+            return;
+        }
+    }
+    panic!("no app was taken over");
+}
+
+#[tokio::test]
+async fn an_app_is_not_taken_over_after_the_hold() {
+    let house = House::new().await;
+    let phone = house.device("C02LATEAPP").await;
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    runbook.apps.push(AppPlan {
+        bundle_id: "app.notes".to_owned(),
+        store_id: Some(1),
+        manifest_url: None,
+        action: AppAction::KeepIfPresent,
+    });
+    let id = RunbookId(runbook.content_id());
+    house.org().await.pin("with an app", runbook).await.unwrap();
+    house.attempt(&phone, id).await;
+    house.enrol(&phone).await;
+    to_the_app(&house, &phone).await;
+    let s = set_up(&house, &phone).await;
+    house.clock.set(s.ceiling_at.unwrap());
+    assert_eq!(house.mdm.watch(10).await.unwrap(), 1);
+    last_chance_over(&house, &phone).await;
+    let released = idle(&house, &phone).await;
+    assert_eq!(released.as_deref(), Some("DeviceConfigured"));
+    // Its report got lost; that it waits no more comes first.
+    house
+        .token_update(&phone, "<key>AwaitingConfiguration</key><false/>")
+        .await
+        .unwrap();
+    let s = set_up(&house, &phone).await;
+    assert!(matches!(s.state, SetUpState::Proving { .. }), "{s:?}");
+    for _ in 0..5 {
+        let next = idle(&house, &phone).await;
+        assert_ne!(next.as_deref(), Some("InstallApplication"));
+    }
+}
+
+#[tokio::test]
+async fn a_device_or_attempt_that_cannot_be_read_keeps_nobody_in_the_hold() {
+    for (case, by_watchdog, table) in [
+        ("C02ROWA", true, "devices"),
+        ("C02ROWB", false, "devices"),
+        ("C02ROWC", false, "moves"),
+    ] {
+        let house = House::new().await;
+        let phone = house.device(case).await;
+        let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let id = RunbookId(runbook.content_id());
+        house
+            .org()
+            .await
+            .pin("the attempt's", runbook)
+            .await
+            .unwrap();
+        house.attempt(&phone, id).await;
+        house.enrol(&phone).await;
+        let s = set_up(&house, &phone).await;
+        let spoilt = house.spoil(&format!("UPDATE {table} SET doc = '{{'")).await;
+        assert_eq!(spoilt, 1, "{case}");
+        let answer = house.report(&phone, IDLE).await.unwrap();
+        let (uuid, _) = command(&answer).unwrap();
+        let done = format!(
+            "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>\
+             <key>QueryResponses</key><dict><key>AwaitingConfiguration</key><true/></dict>"
+        );
+        house.report(&phone, &done).await.expect(case);
+        house
+            .token_update(&phone, "<key>AwaitingConfiguration</key><true/>")
+            .await
+            .expect(case);
+        house
+            .clock
+            .set(s.ceiling_at.unwrap() + Duration::from_secs(1));
+        if by_watchdog {
+            assert_eq!(house.mdm.watch(10).await.unwrap(), 1, "{case}");
+        } else {
+            house.mdm.work(50).await.unwrap();
+        }
+        last_chance_over(&house, &phone).await;
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            seen.push(idle(&house, &phone).await);
+        }
+        let release = Some("DeviceConfigured".to_owned());
+        assert!(seen.contains(&release), "{case}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_or_set_up_that_cannot_be_read_keeps_no_other_command() {
+    let house = House::new().await;
+    let phone = house.device("C02COMMAND").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    let answer = house.report(&phone, IDLE).await.unwrap();
+    let (uuid, _) = command(&answer).unwrap();
+    queue(&house, s.enrollment, 1, CommandState::Queued).await;
+    let spoil = format!("UPDATE commands SET doc = '{{' WHERE uuid = '{uuid}'");
+    assert_eq!(house.spoil(&spoil).await, 1);
+    let plain = Answer::Plist(b"<plist/>".to_vec());
+    assert_eq!(house.report(&phone, IDLE).await.unwrap(), plain);
+    // Its report can be told to nobody, and is not repeated for ever.
+    let done = format!(
+        "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>"
+    );
+    assert_eq!(house.report(&phone, &done).await.unwrap(), plain);
+
+    let phone = house.device("C02SETUP").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    let answer = house.report(&phone, IDLE).await.unwrap();
+    let (uuid, _) = command(&answer).unwrap();
+    queue(&house, s.enrollment, 1, CommandState::Queued).await;
+    let spoil = format!("UPDATE set_ups SET doc = '{{' WHERE id = {}", s.id);
+    assert_eq!(house.spoil(&spoil).await, 1);
+    let done = format!(
+        "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>"
+    );
+    assert_eq!(house.report(&phone, &done).await.unwrap(), plain);
+}
+
+#[tokio::test]
+async fn a_push_that_apple_refuses_is_given_up_and_does_not_pile_up() {
+    let house = House::new().await;
+    let phone = house.device("C02PUSHED").await;
+    house.enrol(&phone).await;
+    house.settle().await;
+    house.spoil("DELETE FROM jobs").await;
+    *house.apple.pushes.lock().unwrap() = Some(PushOutcome::CertificateRefused {
+        reason: "BadCertificate".to_owned(),
+    });
+    let s = set_up(&house, &phone).await;
+    let (org, enrollment) = (s.organisation, s.enrollment);
+    let mut batch = Batch::new();
+    let id = JobId(house.next_id());
+    batch.put(Job::new(
+        org,
+        id,
+        house.mdm.now(),
+        JobKind::Push { enrollment },
+    ));
+    house.mdm.store().commit(batch).await.unwrap();
+    for _ in 0..10 {
+        house.settle().await;
+        house.clock.set(house.mdm.now() + Duration::from_secs(901));
+    }
+    let left = house
+        .spoil(&format!("DELETE FROM jobs WHERE id = {id}"))
+        .await;
+    assert_eq!(left, 0, "the push is tried for ever");
+}
+
+#[tokio::test]
+async fn a_message_says_nothing_over_the_connection_of_another_device() {
+    let house = House::new().await;
+    let (victim, other) = (
+        house.device("C02VICTIM").await,
+        house.device("C02OTHER").await,
+    );
+    house.enrol(&victim).await;
+    house.enrol(&other).await;
+    let body = victim.plist(IDLE);
+    let org = house.org().await;
+    let peer = |over: &Gadget| Peer {
+        signature: Some(victim.signature(&body)),
+        ..over.peer.clone()
+    };
+    let refused = org.report(&peer(&other), &body).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::BadInput { field, .. } if field == "Mdm-Signature"),
+        "{refused}"
+    );
+    let id = org.organisation().id;
+    let newest = house.mdm.store().refusals(id, 1).await.unwrap().remove(0);
+    assert_eq!(
+        (newest.door.as_str(), &newest.serial),
+        ("command", &Some(victim.serial.clone()))
+    );
+    org.report(&peer(&victim), &body).await.unwrap();
+    // An older identity of the same device is the device.
+    let renewed = house.device("C02VICTIM").await;
+    org.report(&peer(&renewed), &body).await.unwrap();
+    // A certificate of nobody that we know says nothing.
+    let stranger = House::new().await.device("C02STRANGER").await;
+    org.report(&peer(&stranger), &body).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_device_whose_certificate_was_proved() {
+    let house = House::new().await;
+    let (phone, other) = (
+        house.device("C02NAMED").await,
+        house.device("C02UNNAMED").await,
+    );
+    house.enrol(&phone).await;
+    let org = house.org().await;
+    let id = org.organisation().id;
+    let newest = async || house.mdm.store().refusals(id, 1).await.unwrap().remove(0);
+    // In the name of a device that is not its own.
+    let body = other.plist(IDLE);
+    org.report(&phone.peer, &body).await.unwrap_err();
+    assert_eq!(newest().await.serial, Some(phone.serial.clone()));
+    org.check_in(
+        &other.peer,
+        &phone.plist(
+            "<key>MessageType</key><string>CheckOut</string><key>Topic</key><string>t</string>",
+        ),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(newest().await.serial, Some(other.serial.clone()));
+    org.refused_unread("checkin", &phone.peer, "body: must be at most 10 bytes")
+        .await;
+    let unread = newest().await;
+    assert_eq!(unread.serial, Some(phone.serial.clone()));
+    assert_eq!(unread.door, "checkin");
+    assert_eq!(unread.reason, "body: must be at most 10 bytes");
+    org.refused_unread("command", &Peer::default(), "body: did not arrive in time")
+        .await;
+    assert_eq!(newest().await.serial, None);
+}
