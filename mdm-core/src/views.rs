@@ -336,8 +336,9 @@ pub fn contradictions(device: &Device, context: Context<'_>, now: Timestamp) -> 
             found.push(Contradiction::AssignedButNotListed);
         }
         if let Some(record) = listed {
-            // The list is the younger one, or both have had time to agree.
-            let comparable = record.seen >= reading.seen || settled(record.seen);
+            // The API was asked after the list showed it (an older answer may be from before it came to us), or both have
+            // had time to agree.
+            let comparable = reading.seen >= record.seen || settled(record.seen);
             if elsewhere && comparable {
                 found.push(Contradiction::ListedButElsewhere);
             }
