@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId};
+use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId, SessionId};
 use crate::licences::HeldLicence;
 
 /// A device of an organisation.
@@ -39,6 +39,9 @@ pub struct Device {
     /// Licences that it was seen to have, as far as we gave or looked for them.
     #[serde(default)]
     pub licences: Vec<HeldLicence>,
+    /// Enrolment sessions that were opened for it and that it has not used when last looked at; bounded, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub invitations: Vec<SessionId>,
 }
 
 impl Device {
@@ -58,6 +61,7 @@ impl Device {
             assignment: Assignment::default(),
             completed_deadlines: Vec::new(),
             licences: Vec::new(),
+            invitations: Vec::new(),
         }
     }
 

@@ -200,6 +200,7 @@ impl App {
             },
             limits: Arc::new(config.limits.clone()),
             proxy: Arc::new(config.proxy.clone()),
+            public: Arc::new(config.public.clone()),
             health: Arc::clone(&health),
         };
         let (remote, local) = api::routes(&mdm, &config.limits, &poke);

@@ -458,14 +458,22 @@ impl House {
         let http = builder.serve_connection(TokioIo::new(stream), service);
         let mut http = std::pin::pin!(http);
         let idle = Duration::from_secs(limits.idle_seconds);
-        tokio::select! {
+        let stopping = tokio::select! {
             ended = http.as_mut() => return log_end(ended),
-            () = self.stop.cancelled() => {}
-            () = work.idle_for(idle) => {}
-        }
+            () = self.stop.cancelled() => true,
+            () = work.idle_for(idle) => false,
+        };
         // Finish what was accepted, take nothing more.
         http.as_mut().graceful_shutdown();
-        log_end(http.await);
+        if stopping {
+            return log_end(http.await);
+        }
+        // Everything is answered for as long as anybody may be idle. Whoever has not read its answer by now, and does not
+        // within the same time again, keeps its place from others.
+        match timeout(idle, http).await {
+            Ok(ended) => log_end(ended),
+            Err(_) => tracing::debug!("a client that does not read its answer was cut"),
+        }
     }
 }
 

@@ -401,6 +401,28 @@ async fn what_was_accepted_is_finished_and_nothing_more_is_taken() {
 }
 
 #[tokio::test]
+async fn who_does_not_read_its_answer_keeps_no_place() {
+    let listeners = vec![ListenerConfig::new(any(), Duty::Device)];
+    let house = TestHouse::open(listeners, |config| {
+        config.limits.idle_seconds = 1;
+        config.limits.connections = 1;
+    })
+    .await;
+    let address = house.address(Duty::Device);
+    let context = client(&house, SslVersion::TLS1_3, false, b"");
+    let mut deaf = connect(&context, address, None).await.unwrap();
+    let ask = b"PUT /mdm/abcdefgh2345/checkin HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nmuch";
+    deaf.write_all(ask).await.unwrap();
+    let waiting = async {
+        let next = connect(&context, address, None).await.unwrap();
+        put(next, "/mdm/abcdefgh2345/checkin", b"x").await.0
+    };
+    let served = timeout(Duration::from_secs(20), waiting).await;
+    assert_eq!(served.expect("the place was kept"), StatusCode::OK);
+    drop(deaf);
+}
+
+#[tokio::test]
 async fn a_client_that_does_nothing_is_let_go_at_every_stage() {
     let listeners = vec![ListenerConfig::new(any(), Duty::Device)];
     let house = TestHouse::open(listeners, |config| {
@@ -438,7 +460,9 @@ async fn a_client_that_does_nothing_is_let_go_at_every_stage() {
     assert!(silent.is_empty() && idle.is_empty());
     assert!(!half_head.starts_with(b"HTTP/1.1 200"));
     assert!(half_body.starts_with(b"HTTP/1.1 400"), "{half_body:?}");
-    assert!(house.desk.asked.lock().unwrap().is_empty());
+    let asked = house.desk.asked.lock().unwrap().clone();
+    let unread: Vec<&str> = asked.iter().map(|(what, ..)| what.as_str()).collect();
+    assert_eq!(unread, ["unread checkin: body: did not arrive in time"]);
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ pub(crate) fn certificate(name: &str, ca: Option<&pki::Pair>) -> (X509, PKey<Pri
     (pair.certificate, pair.key)
 }
 
-/// Remembers who asked what, and answers with the body's length. `slow` bodies take a moment, `panic` panics.
+/// Remembers who asked what, and answers with the body's length. `slow` bodies take a moment, `panic` panics, `much` gets
+/// an answer that fits into no buffer.
 #[derive(Default)]
 pub(crate) struct Remembering {
     pub(crate) asked: Mutex<Vec<(String, Peer, Vec<u8>)>>,
@@ -41,6 +42,7 @@ impl Remembering {
         match body {
             b"panic" => panic!("hunter2"),
             b"slow" => tokio::time::sleep(std::time::Duration::from_millis(300)).await,
+            b"much" => return Ok(Answer::Plist(vec![b' '; 32 << 20])),
             b"bad" => return Err(Error::bad_input("UDID", "must be there")),
             b"unknown" => return Err(Error::NotFound("organisation")),
             _ => {}
@@ -68,6 +70,13 @@ impl Desk for Remembering {
         b: &[u8],
     ) -> Result<Answer, Error> {
         self.take(format!("scep {operation}"), p, b).await
+    }
+    async fn unread(&self, _: &OrganisationCode, p: &Peer, door: &str, reason: &str) {
+        let what = format!("unread {door}: {reason}");
+        self.asked
+            .lock()
+            .unwrap()
+            .push((what, p.clone(), Vec::new()));
     }
 }
 
@@ -109,6 +118,7 @@ impl TestHouse {
             desk: Arc::clone(&desk) as Arc<dyn Desk>,
             limits: Arc::new(config.limits.clone()),
             proxy: Arc::new(config.proxy.clone()),
+            public: Arc::new(config.public.clone()),
             health: Arc::new(Health::default()),
         };
         let house = House::new(&config, doors(&front, Router::new(), Router::new()));

@@ -10,11 +10,19 @@ use cms::signed_data::SignedData;
 use der::{Any, Decode as _, Encode as _};
 use fixtures::recorded::{StandIn, StandIns};
 use house::{Ask, House, MARKER, NOW_MS, captured, check_in, described, plist, report, stranger};
+use mdm_core::ids::{AuditId, OrganisationCode, Serial};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 
 /// Sends what must be refused and looks at everything that it could have left behind.
 async fn refused(house: &House, good: &StandIn, case: &str, ask: Ask, status: u16, sentence: &str) {
     let (before, mark) = (house.contents().await, captured().mark());
+    let code = ask.path.split('/').nth(2).unwrap();
+    let code = OrganisationCode::parse(code).unwrap();
+    let asked = house.app.mdm.organisation(&code).await.unwrap();
+    let organisation = asked.organisation().id;
+    let store = house.app.mdm.store();
+    let recorded = store.refusals(organisation, 1000).await.unwrap().len();
+    let door = ask.path.clone();
     let (answered, said) = house.send(ask).await;
     assert_eq!(answered, status, "{case}: {said}");
     assert!(said.contains(sentence), "{case}: {said}");
@@ -30,14 +38,52 @@ async fn refused(house: &House, good: &StandIn, case: &str, ask: Ask, status: u1
         "{case} repeats content"
     );
     assert_eq!(house.contents().await, before, "{case} left something");
-    let id = house.org.organisation().id;
-    let records = house.app.mdm.store().refusals(id, 1000).await.unwrap();
+    let records = store.refusals(organisation, 1000).await.unwrap();
     assert!(
         records.iter().all(|r| !r.reason.contains(MARKER)),
         "{case} is recorded with content"
     );
+    assert!(records.len() > recorded, "{case} is not recorded");
+    let newest = &records[0];
+    assert!(
+        door.contains(&newest.door) && newest.reason.contains(sentence),
+        "{case}: recorded as {newest:?}"
+    );
+    assert_eq!(newest.address, "127.0.0.1", "{case}");
     let (next, _) = house.send(house.idle(good)).await;
     assert_eq!(next, 200, "after {case}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recorded_machine_information_does_not_fill_the_database() {
+    let house = House::open().await;
+    let body = house
+        .stand_ins
+        .machine_info(&described("DOORB"), 2)
+        .unwrap();
+    let id = house.org.organisation().id;
+    let serial = Serial::parse("DOORB").unwrap();
+    let mut entries = Vec::new();
+    for _ in 0..30 {
+        let ask = Ask {
+            path: house.path("enrol"),
+            post: true,
+            body: body.clone(),
+            ..Ask::default()
+        };
+        assert_eq!(house.send(ask).await.0, 200);
+        let store = house.app.mdm.store();
+        let device = store.device_by_serial(id, &serial).await.unwrap().unwrap();
+        assert!(device.invitations.len() <= 8, "{:?}", device.invitations);
+        entries.push(store.audit(id, AuditId(0), 1000).await.unwrap().len());
+    }
+    assert_eq!(
+        entries[29], entries[7],
+        "the record grows with each of them"
+    );
+    // The device itself is served all the same.
+    house.invited("DOORB", 2).await;
+    house.close().await;
 }
 
 /// Served, and nothing is different afterwards.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org};
 use crate::clock::Timestamp;
@@ -20,6 +21,19 @@ use crate::secret::Secret;
 
 /// Namespace of enrolment profiles' UUIDs.
 const PROFILES: Uuid = Uuid::from_u128(0x6d64_6d64_0000_456e_726f_0000_5072_6f66);
+
+/// How many sessions a device may have that it has not used.
+const INVITATIONS: usize = 8;
+
+/// Where a new session of a device goes.
+struct Place {
+    /// Into the row of this one, which nobody has used.
+    instead_of: Option<EnrolSession>,
+    /// The other unused ones.
+    others: Vec<SessionId>,
+    /// It asked so often that nothing more is recorded of it.
+    crowded: bool,
+}
 
 impl Org {
     /// Answers a device's request for its enrolment profile.
@@ -62,6 +76,10 @@ impl Org {
         let awaits = self.profile_awaits(&device).await?;
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         let (mut session, challenge) = self.new_session(&d, now)?;
+        let place = self.place_for(&device, now).await?;
+        if let Some(old) = &place.instead_of {
+            (session.id, session.version) = (old.id, old.version);
+        }
         session.device = Some(device.id);
         session.serial = Some(info.serial.clone());
         session.udid = Some(info.udid.clone());
@@ -80,18 +98,50 @@ impl Org {
         if info.build.is_some() {
             facts.build.clone_from(&info.build);
         }
+        tracked.row.invitations = place.others;
+        tracked.row.invitations.push(session.id);
         d.device = Some(tracked);
-        d.audit(
-            "enrolment.profile-handed-out",
-            json!({ "session": session.id, "os": info.os_version, "product": info.product }),
-        );
-        d.sessions.push(Tracked::new(session));
+        if !place.crowded {
+            d.audit(
+                "enrolment.profile-handed-out",
+                json!({ "session": session.id, "os": info.os_version, "product": info.product }),
+            );
+        }
+        d.sessions.push(match place.instead_of {
+            Some(old) => {
+                let mut tracked = Tracked::read(old);
+                tracked.row = session;
+                tracked
+            }
+            None => Tracked::new(session),
+        });
         if let Some(open) = open {
             self.load_attempt(&mut d, open).await?;
             d.tell_move(&Event::ProfileFetched);
         }
         self.commit(d).await?;
         Ok(Answer::Profile(profile))
+    }
+
+    /// Where a new session of a device goes. Machine information carries no date: who has recorded one may send it for
+    /// ever, and must not fill the database with it. So a device has few unused sessions at a time; beyond that the
+    /// oldest makes room, and no further entry is made in the record.
+    async fn place_for(&self, device: &Device, now: Timestamp) -> Result<Place, Error> {
+        let mut unused = Vec::new();
+        for id in &device.invitations {
+            // One that is gone, or cannot be read, is none.
+            let session = readable(self.store().session(self.id(), *id).await)?;
+            unused.extend(session.filter(|s| s.used_by.is_none()));
+        }
+        let over = unused.iter().position(|s| s.expires < now);
+        let crowded = over.is_none() && unused.len() >= INVITATIONS;
+        let at = over.or(crowded.then_some(0));
+        let instead_of = at.map(|at| unused.remove(at));
+        Ok(Place {
+            instead_of,
+            others: unused.into_iter().map(|s| s.id).collect(),
+            crowded,
+        })
     }
 
     fn new_session(

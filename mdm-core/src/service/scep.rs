@@ -49,10 +49,13 @@ impl Org {
                 let result = self.pki_operation(address, message).await;
                 self.note_refusal("scep", address, None, result).await
             }
-            _ => Err(Error::bad_input(
-                "operation",
-                "must be GetCACaps, GetCACert or PKIOperation",
-            )),
+            _ => {
+                let unknown = Err(Error::bad_input(
+                    "operation",
+                    "must be GetCACaps, GetCACert or PKIOperation",
+                ));
+                self.note_refusal("scep", address, None, unknown).await
+            }
         }
     }
 

@@ -113,6 +113,20 @@ pub(super) const KEYS: &[Key] = &[
         "Where devices fetch their enrolment profile and certificate. A host that never asks for a client certificate.",
     ),
     key(
+        "public.adde_url",
+        Form::Url,
+        None,
+        "\"https://enrol.example.com/adde\"",
+        "Where a device goes on that asked `/.well-known/com.apple.remotemanagement` for account-driven Device Enrollment. Without it none is offered.",
+    ),
+    key(
+        "public.byod_url",
+        Form::Url,
+        None,
+        "\"https://enrol.example.com/byod\"",
+        "The same for account-driven User Enrollment.",
+    ),
+    key(
         "tls.certificate",
         Form::Path,
         Some("\"tls/server.pem\""),

@@ -178,6 +178,12 @@ pub struct PublicUrls {
     pub device_url: String,
     /// Enrolment and SCEP.
     pub enrol_url: String,
+    /// Account-driven Device Enrollment, if somewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adde_url: Option<String>,
+    /// Account-driven User Enrollment, if somewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub byod_url: Option<String>,
 }
 
 /// Certificate and key files.

@@ -6,8 +6,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use mdm_core::ids::OrganisationCode;
 use zeroize::Zeroizing;
 
+use super::Front;
+use super::desk::Peer;
+use super::error::{Door, Refusal};
 use crate::config::Limits;
 
 /// Why a body was not taken.
@@ -39,6 +43,31 @@ pub(crate) async fn read(body: Body, limit: usize, limits: &Limits) -> Result<By
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(limit)),
         Ok(Err(_)) => Err(BodyError::Broken),
+    }
+}
+
+/// Reads one that a device sent to an organisation; one that is not taken goes into its record of refusals.
+pub(super) async fn of_device(
+    front: &Front,
+    door: Door,
+    organisation: &OrganisationCode,
+    peer: &Peer,
+    body: Body,
+) -> Result<Bytes, Refusal> {
+    let limits = &front.limits;
+    let limit = match door {
+        Door::CheckIn => limits.check_in_bytes,
+        Door::Command => limits.command_bytes,
+        Door::Enrol | Door::Scep | Door::Api => limits.enrol_bytes,
+    };
+    match read(body, limit, limits).await {
+        Ok(body) => Ok(body),
+        Err(error) => {
+            let reason = error.to_string();
+            let desk = &front.desk;
+            desk.unread(organisation, peer, door.name(), &reason).await;
+            Err(Refusal::new(door, error))
+        }
     }
 }
 

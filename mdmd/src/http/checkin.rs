@@ -21,9 +21,7 @@ pub(super) async fn check_in(
 ) -> Result<Response, Refusal> {
     let refuse = |error| Refusal::new(Door::CheckIn, error);
     let org = organisation(&org, Door::CheckIn)?;
-    let sent = body::read(sent, front.limits.check_in_bytes, &front.limits)
-        .await
-        .map_err(|error| Refusal::new(Door::CheckIn, error))?;
+    let sent = body::of_device(&front, Door::CheckIn, &org, &peer, sent).await?;
     front
         .desk
         .check_in(&org, &peer, &sent)

@@ -43,9 +43,7 @@ async fn report(
     sent: Body,
 ) -> Result<Response, Refusal> {
     let org = organisation(&org, Door::Command)?;
-    let sent = body::read(sent, front.limits.command_bytes, &front.limits)
-        .await
-        .map_err(|error| Refusal::new(Door::Command, error))?;
+    let sent = body::of_device(&front, Door::Command, &org, &peer, sent).await?;
     front
         .desk
         .report(&org, &peer, &sent)

@@ -38,6 +38,8 @@ pub(crate) trait Desk: Send + Sync + 'static {
         operation: &str,
         message: &[u8],
     ) -> Result<Answer, Error>;
+    /// A body that was not taken, for the record of refusals.
+    async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str);
 }
 
 /// The real one: hands on to the service and tells the workers that there may be something to do.
@@ -100,5 +102,12 @@ impl Desk for FrontDesk {
     ) -> Result<Answer, Error> {
         let org = self.mdm.organisation(organisation).await?;
         self.poked(org.scep(&peer.address, operation, message).await)
+    }
+
+    async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {
+        // Of an organisation that is not ours nothing is recorded.
+        if let Ok(org) = self.mdm.organisation_for_device(organisation).await {
+            org.refused_unread(door, peer, reason).await;
+        }
     }
 }

@@ -27,9 +27,7 @@ pub(super) async fn profile(
     sent: Body,
 ) -> Result<Response, Refusal> {
     let org = organisation(&org, Door::Enrol)?;
-    let sent = body::read(sent, front.limits.enrol_bytes, &front.limits)
-        .await
-        .map_err(|error| Refusal::new(Door::Enrol, error))?;
+    let sent = body::of_device(&front, Door::Enrol, &org, &peer, sent).await?;
     front
         .desk
         .enrol(&org, &peer, &sent)
@@ -75,9 +73,7 @@ pub(super) async fn scep_post(
     let refuse = |error: Error| Refusal::new(Door::Scep, error);
     let org = organisation(&org, Door::Scep)?;
     let operation = parameter(&query.unwrap_or_default(), "operation").map_err(refuse)?;
-    let sent = body::read(sent, front.limits.enrol_bytes, &front.limits)
-        .await
-        .map_err(|error| Refusal::new(Door::Scep, error))?;
+    let sent = body::of_device(&front, Door::Scep, &org, &peer, sent).await?;
     front
         .desk
         .scep(&org, &peer, &operation, &sent)

@@ -23,7 +23,7 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::CheckIn => "checkin",
             Self::Command => "command",

@@ -6,6 +6,7 @@ mod body;
 mod checkin;
 mod command;
 pub(crate) mod desk;
+mod discovery;
 mod enrol;
 mod error;
 mod health;
@@ -23,7 +24,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
-use crate::config::{Limits, Proxy};
+use crate::config::{Limits, Proxy, PublicUrls};
 use crate::listen::{Connection, Doors};
 use crate::metrics::Figures;
 use desk::Desk;
@@ -35,6 +36,7 @@ pub(crate) struct Front {
     pub(crate) desk: Arc<dyn Desk>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) proxy: Arc<Proxy>,
+    pub(crate) public: Arc<PublicUrls>,
     pub(crate) health: Arc<Health>,
 }
 
@@ -76,6 +78,11 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
             .with_state(front.clone())
     };
     let alive = Router::new().route("/healthz", get(health::alive));
+    // Asked of the host alone, before anybody knows whose device it is: of no organisation.
+    let enrol = enrol.route(
+        "/.well-known/com.apple.remotemanagement",
+        get(discovery::servers),
+    );
     Doors {
         device: finish(device.clone().merge(alive.clone())),
         enrol: finish(enrol.clone().merge(alive)),

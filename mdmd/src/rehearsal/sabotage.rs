@@ -189,6 +189,10 @@ impl Desk for NeverReleasing {
     ) -> Result<Answer, Error> {
         self.0.scep(organisation, peer, operation, message).await
     }
+
+    async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {
+        self.0.unread(organisation, peer, door, reason).await;
+    }
 }
 
 /// Puts a certificate into the escrow payload whose private key nobody keeps.
