@@ -70,7 +70,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! The example `embed` goes on from here, with push, Apple, a wave and a device of it, in forty lines.
+//! The example `embed` goes on from here, with push, Apple, a wave and a device of it, in forty lines; the example `axum` puts
+//! the endpoints into an axum application of one's own.
 //!
 //! # Reading order
 //!

@@ -2,6 +2,9 @@
 //! that the example has somebody to talk to, an Apple that agrees to everything and one device. Proves nothing about Apple:
 //! the simulated world of the workspace does that.
 
+// Each example uses a part of it.
+#![allow(dead_code)]
+
 mod apple;
 mod device;
 
