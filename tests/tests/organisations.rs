@@ -249,6 +249,12 @@ fn body(method: &str, path: &str) -> String {
             | "/api/v1/inventory/pull"
             | "/api/v1/licences/{id}/refresh",
         ) => serde_json::json!({}),
+        ("post", "/api/v1/commands") => {
+            serde_json::json!({ "serials": THEIRS, "request_type": "UserList" })
+        }
+        ("post", "/api/v1/commands/cancel") => {
+            serde_json::json!({ "serials": THEIRS, "channels": [format!("UDID-{}", THEIRS[0])], "all": true })
+        }
         ("post", "/api/v1/ade-profiles") => serde_json::json!({ "department": "a room" }),
         ("post", "/api/v1/assignments" | "/api/v1/migrations/status") => {
             serde_json::json!({ "serials": THEIRS })
@@ -293,7 +299,7 @@ fn but_jobs(contents: &str) -> Vec<&str> {
 }
 
 /// A path with ids that belong to the neighbour.
-fn foreign(path: &str, token: i64) -> String {
+fn foreign(path: &str, token: i64, command: &str) -> String {
     let id = match path {
         // They have no location: any number of theirs will do.
         "/api/v1/waves/{id}" | "/api/v1/waves/{id}/licences" | "/api/v1/licences/{id}/refresh" => {
@@ -304,6 +310,7 @@ fn foreign(path: &str, token: i64) -> String {
     };
     let path = path
         .replace("{serial}", THEIRS[0])
+        .replace("{uuid}", command)
         .replace("{id}", &id.to_string());
     assert!(
         !(path.contains('{') || path.contains("/0") && id == 0),
@@ -326,6 +333,7 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
         let organisation = theirs.org.organisation();
         (organisation.id, organisation.code.to_string())
     };
+    let their_command = command_of(&theirs).await;
     let their_token = theirs.app.mdm.store().tokens(id).await.unwrap()[0].id.0;
     let marks = marks(&theirs).await;
     let mut before = theirs.contents().await;
@@ -338,7 +346,7 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
             route["path"].as_str().unwrap(),
         );
         let body = body(method, path);
-        let there = foreign(path, their_token);
+        let there = foreign(path, their_token, &their_command);
         let names_theirs = there != path;
         for (case, asked) in [
             ("as it is", there.clone()),

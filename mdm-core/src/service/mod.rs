@@ -7,6 +7,7 @@
 mod act;
 mod asks;
 mod checkin;
+mod commands;
 mod credentials;
 mod decision;
 mod door;
@@ -35,8 +36,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
+pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
-pub use enqueue::Enqueued;
+pub use enqueue::{Enqueued, NewCommand};
 pub use gate::{BudgetReport, ClientClock, SharedGate};
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};

@@ -10,8 +10,9 @@
 use plist::{Dictionary, Value};
 use zeroize::Zeroizing;
 
+use super::json::{self, JsonError};
 use super::keys::{Free, Keys};
-use super::plist::write_dictionary;
+use super::plist::{CHECK_IN_LIMIT, PlistError, read_dictionary, write_dictionary};
 use super::requests::*;
 use crate::secret::Secret;
 
@@ -257,6 +258,30 @@ impl CommandBody {
         envelope.insert("Command".into(), Value::Dictionary(self.to_dictionary()));
         envelope.insert("CommandUUID".into(), uuid.into());
         Zeroizing::new(write_dictionary(&envelope))
+    }
+
+    /// Reads a command that was written elsewhere, as XML: its inner dictionary, or with `Command` around it. A
+    /// `CommandUUID` beside that is not read.
+    ///
+    /// # Errors
+    /// [`PlistError`] when the bytes are no property list, or `Command` is none of a dictionary.
+    pub fn read(bytes: &[u8]) -> Result<Self, PlistError> {
+        let mut read = read_dictionary(bytes, CHECK_IN_LIMIT)?;
+        Ok(Self::from_dictionary(match read.remove("Command") {
+            Some(Value::Dictionary(inner)) => inner,
+            Some(_) => return Err(PlistError::NotADictionary),
+            None => read,
+        }))
+    }
+
+    /// A command whose keys are written as JSON; see [`crate::wire::json`].
+    ///
+    /// # Errors
+    /// [`JsonError`] when a value has no place in a property list.
+    pub fn of_json(request_type: &str, keys: &serde_json::Value) -> Result<Self, JsonError> {
+        let mut keys = json::to_dictionary(keys)?;
+        keys.insert("RequestType".to_owned(), request_type.into());
+        Ok(Self::from_dictionary(keys))
     }
 
     /// The command of an inner dictionary, the counterpart of [`Self::to_dictionary`]. What is newer

@@ -7,6 +7,7 @@ pub mod checkin;
 pub(crate) mod cms;
 pub mod command;
 mod field;
+pub mod json;
 pub mod keys;
 pub mod payloads;
 pub mod plist;

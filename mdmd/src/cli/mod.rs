@@ -6,6 +6,7 @@ mod api_token;
 mod assignment;
 mod business;
 mod client;
+mod command;
 mod config;
 mod device;
 mod hold;
@@ -137,6 +138,9 @@ enum Command {
     /// Devices.
     #[command(subcommand)]
     Device(device::Device),
+    /// Commands of devices.
+    #[command(subcommand, name = "command")]
+    Queue(command::Queue),
     /// Devices that wait for us during their set-up.
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -206,6 +210,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Serve => serve::run(common).await,
             Command::Organisation(command) => organisation::run(common, command).await,
             Command::Device(command) => device::run(common, command).await,
+            Command::Queue(command) => command::run(common, command).await,
             Command::Hold(command) => hold::run(common, command).await,
             Command::Token(command) => token::run(common, command).await,
             Command::Push(command) => push::run(common, command).await,

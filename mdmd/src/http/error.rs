@@ -189,6 +189,16 @@ fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Body>) 
     response
 }
 
+/// An answer with a result for each of many: success when all of it went well, 207 otherwise.
+pub(crate) fn partly(answer: &serde_json::Value, all: bool) -> Response {
+    let status = if all {
+        StatusCode::OK
+    } else {
+        StatusCode::MULTI_STATUS
+    };
+    plain(status, "application/json", answer.to_string())
+}
+
 /// A device's answer. The service alone may say *gone* and *no such declaration*: both make a device give something up.
 pub(crate) fn answer(answer: Answer) -> Response {
     const TEXT: &str = "text/plain; charset=utf-8";

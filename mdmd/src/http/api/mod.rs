@@ -3,6 +3,7 @@
 
 mod apple;
 mod assignments;
+mod commands;
 mod devices;
 mod holds;
 mod inventory;

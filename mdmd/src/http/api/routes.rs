@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, assignments, devices, holds, inventory, licences, migrations,
+    Caller, Office, apple, assignments, commands, devices, holds, inventory, licences, migrations,
     organisations, tokens, waves,
 };
 
@@ -53,6 +53,10 @@ table! {
     post "/api/v1/api-tokens/{id}/revoke" Admin tokens::revoke, "", "Revokes a token.";
     get  "/api/v1/devices" Viewer devices::list, "", "Devices, a page at a time (`after`, `limit`).";
     get  "/api/v1/devices/{serial}" Viewer devices::show, "", "Everything about one device, with its timeline.";
+    post "/api/v1/commands" Admin commands::send, "serials?, channels?, request_type and keys? or plist, uuid?, priority?, expires?, together?, push?", "Queues a command for devices. 207 with a result for each when some cannot have it.";
+    post "/api/v1/commands/cancel" Admin commands::cancel, "serials?, channels?, and uuid, request_type or all", "Takes open commands out of queues. What a set-up asked for stays.";
+    get  "/api/v1/devices/{serial}/commands" Viewer commands::list, "", "Commands of a device, newest first; `open` for those that wait, `channel` for a user's, `limit`.";
+    get  "/api/v1/devices/{serial}/commands/{uuid}" Viewer commands::show, "", "One command with what was asked and answered, secrets lifted out.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first.";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";

@@ -1,0 +1,212 @@
+//! The queue as people see it: all or none, cancelling, looking at what was asked and answered.
+
+mod service_house;
+
+use mdm_core::queue::CommandState;
+use mdm_core::secret::Secret;
+use mdm_core::service::{Answer, Cancel, Enqueued, NewCommand};
+use mdm_core::wire::command::CommandBody;
+use service_house::{Gadget, House, command};
+use std::time::Duration;
+
+const IDLE: &str = "<key>Status</key><string>Idle</string>";
+
+fn said(status: &str, uuid: &str, more: &str) -> String {
+    format!(
+        "<key>Status</key><string>{status}</string><key>CommandUUID</key><string>{uuid}</string>{more}"
+    )
+}
+
+/// Polls until the device has what it was asked for, or nothing more; answers the UUIDs in order.
+async fn drain(house: &House, phone: &Gadget) -> Vec<String> {
+    let mut seen = Vec::new();
+    let mut answer = house.report(phone, IDLE).await.unwrap();
+    while let Some((uuid, _)) = command(&answer) {
+        assert!(seen.len() < 50, "{seen:?}");
+        answer = house
+            .report(phone, &said("Acknowledged", &uuid, ""))
+            .await
+            .unwrap();
+        seen.push(uuid);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn all_get_it_or_none() {
+    let house = House::new().await;
+    let (mut names, mut phones) = (Vec::new(), Vec::new());
+    for n in 0..3 {
+        let phone = house.device(&format!("C02ALLOR{n}")).await;
+        house.enrol(&phone).await;
+        names.push(phone.udid.clone());
+        phones.push(phone);
+    }
+    let org = house.org().await;
+    let mut new = NewCommand::new("ALL-1", CommandBody::SecurityInfo);
+    new.together = true;
+    let mut more = names.clone();
+    more.push("NOBODY".to_owned());
+    use Enqueued::{NotEnrolled, Queued, Taken, Withheld};
+    let answers = org.enqueue(&more, &new).await.unwrap();
+    assert_eq!(answers, [Withheld, Withheld, Withheld, NotEnrolled]);
+    for name in &names {
+        assert!(org.command(name, "ALL-1").await.is_err());
+    }
+    assert_eq!(org.enqueue(&names, &new).await.unwrap(), [Queued; 3]);
+    // One that has it already keeps the others from it too.
+    let answers = org.enqueue(&names, &new).await.unwrap();
+    assert_eq!(answers, [Taken; 3]);
+    let twice = [names[0].clone(), names[0].clone()];
+    new.uuid = "ALL-2".to_owned();
+    assert_eq!(org.enqueue(&twice, &new).await.unwrap(), [Withheld, Taken]);
+    for phone in &phones {
+        let seen = drain(&house, phone).await;
+        assert_eq!(seen.iter().filter(|u| *u == "ALL-1").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_command_is_refused_before_anything_is_queued() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let good = NewCommand::new("U", CommandBody::SecurityInfo);
+    let check = async |change: fn(&mut NewCommand), what: &str| {
+        let mut new = good.clone();
+        change(&mut new);
+        let error = org.enqueue(&[], &new).await.unwrap_err().to_string();
+        assert!(error.starts_with(what), "{error}");
+    };
+    check(|n| n.uuid = "U 1".to_owned(), "command UUID").await;
+    check(
+        |n| n.body = CommandBody::Raw(plist::Dictionary::new().into()),
+        "command:",
+    )
+    .await;
+    check(|n| n.priority = 91, "priority").await;
+    check(|n| n.expires = Some(service_house::START), "expires").await;
+    assert_eq!(org.enqueue(&[], &good).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn commands_are_cancelled_by_uuid_by_type_and_all_but_never_the_set_ups_own() {
+    let house = House::new().await;
+    let phone = house.device("C02CANCEL1").await;
+    house.enrol(&phone).await;
+    let org = house.org().await;
+    let name = [phone.udid.clone()];
+    for (uuid, body) in [
+        ("A", CommandBody::SecurityInfo),
+        ("B", CommandBody::UserList),
+        ("C", CommandBody::UserList),
+        ("D", CommandBody::ManagedMediaList),
+    ] {
+        org.enqueue(&name, &NewCommand::new(uuid, body))
+            .await
+            .unwrap();
+    }
+    let gone = |which: Cancel| {
+        let (org, name) = (&org, &name);
+        async move { org.cancel_commands(name, &which).await.unwrap()[0].unwrap() }
+    };
+    let done = gone(Cancel::Uuid("A".to_owned())).await;
+    assert_eq!((done.waiting, done.handed_out, done.kept), (1, 0, 0));
+    let done = gone(Cancel::RequestType("UserList".to_owned())).await;
+    assert_eq!((done.waiting, done.handed_out, done.kept), (2, 0, 0));
+    assert_eq!(gone(Cancel::Uuid("A".to_owned())).await, Default::default());
+    let done = gone(Cancel::All).await;
+    assert_eq!((done.waiting, done.handed_out), (1, 0));
+    assert!(done.kept > 0, "the set-up has asked for something");
+    // The set-up goes on; of what was cancelled nothing comes, and a late answer to it changes nothing.
+    let seen = drain(&house, &phone).await;
+    assert!(seen.len() >= done.kept as usize, "{seen:?}");
+    assert!(
+        !seen
+            .iter()
+            .any(|u| ["A", "B", "C", "D"].contains(&u.as_str()))
+    );
+    house
+        .report(&phone, &said("Acknowledged", "A", ""))
+        .await
+        .unwrap();
+    let a = org.command(&phone.udid, "A").await.unwrap();
+    assert_eq!(a.summary.state, CommandState::Cancelled);
+    let strangers = ["NOBODY".to_owned()];
+    assert_eq!(
+        org.cancel_commands(&strangers, &Cancel::All).await.unwrap(),
+        [None]
+    );
+}
+
+#[tokio::test]
+async fn a_person_sees_state_answer_and_reason_but_no_secret() {
+    let house = House::new().await;
+    let phone = house.device("C02LOOK001").await;
+    house.enrol(&phone).await;
+    drain(&house, &phone).await;
+    let org = house.org().await;
+    let name = [phone.udid.clone()];
+    let plain = NewCommand::new("PLAIN", CommandBody::SecurityInfo);
+    let hidden = CommandBody::install_profile(Secret::from_text("hunter2".to_owned()));
+    let mut hidden = NewCommand::new("HIDDEN", hidden);
+    hidden.priority = 7;
+    hidden.expires = Some(service_house::START + Duration::from_hours(1));
+    for new in [&plain, &hidden] {
+        assert_eq!(org.enqueue(&name, new).await.unwrap(), [Enqueued::Queued]);
+    }
+    let open = org.commands(&phone.udid, true, 10).await.unwrap();
+    assert_eq!(open.len(), 2, "{open:?}");
+    // Priority goes first.
+    let first = house.report(&phone, IDLE).await.unwrap();
+    assert_eq!(command(&first).unwrap().0, "HIDDEN");
+    let chain = "<key>ErrorChain</key><array><dict><key>ErrorCode</key><integer>4001</integer>\
+                 <key>ErrorDomain</key><string>MCInstallationErrorDomain</string>\
+                 <key>USEnglishDescription</key><string>No</string></dict></array>";
+    let next = house
+        .report(&phone, &said("Error", "HIDDEN", chain))
+        .await
+        .unwrap();
+    assert_eq!(command(&next).unwrap().0, "PLAIN");
+    let told = "<key>SecurityInfo</key><dict><key>FDE_PersonalRecoveryKeyCMS</key>\
+                <data>c2VjcmV0</data></dict>";
+    let last = house
+        .report(&phone, &said("Acknowledged", "PLAIN", told))
+        .await
+        .unwrap();
+    assert_eq!(last, Answer::Empty);
+    let shown = org.command(&phone.udid, "HIDDEN").await.unwrap();
+    assert_eq!(shown.request, None);
+    assert_eq!(shown.summary.state, CommandState::Error);
+    assert_eq!(shown.summary.errors, ["MCInstallationErrorDomain 4001: No"]);
+    assert_eq!(
+        (shown.summary.priority, shown.summary.expires),
+        (7, hidden.expires)
+    );
+    let shown = org.command(&phone.udid, "PLAIN").await.unwrap();
+    let request = shown.request.clone().unwrap();
+    assert_eq!(request["Command"]["RequestType"], "SecurityInfo");
+    let report = shown.report.clone().unwrap();
+    assert_eq!(
+        report["SecurityInfo"]["FDE_PersonalRecoveryKeyCMS"],
+        "redacted"
+    );
+    let all = serde_json::to_string(&(shown, org.commands(&phone.udid, false, 100).await.unwrap()));
+    let all = all.unwrap();
+    assert!(
+        !all.contains("hunter2") && !all.contains("c2VjcmV0"),
+        "{all}"
+    );
+    assert!(org.commands("NOBODY", true, 10).await.is_err());
+}
+
+#[tokio::test]
+async fn devices_are_found_by_serial_number_in_the_order_asked() {
+    let house = House::new().await;
+    let phone = house.device("C02SERIAL1").await;
+    house.enrol(&phone).await;
+    let waiting = house.device("C02SERIAL2").await;
+    let stranger = mdm_core::ids::Serial::parse("C02NOBODY1").unwrap();
+    let asked = [stranger, phone.serial.clone(), waiting.serial.clone()];
+    let found = house.org().await.channels_of(&asked).await.unwrap();
+    assert_eq!(found, [None, Some(phone.udid.clone()), None]);
+}

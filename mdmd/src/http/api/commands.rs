@@ -1,0 +1,242 @@
+//! Commands: queueing one for devices, looking at a queue, taking commands out again. A request that may hold a secret is
+//! shown by nobody here.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use mdm_core::clock::Timestamp;
+use mdm_core::error::Error;
+use mdm_core::ids::Serial;
+use mdm_core::service::{Cancel, Enqueued, NewCommand, Org};
+use mdm_core::wire::command::CommandBody;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::super::error::partly;
+use super::{Answer, At, By, Hidden, Which, read, refused, shown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    #[serde(default)]
+    serials: Vec<String>,
+    #[serde(default)]
+    channels: Vec<String>,
+    request_type: Option<String>,
+    #[serde(default)]
+    keys: Map<String, Value>,
+    plist: Option<Hidden>,
+    uuid: Option<String>,
+    #[serde(default)]
+    priority: i32,
+    expires: Option<Timestamp>,
+    #[serde(default)]
+    together: bool,
+    #[serde(default = "yes")]
+    push: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Out {
+    #[serde(default)]
+    serials: Vec<String>,
+    #[serde(default)]
+    channels: Vec<String>,
+    uuid: Option<String>,
+    request_type: Option<String>,
+    #[serde(default)]
+    all: bool,
+}
+
+/// What a list of commands is asked with beside a page.
+#[derive(Deserialize)]
+pub(super) struct Look {
+    channel: Option<String>,
+    #[serde(default)]
+    open: bool,
+    limit: Option<u32>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl New {
+    /// The command: a property list, or type and keys as JSON.
+    fn body(&mut self) -> Result<CommandBody, Error> {
+        match (&self.plist, &self.request_type) {
+            (Some(plist), None) if self.keys.is_empty() => CommandBody::read(&plist.bytes())
+                .map_err(|error| Error::bad_input("plist", error.to_string())),
+            (None, Some(kind)) => {
+                let keys = Value::Object(std::mem::take(&mut self.keys));
+                CommandBody::of_json(kind, &keys)
+                    .map_err(|error| Error::bad_input("keys", error.to_string()))
+            }
+            _ => Err(Error::bad_input(
+                "body",
+                "must have either plist, or request_type with keys",
+            )),
+        }
+    }
+}
+
+/// For whom: devices by serial number, then channels by their ids (`UDID`, `UDID:UserID`). What was asked for by its name,
+/// and the channel that it means.
+async fn meant(
+    org: &Org,
+    serials: &[String],
+    channels: &[String],
+) -> Result<(Vec<String>, Vec<String>), Error> {
+    let read = serials.iter().map(|text| Serial::parse(text));
+    let read = read.collect::<Result<Vec<_>, _>>()?;
+    let found = org.channels_of(&read).await?;
+    let names: Vec<String> = serials.iter().chain(channels).cloned().collect();
+    if names.is_empty() {
+        let problem = "no device and no channel is named";
+        return Err(Error::bad_input("serials", problem));
+    }
+    // No channel has an empty id: a device that is not enrolled is told so, in its place.
+    let found = found.into_iter().map(Option::unwrap_or_default);
+    Ok((names, found.chain(channels.iter().cloned()).collect()))
+}
+
+fn results(names: &[String], done: &[impl Serialize]) -> Vec<Value> {
+    let each = names.iter().zip(done);
+    each.map(|(name, result)| json!({ "id": name, "result": result }))
+        .collect()
+}
+
+pub(super) async fn send(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Query<Which>,
+    sent: Body,
+) -> Result<Response, super::Refusal> {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let mut sent: New = read(&office, sent).await?;
+    let body = sent.body().map_err(refused)?;
+    let asked = meant(&org, &sent.serials, &sent.channels).await;
+    let (names, channels) = asked.map_err(refused)?;
+    let uuid = match &sent.uuid {
+        Some(uuid) => uuid.clone(),
+        None => NewCommand::random_uuid().map_err(refused)?,
+    };
+    let understood = !matches!(body, CommandBody::Raw(_));
+    let mut new = NewCommand::new(uuid, body);
+    new.priority = sent.priority;
+    new.expires = sent.expires;
+    new.wake = sent.push;
+    new.together = sent.together;
+    let done = org.enqueue(&channels, &new).await.map_err(refused)?;
+    office.poke.notify_one();
+    let count = |what: Enqueued| done.iter().filter(|d| **d == what).count();
+    let queued = count(Enqueued::Queued);
+    if queued == 0 && count(Enqueued::Taken) == done.len() {
+        return Err(refused(Error::Precondition(
+            "every one of these channels had a command of this UUID already".to_owned(),
+        )));
+    }
+    let unpushed = (new.wake && queued > 0 && org.organisation().push.is_none()).then_some(
+        "no push certificate is imported: devices find the command when they come by themselves",
+    );
+    let answer = json!({
+        "uuid": new.uuid,
+        "request_type": new.body.request_type(),
+        "understood": understood,
+        "queued": queued,
+        "asked": done.len(),
+        "push": unpushed,
+        "results": results(&names, &done),
+    });
+    Ok(partly(&answer, queued == done.len() && unpushed.is_none()))
+}
+
+pub(super) async fn cancel(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Query<Which>,
+    sent: Body,
+) -> Result<Response, super::Refusal> {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Out = read(&office, sent).await?;
+    let what = match (&sent.uuid, &sent.request_type, sent.all) {
+        (Some(uuid), None, false) => Cancel::Uuid(uuid.clone()),
+        (None, Some(kind), false) => Cancel::RequestType(kind.clone()),
+        (None, None, true) => Cancel::All,
+        _ => {
+            return Err(refused(Error::bad_input(
+                "body",
+                "must have exactly one of uuid, request_type and all",
+            )));
+        }
+    };
+    let asked = meant(&org, &sent.serials, &sent.channels).await;
+    let (names, channels) = asked.map_err(refused)?;
+    let done = org
+        .cancel_commands(&channels, &what)
+        .await
+        .map_err(refused)?;
+    let known = done.iter().all(Option::is_some);
+    let sum = |of: fn(&mdm_core::service::Cancelled) -> u32| -> u32 {
+        done.iter().flatten().map(of).sum()
+    };
+    let answer = json!({
+        "waiting": sum(|c| c.waiting),
+        "handed_out": sum(|c| c.handed_out),
+        "kept": sum(|c| c.kept),
+        "results": results(&names, &done),
+    });
+    Ok(partly(&answer, known))
+}
+
+/// The channel that is looked at: the device's own, or one of its users'.
+async fn channel(org: &Org, serial: &str, look: &Look) -> Result<String, Error> {
+    let serial = Serial::parse(serial)?;
+    let found = org.channels_of(std::slice::from_ref(&serial)).await?;
+    let device = found.into_iter().flatten().next();
+    let device = device.ok_or(Error::NotFound("enrolled device of this serial number"))?;
+    match &look.channel {
+        None => Ok(device),
+        Some(user)
+            if user
+                .strip_prefix(&device)
+                .is_some_and(|rest| rest.starts_with(':')) =>
+        {
+            Ok(user.clone())
+        }
+        Some(_) => Err(Error::NotFound("channel of this device")),
+    }
+}
+
+pub(super) async fn list(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Query<Which>,
+    Query(look): Query<Look>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let channel = channel(&org, &serial, &look).await.map_err(refused)?;
+    let limit = look.limit.unwrap_or(100).clamp(1, 1000);
+    let rows = org.commands(&channel, look.open, limit).await;
+    let rows = rows.map_err(refused)?;
+    shown(json!({ "serial": serial, "channel": channel, "commands": rows }))
+}
+
+pub(super) async fn show(
+    State(office): At,
+    Extension(caller): By,
+    Path((serial, uuid)): Path<(String, String)>,
+    Query(which): Query<Which>,
+    Query(look): Query<Look>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let channel = channel(&org, &serial, &look).await.map_err(refused)?;
+    let found = org.command(&channel, &uuid).await.map_err(refused)?;
+    let mut answer = serde_json::to_value(found).unwrap_or_default();
+    answer["serial"] = json!(serial);
+    answer["channel"] = json!(channel);
+    shown(answer)
+}
