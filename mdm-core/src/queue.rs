@@ -47,6 +47,19 @@ pub struct Command {
     pub expires: Option<Timestamp>,
     /// The report as it came, secrets redacted.
     pub report: Option<Der>,
+    /// How often it was handed out; repeats within one session of the device are not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub handed_out: u32,
+    /// How often the device put it off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub put_off: u32,
+    /// When it last did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_off_at: Option<Timestamp>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// How a command's body is kept.
@@ -81,7 +94,7 @@ pub struct CommandOrigin {
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "the protocol's statuses and our two; decided on everywhere"
+    reason = "the protocol's statuses and our own; decided on everywhere"
 )]
 pub enum CommandState {
     /// Waits.
@@ -98,6 +111,8 @@ pub enum CommandState {
     FormatError,
     /// Taken out of the queue by us.
     Cancelled,
+    /// Its time was over before the device had answered it.
+    Expired,
 }
 
 impl CommandState {
@@ -106,7 +121,7 @@ impl CommandState {
     pub const fn is_final(self) -> bool {
         matches!(
             self,
-            Self::Acknowledged | Self::Error | Self::FormatError | Self::Cancelled
+            Self::Acknowledged | Self::Error | Self::FormatError | Self::Cancelled | Self::Expired
         )
     }
 }
@@ -157,7 +172,29 @@ impl Command {
             settled: None,
             expires: None,
             report: None,
+            handed_out: 0,
+            put_off: 0,
+            put_off_at: None,
         }
+    }
+
+    /// Marks it as handed out. The same again, before the device has said anything of it, changes nothing.
+    pub fn hand_out(&mut self, now: Timestamp) {
+        if self.state != CommandState::Sent {
+            self.state = CommandState::Sent;
+            self.sent = Some(now);
+            self.handed_out = self.handed_out.saturating_add(1);
+        }
+    }
+
+    /// Ends it when its time is over; says whether it did.
+    pub fn expire(&mut self, now: Timestamp) -> bool {
+        let over = !self.state.is_final() && self.expires.is_some_and(|end| end <= now);
+        if over {
+            self.state = CommandState::Expired;
+            self.settled = Some(now);
+        }
+        over
     }
 
     /// Where it stands in its queue, smaller first; among equals the older goes first. Refused ones come after those that
@@ -189,6 +226,8 @@ pub fn settle(
         ReportStatus::NotNow => {
             // Its place in the queue stays; it is offered again in a later request.
             next.state = CommandState::NotNow;
+            next.put_off = next.put_off.saturating_add(1);
+            next.put_off_at = Some(now);
             return Some(next);
         }
         ReportStatus::Acknowledged => next.state = CommandState::Acknowledged,
@@ -271,6 +310,28 @@ mod tests {
             next(std::slice::from_ref(&c), false, Timestamp::from_millis(4)).map(|c| c.id.0),
             Some(1)
         );
-        assert_eq!(next(&[c], false, Timestamp::from_millis(5)), None);
+        assert_eq!(
+            next(std::slice::from_ref(&c), false, Timestamp::from_millis(5)),
+            None
+        );
+        assert!(!c.expire(Timestamp::from_millis(4)));
+        assert!(c.expire(Timestamp::from_millis(5)) && c.state.is_final());
+        assert!(!c.expire(Timestamp::from_millis(6)));
+    }
+
+    #[test]
+    fn what_a_device_puts_off_is_counted() {
+        let mut c = command(1, CommandState::Queued);
+        for times in 1..4 {
+            let now = Timestamp::from_millis(times.into());
+            c.hand_out(now);
+            c.hand_out(now);
+            c = settle(&c, ReportStatus::NotNow, vec![], now).unwrap();
+            assert_eq!(
+                (c.handed_out, c.put_off, c.put_off_at),
+                (times, times, Some(now))
+            );
+            assert_eq!(settle(&c, ReportStatus::NotNow, vec![], now), None);
+        }
     }
 }

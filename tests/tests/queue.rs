@@ -6,7 +6,7 @@
 mod house;
 
 use fixtures::recorded::StandIn;
-use house::{Ask, House, check_in, report};
+use house::{House, check_in, report};
 use mdm_core::audit::AuditEntry;
 use mdm_core::store::Batch;
 use mdmd::config::Duty;
@@ -63,10 +63,14 @@ async fn open() -> (House, StandIn) {
 }
 
 async fn state(house: &House, uuid: &str) -> Value {
+    shown(house, uuid).await["state"].clone()
+}
+
+async fn shown(house: &House, uuid: &str) -> Value {
     let path = format!("/api/v1/devices/{}/commands/{uuid}", house.serial);
     let reply = api(house, "GET", &path, Value::Null).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
-    read(&reply)["state"].clone()
+    read(&reply)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,6 +88,11 @@ async fn one_command_at_a_time_with_refusals_and_repeats() {
     assert_eq!(ask("NotNow", Some("TWO")).await.as_deref(), Some("THREE"));
     assert_eq!(ask("NotNow", Some("THREE")).await, None);
     assert_eq!(state(&house, "ONE").await, "not_now");
+    let one = shown(&house, "ONE").await;
+    assert_eq!(
+        (&one["handed_out"], &one["put_off"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(ask("Idle", None).await.as_deref(), Some("ONE"));
     assert_eq!(
         ask("Acknowledged", Some("ONE")).await.as_deref(),
@@ -303,6 +312,42 @@ async fn without_a_push_certificate_a_command_waits_and_that_is_said() {
         say(&house, &device, "Idle", None).await.as_deref(),
         Some("QUIET")
     );
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_is_not_handed_out_and_hides_nothing_behind_it() {
+    let (house, device) = open().await;
+    let soon = mdm_core::clock::Timestamp::from_millis(house::NOW_MS + 60_000);
+    for n in 0..205 {
+        let body = json!({
+            "serials": [house.serial], "request_type": "UserList", "uuid": format!("OVER-{n}"), "expires": soon,
+        });
+        let reply = api(&house, "POST", "/api/v1/commands", body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    queue(&house, "LASTING", 200).await;
+    assert_eq!(
+        say(&house, &device, "Idle", None).await.as_deref(),
+        Some("OVER-0")
+    );
+    house.clock.set(mdm_core::clock::Timestamp::from_millis(
+        house::NOW_MS + 60_000,
+    ));
+    assert_eq!(
+        say(&house, &device, "Idle", None).await.as_deref(),
+        Some("LASTING")
+    );
+    // It was handed out, but an answer that comes too late is one to a command that is over.
+    assert_eq!(
+        say(&house, &device, "Acknowledged", Some("OVER-0"))
+            .await
+            .as_deref(),
+        Some("LASTING")
+    );
+    for uuid in ["OVER-0", "OVER-204"] {
+        assert_eq!(state(&house, uuid).await, "expired");
+    }
     house.close().await;
 }
 

@@ -40,6 +40,12 @@ pub struct CommandSummary {
     pub created: Timestamp,
     /// When it was last handed out.
     pub sent: Option<Timestamp>,
+    /// How often it was handed out.
+    pub handed_out: u32,
+    /// How often the device put it off (NotNow).
+    pub put_off: u32,
+    /// When it last did.
+    pub put_off_at: Option<Timestamp>,
     /// When its final report came, or when it was cancelled.
     pub settled: Option<Timestamp>,
     /// Not to be handed out from this moment on.
@@ -103,6 +109,9 @@ impl CommandSummary {
             priority: command.priority,
             created: command.created,
             sent: command.sent,
+            handed_out: command.handed_out,
+            put_off: command.put_off,
+            put_off_at: command.put_off_at,
             settled: command.settled,
             expires: command.expires,
             origin: command.origin.clone(),
@@ -150,7 +159,7 @@ impl Org {
         Ok(found.into_iter().map(|e| e.map(|e| e.key)).collect())
     }
 
-    /// Commands of a channel: open ones in the order in which they were queued, or all, newest first. At most `limit`.
+    /// Commands of a channel: open ones in the order in which they go out, or all, newest first. At most `limit`.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a channel that is not known, the store's.

@@ -147,6 +147,15 @@ impl<'a> Decision<'a> {
         self.enrollments.get_mut(&id).map(|t| &mut t.row)
     }
 
+    /// Ends the commands whose time is over; says whether there were any.
+    pub(crate) fn expire_commands(&mut self) -> bool {
+        let mut any = false;
+        for command in self.commands.values_mut() {
+            any |= command.row.expire(self.now);
+        }
+        any
+    }
+
     /// Adds a line to the record.
     pub(crate) fn audit(&mut self, what: &str, detail: serde_json::Value) {
         let device = self.device.as_ref().map(|d| d.row.id);

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::filevault::{self, EscrowKey, KeyVerdict};
 use crate::ids::{CommandId, EnrollmentId, SecretId};
 use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
-use crate::queue::{self, Command, CommandState, ReportStatus};
+use crate::queue::{self, Command, ReportStatus};
 use crate::secret::SecretKind;
 use crate::store::StoreError;
 use crate::wire::report::{CommandReport, Status};
@@ -53,6 +53,11 @@ impl Org {
         }
         let answer = if enrollment.is_live() {
             let not_now = report.status == Status::NotNow;
+            if d.expire_commands() && d.commands.len() >= QUEUE_WINDOW as usize {
+                // What is over may have hidden what is not.
+                self.load_queue(&mut d, enrollment.id, ALL_COMMANDS).await?;
+                d.expire_commands();
+            }
             self.before_release(&mut d, &enrollment, not_now).await?;
             self.hand_out(&mut d, not_now).await
         } else {
@@ -74,10 +79,7 @@ impl Org {
             };
             match self.open_command(&tracked.row).await {
                 Ok(bytes) => {
-                    if tracked.row.state != CommandState::Sent {
-                        tracked.row.state = CommandState::Sent;
-                        tracked.row.sent = Some(now);
-                    }
+                    tracked.row.hand_out(now);
                     return Answer::Plist(bytes);
                 }
                 Err(error) => {

@@ -156,6 +156,8 @@ pub(crate) async fn run(common: &Common, command: &Queue) -> Done {
                         ("REQUEST", "request_type"),
                         ("STATE", "state"),
                         ("QUEUED", "created"),
+                        ("TRIES", "handed_out"),
+                        ("PUT OFF", "put_off"),
                         ("HANDED OUT", "sent"),
                         ("SETTLED", "settled"),
                     ],
@@ -270,6 +272,8 @@ fn show(answer: &Value) {
         ("priority", "priority"),
         ("queued", "created"),
         ("handed out", "sent"),
+        ("tries", "handed_out"),
+        ("put off", "put_off"),
         ("settled", "settled"),
         ("expires", "expires"),
     ] {

@@ -205,5 +205,6 @@ fn state_of(state: CommandState) -> &'static str {
         CommandState::Error => "error",
         CommandState::FormatError => "format error",
         CommandState::Cancelled => "cancelled",
+        CommandState::Expired => "expired",
     }
 }
