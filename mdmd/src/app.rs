@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::apple::{Addresses, Apple};
 use crate::config::{Config, Duty};
 use crate::http::desk::{Desk, FrontDesk};
+use crate::http::edge::Edge;
 use crate::http::{self, Front, Health, api, doors};
 use crate::key_wrap::MasterKeys;
 use crate::listen::{self, House};
@@ -201,6 +202,7 @@ impl App {
             limits: Arc::new(config.limits.clone()),
             proxy: Arc::new(config.proxy.clone()),
             public: Arc::new(config.public.clone()),
+            edge: Arc::new(Edge::new(&config.limits, &config.proxy.trusted)),
             health: Arc::clone(&health),
         };
         let (remote, local) = api::routes(&mdm, &config.limits, &poke);

@@ -1,6 +1,7 @@
 //! The accept loops: TCP with TLS, TCP behind a listed proxy, and the local socket. One slow client stalls nobody, every
 //! wait has an end, and stopping finishes what was accepted. Knows no route and judges no certificate.
 
+mod clients;
 mod proxied;
 
 use std::convert::Infallible;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use self::clients::Clients;
 use crate::config::{Config, Duty, Limits, ListenerConfig, Network};
 use crate::tls::{LiveTls, PortTls, duty_of};
 
@@ -260,6 +262,7 @@ impl House {
 
     async fn accept_tcp(self, listener: TcpListener, wrapping: Arc<Wrapping>) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
+        let clients = Arc::new(Clients::new(self.limits.client_connections, &self.trusted));
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -278,6 +281,10 @@ impl House {
                     continue;
                 }
             };
+            let Some(own) = clients.admit(address.ip()) else {
+                tracing::debug!(address = %address.ip(), "a client has all the connections that it may have");
+                continue;
+            };
             let house = self.clone();
             let wrapping = Arc::clone(&wrapping);
             self.tasks.spawn(async move {
@@ -286,7 +293,7 @@ impl House {
                     () = abort.cancelled() => {}
                     () = house.connection(stream, address, &wrapping) => {}
                 }
-                drop(place);
+                drop((place, own));
             });
         }
     }

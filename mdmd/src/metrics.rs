@@ -69,10 +69,19 @@ pub(crate) fn answered(duty: &'static str, route: &str, status: u16, took: Durat
     metrics::histogram!("mdmd_request_seconds", "route" => route).record(took);
 }
 
+/// Notes one request that was told to come again: for its `client`'s rate, or because all `bodies` together were too much.
+pub(crate) fn put_off(why: &'static str) {
+    metrics::counter!("mdmd_put_off_total", "why" => why).increment(1);
+}
+
 impl Figures {
     pub(crate) fn new(mdm: Mdm) -> Self {
         if recorder().is_some() {
             metrics::describe_counter!("mdmd_requests_total", "Requests answered.");
+            metrics::describe_counter!(
+                "mdmd_put_off_total",
+                "Requests told to come again, by reason."
+            );
             metrics::describe_histogram!(
                 "mdmd_request_seconds",
                 "From the head of a request to its answer."

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::config::{Config, Duty, ListenerConfig};
 use crate::http::desk::{Answer, Desk, Peer};
+use crate::http::edge::Edge;
 use crate::http::{Front, Health, doors};
 use crate::listen::House;
 use crate::pki;
@@ -119,6 +120,7 @@ impl TestHouse {
             limits: Arc::new(config.limits.clone()),
             proxy: Arc::new(config.proxy.clone()),
             public: Arc::new(config.public.clone()),
+            edge: Arc::new(Edge::new(&config.limits, &config.proxy.trusted)),
             health: Arc::new(Health::default()),
         };
         let house = House::new(&config, doors(&front, Router::new(), Router::new()));

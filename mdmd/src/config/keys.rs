@@ -281,6 +281,20 @@ pub(super) const KEYS: &[Key] = &[
         "Open connections per port; more wait to be accepted.",
     ),
     key(
+        "limits.client_connections",
+        Form::Whole(0, 1_000_000),
+        Some("2500"),
+        "2500",
+        "Open connections of one client address per port; more are closed at once. 0: no bound. Listed proxies have none.",
+    ),
+    key(
+        "limits.client_requests",
+        Form::Whole(0, 1_000_000),
+        Some("1000"),
+        "1000",
+        "Requests a second of one client address (of an IPv6 network of 64 bits), whoever it says that it is; five seconds' worth may come at once. What is beyond is answered 503 with Retry-After. A whole school may stand behind one address. 0: no bound.",
+    ),
+    key(
         "limits.handshake_seconds",
         Form::Whole(1, 300),
         Some("10"),
@@ -321,6 +335,13 @@ pub(super) const KEYS: &[Key] = &[
         Some("65536"),
         "65536",
         "All headers of a request together, in bytes.",
+    ),
+    key(
+        "limits.bodies_bytes",
+        Form::Whole(1_048_576, 1_099_511_627_776),
+        Some("268435456"),
+        "268435456",
+        "All bodies of requests that are under way, in bytes. What is beyond is answered 503 with Retry-After.",
     ),
     key(
         "limits.check_in_bytes",

@@ -291,6 +291,10 @@ pub struct WorkersConfig {
 pub struct Limits {
     /// Connections per port.
     pub connections: usize,
+    /// Connections per port of one client.
+    pub client_connections: usize,
+    /// Requests a second of one client.
+    pub client_requests: u32,
     /// TLS handshake.
     pub handshake_seconds: u64,
     /// Request head.
@@ -303,6 +307,8 @@ pub struct Limits {
     pub shutdown_seconds: u64,
     /// All headers.
     pub header_bytes: usize,
+    /// All bodies together.
+    pub bodies_bytes: usize,
     /// Check-in.
     pub check_in_bytes: usize,
     /// Command report.

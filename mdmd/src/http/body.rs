@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Front;
 use super::desk::Peer;
+use super::edge::is_over_budget;
 use super::error::{Door, Refusal};
 use crate::config::Limits;
 
@@ -20,6 +21,8 @@ pub(crate) enum BodyError {
     TooLarge(usize),
     TooSlow,
     Broken,
+    /// All requests together are sending as much as they may.
+    Busy,
 }
 
 impl fmt::Display for BodyError {
@@ -28,6 +31,7 @@ impl fmt::Display for BodyError {
             Self::TooLarge(limit) => write!(f, "body: must be at most {limit} bytes"),
             Self::TooSlow => f.write_str("body: did not arrive in time"),
             Self::Broken => f.write_str("body: ended early or was not well-formed"),
+            Self::Busy => f.write_str("not available at the moment"),
         }
     }
 }
@@ -42,7 +46,15 @@ pub(crate) async fn read(body: Body, limit: usize, limits: &Limits) -> Result<By
         Err(_) => Err(BodyError::TooSlow),
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge(limit)),
-        Ok(Err(_)) => Err(BodyError::Broken),
+        Ok(Err(error)) => Err(broken(&*error)),
+    }
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> BodyError {
+    if is_over_budget(error) {
+        BodyError::Busy
+    } else {
+        BodyError::Broken
     }
 }
 
@@ -62,6 +74,7 @@ pub(super) async fn of_device(
     };
     match read(body, limit, limits).await {
         Ok(body) => Ok(body),
+        Err(BodyError::Busy) => Err(Refusal::new(door, BodyError::Busy)),
         Err(error) => {
             let reason = error.to_string();
             let desk = &front.desk;
@@ -85,7 +98,7 @@ pub(crate) async fn read_hidden(
         // With room for all of it where its length is told: growing would leave a copy behind.
         let mut all = Zeroizing::new(Vec::with_capacity(told.max(4096)));
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+            let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else {
                 continue;
             };
             if all.len() + data.len() > limit {

@@ -77,6 +77,7 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
         Failure::Body(BodyError::TooLarge(_)) => S::PAYLOAD_TOO_LARGE,
         // 408 would be right, but clients repeat a request after it at once.
         Failure::Body(BodyError::TooSlow | BodyError::Broken) => S::BAD_REQUEST,
+        Failure::Body(BodyError::Busy) => S::SERVICE_UNAVAILABLE,
         Failure::NoToken => S::UNAUTHORIZED,
         Failure::Service(error) => match (error, door) {
             (Error::BadInput { .. }, _) => S::BAD_REQUEST,
@@ -106,7 +107,10 @@ impl IntoResponse for Refusal {
         let status = status(self.door, &self.error);
         let door = self.door.name();
         let (sentence, retry) = match &self.error {
-            Failure::Body(error) => (error.to_string(), None),
+            Failure::Body(error) => {
+                let retry = (*error == BodyError::Busy).then_some(5);
+                (error.to_string(), retry)
+            }
             Failure::NoToken => ("authorization: needs a valid bearer token".to_owned(), None),
             Failure::Service(error) => {
                 let retry = (status == StatusCode::SERVICE_UNAVAILABLE)
@@ -127,7 +131,8 @@ impl IntoResponse for Refusal {
         if status.is_server_error() {
             match &self.error {
                 Failure::Service(error) => tracing::error!(door, %error, "failed"),
-                Failure::Body(_) | Failure::NoToken => tracing::error!(door, "failed"),
+                Failure::Body(error) => tracing::warn!(door, %error, "put off"),
+                Failure::NoToken => tracing::error!(door, "failed"),
             }
         } else {
             tracing::warn!(door, reason = sentence, "refused");
@@ -224,6 +229,19 @@ pub(crate) fn answer(answer: Answer) -> Response {
             )
         }
     }
+}
+
+/// Nothing is wrong with the request; there is too much of it now.
+pub(super) fn come_again(why: &str, seconds: u64) -> Response {
+    let mut response = plain(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "text/plain; charset=utf-8",
+        format!("{why}\n"),
+    );
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 /// No such route. A plain failure to a device: nothing of ours is addressed here.

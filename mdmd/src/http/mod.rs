@@ -7,6 +7,7 @@ mod checkin;
 mod command;
 pub(crate) mod desk;
 mod discovery;
+pub(crate) mod edge;
 mod enrol;
 mod error;
 mod health;
@@ -37,6 +38,7 @@ pub(crate) struct Front {
     pub(crate) limits: Arc<Limits>,
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) public: Arc<PublicUrls>,
+    pub(crate) edge: Arc<edge::Edge>,
     pub(crate) health: Arc<Health>,
 }
 
@@ -74,6 +76,7 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
             .fallback(nothing_here)
             .layer(CatchPanicLayer::custom(error::panicked))
             .layer(from_fn(observe))
+            .layer(from_fn_with_state(Arc::clone(&front.edge), edge::hold))
             .layer(from_fn_with_state(front.clone(), identity::introduce))
             .with_state(front.clone())
     };

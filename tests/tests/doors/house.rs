@@ -115,6 +115,9 @@ impl House {
         config.public.enrol_url = "https://localhost:0".to_owned();
         config.limits.check_in_bytes = 256 * 1024;
         config.limits.command_bytes = 256 * 1024;
+        // Whoever is slow here is slow for the whole story.
+        config.limits.handshake_seconds = 120;
+        config.limits.header_seconds = 120;
         let mut overrides = Overrides::default();
         let now = Timestamp::from_millis(NOW_MS);
         let clock = ManualClock::new(now);

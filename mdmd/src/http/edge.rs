@@ -1,0 +1,269 @@
+//! What one client may ask for before anybody knows who it is, and what the bodies of all requests together may hold. Judges
+//! nobody: whoever asks for more is told when to come again.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+use super::error;
+use super::identity::ClientAddress;
+use crate::config::{Limits, Network};
+
+/// So many seconds' worth of requests may come at once.
+const BURST_SECONDS: u32 = 5;
+/// After so many requests clients that have been quiet are forgotten.
+const FORGET_AFTER: u64 = 16_384;
+/// What is refused for want of memory may come again after so many seconds.
+const BUSY_SECONDS: u64 = 5;
+
+/// The bounds, shared by all listeners of a process.
+pub(crate) struct Edge {
+    clients: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    asked: AtomicU64,
+    trusted: Vec<Network>,
+    bodies: Arc<Budget>,
+}
+
+impl Edge {
+    pub(crate) fn new(limits: &Limits, trusted: &[Network]) -> Self {
+        let clients = NonZeroU32::new(limits.client_requests).map(|each| {
+            let burst = each.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
+            RateLimiter::keyed(Quota::per_second(each).allow_burst(burst))
+        });
+        Self {
+            clients,
+            asked: AtomicU64::new(0),
+            trusted: trusted.to_vec(),
+            bodies: Arc::new(Budget {
+                left: AtomicUsize::new(limits.bodies_bytes),
+            }),
+        }
+    }
+
+    /// Seconds after which this client may ask again; `None` when it may now. A proxy that does not say for whom it asks,
+    /// and this machine itself, ask for many.
+    fn too_often(&self, client: IpAddr) -> Option<u64> {
+        let clients = self.clients.as_ref()?;
+        if client.is_loopback() || self.trusted.iter().any(|n| n.contains(client)) {
+            return None;
+        }
+        if self
+            .asked
+            .fetch_add(1, Ordering::Relaxed)
+            .is_multiple_of(FORGET_AFTER)
+        {
+            clients.retain_recent();
+        }
+        let early = clients.check_key(&one_client(client)).err()?;
+        let wait = early.wait_time_from(DefaultClock::default().now());
+        Some(wait.as_secs() + 1)
+    }
+}
+
+/// Whoever has an IPv6 address has a network of them.
+fn one_client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+/// Holds a client to its rate, and the request's body to the common budget until the request is answered.
+pub(super) async fn hold(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let client = request.extensions().get::<ClientAddress>();
+    let client = client.and_then(|address| address.0.parse().ok());
+    if let Some(seconds) = client.and_then(|client| edge.too_often(client)) {
+        crate::metrics::put_off("client");
+        return error::come_again("too many requests from this address", seconds);
+    }
+    let ticket = Arc::new(Ticket {
+        budget: Arc::clone(&edge.bodies),
+        held: AtomicUsize::new(0),
+        refused: AtomicBool::new(false),
+    });
+    let taken = Arc::clone(&ticket);
+    let request = request.map(|inner| {
+        Body::new(Metered {
+            inner,
+            ticket: taken,
+        })
+    });
+    let response = next.run(request).await;
+    if ticket.refused.load(Ordering::Relaxed) {
+        crate::metrics::put_off("bodies");
+        return error::come_again("too much is being sent at the moment", BUSY_SECONDS);
+    }
+    response
+}
+
+/// Bytes that bodies may still hold.
+struct Budget {
+    left: AtomicUsize,
+}
+
+/// What one request's body holds of the budget.
+struct Ticket {
+    budget: Arc<Budget>,
+    held: AtomicUsize,
+    refused: AtomicBool,
+}
+
+impl Ticket {
+    fn take(&self, bytes: usize) -> Result<(), OverBudget> {
+        let left = &self.budget.left;
+        let taken = left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+            left.checked_sub(bytes)
+        });
+        if taken.is_err() {
+            self.refused.store(true, Ordering::Relaxed);
+            return Err(OverBudget);
+        }
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let held = *self.held.get_mut();
+        self.budget.left.fetch_add(held, Ordering::AcqRel);
+    }
+}
+
+/// The bodies of all requests hold as much as they may.
+#[derive(Debug)]
+pub(super) struct OverBudget;
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the bodies of all requests hold as much as they may")
+    }
+}
+
+impl StdError for OverBudget {}
+
+/// Whether reading a body ended for want of budget.
+pub(super) fn is_over_budget(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<OverBudget>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// A body that takes from the budget what it has received, not what it announced: an announcement holds nothing.
+struct Metered {
+    inner: Body,
+    ticket: Arc<Ticket>,
+}
+
+impl HttpBody for Metered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+            && let Err(over) = self.ticket.take(data.len())
+        {
+            return Poll::Ready(Some(Err(axum::Error::new(over))));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    fn edge(change: impl FnOnce(&mut Limits)) -> Edge {
+        let mut config = crate::config::Config::for_directory(std::path::Path::new("/x"));
+        change(&mut config.limits);
+        let trusted = vec![Network::parse("10.0.0.0/8").unwrap()];
+        Edge::new(&config.limits, &trusted)
+    }
+
+    #[test]
+    fn a_client_is_put_off_alone_and_proxies_never() {
+        let edge = edge(|limits| limits.client_requests = 2);
+        let ask = |address: &str| edge.too_often(address.parse().unwrap());
+        let put_off = (0..30)
+            .filter(|_| ask("203.0.113.7").is_some_and(|s| (1..10).contains(&s)))
+            .count();
+        assert!((18..=20).contains(&put_off), "{put_off}");
+        assert_eq!(ask("203.0.113.8"), None, "somebody else");
+        // One network of IPv6 is one client.
+        let put_off = (0..30)
+            .filter(|n| ask(&format!("2001:db8::{n:x}")).is_some())
+            .count();
+        assert!((18..=20).contains(&put_off), "{put_off}");
+        assert_eq!(ask("2001:db8:0:1::1"), None);
+        for one_for_many in ["10.1.1.1", "127.0.0.1", "::1"] {
+            assert!((0..30).all(|_| ask(one_for_many).is_none()));
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_share_a_budget_and_give_it_back() {
+        let budget = Arc::new(Budget {
+            left: AtomicUsize::new(100),
+        });
+        let metered = |bytes: usize| {
+            let ticket = Arc::new(Ticket {
+                budget: Arc::clone(&budget),
+                held: AtomicUsize::new(0),
+                refused: AtomicBool::new(false),
+            });
+            let body = Body::new(Metered {
+                inner: Body::from(vec![0; bytes]),
+                ticket: Arc::clone(&ticket),
+            });
+            (body, ticket)
+        };
+        let (first, kept) = metered(60);
+        assert_eq!(first.collect().await.unwrap().to_bytes().len(), 60);
+        let (second, refused) = metered(60);
+        let error = second.collect().await.unwrap_err();
+        assert!(is_over_budget(&error), "{error}");
+        assert!(refused.refused.load(Ordering::Relaxed));
+        // As long as the first is being answered its bytes are held; then they are free.
+        assert_eq!(budget.left.load(Ordering::Relaxed), 40);
+        drop(kept);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+        let (third, _kept) = metered(60);
+        assert!(third.collect().await.is_ok());
+    }
+}
