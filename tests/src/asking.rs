@@ -21,6 +21,8 @@ pub struct Request {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// The length that its head tells, where that is another one than the body's.
+    pub announced: Option<usize>,
     /// What it shows when it is asked for a certificate.
     pub certificate: Option<(X509, PKey<Private>)>,
 }
@@ -91,7 +93,7 @@ impl Request {
             "{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n",
             self.method,
             self.path,
-            self.body.len()
+            self.announced.unwrap_or(self.body.len())
         );
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");

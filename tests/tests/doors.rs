@@ -86,6 +86,46 @@ async fn recorded_machine_information_does_not_fill_the_database() {
     house.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn much_is_read_only_from_whom_we_can_know() {
+    let house = House::open().await;
+    let device = house.enrolled().await;
+    let much = format!("<key>X</key><string>{}</string>", "x".repeat(80 * 1024));
+    let many = "<true/>".repeat(300_001);
+    let many = plist(&format!("<key>X</key><array>{many}</array>"));
+    let foreign = stranger("UDID-DOORA");
+    for door in ["checkin", "command"] {
+        let body = match door {
+            "checkin" => check_in("DOORA", "TokenUpdate", &much),
+            _ => report("DOORA", "Idle", &much),
+        };
+        // Before the end of its body: what is announced is not waited for.
+        let mut nobody = house.signed(door, &device, body.clone());
+        nobody.headers = Vec::new();
+        nobody.body = Vec::new();
+        nobody.announced = Some(body.len());
+        refused(
+            &house,
+            &device,
+            "nobody",
+            nobody.clone(),
+            400,
+            "identity: neither",
+        )
+        .await;
+        nobody.certificate = Some(foreign.clone());
+        let sentence = "identity: the client certificate was not issued";
+        refused(&house, &device, "a stranger", nobody, 400, sentence).await;
+        // The same from the device itself is read.
+        let (status, said) = house.send(house.signed(door, &device, body)).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    house.close().await;
+    // And of what is read, no more elements than anybody can mean.
+    let error = mdm_core::wire::plist::read(&many, many.len()).unwrap_err();
+    assert!(error.to_string().contains("300000 elements"), "{error}");
+}
+
 /// Served, and nothing is different afterwards.
 async fn noise(house: &House, case: &str, ask: Ask) -> String {
     let before = house.contents().await;
@@ -265,6 +305,9 @@ async fn nobody_speaks_for_a_device_but_itself() {
             unreadable,
             "Mdm-Signature: the signature is not base64",
         ));
+        let mut odd = bare.clone();
+        odd.headers = vec![("Mdm-Signature", "\u{e9}".to_owned())];
+        asks.push(("no ASCII", odd, "Mdm-Signature: must be base64"));
         let mut signed = bare.clone();
         signed.headers = vec![("Mdm-Signature", foreign_signature(&body))];
         asks.push((

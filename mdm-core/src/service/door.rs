@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checkin::readable;
 use super::decision::Decision;
+use super::refusals::nobody;
 use super::{Answer, Mdm, Org, Peer, TRIES};
 use crate::clock::Timestamp;
 use crate::device::Device;
@@ -209,12 +210,7 @@ impl Org {
             (Some(signature), _) => signature::verify_header(signature, body)
                 .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string()))?,
             (None, Some(certificate)) => certificate.0.clone(),
-            (None, None) => {
-                return Err(Error::bad_input(
-                    "identity",
-                    "neither a client certificate nor Mdm-Signature",
-                ));
-            }
+            (None, None) => return Err(nobody()),
         };
         let (sha256, chain, not_after) = self.chain_of(&der)?;
         *proved = Some(sha256.clone());

@@ -35,6 +35,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Semaphore;
+
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
@@ -55,6 +57,7 @@ use crate::organisation::{Der, Organisation};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError, Write};
 use crate::vault::EscrowVault;
+use crate::wire::WireError;
 use crate::wire::checkin::CheckIn;
 use crate::wire::report::CommandReport;
 
@@ -64,6 +67,11 @@ use put_off::PutOff;
 
 /// How often a decision is made again after a conflict before the caller is told.
 const TRIES: usize = 12;
+
+/// Messages above so many bytes are read apart.
+const LARGE: usize = 256 * 1024;
+/// So many of them at a time.
+const LARGE_AT_ONCE: usize = 2;
 
 /// Settings of the installation that the library itself needs.
 #[derive(Clone, Debug)]
@@ -104,6 +112,8 @@ struct Inner {
     organisations: Mutex<HashMap<OrganisationCode, Arc<Organisation>>>,
     /// Standard runbooks that are pinned; bounded.
     standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
+    /// Places for large messages that are being read.
+    large: Semaphore,
     /// Something was committed that the worker may have to do with.
     stirred: AtomicBool,
     /// Machines that could not be woken, and holds that the watchdog could not release: apart, for one way out must not
@@ -206,6 +216,7 @@ impl Mdm {
                 chains: Mutex::default(),
                 organisations: Mutex::default(),
                 standards: Mutex::default(),
+                large: Semaphore::new(LARGE_AT_ONCE),
                 stirred: AtomicBool::new(false),
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),
@@ -322,7 +333,7 @@ impl Org {
     pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let mut proved = None;
         let result = async {
-            let message = Message::CheckIn(CheckIn::parse(body)?);
+            let message = Message::CheckIn(self.parse(body, CheckIn::parse).await?);
             self.answer(peer, body, &message, &mut proved).await
         }
         .await;
@@ -337,12 +348,34 @@ impl Org {
     pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let mut proved = None;
         let result = async {
-            let message = Message::Report(CommandReport::parse(body)?);
+            let message = Message::Report(self.parse(body, CommandReport::parse).await?);
             self.answer(peer, body, &message, &mut proved).await
         }
         .await;
         self.note_refusal_of("command", peer, proved.as_deref(), result)
             .await
+    }
+
+    /// Reads a message. Large ones take a processor for a while: few at a time, and apart from the threads that answer
+    /// everybody else.
+    async fn parse<T: Send + 'static>(
+        &self,
+        body: &[u8],
+        parse: fn(&[u8]) -> Result<T, WireError>,
+    ) -> Result<T, Error> {
+        if body.len() <= LARGE {
+            return Ok(parse(body)?);
+        }
+        // Never closed.
+        let _place = self.mdm.inner.large.acquire().await;
+        let body = body.to_vec();
+        match tokio::task::spawn_blocking(move || parse(&body)).await {
+            Ok(parsed) => Ok(parsed?),
+            // A panic in a parser is ours; its message may hold a value.
+            Err(_) => Err(Error::Precondition(
+                "the message could not be read".to_owned(),
+            )),
+        }
     }
 
     pub(crate) fn id(&self) -> OrganisationId {
@@ -418,8 +451,8 @@ impl Org {
     }
 }
 
-impl From<crate::wire::WireError> for Error {
-    fn from(error: crate::wire::WireError) -> Self {
+impl From<WireError> for Error {
+    fn from(error: WireError) -> Self {
         let sentence = error.to_string();
         match sentence.split_once(": ") {
             // It names the message and the field already.

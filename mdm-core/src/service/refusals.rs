@@ -5,6 +5,12 @@ use crate::audit::Refusal;
 use crate::error::Error;
 use crate::ids::{RefusalId, Serial};
 use crate::store::Batch;
+use crate::wire::signature;
+
+/// Whoever shows nothing is nobody.
+pub(super) fn nobody() -> Error {
+    Error::bad_input("identity", "neither a client certificate nor Mdm-Signature")
+}
 
 impl Org {
     /// Passes a result on; a refusal of the caller's input is recorded first.
@@ -38,6 +44,23 @@ impl Org {
         };
         self.note_refusal(door, &peer.address, serial.as_ref(), result)
             .await
+    }
+
+    /// Whether a message is worth reading: whoever sends it shows, or claims to have signed with, a certificate under one of
+    /// this organisation's authorities. For a host, before it reads a large body of somebody unknown; proves nothing, and
+    /// the refusal is on record. `door` is `checkin` or `command`.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`].
+    pub async fn may_send(&self, door: &str, peer: &Peer) -> Result<(), Error> {
+        let claimed = match (&peer.signature, &peer.certificate) {
+            (Some(signature), _) => signature::claimed_signer(signature)
+                .map_err(|e| Error::bad_input("Mdm-Signature", e.to_string())),
+            (None, Some(certificate)) => Ok(certificate.0.clone()),
+            (None, None) => Err(nobody()),
+        };
+        let known = claimed.and_then(|der| self.chain_of(&der).map(|_| ()));
+        self.note_refusal(door, &peer.address, None, known).await
     }
 
     /// Records a message that a host refused before it was whole: too large, too slow, broken off. `door` is `checkin` or

@@ -256,6 +256,22 @@ impl<'a> Signer<'a> {
     }
 }
 
+/// The certificate that a message names as its signer's, the signature not looked at. Anybody can write one: it says whose
+/// message is worth reading, and proves nothing.
+pub(crate) fn claimed_signer(message: &[u8], limit: usize) -> Result<Vec<u8>, SignatureError> {
+    if message.len() > limit {
+        return Err(SignatureError::TooLarge { limit });
+    }
+    let normal = CmsContentInfo::from_der(message)
+        .and_then(|cms| cms.to_der())
+        .map_err(|_| SignatureError::NotSignedData)?;
+    let signed = SignedData::read(&normal)?;
+    let [signer] = signed.signers.as_slice() else {
+        return Err(SignatureError::NotOneSigner);
+    };
+    signed.certificate_of(signer).map(<[u8]>::to_vec)
+}
+
 /// The content bytes of one DER value.
 pub(crate) fn content(der: &[u8]) -> der::Result<&[u8]> {
     let mut reader = SliceReader::new(der)?;

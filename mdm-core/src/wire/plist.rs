@@ -18,6 +18,10 @@ use time::format_description::well_known::Rfc3339;
 /// The deepest nesting of elements that is read.
 pub const MAX_DEPTH: usize = 64;
 
+/// The most elements that are read: several times what the inventory of a Mac with thousands of applications has. A body of
+/// the allowed size could have millions, and each becomes a value of its own.
+pub const MAX_ELEMENTS: usize = 300_000;
+
 /// The largest check-in message that is read, in bytes. Status reports are the largest of them.
 pub const CHECK_IN_LIMIT: usize = 8 * 1024 * 1024;
 
@@ -53,6 +57,12 @@ pub enum PlistError {
     #[error("the property list is nested deeper than {limit} levels")]
     TooDeep {
         /// The limit in levels.
+        limit: usize,
+    },
+    /// More elements than [`MAX_ELEMENTS`].
+    #[error("the property list has more than {limit} elements")]
+    TooMany {
+        /// The limit.
         limit: usize,
     },
     /// An entity, declared or used.
@@ -196,6 +206,7 @@ impl Scanner<'_> {
         let mut open: Vec<Span> = Vec::with_capacity(8);
         let mut dates = Vec::new();
         let mut date_from = None;
+        let mut elements = 0_usize;
         while self.at < bytes.len() {
             let rest = &bytes[self.at..];
             match rest[0] {
@@ -250,6 +261,12 @@ impl Scanner<'_> {
                     return Err(PlistError::Malformed);
                 }
                 let name = self.at + 1..self.at + 1 + name_len;
+                elements += 1;
+                if elements > MAX_ELEMENTS {
+                    return Err(PlistError::TooMany {
+                        limit: MAX_ELEMENTS,
+                    });
+                }
                 let self_closing = rest[end - 1] == b'/';
                 date_from = None;
                 // An empty element is a level too, to the parser.

@@ -21,6 +21,19 @@ pub const HEADER_LIMIT: usize = 64 * 1024;
 /// # Errors
 /// Each [`SignatureError`] is a refusal of the request: an answer of 400, never 401.
 pub fn verify_header(value: &str, body: &[u8]) -> Result<Vec<u8>, SignatureError> {
+    verify_detached(&decode(value)?, body)
+}
+
+/// The certificate (DER) that the header's value names as its signer's. **Nothing is proved by it**: it tells, before a body
+/// is read, whether its sender can be anybody who is known.
+///
+/// # Errors
+/// As [`verify_header`].
+pub fn claimed_signer(value: &str) -> Result<Vec<u8>, SignatureError> {
+    super::cms::claimed_signer(&decode(value)?, HEADER_LIMIT)
+}
+
+fn decode(value: &str) -> Result<Vec<u8>, SignatureError> {
     if value.len() > HEADER_LIMIT {
         return Err(SignatureError::TooLarge {
             limit: HEADER_LIMIT,
@@ -28,10 +41,9 @@ pub fn verify_header(value: &str, body: &[u8]) -> Result<Vec<u8>, SignatureError
     }
     // Some proxies fold long headers.
     let compact: String = value.split_ascii_whitespace().collect();
-    let message = STANDARD
+    STANDARD
         .decode(compact)
-        .map_err(|_| SignatureError::NotBase64)?;
-    verify_detached(&message, body)
+        .map_err(|_| SignatureError::NotBase64)
 }
 
 /// Checks a detached signature (DER or BER) over `body`; gives the signer's certificate (DER).

@@ -15,6 +15,9 @@ use super::edge::is_over_budget;
 use super::error::{Door, Refusal};
 use crate::config::Limits;
 
+/// Up to so many bytes are read from anybody.
+const SMALL: u64 = 64 * 1024;
+
 /// Why a body was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyError {
@@ -72,6 +75,15 @@ pub(super) async fn of_device(
         Door::Command => limits.command_bytes,
         Door::Enrol | Door::Scep | Door::Api => limits.enrol_bytes,
     };
+    // Whoever may have much to say must be somebody who can be known.
+    let told = body.size_hint().upper();
+    if matches!(door, Door::CheckIn | Door::Command) && told.is_none_or(|bytes| bytes > SMALL) {
+        front
+            .desk
+            .may_send(organisation, peer, door.name())
+            .await
+            .map_err(|error| Refusal::new(door, error))?;
+    }
     match read(body, limit, limits).await {
         Ok(body) => Ok(body),
         Err(BodyError::Busy) => Err(Refusal::new(door, BodyError::Busy)),

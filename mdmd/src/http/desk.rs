@@ -38,6 +38,13 @@ pub(crate) trait Desk: Send + Sync + 'static {
         operation: &str,
         message: &[u8],
     ) -> Result<Answer, Error>;
+    /// Whether somebody with a large body can be anybody who is known.
+    async fn may_send(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        door: &str,
+    ) -> Result<(), Error>;
     /// A body that was not taken, for the record of refusals.
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str);
 }
@@ -102,6 +109,16 @@ impl Desk for FrontDesk {
     ) -> Result<Answer, Error> {
         let org = self.mdm.organisation(organisation).await?;
         self.poked(org.scep(&peer.address, operation, message).await)
+    }
+
+    async fn may_send(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        door: &str,
+    ) -> Result<(), Error> {
+        let org = self.mdm.organisation_for_device(organisation).await?;
+        org.may_send(door, peer).await
     }
 
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {

@@ -1,6 +1,8 @@
 //! Who speaks, as far as connection and headers tell: builds the `Peer` of a request. Proves nothing; the service does.
 //!
-//! A certificate or an address in a header counts only from a listed proxy. From anybody else such headers are ignored.
+//! A certificate in a header counts only on a `plain` listener, from a listed proxy: where TLS ends here, whatever stands in a
+//! header was written by the client itself, also behind a balancer that is listed. An address in a header counts only from
+//! a listed proxy. From anybody else such headers are ignored.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use hyper::HeaderMap;
 use mdm_core::error::Error;
 use mdm_core::identity::certificate_from_header;
+use mdm_core::ids::OrganisationCode;
 use mdm_core::organisation::Der;
 
 use super::Front;
@@ -23,27 +26,71 @@ use crate::listen::Connection;
 #[derive(Clone, Debug)]
 pub(super) struct ClientAddress(pub(super) String);
 
-/// Puts a [`Peer`] into the request's extensions.
+/// Puts the [`ClientAddress`] into the request's extensions. Cannot fail: everything after it, refusals too, has one.
+pub(super) async fn locate(
+    State(proxy): State<Arc<Proxy>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let connection = request.extensions().get::<Arc<Connection>>();
+    let address = connection.map(|c| client_address(c, request.headers(), &proxy));
+    // Every accept loop adds a connection.
+    let address = address.unwrap_or_else(|| "unknown".to_owned());
+    request.extensions_mut().insert(ClientAddress(address));
+    next.run(request).await
+}
+
+/// Puts a [`Peer`] into the request's extensions. A request whose headers cannot be read is refused and on record.
 pub(super) async fn introduce(
     State(front): State<Front>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let address = request.extensions().get::<ClientAddress>();
+    let address = address.map(|a| a.0.clone()).unwrap_or_default();
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
-        // Every accept loop adds one.
         return Refusal::new(Door::CheckIn, Error::Refused("no connection")).into_response();
     };
-    let address = client_address(&connection, request.headers(), &front.proxy);
-    request
-        .extensions_mut()
-        .insert(ClientAddress(address.clone()));
-    match peer(&connection, request.headers(), &front.proxy, address) {
+    match peer(
+        &connection,
+        request.headers(),
+        &front.proxy,
+        address.clone(),
+    ) {
         Ok(peer) => {
             request.extensions_mut().insert(peer);
             next.run(request).await
         }
-        Err(error) => Refusal::new(Door::CheckIn, error).into_response(),
+        Err(error) => {
+            let (organisation, door) = addressee(request.uri().path());
+            if let Some(organisation) = organisation {
+                let nobody = Peer {
+                    address,
+                    ..Peer::default()
+                };
+                let (desk, reason) = (&front.desk, error.to_string());
+                desk.unread(&organisation, &nobody, door.name(), &reason)
+                    .await;
+            }
+            Refusal::new(door, error).into_response()
+        }
     }
+}
+
+/// Whose path it is, and which door.
+fn addressee(path: &str) -> (Option<OrganisationCode>, Door) {
+    let mut parts = path.split('/').skip(1);
+    let organisation = match (parts.next(), parts.next()) {
+        (Some("mdm"), Some(code)) => OrganisationCode::parse(code).ok(),
+        _ => None,
+    };
+    let door = match parts.next() {
+        Some("command") => Door::Command,
+        Some("enrol") => Door::Enrol,
+        Some("scep") => Door::Scep,
+        _ => Door::CheckIn,
+    };
+    (organisation, door)
 }
 
 fn peer(
@@ -52,8 +99,16 @@ fn peer(
     proxy: &Proxy,
     address: String,
 ) -> Result<Peer, Error> {
-    let from_proxy = match (connection.duty, headers.get(&proxy.certificate_header)) {
-        (Duty::Device | Duty::Plain, Some(value)) if is_listed(connection.address, proxy) => {
+    let mut passed = headers.get_all(&proxy.certificate_header).iter();
+    let from_proxy = match (connection.duty, passed.next()) {
+        (Duty::Plain, Some(value)) if is_listed(connection.address, proxy) => {
+            if passed.next().is_some() {
+                // One of them is not the proxy's.
+                return Err(Error::bad_input(
+                    &proxy.certificate_header,
+                    "must stand there once",
+                ));
+            }
             let text = value
                 .to_str()
                 .map_err(|_| Error::bad_input(&proxy.certificate_header, "must be ASCII"))?;
@@ -184,10 +239,22 @@ mod tests {
             let stranger = connection("192.0.2.1", Duty::Device);
             let got = peer(&stranger, &sent, &proxy(), String::new()).unwrap();
             assert_eq!(got.certificate, None);
-            // And no door but those for enrolled devices looks at it.
-            let enrol = connection("10.1.1.1", Duty::Enrol);
-            let got = peer(&enrol, &sent, &proxy(), String::new()).unwrap();
-            assert_eq!(got.certificate, None);
+            // Where TLS ends here the client wrote it, whoever passed its bytes on, and no other door looks at it.
+            for duty in [Duty::Device, Duty::Enrol] {
+                let within = connection("10.1.1.1", duty);
+                let got = peer(&within, &sent, &proxy(), String::new()).unwrap();
+                assert_eq!(got.certificate, None, "{duty:?}");
+            }
+            let twice = headers(&[
+                (
+                    "client-cert",
+                    sent["client-cert"].to_str().unwrap().to_owned(),
+                ),
+                ("client-cert", String::new()),
+            ]);
+            let plain = connection("10.1.1.1", Duty::Plain);
+            let error = peer(&plain, &twice, &proxy(), String::new()).unwrap_err();
+            assert!(error.to_string().contains("once"), "{error}");
         }
     }
 

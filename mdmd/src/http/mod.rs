@@ -74,10 +74,14 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
     let finish = |routes: Router<Front>| {
         routes
             .fallback(nothing_here)
+            .layer(from_fn_with_state(front.clone(), identity::introduce))
             .layer(CatchPanicLayer::custom(error::panicked))
             .layer(from_fn(observe))
             .layer(from_fn_with_state(Arc::clone(&front.edge), edge::hold))
-            .layer(from_fn_with_state(front.clone(), identity::introduce))
+            .layer(from_fn_with_state(
+                Arc::clone(&front.proxy),
+                identity::locate,
+            ))
             .with_state(front.clone())
     };
     let alive = Router::new().route("/healthz", get(health::alive));

@@ -190,6 +190,15 @@ impl Desk for NeverReleasing {
         self.0.scep(organisation, peer, operation, message).await
     }
 
+    async fn may_send(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        door: &str,
+    ) -> Result<(), Error> {
+        self.0.may_send(organisation, peer, door).await
+    }
+
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {
         self.0.unread(organisation, peer, door, reason).await;
     }

@@ -71,6 +71,7 @@ pub(crate) struct Ask {
     pub(crate) post: bool,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
+    pub(crate) announced: Option<usize>,
     pub(crate) certificate: Option<(X509, PKey<Private>)>,
 }
 
@@ -262,6 +263,7 @@ impl House {
         let mut request = Request::new(method, &ask.path).with(ask.body);
         request.headers = ask.headers;
         request.certificate = ask.certificate;
+        request.announced = ask.announced;
         let reply = request.send(address).await;
         (reply.status, reply.body)
     }
