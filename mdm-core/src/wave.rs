@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::device::Platform;
-use crate::ids::{JobId, OrganisationId, RunbookId, SecretId, ServerId, WaveId};
+use crate::ids::{DeviceId, JobId, OrganisationId, RunbookId, SecretId, ServerId, WaveId};
 use crate::organisation::AdeOptions;
 
 /// Members that share runbook and dates.
@@ -113,6 +113,9 @@ pub struct Server {
     /// Digest of which profile every open wave and everybody else gets: devices want what it stands for.
     #[serde(default)]
     pub offered: Option<String>,
+    /// Where the devices are gone through, because something else is to be wanted of them.
+    #[serde(default)]
+    pub offering: Option<Offering>,
     /// When the last complete reading of the whole list began.
     #[serde(default)]
     pub last_full: Option<Timestamp>,
@@ -161,12 +164,23 @@ impl Server {
             profile: None,
             profiles: BTreeMap::new(),
             offered: None,
+            offering: None,
             last_full: None,
             needs_person: None,
             sync_job: JobId::default(),
             assign_job: JobId::default(),
         }
     }
+}
+
+/// How far the devices of an organisation were gone through for the profile that each of them should want.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "for what, and how far")]
+pub struct Offering {
+    /// As in [`Server::offered`] once it is over.
+    pub digest: String,
+    /// Devices up to this one are done.
+    pub after: DeviceId,
 }
 
 /// Where we are in Apple's device list.

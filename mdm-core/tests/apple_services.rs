@@ -18,7 +18,7 @@ use mdm_core::service::ports::{
 };
 use mdm_core::service::{Mdm, MdmSettings, Org, SharedGate};
 use mdm_core::store::testing::{FailingStore, Moment};
-use mdm_core::store::{DeviceStore as _, SqliteStore, Store, WaveStore as _};
+use mdm_core::store::{Batch, DeviceStore as _, SqliteStore, Store, WaveStore as _};
 use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
 use mdm_core::wave::SyncCursor;
 
@@ -51,6 +51,10 @@ struct Script {
     assigned: Mutex<Vec<Vec<Serial>>>,
     /// The next assignment is done, and its answer is lost.
     lose: Mutex<bool>,
+    /// No profile can be defined.
+    refuse: Mutex<bool>,
+    /// Another process on this store has taken the next page already, and is at "other".
+    overtaken: Mutex<Option<SqliteStore>>,
 }
 
 impl Script {
@@ -97,6 +101,20 @@ impl DeviceAssignment for Script {
     ) -> Result<DevicePage, PortError> {
         let asked = format!("fetch {}", cursor.unwrap_or("-"));
         self.asked.lock().unwrap().push(asked);
+        let overtaken = self.overtaken.lock().unwrap().take();
+        if let Some(store) = overtaken {
+            let row = store
+                .server(credential.organisation, credential.server)
+                .await;
+            let mut row = row.unwrap().unwrap();
+            row.cursor = SyncCursor::Full {
+                cursor: "other".to_owned(),
+                begun: now,
+            };
+            let mut batch = Batch::new();
+            batch.put(row);
+            store.commit(batch).await.unwrap();
+        }
         Ok(self.next(&self.full, credential.server, now))
     }
 
@@ -119,6 +137,9 @@ impl DeviceAssignment for Script {
         _: &ServerCredential,
         _: &serde_json::Value,
     ) -> Result<String, PortError> {
+        if *self.refuse.lock().unwrap() {
+            return Err(PortError::retry("not now"));
+        }
         Ok("PROFILE".to_owned())
     }
 
@@ -303,6 +324,57 @@ async fn killed_at_any_commit_of_a_reading_nothing_is_lost_and_nobody_wrongly_go
         }
     }
     panic!("a reading takes too many commits");
+}
+
+#[tokio::test]
+async fn that_profiles_cannot_be_assigned_keeps_nobody_from_reading_the_list() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    *stage.script.refuse.lock().unwrap() = true;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(3600)).await;
+    let asked = stage.script.asked.lock().unwrap().len();
+    assert!((6..=60).contains(&asked), "{asked} readings in an hour");
+}
+
+#[tokio::test]
+async fn a_long_list_is_read_in_several_runs_and_each_page_once() {
+    let pages: Vec<Page> = (0..50)
+        .map(|n| (&["A", "B"][..], &[][..], n < 49))
+        .collect();
+    let stage = Stage::new(&pages).await;
+    let server = stage.server("one").await;
+    let mut runs = 0;
+    let row = loop {
+        assert!(stage.mdm.work(100).await.unwrap() > 0, "it stops halfway");
+        runs += 1;
+        let row = stage.store.server(stage.organisation, server).await;
+        let row = row.unwrap().unwrap();
+        if matches!(row.cursor, SyncCursor::Changes { .. }) {
+            break row;
+        }
+        assert!(row.synced.is_none(), "not complete yet");
+    };
+    assert!((2..10).contains(&runs), "{runs} runs");
+    let mut asked = stage.script.asked.lock().unwrap().clone();
+    asked.retain(|a| a.starts_with("fetch"));
+    assert_eq!(asked.len(), 50);
+    let different: std::collections::BTreeSet<_> = asked.iter().collect();
+    assert_eq!(different.len(), 50, "{asked:?}");
+    assert!(row.last_full.is_some());
+}
+
+#[tokio::test]
+async fn a_page_that_another_process_has_taken_is_not_taken_again() {
+    let stage = Stage::new(&[(&["A"], &[], true), (&["B"], &[], false)]).await;
+    *stage.script.overtaken.lock().unwrap() = Some(stage.store.clone());
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(3600)).await;
+    let asked = stage.script.asked.lock().unwrap().clone();
+    assert_eq!(asked[..2], ["fetch -", "fetch other"], "{asked:?}");
+    assert!(!stage.gone("B").await);
+    let first = Serial::parse("A").unwrap();
+    let found = stage.store.device_by_serial(stage.organisation, &first);
+    assert!(found.await.unwrap().is_none(), "the page was the other's");
 }
 
 #[tokio::test]

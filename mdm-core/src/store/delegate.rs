@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::{
     AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeviceStore,
-    EnrollmentStore, JobStore, Lease, MoveStore, OrganisationStore, SecretStore, SetUpStore, Store,
-    StoreError, WaveStore,
+    EnrollmentStore, JobStore, JobTimes, Lease, MoveStore, OrganisationStore, SecretStore,
+    SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
@@ -17,9 +17,9 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, LocationId, MoveId,
-    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
-    WaveId,
+    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LocationId,
+    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId,
+    SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -228,6 +228,9 @@ macro_rules! hand_on_reads {
             }
             async fn prune(&self, organisation: OrganisationId, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
                 ($inner)(self).prune(organisation, before, limit).await
+            }
+            async fn job_times(&self, organisation: OrganisationId, id: JobId) -> Result<Option<JobTimes>, StoreError> {
+                ($inner)(self).job_times(organisation, id).await
             }
             async fn jobs_waiting(&self) -> Result<u64, StoreError> {
                 ($inner)(self).jobs_waiting().await

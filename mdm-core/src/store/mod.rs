@@ -38,9 +38,9 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, LocationId, MoveId,
-    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
-    WaveId,
+    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LocationId,
+    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId,
+    SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -448,8 +448,24 @@ pub trait JobStore: Send + Sync {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError>;
+    /// When a job is due, and until when its lease runs; `None` when there is no such job.
+    async fn job_times(
+        &self,
+        organisation: OrganisationId,
+        id: JobId,
+    ) -> Result<Option<JobTimes>, StoreError>;
     /// How many jobs wait, leased ones included.
     async fn jobs_waiting(&self) -> Result<u64, StoreError>;
+}
+
+/// The times of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "two times")]
+pub struct JobTimes {
+    /// Not before.
+    pub due: Timestamp,
+    /// Until then it is somebody's, who is at it or has died over it; in the past when it is nobody's.
+    pub leased_until: Timestamp,
 }
 
 /// Everything that the service needs of a database.

@@ -6,7 +6,16 @@ use anyhow::{Context as _, anyhow};
 use mdm_core::ids::Serial;
 
 use super::{Ended, Exit, Means as _};
-use crate::csv;
+use crate::csv::{self, CsvError};
+
+/// Headings under which spreadsheets and other services keep serial numbers, in small letters without signs between them.
+const HEADINGS: [&str; 5] = [
+    "serial",
+    "serialnumber",
+    "serialno",
+    "deviceserialnumber",
+    "seriennummer",
+];
 
 /// Devices, by serial number.
 #[derive(clap::Args, Debug, Clone)]
@@ -42,7 +51,7 @@ impl Serials {
             let content = content
                 .with_context(|| file.display().to_string())
                 .means(Exit::BadInput)?;
-            return csv::serials(&content)
+            return in_csv(&content)
                 .with_context(|| file.display().to_string())
                 .means(Exit::BadInput);
         }
@@ -57,5 +66,29 @@ impl Serials {
             all.push(serial);
         }
         Ok(all)
+    }
+}
+
+/// The serial numbers of a CSV file.
+fn in_csv(content: &[u8]) -> Result<Vec<Serial>, CsvError> {
+    csv::column(content, &HEADINGS, |cell| {
+        Serial::parse(cell).map_err(|error| error.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_numbers_stand_under_a_heading_or_alone() {
+        for content in ["C02A\nc02b\n", "Name;Serial Number\nAnna;c02a\nBo;C02B\n"] {
+            let found = in_csv(content.as_bytes()).unwrap();
+            let found: Vec<&str> = found.iter().map(Serial::as_str).collect();
+            assert_eq!(found, ["C02A", "C02B"], "{content:?}");
+        }
+        let error = in_csv(b"serial\nC02A\nC0 2B\n").unwrap_err();
+        assert_eq!((error.line, error.column), (3, 1));
+        assert!(error.problem.contains("1 to 64 letters"), "{error}");
     }
 }

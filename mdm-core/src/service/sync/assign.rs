@@ -15,9 +15,9 @@ use crate::ids::{DeviceId, Serial, ServerId, WaveId};
 use crate::job::{Job, JobKind};
 use crate::service::Org;
 use crate::service::decision::{Decision, Tracked};
-use crate::service::sync::CALM;
-use crate::store::{Batch, Lease, StoreError, Write};
-use crate::wave::Server;
+use crate::service::sync::{CALM, PAGES, Run};
+use crate::store::{Batch, Lease, StoreError};
+use crate::wave::{Offering, Server};
 
 /// How soon the list is read again after an assignment, so that its effect is seen.
 const SOON: Duration = Duration::from_secs(90);
@@ -106,27 +106,18 @@ impl Org {
             .next_assignment(self.id(), server.id, now)
             .await?;
         let mut later = job.clone();
-        later.due = match (outcome, next) {
-            (Err(error), _) => {
-                // What was asked may have had its effect all the same.
-                self.hurry_sync(&server, now).await?;
-                now + error.retry_after().unwrap_or(Duration::from_secs(300))
-            }
-            (Ok(assigned), next) => {
-                if assigned {
-                    self.hurry_sync(&server, now).await?;
-                }
-                next.map_or(now + CALM, |at| at.min(now + CALM))
-                    .max(now + Duration::from_secs(60))
-            }
+        later.due = match (&outcome, next) {
+            (Err(error), _) => now + error.retry_after().unwrap_or(Duration::from_secs(300)),
+            (Ok((Run::More, _)), _) => now,
+            (Ok((Run::Ended, _)), next) => next
+                .map_or(now + CALM, |at| at.min(now + CALM))
+                .max(now + Duration::from_secs(60)),
         };
-        let mut batch = Batch::new();
-        batch.put(Write::JobLater { job: later, lease });
-        match self.store().commit(batch).await {
-            // Somebody asked for it meanwhile: the job stands, and is due at once.
-            Err(StoreError::Conflict) => Ok(()),
-            other => Ok(other?),
+        // What was asked before an error may have had its effect all the same.
+        if outcome.is_err() || outcome.is_ok_and(|(_, assigned)| assigned) {
+            self.hurry_sync(&server, now).await?;
         }
+        self.job_stands_or(later, lease).await
     }
 
     async fn server_needs(&self, server: ServerId, what: &str) -> Result<(), Error> {
@@ -145,29 +136,28 @@ impl Org {
         .await
     }
 
+    /// The list is read again soon; never later than it would be.
     async fn hurry_sync(&self, server: &Server, now: Timestamp) -> Result<(), Error> {
-        let mut batch = Batch::new();
-        batch.put(Job::new(
-            self.id(),
-            server.sync_job,
-            now + SOON,
-            JobKind::Sync { server: server.id },
-        ));
-        Ok(self.store().commit(batch).await?)
+        let kind = JobKind::Sync { server: server.id };
+        self.job_by(Job::new(self.id(), server.sync_job, now + SOON, kind))
+            .await
     }
 
-    async fn assign_server(&self, server: &Server) -> Result<bool, Error> {
+    /// Assigns what is wanted, in so many requests; answers also whether anything was assigned.
+    async fn assign_server(&self, server: &Server) -> Result<(Run, bool), Error> {
         let credential = self.server_credential(server).await?;
-        let server = self.ensure_profiles(server, &credential).await?;
+        let Some(server) = self.ensure_profiles(server, &credential).await? else {
+            return Ok((Run::More, false));
+        };
         let mut any = false;
-        loop {
+        for _ in 0..PAGES {
             let now = self.now();
             let devices = self
                 .store()
                 .devices_to_assign(self.id(), server.id, now, CHUNK)
                 .await?;
             let Some(uuid) = devices.first().and_then(|d| d.assignment.wanted.clone()) else {
-                return Ok(any);
+                return Ok((Run::Ended, any));
             };
             let same: Vec<Device> = devices
                 .into_iter()
@@ -217,6 +207,7 @@ impl Org {
                 result?;
             }
         }
+        Ok((Run::More, any))
     }
 
     /// Writes down that devices are about to be assigned a profile, or only that they wait. `false` when one of them has
@@ -312,68 +303,70 @@ impl Org {
         self.commit(d).await
     }
 
-    /// Every device of a server entry wants what the organisation, or its wave, wants for it now.
-    pub(super) async fn want_profiles(&self, server: &Server) -> Result<(), Error> {
-        let default = self.profile_at(server, None);
+    /// Every device of a server entry wants what the organisation, or its wave, wants for it now: a page of them, with the
+    /// place in the list in one batch. Answers the entry as it is then.
+    pub(super) async fn want_profiles(&self, server: ServerId) -> Result<Server, Error> {
+        let mut server = self
+            .store()
+            .server(self.id(), server)
+            .await?
+            .ok_or(Error::NotFound("server entry"))?;
+        let Some(offering) = server.offering.take() else {
+            return Ok(server);
+        };
+        let default = self.profile_at(&server, None);
         let mut waves: HashMap<WaveId, Option<String>> = HashMap::new();
-        let mut after = DeviceId(0);
-        loop {
-            let devices = self.store().devices(self.id(), after, 500).await?;
-            let Some(last) = devices.last() else {
-                return Ok(());
-            };
-            after = last.id;
-            let mut wanted = FuturesUnordered::new();
-            for device in devices {
-                let wants = match (device.open_move, device.assignment.from) {
-                    (None, _) => {
-                        let listed = device
-                            .record
-                            .as_ref()
-                            .is_some_and(|r| r.server == server.id && !r.gone);
-                        if listed { default.clone() } else { None }
-                    }
-                    // Not offered yet.
-                    (Some(_), None) => None,
-                    (Some(id), Some(_)) => {
-                        let Some(attempt) = self.store().attempt(self.id(), id).await? else {
-                            continue;
-                        };
-                        match waves.get(&attempt.wave) {
-                            Some(uuid) => uuid.clone(),
-                            None => {
-                                let wave = self.store().wave(self.id(), attempt.wave).await?;
-                                let here = wave.filter(|w| w.destination == server.id);
-                                let uuid = here.and_then(|w| self.profile_at(server, Some(&w)));
-                                waves.insert(attempt.wave, uuid.clone());
-                                uuid
-                            }
-                        }
-                    }
-                };
-                if let Some(uuid) = wants
-                    && device.assignment.wanted.as_ref() != Some(&uuid)
-                {
-                    wanted.push(self.want_profile_on(device.id, uuid));
-                }
-            }
-            while let Some(result) = wanted.next().await {
-                result?;
+        let mut batch = Batch::new();
+        let devices = self
+            .store()
+            .devices(self.id(), offering.after, CHUNK)
+            .await?;
+        match devices.last() {
+            // Last: killed before, it goes on where it was.
+            None => server.offered = Some(offering.digest),
+            Some(last) => {
+                server.offering = Some(Offering {
+                    after: last.id,
+                    ..offering
+                });
             }
         }
-    }
-
-    async fn want_profile_on(&self, device: DeviceId, uuid: String) -> Result<(), Error> {
-        self.again_on_conflict(|| async {
-            let Some(mut device) = self.store().device(self.id(), device).await? else {
-                return Ok(());
+        for mut device in devices {
+            let wants = match (device.open_move, device.assignment.from) {
+                (None, _) => {
+                    let listed = device
+                        .record
+                        .as_ref()
+                        .is_some_and(|r| r.server == server.id && !r.gone);
+                    if listed { default.clone() } else { None }
+                }
+                // Not offered yet.
+                (Some(_), None) => None,
+                (Some(id), Some(_)) => {
+                    let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+                        continue;
+                    };
+                    match waves.get(&attempt.wave) {
+                        Some(uuid) => uuid.clone(),
+                        None => {
+                            let wave = self.store().wave(self.id(), attempt.wave).await?;
+                            let here = wave.filter(|w| w.destination == server.id);
+                            let uuid = here.and_then(|w| self.profile_at(&server, Some(&w)));
+                            waves.insert(attempt.wave, uuid.clone());
+                            uuid
+                        }
+                    }
+                }
             };
-            device.assignment.wanted = Some(uuid.clone());
-            let mut batch = Batch::new();
-            batch.put(device);
-            Ok(self.store().commit(batch).await?)
-        })
-        .await
+            if wants.is_some() && device.assignment.wanted != wants {
+                device.assignment.wanted = wants;
+                batch.put(device);
+            }
+        }
+        batch.put(server.clone());
+        self.store().commit(batch).await?;
+        server.version += 1;
+        Ok(server)
     }
 }
 

@@ -19,13 +19,16 @@ use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, Serial};
 use crate::job::Job;
 use crate::migration::Event;
-use crate::store::{Batch, Lease, Write};
+use crate::store::{Batch, Lease, StoreError, Write};
 use crate::wave::{Server, SyncCursor};
 
 /// How often the list is read when nothing special is going on.
 const CALM: Duration = Duration::from_secs(10 * 60);
 /// How often the whole list is read, whatever the changes said: what they left out is found then.
 const RECONCILE: Duration = Duration::from_secs(24 * 3600);
+/// Pages of one run of a job. A long list goes on in the next run, so that other jobs have their turn and no lease ends in
+/// the middle.
+const PAGES: usize = 20;
 
 impl Org {
     /// Opens a server entry's token.
@@ -53,7 +56,8 @@ impl Org {
         };
         let outcome = self.sync_server(&server).await;
         let (due, needs_person) = match &outcome {
-            Ok(()) => (self.now() + CALM, None),
+            Ok(Run::More) => (self.now(), None),
+            Ok(Run::Ended) => (self.now() + CALM, None),
             Err(Error::Port(PortError::NeedsPerson(what))) => {
                 (self.now() + Duration::from_secs(1800), Some(what.clone()))
             }
@@ -66,46 +70,79 @@ impl Org {
             tracing::warn!(organisation = %self.id(), server = %server.name, %error, "the device list could not be read");
         }
         self.again_on_conflict(|| async {
-            let mut batch = Batch::new();
-            if let Some(mut row) = self.store().server(self.id(), server.id).await?
-                && row.needs_person != needs_person
-            {
-                row.needs_person.clone_from(&needs_person);
-                batch.put(row);
+            let Some(mut row) = self.store().server(self.id(), server.id).await? else {
+                return Ok(());
+            };
+            if row.needs_person == needs_person {
+                return Ok(());
             }
-            let mut later = job.clone();
-            later.due = due;
-            later.tries = 0;
-            batch.put(Write::JobLater { job: later, lease });
+            row.needs_person.clone_from(&needs_person);
+            let mut batch = Batch::new();
+            batch.put(row);
             Ok(self.store().commit(batch).await?)
         })
-        .await
+        .await?;
+        let mut later = job;
+        later.due = due;
+        later.tries = 0;
+        self.job_stands_or(later, lease).await
     }
 
-    /// Reads the list to its end.
-    async fn sync_server(&self, server: &Server) -> Result<(), Error> {
+    /// Puts a recurring job off. Where somebody has asked for it meanwhile, the sooner of both counts.
+    async fn job_stands_or(&self, later: Job, lease: Lease) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.put(Write::JobLater {
+            job: later.clone(),
+            lease,
+        });
+        match self.store().commit(batch).await {
+            Err(StoreError::Conflict) => self.job_by(later).await,
+            other => Ok(other?),
+        }
+    }
+
+    /// Has a recurring job run at its moment or before. One that is under way may have gone by what it is wanted for: it
+    /// runs again.
+    async fn job_by(&self, job: Job) -> Result<(), Error> {
+        let times = self.store().job_times(self.id(), job.id).await?;
+        if times.is_some_and(|t| t.due <= job.due && t.leased_until <= self.now()) {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.put(job);
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Reads the list, so many pages of it.
+    async fn sync_server(&self, server: &Server) -> Result<Run, Error> {
         let credential = self.server_credential(server).await?;
         let assignment = self.ports().assignment.clone();
         let mut empty_pages = 0;
         let mut cursor = server.cursor.clone();
+        let mut pages = 0;
         let due = server
             .last_full
             .is_none_or(|at| self.now() >= at + RECONCILE);
         if matches!(cursor, SyncCursor::Changes { .. }) && due {
             cursor = SyncCursor::Start;
+            self.again_on_conflict(|| self.store_cursor(server.id, &server.cursor, &cursor))
+                .await?;
         }
-        loop {
+        while pages < PAGES {
+            pages += 1;
             let now = self.now();
             if let SyncCursor::Sweeping {
                 cursor: changes,
                 begun,
-            } = cursor
+            } = &cursor
             {
-                self.sweep_unseen(server, begun).await?;
-                let next = SyncCursor::Changes { cursor: changes };
-                self.again_on_conflict(|| self.end_sweep(server.id, begun, next.clone()))
-                    .await?;
-                cursor = next;
+                let (changes, begun) = (changes.clone(), *begun);
+                if self.sweep_unseen(server, begun).await? {
+                    let next = SyncCursor::Changes { cursor: changes };
+                    self.again_on_conflict(|| self.end_sweep(server.id, begun, next.clone()))
+                        .await?;
+                    cursor = next;
+                }
                 continue;
             }
             let page = match &cursor {
@@ -121,9 +158,11 @@ impl Org {
                 Ok(page) => page,
                 Err(PortError::CursorExpired) => {
                     tracing::info!(organisation = %self.id(), server = %server.name, "the cursor has expired: the whole list is read again");
+                    self.again_on_conflict(|| {
+                        self.store_cursor(server.id, &cursor, &SyncCursor::Start)
+                    })
+                    .await?;
                     cursor = SyncCursor::Start;
-                    self.again_on_conflict(|| self.store_cursor(server.id, SyncCursor::Start))
-                        .await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -140,10 +179,11 @@ impl Org {
                 (Some(begun), false) => SyncCursor::Sweeping { cursor: at, begun },
                 (None, _) => SyncCursor::Changes { cursor: at },
             };
-            self.again_on_conflict(|| self.take_page(server.id, &page, next.clone(), now))
+            let taken = self
+                .again_on_conflict(|| self.take_page(server.id, &page, &cursor, &next, now))
                 .await?;
-            if !page.more && begun.is_none() {
-                return Ok(());
+            if !taken || (!page.more && begun.is_none()) {
+                return Ok(Run::Ended);
             }
             empty_pages = if page.devices.is_empty() && cursor == next {
                 empty_pages + 1
@@ -155,19 +195,25 @@ impl Org {
             }
             cursor = next;
         }
+        Ok(Run::More)
     }
 
+    /// Begins elsewhere, unless another process has gone on meanwhile.
     async fn store_cursor(
         &self,
         server: crate::ids::ServerId,
-        cursor: SyncCursor,
+        from: &SyncCursor,
+        cursor: &SyncCursor,
     ) -> Result<(), Error> {
         let mut row = self
             .store()
             .server(self.id(), server)
             .await?
             .ok_or(Error::NotFound("server entry"))?;
-        row.cursor = cursor;
+        if row.cursor != *from {
+            return Ok(());
+        }
+        row.cursor.clone_from(cursor);
         let mut batch = Batch::new();
         batch.put(row);
         Ok(self.store().commit(batch).await?)
@@ -192,19 +238,24 @@ impl Org {
         Ok(self.store().commit(batch).await?)
     }
 
-    /// Takes one page: records, transitions, jobs and cursor in one batch.
+    /// Takes one page, which was asked for at `from`: records, transitions, jobs and cursor in one batch. Answers `false`
+    /// when another process has taken it already.
     async fn take_page(
         &self,
         server: crate::ids::ServerId,
         page: &DevicePage,
-        cursor: SyncCursor,
+        from: &SyncCursor,
+        cursor: &SyncCursor,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut row = self
             .store()
             .server(self.id(), server)
             .await?
             .ok_or(Error::NotFound("server entry"))?;
+        if row.cursor != *from {
+            return Ok(false);
+        }
         let records = latest(&page.devices);
         let serials: Vec<Serial> = records.keys().cloned().collect();
         let mut known: BTreeMap<Serial, Device> = self
@@ -226,12 +277,13 @@ impl Org {
                 .await?;
             append(&mut batch, d.into_batch());
         }
-        row.cursor = cursor;
+        row.cursor.clone_from(cursor);
         if !page.more {
             row.synced = Some(now);
         }
         batch.put(row);
-        Ok(self.store().commit(batch).await?)
+        self.store().commit(batch).await?;
+        Ok(true)
     }
 
     async fn take_record(
@@ -277,40 +329,38 @@ impl Org {
         Ok(())
     }
 
-    /// After a full list: devices that it did not show are no longer ours.
-    async fn sweep_unseen(&self, server: &Server, begun: Timestamp) -> Result<(), Error> {
-        loop {
-            let unseen = self
-                .store()
-                .devices_unseen_since(self.id(), server.id, begun, 500)
-                .await?;
-            if unseen.is_empty() {
-                return Ok(());
-            }
-            for device in unseen {
-                self.again_on_conflict(|| async {
-                    let Some(device) = self.store().device(self.id(), device.id).await? else {
-                        return Ok(());
-                    };
-                    let Some(mut record) = device.record.clone() else {
-                        return Ok(());
-                    };
-                    if record.server != server.id || record.seen >= begun || record.gone {
-                        // It was seen meanwhile.
-                        return Ok(());
-                    }
-                    record.gone = true;
-                    record.op_date = None;
-                    record.seen = self.now();
-                    let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
-                    d.audit("device.left-list", json!({ "server": server.name }));
-                    self.take_record(&mut d, Tracked::read(device), record, server, None)
-                        .await?;
-                    self.commit(d).await
-                })
-                .await?;
-            }
+    /// After a full list: devices that it did not show are no longer ours. Goes through some of them; answers whether those
+    /// were the last.
+    async fn sweep_unseen(&self, server: &Server, begun: Timestamp) -> Result<bool, Error> {
+        let unseen = self
+            .store()
+            .devices_unseen_since(self.id(), server.id, begun, 500)
+            .await?;
+        let last = unseen.is_empty();
+        for device in unseen {
+            self.again_on_conflict(|| async {
+                let Some(device) = self.store().device(self.id(), device.id).await? else {
+                    return Ok(());
+                };
+                let Some(mut record) = device.record.clone() else {
+                    return Ok(());
+                };
+                if record.server != server.id || record.seen >= begun || record.gone {
+                    // It was seen meanwhile.
+                    return Ok(());
+                }
+                record.gone = true;
+                record.op_date = None;
+                record.seen = self.now();
+                let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+                d.audit("device.left-list", json!({ "server": server.name }));
+                self.take_record(&mut d, Tracked::read(device), record, server, None)
+                    .await?;
+                self.commit(d).await
+            })
+            .await?;
         }
+        Ok(last)
     }
 
     pub(super) fn display_name(&self) -> &str {
@@ -320,6 +370,15 @@ impl Org {
             .as_deref()
             .unwrap_or(&self.organisation.name)
     }
+}
+
+/// How far one run of a job came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Run {
+    /// There is more to do at once.
+    More,
+    /// Nothing is left for now.
+    Ended,
 }
 
 /// The latest record of each serial number in a page: by Apple's date, and by position among equals.

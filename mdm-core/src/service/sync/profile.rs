@@ -7,12 +7,13 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::error::{Error, PortError};
-use crate::ids::{ServerId, WaveId};
+use crate::ids::{DeviceId, ServerId, WaveId};
 use crate::organisation::AdeOptions;
 use crate::service::Org;
 use crate::service::ports::ServerCredential;
+use crate::service::sync::PAGES;
 use crate::store::Batch;
-use crate::wave::{DefinedProfile, Server, Wave, WaveState};
+use crate::wave::{DefinedProfile, Offering, Server, Wave, WaveState};
 
 impl Org {
     /// Sets what ADE profiles of the organisation say. Profiles are immutable at Apple: a changed content is a new profile,
@@ -57,12 +58,13 @@ impl Org {
         found.map(|p| p.uuid.clone())
     }
 
-    /// Defines what is lacking, proves it by reading it back, and tells which profile everybody gets.
+    /// Defines what is lacking, proves it by reading it back, and has every device want what it should get. `None` when there
+    /// are more devices to go through.
     pub(super) async fn ensure_profiles(
         &self,
         server: &Server,
         credential: &ServerCredential,
-    ) -> Result<Server, Error> {
+    ) -> Result<Option<Server>, Error> {
         let waves = self.waves_to(server.id).await?;
         let mut contents: BTreeMap<String, Value> = BTreeMap::new();
         let settings = &self.organisation.settings.ade;
@@ -91,7 +93,7 @@ impl Org {
             .all(|(d, p)| server.profiles.get(d) == Some(p))
             && server.offered.as_ref() == Some(&offered)
         {
-            return Ok(server.clone());
+            return Ok(Some(server.clone()));
         }
         self.again_on_conflict(|| async {
             let mut row = self
@@ -101,29 +103,26 @@ impl Org {
                 .ok_or(Error::NotFound("server entry"))?;
             row.profiles.extend(defined.clone());
             row.profile = defined.get(&default_digest).cloned();
+            if row.offering.as_ref().is_none_or(|o| o.digest != offered) {
+                row.offering = Some(Offering {
+                    digest: offered.clone(),
+                    after: DeviceId(0),
+                });
+            }
             let mut batch = Batch::new();
             batch.put(row);
             Ok(self.store().commit(batch).await?)
         })
         .await?;
-        let row = self.store().server(self.id(), server.id).await?;
-        let row = row.ok_or(Error::NotFound("server entry"))?;
-        self.want_profiles(&row).await?;
-        // Last: killed before, the devices are gone through again.
-        self.again_on_conflict(|| async {
-            let mut row = self
-                .store()
-                .server(self.id(), server.id)
-                .await?
-                .ok_or(Error::NotFound("server entry"))?;
-            row.offered = Some(offered.clone());
-            let mut batch = Batch::new();
-            batch.put(row);
-            Ok(self.store().commit(batch).await?)
-        })
-        .await?;
-        let row = self.store().server(self.id(), server.id).await?;
-        row.ok_or(Error::NotFound("server entry"))
+        for _ in 0..PAGES {
+            let row = self
+                .again_on_conflict(|| self.want_profiles(server.id))
+                .await?;
+            if row.offering.is_none() {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
     }
 
     async fn define(

@@ -55,6 +55,13 @@ pub(super) async fn a_job_is_claimed_once(store: &impl Store) -> Finding {
     );
     let waiting = store.jobs_waiting().await.map_err(sentence)?;
     ensure!(waiting == 1, "a leased job is not counted: {waiting}");
+    let times = store.job_times(A, JobId(1)).await.map_err(sentence)?;
+    ensure!(
+        times.is_some_and(|t| (t.due, t.leased_until) == (at(10), at(20))),
+        "the times of a leased job are {times:?}"
+    );
+    let times = store.job_times(B, JobId(1)).await.map_err(sentence)?;
+    ensure!(times.is_none(), "another organisation's job: {times:?}");
     let again = claim(store, 20, 30, 10).await?;
     ensure!(again == [job], "not claimed after the lease: {again:?}");
     put(store, [done(1, 30)]).await?;

@@ -5,10 +5,10 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{SqliteStore, failed};
 use crate::clock::Timestamp;
-use crate::ids::OrganisationId;
+use crate::ids::{JobId, OrganisationId};
 use crate::job::Job;
 use crate::store::row::{OVER, Raw, decode_readable};
-use crate::store::{JobStore, Lease, StoreError};
+use crate::store::{JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
 const OLDEST: [&str; 3] = [
@@ -175,6 +175,25 @@ impl JobStore for SqliteStore {
             }
         }
         Ok(gone)
+    }
+
+    async fn job_times(
+        &self,
+        organisation: OrganisationId,
+        id: JobId,
+    ) -> Result<Option<JobTimes>, StoreError> {
+        let times: Option<(i64, i64)> = sqlx::query_as(
+            "SELECT due, leased_until FROM jobs WHERE organisation = ?1 AND id = ?2",
+        )
+        .bind(organisation.0)
+        .bind(id.0)
+        .fetch_optional(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok(times.map(|(due, leased_until)| JobTimes {
+            due: Timestamp::from_millis(due),
+            leased_until: Timestamp::from_millis(leased_until),
+        }))
     }
 
     async fn jobs_waiting(&self) -> Result<u64, StoreError> {

@@ -104,12 +104,14 @@ impl Papers<'_> {
         let ca = text(&ca.display().to_string());
         Ok(format!(
             "# Points mdmd at this simulated Apple.\n[push]\nhost = {}\nport = {port}\nca = {ca}\n\n[apple]\n\
-             assignment_url = {}\norganisation_url = {}\ntoken_url = {}\nlock_url = {}\nca = {ca}\n",
+             assignment_url = {}\norganisation_url = {}\ntoken_url = {}\nlock_url = {}\n\
+             apps_url = {}\nca = {ca}\n",
             text(host),
             text(&endpoints.assignment),
             text(&endpoints.business),
             text(&endpoints.token),
             text(&endpoints.lock_removal),
+            text(&endpoints.apps),
         ))
     }
 }

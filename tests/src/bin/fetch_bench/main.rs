@@ -93,7 +93,8 @@ struct Read {
 
 async fn measure(args: &Args) -> anyhow::Result<bool> {
     let temporary = tempfile::tempdir()?;
-    let directory = args.directory.as_deref().unwrap_or(temporary.path());
+    // Files name each other, and each role reads them from where it stands.
+    let directory = std::path::absolute(args.directory.as_deref().unwrap_or(temporary.path()))?;
     let beside = std::env::current_exe()?.with_file_name("mdmd");
     let mdmd = args.mdmd.clone().unwrap_or(beside);
     ensure!(

@@ -216,7 +216,7 @@ async fn fetch(seat: Seat) -> anyhow::Result<()> {
     overrides.store = Some(store);
     let app = App::start(seat.config, overrides).await?;
     loop {
-        app.mdm.work(50).await?;
+        let worked = app.mdm.work(50).await?;
         let server = app
             .mdm
             .store()
@@ -226,8 +226,10 @@ async fn fetch(seat: Seat) -> anyhow::Result<()> {
         if matches!(server.cursor, SyncCursor::Changes { .. }) {
             break;
         }
-        // After a kill the job is another's until its lease ends.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        if worked == 0 {
+            // After a kill the job is another's until its lease ends.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
     let began = *watched
         .began
