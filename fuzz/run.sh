@@ -2,6 +2,7 @@
 # Builds the fuzz targets with coverage on a stable compiler, and runs one:
 #   ./run.sh TARGET SECONDS [libFuzzer options]     e.g.  ./run.sh answers 600
 #   ./run.sh build                                  only builds
+#   ./run.sh prove [SECONDS]                        plants a panic in each target and sees that it is found
 # The flags are those of cargo-fuzz without a sanitizer; `cargo fuzz run -s none TARGET` does the same.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -11,8 +12,29 @@ flags="--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanit
 flags="$flags -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
 flags="$flags -Cllvm-args=-sanitizer-coverage-trace-compares"
 # With a target named, the flags reach neither build scripts nor macros.
+[ "$target" = prove ] && export FUZZ_PLANTED=1
 RUSTFLAGS="$flags" cargo build --release --target "$host" ${FUZZ_FEATURES:+--features "$FUZZ_FEATURES"}
 [ "$target" = build ] && exit 0
+if [ "$target" = prove ]; then
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  for source in fuzz_targets/*.rs; do
+    name=$(basename "$source" .rs)
+    program=${CARGO_TARGET_DIR:-target}/$host/release/$name
+    mkdir -p "$scratch/$name"
+    # What is kept must not meet it: the fuzzer has to come upon it by itself.
+    "$program" -runs=0 "corpus/$name" >"$scratch/log" 2>&1 || { echo "$name: the corpus meets the planted panic"; exit 1; }
+    begun=$(date +%s)
+    if "$program" -max_total_time="${2:-600}" -timeout=10 -max_len=8192 -artifact_prefix="$scratch/" \
+      "$scratch/$name" "corpus/$name" >"$scratch/log" 2>&1 || ! grep -q "the planted panic" "$scratch/log"; then
+      tail -5 "$scratch/log"
+      echo "$name: not found"
+      exit 1
+    fi
+    echo "$name: found after $(($(date +%s) - begun)) s, $(grep -oE '^#[0-9]+' "$scratch/log" | tail -1) runs or more"
+  done
+  exit 0
+fi
 seconds=${2:?how many seconds}
 shift 2
 work=${FUZZ_WORK:-work}/$target

@@ -130,10 +130,21 @@ fn account_key() -> Vec<u8> {
     })
 }
 
+/// A panic that is planted when the crate is built with `FUZZ_PLANTED` set, to see that a target's fuzzer finds what lies
+/// behind a parse that succeeds. No file of the corpus meets it.
+fn planted(met: bool) {
+    assert!(
+        option_env!("FUZZ_PLANTED").is_none() || !met,
+        "the planted panic"
+    );
+}
+
 /// Files of the portal as they lie on a disk: server tokens, content tokens, keys.
 pub fn token_file(data: &[u8]) {
     PAIR.with(|pair| judge(ServerToken::open(data, std::slice::from_ref(pair))));
-    judge(ServerToken::from_json(data));
+    let token = ServerToken::from_json(data);
+    planted(token.is_ok() && data.len() % 64 == 17);
+    judge(token);
     if let Ok(token) = ContentToken::read(data) {
         let shown = format!("{token:?}");
         assert!(
@@ -165,6 +176,7 @@ pub fn token_inside(data: &[u8]) {
         let again = ServerToken::from_json(json.expose()).expect("and read again");
         assert!(again.same_entry(token) && again.fingerprint() == token.fingerprint());
         let _ = token.age(NOW);
+        planted(data.len() % 64 == 17);
     }
     judge(opened);
 }
@@ -199,6 +211,7 @@ fn assignment(call: u8, status: u16, body: &[u8]) {
             0 => judge(apple.account().await),
             1 => judge(apple.fetch_devices(None).await.map(|page| {
                 let known = page.devices.len();
+                planted(known == 3);
                 assert!(latest_per_serial(page.devices).len() <= known);
             })),
             2 => judge(apple.sync_devices(&SyncCursor::new("c")).await),
@@ -348,6 +361,7 @@ pub fn oauth(data: &[u8]) {
         3 => {
             let moment = Moment::parse(&text);
             if let Some(ms) = moment.unix_ms() {
+                planted(ms < 0);
                 let written = Moment::from_unix_ms(ms);
                 assert_eq!(
                     Moment::parse(written.as_str()).unix_ms(),
@@ -388,6 +402,7 @@ pub fn csv(data: &[u8]) {
         .filter_map(|row| row.cells.first().cloned())
         .chain(["S1".to_owned()])
         .collect();
+    planted(report.rows.len() > 2 && report.columns.len() == 9);
     let _ = report.column("status");
     if let Some(column) = report.serial_column(&expected) {
         let widest = report
