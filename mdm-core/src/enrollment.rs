@@ -186,6 +186,21 @@ pub struct EnrolSession {
     pub used_by: Option<(String, String)>,
     /// The certificate that it got.
     pub certificate: Option<CertificateId>,
+    /// What the profile of this session told the device of us, which a later profile for the same enrolment must repeat.
+    #[serde(default)]
+    pub told: Option<Told>,
+}
+
+/// What an update of an enrolment profile must leave as it was, or the device refuses it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "three values of one payload")]
+pub struct Told {
+    /// The push topic.
+    pub topic: String,
+    /// Where commands are fetched.
+    pub server_url: String,
+    /// Where check-ins go.
+    pub check_in_url: String,
 }
 
 impl EnrolSession {
@@ -214,11 +229,12 @@ impl EnrolSession {
             expires,
             used_by: None,
             certificate: None,
+            told: None,
         }
     }
 }
 
-/// A device identity that we issued.
+/// A device identity that we issued, or that an authority which the organisation trusts issued in a session of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct IssuedCertificate {
@@ -239,6 +255,19 @@ pub struct IssuedCertificate {
     pub not_after: Timestamp,
     /// When it was revoked.
     pub revoked: Option<Timestamp>,
+    /// SHA-256 of the certificate of our authority that issued it, lower-case hex; `None` for one of an authority elsewhere,
+    /// and for one that was issued before this was kept.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// When its renewal is looked after next; `None` when nobody speaks with it any more.
+    #[serde(default)]
+    pub renew_at: Option<Timestamp>,
+    /// The command that brings the profile of its renewal, newest only.
+    #[serde(default)]
+    pub renewal: Option<String>,
+    /// When it first spoke after the end of its validity.
+    #[serde(default)]
+    pub spoke_expired: Option<Timestamp>,
 }
 
 impl IssuedCertificate {
@@ -261,6 +290,10 @@ impl IssuedCertificate {
             session,
             not_after,
             revoked: None,
+            authority: None,
+            renew_at: None,
+            renewal: None,
+            spoke_expired: None,
         }
     }
 }

@@ -53,6 +53,18 @@ pub struct Organisation {
     pub data_key: WrappedKey,
     /// Certificates that issue device identities, newest first. The first one issues.
     pub identity_cas: Vec<KeyedCertificate>,
+    /// The certificates above the authority that issues, nearest first; empty when it stands for itself.
+    #[serde(default)]
+    pub identity_chain: Vec<Der>,
+    /// Answers certificate requests in place of the authority that issues.
+    #[serde(default)]
+    pub registration: Option<KeyedCertificate>,
+    /// Authorities elsewhere whose identities the organisation accepts.
+    #[serde(default)]
+    pub trusted_cas: Vec<Der>,
+    /// Where devices get their identities.
+    #[serde(default)]
+    pub issuer: Issuer,
     /// The push certificate, once imported.
     pub push: Option<PushCertificate>,
     /// The certificate that recovery keys are escrowed to.
@@ -94,6 +106,10 @@ impl Organisation {
             created: now,
             data_key,
             identity_cas: Vec::new(),
+            identity_chain: Vec::new(),
+            registration: None,
+            trusted_cas: Vec::new(),
+            issuer: Issuer::BuiltIn,
             push: None,
             escrow: None,
             profile_signer: None,
@@ -132,6 +148,36 @@ pub struct KeyedCertificate {
     pub certificate: Der,
     /// The sealed private key (PKCS#8 DER).
     pub key: SecretId,
+}
+
+/// Where devices get their identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Issuer {
+    /// The authority of this installation, by SCEP.
+    #[default]
+    BuiltIn,
+    /// A SCEP server elsewhere. It must keep the common name that the device asks for: that ties the identity to its session.
+    Scep {
+        /// Its address.
+        url: String,
+        /// Which of its authorities; sent as `message`.
+        name: Option<String>,
+        /// The sealed word that it demands; the same for every device.
+        challenge: Option<SecretId>,
+        /// The certificate of its authority, which devices check by its hash.
+        authority: Option<Der>,
+    },
+    /// An ACME server elsewhere. The client identifier is the code of the session, and so is the common name.
+    Acme {
+        /// Its directory.
+        directory_url: String,
+        /// The key is made in the device's hardware: P-384. Without, RSA with 2048 bits in software.
+        hardware_bound: bool,
+        /// Apple vouches for device and key; in hardware only.
+        attest: bool,
+    },
 }
 
 /// The push certificate and the topic that it speaks for.
@@ -179,6 +225,8 @@ pub struct Settings {
     pub identity_days: u32,
     /// For how many days an expired identity that we issued still speaks; `None` is without end.
     pub expired_identity_grace_days: Option<u32>,
+    /// So many days before its end an identity is renewed, but never earlier than in the last third of its life.
+    pub renew_before_days: u32,
     /// How long a SCEP challenge and its enrolment session may be used, in minutes.
     pub session_minutes: u32,
     /// Shown on the device as the name of the organisation and of its profiles.
@@ -221,11 +269,21 @@ pub struct AdeOptions {
     pub allow_pairing: Option<bool>,
 }
 
+impl Settings {
+    /// When an identity with this life is renewed.
+    #[must_use]
+    pub fn renewal_of(&self, from: Timestamp, until: Timestamp) -> Timestamp {
+        let wanted = std::time::Duration::from_secs(u64::from(self.renew_before_days) * 86_400);
+        until - wanted.min(until.since(from) / 3)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             identity_days: 730,
             expired_identity_grace_days: None,
+            renew_before_days: 90,
             session_minutes: 120,
             display_name: None,
             retention_days: Some(90),

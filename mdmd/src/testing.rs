@@ -82,6 +82,11 @@ impl Desk for Remembering {
             .unwrap()
             .push((what, p.clone(), Vec::new()));
     }
+    async fn revocation_list(&self, _: &OrganisationCode, name: &str) -> Result<Answer, Error> {
+        let nobody = Peer::default();
+        self.take(format!("revocation list {name}"), &nobody, b"")
+            .await
+    }
 }
 
 /// Listeners on loopback in front of a [`Remembering`] desk.

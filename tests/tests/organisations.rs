@@ -166,6 +166,27 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
             }
             // What it answers to everybody is public; a certificate takes the message that the next arm sends.
             ("get", "/mdm/{org}/scep") => {}
+            // Public too: whoever trusts the authority may read what it has revoked. Another's has another name.
+            ("get", "/mdm/{org}/crl/{authority}") => {
+                let name = |of: &House| {
+                    let ca = &of.org.organisation().identity_cas[0];
+                    of.org
+                        .revocation_list_url(&ca.certificate.0)
+                        .rsplit('/')
+                        .next()
+                        .unwrap()
+                        .to_owned()
+                };
+                let get = async |at: &House, name: &str| {
+                    let path = at.path(&format!("crl/{name}"));
+                    let address = at.app.address(Duty::Enrol).unwrap();
+                    Request::get(&path).send(address).await
+                };
+                assert_eq!(get(&theirs, &name(&theirs)).await.status, 200);
+                let reply = get(&theirs, &name(&ours)).await;
+                assert_eq!(reply.status, 400);
+                tells_nothing("a foreign list", &reply.text(), &marks(&theirs).await, "");
+            }
             ("post", "/mdm/{org}/scep") => foreign_challenge(&ours, &theirs).await,
             (method, path) => panic!(
                 "{method} {path} is new: say here what one organisation must not do with it to another"
@@ -255,6 +276,15 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/commands/cancel") => {
             serde_json::json!({ "serials": THEIRS, "channels": [format!("UDID-{}", THEIRS[0])], "all": true })
         }
+        ("post", "/api/v1/identities/{serial}/renew") => serde_json::json!({}),
+        ("post", "/api/v1/identities/{serial}/revoke") => serde_json::json!({ "reason": "walk" }),
+        ("post", "/api/v1/identities/issuer") => serde_json::json!({ "kind": "built-in" }),
+        ("post", "/api/v1/identities/settings") => serde_json::json!({ "identity_days": 700 }),
+        ("post", "/api/v1/identities/authority" | "/api/v1/identities/trusted") => {
+            serde_json::json!({ "certificates": "none" })
+        }
+        ("post", "/api/v1/identities/authority/drop") => serde_json::json!({ "sha256": "00" }),
+        ("post", "/api/v1/identities/registration") => serde_json::json!({ "wanted": false }),
         ("post", "/api/v1/ade-profiles") => serde_json::json!({ "department": "a room" }),
         ("post", "/api/v1/assignments" | "/api/v1/migrations/status") => {
             serde_json::json!({ "serials": THEIRS })

@@ -3,14 +3,18 @@
 //! Bytes in, bytes out. The subject of what is issued is ours to say, never the request's; nothing
 //! that is issued can issue in turn; all dates come from the caller's `now`.
 
+mod revocation;
 pub mod scep;
+
+use revocation::distribution_point;
+pub use revocation::{LIST_TYPE, RevokedEntry};
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{HasPublic, PKey, PKeyRef, Private};
+use openssl::pkey::{HasPublic, Id, PKey, PKeyRef, Private};
 use openssl::rsa::Rsa;
 use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
@@ -38,11 +42,60 @@ impl CaError {
     }
 }
 
-/// A certificate authority with its key in memory.
-pub struct Ca {
+/// Who answers certificate requests: decrypts them and signs the answers. An authority is one for itself; a registration
+/// authority is one that an authority vouches for, and can issue nothing.
+pub struct Responder {
     key: PKey<Private>,
     certificate: X509,
     der: Vec<u8>,
+}
+
+impl std::fmt::Debug for Responder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Responder(..)")
+    }
+}
+
+impl Responder {
+    /// Takes one from its certificate (DER) and its opened private key (PKCS#8 DER).
+    ///
+    /// # Errors
+    /// If one of them cannot be read, or they do not belong together.
+    pub fn load(certificate: &[u8], key: &Secret) -> Result<Self, CaError> {
+        let failed = CaError::of("certificate or key cannot be read");
+        let key = PKey::private_key_from_der(key.expose()).map_err(&failed)?;
+        let certificate = X509::from_der(certificate).map_err(&failed)?;
+        let own = certificate.public_key().map_err(&failed)?;
+        if !own.public_eq(&key) {
+            return Err(CaError("certificate and key do not belong together"));
+        }
+        let der = certificate.to_der().map_err(&failed)?;
+        Ok(Self {
+            key,
+            certificate,
+            der,
+        })
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// Whether it can decrypt requests: SCEP's key transport is RSA's. An authority with another key needs a registration
+    /// authority beside it.
+    #[must_use]
+    pub fn can_decrypt(&self) -> bool {
+        self.key.id() == Id::RSA
+    }
+}
+
+/// A certificate authority with its key in memory.
+pub struct Ca {
+    own: Responder,
+    /// Where its revocation list is, for the certificates that it issues.
+    list_url: Option<String>,
 }
 
 impl std::fmt::Debug for Ca {
@@ -99,11 +152,11 @@ impl Ca {
             .map_err(&failed)?;
         let certificate = self_signed(&key, common_name, now).map_err(&failed)?;
         let der = certificate.to_der().map_err(&failed)?;
-        Ok(Self {
+        Ok(Self::of(Responder {
             key,
             certificate,
             der,
-        })
+        }))
     }
 
     /// Takes an authority from its certificate (DER) and its opened private key (PKCS#8 DER).
@@ -111,25 +164,33 @@ impl Ca {
     /// # Errors
     /// If one of them cannot be read, or they do not belong together.
     pub fn load(certificate: &[u8], key: &Secret) -> Result<Self, CaError> {
-        let failed = CaError::of("certificate or key cannot be read");
-        let key = PKey::private_key_from_der(key.expose()).map_err(&failed)?;
-        let certificate = X509::from_der(certificate).map_err(&failed)?;
-        let own = certificate.public_key().map_err(&failed)?;
-        if !own.public_eq(&key) {
-            return Err(CaError("certificate and key do not belong together"));
+        Responder::load(certificate, key).map(Self::of)
+    }
+
+    fn of(own: Responder) -> Self {
+        Self {
+            own,
+            list_url: None,
         }
-        let der = certificate.to_der().map_err(&failed)?;
-        Ok(Self {
-            key,
-            certificate,
-            der,
-        })
+    }
+
+    /// With the address of its revocation list, which stands in every certificate that it issues from now on.
+    #[must_use]
+    pub fn with_revocation_list_at(mut self, url: impl Into<String>) -> Self {
+        self.list_url = Some(url.into());
+        self
     }
 
     /// The certificate, DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
-        &self.der
+        self.own.certificate()
+    }
+
+    /// Itself, as who answers certificate requests.
+    #[must_use]
+    pub fn responder(&self) -> &Responder {
+        &self.own
     }
 
     /// The private key (PKCS#8 DER), for the vault.
@@ -137,7 +198,7 @@ impl Ca {
     /// # Errors
     /// Only if OpenSSL fails.
     pub fn private_key(&self) -> Result<Secret, CaError> {
-        let der = self.key.private_key_to_pkcs8();
+        let der = self.own.key.private_key_to_pkcs8();
         der.map(Secret::new)
             .map_err(CaError::of("the key cannot be written"))
     }
@@ -169,25 +230,62 @@ impl Ca {
         now: Timestamp,
         days: u32,
     ) -> Result<(Vec<u8>, Secret), CaError> {
-        let failed = CaError::of("the signing certificate cannot be issued");
-        let serial =
-            u64::try_from(serial).map_err(|_| CaError("a serial number must be positive"))?;
-        let make = || {
-            let key = Rsa::generate(2048).and_then(PKey::from_rsa)?;
-            let from = now.as_secs() - BACKDATE_SECS;
-            let until = now.as_secs() + i64::from(days) * 86_400;
-            let subject = name(common_name)?;
-            let issuer = self.certificate.subject_name();
-            let mut builder = start(&subject, issuer, serial, from, until)?;
-            builder.set_pubkey(&key)?;
-            builder.append_extension(BasicConstraints::new().critical().build()?)?;
-            let usage = KeyUsage::new().critical().digital_signature().build()?;
-            builder.append_extension(usage)?;
-            builder.sign(&self.key, MessageDigest::sha256())?;
-            let key = Secret::new(key.private_key_to_pkcs8()?);
-            Ok((builder.build().to_der()?, key))
+        let usage = |usage: &mut KeyUsage| {
+            usage.digital_signature();
         };
-        make().map_err(failed)
+        self.issue_own(serial, common_name, now, days, usage)
+            .map_err(CaError::of("the signing certificate cannot be issued"))
+    }
+
+    /// Issues the certificate of a registration authority, which answers certificate requests in place of this authority,
+    /// with a fresh RSA key; gives the certificate (DER) and the private key (PKCS#8 DER). It is no device identity.
+    ///
+    /// # Errors
+    /// Only if OpenSSL fails.
+    pub fn issue_registration_authority(
+        &self,
+        serial: i64,
+        common_name: &str,
+        now: Timestamp,
+        days: u32,
+    ) -> Result<(Vec<u8>, Secret), CaError> {
+        let usage = |usage: &mut KeyUsage| {
+            // Signs the answers, decrypts the requests.
+            usage.digital_signature().key_encipherment();
+        };
+        self.issue_own(serial, common_name, now, days, usage)
+            .map_err(CaError::of("the registration authority cannot be issued"))
+    }
+
+    /// A certificate for a fresh key of ours, which is no device identity.
+    fn issue_own(
+        &self,
+        serial: i64,
+        common_name: &str,
+        now: Timestamp,
+        days: u32,
+        usage: impl Fn(&mut KeyUsage),
+    ) -> Result<(Vec<u8>, Secret), ErrorStack> {
+        let key = Rsa::generate(2048).and_then(PKey::from_rsa)?;
+        let from = now.as_secs() - BACKDATE_SECS;
+        let until = now.as_secs() + i64::from(days) * 86_400;
+        let subject = name(common_name)?;
+        let issuer = self.own.certificate.subject_name();
+        let serial = serial.unsigned_abs();
+        let mut builder = start(&subject, issuer, serial, from, until)?;
+        builder.set_pubkey(&key)?;
+        builder.append_extension(BasicConstraints::new().critical().build()?)?;
+        let mut allowed = KeyUsage::new();
+        allowed.critical();
+        usage(&mut allowed);
+        builder.append_extension(allowed.build()?)?;
+        let authority_id = AuthorityKeyIdentifier::new()
+            .keyid(true)
+            .build(&builder.x509v3_context(Some(&self.own.certificate), None))?;
+        builder.append_extension(authority_id)?;
+        builder.sign(&self.own.key, MessageDigest::sha256())?;
+        let key = Secret::new(key.private_key_to_pkcs8()?);
+        Ok((builder.build().to_der()?, key))
     }
 
     fn issue_to<K: HasPublic>(
@@ -201,7 +299,7 @@ impl Ca {
         let subject = name(issue.common_name)?;
         let mut builder = start(
             &subject,
-            self.certificate.subject_name(),
+            self.own.certificate.subject_name(),
             serial,
             from,
             until,
@@ -216,13 +314,16 @@ impl Ca {
         builder.append_extension(usage)?;
         builder.append_extension(ExtendedKeyUsage::new().client_auth().build()?)?;
         let subject_id = SubjectKeyIdentifier::new()
-            .build(&builder.x509v3_context(Some(&self.certificate), None))?;
+            .build(&builder.x509v3_context(Some(&self.own.certificate), None))?;
         builder.append_extension(subject_id)?;
         let authority_id = AuthorityKeyIdentifier::new()
             .keyid(true)
-            .build(&builder.x509v3_context(Some(&self.certificate), None))?;
+            .build(&builder.x509v3_context(Some(&self.own.certificate), None))?;
         builder.append_extension(authority_id)?;
-        builder.sign(&self.key, MessageDigest::sha256())?;
+        if let Some(url) = &self.list_url {
+            builder.append_extension(distribution_point(url)?)?;
+        }
+        builder.sign(&self.own.key, MessageDigest::sha256())?;
         Ok(builder.build())
     }
 }

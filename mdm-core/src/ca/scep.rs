@@ -3,8 +3,12 @@
 //! [`receive`] checks the outer signature, decrypts, and checks the request; who may have a
 //! certificate is the caller's decision, who then calls [`ScepRequest::grant`] or
 //! [`ScepRequest::refuse`]. A repeated request is answered by granting the same certificate again.
-//! What can be read but not granted gets an answer that says so; only what cannot be read is an
-//! error. Nothing is signed with SHA-1, though requests may be.
+//! What can be read but not granted gets an answer that says so, and so does a message whose
+//! signature does not hold; only what cannot be read is an error. Nothing is signed with SHA-1,
+//! though requests may be.
+//!
+//! Two forms: the authority answers itself, or a [`Responder`] of its own (a registration authority)
+//! decrypts and signs for it, and the authority's key is needed for issuing alone.
 //!
 //! <https://www.rfc-editor.org/rfc/rfc8894>
 
@@ -32,7 +36,7 @@ use x509_cert::certificate::Certificate;
 use x509_cert::request::CertReq;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-use super::{Ca, CaError};
+use super::{CaError, Responder};
 use crate::identity::sha256_hex;
 use crate::secret::Secret;
 use crate::wire::cms as signed;
@@ -45,8 +49,11 @@ pub const CAPABILITIES: &str =
 /// The content type of an answer to `PKIOperation`.
 pub const ANSWER_TYPE: &str = "application/x-pki-message";
 
-/// The content type of the answer to `GetCACert`, which is [`Ca::certificate`].
+/// The content type of the answer to `GetCACert` when it is one certificate, the authority's.
 pub const CERTIFICATE_TYPE: &str = "application/x-x509-ca-cert";
+
+/// The content type of the answer to `GetCACert` when there are several: see [`certificates`].
+pub const CERTIFICATES_TYPE: &str = "application/x-x509-ca-ra-cert";
 
 /// The largest request that is read, in bytes. Real ones have less than 8,000.
 const LIMIT: usize = 256 * 1024;
@@ -134,9 +141,20 @@ pub enum Received {
 #[derive(Debug)]
 pub struct ScepRequest {
     envelope: Envelope,
-    challenge: Option<Secret>,
-    public_key: Vec<u8>,
-    cipher: ContentCipher,
+    opened: Opened,
+}
+
+/// What speaks for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a shared word, or a certificate that there is"
+)]
+pub enum Proof<'a> {
+    /// Only the challenge in it: the message is signed with the key that asks for a certificate.
+    Challenge,
+    /// The certificate (DER) that signed the message, which is to be renewed. Whose it is, is for the caller to judge.
+    Identity(&'a [u8]),
 }
 
 /// What every answer needs of the message that it answers.
@@ -155,12 +173,52 @@ enum ContentCipher {
     TripleDes,
 }
 
-/// Reads a `PKIOperation` message (DER or BER).
+/// Reads a `PKIOperation` message (DER or BER) with the key and in the name of `responder`.
 ///
 /// # Errors
 /// [`ScepError`] if it cannot even be answered.
-pub fn receive(message: &[u8], ca: &Ca) -> Result<Received, ScepError> {
-    let message = signed::verify(message, None, LIMIT)?;
+pub fn receive(message: &[u8], responder: &Responder) -> Result<Received, ScepError> {
+    let bytes = message;
+    let (message, broken) = match signed::verify(bytes, None, LIMIT) {
+        Ok(message) => (message, None),
+        // A message that names its transaction gets its answer in the protocol. Nothing else of it is believed.
+        Err(error @ (SignatureError::Invalid | SignatureError::WeakDigest)) => {
+            let told = signed::claimed(bytes, LIMIT)?;
+            let failure = match error {
+                SignatureError::WeakDigest => (
+                    FailInfo::BadAlg,
+                    "the digest of the signature is not accepted",
+                ),
+                _ => (FailInfo::BadMessageCheck, "the signature does not verify"),
+            };
+            (told, Some((failure, error)))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let named = named(&message);
+    let (kind, envelope) = match (named, &broken) {
+        (Ok(named), _) => named,
+        (Err(_), Some((_, error))) => return Err((*error).into()),
+        (Err(error), None) => return Err(error),
+    };
+    let opened = match broken {
+        Some((failure, _)) => Err(failure),
+        None => open(&kind, &message, responder),
+    };
+    match opened {
+        Ok(opened) => Ok(Received::Request(Box::new(ScepRequest {
+            envelope,
+            opened,
+        }))),
+        Err((info, reason)) => Ok(Received::Refused {
+            answer: envelope.failure(responder, info, reason)?,
+            reason,
+        }),
+    }
+}
+
+/// The kind of a message, and what an answer to it needs.
+fn named(message: &signed::Verified) -> Result<(String, Envelope), ScepError> {
     let text = |oid: &ObjectIdentifier, what: &'static str| {
         let bytes = message.attribute(oid.as_bytes());
         bytes
@@ -184,18 +242,38 @@ pub fn receive(message: &[u8], ca: &Ca) -> Result<Received, ScepError> {
         sender_nonce,
         signer: message.signer.clone(),
     };
-    match open(&kind, &message, ca) {
-        Ok((challenge, public_key, cipher)) => Ok(Received::Request(Box::new(ScepRequest {
-            envelope,
-            challenge,
-            public_key,
-            cipher,
-        }))),
-        Err((info, reason)) => Ok(Received::Refused {
-            answer: envelope.failure(ca, info, reason)?,
-            reason,
-        }),
-    }
+    Ok((kind, envelope))
+}
+
+/// The answer to `GetCACert` when there are several certificates (DER): the responder's, the authority's, those above it.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn certificates<'a>(all: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<u8>, CaError> {
+    let encoded = || -> der::Result<Vec<u8>> {
+        let mut set = SetOfVec::new();
+        for der in all {
+            let certificate = CertificateChoices::Certificate(Certificate::from_der(der)?);
+            set.insert(certificate)?;
+        }
+        let data = SignedData {
+            version: CmsVersion::V1,
+            digest_algorithms: SetOfVec::new(),
+            encap_content_info: EncapsulatedContentInfo {
+                econtent_type: ID_DATA,
+                econtent: None,
+            },
+            certificates: Some(CertificateSet(set)),
+            crls: None,
+            signer_infos: SignerInfos(SetOfVec::new()),
+        };
+        ContentInfo {
+            content_type: ID_SIGNED_DATA,
+            content: Any::encode_from(&data)?,
+        }
+        .to_der()
+    };
+    encoded().map_err(|_| CaError("a certificate of the authority cannot be read"))
 }
 
 /// The message of a GET request, as the query has it after URL decoding: base64, whose `+` many
@@ -218,16 +296,27 @@ pub fn message_from_query(value: &str) -> Result<Vec<u8>, ScepError> {
         .map_err(|_| ScepError::Signature(SignatureError::NotBase64))
 }
 
-type Opened = (Option<Secret>, Vec<u8>, ContentCipher);
+/// What was in a request.
+#[derive(Debug)]
+struct Opened {
+    challenge: Option<Secret>,
+    public_key: Vec<u8>,
+    cipher: ContentCipher,
+    renews: bool,
+}
 
 fn open(
     kind: &str,
     message: &signed::Verified,
-    ca: &Ca,
+    responder: &Responder,
 ) -> Result<Opened, (FailInfo, &'static str)> {
-    // A device renews by a new enrolment profile, which is a new request (19).
-    if kind != "19" {
-        return Err((FailInfo::BadRequest, "only PKCSReq is answered"));
+    match kind {
+        // PKCSReq and RenewalReq.
+        "19" | "17" => {}
+        // Nothing is ever pending here, so there is nothing to poll for.
+        "20" => return Err((FailInfo::BadCertId, "no such request is pending")),
+        "21" | "22" => return Err((FailInfo::BadRequest, "this is not offered by SCEP")),
+        _ => return Err((FailInfo::BadRequest, "the kind of message is unknown")),
     }
     // One reason for all that can go wrong from decryption to the request's own structure: whoever
     // sends altered messages learns nothing of the decryption.
@@ -236,7 +325,7 @@ fn open(
         .map_err(|_| closed)?
         .ok_or((FailInfo::BadAlg, "the content encryption is not accepted"))?;
     let plain = CmsContentInfo::from_der(&message.content)
-        .and_then(|cms| cms.decrypt(&ca.key, &ca.certificate))
+        .and_then(|cms| cms.decrypt(&responder.key, &responder.certificate))
         .map_err(|_| closed)?;
     let plain = zeroize::Zeroizing::new(plain);
     let request = X509Req::from_der(&plain).map_err(|_| closed)?;
@@ -247,11 +336,16 @@ fn open(
     if !fits {
         return Err(closed);
     }
-    let signer_key = X509::from_der(&message.signer)
-        .and_then(|x509| x509.public_key())
-        .map_err(|_| closed)?;
-    if !signer_key.public_eq(&key) {
-        return Err((FailInfo::BadMessageCheck, "the signer is not the requester"));
+    let signer = X509::from_der(&message.signer).map_err(|_| closed)?;
+    let own = signer.public_key().map_err(|_| closed)?.public_eq(&key);
+    let issued = signer.subject_name().to_der().ok() != signer.issuer_name().to_der().ok();
+    // Some clients renew with a PKCSReq that the old certificate signs.
+    let renews = kind == "17" || !own;
+    if renews && !issued {
+        return Err((
+            FailInfo::BadMessageCheck,
+            "the signer is neither the requester nor an identity",
+        ));
     }
     if key.id() != Id::RSA || !(2048..=4096).contains(&key.bits()) {
         return Err((
@@ -261,7 +355,12 @@ fn open(
     }
     let challenge = challenge(&plain).map_err(|_| closed)?;
     let public_key = key.public_key_to_der().map_err(|_| closed)?;
-    Ok((challenge, public_key, cipher))
+    Ok(Opened {
+        challenge,
+        public_key,
+        cipher,
+        renews,
+    })
 }
 
 /// The content encryption of an EnvelopedData message; `None` for one that is not accepted.
@@ -308,28 +407,38 @@ impl ScepRequest {
         &self.envelope.transaction
     }
 
+    /// What speaks for it.
+    #[must_use]
+    pub fn proof(&self) -> Proof<'_> {
+        if self.opened.renews {
+            Proof::Identity(&self.envelope.signer)
+        } else {
+            Proof::Challenge
+        }
+    }
+
     /// The challenge that the client was given with its profile.
     #[must_use]
     pub fn challenge(&self) -> Option<&Secret> {
-        self.challenge.as_ref()
+        self.opened.challenge.as_ref()
     }
 
     /// SHA-256 of the challenge in lower-case hexadecimal, as sessions keep it.
     #[must_use]
     pub fn challenge_hash(&self) -> Option<String> {
-        self.challenge.as_ref().map(|c| sha256_hex(c.expose()))
+        self.challenge().map(|c| sha256_hex(c.expose()))
     }
 
     /// The public key, DER SubjectPublicKeyInfo.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
-        &self.public_key
+        &self.opened.public_key
     }
 
     /// SHA-256 of the public key in lower-case hexadecimal.
     #[must_use]
     pub fn key_hash(&self) -> String {
-        sha256_hex(&self.public_key)
+        sha256_hex(&self.opened.public_key)
     }
 
     /// The answer that brings `certificate` (DER), encrypted for the requester with the algorithm
@@ -337,18 +446,18 @@ impl ScepRequest {
     ///
     /// # Errors
     /// If the certificate is not for the requester's key, or OpenSSL fails.
-    pub fn grant(&self, ca: &Ca, certificate: &[u8]) -> Result<Vec<u8>, CaError> {
+    pub fn grant(&self, responder: &Responder, certificate: &[u8]) -> Result<Vec<u8>, CaError> {
         let failed = CaError("the answer cannot be made");
         let parsed = Certificate::from_der(certificate).map_err(|_| failed.clone())?;
         let for_key = parsed.tbs_certificate.subject_public_key_info.to_der();
-        if for_key.map_err(|_| failed.clone())? != self.public_key {
+        if for_key.map_err(|_| failed.clone())? != self.opened.public_key {
             return Err(CaError("the certificate is for another key"));
         }
         // Only the issued one: clients take the first of a set whose order is not ours to choose.
         let bag = ContentInfo::try_from(parsed)
             .and_then(|info| info.to_der())
             .map_err(|_| failed.clone())?;
-        let cipher = match self.cipher {
+        let cipher = match self.opened.cipher {
             ContentCipher::Aes128 => Cipher::aes_128_cbc(),
             ContentCipher::Aes192 => Cipher::aes_192_cbc(),
             ContentCipher::Aes256 => Cipher::aes_256_cbc(),
@@ -361,7 +470,7 @@ impl ScepRequest {
         let enveloped = CmsContentInfo::encrypt(&recipients, &bag, cipher, CMSOptions::BINARY)
             .and_then(|cms| cms.to_der())
             .map_err(|_| failed)?;
-        self.envelope.answer(ca, "0", None, Some(&enveloped))
+        self.envelope.answer(responder, "0", None, Some(&enveloped))
     }
 
     /// The answer that refuses. `text` is shown to people at the device's end, so it tells no more
@@ -369,19 +478,29 @@ impl ScepRequest {
     ///
     /// # Errors
     /// Only if OpenSSL fails.
-    pub fn refuse(&self, ca: &Ca, info: FailInfo, text: &str) -> Result<Vec<u8>, CaError> {
-        self.envelope.failure(ca, info, text)
+    pub fn refuse(
+        &self,
+        responder: &Responder,
+        info: FailInfo,
+        text: &str,
+    ) -> Result<Vec<u8>, CaError> {
+        self.envelope.failure(responder, info, text)
     }
 }
 
 impl Envelope {
-    fn failure(&self, ca: &Ca, info: FailInfo, text: &str) -> Result<Vec<u8>, CaError> {
-        self.answer(ca, "2", Some((info, text)), None)
+    fn failure(
+        &self,
+        responder: &Responder,
+        info: FailInfo,
+        text: &str,
+    ) -> Result<Vec<u8>, CaError> {
+        self.answer(responder, "2", Some((info, text)), None)
     }
 
     fn answer(
         &self,
-        ca: &Ca,
+        responder: &Responder,
         status: &str,
         failure: Option<(FailInfo, &str)>,
         content: Option<&[u8]>,
@@ -393,10 +512,10 @@ impl Envelope {
         let to_sign = attributes
             .to_der()
             .map_err(|_| CaError("the answer cannot be encoded"))?;
-        let signature = Signer::new(MessageDigest::sha256(), &ca.key)
+        let signature = Signer::new(MessageDigest::sha256(), &responder.key)
             .and_then(|mut signer| signer.sign_oneshot_to_vec(&to_sign))
             .map_err(|_| CaError("the answer cannot be signed"))?;
-        cert_rep(ca, attributes, &signature, content)
+        cert_rep(responder, attributes, &signature, content)
             .map_err(|_| CaError("the answer cannot be encoded"))
     }
 
@@ -438,12 +557,12 @@ impl Envelope {
 }
 
 fn cert_rep(
-    ca: &Ca,
+    responder: &Responder,
     signed_attrs: SetOfVec<Attribute>,
     signature: &[u8],
     content: Option<&[u8]>,
 ) -> der::Result<Vec<u8>> {
-    let certificate = Certificate::from_der(ca.certificate())?;
+    let certificate = Certificate::from_der(responder.certificate())?;
     let sha256 = AlgorithmIdentifierOwned {
         oid: SHA256,
         parameters: None,

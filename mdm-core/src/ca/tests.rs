@@ -22,7 +22,7 @@ fn what_is_issued_is_an_identity_and_openssl_agrees() {
     assert_eq!(identity.not_after.as_secs(), NOW + 730 * 86_400);
 
     let files = Files::new();
-    let root = files.put("root.pem", &ca.certificate.to_pem().unwrap());
+    let root = files.put("root.pem", &ca.own.certificate.to_pem().unwrap());
     let leaf = files.put("leaf.pem", &X509::from_der(&der).unwrap().to_pem().unwrap());
     let at = NOW.to_string();
     let args = [

@@ -14,12 +14,41 @@ use uuid::Uuid;
 
 use crate::secret::Secret;
 use crate::wire::payloads::{
-    CertificatePayload, ConfigurationProfile, MdmPayload, Payload, PayloadScope, ScepPayload,
-    WifiPayload,
+    AcmeKeyType, AcmePayload, CertificatePayload, ConfigurationProfile, MdmPayload, Payload,
+    PayloadScope, ScepPayload, WifiPayload,
 };
+
+/// The purpose that every identity must have.
+const CLIENT_AUTHENTICATION: &str = "1.3.6.1.5.5.7.3.2";
 
 /// The content type of an enrolment profile in an answer.
 pub const CONTENT_TYPE: &str = "application/x-apple-aspen-config";
+
+/// How a device gets its identity.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum IdentitySource {
+    /// By SCEP.
+    Scep {
+        /// Where certificates are issued.
+        url: String,
+        /// Which authority of that server.
+        name: Option<String>,
+        /// The challenge: of this session alone when the server is ours.
+        challenge: Option<Secret>,
+        /// The certificate (DER) of the authority that will issue.
+        authority: Option<Vec<u8>>,
+    },
+    /// By ACME; the client identifier is the code of the session.
+    Acme {
+        /// The directory.
+        directory_url: String,
+        /// The key is made in hardware (P-384); else in software (RSA with 2048 bits).
+        hardware_bound: bool,
+        /// Apple vouches for device and key.
+        attest: bool,
+    },
+}
 
 /// What makes an enrolment profile.
 #[derive(Debug, Clone)]
@@ -33,14 +62,10 @@ pub struct EnrolmentProfile {
     pub organisation: String,
     /// Certificates (DER) that the device must trust to speak with us.
     pub anchors: Vec<Vec<u8>>,
-    /// Where certificates are issued.
-    pub scep_url: String,
-    /// The one-time challenge of this session.
-    pub challenge: Secret,
+    /// How the device gets its identity.
+    pub identity: IdentitySource,
     /// The code of this session: the common name of the certificate.
     pub session_code: String,
-    /// The certificate (DER) of the authority that will issue.
-    pub authority: Vec<u8>,
     /// The topic of the push certificate.
     pub topic: String,
     /// Where commands are fetched.
@@ -62,10 +87,8 @@ impl EnrolmentProfile {
         identifier: String,
         uuid: Uuid,
         organisation: String,
-        scep_url: String,
-        challenge: Secret,
+        identity: IdentitySource,
         session_code: String,
-        authority: Vec<u8>,
         topic: String,
         server_url: String,
         check_in_url: String,
@@ -75,10 +98,8 @@ impl EnrolmentProfile {
             uuid,
             organisation,
             anchors: Vec::new(),
-            scep_url,
-            challenge,
+            identity,
             session_code,
-            authority,
             topic,
             server_url,
             check_in_url,
@@ -107,13 +128,8 @@ impl EnrolmentProfile {
             let payload = wifi.payload(self.uuid, &part("wifi"));
             profile.payloads.push(payload.named("Network"));
         }
-        let mut scep = ScepPayload::new(&self.scep_url, self.challenge.clone(), &self.session_code);
-        scep.ca_fingerprint = Some(sha256(&self.authority).to_vec());
-        let identity = part("scep");
-        let identity_uuid = Payload::uuid_of(self.uuid, &identity);
-        profile
-            .payloads
-            .push(scep.payload(self.uuid, &identity).named("Identity"));
+        let (identity_uuid, identity) = self.identity_payload(&part);
+        profile.payloads.push(identity.named("Identity"));
         let mdm = MdmPayload::new(
             identity_uuid,
             &self.topic,
@@ -124,6 +140,54 @@ impl EnrolmentProfile {
             .payloads
             .push(mdm.payload(self.uuid, &part("mdm")).named("Management"));
         profile
+    }
+
+    /// The payload that brings the identity, and its UUID.
+    fn identity_payload(&self, part: &impl Fn(&str) -> String) -> (Uuid, Payload) {
+        match &self.identity {
+            IdentitySource::Scep {
+                url,
+                name,
+                challenge,
+                authority,
+            } => {
+                let mut scep = match challenge {
+                    Some(word) => ScepPayload::new(url, word.clone(), &self.session_code),
+                    None => ScepPayload::without_challenge(url, &self.session_code),
+                };
+                scep.name.clone_from(name);
+                scep.ca_fingerprint = authority.as_ref().map(|der| sha256(der).to_vec());
+                let identifier = part("scep");
+                let uuid = Payload::uuid_of(self.uuid, &identifier);
+                (uuid, scep.payload(self.uuid, &identifier))
+            }
+            IdentitySource::Acme {
+                directory_url,
+                hardware_bound,
+                attest,
+            } => {
+                let (key_type, bits) = if *hardware_bound {
+                    (AcmeKeyType::Ec, 384)
+                } else {
+                    (AcmeKeyType::Rsa, 2048)
+                };
+                let name = vec![vec!["CN".to_owned(), self.session_code.clone()]];
+                let mut acme = AcmePayload::new(
+                    directory_url,
+                    Secret::from_text(self.session_code.clone()),
+                    key_type,
+                    bits,
+                    *hardware_bound,
+                    [name],
+                );
+                acme.usage_flags = Some(if *hardware_bound { 1 } else { 5 });
+                acme.attest = Some(*attest && *hardware_bound);
+                acme.extended_key_usage = Some(vec![CLIENT_AUTHENTICATION.to_owned()]);
+                let identifier = part("acme");
+                let uuid = Payload::uuid_of(self.uuid, &identifier);
+                (uuid, acme.payload(self.uuid, &identifier))
+            }
+        }
     }
 }
 

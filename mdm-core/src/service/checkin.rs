@@ -98,7 +98,7 @@ impl Org {
         self.check_topic("Authenticate: Topic", &m.topic)?;
         let key = channel.key().as_str().to_owned();
         let known = self.channels(speaker, &key).await?;
-        let session = self.session_of(speaker).await?;
+        let (session, adopted) = self.session_of(speaker).await?;
         check_session(&session, m.serial.as_deref(), &key)?;
 
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
@@ -112,6 +112,18 @@ impl Org {
                 ));
             }
             used.row.udid = Some(key.clone());
+        }
+        if session.udid.is_none() {
+            used.row.udid = Some(key.clone());
+        }
+        if let Some(row) = adopted {
+            d.audit(
+                "identity.adopted",
+                json!({ "certificate": row.sha256, "not_after": row.not_after }),
+            );
+            used.row.certificate = Some(row.id);
+            used.row.used_by = Some(("elsewhere".to_owned(), row.sha256.clone()));
+            d.batch.put(row);
         }
         d.sessions.push(used);
         if known.iter().any(|e| e.knows(&speaker.sha256)) {

@@ -4,20 +4,24 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::checkin::readable;
 use super::decision::Decision;
 use super::refusals::nobody;
+use super::scep::within_grace;
 use super::{Answer, Mdm, Org, Peer, TRIES};
+use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
-use crate::enrollment::{EnrolSession, Enrollment};
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::error::Error;
 use crate::identity::{Authorities, sha256_hex};
-use crate::ids::{MoveId, OrganisationCode, OrganisationId};
+use crate::ids::{AuditId, CertificateId, MoveId, OrganisationCode, OrganisationId};
 use crate::migration::{Move, SetUp};
-use crate::organisation::Organisation;
+use crate::organisation::{Der, Organisation};
 use crate::queue::Command;
-use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
+use crate::store::{Batch, ChannelAsk, ChannelView, Depth, StoreError};
 use crate::wire::checkin::CheckIn;
 use crate::wire::report::CommandReport;
 use crate::wire::signature;
@@ -37,6 +41,8 @@ pub(super) type ChainKey = (OrganisationId, i64, String);
 pub(super) struct Chain {
     not_after: Timestamp,
     revoked: bool,
+    /// That it speaks after its end is in the record.
+    told_expired: bool,
 }
 
 /// A certificate that is proved to be the speaker's and to chain to the organisation's CA.
@@ -44,6 +50,8 @@ pub(super) struct Chain {
 pub(super) struct Speaker {
     /// SHA-256 of its DER, lower-case hex.
     pub(super) sha256: String,
+    /// The certificate itself.
+    der: Arc<Vec<u8>>,
     /// Set when the chain was verified just now: then it is still open whether the certificate is revoked.
     unproved: Option<Timestamp>,
     /// What was read for its message.
@@ -188,6 +196,7 @@ impl Org {
         }
         let speaker = Speaker {
             sha256: speaker.sha256.clone(),
+            der: Arc::clone(&speaker.der),
             unproved: None,
             seen: Some(seen),
         };
@@ -217,17 +226,18 @@ impl Org {
         if chain.is_some_and(|chain| chain.revoked) {
             return Err(Error::Revoked);
         }
-        if let Some(grace) = self.organisation.settings.expired_identity_grace_days {
-            let end = not_after + std::time::Duration::from_secs(u64::from(grace) * 86_400);
-            if self.now() > end {
-                return Err(Error::Refused(
-                    "the certificate expired longer ago than this organisation allows",
-                ));
-            }
+        let now = self.now();
+        if !within_grace(&self.organisation, not_after, now) {
+            return Err(Error::Refused(
+                "the certificate expired longer ago than this organisation allows",
+            ));
         }
+        // One that has expired since it was proved is looked at once more, so that its renewal is on its way.
+        let known = chain.is_some_and(|chain| now <= not_after || chain.told_expired);
         Ok(Speaker {
             sha256,
-            unproved: chain.is_none().then_some(not_after),
+            der: Arc::new(der),
+            unproved: (!known).then_some(not_after),
             seen: None,
         })
     }
@@ -244,7 +254,9 @@ impl Org {
                 let refused =
                     |e: crate::identity::IdentityError| Error::bad_input("identity", e.to_string());
                 let cas = self.organisation.identity_cas.iter();
-                Authorities::new(cas.map(|ca| ca.certificate.0.as_slice()))
+                let cas = cas.map(|ca| &ca.certificate);
+                let cas = cas.chain(&self.organisation.trusted_cas);
+                Authorities::new(cas.map(|der| der.0.as_slice()))
                     .and_then(|cas| cas.identify(der))
                     .map_err(refused)?
                     .not_after
@@ -312,11 +324,52 @@ impl Org {
                 chains.clear();
             }
             let key = (self.id(), self.organisation.version, sha256.clone());
-            chains.insert(key, Chain { not_after, revoked });
+            let chain = Chain {
+                not_after,
+                revoked,
+                told_expired: self.now() > not_after,
+            };
+            chains.insert(key, chain);
         }
         if revoked {
             return Err(Error::Revoked);
         }
+        if self.now() > not_after {
+            self.note_expired(sha256).await?;
+        }
+        Ok(())
+    }
+
+    /// An identity speaks after its end: goes into the record, once, and its renewal is looked after at once.
+    async fn note_expired(&self, sha256: &str) -> Result<(), Error> {
+        let now = self.now();
+        let found = self.store().certificate_by_hash(self.id(), sha256).await?;
+        let Some(mut row) = found.filter(|c| c.spoke_expired.is_none()) else {
+            return Ok(());
+        };
+        let session = self.store().session(self.id(), row.session).await?;
+        row.spoke_expired = Some(now);
+        let on_its_way = row.renewal.is_some() && row.renew_at.is_some();
+        if !on_its_way {
+            row.renew_at = Some(now);
+        }
+        let mut batch = Batch::new();
+        batch.put(AuditEntry::new(
+            self.id(),
+            AuditId(self.ids().next(now)),
+            now,
+            "device",
+            "identity.expired",
+            session.and_then(|s| s.device),
+            json!({ "certificate": row.sha256, "not_after": row.not_after }),
+        ));
+        batch.put(row);
+        match self.store().commit(batch).await {
+            // Another message of the same device was quicker.
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.mdm.look_for_renewals();
         Ok(())
     }
 
@@ -354,27 +407,68 @@ impl Org {
         Ok(open)
     }
 
-    /// The session in which the speaker's certificate was issued.
-    pub(super) async fn session_of(&self, speaker: &Speaker) -> Result<EnrolSession, Error> {
+    /// The session in which the speaker's certificate was issued. For an identity of an authority elsewhere that speaks for
+    /// the first time, also the row that keeps it.
+    pub(super) async fn session_of(
+        &self,
+        speaker: &Speaker,
+    ) -> Result<(EnrolSession, Option<IssuedCertificate>), Error> {
         let (id, sha256) = (self.id(), &speaker.sha256);
         let seen = speaker.seen.as_ref().filter(|seen| seen.deep);
         let certificate = match seen {
             Some(seen) => seen.view.certificate.clone(),
             None => self.store().certificate_by_hash(id, sha256).await?,
-        }
-        .ok_or(Error::Refused(
-            "the certificate was not issued in an enrolment session of ours",
-        ))?;
+        };
+        let Some(certificate) = certificate else {
+            let (session, row) = self.adopt(speaker).await?;
+            return Ok((session, Some(row)));
+        };
         if certificate.revoked.is_some() {
             return Err(Error::Revoked);
         }
-        match seen {
+        let session = match seen {
             Some(seen) => seen.view.session.clone(),
             None => self.store().session(id, certificate.session).await?,
-        }
-        .ok_or(Error::Refused(
+        };
+        let session = session.ok_or(Error::Refused(
             "the enrolment session of this certificate is gone",
-        ))
+        ))?;
+        Ok((session, None))
+    }
+
+    /// Ties an identity that an authority elsewhere issued to the session whose code is its common name. That code went to one
+    /// device, and the first identity that shows it is the only one.
+    async fn adopt(&self, speaker: &Speaker) -> Result<(EnrolSession, IssuedCertificate), Error> {
+        const UNKNOWN: Error =
+            Error::Refused("the certificate was not issued in an enrolment session of ours");
+        let now = self.now();
+        let elsewhere = self.organisation.trusted_cas.iter();
+        let identity = Authorities::new(elsewhere.map(|der| der.0.as_slice()))
+            .and_then(|cas| cas.identify(&speaker.der))
+            .map_err(|_| UNKNOWN)?;
+        let code = identity.common_name.as_deref().ok_or(UNKNOWN)?;
+        let session = self.store().session_by_code(self.id(), code).await?;
+        let session = session.ok_or(UNKNOWN)?;
+        if session.certificate.is_some() || session.used_by.is_some() {
+            return Err(Error::Refused(
+                "another certificate was issued in this enrolment session",
+            ));
+        }
+        if now > session.expires {
+            return Err(Error::Refused("the enrolment session has expired"));
+        }
+        let certificate = CertificateId(self.ids().next(now));
+        let mut row = IssuedCertificate::new(
+            self.id(),
+            certificate,
+            speaker.sha256.clone(),
+            Der(speaker.der.to_vec()),
+            session.id,
+            identity.not_after,
+        );
+        let settings = &self.organisation.settings;
+        row.renew_at = Some(settings.renewal_of(identity.not_before, identity.not_after));
+        Ok((session, row))
     }
 
     /// The device that a session was given to.

@@ -12,11 +12,12 @@ use super::{Answer, Org};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrol::machine_info::{self, DeviceAuthority, MachineInfo};
-use crate::enrol::profile::{EnrolmentProfile, sign};
-use crate::enrollment::EnrolSession;
+use crate::enrol::profile::{EnrolmentProfile, IdentitySource, sign};
+use crate::enrollment::{EnrolSession, Told};
 use crate::error::Error;
 use crate::ids::SessionId;
 use crate::migration::Event;
+use crate::organisation::Issuer;
 use crate::secret::Secret;
 
 /// Namespace of enrolment profiles' UUIDs.
@@ -144,7 +145,7 @@ impl Org {
         })
     }
 
-    fn new_session(
+    pub(super) fn new_session(
         &self,
         d: &Decision<'_>,
         now: Timestamp,
@@ -153,8 +154,13 @@ impl Org {
         let hash = crate::identity::sha256_hex(challenge.as_bytes());
         let expires =
             now + Duration::from_secs(u64::from(self.organisation.settings.session_minutes) * 60);
-        let session =
+        let mut session =
             EnrolSession::new(self.id(), SessionId(d.next_id()), code, hash, now, expires);
+        session.told = self.organisation.push.as_ref().map(|push| Told {
+            topic: push.topic.clone(),
+            server_url: self.door(&self.settings().device_url, "command"),
+            check_in_url: self.door(&self.settings().device_url, "checkin"),
+        });
         Ok((session, Secret::from_text(challenge)))
     }
 
@@ -173,35 +179,75 @@ impl Org {
             .map(|p| p.proved_awaiting))
     }
 
-    async fn enrolment_profile(
+    /// The address of one of this organisation's doors.
+    fn door(&self, base: &str, door: &str) -> String {
+        format!("{base}/mdm/{}/{door}", self.organisation.code)
+    }
+
+    /// How the device of a session gets its identity.
+    async fn identity_source(&self, challenge: &Secret) -> Result<IdentitySource, Error> {
+        let organisation = &self.organisation;
+        Ok(match &organisation.issuer {
+            Issuer::BuiltIn => {
+                let ca = organisation
+                    .identity_cas
+                    .first()
+                    .ok_or(Error::NotFound("identity CA"))?;
+                IdentitySource::Scep {
+                    url: self.door(&self.settings().enrol_url, "scep"),
+                    name: None,
+                    challenge: Some(challenge.clone()),
+                    authority: Some(ca.certificate.0.clone()),
+                }
+            }
+            Issuer::Scep {
+                url,
+                name,
+                challenge,
+                authority,
+            } => IdentitySource::Scep {
+                url: url.clone(),
+                name: name.clone(),
+                challenge: match challenge {
+                    Some(word) => Some(self.open_secret_cached(*word).await?),
+                    None => None,
+                },
+                authority: authority.as_ref().map(|der| der.0.clone()),
+            },
+            Issuer::Acme {
+                directory_url,
+                hardware_bound,
+                attest,
+            } => IdentitySource::Acme {
+                directory_url: directory_url.clone(),
+                hardware_bound: *hardware_bound,
+                attest: *attest,
+            },
+        })
+    }
+
+    pub(super) async fn enrolment_profile(
         &self,
         session: &EnrolSession,
         challenge: &Secret,
     ) -> Result<Vec<u8>, Error> {
         let organisation = &self.organisation;
-        let ca = organisation
-            .identity_cas
-            .first()
-            .ok_or(Error::NotFound("identity CA"))?;
-        let push = organisation.push.as_ref().ok_or(Error::Precondition(
+        let told = session.told.clone().ok_or(Error::Precondition(
             "no push certificate is imported yet".to_owned(),
         ))?;
         let signer = organisation
             .profile_signer
             .as_ref()
             .ok_or(Error::NotFound("profile signer"))?;
-        let base = |url: &str, door: &str| format!("{url}/mdm/{}/{door}", organisation.code);
         let mut profile = EnrolmentProfile::new(
             format!("mdmd.{}.enrolment", organisation.code),
             Uuid::new_v5(&PROFILES, session.code.as_bytes()),
             self.display_name().to_owned(),
-            base(&self.settings().enrol_url, "scep"),
-            challenge.clone(),
+            self.identity_source(challenge).await?,
             session.code.clone(),
-            ca.certificate.0.clone(),
-            push.topic.clone(),
-            base(&self.settings().device_url, "command"),
-            base(&self.settings().device_url, "checkin"),
+            told.topic,
+            told.server_url,
+            told.check_in_url,
         );
         profile.anchors = organisation
             .anchors

@@ -15,12 +15,14 @@ mod enqueue;
 mod enrol;
 mod errands;
 mod gate;
+mod identities;
 mod licences;
 mod operator;
 pub mod ports;
 mod put_off;
 mod reading;
 mod refusals;
+mod renewal;
 mod report;
 mod retention;
 mod safe;
@@ -42,12 +44,12 @@ pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
 pub use enqueue::{Enqueued, NewCommand};
 pub use gate::{BudgetReport, ClientClock, SharedGate};
+pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use ports::Ports;
 pub use wave::{Member, WhatIf};
 
-use crate::ca::Ca;
 use crate::clock::{Clock, Timestamp};
 use crate::device::Platform;
 use crate::error::Error;
@@ -64,6 +66,7 @@ use crate::wire::report::CommandReport;
 use decision::Decision;
 use door::{Chain, ChainKey, Message, Speaker};
 use put_off::PutOff;
+use scep::{Authority, AuthorityKey, Lists};
 
 /// How often a decision is made again after a conflict before the caller is told.
 const TRIES: usize = 12;
@@ -104,7 +107,13 @@ struct Inner {
     /// Keys that sign and decrypt all day: CA, escrow, profile signer, push.
     keys: Mutex<HashMap<(OrganisationId, SecretId), Secret>>,
     /// CAs with their keys, loaded.
-    cas: Mutex<HashMap<(OrganisationId, SecretId), Arc<Ca>>>,
+    cas: Mutex<HashMap<AuthorityKey, Arc<Authority>>>,
+    /// Revocation lists as they were last made; bounded.
+    lists: Mutex<Lists>,
+    /// When this process looks for identities to renew next.
+    renew_at: Mutex<Option<Timestamp>>,
+    /// Identities whose renewal failed.
+    unrenewed: PutOff,
     /// Certificates whose chain is verified, with the end of their validity; bounded. The version of the organisation is
     /// part of the key: a CA that it no longer lists vouches for nobody, and a revocation is seen at once.
     chains: Mutex<HashMap<ChainKey, Chain>>,
@@ -213,6 +222,9 @@ impl Mdm {
                 runbooks: Mutex::default(),
                 keys: Mutex::default(),
                 cas: Mutex::default(),
+                lists: Mutex::default(),
+                renew_at: Mutex::default(),
+                unrenewed: PutOff::default(),
                 chains: Mutex::default(),
                 organisations: Mutex::default(),
                 standards: Mutex::default(),

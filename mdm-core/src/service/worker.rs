@@ -102,6 +102,7 @@ impl Mdm {
             }
         }
         done += self.wake(limit).await?;
+        done += self.renew_identities().await?;
         if done == 0 {
             // Only where nobody waits for anything.
             done += self.clear_away().await?;

@@ -94,6 +94,18 @@ macro_rules! hand_on_reads {
             async fn certificate_by_hash(&self, organisation: OrganisationId, sha256: &str) -> Result<Option<IssuedCertificate>, StoreError> {
                 ($inner)(self).certificate_by_hash(organisation, sha256).await
             }
+            async fn session_by_code(&self, organisation: OrganisationId, code: &str) -> Result<Option<EnrolSession>, StoreError> {
+                ($inner)(self).session_by_code(organisation, code).await
+            }
+            async fn certificates(&self, organisation: OrganisationId, after: CertificateId, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
+                ($inner)(self).certificates(organisation, after, limit).await
+            }
+            async fn revoked_certificates(&self, organisation: OrganisationId, after: CertificateId, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
+                ($inner)(self).revoked_certificates(organisation, after, limit).await
+            }
+            async fn certificates_to_renew(&self, now: Timestamp, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
+                ($inner)(self).certificates_to_renew(now, limit).await
+            }
         }
         #[async_trait]
         impl<$($g)+> CommandStore for $ty {

@@ -199,6 +199,32 @@ pub trait EnrollmentStore: Send + Sync {
         organisation: OrganisationId,
         sha256: &str,
     ) -> Result<Option<IssuedCertificate>, StoreError>;
+    /// By the code in its certificate's name.
+    async fn session_by_code(
+        &self,
+        organisation: OrganisationId,
+        code: &str,
+    ) -> Result<Option<EnrolSession>, StoreError>;
+    /// Identities of an organisation, in the order of ids, after `after`.
+    async fn certificates(
+        &self,
+        organisation: OrganisationId,
+        after: CertificateId,
+        limit: u32,
+    ) -> Result<Vec<IssuedCertificate>, StoreError>;
+    /// Those of them that are revoked, in the order of ids, after `after`.
+    async fn revoked_certificates(
+        &self,
+        organisation: OrganisationId,
+        after: CertificateId,
+        limit: u32,
+    ) -> Result<Vec<IssuedCertificate>, StoreError>;
+    /// Of all organisations: identities whose renewal is to be looked after, by (moment, id).
+    async fn certificates_to_renew(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<IssuedCertificate>, StoreError>;
 }
 
 /// Reads commands.

@@ -110,7 +110,7 @@ impl Table {
                 ("challenge_hash", Text),
                 ("unused_until", Int),
             ],
-            Self::Certificates => &[("sha256", Text)],
+            Self::Certificates => &[("sha256", Text), ("renew_at", Int), ("revoked", Int)],
             Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
             Self::SetUps => &[
                 ("enrollment", Int),
@@ -333,7 +333,11 @@ stored! {
         text(&it.challenge_hash),
         moment(it.certificate.is_none().then_some(it.expires)),
     ];
-    IssuedCertificate in Certificates versioned: |it| vec![text(&it.sha256)];
+    IssuedCertificate in Certificates versioned: |it| vec![
+        text(&it.sha256),
+        moment(it.renew_at.filter(|_| it.revoked.is_none())),
+        moment(it.revoked),
+    ];
     Pinned in Runbooks unversioned: |_it| vec![];
     Wave in Waves versioned: |_it| vec![];
     Move in Moves versioned: |it| vec![

@@ -127,6 +127,26 @@ pub(crate) fn verify(
     })
 }
 
+/// What a message with content says of itself, its signature not looked at: for an answer that tells its sender that the
+/// signature does not hold, and for nothing else. It has no content.
+pub(crate) fn claimed(message: &[u8], limit: usize) -> Result<Verified, SignatureError> {
+    if message.len() > limit {
+        return Err(SignatureError::TooLarge { limit });
+    }
+    let normal = CmsContentInfo::from_der(message)
+        .and_then(|cms| cms.to_der())
+        .map_err(|_| SignatureError::NotSignedData)?;
+    let signed = SignedData::read(&normal)?;
+    let [signer] = signed.signers.as_slice() else {
+        return Err(SignatureError::NotOneSigner);
+    };
+    Ok(Verified {
+        signer: Vec::new(),
+        content: Vec::new(),
+        attributes: signer.attributes.clone(),
+    })
+}
+
 /// SHA-1, SHA-256, SHA-384, SHA-512 as the DER content of their identifiers.
 const DIGESTS: [&[u8]; 4] = [
     &[0x2b, 0x0e, 0x03, 0x02, 0x1a],

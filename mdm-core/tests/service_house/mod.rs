@@ -329,15 +329,53 @@ impl House {
         Gadget {
             udid: format!("00008140-{serial}"),
             serial,
-            peer: Peer {
-                certificate: Some(Der(der)),
-                signature: None,
-                address: "192.0.2.1".to_owned(),
-            },
+            peer: peer(der),
             product: "iPhone17,2".to_owned(),
             certificate,
             key,
         }
+    }
+
+    /// What the SCEP door does for a device that shows the challenge of this profile: an identity in its session.
+    pub(crate) async fn identity_for(&self, challenge: &str) -> (X509, PKey<Private>) {
+        let store = self.mdm.store();
+        let hash = sha256_hex(challenge.as_bytes());
+        let session = store.session_by_challenge(self.org, &hash).await;
+        let mut session = session.unwrap().expect("a session of this challenge");
+        assert_eq!(session.certificate, None);
+        let issued = CertificateId(self.next_id());
+        let key = key();
+        let certificate = build(Some((&self.authority.0, &self.authority.1)), &key, issued.0);
+        let der = certificate.to_der().unwrap();
+        session.certificate = Some(issued);
+        let row = IssuedCertificate::new(
+            self.org,
+            issued,
+            sha256_hex(&der),
+            Der(der.clone()),
+            session.id,
+            self.mdm.now() + Duration::from_hours(24 * 300),
+        );
+        let mut batch = Batch::new();
+        batch.put(session).put(row);
+        store.commit(batch).await.unwrap();
+        (certificate, key)
+    }
+
+    /// An identity for a name by an authority that the organisation does not know; the authority first.
+    pub(crate) fn identity_elsewhere(&self, common_name: &str) -> (Vec<u8>, (X509, PKey<Private>)) {
+        let (above, key) = (key(), key());
+        let authority = build(None, &above, 1);
+        let leaf = named(Some((&authority, &above)), &key, 2, common_name);
+        (authority.to_der().unwrap(), (leaf, key))
+    }
+
+    /// The row of the certificate that a device speaks with.
+    pub(crate) async fn identity_of(&self, gadget: &Gadget) -> IssuedCertificate {
+        let der = &gadget.peer.certificate.as_ref().unwrap().0;
+        let store = self.mdm.store();
+        let row = store.certificate_by_hash(self.org, &sha256_hex(der)).await;
+        row.unwrap().expect("a certificate that we know")
     }
 
     pub(crate) async fn mac(&self, serial: &str) -> Gadget {
@@ -435,6 +473,18 @@ pub(crate) struct Gadget {
 }
 
 impl Gadget {
+    /// The same device with another identity.
+    pub(crate) fn speaking(&self, (certificate, key): (X509, PKey<Private>)) -> Self {
+        Self {
+            serial: self.serial.clone(),
+            udid: self.udid.clone(),
+            peer: peer(certificate.to_der().unwrap()),
+            product: self.product.clone(),
+            certificate,
+            key,
+        }
+    }
+
     /// The header with which it signs a message.
     pub(crate) fn signature(&self, body: &[u8]) -> String {
         let options = CMSOptions::DETACHED | CMSOptions::BINARY;
@@ -484,9 +534,26 @@ fn key() -> PKey<Private> {
     PKey::ec_gen("prime256v1").unwrap()
 }
 
+fn peer(der: Vec<u8>) -> Peer {
+    Peer {
+        certificate: Some(Der(der)),
+        signature: None,
+        address: "192.0.2.1".to_owned(),
+    }
+}
+
 fn build(by: Option<(&X509, &PKey<Private>)>, key: &PKey<Private>, serial: i64) -> X509 {
-    let mut name = X509NameBuilder::new().unwrap();
     let common = if by.is_some() { "device" } else { "House CA" };
+    named(by, key, serial, common)
+}
+
+fn named(
+    by: Option<(&X509, &PKey<Private>)>,
+    key: &PKey<Private>,
+    serial: i64,
+    common: &str,
+) -> X509 {
+    let mut name = X509NameBuilder::new().unwrap();
     name.append_entry_by_text("CN", common).unwrap();
     let name = name.build();
     let mut builder = X509Builder::new().unwrap();

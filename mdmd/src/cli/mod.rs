@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod device;
 mod hold;
+mod identity;
 mod init;
 mod inventory;
 mod licences;
@@ -144,6 +145,9 @@ enum Command {
     /// Devices that wait for us during their set-up.
     #[command(subcommand)]
     Hold(hold::Hold),
+    /// The certificates that devices speak with, and who issues them.
+    #[command(subcommand)]
+    Identity(identity::Identity),
     /// The server token of the device-assignment service.
     #[command(subcommand)]
     Token(token::Token),
@@ -212,6 +216,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Device(command) => device::run(common, command).await,
             Command::Queue(command) => command::run(common, command).await,
             Command::Hold(command) => hold::run(common, command).await,
+            Command::Identity(command) => identity::run(common, command).await,
             Command::Token(command) => token::run(common, command).await,
             Command::Push(command) => push::run(common, command).await,
             Command::Business(command) => business::run(common, command).await,

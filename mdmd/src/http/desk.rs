@@ -47,6 +47,12 @@ pub(crate) trait Desk: Send + Sync + 'static {
     ) -> Result<(), Error>;
     /// A body that was not taken, for the record of refusals.
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str);
+    /// The revocation list of an authority, by its name in the address.
+    async fn revocation_list(
+        &self,
+        organisation: &OrganisationCode,
+        authority: &str,
+    ) -> Result<Answer, Error>;
 }
 
 /// The real one: hands on to the service and tells the workers that there may be something to do.
@@ -126,5 +132,14 @@ impl Desk for FrontDesk {
         if let Ok(org) = self.mdm.organisation_for_device(organisation).await {
             org.refused_unread(door, peer, reason).await;
         }
+    }
+
+    async fn revocation_list(
+        &self,
+        organisation: &OrganisationCode,
+        authority: &str,
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        org.revocation_list(authority).await
     }
 }

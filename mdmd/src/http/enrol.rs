@@ -82,6 +82,20 @@ pub(super) async fn scep_post(
         .map_err(refuse)
 }
 
+/// The revocation list of one of the organisation's authorities, by the name that its certificates carry.
+pub(super) async fn revocation_list(
+    State(front): At,
+    Path((org, authority)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let org = organisation(&org, Door::Scep)?;
+    front
+        .desk
+        .revocation_list(&org, &authority)
+        .await
+        .map(answer)
+        .map_err(|error| Refusal::new(Door::Scep, error))
+}
+
 /// A parameter of a query, its escapes undone. A plus sign stays one: clients put base64 there without escaping it.
 fn parameter(query: &str, name: &str) -> Result<String, Error> {
     query

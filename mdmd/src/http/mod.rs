@@ -63,6 +63,7 @@ table! { ENROL enrol
     post "/mdm/{org}/enrol" enrol::profile;
     get  "/mdm/{org}/scep" enrol::scep_get;
     post "/mdm/{org}/scep" enrol::scep_post;
+    get  "/mdm/{org}/crl/{authority}" enrol::revocation_list;
 }
 
 /// The routes of each duty. `api` is merged into the two administrative ones by the caller.

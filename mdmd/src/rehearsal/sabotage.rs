@@ -202,6 +202,14 @@ impl Desk for NeverReleasing {
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {
         self.0.unread(organisation, peer, door, reason).await;
     }
+
+    async fn revocation_list(
+        &self,
+        organisation: &OrganisationCode,
+        authority: &str,
+    ) -> Result<Answer, Error> {
+        self.0.revocation_list(organisation, authority).await
+    }
 }
 
 /// Puts a certificate into the escrow payload whose private key nobody keeps.

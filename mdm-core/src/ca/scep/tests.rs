@@ -42,6 +42,12 @@ struct Client<'a> {
     cipher: Cipher,
     digest: &'a str,
     broken_request: bool,
+    /// Whether the content encryption is called single DES.
+    weak_cipher: bool,
+    /// For whom the request is encrypted; the authority when left out.
+    recipient: Option<&'a [u8]>,
+    /// The certificate that the message shows for its signer; self-signed when left out.
+    identity: Option<&'a [u8]>,
 }
 
 impl Default for Client<'_> {
@@ -55,6 +61,9 @@ impl Default for Client<'_> {
             cipher: Cipher::aes_128_cbc(),
             digest: "SHA256",
             broken_request: false,
+            weak_cipher: false,
+            recipient: None,
+            identity: None,
         }
     }
 }
@@ -86,7 +95,7 @@ impl Client<'_> {
     fn message(&self) -> Vec<u8> {
         let mut recipients = Stack::new().unwrap();
         recipients
-            .push(X509::from_der(ca().certificate()).unwrap())
+            .push(X509::from_der(self.recipient.unwrap_or(ca().certificate())).unwrap())
             .unwrap();
         let envelope = CmsContentInfo::encrypt(
             &recipients,
@@ -94,7 +103,17 @@ impl Client<'_> {
             self.cipher,
             CMSOptions::BINARY,
         );
-        self.sign(&envelope.unwrap().to_der().unwrap())
+        let mut envelope = envelope.unwrap().to_der().unwrap();
+        if self.weak_cipher {
+            let (aes, des) = (oid("2.16.840.1.101.3.4.1.2"), oid("1.3.14.3.2.7"));
+            let at = envelope.windows(aes.len()).position(|w| w == aes).unwrap();
+            // The same length, so that nothing around it moves: the rest of the identifier is no further than its end.
+            let mut other = des;
+            other.resize(aes.len(), 1);
+            other[1] = aes[1];
+            envelope[at..at + aes.len()].copy_from_slice(&other);
+        }
+        self.sign(&envelope)
     }
 
     fn sign(&self, envelope: &[u8]) -> Vec<u8> {
@@ -118,14 +137,16 @@ impl Client<'_> {
         let signature = signer.sign_oneshot_to_vec(&tlv(0x31, &attributes)).unwrap();
         let digest_oid = match self.digest {
             "SHA1" => "1.3.14.3.2.26",
+            "MD5" => "1.2.840.113549.2.5",
             "SHA512" => "2.16.840.1.101.3.4.2.3",
             _ => "2.16.840.1.101.3.4.2.1",
         };
         let digest_algorithm = tlv(0x30, &[oid(digest_oid), vec![5, 0]].concat());
         let rsa = tlv(0x30, &[oid("1.2.840.113549.1.1.1"), vec![5, 0]].concat());
         let own = self.certificate();
-        let issuer = name("requester").unwrap().to_der().unwrap();
-        let id = tlv(0x30, &[issuer, vec![2, 1, 7]].concat());
+        let issuer = own.issuer_name().to_der().unwrap();
+        let serial = own.serial_number().to_bn().unwrap().to_vec();
+        let id = tlv(0x30, &[issuer, tlv(2, &serial)].concat());
         let info = tlv(
             0x30,
             &[
@@ -160,6 +181,9 @@ impl Client<'_> {
     }
 
     fn certificate(&self) -> X509 {
+        if let Some(der) = self.identity {
+            return X509::from_der(der).unwrap();
+        }
         certificate(
             self.signer,
             &Made {
@@ -172,7 +196,7 @@ impl Client<'_> {
 }
 
 fn request(client: &Client<'_>) -> ScepRequest {
-    match receive(&client.message(), ca()).unwrap() {
+    match receive(&client.message(), ca().responder()).unwrap() {
         Received::Request(request) => *request,
         Received::Refused { reason, .. } => panic!("{reason}"),
     }
@@ -192,8 +216,12 @@ fn issued(request: &ScepRequest, serial: i64) -> Vec<u8> {
 
 /// The attributes of an answer, checked with our own reader: status, and failure if there is one.
 fn status(answer: &[u8]) -> (String, Option<String>, String) {
+    status_by(answer, ca().certificate())
+}
+
+fn status_by(answer: &[u8], by: &[u8]) -> (String, Option<String>, String) {
     let verified = signed::verify(answer, None, LIMIT).unwrap();
-    assert_eq!(verified.signer, ca().certificate());
+    assert_eq!(verified.signer, by);
     let text = |oid: &ObjectIdentifier| {
         let bytes = verified.attribute(oid.as_bytes())?;
         Some(String::from_utf8(bytes.to_vec()).unwrap())
@@ -230,7 +258,7 @@ fn an_enrolment_is_granted_and_openssl_reads_the_answer() {
             client.key.public_key_to_der().unwrap()
         );
         let certificate = issued(&request, 42);
-        let answer = request.grant(ca(), &certificate).unwrap();
+        let answer = request.grant(ca().responder(), &certificate).unwrap();
         assert_eq!(status(&answer), ("0".into(), None, "7A6B".into()));
         assert!(!format!("{request:?}").contains("one-time-value"));
 
@@ -274,14 +302,17 @@ fn a_repeated_request_gets_the_same_certificate() {
     assert_eq!(again.transaction(), first.transaction());
     assert_eq!(again.key_hash(), first.key_hash());
     assert_eq!(again.challenge_hash(), first.challenge_hash());
-    assert_eq!(status(&again.grant(ca(), &certificate).unwrap()).0, "0");
+    assert_eq!(
+        status(&again.grant(ca().responder(), &certificate).unwrap()).0,
+        "0"
+    );
     // But never somebody else's.
     let other = request(&Client {
         key: key(1),
         signer: key(1),
         ..Client::default()
     });
-    assert!(other.grant(ca(), &certificate).is_err());
+    assert!(other.grant(ca().responder(), &certificate).is_err());
 }
 
 #[test]
@@ -293,7 +324,7 @@ fn a_refusal_is_an_answer() {
     assert_eq!(request.challenge(), None);
     assert_eq!(request.challenge_hash(), None);
     let answer = request
-        .refuse(ca(), FailInfo::BadRequest, "not granted")
+        .refuse(ca().responder(), FailInfo::BadRequest, "not granted")
         .unwrap();
     assert_eq!(
         status(&answer),
@@ -317,7 +348,9 @@ fn a_message_in_a_query_is_read_however_it_was_escaped() {
 #[test]
 fn what_can_be_read_but_never_granted_is_answered_with_a_failure() {
     let check = |client: &Client<'_>, code: &str| {
-        let Received::Refused { answer, .. } = receive(&client.message(), ca()).unwrap() else {
+        let Received::Refused { answer, .. } =
+            receive(&client.message(), ca().responder()).unwrap()
+        else {
             panic!("not refused");
         };
         assert_eq!(status(&answer).1.as_deref(), Some(code));
@@ -336,19 +369,35 @@ fn what_can_be_read_but_never_granted_is_answered_with_a_failure() {
         },
         "1",
     );
+    // A renewal that no identity signs; nothing that is pending; what is not offered; what nobody knows.
+    for (kind, code) in [
+        ("17", "1"),
+        ("20", "4"),
+        ("21", "2"),
+        ("22", "2"),
+        ("99", "2"),
+    ] {
+        check(
+            &Client {
+                kind,
+                ..Client::default()
+            },
+            code,
+        );
+    }
     check(
         &Client {
-            kind: "17",
+            weak_cipher: true,
             ..Client::default()
         },
-        "2",
+        "0",
     );
     check(
         &Client {
-            kind: "22",
+            digest: "MD5",
             ..Client::default()
         },
-        "2",
+        "0",
     );
     let weak = PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap();
     check(
@@ -361,7 +410,7 @@ fn what_can_be_read_but_never_granted_is_answered_with_a_failure() {
     );
     // Nothing that we could open.
     let message = Client::default().sign(b"hello");
-    let Received::Refused { answer, .. } = receive(&message, ca()).unwrap() else {
+    let Received::Refused { answer, .. } = receive(&message, ca().responder()).unwrap() else {
         panic!("not refused");
     };
     assert_eq!(status(&answer).1.as_deref(), Some("1"));
@@ -370,22 +419,23 @@ fn what_can_be_read_but_never_granted_is_answered_with_a_failure() {
 #[test]
 fn what_cannot_be_read_is_an_error() {
     assert!(matches!(
-        receive(b"", ca()),
+        receive(b"", ca().responder()),
         Err(ScepError::Signature(SignatureError::Absent))
     ));
     assert!(matches!(
-        receive(b"hello", ca()),
+        receive(b"hello", ca().responder()),
         Err(ScepError::Signature(SignatureError::NotSignedData))
     ));
-    let good = Client::default().message();
-    let altered: Vec<u8> = {
-        let mut m = good.clone();
-        let at = m.len() - 5;
-        m[at] ^= 1;
-        m
-    };
+    // A broken signature over a message that does not even name its transaction.
+    let mut m = Client {
+        transaction: "",
+        ..Client::default()
+    }
+    .message();
+    let at = m.len() - 5;
+    m[at] ^= 1;
     assert!(matches!(
-        receive(&altered, ca()),
+        receive(&m, ca().responder()),
         Err(ScepError::Signature(SignatureError::Invalid))
     ));
     let long = "x".repeat(300);
@@ -395,7 +445,7 @@ fn what_cannot_be_read_is_an_error() {
     }
     .message();
     assert!(matches!(
-        receive(&message, ca()),
+        receive(&message, ca().responder()),
         Err(ScepError::Attribute("transactionID"))
     ));
     let message = Client {
@@ -404,7 +454,7 @@ fn what_cannot_be_read_is_an_error() {
     }
     .message();
     assert!(matches!(
-        receive(&message, ca()),
+        receive(&message, ca().responder()),
         Err(ScepError::Attribute("messageType"))
     ));
 }
@@ -418,7 +468,7 @@ fn an_altered_message_never_becomes_another_request() {
     for at in (0..good.len()).step_by(11) {
         let mut altered = good.clone();
         altered[at] ^= 0x04;
-        match receive(&altered, ca()) {
+        match receive(&altered, ca().responder()) {
             Ok(Received::Request(request)) => {
                 // What no signature covers, as the self-signature of the requester's certificate.
                 assert_eq!(request.public_key(), key, "byte {at}");
@@ -429,4 +479,90 @@ fn an_altered_message_never_becomes_another_request() {
         }
     }
     assert!(refused > good.len() / 11 / 2, "{refused}");
+}
+
+#[test]
+fn a_broken_signature_is_told_in_the_protocol_and_nothing_of_the_message_is_believed() {
+    let mut altered = Client::default().message();
+    let at = altered.len() - 5;
+    altered[at] ^= 1;
+    let Received::Refused { answer, reason } = receive(&altered, ca().responder()).unwrap() else {
+        panic!("not refused");
+    };
+    assert_eq!(
+        status(&answer),
+        ("2".into(), Some("1".into()), "7A6B".into())
+    );
+    assert_eq!(reason, "the signature does not verify");
+}
+
+#[test]
+fn a_registration_authority_answers_for_the_authority() {
+    let now = Timestamp::from_millis(NOW * 1000);
+    let (der, private) = ca()
+        .issue_registration_authority(9, "Example requests", now, 365)
+        .unwrap();
+    let registration = Responder::load(&der, &private).unwrap();
+    assert!(registration.can_decrypt());
+    let client = Client {
+        recipient: Some(&der),
+        ..Client::default()
+    };
+    let Received::Request(request) = receive(&client.message(), &registration).unwrap() else {
+        panic!("refused");
+    };
+    let certificate = issued(&request, 44);
+    let answer = request.grant(&registration, &certificate).unwrap();
+    assert_eq!(status_by(&answer, &der).0, "0");
+    // What is encrypted for it the authority cannot open, and the other way round.
+    let closed = |message: &[u8], responder: &Responder, by: &[u8]| {
+        let Received::Refused { answer, .. } = receive(message, responder).unwrap() else {
+            panic!("opened");
+        };
+        assert_eq!(status_by(&answer, by).1.as_deref(), Some("1"));
+    };
+    closed(&client.message(), ca().responder(), ca().certificate());
+    closed(&Client::default().message(), &registration, &der);
+    // It speaks for no device.
+    let trusted = crate::identity::Authorities::new([ca().certificate()]).unwrap();
+    assert_eq!(
+        trusted.identify(&der),
+        Err(crate::identity::IdentityError::Purpose)
+    );
+    let all = certificates([der.as_slice(), ca().certificate()]).unwrap();
+    if let Some(pem) = tool(
+        "openssl",
+        &["pkcs7", "-inform", "DER", "-print_certs"],
+        &all,
+    ) {
+        let read = X509::stack_from_pem(&pem.unwrap()).unwrap();
+        let mut read: Vec<_> = read.iter().map(|c| c.to_der().unwrap()).collect();
+        let mut sent = vec![der, ca().certificate().to_vec()];
+        read.sort();
+        sent.sort();
+        assert_eq!(read, sent);
+    }
+    assert!(certificates([&b"x"[..]]).is_err());
+}
+
+#[test]
+fn an_identity_speaks_for_its_own_renewal() {
+    let old = issued(&request(&Client::default()), 45);
+    for (kind, new) in [("17", 1), ("19", 1), ("17", 0)] {
+        let renewal = request(&Client {
+            kind,
+            key: key(new),
+            identity: Some(&old),
+            ..Client::default()
+        });
+        assert_eq!(renewal.proof(), Proof::Identity(&old), "{kind} {new}");
+        assert_eq!(renewal.public_key(), key(new).public_key_to_der().unwrap());
+        let certificate = issued(&renewal, 46);
+        // For the key of the old certificate.
+        assert_eq!(
+            status(&renewal.grant(ca().responder(), &certificate).unwrap()).0,
+            "0"
+        );
+    }
+    assert_eq!(request(&Client::default()).proof(), Proof::Challenge);
 }

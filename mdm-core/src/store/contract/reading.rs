@@ -244,7 +244,40 @@ pub(super) async fn sessions_and_certificates(store: &impl Store) -> Finding {
         none.map_err(sentence)?.is_none(),
         "a certificate by no hash"
     );
-    Ok(())
+    let found = store.session_by_code(A, "code1").await;
+    let found = found.map_err(sentence)?;
+    ensure!(found.is_some_and(|s| s.id.0 == 1), "no session by its code");
+    let none = store.session_by_code(B, "code1").await;
+    ensure!(
+        none.map_err(sentence)?.is_none(),
+        "a session by another's code"
+    );
+    let due = |id, renew: Option<i64>, revoked: Option<i64>| {
+        let mut it = samples::certificate(A, CertificateId(id));
+        it.renew_at = renew.map(at);
+        it.revoked = revoked.map(at);
+        Write::from(it)
+    };
+    let mut others = samples::certificate(B, CertificateId(6));
+    (others.renew_at, others.revoked) = (Some(at(30)), None);
+    let new = [
+        due(3, Some(50), None),
+        due(4, Some(20), None),
+        due(5, Some(10), Some(40)),
+        due(7, None, Some(41)),
+        others.into(),
+    ];
+    put(store, new).await?;
+    let some = store.certificates(A, CertificateId(1), 4).await;
+    same(some, |c| c.id.0, &[2, 3, 4, 5], "a page of identities")?;
+    let revoked = store.revoked_certificates(A, CertificateId(0), 10).await;
+    same(revoked, |c| c.id.0, &[5, 7], "revoked identities")?;
+    let revoked = store.revoked_certificates(A, CertificateId(5), 10).await;
+    same(revoked, |c| c.id.0, &[7], "more revoked identities")?;
+    let renew = store.certificates_to_renew(at(50), 10).await;
+    same(renew, |c| c.id.0, &[4, 6, 3], "identities to renew")?;
+    let renew = store.certificates_to_renew(at(49), 1).await;
+    same(renew, |c| c.id.0, &[4], "the first identity to renew")
 }
 
 pub(super) async fn commands(store: &impl Store) -> Finding {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{PostgresStore, rows};
+use crate::clock::Timestamp;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{CertificateId, DeviceId, EnrollmentId, OrganisationId, SessionId};
 use crate::store::{EnrollmentStore, StoreError};
@@ -118,6 +119,65 @@ impl EnrollmentStore for PostgresStore {
             "certificates WHERE organisation = $1 AND sha256 = $2",
             organisation.0,
             sha256
+        )
+    }
+
+    async fn session_by_code(
+        &self,
+        organisation: OrganisationId,
+        code: &str,
+    ) -> Result<Option<EnrolSession>, StoreError> {
+        rows!(
+            self,
+            one,
+            "sessions WHERE organisation = $1 AND code = $2",
+            organisation.0,
+            code
+        )
+    }
+
+    async fn certificates(
+        &self,
+        organisation: OrganisationId,
+        after: CertificateId,
+        limit: u32,
+    ) -> Result<Vec<IssuedCertificate>, StoreError> {
+        rows!(
+            self,
+            many,
+            "certificates WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn revoked_certificates(
+        &self,
+        organisation: OrganisationId,
+        after: CertificateId,
+        limit: u32,
+    ) -> Result<Vec<IssuedCertificate>, StoreError> {
+        rows!(
+            self,
+            many,
+            "certificates WHERE organisation = $1 AND revoked IS NOT NULL AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn certificates_to_renew(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<IssuedCertificate>, StoreError> {
+        rows!(
+            self,
+            readable limit,
+            "certificates WHERE renew_at <= $1 ORDER BY renew_at, id, organisation LIMIT $2",
+            now.as_millis()
         )
     }
 }

@@ -79,9 +79,13 @@ impl ScepPayload {
     /// RSA of 2048 bits, not extractable, for signing and encryption. It asks for no alternative
     /// names: some systems then refuse the service.
     pub fn new(url: impl Into<String>, challenge: Secret, common_name: impl Into<String>) -> Self {
+        Self::without_challenge(url, common_name).challenge(challenge)
+    }
+
+    /// The same for a server that demands no challenge.
+    pub fn without_challenge(url: impl Into<String>, common_name: impl Into<String>) -> Self {
         let common_name = vec!["CN".to_owned(), common_name.into()];
         Self::of(url)
-            .challenge(challenge)
             .subject([vec![common_name]])
             .key_size(ScepKeySize::Bits2048)
             .key_type("RSA")

@@ -6,6 +6,7 @@ mod assignments;
 mod commands;
 mod devices;
 mod holds;
+mod identities;
 mod inventory;
 mod licences;
 mod migrations;

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, assignments, commands, devices, holds, inventory, licences, migrations,
-    organisations, tokens, waves,
+    Caller, Office, apple, assignments, commands, devices, holds, identities, inventory, licences,
+    migrations, organisations, tokens, waves,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -59,6 +59,17 @@ table! {
     get  "/api/v1/devices/{serial}/commands/{uuid}" Viewer commands::show, "", "One command with what was asked and answered, secrets lifted out.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first.";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing.";
+    get  "/api/v1/identities" Viewer identities::list, "", "The certificates that devices speak with, and what each is good for; a page at a time.";
+    post "/api/v1/identities/{serial}/renew" Helpdesk identities::renew, "", "Has the identity of a device renewed: it gets a new enrolment profile, which voids nothing.";
+    post "/api/v1/identities/{serial}/revoke" Approver identities::revoke, "reason", "Revokes the identity of a device: it is refused from its next message on.";
+    get  "/api/v1/identities/issuer" Viewer identities::issuer, "", "Who issues, the authorities with their revocation lists, and what is set.";
+    post "/api/v1/identities/issuer" Admin identities::set_issuer, "kind (built-in, scep, acme), url?, name?, challenge?, authority?, directory_url?, software_key?, attest?", "Says where devices get their identities from now on.";
+    post "/api/v1/identities/settings" Admin identities::settings, "identity_days?, renew_before_days?, expired_identity_grace_days?, session_minutes?, retention_days?", "Changes what is set; a negative grace or retention is without end.";
+    post "/api/v1/identities/authority" Admin identities::authority, "certificates?, key?", "Makes an authority, or brings one in: it issues from now on.";
+    post "/api/v1/identities/authority/drop" Admin identities::drop_authority, "sha256", "Trusts an authority no longer.";
+    post "/api/v1/identities/trusted" Admin identities::trust, "certificates", "Trusts authorities elsewhere.";
+    post "/api/v1/identities/registration" Admin identities::registration, "wanted", "Has a registration authority answer certificate requests, or the authority itself.";
+    get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
     get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";

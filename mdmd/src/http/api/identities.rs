@@ -1,0 +1,327 @@
+//! Device identities: what there is, who issues them, renewal and revocation; and what was refused at the devices' doors.
+//! Keys and challenges come in and are never shown.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use mdm_core::error::Error;
+use mdm_core::identity::sha256_hex;
+use mdm_core::ids::{CertificateId, Serial};
+use mdm_core::organisation::{Issuer, Organisation};
+use mdm_core::secret::Secret;
+use mdm_core::service::{IdentitySettings, NewIssuer, Org};
+use openssl::pkey::PKey;
+use openssl::x509::X509;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Asked, At, By, Hidden, Refusal, next_page, read, refused, shown};
+
+/// Who issues from now on.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, tag = "kind")]
+pub(super) enum IssuerAsked {
+    BuiltIn,
+    Scep {
+        url: String,
+        name: Option<String>,
+        challenge: Option<Hidden>,
+        authority: Option<String>,
+    },
+    Acme {
+        directory_url: String,
+        #[serde(default)]
+        software_key: bool,
+        #[serde(default)]
+        attest: bool,
+    },
+}
+
+/// An authority that is brought in: certificates (PEM), itself first, and its key (PEM). Without, one is made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuthorityAsked {
+    certificates: Option<String>,
+    key: Option<Hidden>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Certificates {
+    certificates: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dropped {
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Registration {
+    wanted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    reason: String,
+}
+
+pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org
+        .identities(CertificateId(which.after), which.limit())
+        .await
+        .map_err(refused)?;
+    let next = next_page(&which, rows.iter().map(|row| row.id.0));
+    shown(json!({ "identities": rows, "next": next }))
+}
+
+pub(super) async fn refusals(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org.refusals(which.limit()).await.map_err(refused)?;
+    shown(json!({ "refusals": rows }))
+}
+
+pub(super) async fn renew(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    let renewing = org.renew_identity(&serial).await.map_err(refused)?;
+    office.poke.notify_one();
+    shown(json!({ "serial": serial, "renewing": renewing }))
+}
+
+pub(super) async fn revoke(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    let why: Why = read(&office, sent).await?;
+    let revoked = org.revoke_identity(&serial, &why.reason).await;
+    shown(json!({ "serial": serial, "revoked": revoked.map_err(refused)? }))
+}
+
+pub(super) async fn issuer(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    shown(described(&org))
+}
+
+pub(super) async fn set_issuer(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let new = match read(&office, sent).await? {
+        IssuerAsked::BuiltIn => NewIssuer::BuiltIn,
+        IssuerAsked::Scep {
+            url,
+            name,
+            challenge,
+            authority,
+        } => NewIssuer::Scep {
+            url,
+            name,
+            challenge: challenge.map(|word| Secret::new(word.bytes().trim_ascii())),
+            authority: match authority {
+                Some(pem) => Some(der_of(&pem)?.swap_remove(0)),
+                None => None,
+            },
+        },
+        IssuerAsked::Acme {
+            directory_url,
+            software_key,
+            attest,
+        } => NewIssuer::Acme {
+            directory_url,
+            hardware_bound: !software_key,
+            attest,
+        },
+    };
+    org.set_issuer(new).await.map_err(refused)?;
+    again(&office, &org).await
+}
+
+pub(super) async fn settings(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let change: IdentitySettings = read(&office, sent).await?;
+    org.set_identities(change).await.map_err(refused)?;
+    again(&office, &org).await
+}
+
+pub(super) async fn authority(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: AuthorityAsked = read(&office, sent).await?;
+    match (&sent.certificates, &sent.key) {
+        (None, None) => org.new_authority().await.map_err(refused)?,
+        (Some(certificates), Some(key)) => {
+            let wrong = || {
+                refused(Error::bad_input(
+                    "key",
+                    "must be a PEM private key without a passphrase",
+                ))
+            };
+            let key = PKey::private_key_from_pem_callback(&key.bytes(), |_| Ok(0))
+                .and_then(|key| key.private_key_to_pkcs8())
+                .map_err(|_| wrong())?;
+            org.import_authority(der_of(certificates)?, &Secret::new(key))
+                .await
+                .map_err(refused)?;
+        }
+        _ => {
+            let problem = "must come with the key, or neither";
+            return Err(refused(Error::bad_input("certificates", problem)));
+        }
+    }
+    again(&office, &org).await
+}
+
+pub(super) async fn trust(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Certificates = read(&office, sent).await?;
+    let all = der_of(&sent.certificates)?;
+    org.trust_authorities(&all).await.map_err(refused)?;
+    again(&office, &org).await
+}
+
+pub(super) async fn drop_authority(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Dropped = read(&office, sent).await?;
+    org.distrust_authority(&sent.sha256)
+        .await
+        .map_err(refused)?;
+    again(&office, &org).await
+}
+
+pub(super) async fn registration(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Registration = read(&office, sent).await?;
+    org.use_registration_authority(sent.wanted)
+        .await
+        .map_err(refused)?;
+    again(&office, &org).await
+}
+
+/// How it stands after a change.
+async fn again(office: &super::Office, org: &Org) -> Answer {
+    let id = org.organisation().id;
+    let org = office.mdm.organisation_by_id(id).await.map_err(refused)?;
+    shown(described(&org))
+}
+
+fn described(org: &Org) -> Value {
+    let organisation: &Organisation = org.organisation();
+    let settings = &organisation.settings;
+    let issuer = match &organisation.issuer {
+        Issuer::BuiltIn => json!({ "kind": "built-in" }),
+        Issuer::Scep {
+            url,
+            name,
+            challenge,
+            ..
+        } => json!({ "kind": "scep", "url": url, "name": name, "challenge": challenge.is_some() }),
+        Issuer::Acme {
+            directory_url,
+            hardware_bound,
+            attest,
+        } => json!({
+            "kind": "acme", "directory_url": directory_url, "software_key": !hardware_bound, "attest": attest,
+        }),
+        // A later version of the library may know more.
+        _ => json!({ "kind": "other" }),
+    };
+    let own = organisation.identity_cas.iter().enumerate().map(|(n, ca)| {
+        let list = org.revocation_list_url(&ca.certificate.0);
+        one(
+            &ca.certificate.0,
+            if n == 0 { "issues" } else { "own" },
+            Some(list),
+        )
+    });
+    let others = organisation.trusted_cas.iter();
+    let others = others.map(|der| one(&der.0, "trusted", None));
+    json!({
+        "issuer": issuer,
+        "registration_authority": organisation.registration.is_some(),
+        "authorities": own.chain(others).collect::<Vec<_>>(),
+        "settings": {
+            "identity_days": settings.identity_days,
+            "renew_before_days": settings.renew_before_days,
+            "expired_identity_grace_days": settings.expired_identity_grace_days,
+            "session_minutes": settings.session_minutes,
+            "retention_days": settings.retention_days,
+        },
+    })
+}
+
+fn one(der: &[u8], role: &str, list: Option<String>) -> Value {
+    let x509 = X509::from_der(der).ok();
+    let subject = x509.as_ref().and_then(|c| {
+        let mut names = c.subject_name().entries();
+        names.next_back().and_then(|e| e.data().to_string().ok())
+    });
+    json!({
+        "sha256": sha256_hex(der),
+        "name": subject,
+        "role": role,
+        "until": x509.as_ref().map(|c| c.not_after().to_string()),
+        "revocation_list": list,
+    })
+}
+
+/// The certificates of a PEM text, at least one.
+fn der_of(pem: &str) -> Result<Vec<Vec<u8>>, Refusal> {
+    let wrong = || refused(Error::bad_input("certificates", "must be PEM certificates"));
+    let all = X509::stack_from_pem(pem.as_bytes()).map_err(|_| wrong())?;
+    let all: Result<Vec<_>, _> = all.iter().map(|c| c.to_der()).collect();
+    let all = all.map_err(|_| wrong())?;
+    if all.is_empty() {
+        return Err(wrong());
+    }
+    Ok(all)
+}
