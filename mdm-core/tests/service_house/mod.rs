@@ -468,8 +468,8 @@ pub(crate) struct Gadget {
     pub(crate) udid: String,
     pub(crate) peer: Peer,
     pub(crate) product: String,
-    certificate: X509,
-    key: PKey<Private>,
+    pub(crate) certificate: X509,
+    pub(crate) key: PKey<Private>,
 }
 
 impl Gadget {

@@ -253,6 +253,15 @@ pub(crate) fn nothing_here() -> Response {
     )
 }
 
+/// A route that is asked with another method than its own.
+pub(crate) fn wrong_method() -> Response {
+    plain(
+        StatusCode::BAD_REQUEST,
+        "text/plain; charset=utf-8",
+        "method: is not the one of this address\n",
+    )
+}
+
 /// The last net: a panic ends one request, never the process. Its message may hold a value, so it is not repeated.
 pub(crate) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a request panicked");

@@ -71,7 +71,9 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
     let health = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
-    let (device, enrol) = (device(), enrol());
+    // A status of its own would mean nothing to a device: it is told what it did wrong, as everywhere at its doors.
+    let device = device().method_not_allowed_fallback(wrong_method);
+    let enrol = enrol().method_not_allowed_fallback(wrong_method);
     let finish = |routes: Router<Front>| {
         routes
             .fallback(nothing_here)
@@ -98,6 +100,10 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
         admin: finish(health.clone().merge(api.with_state(()))),
         local: finish(health.merge(local_api.with_state(()))),
     }
+}
+
+async fn wrong_method() -> Response {
+    error::wrong_method()
 }
 
 /// `/metrics`, for whoever reaches the door that it is merged into.

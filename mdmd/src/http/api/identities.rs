@@ -302,8 +302,8 @@ fn described(org: &Org) -> Value {
 fn one(der: &[u8], role: &str, list: Option<String>) -> Value {
     let x509 = X509::from_der(der).ok();
     let subject = x509.as_ref().and_then(|c| {
-        let mut names = c.subject_name().entries();
-        names.next_back().and_then(|e| e.data().to_string().ok())
+        let names = c.subject_name().entries();
+        names.last().and_then(|e| e.data().to_string().ok())
     });
     json!({
         "sha256": sha256_hex(der),

@@ -1,0 +1,349 @@
+//! Every file of the fuzzers' corpora, played again: what once was found stays mended. The targets are the fuzzers' own.
+//! `WRITE_CORPUS=1` writes the first seeds anew.
+
+#[path = "../../fuzz/src/mdm.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::cast_possible_truncation,
+    reason = "public for the fuzzers, which are a crate of their own"
+)]
+mod targets;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use openssl::cms::{CMSOptions, CmsContentInfo};
+use openssl::hash::MessageDigest;
+use openssl::x509::X509Req;
+
+fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(name)
+}
+
+/// Hands every file to its target; seeds are those that must be there.
+fn replay(name: &str, target: fn(&[u8]), seeds: Vec<(&str, Vec<u8>)>) {
+    let directory = corpus(name);
+    if std::env::var_os("WRITE_CORPUS").is_some() {
+        std::fs::create_dir_all(&directory).expect("a directory");
+        for (seed, bytes) in seeds {
+            std::fs::write(directory.join(seed), bytes).expect("written");
+        }
+    }
+    let mut played = 0;
+    for file in std::fs::read_dir(&directory).expect("a corpus") {
+        let path = file.expect("a file").path();
+        let data = std::fs::read(&path).expect("readable");
+        // Says which file it was, should it panic.
+        println!("{}", path.display());
+        let begun = Instant::now();
+        target(&data);
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{}",
+            path.display()
+        );
+        played += 1;
+    }
+    assert!(played > 3, "{name}: {played} files");
+}
+
+fn with(choice: u8, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    [&[choice][..], bytes.as_ref()].concat()
+}
+
+fn dictionary(inner: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
+         \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\"><dict>{inner}</dict></plist>\n"
+    )
+}
+
+#[test]
+fn property_lists() {
+    let all = "<key>a</key><string>x &amp; y</string><key>b</key><integer>-9223372036854775808</integer>\
+               <key>c</key><integer>18446744073709551615</integer><key>d</key><real>1e300</real><key>e</key><true/>\
+               <key>f</key><date>2026-11-20T16:00:00Z</date><key>g</key><data>AAEC</data>\
+               <key>h</key><array><dict/><array/></array>";
+    let nested = format!(
+        "<key>a</key>{}{}",
+        "<array>".repeat(64),
+        "</array>".repeat(64)
+    );
+    replay(
+        "plist",
+        targets::plist,
+        vec![
+            ("all", dictionary(all).into_bytes()),
+            ("nested", dictionary(&nested).into_bytes()),
+            (
+                "entity",
+                b"<!DOCTYPE plist [<!ENTITY a \"b\">]><plist><string>&a;</string></plist>".to_vec(),
+            ),
+            (
+                "cdata",
+                b"<plist><string><![CDATA[x]]></string></plist>".to_vec(),
+            ),
+            ("binary", b"bplist00\xa1\x01".to_vec()),
+            ("ascii", b"{ a = b; }".to_vec()),
+        ],
+    );
+}
+
+#[test]
+fn messages() {
+    let check_in = |message: &str, more: &str| {
+        with(
+            0,
+            dictionary(&format!(
+                "<key>MessageType</key><string>{message}</string><key>UDID</key><string>0F3A11B2-77C4</string>\
+                 <key>Topic</key><string>com.apple.mgmt.External.1</string>{more}"
+            )),
+        )
+    };
+    let report = |status: &str, more: &str| {
+        with(
+            1,
+            dictionary(&format!(
+                "<key>Status</key><string>{status}</string><key>UDID</key><string>0F3A11B2-77C4</string>\
+                 <key>CommandUUID</key><string>5C1B7C26</string>{more}"
+            )),
+        )
+    };
+    let token = "<key>PushMagic</key><string>m</string><key>Token</key><data>AAEC</data>\
+                 <key>UnlockToken</key><data>c2VjcmV0LXRva2Vu</data><key>AwaitingConfiguration</key><true/>";
+    let user = "<key>UserID</key><string>2E9B6E0C</string><key>UserShortName</key><string>rkeller</string>\
+                <key>NotOnConsole</key><false/>";
+    let chain = "<key>ErrorChain</key><array><dict><key>ErrorCode</key><integer>12021</integer>\
+                 <key>ErrorDomain</key><string>MCMDMErrorDomain</string>\
+                 <key>LocalizedDescription</key><string>x</string></dict></array>";
+    let parameters = "<key>TokenServiceType</key><string>com.apple.watch.pairing</string>\
+                      <key>TokenParameters</key><dict><key>SecurityToken</key><string>secret-a</string></dict>";
+    replay(
+        "messages",
+        targets::messages,
+        vec![
+            (
+                "authenticate",
+                check_in(
+                    "Authenticate",
+                    "<key>SerialNumber</key><string>C02X</string>",
+                ),
+            ),
+            ("token_update", check_in("TokenUpdate", token)),
+            (
+                "user_token_update",
+                check_in("TokenUpdate", &format!("{token}{user}")),
+            ),
+            ("check_out", check_in("CheckOut", "")),
+            (
+                "set_bootstrap",
+                check_in(
+                    "SetBootstrapToken",
+                    "<key>BootstrapToken</key><data>c2VjcmV0LWI=</data>",
+                ),
+            ),
+            ("get_bootstrap", check_in("GetBootstrapToken", "")),
+            (
+                "user_authenticate",
+                check_in(
+                    "UserAuthenticate",
+                    &format!("{user}<key>DigestResponse</key><string>secret-d</string>"),
+                ),
+            ),
+            (
+                "declarative",
+                check_in(
+                    "DeclarativeManagement",
+                    "<key>Endpoint</key><string>status</string><key>Data</key><data>e30=</data>",
+                ),
+            ),
+            ("get_token", check_in("GetToken", parameters)),
+            ("return_to_service", check_in("ReturnToService", "")),
+            ("idle", report("Idle", "")),
+            (
+                "acknowledged",
+                report(
+                    "Acknowledged",
+                    "<key>QueryResponses</key><dict><key>OSVersion</key><string>26.1</string></dict>",
+                ),
+            ),
+            ("error", report("Error", chain)),
+            ("not_now", report("NotNow", user)),
+        ],
+    );
+}
+
+fn signature(flags: CMSOptions) -> Vec<u8> {
+    let paper = targets::device();
+    CmsContentInfo::sign(
+        Some(&paper.certificate),
+        Some(&paper.key),
+        None,
+        Some(targets::BODY),
+        flags | CMSOptions::BINARY | CMSOptions::DETACHED,
+    )
+    .and_then(|cms| cms.to_der())
+    .expect("a signature")
+}
+
+#[test]
+fn signatures_and_certificates() {
+    let usual = signature(CMSOptions::empty());
+    let plain = signature(CMSOptions::NOATTR);
+    let certificate = targets::device().certificate.to_der().expect("DER");
+    let pem =
+        String::from_utf8(targets::device().certificate.to_pem().expect("PEM")).expect("text");
+    let escaped = pem
+        .replace('\n', "%0A")
+        .replace('+', "%2B")
+        .replace(' ', "%20");
+    replay(
+        "cms",
+        targets::cms,
+        vec![
+            ("attributes", with(0, &usual)),
+            ("no_attributes", with(0, &plain)),
+            ("header", with(1, STANDARD.encode(&usual))),
+            (
+                "client_cert",
+                with(2, format!(":{}:", STANDARD.encode(&certificate))),
+            ),
+            ("escaped_pem", with(2, escaped)),
+            ("certificate", with(3, &certificate)),
+            (
+                "authority",
+                with(3, targets::authority().certificate.to_der().expect("DER")),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn certificate_requests() {
+    let paper = targets::device();
+    let mut builder = X509Req::builder().expect("a request");
+    builder
+        .set_subject_name(paper.certificate.subject_name())
+        .expect("a name");
+    builder.set_pubkey(&paper.key).expect("a key");
+    builder
+        .sign(&paper.key, MessageDigest::sha256())
+        .expect("signed");
+    let request = builder.build().to_der().expect("DER");
+    let envelope = targets::encrypt(&request);
+    replay(
+        "scep",
+        targets::scep,
+        vec![
+            ("message", with(0, targets::sign(&envelope))),
+            ("envelope", with(1, &envelope)),
+            ("request", with(2, &request)),
+            ("nothing_inside", with(2, b"x")),
+        ],
+    );
+}
+
+#[test]
+fn machine_information() {
+    let info = dictionary(
+        "<key>SERIAL</key><string>C02XFUZZ</string><key>UDID</key><string>0F3A</string>\
+         <key>PRODUCT</key><string>iPhone17,2</string><key>VERSION</key><string>23B85</string>\
+         <key>OS_VERSION</key><string>26.1</string><key>LANGUAGE</key><string>en</string>\
+         <key>MDM_CAN_REQUEST_SOFTWARE_UPDATE</key><true/>",
+    );
+    let signed = targets::signed_by_device(info.as_bytes());
+    replay(
+        "machine_info",
+        targets::machine_info,
+        vec![
+            ("message", with(0, &signed)),
+            ("header", with(1, STANDARD.encode(&signed))),
+            ("content", with(2, &info)),
+            ("empty", with(2, b"")),
+        ],
+    );
+}
+
+/// What a hostile body costs: the largest that each door takes, nested, repeated and broken in the ways that make parsers slow.
+#[test]
+fn hostile_bodies_cost_little() {
+    let mebi = 1 << 20;
+    let many = |piece: &str, size: usize| piece.repeat(size / piece.len());
+    let head = "<plist version=\"1.0\"><dict><key>MessageType</key><string>TokenUpdate</string>";
+    let bodies: Vec<(&str, Vec<u8>)> = vec![
+        ("nested arrays", many("<array>", 8 * mebi).into_bytes()),
+        (
+            "nested and closed",
+            [many("<array>", 4 * mebi), many("</array>", 4 * mebi)]
+                .concat()
+                .into_bytes(),
+        ),
+        (
+            "keys",
+            format!(
+                "{head}{}</dict></plist>",
+                many("<key>k</key><true/>", 8 * mebi)
+            )
+            .into_bytes(),
+        ),
+        (
+            "one long text",
+            format!(
+                "{head}<key>k</key><string>{}</string></dict></plist>",
+                many("a", 8 * mebi)
+            )
+            .into_bytes(),
+        ),
+        (
+            "no end of attributes",
+            format!("<plist {}>", many("a=\"b\" ", 8 * mebi)).into_bytes(),
+        ),
+        (
+            "entities",
+            format!(
+                "{head}<key>k</key><string>{}</string></dict></plist>",
+                many("&amp;", 8 * mebi)
+            )
+            .into_bytes(),
+        ),
+        (
+            "comments",
+            format!("<plist>{}</plist>", many("<!-- x -->", 8 * mebi)).into_bytes(),
+        ),
+        ("open brackets", many("<", 8 * mebi).into_bytes()),
+        ("white space", many(" ", 8 * mebi).into_bytes()),
+        (
+            "data",
+            format!(
+                "{head}<key>Token</key><data>{}</data></dict></plist>",
+                many("AAAA", 8 * mebi)
+            )
+            .into_bytes(),
+        ),
+    ];
+    let mut worst = (Duration::ZERO, "");
+    for (name, body) in &bodies {
+        for choice in [0, 1] {
+            let message = with(choice, body);
+            let begun = Instant::now();
+            targets::messages(&message);
+            worst = worst.max((begun.elapsed(), name));
+        }
+    }
+    // DER that says it is longer than it is, and as deep as it is long.
+    let deep: Vec<u8> = b"\x30\x80".repeat(128 * 1024);
+    for choice in 0..3 {
+        let begun = Instant::now();
+        targets::cms(&with(choice, &deep));
+        targets::scep(&with(choice, &deep));
+        targets::machine_info(&with(choice, &deep));
+        worst = worst.max((begun.elapsed(), "deep DER"));
+    }
+    println!("the slowest: {} in {:?}", worst.1, worst.0);
+    assert!(worst.0 < Duration::from_secs(10), "{worst:?}");
+}
