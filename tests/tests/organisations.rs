@@ -180,7 +180,7 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
                 let get = async |at: &House, name: &str| {
                     let path = at.path(&format!("crl/{name}"));
                     let address = at.app.address(Duty::Enrol).unwrap();
-                    Request::get(&path).send(address).await
+                    Request::new("GET", &path).send(address).await
                 };
                 assert_eq!(get(&theirs, &name(&theirs)).await.status, 200);
                 let reply = get(&theirs, &name(&ours)).await;

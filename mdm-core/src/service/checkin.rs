@@ -40,6 +40,9 @@ impl Org {
             CheckIn::SetBootstrapToken(m) => self.set_bootstrap_token(speaker, m).await,
             CheckIn::GetBootstrapToken(m) => self.get_bootstrap_token(speaker, m).await,
             CheckIn::UserAuthenticate(m) => {
+                if m.envelope.channel.is_device() {
+                    return Err(Error::bad_input("UserAuthenticate: UserID", "is missing"));
+                }
                 self.enrolled_device(speaker, m.envelope.channel.device_key().as_str())
                     .await?;
                 // Directory users get no channel of their own here; the device asks again at their next login.

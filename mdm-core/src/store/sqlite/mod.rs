@@ -168,6 +168,13 @@ async fn private(path: PathBuf) -> Result<(), StoreError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
+        // A device's rights are everybody's: whoever takes them away breaks the machine.
+        if !file.metadata().await.is_ok_and(|data| data.is_file()) {
+            return Err(StoreError::Unavailable(format!(
+                "{} is no file",
+                path.display()
+            )));
+        }
         let rights = std::fs::Permissions::from_mode(0o600);
         file.set_permissions(rights).await.map_err(|error| {
             StoreError::Unavailable(format!(
@@ -323,6 +330,23 @@ mod tests {
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", entry.path().display());
         }
+    }
+
+    #[tokio::test]
+    #[cfg(unix)]
+    async fn what_is_no_file_keeps_its_rights_and_is_no_database() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "666"])
+            .arg(&pipe)
+            .status();
+        assert!(made.unwrap().success());
+        let refused = SqliteStore::open(&pipe).await.err().unwrap();
+        assert!(refused.to_string().contains("is no file"), "{refused}");
+        let mode = std::fs::metadata(&pipe).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
     }
 
     #[tokio::test]
