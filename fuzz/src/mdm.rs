@@ -124,9 +124,18 @@ pub fn messages(data: &[u8]) {
                 let channel = &message.envelope().channel;
                 assert!(!channel.key().as_str().is_empty());
                 assert!(!channel.device_key().as_str().is_empty());
-                // A token or password is not in what a log would show.
+                // A token or password is not in what a log would show: text under a key that means one, and nowhere else.
                 let shown = format!("{message:?}");
-                assert!(!shown.contains("secret-"), "{shown}");
+                let top = property_list::read_dictionary(body, 1 << 20).expect("it was read");
+                let sent = String::from_utf8_lossy(body);
+                for key in ["AuthToken", "DigestResponse"] {
+                    let value = top.get(key).and_then(|value| value.as_string());
+                    if let Some(value) = value.filter(|value| value.starts_with("secret-"))
+                        && sent.matches(value).count() == 1
+                    {
+                        assert!(!shown.contains(value), "{shown}");
+                    }
+                }
             }
         }
     } else {
@@ -171,12 +180,16 @@ pub fn cms(data: &[u8]) {
                 STANDARD.decode(text).expect("it was accepted")
             }
         };
+        // The frame around signature and signed attributes is covered by no signature: where OpenSSL cannot read that, there is
+        // nothing to compare.
+        let Ok(mut again) = CmsContentInfo::from_der(&message) else {
+            return;
+        };
         let mut only = Stack::new().expect("a stack");
         only.push(X509::from_der(&signer).expect("it was accepted"))
             .expect("room");
         let flags = CMSOptions::BINARY | CMSOptions::NO_SIGNER_CERT_VERIFY | CMSOptions::NOINTERN;
-        CmsContentInfo::from_der(&message)
-            .expect("it was accepted")
+        again
             .verify(Some(&only), None, Some(BODY), None, flags)
             .expect("a signature that OpenSSL does not accept was accepted");
     }

@@ -310,6 +310,7 @@ pub(crate) fn check_in(serial: &str, message: &str, more: &str) -> Vec<u8> {
         "TokenUpdate" => {
             "<key>PushMagic</key><string>magic</string><key>Token</key><data>AAEC</data>".to_owned()
         }
+        "UserAuthenticate" => "<key>UserID</key><string>2E9B6E0C</string>".to_owned(),
         _ => String::new(),
     };
     plist(&format!(
