@@ -105,6 +105,20 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    /// Whether there is one such job, under a key that is known beforehand: putting it again moves it. Every other job is one
+    /// effect of its own.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        matches!(
+            self,
+            Self::Errands
+                | Self::Pull
+                | Self::Stock { .. }
+                | Self::Sync { .. }
+                | Self::Assign { .. }
+        )
+    }
+
     /// Its name in logs and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

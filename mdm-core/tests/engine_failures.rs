@@ -3,6 +3,7 @@
 
 mod service_house;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mdm_core::device::Platform;
@@ -13,6 +14,7 @@ use mdm_core::migration::{
     Attention, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Variant,
 };
 use mdm_core::queue::{Command, CommandState};
+use mdm_core::secret::SecretKind;
 use mdm_core::service::Answer;
 use mdm_core::service::ports::LockOutcome;
 use mdm_core::store::Batch;
@@ -274,6 +276,56 @@ async fn a_lock_that_was_there_before_we_ever_asked_is_not_taken_for_ours() {
         StepStatus::Excepted { .. }
     ));
     assert_eq!(house.apple.asked.lock().unwrap().len(), 1);
+    // The code that opens nothing is shown to nobody in front of the locked device,
+    let kind = SecretKind::ServerBypassCode;
+    let org = house.org().await;
+    let shown = org.reveal(&phone.serial, kind, "helpdesk", "locked").await;
+    assert!(matches!(shown, Err(Error::NotFound(_))));
+    // and when the device enrols anew its lock is still somebody else's.
+    let phone = house.device("C02FOREIGN").await;
+    to_the_lock(&house, &phone).await;
+    let already = Some(LockOutcome::AlreadyLocked);
+    house.apple.locks.lock().unwrap().push(already);
+    house.settle().await;
+    assert!(matches!(
+        lock_of(&house, &phone).await,
+        StepStatus::Excepted { .. }
+    ));
+}
+
+#[tokio::test]
+async fn an_answer_that_hangs_keeps_nobody_else_waiting() {
+    let house = House::new().await;
+    let hangs = Arc::new(tokio::sync::Semaphore::new(0));
+    *house.apple.hangs.lock().unwrap() = Some(Arc::clone(&hangs));
+    let phone = house.device("C02HANGS").await;
+    to_the_lock(&house, &phone).await;
+    house.mdm.set_patience(Some(Duration::from_millis(50)));
+    while house.apple.asked.lock().unwrap().is_empty() {
+        house.mdm.work(100).await.unwrap();
+    }
+    // Its lease ends, and nobody asks a second time beside it.
+    house.clock.advance(Duration::from_secs(400));
+    for _ in 0..3 {
+        house.mdm.work(100).await.unwrap();
+    }
+    assert_eq!(house.apple.asked.lock().unwrap().len(), 1);
+    // Another device wants to be woken.
+    let other = house.device("C02NEXT").await;
+    house.enrol(&other).await;
+    let wakes = set_up(&house, &other).await.wake_at.unwrap();
+    house.clock.set(wakes + Duration::from_secs(3_600));
+    for _ in 0..5 {
+        house.mdm.work(100).await.unwrap();
+    }
+    let woken = set_up(&house, &other).await.wake_at;
+    assert!(woken.is_none_or(|at| at > wakes), "it was not woken");
+    let idle = tokio::time::timeout(Duration::from_millis(50), house.mdm.idle());
+    assert!(idle.await.is_err(), "its job is still under way");
+    *house.apple.hangs.lock().unwrap() = None;
+    // The step has asked again meanwhile.
+    hangs.add_permits(10);
+    house.mdm.idle().await;
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use engine_story::{START, Story, say_effect};
 use mdm_core::device::{MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 use mdm_core::migration::{
-    Attention, Event, Move, MoveState, Notice, OperatorAct, Outcome, PinnedRunbook, SetUpEnd,
-    SetUpPhase, SetUpState, Variant, advance_move,
+    Ask, Attention, Event, Move, MoveState, Notice, OperatorAct, Outcome, PinnedRunbook, SetUpEnd,
+    SetUpPhase, SetUpState, StepId, Told, Variant, advance_move,
 };
+use mdm_core::queue::ReportStatus;
 
 fn told(s: &mut Story) {
     s.tell(&Event::Told {
@@ -68,6 +69,52 @@ fn a_hold_ends_at_its_ceiling_and_names_what_was_lost() {
         SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
     );
     insta::assert_snapshot!("ceiling", s.log);
+}
+
+#[test]
+fn an_app_that_could_not_be_taken_over_in_the_hold_is_not_installed_anew_after_it() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.enrol();
+    let keeps = |q: &(StepId, u16, u16, Ask)| {
+        q.0 == StepId::AppsKeep && matches!(q.3, Ask::InstallApp { .. })
+    };
+    let mut released = false;
+    while !released {
+        // Answers everything but installations that keep an app: these it refuses each time that it comes.
+        let release = s.device.queue.iter().position(|q| q.0 == StepId::Release);
+        if let Some(at) = release.or_else(|| s.device.queue.iter().position(|q| !keeps(q))) {
+            let (step, part, attempt, ask) = s.device.queue.remove(at).unwrap();
+            let (status, told) = s.device.run(&ask);
+            s.later(Duration::from_secs(1));
+            s.tell(&Event::Reported {
+                step,
+                part,
+                attempt,
+                status,
+                told,
+            });
+            released = step == StepId::Release;
+            continue;
+        }
+        for (step, part, attempt, _) in s.device.queue.clone() {
+            s.later(Duration::from_secs(1));
+            s.tell(&Event::Reported {
+                step,
+                part,
+                attempt,
+                status: ReportStatus::NotNow,
+                told: Told::Nothing,
+            });
+        }
+        if !s.effects.is_empty() {
+            s.lock_answers();
+        }
+        s.later(Duration::from_secs(30));
+        if s.set_up.wake_at.is_some_and(|at| at <= s.now) {
+            s.tell(&Event::Woke);
+        }
+    }
+    assert!(!s.device.queue.iter().any(keeps), "{:?}", s.device.queue);
 }
 
 #[test]

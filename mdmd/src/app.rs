@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use mdm_core::clock::{Clock, SystemClock};
@@ -161,6 +162,8 @@ pub struct App {
     health: Arc<Health>,
     workers: Option<TaskTracker>,
     stop: CancellationToken,
+    /// How long jobs may take once the end has begun.
+    patience: Duration,
 }
 
 impl std::fmt::Debug for App {
@@ -191,6 +194,9 @@ impl App {
         );
 
         let mdm = assemble(&config, &overrides).await?;
+        mdm.check_vault()
+            .await
+            .context("master_key: is not the key that this database was made with")?;
         let poke = Arc::new(Notify::new());
         let health = Arc::new(Health::default());
         let desk: Arc<dyn Desk> = Arc::new(FrontDesk::new(mdm.clone(), Arc::clone(&poke)));
@@ -227,6 +233,7 @@ impl App {
             health,
             workers,
             stop,
+            patience: Duration::from_secs(config.limits.shutdown_seconds),
         })
     }
 
@@ -261,7 +268,14 @@ impl App {
         self.stop.cancel();
         self.house.close().await;
         if let Some(workers) = self.workers {
-            workers.wait().await;
+            let ends = async {
+                workers.wait().await;
+                self.mdm.idle().await;
+            };
+            if tokio::time::timeout(self.patience, ends).await.is_err() {
+                // Their leases end by themselves, and then they are done again.
+                tracing::warn!("some jobs were not finished in time");
+            }
         }
         self.mdm
             .store()

@@ -18,6 +18,8 @@ use crate::http::Health;
 
 /// Between two looks that found nothing, whatever the clock of the domain says.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// How long a round waits for jobs: a slow answer of Apple keeps no push and no time-out waiting for longer.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Holds that the watchdog releases in one round; the next round is not far.
 const RELEASES: u32 = 500;
 
@@ -30,6 +32,7 @@ pub(crate) fn start(
     stop: CancellationToken,
 ) -> TaskTracker {
     let tasks = TaskTracker::new();
+    mdm.set_patience(Some(PATIENCE));
     let (batch, fallback) = (config.batch, Duration::from_secs(config.fallback_seconds));
     tasks.spawn(work(
         mdm.clone(),

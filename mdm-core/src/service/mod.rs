@@ -5,6 +5,7 @@
 //! and [`Mdm::watch`] from a task of its own.
 
 mod act;
+mod apart;
 mod asks;
 mod checkin;
 mod commands;
@@ -63,6 +64,7 @@ use crate::wire::WireError;
 use crate::wire::checkin::CheckIn;
 use crate::wire::report::CommandReport;
 
+use apart::Apart;
 use decision::Decision;
 use door::{Chain, ChainKey, Message, Speaker};
 use put_off::PutOff;
@@ -123,6 +125,8 @@ struct Inner {
     standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
     /// Places for large messages that are being read.
     large: Semaphore,
+    /// Jobs that go on beside the rounds.
+    apart: Apart,
     /// Something was committed that the worker may have to do with.
     stirred: AtomicBool,
     /// Machines that could not be woken, and holds that the watchdog could not release: apart, for one way out must not
@@ -229,6 +233,7 @@ impl Mdm {
                 organisations: Mutex::default(),
                 standards: Mutex::default(),
                 large: Semaphore::new(LARGE_AT_ONCE),
+                apart: Apart::default(),
                 stirred: AtomicBool::new(false),
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),

@@ -214,6 +214,13 @@ impl Org {
         {
             row.awaiting = Some(awaiting);
         }
+        if origin.step == StepId::Release
+            && status == ReportStatus::Acknowledged
+            && let Some(row) = d.enrollment_mut(enrollment.id)
+        {
+            // It has said itself that it goes on.
+            row.awaiting = Some(false);
+        }
         d.tell_set_up(&Event::Reported {
             step: origin.step,
             part: origin.part,

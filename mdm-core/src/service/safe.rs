@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Org;
 use super::decision::Decision;
+use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
-use crate::ids::{DeviceId, RunbookId, SecretId};
+use crate::ids::{DeviceId, OrganisationId, RunbookId, SecretId};
 use crate::migration::{Move, Pinned, PinnedRunbook, SetUp, Variant};
 use crate::organisation::Der;
 use crate::queue::{BodyForm, Command};
@@ -16,6 +16,29 @@ use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, StoreError};
 use crate::vault::EscrowVault;
 use crate::wire::command::CommandBody;
+
+/// Organisations whose data keys are tried at the start.
+const TRIED: u32 = 200;
+
+impl Mdm {
+    /// Whether the master key opens what is in the store: tries the data keys of the first organisations. For the start of a
+    /// host, because with a wrong key everything looks well until the first device needs a secret.
+    ///
+    /// # Errors
+    /// The vault's, with the name of an organisation whose keys do not open in the log; the store's.
+    pub async fn check_vault(&self) -> Result<(), Error> {
+        for organisation in self.organisations(OrganisationId(0), TRIED).await? {
+            let (id, name) = (organisation.id, organisation.name.clone());
+            let org = self.handle(organisation);
+            let probe = Secret::new(b"probe".to_vec());
+            if let Err(error) = org.seal_bytes(SecretKind::CommandBody, &probe).await {
+                tracing::error!(organisation = %id, name, "the master key does not open the keys of an organisation");
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Org {
     /// Seals a secret into a row.

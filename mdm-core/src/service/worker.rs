@@ -41,7 +41,16 @@ impl Mdm {
     pub async fn work(&self, limit: u32) -> Result<usize, Error> {
         let now = self.now();
         let lease = Lease(now + LEASE);
-        let jobs = self.inner.store.claim_jobs(now, lease, limit).await?;
+        let apart = &self.inner.apart;
+        let room = limit.min(apart.room());
+        let mut jobs = match room {
+            0 => {
+                tracing::error!("too many jobs are under way; no more are begun");
+                Vec::new()
+            }
+            room => self.inner.store.claim_jobs(now, lease, room).await?,
+        };
+        jobs.retain(|job| !apart.is_busy(job));
         let mut done = jobs.len();
         let mut orgs: BTreeMap<OrganisationId, Org> = BTreeMap::new();
         for job in &jobs {
@@ -57,57 +66,55 @@ impl Mdm {
                 }
             }
         }
-        // Readings share requests to Apple, and so do wishes of single devices; everything else goes side by side.
-        let (readings, others): (Vec<Job>, Vec<Job>) = jobs
-            .into_iter()
-            .partition(|j| matches!(j.kind, JobKind::ReadDevice { .. }));
-        let (wishes, others): (Vec<Job>, Vec<Job>) = others.into_iter().partition(|j| {
-            matches!(
-                j.kind,
-                JobKind::Cancel { .. }
-                    | JobKind::MoveDeadline { .. }
-                    | JobKind::ReturnLicences { .. }
-            )
-        });
-        futures_util::stream::iter(others)
-            .for_each_concurrent(SIDE_BY_SIDE, |job| {
-                let org = orgs.get(&job.organisation);
-                async move {
-                    if let Some(org) = org {
-                        org.do_job(job, lease).await;
-                    }
-                }
-            })
-            .await;
-        for (id, org) in &orgs {
-            let mine: Vec<Job> = wishes
-                .iter()
-                .filter(|j| j.organisation == *id)
-                .cloned()
-                .collect();
-            if !mine.is_empty()
-                && let Err(error) = org.gather(&mine, lease).await
-            {
-                tracing::warn!(organisation = %id, %error, "errands could not be made");
-            }
-            let mine: Vec<Job> = readings
-                .iter()
-                .filter(|j| j.organisation == *id)
-                .cloned()
-                .collect();
-            if !mine.is_empty()
-                && let Err(error) = org.read_devices(&mine, lease).await
-            {
-                tracing::warn!(organisation = %id, %error, "devices could not be read");
-            }
+        match apart.patience() {
+            None => do_jobs(&orgs, jobs, lease).await,
+            Some(patience) => self.do_apart(&orgs, jobs, lease, patience).await,
         }
         done += self.wake(limit).await?;
         done += self.renew_identities().await?;
-        if done == 0 {
-            // Only where nobody waits for anything.
-            done += self.clear_away().await?;
-        }
+        done += self.clear_away().await?;
         Ok(done)
+    }
+
+    /// Lets [`Mdm::work`] wait for the jobs that it began no longer than so; then they go on beside the next rounds. For a
+    /// server: a slow answer to one organisation's request keeps nobody's push and nobody's time-out waiting. `None`, as it is
+    /// at first: to the end, so that after a round everything of it has happened.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.inner.apart.set_patience(patience);
+    }
+
+    /// Returns when no job is under way beside the rounds. Before the end of a process; what is cut off all the same is done
+    /// again when its lease has ended.
+    pub async fn idle(&self) {
+        self.inner.apart.idle().await;
+    }
+
+    /// Pushes of an organisation in one task, everything else of it in another.
+    async fn do_apart(
+        &self,
+        orgs: &BTreeMap<OrganisationId, Org>,
+        jobs: Vec<Job>,
+        lease: Lease,
+        patience: Duration,
+    ) {
+        let mut parts: BTreeMap<(OrganisationId, bool), Vec<Job>> = BTreeMap::new();
+        for job in jobs {
+            let is_push = matches!(job.kind, JobKind::Push { .. });
+            let part = parts.entry((job.organisation, is_push)).or_default();
+            part.push(job);
+        }
+        let mut begun = Vec::new();
+        for ((id, _), part) in parts {
+            if let Some(org) = orgs.get(&id) {
+                let org = BTreeMap::from([(id, org.clone())]);
+                let keys = part.clone();
+                let work = async move { do_jobs(&org, part, lease).await };
+                begun.push(self.inner.apart.begin(&keys, work));
+            }
+        }
+        // What has not ended by then goes on by itself.
+        let all = futures_util::future::join_all(begun);
+        let _ = tokio::time::timeout(patience, all).await;
     }
 
     async fn wake(&self, limit: u32) -> Result<usize, Error> {
@@ -187,6 +194,47 @@ impl Mdm {
             org.commit(d).await
         })
         .await
+    }
+}
+
+async fn do_jobs(orgs: &BTreeMap<OrganisationId, Org>, jobs: Vec<Job>, lease: Lease) {
+    // Readings share requests to Apple, and so do wishes of single devices; everything else goes side by side.
+    let (readings, others): (Vec<Job>, Vec<Job>) = jobs
+        .into_iter()
+        .partition(|j| matches!(j.kind, JobKind::ReadDevice { .. }));
+    let (wishes, others): (Vec<Job>, Vec<Job>) = others.into_iter().partition(|j| {
+        matches!(
+            j.kind,
+            JobKind::Cancel { .. } | JobKind::MoveDeadline { .. } | JobKind::ReturnLicences { .. }
+        )
+    });
+    futures_util::stream::iter(others)
+        .for_each_concurrent(SIDE_BY_SIDE, |job| {
+            let org = orgs.get(&job.organisation);
+            async move {
+                if let Some(org) = org {
+                    org.do_job(job, lease).await;
+                }
+            }
+        })
+        .await;
+    for (id, org) in orgs {
+        let of = |jobs: &[Job]| -> Vec<Job> {
+            let mine = jobs.iter().filter(|j| j.organisation == *id);
+            mine.cloned().collect()
+        };
+        let mine = of(&wishes);
+        if !mine.is_empty()
+            && let Err(error) = org.gather(&mine, lease).await
+        {
+            tracing::warn!(organisation = %id, %error, "errands could not be made");
+        }
+        let mine = of(&readings);
+        if !mine.is_empty()
+            && let Err(error) = org.read_devices(&mine, lease).await
+        {
+            tracing::warn!(organisation = %id, %error, "devices could not be read");
+        }
     }
 }
 
@@ -386,8 +434,11 @@ impl Org {
         };
         let credential = self.server_credential(&server).await?;
         // From here on a lock may be ours. Without this mark one that was there before we ever asked would look like it.
-        self.mark_secret(code_id, |row, now| row.used = row.used.or(Some(now)))
-            .await?;
+        self.mark_secret(code_id, |row, now| {
+            row.used = row.used.or(Some(now));
+            row.replaced = None;
+        })
+        .await?;
         let reading = match self
             .ports()
             .assignment
@@ -405,7 +456,9 @@ impl Org {
             // Not known whether it took effect: the same code is sent again, which cannot do harm.
             Err(error) => return Err(error.into()),
         };
-        self.answer_lock(job, lease, id, Some(code_id), reading)
+        // A code that was new here opens nothing when the lock is somebody else's or there is none.
+        let new = claim == LockClaim::Foreign;
+        self.answer_lock(job, lease, id, Some((code_id, new)), reading)
             .await
     }
 
@@ -436,7 +489,7 @@ impl Org {
         job: &Job,
         lease: Lease,
         id: SetUpId,
-        code: Option<SecretId>,
+        code: Option<(SecretId, bool)>,
         answer: LockReading,
     ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
@@ -446,14 +499,19 @@ impl Org {
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
             self.load_for_set_up(&mut d, set_up).await?;
             d.audit("lock.answered", json!({ "answer": answer }));
-            if answer == LockReading::Locked
-                && let Some(code) = code
+            if let Some((code, new)) = code
                 && let Some(row) = self.store().secret(self.id(), code).await?
             {
-                // In the batch of the answer: a later "locked already" is then known to be this one.
+                // In the batch of the answer: a later "locked already" is then known to be this one, or not to be it.
                 let mut tracked = Tracked::read(row);
-                tracked.row.confirmed = tracked.row.confirmed.or(Some(d.now));
-                d.secrets.insert(code, tracked);
+                let code = &mut tracked.row;
+                if answer == LockReading::Locked {
+                    code.confirmed = code.confirmed.or(Some(d.now));
+                } else if new && code.confirmed.is_none() {
+                    code.used = None;
+                    code.replaced = Some(d.now);
+                }
+                d.secrets.insert(tracked.row.id, tracked);
             }
             d.tell_set_up(&Event::LockAnswered {
                 answer: answer.clone(),

@@ -123,7 +123,9 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::Runbook(it) => Op::Same(Row::of(it)?),
         Write::Audit(it) => Op::Append(Row::of(it)?),
         Write::Refusal(it) => Op::Append(Row::of(it)?),
-        Write::Job(it) => Op::Replace(Row::of(it)?),
+        // A new one that meets another under its key is another process's: replacing it would lose an effect.
+        Write::Job(it) if it.kind.stands() => Op::Replace(Row::of(it)?),
+        Write::Job(it) => Op::Append(Row::of(it)?),
         Write::JobDone {
             organisation,
             id,

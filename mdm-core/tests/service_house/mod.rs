@@ -50,6 +50,8 @@ pub(crate) struct Apple {
     /// Answers to lock requests, the next one last; `None` is an answer that never comes.
     pub(crate) locks: Mutex<Vec<Option<LockOutcome>>>,
     pub(crate) asked: Mutex<Vec<String>>,
+    /// Lock requests wait for this, when it is there.
+    pub(crate) hangs: Mutex<Option<Arc<tokio::sync::Semaphore>>>,
     /// What becomes of a push; `None`: there is nobody to push.
     pub(crate) pushes: Mutex<Option<PushOutcome>>,
 }
@@ -109,6 +111,10 @@ impl DeviceAssignment for Apple {
         escrow_key: &str,
     ) -> Result<LockOutcome, PortError> {
         self.asked.lock().unwrap().push(escrow_key.to_owned());
+        let hangs = self.hangs.lock().unwrap().clone();
+        if let Some(hangs) = hangs {
+            let _ = hangs.acquire().await;
+        }
         match self.locks.lock().unwrap().pop().flatten() {
             Some(outcome) => Ok(outcome),
             None => Err(PortError::Unknown("the line went dead".to_owned())),
@@ -138,6 +144,7 @@ impl House {
         let apple = Arc::new(Apple {
             locks: Mutex::default(),
             asked: Mutex::default(),
+            hangs: Mutex::default(),
             pushes: Mutex::default(),
         });
         let master = MasterKey::generate().unwrap();

@@ -79,7 +79,10 @@ impl Run<'_> {
                 .state
                 .steps_mut()
                 .and_then(|s| s.get_mut(&StepId::Lock))
-            && matches!(state.status, StepStatus::Excepted { .. })
+            && matches!(
+                state.status,
+                StepStatus::Excepted { .. } | StepStatus::Skipped { .. }
+            )
         {
             let evidence = "Apple locked it with the code in the vault, late".to_owned();
             state.end(StepStatus::Done { evidence }, now);

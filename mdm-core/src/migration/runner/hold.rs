@@ -168,14 +168,14 @@ impl Run<'_> {
 
     /// What only the hold could do is judged now.
     pub(super) fn hold_over(&mut self) {
-        let asking = self
-            .s
-            .state
-            .steps()
-            .and_then(|s| s.get(&StepId::AppsKeep))
-            .is_some_and(|s| s.oldest_open().is_some());
-        if asking {
-            // Taken over too late, an app would come back empty, and nobody asked for that.
+        let keep = self.s.state.steps().and_then(|s| s.get(&StepId::AppsKeep));
+        let unfinished = keep.is_some_and(|s| {
+            let done = matches!(s.status, StepStatus::Done { .. });
+            s.oldest_open().is_some() || !done && !s.asked.is_empty()
+        });
+        if unfinished {
+            // Taken over too late, an app would come back empty, and nobody asked for that. Also when its step was given up
+            // by time: then no question of it is open any more, and its commands are.
             self.effects.push(Effect::DropCommands {
                 step: StepId::AppsKeep,
             });

@@ -128,6 +128,7 @@ impl Org {
             self.again_on_conflict(|| self.store_cursor(server.id, &server.cursor, &cursor))
                 .await?;
         }
+        let mut started_over = false;
         while pages < PAGES {
             pages += 1;
             let now = self.now();
@@ -156,7 +157,12 @@ impl Org {
             };
             let page = match page {
                 Ok(page) => page,
+                // Once in a job: when Apple accepts its own new cursor no better, the list is read again later.
+                Err(PortError::CursorExpired) if started_over => {
+                    return Err(PortError::retry("Apple has expired its cursor again").into());
+                }
                 Err(PortError::CursorExpired) => {
+                    started_over = true;
                     tracing::info!(organisation = %self.id(), server = %server.name, "the cursor has expired: the whole list is read again");
                     self.again_on_conflict(|| {
                         self.store_cursor(server.id, &cursor, &SyncCursor::Start)

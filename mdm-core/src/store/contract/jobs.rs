@@ -3,7 +3,8 @@
 use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
 use crate::enrollment::EnrollmentState;
 use crate::ids::{
-    CertificateId, CommandId, EnrollmentId, JobId, MoveId, OrganisationId, SessionId, SetUpId,
+    CertificateId, CommandId, EnrollmentId, JobId, MoveId, OrganisationId, ServerId, SessionId,
+    SetUpId,
 };
 use crate::job::{Job, JobKind};
 use crate::queue::CommandState;
@@ -74,6 +75,25 @@ pub(super) async fn a_job_is_claimed_once(store: &impl Store) -> Finding {
     Ok(())
 }
 
+pub(super) async fn an_effect_is_replaced_by_no_other(store: &impl Store) -> Finding {
+    let push = |channel| {
+        let enrollment = EnrollmentId(channel);
+        Job::new(A, JobId(5), at(10), JobKind::Push { enrollment })
+    };
+    put(store, [push(7).into()]).await?;
+    // Two processes may draw the same id.
+    refuse(store, [push(77).into()], "another effect under its key").await?;
+    let kept = claim(store, 20, 30, 10).await?;
+    ensure!(kept == [push(7)], "kept is {kept:?}");
+    // What stands under a known key is moved.
+    let errands = |due| Job::new(A, JobId(6), at(due), JobKind::Errands);
+    put(store, [errands(500).into()]).await?;
+    put(store, [errands(40).into()]).await?;
+    let moved = claim(store, 50, 60, 10).await?;
+    ensure!(moved.contains(&errands(40)), "moved is {moved:?}");
+    Ok(())
+}
+
 pub(super) async fn a_lease_is_proof(store: &impl Store) -> Finding {
     let job = samples::job(A, 1, 10);
     refuse(store, [done(1, 20)], "ending a job that never was").await?;
@@ -110,7 +130,9 @@ pub(super) async fn a_lease_is_proof(store: &impl Store) -> Finding {
     let mut next = job.clone();
     next.due = at(50);
     next.tries = 1;
-    next.kind = JobKind::Cancel { attempt: MoveId(1) };
+    next.kind = JobKind::Assign {
+        server: ServerId(1),
+    };
     put(store, [later(next.clone(), 30)]).await?;
     refuse(
         store,

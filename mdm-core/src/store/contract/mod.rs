@@ -70,6 +70,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         reading::the_record,
         alone::organisations_never_meet,
         jobs::a_job_is_claimed_once,
+        jobs::an_effect_is_replaced_by_no_other,
         jobs::a_lease_is_proof,
         jobs::the_oldest_go_first,
         jobs::no_organisation_starves,

@@ -297,8 +297,8 @@ pub(super) fn pinned(organisation: OrganisationId, id: RunbookId) -> Pinned {
 }
 
 pub(super) fn job(organisation: OrganisationId, id: i64, due: i64) -> Job {
-    let kind = JobKind::Push {
-        enrollment: EnrollmentId(id),
+    let kind = JobKind::Sync {
+        server: ServerId(id),
     };
     Job::new(organisation, crate::ids::JobId(id), at(due), kind)
 }

@@ -1,0 +1,104 @@
+//! Jobs that go on beside the rounds of the worker: somebody's slow answer must not keep pushes, wakes and other organisations
+//! waiting. Knows which jobs of this process are under way, and decides nothing about them.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::ids::{JobId, OrganisationId};
+use crate::job::Job;
+
+/// With so many jobs under way no more are begun: something far away hangs, and each holds a connection.
+const MOST: usize = 2_000;
+
+type JobKey = (OrganisationId, JobId);
+
+/// The jobs under way.
+#[derive(Clone, Default)]
+pub(super) struct Apart {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// How long a round waits for what it began; `None`: to the end.
+    patience: Mutex<Option<Duration>>,
+    busy: Mutex<HashSet<JobKey>>,
+    ended: Notify,
+}
+
+impl Apart {
+    pub(super) fn set_patience(&self, patience: Option<Duration>) {
+        *lock(&self.inner.patience) = patience;
+    }
+
+    pub(super) fn patience(&self) -> Option<Duration> {
+        *lock(&self.inner.patience)
+    }
+
+    /// How many more may be begun now.
+    pub(super) fn room(&self) -> u32 {
+        let room = MOST.saturating_sub(lock(&self.inner.busy).len());
+        u32::try_from(room).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a job is under way here: its lease has ended, its work has not.
+    pub(super) fn is_busy(&self, job: &Job) -> bool {
+        lock(&self.inner.busy).contains(&(job.organisation, job.id))
+    }
+
+    /// Begins work on jobs as a task of its own.
+    pub(super) fn begin<F>(&self, jobs: &[Job], work: F) -> JoinHandle<()>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let keys: Vec<JobKey> = jobs.iter().map(|j| (j.organisation, j.id)).collect();
+        lock(&self.inner.busy).extend(&keys);
+        let under_way = UnderWay {
+            apart: self.clone(),
+            keys,
+        };
+        tokio::spawn(async move {
+            // Also when it panics.
+            let _under_way = under_way;
+            work.await;
+        })
+    }
+
+    /// Returns when nothing is under way.
+    pub(super) async fn idle(&self) {
+        loop {
+            let ended = self.inner.ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            ended.as_mut().enable();
+            if lock(&self.inner.busy).is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+struct UnderWay {
+    apart: Apart,
+    keys: Vec<JobKey>,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let inner = &self.apart.inner;
+        let mut busy = lock(&inner.busy);
+        for key in &self.keys {
+            busy.remove(key);
+        }
+        inner.ended.notify_waiters();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
