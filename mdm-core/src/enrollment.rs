@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::ids::{
     CertificateId, DeviceId, EnrollmentId, OrganisationId, SecretId, Serial, SessionId,
 };
+use crate::organisation::Der;
 
 /// A management channel of one generation.
 ///
@@ -166,8 +167,11 @@ pub struct EnrolSession {
     pub version: i64,
     /// Common name of the certificate to be issued; opaque.
     pub code: String,
-    /// SHA-256 of the SCEP challenge, lower-case hex. The challenge itself is kept nowhere.
+    /// SHA-256 of the SCEP challenge, lower-case hex.
     pub challenge_hash: String,
+    /// The challenge itself, sealed, until it is used: a device that asks again and again gets the same one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Der>,
     /// The device that proved its serial number.
     pub device: Option<DeviceId>,
     /// Its serial number.
@@ -220,6 +224,7 @@ impl EnrolSession {
             version: 0,
             code,
             challenge_hash,
+            challenge: None,
             device: None,
             serial: None,
             udid: None,

@@ -63,7 +63,7 @@ async fn recorded_machine_information_does_not_fill_the_database() {
         .unwrap();
     let id = house.org.organisation().id;
     let serial = Serial::parse("DOORB").unwrap();
-    let mut entries = Vec::new();
+    let (mut entries, mut first) = (Vec::new(), None);
     for _ in 0..30 {
         let ask = Ask {
             path: house.path("enrol"),
@@ -76,6 +76,12 @@ async fn recorded_machine_information_does_not_fill_the_database() {
         let device = store.device_by_serial(id, &serial).await.unwrap().unwrap();
         assert!(device.invitations.len() <= 8, "{:?}", device.invitations);
         entries.push(store.audit(id, AuditId(0), 1000).await.unwrap().len());
+        if let Some(first) = &first {
+            let again = store.session(id, device.invitations[0]).await.unwrap();
+            assert_eq!(&again, first, "the challenge of a device was taken from it");
+        } else {
+            first = Some(store.session(id, device.invitations[0]).await.unwrap());
+        }
     }
     assert_eq!(
         entries[29], entries[7],

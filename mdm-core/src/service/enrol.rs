@@ -17,8 +17,9 @@ use crate::enrollment::{EnrolSession, Told};
 use crate::error::Error;
 use crate::ids::SessionId;
 use crate::migration::Event;
-use crate::organisation::Issuer;
-use crate::secret::Secret;
+use crate::organisation::{Der, Issuer};
+
+use crate::secret::{Secret, SecretKind};
 
 /// Namespace of enrolment profiles' UUIDs.
 const PROFILES: Uuid = Uuid::from_u128(0x6d64_6d64_0000_456e_726f_0000_5072_6f66);
@@ -32,8 +33,8 @@ struct Place {
     instead_of: Option<EnrolSession>,
     /// The other unused ones.
     others: Vec<SessionId>,
-    /// It asked so often that nothing more is recorded of it.
-    crowded: bool,
+    /// It asked too often: the session that it gets again.
+    again: Option<EnrolSession>,
 }
 
 impl Org {
@@ -78,9 +79,16 @@ impl Org {
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         let (mut session, challenge) = self.new_session(&d, now)?;
         let place = self.place_for(&device, now).await?;
+        if let Some(profile) = self.hand_out_again(&place).await? {
+            return Ok(Answer::Profile(profile));
+        }
         if let Some(old) = &place.instead_of {
             (session.id, session.version) = (old.id, old.version);
         }
+        let sealed = self
+            .seal_bytes(SecretKind::ScepChallenge, &challenge)
+            .await?;
+        session.challenge = Some(Der(sealed));
         session.device = Some(device.id);
         session.serial = Some(info.serial.clone());
         session.udid = Some(info.udid.clone());
@@ -102,12 +110,10 @@ impl Org {
         tracked.row.invitations = place.others;
         tracked.row.invitations.push(session.id);
         d.device = Some(tracked);
-        if !place.crowded {
-            d.audit(
-                "enrolment.profile-handed-out",
-                json!({ "session": session.id, "os": info.os_version, "product": info.product }),
-            );
-        }
+        d.audit(
+            "enrolment.profile-handed-out",
+            json!({ "session": session.id, "os": info.os_version, "product": info.product }),
+        );
         d.sessions.push(match place.instead_of {
             Some(old) => {
                 let mut tracked = Tracked::read(old);
@@ -124,9 +130,28 @@ impl Org {
         Ok(Answer::Profile(profile))
     }
 
+    /// The profile of a device that has asked too often: that of its newest session, with the same challenge. Nothing is
+    /// written, and no challenge that the device may be about to use is taken from it.
+    async fn hand_out_again(&self, place: &Place) -> Result<Option<Vec<u8>>, Error> {
+        let Some(session) = &place.again else {
+            return Ok(None);
+        };
+        let Some(sealed) = &session.challenge else {
+            return Ok(None);
+        };
+        let opened = self.open_bytes(SecretKind::ScepChallenge, &sealed.0).await;
+        match opened {
+            Ok(challenge) => Ok(Some(self.enrolment_profile(session, &challenge).await?)),
+            Err(error) => {
+                tracing::error!(organisation = %self.id(), session = %session.id, %error, "a challenge cannot be opened; another is made");
+                Ok(None)
+            }
+        }
+    }
+
     /// Where a new session of a device goes. Machine information carries no date: who has recorded one may send it for
-    /// ever, and must not fill the database with it. So a device has few unused sessions at a time; beyond that the
-    /// oldest makes room, and no further entry is made in the record.
+    /// ever, and must not fill the database with it. So a device has few unused sessions at a time; beyond that it gets the
+    /// newest again.
     async fn place_for(&self, device: &Device, now: Timestamp) -> Result<Place, Error> {
         let mut unused = Vec::new();
         for id in &device.invitations {
@@ -136,12 +161,13 @@ impl Org {
         }
         let over = unused.iter().position(|s| s.expires < now);
         let crowded = over.is_none() && unused.len() >= INVITATIONS;
+        let again = crowded.then(|| unused.last().cloned()).flatten();
         let at = over.or(crowded.then_some(0));
         let instead_of = at.map(|at| unused.remove(at));
         Ok(Place {
             instead_of,
             others: unused.into_iter().map(|s| s.id).collect(),
-            crowded,
+            again,
         })
     }
 

@@ -108,7 +108,11 @@ impl Org {
         Ok(vault.seal(self.id(), key, kind, None, plain).await?)
     }
 
-    async fn open_bytes(&self, kind: SecretKind, sealed: &[u8]) -> Result<Secret, Error> {
+    pub(super) async fn open_bytes(
+        &self,
+        kind: SecretKind,
+        sealed: &[u8],
+    ) -> Result<Secret, Error> {
         let (vault, key) = (&self.mdm.inner.vault, &self.organisation.data_key);
         Ok(vault.open(self.id(), key, kind, None, sealed).await?)
     }

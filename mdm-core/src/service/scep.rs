@@ -216,6 +216,7 @@ impl Org {
             .map_err(crypto)?;
         let mut session = Tracked::read(session);
         session.row.used_by = Some(use_of(request));
+        session.row.challenge = None;
         session.row.certificate = Some(row.id);
         d.sessions.push(session);
         d.batch.put(row);
