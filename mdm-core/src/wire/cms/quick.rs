@@ -172,7 +172,10 @@ impl<'a> Usual<'a> {
         let mut data = inside(explicit.tlv_bytes()?)?;
         only(info.is_finished() && explicit.is_finished())?;
         let _version = data.tlv_bytes()?;
-        let _digests = data.tlv_bytes()?;
+        // No signature covers this list. One that names anything but the signer's digest is not usual.
+        let mut digests = inside(data.tlv_bytes()?)?;
+        let listed = content(inside(digests.tlv_bytes()?)?.tlv_bytes()?)?;
+        only(digests.is_finished())?;
         let mut contained = inside(data.tlv_bytes()?)?;
         only(content(contained.tlv_bytes()?)? == DATA && contained.is_finished())?;
         only(
@@ -188,6 +191,7 @@ impl<'a> Usual<'a> {
         let _version = signer.tlv_bytes()?;
         let id = SignerId::walk(&mut signer)?;
         let digest = content(inside(signer.tlv_bytes()?)?.tlv_bytes()?)?;
+        only(listed == digest)?;
         let attributes = match signer.peek_tag()? {
             Tag::ContextSpecific { number, .. } if number.value() == 0 => Some(signer.tlv_bytes()?),
             _ => None,
