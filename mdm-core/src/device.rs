@@ -1,12 +1,13 @@
 //! One serial number: what Apple's two services say of it, what it told us itself, and how old each fact is.
 //! Decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId, SessionId};
+use crate::library::Given;
 use crate::licences::HeldLicence;
 
 /// A device of an organisation.
@@ -42,6 +43,15 @@ pub struct Device {
     /// Enrolment sessions that were opened for it and that it has not used when last looked at; bounded, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub invitations: Vec<SessionId>,
+    /// What people sort it by: it gets what the library has for these.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// What of the library was queued for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
+    /// In which enrolment: a new one begins with nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_to: Option<EnrollmentId>,
 }
 
 impl Device {
@@ -62,6 +72,9 @@ impl Device {
             completed_deadlines: Vec::new(),
             licences: Vec::new(),
             invitations: Vec::new(),
+            tags: BTreeSet::new(),
+            given: Vec::new(),
+            given_to: None,
         }
     }
 

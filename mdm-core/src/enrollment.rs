@@ -1,6 +1,8 @@
 //! One management channel from Authenticate to CheckOut. A new Authenticate makes a new row beside the old one; the
 //! first TokenUpdate completes it and only then supersedes the old. Holds no secret, only references to sealed ones.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -57,6 +59,26 @@ pub struct Enrollment {
     pub unlock_token: Option<SecretId>,
     /// Push is known not to reach it since this moment.
     pub push_dead_since: Option<Timestamp>,
+    /// When it was last asked of itself, so that what we know of it does not grow old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_facts: Option<Timestamp>,
+    /// Network users who have logged in, or are about to, by their `UserID`. Of device channels only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logins: BTreeMap<String, Login>,
+}
+
+/// A network user's login at a Mac.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "three facts")]
+pub struct Login {
+    /// The challenge that waits for its answer. Of no use without the user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// When it was made, or the login was proved.
+    pub at: Timestamp,
+    /// SHA-256 of the token that messages of this user carry from then on, lower-case hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 impl Enrollment {
@@ -91,6 +113,8 @@ impl Enrollment {
             bootstrap_token: None,
             unlock_token: None,
             push_dead_since: None,
+            asked_facts: None,
+            logins: BTreeMap::new(),
         }
     }
 
@@ -193,6 +217,9 @@ pub struct EnrolSession {
     /// What the profile of this session told the device of us, which a later profile for the same enrolment must repeat.
     #[serde(default)]
     pub told: Option<Told>,
+    /// Whether it is an invitation that nobody has taken up: its hash is that of the invitation's code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub invitation: bool,
 }
 
 /// What an update of an enrolment profile must leave as it was, or the device refuses it.
@@ -235,6 +262,7 @@ impl EnrolSession {
             used_by: None,
             certificate: None,
             told: None,
+            invitation: false,
         }
     }
 }

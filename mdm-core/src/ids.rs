@@ -61,6 +61,8 @@ ids! {
     ErrandId,
     /// What is used of one of Apple's budgets.
     BudgetId,
+    /// One profile or package that is kept for devices.
+    LibraryId,
     /// One location of Apps and Books with its content token.
     LocationId,
     /// The reading of an organisation's device list at the organisation API.

@@ -95,6 +95,16 @@ pub enum JobKind {
         /// Which server entry's devices.
         server: ServerId,
     },
+    /// Bring devices to what the library has for their tags, page by page.
+    Library {
+        /// Behind this one.
+        after: DeviceId,
+    },
+    /// Bring one device to what the library has for its tags.
+    LibraryOf {
+        /// Which.
+        device: DeviceId,
+    },
     /// Tell people or programs.
     Notify {
         /// What.
@@ -134,6 +144,8 @@ impl JobKind {
             Self::MoveDeadline { .. } => "move-deadline",
             Self::Sync { .. } => "sync",
             Self::Assign { .. } => "assign",
+            Self::Library { .. } => "library",
+            Self::LibraryOf { .. } => "library-of",
             Self::Notify { .. } => "notify",
         }
     }

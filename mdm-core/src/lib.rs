@@ -124,6 +124,7 @@ pub mod identity;
 pub mod ids;
 pub mod inventory;
 pub mod job;
+pub mod library;
 pub mod licences;
 pub mod migration;
 pub mod organisation;

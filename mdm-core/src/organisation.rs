@@ -1,9 +1,12 @@
 //! The organisation: owner of tokens, push certificate, identity CA, sealed keys, runbooks and people.
 //! Holds no secret itself, only references to sealed ones.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::device::Platform;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
 
 /// DER bytes of a certificate, written as base64 in documents.
@@ -67,6 +70,9 @@ pub struct Organisation {
     pub issuer: Issuer,
     /// The push certificate, once imported.
     pub push: Option<PushCertificate>,
+    /// Requests for a push certificate whose answer has not been brought in, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub push_requests: Vec<PushRequest>,
     /// The certificate that recovery keys are escrowed to.
     pub escrow: Option<KeyedCertificate>,
     /// Signs enrolment profiles.
@@ -82,6 +88,9 @@ pub struct Organisation {
     /// Key pairs for which Apple's portal encrypts server tokens, oldest first. Kept over rotations.
     #[serde(default)]
     pub token_keys: Vec<TokenKey>,
+    /// Users who may log in at a Mac by a digest of their password.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_users: Vec<NetworkUser>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
     /// What people set.
@@ -111,6 +120,7 @@ impl Organisation {
             trusted_cas: Vec::new(),
             issuer: Issuer::BuiltIn,
             push: None,
+            push_requests: Vec::new(),
             escrow: None,
             profile_signer: None,
             anchors: Vec::new(),
@@ -118,6 +128,7 @@ impl Organisation {
             api: None,
             servers: Vec::new(),
             token_keys: Vec::new(),
+            network_users: Vec::new(),
             ordinary_runbook: None,
             settings: Settings::default(),
         }
@@ -191,6 +202,18 @@ pub struct PushCertificate {
     pub not_after: Timestamp,
 }
 
+/// A request for a push certificate and where its private key lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "three facts")]
+pub struct PushRequest {
+    /// The certificate request (PKCS#10, DER).
+    pub request: Der,
+    /// The sealed private key (PKCS#8 DER).
+    pub key: SecretId,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
 /// A key pair for which Apple's portal encrypts server tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]
@@ -216,6 +239,32 @@ pub struct ApiCredential {
     pub key: SecretId,
 }
 
+/// A user who may log in at a Mac by a digest of the password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a name and a reference")]
+pub struct NetworkUser {
+    /// The short name.
+    pub name: String,
+    /// The sealed key of the digest.
+    pub key: SecretId,
+}
+
+/// What network users of a Mac meet when they log in.
+///
+/// <https://developer.apple.com/documentation/devicemanagement/user-authenticate>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "the protocol's three answers")]
+pub enum UserLogins {
+    /// They are not managed; asked again at each login.
+    #[default]
+    Unmanaged,
+    /// They are managed and prove nothing.
+    Open,
+    /// They are managed once a digest has proved their password.
+    Digest,
+}
+
 /// What people set for an organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -234,6 +283,12 @@ pub struct Settings {
     /// For how many days settled commands with their reports, superseded enrolments and unused enrolment sessions are kept;
     /// `None` is without end. The record of what happened is not touched.
     pub retention_days: Option<u32>,
+    /// The oldest system, such as `26.4`, that may enrol in Setup Assistant: a device that can is told to update first.
+    pub minimum_os: BTreeMap<Platform, String>,
+    /// What network users of a Mac meet when they log in.
+    pub user_logins: UserLogins,
+    /// After how many hours a device that has nothing else to do is asked anew what it is; 0 is never.
+    pub facts_hours: u32,
     /// Reads of the organisation API in a minute, over all accounts.
     pub api_reads_per_minute: u32,
     /// Writes to the organisation API in an hour, over all accounts.
@@ -287,6 +342,9 @@ impl Default for Settings {
             session_minutes: 120,
             display_name: None,
             retention_days: Some(90),
+            minimum_os: BTreeMap::new(),
+            user_logins: UserLogins::Unmanaged,
+            facts_hours: 24,
             api_reads_per_minute: 20,
             api_writes_per_hour: 10,
             ade: AdeOptions::default(),

@@ -118,6 +118,8 @@ pub enum SecretKind {
     AuthToken,
     /// The digest by which a network user proves the password.
     DigestResponse,
+    /// The key of a network user's digest: it proves the password as well as the password does.
+    DirectoryKey,
     /// An unused redemption code of an app.
     RedemptionCode,
     /// The managed configuration of an application, which often is a password.
@@ -134,7 +136,7 @@ pub enum SecretKind {
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -157,6 +159,7 @@ impl SecretKind {
         Self::ClientIdentifier,
         Self::AuthToken,
         Self::DigestResponse,
+        Self::DirectoryKey,
         Self::RedemptionCode,
         Self::AppConfiguration,
         Self::ProfilePassword,
@@ -191,6 +194,7 @@ impl SecretKind {
             Self::ClientIdentifier => "client_identifier",
             Self::AuthToken => "auth_token",
             Self::DigestResponse => "digest_response",
+            Self::DirectoryKey => "directory_key",
             Self::RedemptionCode => "redemption_code",
             Self::AppConfiguration => "app_configuration",
             Self::ProfilePassword => "profile_password",

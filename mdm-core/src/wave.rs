@@ -104,6 +104,9 @@ pub struct Server {
     pub uuid: String,
     /// The sealed server token (JSON).
     pub token: SecretId,
+    /// The sealed private key of the certificate that the portal has for this entry, when the token was made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_key: Option<SecretId>,
     /// When the token ends.
     pub token_expires: Option<Timestamp>,
     /// Where we are in the list.
@@ -158,6 +161,7 @@ impl Server {
             name: name.to_owned(),
             uuid: uuid.to_owned(),
             token,
+            token_key: None,
             token_expires: None,
             cursor: SyncCursor::Start,
             synced: None,

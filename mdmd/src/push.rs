@@ -1,12 +1,13 @@
 //! Wakes devices through Apple's push service: one HTTP/2 connection for each push certificate, many pushes side by side on
-//! it, made anew when it has ended. Keeps no queue; a push that is lost only delays.
+//! it, made on demand, closed when nobody has pushed for a while, made anew when it has ended. So many at most are open at once:
+//! beyond, the one that was used longest ago is closed. Keeps no queue; a push that is lost only delays.
 //!
 //! <https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns>
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::Duration;
 
 use a2::request::notification::{NotificationOptions, Priority, PushType};
@@ -31,7 +32,7 @@ use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_openssl::SslStream;
 
 use crate::config::Config;
@@ -43,6 +44,11 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// Nobody may be asked more often than this after "too many requests", if the answer names no time.
 const TOO_MANY: Duration = Duration::from_secs(60);
 
+/// Nobody pushes for so long: the connection is closed.
+const IDLE: Duration = Duration::from_mins(15);
+/// Connections kept open at once, whatever the number of organisations.
+const MOST_LINES: usize = 200;
+
 type Sender = SendRequest<Full<Bytes>>;
 
 /// The push service at one address.
@@ -52,6 +58,8 @@ pub(crate) struct PushService {
     ca: Vec<X509>,
     clock: Arc<dyn Clock>,
     lines: Mutex<HashMap<OrganisationId, Arc<Line>>>,
+    idle: Duration,
+    most: usize,
 }
 
 /// The connection of one organisation's certificate.
@@ -59,6 +67,8 @@ struct Line {
     certificate: [u8; 32],
     /// With its number: whoever saw one fail forgets that one, not the one that somebody else has made since.
     sender: Mutex<(u64, Option<Sender>)>,
+    /// When somebody last pushed over it; socket time.
+    used: StdMutex<Instant>,
 }
 
 impl std::fmt::Debug for PushService {
@@ -111,6 +121,8 @@ impl PushService {
             ca,
             clock,
             lines: Mutex::new(HashMap::new()),
+            idle: IDLE,
+            most: MOST_LINES,
         })
     }
 
@@ -118,12 +130,24 @@ impl PushService {
         let certificate = sha256(&identity.certificate.0);
         let mut lines = self.lines.lock().await;
         match lines.get(&identity.organisation) {
-            Some(line) if line.certificate == certificate => Arc::clone(line),
+            Some(line) if line.certificate == certificate => {
+                line.touch();
+                Arc::clone(line)
+            }
             // A renewed certificate needs a new connection; pushes under way finish on the old one.
             _ => {
+                lines.retain(|_, line| line.idle_for() < self.idle);
+                while lines.len() >= self.most {
+                    let oldest = lines.iter().max_by_key(|(_, line)| line.idle_for());
+                    let Some(oldest) = oldest.map(|(id, _)| *id) else {
+                        break;
+                    };
+                    lines.remove(&oldest);
+                }
                 let line = Arc::new(Line {
                     certificate,
                     sender: Mutex::new((0, None)),
+                    used: StdMutex::new(Instant::now()),
                 });
                 lines.insert(identity.organisation, Arc::clone(&line));
                 line
@@ -134,7 +158,7 @@ impl PushService {
     /// The open connection, or a new one; whoever comes while it is being made waits for it.
     async fn sender(
         &self,
-        line: &Line,
+        line: &Arc<Line>,
         identity: &PushIdentity,
     ) -> Result<(u64, Sender), PortError> {
         let mut kept = line.sender.lock().await;
@@ -147,6 +171,7 @@ impl PushService {
                 PortError::retry("the push service did not take the connection in time")
             })??;
         *kept = (kept.0 + 1, Some(sender.clone()));
+        tokio::spawn(close_when_idle(Arc::downgrade(line), kept.0, self.idle));
         Ok((kept.0, sender))
     }
 
@@ -306,6 +331,40 @@ impl Pusher for PushService {
                 }
             }
         }
+    }
+}
+
+impl Line {
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle_for(&self) -> Duration {
+        self.used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+}
+
+/// Drops the connection of this number once nobody has pushed over it for so long; it ends when its last push has its answer.
+async fn close_when_idle(line: Weak<Line>, number: u64, idle: Duration) {
+    let mut left = idle;
+    loop {
+        tokio::time::sleep(left).await;
+        // Nobody keeps the line any more: its connection went with it.
+        let Some(line) = line.upgrade() else { return };
+        let mut kept = line.sender.lock().await;
+        if kept.0 != number || kept.1.is_none() {
+            return;
+        }
+        let rested = line.idle_for();
+        if rested >= idle {
+            kept.1 = None;
+            tracing::debug!("the connection to the push service was idle and is closed");
+            return;
+        }
+        left = idle - rested;
     }
 }
 

@@ -1,7 +1,6 @@
 //! Pushes against a small HTTP/2 server that asks for a client certificate and answers by token.
 
 use std::convert::Infallible;
-use std::sync::Mutex as StdMutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::body::Incoming;
@@ -22,6 +21,8 @@ struct Apple {
     heard: Arc<StdMutex<Vec<Heard>>>,
     /// Ends all open connections.
     cut: Arc<tokio::sync::Notify>,
+    /// Connections that have ended.
+    ended: Arc<AtomicUsize>,
 }
 
 fn answer(token: &str) -> (u16, &'static str, Option<&'static str>) {
@@ -67,12 +68,14 @@ async fn apple() -> Apple {
     let heard = Arc::new(StdMutex::new(Vec::new()));
     let cut = Arc::new(tokio::sync::Notify::new());
     let (count, ears, scissors) = (connections.clone(), heard.clone(), cut.clone());
+    let ended = Arc::new(AtomicUsize::new(0));
+    let gone = ended.clone();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             count.fetch_add(1, Ordering::SeqCst);
             let ssl = openssl::ssl::Ssl::new(acceptor.context()).unwrap();
-            let (ears, scissors) = (ears.clone(), scissors.clone());
+            let (ears, scissors, gone) = (ears.clone(), scissors.clone(), gone.clone());
             tokio::spawn(async move {
                 let mut stream = SslStream::new(ssl, stream).unwrap();
                 if Pin::new(&mut stream).accept().await.is_err() {
@@ -102,6 +105,7 @@ async fn apple() -> Apple {
                     _ = served => {}
                     () = scissors.notified() => {}
                 }
+                gone.fetch_add(1, Ordering::SeqCst);
             });
         }
     });
@@ -120,6 +124,7 @@ async fn apple() -> Apple {
         connections,
         heard,
         cut,
+        ended,
     }
 }
 
@@ -238,4 +243,54 @@ async fn a_service_that_is_not_the_configured_one_is_not_spoken_to() {
     let error = service.push(&identity(), &to("aa")).await.unwrap_err();
     assert!(error.retry_after().is_some(), "{error}");
     assert!(theirs.heard.lock().unwrap().is_empty());
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what}");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_made_anew_on_demand() {
+    let mut apple = apple().await;
+    apple.service.idle = Duration::from_millis(300);
+    let identity = identity();
+    let push = async |apple: &Apple| apple.service.push(&identity, &to("aa")).await.unwrap();
+    for _ in 0..3 {
+        push(&apple).await;
+    }
+    assert_eq!(apple.connections.load(Ordering::SeqCst), 1);
+    until("the idle connection stays", || {
+        apple.ended.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    push(&apple).await;
+    assert_eq!(apple.connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn only_so_many_connections_are_open_whatever_the_number_of_organisations() {
+    let mut apple = apple().await;
+    apple.service.most = 3;
+    let identity = identity();
+    for organisation in 1..=8 {
+        let mut of = identity.clone();
+        of.organisation = OrganisationId(organisation);
+        apple.service.push(&of, &to("aa")).await.unwrap();
+    }
+    until("more than three stay open", || {
+        apple.ended.load(Ordering::SeqCst) == 5
+    })
+    .await;
+    assert_eq!(apple.service.lines.lock().await.len(), 3);
+    // Those used last are the ones that stay.
+    let mut last = identity.clone();
+    last.organisation = OrganisationId(8);
+    apple.service.push(&last, &to("aa")).await.unwrap();
+    assert_eq!(apple.connections.load(Ordering::SeqCst), 8);
 }

@@ -63,6 +63,14 @@ impl Desk for Remembering {
     async fn enrol(&self, _: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
         self.take("enrol".to_owned(), p, b).await
     }
+    async fn accept_invitation(
+        &self,
+        _: &OrganisationCode,
+        p: &Peer,
+        code: &str,
+    ) -> Result<Answer, Error> {
+        self.take("invitation".to_owned(), p, code.as_bytes()).await
+    }
     async fn scep(
         &self,
         _: &OrganisationCode,

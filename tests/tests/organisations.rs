@@ -15,6 +15,7 @@ use mdm_core::wave::Wave;
 use mdmd::app::App;
 use mdmd::config::Duty;
 use serde_json::Value;
+use std::time::Duration;
 use tests::{Reply, Request};
 
 const OURS: [&str; 2] = ["DOORA", "DOORB"];
@@ -164,6 +165,23 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
                     refused(case, &theirs, &ours, ask).await;
                 }
             }
+            // A page that is the same for everybody.
+            ("get", "/mdm/{org}/download") => {}
+            ("post", "/mdm/{org}/download") => {
+                let serial = Serial::parse(OURS[1]).unwrap();
+                let made = ours.org.invite(&serial, Duration::from_secs(600)).await;
+                let code = made.unwrap().code.expose_text().unwrap().to_owned();
+                let ask = |house: &House| Ask {
+                    path: house.path("download"),
+                    post: true,
+                    body: format!("code={code}").into_bytes(),
+                    ..Ask::default()
+                };
+                refused("a foreign invitation", &theirs, &ours, ask(&theirs)).await;
+                // Trying has not used it up.
+                assert_eq!(ours.send(ask(&ours)).await.0, 200);
+                refused("an invitation again", &ours, &theirs, ask(&ours)).await;
+            }
             // What it answers to everybody is public; a certificate takes the message that the next arm sends.
             ("get", "/mdm/{org}/scep") => {}
             // Public too: whoever trusts the authority may read what it has revoked. Another's has another name.
@@ -257,7 +275,9 @@ fn body(method: &str, path: &str) -> String {
             serde_json::json!({})
         }
         ("post", "/api/v1/server-tokens") => serde_json::json!({ "token": "{}", "renews": 1 }),
-        ("post", "/api/v1/token-keys") => serde_json::json!({}),
+        ("post", "/api/v1/token-keys" | "/api/v1/push-certificate/request") => {
+            serde_json::json!({})
+        }
         ("post", "/api/v1/push-certificate") => {
             serde_json::json!({ "certificate": "none", "key": key })
         }
@@ -273,6 +293,21 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/commands") => {
             serde_json::json!({ "serials": THEIRS, "request_type": "UserList" })
         }
+        ("post", "/api/v1/devices/{serial}/clear-passcode") => serde_json::json!({}),
+        ("post", "/api/v1/devices/tags") => {
+            serde_json::json!({ "serials": THEIRS, "add": ["lab"] })
+        }
+        ("post", "/api/v1/library/profiles") => {
+            serde_json::json!({ "name": "their item", "profile": "<plist/>" })
+        }
+        ("post", "/api/v1/library/packages") => {
+            serde_json::json!({ "name": "their item", "package": {} })
+        }
+        ("post", "/api/v1/library/tags") => serde_json::json!({ "name": "their item", "tags": [] }),
+        ("post", "/api/v1/library/remove") => serde_json::json!({ "name": "their item" }),
+        ("post", "/api/v1/invitations") => serde_json::json!({ "serial": "NEITHERS" }),
+        ("post", "/api/v1/enrolment") => serde_json::json!({ "facts_hours": 25 }),
+        ("post", "/api/v1/network-users") => serde_json::json!({ "name": "nobody" }),
         ("post", "/api/v1/commands/cancel") => {
             serde_json::json!({ "serials": THEIRS, "channels": [format!("UDID-{}", THEIRS[0])], "all": true })
         }

@@ -2,4 +2,5 @@
 //! enrolment profile goes out. Whose device it is and whether it may enrol is decided elsewhere.
 
 pub mod machine_info;
+pub mod minimum;
 pub mod profile;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::decision::{Decision, Tracked};
+use super::login::check_login;
 use super::{Answer, Org, Speaker};
 use crate::bootstrap_token::{self, Deposit};
 use crate::clock::Timestamp;
@@ -10,6 +11,7 @@ use crate::device::{Device, Platform};
 use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState, PushTarget};
 use crate::error::Error;
 use crate::ids::{DeviceId, EnrollmentId, SecretId, Serial, SetUpId};
+use crate::job::JobKind;
 use crate::migration::{
     Attention, Event, SetUp, VerdictFacts, advance_set_up, advance_unreadable, judge,
 };
@@ -39,19 +41,12 @@ impl Org {
             CheckIn::CheckOut(m) => self.check_out(speaker, m).await,
             CheckIn::SetBootstrapToken(m) => self.set_bootstrap_token(speaker, m).await,
             CheckIn::GetBootstrapToken(m) => self.get_bootstrap_token(speaker, m).await,
-            CheckIn::UserAuthenticate(m) => {
-                if m.envelope.channel.is_device() {
-                    return Err(Error::bad_input("UserAuthenticate: UserID", "is missing"));
-                }
-                self.enrolled_device(speaker, m.envelope.channel.device_key().as_str())
-                    .await?;
-                // Directory users get no channel of their own here; the device asks again at their next login.
-                Ok(Answer::Gone)
-            }
+            CheckIn::UserAuthenticate(m) => self.user_authenticate(speaker, m).await,
             CheckIn::DeclarativeManagement(m) => {
                 let enrollment = self
                     .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
                     .await?;
+                check_login(&enrollment, &m.envelope.channel)?;
                 if m.endpoint == "status" && m.envelope.channel.is_device() {
                     let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
                     d.seen.clone_from(&speaker.seen);
@@ -62,14 +57,7 @@ impl Org {
                 }
                 declarative(&m.endpoint, self.now())
             }
-            CheckIn::GetToken(m) => {
-                self.enrolled_device(speaker, m.envelope.channel.device_key().as_str())
-                    .await?;
-                Err(Error::bad_input(
-                    "GetToken: TokenServiceType",
-                    "no token of this service is offered",
-                ))
-            }
+            CheckIn::GetToken(m) => self.get_token(speaker, m).await,
             CheckIn::ReturnToService(_) => Err(Error::bad_input(
                 "check-in: MessageType",
                 "ReturnToService is not offered",
@@ -311,6 +299,10 @@ impl Org {
                 }));
             }
             self.supersede_older(&mut d, &older, id).await?;
+            if let Some(tagged) = d.device.as_ref().filter(|d| !d.row.tags.is_empty()) {
+                let device = tagged.row.id;
+                d.job(now, JobKind::LibraryOf { device });
+            }
             let profile_awaits = self.session_awaits(speaker, &current).await?;
             d.audit(
                 "enrolment.completed",
@@ -423,6 +415,7 @@ impl Org {
         let parent = self
             .enrolled_device(speaker, channel.device_key().as_str())
             .await?;
+        check_login(&parent, channel)?;
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         self.load_device_side(&mut d, &parent).await?;
         let key = channel.key().as_str().to_owned();
@@ -616,7 +609,11 @@ impl Org {
         Ok(device)
     }
 
-    async fn enrolled_device(&self, speaker: &Speaker, key: &str) -> Result<Enrollment, Error> {
+    pub(super) async fn enrolled_device(
+        &self,
+        speaker: &Speaker,
+        key: &str,
+    ) -> Result<Enrollment, Error> {
         let enrollment = self.known_device(speaker, key).await?;
         if enrollment.is_live() {
             Ok(enrollment)

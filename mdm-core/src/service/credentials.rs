@@ -11,7 +11,7 @@ use super::ports::ApiKey;
 use crate::audit::{ApiToken, Role};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{SecretId, TokenId};
+use crate::ids::{SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
 use crate::organisation::{Der, TokenKey};
 use crate::secret::{Secret, SecretKind};
@@ -221,6 +221,34 @@ impl Org {
     /// [`Error::Precondition`] names issuer and serial number of the certificate that the file was made for, and those that
     /// we have; [`Error::BadInput`] when it is no such file.
     pub async fn open_token_file(&self, file: &[u8]) -> Result<Secret, Error> {
+        Ok(self.open_token_made_for(file).await?.0)
+    }
+
+    /// Brings in a server token file (`.p7m`) that was made for one of the kept key pairs, which is then known to be the one
+    /// that the portal has for this entry; see [`Org::import_server_token`].
+    ///
+    /// # Errors
+    /// As [`Org::open_token_file`] and [`Org::import_server_token`].
+    pub async fn import_token_file(
+        &self,
+        file: &[u8],
+        renews: Option<ServerId>,
+    ) -> Result<ServerId, Error> {
+        let (token, key) = self.open_token_made_for(file).await?;
+        let id = self.import_server_token(&token, renews).await?;
+        self.again_on_conflict(|| async {
+            let server = self.store().server(self.id(), id).await?;
+            let mut server = server.ok_or(Error::NotFound("server entry"))?;
+            server.token_key = key;
+            let mut batch = Batch::new();
+            batch.put(server);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        Ok(id)
+    }
+
+    async fn open_token_made_for(&self, file: &[u8]) -> Result<(Secret, Option<SecretId>), Error> {
         let keys = self.token_keys().await?;
         let mut pairs = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -250,7 +278,12 @@ impl Org {
         let json = token
             .to_json()
             .map_err(|_| Error::Crypto("the token cannot be written"))?;
-        Ok(Secret::new(json.expose()))
+        // The pair that opens it alone is the one that it was made for.
+        let made_for = pairs
+            .into_iter()
+            .position(|pair| ServerToken::open(file, &[pair]).is_ok());
+        let made_for = made_for.and_then(|at| keys.get(at)).map(|k| k.key);
+        Ok((Secret::new(json.expose()), made_for))
     }
 
     /// Has the device lists of all server entries read now. Answers how many there are.

@@ -53,7 +53,7 @@ impl<T: Clone + PartialEq> Tracked<T> {
         }
     }
 
-    fn is_changed(&self) -> bool {
+    pub(crate) fn is_changed(&self) -> bool {
         self.original.as_ref() != Some(&self.row)
     }
 }

@@ -10,8 +10,9 @@ use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org};
 use crate::clock::Timestamp;
-use crate::device::Device;
+use crate::device::{Device, Platform};
 use crate::enrol::machine_info::{self, DeviceAuthority, MachineInfo};
+use crate::enrol::minimum;
 use crate::enrol::profile::{EnrolmentProfile, IdentitySource, sign};
 use crate::enrollment::{EnrolSession, Told};
 use crate::error::Error;
@@ -75,6 +76,9 @@ impl Org {
             .ok_or(Error::Refused(
                 "this serial number is not in the organisation's device list",
             ))?;
+        if let Some(answer) = self.update_first(info, &device) {
+            return Ok(Answer::UpdateFirst(answer));
+        }
         let awaits = self.profile_awaits(&device).await?;
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         let (mut session, challenge) = self.new_session(&d, now)?;
@@ -169,6 +173,15 @@ impl Org {
             others: unused.into_iter().map(|s| s.id).collect(),
             again,
         })
+    }
+
+    /// What a device is told that is older than the organisation allows. One that is on its way to us is not sent away: what
+    /// it would do then, nobody documents.
+    fn update_first(&self, info: &MachineInfo, device: &Device) -> Option<Vec<u8>> {
+        let platform = Platform::of_product(&info.product).or_else(|| device.platform())?;
+        let least = self.organisation.settings.minimum_os.get(&platform)?;
+        let moving = device.open_move.is_some();
+        minimum::answer(info, least).filter(|_| !moving)
     }
 
     pub(super) fn new_session(

@@ -15,11 +15,16 @@ mod door;
 mod enqueue;
 mod enrol;
 mod errands;
+mod facts;
 mod gate;
 mod identities;
+mod invitation;
+mod library;
 mod licences;
+mod login;
 mod operator;
 pub mod ports;
+mod push_certificate;
 mod put_off;
 mod reading;
 mod refusals;
@@ -28,6 +33,7 @@ mod report;
 mod retention;
 mod safe;
 mod scep;
+mod service_token;
 mod sync;
 mod views;
 mod watchdog;
@@ -46,6 +52,7 @@ pub use credentials::NewApiToken;
 pub use enqueue::{Enqueued, NewCommand};
 pub use gate::{BudgetReport, ClientClock, SharedGate};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
+pub use invitation::Invitation;
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use ports::Ports;
@@ -196,6 +203,8 @@ pub enum Answer {
         /// Body.
         body: Vec<u8>,
     },
+    /// Refusal of an enrolment until the device has updated: JSON, in Apple's words.
+    UpdateFirst(Vec<u8>),
     /// This user is not managed for the current login session.
     Gone,
     /// A declaration that certainly does not exist; the device removes it.

@@ -20,7 +20,7 @@ use crate::ids::{
 };
 use crate::job::{Job, JobKind};
 use crate::migration::{Event, Move, OperatorAct, SetUp, VisibleState, visible_state};
-use crate::organisation::{ApiCredential, Der, KeyedCertificate, Organisation, PushCertificate};
+use crate::organisation::{ApiCredential, Der, KeyedCertificate, Organisation};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 use crate::wave::Server;
@@ -181,52 +181,6 @@ impl Mdm {
 }
 
 impl Org {
-    /// Brings in the push certificate with its private key (PKCS#8 DER).
-    ///
-    /// # Errors
-    /// [`Error::Precondition`] when its topic is not the one that enrolled devices have: each would have to enrol again.
-    pub async fn import_push(
-        &self,
-        topic: &str,
-        certificate: Vec<u8>,
-        not_after: Timestamp,
-        key: &Secret,
-    ) -> Result<(), Error> {
-        let now = self.now();
-        let mut organisation = self.fresh().await?;
-        if organisation
-            .push
-            .as_ref()
-            .is_some_and(|old| old.topic != topic)
-        {
-            return Err(Error::Precondition(
-                "this certificate is for another topic than the one that devices are enrolled with"
-                    .to_owned(),
-            ));
-        }
-        let id = SecretId(self.ids().next(now));
-        let mut batch = Batch::new();
-        batch.put(
-            self.seal(id, SecretKind::PushPrivateKey, None, key, now)
-                .await?,
-        );
-        organisation.push = Some(PushCertificate {
-            topic: topic.to_owned(),
-            identity: KeyedCertificate {
-                certificate: Der(certificate),
-                key: id,
-            },
-            not_after,
-        });
-        batch.put(organisation);
-        self.audit_into(
-            &mut batch,
-            "push.imported",
-            json!({ "topic": topic, "not_after": not_after }),
-        );
-        Ok(self.store().commit(batch).await?)
-    }
-
     /// Brings in an account of the organisation API with its private key (PEM).
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::checkin::{ALL_COMMANDS, passes, readable};
 use super::decision::{Decision, Tracked};
 use super::door::QUEUE_WINDOW;
+use super::login::check_login;
 use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
 use crate::apps;
@@ -34,6 +35,7 @@ impl Org {
         let enrollment = if report.channel.is_device() {
             device
         } else {
+            check_login(&device, &report.channel)?;
             let key = report.channel.key();
             let users = self.store().user_channels(self.id(), device.id).await?;
             users
@@ -59,7 +61,12 @@ impl Org {
                 d.expire_commands();
             }
             self.before_release(&mut d, &enrollment, not_now).await?;
-            self.hand_out(&mut d, not_now).await
+            match self.hand_out(&mut d, not_now).await {
+                Answer::Empty if !not_now && self.ask_facts(&mut d, &enrollment) => {
+                    self.hand_out(&mut d, not_now).await
+                }
+                answer => answer,
+            }
         } else {
             // Between Authenticate and TokenUpdate, and after CheckOut, nothing is delivered.
             Answer::Empty
@@ -184,7 +191,12 @@ impl Org {
             .entry(next.id)
             .or_insert_with(|| Tracked::read(command))
             .row = next.clone();
-        let Some(origin) = origin else { return Ok(()) };
+        let Some(origin) = origin else {
+            if status == ReportStatus::Acknowledged {
+                self.learn_facts(d, enrollment, report, &next).await?;
+            }
+            return Ok(());
+        };
         self.load_readable_side(d, enrollment).await?;
         if d.set_up.as_ref().map(|s| s.row.id) != Some(origin.set_up) {
             return Ok(());

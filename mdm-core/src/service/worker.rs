@@ -248,6 +248,8 @@ impl Org {
             JobKind::Assign { server } => self.assign_job(job.clone(), lease, server).await,
             JobKind::Errands => self.errands_job(&job, lease).await,
             JobKind::Pull => self.pull_job(&job, lease).await,
+            JobKind::Library { after } => self.library_job(&job, lease, after).await,
+            JobKind::LibraryOf { device } => self.library_of_job(&job, lease, device).await,
             JobKind::Stock { location } => self.stock_job(&job, lease, location).await,
             // Wishes are gathered before they come here, like readings below.
             JobKind::Cancel { .. }

@@ -10,6 +10,7 @@ use crate::errand::Errand;
 use crate::ids::{JobId, OrganisationId};
 use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
@@ -106,6 +107,8 @@ pub enum Write {
     Location(Location),
     /// Versioned.
     Inventory(Inventory),
+    /// Versioned; the name is unique in the organisation.
+    LibraryItem(LibraryItem),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -143,7 +146,8 @@ macro_rules! into_write {
 into_write! {
     Organisation(Organisation), Device(Device), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
-    Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), Job(Job), Audit(AuditEntry), Refusal(Refusal),
+    Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
+    Job(Job), Audit(AuditEntry), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -201,4 +205,6 @@ pub enum Noun {
     Location,
     /// Readings of the organisation's device list.
     Inventory,
+    /// Profiles and packages that are kept for devices.
+    LibraryItem,
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::{
     AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeviceStore,
-    EnrollmentStore, JobStore, JobTimes, Lease, MoveStore, OrganisationStore, SecretStore,
-    SetUpStore, Store, StoreError, WaveStore,
+    EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore,
+    SecretStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
@@ -17,12 +17,13 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LocationId,
-    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId,
-    SetUpId, WaveId,
+    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId,
+    LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
+    SessionId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
@@ -228,6 +229,15 @@ macro_rules! hand_on_reads {
             }
             async fn inventory(&self, organisation: OrganisationId, id: InventoryId) -> Result<Option<Inventory>, StoreError> {
                 ($inner)(self).inventory(organisation, id).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> LibraryStore for $ty {
+            async fn library_item(&self, organisation: OrganisationId, id: LibraryId) -> Result<Option<LibraryItem>, StoreError> {
+                ($inner)(self).library_item(organisation, id).await
+            }
+            async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError> {
+                ($inner)(self).library(organisation).await
             }
         }
         #[async_trait]

@@ -119,6 +119,7 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::Errand(it) => Op::Put(Row::of(it)?),
         Write::Budget(it) => Op::Put(Row::of(it)?),
         Write::Location(it) => Op::Put(Row::of(it)?),
+        Write::LibraryItem(it) => Op::Put(Row::of(it)?),
         Write::Inventory(it) => Op::Put(Row::of(it)?),
         Write::Runbook(it) => Op::Same(Row::of(it)?),
         Write::Audit(it) => Op::Append(Row::of(it)?),

@@ -38,12 +38,13 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LocationId,
-    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId,
-    SetUpId, WaveId,
+    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId,
+    LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
+    SessionId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
@@ -452,6 +453,19 @@ pub trait AppleStore: Send + Sync {
     ) -> Result<Option<Inventory>, StoreError>;
 }
 
+/// Reads profiles and packages that are kept for devices.
+#[async_trait]
+pub trait LibraryStore: Send + Sync {
+    /// By id.
+    async fn library_item(
+        &self,
+        organisation: OrganisationId,
+        id: LibraryId,
+    ) -> Result<Option<LibraryItem>, StoreError>;
+    /// All of an organisation, in the order of ids.
+    async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError>;
+}
+
 /// Claims jobs, and clears away what is over.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -507,6 +521,7 @@ pub trait Store:
     + SecretStore
     + AuditStore
     + AppleStore
+    + LibraryStore
     + JobStore
     + 'static
 {

@@ -15,6 +15,7 @@ use crate::enrollment::{
 use crate::errand::Errand;
 use crate::inventory::Inventory;
 use crate::job::Job;
+use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, MoveState, Pinned, SetUp, SetUpState};
 use crate::organisation::Organisation;
@@ -40,6 +41,7 @@ pub(crate) enum Table {
     Tokens,
     Inventories,
     Locations,
+    Library,
     Errands,
     Budgets,
     Jobs,
@@ -80,6 +82,7 @@ impl Table {
             Self::Tokens => "tokens",
             Self::Inventories => "inventories",
             Self::Locations => "locations",
+            Self::Library => "library",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
             Self::Jobs => "jobs",
@@ -128,7 +131,7 @@ impl Table {
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
-            Self::Budgets => &[("name", Text)],
+            Self::Budgets | Self::Library => &[("name", Text)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers
             | Self::Runbooks
@@ -158,6 +161,7 @@ impl From<Noun> for Table {
             Noun::Errand => Self::Errands,
             Noun::Budget => Self::Budgets,
             Noun::Location => Self::Locations,
+            Noun::LibraryItem => Self::Library,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -366,6 +370,7 @@ stored! {
     ];
     Budget in Budgets versioned: |it| vec![text(&it.name)];
     Location in Locations versioned: |_it| vec![];
+    LibraryItem in Library versioned: |it| vec![text(&it.name)];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

@@ -377,11 +377,22 @@ pub fn bootstrap_token_answer(token: Option<&Secret>) -> Vec<u8> {
     write_dictionary(&answer)
 }
 
-/// The answer to `UserAuthenticate` that asks for no password: an empty challenge.
+/// The first answer to `UserAuthenticate`: a challenge, or an empty one that asks for no password.
 #[must_use]
-pub fn empty_digest_challenge() -> Vec<u8> {
+pub fn digest_challenge(challenge: &str) -> Vec<u8> {
     let mut answer = Dictionary::new();
-    answer.insert("DigestChallenge".into(), "".into());
+    answer.insert("DigestChallenge".into(), challenge.into());
+    write_dictionary(&answer)
+}
+
+/// The second answer to `UserAuthenticate`: the token of the login, or an empty one for a wrong password.
+#[must_use]
+pub fn auth_token(token: &Secret) -> Vec<u8> {
+    let mut answer = Dictionary::new();
+    answer.insert(
+        "AuthToken".into(),
+        token.expose_text().unwrap_or_default().into(),
+    );
     write_dictionary(&answer)
 }
 

@@ -11,6 +11,7 @@ pub mod json;
 pub mod keys;
 pub mod payloads;
 pub mod plist;
+pub mod push_request;
 mod redact;
 pub mod report;
 pub mod reports;

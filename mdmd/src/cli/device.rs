@@ -1,9 +1,12 @@
-//! `mdmd device list|show`: what is known of devices, and the single-object report with its timeline.
+//! `mdmd device list|show|tag|invite|clear-passcode`: what is known of devices, the single-object report with its timeline, their
+//! tags, enrolment by download, and passcodes that somebody has forgotten.
 
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, cell, table};
+use super::serials::Serials;
+use super::{Common, Done, Exit, Means as _, cell, table};
 
 /// Devices.
 #[derive(clap::Subcommand, Debug)]
@@ -23,6 +26,36 @@ pub(crate) enum Device {
         #[command(flatten)]
         place: Where,
     },
+    /// Tag devices: they get what the library has for their tags.
+    Tag {
+        /// A tag that they get.
+        #[arg(long, value_name = "TAG")]
+        add: Vec<String>,
+        /// A tag that they lose.
+        #[arg(long, value_name = "TAG")]
+        take: Vec<String>,
+        #[command(flatten)]
+        devices: Serials,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Invite one device to enrol by download: one that Apple's service does not know, or that is past its Setup Assistant.
+    Invite {
+        /// Its serial number.
+        serial: String,
+        /// For how many days, at most 30.
+        #[arg(long, default_value_t = 7)]
+        days: u32,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take the passcode of an iPhone or iPad away.
+    ClearPasscode {
+        /// Its serial number.
+        serial: String,
+        #[command(flatten)]
+        place: Where,
+    },
 }
 
 pub(crate) async fn run(common: &Common, command: &Device) -> Done {
@@ -33,6 +66,62 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
             timeline,
             place,
         } => show(common, place, serial, *timeline).await,
+        Device::Tag {
+            add,
+            take,
+            devices,
+            place,
+        } => tag(common, place, add, take, devices).await,
+        Device::Invite {
+            serial,
+            days,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let body = json!({ "serial": serial, "days": days });
+            let said = "whoever has the code may enrol this device, once.";
+            let answer = client.act("/api/v1/invitations", &body, said).await?;
+            super::print(common, &answer, |answer| {
+                let (page, code) = (cell(&answer["page"]), cell(&answer["code"]));
+                println!("open {page}#{code}");
+                println!("code {code}, good until {}", cell(&answer["expires"]));
+            });
+            Ok(())
+        }
+        Device::ClearPasscode { serial, place } => {
+            let client = Client::acting(common, place).await?;
+            let path = format!("/api/v1/devices/{serial}/clear-passcode");
+            let said = "the device has no passcode once it has come.";
+            let answer = client.act(&path, &json!({}), said).await?;
+            super::print(common, &answer, |answer| {
+                println!("queued as {}", cell(&answer["uuid"]));
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn tag(
+    common: &Common,
+    place: &Where,
+    add: &[String],
+    take: &[String],
+    devices: &Serials,
+) -> Done {
+    let body = json!({ "serials": devices.some()?, "add": add, "take": take });
+    let client = Client::acting(common, place).await?;
+    let said =
+        "the devices get what the library has for their tags, and lose what it no longer has.";
+    let answer = client.act("/api/v1/devices/tags", &body, said).await?;
+    super::print(common, &answer, |answer| {
+        println!("tagged {}", cell(&answer["tagged"]));
+        for serial in answer["unknown"].as_array().into_iter().flatten() {
+            println!("unknown {}", cell(serial));
+        }
+    });
+    match answer["unknown"].as_array().map_or(0, Vec::len) {
+        0 => Ok(()),
+        unknown => Err(anyhow!("{unknown} devices are not known")).means(Exit::Disagrees),
     }
 }
 

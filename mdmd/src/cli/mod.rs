@@ -13,6 +13,7 @@ mod hold;
 mod identity;
 mod init;
 mod inventory;
+mod library;
 mod licences;
 mod migration;
 mod organisation;
@@ -166,6 +167,9 @@ enum Command {
     /// Which ADE profile each device has, and why not.
     #[command(subcommand)]
     Assignment(assignment::Assignment),
+    /// Profiles and packages for the devices that have their tags.
+    #[command(subcommand)]
+    Library(library::Library),
     /// Licences of Apps and Books.
     #[command(subcommand)]
     Licences(licences::Licences),
@@ -223,6 +227,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Migration(command) => migration::run(common, command).await,
             Command::Inventory(command) => inventory::run(common, command).await,
             Command::Assignment(command) => assignment::run(common, command).await,
+            Command::Library(command) => library::run(common, command).await,
             Command::Licences(command) => licences::run(common, command).await,
             Command::ApiToken(command) => api_token::run(common, command).await,
             #[cfg(feature = "world")]

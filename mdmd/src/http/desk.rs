@@ -45,6 +45,12 @@ pub(crate) trait Desk: Send + Sync + 'static {
         peer: &Peer,
         door: &str,
     ) -> Result<(), Error>;
+    async fn accept_invitation(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        code: &str,
+    ) -> Result<Answer, Error>;
     /// A body that was not taken, for the record of refusals.
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str);
     /// The revocation list of an authority, by its name in the address.
@@ -125,6 +131,16 @@ impl Desk for FrontDesk {
     ) -> Result<(), Error> {
         let org = self.mdm.organisation_for_device(organisation).await?;
         org.may_send(door, peer).await
+    }
+
+    async fn accept_invitation(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        code: &str,
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        self.poked(org.accept_invitation(&peer.address, code).await)
     }
 
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {

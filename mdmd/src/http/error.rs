@@ -6,7 +6,9 @@ use std::any::Any;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
+};
 use mdm_core::error::{Error, PortError};
 
 use super::body::BodyError;
@@ -214,6 +216,8 @@ pub(crate) fn answer(answer: Answer) -> Response {
         Answer::Json(body) => plain(StatusCode::OK, "application/json", body),
         Answer::Profile(body) => plain(StatusCode::OK, "application/x-apple-aspen-config", body),
         Answer::Scep { media_type, body } => plain(StatusCode::OK, media_type, body),
+        // The one refusal of an enrolment that a device understands.
+        Answer::UpdateFirst(body) => plain(StatusCode::FORBIDDEN, "application/json", body),
         Answer::Gone => plain(StatusCode::GONE, TEXT, "this user is not managed\n"),
         Answer::NoSuchDeclaration => plain(
             StatusCode::NOT_FOUND,
@@ -241,6 +245,17 @@ pub(super) fn come_again(why: &str, seconds: u64) -> Response {
     response
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// A page of ours, which loads nothing, is kept nowhere and stands in no frame.
+pub(crate) fn html(page: &'static str) -> Response {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", page);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 

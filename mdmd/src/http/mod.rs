@@ -7,6 +7,7 @@ mod checkin;
 mod command;
 pub(crate) mod desk;
 mod discovery;
+mod download;
 pub(crate) mod edge;
 mod enrol;
 mod error;
@@ -61,6 +62,8 @@ table! { DEVICE device
 
 table! { ENROL enrol
     post "/mdm/{org}/enrol" enrol::profile;
+    get  "/mdm/{org}/download" download::page;
+    post "/mdm/{org}/download" download::profile;
     get  "/mdm/{org}/scep" enrol::scep_get;
     post "/mdm/{org}/scep" enrol::scep_post;
     get  "/mdm/{org}/crl/{authority}" enrol::revocation_list;

@@ -199,6 +199,15 @@ impl Desk for NeverReleasing {
         self.0.may_send(organisation, peer, door).await
     }
 
+    async fn accept_invitation(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        code: &str,
+    ) -> Result<Answer, Error> {
+        self.0.accept_invitation(organisation, peer, code).await
+    }
+
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str) {
         self.0.unread(organisation, peer, door, reason).await;
     }

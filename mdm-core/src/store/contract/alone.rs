@@ -36,6 +36,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Errand>(store).await?;
     apart::<Budget>(store).await?;
     apart::<Location>(store).await?;
+    apart::<crate::library::LibraryItem>(store).await?;
     apart::<Inventory>(store).await?;
     let line = |o| {
         let device = Some(DeviceId(7));
@@ -97,6 +98,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.open_errands(o, ErrandId(0), ALL),
             store.budgets(o),
             store.locations(o),
+            store.library(o),
         }
         macro_rules! mine {
             ($($one:expr),* $(,)?) => {$(

@@ -5,9 +5,9 @@ use crate::audit::{AuditEntry, Refusal};
 use crate::device::Device;
 use crate::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use crate::ids::{
-    AuditId, BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, LocationId,
-    MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SessionId, SetUpId, TokenId,
-    WaveId,
+    AuditId, BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, LibraryId,
+    LocationId, MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SessionId,
+    SetUpId, TokenId, WaveId,
 };
 use crate::migration::{SetUp, SetUpEnd, SetUpState, Steps};
 use crate::queue::CommandState;
@@ -508,7 +508,15 @@ pub(super) async fn errands_budgets_and_locations(store: &impl Store) -> Finding
     twin.name = "api 1".to_owned();
     refuse(store, [twin.into()], "a second budget of one name").await?;
     let locations = store.locations(A).await;
-    same(locations, |l| l.id.0, &[1, 2, 3, 4], "locations")
+    same(locations, |l| l.id.0, &[1, 2, 3, 4], "locations")?;
+    for id in [2, 1] {
+        put(store, [samples::library_item(A, LibraryId(id)).into()]).await?;
+    }
+    let mut twin = samples::library_item(A, LibraryId(9));
+    twin.name = "item 1".to_owned();
+    refuse(store, [twin.into()], "a second item of one name").await?;
+    let items = store.library(A).await;
+    same(items, |i| i.id.0, &[1, 2], "the library")
 }
 
 pub(super) async fn secrets_and_tokens(store: &impl Store) -> Finding {

@@ -12,11 +12,12 @@ use crate::enrollment::{
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
     BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
-    LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
-    SessionId, SetUpId, TokenId, WaveId,
+    LibraryId, LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial,
+    ServerId, SessionId, SetUpId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
+use crate::library::{LibraryContent, LibraryItem};
 use crate::licences::{Location, Stock};
 use crate::migration::{
     Attention, Exception, Move, MoveState, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
@@ -82,6 +83,7 @@ samples! {
         |store, org, id| Ok(store.tokens(org).await?.into_iter().find(|t| t.id == id));
     Errand: ErrandId, errand, |it| it.asked(1, at(82)), |store, org, id| store.errand(org, id).await;
     Budget: BudgetId, budget, |it| spend(it, 83), |store, org, id| store.budget(org, &format!("api {id}")).await;
+    LibraryItem: LibraryId, library_item, |it| it.revision += 1, |store, org, id| store.library_item(org, id).await;
     Location: LocationId, location, |it| it.stock_read = Some(at(84)), |store, org, id| store.location(org, id).await;
     Inventory: InventoryId, inventory, |it| it.phase = PullPhase::Devices { begun: at(85), cursor: None },
         |store, org, id| store.inventory(org, id).await;
@@ -336,6 +338,23 @@ pub(super) fn location(organisation: OrganisationId, id: LocationId) -> Location
     let mut it = Location::new(organisation, id, "Library", "U1", SecretId(6), JobId(62));
     it.stock.insert(u64::MAX, Stock::default());
     it
+}
+
+pub(super) fn library_item(organisation: OrganisationId, id: LibraryId) -> LibraryItem {
+    let content = LibraryContent::Profile {
+        identifier: "com.example.wifi".to_owned(),
+        content: SecretId(6),
+        signed_here: true,
+    };
+    let tags = ["lab".to_owned()].into();
+    LibraryItem::new(
+        organisation,
+        id,
+        &format!("item {id}"),
+        content,
+        tags,
+        at(65),
+    )
 }
 
 pub(super) fn inventory(organisation: OrganisationId, id: InventoryId) -> Inventory {

@@ -32,6 +32,7 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::errand::Errand>(store).await?;
     versions::<crate::budget::Budget>(store).await?;
     versions::<crate::licences::Location>(store).await?;
+    versions::<crate::library::LibraryItem>(store).await?;
     versions::<crate::inventory::Inventory>(store).await
 }
 

@@ -33,6 +33,7 @@ const TABLES: [Table; 20] = [
     Table::Errands,
     Table::Budgets,
     Table::Locations,
+    Table::Library,
     Table::Inventories,
 ];
 

@@ -8,6 +8,7 @@ mod commands;
 mod devices;
 mod enrollments;
 mod jobs;
+mod library;
 mod moves;
 mod organisations;
 mod secrets;

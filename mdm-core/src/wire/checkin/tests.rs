@@ -242,7 +242,7 @@ fn python_reads_every_answer() {
             "{'BootstrapToken': b'\\x00\\x01\\xfe\\xff'}",
         ),
         (bootstrap_token_answer(None), "{}"),
-        (empty_digest_challenge(), "{'DigestChallenge': ''}"),
+        (digest_challenge(""), "{'DigestChallenge': ''}"),
         (
             token_answer(&token),
             "{'TokenData': b'\\x00\\x01\\xfe\\xff'}",

@@ -79,7 +79,7 @@ record! {
 payload_type!(MdmPayload = "com.apple.mdm");
 
 impl MdmPayload {
-    /// All rights, signed requests, a farewell, users and bootstrap tokens.
+    /// All rights, signed requests, a farewell, users, bootstrap tokens and tokens for services.
     pub fn new(
         identity: Uuid,
         topic: impl Into<String>,
@@ -94,6 +94,7 @@ impl MdmPayload {
             .capabilities([
                 ServerCapability::PerUserConnections,
                 ServerCapability::BootstrapToken,
+                ServerCapability::Token,
             ])
     }
 }

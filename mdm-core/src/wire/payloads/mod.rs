@@ -11,6 +11,7 @@ mod certificate;
 mod escrow;
 mod extensions;
 mod filevault;
+mod identify;
 mod login_items;
 mod mdm;
 mod notifications;
@@ -27,6 +28,7 @@ pub use certificate::{Certificate, CertificateKind, CertificatePayload, Pkcs12Pa
 pub use escrow::EscrowPayload;
 pub use extensions::{KernelExtensionPayload, SystemExtensionPayload};
 pub use filevault::{FileVaultOptionsPayload, FileVaultPayload, FileVaultSwitch};
+pub use identify::{ProfileError, profile_identifier};
 pub use login_items::{
     LoginItem, LoginItemsPayload, ServiceManagementPayload, ServiceRule, ServiceRuleType,
 };

@@ -11,7 +11,7 @@ use mdm_core::ids::ServerId;
 use mdm_core::organisation::TokenKey;
 use mdm_core::secret::Secret;
 use openssl::pkey::PKey;
-use openssl::x509::X509;
+use openssl::x509::{X509, X509Req};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,12 +26,20 @@ pub(super) struct ServerToken {
     renews: Option<i64>,
 }
 
-/// Certificate and key, PEM.
+/// Certificate and key, PEM; the key is left out when it is one of ours.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushCertificate {
     certificate: String,
-    key: Hidden,
+    key: Option<Hidden>,
+}
+
+/// What a request for a push certificate names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PushRequest {
+    name: Option<String>,
+    email: Option<String>,
 }
 
 /// An account of the organisation API with its key, PEM.
@@ -82,18 +90,19 @@ pub(super) async fn import_server_token(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: ServerToken = read(&office, sent).await?;
-    let token = match (&sent.file, &sent.token) {
-        (Some(file), None) => org.open_token_file(&file.bytes()).await.map_err(refused)?,
-        (None, Some(token)) => Secret::new(token.bytes().as_slice()),
+    let renews = sent.renews.map(ServerId);
+    let id = match (&sent.file, &sent.token) {
+        (Some(file), None) => org.import_token_file(&file.bytes(), renews).await,
+        (None, Some(token)) => {
+            let token = Secret::new(token.bytes().as_slice());
+            org.import_server_token(&token, renews).await
+        }
         _ => {
             let problem = "must be there, or token; not both";
-            return Err(refused(Error::bad_input("file", problem)));
+            Err(Error::bad_input("file", problem))
         }
-    };
-    let id = org
-        .import_server_token(&token, sent.renews.map(ServerId))
-        .await
-        .map_err(refused)?;
+    }
+    .map_err(refused)?;
     office.poke.notify_one();
     shown(json!({ "server": id }))
 }
@@ -105,9 +114,35 @@ pub(super) async fn push_certificate(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let push = org.organisation().push.as_ref();
+    let now = office.mdm.now();
+    let requests = org.organisation().push_requests.iter();
     shown(json!({
         "topic": push.map(|p| p.topic.clone()),
         "until": push.map(|p| p.not_after),
+        "warning": push.and_then(|p| warning(p.not_after, now)),
+        "requests": requests.map(|r| r.created).collect::<Vec<_>>(),
+    }))
+}
+
+pub(super) async fn request_push_certificate(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: PushRequest = read(&office, sent).await?;
+    let name = sent.name.unwrap_or_else(|| org.organisation().name.clone());
+    // A longer one has no place in a certificate.
+    let name: String = name.chars().take(64).collect();
+    let made = org
+        .new_push_request(&name, sent.email.as_deref())
+        .await
+        .map_err(refused)?;
+    let pem = X509Req::from_der(&made.request.0).and_then(|r| r.to_pem());
+    let pem = pem.map_err(|_| refused(Error::Crypto("the request cannot be written")))?;
+    shown(json!({
+        "request": String::from_utf8_lossy(&pem), "created": made.created, "name": name,
     }))
 }
 
@@ -119,10 +154,15 @@ pub(super) async fn import_push_certificate(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: PushCertificate = read(&office, sent).await?;
+    let Some(key) = &sent.key else {
+        let done = org.import_push_answer(sent.certificate.as_bytes()).await;
+        let (topic, until) = done.map_err(refused)?;
+        return shown(json!({ "topic": topic, "until": until }));
+    };
     let wrong = |field: &str, problem: &str| refused(Error::bad_input(field, problem));
     let certificate = X509::from_pem(sent.certificate.as_bytes())
         .map_err(|_| wrong("certificate", "must be a PEM certificate"))?;
-    let key = PKey::private_key_from_pem_callback(&sent.key.bytes(), |_| Ok(0))
+    let key = PKey::private_key_from_pem_callback(&key.bytes(), |_| Ok(0))
         .map_err(|_| wrong("key", "must be a PEM private key without a passphrase"))?;
     if !certificate
         .public_key()
@@ -135,6 +175,9 @@ pub(super) async fn import_push_certificate(
         .map_err(|_| wrong("certificate", "must be a PEM certificate"))?;
     let (topic, until) =
         push_topic(&der).map_err(|error| wrong("certificate", &error.to_string()))?;
+    if until <= office.mdm.now() {
+        return Err(wrong("certificate", "has ended already"));
+    }
     let key = key
         .private_key_to_pkcs8()
         .map(Secret::new)

@@ -8,6 +8,8 @@ mod devices;
 mod holds;
 mod identities;
 mod inventory;
+mod invitations;
+mod library;
 mod licences;
 mod migrations;
 mod organisations;

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, assignments, commands, devices, holds, identities, inventory, licences,
-    migrations, organisations, tokens, waves,
+    Caller, Office, apple, assignments, commands, devices, holds, identities, inventory,
+    invitations, library, licences, migrations, organisations, tokens, waves,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -57,6 +57,17 @@ table! {
     post "/api/v1/commands/cancel" Admin commands::cancel, "serials?, channels?, and uuid, request_type or all", "Takes open commands out of queues. What a set-up asked for stays.";
     get  "/api/v1/devices/{serial}/commands" Viewer commands::list, "", "Commands of a device, newest first; `open` for those that wait, `channel` for a user's, `limit`.";
     get  "/api/v1/devices/{serial}/commands/{uuid}" Viewer commands::show, "", "One command with what was asked and answered, secrets lifted out.";
+    post "/api/v1/devices/{serial}/clear-passcode" Helpdesk invitations::clear_passcode, "", "Takes the passcode of an iPhone or iPad away, with the unlock token that it gave.";
+    post "/api/v1/devices/tags" Planner library::devices, "serials, add?, take?", "Tags devices: they get what the library has for their tags, and lose what it no longer has.";
+    get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
+    post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
+    post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?", "Puts a package for Macs into the library, or a new revision of it.";
+    post "/api/v1/library/tags" Admin library::tag, "name, tags", "Gives an item other tags.";
+    post "/api/v1/library/remove" Admin library::remove, "name", "Takes an item out of use; devices that have it lose it.";
+    post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
+    get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are.";
+    post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?", "Changes that.";
+    post "/api/v1/network-users" Admin invitations::user, "name, password?", "A user who logs in at Macs; without a password it is removed.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first.";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing.";
     get  "/api/v1/identities" Viewer identities::list, "", "The certificates that devices speak with, and what each is good for; a page at a time.";
@@ -76,8 +87,9 @@ table! {
     post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?", "Brings in a server token. Apple is asked whose it is before it is kept.";
     get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";
     post "/api/v1/token-keys" Admin apple::new_token_key, "", "Makes a key pair; earlier ones stay. Answers the certificate for the portal.";
-    get  "/api/v1/push-certificate" Viewer apple::push_certificate, "", "Topic and end of the push certificate.";
-    post "/api/v1/push-certificate" Admin apple::import_push_certificate, "certificate, key", "Brings in the push certificate.";
+    get  "/api/v1/push-certificate" Viewer apple::push_certificate, "", "Topic and end of the push certificate, a warning before it ends, requests without an answer.";
+    post "/api/v1/push-certificate/request" Admin apple::request_push_certificate, "name?, email?", "Makes a key, which stays sealed, and a certificate request for it.";
+    post "/api/v1/push-certificate" Admin apple::import_push_certificate, "certificate, key?", "Brings in the push certificate; without a key one that was made for a request of ours. One for another topic is refused.";
     get  "/api/v1/business" Viewer apple::api_account, "", "The account of the organisation API.";
     post "/api/v1/business" Admin apple::import_api_account, "client_id, key_id, key", "Brings in an account of the organisation API. Apple is asked for a list before it is kept.";
     get  "/api/v1/business/services" Viewer apple::services, "", "The organisation's services as Apple names them now, and which are ours.";

@@ -1,0 +1,371 @@
+//! What an organisation keeps for its devices: configuration profiles and packages, each for the devices that have one of its
+//! tags. What a device should have and has not is decided here, purely; nobody is told anything.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::error::Error;
+use crate::ids::{LibraryId, OrganisationId, SecretId};
+use crate::wire::requests::{
+    AssetKind, Manifest, ManifestAsset, ManifestItem, ManifestKind, ManifestMetadata,
+};
+
+/// The most tags of a device or an item.
+const MOST_TAGS: usize = 100;
+
+/// A profile or a package that is kept for devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LibraryItem {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: LibraryId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// What people call it; one item of a name.
+    pub name: String,
+    /// What it is.
+    pub content: LibraryContent,
+    /// Devices with one of these tags get it.
+    pub tags: BTreeSet<String>,
+    /// Rises with each new content: devices that have an older one get the newer.
+    pub revision: u32,
+    /// When it was first uploaded.
+    pub created: Timestamp,
+    /// When content or tags last changed.
+    pub changed: Timestamp,
+    /// When it was taken out of use: devices that have it lose it.
+    pub removed: Option<Timestamp>,
+}
+
+/// What an item of the library is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[non_exhaustive]
+pub enum LibraryContent {
+    /// A configuration profile.
+    Profile {
+        /// Its `PayloadIdentifier`: an installed profile of the same one is replaced.
+        identifier: String,
+        /// The sealed profile, signed.
+        content: SecretId,
+        /// Whether it was signed here; one that came with a signature keeps that.
+        signed_here: bool,
+    },
+    /// A package for Macs.
+    Package(Package),
+}
+
+/// A package for Macs, as its manifest describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "what people fill in")]
+pub struct Package {
+    /// Bundle identifier of the application in it.
+    pub bundle_identifier: String,
+    /// Its name, as people see it.
+    pub title: String,
+    /// Its version.
+    #[serde(default)]
+    pub bundle_version: Option<String>,
+    /// Where the file is, by HTTPS.
+    pub url: String,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes of each part but the last.
+    pub part_size: u64,
+    /// SHA-256 of each part, lower-case hex.
+    pub sha256s: Vec<String>,
+    /// Whether the application is managed: then it is taken away with the tag.
+    #[serde(default)]
+    pub managed: bool,
+}
+
+/// An item that was queued for a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "five facts")]
+pub struct Given {
+    /// Which.
+    pub item: LibraryId,
+    /// Which revision of it.
+    pub revision: u32,
+    /// How it is taken away again.
+    pub undo: Undo,
+    /// `CommandUUID` under which it was queued: the queue says what became of it.
+    pub command: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How an item is taken away from a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Undo {
+    /// The profile of this identifier is removed.
+    Profile(String),
+    /// The managed application of this bundle identifier is removed.
+    Application(String),
+    /// Nothing can be done from here.
+    Nothing,
+}
+
+/// What a device lacks, or has too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there or not there")]
+pub enum Change<'a> {
+    /// It should have this item, in this revision.
+    Give(&'a LibraryItem),
+    /// It has this and should not.
+    Take(&'a Given),
+}
+
+/// What must change on a device with these tags that was given this. The order is that of the library, what goes first.
+#[must_use]
+pub fn changes<'a>(
+    items: &'a [LibraryItem],
+    tags: &BTreeSet<String>,
+    given: &'a [Given],
+    platform: Option<Platform>,
+) -> Vec<Change<'a>> {
+    let wants = |item: &LibraryItem| {
+        let fits = match item.content {
+            LibraryContent::Package(_) => platform.is_some_and(Platform::is_mac),
+            LibraryContent::Profile { .. } => true,
+        };
+        fits && item.removed.is_none() && !item.tags.is_disjoint(tags)
+    };
+    let wanted = |given: &Given| items.iter().any(|i| i.id == given.item && wants(i));
+    let has = |item: &LibraryItem| {
+        let mut all = given.iter();
+        all.any(|g| g.item == item.id && g.revision == item.revision)
+    };
+    let less = given.iter().filter(|g| !wanted(g)).map(Change::Take);
+    let more = items.iter().filter(|i| wants(i) && !has(i));
+    less.chain(more.map(Change::Give)).collect()
+}
+
+impl LibraryItem {
+    /// An item in its first revision.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: LibraryId,
+        name: &str,
+        content: LibraryContent,
+        tags: BTreeSet<String>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            name: name.to_owned(),
+            content,
+            tags,
+            revision: 1,
+            created: now,
+            changed: now,
+            removed: None,
+        }
+    }
+
+    /// How it is taken away from a device that got it.
+    #[must_use]
+    pub fn undo(&self) -> Undo {
+        match &self.content {
+            LibraryContent::Profile { identifier, .. } => Undo::Profile(identifier.clone()),
+            LibraryContent::Package(p) if p.managed => {
+                Undo::Application(p.bundle_identifier.clone())
+            }
+            LibraryContent::Package(_) => Undo::Nothing,
+        }
+    }
+}
+
+impl Package {
+    /// Its manifest.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        let file = ManifestAsset::new(AssetKind::SoftwarePackage, &self.url)
+            .sha256_size(self.part_size)
+            .sha256s(self.sha256s.clone());
+        let mut about =
+            ManifestMetadata::new(&self.bundle_identifier, ManifestKind::Software, &self.title)
+                .size_in_bytes(self.size);
+        if let Some(version) = &self.bundle_version {
+            about = about.bundle_version(version);
+        }
+        Manifest::new([ManifestItem::new([file], about)])
+    }
+
+    /// Whether it can be what it says.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] naming the field.
+    pub fn check(&self) -> Result<(), Error> {
+        let parts = self.size.div_ceil(self.part_size.max(1));
+        let hash = |text: &String| {
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        for (field, fits, problem) in [
+            (
+                "bundle_identifier",
+                (1..=255).contains(&self.bundle_identifier.len()),
+                "must be 1 to 255 characters",
+            ),
+            (
+                "title",
+                (1..=255).contains(&self.title.len()),
+                "must be 1 to 255 characters",
+            ),
+            (
+                "url",
+                self.url.starts_with("https://") && self.url.len() <= 2048,
+                "must be an address with https",
+            ),
+            ("size", self.size > 0, "must be more than nothing"),
+            ("part_size", self.part_size > 0, "must be more than nothing"),
+            (
+                "sha256s",
+                self.sha256s.len() as u64 == parts && self.sha256s.iter().all(hash),
+                "must have the SHA-256 of each part, in lower-case hexadecimal",
+            ),
+        ] {
+            if !fits {
+                return Err(Error::bad_input(field, problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tags as people give them: 1 to 64 letters, digits, `-`, `_` or `.`, in lower case.
+///
+/// # Errors
+/// [`Error::BadInput`].
+pub fn tags(given: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeSet<String>, Error> {
+    let mut tags = BTreeSet::new();
+    for tag in given {
+        let tag = tag.as_ref().trim().to_ascii_lowercase();
+        let fits = (1..=64).contains(&tag.len())
+            && tag
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !fits {
+            return Err(Error::bad_input(
+                "tags",
+                "must be 1 to 64 letters, digits, '-', '_' or '.'",
+            ));
+        }
+        tags.insert(tag);
+    }
+    if tags.len() > MOST_TAGS {
+        return Err(Error::bad_input(
+            "tags",
+            format!("must be at most {MOST_TAGS}"),
+        ));
+    }
+    Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(id: i64, tag: &str, content: LibraryContent) -> LibraryItem {
+        let now = Timestamp::from_millis(0);
+        let tags = tags([tag]).unwrap();
+        LibraryItem::new(OrganisationId(1), LibraryId(id), "x", content, tags, now)
+    }
+
+    fn profile(id: i64, tag: &str) -> LibraryItem {
+        let content = LibraryContent::Profile {
+            identifier: format!("profile.{id}"),
+            content: SecretId(id),
+            signed_here: true,
+        };
+        item(id, tag, content)
+    }
+
+    fn package() -> Package {
+        Package {
+            bundle_identifier: "com.example.tool".to_owned(),
+            title: "Tool".to_owned(),
+            bundle_version: Some("1.2".to_owned()),
+            url: "https://example.com/tool.pkg".to_owned(),
+            size: 25,
+            part_size: 10,
+            sha256s: vec!["ab".repeat(32); 3],
+            managed: true,
+        }
+    }
+
+    fn given(item: &LibraryItem) -> Given {
+        Given {
+            item: item.id,
+            revision: item.revision,
+            undo: item.undo(),
+            command: "c".to_owned(),
+            at: Timestamp::from_millis(0),
+        }
+    }
+
+    #[test]
+    fn a_device_gets_what_one_of_its_tags_asks_for_and_loses_what_none_does() {
+        let mut items = vec![profile(1, "all"), profile(2, "lab"), profile(3, "lab")];
+        let mine = tags(["ALL", "lab"]).unwrap();
+        let ids = |changes: Vec<Change<'_>>| -> Vec<i64> {
+            let each = changes.into_iter().map(|change| match change {
+                Change::Give(item) => item.id.0,
+                Change::Take(given) => -given.item.0,
+            });
+            each.collect()
+        };
+        let check = |items: &[LibraryItem], mine: &BTreeSet<String>, has: &[Given]| {
+            ids(changes(items, mine, has, Some(Platform::Ios)))
+        };
+        assert_eq!(check(&items, &mine, &[]), [1, 2, 3]);
+        let has: Vec<Given> = items.iter().map(given).collect();
+        assert_eq!(check(&items, &mine, &has), [] as [i64; 0]);
+        items[1].revision += 1;
+        items[2].removed = Some(Timestamp::from_millis(1));
+        assert_eq!(check(&items, &mine, &has), [-3, 2]);
+        assert_eq!(check(&items, &BTreeSet::new(), &has), [-1, -2, -3]);
+    }
+
+    #[test]
+    fn packages_are_for_macs() {
+        let items = [item(1, "all", LibraryContent::Package(package()))];
+        let mine = tags(["all"]).unwrap();
+        assert_eq!(changes(&items, &mine, &[], Some(Platform::Ipados)), []);
+        assert_eq!(changes(&items, &mine, &[], Some(Platform::Macos)).len(), 1);
+        assert_eq!(
+            items[0].undo(),
+            Undo::Application("com.example.tool".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_package_that_cannot_be_is_named_by_its_field() {
+        package().check().unwrap();
+        let check = |change: fn(&mut Package), field: &str| {
+            let mut it = package();
+            change(&mut it);
+            let error = it.check().unwrap_err().to_string();
+            assert!(error.starts_with(field), "{error}");
+        };
+        check(|p| p.url = "http://example.com/x".to_owned(), "url");
+        check(|p| p.sha256s.truncate(2), "sha256s");
+        check(|p| p.sha256s[0] = "AB".repeat(32), "sha256s");
+        check(|p| p.size = 0, "size");
+        check(|p| p.part_size = 0, "part_size");
+        check(|p| p.title.clear(), "title");
+        assert!(tags(["a b"]).is_err() && tags([""]).is_err());
+    }
+}

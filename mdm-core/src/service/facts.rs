@@ -1,0 +1,105 @@
+//! What a device says of itself, kept fresh: one that comes by, has nothing else to do and was not asked for a day is asked
+//! again. What it answers to anybody's question is learned, whoever asked.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Org;
+use super::decision::{Decision, Tracked};
+use crate::enrollment::{ChannelKind, Enrollment};
+use crate::error::Error;
+use crate::ids::CommandId;
+use crate::queue::Command;
+use crate::wire::command::CommandBody;
+use crate::wire::report::CommandReport;
+use crate::wire::requests::{DeviceInformation, Query};
+
+/// Namespace of the UUIDs of these commands.
+const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4661_6374_0000_7300_0000);
+
+impl Org {
+    /// Puts a question to the device into its queue, if what we know of it is old; says whether it did.
+    pub(super) fn ask_facts(&self, d: &mut Decision<'_>, enrollment: &Enrollment) -> bool {
+        let hours = self.organisation.settings.facts_hours;
+        let Some(since) = enrollment.asked_facts.or(enrollment.enrolled) else {
+            return false;
+        };
+        let span = Duration::from_hours(u64::from(hours));
+        if hours == 0 || enrollment.channel != ChannelKind::Device || d.now.since(since) < span {
+            return false;
+        }
+        let (id, now) = (CommandId(d.next_id()), d.now);
+        let name = format!("{}/{}", enrollment.id, now.as_millis());
+        let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes());
+        let uuid = uuid.hyphenated().to_string().to_ascii_uppercase();
+        let body: CommandBody = DeviceInformation::of([
+            Query::SerialNumber,
+            Query::ProductName,
+            Query::DeviceName,
+            Query::OsVersion,
+            Query::BuildVersion,
+        ])
+        .into();
+        let bytes = body.encode(&uuid).to_vec();
+        let mut command = Command::queued(
+            self.id(),
+            id,
+            enrollment.id,
+            uuid,
+            body.request_type(),
+            bytes,
+            now,
+        );
+        // The next time it is asked anew.
+        command.expires = Some(now + span);
+        d.commands.insert(id, Tracked::new(command));
+        if let Some(row) = d.enrollment_mut(enrollment.id) {
+            row.asked_facts = Some(now);
+        }
+        true
+    }
+
+    /// Learns what an answer says of the device. An answer of another device than it should be teaches nothing.
+    pub(super) async fn learn_facts(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        report: &CommandReport,
+        command: &Command,
+    ) -> Result<(), Error> {
+        if enrollment.channel != ChannelKind::Device {
+            return Ok(());
+        }
+        let (told, security) = match command.request_type.as_str() {
+            "DeviceInformation" => (report.device_information(), None),
+            "SecurityInfo" => (None, report.security_info()),
+            _ => return Ok(()),
+        };
+        if d.device.is_none() {
+            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
+        }
+        let Some(device) = &mut d.device else {
+            return Ok(());
+        };
+        let other = |serial: &String| serial != device.row.serial.as_str();
+        let facts = &mut device.row.facts;
+        if let Some(on) = security.and_then(|s| s.file_vault.enabled) {
+            facts.filevault_on = Some(on);
+        }
+        if let Some(told) = told.filter(|t| !t.serial.as_ref().is_some_and(other)) {
+            facts.learned = Some(d.now);
+            for (fact, told) in [
+                (&mut facts.product, told.product_name),
+                (&mut facts.name, told.device_name),
+                (&mut facts.os_version, told.os_version),
+                (&mut facts.build, told.build_version),
+            ] {
+                if told.is_some() {
+                    *fact = told;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! Enrolment by download: an administrator invites one device by its serial number, and whoever has the code of the invitation
+//! gets the enrolment profile, once. The code is kept as a hash only. Knows nothing of pages and addresses.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::decision::{Decision, Tracked};
+use super::enrol::random_text;
+use super::{Answer, Enqueued, NewCommand, Org};
+use crate::clock::Timestamp;
+use crate::device::{Device, Platform};
+use crate::enrol::minimum::version;
+use crate::enrollment::EnrolSession;
+use crate::error::Error;
+use crate::identity::sha256_hex;
+use crate::ids::{DeviceId, Serial, SessionId};
+use crate::organisation::{Settings, UserLogins};
+use crate::secret::Secret;
+use crate::store::Batch;
+use crate::wire::requests::ClearPasscode;
+
+/// The longest time for which an invitation may be good.
+const LONGEST: Duration = Duration::from_hours(24 * 30);
+
+/// An invitation just made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Invitation {
+    /// What its holder shows. Kept by us only as a hash.
+    pub code: Secret,
+    /// When it can no longer be used.
+    pub expires: Timestamp,
+}
+
+impl Org {
+    /// Invites a device to enrol by download: one that Apple's assignment service does not know, or that is past its Setup
+    /// Assistant. Its serial number need not be known yet. The profile names no device; the Authenticate that follows must
+    /// name this serial number.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for more than 30 days or none, the store's.
+    pub async fn invite(&self, serial: &Serial, valid: Duration) -> Result<Invitation, Error> {
+        if valid.is_zero() || valid > LONGEST {
+            return Err(Error::bad_input("valid", "must be up to 30 days"));
+        }
+        let code = random_text(15)?;
+        let expires = self.now() + valid;
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
+            let known = self.store().device_by_serial(self.id(), serial).await?;
+            let device = match known {
+                Some(device) => Tracked::read(device),
+                None => {
+                    let id = DeviceId(d.next_id());
+                    Tracked::new(Device::new(self.id(), id, serial.clone()))
+                }
+            };
+            let id = SessionId(d.next_id());
+            let name = random_text(12)?;
+            let mut session = EnrolSession::new(self.id(), id, name, hash_of(&code), now, expires);
+            session.device = Some(device.row.id);
+            session.serial = Some(serial.clone());
+            session.invitation = true;
+            d.device = Some(device);
+            d.sessions.push(Tracked::new(session));
+            d.audit(
+                "enrolment.invited",
+                json!({ "session": id, "expires": expires }),
+            );
+            self.commit(d).await
+        })
+        .await?;
+        Ok(Invitation {
+            code: Secret::from_text(code),
+            expires,
+        })
+    }
+
+    /// Hands out the enrolment profile of an invitation. The code is good once: whoever loses the profile needs another one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a code that is unknown, used or over, all alike.
+    pub async fn accept_invitation(&self, address: &str, code: &str) -> Result<Answer, Error> {
+        let result = self
+            .again_on_conflict(|| self.use_invitation(code.trim()))
+            .await;
+        self.note_refusal("enrol", address, None, result).await
+    }
+
+    /// The page where an invitation is taken up. A link to it has the code behind `#`, where no server and no log sees it.
+    #[must_use]
+    pub fn download_url(&self) -> String {
+        let url = &self.settings().enrol_url;
+        format!("{url}/mdm/{}/download", self.organisation.code)
+    }
+
+    /// Changes what enrolments demand; what is `None` stays as it is. Answers the settings.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a version that is none, the store's.
+    pub async fn set_enrolment(
+        &self,
+        minimum_os: Option<BTreeMap<Platform, String>>,
+        user_logins: Option<UserLogins>,
+        facts_hours: Option<u32>,
+    ) -> Result<Settings, Error> {
+        for least in minimum_os.iter().flat_map(BTreeMap::values) {
+            if version(least).is_none() {
+                return Err(Error::bad_input(
+                    "minimum_os",
+                    "must be a version such as 26.4",
+                ));
+            }
+        }
+        self.again_on_conflict(|| async {
+            let mut organisation = self.fresh().await?;
+            let settings = &mut organisation.settings;
+            if let Some(minimum_os) = &minimum_os {
+                settings.minimum_os.clone_from(minimum_os);
+            }
+            settings.user_logins = user_logins.unwrap_or(settings.user_logins);
+            settings.facts_hours = facts_hours.unwrap_or(settings.facts_hours);
+            let settings = settings.clone();
+            let mut batch = Batch::new();
+            batch.put(organisation);
+            let detail = json!({
+                "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
+            });
+            self.audit_into(&mut batch, "enrolment.set", detail);
+            self.store().commit(batch).await?;
+            Ok(settings)
+        })
+        .await
+    }
+
+    /// Queues the removal of a device's passcode, with the unlock token that it gave us. Answers the command's UUID.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a device that is not enrolled, [`Error::Precondition`] for one that gave no unlock token.
+    pub async fn clear_passcode(&self, serial: &Serial) -> Result<String, Error> {
+        let device = self.store().device_by_serial(self.id(), serial).await?;
+        let enrollment = match device.and_then(|d| d.enrollment) {
+            Some(id) => self.store().enrollment(self.id(), id).await?,
+            None => None,
+        };
+        let enrollment = enrollment
+            .filter(crate::enrollment::Enrollment::is_live)
+            .ok_or(Error::NotFound("enrolled device of this serial number"))?;
+        let token = enrollment.unlock_token.ok_or_else(|| {
+            Error::Precondition("this device has given no unlock token".to_owned())
+        })?;
+        let token = self.open_secret(token).await?;
+        let uuid = NewCommand::random_uuid()?;
+        let new = NewCommand::new(uuid.clone(), ClearPasscode::new(token).into());
+        match self.enqueue(&[enrollment.key], &new).await?.first() {
+            Some(Enqueued::Queued) => Ok(uuid),
+            _ => Err(Error::NotFound("enrolled device of this serial number")),
+        }
+    }
+
+    async fn use_invitation(&self, code: &str) -> Result<Answer, Error> {
+        let now = self.now();
+        let invited = self
+            .store()
+            .session_by_challenge(self.id(), &hash_of(code))
+            .await?
+            .filter(|s| s.invitation && s.used_by.is_none() && now < s.expires)
+            .ok_or(Error::Refused("this invitation is unknown, used or over"))?;
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        let (fresh, challenge) = self.new_session(&d, now)?;
+        let mut session = Tracked::read(invited);
+        session.row.challenge_hash = fresh.challenge_hash;
+        session.row.expires = fresh.expires;
+        session.row.invitation = false;
+        let profile = self.enrolment_profile(&session.row, &challenge).await?;
+        if let Some(device) = session.row.device
+            && let Some(device) = self.store().device(self.id(), device).await?
+        {
+            d.device = Some(Tracked::read(device));
+        }
+        d.audit(
+            "enrolment.profile-handed-out",
+            json!({ "session": session.row.id, "invitation": true }),
+        );
+        d.sessions.push(session);
+        self.commit(d).await?;
+        Ok(Answer::Profile(profile))
+    }
+}
+
+/// No challenge of a certificate request has this form, so that a code buys a profile and nothing else.
+fn hash_of(code: &str) -> String {
+    sha256_hex(format!("invitation {code}").as_bytes())
+}

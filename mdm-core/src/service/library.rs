@@ -1,0 +1,441 @@
+//! The library at work: items come in, devices get tags, and a job brings each device to what its tags ask for. A profile is
+//! signed when it comes in, kept sealed, and opened only for the device that gets it.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Org;
+use super::decision::{Decision, Tracked};
+use super::worker::done;
+use crate::clock::Timestamp;
+use crate::enrol::profile::sign;
+use crate::error::Error;
+use crate::ids::{CommandId, DeviceId, JobId, LibraryId, SecretId, Serial};
+use crate::job::{Job, JobKind};
+use crate::library::{Change, Given, LibraryContent, LibraryItem, Package, Undo, changes};
+use crate::organisation::Der;
+use crate::queue::{BodyForm, Command};
+use crate::secret::{Secret, SecretKind};
+use crate::store::{Batch, Lease, Write};
+use crate::wire::command::CommandBody;
+use crate::wire::payloads::profile_identifier;
+use crate::wire::requests::{
+    InstallEnterpriseApplication, PackageSource, RemoveApplication, RemoveProfile,
+};
+
+/// Items of an organisation. A device's turn reads all of them.
+const MOST_ITEMS: usize = 1_000;
+/// The largest profile, in bytes.
+const LARGEST: usize = 1024 * 1024;
+/// Devices that one turn of the job goes through.
+const PAGE: u32 = 200;
+/// Namespace of the UUIDs of commands: the same item, revision, enrolment and time in its life give the same UUID.
+const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4c69_6272_0000_6172_7900);
+
+impl Org {
+    /// Everything in the library, also what was taken out of use, in the order of ids.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn library(&self) -> Result<Vec<LibraryItem>, Error> {
+        Ok(self.store().library(self.id()).await?)
+    }
+
+    /// Puts a configuration profile into the library, or a new revision of the item of this name. One that has no signature
+    /// is signed with the organisation's key. Devices with one of its tags get it.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] when it is no configuration profile of at most 1 MiB, or the name belongs to a package;
+    /// [`Error::Precondition`] for a thousand items; the vault's, the store's.
+    pub async fn put_profile(
+        &self,
+        name: &str,
+        profile: &Secret,
+        tags: BTreeSet<String>,
+    ) -> Result<LibraryItem, Error> {
+        let read = |problem: &str| Error::bad_input("profile", problem);
+        if profile.len() > LARGEST {
+            return Err(read("must be at most 1 MiB"));
+        }
+        let (identifier, signed) =
+            profile_identifier(profile.expose()).map_err(|error| read(&error.to_string()))?;
+        let content = if signed {
+            profile.clone()
+        } else {
+            let signer = self.organisation.profile_signer.as_ref();
+            let signer = signer.ok_or(Error::NotFound("profile signer"))?;
+            let key = self.open_secret_cached(signer.key).await?;
+            let signed = sign(profile.expose(), &key, &signer.certificate.0, &[])
+                .map_err(|_| Error::Crypto("the profile could not be signed"))?;
+            Secret::new(signed)
+        };
+        let now = self.now();
+        let id = SecretId(self.ids().next(now));
+        let row = self
+            .seal(id, SecretKind::ProfileContent, None, &content, now)
+            .await?;
+        let content = LibraryContent::Profile {
+            identifier,
+            content: id,
+            signed_here: !signed,
+        };
+        self.put_item(name, content, tags, Some(row)).await
+    }
+
+    /// Puts a package into the library, or a new revision of the item of this name. Macs with one of its tags get it.
+    ///
+    /// # Errors
+    /// As [`Org::put_profile`], and [`Error::BadInput`] for a description that cannot be right.
+    pub async fn put_package(
+        &self,
+        name: &str,
+        package: Package,
+        tags: BTreeSet<String>,
+    ) -> Result<LibraryItem, Error> {
+        package.check()?;
+        self.put_item(name, LibraryContent::Package(package), tags, None)
+            .await
+    }
+
+    async fn put_item(
+        &self,
+        name: &str,
+        content: LibraryContent,
+        tags: BTreeSet<String>,
+        secret: Option<crate::sealed::SealedSecret>,
+    ) -> Result<LibraryItem, Error> {
+        let name = name.trim();
+        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            return Err(Error::bad_input("name", "must be 1 to 100 characters"));
+        }
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let all = self.library().await?;
+            let mut batch = Batch::new();
+            let old = all.iter().find(|i| i.name == name);
+            let item = match old {
+                Some(old) => {
+                    let same = std::mem::discriminant(&old.content)
+                        == std::mem::discriminant(&content);
+                    if !same {
+                        return Err(Error::bad_input("name", "belongs to an item of another kind"));
+                    }
+                    let mut item = old.clone();
+                    item.content = content.clone();
+                    item.tags.clone_from(&tags);
+                    item.revision += 1;
+                    item.changed = now;
+                    item.removed = None;
+                    item
+                }
+                None if all.len() >= MOST_ITEMS => {
+                    return Err(Error::Precondition(format!(
+                        "the library has {MOST_ITEMS} items already"
+                    )));
+                }
+                None => {
+                    let id = LibraryId(self.ids().next(now));
+                    LibraryItem::new(self.id(), id, name, content.clone(), tags.clone(), now)
+                }
+            };
+            // Of a profile that is replaced the content stays in the vault, as every secret does.
+            if let Some(LibraryContent::Profile { content: held, .. }) = old.map(|o| &o.content)
+                && let Some(mut held) = self.store().secret(self.id(), *held).await?
+            {
+                held.replaced = Some(now);
+                batch.put(held);
+            }
+            if let Some(secret) = &secret {
+                batch.put(secret.clone());
+            }
+            batch.put(item.clone());
+            self.walk_into(&mut batch, now);
+            self.audit_into(
+                &mut batch,
+                "library.put",
+                json!({ "item": item.id, "name": name, "revision": item.revision, "tags": item.tags }),
+            );
+            self.store().commit(batch).await?;
+            Ok(item)
+        })
+        .await
+    }
+
+    /// Gives an item other tags: devices that it is for now get it, others lose it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn tag_library_item(
+        &self,
+        name: &str,
+        tags: BTreeSet<String>,
+    ) -> Result<LibraryItem, Error> {
+        self.change_item(name, "library.tagged", |item| item.tags.clone_from(&tags))
+            .await
+    }
+
+    /// Takes an item out of use: every device that has it loses it, as far as that can be done from here.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn remove_library_item(&self, name: &str) -> Result<LibraryItem, Error> {
+        let now = self.now();
+        self.change_item(name, "library.removed", |item| {
+            item.removed = item.removed.or(Some(now));
+        })
+        .await
+    }
+
+    async fn change_item(
+        &self,
+        name: &str,
+        what: &str,
+        change: impl Fn(&mut LibraryItem),
+    ) -> Result<LibraryItem, Error> {
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let all = self.library().await?;
+            let mut item = all
+                .into_iter()
+                .find(|i| i.name == name && i.removed.is_none())
+                .ok_or(Error::NotFound("item of the library"))?;
+            change(&mut item);
+            item.changed = now;
+            let mut batch = Batch::new();
+            batch.put(item.clone());
+            self.walk_into(&mut batch, now);
+            let detail = json!({ "item": item.id, "name": name, "tags": item.tags });
+            self.audit_into(&mut batch, what, detail);
+            self.store().commit(batch).await?;
+            Ok(item)
+        })
+        .await
+    }
+
+    /// Adds tags to devices and takes others away. Answers the serial numbers that are not known.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for tags that cannot be, the store's. What was changed before an error stays changed.
+    pub async fn tag_devices(
+        &self,
+        serials: &[Serial],
+        add: &BTreeSet<String>,
+        take: &BTreeSet<String>,
+    ) -> Result<Vec<Serial>, Error> {
+        let mut unknown = Vec::new();
+        for serial in serials {
+            let known = self
+                .again_on_conflict(|| async {
+                    let found = self.store().device_by_serial(self.id(), serial).await?;
+                    let Some(device) = found else {
+                        return Ok(false);
+                    };
+                    let now = self.now();
+                    let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
+                    let mut tracked = Tracked::read(device);
+                    let own = &mut tracked.row.tags;
+                    own.retain(|tag| !take.contains(tag));
+                    own.extend(add.iter().cloned());
+                    crate::library::tags(own.iter())?;
+                    if !tracked.is_changed() {
+                        return Ok(true);
+                    }
+                    let (id, tags) = (tracked.row.id, tracked.row.tags.clone());
+                    d.device = Some(tracked);
+                    d.audit("device.tagged", json!({ "tags": tags }));
+                    d.job(now, JobKind::LibraryOf { device: id });
+                    self.commit(d).await?;
+                    Ok(true)
+                })
+                .await?;
+            if !known {
+                unknown.push(serial.clone());
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Has every device looked at.
+    fn walk_into(&self, batch: &mut Batch, now: Timestamp) {
+        let kind = JobKind::Library { after: DeviceId(0) };
+        let id = JobId(self.ids().next(now));
+        batch.put(Job::new(self.id(), id, now, kind));
+    }
+
+    /// One page of devices, then the next.
+    pub(super) async fn library_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        after: DeviceId,
+    ) -> Result<(), Error> {
+        let page = self.store().devices(self.id(), after, PAGE).await?;
+        let items = self.library().await?;
+        for device in &page {
+            let concerned = !device.tags.is_empty() || !device.given.is_empty();
+            if concerned && device.enrollment.is_some() {
+                self.again_on_conflict(|| self.bring_up_to_date(device.id, &items, None))
+                    .await?;
+            }
+        }
+        let Some(last) = page.last() else {
+            return self.job_done(job, lease).await;
+        };
+        let mut later = job.clone();
+        later.kind = JobKind::Library { after: last.id };
+        later.due = self.now();
+        let mut batch = Batch::new();
+        batch.put(Write::JobLater { job: later, lease });
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// One device.
+    pub(super) async fn library_of_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        device: DeviceId,
+    ) -> Result<(), Error> {
+        let items = self.library().await?;
+        let ends = Some((job, lease));
+        self.again_on_conflict(|| self.bring_up_to_date(device, &items, ends))
+            .await
+    }
+
+    /// Queues what a device lacks, and takes back what it has too much, in one commit with the note of it.
+    async fn bring_up_to_date(
+        &self,
+        device: DeviceId,
+        items: &[LibraryItem],
+        ends: Option<(&Job, Lease)>,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "worker");
+        if let Some((job, lease)) = ends {
+            d.batch.put(done(job, lease));
+        }
+        let device = self.store().device(self.id(), device).await?;
+        let enrollment = match device.as_ref().and_then(|dev| dev.enrollment) {
+            Some(id) => self.store().enrollment(self.id(), id).await?,
+            None => None,
+        };
+        let (Some(device), Some(enrollment)) = (device, enrollment.filter(|e| e.is_live())) else {
+            return self.commit(d).await;
+        };
+        let mut tracked = Tracked::read(device);
+        if tracked.row.given_to != Some(enrollment.id) {
+            // What an earlier enrolment got went with it.
+            tracked.row.given.clear();
+            tracked.row.given_to = Some(enrollment.id);
+        }
+        let platform = tracked.row.platform();
+        let (tags, given) = (tracked.row.tags.clone(), tracked.row.given.clone());
+        let mut noted = Vec::new();
+        for change in changes(items, &tags, &given, platform) {
+            let made = match change {
+                Change::Give(item) => self.giving(item, enrollment.id.0).await?,
+                Change::Take(given) => Self::taking(given, enrollment.id.0),
+            };
+            let item = match change {
+                Change::Give(item) => item.id,
+                Change::Take(given) => given.item,
+            };
+            tracked.row.given.retain(|g| g.item != item);
+            let Some((uuid, request_type, body, form, seals)) = made else {
+                continue;
+            };
+            let id = CommandId(d.next_id());
+            let mut command = Command::queued(
+                self.id(),
+                id,
+                enrollment.id,
+                uuid.clone(),
+                &request_type,
+                body,
+                now,
+            );
+            command.form = form;
+            if seals {
+                d.to_seal.insert(id);
+            }
+            if let Change::Give(item) = change {
+                tracked.row.given.push(Given {
+                    item: item.id,
+                    revision: item.revision,
+                    undo: item.undo(),
+                    command: uuid.clone(),
+                    at: now,
+                });
+            }
+            noted.push(json!({ "item": item, "request": request_type, "uuid": uuid }));
+            d.commands.insert(id, Tracked::new(command));
+        }
+        d.device = Some(tracked);
+        if !noted.is_empty() {
+            d.push(enrollment.id);
+            d.audit("library.queued", json!({ "commands": noted }));
+        }
+        d.track(enrollment);
+        self.commit(d).await
+    }
+
+    /// The command that gives an item.
+    async fn giving(&self, item: &LibraryItem, to: i64) -> Result<Option<Made>, Error> {
+        let since = item.changed.as_millis();
+        let uuid = uuid_of(&format!("{}/{}/{since}/{to}", item.id, item.revision));
+        match &item.content {
+            LibraryContent::Profile { content, .. } => {
+                let row = self.store().secret(self.id(), *content).await?;
+                let Some(row) = row else {
+                    tracing::error!(organisation = %self.id(), item = %item.id, "the content of a profile is gone");
+                    return Ok(None);
+                };
+                let Der(sealed) = row.sealed;
+                let form = BodyForm::SealedProfile;
+                Ok(Some((
+                    uuid,
+                    "InstallProfile".to_owned(),
+                    sealed,
+                    form,
+                    false,
+                )))
+            }
+            LibraryContent::Package(package) => {
+                let source = PackageSource::Inline(package.manifest().into());
+                let request = if package.managed {
+                    InstallEnterpriseApplication::taking_over(source)
+                } else {
+                    InstallEnterpriseApplication::new(source)
+                };
+                Ok(Some(plain(uuid, &request.into())))
+            }
+        }
+    }
+
+    /// The command that takes an item away, if there is one.
+    fn taking(given: &Given, from: i64) -> Option<Made> {
+        let uuid = uuid_of(&format!("{}/away/{}/{from}", given.item, given.command));
+        let body: CommandBody = match &given.undo {
+            Undo::Profile(identifier) => RemoveProfile::new(identifier).into(),
+            Undo::Application(identifier) => RemoveApplication::new(identifier).into(),
+            Undo::Nothing => return None,
+        };
+        Some(plain(uuid, &body))
+    }
+}
+
+/// UUID, request type, body, form, and whether it must be sealed.
+type Made = (String, String, Vec<u8>, BodyForm, bool);
+
+fn plain(uuid: String, body: &CommandBody) -> Made {
+    let bytes = body.encode(&uuid).to_vec();
+    let kind = body.request_type().to_owned();
+    (uuid, kind, bytes, BodyForm::Plain, body.carries_secret())
+}
+
+fn uuid_of(name: &str) -> String {
+    let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes());
+    uuid.hyphenated().to_string().to_ascii_uppercase()
+}

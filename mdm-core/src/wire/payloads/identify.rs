@@ -1,0 +1,112 @@
+//! Which profile a file is: its identifier, and whether it is signed. Judges no payload.
+
+use plist::Value;
+
+use crate::wire::cms::verify;
+use crate::wire::plist::{CHECK_IN_LIMIT, PlistError, read_dictionary};
+
+/// Why a file is no configuration profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// A signature that does not fit what it signs.
+    #[error("has a signature that does not verify")]
+    Signature,
+    /// No property list.
+    #[error("{0}")]
+    Plist(#[from] PlistError),
+    /// A property list that is none of a profile.
+    #[error("is no configuration profile: PayloadType must be Configuration")]
+    NotAProfile,
+    /// Without `PayloadIdentifier`, which says what replaces what.
+    #[error("has no PayloadIdentifier")]
+    NoIdentifier,
+    /// A profile that manages the device: there is one per device, and it comes by enrolment.
+    #[error("holds a payload of com.apple.mdm, which comes by enrolment only")]
+    Management,
+}
+
+/// The `PayloadIdentifier` of a profile, and whether the file is signed. Who signed is not judged.
+///
+/// # Errors
+/// [`ProfileError`].
+pub fn profile_identifier(file: &[u8]) -> Result<(String, bool), ProfileError> {
+    let signed = file.first() == Some(&0x30);
+    let content;
+    let xml = if signed {
+        let verified = verify(file, None, CHECK_IN_LIMIT).map_err(|_| ProfileError::Signature)?;
+        content = verified.content;
+        content.as_slice()
+    } else {
+        file
+    };
+    let read = read_dictionary(xml, CHECK_IN_LIMIT)?;
+    let text = |key: &str| read.get(key).and_then(Value::as_string).map(str::trim);
+    if text("PayloadType") != Some("Configuration") {
+        return Err(ProfileError::NotAProfile);
+    }
+    let payloads = read.get("PayloadContent").and_then(Value::as_array);
+    let manages = |payload: &Value| {
+        let kind = payload.as_dictionary().and_then(|p| p.get("PayloadType"));
+        kind.and_then(Value::as_string) == Some("com.apple.mdm")
+    };
+    if payloads.into_iter().flatten().any(manages) {
+        return Err(ProfileError::Management);
+    }
+    let identifier = text("PayloadIdentifier").filter(|id| !id.is_empty() && id.len() <= 255);
+    let identifier = identifier.ok_or(ProfileError::NoIdentifier)?;
+    Ok((identifier.to_owned(), signed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::Ca;
+    use crate::clock::Timestamp;
+
+    fn profile(kind: &str, inner: &str, more: &str) -> Vec<u8> {
+        format!(
+            "<?xml version=\"1.0\"?><plist version=\"1.0\"><dict><key>PayloadType</key><string>{kind}</string>{more}\
+             <key>PayloadContent</key><array><dict><key>PayloadType</key><string>{inner}</string></dict></array></dict></plist>"
+        )
+        .into_bytes()
+    }
+
+    const NAMED: &str = "<key>PayloadIdentifier</key><string>com.example.wifi</string>";
+
+    #[test]
+    fn a_profile_is_known_by_its_identifier_signed_or_not() {
+        let plain = profile("Configuration", "com.apple.wifi.managed", NAMED);
+        let name = "com.example.wifi".to_owned();
+        assert_eq!(profile_identifier(&plain), Ok((name.clone(), false)));
+        let by = Ca::create("signer", Timestamp::from_millis(1_796_000_000_000)).unwrap();
+        let key = by.private_key().unwrap();
+        let mut signed = crate::enrol::profile::sign(&plain, &key, by.certificate(), &[]).unwrap();
+        assert_eq!(profile_identifier(&signed), Ok((name, true)));
+        let at = signed.windows(7).position(|w| w == b"example").unwrap();
+        signed[at] ^= 1;
+        assert_eq!(profile_identifier(&signed), Err(ProfileError::Signature));
+    }
+
+    #[test]
+    fn what_is_no_profile_for_a_library_is_refused() {
+        let check = |kind: &str, inner: &str, more: &str, why: ProfileError| {
+            assert_eq!(profile_identifier(&profile(kind, inner, more)), Err(why));
+        };
+        check(
+            "com.apple.wifi.managed",
+            "x",
+            NAMED,
+            ProfileError::NotAProfile,
+        );
+        check("Configuration", "x", "", ProfileError::NoIdentifier);
+        check(
+            "Configuration",
+            "com.apple.mdm",
+            NAMED,
+            ProfileError::Management,
+        );
+        assert!(profile_identifier(b"").is_err());
+        assert!(profile_identifier(b"0nonsense").is_err());
+    }
+}

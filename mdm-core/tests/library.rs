@@ -1,0 +1,242 @@
+//! Profiles and packages reach the devices that have their tags, are replaced, and go again; what devices say of themselves
+//! does not grow old.
+
+mod service_house;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mdm_core::clock::Clock as _;
+use mdm_core::library::Package;
+use mdm_core::secret::Secret;
+use mdm_core::service::Answer;
+use service_house::{Gadget, House, command};
+
+const IDLE: &str = "<key>Status</key><string>Idle</string>";
+
+fn tags(of: &[&str]) -> BTreeSet<String> {
+    mdm_core::library::tags(of).unwrap()
+}
+
+fn profile(password: &str) -> Secret {
+    Secret::from_text(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict>\
+         <key>PayloadType</key><string>Configuration</string><key>PayloadVersion</key><integer>1</integer>\
+         <key>PayloadIdentifier</key><string>com.example.wifi</string><key>PayloadUUID</key><string>U</string>\
+         <key>PayloadContent</key><array><dict><key>PayloadType</key><string>com.apple.wifi.managed</string>\
+         <key>Password</key><string>{password}</string></dict></array></dict></plist>"
+    ))
+}
+
+/// Answers whatever comes until nothing more does; the kinds and bodies of what came.
+async fn drain(house: &House, gadget: &Gadget) -> Vec<(String, String)> {
+    let mut seen = Vec::new();
+    let mut answer = house.report(gadget, IDLE).await.unwrap();
+    while let Some((uuid, kind)) = command(&answer) {
+        let Answer::Plist(body) = &answer else { break };
+        seen.push((kind, String::from_utf8(body.clone()).unwrap()));
+        assert!(seen.len() < 50, "{seen:?}");
+        let done = format!(
+            "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>"
+        );
+        answer = house.report(gadget, &done).await.unwrap();
+    }
+    seen
+}
+
+/// Kinds of what the library sent.
+fn kinds(seen: &[(String, String)]) -> Vec<&str> {
+    seen.iter().map(|(kind, _)| kind.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_profile_reaches_those_who_have_its_tag_and_goes_with_it() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let (phone, other) = (
+        house.device("C02LIBRA01").await,
+        house.device("C02LIBRA02").await,
+    );
+    for gadget in [&phone, &other] {
+        house.enrol(gadget).await;
+        drain(&house, gadget).await;
+    }
+    let item = org
+        .put_profile("Wi-Fi", &profile("hunter2"), tags(&["lab"]))
+        .await
+        .unwrap();
+    assert_eq!(item.revision, 1);
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    let both = [phone.serial.clone(), "UNKNOWN1".parse_serial()];
+    let unknown = org.tag_devices(&both, &tags(&["LAB"]), &tags(&[])).await;
+    assert_eq!(unknown.unwrap(), [both[1].clone()]);
+    house.settle().await;
+    let seen = drain(&house, &phone).await;
+    assert_eq!(kinds(&seen), ["InstallProfile"]);
+    // Signed, and as it was given.
+    assert!(seen[0].1.contains("<data>") && !seen[0].1.contains("hunter2"));
+    assert_eq!(kinds(&drain(&house, &other).await), [] as [&str; 0]);
+    // Nothing comes twice.
+    org.tag_library_item("Wi-Fi", tags(&["lab", "office"]))
+        .await
+        .unwrap();
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    // A new revision does.
+    let newer = org
+        .put_profile("Wi-Fi", &profile("hunter3"), tags(&["lab"]))
+        .await;
+    assert_eq!(newer.unwrap().revision, 2);
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), ["InstallProfile"]);
+    // Without the tag it goes, and with it comes again.
+    org.tag_devices(&both[..1], &tags(&[]), &tags(&["lab"]))
+        .await
+        .unwrap();
+    house.settle().await;
+    let seen = drain(&house, &phone).await;
+    assert_eq!(kinds(&seen), ["RemoveProfile"]);
+    assert!(seen[0].1.contains("com.example.wifi"));
+    org.tag_devices(&both[..1], &tags(&["lab"]), &tags(&[]))
+        .await
+        .unwrap();
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), ["InstallProfile"]);
+    org.remove_library_item("Wi-Fi").await.unwrap();
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), ["RemoveProfile"]);
+    for (name, bytes) in house.files() {
+        let found = bytes.windows(7).any(|w| w == b"hunter2" || w == b"hunter3");
+        assert!(!found, "a password of a profile is in {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_enrols_anew_gets_everything_again() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let phone = house.device("C02LIBRA03").await;
+    org.put_profile("Wi-Fi", &profile("x"), tags(&["lab"]))
+        .await
+        .unwrap();
+    let serials = [phone.serial.clone()];
+    org.tag_devices(&serials, &tags(&["lab"]), &tags(&[]))
+        .await
+        .unwrap();
+    house.settle().await;
+    for _ in 0..2 {
+        let phone = house.device("C02LIBRA03").await;
+        house.enrol(&phone).await;
+        house.settle().await;
+        let seen = drain(&house, &phone).await;
+        let profiles = kinds(&seen)
+            .iter()
+            .filter(|k| **k == "InstallProfile")
+            .count();
+        assert_eq!(profiles, 1, "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_package_goes_to_macs_with_its_manifest() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let (mac, phone) = (
+        house.mac("C02LIBRA04").await,
+        house.device("C02LIBRA05").await,
+    );
+    for gadget in [&mac, &phone] {
+        house.enrol(gadget).await;
+        drain(&house, gadget).await;
+    }
+    let package = Package {
+        bundle_identifier: "com.example.tool".to_owned(),
+        title: "Tool".to_owned(),
+        bundle_version: Some("1.2".to_owned()),
+        url: "https://files.example.com/tool.pkg".to_owned(),
+        size: 25,
+        part_size: 10,
+        sha256s: vec!["ab".repeat(32); 3],
+        managed: true,
+    };
+    org.put_package("Tool", package, tags(&["all"]))
+        .await
+        .unwrap();
+    let serials = [mac.serial.clone(), phone.serial.clone()];
+    org.tag_devices(&serials, &tags(&["all"]), &tags(&[]))
+        .await
+        .unwrap();
+    house.settle().await;
+    let seen = drain(&house, &mac).await;
+    assert_eq!(kinds(&seen), ["InstallEnterpriseApplication"]);
+    for part in [
+        "https://files.example.com/tool.pkg",
+        "software-package",
+        "com.example.tool",
+        "InstallAsManaged",
+    ] {
+        assert!(seen[0].1.contains(part), "{part}: {}", seen[0].1);
+    }
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    org.remove_library_item("Tool").await.unwrap();
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &mac).await), ["RemoveApplication"]);
+    // A name belongs to one kind of item.
+    let error = org
+        .put_profile("Tool", &profile("x"), tags(&[]))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().starts_with("name"), "{error}");
+}
+
+#[tokio::test]
+async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
+    let house = House::new().await;
+    let phone = house.device("C02FACTS01").await;
+    house.enrol(&phone).await;
+    drain(&house, &phone).await;
+    house.clock.advance(Duration::from_hours(23));
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    house.clock.advance(Duration::from_hours(2));
+    let asked = house.report(&phone, IDLE).await.unwrap();
+    let (uuid, kind) = command(&asked).unwrap();
+    assert_eq!(kind, "DeviceInformation");
+    let told = format!(
+        "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>\
+         <key>QueryResponses</key><dict><key>SerialNumber</key><string>{}</string>\
+         <key>OSVersion</key><string>27.1</string><key>DeviceName</key><string>Anna</string></dict>",
+        phone.serial
+    );
+    assert_eq!(house.report(&phone, &told).await.unwrap(), Answer::Empty);
+    let report = house
+        .org()
+        .await
+        .device_report(&phone.serial)
+        .await
+        .unwrap();
+    let facts = report.device.facts;
+    assert_eq!(facts.os_version.as_deref(), Some("27.1"));
+    assert_eq!(facts.name.as_deref(), Some("Anna"));
+    assert_eq!(facts.learned, Some(house.clock.now()));
+    // Not again the same day; and never when nobody wants it.
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    house
+        .org()
+        .await
+        .set_enrolment(None, None, Some(0))
+        .await
+        .unwrap();
+    house.clock.advance(Duration::from_hours(100));
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+}
+
+trait ParseSerial {
+    fn parse_serial(&self) -> mdm_core::ids::Serial;
+}
+
+impl ParseSerial for str {
+    fn parse_serial(&self) -> mdm_core::ids::Serial {
+        mdm_core::ids::Serial::parse(self).unwrap()
+    }
+}

@@ -1,0 +1,240 @@
+//! `mdmd library list|profile|package|tag|remove`: configuration profiles and packages for the devices that have their tags.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use openssl::sha::Sha256;
+use serde_json::{Value, json};
+
+use super::client::{Client, Where};
+use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file, table};
+
+/// Bytes of a package that have a hash of their own.
+const PART: usize = 10 * 1024 * 1024;
+
+/// Profiles and packages for the devices that have their tags.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Library {
+    /// List them.
+    List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Put a configuration profile in, or a new revision of the item of this name.
+    Profile {
+        /// The profile (`.mobileconfig`), signed or not; `-` reads standard input.
+        file: PathBuf,
+        /// What people call it.
+        #[arg(long)]
+        name: String,
+        /// Devices with one of these tags get it.
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Put a package for Macs in, or a new revision of the item of this name. The file stays where it is; its hashes are read.
+    Package {
+        /// The package (`.pkg`).
+        file: PathBuf,
+        /// Where Macs fetch it, by HTTPS.
+        #[arg(long)]
+        url: String,
+        /// Bundle identifier of the application in it.
+        #[arg(long, value_name = "IDENTIFIER")]
+        bundle_id: String,
+        /// Its version.
+        #[arg(long)]
+        bundle_version: Option<String>,
+        /// Its name, as people see it; the name of the item when left out.
+        #[arg(long)]
+        title: Option<String>,
+        /// Manage the application: then it is taken away with the tag.
+        #[arg(long)]
+        managed: bool,
+        /// What people call it.
+        #[arg(long)]
+        name: String,
+        /// Macs with one of these tags get it.
+        #[arg(long = "tag", value_name = "TAG")]
+        tags: Vec<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Give an item other tags.
+    Tag {
+        /// The item.
+        name: String,
+        /// All that it has from now on; none takes it from every device.
+        tags: Vec<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take an item out of use; devices that have it lose it.
+    Remove {
+        /// The item.
+        name: String,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+pub(crate) async fn run(common: &Common, command: &Library) -> Done {
+    match command {
+        Library::List { place } => {
+            let client = Client::looking(common, place).await?;
+            let answer = client.get("/api/v1/library").await?;
+            super::print(common, &answer, |answer| {
+                let items = answer["items"].as_array().into_iter().flatten();
+                let rows: Value = items.map(line).collect();
+                table(
+                    &rows,
+                    &[
+                        ("NAME", "name"),
+                        ("KIND", "kind"),
+                        ("REVISION", "revision"),
+                        ("TAGS", "tags"),
+                        ("CHANGED", "changed"),
+                        ("REMOVED", "removed"),
+                    ],
+                );
+            });
+            Ok(())
+        }
+        Library::Profile {
+            file,
+            name,
+            tags,
+            place,
+        } => {
+            let profile = secret_file::read(file)?;
+            let open = json!({ "name": name, "tags": tags });
+            let client = Client::acting(common, place).await?;
+            let answer = client
+                .post_hidden(
+                    "/api/v1/library/profiles",
+                    &open,
+                    &[("profile", &profile)],
+                    "devices with one of its tags get it as soon as they come.",
+                )
+                .await?;
+            put(common, &answer);
+            Ok(())
+        }
+        Library::Package {
+            file,
+            url,
+            bundle_id,
+            bundle_version,
+            title,
+            managed,
+            name,
+            tags,
+            place,
+        } => {
+            let (size, sha256s) = hashes(file)?;
+            let package = json!({
+                "bundle_identifier": bundle_id, "title": title.as_ref().unwrap_or(name), "bundle_version": bundle_version,
+                "url": url, "size": size, "part_size": PART, "sha256s": sha256s, "managed": managed,
+            });
+            let body = json!({ "name": name, "tags": tags, "package": package });
+            let said = "Macs with one of its tags get it as soon as they come.";
+            act(common, place, "/api/v1/library/packages", &body, said).await
+        }
+        Library::Tag { name, tags, place } => {
+            let said = "devices that it is for now get it, others lose it.";
+            let body = json!({ "name": name, "tags": tags });
+            act(common, place, "/api/v1/library/tags", &body, said).await
+        }
+        Library::Remove { name, place } => {
+            let said = "devices that have it lose it.";
+            let body = json!({ "name": name });
+            act(common, place, "/api/v1/library/remove", &body, said).await
+        }
+    }
+}
+
+async fn act(common: &Common, place: &Where, path: &str, body: &Value, said: &str) -> Done {
+    let client = Client::acting(common, place).await?;
+    let answer = client.act(path, body, said).await?;
+    put(common, &answer);
+    Ok(())
+}
+
+fn put(common: &Common, answer: &Value) {
+    super::print(common, answer, |answer| {
+        let line = line(answer);
+        println!(
+            "{} revision {} for {}",
+            cell(&line["name"]),
+            cell(&line["revision"]),
+            cell(&line["tags"])
+        );
+    });
+}
+
+/// An item for people.
+fn line(item: &Value) -> Value {
+    let tags = item["tags"].as_array().into_iter().flatten();
+    let tags: Vec<&str> = tags.filter_map(Value::as_str).collect();
+    json!({
+        "name": item["name"], "kind": item["content"]["kind"], "revision": item["revision"],
+        "tags": tags.join(" "), "changed": item["changed"], "removed": item["removed"],
+    })
+}
+
+/// Bytes of a file, and the SHA-256 of each of its parts.
+fn hashes(file: &Path) -> Result<(u64, Vec<String>), Ended> {
+    let name = || file.display().to_string();
+    let mut opened = std::fs::File::open(file)
+        .with_context(name)
+        .means(Exit::BadInput)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let (mut size, mut parts) = (0_u64, Vec::new());
+    let (mut hash, mut in_part) = (Sha256::new(), 0);
+    loop {
+        let room = buffer.len().min(PART - in_part);
+        let read = opened
+            .read(&mut buffer[..room])
+            .with_context(name)
+            .means(Exit::BadInput)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        size += read as u64;
+        in_part += read;
+        if in_part == PART {
+            parts.push(hex(std::mem::take(&mut hash)));
+            in_part = 0;
+        }
+    }
+    if in_part > 0 {
+        parts.push(hex(hash));
+    }
+    Ok((size, parts))
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finish().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_package_has_its_hash() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let content: Vec<u8> = (0..PART + 5).map(|n| n.to_le_bytes()[0]).collect();
+        std::fs::write(file.path(), &content).unwrap();
+        let (size, parts) = hashes(file.path()).unwrap();
+        let whole = |bytes: &[u8]| -> String {
+            let hash = openssl::sha::sha256(bytes);
+            hash.iter().map(|b| format!("{b:02x}")).collect()
+        };
+        assert_eq!(size, content.len() as u64);
+        assert_eq!(parts, [whole(&content[..PART]), whole(&content[PART..])]);
+    }
+}

@@ -1,0 +1,123 @@
+//! Enrolment by hand: invitations by serial number, what enrolments of an organisation demand, users who log in at Macs, and
+//! passcodes that are taken away. A code is shown once, a password never.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use mdm_core::device::Platform;
+use mdm_core::ids::Serial;
+use mdm_core::organisation::UserLogins;
+use mdm_core::secret::Secret;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Invite {
+    serial: String,
+    #[serde(default = "week")]
+    days: u32,
+}
+
+const fn week() -> u32 {
+    7
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Demands {
+    minimum_os: Option<BTreeMap<Platform, String>>,
+    user_logins: Option<UserLogins>,
+    facts_hours: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    name: String,
+    password: Option<Hidden>,
+}
+
+pub(super) async fn invite(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Invite = read(&office, sent).await?;
+    let serial = Serial::parse(&sent.serial).map_err(refused)?;
+    let valid = Duration::from_hours(24 * u64::from(sent.days));
+    let made = org.invite(&serial, valid).await.map_err(refused)?;
+    shown(json!({
+        "serial": serial, "code": made.code.expose_text(), "page": org.download_url(), "expires": made.expires,
+    }))
+}
+
+pub(super) async fn demands(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let settings = &org.organisation().settings;
+    let users = org.organisation().network_users.iter();
+    shown(json!({
+        "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
+        "network_users": users.map(|u| u.name.clone()).collect::<Vec<_>>(),
+    }))
+}
+
+pub(super) async fn demand(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Demands = read(&office, sent).await?;
+    let settings = org
+        .set_enrolment(sent.minimum_os, sent.user_logins, sent.facts_hours)
+        .await
+        .map_err(refused)?;
+    shown(json!({
+        "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
+    }))
+}
+
+pub(super) async fn user(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: User = read(&office, sent).await?;
+    match &sent.password {
+        Some(password) => {
+            let password = Secret::new(password.bytes().as_slice());
+            org.set_network_user(&sent.name, &password).await
+        }
+        None => org.remove_network_user(&sent.name).await,
+    }
+    .map_err(refused)?;
+    shown(json!({ "name": sent.name, "kept": sent.password.is_some() }))
+}
+
+pub(super) async fn clear_passcode(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    let uuid = org.clear_passcode(&serial).await.map_err(refused)?;
+    office.poke.notify_one();
+    shown(json!({ "serial": serial, "uuid": uuid }))
+}

@@ -1,0 +1,137 @@
+//! The library: configuration profiles and packages, and the tags that bring them to devices. Shows no profile's content.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use mdm_core::error::Error;
+use mdm_core::ids::Serial;
+use mdm_core::library::{Package, tags};
+use mdm_core::secret::Secret;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Profile {
+    name: String,
+    profile: Hidden,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPackage {
+    name: String,
+    package: Package,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tags {
+    name: String,
+    tags: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Devices {
+    serials: Vec<String>,
+    #[serde(default)]
+    add: Vec<String>,
+    #[serde(default)]
+    take: Vec<String>,
+}
+
+pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let items = org.library().await.map_err(refused)?;
+    shown(json!({ "items": items }))
+}
+
+pub(super) async fn profile(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Profile = read(&office, sent).await?;
+    let tags = tags(&sent.tags).map_err(refused)?;
+    let profile = Secret::new(sent.profile.bytes().as_slice());
+    let item = org.put_profile(&sent.name, &profile, tags).await;
+    office.poke.notify_one();
+    shown(item.map_err(refused)?)
+}
+
+pub(super) async fn package(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: NewPackage = read(&office, sent).await?;
+    let tags = tags(&sent.tags).map_err(refused)?;
+    let item = org.put_package(&sent.name, sent.package, tags).await;
+    office.poke.notify_one();
+    shown(item.map_err(refused)?)
+}
+
+pub(super) async fn tag(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Tags = read(&office, sent).await?;
+    let tags = tags(&sent.tags).map_err(refused)?;
+    let item = org.tag_library_item(&sent.name, tags).await;
+    office.poke.notify_one();
+    shown(item.map_err(refused)?)
+}
+
+pub(super) async fn remove(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Named = read(&office, sent).await?;
+    let item = org.remove_library_item(&sent.name).await;
+    office.poke.notify_one();
+    shown(item.map_err(refused)?)
+}
+
+pub(super) async fn devices(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Devices = read(&office, sent).await?;
+    let serials = sent.serials.iter().map(|text| Serial::parse(text));
+    let serials = serials.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let (add, take) = (tags(&sent.add), tags(&sent.take));
+    let (add, take) = (add.map_err(refused)?, take.map_err(refused)?);
+    if add.is_empty() && take.is_empty() {
+        return Err(refused(Error::bad_input("add", "must be there, or take")));
+    }
+    let unknown = org.tag_devices(&serials, &add, &take).await;
+    office.poke.notify_one();
+    let unknown = unknown.map_err(refused)?;
+    shown(json!({ "tagged": serials.len() - unknown.len(), "unknown": unknown }))
+}

@@ -1,0 +1,240 @@
+//! Enrolments beside the plain one: a system that is too old, a profile by download, a push certificate from its request to
+//! its renewal, a passcode that is taken away.
+
+#[path = "doors/house.rs"]
+#[allow(dead_code, reason = "shared with the story of the doors")]
+mod house;
+
+use std::time::Duration;
+
+use house::{Ask, House, TOPIC, check_in, described};
+use mdmd::config::Duty;
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::x509::{X509, X509Builder, X509NameBuilder, X509Req};
+use serde_json::{Value, json};
+use tests::{Reply, Request};
+
+async fn api(house: &House, method: &str, path: &str, body: Value) -> Reply {
+    let address = house.app.address(Duty::Admin).unwrap();
+    let request = Request::new(method, path).by(&house.token);
+    request.with(body.to_string()).send(address).await
+}
+
+async fn done(house: &House, method: &str, path: &str, body: Value) -> Value {
+    let reply = api(house, method, path, body).await;
+    assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+/// A device asks for its profile.
+async fn ask(house: &House, can_update: bool, version: &str) -> (u16, String) {
+    let mut who = described("DOORA");
+    version.clone_into(&mut who.os_version);
+    let more: &[&str] = if can_update {
+        &["MDM_CAN_REQUEST_SOFTWARE_UPDATE"]
+    } else {
+        &[]
+    };
+    let ask = Ask {
+        path: house.path("enrol"),
+        post: true,
+        body: house.stand_ins.machine_info_with(&who, 1, more).unwrap(),
+        ..Ask::default()
+    };
+    house.send(ask).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_system_that_is_too_old_is_told_to_update_and_every_other_enrols() {
+    let house = House::open().await;
+    assert_eq!(ask(&house, true, "18.0").await.0, 200);
+    let least = json!({ "minimum_os": { "ios": "26.4" } });
+    done(&house, "POST", "/api/v1/enrolment", least).await;
+    let (status, said) = ask(&house, true, "26.3.9").await;
+    assert_eq!(status, 403, "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["code"], "com.apple.softwareupdate.required");
+    assert_eq!(said["details"]["OSVersion"], "26.4");
+    // New enough, or not able to update on request: it enrols.
+    assert_eq!(ask(&house, true, "26.4").await.0, 200);
+    assert_eq!(ask(&house, false, "18.0").await.0, 200);
+    let bad = json!({ "minimum_os": { "ios": "the newest" } });
+    assert_eq!(
+        api(&house, "POST", "/api/v1/enrolment", bad).await.status,
+        400
+    );
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invited_device_enrols_by_download_once_and_no_other() {
+    let house = House::open().await;
+    let invite = async |serial: &str| {
+        let made = done(
+            &house,
+            "POST",
+            "/api/v1/invitations",
+            json!({ "serial": serial }),
+        )
+        .await;
+        let page = made["page"].as_str().unwrap().to_owned();
+        assert!(page.ends_with(&house.path("download")), "{page}");
+        made["code"].as_str().unwrap().to_owned()
+    };
+    let take = async |code: &str| {
+        let ask = Ask {
+            path: house.path("download"),
+            post: true,
+            body: format!("code={code}").into_bytes(),
+            ..Ask::default()
+        };
+        house.send_raw(ask).await
+    };
+    // Apple has never heard of this one.
+    let code = invite("NEWHERE1").await;
+    assert_eq!(take("guessed").await.0, 403);
+    let (status, profile) = take(&code).await;
+    assert_eq!(status, 200);
+    let (status, said) = take(&code).await;
+    assert_eq!(status, 403, "{}", String::from_utf8_lossy(&said));
+    let device = house.stand_ins.enrol_by(&profile, 3).await.unwrap();
+    // The profile is for this serial number.
+    let other = house.signed("checkin", &device, check_in("DOORB", "Authenticate", ""));
+    assert_eq!(house.send(other).await.0, 400);
+    for message in ["Authenticate", "TokenUpdate"] {
+        let body = check_in("NEWHERE1", message, "");
+        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
+        assert_eq!(status, 200, "{message}: {said}");
+    }
+    let shown = done(&house, "GET", "/api/v1/devices/NEWHERE1", Value::Null).await;
+    assert_eq!(shown["enrollments"][0]["state"], "enrolled");
+    // An invitation ends.
+    let late = invite("NEWHERE2").await;
+    house.clock.advance(Duration::from_secs(8 * 86_400));
+    assert_eq!(take(&late).await.0, 403);
+    // Neither log nor record has a code.
+    let logged = house::captured().since(0);
+    assert!(!logged.contains(&code) && !logged.contains(&late));
+    assert!(!house.contents().await.contains(&code));
+    house.close().await;
+}
+
+/// What Apple's portal makes of a request.
+fn certificate(request: &str, topic: &str, days: u32) -> String {
+    let request = X509Req::from_pem(request.as_bytes()).unwrap();
+    let public = request.public_key().unwrap();
+    assert!(request.verify(&public).unwrap(), "a request proves its key");
+    let key = PKey::ec_gen("prime256v1").unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_nid(Nid::USERID, topic).unwrap();
+    let name = name.build();
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    let number = BigNum::from_u32(days).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&number).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&public).unwrap();
+    let begin = house::NOW_MS / 1000 - 86_400;
+    let end = house::NOW_MS / 1000 + i64::from(days) * 86_400;
+    let (begin, end) = (
+        Asn1Time::from_unix(begin).unwrap(),
+        Asn1Time::from_unix(end).unwrap(),
+    );
+    builder.set_not_before(&begin).unwrap();
+    builder.set_not_after(&end).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    let certificate: X509 = builder.build();
+    String::from_utf8(certificate.to_pem().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_certificate_is_requested_brought_in_and_renewed_for_its_topic_only() {
+    let house = House::open().await;
+    let path = "/api/v1/push-certificate";
+    let request = async |name: &str| {
+        let body = json!({ "name": name, "email": "it@example.com" });
+        let made = done(&house, "POST", &format!("{path}/request"), body).await;
+        assert!(made.get("key").is_none());
+        made["request"].as_str().unwrap().to_owned()
+    };
+    // It warns already: the certificate of this house ends tomorrow.
+    let status = done(&house, "GET", path, Value::Null).await;
+    assert_eq!(status["warning"], "ends within 7 days");
+    let (first, second) = (request("one").await, request("two").await);
+    let status = done(&house, "GET", path, Value::Null).await;
+    assert_eq!(status["requests"].as_array().unwrap().len(), 2);
+    let bring = async |pem: String| api(&house, "POST", path, json!({ "certificate": pem })).await;
+    // Another topic would lose every device.
+    let other = bring(certificate(&first, "com.apple.mgmt.External.other", 300)).await;
+    assert_eq!(other.status, 409, "{}", other.text());
+    assert!(other.text().contains("another topic"));
+    // No push certificate at all, one that has ended, one of a key that is not ours.
+    let none = bring(certificate(&first, "somebody", 300)).await;
+    assert_eq!(none.status, 400, "{}", none.text());
+    let foreign = house::stranger("foreign").0;
+    let foreign = String::from_utf8(foreign.to_pem().unwrap()).unwrap();
+    assert_eq!(bring(foreign).await.status, 400);
+    // An earlier request is good as well.
+    let renewed = bring(certificate(&first, TOPIC, 300)).await;
+    assert_eq!(renewed.status, 200, "{}", renewed.text());
+    let status = done(&house, "GET", path, Value::Null).await;
+    assert_eq!(
+        (&status["topic"], &status["warning"]),
+        (&json!(TOPIC), &Value::Null)
+    );
+    let again = bring(certificate(&second, TOPIC, 20)).await;
+    assert_eq!(again.status, 200, "{}", again.text());
+    let status = done(&house, "GET", path, Value::Null).await;
+    assert_eq!(status["warning"], "ends within 30 days");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_passcode_is_taken_away_with_the_token_that_the_device_gave() {
+    let house = House::open().await;
+    let device = house.enrolled().await;
+    let path = format!("/api/v1/devices/{}/clear-passcode", house.serial);
+    let without = api(&house, "POST", &path, json!({})).await;
+    assert_eq!(without.status, 409, "{}", without.text());
+    let more = "<key>UnlockToken</key><data>aHVudGVyMg==</data>";
+    let body = check_in(house.serial, "TokenUpdate", more);
+    assert_eq!(
+        house.send(house.signed("checkin", &device, body)).await.0,
+        200
+    );
+    let uuid = done(&house, "POST", &path, json!({})).await["uuid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut last = String::new();
+    for _ in 0..40 {
+        let (_, said) = house.send(house.idle(&device)).await;
+        last = said;
+        if last.contains(&uuid) {
+            break;
+        }
+        let (_, rest) = last.split_once("<key>CommandUUID</key>").expect("it comes");
+        let (_, rest) = rest.split_once("<string>").unwrap();
+        let other = rest.split_once("</string>").unwrap().0;
+        let more = format!("<key>CommandUUID</key><string>{other}</string>");
+        let answer = house::report(house.serial, "Acknowledged", &more);
+        house.send(house.signed("command", &device, answer)).await;
+    }
+    assert!(
+        last.contains("ClearPasscode") && last.contains("aHVudGVyMg=="),
+        "{last}"
+    );
+    let shown = api(
+        &house,
+        "GET",
+        &format!("/api/v1/devices/{}/commands/{uuid}", house.serial),
+        Value::Null,
+    );
+    assert!(!shown.await.text().contains("aHVudGVyMg"));
+    house.close().await;
+}
