@@ -231,6 +231,24 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
 }
 
+#[tokio::test]
+async fn a_device_that_is_silent_for_long_is_woken_unless_nobody_wants_to_know() {
+    for hours in [24, 0] {
+        let house = House::new().await;
+        let phone = house.device("C02FACTS02").await;
+        house.enrol(&phone).await;
+        drain(&house, &phone).await;
+        let org = house.org().await;
+        org.set_enrolment(None, None, Some(hours)).await.unwrap();
+        house.settle().await;
+        house.clock.advance(Duration::from_hours(31));
+        house.settle().await;
+        let due = house.mdm.next_due().await.unwrap();
+        let woken = due.is_some_and(|due| due <= house.clock.now());
+        assert_eq!(woken, hours > 0, "{due:?}");
+    }
+}
+
 trait ParseSerial {
     fn parse_serial(&self) -> mdm_core::ids::Serial;
 }

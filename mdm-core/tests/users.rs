@@ -36,7 +36,8 @@ fn text(answer: &Answer, key: &str) -> String {
         return String::new();
     }
     let rest = rest.strip_prefix("<string>").unwrap();
-    rest.split_once("</string>").unwrap().0.to_owned()
+    let text = rest.split_once("</string>").unwrap().0;
+    text.replace("&quot;", "\"").replace("&amp;", "&")
 }
 
 fn md5(text: &str) -> String {

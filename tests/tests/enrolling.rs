@@ -229,12 +229,8 @@ async fn a_passcode_is_taken_away_with_the_token_that_the_device_gave() {
         last.contains("ClearPasscode") && last.contains("aHVudGVyMg=="),
         "{last}"
     );
-    let shown = api(
-        &house,
-        "GET",
-        &format!("/api/v1/devices/{}/commands/{uuid}", house.serial),
-        Value::Null,
-    );
-    assert!(!shown.await.text().contains("aHVudGVyMg"));
+    let path = format!("/api/v1/devices/{}/commands/{uuid}", house.serial);
+    let shown = api(&house, "GET", &path, Value::Null).await;
+    assert!(!shown.text().contains("aHVudGVyMg"));
     house.close().await;
 }

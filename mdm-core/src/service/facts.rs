@@ -1,16 +1,19 @@
 //! What a device says of itself, kept fresh: one that comes by, has nothing else to do and was not asked for a day is asked
-//! again. What it answers to anybody's question is learned, whoever asked.
+//! again, and one that does not come is woken. What it answers to anybody's question is learned, whoever asked.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Org;
 use super::decision::{Decision, Tracked};
+use super::{Mdm, Org};
+use crate::clock::Timestamp;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
-use crate::ids::CommandId;
+use crate::ids::{CommandId, DeviceId, JobId, OrganisationId};
+use crate::job::{Job, JobKind};
 use crate::queue::Command;
+use crate::store::Batch;
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
 use crate::wire::requests::{DeviceInformation, Query};
@@ -18,7 +21,55 @@ use crate::wire::requests::{DeviceInformation, Query};
 /// Namespace of the UUIDs of these commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4661_6374_0000_7300_0000);
 
+/// Devices that are looked at, and woken, at a time.
+const PAGE: u32 = 500;
+
+impl Mdm {
+    /// Wakes devices of which we know nothing newer than their organisation wants, so that they come and can be asked. A push
+    /// that is lost, or one too many, does no harm: the next round is some hours away.
+    pub(super) async fn wake_the_forgotten(&self, now: Timestamp) -> Result<(), Error> {
+        let mut after = OrganisationId(0);
+        loop {
+            let page = self.inner.store.organisations(after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.id;
+            for organisation in page {
+                if organisation.settings.facts_hours > 0 && organisation.push.is_some() {
+                    self.handle(organisation).wake_stale(now).await?;
+                }
+            }
+        }
+    }
+}
+
 impl Org {
+    async fn wake_stale(&self, now: Timestamp) -> Result<(), Error> {
+        let hours = u64::from(self.organisation.settings.facts_hours);
+        let stale = now - Duration::from_hours(hours);
+        let mut after = DeviceId(0);
+        loop {
+            let page = self.store().devices(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.id;
+            let mut batch = Batch::new();
+            for device in &page {
+                let old = device.facts.learned.is_none_or(|at| at < stale);
+                if let Some(enrollment) = device.enrollment.filter(|_| old) {
+                    let kind = JobKind::Push { enrollment };
+                    let id = JobId(self.ids().next(now));
+                    batch.put(Job::new(self.id(), id, now, kind));
+                }
+            }
+            if !batch.is_empty() {
+                self.store().commit(batch).await?;
+            }
+        }
+    }
+
     /// Puts a question to the device into its queue, if what we know of it is old; says whether it did.
     pub(super) fn ask_facts(&self, d: &mut Decision<'_>, enrollment: &Enrollment) -> bool {
         let hours = self.organisation.settings.facts_hours;

@@ -31,7 +31,7 @@ const MOST_ITEMS: usize = 1_000;
 const LARGEST: usize = 1024 * 1024;
 /// Devices that one turn of the job goes through.
 const PAGE: u32 = 200;
-/// Namespace of the UUIDs of commands: the same item, revision, enrolment and time in its life give the same UUID.
+/// Namespace of the UUIDs of commands: the same item, revision, enrolment and version of the device's row give the same one.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4c69_6272_0000_6172_7900);
 
 impl Org {
@@ -332,10 +332,12 @@ impl Org {
         }
         let platform = tracked.row.platform();
         let (tags, given) = (tracked.row.tags.clone(), tracked.row.given.clone());
+        // Each change of the device's row is another turn: what comes again has another UUID.
+        let turn = tracked.row.version;
         let mut noted = Vec::new();
         for change in changes(items, &tags, &given, platform) {
             let made = match change {
-                Change::Give(item) => self.giving(item, enrollment.id.0).await?,
+                Change::Give(item) => self.giving(item, enrollment.id.0, turn).await?,
                 Change::Take(given) => Self::taking(given, enrollment.id.0),
             };
             let item = match change {
@@ -382,9 +384,8 @@ impl Org {
     }
 
     /// The command that gives an item.
-    async fn giving(&self, item: &LibraryItem, to: i64) -> Result<Option<Made>, Error> {
-        let since = item.changed.as_millis();
-        let uuid = uuid_of(&format!("{}/{}/{since}/{to}", item.id, item.revision));
+    async fn giving(&self, item: &LibraryItem, to: i64, turn: i64) -> Result<Option<Made>, Error> {
+        let uuid = uuid_of(&format!("{}/{}/{to}/{turn}", item.id, item.revision));
         match &item.content {
             LibraryContent::Profile { content, .. } => {
                 let row = self.store().secret(self.id(), *content).await?;

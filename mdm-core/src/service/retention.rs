@@ -1,5 +1,6 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
-//! enrolments, enrolment sessions that nobody used. Never touches the record, a secret, or anything that is still open.
+//! enrolments, enrolment sessions that nobody used. Never touches the record, a secret, or anything that is still open. In the
+//! same round devices are woken of which nothing was heard for long.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -44,6 +45,7 @@ impl Mdm {
             }
         }
         if gone == 0 {
+            self.wake_the_forgotten(now).await?;
             let mut next = self
                 .inner
                 .clear_at

@@ -39,8 +39,8 @@ pub(crate) enum Library {
         /// The package (`.pkg`).
         file: PathBuf,
         /// Where Macs fetch it, by HTTPS.
-        #[arg(long)]
-        url: String,
+        #[arg(long, value_name = "URL")]
+        served_at: String,
         /// Bundle identifier of the application in it.
         #[arg(long, value_name = "IDENTIFIER")]
         bundle_id: String,
@@ -124,7 +124,7 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
         }
         Library::Package {
             file,
-            url,
+            served_at,
             bundle_id,
             bundle_version,
             title,
@@ -136,7 +136,7 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
             let (size, sha256s) = hashes(file)?;
             let package = json!({
                 "bundle_identifier": bundle_id, "title": title.as_ref().unwrap_or(name), "bundle_version": bundle_version,
-                "url": url, "size": size, "part_size": PART, "sha256s": sha256s, "managed": managed,
+                "url": served_at, "size": size, "part_size": PART, "sha256s": sha256s, "managed": managed,
             });
             let body = json!({ "name": name, "tags": tags, "package": package });
             let said = "Macs with one of its tags get it as soon as they come.";

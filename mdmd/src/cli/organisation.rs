@@ -1,9 +1,13 @@
-//! `mdmd organisation new|list`.
+//! `mdmd organisation new|list|enrolment|user`: organisations, what their enrolments demand, and users who log in at Macs.
 
-use serde_json::json;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+
+use serde_json::{Map, Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, table};
+use super::{Common, Done, Exit, Means as _, cell, secret_file, table};
 
 /// Organisations of this installation.
 #[derive(clap::Subcommand, Debug)]
@@ -17,6 +21,33 @@ pub(crate) enum Organisation {
     },
     /// List them.
     List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Show what enrolments demand, or change it.
+    Enrolment {
+        /// The oldest system that may enrol: ios=26.4, ipados=26.4 or macos=26.4; all that are named replace all that were.
+        #[arg(long, value_name = "PLATFORM=VERSION")]
+        minimum_os: Vec<String>,
+        /// What network users meet who log in at a Mac.
+        #[arg(long, value_parser = ["unmanaged", "open", "digest"])]
+        user_logins: Option<String>,
+        /// After how many hours a device is asked anew what it is; 0 is never.
+        #[arg(long, value_name = "HOURS")]
+        facts_hours: Option<u32>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Let a network user log in at Macs, where logins are by digest.
+    User {
+        /// The short name.
+        name: String,
+        /// The password, in this file or `-`. Only the key of its digest is kept, sealed.
+        #[arg(long, value_name = "FILE", required_unless_present = "remove")]
+        password: Option<PathBuf>,
+        /// Take the user away.
+        #[arg(long, conflicts_with = "password")]
+        remove: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -55,6 +86,75 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                         ("PUSH UNTIL", "push_until"),
                     ],
                 );
+            });
+        }
+        Organisation::Enrolment {
+            minimum_os,
+            user_logins,
+            facts_hours,
+            place,
+        } => {
+            let mut change = Map::new();
+            let mut least = Map::new();
+            for text in minimum_os {
+                let (platform, version) = text
+                    .split_once('=')
+                    .ok_or_else(|| anyhow!("--minimum-os: must be PLATFORM=VERSION"))
+                    .means(Exit::BadInput)?;
+                least.insert(platform.to_ascii_lowercase(), json!(version));
+            }
+            if !least.is_empty() {
+                change.insert("minimum_os".to_owned(), Value::Object(least));
+            }
+            if let Some(logins) = user_logins {
+                change.insert("user_logins".to_owned(), json!(logins));
+            }
+            if let Some(hours) = facts_hours {
+                change.insert("facts_hours".to_owned(), json!(hours));
+            }
+            let path = "/api/v1/enrolment";
+            let answer = if change.is_empty() {
+                Client::looking(common, place).await?.get(path).await?
+            } else {
+                let client = Client::acting(common, place).await?;
+                let said = "it holds for every enrolment and login from now on.";
+                client.act(path, &Value::Object(change), said).await?
+            };
+            super::print(common, &answer, |answer| {
+                println!("minimum system   {}", cell(&answer["minimum_os"]));
+                println!("logins at Macs   {}", cell(&answer["user_logins"]));
+                println!("asked anew after {} hours", cell(&answer["facts_hours"]));
+            });
+        }
+        Organisation::User {
+            name,
+            password,
+            remove: _,
+            place,
+        } => {
+            let open = json!({ "name": name });
+            let path = "/api/v1/network-users";
+            let password = password.as_deref().map(secret_file::read).transpose()?;
+            let client = Client::acting(common, place).await?;
+            let answer = match &password {
+                Some(password) => {
+                    let password = password.trim_ascii_end();
+                    let secrets: [(&str, &[u8]); 1] = [("password", password)];
+                    let said = "this user may log in at Macs; the password itself is not kept.";
+                    client.post_hidden(path, &open, &secrets, said).await?
+                }
+                None => {
+                    let said = "this user can log in no more.";
+                    client.act(path, &open, said).await?
+                }
+            };
+            super::print(common, &answer, |answer| {
+                let state = if answer["kept"] == true {
+                    "may log in"
+                } else {
+                    "removed"
+                };
+                println!("{} {state}", cell(&answer["name"]));
             });
         }
     }

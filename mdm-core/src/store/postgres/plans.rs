@@ -13,7 +13,7 @@ use crate::store::row::{ColumnKind, Row, Table};
 use crate::store::statements::statements;
 use crate::store::testing::TestPostgres;
 
-const TABLES: [Table; 20] = [
+const TABLES: [Table; 21] = [
     Table::Organisations,
     Table::Servers,
     Table::Devices,
