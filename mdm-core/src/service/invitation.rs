@@ -174,6 +174,7 @@ impl Org {
         let mut session = Tracked::read(invited);
         session.row.challenge_hash = fresh.challenge_hash;
         session.row.expires = fresh.expires;
+        session.row.told = fresh.told;
         session.row.invitation = false;
         let profile = self.enrolment_profile(&session.row, &challenge).await?;
         if let Some(device) = session.row.device
