@@ -738,10 +738,6 @@ fn check_session(session: &EnrolSession, serial: Option<&str>, udid: &str) -> Re
             "is not the one that the enrolment profile was given to",
         ));
     }
-    if session.udid.is_none() && session.serial.is_some() && serial.is_none() {
-        // Of an invitation nothing else says which device it is for.
-        return Err(Error::bad_input("Authenticate: SerialNumber", "is missing"));
-    }
     if let Some(expected) = &session.udid
         && !expected.eq_ignore_ascii_case(udid)
     {
