@@ -63,6 +63,27 @@ pub enum Proof {
     Missing,
 }
 
+/// Under `some` at least 95 in 100 devices end without an exception, and none has one but a device that was away: off at its
+/// deadline, or silent in its hold. One in a small fleet is no share.
+pub(super) fn hold_to_some(rows: &mut [Row]) {
+    let allowed = (rows.len() / 20).max(1);
+    let excepted = rows.iter().filter(|r| !r.exceptions.is_empty()).count();
+    for row in rows.iter_mut().filter(|r| !r.exceptions.is_empty()) {
+        let away = causes::AWAY
+            .iter()
+            .any(|kind| row.faults.contains_key(kind.name()));
+        if !away {
+            row.disagreements
+                .push("it has an exception and was never away".to_owned());
+        }
+        if excepted > allowed {
+            row.disagreements.push(format!(
+                "{excepted} devices have exceptions, where faults of this level leave at most {allowed}"
+            ));
+        }
+    }
+}
+
 /// Judges every device.
 pub(super) async fn judge(world: &World, org: &Org) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -313,6 +334,25 @@ mod tests {
 
     fn found(row: &Row, verdict: &DeviceVerdict) -> Vec<String> {
         disagreements(row, verdict, Some(&ENDED), false)
+    }
+
+    #[tokio::test]
+    async fn some_faults_leave_few_exceptions_and_only_to_who_was_away() {
+        let verdict = free().await;
+        let fleet = |excepted: usize, fault: &'static str| {
+            let mut rows: Vec<Row> = (0..40).map(|_| row(&verdict, &[])).collect();
+            for bad in rows.iter_mut().take(excepted) {
+                *bad = row(&verdict, &["apps-keep: net.example.notes"]);
+                bad.faults.insert(fault, 1);
+            }
+            hold_to_some(&mut rows);
+            let said = rows.iter().filter(|r| !r.disagreements.is_empty());
+            said.count()
+        };
+        assert_eq!(fleet(0, "dead-in-hold"), 0);
+        assert_eq!(fleet(2, "dead-in-hold"), 0);
+        assert_eq!(fleet(2, "apple-429"), 2, "never away");
+        assert_eq!(fleet(3, "off-at-deadline"), 3, "more than five in a hundred");
     }
 
     #[tokio::test]

@@ -159,7 +159,10 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     )
     .await?;
     progress.finish();
-    let rows = stage.judge().await?;
+    let mut rows = stage.judge().await?;
+    if rehearsal.faults == Faults::Some {
+        judge::hold_to_some(&mut rows);
+    }
     let counts = stage.world.fault_log().counts_by_kind();
     let planned = stage.world.planned_faults().counts_by_kind();
     let mut due: BTreeSet<FaultKind> = planned.into_keys().collect();
