@@ -352,7 +352,11 @@ mod tests {
         assert_eq!(fleet(0, "dead-in-hold"), 0);
         assert_eq!(fleet(2, "dead-in-hold"), 0);
         assert_eq!(fleet(2, "apple-429"), 2, "never away");
-        assert_eq!(fleet(3, "off-at-deadline"), 3, "more than five in a hundred");
+        assert_eq!(
+            fleet(3, "off-at-deadline"),
+            3,
+            "more than five in a hundred"
+        );
     }
 
     #[tokio::test]
