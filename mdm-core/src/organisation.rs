@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::device::Platform;
+use crate::error::Error;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
 
 /// DER bytes of a certificate, written as base64 in documents.
@@ -35,6 +36,19 @@ impl<'de> Deserialize<'de> for Der {
             .map(Self)
             .map_err(|_| serde::de::Error::custom("not base64"))
     }
+}
+
+/// What people may call an organisation: 1 to 200 bytes without control characters, spaces around them aside. Answers the
+/// name without these.
+///
+/// # Errors
+/// [`Error::BadInput`] says what would be right.
+pub fn check_name(name: &str) -> Result<&str, Error> {
+    let name = name.trim();
+    if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
+        return Err(Error::bad_input("name", "must be 1 to 200 characters"));
+    }
+    Ok(name)
 }
 
 /// One Apple School or Business account.

@@ -12,7 +12,7 @@ use mdm_core::job::{Job, JobKind};
 use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, SetUp, SetUpState, Variant};
 use mdm_core::queue::{Command, CommandState};
 use mdm_core::service::ports::PushOutcome;
-use mdm_core::service::{Answer, Peer};
+use mdm_core::service::{Answer, Peer, Release};
 use mdm_core::store::Batch;
 use service_house::{Gadget, House, command};
 
@@ -267,6 +267,112 @@ async fn a_command_or_set_up_that_cannot_be_read_keeps_no_other_command() {
         "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>"
     );
     assert_eq!(house.report(&phone, &done).await.unwrap(), plain);
+}
+
+/// How many releases wait for a device.
+async fn releases(house: &House, channel: EnrollmentId) -> usize {
+    let org = house.org().await.organisation().id;
+    let open = house.mdm.store().open_commands(org, channel, 100).await;
+    let open = open.unwrap();
+    let kind = |c: &&Command| c.request_type == "DeviceConfigured";
+    open.iter().filter(kind).count()
+}
+
+/// Answers what is asked until nothing more is; every command is acknowledged with these keys.
+async fn acknowledge(house: &House, gadget: &Gadget, keys: &str) {
+    let mut answer = house.report(gadget, IDLE).await.unwrap();
+    for _ in 0..20 {
+        let Some((uuid, _)) = command(&answer) else {
+            return;
+        };
+        let done = format!(
+            "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>{keys}"
+        );
+        answer = house.report(gadget, &done).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_lets_a_device_go_is_told_what_was_asked_of_it() {
+    let house = House::new().await;
+    let phone = house.device("C02LETGO").await;
+    let org = house.org().await;
+    // Nothing is enrolled: nothing is asked, and nothing is on record as done.
+    assert!(matches!(
+        org.release_now(&phone.serial).await,
+        Err(Error::Precondition(_))
+    ));
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    assert_eq!(
+        org.release_now(&phone.serial).await.unwrap(),
+        Release::Asked
+    );
+    assert_eq!(
+        org.release_now(&phone.serial).await.unwrap(),
+        Release::UnderWay
+    );
+    assert_eq!(releases(&house, s.enrollment).await, 1);
+    last_chance_over(&house, &phone).await;
+    acknowledge(&house, &phone, "").await;
+    assert_eq!(releases(&house, s.enrollment).await, 0);
+
+    // It is out, and says so: nothing is asked of it any more, and nothing is on record as asked.
+    house
+        .token_update(&phone, "<key>AwaitingConfiguration</key><false/>")
+        .await
+        .unwrap();
+    let acts = async || {
+        let record = house.record(&phone).await;
+        record.iter().filter(|(w, _)| w == "operator.acted").count()
+    };
+    let before = acts().await;
+    assert_eq!(before, 2);
+    assert!(matches!(
+        org.release_now(&phone.serial).await,
+        Err(Error::Precondition(_))
+    ));
+    assert_eq!(releases(&house, s.enrollment).await, 0);
+    assert_eq!(acts().await, before);
+}
+
+#[tokio::test]
+async fn a_device_that_says_that_it_waits_can_be_let_go_without_a_set_up_that_can_be_read() {
+    let house = House::new().await;
+    let phone = house.device("C02NOROW").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    let spoil = format!("UPDATE set_ups SET doc = '{{' WHERE id = {}", s.id);
+    assert_eq!(house.spoil(&spoil).await, 1);
+    let org = house.org().await;
+    assert_eq!(org.release_now(&phone.serial).await.unwrap(), Release::Late);
+    assert_eq!(
+        org.release_now(&phone.serial).await.unwrap(),
+        Release::UnderWay
+    );
+    assert_eq!(releases(&house, s.enrollment).await, 1);
+    assert_eq!(
+        idle(&house, &phone).await.as_deref(),
+        Some("DeviceConfigured")
+    );
+}
+
+#[tokio::test]
+async fn a_hold_that_cannot_be_read_hides_no_other() {
+    let house = House::new().await;
+    let org = house.org().await;
+    for serial in ["C02HOLDA", "C02HOLDB", "C02HOLDC"] {
+        house.enrol(&house.device(serial).await).await;
+    }
+    let all = org.holds(None, 10).await.unwrap();
+    assert_eq!(all.len(), 3);
+    let spoil = format!("UPDATE set_ups SET doc = '{{' WHERE id = {}", all[0].id);
+    assert_eq!(house.spoil(&spoil).await, 1);
+    let first = org.holds(None, 1).await.unwrap();
+    assert_eq!(first[0].id, all[1].id);
+    let after = (first[0].held_since().unwrap(), first[0].id);
+    let rest = org.holds(Some(after), 10).await.unwrap();
+    assert_eq!(rest.iter().map(|s| s.id).collect::<Vec<_>>(), [all[2].id]);
 }
 
 #[tokio::test]

@@ -153,6 +153,27 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
+/// The configured database to look at: nothing is made, brought up to date or written.
+///
+/// # Errors
+/// When there is none, or its tables are those of another version.
+pub(crate) async fn look_at_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    if let Some(file) = config.database.sqlite_file(&config.data_directory) {
+        let name = || format!("database {}", file.display());
+        let there = std::fs::metadata(&file).with_context(name)?;
+        anyhow::ensure!(there.is_file(), "{}: is no file", name());
+        return Ok(Arc::new(SqliteStore::look(&file).await.with_context(name)?));
+    }
+    let url = config
+        .database
+        .postgres_url()
+        .context("database: neither a SQLite file nor a PostgreSQL URL")?;
+    let mut options = PostgresOptions::default();
+    options.connections = 1;
+    let store = PostgresStore::look(url, options).await;
+    Ok(Arc::new(store.context("database: PostgreSQL")?))
+}
+
 /// A server that runs.
 pub struct App {
     /// The service behind the doors.

@@ -1,8 +1,10 @@
-//! Lays a data directory out: its modes, the master key, a small CA with a server certificate. Overwrites nothing.
+//! Lays a data directory out: its modes, the master key, a small CA with a server certificate. Overwrites nothing, and takes
+//! away what it made when not all of it could be made.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use mdm_core::clock::{Clock as _, SystemClock};
@@ -22,34 +24,92 @@ const SERVER_DAYS: u32 = 825;
 /// # Errors
 /// When something of it is there already, or cannot be written.
 pub fn lay_out(directory: &Path, organisation: &str, host: &str) -> anyhow::Result<Der> {
-    prepare(directory)?;
-    let anchor = own_certificates(directory, organisation, host)?;
-    MasterKeys::create(&directory.join("master.key"))?;
+    free(directory, ["master.key", "mdmd.sqlite"].map(Path::new))?;
+    let mut site = Site::open(directory)?;
+    let anchor = own_certificates(&mut site, organisation, host)?;
+    let key = directory.join("master.key");
+    MasterKeys::create(&key)?;
+    site.keep();
     Ok(anchor)
 }
 
-/// The directory, made or found empty of what we would make.
-pub(crate) fn prepare(directory: &Path) -> anyhow::Result<()> {
-    for name in ["master.key", "mdmd.sqlite", "tls/server.key", "tls/ca.key"] {
-        let path = directory.join(name);
+/// Says no when something of an installation is there: one of these, or a certificate of ours.
+pub(crate) fn free<'a>(
+    directory: &Path,
+    places: impl IntoIterator<Item = &'a Path>,
+) -> anyhow::Result<()> {
+    let certificates = ["tls/server.key", "tls/ca.key"].map(Path::new);
+    for place in places.into_iter().chain(certificates) {
+        let path = directory.join(place);
         anyhow::ensure!(
             !path.exists(),
             "{} is there already; init never overwrites an installation",
             path.display()
         );
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory.join("tls"))
-        .with_context(|| format!("data directory {}", directory.display()))?;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("data directory {}", directory.display()))
+    Ok(())
+}
+
+/// An installation that is being made. What was made is taken away again unless it is kept in the end: whoever mends what
+/// was wrong can begin anew.
+pub(crate) struct Site {
+    directory: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl Site {
+    /// The data directory, made if it is not there, for its owner only.
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let mut site = Self {
+            directory: directory.to_owned(),
+            made: Vec::new(),
+        };
+        let tls = directory.join("tls");
+        let missing: Vec<&Path> = tls.ancestors().take_while(|p| !p.exists()).collect();
+        let name = || format!("data directory {}", directory.display());
+        for path in missing.into_iter().rev() {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(path);
+            made.with_context(name)?;
+            site.makes(path);
+        }
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+            .with_context(name)?;
+        Ok(site)
+    }
+
+    /// Notes what was made, or is about to be made where nothing is.
+    pub(crate) fn makes(&mut self, path: &Path) {
+        self.made.push(path.to_owned());
+    }
+
+    /// Writes a new file in the directory; one that is there is an error.
+    pub(crate) fn write(&mut self, name: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
+        let path = self.directory.join(name);
+        let mut file = create(&path, mode)?;
+        self.makes(&path);
+        fill(&mut file, content).with_context(|| path.display().to_string())
+    }
+
+    /// It is complete.
+    pub(crate) fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            // A directory goes only when nothing of somebody else's is in it.
+            if std::fs::remove_file(path).is_err() {
+                let _ = std::fs::remove_dir(path);
+            }
+        }
+    }
 }
 
 /// A CA of our own and a certificate for our listeners; answers the CA's certificate.
 pub(crate) fn own_certificates(
-    directory: &Path,
+    site: &mut Site,
     organisation: &str,
     host: &str,
 ) -> anyhow::Result<Der> {
@@ -62,27 +122,30 @@ pub(crate) fn own_certificates(
         }
     }
     let server = pki::server(&ca, &names, SERVER_DAYS, now)?;
-    write(directory, "tls/ca.pem", &ca.certificate_pem()?, 0o644)?;
-    write(directory, "tls/ca.key", &ca.key_pem()?, 0o600)?;
-    write(
-        directory,
-        "tls/server.pem",
-        &server.certificate_pem()?,
-        0o644,
-    )?;
-    write(directory, "tls/server.key", &server.key_pem()?, 0o600)?;
+    site.write("tls/ca.pem", &ca.certificate_pem()?, 0o644)?;
+    site.write("tls/ca.key", &ca.key_pem()?, 0o600)?;
+    site.write("tls/server.pem", &server.certificate_pem()?, 0o644)?;
+    site.write("tls/server.key", &server.key_pem()?, 0o600)?;
     Ok(Der(ca.certificate.to_der()?))
 }
 
 /// A new file; one that is there is an error.
 pub(crate) fn write(directory: &Path, name: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
     let path = directory.join(name);
-    let mut file = std::fs::OpenOptions::new()
+    let mut file = create(&path, mode)?;
+    fill(&mut file, content).with_context(|| path.display().to_string())
+}
+
+fn create(path: &Path, mode: u32) -> anyhow::Result<File> {
+    std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(&path)
-        .with_context(|| path.display().to_string())?;
+        .open(path)
+        .with_context(|| path.display().to_string())
+}
+
+fn fill(file: &mut File, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)?;
-    file.sync_all().with_context(|| path.display().to_string())
+    file.sync_all()
 }

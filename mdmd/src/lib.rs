@@ -2,6 +2,10 @@
 //!
 //! Reading order: `config`, `app` (the assembly drawing), `listen` and `tls`, `http`.
 
+// First: its macros hold for every module below.
+#[macro_use]
+mod out;
+
 pub mod app;
 mod apple;
 pub mod cli;

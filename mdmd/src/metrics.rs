@@ -189,10 +189,15 @@ impl Figures {
                             .map(|end| ending("server_token", organisation, end, now)),
                     );
                 }
-                let holds = store.holds(organisation.id, 1000).await?;
-                walk.holds += holds.len();
-                let oldest = holds.iter().filter_map(|h| h.hold_began).min();
-                walk.oldest_hold = [walk.oldest_hold, oldest].into_iter().flatten().min();
+                let mut after = None;
+                loop {
+                    let holds = store.holds(organisation.id, after, 1000).await?;
+                    let Some(last) = holds.last() else { break };
+                    after = last.held_since().map(|since| (since, last.id));
+                    walk.holds += holds.len();
+                    let oldest = holds.iter().filter_map(|h| h.hold_began).min();
+                    walk.oldest_hold = [walk.oldest_hold, oldest].into_iter().flatten().min();
+                }
             }
         }
         walk.endings.sort_by(|a, b| a.days.total_cmp(&b.days));

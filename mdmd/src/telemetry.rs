@@ -35,6 +35,8 @@ where
 {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
+        // A log that nobody reads any more ends no request: the library would print of it, and panic over that.
+        .log_internal_errors(false)
         .with_ansi(colours);
     let allowed = filter(&log.level);
     match log.format {

@@ -1,7 +1,7 @@
 //! The command as a person runs it: an installation from `init` to its end, and every exit status on the way.
 
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use openssl::asn1::Asn1Time;
@@ -41,6 +41,11 @@ struct Server(Option<Child>);
 
 impl Server {
     fn start(data: &Path) -> Self {
+        let log = std::fs::File::create(data.with_extension("log")).unwrap();
+        Self::start_with(data, log.into())
+    }
+
+    fn start_with(data: &Path, log: Stdio) -> Self {
         let listeners = r#"listener=[
             { address = "127.0.0.1:0", duty = "device" },
             { address = "127.0.0.1:0", duty = "enrol" },
@@ -50,7 +55,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mdmd"))
             .args(["serve", "--set", &listeners, "--data"])
             .arg(data)
-            .stderr(std::fs::File::create(data.with_extension("log")).unwrap())
+            .stderr(log)
             .spawn()
             .unwrap();
         let begun = Instant::now();
@@ -205,6 +210,148 @@ fn an_installation_from_its_making_to_its_end() {
     assert!(!log.contains('\u{1b}'), "{log:?}");
 }
 
+/// What lies in a directory, and below it.
+fn files(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        found.push(path.display().to_string());
+        found.extend(files(&path));
+    }
+    found
+}
+
+/// An `init` that fails leaves nothing: the next one, with what was wrong put right, makes the installation.
+#[test]
+fn an_init_that_fails_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("junk"), "junk").unwrap();
+    std::fs::write(at("taken"), "another's").unwrap();
+    let (junk, taken) = (at("junk"), at("taken"));
+    let (junk, taken) = (junk.to_str().unwrap(), taken.to_str().unwrap());
+    let (certificate, _) = push_files(directory.path(), "one");
+    let elsewhere = at("nowhere/mdmd.sqlite");
+    let nowhere = format!("database=sqlite:{}", elsewhere.display());
+    let database = format!("database=sqlite:{taken}");
+    let key = format!("master_key.file={taken}");
+    let variable = ["--set", "master_key.source=environment", "--set"];
+    let variable = [&variable[..], &["master_key.name=UNSET_MASTER_KEY"]].concat();
+    let cases: [(i32, &str, &[&str]); 9] = [
+        (2, "--organisation", &["--organisation", ""]),
+        (2, "--host", &["--host", "a b"]),
+        (3, "UNSET_MASTER_KEY", &variable),
+        (2, "certificate", &["--certificate", junk, "--key", junk]),
+        (
+            2,
+            "key file",
+            &["--certificate", &certificate, "--key", junk],
+        ),
+        // Its directory is not there: this is found out when everything else is made already.
+        (3, "nowhere", &["--set", &nowhere]),
+        (3, "is there already", &["--set", &database]),
+        (3, "is there already", &["--set", &key]),
+        (
+            3,
+            "refused",
+            &["--set", "database=postgres://u:hunter2@127.0.0.1:1/x"],
+        ),
+    ];
+    let before = files(directory.path());
+    let data = at("data");
+    for (status, word, options) in cases {
+        let all = [&["init"], options].concat();
+        let (exit, said) = fails(&data, &all);
+        assert_eq!(exit, status, "{options:?}: {said}");
+        assert!(said.contains(word), "{options:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert_eq!(files(directory.path()), before, "{options:?}");
+    }
+    done(&data, &["init"]);
+    assert_eq!(std::fs::read_to_string(taken).unwrap(), "another's");
+}
+
+/// What `init` was told holds for the commands after it, and a password is in no file.
+#[test]
+fn what_init_was_told_is_in_the_file_that_it_makes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, other) = (
+        directory.path().join("data"),
+        directory.path().join("other"),
+    );
+    std::fs::create_dir(&other).unwrap();
+    let database = format!("database=sqlite:{}/db", other.display());
+    let init = [
+        "init",
+        "--host",
+        "mdm.example.com",
+        "--set",
+        &database,
+        "--set",
+        "push.port=2197",
+    ];
+    done(&data, &init);
+    assert!(other.join("db").exists() && !data.join("mdmd.sqlite").exists());
+    // Without the flags: the same database.
+    assert!(done(&data, &["organisation", "list"]).contains("My organisation"));
+    let shown = done(&data, &["config", "check"]);
+    assert!(shown.contains("https://mdm.example.com:8443"), "{shown}");
+    assert!(shown.contains("other/db"), "{shown}");
+    let toml = std::fs::read_to_string(data.join("mdmd.toml")).unwrap();
+    assert!(toml.contains("port = 2197"), "{toml}");
+    Server::start(&data).stop();
+
+    // Another database than the one that was made: neither made nor served without a word.
+    for wrong in ["database=sqlite", "database=sqlite:/dev/null"] {
+        let (exit, said) = fails(&data, &["serve", "--set", wrong]);
+        assert_eq!(exit, 3, "{wrong}: {said}");
+    }
+    let (exit, said) = fails(&data, &["serve", "--set", "database=sqlite"]);
+    assert_eq!(
+        (exit, said.contains("is no installation's")),
+        (3, true),
+        "{said}"
+    );
+    assert!(!data.join("mdmd.sqlite").exists());
+
+    // A file that was there first has the last word, and what it does not say is told.
+    let data = directory.path().join("second");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("mdmd.toml"), "[push]\nport = 2197\n").unwrap();
+    let said = mdmd(&data, &["init", "--set", "push.port=443"]).stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains("push.port holds for this command only"),
+        "{said}"
+    );
+}
+
+/// Whoever only looks changes nothing, whatever lies there.
+#[test]
+fn a_command_that_only_looks_makes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    for look in [
+        ["device", "list"],
+        ["organisation", "list"],
+        ["hold", "list"],
+    ] {
+        let (exit, said) = fails(&data, &look);
+        assert_eq!(exit, 3, "{look:?}: {said}");
+        assert!(files(&data).is_empty(), "{look:?}: {:?}", files(&data));
+    }
+    done(&data, &["init"]);
+    let before = files(&data);
+    done(&data, &["device", "list"]);
+    assert_eq!(files(&data), before);
+    std::fs::remove_file(data.join("mdmd.sqlite")).unwrap();
+    let (exit, said) = fails(&data, &["device", "list"]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("mdmd.sqlite"), "{said}");
+    assert!(!data.join("mdmd.sqlite").exists());
+}
+
 #[test]
 fn a_wrong_configuration_ends_with_2_and_every_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -219,6 +366,60 @@ fn a_wrong_configuration_ends_with_2_and_every_name() {
     assert!(said.contains("push.port: must be a whole number"), "{said}");
     let (exit, said) = fails(directory.path(), &["--set", "push", "config", "check"]);
     assert_eq!((exit, said.contains("KEY=VALUE")), (2, true), "{said}");
+}
+
+/// A pipe from which nobody reads.
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_reader_that_has_gone_away_is_no_failure_and_a_full_disk_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], out: Stdio| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+            .arg("--data")
+            .arg(directory.path())
+            .args(arguments)
+            .stdout(out)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .wait_with_output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    for command in [["config", "example"], ["config", "check"]] {
+        assert_eq!(run(&command, unread()), (Some(0), String::new()));
+    }
+    // The status is the command's own.
+    let (exit, said) = run(&["device", "list"], unread());
+    assert_eq!(exit, Some(3), "{said}");
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let (exit, said) = run(&["config", "example"], full.unwrap().into());
+    assert_eq!(exit, Some(1));
+    assert!(said.starts_with("mdmd: standard output: "), "{said}");
+    // Diagnostics that nobody reads change nothing either.
+    let status = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+        .arg("--data")
+        .arg(directory.path())
+        .args(["device", "list"])
+        .stderr(unread())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_serves_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    done(&data, &["init"]);
+    let server = Server::start_with(&data, unread());
+    assert!(done(&data, &["device", "list"]).starts_with("SERIAL"));
+    assert_eq!(server.stop(), Some(0));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `mdmd rehearse` as a person runs it: its exit status says what the world said.
 #![cfg(feature = "world")]
 
+use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 fn rehearse(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mdmd"))
@@ -108,4 +110,49 @@ fn what_cannot_be_rehearsed_is_bad_input() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(!output.stderr.is_empty());
     }
+}
+
+/// Nothing that is there is touched by a rehearsal, and what it cannot use is told with the status that it means.
+#[test]
+fn a_place_that_a_rehearsal_cannot_have_is_refused_as_what_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], status: i32, sentence: &str| {
+        let before = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+            .current_dir(directory.path())
+            .args(["rehearse", "--devices", "1"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        assert!(said.contains(sentence), "{arguments:?}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        assert!(before.elapsed() < Duration::from_secs(20), "{arguments:?}");
+    };
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+
+    for wrong in [
+        "nonsense",
+        "sqlite",
+        "sqlite:other.sqlite",
+        "mysql://u:hunter2@h/d",
+    ] {
+        refused(&["--database", wrong], 2, "must be a postgres:// URL");
+    }
+    assert_eq!(files(), 0);
+    // A port that is closed: told at once, with what the system says.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let url = format!("postgres://u:hunter2@127.0.0.1:{port}/d");
+    refused(&["--database", &url], 3, "refused");
+
+    let kept = directory.path().join("kept");
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::write(kept.join("master.key"), "another's").unwrap();
+    let kept = kept.to_str().unwrap();
+    refused(&["--keep", kept], 3, "is there already");
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    refused(&["--keep", "file/kept"], 3, "file/kept");
 }

@@ -1,7 +1,11 @@
 //! A rehearsal on PostgreSQL ends as one on SQLite does. Skips aloud without a server, unless one is required.
 
+use mdm_core::ids::OrganisationId;
 use mdm_core::store::testing::TestPostgres;
-use mdmd::rehearsal::{Faults, Rehearsal};
+use mdm_core::store::{
+    Batch, OrganisationStore as _, PostgresOptions, PostgresStore, Store as _, StoreError,
+};
+use mdmd::rehearsal::{Faults, Rehearsal, Unfit};
 use tests::{SOON, agreed, play, told};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,8 +22,29 @@ async fn a_rehearsal_on_postgresql_ends_as_on_sqlite() {
     rehearsal.faults = Faults::Many;
     rehearsal.timetable = SOON;
     let on_sqlite = play(rehearsal.clone()).await;
-    rehearsal.database = Some(server.database().await);
-    let on_postgres = play(rehearsal).await;
+    let url = server.database().await;
+    rehearsal.database = Some(url.clone());
+    assert!(!PostgresStore::is_in_use(&url).await.unwrap());
+    // Who only looks makes no tables.
+    let empty = PostgresStore::look(&url, PostgresOptions::default()).await;
+    assert!(matches!(empty, Err(StoreError::Database(_))), "{empty:?}");
+    let on_postgres = play(rehearsal.clone()).await;
+    // What is in use is another's, whatever it is: the second rehearsal leaves it alone.
+    let refused = mdmd::rehearsal::run(&rehearsal).await.unwrap_err();
+    let refused = refused.downcast_ref::<Unfit>();
+    assert!(matches!(refused, Some(Unfit::Place(_))), "{refused:?}");
+    assert!(PostgresStore::is_in_use(&url).await.unwrap());
+    let look = PostgresStore::look(&url, PostgresOptions::default());
+    let look = look.await.unwrap();
+    let there = look.organisations(OrganisationId(0), 2).await.unwrap();
+    assert_eq!(there.len(), 1);
+    let mut batch = Batch::new();
+    batch.put(there[0].clone());
+    assert!(
+        look.commit(batch).await.is_err(),
+        "somebody who looks wrote"
+    );
+    look.close().await.unwrap();
     server.clean().await;
     agreed(&on_sqlite);
     agreed(&on_postgres);

@@ -141,6 +141,24 @@ impl SetUp {
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, SetUpState::Ended(_))
     }
+
+    /// Since when its device is in a hold, being released included; `None` outside of one.
+    #[must_use]
+    pub fn held_since(&self) -> Option<Timestamp> {
+        held_since(&self.state).map(|since| self.hold_began.unwrap_or(since))
+    }
+}
+
+/// Since when it is in a hold or being released; a silent one is where it was.
+fn held_since(state: &SetUpState) -> Option<Timestamp> {
+    match state {
+        SetUpState::Holding { since, .. } | SetUpState::Releasing { since, .. } => Some(*since),
+        SetUpState::Stalled { from, .. } => held_since(from),
+        SetUpState::Enrolling { .. }
+        | SetUpState::NoHold { .. }
+        | SetUpState::Proving { .. }
+        | SetUpState::Ended(_) => None,
+    }
 }
 
 /// Where a set-up stands.

@@ -28,6 +28,7 @@ mod push_certificate;
 mod put_off;
 mod reading;
 mod refusals;
+mod release;
 mod renewal;
 mod report;
 mod retention;
@@ -56,6 +57,7 @@ pub use invitation::Invitation;
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use ports::Ports;
+pub use release::Release;
 pub use wave::{Member, WhatIf};
 
 use crate::clock::{Clock, Timestamp};

@@ -20,7 +20,7 @@ use crate::ids::{
 };
 use crate::job::{Job, JobKind};
 use crate::migration::{Event, Move, OperatorAct, SetUp, VisibleState, visible_state};
-use crate::organisation::{ApiCredential, Der, KeyedCertificate, Organisation};
+use crate::organisation::{ApiCredential, Der, KeyedCertificate, Organisation, check_name};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 use crate::wave::Server;
@@ -79,10 +79,7 @@ impl Mdm {
         name: &str,
         anchors: Vec<Der>,
     ) -> Result<NewOrganisation, Error> {
-        let name = name.trim();
-        if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
-            return Err(Error::bad_input("name", "must be 1 to 200 characters"));
-        }
+        let name = check_name(name)?;
         let now = self.now();
         let ids = &self.inner.ids;
         let id = OrganisationId(ids.next(now));
@@ -370,14 +367,6 @@ impl Org {
         })
     }
 
-    /// Releases a device from its hold now, whatever is missing.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when it has no set-up, the store's.
-    pub async fn release_now(&self, serial: &Serial) -> Result<(), Error> {
-        self.act(serial, OperatorAct::Release).await
-    }
-
     /// Does what a person may do to one device's way.
     ///
     /// # Errors
@@ -521,12 +510,17 @@ impl Org {
         self.open_row(&row).await
     }
 
-    /// Holds under way: set-ups that wait for us or are being released.
+    /// Holds under way: set-ups that wait for us or are being released, oldest hold first, after the one that
+    /// [`SetUp::held_since`] and id name. A row that cannot be read is left out, and reported in the log.
     ///
     /// # Errors
     /// The store's.
-    pub async fn holds(&self, limit: u32) -> Result<Vec<SetUp>, Error> {
-        Ok(self.store().holds(self.id(), limit).await?)
+    pub async fn holds(
+        &self,
+        after: Option<(Timestamp, SetUpId)>,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, Error> {
+        Ok(self.store().holds(self.id(), after, limit).await?)
     }
 
     /// Asks Apple to cancel the migration of a member; proved by re-reading.

@@ -134,8 +134,8 @@ macro_rules! hand_on_reads {
             async fn set_ups_past_ceiling(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError> {
                 ($inner)(self).set_ups_past_ceiling(now, limit).await
             }
-            async fn holds(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<SetUp>, StoreError> {
-                ($inner)(self).holds(organisation, limit).await
+            async fn holds(&self, organisation: OrganisationId, after: Option<(Timestamp, SetUpId)>, limit: u32) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).holds(organisation, after, limit).await
             }
             async fn runbook(&self, organisation: OrganisationId, id: RunbookId) -> Result<Option<Pinned>, StoreError> {
                 ($inner)(self).runbook(organisation, id).await

@@ -15,6 +15,8 @@ mod group_commit;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod row;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
@@ -278,10 +280,12 @@ pub trait SetUpStore: Send + Sync {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<SetUp>, StoreError>;
-    /// Those that are in a hold or being released, oldest hold first.
+    /// Those that are in a hold or being released, by ([`SetUp::held_since`], id), after these. A row that cannot be read is
+    /// left out.
     async fn holds(
         &self,
         organisation: OrganisationId,
+        after: Option<(Timestamp, SetUpId)>,
         limit: u32,
     ) -> Result<Vec<SetUp>, StoreError>;
     /// A pinned runbook.

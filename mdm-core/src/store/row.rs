@@ -17,7 +17,7 @@ use crate::inventory::Inventory;
 use crate::job::Job;
 use crate::library::LibraryItem;
 use crate::licences::Location;
-use crate::migration::{Move, MoveState, Pinned, SetUp, SetUpState};
+use crate::migration::{Move, MoveState, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
@@ -353,7 +353,7 @@ stored! {
         Cell::Int(Some(it.enrollment.0)),
         moment(it.wake_at),
         moment(it.ceiling_at),
-        moment(hold_since(&it.state).map(|since| it.hold_began.unwrap_or(since))),
+        moment(it.held_since()),
     ];
     Command in Commands versioned: |it| vec![
         Cell::Int(Some(it.enrollment.0)),
@@ -416,18 +416,6 @@ fn device_cells(device: &Device) -> Vec<Cell> {
         moment(record.map(|r| r.seen)),
         moment(assign_at),
     ]
-}
-
-/// Since when it is in a hold or being released; a silent one is where it was.
-fn hold_since(state: &SetUpState) -> Option<Timestamp> {
-    match state {
-        SetUpState::Holding { since, .. } | SetUpState::Releasing { since, .. } => Some(*since),
-        SetUpState::Stalled { from, .. } => hold_since(from),
-        SetUpState::Enrolling { .. }
-        | SetUpState::NoHold { .. }
-        | SetUpState::Proving { .. }
-        | SetUpState::Ended(_) => None,
-    }
 }
 
 #[cfg(test)]

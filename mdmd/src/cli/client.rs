@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -15,6 +16,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
+use mdm_core::store::Store;
 use openssl::ssl::{SslConnector, SslMethod};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,11 +25,16 @@ use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
 use super::{Common, Ended, Exit, Means as _};
-use crate::app::{Overrides, assemble};
+use crate::app::{Overrides, assemble, look_at_store};
+use crate::config::Config;
 use crate::http::api;
+use crate::key_wrap::MasterKeys;
 
 /// Between two questions to the server, which answers them from its own records.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
+
+/// How many rows of a list are asked for at once.
+const PAGE: u32 = 1000;
 
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -61,7 +68,20 @@ enum Way {
         token: Zeroizing<String>,
     },
     /// Nothing serves: the routes themselves, over the stopped data directory.
-    Stopped(Box<Router>),
+    Stopped(Box<Stopped>),
+}
+
+struct Stopped {
+    routes: Router,
+    store: Arc<dyn Store>,
+}
+
+impl Drop for Stopped {
+    /// Closed in order, SQLite takes its log away; that it could not be is nothing to somebody who only looked.
+    fn drop(&mut self) {
+        let closing = self.store.close();
+        let _ = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(closing));
+    }
 }
 
 impl Client {
@@ -86,11 +106,7 @@ impl Client {
         let way = if UnixStream::connect(&socket).await.is_ok() {
             Way::Socket(socket)
         } else if may_read && config.data_directory.is_dir() {
-            let mdm = assemble(&config, &Overrides::default())
-                .await
-                .means(Exit::Precondition)?;
-            let poke = std::sync::Arc::default();
-            Way::Stopped(Box::new(api::routes(&mdm, &config.limits, &poke).1))
+            Way::Stopped(Box::new(stopped(&config).await.means(Exit::Precondition)?))
         } else {
             let why = anyhow!(
                 "nothing serves {}; start it with `mdmd serve`, or name a server with --url",
@@ -103,6 +119,33 @@ impl Client {
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Ended> {
         self.ask("GET", path, Zeroizing::new(Vec::new())).await
+    }
+
+    /// Every page of a list, as one answer: what the last page says, with the rows of all of them under `rows`.
+    pub(crate) async fn pages(&self, path: &str, rows: &str) -> Result<Value, Ended> {
+        self.pages_of(PAGE, path, rows).await
+    }
+
+    async fn pages_of(&self, size: u32, path: &str, rows: &str) -> Result<Value, Ended> {
+        let mut all = Vec::new();
+        let mut next = String::new();
+        loop {
+            let mut page = self.get(&format!("{path}?limit={size}{next}")).await?;
+            if let Some(found) = page[rows].as_array_mut() {
+                all.append(found);
+            }
+            next = match page["next"].take() {
+                Value::Number(after) => format!("&after={after}"),
+                Value::Object(place) => place
+                    .iter()
+                    .map(|(name, value)| format!("&{name}={value}"))
+                    .collect(),
+                _ => {
+                    page[rows] = Value::Array(all);
+                    return Ok(page);
+                }
+            };
+        }
     }
 
     /// Says what is about to be sent and what it means, then sends it.
@@ -178,11 +221,11 @@ impl Client {
             .uri(&target)
             .header(CONTENT_TYPE, "application/json");
         let (status, answer) = match &self.way {
-            Way::Stopped(routes) => {
+            Way::Stopped(stopped) => {
                 let request = request
                     .body(Body::from(hidden(body)))
                     .means(Exit::BadInput)?;
-                let answer = match (**routes).clone().oneshot(request).await {
+                let answer = match stopped.routes.clone().oneshot(request).await {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 };
@@ -235,6 +278,20 @@ impl Client {
             again: value["retry_after"].as_u64().map(Duration::from_secs),
         })
     }
+}
+
+/// The routes over a data directory that nothing serves. Whatever is wrong with it, it is as it was before.
+async fn stopped(config: &Config) -> anyhow::Result<Stopped> {
+    // Before the database: without a key there is nothing to see.
+    MasterKeys::load(config)?;
+    let store = look_at_store(config).await?;
+    let overrides = Overrides {
+        store: Some(Arc::clone(&store)),
+        ..Overrides::default()
+    };
+    let mdm = assemble(config, &overrides).await?;
+    let routes = api::routes(&mdm, &config.limits, &Arc::default()).1;
+    Ok(Stopped { routes, store })
 }
 
 /// `open`, an object, with secrets as base64: written once, into a place with room for all of it.
@@ -357,8 +414,82 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
+
+    use mdm_core::clock::Timestamp;
+    use mdm_core::device::Platform;
+    use mdm_core::enrollment::{ChannelKind, Enrollment};
+    use mdm_core::ids::{EnrollmentId, OrganisationId, RunbookId, Serial, SetUpId};
+    use mdm_core::migration::{SetUp, SetUpState, Verdict, VerdictKind};
+    use mdm_core::store::Batch;
     use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_list_is_read_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        crate::install::lay_out(directory.path(), "Test", "localhost").unwrap();
+        let config = Config::for_directory(directory.path());
+        let mdm = assemble(&config, &Overrides::default()).await.unwrap();
+        for name in ["One", "Two", "Three"] {
+            mdm.create_organisation(name, Vec::new()).await.unwrap();
+        }
+        let organisations = mdm.organisations(OrganisationId(0), 9).await.unwrap();
+        let first = &organisations[0];
+        let mut batch = Batch::new();
+        for id in 1..=3 {
+            let at = Timestamp::from_millis(5);
+            let mut row = Enrollment::pending(
+                first.id,
+                EnrollmentId(id),
+                format!("UDID-{id}"),
+                ChannelKind::Device,
+                String::new(),
+                at,
+            );
+            row.serial = Some(Serial::parse(&format!("SERIAL{id}")).unwrap());
+            let verdict = Verdict {
+                kind: VerdictKind::Ordinary,
+                reasons: Vec::new(),
+            };
+            let mut held = SetUp::begin(
+                first.id,
+                SetUpId(id),
+                &row,
+                Platform::Macos,
+                None,
+                RunbookId(1),
+                verdict,
+                at,
+            );
+            let steps = Default::default();
+            held.state = SetUpState::Holding { since: at, steps };
+            batch.put(held);
+        }
+        mdm.store().commit(batch).await.unwrap();
+        let client = Client {
+            way: Way::Stopped(Box::new(stopped(&config).await.unwrap())),
+            organisation: Some(first.code.to_string()),
+        };
+        for (path, rows, name) in [
+            ("/api/v1/organisations", "organisations", "name"),
+            ("/api/v1/holds", "holds", "serial"),
+        ] {
+            for size in 1..=4 {
+                let answer = client.pages_of(size, path, rows).await.unwrap();
+                let all = answer[rows].as_array().unwrap();
+                let names: BTreeSet<_> = all.iter().map(|r| r[name].to_string()).collect();
+                assert_eq!(
+                    (all.len(), names.len()),
+                    (3, 3),
+                    "{path} by {size}: {answer}"
+                );
+            }
+        }
+        drop(client);
+        mdm.store().close().await.unwrap();
+    }
 
     #[test]
     fn a_body_with_secrets_is_written_in_one_place_and_read_as_json() {

@@ -1,6 +1,8 @@
 //! `mdmd config example|reference|check`, and reading the configuration for every other command.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 
@@ -52,9 +54,7 @@ pub(crate) fn run(common: &Common, command: &Config) -> Done {
 
 /// The configuration of this command line.
 pub(crate) fn load(common: &Common) -> Result<Settings, Ended> {
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = environment();
     let mut flags = Vec::new();
     if let Some(directory) = &common.data {
         let text = directory
@@ -66,35 +66,48 @@ pub(crate) fn load(common: &Common) -> Result<Settings, Ended> {
     for pair in &common.set {
         let (key, value) = pair
             .split_once('=')
-            .with_context(|| format!("--set {pair}: must be KEY=VALUE"))
+            // What stands there instead of a key may be anything.
+            .context("--set: must be KEY=VALUE")
             .means(Exit::BadInput)?;
         flags.push((key.to_owned(), value.to_owned()));
     }
-    let file = match &common.config {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .with_context(|| format!("configuration file {}", path.display()))
-                .means(Exit::BadInput)?,
-        ),
-        // The one file that may be missing: everything has a default.
-        None => {
-            let directory = common
-                .data
-                .clone()
-                .or_else(|| environment.get("MDMD_DATA_DIRECTORY").map(Into::into))
-                .unwrap_or_else(|| "/var/lib/mdmd".into());
-            match std::fs::read_to_string(directory.join("mdmd.toml")) {
-                Ok(text) => Some(text),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-                Err(error) => {
-                    return Err(anyhow!(error).context(format!(
-                        "configuration file {}/mdmd.toml",
-                        directory.display()
-                    )))
-                    .means(Exit::BadInput);
-                }
-            }
-        }
-    };
+    let file = file(common)?.map(|(_, text)| text);
     Settings::load(file.as_deref(), &environment, &flags).means(Exit::BadInput)
+}
+
+/// What the configuration would be without environment and flags.
+pub(crate) fn load_file_only(common: &Common) -> Result<Settings, Ended> {
+    let file = file(common)?.map(|(_, text)| text);
+    Settings::load(file.as_deref(), &BTreeMap::new(), &[]).means(Exit::BadInput)
+}
+
+/// The configuration file and its text. `None` when there is none.
+pub(crate) fn file(common: &Common) -> Result<Option<(PathBuf, String)>, Ended> {
+    let name = |path: &Path| format!("configuration file {}", path.display());
+    if let Some(path) = &common.config {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| name(path))
+            .means(Exit::BadInput)?;
+        return Ok(Some((path.clone(), text)));
+    }
+    // The one file that may be missing: everything has a default.
+    let directory = common
+        .data
+        .clone()
+        .or_else(|| environment().get("MDMD_DATA_DIRECTORY").map(Into::into))
+        .unwrap_or_else(|| "/var/lib/mdmd".into());
+    let path = directory.join("mdmd.toml");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(anyhow!(error).context(name(&path))).means(Exit::BadInput),
+    }
+}
+
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

@@ -127,19 +127,8 @@ async fn tag(
 
 async fn list(common: &Common, place: &Where) -> Done {
     let client = Client::looking(common, place).await?;
-    let mut all = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = client
-            .get(&format!("/api/v1/devices?limit=1000&after={after}"))
-            .await?;
-        all.extend(page["devices"].as_array().cloned().unwrap_or_default());
-        match page["next"].as_i64() {
-            Some(next) => after = next,
-            None => break,
-        }
-    }
-    super::print(common, &json!({ "devices": all }), |answer| {
+    let answer = client.pages("/api/v1/devices", "devices").await?;
+    super::print(common, &answer, |answer| {
         table(
             &answer["devices"],
             &[

@@ -26,7 +26,7 @@ pub(crate) async fn run(common: &Common, command: &Hold) -> Done {
     match command {
         Hold::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/holds?limit=1000").await?;
+            let answer = client.pages("/api/v1/holds", "holds").await?;
             super::print(common, &answer, |answer| {
                 let now = &answer["now"];
                 let lines: Vec<Value> = answer["holds"]
@@ -48,21 +48,29 @@ pub(crate) async fn run(common: &Common, command: &Hold) -> Done {
             });
         }
         Hold::Release { serial, place } => {
-            eprintln!(
-                "POST /api/v1/holds/{serial}/release: the device leaves its set-up; what is missing becomes an exception."
-            );
             let client = Client::acting(common, place).await?;
-            let answer = client
-                .post(&format!("/api/v1/holds/{serial}/release"), &json!({}))
-                .await?;
-            super::print(common, &answer, |_| {
+            let path = format!("/api/v1/holds/{serial}/release");
+            let said = "the device leaves its set-up; what is missing becomes an exception.";
+            let answer = client.act(&path, &json!({}), said).await?;
+            super::print(common, &answer, |answer| {
                 println!(
-                    "asked; `mdmd device show {serial}` shows when the device has confirmed it"
+                    "{}; `mdmd device show {serial}` shows when the device has confirmed it",
+                    done(&answer["release"])
                 );
             });
         }
     }
     Ok(())
+}
+
+/// What was done, for people.
+fn done(release: &Value) -> &str {
+    match release.as_str() {
+        Some("asked") => "asked",
+        Some("under_way") => "it was asked before, and is woken once more",
+        Some("late") => "no set-up of it is in a hold, but it said last that it waits: asked",
+        _ => "done",
+    }
 }
 
 /// A hold for people: how long it has waited, and how long it may still.

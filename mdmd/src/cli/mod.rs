@@ -37,6 +37,8 @@ use clap::{Parser, Subcommand};
 use mdm_core::clock::Timestamp;
 use serde_json::Value;
 
+use crate::out;
+
 /// How a command ended, as its exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -199,7 +201,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(&line.common, command),
         other => runtime(&line.common, other),
     };
-    match done {
+    let printed = out::finish().map_err(|why| anyhow::anyhow!(why).into());
+    match done.and(printed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ended) => {
             eprintln!("mdmd: {:#}", ended.why);

@@ -75,7 +75,9 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
         }
         Organisation::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/organisations?limit=1000").await?;
+            let answer = client
+                .pages("/api/v1/organisations", "organisations")
+                .await?;
             super::print(common, &answer, |answer| {
                 table(
                     &answer["organisations"],

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::{Common, Done, Exit, Means as _};
-use crate::rehearsal::{self, Faults, Rehearsal, Sabotage, Verdict};
+use super::{Common, Done, Ended, Exit, Means as _};
+use crate::rehearsal::{self, Faults, Rehearsal, Sabotage, Unfit, Verdict};
 
 /// Plays a whole migration against simulated devices and gives the world's verdict.
 #[derive(clap::Args, Debug)]
@@ -38,7 +38,7 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     rehearsal.keep.clone_from(&args.keep);
     rehearsal.sabotage = args.sabotage;
     rehearsal.quiet = common.json;
-    let summary = rehearsal::run(&rehearsal).await?;
+    let summary = rehearsal::run(&rehearsal).await.map_err(ended)?;
     if common.json {
         println!("{:#}", summary.json());
     } else {
@@ -53,5 +53,17 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
         Verdict::NotInjected => {
             Err(anyhow!("not every fault that should have occurred did")).means(Exit::Failure)
         }
+    }
+}
+
+fn ended(why: anyhow::Error) -> Ended {
+    let exit = match why.downcast_ref() {
+        Some(Unfit::Given(_)) => Exit::BadInput,
+        Some(Unfit::Place(_)) => Exit::Precondition,
+        None => Exit::Failure,
+    };
+    Ended {
+        exit,
+        ..Ended::from(why)
     }
 }

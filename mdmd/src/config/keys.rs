@@ -2,8 +2,9 @@
 //! the environment's names and the refusals are all made from this table. Reads nothing itself.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use hyper::header::HeaderName;
 use toml::Value;
 
 use super::network::Network;
@@ -13,6 +14,10 @@ use super::network::Network;
 pub(super) enum Form {
     /// Text that is not empty.
     Text,
+    /// The name of an HTTP header.
+    Header,
+    /// A host name or an address, nothing around it.
+    Host,
     /// A path; relative ones start at the data directory.
     Path,
     /// `https://host[:port]`, without a path.
@@ -156,7 +161,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "proxy.certificate_header",
-        Form::Text,
+        Form::Header,
         Some("\"client-cert\""),
         "\"x-ssl-client-cert\"",
         "The header in which a listed proxy passes the client certificate: RFC 9440 (`:base64:`) or URL-escaped PEM, told apart by the first character.",
@@ -184,7 +189,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "push.host",
-        Form::Text,
+        Form::Host,
         Some("\"api.push.apple.com\""),
         "\"api.push.apple.com\"",
         "Apple's push service.",
@@ -450,6 +455,8 @@ impl Key {
     pub(super) fn read(&self, text: &str) -> Option<Value> {
         match self.form {
             Form::Text
+            | Form::Header
+            | Form::Host
             | Form::Path
             | Form::Origin
             | Form::Url
@@ -468,17 +475,23 @@ impl Key {
         let right = match (self.form, value) {
             (Form::Text | Form::Path, Value::String(text)) if !text.is_empty() => return None,
             (Form::Text, _) => "must be text that is not empty".to_owned(),
+            (Form::Header, Value::String(text))
+                if HeaderName::from_bytes(text.as_bytes()).is_ok() =>
+            {
+                return None;
+            }
+            (Form::Header, _) => "must be the name of a header: letters, digits and '-'".to_owned(),
+            (Form::Host, Value::String(text)) if host(text) => return None,
+            (Form::Host, _) => {
+                "must be a host name or an address, without https:// and without a port".to_owned()
+            }
             (Form::Path, _) => "must be a path".to_owned(),
             (Form::Origin, Value::String(text)) if origin(text) => return None,
             (Form::Origin, _) => {
                 "must be https://host or https://host:port, without a path".to_owned()
             }
-            (Form::Url, Value::String(text))
-                if text.strip_prefix("https://").is_some_and(|r| !r.is_empty()) =>
-            {
-                return None;
-            }
-            (Form::Url, _) => "must be a URL that begins with https://".to_owned(),
+            (Form::Url, Value::String(text)) if url(text) => return None,
+            (Form::Url, _) => "must be https://host, with or without a port and a path".to_owned(),
             (Form::Database, Value::String(text)) if database(text) => return None,
             (Form::Database, _) => "must be sqlite, sqlite:PATH or postgres://…".to_owned(),
             (Form::Flag, Value::Boolean(_)) => return None,
@@ -518,8 +531,45 @@ impl Key {
 }
 
 fn origin(text: &str) -> bool {
-    text.strip_prefix("https://")
-        .is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@', ' ']))
+    text.strip_prefix("https://").is_some_and(authority)
+}
+
+fn url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://") else {
+        return false;
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    authority(&rest[..end]) && rest[end..].bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// `host`, `host:port`, `[address]` or `[address]:port`; a name with a password before them is refused.
+fn authority(text: &str) -> bool {
+    let (named, port) = match text.rsplit_once(':') {
+        Some((named, port)) if !port.contains(']') => (named, Some(port)),
+        _ => (text, None),
+    };
+    let fits = match named.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => host(named) && !named.contains(':'),
+    };
+    // Port 0 is filled in with the one that the listener gets.
+    fits && port
+        .is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
+/// A name that can be looked up, or an address.
+fn host(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    text.parse::<IpAddr>().is_ok() || text.len() <= 253 && text.split('.').all(label)
 }
 
 fn database(text: &str) -> bool {

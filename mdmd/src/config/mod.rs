@@ -86,6 +86,21 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Whether the URL holds a password: before the host, or as a parameter.
+    fn has_password(&self) -> bool {
+        let Some(url) = self.postgres_url() else {
+            return false;
+        };
+        let (before, parameters) = url.split_once('?').unwrap_or((url, ""));
+        let user = before.rsplit_once('@').map_or("", |(user, _)| user);
+        user.trim_start_matches("postgresql://")
+            .trim_start_matches("postgres://")
+            .contains(':')
+            || parameters.to_ascii_lowercase().contains("password")
+    }
+}
+
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Everything between the scheme and the last `@` may be a name with a password.
@@ -450,6 +465,27 @@ impl Config {
         keys::reference_page()
     }
 
+    /// What holds here and not in `other`, as it would stand in a file. A database URL with a password is left out, and
+    /// named instead: it belongs in the environment.
+    pub(crate) fn beyond(&self, other: &Self) -> (Table, Vec<&'static str>) {
+        let (mut beyond, mut hidden) = (Table::new(), Vec::new());
+        let tables = (Table::try_from(self), Table::try_from(other));
+        let (Ok(ours), Ok(theirs)) = tables else {
+            unreachable!("a configuration was made from such a table");
+        };
+        for key in keys::KEYS.iter().filter(|k| k.path != "data_directory") {
+            let value = get(&ours, key.path);
+            match value.filter(|v| get(&theirs, key.path) != Some(*v)) {
+                Some(_) if key.path == "database" && self.database.has_password() => {
+                    hidden.push(key.path);
+                }
+                Some(value) => put(&mut beyond, key.path, value.clone()),
+                None => {}
+            }
+        }
+        (beyond, hidden)
+    }
+
     fn contradictions(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut seen: BTreeMap<(SocketAddr, &str), Duty> = BTreeMap::new();
@@ -551,6 +587,13 @@ fn defaults() -> Table {
         }
     }
     table
+}
+
+fn get<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        Some((section, leaf)) => table.get(section)?.get(leaf),
+        None => table.get(path),
+    }
 }
 
 fn put(table: &mut Table, path: &str, value: Value) {
@@ -789,6 +832,76 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_no_connection_could_use_is_refused() {
+        let check = |path: &str, right: &[&str], wrong: &[&str]| {
+            let (section, leaf) = path.split_once('.').unwrap();
+            let read = |text: &&str| load(&format!("[{section}]\n{leaf} = \"{text}\"\n"));
+            for text in right {
+                assert!(read(text).is_ok(), "{path}: {text}: {:?}", read(text));
+            }
+            for text in wrong {
+                let error = read(text).unwrap_err();
+                assert!(
+                    error.contains(&format!("{path}: must be")),
+                    "{text}: {error}"
+                );
+            }
+        };
+        check(
+            "proxy.certificate_header",
+            &["X-SSL-Cert", "client-cert"],
+            &["X SSL cert", "", "x-cert:", "x-ce\u{301}rt"],
+        );
+        check(
+            "push.host",
+            &["api.push.apple.com", "10.0.0.1", "::1", "localhost"],
+            &[
+                "https://api.push.apple.com",
+                "api.push.apple.com:443",
+                "a b",
+                "",
+                "a..b",
+                "-a",
+            ],
+        );
+        check(
+            "public.device_url",
+            &[
+                "https://h",
+                "https://H.example.com:8443",
+                "https://[::1]:1",
+                "https://10.0.0.1:0",
+            ],
+            &[
+                "https://:x",
+                "https://",
+                "https://h:x",
+                "https://h:+1",
+                "https://h:",
+                "https://h:70000",
+                "https://h/",
+                "https://::1",
+                "https://[::1",
+                "https://u:p@h",
+                "http://h",
+            ],
+        );
+        check(
+            "apple.token_url",
+            &[
+                "https://account.apple.com/auth/oauth2/token?x=1",
+                "https://h:1",
+            ],
+            &[
+                "https:///token",
+                "https://h:x/token",
+                "https://h/a b",
+                "h/token",
+            ],
+        );
+    }
+
+    #[test]
     fn the_environment_stands_over_the_file_and_flags_over_both() {
         let environment = BTreeMap::from([
             ("MDMD_PUSH_PORT".to_owned(), "2197".to_owned()),
@@ -818,6 +931,38 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let error = load("database = \"postgres://u:hunter2@db/x\nlog = 1").unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_a_file_should_say_is_what_others_do_not_and_no_password() {
+        let plain = Config::for_directory(Path::new("/a"));
+        let none = (Table::new(), Vec::new());
+        assert_eq!(Config::for_directory(Path::new("/b")).beyond(&plain), none);
+        let text = "database = \"postgres://u@db/x\"\n\n[push]\nport = 2197\n";
+        let (beyond, hidden) = load(text).unwrap().beyond(&plain);
+        assert_eq!(
+            (toml::to_string(&beyond).unwrap().as_str(), hidden.len()),
+            (text, 0)
+        );
+        for secret in [
+            "postgres://u:hunter2@db/x",
+            "postgresql://:hunter2@db/x",
+            "postgres://db/x?user=u&password=hunter2",
+            "postgres://u:p@hunter2@db/x",
+        ] {
+            let (beyond, hidden) = load(&format!("database = \"{secret}\""))
+                .unwrap()
+                .beyond(&plain);
+            assert_eq!(
+                (beyond, hidden),
+                (Table::new(), vec!["database"]),
+                "{secret}"
+            );
+        }
+        let (beyond, _) = load("database = \"postgres://[::1]:5432/x\"")
+            .unwrap()
+            .beyond(&plain);
+        assert_eq!(beyond.len(), 1);
     }
 
     #[test]

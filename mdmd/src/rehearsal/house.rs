@@ -12,7 +12,7 @@ use mdm_core::clock::{Clock, Timestamp};
 use mdm_core::ids::{OrganisationId, ServerId};
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
-use mdm_core::store::Store;
+use mdm_core::store::{PostgresStore, Store};
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 
@@ -33,6 +33,18 @@ impl Clock for DomainClock {
 
 /// Puts something in front of a store: a failing one, an altered one.
 pub type StoreWrap = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>;
+
+/// Why a house cannot be built where it was asked for. Nothing was changed there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// What was given cannot be right.
+    #[error("{0}")]
+    Given(String),
+    /// It is in use, or cannot be reached or written to.
+    #[error("{0}")]
+    Place(String),
+}
 
 /// How a house is built.
 #[derive(Default)]
@@ -80,20 +92,28 @@ impl House {
     /// server token, and trust in the world's device CA.
     ///
     /// # Errors
-    /// What cannot be made or started, by name.
+    /// [`Unfit`] when directory or database are not such as a new house may have; else what cannot be made or started, by
+    /// name.
     pub async fn build(
         world: &World,
         directory: &Path,
         options: HouseOptions,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(DomainClock(world.clock().clone()));
+        if let Some(url) = &options.database {
+            let new = options.again.is_none() && !options.finish;
+            check_database(url, new).await?;
+        }
         let anchor = match options.again {
             Some(_) => None,
             None if options.finish => {
                 let ca = std::fs::read(directory.join("tls/ca.pem"))?;
                 Some(Der(X509::from_pem(&ca)?.to_der()?))
             }
-            None => Some(install::lay_out(directory, "Rehearsal", "localhost")?),
+            None => Some(
+                install::lay_out(directory, "Rehearsal", "localhost")
+                    .map_err(|why| Unfit::Place(format!("{why:#}")))?,
+            ),
         };
         let config = configure(
             world,
@@ -145,6 +165,24 @@ impl House {
             enrol: self.app.address(Duty::Enrol),
         }
     }
+}
+
+/// Somebody else's organisation is never taken for the rehearsal's: a new house begins with an empty database.
+async fn check_database(url: &str, new: bool) -> Result<(), Unfit> {
+    // The URL may hold a password, and is in no message.
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let why = "the database of a rehearsal: must be a postgres:// URL; without one it is a SQLite file in its directory";
+        return Err(Unfit::Given(why.to_owned()));
+    }
+    let in_use = PostgresStore::is_in_use(url)
+        .await
+        .map_err(|why| Unfit::Place(format!("the database of the rehearsal: {why}")))?;
+    if in_use && new {
+        let why =
+            "the database is not empty: an organisation is in it; a rehearsal needs one of its own";
+        return Err(Unfit::Place(why.to_owned()));
+    }
+    Ok(())
 }
 
 /// Configuration, master key and server certificate, as `mdmd init` leaves them, wired to the world's addresses.

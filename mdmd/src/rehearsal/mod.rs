@@ -28,7 +28,7 @@ use mdm_core::service::{Mdm, Org};
 use mdm_core::wave::WaveState;
 
 use crate::app::App;
-pub use house::{House, HouseOptions, StoreWrap};
+pub use house::{House, HouseOptions, StoreWrap, Unfit};
 pub use judge::{Proof, Row};
 pub use plan::Timetable;
 use progress::Progress;
@@ -123,7 +123,8 @@ impl Rehearsal {
 /// Plays a rehearsal from start to verdict.
 ///
 /// # Errors
-/// Our own failure: a port, a file, a database, an Apple that is simulated wrongly.
+/// [`Unfit`] when it cannot be played where it was asked for; else our own failure: a port, a file, a database, an Apple that
+/// is simulated wrongly.
 pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     let began = Instant::now();
     let mut progress = Progress::new(usize::try_from(rehearsal.devices)?, rehearsal.quiet);

@@ -83,7 +83,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.enrollments_of_device(o, DeviceId(40)),
             store.open_commands(o, EnrollmentId(5), ALL),
             store.commands(o, EnrollmentId(5), ALL),
-            store.holds(o, ALL),
+            store.holds(o, None, ALL),
             store.runbooks(o, ALL),
             store.attempts(o, WaveId(2), MoveId(0), ALL),
             store.waves(o, WaveId(0), ALL),

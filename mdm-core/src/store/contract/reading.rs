@@ -384,10 +384,20 @@ pub(super) async fn set_ups(store: &impl Store) -> Finding {
     let all = [(1, 4), (1, 6), (2, 3), (1, 3)];
     same(past(60, ALL).await, address, &all, "past the ceiling at 60")?;
     same(past(60, 1).await, address, &all[..1], "the first of them")?;
-    let holds = store.holds(A, ALL).await;
+    let holds = store.holds(A, None, ALL).await;
     same(holds, |s| s.id.0, &[6, 5, 4, 3], "holds")?;
-    let holds = store.holds(A, 2).await;
+    let holds = store.holds(A, None, 2).await;
     same(holds, |s| s.id.0, &[6, 5], "the oldest holds")?;
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.holds(A, after, 1).await.map_err(sentence)?;
+        let Some(last) = page.last() else { break };
+        after = last.held_since().map(|since| (since, last.id));
+        seen.push(last.id.0);
+        ensure!(seen.len() <= 4, "a page of holds comes again");
+    }
+    ensure!(seen == [6, 5, 4, 3], "pages of holds: {seen:?}");
     let of = store
         .set_up_of(A, EnrollmentId(5))
         .await

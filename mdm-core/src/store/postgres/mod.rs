@@ -21,12 +21,14 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::row::{Raw, Stored, decode, decode_all};
+use super::schema::{APPLIED, other_version, same_version};
 use super::{Batch, ChannelAsk, ChannelView, Store, StoreError};
 
 /// After how long without use a connection is asked whether it still lives.
@@ -36,6 +38,11 @@ const IDLE: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 512;
 /// How many connections read for channels' messages: while one waits for the server, the other gathers.
 const GATHERERS: u32 = 2;
+
+/// How long one connection may take to be made.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static MIGRATIONS: Migrator = sqlx::migrate!("schema/postgres");
 
 /// How to use a PostgreSQL server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,18 +88,63 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the server cannot be reached; [`StoreError::Database`] when it may lose commits,
     /// does not speak UTF-8, or its tables belong to another version.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
-        let server = PgConnectOptions::from_str(url)
-            .map_err(|_| StoreError::Database("the address is no postgres:// URL".to_owned()))?
-            .application_name("mdm-core")
-            // Groups differ in the tables that they touch: each combination is a statement of its own.
-            .statement_cache_capacity(STATEMENTS);
-        let writes = steady(1).connect_with(server.clone()).await;
-        let writes = writes.map_err(unavailable)?;
+        let server = server(url)?;
+        let writes = match steady(1).connect_with(server.clone()).await {
+            Ok(writes) => writes,
+            Err(error) => return Err(why_not(&server, error).await),
+        };
         durable(&writes, options).await?;
-        sqlx::migrate!("schema/postgres")
+        MIGRATIONS
             .run(&writes)
             .await
             .map_err(|error| StoreError::Database(error.to_string()))?;
+        Self::over(writes, server, options).await
+    }
+
+    /// Connects to a database that has our tables, to look at it: leaves the tables as they are and refuses every write.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server cannot be reached, at once; [`StoreError::Database`] when the tables are
+    /// those of another version.
+    pub async fn look(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let server = server(url)?.options([("default_transaction_read_only", "on")]);
+        let mut first = first(&server).await?;
+        let applied = sqlx::query_as(APPLIED).fetch_all(&mut first).await;
+        let same = same_version(&MIGRATIONS, applied);
+        let _ = first.close().await;
+        if !same {
+            return Err(other_version());
+        }
+        let writes = steady(1).connect_with(server.clone()).await;
+        Self::over(writes.map_err(unavailable)?, server, options).await
+    }
+
+    /// Whether a database holds an organisation, whatever version its tables are of. Changes nothing in it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server cannot be reached, at once; [`StoreError::Database`] when it refuses.
+    pub async fn is_in_use(url: &str) -> Result<bool, StoreError> {
+        let mut only = first(&server(url)?).await?;
+        let there: Result<Option<String>, _> =
+            sqlx::query_scalar("SELECT to_regclass('organisations')::text")
+                .fetch_one(&mut only)
+                .await;
+        let in_use = match there.map_err(failed)? {
+            None => Ok(false),
+            Some(_) => sqlx::query_scalar("SELECT EXISTS (SELECT FROM organisations)")
+                .fetch_one(&mut only)
+                .await
+                .map_err(failed),
+        };
+        let _ = only.close().await;
+        in_use
+    }
+
+    async fn over(
+        writes: PgPool,
+        server: PgConnectOptions,
+        options: PostgresOptions,
+    ) -> Result<Self, StoreError> {
         let reads = pool(options.connections.max(1))
             .connect_with(server.clone())
             .await;
@@ -131,6 +183,36 @@ impl Store for PostgresStore {
 
     fn name(&self) -> &'static str {
         "postgres"
+    }
+}
+
+fn server(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let server = PgConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Database("the address is no postgres:// URL".to_owned()))?;
+    Ok(server
+        .application_name("mdm-core")
+        // Groups differ in the tables that they touch: each combination is a statement of its own.
+        .statement_cache_capacity(STATEMENTS))
+}
+
+/// One connection, tried once: a pool tries again until its time is over, and then says only that.
+async fn first(server: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    match tokio::time::timeout(PATIENCE, PgConnection::connect_with(server)).await {
+        Ok(tried) => tried.map_err(unavailable),
+        Err(_) => Err(StoreError::Unavailable(
+            "the server does not answer".to_owned(),
+        )),
+    }
+}
+
+/// What keeps a pool from its first connection.
+async fn why_not(server: &PgConnectOptions, pool: sqlx::Error) -> StoreError {
+    match pool {
+        sqlx::Error::PoolTimedOut => match first(server).await {
+            Err(error) => error,
+            Ok(_) => unavailable(sqlx::Error::PoolTimedOut),
+        },
+        other => unavailable(other),
     }
 }
 

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -27,6 +28,7 @@ use sqlx::sqlite::{
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::row::{Raw, Stored, decode, decode_all};
+use super::schema::{APPLIED, other_version, same_version};
 use super::{Batch, ChannelAsk, ChannelView, Store, StoreError};
 
 /// How many connections read at once.
@@ -37,6 +39,8 @@ const GATHERERS: usize = 2;
 const STATEMENTS: usize = 600;
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
+
+static MIGRATIONS: Migrator = sqlx::migrate!("schema/sqlite");
 
 /// A store in SQLite.
 ///
@@ -60,17 +64,7 @@ impl SqliteStore {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_path_buf();
         private(path.clone()).await?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            // Each number of rows is a statement of its own, up to a limit.
-            .statement_cache_capacity(STATEMENTS)
-            // On macOS a synchronisation reaches the disk only with these; elsewhere they change nothing.
-            .pragma("fullfsync", "1")
-            .pragma("checkpoint_fullfsync", "1");
+        let options = durable(&path);
         let writes = pool(1).connect_with(options.clone()).await;
         let writes = writes.map_err(unavailable)?;
         read_back(&writes, "journal_mode", "wal").await?;
@@ -79,6 +73,28 @@ impl SqliteStore {
         migrate(&writes).await?;
         let reads = pool(READERS).connect_with(options.read_only(true)).await;
         let reads = reads.map_err(unavailable)?;
+        Ok(Self::over(reads, writes))
+    }
+
+    /// Opens a file that is there, to look at it: makes none, leaves its tables as they are, and refuses every write.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when there is no such file or it cannot be opened; [`StoreError::Database`] when its
+    /// tables are those of another version.
+    pub async fn look(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        // What a server that was killed left in the log is brought into the file by whoever opens it next: so the
+        // connection itself may write, and is told not to.
+        let options = durable(path.as_ref()).pragma("query_only", "1");
+        let reads = pool(READERS).connect_with(options.clone()).await;
+        let reads = reads.map_err(unavailable)?;
+        let applied: Result<Vec<(i64, Vec<u8>)>, _> =
+            sqlx::query_as(APPLIED).fetch_all(&reads).await;
+        if !same_version(&MIGRATIONS, applied) {
+            reads.close().await;
+            return Err(other_version());
+        }
+        let writes = pool(1).connect_with(options).await;
+        let writes = writes.map_err(unavailable)?;
         Ok(Self::over(reads, writes))
     }
 
@@ -212,8 +228,23 @@ async fn read_back(
     }
 }
 
+/// A file as a server needs it: nothing acknowledged is lost with the power.
+fn durable(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        // Each number of rows is a statement of its own, up to a limit.
+        .statement_cache_capacity(STATEMENTS)
+        // On macOS a synchronisation reaches the disk only with these; elsewhere they change nothing.
+        .pragma("fullfsync", "1")
+        .pragma("checkpoint_fullfsync", "1")
+}
+
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    sqlx::migrate!("schema/sqlite")
+    MIGRATIONS
         .run(pool)
         .await
         .map_err(|error| StoreError::Database(error.to_string()))
@@ -312,6 +343,45 @@ mod tests {
             Err(StoreError::Unavailable(_))
         ));
         store.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn looking_makes_nothing_writes_nothing_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mdm.sqlite");
+        assert!(matches!(
+            SqliteStore::look(&path).await,
+            Err(StoreError::Unavailable(_))
+        ));
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names(), 0);
+
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(7));
+        store.commit(batch).await.unwrap();
+        store.close().await.unwrap();
+        let look = SqliteStore::look(&path).await.unwrap();
+        assert!(look.device(ORG, DeviceId(7)).await.unwrap().is_some());
+        let mut batch = Batch::new();
+        batch.put(device(8));
+        assert!(look.commit(batch).await.is_err());
+        assert!(look.device(ORG, DeviceId(8)).await.unwrap().is_none());
+        look.close().await.unwrap();
+        assert_eq!(names(), 1, "a log was left");
+
+        // Tables of an older version stay what they are.
+        let store = SqliteStore::open(&path).await.unwrap();
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)")
+            .execute(&store.writes)
+            .await
+            .unwrap();
+        store.close().await.unwrap();
+        assert!(matches!(
+            SqliteStore::look(&path).await,
+            Err(StoreError::Database(_))
+        ));
+        assert_eq!(names(), 1);
     }
 
     #[cfg(unix)]

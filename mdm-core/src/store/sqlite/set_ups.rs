@@ -63,14 +63,17 @@ impl SetUpStore for SqliteStore {
     async fn holds(
         &self,
         organisation: OrganisationId,
+        after: Option<(Timestamp, SetUpId)>,
         limit: u32,
     ) -> Result<Vec<SetUp>, StoreError> {
+        let (since, id) = after.map_or((i64::MIN, i64::MIN), |(t, id)| (t.as_millis(), id.0));
         rows!(
             self,
-            many,
-            "set_ups WHERE organisation = ?1 AND hold_since IS NOT NULL ORDER BY hold_since, id LIMIT ?2",
+            readable limit,
+            "set_ups WHERE organisation = ?1 AND hold_since IS NOT NULL AND (hold_since, id) > (?2, ?3) ORDER BY hold_since, id LIMIT ?4",
             organisation.0,
-            limit
+            since,
+            id
         )
     }
 

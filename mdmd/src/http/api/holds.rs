@@ -2,15 +2,25 @@
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
-use mdm_core::ids::Serial;
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::{Serial, SetUpId};
 use serde_json::json;
 
 use super::{Answer, Asked, At, By, refused, shown};
 
 pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
-    let rows = org.holds(which.limit()).await.map_err(refused)?;
-    shown(json!({ "holds": rows, "now": office.mdm.now() }))
+    let after = which
+        .since
+        .map(|since| (Timestamp::from_millis(since), SetUpId(which.after)));
+    let rows = org.holds(after, which.limit()).await.map_err(refused)?;
+    let next = (rows.len() == which.limit() as usize)
+        .then(|| rows.last())
+        .flatten()
+        .and_then(|last| {
+            Some(json!({ "since": last.held_since()?.as_millis(), "after": last.id }))
+        });
+    shown(json!({ "holds": rows, "next": next, "now": office.mdm.now() }))
 }
 
 pub(super) async fn release(
@@ -21,8 +31,8 @@ pub(super) async fn release(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let serial = Serial::parse(&serial).map_err(refused)?;
-    org.release_now(&serial).await.map_err(refused)?;
-    tracing::info!(%serial, by = caller.name, "released by a person");
+    let release = org.release_now(&serial).await.map_err(refused)?;
+    tracing::info!(%serial, by = caller.name, ?release, "released by a person");
     office.poke.notify_one();
-    shown(json!({ "serial": serial, "release": "asked" }))
+    shown(json!({ "serial": serial, "release": release }))
 }

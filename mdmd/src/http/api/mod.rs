@@ -118,6 +118,8 @@ pub(crate) struct Which {
     #[serde(default)]
     after: i64,
     limit: Option<u32>,
+    /// Holds: since when the last one of the page before is held, in milliseconds.
+    since: Option<i64>,
     /// Which requests a proof is asked of, e.g. `1,2`.
     #[serde(default)]
     errands: String,

@@ -9,7 +9,7 @@ use mdm_core::organisation::Organisation;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, At, By, read, refused, shown};
+use super::{Answer, Asked, At, By, next_page, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,8 +29,12 @@ pub(super) async fn list(State(office): At, Extension(caller): By, Query(which):
             .await
             .map_err(refused)?,
     };
+    let next = match caller.organisation {
+        Some(_) => None,
+        None => next_page(&which, rows.iter().map(|o| o.id.0)),
+    };
     let rows: Vec<Value> = rows.iter().map(summary).collect();
-    shown(json!({ "organisations": rows }))
+    shown(json!({ "organisations": rows, "next": next }))
 }
 
 pub(super) async fn new(State(office): At, Extension(caller): By, sent: Body) -> Answer {

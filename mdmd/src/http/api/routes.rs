@@ -46,7 +46,7 @@ macro_rules! table {
 
 table! {
     get  "/api/v1" Viewer list, "", "This table.";
-    get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all.";
+    get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all, a page at a time (`after`, `limit`).";
     post "/api/v1/organisations" Admin organisations::new, "name", "Makes an organisation (local socket only). Shows its first administrator token, once.";
     get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
     post "/api/v1/api-tokens" Admin tokens::new, "name, role, expires?", "Makes a token. Shows it, once.";
@@ -68,8 +68,6 @@ table! {
     get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are.";
     post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?", "Changes that.";
     post "/api/v1/network-users" Admin invitations::user, "name, password? (base64)", "A user who logs in at Macs; without a password it is removed.";
-    get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first.";
-    post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing.";
     get  "/api/v1/identities" Viewer identities::list, "", "The certificates that devices speak with, and what each is good for; a page at a time.";
     post "/api/v1/identities/{serial}/renew" Helpdesk identities::renew, "", "Has the identity of a device renewed: it gets a new enrolment profile, which voids nothing.";
     post "/api/v1/identities/{serial}/revoke" Approver identities::revoke, "reason", "Revokes the identity of a device: it is refused from its next message on.";
@@ -81,6 +79,8 @@ table! {
     post "/api/v1/identities/trusted" Admin identities::trust, "certificates", "Trusts authorities elsewhere.";
     post "/api/v1/identities/registration" Admin identities::registration, "wanted", "Has a registration authority answer certificate requests, or the authority itself.";
     get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
+    get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first, a page at a time (`since` and `after` as in `next`, `limit`).";
+    post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. 409 for a device that is not held.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
     get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";
