@@ -108,6 +108,16 @@ impl IdSource {
         let (millis, count) = (value >> COUNT_BITS, value & ((1 << COUNT_BITS) - 1));
         (((millis << NODE_BITS) | self.node) << COUNT_BITS) | count
     }
+
+    /// Makes every later id larger than `id`, which another process or an earlier run with a later clock may have drawn.
+    ///
+    /// Where the order of two ids means something (the generations of one device's enrolment), the one that is there
+    /// is passed here first; then neither a clock set back nor the node bits decide which is the newer.
+    pub fn past(&self, id: i64) {
+        let next_millis = (id.max(0) >> (NODE_BITS + COUNT_BITS)) + 1;
+        self.last
+            .fetch_max((next_millis << COUNT_BITS) - 1, Ordering::Relaxed);
+    }
 }
 
 /// A device's serial number as Apple writes it: upper case, no white space; its length is not promised.
@@ -250,6 +260,21 @@ mod tests {
                 last = id;
             }
         }
+    }
+
+    #[test]
+    fn an_id_is_larger_than_one_that_another_process_drew_with_a_later_clock() {
+        let (theirs, ours) = (IdSource::new(1_023), IdSource::new(0));
+        let there = theirs.next(Timestamp::from_millis(1_800_000_000_000));
+        let now = Timestamp::from_millis(1_799_990_000_000);
+        assert!(ours.next(now) < there);
+        ours.past(there);
+        let first = ours.next(now);
+        assert!(first > there);
+        assert!(ours.next(now) > first);
+        // An older one changes nothing.
+        ours.past(1);
+        assert!(ours.next(now) > first);
     }
 
     #[test]

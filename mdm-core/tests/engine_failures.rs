@@ -175,6 +175,35 @@ async fn a_new_generation_voids_the_commands_of_user_channels_too() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_between_two_runs_makes_no_older_generation_of_the_newer() {
+    let house = House::new().await;
+    let phone = house.device("C02CLOCK").await;
+    attempt(&house, &phone, true).await;
+    house.enrol(&phone).await;
+    let first = set_up(&house, &phone).await;
+    // The next run starts with a clock that has been corrected: nothing of the first is in its memory.
+    house.clock.set(START - Duration::from_hours(2));
+    let house = house.restarted().await;
+    let again = house.device("C02CLOCK").await;
+    house.enrol(&again).await;
+    let second = set_up(&house, &again).await;
+    assert!(second.id > first.id, "the older set-up counts as the newer");
+    assert!(second.enrollment > first.enrollment);
+    let report = house
+        .org()
+        .await
+        .device_report(&again.serial)
+        .await
+        .unwrap();
+    assert_eq!(report.attempt.unwrap().set_up(), Some(second.id));
+    let states: Vec<_> = report.enrollments.iter().map(|e| e.state).collect();
+    assert_eq!(
+        states,
+        [EnrollmentState::Superseded, EnrollmentState::Enrolled]
+    );
+}
+
+#[tokio::test]
 async fn a_revoked_identity_is_refused_at_the_next_message() {
     let house = House::new().await;
     let (phone, other) = (

@@ -7,6 +7,7 @@
 mod act;
 mod apart;
 mod asks;
+mod authenticate;
 mod checkin;
 mod commands;
 mod credentials;
@@ -36,6 +37,7 @@ mod safe;
 mod scep;
 mod service_token;
 mod sync;
+mod token_update;
 mod views;
 mod watchdog;
 mod wave;
@@ -436,7 +438,7 @@ impl Org {
         let channels: BTreeSet<EnrollmentId> = d.dropped.iter().map(|(of, ..)| *of).collect();
         for channel in channels {
             // Of those that a step takes back, all; most of them are in nobody's hands here.
-            self.load_queue(&mut d, channel, checkin::ALL_COMMANDS)
+            self.load_queue(&mut d, channel, token_update::ALL_COMMANDS)
                 .await?;
         }
         // For the log of a host whose span around the request has such a field.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::checkin::{ALL_COMMANDS, passes, readable};
+use super::checkin::{passes, readable};
 use super::decision::{Decision, Tracked};
 use super::door::QUEUE_WINDOW;
 use super::login::check_login;
+use super::token_update::ALL_COMMANDS;
 use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
 use crate::apps;

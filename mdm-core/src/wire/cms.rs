@@ -130,6 +130,29 @@ pub(crate) fn verify(
 /// What a message with content says of itself, its signature not looked at: for an answer that tells its sender that the
 /// signature does not hold, and for nothing else. It has no content.
 pub(crate) fn claimed(message: &[u8], limit: usize) -> Result<Verified, SignatureError> {
+    unverified(message, limit, |_, signer| {
+        Ok(Verified {
+            signer: Vec::new(),
+            content: Vec::new(),
+            attributes: signer.attributes.clone(),
+        })
+    })
+}
+
+/// The certificate that a message names as its signer's, the signature not looked at. Anybody can write one: it says whose
+/// message is worth reading, and proves nothing.
+pub(crate) fn claimed_signer(message: &[u8], limit: usize) -> Result<Vec<u8>, SignatureError> {
+    unverified(message, limit, |signed, signer| {
+        signed.certificate_of(signer).map(<[u8]>::to_vec)
+    })
+}
+
+/// Hands the one signer of a message to `look`, with no signature checked.
+fn unverified<T>(
+    message: &[u8],
+    limit: usize,
+    look: impl FnOnce(&SignedData<'_>, &Signer<'_>) -> Result<T, SignatureError>,
+) -> Result<T, SignatureError> {
     if message.len() > limit {
         return Err(SignatureError::TooLarge { limit });
     }
@@ -140,11 +163,7 @@ pub(crate) fn claimed(message: &[u8], limit: usize) -> Result<Verified, Signatur
     let [signer] = signed.signers.as_slice() else {
         return Err(SignatureError::NotOneSigner);
     };
-    Ok(Verified {
-        signer: Vec::new(),
-        content: Vec::new(),
-        attributes: signer.attributes.clone(),
-    })
+    look(&signed, signer)
 }
 
 /// SHA-1, SHA-256, SHA-384, SHA-512 as the DER content of their identifiers.
@@ -274,22 +293,6 @@ impl<'a> Signer<'a> {
             attributes,
         })
     }
-}
-
-/// The certificate that a message names as its signer's, the signature not looked at. Anybody can write one: it says whose
-/// message is worth reading, and proves nothing.
-pub(crate) fn claimed_signer(message: &[u8], limit: usize) -> Result<Vec<u8>, SignatureError> {
-    if message.len() > limit {
-        return Err(SignatureError::TooLarge { limit });
-    }
-    let normal = CmsContentInfo::from_der(message)
-        .and_then(|cms| cms.to_der())
-        .map_err(|_| SignatureError::NotSignedData)?;
-    let signed = SignedData::read(&normal)?;
-    let [signer] = signed.signers.as_slice() else {
-        return Err(SignatureError::NotOneSigner);
-    };
-    signed.certificate_of(signer).map(<[u8]>::to_vec)
 }
 
 /// The content bytes of one DER value.

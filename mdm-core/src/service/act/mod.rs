@@ -1,0 +1,238 @@
+//! Acts on migrations for a list of devices: planned with the exact requests and their consequence, accepted by digest, done
+//! as an ad-hoc wave and its errands, proved by re-reading. No second path beside the waves.
+
+mod perform;
+mod plan;
+mod proof;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Org;
+use crate::clock::Timestamp;
+use crate::device::{Device, Platform};
+use crate::error::Error;
+use crate::ids::{ErrandId, Serial, ServerId, WaveId};
+use crate::migration::{Event, Move, PinnedRunbook};
+
+/// What a person wants done with the migrations of some devices.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct Act {
+    /// What.
+    pub what: MigrationAct,
+    /// For which devices.
+    pub serials: Vec<Serial>,
+    /// Why; [`MigrationAct::Force`] demands it.
+    pub reason: Option<String>,
+}
+
+/// The acts.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MigrationAct {
+    /// Start migrations to a server entry of ours.
+    Assign {
+        /// Which.
+        destination: ServerId,
+        /// When Apple enforces it.
+        deadline: Timestamp,
+        /// From when the users are asked; at once when left out.
+        available_from: Option<Timestamp>,
+        /// The runbook for each platform.
+        runbooks: BTreeMap<Platform, PinnedRunbook>,
+    },
+    /// Give more time.
+    Extend {
+        /// Until when; later than the deadline of each device.
+        deadline: Timestamp,
+    },
+    /// Take time away: an earlier or past deadline is honoured at once.
+    Force {
+        /// Until when; earlier than the deadline of each device.
+        deadline: Timestamp,
+    },
+    /// Call migrations back that have not begun.
+    Cancel,
+}
+
+/// One request as it would be sent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedRequest {
+    /// The method.
+    pub method: &'static str,
+    /// The path at Apple.
+    pub path: &'static str,
+    /// The exact body.
+    pub body: Value,
+    /// How many devices it names.
+    pub devices: usize,
+}
+
+impl PlannedRequest {
+    pub(super) const fn new(
+        method: &'static str,
+        path: &'static str,
+        body: Value,
+        devices: usize,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            body,
+            devices,
+        }
+    }
+}
+
+/// What an act would send and bring about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ActPlan {
+    /// What happens to people, in one sentence.
+    pub consequence: String,
+    /// The exact requests.
+    pub requests: Vec<PlannedRequest>,
+    /// What stands against single devices: they are left out.
+    pub findings: BTreeMap<Serial, Vec<String>>,
+    /// What does not stand against it and should be known.
+    pub warnings: Vec<String>,
+    /// Devices that the act is for.
+    pub members: usize,
+    /// Of these, devices that are left out.
+    pub blocked: usize,
+    /// Binds all of this: an acceptance of anything else is void.
+    pub digest: String,
+}
+
+impl ActPlan {
+    pub(super) fn new(
+        consequence: String,
+        requests: Vec<PlannedRequest>,
+        findings: BTreeMap<Serial, Vec<String>>,
+        warnings: Vec<String>,
+        members: usize,
+        bound: &Value,
+    ) -> Self {
+        let digest = crate::identity::sha256_hex(
+            json!([consequence, requests, findings, warnings, members, bound])
+                .to_string()
+                .as_bytes(),
+        );
+        Self {
+            consequence,
+            requests,
+            blocked: findings.len(),
+            findings,
+            warnings,
+            members,
+            digest,
+        }
+    }
+
+    pub(super) fn must_be(&self, digest: &str) -> Result<(), Error> {
+        if self.digest == digest {
+            return Ok(());
+        }
+        Err(Error::Precondition(
+            "members, requests or findings are not those that were accepted: look at the plan again"
+                .to_owned(),
+        ))
+    }
+}
+
+/// What was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ActDone {
+    /// The ad-hoc wave, if one was made.
+    pub wave: Option<WaveId>,
+    /// The requests.
+    pub errands: Vec<ErrandId>,
+    /// Devices that the act was for.
+    pub members: usize,
+    /// Of these, devices that were left out.
+    pub blocked: usize,
+}
+
+/// How far the proof of an act is: by re-reading, never by what Apple said of the request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ActProof {
+    /// Nothing is pending.
+    pub finished: bool,
+    /// Devices that Apple shows as wanted.
+    pub proved: Vec<Serial>,
+    /// Devices that Apple shows otherwise, and why.
+    pub disagree: BTreeMap<Serial, String>,
+    /// Devices that are not proved yet.
+    pub pending: Vec<Serial>,
+    /// When the next step is due.
+    pub next_at: Option<Timestamp>,
+    /// Why a person is needed, in sentences.
+    pub needs_person: BTreeSet<String>,
+}
+
+/// A member of an act with what is known of it.
+struct Found {
+    serial: Serial,
+    device: Option<Device>,
+    attempt: Option<Move>,
+    findings: Vec<String>,
+}
+
+impl Org {
+    /// What an act would send and bring about. Devices whose reading is older than a quarter of an hour are read first.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for an empty list, a serial number that occurs twice, a missing reason or a deadline that Apple
+    /// does not take; the port's, the store's.
+    pub async fn plan_act(&self, act: &Act) -> Result<ActPlan, Error> {
+        let found = self.look_into(act).await?;
+        self.plan_of(act, &found).await
+    }
+
+    /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when the plan is no longer the accepted one; as [`Org::plan_act`].
+    pub async fn do_act(&self, act: &Act, digest: &str) -> Result<ActDone, Error> {
+        self.again_on_conflict(|| async {
+            let found = self.look_into(act).await?;
+            self.plan_of(act, &found).await?.must_be(digest)?;
+            match &act.what {
+                MigrationAct::Assign {
+                    destination,
+                    deadline,
+                    available_from,
+                    runbooks,
+                } => {
+                    let from = available_from.unwrap_or_else(|| self.now());
+                    self.assign(
+                        act,
+                        &found,
+                        *destination,
+                        (*deadline, from),
+                        runbooks,
+                        digest,
+                    )
+                    .await
+                }
+                MigrationAct::Extend { deadline } | MigrationAct::Force { deadline } => {
+                    let event = Event::DeadlineMoved {
+                        deadline: *deadline,
+                    };
+                    self.tell_all(act, &found, &event, digest).await
+                }
+                MigrationAct::Cancel => {
+                    self.tell_all(act, &found, &Event::CancelAsked, digest)
+                        .await
+                }
+            }
+        })
+        .await
+    }
+}

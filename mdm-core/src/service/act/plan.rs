@@ -1,0 +1,307 @@
+//! What an act would do, and what stands against it: reads, never writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::Org;
+use super::super::ports::ActivityRequest;
+use super::super::wave::{check, platform_of};
+use super::super::worker::same_deadline;
+use super::{Act, ActPlan, Found, MigrationAct, PlannedRequest};
+use crate::clock::Timestamp;
+use crate::device::{Device, MigrationStatus, OrgReading, Platform};
+use crate::errand::MOST_DEVICES;
+use crate::error::Error;
+use crate::ids::{DeviceId, MoveId, RunbookId, Serial, WaveId};
+use crate::migration::{Move, MoveState};
+
+/// A reading this old is renewed before an act is planned.
+const STALE: Duration = Duration::from_secs(15 * 60);
+
+impl Org {
+    pub(super) async fn look_into(&self, act: &Act) -> Result<Vec<Found>, Error> {
+        if act.serials.is_empty() {
+            return Err(Error::bad_input("serials", "is empty"));
+        }
+        let unique: BTreeSet<&Serial> = act.serials.iter().collect();
+        if unique.len() != act.serials.len() {
+            return Err(Error::bad_input("serials", "a serial number occurs twice"));
+        }
+        let forced = matches!(act.what, MigrationAct::Force { .. });
+        if forced && act.reason.as_deref().is_none_or(|r| r.trim().is_empty()) {
+            return Err(Error::bad_input(
+                "reason",
+                "must say why time is taken away from people",
+            ));
+        }
+        let serials: Vec<Serial> = unique.into_iter().cloned().collect();
+        let mut devices = self.devices_of(&serials).await?;
+        let fresh = |d: Option<&Device>| {
+            let seen = d.and_then(|d| d.reading.as_ref()).map(|r| r.seen);
+            seen.is_some_and(|at| self.now().since(at) <= STALE)
+        };
+        if !serials.iter().all(|s| fresh(devices.get(s))) {
+            self.pull(&serials).await?;
+            devices = self.devices_of(&serials).await?;
+        }
+        let mut found = Vec::new();
+        for serial in serials {
+            let device = devices.remove(&serial);
+            let attempt = match device.as_ref().and_then(|d| d.open_move) {
+                Some(id) => self.store().attempt(self.id(), id).await?,
+                None => None,
+            };
+            let findings = self.against(act, &serial, device.as_ref(), attempt.as_ref());
+            found.push(Found {
+                serial,
+                device,
+                attempt,
+                findings,
+            });
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn devices_of(
+        &self,
+        serials: &[Serial],
+    ) -> Result<BTreeMap<Serial, Device>, Error> {
+        let mut all = BTreeMap::new();
+        for chunk in serials.chunks(1000) {
+            for device in self.store().devices_by_serial(self.id(), chunk).await? {
+                all.insert(device.serial.clone(), device);
+            }
+        }
+        Ok(all)
+    }
+
+    /// What stands against the act for one device.
+    pub(super) fn against(
+        &self,
+        act: &Act,
+        serial: &Serial,
+        device: Option<&Device>,
+        attempt: Option<&Move>,
+    ) -> Vec<String> {
+        let now = self.now();
+        match &act.what {
+            MigrationAct::Assign {
+                deadline,
+                available_from,
+                runbooks,
+                ..
+            } => {
+                let mut found = Vec::new();
+                if attempt.is_some() {
+                    found.push("it is in an open wave already".to_owned());
+                }
+                match device.and_then(platform_of) {
+                    None => found.push("its platform is not known".to_owned()),
+                    Some(platform) if !runbooks.contains_key(&platform) => {
+                        found.push(format!("there is no runbook for {}", platform.as_str()));
+                    }
+                    Some(_) => {}
+                }
+                // A member that is never stored: the checks look at its dates.
+                let member = Move::plan(
+                    self.id(),
+                    MoveId(0),
+                    WaveId(0),
+                    DeviceId(0),
+                    serial.clone(),
+                    RunbookId(0),
+                    *deadline,
+                    available_from.unwrap_or(now),
+                    None,
+                    now,
+                );
+                found.extend(check(&member, device, now));
+                found
+            }
+            MigrationAct::Extend { deadline } => against_moving(attempt, device, |current| {
+                (*deadline <= current).then(|| {
+                    format!("its deadline is {current} already: an earlier one must be forced")
+                })
+            }),
+            MigrationAct::Force { deadline } => against_moving(attempt, device, |current| {
+                (*deadline >= current).then(|| {
+                    format!("its deadline is {current} already: a later one is an extension")
+                })
+            }),
+            MigrationAct::Cancel => match attempt.map(|a| &a.state) {
+                None => vec!["no migration of it is under way here".to_owned()],
+                Some(
+                    MoveState::Planned
+                    | MoveState::Blocked { .. }
+                    | MoveState::Ready
+                    | MoveState::SubmitFailed { .. }
+                    | MoveState::Submitting { .. }
+                    | MoveState::Scheduled { .. }
+                    | MoveState::Offered { .. }
+                    | MoveState::Overdue { .. },
+                ) if !begun(device) => Vec::new(),
+                Some(MoveState::Cancelling { .. }) => {
+                    vec!["it is being cancelled already".to_owned()]
+                }
+                Some(_) => vec!["it has begun: nothing can be called back".to_owned()],
+            },
+        }
+    }
+
+    pub(super) async fn plan_of(&self, act: &Act, found: &[Found]) -> Result<ActPlan, Error> {
+        let now = self.now();
+        let going: Vec<&Found> = found.iter().filter(|f| f.findings.is_empty()).collect();
+        let (request, consequence, bound) = match &act.what {
+            MigrationAct::Assign {
+                destination,
+                deadline,
+                available_from,
+                runbooks,
+            } => {
+                let server = self
+                    .store()
+                    .server(self.id(), *destination)
+                    .await?
+                    .ok_or(Error::NotFound("server entry"))?;
+                let revisions: BTreeMap<Platform, i64> =
+                    runbooks.iter().map(|(p, r)| (*p, r.content_id())).collect();
+                let consequence = format!(
+                    "{} devices leave their management service for {}: their users may start at once and must by {deadline}; \
+                     what the old service installed goes, apps stay as far as the runbook keeps them.",
+                    going.len(),
+                    server.name
+                );
+                let request = ActivityRequest::AssignWithDeadline {
+                    server: server.uuid,
+                    deadline: *deadline,
+                };
+                (request, consequence, json!([available_from, revisions]))
+            }
+            MigrationAct::Extend { deadline } => (
+                ActivityRequest::UpdateDeadline {
+                    deadline: *deadline,
+                    force: None,
+                },
+                format!("{} users get until {deadline}.", going.len()),
+                json!([]),
+            ),
+            MigrationAct::Force { deadline } => (
+                ActivityRequest::UpdateDeadline {
+                    deadline: *deadline,
+                    force: act.reason.clone(),
+                },
+                if *deadline <= now {
+                    format!(
+                        "Earlier deadline: these {} users can no longer postpone.",
+                        going.len()
+                    )
+                } else {
+                    format!(
+                        "Earlier deadline: these {} users can postpone until {deadline} only.",
+                        going.len()
+                    )
+                },
+                json!([act.reason]),
+            ),
+            MigrationAct::Cancel => (
+                ActivityRequest::Cancel,
+                format!(
+                    "{} users are no longer asked to migrate; their devices return to the service that they came from.",
+                    going.len()
+                ),
+                json!([]),
+            ),
+        };
+        let mut requests = Vec::new();
+        // What was never at Apple is taken out here alone.
+        let serials: Vec<Serial> = going
+            .iter()
+            .filter(|f| f.attempt.as_ref().is_none_or(is_at_apple))
+            .map(|f| f.serial.clone())
+            .collect();
+        for serials in serials.chunks(MOST_DEVICES) {
+            let body = request.body(serials, now)?;
+            let path = "/v1/orgDeviceActivities";
+            requests.push(PlannedRequest::new("POST", path, body, serials.len()));
+        }
+        let findings = found
+            .iter()
+            .filter(|f| !f.findings.is_empty())
+            .map(|f| (f.serial.clone(), f.findings.clone()))
+            .collect();
+        let warnings = self.act_warnings(&requests).await?;
+        Ok(ActPlan::new(
+            consequence,
+            requests,
+            findings,
+            warnings,
+            found.len(),
+            &bound,
+        ))
+    }
+
+    pub(super) async fn act_warnings(
+        &self,
+        requests: &[PlannedRequest],
+    ) -> Result<Vec<String>, Error> {
+        let per_hour = self.organisation.settings.api_writes_per_hour;
+        let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
+        let hours = count.div_ceil(per_hour.max(1));
+        Ok(if hours > 1 {
+            vec![format!(
+                "{count} requests at {per_hour} an hour: the last one leaves in about {hours} hours"
+            )]
+        } else {
+            Vec::new()
+        })
+    }
+}
+
+/// What stands against moving a deadline; `too` says whether the new one is too early or too late for the current.
+fn against_moving(
+    attempt: Option<&Move>,
+    device: Option<&Device>,
+    too: impl Fn(Timestamp) -> Option<String>,
+) -> Vec<String> {
+    let Some(attempt) = attempt else {
+        return vec!["no migration of it is under way here".to_owned()];
+    };
+    match attempt.state {
+        MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. }
+            if !begun(device) =>
+        {
+            let reading = device.and_then(|d| d.reading.as_ref());
+            let shown = reading.and_then(|r| r.deadline);
+            let current = shown
+                .filter(|d| !same_deadline(*d, attempt.deadline))
+                .unwrap_or(attempt.deadline);
+            too(current).into_iter().collect()
+        }
+        MoveState::Planned | MoveState::Blocked { .. } | MoveState::Ready => {
+            vec!["its wave is not submitted: change the plan".to_owned()]
+        }
+        MoveState::Submitting { .. } | MoveState::SubmitFailed { .. } => {
+            vec!["it is not scheduled at Apple yet".to_owned()]
+        }
+        MoveState::Cancelling { .. } => vec!["it is being cancelled".to_owned()],
+        _ => vec!["it has begun: its deadline no longer counts".to_owned()],
+    }
+}
+
+pub(super) fn begun(device: Option<&Device>) -> bool {
+    let status = |r: &OrgReading| r.status == Some(MigrationStatus::Started);
+    device.and_then(|d| d.reading.as_ref()).is_some_and(status)
+}
+
+/// Whether something of the attempt is at Apple, so that calling it back takes a request.
+pub(super) fn is_at_apple(attempt: &Move) -> bool {
+    !matches!(
+        attempt.state,
+        MoveState::Planned
+            | MoveState::Blocked { .. }
+            | MoveState::Ready
+            | MoveState::SubmitFailed { .. }
+    )
+}

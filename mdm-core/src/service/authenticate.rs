@@ -1,0 +1,217 @@
+//! Authenticate: a device begins a new generation beside the one that is there. Voids nothing: that is for the TokenUpdate
+//! which completes it.
+
+use serde_json::json;
+
+use super::decision::{Decision, Tracked};
+use super::{Answer, Org, Speaker};
+use crate::clock::Timestamp;
+use crate::device::{Device, Platform};
+use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState};
+use crate::error::Error;
+use crate::ids::{EnrollmentId, Serial, SetUpId};
+use crate::migration::{Attention, Move, SetUp, VerdictFacts, judge};
+use crate::wire::checkin::{self};
+
+impl Org {
+    pub(super) async fn authenticate(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::Authenticate,
+    ) -> Result<Answer, Error> {
+        let now = self.now();
+        let channel = &m.envelope.channel;
+        if !channel.is_device() {
+            return Err(Error::bad_input(
+                "Authenticate: UserID",
+                "only a device authenticates",
+            ));
+        }
+        self.check_topic("Authenticate: Topic", &m.topic)?;
+        let key = channel.key().as_str().to_owned();
+        let known = self.channels(speaker, &key).await?;
+        let (session, adopted) = self.session_of(speaker).await?;
+        check_session(&session, m.serial.as_deref(), &key)?;
+
+        let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
+        let mut used = Tracked::read(session.clone());
+        // The spelling of the first Authenticate is the one that counts: one certificate is one channel.
+        if let Some(spelt) = session.udid.as_ref().filter(|spelt| **spelt != key) {
+            let others = self.store().enrollments_by_key(self.id(), spelt).await?;
+            if others.iter().any(|e| e.knows(&speaker.sha256)) {
+                return Err(Error::Refused(
+                    "this certificate speaks for another spelling of this UDID",
+                ));
+            }
+            used.row.udid = Some(key.clone());
+        }
+        if session.udid.is_none() {
+            used.row.udid = Some(key.clone());
+        }
+        if let Some(row) = adopted {
+            d.audit(
+                "identity.adopted",
+                json!({ "certificate": row.sha256, "not_after": row.not_after }),
+            );
+            used.row.certificate = Some(row.id);
+            used.row.used_by = Some(("elsewhere".to_owned(), row.sha256.clone()));
+            d.batch.put(row);
+        }
+        d.sessions.push(used);
+        if known.iter().any(|e| e.knows(&speaker.sha256)) {
+            // The same certificate again: a repeat of a message that we have answered already.
+            return Ok(Answer::Empty);
+        }
+        if let Some(renewed) = session.renews {
+            let Some(enrollment) = known.into_iter().find(|e| e.id == renewed) else {
+                return Err(Error::Refused(
+                    "the enrolment that this identity renews is not this device's",
+                ));
+            };
+            // A renewal voids nothing: the new certificate is good beside the old one until its TokenUpdate.
+            let mut tracked = Tracked::read(enrollment);
+            tracked.row.pending_certificate = Some(speaker.sha256.clone());
+            d.enrollments.insert(tracked.row.id, tracked);
+            d.audit(
+                "identity.renewal-announced",
+                json!({ "certificate": speaker.sha256 }),
+            );
+            self.commit(d).await?;
+            return Ok(Answer::Empty);
+        }
+
+        let device = self.device_of_session(speaker, &session).await?;
+        let platform = platform_of(m, device.as_ref());
+        let attempt = match device.as_ref().and_then(|dev| dev.open_move) {
+            Some(open) => self.attempt_seen(speaker.seen.as_deref(), open).await?,
+            None => None,
+        };
+        // Later generations have larger ids, also after a restart with a clock that was set back.
+        let earlier = known
+            .iter()
+            .map(|e| e.id.0)
+            .chain(device.as_ref().and_then(|dev| dev.enrollment).map(|e| e.0))
+            .chain(attempt.as_ref().and_then(Move::set_up).map(|s| s.0));
+        earlier.for_each(|id| self.ids().past(id));
+        let id = EnrollmentId(d.next_id());
+        let mut enrollment = Enrollment::pending(
+            self.id(),
+            id,
+            key,
+            ChannelKind::Device,
+            speaker.sha256.clone(),
+            now,
+        );
+        enrollment.session = Some(session.id);
+        enrollment.device = session.device;
+        enrollment.serial = session.serial.clone();
+        enrollment.awaiting = session.awaits;
+        for old in known {
+            if old.state == EnrollmentState::Pending {
+                // It never completed: the device rolled its profile back and begins anew. Nobody will hear of it again,
+                // so its set-up ends here.
+                self.end_superseded_set_up(&mut d, old.id).await?;
+                let mut tracked = Tracked::read(old);
+                tracked.row.state = EnrollmentState::Superseded;
+                tracked.row.ended = Some(now);
+                d.enrollments.insert(tracked.row.id, tracked);
+            } else {
+                d.track(old);
+            }
+        }
+        let verdict = judge(VerdictFacts {
+            device: device.as_ref(),
+            open_attempt: attempt.is_some(),
+        });
+        let (runbook, plan) = self
+            .runbook_for(attempt.as_ref(), platform, verdict.kind.variant())
+            .await?;
+        let attempt_id = attempt.as_ref().map(|a| a.id);
+        if let Some(device) = device {
+            let mut tracked = Tracked::read(device);
+            learn(&mut tracked.row, m, now);
+            d.device = Some(tracked);
+        }
+        if let Some(attempt) = attempt
+            && let Some(plan) = self.readable_plan_of(&attempt).await?
+        {
+            d.attempt_plan = Some(plan);
+            d.attempt = Some(Tracked::read(attempt));
+        }
+        let mut set_up = SetUp::begin(
+            self.id(),
+            SetUpId(d.next_id()),
+            &enrollment,
+            platform,
+            attempt_id,
+            runbook,
+            verdict,
+            now,
+        );
+        if plan.is_none() {
+            // It enrols all the same: its hold lasts until its ceiling, and a person has that long to mend the runbook.
+            set_up.attention = Some(Attention::RunbookUnreadable);
+        }
+        d.audit(
+            "enrolment.authenticated",
+            json!({ "enrolment": id, "verdict": set_up.verdict, "os": m.os_version, "product": m.product_name }),
+        );
+        let before = set_up.clone();
+        d.set_up_plan = plan;
+        d.set_up = Some(Tracked::new(set_up.clone()));
+        d.enrollments.insert(id, Tracked::new(enrollment));
+        d.take_set_up(&before, set_up, Vec::new(), "authenticate");
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+}
+
+/// An Authenticate must name the device that the session was given to.
+fn check_session(session: &EnrolSession, serial: Option<&str>, udid: &str) -> Result<(), Error> {
+    if let (Some(expected), Some(told)) = (&session.serial, serial)
+        && Serial::parse(told).ok().as_ref() != Some(expected)
+    {
+        return Err(Error::bad_input(
+            "Authenticate: SerialNumber",
+            "is not the one that the enrolment profile was given to",
+        ));
+    }
+    if let Some(expected) = &session.udid
+        && !expected.eq_ignore_ascii_case(udid)
+    {
+        return Err(Error::bad_input(
+            "Authenticate: UDID",
+            "is not the one that the enrolment profile was given to",
+        ));
+    }
+    Ok(())
+}
+
+fn platform_of(m: &checkin::Authenticate, device: Option<&Device>) -> Platform {
+    m.product_name
+        .as_deref()
+        .and_then(Platform::of_product)
+        .or_else(|| device.and_then(Device::platform))
+        // Only a Mac must send its name in Authenticate.
+        .unwrap_or(if m.device_name.is_some() {
+            Platform::Macos
+        } else {
+            Platform::Ios
+        })
+}
+
+fn learn(device: &mut Device, m: &checkin::Authenticate, now: Timestamp) {
+    let facts = &mut device.facts;
+    facts.learned = Some(now);
+    facts.udid = Some(m.envelope.channel.device.clone());
+    for (fact, told) in [
+        (&mut facts.product, &m.product_name),
+        (&mut facts.os_version, &m.os_version),
+        (&mut facts.build, &m.build_version),
+        (&mut facts.name, &m.device_name),
+    ] {
+        if told.is_some() {
+            fact.clone_from(told);
+        }
+    }
+}
