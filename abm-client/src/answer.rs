@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::error::{Endpoint, Error};
+use crate::error::{DEFAULT_WAIT, Endpoint, Error};
 use crate::transport::Response;
 
 /// No service asks for more patience than this; a larger number is a mistake and would stop us for ever.
@@ -65,6 +65,16 @@ pub(crate) fn retry_after(response: &Response, now_ms: i64) -> Option<Duration> 
         .checked_mul(1000)?
         .saturating_sub(now_ms);
     Some(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(LONGEST_WAIT))
+}
+
+/// For how long everybody behind the same gate keeps silent after this answer: after 429, and after whatever else names a
+/// time itself.
+pub(crate) fn pause(response: &Response, now_ms: i64) -> Option<Duration> {
+    let told = match response.status {
+        429 | 500.. => retry_after(response, now_ms),
+        _ => return None,
+    };
+    told.or((response.status == 429).then_some(DEFAULT_WAIT))
 }
 
 /// A text of Apple, made fit for a screen: one line, no control characters, at most 300 characters.

@@ -227,7 +227,7 @@ struct Inner {
 }
 
 /// How long to wait when the service has given no time.
-const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// How long to wait for people to accept terms before asking again.
 const TERMS_WAIT: Duration = Duration::from_secs(15 * 60);
 

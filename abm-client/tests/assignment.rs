@@ -8,7 +8,9 @@ use abm_client::assignment::{
     ActivationLockRequest, ActivationLockStatus, AdeProfile, AssignmentClient, AssignmentOutcome,
     PageSize, ResponseStatus, SyncCursor,
 };
-use abm_client::{BypassCode, ErrorKind, Response, ServerToken, TransportError};
+use abm_client::{
+    Budget, BudgetGate, BypassCode, ErrorKind, Response, ServerToken, TransportError,
+};
 use support::{Answer, Hand, NOW, Script, ok, status};
 
 const SESSION: &str = r#"{"auth_session_token":"session-1"}"#;
@@ -498,4 +500,35 @@ async fn no_credential_is_in_an_error_or_debug_output() {
             assert!(secrets.iter().all(|s| !text.contains(s)), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_pause_holds_for_every_task_of_the_token_and_for_its_logins() {
+    let busy = Response::new(429, "").with_header("Retry-After", "45");
+    let away = Response::new(503, "").with_header("Retry-After", "90");
+    let page = r#"{"devices":[],"cursor":"c","more_to_follow":false}"#;
+    let hand = Hand::at(NOW);
+    let script = Script::new([Ok(away), ok(SESSION), Ok(busy), ok(page)]);
+    let gate = BudgetGate::refusing(Budget::apps(100), hand.clone());
+    let apple = AssignmentClient::new(script.clone(), token(), "test/1.0", hand.clone());
+    let apple = apple.with_gate(gate);
+    let other = apple.clone();
+    let wait = |error: &abm_client::Error| error.retry_after().map(|d| d.as_secs());
+
+    let refused = apple.open_session().await.expect_err("away");
+    assert_eq!(wait(&refused), Some(90));
+    let paused = other.fetch_devices(None).await.expect_err("paused");
+    assert!(matches!(paused.kind(), ErrorKind::BudgetSpent), "{paused}");
+    assert_eq!((wait(&paused), script.seen().len()), (Some(90), 1));
+
+    hand.advance(90_000);
+    let throttled = apple.fetch_devices(None).await.expect_err("throttled");
+    assert_eq!(wait(&throttled), Some(45));
+    let assigning = other.assign_profile("AB", &serials(&["S1"])).await;
+    let paused = assigning.expect_err("paused");
+    assert!(matches!(paused.kind(), ErrorKind::BudgetSpent) && !paused.is_unknown_outcome());
+    assert_eq!(script.seen().len(), 3, "nothing was sent meanwhile");
+
+    hand.advance(45_000);
+    other.fetch_devices(None).await.expect("the pause is over");
 }

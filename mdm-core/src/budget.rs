@@ -6,7 +6,8 @@ use std::time::Duration;
 use abm_client::{Limiter, LimiterState, Quota};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BudgetId, OrganisationId};
+use crate::clock::Timestamp;
+use crate::ids::{BudgetId, LocationId, OrganisationId, ServerId};
 
 pub use abm_client::{Budget as Allowance, BudgetStatus, RequestClass};
 
@@ -30,6 +31,21 @@ pub struct Budget {
 /// Name of the budget over all API accounts of an organisation.
 pub const ORGANISATION_API: &str = "organisation-api";
 
+/// Requests a second of one location of Apps and Books, of every kind together: what Apple allows.
+pub const APPS_A_SECOND: u32 = 15;
+
+/// Name of the budget of one location of Apps and Books.
+#[must_use]
+pub fn apps(location: LocationId) -> String {
+    format!("apps {location}")
+}
+
+/// Name of the pauses of one server entry of the device-assignment service.
+#[must_use]
+pub fn device_assignment(server: ServerId) -> String {
+    format!("device-assignment {server}")
+}
+
 impl Budget {
     /// A budget of which nothing is used.
     #[must_use]
@@ -41,6 +57,22 @@ impl Budget {
             name: name.to_owned(),
             state: LimiterState::default(),
         }
+    }
+
+    /// Until when Apple has asked for silence; `None` when it has not, or no longer does at `now`.
+    #[must_use]
+    pub fn paused(&self, now: Timestamp) -> Option<Timestamp> {
+        // What was used does not count here.
+        let endless = Quota::new(u32::MAX, Duration::from_millis(1));
+        let allowance = Allowance {
+            reads: endless,
+            writes: endless,
+        };
+        let status = self
+            .limiter(allowance)
+            .status(RequestClass::Read, 0, now.as_millis());
+        let at = Timestamp::from_millis(status.next_at_ms);
+        (at > now).then_some(at)
     }
 
     /// It as a limiter.

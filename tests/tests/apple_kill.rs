@@ -2,8 +2,8 @@
 //! between request and answer, and after the answer before anything is written. Nothing that changes something is sent twice
 //! for a device without a reading in between, and the end is the planned one.
 //!
-//! With fewer devices and at every ninth request unless `MDMD_TEST_KILL_ALL=1` asks for all of it: 5,000 devices, each single
-//! request in a run of its own, at all three moments.
+//! With fewer devices and at three requests of each kind unless `MDMD_TEST_KILL_ALL=1` asks for all of it: 5,000 devices, each
+//! single request in a run of its own, at all three moments.
 
 #[path = "apple_kill/apple.rs"]
 mod apple;
@@ -216,8 +216,8 @@ fn deadline(n: usize) -> Timestamp {
     START + DAY * (20 + u32::try_from(n % GROUPS).unwrap())
 }
 
-/// Plans, schedules, licenses and cancels everything; answers how many requests that took.
-async fn story(devices: usize, plan: Plan, moment: Moment) -> (usize, usize) {
+/// Plans, schedules, licenses and cancels everything; answers what requests that took, and how often their sender died.
+async fn story(devices: usize, plan: Plan, moment: Moment) -> (Vec<&'static str>, usize) {
     let serials: Vec<Serial> = (0..devices)
         .map(|n| Serial::parse(&format!("KILL{n:06}")).unwrap())
         .collect();
@@ -322,7 +322,7 @@ async fn story(devices: usize, plan: Plan, moment: Moment) -> (usize, usize) {
     nothing_twice_without_reading(&house.apple);
     assert!(house.restarts >= house.apple.deaths());
     house.disk.close().await.expect("closed");
-    (house.apple.calls(), house.apple.deaths())
+    (house.apple.kinds(), house.apple.deaths())
 }
 
 fn everything() -> bool {
@@ -369,9 +369,9 @@ fn nothing_twice_without_reading(apple: &Apple) {
 async fn without_deaths_few_requests_do_it() {
     let began = Instant::now();
     let (calls, deaths) = story(devices(1_000), Plan::Never, Moment::Lost).await;
-    println!("{calls} requests, {:?}", began.elapsed());
+    println!("{} requests, {:?}", calls.len(), began.elapsed());
     assert_eq!(deaths, 0);
-    assert!(calls < 1_000, "{calls} requests");
+    assert!(calls.len() < 1_000, "{} requests", calls.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -380,7 +380,8 @@ async fn killed_again_and_again_the_end_is_the_planned_one() {
         let began = Instant::now();
         let (calls, deaths) = story(devices(500), Plan::Every(7), moment).await;
         println!(
-            "{moment:?}: {deaths} deaths in {calls} requests, {:?}",
+            "{moment:?}: {deaths} deaths in {} requests, {:?}",
+            calls.len(),
             began.elapsed()
         );
         assert!(deaths > 10, "{deaths} deaths");
@@ -389,21 +390,51 @@ async fn killed_again_and_again_the_end_is_the_planned_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_request_the_end_is_the_planned_one() {
-    let all = everything();
-    let (devices, stride) = (devices(200), if all { 1 } else { 9 });
-    let (calls, _) = story(devices, Plan::Never, Moment::Lost).await;
-    let mut runs = 0;
-    for (n, at) in (1..=calls).step_by(stride).enumerate() {
-        let moments = [Moment::Unanswered, Moment::Unwritten, Moment::Lost];
-        for moment in moments
-            .iter()
-            .skip(if all { 0 } else { n % 3 })
-            .take(if all { 3 } else { 1 })
-        {
-            let (_, deaths) = story(devices, Plan::At(at), *moment).await;
-            assert_eq!(deaths, 1, "request {at} of {calls}, {moment:?}");
-            runs += 1;
+    let devices = devices(100);
+    let (kinds, _) = story(devices, Plan::Never, Moment::Lost).await;
+    let different: BTreeSet<&str> = kinds.iter().copied().collect();
+    for kind in [
+        "services",
+        "members",
+        "devices",
+        "schedule",
+        "activity",
+        "cancel",
+        "assign",
+        "claim",
+        "stock",
+        "holders",
+        "give",
+        "take back",
+        "event",
+    ] {
+        assert!(different.contains(kind), "{kind} is not in the story");
+    }
+    let moments = [Moment::Unanswered, Moment::Unwritten, Moment::Lost];
+    let mut deadly: Vec<(usize, Moment)> = Vec::new();
+    if everything() {
+        let each = 1..=kinds.len();
+        deadly.extend(each.flat_map(|at| moments.map(|moment| (at, moment))));
+    } else {
+        // Each kind of request at all three moments: the first, one in the middle, the last of its kind.
+        for (turn, kind) in different.iter().enumerate() {
+            let is = |(at, k): (usize, &&'static str)| (k == kind).then_some(at + 1);
+            let places: Vec<usize> = kinds.iter().enumerate().filter_map(is).collect();
+            let chosen = [0, places.len() / 2, places.len() - 1].map(|n| places[n]);
+            for (n, moment) in moments.into_iter().enumerate() {
+                deadly.push((chosen[(turn + n) % 3], moment));
+            }
         }
     }
-    println!("{runs} runs over {calls} requests");
+    for (at, moment) in &deadly {
+        let (_, deaths) = story(devices, Plan::At(*at), *moment).await;
+        let kind = kinds[at - 1];
+        assert_eq!(
+            deaths,
+            1,
+            "{kind}, request {at} of {}, {moment:?}",
+            kinds.len()
+        );
+    }
+    println!("{} runs over {} requests", deadly.len(), kinds.len());
 }

@@ -313,11 +313,17 @@ impl AppsClient {
                 body,
                 answer_limit: ANSWER_LIMIT,
             };
-            self.inner
+            let response = self
+                .inner
                 .transport
                 .send(request)
                 .await
-                .map_err(|error| Error::transport(endpoint, error))?
+                .map_err(|error| Error::transport(endpoint, error))?;
+            // Before the next one is let in.
+            if let Some(wait) = answer::pause(&response, self.now_ms()) {
+                self.inner.gate.pause(wait).await;
+            }
+            response
         };
         let envelope: Option<Envelope> = serde_json::from_slice(response.body.expose()).ok();
         let number = envelope
@@ -333,7 +339,10 @@ impl AppsClient {
         }
         let bearer = self.inner.token.bearer();
         let error = refusal::read(endpoint, &response, self.now_ms()).without(&[bearer.expose()]);
-        if let (ErrorKind::Throttled, Some(wait)) = (error.kind(), error.retry_after()) {
+        // An error number asks for it too, whatever the status.
+        if let (ErrorKind::Throttled, Some(wait)) = (error.kind(), error.retry_after())
+            && response.status != 429
+        {
             self.inner.gate.pause(wait).await;
         }
         Err(error)

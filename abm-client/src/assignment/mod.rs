@@ -1,6 +1,6 @@
 //! Apple's device-assignment service: which devices are ours, with which profile they enrol, their Activation Lock.
-//! Every call goes through one private function here, which owns the session. Nothing is repeated except a request
-//! whose session was refused, once; patience is the caller's, who is told how much by the [`Error`].
+//! Every call goes through one private function here, which owns the session and asks the [`Gate`] first. Nothing is repeated
+//! except a request whose session was refused, once; patience is the caller's, who is told how much by the [`Error`].
 //!
 //! Apple: <https://developer.apple.com/documentation/devicemanagement/device-assignment>
 
@@ -22,6 +22,8 @@ use serde::Serialize;
 
 use crate::clock::{Clock, SharedClock};
 use crate::error::{Endpoint, Error, ErrorKind, Service};
+use crate::gate::{Gate, OpenGate};
+use crate::limiter::RequestClass;
 use crate::oauth1::SignedRequest;
 use crate::secret::{SecretBytes, SecretText};
 use crate::server_token::ServerToken;
@@ -56,7 +58,7 @@ const JSON: &str = "application/json;charset=UTF8";
 
 const SESSION: Endpoint = Endpoint::read(Service::DeviceAssignment, "GET /session");
 
-/// The device-assignment service with one server token. Clones share the session and the page limits.
+/// The device-assignment service with one server token. Clones share the session, the page limits and the gate.
 ///
 /// ```no_run
 /// # async fn example(token: abm_client::ServerToken) -> Result<(), abm_client::Error> {
@@ -84,15 +86,17 @@ pub struct AssignmentClient {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     transport: Arc<dyn Transport>,
     clock: SharedClock,
     token: ServerToken,
-    session: Session,
+    session: Arc<Session>,
+    gate: Arc<dyn Gate>,
     base_url: String,
     user_agent: String,
     /// Learnt from `/account`; the reference page's numbers until then.
-    limits: Mutex<Vec<AccountUrl>>,
+    limits: Arc<Mutex<Vec<AccountUrl>>>,
 }
 
 impl AssignmentClient {
@@ -126,10 +130,24 @@ impl AssignmentClient {
                 transport,
                 clock,
                 token,
-                session: Session::default(),
+                session: Arc::default(),
+                gate: Arc::new(OpenGate),
                 base_url: base_url.trim_end_matches('/').to_owned(),
                 user_agent: user_agent.to_owned(),
-                limits: Mutex::new(Vec::new()),
+                limits: Arc::default(),
+            }),
+        }
+    }
+
+    /// The same client behind a gate; it shares the session with this one. Apple publishes no budget for this service, but
+    /// asks for pauses: behind one gate they hold for every task that uses the token.
+    #[must_use]
+    pub fn with_gate(self, gate: impl Gate + 'static) -> Self {
+        let gate: Arc<dyn Gate> = Arc::new(gate);
+        Self {
+            inner: Arc::new(Inner {
+                gate,
+                ..Inner::clone(&self.inner)
             }),
         }
     }
@@ -175,11 +193,7 @@ impl AssignmentClient {
         .map_err(crypto)?;
         let mut request = self.request(Method::Get, url, None);
         request.headers.push(("authorization", authorization));
-        let sent = inner
-            .transport
-            .send(request)
-            .await
-            .map_err(|error| Error::transport(SESSION, error))?;
+        let sent = self.pass(SESSION, request).await?;
         if !sent.is_success() {
             return Err(self.refused(SESSION, &sent));
         }
@@ -248,13 +262,30 @@ impl AssignmentClient {
     ) -> Result<Response, Error> {
         let mut request = self.request(method, format!("{}{path}", self.inner.base_url), body);
         request.headers.push((HEADER, pass.token.clone()));
-        let response = self
-            .inner
+        let response = self.pass(endpoint, request).await?;
+        self.inner.session.observe(pass, &response);
+        Ok(response)
+    }
+
+    /// Sends one request through the gate, which learns of a pause before it lets the next one in.
+    async fn pass(&self, endpoint: Endpoint, request: Request) -> Result<Response, Error> {
+        let inner = &self.inner;
+        let class = if endpoint.writes() {
+            RequestClass::Write
+        } else {
+            RequestClass::Read
+        };
+        let permit = inner.gate.enter(class).await;
+        let _permit = permit
+            .map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))?;
+        let response = inner
             .transport
             .send(request)
             .await
             .map_err(|error| Error::transport(endpoint, error))?;
-        self.inner.session.observe(pass, &response);
+        if let Some(wait) = answer::pause(&response, inner.clock.now_ms()) {
+            inner.gate.pause(wait).await;
+        }
         Ok(response)
     }
 

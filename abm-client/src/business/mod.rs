@@ -308,12 +308,10 @@ impl BusinessClient {
         if response.is_success() {
             return Ok(response);
         }
-        let error = json_api::refused(endpoint, &response, call.collection, self.now_ms())
-            .without(&[pass.token.expose(), self.inner.account.client_id()]);
-        if let (ErrorKind::Throttled, Some(wait)) = (error.kind(), error.retry_after()) {
-            self.inner.gate.pause(wait).await;
-        }
-        Err(error)
+        Err(
+            json_api::refused(endpoint, &response, call.collection, self.now_ms())
+                .without(&[pass.token.expose(), self.inner.account.client_id()]),
+        )
     }
 
     async fn send(
@@ -351,11 +349,17 @@ impl BusinessClient {
             body,
             answer_limit: ANSWER_LIMIT,
         };
-        self.inner
+        let response = self
+            .inner
             .transport
             .send(request)
             .await
-            .map_err(|error| Error::transport(call.endpoint, error))
+            .map_err(|error| Error::transport(call.endpoint, error))?;
+        // Before the next one is let in.
+        if let Some(wait) = answer::pause(&response, self.now_ms()) {
+            self.inner.gate.pause(wait).await;
+        }
+        Ok(response)
     }
 
     /// One page of a list. `query` holds names and values, not yet encoded.

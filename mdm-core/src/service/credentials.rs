@@ -7,15 +7,16 @@ use serde_json::json;
 
 use super::Org;
 use super::enrol::random_text;
-use super::ports::ApiKey;
+use super::ports::{Account, ApiKey, ServerCredential};
 use crate::audit::{ApiToken, Role};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{SecretId, ServerId, TokenId};
+use crate::ids::{JobId, SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
-use crate::organisation::{Der, TokenKey};
+use crate::organisation::{ApiCredential, Der, TokenKey};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
+use crate::wave::Server;
 
 /// Key pairs kept at once. Each rotation adds one; nobody needs so many.
 const MOST_KEYS: usize = 20;
@@ -130,6 +131,152 @@ impl Org {
         .await
     }
 
+    /// Brings in an account of the organisation API with its private key (PEM).
+    ///
+    /// # Errors
+    /// The vault's, the store's.
+    pub async fn import_api(
+        &self,
+        client_id: &str,
+        key_id: &str,
+        key: &Secret,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let mut organisation = self.fresh().await?;
+            let id = SecretId(self.ids().next(now));
+            let mut batch = Batch::new();
+            batch.put(
+                self.seal(id, SecretKind::ApiPrivateKey, None, key, now)
+                    .await?,
+            );
+            organisation.api = Some(ApiCredential {
+                client_id: client_id.to_owned(),
+                key_id: key_id.to_owned(),
+                key: id,
+            });
+            batch.put(organisation);
+            self.audit_into(
+                &mut batch,
+                "api.imported",
+                json!({ "client_id": client_id }),
+            );
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// Brings in a server token (Apple's JSON), after it has shown whose it is. A renewal must be for the same server entry;
+    /// the old token is kept until the new one has worked, which is what this checks. The list is read anew at once.
+    ///
+    /// # Errors
+    /// The port's when Apple does not accept it, [`Error::Precondition`] when it is for another server entry than `renews`.
+    pub async fn import_server_token(
+        &self,
+        token: &Secret,
+        renews: Option<ServerId>,
+    ) -> Result<ServerId, Error> {
+        self.import_token_made_for(token, renews, None).await
+    }
+
+    async fn import_token_made_for(
+        &self,
+        token: &Secret,
+        renews: Option<ServerId>,
+        made_for: Option<Option<SecretId>>,
+    ) -> Result<ServerId, Error> {
+        let id = renews.unwrap_or_else(|| ServerId(self.ids().next(self.now())));
+        let credential = ServerCredential {
+            organisation: self.id(),
+            server: id,
+            token: token.clone(),
+        };
+        let account = self.ports().assignment.account(&credential).await?;
+        self.again_on_conflict(|| self.keep_server_token(token, &account, id, renews, made_for))
+            .await
+    }
+
+    /// Keeps a token that has worked, with what Apple said of its server entry.
+    async fn keep_server_token(
+        &self,
+        token: &Secret,
+        account: &Account,
+        new: ServerId,
+        renews: Option<ServerId>,
+        made_for: Option<Option<SecretId>>,
+    ) -> Result<ServerId, Error> {
+        let now = self.now();
+        let secret = SecretId(self.ids().next(now));
+        let mut batch = Batch::new();
+        batch.put(
+            self.seal(secret, SecretKind::ServerToken, None, token, now)
+                .await?,
+        );
+        let known = self.store().servers(self.id()).await?;
+        let known = known.into_iter().find(|s| s.uuid == account.server_uuid);
+        let other = |row: &Server| renews.is_some_and(|id| id != row.id);
+        if renews.is_some() && known.as_ref().is_none_or(other) {
+            return Err(Error::Precondition(format!(
+                "this token is for another server entry, {}",
+                account.server_name
+            )));
+        }
+        let mut server = match known {
+            Some(mut known) => {
+                if let Some(mut old) = self.store().secret(self.id(), known.token).await? {
+                    old.replaced = Some(now);
+                    batch.put(old);
+                }
+                known.token = secret;
+                known
+            }
+            None => {
+                let (name, uuid) = (&account.server_name, &account.server_uuid);
+                let mut server = Server::new(self.id(), new, name, uuid, secret);
+                server.sync_job = JobId(self.ids().next(now));
+                server.assign_job = JobId(self.ids().next(now));
+                let kind = JobKind::Assign { server: new };
+                batch.put(Job::new(self.id(), server.assign_job, now, kind));
+                let mut organisation = self.fresh().await?;
+                organisation.servers.push(new);
+                batch.put(organisation);
+                server
+            }
+        };
+        // First the list, then the profiles of those in it.
+        let kind = JobKind::Sync { server: server.id };
+        batch.put(Job::new(self.id(), server.sync_job, now, kind));
+        server.name.clone_from(&account.server_name);
+        server.token_expires = account.token_expires;
+        server.token_key = made_for.unwrap_or(server.token_key);
+        server.needs_person = None;
+        let id = server.id;
+        self.audit_into(
+            &mut batch,
+            "token.imported",
+            json!({ "server": server.name, "expires": server.token_expires }),
+        );
+        batch.put(server);
+        self.store().commit(batch).await?;
+        Ok(id)
+    }
+
+    /// Trusts a device CA beside Apple's for machine information: simulated devices.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn trust_device_ca(&self, certificate: Vec<u8>) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let mut organisation = self.fresh().await?;
+            organisation.device_cas.push(Der(certificate.clone()));
+            let mut batch = Batch::new();
+            batch.put(organisation);
+            self.audit_into(&mut batch, "device-ca.trusted", json!({}));
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
     /// Brings in an account of the organisation API with its private key (PEM), after Apple has answered it. Answers the
     /// organisation's services: identifier and name.
     ///
@@ -149,8 +296,7 @@ impl Org {
             allowance: self.allowance(),
         };
         let services = self.ports().api.servers(&account).await?;
-        self.again_on_conflict(|| self.import_api(client_id, key_id, key))
-            .await?;
+        self.import_api(client_id, key_id, key).await?;
         Ok(services)
     }
 
@@ -235,17 +381,7 @@ impl Org {
         renews: Option<ServerId>,
     ) -> Result<ServerId, Error> {
         let (token, key) = self.open_token_made_for(file).await?;
-        let id = self.import_server_token(&token, renews).await?;
-        self.again_on_conflict(|| async {
-            let server = self.store().server(self.id(), id).await?;
-            let mut server = server.ok_or(Error::NotFound("server entry"))?;
-            server.token_key = key;
-            let mut batch = Batch::new();
-            batch.put(server);
-            Ok(self.store().commit(batch).await?)
-        })
-        .await?;
-        Ok(id)
+        self.import_token_made_for(&token, renews, Some(key)).await
     }
 
     async fn open_token_made_for(&self, file: &[u8]) -> Result<(Secret, Option<SecretId>), Error> {

@@ -1,17 +1,19 @@
 //! One budget for everybody who asks Apple in an organisation's name: every task of this process, in the order of asking, and
 //! through the store every other process of the installation. Refuses when it is used up, and says until when; what waits,
-//! waits in the store.
+//! waits in the store. Where Apple names no number only its pauses are shared.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use abm_client::{Clock as _, Gate, Limiter, Permit};
+use abm_client::{Gate, Limiter, Permit, Quota};
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::Org;
-use crate::budget::{Allowance, Budget, BudgetStatus, ORGANISATION_API, RequestClass, allowance};
+use crate::budget::{
+    self, APPS_A_SECOND, Allowance, Budget, BudgetStatus, ORGANISATION_API, RequestClass, allowance,
+};
 use crate::clock::Clock;
 use crate::errand::ErrandState;
 use crate::error::Error;
@@ -133,6 +135,54 @@ impl Gate for SharedGate {
     }
 }
 
+/// A gate for a service whose budget Apple does not publish: one request at a time, in the order of asking, and the pauses
+/// that Apple asks for shared through the store. Counts nothing, so that a long list costs no write for each of its pages.
+#[derive(Clone, Debug)]
+pub struct PauseGate(SharedGate);
+
+impl PauseGate {
+    /// A gate over the pauses kept under this name. Gates that share `turn` let one request through at a time.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        organisation: OrganisationId,
+        name: String,
+        turn: Arc<Mutex<()>>,
+    ) -> Self {
+        // Never taken from: only its pause counts.
+        let unused = Allowance::organisation_api();
+        Self(SharedGate::new(
+            store,
+            clock,
+            organisation,
+            vec![(name, unused)],
+            turn,
+        ))
+    }
+}
+
+#[async_trait]
+impl Gate for PauseGate {
+    async fn enter(&self, _: RequestClass) -> Result<Permit, Duration> {
+        let gate = &self.0;
+        let turn = Arc::clone(&gate.turn).lock_owned().await;
+        let now = gate.clock.now();
+        for (name, _) in &gate.budgets {
+            let row = gate.store.budget(gate.organisation, name).await;
+            let row = row.map_err(|error| away(&error))?;
+            if let Some(until) = row.and_then(|row| row.paused(now)) {
+                return Err(until.since(now));
+            }
+        }
+        Ok(Permit::holding(turn))
+    }
+
+    async fn pause(&self, wait: Duration) {
+        self.0.pause(wait).await;
+    }
+}
+
 /// A clock of this library, as the client of Apple's services asks for it.
 #[derive(Clone)]
 pub struct ClientClock(pub Arc<dyn Clock>);
@@ -155,16 +205,22 @@ impl abm_client::Clock for ClientClock {
 pub struct BudgetReport {
     /// What it is the budget of.
     pub name: String,
-    /// Requests that change nothing: used in the present window, left, when the next may leave.
-    pub reads: BudgetStatus,
+    /// Requests that change nothing.
+    pub reads: Spent,
     /// Requests that change something, with the moment at which everything that waits will have left.
-    pub writes: BudgetStatus,
+    pub writes: Spent,
     /// Requests that wait to leave.
     pub waiting_writes: u32,
-    /// Its length of time: reads a minute.
-    pub reads_per_minute: u32,
-    /// Writes an hour.
-    pub writes_per_hour: u32,
+}
+
+/// What is used of one kind of requests.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Spent {
+    /// How many Apple lets through in which time; `None` where it names no number and only its pauses are kept.
+    pub allowed: Option<Quota>,
+    /// Used in the present window, left, when the next may leave. Without a number only the moment means something.
+    pub status: BudgetStatus,
 }
 
 impl Org {
@@ -174,40 +230,67 @@ impl Org {
         allowance(settings.api_reads_per_minute, settings.api_writes_per_hour)
     }
 
-    /// The budgets of the organisation API: over all accounts, and of each.
+    /// The budgets of Apple's services: of the organisation API over all accounts and of each, of each server entry of the
+    /// device-assignment service, of each location of Apps and Books.
     ///
     /// # Errors
     /// The store's.
     pub async fn budgets(&self) -> Result<Vec<BudgetReport>, Error> {
-        let now = ClientClock(Arc::clone(&self.mdm.inner.clock)).now_ms();
-        let settings = &self.organisation.settings;
-        let allowance = self.allowance();
+        let now = self.now().as_millis();
         let waits = |state: &ErrandState| *state == ErrandState::Waiting;
-        let waiting = self
-            .open_errands()
-            .await?
-            .iter()
-            .filter(|e| waits(&e.state) && !e.kind.is_licence())
-            .count();
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let errands = self.open_errands().await?;
+        let waiting = |licences: bool| {
+            let waiting = errands
+                .iter()
+                .filter(|e| waits(&e.state) && e.kind.is_licence() == licences);
+            u32::try_from(waiting.count()).unwrap_or(u32::MAX)
+        };
         let mut rows = self.store().budgets(self.id()).await?;
-        rows.retain(|row| row.name.starts_with(ORGANISATION_API));
-        if rows.is_empty() {
-            rows.push(Budget::new(self.id(), BudgetId(0), ORGANISATION_API));
+        let mut known = |name: &str| match rows.iter().position(|row| row.name == name) {
+            Some(at) => rows.remove(at),
+            None => Budget::new(self.id(), BudgetId(0), name),
+        };
+        let report = |row: &Budget, name: String, allowance: Option<Allowance>, waiting: u32| {
+            let limiter = row.limiter(allowance.unwrap_or_else(Allowance::organisation_api));
+            let spent = |class, allowed, waiting| Spent {
+                allowed,
+                status: limiter.status(class, waiting, now),
+            };
+            BudgetReport {
+                name,
+                reads: spent(RequestClass::Read, allowance.map(|a| a.reads), 0),
+                writes: spent(RequestClass::Write, allowance.map(|a| a.writes), waiting),
+                waiting_writes: waiting,
+            }
+        };
+        let api = Some(self.allowance());
+        let mut all = Vec::new();
+        let over_all = known(ORGANISATION_API);
+        let mut later = Vec::new();
+        for server in self.store().servers(self.id()).await? {
+            let row = known(&budget::device_assignment(server.id));
+            let name = format!("device-assignment {}", server.name);
+            later.push(report(&row, name, None, 0));
         }
-        Ok(rows
-            .into_iter()
-            .map(|row| {
-                let limiter = row.limiter(allowance);
-                BudgetReport {
-                    reads: limiter.status(RequestClass::Read, 0, now),
-                    writes: limiter.status(RequestClass::Write, waiting, now),
-                    waiting_writes: waiting,
-                    reads_per_minute: settings.api_reads_per_minute,
-                    writes_per_hour: settings.api_writes_per_hour,
-                    name: row.name,
-                }
-            })
-            .collect())
+        for location in self.locations().await? {
+            let row = known(&budget::apps(location.id));
+            let name = format!("apps {}", location.name);
+            let apps = Some(Allowance::apps(APPS_A_SECOND));
+            later.push(report(&row, name, apps, waiting(true)));
+        }
+        all.push(report(
+            &over_all,
+            ORGANISATION_API.to_owned(),
+            api,
+            waiting(false),
+        ));
+        for row in rows
+            .iter()
+            .filter(|row| row.name.starts_with(ORGANISATION_API))
+        {
+            all.push(report(row, row.name.clone(), api, waiting(false)));
+        }
+        all.extend(later);
+        Ok(all)
     }
 }

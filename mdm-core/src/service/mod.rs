@@ -53,7 +53,7 @@ pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
 pub use enqueue::{Enqueued, NewCommand};
-pub use gate::{BudgetReport, ClientClock, SharedGate};
+pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
 pub use invitation::Invitation;
 pub use licences::LicenceAct;

@@ -15,15 +15,12 @@ use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::filevault::EscrowKey;
 use crate::ids::{
-    AuditId, JobId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, ServerId, SetUpId,
-    TokenId,
+    AuditId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, SetUpId, TokenId,
 };
-use crate::job::{Job, JobKind};
 use crate::migration::{Event, Move, OperatorAct, SetUp, VisibleState, visible_state};
-use crate::organisation::{ApiCredential, Der, KeyedCertificate, Organisation, check_name};
+use crate::organisation::{Der, KeyedCertificate, Organisation, check_name};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
-use crate::wave::Server;
 
 /// What [`Mdm::create_organisation`] made.
 #[derive(Debug)]
@@ -178,141 +175,6 @@ impl Mdm {
 }
 
 impl Org {
-    /// Brings in an account of the organisation API with its private key (PEM).
-    ///
-    /// # Errors
-    /// The vault's, the store's.
-    pub async fn import_api(
-        &self,
-        client_id: &str,
-        key_id: &str,
-        key: &Secret,
-    ) -> Result<(), Error> {
-        let now = self.now();
-        let mut organisation = self.fresh().await?;
-        let id = SecretId(self.ids().next(now));
-        let mut batch = Batch::new();
-        batch.put(
-            self.seal(id, SecretKind::ApiPrivateKey, None, key, now)
-                .await?,
-        );
-        organisation.api = Some(ApiCredential {
-            client_id: client_id.to_owned(),
-            key_id: key_id.to_owned(),
-            key: id,
-        });
-        batch.put(organisation);
-        self.audit_into(
-            &mut batch,
-            "api.imported",
-            json!({ "client_id": client_id }),
-        );
-        Ok(self.store().commit(batch).await?)
-    }
-
-    /// Brings in a server token (Apple's JSON), after it has shown whose it is. A renewal must be for the same server entry;
-    /// the old token is kept until the new one has worked, which is what this checks.
-    ///
-    /// # Errors
-    /// The port's when Apple does not accept it, [`Error::Precondition`] when it is for another server entry than `renews`.
-    pub async fn import_server_token(
-        &self,
-        token: &Secret,
-        renews: Option<ServerId>,
-    ) -> Result<ServerId, Error> {
-        let now = self.now();
-        let id = renews.unwrap_or_else(|| ServerId(self.ids().next(now)));
-        let credential = super::ports::ServerCredential {
-            organisation: self.id(),
-            server: id,
-            token: token.clone(),
-        };
-        let account = self.ports().assignment.account(&credential).await?;
-        let secret = SecretId(self.ids().next(now));
-        let mut batch = Batch::new();
-        batch.put(
-            self.seal(secret, SecretKind::ServerToken, None, token, now)
-                .await?,
-        );
-        let existing = self
-            .store()
-            .servers(self.id())
-            .await?
-            .into_iter()
-            .find(|s| s.uuid == account.server_uuid);
-        let mut server = match (existing, renews) {
-            (Some(existing), Some(renews)) if existing.id != renews => {
-                return Err(Error::Precondition(format!(
-                    "this token is for the server entry {}",
-                    account.server_name
-                )));
-            }
-            (Some(mut existing), _) => {
-                if let Some(mut old) = self.store().secret(self.id(), existing.token).await? {
-                    old.replaced = Some(now);
-                    batch.put(old);
-                }
-                existing.token = secret;
-                existing
-            }
-            (None, Some(_)) => {
-                return Err(Error::Precondition(format!(
-                    "this token is for another server entry, {}",
-                    account.server_name
-                )));
-            }
-            (None, None) => {
-                let mut server = Server::new(
-                    self.id(),
-                    id,
-                    &account.server_name,
-                    &account.server_uuid,
-                    secret,
-                );
-                let (sync, assign) = (JobId(self.ids().next(now)), JobId(self.ids().next(now)));
-                server.sync_job = sync;
-                server.assign_job = assign;
-                // First the list, then the profiles of those in it.
-                batch.put(Job::new(self.id(), sync, now, JobKind::Sync { server: id }));
-                batch.put(Job::new(
-                    self.id(),
-                    assign,
-                    now,
-                    JobKind::Assign { server: id },
-                ));
-                let mut organisation = self.fresh().await?;
-                organisation.servers.push(id);
-                batch.put(organisation);
-                server
-            }
-        };
-        server.name = account.server_name;
-        server.token_expires = account.token_expires;
-        server.needs_person = None;
-        let server_id = server.id;
-        self.audit_into(
-            &mut batch,
-            "token.imported",
-            json!({ "server": server.name, "expires": server.token_expires }),
-        );
-        batch.put(server);
-        self.store().commit(batch).await?;
-        Ok(server_id)
-    }
-
-    /// Trusts a device CA beside Apple's for machine information: simulated devices.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn trust_device_ca(&self, certificate: Vec<u8>) -> Result<(), Error> {
-        let mut organisation = self.fresh().await?;
-        organisation.device_cas.push(Der(certificate));
-        let mut batch = Batch::new();
-        batch.put(organisation);
-        self.audit_into(&mut batch, "device-ca.trusted", json!({}));
-        Ok(self.store().commit(batch).await?)
-    }
-
     /// Everything about one device.
     ///
     /// # Errors

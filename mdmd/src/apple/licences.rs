@@ -10,6 +10,7 @@ use abm_client::apps::{
 };
 use abm_client::{Budget, ErrorKind, Moment};
 use async_trait::async_trait;
+use mdm_core::budget::APPS_A_SECOND;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::PortError;
 use mdm_core::ids::Serial;
@@ -20,9 +21,6 @@ use mdm_core::service::ports::{
 };
 
 use super::{Apple, CLIENTS, port, user_agent};
-
-/// Requests a second of one location that Apple allows, of every kind together.
-const A_SECOND: u32 = 15;
 
 impl Apple {
     fn apps_client(&self, credential: &ContentCredential) -> Result<AppsClient, PortError> {
@@ -39,12 +37,12 @@ impl Apple {
             .as_deref()
             .unwrap_or(abm_client::apps::BASE_URL);
         let us = MdmInfo::new(format!("mdmd-{}", credential.organisation), "mdmd", "mdmd");
-        let budget = format!("apps {}", credential.location);
+        let budget = mdm_core::budget::apps(credential.location);
         let gate = SharedGate::new(
             self.store.clone(),
             self.clock.clone(),
             credential.organisation,
-            vec![(budget.clone(), Budget::apps(A_SECOND))],
+            vec![(budget.clone(), Budget::apps(APPS_A_SECOND))],
             self.turn(credential.organisation, &budget),
         );
         let client = AppsClient::at(

@@ -4,7 +4,7 @@
 mod licences;
 mod organisation;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use abm_client::apps::AppsClient;
@@ -22,10 +22,10 @@ use mdm_core::error::PortError;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{LocationId, OrganisationId, Serial, ServerId};
 use mdm_core::secret::Secret;
-use mdm_core::service::ClientClock;
 use mdm_core::service::ports::{
     Account, DeviceAssignment, DevicePage, LockOutcome, LockRemoval, PushIdentity, ServerCredential,
 };
+use mdm_core::service::{ClientClock, PauseGate};
 use mdm_core::store::Store;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
@@ -114,24 +114,33 @@ impl Apple {
         let mut clients = self
             .assignment
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let clock = self.client_clock();
-        let client = match &self.addresses.assignment {
-            Some(url) => {
-                AssignmentClient::at(url, self.transport.clone(), token, &user_agent(), clock)
-            }
-            None => AssignmentClient::at(
-                abm_client::assignment::BASE_URL,
-                self.transport.clone(),
-                token,
-                &user_agent(),
-                clock,
-            ),
-        };
-        if clients.len() >= 10_000 {
+        let base = self
+            .addresses
+            .assignment
+            .as_deref()
+            .unwrap_or(abm_client::assignment::BASE_URL);
+        // A pause that one task was asked for is kept by all of them, in every process.
+        let name = mdm_core::budget::device_assignment(credential.server);
+        let gate = PauseGate::new(
+            self.store.clone(),
+            self.clock.clone(),
+            credential.organisation,
+            name.clone(),
+            self.turn(credential.organisation, &name),
+        );
+        let client = AssignmentClient::at(
+            base,
+            self.transport.clone(),
+            token,
+            &user_agent(),
+            self.client_clock(),
+        )
+        .with_gate(gate);
+        if clients.len() >= CLIENTS {
             clients.clear();
         }
         clients.insert(key, client.clone());
@@ -328,41 +337,32 @@ fn device_page(
         .map(|c| c.as_str().to_owned())
         .unwrap_or_default();
     let mut devices = Vec::with_capacity(page.devices.len());
-    for record in page.devices {
+    for mut record in page.devices {
         let Ok(serial) = Serial::parse(&record.serial_number) else {
             continue;
         };
         let mut ours = DeviceRecord::new(server, now);
-        ours.op_date = record
-            .op_date
-            .as_ref()
-            .and_then(Moment::unix_ms)
-            .map(Timestamp::from_millis);
-        ours.gone = record.op_type == Some(OpType::Deleted);
-        ours.family = record
-            .device_family
-            .as_ref()
-            .map(|f| f.as_str().to_owned())
-            .unwrap_or_default();
-        ours.model = record.model.clone().unwrap_or_default();
-        ours.profile_status = record
-            .profile_status
-            .as_ref()
-            .map(|s| s.as_str().to_owned())
-            .unwrap_or_default();
-        ours.profile_uuid.clone_from(&record.profile_uuid);
-        ours.deadline = record
-            .mdm_migration_deadline
-            .as_ref()
-            .and_then(Moment::unix_ms)
-            .map(Timestamp::from_millis);
-        ours.more = match serde_json::to_value(&record) {
-            Ok(serde_json::Value::Object(map)) => map
-                .into_iter()
-                .filter(|(key, _)| !TYPED.contains(&key.as_str()))
-                .collect(),
-            _ => BTreeMap::new(),
+        let moment = |at: Option<Moment>| {
+            at.as_ref()
+                .and_then(Moment::unix_ms)
+                .map(Timestamp::from_millis)
         };
+        // What has a field of its own is taken out; the rest is kept as it came.
+        ours.op_date = moment(record.op_date.take());
+        ours.gone = record.op_type.take() == Some(OpType::Deleted);
+        let family = record.device_family.take();
+        ours.family = family.map(|f| f.as_str().to_owned()).unwrap_or_default();
+        ours.model = record.model.take().unwrap_or_default();
+        let status = record.profile_status.take();
+        ours.profile_status = status.map(|s| s.as_str().to_owned()).unwrap_or_default();
+        ours.profile_uuid = record.profile_uuid.take();
+        ours.deadline = moment(record.mdm_migration_deadline.take());
+        if let Ok(serde_json::Value::Object(rest)) = serde_json::to_value(&record) {
+            ours.more = rest
+                .into_iter()
+                .filter(|(key, _)| key != "serial_number")
+                .collect();
+        }
         devices.push((serial, ours));
     }
     DevicePage {
@@ -371,18 +371,6 @@ fn device_page(
         more: page.more_to_follow && !page.exhausted,
     }
 }
-
-/// Keys that have a field of their own in [`DeviceRecord`].
-const TYPED: [&str; 8] = [
-    "serial_number",
-    "op_type",
-    "op_date",
-    "device_family",
-    "model",
-    "profile_status",
-    "profile_uuid",
-    "mdm_migration_deadline",
-];
 
 /// An error of the client as the library sees it. Never carries a body.
 fn port(error: abm_client::Error) -> PortError {

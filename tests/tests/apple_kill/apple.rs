@@ -78,6 +78,8 @@ struct Inside {
     /// Activities and events: when they are over.
     over: BTreeMap<String, Timestamp>,
     calls: usize,
+    /// What each request was.
+    kinds: Vec<&'static str>,
     deaths: usize,
     dead: bool,
 }
@@ -134,8 +136,9 @@ impl Apple {
         self.died.notified().await;
     }
 
-    pub(crate) fn calls(&self) -> usize {
-        self.inside().calls
+    /// What each request was, in their order.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.inside().kinds.clone()
     }
 
     pub(crate) fn deaths(&self) -> usize {
@@ -175,10 +178,11 @@ impl Apple {
     }
 
     /// One request: counted, done, answered, or the death of its sender at one of three moments.
-    async fn request<T>(&self, act: impl FnOnce(&mut Inside) -> T) -> T {
+    async fn request<T>(&self, kind: &'static str, act: impl FnOnce(&mut Inside) -> T) -> T {
         let dies = {
             let mut inside = self.inside();
             inside.calls += 1;
+            inside.kinds.push(kind);
             let dies = !inside.dead
                 && match self.plan {
                     Plan::Never => false,
@@ -282,7 +286,7 @@ fn reading(device: &Device, now: Timestamp) -> OrgReading {
 #[async_trait]
 impl OrganisationApi for Apple {
     async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
-        self.request(|_| {
+        self.request("services", |_| {
             Ok([THEIRS, OURS]
                 .map(|s| (s.to_owned(), s.to_lowercase()))
                 .to_vec())
@@ -296,7 +300,7 @@ impl OrganisationApi for Apple {
         server: &str,
         cursor: Option<&str>,
     ) -> Result<MemberPage, PortError> {
-        self.request(|inside| {
+        self.request("members", |inside| {
             let all: Vec<Serial> = inside
                 .devices
                 .iter()
@@ -315,7 +319,7 @@ impl OrganisationApi for Apple {
         cursor: Option<&str>,
         now: Timestamp,
     ) -> Result<ReadingPage, PortError> {
-        self.request(|inside| {
+        self.request("devices", |inside| {
             let all: Vec<Serial> = inside.devices.keys().cloned().collect();
             let (serials, next) = page(&all, cursor);
             let devices = serials
@@ -334,7 +338,7 @@ impl OrganisationApi for Apple {
         serials: &[Serial],
         now: Timestamp,
     ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
-        self.request(|inside| {
+        self.request("device", |inside| {
             let readings = serials
                 .iter()
                 .map(|serial| {
@@ -357,13 +361,13 @@ impl OrganisationApi for Apple {
         serials: &[Serial],
         now: Timestamp,
     ) -> Result<String, PortError> {
-        self.request(|inside| {
-            let kind = match request {
-                ActivityRequest::AssignWithDeadline { .. } => "schedule",
-                ActivityRequest::UpdateDeadline { .. } => "update",
-                ActivityRequest::Cancel => "cancel",
-                _ => "assign",
-            };
+        let kind = match request {
+            ActivityRequest::AssignWithDeadline { .. } => "schedule",
+            ActivityRequest::UpdateDeadline { .. } => "update",
+            ActivityRequest::Cancel => "cancel",
+            _ => "assign",
+        };
+        self.request(kind, |inside| {
             inside.ledger.push(Line::Change(kind, serials.to_vec()));
             let work = Work::Activity(request.clone(), serials.to_vec());
             inside.waiting.push((now + EFFECT, work));
@@ -376,7 +380,7 @@ impl OrganisationApi for Apple {
 
     async fn activity(&self, _: &ApiKey, id: &str) -> Result<ActivityReading, PortError> {
         let now = self.clock.now();
-        self.request(|inside| {
+        self.request("activity", |inside| {
             let finished = inside.over.get(id).is_some_and(|at| *at <= now);
             Ok(ActivityReading {
                 finished,
@@ -397,7 +401,7 @@ impl Licences for Apple {
         _: bool,
         _: Timestamp,
     ) -> Result<LocationReading, PortError> {
-        self.request(|_| {
+        self.request("claim", |_| {
             Ok(LocationReading {
                 name: "Library".to_owned(),
                 library: "U1".to_owned(),
@@ -410,7 +414,7 @@ impl Licences for Apple {
     }
 
     async fn stock(&self, _: &ContentCredential) -> Result<BTreeMap<u64, Stock>, PortError> {
-        self.request(|inside| {
+        self.request("stock", |inside| {
             let stock = |app: u64| {
                 let held = |d: &&Device| d.licences.contains(&app);
                 let assigned = inside.devices.values().filter(held).count();
@@ -429,7 +433,7 @@ impl Licences for Apple {
     }
 
     async fn holders(&self, _: &ContentCredential, app: u64) -> Result<Vec<Serial>, PortError> {
-        self.request(|inside| {
+        self.request("holders", |inside| {
             inside.ledger.push(Line::Holders);
             let holds = |(_, d): &(&Serial, &Device)| d.licences.contains(&app);
             let holders = inside.devices.iter().filter(holds);
@@ -445,12 +449,12 @@ impl Licences for Apple {
         serials: &[Serial],
     ) -> Result<String, PortError> {
         let now = self.clock.now();
-        self.request(|inside| {
-            let kind = if request.take_back {
-                "take back"
-            } else {
-                "give"
-            };
+        let kind = if request.take_back {
+            "take back"
+        } else {
+            "give"
+        };
+        self.request(kind, |inside| {
             inside.ledger.push(Line::Licences(kind, serials.to_vec()));
             let work = Work::Licences(request.clone(), serials.to_vec());
             inside.waiting.push((now + EFFECT, work));
@@ -463,7 +467,7 @@ impl Licences for Apple {
 
     async fn event(&self, _: &ContentCredential, id: &str) -> Result<LicenceEvent, PortError> {
         let now = self.clock.now();
-        self.request(|inside| {
+        self.request("event", |inside| {
             let finished = inside.over.get(id).is_some_and(|at| *at <= now);
             Ok(LicenceEvent {
                 finished,

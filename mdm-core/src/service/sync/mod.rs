@@ -6,13 +6,15 @@ mod assign;
 mod profile;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::Org;
 use super::decision::{Decision, Tracked};
-use super::ports::{DevicePage, ServerCredential};
+use super::ports::{DeviceAssignment, DevicePage, ServerCredential};
 use crate::clock::Timestamp;
 use crate::device::{Device, DeviceRecord};
 use crate::error::{Error, PortError};
@@ -28,7 +30,7 @@ const CALM: Duration = Duration::from_secs(10 * 60);
 const RECONCILE: Duration = Duration::from_secs(24 * 3600);
 /// Pages of one run of a job. A long list goes on in the next run, so that other jobs have their turn and no lease ends in
 /// the middle.
-const PAGES: usize = 20;
+const PAGES: usize = 40;
 
 impl Org {
     /// Opens a server entry's token.
@@ -120,6 +122,8 @@ impl Org {
         let mut empty_pages = 0;
         let mut cursor = server.cursor.clone();
         let mut pages = 0;
+        // The page after the one that is being kept is under way already.
+        let mut ahead: Option<(SyncCursor, Ahead)> = None;
         let due = server
             .last_full
             .is_none_or(|at| self.now() >= at + RECONCILE);
@@ -146,14 +150,9 @@ impl Org {
                 }
                 continue;
             }
-            let page = match &cursor {
-                SyncCursor::Start => assignment.fetch(&credential, None, now).await,
-                SyncCursor::Full { cursor, .. } => {
-                    assignment.fetch(&credential, Some(cursor), now).await
-                }
-                SyncCursor::Changes { cursor } | SyncCursor::Sweeping { cursor, .. } => {
-                    assignment.sync(&credential, cursor, now).await
-                }
+            let page = match ahead.take() {
+                Some((of, page)) if of == cursor => page.answer().await,
+                _ => ask(assignment.as_ref(), &credential, &cursor, now).await,
             };
             let page = match page {
                 Ok(page) => page,
@@ -185,6 +184,15 @@ impl Org {
                 (Some(begun), false) => SyncCursor::Sweeping { cursor: at, begun },
                 (None, _) => SyncCursor::Changes { cursor: at },
             };
+            // Only who stands where it asked goes on: where another process has gone on, what comes next is not ours to ask.
+            let ours = self.store().server(self.id(), server.id).await?;
+            if !ours.is_some_and(|row| row.cursor == cursor) {
+                return Ok(Run::Ended);
+            }
+            if page.more && pages < PAGES {
+                let asked = Ahead::ask(&assignment, &credential, &next, now);
+                ahead = Some((next.clone(), asked));
+            }
             let taken = self
                 .again_on_conflict(|| self.take_page(server.id, &page, &cursor, &next, now))
                 .await?;
@@ -244,8 +252,9 @@ impl Org {
         Ok(self.store().commit(batch).await?)
     }
 
-    /// Takes one page, which was asked for at `from`: records, transitions, jobs and cursor in one batch. Answers `false`
-    /// when another process has taken it already.
+    /// Takes one page, which was asked for at `from`: records, transitions, jobs and cursor in one batch. The assigner is
+    /// called in the same batch when devices want another profile than before. Answers `false` when another process has taken
+    /// the page already.
     async fn take_page(
         &self,
         server: crate::ids::ServerId,
@@ -263,7 +272,7 @@ impl Org {
             return Ok(false);
         }
         let records = latest(&page.devices);
-        let serials: Vec<Serial> = records.keys().cloned().collect();
+        let serials: Vec<Serial> = records.keys().map(|s| (*s).clone()).collect();
         let mut known: BTreeMap<Serial, Device> = self
             .store()
             .devices_by_serial(self.id(), &serials)
@@ -273,15 +282,26 @@ impl Org {
             .collect();
         let profile = self.profile_at(&row, None);
         let mut batch = Batch::new();
+        let mut wanting = false;
         for (serial, record) in records {
             let mut d = Decision::new(&self.organisation, self.ids(), now, "worker");
-            let tracked = match known.remove(&serial) {
+            let tracked = match known.remove(serial) {
                 Some(device) => Tracked::read(device),
-                None => Tracked::new(Device::new(self.id(), DeviceId(d.next_id()), serial)),
+                None => {
+                    let id = DeviceId(d.next_id());
+                    Tracked::new(Device::new(self.id(), id, serial.clone()))
+                }
             };
-            self.take_record(&mut d, tracked, record, &row, profile.as_deref())
+            let before = tracked.row.assignment.wanted.clone();
+            self.take_record(&mut d, tracked, record.clone(), &row, profile.as_deref())
                 .await?;
+            let device = d.device.as_ref().map(|device| &device.row.assignment);
+            wanting |= device.is_some_and(|a| a.wanted.is_some() && a.wanted != before);
             append(&mut batch, d.into_batch());
+        }
+        if wanting {
+            // Not at its own next time, which may be minutes away: it may have looked before these were there.
+            self.put_assign_job(&mut batch, server).await?;
         }
         row.cursor.clone_from(cursor);
         if !page.more {
@@ -378,6 +398,47 @@ impl Org {
     }
 }
 
+/// Asks for the page at a place in the list.
+async fn ask(
+    assignment: &dyn DeviceAssignment,
+    credential: &ServerCredential,
+    cursor: &SyncCursor,
+    now: Timestamp,
+) -> Result<DevicePage, PortError> {
+    match cursor {
+        SyncCursor::Start => assignment.fetch(credential, None, now).await,
+        SyncCursor::Full { cursor, .. } => assignment.fetch(credential, Some(cursor), now).await,
+        SyncCursor::Changes { cursor } | SyncCursor::Sweeping { cursor, .. } => {
+            assignment.sync(credential, cursor, now).await
+        }
+    }
+}
+
+/// A page that is asked for while the one before is kept. Given up when it is dropped; reading changes nothing.
+struct Ahead(JoinSet<Result<DevicePage, PortError>>);
+
+impl Ahead {
+    fn ask(
+        assignment: &Arc<dyn DeviceAssignment>,
+        credential: &ServerCredential,
+        cursor: &SyncCursor,
+        now: Timestamp,
+    ) -> Self {
+        let (assignment, credential) = (Arc::clone(assignment), credential.clone());
+        let cursor = cursor.clone();
+        let mut task = JoinSet::new();
+        task.spawn(async move { ask(assignment.as_ref(), &credential, &cursor, now).await });
+        Self(task)
+    }
+
+    async fn answer(mut self) -> Result<DevicePage, PortError> {
+        match self.0.join_next().await {
+            Some(Ok(page)) => page,
+            Some(Err(_)) | None => Err(PortError::retry("the device list was not read")),
+        }
+    }
+}
+
 /// How far one run of a job came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Run {
@@ -388,13 +449,13 @@ enum Run {
 }
 
 /// The latest record of each serial number in a page: by Apple's date, and by position among equals.
-fn latest(devices: &[(Serial, DeviceRecord)]) -> BTreeMap<Serial, DeviceRecord> {
-    let mut latest: BTreeMap<Serial, DeviceRecord> = BTreeMap::new();
+fn latest(devices: &[(Serial, DeviceRecord)]) -> BTreeMap<&Serial, &DeviceRecord> {
+    let mut latest: BTreeMap<&Serial, &DeviceRecord> = BTreeMap::new();
     for (serial, record) in devices {
         match latest.get(serial) {
             Some(old) if old.op_date > record.op_date => {}
             _ => {
-                latest.insert(serial.clone(), record.clone());
+                latest.insert(serial, record);
             }
         }
     }

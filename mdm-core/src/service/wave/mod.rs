@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, Platform};
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::Error;
-use crate::ids::{DeviceId, MoveId, Serial, ServerId, WaveId};
+use crate::ids::{DeviceId, MoveId, RunbookId, Serial, ServerId, WaveId};
 use crate::licences::LicenceNeed;
 use crate::migration::{Event, Move, PinnedRunbook};
 use crate::organisation::AdeOptions;
@@ -71,6 +71,17 @@ impl Org {
                     .await?,
             );
         }
+        self.again_on_conflict(|| self.draft(name, destination, &pinned, members))
+            .await
+    }
+
+    async fn draft(
+        &self,
+        name: &str,
+        destination: ServerId,
+        pinned: &BTreeMap<Platform, RunbookId>,
+        members: &[Member],
+    ) -> Result<WaveId, Error> {
         let now = self.now();
         let id = WaveId(self.ids().next(now));
         let mut batch = Batch::new();
@@ -213,6 +224,11 @@ impl Org {
     /// # Errors
     /// [`Error::Precondition`] when members, findings or runbooks are no longer those that were accepted.
     pub async fn submit(&self, wave: WaveId, digest: &str, actor: &str) -> Result<usize, Error> {
+        self.again_on_conflict(|| self.submit_once(wave, digest, actor))
+            .await
+    }
+
+    async fn submit_once(&self, wave: WaveId, digest: &str, actor: &str) -> Result<usize, Error> {
         let what_if = self.what_if(wave).await?;
         if what_if.digest != digest {
             return Err(Error::Precondition(

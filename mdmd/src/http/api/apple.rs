@@ -3,13 +3,13 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Query, State};
-use mdm_core::budget::BudgetStatus;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
 use mdm_core::ids::ServerId;
 use mdm_core::organisation::TokenKey;
 use mdm_core::secret::Secret;
+use mdm_core::service::Spent;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Req};
 use serde::Deserialize;
@@ -284,6 +284,25 @@ pub(super) async fn services(
     shown(json!({ "services": services }))
 }
 
+/// One kind of requests of a budget. Where Apple names no number there is nothing used and nothing left to tell.
+fn spent(spent: &Spent, waiting: Option<u32>) -> Value {
+    let (status, number) = (&spent.status, spent.allowed.is_some());
+    let allowed = spent.allowed.map(|quota| match quota.window.as_secs() {
+        1 => json!({ "second": quota.requests }),
+        60 => json!({ "minute": quota.requests }),
+        3600 => json!({ "hour": quota.requests }),
+        seconds => json!({ "requests": quota.requests, "seconds": seconds }),
+    });
+    json!({
+        "used": number.then_some(status.used),
+        "left": number.then_some(status.left),
+        "waiting": waiting,
+        "allowed": allowed,
+        "next_at": Timestamp::from_millis(status.next_at_ms),
+        "drained_at": Timestamp::from_millis(status.drained_at_ms),
+    })
+}
+
 pub(super) async fn budget(
     State(office): At,
     Extension(caller): By,
@@ -291,25 +310,13 @@ pub(super) async fn budget(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let rows = org.budgets().await.map_err(refused)?;
-    let status = |status: &BudgetStatus, per: Value, waiting: Option<u32>| {
-        json!({
-            "used": status.used,
-            "left": status.left,
-            "waiting": waiting,
-            "allowed": per,
-            "next_at": Timestamp::from_millis(status.next_at_ms),
-            "drained_at": Timestamp::from_millis(status.drained_at_ms),
-        })
-    };
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {
-            let reads = json!({ "minute": row.reads_per_minute });
-            let writes = json!({ "hour": row.writes_per_hour });
             json!({
                 "name": row.name,
-                "reads": status(&row.reads, reads, None),
-                "writes": status(&row.writes, writes, Some(row.waiting_writes)),
+                "reads": spent(&row.reads, None),
+                "writes": spent(&row.writes, Some(row.waiting_writes)),
             })
         })
         .collect();

@@ -147,8 +147,9 @@ fn figures(args: &Args, fetched: &Path, compared: &Path) -> anyhow::Result<Value
     let commit_rate = devices / commit_seconds;
     let ratio = fetch_rate / commit_rate;
     let whole = checked["devices"] == args.devices && checked["taken_twice"] == 0;
-    // What was asked for when it was killed may be asked for again, and is then taken for the first time.
-    let once = asked_twice <= usize::from(killed_at.is_some());
+    // What was not kept yet when it was killed is asked for again, and then taken for the first time: the page that was being
+    // kept, and the one after it that was under way.
+    let once = asked_twice <= if killed_at.is_some() { 2 } else { 0 };
     let small = read.peak_mib < MOST_MIB;
     Ok(json!({
         "database": if args.database == "sqlite" { "sqlite" } else { "postgres" },
@@ -189,7 +190,7 @@ fn reading(seat: &Path, until: Option<usize>, read: &mut Read) -> anyhow::Result
             Some("asked") => {
                 let cursor = line["cursor"].as_str().unwrap_or("").to_owned();
                 read.cursors.push(cursor);
-                // That a page is asked for says that the one before is taken.
+                // One is asked for while the one before is being kept.
                 taken += 1;
                 seconds = line["seconds"].as_f64().unwrap_or(seconds);
                 read.peak_mib = read.peak_mib.max(line["peak_mib"].as_u64().unwrap_or(0));
