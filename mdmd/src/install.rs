@@ -65,7 +65,11 @@ impl Site {
             made: Vec::new(),
         };
         let tls = directory.join("tls");
-        let missing: Vec<&Path> = tls.ancestors().take_while(|p| !p.exists()).collect();
+        let missing: Vec<&Path> = tls
+            .ancestors()
+            // The last one of a relative path is empty: where we are.
+            .take_while(|p| !p.as_os_str().is_empty() && !p.exists())
+            .collect();
         let name = || format!("data directory {}", directory.display());
         for path in missing.into_iter().rev() {
             let made = std::fs::DirBuilder::new().mode(0o700).create(path);

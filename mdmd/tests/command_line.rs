@@ -271,6 +271,24 @@ fn an_init_that_fails_leaves_nothing_behind() {
     assert_eq!(std::fs::read_to_string(taken).unwrap(), "another's");
 }
 
+/// A directory named from where one is, as the README writes it.
+#[test]
+fn an_installation_is_made_in_a_relative_directory() {
+    let place = tempfile::tempdir().unwrap();
+    for data in ["plain", "./dotted", "one/in/another"] {
+        for arguments in [["init"].as_slice(), &["organisation", "list"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+                .current_dir(place.path())
+                .args(arguments)
+                .args(["--data", data])
+                .output()
+                .unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(0), "{data}: {errors}");
+        }
+    }
+}
+
 /// What `init` was told holds for the commands after it, and a password is in no file.
 #[test]
 fn what_init_was_told_is_in_the_file_that_it_makes() {

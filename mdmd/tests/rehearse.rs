@@ -156,3 +156,24 @@ fn a_place_that_a_rehearsal_cannot_have_is_refused_as_what_it_is() {
     std::fs::write(directory.path().join("file"), "").unwrap();
     refused(&["--keep", "file/kept"], 3, "file/kept");
 }
+
+/// The directory that is kept may be named from where one is, and is read again from there.
+#[test]
+fn what_a_rehearsal_keeps_lies_where_it_was_told_from_here() {
+    let place = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+            .current_dir(place.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for kept in ["kept", "./dotted"] {
+        run(&["rehearse", "--devices", "1", "--keep", kept]);
+        let listed = run(&["device", "list", "--data", kept]);
+        assert!(listed.lines().count() > 1, "{listed}");
+    }
+}

@@ -7,7 +7,7 @@ mod house;
 
 use std::time::Duration;
 
-use house::{Ask, House, TOPIC, check_in, described};
+use house::{Ask, House, TOPIC, check_in, described, report};
 use mdmd::config::Duty;
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -111,6 +111,22 @@ async fn an_invited_device_enrols_by_download_once_and_no_other() {
         assert_eq!(status, 200, "{message}: {said}");
     }
     let shown = done(&house, "GET", "/api/v1/devices/NEWHERE1", Value::Null).await;
+    assert_eq!(shown["enrollments"][0]["state"], "enrolled");
+    // Whoever holds an invitation takes nobody else's place with it.
+    let (_, profile) = take(&invite("NEWHERE3").await).await;
+    let other = house.stand_ins.enrol_by(&profile, 4).await.unwrap();
+    let taking = |message: &str| {
+        let body = String::from_utf8(check_in("NEWHERE3", message, "")).unwrap();
+        body.replace("UDID-NEWHERE3", "UDID-NEWHERE1").into_bytes()
+    };
+    for message in ["Authenticate", "TokenUpdate"] {
+        let message = house.signed("checkin", &other, taking(message));
+        assert_eq!(house.send(message).await.0, 400);
+    }
+    let idle = house.signed("command", &device, report("NEWHERE1", "Idle", ""));
+    assert_eq!(house.send(idle).await.0, 200);
+    let shown = done(&house, "GET", "/api/v1/devices/NEWHERE1", Value::Null).await;
+    assert_eq!(shown["enrollments"].as_array().unwrap().len(), 1);
     assert_eq!(shown["enrollments"][0]["state"], "enrolled");
     // An invitation ends.
     let late = invite("NEWHERE2").await;

@@ -33,6 +33,17 @@ impl Org {
         let (session, adopted) = self.session_of(speaker).await?;
         check_session(&session, m.serial.as_deref(), &key)?;
 
+        // An invitation proves no UDID. Whoever holds one may not take the place of another device.
+        let others = |e: &Enrollment| {
+            let stands = matches!(
+                e.state,
+                EnrollmentState::Pending | EnrollmentState::Enrolled
+            );
+            stands && e.device.is_some() && e.device != session.device
+        };
+        if session.udid.is_none() && known.iter().any(others) {
+            return Err(Error::Refused("this UDID is another device's"));
+        }
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         let mut used = Tracked::read(session.clone());
         // The spelling of the first Authenticate is the one that counts: one certificate is one channel.

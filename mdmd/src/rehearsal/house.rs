@@ -208,8 +208,9 @@ fn configure(
     config.public.device_url = format!("https://localhost:{}", device.port());
     config.public.enrol_url = format!("https://localhost:{}", enrol.port());
     let endpoints = world.apple().endpoints();
-    let ca = directory.join("tls/world.pem");
-    std::fs::write(&ca, &endpoints.ca_pem)?;
+    // Paths of the configuration begin in the data directory.
+    let ca = PathBuf::from("tls/world.pem");
+    std::fs::write(config.path(&ca), &endpoints.ca_pem)?;
     let push = endpoints.push.trim_start_matches("https://");
     let (host, port) = push
         .rsplit_once(':')
