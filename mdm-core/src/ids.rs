@@ -67,6 +67,16 @@ ids! {
     LocationId,
     /// The reading of an organisation's device list at the organisation API.
     InventoryId,
+    /// One declaration, whatever its content.
+    DeclarationId,
+    /// One content of a declaration, which never changes.
+    ContentId,
+    /// One set of declarations.
+    DeclarationSetId,
+    /// One set's being meant for some channels.
+    AssignmentId,
+    /// One list of declarations, each in one content, as a channel may be told it.
+    ManifestId,
 }
 
 /// Hands out ascending 63-bit ids: 41 bits of milliseconds, 10 bits that differ between processes, 12 bits of count.

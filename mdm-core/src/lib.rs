@@ -114,6 +114,7 @@ pub mod bootstrap_token;
 pub mod budget;
 pub mod ca;
 pub mod clock;
+pub mod ddm;
 pub mod device;
 pub mod enrol;
 pub mod enrollment;

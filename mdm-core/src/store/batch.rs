@@ -4,6 +4,11 @@
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
+use crate::ddm::status::ChannelStatus;
+use crate::ddm::{
+    Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
+    DeclaredChannel,
+};
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
@@ -109,6 +114,20 @@ pub enum Write {
     Inventory(Inventory),
     /// Versioned; the name is unique in the organisation.
     LibraryItem(LibraryItem),
+    /// Versioned; the identifier is unique in the organisation.
+    Declaration(Declaration),
+    /// Versioned; the server token is unique in the organisation.
+    DeclarationContent(DeclarationContent),
+    /// Versioned; the name is unique in the organisation.
+    DeclarationSet(DeclarationSet),
+    /// Versioned; one of a set and target that has not ended.
+    DeclarationAssignment(DeclarationAssignment),
+    /// Versioned; the token is unique in the organisation.
+    DeclarationManifest(DeclarationManifest),
+    /// Versioned; the id equals the enrolment's.
+    DeclaredChannel(DeclaredChannel),
+    /// Versioned; the id equals the enrolment's.
+    ChannelStatus(ChannelStatus),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -147,6 +166,7 @@ into_write! {
     Organisation(Organisation), Device(Device), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
+    Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
     Job(Job), Audit(AuditEntry), Refusal(Refusal),
 }
 
@@ -207,4 +227,18 @@ pub enum Noun {
     Inventory,
     /// Profiles and packages that are kept for devices.
     LibraryItem,
+    /// Declarations; the identifier is unique in the organisation.
+    Declaration,
+    /// Contents of declarations; the server token is unique in the organisation.
+    DeclarationContent,
+    /// Sets of declarations; the name is unique in the organisation.
+    DeclarationSet,
+    /// For whom sets are; one of a set and target that has not ended.
+    DeclarationAssignment,
+    /// Lists of declarations; the token is unique in the organisation.
+    DeclarationManifest,
+    /// What channels were told of their declarations; the key equals the enrolment's.
+    DeclaredChannel,
+    /// What channels report; the key equals the enrolment's.
+    ChannelStatus,
 }

@@ -6,20 +6,26 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeviceStore,
-    EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore,
-    SecretStore, SetUpStore, Store, StoreError, WaveStore,
+    AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeclarationStore,
+    DeviceStore, EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore,
+    OrganisationStore, SecretStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
+use crate::ddm::status::ChannelStatus;
+use crate::ddm::{
+    Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
+    DeclaredChannel,
+};
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CertificateId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId,
-    LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
-    SessionId, SetUpId, WaveId,
+    AssignmentId, AuditId, CertificateId, ContentId, DeclarationId, DeclarationSetId, DeviceId,
+    EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId,
+    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
+    WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -238,6 +244,72 @@ macro_rules! hand_on_reads {
             }
             async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError> {
                 ($inner)(self).library(organisation).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> DeclarationStore for $ty {
+            async fn declaration(&self, organisation: OrganisationId, id: DeclarationId) -> Result<Option<Declaration>, StoreError> {
+                ($inner)(self).declaration(organisation, id).await
+            }
+            async fn declaration_by_identifier(&self, organisation: OrganisationId, identifier: &str) -> Result<Option<Declaration>, StoreError> {
+                ($inner)(self).declaration_by_identifier(organisation, identifier).await
+            }
+            async fn declarations(&self, organisation: OrganisationId, after: DeclarationId, limit: u32) -> Result<Vec<Declaration>, StoreError> {
+                ($inner)(self).declarations(organisation, after, limit).await
+            }
+            async fn declarations_of(&self, organisation: OrganisationId, ids: &[DeclarationId]) -> Result<Vec<Declaration>, StoreError> {
+                ($inner)(self).declarations_of(organisation, ids).await
+            }
+            async fn declaration_content(&self, organisation: OrganisationId, id: ContentId) -> Result<Option<DeclarationContent>, StoreError> {
+                ($inner)(self).declaration_content(organisation, id).await
+            }
+            async fn declaration_content_by_token(&self, organisation: OrganisationId, token: &str) -> Result<Option<DeclarationContent>, StoreError> {
+                ($inner)(self).declaration_content_by_token(organisation, token).await
+            }
+            async fn declaration_set(&self, organisation: OrganisationId, id: DeclarationSetId) -> Result<Option<DeclarationSet>, StoreError> {
+                ($inner)(self).declaration_set(organisation, id).await
+            }
+            async fn declaration_sets(&self, organisation: OrganisationId) -> Result<Vec<DeclarationSet>, StoreError> {
+                ($inner)(self).declaration_sets(organisation).await
+            }
+            async fn declaration_sets_of(&self, organisation: OrganisationId, ids: &[DeclarationSetId]) -> Result<Vec<DeclarationSet>, StoreError> {
+                ($inner)(self).declaration_sets_of(organisation, ids).await
+            }
+            async fn declaration_assignment(&self, organisation: OrganisationId, id: AssignmentId) -> Result<Option<DeclarationAssignment>, StoreError> {
+                ($inner)(self).declaration_assignment(organisation, id).await
+            }
+            async fn declaration_assignments_under(&self, organisation: OrganisationId, scopes: &[String]) -> Result<Vec<DeclarationAssignment>, StoreError> {
+                ($inner)(self).declaration_assignments_under(organisation, scopes).await
+            }
+            async fn declaration_assignments_of(&self, organisation: OrganisationId, set: DeclarationSetId) -> Result<Vec<DeclarationAssignment>, StoreError> {
+                ($inner)(self).declaration_assignments_of(organisation, set).await
+            }
+            async fn declaration_manifest(&self, organisation: OrganisationId, id: ManifestId) -> Result<Option<DeclarationManifest>, StoreError> {
+                ($inner)(self).declaration_manifest(organisation, id).await
+            }
+            async fn declaration_manifests_of(&self, organisation: OrganisationId, tokens: &[String]) -> Result<Vec<DeclarationManifest>, StoreError> {
+                ($inner)(self).declaration_manifests_of(organisation, tokens).await
+            }
+            async fn declared_channel(&self, organisation: OrganisationId, id: EnrollmentId) -> Result<Option<DeclaredChannel>, StoreError> {
+                ($inner)(self).declared_channel(organisation, id).await
+            }
+            async fn declared_channels_of(&self, organisation: OrganisationId, ids: &[EnrollmentId]) -> Result<Vec<DeclaredChannel>, StoreError> {
+                ($inner)(self).declared_channels_of(organisation, ids).await
+            }
+            async fn channel_status(&self, organisation: OrganisationId, id: EnrollmentId) -> Result<Option<ChannelStatus>, StoreError> {
+                ($inner)(self).channel_status(organisation, id).await
+            }
+            async fn channel_statuses(&self, organisation: OrganisationId, after: EnrollmentId, limit: u32) -> Result<Vec<ChannelStatus>, StoreError> {
+                ($inner)(self).channel_statuses(organisation, after, limit).await
+            }
+            async fn channels(&self, organisation: OrganisationId, after: EnrollmentId, limit: u32) -> Result<Vec<Enrollment>, StoreError> {
+                ($inner)(self).channels(organisation, after, limit).await
+            }
+            async fn devices_of(&self, organisation: OrganisationId, ids: &[DeviceId]) -> Result<Vec<Device>, StoreError> {
+                ($inner)(self).devices_of(organisation, ids).await
+            }
+            async fn open_commands_of_type(&self, organisation: OrganisationId, channels: &[EnrollmentId], request_type: &str) -> Result<Vec<Command>, StoreError> {
+                ($inner)(self).open_commands_of_type(organisation, channels, request_type).await
             }
         }
         #[async_trait]

@@ -8,6 +8,11 @@ use super::{Noun, StoreError};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
+use crate::ddm::status::ChannelStatus;
+use crate::ddm::{
+    Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
+    DeclaredChannel,
+};
 use crate::device::Device;
 use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate,
@@ -42,6 +47,13 @@ pub(crate) enum Table {
     Inventories,
     Locations,
     Library,
+    Declarations,
+    DeclarationContents,
+    DeclarationSets,
+    DeclarationAssignments,
+    DeclarationManifests,
+    DeclaredChannels,
+    ChannelStatuses,
     Errands,
     Budgets,
     Jobs,
@@ -83,6 +95,13 @@ impl Table {
             Self::Inventories => "inventories",
             Self::Locations => "locations",
             Self::Library => "library",
+            Self::Declarations => "declarations",
+            Self::DeclarationContents => "declaration_contents",
+            Self::DeclarationSets => "declaration_sets",
+            Self::DeclarationAssignments => "declaration_assignments",
+            Self::DeclarationManifests => "declaration_manifests",
+            Self::DeclaredChannels => "declared_channels",
+            Self::ChannelStatuses => "channel_statuses",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
             Self::Jobs => "jobs",
@@ -131,7 +150,13 @@ impl Table {
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
-            Self::Budgets | Self::Library => &[("name", Text)],
+            Self::Budgets | Self::Library | Self::DeclarationSets => &[("name", Text)],
+            Self::Declarations => &[("identifier", Text)],
+            Self::DeclarationContents => &[("token", Text)],
+            Self::DeclarationAssignments => &[("scope", Text), ("set_id", Int)],
+            Self::DeclarationManifests => &[("token", Text), ("created", Int)],
+            Self::DeclaredChannels => &[("manifest", Int), ("earlier", Int), ("ended", Int)],
+            Self::ChannelStatuses => &[("ended", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers
             | Self::Runbooks
@@ -162,6 +187,13 @@ impl From<Noun> for Table {
             Noun::Budget => Self::Budgets,
             Noun::Location => Self::Locations,
             Noun::LibraryItem => Self::Library,
+            Noun::Declaration => Self::Declarations,
+            Noun::DeclarationContent => Self::DeclarationContents,
+            Noun::DeclarationSet => Self::DeclarationSets,
+            Noun::DeclarationAssignment => Self::DeclarationAssignments,
+            Noun::DeclarationManifest => Self::DeclarationManifests,
+            Noun::DeclaredChannel => Self::DeclaredChannels,
+            Noun::ChannelStatus => Self::ChannelStatuses,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -281,10 +313,12 @@ impl Window {
 }
 
 /// What may be deleted once it is old: the table, and the column that says since when it is over.
-pub(crate) const OVER: [(Table, &str); 3] = [
+pub(crate) const OVER: [(Table, &str); 5] = [
     (Table::Commands, "settled"),
     (Table::Enrollments, "superseded"),
     (Table::Sessions, "unused_until"),
+    (Table::DeclaredChannels, "ended"),
+    (Table::ChannelStatuses, "ended"),
 ];
 
 /// A noun that has a table.
@@ -371,6 +405,20 @@ stored! {
     Budget in Budgets versioned: |it| vec![text(&it.name)];
     Location in Locations versioned: |_it| vec![];
     LibraryItem in Library versioned: |it| vec![text(&it.name)];
+    Declaration in Declarations versioned: |it| vec![text(&it.identifier)];
+    DeclarationContent in DeclarationContents versioned: |it| vec![text(&it.server_token)];
+    DeclarationSet in DeclarationSets versioned: |it| vec![text(&it.name)];
+    DeclarationAssignment in DeclarationAssignments versioned: |it| vec![
+        Cell::Text(it.ended.is_none().then(|| it.scope())),
+        Cell::Int(Some(it.set.0)),
+    ];
+    DeclarationManifest in DeclarationManifests versioned: |it| vec![text(&it.token), moment(Some(it.created))];
+    DeclaredChannel in DeclaredChannels versioned: |it| vec![
+        Cell::Int(it.manifest.map(|m| m.0)),
+        Cell::Int(it.earlier.map(|m| m.0)),
+        moment(it.ended),
+    ];
+    ChannelStatus in ChannelStatuses versioned: |it| vec![moment(it.ended)];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

@@ -6,6 +6,7 @@
 pub mod checkin;
 pub(crate) mod cms;
 pub mod command;
+pub mod declarations;
 mod field;
 pub mod json;
 pub mod keys;

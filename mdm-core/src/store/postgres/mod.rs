@@ -6,6 +6,7 @@ mod at_once;
 mod audit;
 mod channel;
 mod commands;
+mod declarations;
 mod devices;
 mod enrollments;
 mod jobs;

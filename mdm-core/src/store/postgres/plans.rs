@@ -13,7 +13,7 @@ use crate::store::row::{ColumnKind, Row, Table};
 use crate::store::statements::statements;
 use crate::store::testing::TestPostgres;
 
-const TABLES: [Table; 21] = [
+const TABLES: [Table; 28] = [
     Table::Organisations,
     Table::Servers,
     Table::Devices,
@@ -34,6 +34,13 @@ const TABLES: [Table; 21] = [
     Table::Budgets,
     Table::Locations,
     Table::Library,
+    Table::Declarations,
+    Table::DeclarationContents,
+    Table::DeclarationSets,
+    Table::DeclarationAssignments,
+    Table::DeclarationManifests,
+    Table::DeclaredChannels,
+    Table::ChannelStatuses,
     Table::Inventories,
 ];
 

@@ -5,6 +5,7 @@ mod apple;
 mod audit;
 mod channel;
 mod commands;
+mod declarations;
 mod devices;
 mod enrollments;
 mod jobs;
@@ -462,6 +463,7 @@ mod tests {
         let sources = [
             include_str!("audit.rs"),
             include_str!("commands.rs"),
+            include_str!("declarations.rs"),
             include_str!("devices.rs"),
             include_str!("enrollments.rs"),
             include_str!("jobs.rs"),
@@ -503,7 +505,14 @@ mod tests {
                 let names = [
                     "audit",
                     "certificates",
+                    "channel_statuses",
                     "commands",
+                    "declarations",
+                    "declaration_contents",
+                    "declaration_sets",
+                    "declaration_assignments",
+                    "declaration_manifests",
+                    "declared_channels",
                     "devices",
                     "enrollments",
                     "i",
