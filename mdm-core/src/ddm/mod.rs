@@ -26,7 +26,7 @@ const LARGEST: usize = 256 * 1024;
 /// How deep a payload may be nested.
 const DEEPEST: usize = 32;
 /// Declarations of one set.
-pub(crate) const MOST_OF_A_SET: usize = 500;
+const MOST_OF_A_SET: usize = 500;
 
 /// The four kinds of declarations; the third label of a type says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -392,6 +392,30 @@ pub fn check_content(
     Ok(kind)
 }
 
+/// Whether a name and so many members can be a set's.
+///
+/// # Errors
+/// [`Error::BadInput`].
+pub fn check_set(name: &str, members: usize) -> Result<(), Error> {
+    if name.trim() != name
+        || name.is_empty()
+        || name.len() > 100
+        || name.chars().any(|c| c.is_control() || c == '/')
+    {
+        return Err(Error::bad_input(
+            "name",
+            "must be 1 to 100 characters without / and without space at its ends",
+        ));
+    }
+    if members > MOST_OF_A_SET {
+        return Err(Error::bad_input(
+            "members",
+            format!("must be at most {MOST_OF_A_SET}"),
+        ));
+    }
+    Ok(())
+}
+
 fn is_shallow(value: &Value, left: usize) -> bool {
     match value {
         Value::Array(items) => left > 0 && items.iter().all(|v| is_shallow(v, left - 1)),
@@ -522,5 +546,10 @@ mod tests {
             deep = json!([deep]);
         }
         assert!(check_content("com.apple.asset.data", &map(json!({ "a": deep }))).is_err());
+        assert!(check_set("Lab Macs", MOST_OF_A_SET).is_ok());
+        assert!(check_set("Lab Macs", MOST_OF_A_SET + 1).is_err());
+        for bad in ["", " x", "a/b", "a\n"] {
+            assert!(check_set(bad, 0).is_err(), "{bad}");
+        }
     }
 }

@@ -4,12 +4,14 @@ use super::samples::{self, Sample};
 use super::{A, B, Finding, at, ensure, put, refuse, same, sentence};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
+use crate::ddm;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AuditId, CommandId, DeviceId, EnrollmentId, ErrandId, JobId, MoveId, OrganisationId, RefusalId,
-    RunbookId, SecretId, ServerId, WaveId,
+    AssignmentId, AuditId, CommandId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
+    ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId,
+    WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -38,6 +40,13 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Location>(store).await?;
     apart::<crate::library::LibraryItem>(store).await?;
     apart::<Inventory>(store).await?;
+    apart::<ddm::Declaration>(store).await?;
+    apart::<ddm::DeclarationContent>(store).await?;
+    apart::<ddm::DeclarationSet>(store).await?;
+    apart::<ddm::DeclarationAssignment>(store).await?;
+    apart::<ddm::DeclarationManifest>(store).await?;
+    apart::<ddm::DeclaredChannel>(store).await?;
+    apart::<ddm::status::ChannelStatus>(store).await?;
     let line = |o| {
         let device = Some(DeviceId(7));
         AuditEntry::new(o, AuditId(7), at(1), "a", "b", device, o.0.into())
@@ -52,7 +61,9 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
         user.parent = Some(EnrollmentId(7));
         let mut device = samples::device(o, DeviceId(8));
         device.assignment.wanted = Some("P".to_owned());
-        let rows: [Write; 6] = [
+        let rows: [Write; 7] = [
+            // Of the one above, one organisation's has ended.
+            samples::declaration_assignment(o, AssignmentId(8)).into(),
             pinned.into(),
             line(o).into(),
             refusal(o).into(),
@@ -99,6 +110,18 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.budgets(o),
             store.locations(o),
             store.library(o),
+            store.declarations(o, DeclarationId(0), ALL),
+            store.declarations_of(o, &[DeclarationId(7)]),
+            store.declaration_sets(o),
+            store.declaration_sets_of(o, &[DeclarationSetId(7)]),
+            store.declaration_assignments_under(o, &["d:tag:tag 8".to_owned()]),
+            store.declaration_assignments_of(o, DeclarationSetId(7)),
+            store.declaration_manifests_of(o, &[manifest_token(o)]),
+            store.declared_channels_of(o, &[EnrollmentId(7)]),
+            store.channel_statuses(o, EnrollmentId(0), ALL),
+            store.channels(o, EnrollmentId(0), ALL),
+            store.devices_of(o, &[DeviceId(7)]),
+            store.open_commands_of_type(o, &[EnrollmentId(5)], "ProfileList"),
         }
         macro_rules! mine {
             ($($one:expr),* $(,)?) => {$(
@@ -116,6 +139,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.open_attempt(o, DeviceId(7)),
             store.runbook(o, RunbookId(7)),
             store.secret(o, SecretId(7)),
+            store.declaration_by_identifier(o, "declaration.7"),
+            store.declaration_content_by_token(o, "token7"),
         }
     }
     // Ending one organisation's job leaves the other's, and a lease proves nothing across.
@@ -136,6 +161,10 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     refuse(store, [done(A, lease)], "ending a job twice").await?;
     let left = store.claim_jobs(at(50), Lease(at(60)), 10).await;
     same(left, |j| j.organisation.0, &[2], "the other's job")
+}
+
+fn manifest_token(organisation: OrganisationId) -> String {
+    samples::declaration_manifest(organisation, ManifestId(7)).token
 }
 
 /// The same id in both, changed in one.

@@ -11,6 +11,7 @@
 
 mod alone;
 mod channel;
+mod declarations;
 mod jobs;
 mod reading;
 mod samples;
@@ -68,6 +69,10 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         reading::errands_budgets_and_locations,
         reading::secrets_and_tokens,
         reading::the_record,
+        declarations::lists_in_order,
+        declarations::what_channels_were_told,
+        declarations::open_commands_of_a_type,
+        declarations::lists_that_nobody_has_go,
         alone::organisations_never_meet,
         jobs::a_job_is_claimed_once,
         jobs::an_effect_is_replaced_by_no_other,

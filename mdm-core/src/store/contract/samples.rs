@@ -5,15 +5,21 @@ use std::collections::BTreeMap;
 use super::at;
 use crate::audit::{ApiToken, Role};
 use crate::budget::{Allowance, Budget, RequestClass};
+use crate::ddm::status::ChannelStatus;
+use crate::ddm::{
+    Channels, Declaration, DeclarationAssignment, DeclarationContent, DeclarationKind,
+    DeclarationManifest, DeclarationSet, DeclaredChannel, ManifestItem, Target,
+};
 use crate::device::{Device, DeviceRecord, OrgReading, Platform};
 use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate, PushTarget,
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
-    BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
-    LibraryId, LocationId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial,
-    ServerId, SessionId, SetUpId, TokenId, WaveId,
+    AssignmentId, BudgetId, CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId,
+    DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
+    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId,
+    SetUpId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -87,6 +93,18 @@ samples! {
     Location: LocationId, location, |it| it.stock_read = Some(at(84)), |store, org, id| store.location(org, id).await;
     Inventory: InventoryId, inventory, |it| it.phase = PullPhase::Devices { begun: at(85), cursor: None },
         |store, org, id| store.inventory(org, id).await;
+    Declaration: DeclarationId, declaration, |it| it.removed = Some(at(86)), |store, org, id| store.declaration(org, id).await;
+    DeclarationContent: ContentId, declaration_content, |it| it.created = at(87),
+        |store, org, id| store.declaration_content(org, id).await;
+    DeclarationSet: DeclarationSetId, declaration_set, |it| it.removed = Some(at(88)),
+        |store, org, id| store.declaration_set(org, id).await;
+    DeclarationAssignment: AssignmentId, declaration_assignment, |it| it.ended = Some(at(89)),
+        |store, org, id| store.declaration_assignment(org, id).await;
+    DeclarationManifest: ManifestId, declaration_manifest, |it| it.created = at(90),
+        |store, org, id| store.declaration_manifest(org, id).await;
+    DeclaredChannel: EnrollmentId, declared_channel, |it| it.tell(ManifestId(9), at(91)),
+        |store, org, id| store.declared_channel(org, id).await;
+    ChannelStatus: EnrollmentId, channel_status, |it| it.reports += 1, |store, org, id| store.channel_status(org, id).await;
 }
 
 impl Sample for Organisation {
@@ -362,5 +380,99 @@ pub(super) fn inventory(organisation: OrganisationId, id: InventoryId) -> Invent
     it.id = id;
     it.wanted = Some(at(64));
     it.services = vec![("OURS".to_owned(), "Ours".to_owned())];
+    it
+}
+
+pub(super) fn declaration(organisation: OrganisationId, id: DeclarationId) -> Declaration {
+    Declaration {
+        organisation,
+        id,
+        version: 0,
+        identifier: format!("declaration.{id}"),
+        kind: DeclarationKind::Configuration,
+        declaration_type: "com.apple.configuration.management.test".to_owned(),
+        server_token: format!("token{id}"),
+        content: ContentId(5),
+        created: at(66),
+        changed: at(67),
+        removed: None,
+    }
+}
+
+pub(super) fn declaration_content(
+    organisation: OrganisationId,
+    id: ContentId,
+) -> DeclarationContent {
+    let payload = serde_json::json!({ "Echo": "Zo\u{eb}", "Deep": { "x": [u64::MAX, 0.5, null] } });
+    DeclarationContent {
+        organisation,
+        id,
+        version: 0,
+        identifier: format!("declaration.{id}"),
+        declaration_type: "com.apple.configuration.management.test".to_owned(),
+        payload: payload.as_object().cloned().unwrap_or_default(),
+        server_token: format!("token{id}"),
+        file: None,
+        created: at(66),
+    }
+}
+
+pub(super) fn declaration_set(
+    organisation: OrganisationId,
+    id: DeclarationSetId,
+) -> DeclarationSet {
+    DeclarationSet {
+        organisation,
+        id,
+        version: 0,
+        name: format!("set {id}"),
+        members: [DeclarationId(1), DeclarationId(2)].into(),
+        created: at(66),
+        changed: at(67),
+        removed: None,
+    }
+}
+
+pub(super) fn declaration_assignment(
+    organisation: OrganisationId,
+    id: AssignmentId,
+) -> DeclarationAssignment {
+    DeclarationAssignment {
+        organisation,
+        id,
+        version: 0,
+        set: DeclarationSetId(7),
+        target: Target::Tag(format!("tag {id}")),
+        channels: Channels::Device,
+        created: at(66),
+        ended: None,
+    }
+}
+
+pub(super) fn declaration_manifest(
+    organisation: OrganisationId,
+    id: ManifestId,
+) -> DeclarationManifest {
+    let item = ManifestItem {
+        kind: DeclarationKind::Configuration,
+        identifier: format!("declaration.{id}"),
+        server_token: "token5".to_owned(),
+        content: ContentId(5),
+    };
+    DeclarationManifest::new(organisation, id, vec![item], at(66))
+}
+
+pub(super) fn declared_channel(organisation: OrganisationId, id: EnrollmentId) -> DeclaredChannel {
+    let mut it = DeclaredChannel::new(organisation, id, at(66));
+    it.tell(ManifestId(7), at(66));
+    it.tell(ManifestId(8), at(67));
+    it
+}
+
+pub(super) fn channel_status(organisation: OrganisationId, id: EnrollmentId) -> ChannelStatus {
+    let mut it = ChannelStatus::new(organisation, id, at(66));
+    let value = serde_json::json!({ "model": { "family": "Mac" } });
+    it.items.insert("device".to_owned(), value);
+    it.errors.insert("app.managed.list".to_owned(), Vec::new());
     it
 }

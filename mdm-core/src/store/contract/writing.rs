@@ -6,8 +6,9 @@ use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{
-    AuditId, CertificateId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, RefusalId,
-    RunbookId, SessionId, SetUpId, TokenId,
+    AssignmentId, AuditId, CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId,
+    DeviceId, EnrollmentId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId, SessionId,
+    SetUpId, TokenId,
 };
 use crate::migration::{Move, SetUp};
 use crate::organisation::Organisation;
@@ -33,7 +34,14 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::budget::Budget>(store).await?;
     versions::<crate::licences::Location>(store).await?;
     versions::<crate::library::LibraryItem>(store).await?;
-    versions::<crate::inventory::Inventory>(store).await
+    versions::<crate::inventory::Inventory>(store).await?;
+    versions::<crate::ddm::Declaration>(store).await?;
+    versions::<crate::ddm::DeclarationContent>(store).await?;
+    versions::<crate::ddm::DeclarationSet>(store).await?;
+    versions::<crate::ddm::DeclarationAssignment>(store).await?;
+    versions::<crate::ddm::DeclarationManifest>(store).await?;
+    versions::<crate::ddm::DeclaredChannel>(store).await?;
+    versions::<crate::ddm::status::ChannelStatus>(store).await
 }
 
 async fn versions<T: Sample>(store: &impl Store) -> Finding {
@@ -175,6 +183,11 @@ pub(super) async fn unique_values_are_unique(store: &impl Store) -> Finding {
             samples::set_up(A, SetUpId(1)).into(),
             samples::attempt(A, MoveId(1)).into(),
             samples::token(A, TokenId(1)).into(),
+            samples::declaration(A, DeclarationId(1)).into(),
+            samples::declaration_content(A, ContentId(1)).into(),
+            samples::declaration_set(A, DeclarationSetId(1)).into(),
+            samples::declaration_assignment(A, AssignmentId(1)).into(),
+            samples::declaration_manifest(A, ManifestId(1)).into(),
         ],
     )
     .await?;
@@ -212,6 +225,29 @@ pub(super) async fn unique_values_are_unique(store: &impl Store) -> Finding {
     let mut token = samples::token(B, TokenId(2));
     token.hash = samples::token(A, TokenId(1)).hash;
     refuse(store, [token.into()], "a taken token").await?;
+    let mut twin = samples::declaration(A, DeclarationId(2));
+    twin.identifier = "declaration.1".to_owned();
+    refuse(store, [twin.into()], "a taken identifier of a declaration").await?;
+    let mut twin = samples::declaration_content(A, ContentId(2));
+    twin.server_token = "token1".to_owned();
+    refuse(store, [twin.into()], "a taken server token").await?;
+    let mut twin = samples::declaration_set(A, DeclarationSetId(2));
+    twin.name = "set 1".to_owned();
+    refuse(store, [twin.into()], "a taken name of a set").await?;
+    let mut twin = samples::declaration_assignment(A, AssignmentId(2));
+    twin.target = samples::declaration_assignment(A, AssignmentId(1)).target;
+    refuse(
+        store,
+        [twin.clone().into()],
+        "a second assignment of a set to one target",
+    )
+    .await?;
+    let mut first = samples::declaration_assignment(A, AssignmentId(1));
+    (first.version, first.ended) = (1, Some(at(90)));
+    put(store, [first.into(), twin.into()]).await?;
+    let mut twin = samples::declaration_manifest(A, ManifestId(2));
+    twin.token = samples::declaration_manifest(A, ManifestId(1)).token;
+    refuse(store, [twin.into()], "a taken token of a list").await?;
     // Two of one batch.
     device.serial = samples::serial("SERIAL3");
     let twin = Write::Device(samples::device(A, DeviceId(3)));

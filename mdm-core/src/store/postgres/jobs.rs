@@ -89,7 +89,7 @@ impl JobStore for PostgresStore {
                 .map_err(failed)?;
             gone += done.rows_affected();
         }
-        Ok(gone)
+        Ok(gone + self.prune_lists(organisation, before, limit).await?)
     }
 
     async fn job_times(
@@ -166,5 +166,44 @@ impl PostgresStore {
         .fetch_all(&self.reads)
         .await
         .map_err(failed)
+    }
+
+    /// Lists of declarations that no channel was told last, or before that.
+    async fn prune_lists(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.reads.begin().await.map_err(failed)?;
+        // Locked first, and looked at again under the lock: who tells a channel of one expects it, and waits here until it
+        // finds it gone, or was quicker and is seen by the second statement.
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.created < $2 \
+               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
+               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id) \
+             ORDER BY m.created, m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED",
+        )
+        .bind(organisation.0)
+        .bind(before.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let done = sqlx::query(
+            "DELETE FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.id = ANY($2) \
+               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
+               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id)",
+        )
+        .bind(organisation.0)
+        .bind(ids)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(done.rows_affected())
     }
 }

@@ -19,6 +19,11 @@ const OLDEST: [&str; 5] = [
     "SELECT id FROM channel_statuses WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
 ];
 
+const LISTS: &str = "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.created < ?2 \
+   AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
+   AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id) \
+   ORDER BY m.created, m.id LIMIT ?3";
+
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn claim_jobs(
@@ -176,7 +181,7 @@ impl JobStore for SqliteStore {
                 gone += done.rows_affected();
             }
         }
-        Ok(gone)
+        Ok(gone + self.prune_lists(organisation, before, limit).await?)
     }
 
     async fn job_times(
@@ -204,5 +209,38 @@ impl JobStore for SqliteStore {
             .await
             .map_err(failed)?;
         Ok(count.unsigned_abs())
+    }
+}
+
+impl SqliteStore {
+    /// Lists of declarations that no channel was told last, or before that.
+    async fn prune_lists(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let ids: Vec<i64> = sqlx::query_scalar(LISTS)
+            .bind(organisation.0)
+            .bind(before.as_millis())
+            .bind(limit)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(failed)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        // Again in the write: a channel may have been told one meanwhile.
+        let done = sqlx::query(
+            "DELETE FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.id IN (SELECT value FROM json_each(?2)) \
+               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
+               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id)",
+        )
+        .bind(organisation.0)
+        .bind(serde_json::json!(ids).to_string())
+        .execute(&self.writes)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected())
     }
 }
