@@ -200,7 +200,10 @@ pub(super) async fn lists_that_nobody_has_go(store: &impl Store) -> Finding {
     let prune = async |limit| store.prune(A, at(200), limit).await.map_err(sentence);
     // A channel and a status that are over, and one of the two old lists that nobody has.
     let first = prune(1).await?;
-    ensure!(first == 3, "{first} rows went in a round of one of each kind");
+    ensure!(
+        first == 3,
+        "{first} rows went in a round of one of each kind"
+    );
     let second = prune(10).await?;
     ensure!(second == 1, "{second} rows went in the second round");
     let third = prune(10).await?;
@@ -218,7 +221,10 @@ pub(super) async fn lists_that_nobody_has_go(store: &impl Store) -> Finding {
     for (id, there) in [(1, true), (3, false)] {
         let status = store.channel_status(A, EnrollmentId(id)).await;
         let status = status.map_err(sentence)?;
-        ensure!(status.is_some() == there, "status {id} is wrong: {status:?}");
+        ensure!(
+            status.is_some() == there,
+            "status {id} is wrong: {status:?}"
+        );
     }
     Ok(())
 }
