@@ -265,6 +265,12 @@ impl EnrolSession {
             invitation: false,
         }
     }
+
+    /// Whether an identity may still be issued in it, were it not over.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.used_by.is_none() && self.certificate.is_none()
+    }
 }
 
 /// A device identity that we issued, or that an authority which the organisation trusts issued in a session of ours.
@@ -288,6 +294,13 @@ pub struct IssuedCertificate {
     pub not_after: Timestamp,
     /// When it was revoked.
     pub revoked: Option<Timestamp>,
+    /// Since when another identity of the same device speaks in its place: it was good for one enrolment, and that has a
+    /// newer one or is over.
+    #[serde(default)]
+    pub replaced: Option<Timestamp>,
+    /// The device that its session was given to.
+    #[serde(default)]
+    pub device: Option<DeviceId>,
     /// SHA-256 of the certificate of our authority that issued it, lower-case hex; `None` for one of an authority elsewhere,
     /// and for one that was issued before this was kept.
     #[serde(default)]
@@ -304,14 +317,14 @@ pub struct IssuedCertificate {
 }
 
 impl IssuedCertificate {
-    /// A certificate just issued.
+    /// A certificate just issued in this session.
     #[must_use]
     pub fn new(
         organisation: OrganisationId,
         id: CertificateId,
         sha256: String,
         der: crate::organisation::Der,
-        session: SessionId,
+        session: &EnrolSession,
         not_after: Timestamp,
     ) -> Self {
         Self {
@@ -320,9 +333,11 @@ impl IssuedCertificate {
             version: 0,
             sha256,
             der,
-            session,
+            session: session.id,
             not_after,
             revoked: None,
+            replaced: None,
+            device: session.device,
             authority: None,
             renew_at: None,
             renewal: None,

@@ -455,3 +455,73 @@ async fn a_new_authority_issues_and_the_identities_of_the_old_one_go_on_speaking
         .unwrap();
     assert_eq!(certificates().await.1, second);
 }
+
+#[tokio::test]
+async fn an_identity_that_was_replaced_begins_no_generation() {
+    let house = House::new().await;
+    let first = house.device("C02PAST").await;
+    house.enrol(&first).await;
+    make_due(&house, &first).await;
+    an_hour(&house).await;
+    let announced = profile(&fetch(&house, &first, "InstallProfile").await);
+    let renewed = first.speaking(house.identity_for(&text(&announced, "Challenge")).await);
+    house.authenticate(&renewed).await.unwrap();
+    house.token_update(&renewed, "").await.unwrap();
+    let refused = house.authenticate(&first).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+
+    // Enrolled anew: while that is pending the old one may say again what it said, and then no more.
+    let anew = house.device("C02PAST").await;
+    house.authenticate(&anew).await.unwrap();
+    house.report(&renewed, IDLE).await.unwrap();
+    house.token_update(&anew, "").await.unwrap();
+    for past in [&first, &renewed] {
+        let refused = house.authenticate(past).await;
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        let refused = house.token_update(past, "").await;
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    }
+    house.report(&anew, IDLE).await.unwrap();
+    let listed = house.org().await.identities(CertificateId(0), 10).await;
+    let states: Vec<_> = listed.unwrap().into_iter().map(|i| i.state).collect();
+    use IdentityState::{Replaced, Speaks};
+    assert_eq!(states, [Replaced, Replaced, Speaks]);
+    let report = house.org().await.device_report(&anew.serial).await.unwrap();
+    assert_eq!(report.enrollments.len(), 2);
+}
+
+#[tokio::test]
+async fn revoking_takes_every_identity_of_a_device_and_what_may_yet_bring_one() {
+    let house = House::new().await;
+    let earlier = house.device("C02STOLEN").await;
+    house.enrol(&earlier).await;
+    let phone = house.device("C02STOLEN").await;
+    house.enrol(&phone).await;
+    let unused = house.device("C02STOLEN").await;
+    make_due(&house, &phone).await;
+    an_hour(&house).await;
+    let profile = profile(&fetch(&house, &phone, "InstallProfile").await);
+    let bystander = house.device("C02STAYS").await;
+    house.enrol(&bystander).await;
+
+    let org = house.org().await;
+    let revoked = org.revoke_identity(&phone.serial, "stolen").await;
+    assert_eq!(revoked.unwrap(), 3);
+    for taken in [&earlier, &phone, &unused] {
+        let refused = house.authenticate(taken).await;
+        assert!(matches!(refused, Err(Error::Revoked)), "{refused:?}");
+    }
+    // The profile of the renewal that went out yields nothing more.
+    let challenge = mdm_core::identity::sha256_hex(text(&profile, "Challenge").as_bytes());
+    let store = house.mdm.store();
+    let id = org.organisation().id;
+    let session = store.session_by_challenge(id, &challenge).await.unwrap();
+    assert!(session.unwrap().expires < house.mdm.now());
+    let again = org.revoke_identity(&phone.serial, "stolen").await;
+    assert_eq!(again.unwrap(), 0);
+    house.report(&bystander, IDLE).await.unwrap();
+    // It comes back by enrolling anew, and only so.
+    let anew = house.device("C02STOLEN").await;
+    house.enrol(&anew).await;
+    house.report(&anew, IDLE).await.unwrap();
+}

@@ -66,16 +66,9 @@ impl Device {
         enrol.serial = Some(serial.clone());
         enrol.awaits = Some(true);
         enrol.certificate = Some(issued);
+        let row = IssuedCertificate::new(id, issued, hash, der(&certificate)?, &enrol, until);
         let mut batch = Batch::new();
-        batch.put(organisation).put(enrol);
-        batch.put(IssuedCertificate::new(
-            id,
-            issued,
-            hash,
-            der(&certificate)?,
-            session,
-            until,
-        ));
+        batch.put(organisation).put(enrol).put(row);
         mdm.store().commit(batch).await?;
         Ok(Self {
             serial,

@@ -426,6 +426,11 @@ impl Org {
         if certificate.revoked.is_some() {
             return Err(Error::Revoked);
         }
+        if certificate.replaced.is_some() {
+            return Err(Error::Refused(
+                "a newer identity of the same device speaks in this one's place",
+            ));
+        }
         let session = match seen {
             Some(seen) => seen.view.session.clone(),
             None => self.store().session(id, certificate.session).await?,
@@ -463,7 +468,7 @@ impl Org {
             certificate,
             speaker.sha256.clone(),
             Der(speaker.der.to_vec()),
-            session.id,
+            &session,
             identity.not_after,
         );
         let settings = &self.organisation.settings;

@@ -62,6 +62,8 @@ pub enum IdentityState {
     Expired,
     /// It is refused.
     Revoked,
+    /// A newer identity of the same device speaks in its place, and it is refused.
+    Replaced,
     /// Nobody is enrolled with it, or no more.
     Idle,
 }
@@ -133,6 +135,7 @@ impl Org {
         let speaks_for = self.enrollment_of(&row).await?.filter(|e| e.is_live());
         let state = match &speaks_for {
             _ if row.revoked.is_some() => IdentityState::Revoked,
+            None if row.replaced.is_some() => IdentityState::Replaced,
             None => IdentityState::Idle,
             Some(_) if self.now() > row.not_after => IdentityState::Expired,
             Some(e) if e.pending_certificate.as_deref() == Some(row.sha256.as_str()) => {

@@ -22,6 +22,9 @@ use crate::organisation::{Der, KeyedCertificate, Organisation, check_name};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 
+/// The end of an enrolment session that was closed: before anything ever happened.
+const NEVER_OPEN: Timestamp = Timestamp::from_millis(0);
+
 /// What [`Mdm::create_organisation`] made.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -267,12 +270,14 @@ impl Org {
         .await
     }
 
-    /// Revokes the identity of a device's enrolment: its certificate, and one that a renewal has announced, are refused from
-    /// the next message on. The device stays enrolled on its side and can come back only by enrolling anew; commands that wait
-    /// for it stay in its queue. Answers how many certificates were revoked; repeating it revokes none.
+    /// Revokes every identity of a device: those of its enrolment and those of any that went before, one that a renewal has
+    /// announced and one that was issued and never used. They are refused from the next message on, and no open enrolment
+    /// profile of the device yields another. The device stays enrolled on its side and can come back only by enrolling anew;
+    /// commands that wait for it stay in its queue. Answers how many certificates were revoked; repeating it revokes none.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when the device has no enrolment, the store's.
+    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when the device has neither enrolment nor identity, the
+    /// store's.
     pub async fn revoke_identity(&self, serial: &Serial, reason: &str) -> Result<usize, Error> {
         let reason = reason.trim();
         if reason.is_empty() {
@@ -282,44 +287,47 @@ impl Org {
             ));
         }
         self.again_on_conflict(|| async {
-            let device = self
-                .store()
-                .device_by_serial(self.id(), serial)
+            let (store, id) = (self.store(), self.id());
+            let device = store
+                .device_by_serial(id, serial)
                 .await?
                 .ok_or(Error::NotFound("device"))?;
             let now = self.now();
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
-            let enrollments = self
-                .store()
-                .enrollments_of_device(self.id(), device.id)
-                .await?;
-            let Some(newest) = enrollments.into_iter().next_back() else {
+            let identities = store.certificates_of_device(id, device.id).await?;
+            let open = store.open_sessions_of_device(id, device.id).await?;
+            let mut enrollments = store.enrollments_of_device(id, device.id).await?;
+            let newest = enrollments.pop();
+            if newest.is_none() && identities.is_empty() {
                 return Err(Error::NotFound("enrolment of this device"));
-            };
+            }
             d.device = Some(Tracked::read(device));
             let mut revoked = Vec::new();
-            for sha256 in newest
-                .certificates
-                .iter()
-                .chain(&newest.pending_certificate)
-            {
-                let found = self.store().certificate_by_hash(self.id(), sha256).await?;
-                if let Some(mut row) = found.filter(|c| c.revoked.is_none()) {
+            for mut row in identities {
+                if row.revoked.is_none() {
                     row.revoked = Some(now);
                     revoked.push(row.sha256.clone());
                     d.batch.put(row);
                 }
             }
-            if revoked.is_empty() {
+            let closed = open.iter().filter(|s| s.expires > NEVER_OPEN).count();
+            for session in open {
+                let mut session = Tracked::read(session);
+                session.row.expires = session.row.expires.min(NEVER_OPEN);
+                d.sessions.push(session);
+            }
+            if revoked.is_empty() && closed == 0 {
                 return Ok(0);
             }
             // What was verified under the old version is verified again, in every process.
             d.batch.put(self.fresh().await?);
             d.audit(
                 "identity.revoked",
-                json!({ "enrolment": newest.id, "certificates": revoked, "reason": reason }),
+                json!({ "enrolment": newest.as_ref().map(|e| e.id), "certificates": revoked, "sessions": closed, "reason": reason }),
             );
-            d.track(newest);
+            if let Some(newest) = newest {
+                d.track(newest);
+            }
             self.commit(d).await?;
             Ok(revoked.len())
         })

@@ -246,8 +246,9 @@ impl Org {
         let found = self
             .store()
             .certificate_by_hash(self.id(), &identity.sha256);
-        let Some(old) = found.await?.filter(|c| c.revoked.is_none()) else {
-            return refused("the certificate of the signer is unknown or revoked");
+        let speaks = |c: &IssuedCertificate| c.revoked.is_none() && c.replaced.is_none();
+        let Some(old) = found.await?.filter(speaks) else {
+            return refused("the certificate of the signer is unknown, replaced or revoked");
         };
         let Some(enrollment) = self.enrollment_of(&old).await?.filter(Enrollment::is_live) else {
             return refused("nobody is enrolled with the certificate of the signer");
@@ -339,8 +340,7 @@ impl Org {
             .map_err(crypto)?;
         let not_after = d.now + Duration::from_secs(u64::from(days) * 86_400);
         let sha256 = sha256_hex(&der);
-        let mut row =
-            IssuedCertificate::new(self.id(), id, sha256, Der(der), session.id, not_after);
+        let mut row = IssuedCertificate::new(self.id(), id, sha256, Der(der), session, not_after);
         row.authority = Some(sha256_hex(authority.ca.certificate()));
         row.renew_at = Some(settings.renewal_of(d.now, not_after));
         Ok(row)

@@ -52,6 +52,12 @@ impl Org {
             magic: m.push_magic.clone(),
             since: now,
         };
+        let renewed = current.pending_certificate.as_deref() == Some(speaker.sha256.as_str());
+        if renewed {
+            // The renewal is complete: from here on the new identity alone speaks.
+            self.replace_identities(&mut d, &current, &speaker.sha256)
+                .await?;
+        }
         let unlock = match &m.unlock_token {
             // A missing one does not invalidate what we hold.
             Some(token) if !token.is_empty() => Some(
@@ -81,8 +87,7 @@ impl Org {
                 enrollment.awaiting = m.awaiting_configuration;
             }
             enrollment.enrolled = enrollment.enrolled.or(Some(now));
-            if enrollment.pending_certificate.as_deref() == Some(speaker.sha256.as_str()) {
-                // The renewal is complete: from here on the new identity alone speaks.
+            if renewed {
                 enrollment.certificates = vec![speaker.sha256.clone()];
                 enrollment.pending_certificate = None;
             }
@@ -102,7 +107,8 @@ impl Org {
                         && e.state != EnrollmentState::Superseded
                 }));
             }
-            self.supersede_older(&mut d, &older, id).await?;
+            self.supersede_older(&mut d, &older, id, &speaker.sha256)
+                .await?;
             if let Some(tagged) = d.device.as_ref().filter(|d| !d.row.tags.is_empty()) {
                 let device = tagged.row.id;
                 d.job(now, JobKind::LibraryOf { device });
@@ -135,9 +141,11 @@ impl Org {
         d: &mut Decision<'_>,
         known: &[Enrollment],
         new: EnrollmentId,
+        speaks: &str,
     ) -> Result<(), Error> {
         let now = d.now;
         for old in known.iter().filter(|e| e.id != new) {
+            self.replace_identities(d, old, speaks).await?;
             for user in self.store().user_channels(self.id(), old.id).await? {
                 self.void_commands(d, user.id).await?;
                 let mut tracked = Tracked::read(user);
@@ -155,6 +163,29 @@ impl Org {
             let mut tracked = Tracked::read(old.clone());
             void(&mut tracked.row, now);
             d.enrollments.insert(old.id, tracked);
+        }
+        Ok(())
+    }
+
+    /// Marks the identities of an enrolment as replaced, but for the one that speaks: without its row an Authenticate under
+    /// them would begin a generation of their own.
+    async fn replace_identities(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        speaks: &str,
+    ) -> Result<(), Error> {
+        let announced = &enrollment.pending_certificate;
+        for sha256 in enrollment.certificates.iter().chain(announced) {
+            if sha256 == speaks {
+                continue;
+            }
+            let found = self.store().certificate_by_hash(self.id(), sha256).await?;
+            if let Some(mut row) = found.filter(|row| row.replaced.is_none()) {
+                row.replaced = Some(d.now);
+                row.renew_at = None;
+                d.batch.put(row);
+            }
         }
         Ok(())
     }

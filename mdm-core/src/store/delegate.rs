@@ -107,6 +107,12 @@ macro_rules! hand_on_reads {
             async fn certificates(&self, organisation: OrganisationId, after: CertificateId, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
                 ($inner)(self).certificates(organisation, after, limit).await
             }
+            async fn open_sessions_of_device(&self, organisation: OrganisationId, device: DeviceId) -> Result<Vec<EnrolSession>, StoreError> {
+                ($inner)(self).open_sessions_of_device(organisation, device).await
+            }
+            async fn certificates_of_device(&self, organisation: OrganisationId, device: DeviceId) -> Result<Vec<IssuedCertificate>, StoreError> {
+                ($inner)(self).certificates_of_device(organisation, device).await
+            }
             async fn revoked_certificates(&self, organisation: OrganisationId, after: CertificateId, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
                 ($inner)(self).revoked_certificates(organisation, after, limit).await
             }

@@ -221,6 +221,18 @@ pub trait EnrollmentStore: Send + Sync {
         after: CertificateId,
         limit: u32,
     ) -> Result<Vec<IssuedCertificate>, StoreError>;
+    /// Sessions of a device in which an identity may still be issued ([`EnrolSession::is_open`]), oldest first.
+    async fn open_sessions_of_device(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<EnrolSession>, StoreError>;
+    /// Every identity that was issued in a session of a device, oldest first.
+    async fn certificates_of_device(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<IssuedCertificate>, StoreError>;
     /// Those of them that are revoked, in the order of ids, after `after`.
     async fn revoked_certificates(
         &self,

@@ -131,8 +131,14 @@ impl Table {
                 ("code", Text),
                 ("challenge_hash", Text),
                 ("unused_until", Int),
+                ("open_of", Int),
             ],
-            Self::Certificates => &[("sha256", Text), ("renew_at", Int), ("revoked", Int)],
+            Self::Certificates => &[
+                ("sha256", Text),
+                ("renew_at", Int),
+                ("revoked", Int),
+                ("device", Int),
+            ],
             Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
             Self::SetUps => &[
                 ("enrollment", Int),
@@ -370,11 +376,13 @@ stored! {
         text(&it.code),
         text(&it.challenge_hash),
         moment(it.certificate.is_none().then_some(it.expires)),
+        Cell::Int(it.device.filter(|_| it.is_open()).map(|d| d.0)),
     ];
     IssuedCertificate in Certificates versioned: |it| vec![
         text(&it.sha256),
         moment(it.renew_at.filter(|_| it.revoked.is_none())),
         moment(it.revoked),
+        Cell::Int(it.device.map(|d| d.0)),
     ];
     Pinned in Runbooks unversioned: |_it| vec![];
     Wave in Waves versioned: |_it| vec![];

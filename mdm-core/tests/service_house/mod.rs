@@ -323,15 +323,10 @@ impl House {
         enrol.serial = Some(serial.clone());
         enrol.awaits = Some(true);
         enrol.certificate = Some(issued);
+        let hash = sha256_hex(&der);
+        let row = IssuedCertificate::new(self.org, issued, hash, Der(der.clone()), &enrol, until);
         let mut batch = Batch::new();
-        batch.put(device).put(enrol).put(IssuedCertificate::new(
-            self.org,
-            issued,
-            sha256_hex(&der),
-            Der(der.clone()),
-            session,
-            until,
-        ));
+        batch.put(device).put(enrol).put(row);
         self.mdm.store().commit(batch).await.unwrap();
         Gadget {
             udid: format!("00008140-{serial}"),
@@ -360,7 +355,7 @@ impl House {
             issued,
             sha256_hex(&der),
             Der(der.clone()),
-            session.id,
+            &session,
             self.mdm.now() + Duration::from_hours(24 * 300),
         );
         let mut batch = Batch::new();

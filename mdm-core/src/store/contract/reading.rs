@@ -3,7 +3,7 @@
 use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
 use crate::audit::{AuditEntry, Refusal};
 use crate::device::Device;
-use crate::enrollment::{ChannelKind, Enrollment, EnrollmentState};
+use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState};
 use crate::ids::{
     AuditId, BudgetId, CertificateId, CommandId, DeviceId, EnrollmentId, ErrandId, LibraryId,
     LocationId, MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SessionId,
@@ -252,6 +252,36 @@ pub(super) async fn sessions_and_certificates(store: &impl Store) -> Finding {
         none.map_err(sentence)?.is_none(),
         "a session by another's code"
     );
+    let of = |session: EnrolSession, device| EnrolSession {
+        device: Some(DeviceId(device)),
+        ..session
+    };
+    let mut used = of(samples::session(A, SessionId(4)), 40);
+    used.used_by = Some(("t".to_owned(), "k".to_owned()));
+    let mut issued = of(samples::session(A, SessionId(5)), 40);
+    issued.certificate = Some(CertificateId(20));
+    let identity = |organisation, id, device| {
+        let mut it = samples::certificate(organisation, CertificateId(id));
+        (it.device, it.revoked) = (Some(DeviceId(device)), (id == 20).then(|| at(9)));
+        Write::from(it)
+    };
+    let new = [
+        of(samples::session(A, SessionId(6)), 40).into(),
+        of(samples::session(A, SessionId(3)), 40).into(),
+        of(samples::session(A, SessionId(7)), 41).into(),
+        of(samples::session(B, SessionId(8)), 40).into(),
+        used.into(),
+        issued.into(),
+        identity(A, 21, 40),
+        identity(A, 20, 40),
+        identity(A, 22, 41),
+        identity(B, 23, 40),
+    ];
+    put(store, new).await?;
+    let open = store.open_sessions_of_device(A, DeviceId(40)).await;
+    same(open, |s| s.id.0, &[3, 6], "open sessions of a device")?;
+    let all = store.certificates_of_device(A, DeviceId(40)).await;
+    same(all, |c| c.id.0, &[20, 21], "identities of a device")?;
     let due = |id, renew: Option<i64>, revoked: Option<i64>| {
         let mut it = samples::certificate(A, CertificateId(id));
         it.renew_at = renew.map(at);
@@ -271,9 +301,9 @@ pub(super) async fn sessions_and_certificates(store: &impl Store) -> Finding {
     let some = store.certificates(A, CertificateId(1), 4).await;
     same(some, |c| c.id.0, &[2, 3, 4, 5], "a page of identities")?;
     let revoked = store.revoked_certificates(A, CertificateId(0), 10).await;
-    same(revoked, |c| c.id.0, &[5, 7], "revoked identities")?;
+    same(revoked, |c| c.id.0, &[5, 7, 20], "revoked identities")?;
     let revoked = store.revoked_certificates(A, CertificateId(5), 10).await;
-    same(revoked, |c| c.id.0, &[7], "more revoked identities")?;
+    same(revoked, |c| c.id.0, &[7, 20], "more revoked identities")?;
     let renew = store.certificates_to_renew(at(50), 10).await;
     same(renew, |c| c.id.0, &[4, 6, 3], "identities to renew")?;
     let renew = store.certificates_to_renew(at(49), 1).await;

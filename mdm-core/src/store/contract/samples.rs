@@ -198,7 +198,7 @@ pub(super) fn certificate(organisation: OrganisationId, id: CertificateId) -> Is
         id,
         hash,
         Der(vec![48, 0]),
-        SessionId(1),
+        &session(organisation, SessionId(1)),
         at(14),
     )
 }

@@ -152,6 +152,34 @@ impl EnrollmentStore for PostgresStore {
         )
     }
 
+    async fn open_sessions_of_device(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<EnrolSession>, StoreError> {
+        rows!(
+            self,
+            many,
+            "sessions WHERE organisation = $1 AND open_of = $2 ORDER BY id",
+            organisation.0,
+            device.0
+        )
+    }
+
+    async fn certificates_of_device(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+    ) -> Result<Vec<IssuedCertificate>, StoreError> {
+        rows!(
+            self,
+            many,
+            "certificates WHERE organisation = $1 AND device = $2 ORDER BY id",
+            organisation.0,
+            device.0
+        )
+    }
+
     async fn revoked_certificates(
         &self,
         organisation: OrganisationId,

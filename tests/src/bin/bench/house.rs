@@ -298,15 +298,15 @@ fn invited(
     made.serial = Some(Serial::parse(&device.serial)?);
     made.used_by = Some((format!("t{}", device.number), sha256.clone()));
     made.certificate = Some(certificate);
-    batch.put(made);
     batch.put(IssuedCertificate::new(
         id,
         certificate,
         sha256,
         Der(device.der.clone()),
-        session,
+        &made,
         now + year,
     ));
+    batch.put(made);
     Ok(())
 }
 
