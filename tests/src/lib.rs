@@ -2,6 +2,8 @@
 //! log, and the search after leaked secrets. Holds no story itself; those are in `tests/`, one in each file.
 
 mod asking;
+pub mod chaos;
+pub mod fleet;
 mod log;
 mod search;
 mod telling;

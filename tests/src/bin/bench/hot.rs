@@ -22,8 +22,7 @@ use mdm_core::wire::report::CommandReport;
 use mdm_core::wire::requests::DeviceInformation;
 use mdm_core::wire::signature::verify_header;
 
-use crate::devices::{self, Authority};
-use crate::options::KeyKind;
+use tests::fleet::devices::{self, Authority, KeyKind};
 
 /// How long each of them is measured.
 const SPAN: Duration = Duration::from_millis(400);

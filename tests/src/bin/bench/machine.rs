@@ -13,8 +13,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use crate::devices::{self, Authority};
-use crate::options::KeyKind;
+use tests::fleet::devices::{self, Authority, KeyKind};
 
 /// How long each of them is measured.
 const SPAN: Duration = Duration::from_millis(1500);

@@ -4,10 +4,7 @@
 //! Everything that devices say is rendered and signed before it is measured, so that the load takes little of the
 //! processor; how little is part of the result.
 
-mod client;
-mod devices;
 mod hot;
-mod house;
 mod machine;
 mod options;
 mod other;
@@ -21,10 +18,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use mdm_core::clock::{Clock as _, SystemClock};
+use mdm_core::service::Mdm;
 use mdm_core::store::testing::TestPostgres;
+use tests::fleet::devices::{self, Authority, Device, Writer};
+use tests::fleet::house::{House, Seed};
 
-use devices::{Authority, Device, Writer};
-use house::{House, Seed};
 use machine::Machine;
 use options::Options;
 use other::Place;
@@ -89,13 +87,15 @@ async fn all(options: &Options) -> anyhow::Result<Vec<Run>> {
 }
 
 async fn embedded(options: &Options, seed: &Seed<'_>) -> anyhow::Result<Run> {
-    let house = House::open(options, "sqlite", seed).await?;
+    let house = House::open(options.start(), "sqlite", seed).await?;
     let mut run = Run::new("sqlite");
     run.bytes_per_device = per_device(house.bytes(), seed);
     if !options.no_machine {
         run.machine = machine::sqlite(&house.folder().join("trial.sqlite")).await?;
     }
-    stories(options, &mut run, &house, seed, None)?;
+    let beside = house.beside().await?;
+    stories(options, &mut run, (&house, &beside), seed, None)?;
+    beside.store().close().await?;
     house.close().await?;
     Ok(run)
 }
@@ -114,12 +114,14 @@ async fn with_server(options: &Options, name: &str, seed: &Seed<'_>) -> anyhow::
     if let (Some(trial), false) = (trial, options.no_machine) {
         run.machine = machine::postgres(&trial).await?;
     }
-    let house = House::open(options, &url, seed).await?;
+    let house = House::open(options.start(), &url, seed).await?;
     run.bytes_per_device = per_device(size(&url).await?, seed);
     let database = private
         .as_ref()
         .and_then(|_| process::child_named("postgres"));
-    stories(options, &mut run, &house, seed, database)?;
+    let beside = house.beside().await?;
+    stories(options, &mut run, (&house, &beside), seed, database)?;
+    beside.store().close().await?;
     house.close().await?;
     if let Some(server) = private {
         server.clean().await;
@@ -145,7 +147,7 @@ fn per_device(bytes: u64, seed: &Seed<'_>) -> u64 {
 fn stories(
     options: &Options,
     run: &mut Run,
-    house: &House,
+    (house, beside): (&House, &Mdm),
     seed: &Seed<'_>,
     database: Option<u32>,
 ) -> anyhow::Result<()> {
@@ -160,9 +162,9 @@ fn stories(
         },
         enrolled: seed.enrolled,
         invited: seed.invited,
-        server: Some(house.pid()),
+        server: house.pid(),
         database,
-        queue: Queue::House(house),
+        queue: Queue::House(house, beside),
     };
     stage.play(run)
 }

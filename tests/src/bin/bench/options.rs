@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use tests::fleet::devices::{KeyKind, Mode};
+use tests::fleet::house::Start;
 
 /// Measures a running server with simulated devices, and beside it the machine that it runs on, so that the ratios hold
 /// elsewhere too. Build the server first: `cargo build --release -p mdmd`.
@@ -74,22 +76,15 @@ pub(crate) struct Options {
     pub(crate) pause: u64,
 }
 
-/// How a device proves who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    /// `Mdm-Signature` over every body.
-    Signature,
-    /// Its certificate in a header of a trusted proxy.
-    Header,
-}
-
-/// What kind of key devices have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KeyKind {
-    /// RSA of 2048 bits.
-    Rsa2048,
-    /// The curve P-256.
-    P256,
+impl Options {
+    /// How our server is started.
+    pub(crate) fn start(&self) -> Start {
+        Start {
+            program: self.server.clone(),
+            tls: self.tls,
+            environment: Vec::new(),
+        }
+    }
 }
 
 /// One kind of work.

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::client::Address;
-use crate::devices::Device;
+use tests::fleet::client::Address;
+use tests::fleet::devices::Device;
 
 /// An address with its path and, if there was one, `user:key`.
 pub(crate) struct Place {

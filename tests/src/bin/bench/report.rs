@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::Measured;
 use crate::machine::Machine;
-use crate::options::{Mode, Options, Story};
+use crate::options::{Options, Story};
+use tests::fleet::client::Measured;
+use tests::fleet::devices::Mode;
 
 /// What came of one story.
 #[derive(Debug, Default)]

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{Address, Exchange, Load, Measured, Wanted, drive};
-use crate::devices::{self, Device, Writer, in_parallel};
-use crate::house::House;
 use crate::options::{Options, Story};
 use crate::other::Place;
 use crate::process;
 use crate::report::{Figures, Run};
+use mdm_core::service::Mdm;
+use tests::fleet::client::{Address, Exchange, Load, Measured, Wanted, drive};
+use tests::fleet::devices::{self, Device, Writer, in_parallel};
+use tests::fleet::house::House;
 
 /// Where commands come from.
 pub(crate) enum Queue<'a> {
-    House(&'a House),
+    House(&'a House, &'a Mdm),
     Other(Place),
     None,
 }
@@ -35,7 +36,7 @@ type Requests = Vec<Vec<u8>>;
 impl Stage<'_> {
     /// Plays the stories that were asked for.
     pub(crate) fn play(&self, run: &mut Run) -> anyhow::Result<()> {
-        let ours = matches!(self.queue, Queue::House(_));
+        let ours = matches!(self.queue, Queue::House(..));
         if !ours && !self.options.only.contains(&Story::Enrol) {
             self.enrol()?;
         }
@@ -161,7 +162,7 @@ impl Stage<'_> {
         let uuid = command(nth);
         let enqueue = async {
             match &self.queue {
-                Queue::House(house) => house.enqueue(self.enrolled, &uuid).await,
+                Queue::House(house, mdm) => house.enqueue(mdm, self.enrolled, &uuid).await,
                 Queue::Other(place) => place.enqueue(self.enrolled, &uuid).await,
                 Queue::None => anyhow::bail!("--enqueue-url is needed for that story"),
             }

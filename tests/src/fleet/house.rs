@@ -20,6 +20,7 @@ use mdm_core::migration::{
     PinnedRunbook, SetUp, SetUpEnd, SetUpState, Variant, VerdictFacts, judge,
 };
 use mdm_core::organisation::Der;
+use mdm_core::secret::Secret;
 use mdm_core::service::{Enqueued, Mdm, MdmSettings, Ports};
 use mdm_core::store::Batch;
 use mdm_core::vault::{EscrowVault, MasterKey};
@@ -28,46 +29,80 @@ use mdm_core::wire::requests::{DeviceInformation, Query};
 use mdmd::app::{App, Drive, Overrides};
 use mdmd::config::{Config, Database, Duty, ListenerConfig, Network};
 
-use crate::client::{self, Address};
-use crate::devices::{self, Authority, Device};
-use crate::options::Options;
+use super::client::{self, Address};
+use super::devices::{self, Authority, Device};
 
 /// Devices whose rows are written in one batch.
 const SEEDED_AT_ONCE: usize = 250;
 
-/// A running server.
-pub(crate) struct House {
+/// How the server is started.
+#[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Start {
+    /// Its program; by default `mdmd` beside this one.
+    pub program: Option<PathBuf>,
+    /// TLS at the listener for devices instead of plain HTTP behind a proxy.
+    pub tls: bool,
+    /// More of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// An installation, and the server that runs on it.
+pub struct House {
     directory: tempfile::TempDir,
-    server: Child,
-    /// A second process on the same database, as an operator's tool is; it opens no secret.
-    mdm: Mdm,
+    start: Start,
+    config: Config,
+    database: String,
+    server: Option<Child>,
     organisation: OrganisationId,
-    pub(crate) address: Address,
-    pub(crate) check_in_path: String,
-    pub(crate) command_path: String,
+    /// Where devices speak.
+    pub address: Address,
+    /// Where the API is.
+    pub admin: Address,
+    /// The administrator's token.
+    pub token: Secret,
+    /// Path of check-ins.
+    pub check_in_path: String,
+    /// Path of reports.
+    pub command_path: String,
 }
 
 /// What is written before the server starts.
-pub(crate) struct Seed<'a> {
-    pub(crate) authority: &'a Authority,
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Seed<'a> {
+    /// Who issued the devices' identities.
+    pub authority: &'a Authority,
     /// Enrolled, nothing queued, set-up over.
-    pub(crate) enrolled: &'a [Device],
+    pub enrolled: &'a [Device],
     /// With a certificate from an enrolment session, about to authenticate.
-    pub(crate) invited: &'a [Device],
+    pub invited: &'a [Device],
 }
 
 impl House {
     /// Lays an installation out, writes the rows, starts the server and waits until it answers.
-    pub(crate) async fn open(
-        options: &Options,
-        database: &str,
-        seed: &Seed<'_>,
-    ) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When one of that cannot be done.
+    pub async fn open(start: Start, database: &str, seed: &Seed<'_>) -> anyhow::Result<Self> {
+        let mut house = Self::lay(start, database, seed).await?;
+        house.start().await?;
+        Ok(house)
+    }
+
+    /// Lays an installation out and writes the rows.
+    ///
+    /// # Errors
+    /// When one of that cannot be done.
+    pub async fn lay(start: Start, database: &str, seed: &Seed<'_>) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let anchor = mdmd::install::lay_out(directory.path(), "Bench", "localhost")?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?
-            .local_addr()?
-            .port();
+        let (port, admin) = (free_port()?, free_port()?);
         let mut config = Config::for_directory(directory.path());
         config.database = Database::new(database);
         config.proxy.trusted = vec![Network::parse("127.0.0.1/32").context("a network")?];
@@ -76,70 +111,131 @@ impl House {
         let mut overrides = Overrides::default();
         overrides.drive = Drive::Manual;
         let app = App::start(config.clone(), overrides).await?;
-        let (organisation, code) = rows(&app, anchor, seed).await?;
+        let made = rows(&app, anchor, seed).await?;
         app.shutdown().await?;
 
-        let duty = if options.tls { "device" } else { "plain" };
+        let duty = if start.tls { "device" } else { "plain" };
         // The workers would talk to Apple. Nothing here leaves the machine.
         let text = format!(
             "workers.enabled = false\n[[listener]]\naddress = \"127.0.0.1:{port}\"\nduty = \"{duty}\"\n\
+             [[listener]]\naddress = \"127.0.0.1:{admin}\"\nduty = \"admin\"\n\
              [proxy]\ntrusted = [\"127.0.0.1/32\"]\ncertificate_header = \"client-cert\"\n"
         );
         std::fs::write(directory.path().join("mdmd.toml"), text)?;
-        let log = std::fs::File::create(directory.path().join("log"))?;
-        let server = Process::new(program(options)?)
+        let at = |port, tls| Address {
+            host: "127.0.0.1".to_owned(),
+            port,
+            tls,
+        };
+        Ok(Self {
+            address: at(port, start.tls),
+            admin: at(admin, true),
+            check_in_path: format!("/mdm/{}/checkin", made.code),
+            command_path: format!("/mdm/{}/command", made.code),
+            organisation: made.organisation,
+            token: made.token,
+            database: database.to_owned(),
+            server: None,
+            directory,
+            config,
+            start,
+        })
+    }
+
+    /// Adds to the environment of the servers to come.
+    pub fn environment(&mut self, more: Vec<(String, String)>) {
+        self.start.environment.extend(more);
+    }
+
+    /// Starts the server, and does not wait.
+    ///
+    /// # Errors
+    /// When its program cannot be started.
+    pub fn begin(&mut self) -> anyhow::Result<()> {
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.directory.path().join("log"))?;
+        let server = Process::new(program(&self.start)?)
             .arg("--data")
-            .arg(directory.path())
+            .arg(self.directory.path())
             .arg("serve")
             // A URL with a password is for the environment.
-            .env("MDMD_DATABASE", database)
+            .env("MDMD_DATABASE", &self.database)
+            .envs(self.start.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .context("the server cannot be started")?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not answer in time.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        self.begin()?;
+        self.wait().await
+    }
+
+    /// Kills the server, which has no say in it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        let mut server = self.server.take().context("no server runs")?;
+        server.kill()?;
+        server.wait()?;
+        Ok(())
+    }
+
+    /// A second process on the same database, as an operator's tool is; it opens no secret. Whoever has it closes its store.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub async fn beside(&self) -> anyhow::Result<Mdm> {
         let master = MasterKey::new(MasterKey::generate().map_err(anyhow::Error::msg)?);
-        let mdm = Mdm::new(
-            mdmd::app::open_store(&config).await?,
+        Ok(Mdm::new(
+            mdmd::app::open_store(&self.config).await?,
             EscrowVault::new(master.map_err(anyhow::Error::msg)?),
             Arc::new(SystemClock),
             Ports::refusing(),
             MdmSettings {
-                device_url: config.public.device_url.clone(),
-                enrol_url: config.public.enrol_url.clone(),
+                device_url: self.config.public.device_url.clone(),
+                enrol_url: self.config.public.enrol_url.clone(),
                 sign_messages: true,
             },
-        );
-        let mut house = Self {
-            directory,
-            server,
-            mdm,
-            organisation,
-            address: Address {
-                host: "127.0.0.1".to_owned(),
-                port,
-                tls: options.tls,
-            },
-            check_in_path: format!("/mdm/{code}/checkin"),
-            command_path: format!("/mdm/{code}/command"),
-        };
-        house.wait().await?;
-        Ok(house)
+        ))
+    }
+
+    /// The organisation of its devices.
+    #[must_use]
+    pub fn organisation(&self) -> OrganisationId {
+        self.organisation
     }
 
     /// The server's process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.server.id()
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
     }
 
-    async fn wait(&mut self) -> anyhow::Result<()> {
+    /// Waits until the server answers.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not answer in time.
+    pub async fn wait(&mut self) -> anyhow::Result<()> {
         let begun = Instant::now();
         loop {
             let alive = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
             if let Ok((200, _)) = client::once(&self.address, alive).await {
                 return Ok(());
             }
-            if let Some(ended) = self.server.try_wait()? {
+            let server = self.server.as_mut().context("no server runs")?;
+            if let Some(ended) = server.try_wait()? {
                 let log = std::fs::read_to_string(self.directory.path().join("log"))?;
                 anyhow::bail!("the server ended with {ended}: {log}");
             }
@@ -152,26 +248,36 @@ impl House {
     }
 
     /// Bytes of the embedded database on the disk, its log included; 0 when it is elsewhere.
-    pub(crate) fn bytes(&self) -> u64 {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         let size = |name: &str| {
             std::fs::metadata(self.directory.path().join(name)).map_or(0, |file| file.len())
         };
         size("mdmd.sqlite") + size("mdmd.sqlite-wal")
     }
 
-    /// Where a trial database may lie: on the same disk.
-    pub(crate) fn folder(&self) -> &Path {
+    /// Its directory. A trial database may lie there too: on the same disk.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
         self.directory.path()
     }
 
     /// Queues one DeviceInformation for each device, by the library, and says how long that took until it was durable.
-    pub(crate) async fn enqueue(&self, devices: &[Device], uuid: &str) -> anyhow::Result<Duration> {
+    ///
+    /// # Errors
+    /// When a device did not get its command.
+    pub async fn enqueue(
+        &self,
+        mdm: &Mdm,
+        devices: &[Device],
+        uuid: &str,
+    ) -> anyhow::Result<Duration> {
         let body = CommandBody::DeviceInformation(DeviceInformation::of([
             Query::SerialNumber,
             Query::AwaitingConfiguration,
         ]));
         let channels: Vec<String> = devices.iter().map(|d| d.udid.clone()).collect();
-        let org = self.mdm.organisation_by_id(self.organisation).await?;
+        let org = mdm.organisation_by_id(self.organisation).await?;
         let begun = Instant::now();
         let answers = org.enqueue_many(&channels, uuid, &body, false).await?;
         let time = begun.elapsed();
@@ -183,15 +289,18 @@ impl House {
     }
 
     /// Ends the server in order.
-    pub(crate) async fn close(mut self) -> anyhow::Result<()> {
-        self.mdm.store().close().await?;
-        let pid = self.server.id().to_string();
+    ///
+    /// # Errors
+    /// When it cannot be told to end.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        let mut server = self.server.take().context("no server runs")?;
+        let pid = server.id().to_string();
         let asked = Process::new("kill").args(["-TERM", &pid]).status()?;
         ensure!(asked.success(), "the server could not be told to end");
         let begun = Instant::now();
-        while self.server.try_wait()?.is_none() {
+        while server.try_wait()?.is_none() {
             if begun.elapsed() > Duration::from_secs(20) {
-                self.server.kill()?;
+                server.kill()?;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -202,14 +311,21 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         // After an error nobody else ends it; one that has ended is no error here.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
     }
 }
 
+fn free_port() -> anyhow::Result<u16> {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(socket.local_addr()?.port())
+}
+
 /// The server's program: the one that was named, or the one beside this one.
-fn program(options: &Options) -> anyhow::Result<PathBuf> {
-    if let Some(named) = &options.server {
+fn program(start: &Start) -> anyhow::Result<PathBuf> {
+    if let Some(named) = &start.program {
         return Ok(named.clone());
     }
     let own = std::env::current_exe()?;
@@ -222,7 +338,13 @@ fn program(options: &Options) -> anyhow::Result<PathBuf> {
     Ok(beside)
 }
 
-async fn rows(app: &App, anchor: Der, seed: &Seed<'_>) -> anyhow::Result<(OrganisationId, String)> {
+struct Made {
+    organisation: OrganisationId,
+    code: String,
+    token: Secret,
+}
+
+async fn rows(app: &App, anchor: Der, seed: &Seed<'_>) -> anyhow::Result<Made> {
     let made = app.mdm.create_organisation("Bench", vec![anchor]).await?;
     let now = SystemClock.now();
     let year = Duration::from_secs(365 * 86_400);
@@ -263,7 +385,11 @@ async fn rows(app: &App, anchor: Der, seed: &Seed<'_>) -> anyhow::Result<(Organi
         }
         store.commit(batch).await?;
     }
-    Ok((id, code))
+    Ok(Made {
+        organisation: id,
+        code,
+        token: made.administrator_token,
+    })
 }
 
 fn row(id: OrganisationId, device: &Device, now: Timestamp) -> anyhow::Result<DeviceRow> {

@@ -18,27 +18,54 @@ use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 
-use crate::options::{KeyKind, Mode};
+/// How a device proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[expect(clippy::exhaustive_enums, reason = "programs of this crate match it")]
+pub enum Mode {
+    /// `Mdm-Signature` over every body.
+    Signature,
+    /// Its certificate in a header of a trusted proxy.
+    Header,
+}
+
+/// What kind of key devices have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[expect(clippy::exhaustive_enums, reason = "programs of this crate match it")]
+pub enum KeyKind {
+    /// RSA of 2048 bits.
+    Rsa2048,
+    /// The curve P-256.
+    P256,
+}
 
 /// The push topic of every run.
-pub(crate) const TOPIC: &str = "com.apple.mgmt.External.bench";
+pub const TOPIC: &str = "com.apple.mgmt.External.bench";
 /// Keys that devices share.
 const KEYS: usize = 8;
 
 /// A device and its identity.
 #[derive(Clone)]
-pub(crate) struct Device {
-    pub(crate) number: i64,
-    pub(crate) serial: String,
-    pub(crate) udid: String,
-    pub(crate) certificate: X509,
-    pub(crate) der: Vec<u8>,
+#[non_exhaustive]
+pub struct Device {
+    /// Its number, which is the key of its rows too.
+    pub number: i64,
+    /// Serial number.
+    pub serial: String,
+    /// UDID.
+    pub udid: String,
+    /// Its identity.
+    pub certificate: X509,
+    /// The same as DER.
+    pub der: Vec<u8>,
     key: PKey<Private>,
 }
 
 impl Device {
     /// A detached signature over a body.
-    pub(crate) fn sign(&self, body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn sign(&self, body: &[u8]) -> anyhow::Result<Vec<u8>> {
         let options = CMSOptions::DETACHED | CMSOptions::BINARY | CMSOptions::NOSMIMECAP;
         let signed = CmsContentInfo::sign(
             Some(&self.certificate),
@@ -52,15 +79,22 @@ impl Device {
 }
 
 /// The authority that issues the devices' identities, on the curve P-256 because it has so many to issue.
-pub(crate) struct Authority {
-    pub(crate) ca: Ca,
-    pub(crate) pem: Vec<u8>,
-    pub(crate) key_pem: Vec<u8>,
+#[non_exhaustive]
+pub struct Authority {
+    /// What issues.
+    pub ca: Ca,
+    /// Its certificate, PEM.
+    pub pem: Vec<u8>,
+    /// Its key, PEM.
+    pub key_pem: Vec<u8>,
 }
 
 impl Authority {
     /// A new one.
-    pub(crate) fn create(now: Timestamp) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn create(now: Timestamp) -> anyhow::Result<Self> {
         let key = key(KeyKind::P256)?;
         let mut name = X509NameBuilder::new()?;
         name.append_entry_by_text("CN", "bench device identities")?;
@@ -87,7 +121,10 @@ impl Authority {
     }
 
     /// One that another server trusts already.
-    pub(crate) fn load(certificate: &[u8], key: &[u8]) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When certificate or key cannot be read.
+    pub fn load(certificate: &[u8], key: &[u8]) -> anyhow::Result<Self> {
         let der = X509::from_pem(certificate)?.to_der()?;
         let private = PKey::private_key_from_pem(key)?.private_key_to_pkcs8()?;
         Ok(Self {
@@ -109,7 +146,10 @@ fn key(kind: KeyKind) -> anyhow::Result<PKey<Private>> {
 }
 
 /// A self-signed certificate with its key (PKCS#8), for the push topic: nobody checks it here.
-pub(crate) fn push_identity() -> anyhow::Result<(Vec<u8>, Secret)> {
+///
+/// # Errors
+/// OpenSSL's.
+pub fn push_identity() -> anyhow::Result<(Vec<u8>, Secret)> {
     let key = key(KeyKind::P256)?;
     let mut builder = X509Builder::new()?;
     builder.set_pubkey(&key)?;
@@ -122,7 +162,10 @@ pub(crate) fn push_identity() -> anyhow::Result<(Vec<u8>, Secret)> {
 }
 
 /// Devices with the numbers `from..from + count`.
-pub(crate) fn make(
+///
+/// # Errors
+/// OpenSSL's.
+pub fn make(
     authority: &Authority,
     kind: KeyKind,
     from: i64,
@@ -152,7 +195,10 @@ pub(crate) fn make(
 }
 
 /// The same for every element, on every processor.
-pub(crate) fn in_parallel<T: Sync, R: Send>(
+///
+/// # Errors
+/// The first that one of them had.
+pub fn in_parallel<T: Sync, R: Send>(
     all: &[T],
     each: impl Fn(&T) -> anyhow::Result<R> + Sync,
 ) -> anyhow::Result<Vec<R>> {
@@ -174,22 +220,36 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
 
 /// Renders whole requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Writer {
-    pub(crate) host: String,
-    pub(crate) check_in_path: String,
-    pub(crate) command_path: String,
-    pub(crate) mode: Mode,
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Writer {
+    /// `Host`.
+    pub host: String,
+    /// Path of check-ins.
+    pub check_in_path: String,
+    /// Path of reports.
+    pub command_path: String,
+    /// How devices prove who they are.
+    pub mode: Mode,
 }
 
 impl Writer {
     /// A check-in message, ready to be sent.
-    pub(crate) fn check_in(&self, device: &Device, body: &str) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn check_in(&self, device: &Device, body: &str) -> anyhow::Result<Vec<u8>> {
         let kind = "application/x-apple-aspen-mdm-checkin";
         self.request(device, &self.check_in_path, kind, body)
     }
 
     /// A report, ready to be sent.
-    pub(crate) fn report(&self, device: &Device, body: &str) -> anyhow::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// OpenSSL's.
+    pub fn report(&self, device: &Device, body: &str) -> anyhow::Result<Vec<u8>> {
         self.request(
             device,
             &self.command_path,
@@ -240,7 +300,8 @@ fn strings(pairs: &[(&str, &str)]) -> String {
 }
 
 /// The first message of an enrolment.
-pub(crate) fn authenticate(device: &Device) -> String {
+#[must_use]
+pub fn authenticate(device: &Device) -> String {
     plist(&strings(&[
         ("BuildVersion", "25B78"),
         ("DeviceName", &format!("Mac {}", device.number)),
@@ -255,10 +316,18 @@ pub(crate) fn authenticate(device: &Device) -> String {
     ]))
 }
 
-/// A TokenUpdate; every `version` has another push token.
-pub(crate) fn token_update(device: &Device, version: u8) -> String {
+/// The push token of a device's `version`.
+#[must_use]
+pub fn push_token(device: &Device, version: u8) -> [u8; 32] {
     let mut token = [version; 32];
     token[..8].copy_from_slice(&device.number.to_be_bytes());
+    token
+}
+
+/// A TokenUpdate; every `version` has another push token.
+#[must_use]
+pub fn token_update(device: &Device, version: u8) -> String {
+    let token = push_token(device, version);
     let head = strings(&[("MessageType", "TokenUpdate")]);
     let magic = format!("A5D3C1E2-0B7F-4E62-9D0B-{:012X}", device.number);
     let tail = strings(&[
@@ -273,12 +342,14 @@ pub(crate) fn token_update(device: &Device, version: u8) -> String {
 }
 
 /// Nothing to report: is there something to do?
-pub(crate) fn idle(device: &Device) -> String {
+#[must_use]
+pub fn idle(device: &Device) -> String {
     plist(&strings(&[("Status", "Idle"), ("UDID", &device.udid)]))
 }
 
 /// The answer to a DeviceInformation.
-pub(crate) fn acknowledged(device: &Device, command: &str) -> String {
+#[must_use]
+pub fn acknowledged(device: &Device, command: &str) -> String {
     let answers = strings(&[
         ("DeviceName", &format!("Mac {}", device.number)),
         ("OSVersion", "26.1"),
@@ -295,8 +366,28 @@ pub(crate) fn acknowledged(device: &Device, command: &str) -> String {
     ))
 }
 
+/// A bootstrap token to be kept.
+#[must_use]
+pub fn bootstrap_token(device: &Device, token: &str) -> String {
+    let head = strings(&[("MessageType", "SetBootstrapToken"), ("UDID", &device.udid)]);
+    plist(&format!(
+        "\t<key>BootstrapToken</key>\n\t<data>{}</data>\n{head}",
+        STANDARD.encode(token)
+    ))
+}
+
+/// What is the bootstrap token?
+#[must_use]
+pub fn which_bootstrap_token(device: &Device) -> String {
+    plist(&strings(&[
+        ("MessageType", "GetBootstrapToken"),
+        ("UDID", &device.udid),
+    ]))
+}
+
 /// What do the declarations look like?
-pub(crate) fn declarations(device: &Device) -> String {
+#[must_use]
+pub fn declarations(device: &Device) -> String {
     plist(&strings(&[
         ("Endpoint", "tokens"),
         ("MessageType", "DeclarativeManagement"),

@@ -13,15 +13,23 @@ use tokio::net::TcpStream;
 
 /// Where to connect.
 #[derive(Clone, Debug)]
-pub(crate) struct Address {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) tls: bool,
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Address {
+    /// Name or number.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether TLS is spoken.
+    pub tls: bool,
 }
 
 /// What an answer must be; anything else ends the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+#[expect(clippy::exhaustive_enums, reason = "programs of this crate match it")]
+pub enum Wanted {
     /// Success without content.
     Nothing,
     /// Success with content.
@@ -30,21 +38,32 @@ pub(crate) enum Wanted {
 
 /// One request as bytes, and its answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Exchange<'a> {
-    pub(crate) request: &'a [u8],
-    pub(crate) wanted: Wanted,
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Exchange<'a> {
+    /// Head and body.
+    pub request: &'a [u8],
+    /// What the answer must be.
+    pub wanted: Wanted,
 }
 
 trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
 
-struct Connection {
+/// A kept connection.
+pub struct Connection {
     line: Box<dyn Line>,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: &Address) -> anyhow::Result<Self> {
+    /// Connects. Who the server is does not matter.
+    ///
+    /// # Errors
+    /// When nobody answers, or not in TLS.
+    pub async fn open(address: &Address) -> anyhow::Result<Self> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
         let line: Box<dyn Line> = if address.tls {
@@ -64,8 +83,17 @@ impl Connection {
         })
     }
 
+    /// What the last answer held.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        find(&self.buffer, b"\r\n\r\n").map_or(&[], |at| &self.buffer[at + 4..])
+    }
+
     /// Sends one request and reads its answer to the end; gives status and length of the content.
-    async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, usize)> {
+    ///
+    /// # Errors
+    /// When the connection ends before the answer does, or the answer has no length.
+    pub async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<(u16, usize)> {
         self.line.write_all(request).await?;
         self.buffer.clear();
         let (status, length, head) = loop {
@@ -108,18 +136,23 @@ fn head(bytes: &[u8]) -> anyhow::Result<(u16, usize)> {
 
 /// What came of a load.
 #[derive(Debug, Default)]
-pub(crate) struct Measured {
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Measured {
     /// Units of work that were finished.
-    pub(crate) units: usize,
+    pub units: usize,
     /// From the first request to the last answer.
-    pub(crate) time: Duration,
+    pub time: Duration,
     /// Of every request, in microseconds, sorted.
-    pub(crate) latencies: Vec<u32>,
+    pub latencies: Vec<u32>,
 }
 
 impl Measured {
     /// The latency that this part of all requests (0.99) stays below, in milliseconds.
-    pub(crate) fn percentile(&self, part: f64) -> f64 {
+    #[must_use]
+    pub fn percentile(&self, part: f64) -> f64 {
         if self.latencies.is_empty() {
             return 0.0;
         }
@@ -136,22 +169,33 @@ impl Measured {
 
 /// How long and how hard.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    pub(crate) connections: usize,
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "programs of this crate fill it in"
+)]
+pub struct Load {
+    /// Kept connections.
+    pub connections: usize,
     /// Ends then; `None` when the work itself has an end.
-    pub(crate) until: Option<Duration>,
+    pub until: Option<Duration>,
     /// Units offered per second. A unit that is due is late from then on, also when no connection was free for it.
-    pub(crate) rate: Option<u64>,
+    pub rate: Option<u64>,
 }
 
 /// One request outside any measurement; gives status and content length.
-pub(crate) async fn once(address: &Address, request: &[u8]) -> anyhow::Result<(u16, usize)> {
+///
+/// # Errors
+/// As [`Connection`]'s.
+pub async fn once(address: &Address, request: &[u8]) -> anyhow::Result<(u16, usize)> {
     Connection::open(address).await?.exchange(request).await
 }
 
 /// Works units off, each on one connection, its exchanges one after the other. `unit` gives the n-th, or `None` at the end.
 /// A thread of its own does it, so that nothing else of this process delays it.
-pub(crate) fn drive<'a, F>(address: &Address, load: Load, unit: F) -> anyhow::Result<Measured>
+///
+/// # Errors
+/// When an answer is another than the one that is wanted.
+pub fn drive<'a, F>(address: &Address, load: Load, unit: F) -> anyhow::Result<Measured>
 where
     F: Fn(usize) -> Option<Vec<Exchange<'a>>> + Sync,
 {
