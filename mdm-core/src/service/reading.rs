@@ -425,13 +425,15 @@ impl Org {
         }
     }
 
+    /// Reads devices one after the other and keeps each at once, so that a failure costs one device's requests only.
     async fn read_singly(&self, serials: &[Serial]) -> Result<(), Error> {
-        if serials.is_empty() {
-            return Ok(());
-        }
         let key = self.api_key().await?;
-        let readings = self.ports().api.read(&key, serials, self.now()).await?;
-        self.take_readings(&readings, &[]).await
+        for serial in serials {
+            let one = std::slice::from_ref(serial);
+            let readings = self.ports().api.read(&key, one, self.now()).await?;
+            self.take_readings(&readings, &[]).await?;
+        }
+        Ok(())
     }
 
     /// Keeps readings and tells their attempts, in one batch that also ends `jobs`.
@@ -461,53 +463,54 @@ impl Org {
 
     /// Reads devices for several jobs with as few requests as possible, and tells their attempts.
     pub(super) async fn read_devices(&self, jobs: &[Job], lease: Lease) -> Result<(), Error> {
-        let mut serials = BTreeSet::new();
-        let mut wanted: Vec<(&Job, Lease)> = Vec::new();
+        let mut wanted: BTreeMap<Serial, Vec<(&Job, Lease)>> = BTreeMap::new();
         for job in jobs {
             let JobKind::ReadDevice { device } = job.kind else {
                 continue;
             };
             match self.store().device(self.id(), device).await? {
-                Some(row) => {
-                    serials.insert(row.serial);
-                    wanted.push((job, lease));
-                }
+                Some(row) => wanted.entry(row.serial).or_default().push((job, lease)),
                 None => self.job_done(job, lease).await?,
             }
         }
-        if serials.len() > FEW {
+        if wanted.len() > FEW {
             // The list tells every attempt on its way; the jobs have done their part once it is wanted.
             return self
                 .again_on_conflict(|| async {
                     let mut batch = Batch::new();
                     self.put_pull(&mut batch, self.now(), false).await?;
-                    for (job, lease) in &wanted {
+                    for (job, lease) in wanted.values().flatten() {
                         batch.put(done(job, *lease));
                     }
                     Ok(self.store().commit(batch).await?)
                 })
                 .await;
         }
-        let serials: Vec<Serial> = serials.into_iter().collect();
         let key = self.api_key().await?;
-        match self.ports().api.read(&key, &serials, self.now()).await {
-            Ok(readings) => self.take_readings(&readings, &wanted).await,
-            Err(error) => {
-                // All of them together, once the budget's minute is over: one by one they would spend what a whole reading
-                // needs, and none would ever succeed.
-                let wait = error.retry_after().unwrap_or(LOOK);
-                let due = (self.now() + wait.max(Duration::from_secs(60))).next_minute();
-                let mut batch = Batch::new();
-                for job in jobs {
-                    let mut later = job.clone();
-                    later.due = due;
-                    later.tries += 1;
-                    batch.put(Write::JobLater { job: later, lease });
+        while let Some((serial, of_it)) = wanted.pop_first() {
+            let one = std::slice::from_ref(&serial);
+            let error = match self.ports().api.read(&key, one, self.now()).await {
+                Ok(readings) => {
+                    // Kept at once: what fails later does not cost it.
+                    self.take_readings(&readings, &of_it).await?;
+                    continue;
                 }
-                self.store().commit(batch).await?;
-                Err(error.into())
+                Err(error) => error,
+            };
+            // The rest together, once the budget's minute is over.
+            let wait = error.retry_after().unwrap_or(LOOK);
+            let due = (self.now() + wait.max(Duration::from_secs(60))).next_minute();
+            let mut batch = Batch::new();
+            for (job, lease) in of_it.into_iter().chain(wanted.into_values().flatten()) {
+                let mut later = job.clone();
+                later.due = due;
+                later.tries += 1;
+                batch.put(Write::JobLater { job: later, lease });
             }
+            self.store().commit(batch).await?;
+            return Err(error.into());
         }
+        Ok(())
     }
 
     /// All errands that have not ended.

@@ -455,7 +455,8 @@ impl Org {
                 | PortError::FeatureMissing(why)
                 | PortError::NeedsPerson(why),
             ) => LockReading::Refused { why },
-            // Not known whether it took effect: the same code is sent again, which cannot do harm.
+            // Not known whether it took effect: the same code is sent again, which cannot do harm, and soon, for a hold waits.
+            Err(PortError::Unknown(what)) => return Err(PortError::retry(what).into()),
             Err(error) => return Err(error.into()),
         };
         // A code that was new here opens nothing when the lock is somebody else's or there is none.

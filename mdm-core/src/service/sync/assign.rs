@@ -25,6 +25,8 @@ const SOON: Duration = Duration::from_secs(90);
 const SETTLE: Duration = Duration::from_secs(30 * 60);
 /// How long an assignment whose answer never came keeps its devices.
 const ASKED: Duration = Duration::from_secs(10 * 60);
+/// How long devices wait whose assignment was refused as a whole, where Apple names no time.
+const REFUSED: Duration = Duration::from_secs(5 * 60);
 /// Devices in one assignment request: small enough that a fault stays local.
 const CHUNK: u32 = 500;
 
@@ -185,12 +187,14 @@ impl Org {
                 .await;
             let outcomes: BTreeMap<Serial, AssignmentOutcome> = match answer {
                 Ok(outcomes) => outcomes.into_iter().collect(),
-                Err(PortError::Refused(why)) => {
-                    self.forget_unknown_profile(&server, &credential, &uuid)
-                        .await?;
-                    return Err(PortError::Refused(why).into());
+                Err(error) => {
+                    self.let_go(&same, now, &error).await?;
+                    if matches!(error, PortError::Refused(_)) {
+                        self.forget_unknown_profile(&server, &credential, &uuid)
+                            .await?;
+                    }
+                    return Err(error.into());
                 }
-                Err(error) => return Err(error.into()),
             };
             any = true;
             // Side by side, at most a chunk of them: their commits share transactions.
@@ -228,6 +232,40 @@ impl Org {
             Err(StoreError::Conflict) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// After a request without outcomes its devices wait no longer than they must: where Apple has not done it for sure, until
+    /// Apple may be asked again; otherwise until the list was read after now.
+    async fn let_go(
+        &self,
+        devices: &[Device],
+        asked: Timestamp,
+        error: &PortError,
+    ) -> Result<(), Error> {
+        let unknown = matches!(error, PortError::Unknown(_));
+        let serials: Vec<Serial> = devices.iter().map(|d| d.serial.clone()).collect();
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let mut batch = Batch::new();
+            for mut device in self.store().devices_by_serial(self.id(), &serials).await? {
+                let before = devices.iter().find(|d| d.id == device.id);
+                let Some(before) = before.filter(|_| device.assignment.asked == Some(asked)) else {
+                    // Somebody has asked anew meanwhile.
+                    continue;
+                };
+                let assignment = &mut device.assignment;
+                if unknown {
+                    assignment.asked = Some(now);
+                    assignment.not_before = Some(now + SOON + Duration::from_secs(30));
+                } else {
+                    assignment.asked = before.assignment.asked;
+                    assignment.not_before = Some(now + error.retry_after().unwrap_or(REFUSED));
+                }
+                batch.put(device);
+            }
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
     }
 
     /// A profile that Apple does not know any more is defined anew at the next round.

@@ -1,0 +1,141 @@
+//! A day with an Apple that answers every third request with 429, 500, 503 or a dropped connection, now and then after it
+//! has done what was asked. Everything planned is done all the same, in order and within Apple's budget.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fixtures::apple::ledger::{LedgerEntry, Service};
+use fixtures::apple::{Trouble, TroubleKind};
+use fixtures::clock::{HOUR, MINUTE};
+use fixtures::world::{Fleet, World, WorldConfig};
+use mdm_core::migration::{Move, VisibleState};
+use mdmd::rehearsal::{HouseOptions, START_MS, Stage, Timetable};
+
+const DEVICES: usize = 24;
+
+/// A whole day: most devices move when their deadline comes.
+const DAY: Timetable = Timetable {
+    offer: Duration::from_secs(3600),
+    deadline: Duration::from_secs(20 * 3600),
+    days: 1,
+};
+
+/// Requests that may change a device's service, deadline or migration.
+fn changes(entry: &LedgerEntry) -> bool {
+    entry.service == Service::Business && entry.method == "POST" && !entry.about.is_empty()
+}
+
+/// Whether Apple did what was asked for.
+fn done(entry: &LedgerEntry) -> bool {
+    (200..300).contains(&entry.status) || entry.trouble == Some(TroubleKind::LostAnswer)
+}
+
+/// The most requests of a kind in any window of that length.
+fn busiest(moments: &[i64], window_ms: i64) -> usize {
+    (0..moments.len())
+        .map(|first| {
+            let end = moments[first] + window_ms;
+            moments[first..].iter().take_while(|ms| **ms < end).count()
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// What was sent to change devices was sent again only after a look at them, whatever became of the answer.
+fn looked_before_sending_again(ledger: &[LedgerEntry]) {
+    let mut asked: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut looks = Vec::new();
+    for (n, entry) in ledger.iter().enumerate() {
+        let looked = entry.service == Service::Business
+            && entry.method == "GET"
+            && done(entry)
+            && entry.trouble.is_none();
+        if looked {
+            looks.push(n);
+        }
+        if !changes(entry) {
+            continue;
+        }
+        for serial in &entry.serials {
+            let key = (serial.clone(), entry.about.clone());
+            if let Some(before) = asked.insert(key, n) {
+                // A refusal that says that nothing was begun needs no look.
+                let refused = matches!(ledger[before].status, 400..=499);
+                assert!(
+                    refused || looks.iter().any(|l| (before..n).contains(l)),
+                    "{serial}: {:?} and again {entry:?}, without a look",
+                    ledger[before]
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_with_a_rough_apple_ends_as_planned() {
+    let config = WorldConfig::new(3, START_MS, Fleet::Count(DEVICES));
+    let world = World::start(config).await.expect("a world");
+    let directory = tempfile::tempdir().expect("a directory");
+    let stage = Stage::set(world, directory.path(), HouseOptions::default())
+        .await
+        .expect("a stage");
+    let (wave, blocked) = stage.plan_for(None, &DAY).await.expect("a plan");
+    assert_eq!(blocked, 0);
+    let calm = stage.world.apple().ledger().len();
+    stage.world.apple().set_trouble(Some(Trouble::every(3)));
+    stage.play(wave).await.expect("it is played to its end");
+
+    let members: Vec<Move> = stage
+        .org()
+        .await
+        .expect("ours")
+        .members(wave)
+        .await
+        .expect("members");
+    let odd: Vec<&Move> = members.iter().filter(|m| !m.is_ended()).collect();
+    assert!(odd.is_empty(), "{odd:#?}");
+    for row in stage.judge().await.expect("a verdict") {
+        assert_eq!(row.outcome, Some(VisibleState::Migrated), "{row:#?}");
+        assert!(
+            row.disagreements.is_empty() && row.apps_lost.is_empty(),
+            "{row:#?}"
+        );
+    }
+    let hours = (stage.world.clock().now_ms() - START_MS) / HOUR;
+    assert!(hours <= 24, "{hours} hours");
+
+    let ledger = stage.world.apple().ledger();
+    let rough: Vec<&LedgerEntry> = ledger[calm..]
+        .iter()
+        .filter(|e| e.trouble.is_some())
+        .collect();
+    let kinds: BTreeSet<String> = rough.iter().map(|e| format!("{:?}", e.trouble)).collect();
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    let troubled: BTreeSet<Service> = rough.iter().map(|e| e.service).collect();
+    for service in [Service::Assignment, Service::Business, Service::Push] {
+        assert!(troubled.contains(&service), "{service:?} met no trouble");
+    }
+
+    looked_before_sending_again(&ledger);
+    let of = |method: &str| -> Vec<i64> {
+        let asked = ledger
+            .iter()
+            .filter(|e| e.service == Service::Business && e.method == method);
+        asked.map(|e| e.at_ms).collect()
+    };
+    assert!(busiest(&of("GET"), MINUTE) <= 20, "reads");
+    assert!(busiest(&of("POST"), HOUR) <= 10, "writes");
+    // In order: nobody is offered a profile before Apple was asked to move the device.
+    for member in &members {
+        let serial = member.serial.as_str();
+        let first = |what: &dyn Fn(&LedgerEntry) -> bool| {
+            ledger
+                .iter()
+                .position(|e| done(e) && what(e) && e.serials.iter().any(|s| s == serial))
+        };
+        let asked = first(&|e| changes(e)).expect("asked for");
+        let offered = first(&|e| e.path == "/profile/devices").expect("offered");
+        assert!(asked < offered, "{serial}");
+    }
+    stage.strike().await.expect("struck");
+}
