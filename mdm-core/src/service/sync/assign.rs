@@ -235,7 +235,7 @@ impl Org {
     }
 
     /// After a request without outcomes its devices wait no longer than they must: where Apple has not done it for sure, until
-    /// Apple may be asked again; otherwise until the list was read after now.
+    /// Apple may be asked again; otherwise as long as an effect may take to show in the list, counted from now.
     async fn let_go(
         &self,
         devices: &[Device],
@@ -256,7 +256,7 @@ impl Org {
                 let assignment = &mut device.assignment;
                 if unknown {
                     assignment.asked = Some(now);
-                    assignment.not_before = Some(now + SOON + Duration::from_secs(30));
+                    assignment.not_before = Some(now + ASKED);
                 } else {
                     assignment.asked = before.assignment.asked;
                     assignment.not_before = Some(now + error.retry_after().unwrap_or(REFUSED));
