@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mdm_core::device::Platform;
+use mdm_core::error::Error;
 use mdm_core::ids::RunbookId;
 use mdm_core::migration::{PinnedRunbook, ProfilePlan, ProfileRole, StepId, Variant};
 use mdm_core::organisation::Der;
+use mdm_core::secret::SecretKind;
 use mdm_core::service::Answer;
 use mdm_core::store::Batch;
 use service_house::{House, command};
@@ -132,4 +134,36 @@ async fn a_command_whose_body_does_not_open_keeps_nothing_behind_it() {
         .await
         .unwrap();
     assert_eq!(command(&answer).unwrap().1, "DeviceInformation");
+}
+
+#[tokio::test]
+async fn a_secret_is_shown_for_a_reason_and_once_that_is_in_the_record() {
+    let house = House::new().await;
+    let phone = house.device("C02SHOWN").await;
+    house.enrol(&phone).await;
+    let token = format!(
+        "<key>UnlockToken</key><data>{}</data>",
+        STANDARD.encode("opens the passcode")
+    );
+    house.token_update(&phone, &token).await.unwrap();
+    let org = house.org().await;
+    let ask =
+        |reason: &'static str| org.reveal(&phone.serial, SecretKind::UnlockToken, "anna", reason);
+    for nothing in ["", "  "] {
+        assert!(matches!(ask(nothing).await, Err(Error::BadInput { .. })));
+    }
+    let looks = async || {
+        let record = house.record(&phone).await;
+        let looks = record
+            .into_iter()
+            .filter(|(what, _)| what == "secret.revealed");
+        looks.map(|(_, detail)| detail).collect::<Vec<_>>()
+    };
+    assert_eq!(looks().await.len(), 0);
+    let shown = ask("locked out").await.unwrap();
+    assert_eq!(shown.expose(), b"opens the passcode");
+    let looks = looks().await;
+    assert_eq!(looks.len(), 1);
+    assert_eq!(looks[0]["reason"], "locked out");
+    assert_eq!(looks[0]["actor"], "anna");
 }

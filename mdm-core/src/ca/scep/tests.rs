@@ -93,6 +93,10 @@ impl Client<'_> {
     }
 
     fn message(&self) -> Vec<u8> {
+        self.sign(&self.enveloped())
+    }
+
+    fn enveloped(&self) -> Vec<u8> {
         let mut recipients = Stack::new().unwrap();
         recipients
             .push(X509::from_der(self.recipient.unwrap_or(ca().certificate())).unwrap())
@@ -113,7 +117,7 @@ impl Client<'_> {
             other[1] = aes[1];
             envelope[at..at + aes.len()].copy_from_slice(&other);
         }
-        self.sign(&envelope)
+        envelope
     }
 
     fn sign(&self, envelope: &[u8]) -> Vec<u8> {
@@ -457,6 +461,30 @@ fn what_cannot_be_read_is_an_error() {
         receive(&message, ca().responder()),
         Err(ScepError::Attribute("messageType"))
     ));
+}
+
+#[test]
+fn whoever_alters_what_is_encrypted_learns_nothing_of_its_decryption() {
+    let client = Client::default();
+    let good = client.enveloped();
+    let recipient = good.windows(2).position(|w| w == [0x04, 0x82]).unwrap() + 4;
+    // In the key, in every block of the content, and its padding.
+    let content = (good.len() - 200..good.len()).step_by(7);
+    for at in (recipient..recipient + 256)
+        .step_by(32)
+        .chain(content)
+        .chain([good.len() - 1])
+    {
+        let mut altered = good.clone();
+        altered[at] ^= 0x04;
+        match receive(&client.sign(&altered), ca().responder()).unwrap() {
+            Received::Refused { reason, answer } => {
+                assert_eq!(reason, "the request cannot be opened", "byte {at}");
+                assert_eq!(status(&answer).1.as_deref(), Some("1"));
+            }
+            Received::Request(_) => panic!("byte {at} is not looked at"),
+        }
+    }
 }
 
 #[test]
