@@ -211,7 +211,8 @@ fn assignment(call: u8, status: u16, body: &[u8]) {
             0 => judge(apple.account().await),
             1 => judge(apple.fetch_devices(None).await.map(|page| {
                 let known = page.devices.len();
-                planted(known == 3);
+                // One device is kept and another left out: both halves of the list are understood.
+                planted(known > 0 && page.skipped > 0);
                 assert!(latest_per_serial(page.devices).len() <= known);
             })),
             2 => judge(apple.sync_devices(&SyncCursor::new("c")).await),

@@ -16,7 +16,7 @@ use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
     Account, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
 };
-use mdm_core::service::{Mdm, MdmSettings, Org, SharedGate};
+use mdm_core::service::{Mdm, MdmSettings, Org, PauseGate, SharedGate};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, DeviceStore as _, SqliteStore, Store, WaveStore as _};
 use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
@@ -51,6 +51,8 @@ struct Script {
     assigned: Mutex<Vec<Vec<Serial>>>,
     /// The next assignment is done, and its answer is lost.
     lose: Mutex<bool>,
+    /// The next assignment is refused, and may be asked for again so much later.
+    busy: Mutex<Option<Duration>>,
     /// No profile can be defined.
     refuse: Mutex<bool>,
     /// Another process on this store has taken the next page already, and is at "other".
@@ -158,6 +160,12 @@ impl DeviceAssignment for Script {
         serials: &[Serial],
     ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
         self.assigned.lock().unwrap().push(serials.to_vec());
+        if let Some(wait) = self.busy.lock().unwrap().take() {
+            return Err(PortError::Retry {
+                what: "too many requests".to_owned(),
+                after: Some(wait),
+            });
+        }
         if std::mem::take(&mut *self.lose.lock().unwrap()) {
             return Err(PortError::Unknown("the connection broke".to_owned()));
         }
@@ -420,6 +428,102 @@ async fn an_assignment_whose_answer_was_lost_is_not_repeated_before_the_list_was
     let again = stage.device("A").await.assignment.asked.expect("asked");
     assert!(again >= asked + Duration::from_secs(600), "{asked} {again}");
     assert!(stage.script.assigned.lock().unwrap().len() >= 2);
+}
+
+#[tokio::test]
+async fn an_assignment_that_apple_refused_is_asked_for_again_when_apple_says() {
+    let stage = Stage::new(&[(&["A", "B"], &[], false)]).await;
+    *stage.script.busy.lock().unwrap() = Some(Duration::from_secs(20));
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(90)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    assert_eq!(assigned.len(), 2, "{assigned:?}");
+    assert_eq!(assigned[0], assigned[1]);
+    let device = stage.device("A").await;
+    assert_eq!(device.assignment.tries, 1, "one had outcomes");
+}
+
+#[tokio::test]
+async fn a_device_on_two_pages_is_one_device_as_the_later_page_says() {
+    // The second page is worked out while the first, which makes the device, is being kept.
+    let pages: [Page; 3] = [
+        (&["A", "B"], &[], true),
+        (&["B", "C"], &[], true),
+        (&["C"], &["A"], false),
+    ];
+    let stage = Stage::new(&pages).await;
+    stage.server("one").await;
+    stage.pass(MINUTE).await;
+    let asked = stage.script.asked.lock().unwrap().clone();
+    assert_eq!(asked[..3], ["fetch -", "fetch c1", "fetch c2"], "{asked:?}");
+    assert!(stage.gone("A").await && !stage.gone("B").await && !stage.gone("C").await);
+    let after = mdm_core::ids::DeviceId(0);
+    let all = stage.store.devices(stage.organisation, after, 10).await;
+    assert_eq!(all.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn imports_at_the_same_time_are_all_in_force() {
+    let stage = Stage::new(&[]).await;
+    let org = stage.org().await;
+    let key = Secret::from_text("key");
+    let (one, two) = (Secret::from_text("one"), Secret::from_text("two"));
+    // All of them read the organisation before any of them has written it.
+    let (first, second, api, some, others) = tokio::join!(
+        org.import_server_token(&one, None),
+        org.import_server_token(&two, None),
+        org.import_api("BUSINESSAPI.1", "k", &key),
+        org.trust_device_ca(vec![1]),
+        org.trust_device_ca(vec![2]),
+    );
+    let imported = std::collections::BTreeSet::from([first.unwrap(), second.unwrap()]);
+    for done in [api, some, others] {
+        done.unwrap();
+    }
+    let org = stage.org().await;
+    let now = org.organisation();
+    let servers: std::collections::BTreeSet<_> = now.servers.iter().copied().collect();
+    assert_eq!(servers, imported);
+    assert!(now.api.is_some());
+    let mut trusted: Vec<_> = now.device_cas.iter().map(|ca| ca.0.clone()).collect();
+    trusted.sort();
+    assert_eq!(trusted, [vec![1], vec![2]]);
+}
+
+#[tokio::test]
+async fn a_pause_holds_for_every_process_on_one_store() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    // A turn of its own each: they know of each other by the store only.
+    let gate = |name: &str| {
+        PauseGate::new(
+            store.clone(),
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            name.to_owned(),
+            Arc::default(),
+        )
+    };
+    let (one, two, other) = (gate("token 1"), gate("token 1"), gate("token 2"));
+    two.enter(RequestClass::Read).await.expect("no pause yet");
+    one.pause(Duration::from_secs(90)).await;
+    for class in [RequestClass::Read, RequestClass::Write] {
+        let wait = two.enter(class).await.expect_err("paused");
+        assert_eq!(wait, Duration::from_secs(90));
+    }
+    other
+        .enter(RequestClass::Read)
+        .await
+        .expect("another token");
+    // A shorter one that is asked for later ends no longer one.
+    two.pause(Duration::from_secs(10)).await;
+    clock.advance(Duration::from_secs(89));
+    let wait = one.enter(RequestClass::Read).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(1));
+    clock.advance(Duration::from_secs(1));
+    for gate in [&one, &two] {
+        gate.enter(RequestClass::Read).await.expect("it is over");
+    }
 }
 
 #[tokio::test]

@@ -12,8 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apple::{APPS, Apple, Line, Moment, OURS, Plan, THEIRS};
+use apple::{APPS, Apple, Library, Line, Moment, OURS, Plan, THEIRS};
 use async_trait::async_trait;
+use fixtures::apple::{AppleConfig, LicenceSeed};
+use fixtures::clock::WorldClock;
 use mdm_core::clock::{Clock, ManualClock, Timestamp};
 use mdm_core::device::{MigrationStatus, Platform};
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
@@ -22,8 +24,9 @@ use mdm_core::secret::Secret;
 use mdm_core::service::ports::Ports;
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::testing::{FailingStore, Moment as Never};
-use mdm_core::store::{SqliteStore, Store as _};
+use mdm_core::store::{SqliteStore, Store};
 use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+use mdmd::config::Config;
 
 const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -46,6 +49,15 @@ impl KeyWrap for Plain {
     }
 }
 
+/// Where licences are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Books {
+    /// In the stand-in.
+    Simple,
+    /// In the simulated world's own Apps and Books.
+    World,
+}
+
 /// A process that can be killed and started again on the same database.
 struct House {
     apple: Apple,
@@ -57,10 +69,13 @@ struct House {
 }
 
 impl House {
-    async fn new(serials: &[Serial], plan: Plan, moment: Moment) -> Self {
+    async fn new(serials: &[Serial], plan: Plan, moment: Moment, books: Books) -> Self {
         let clock = ManualClock::new(START);
-        let apple = Apple::new(clock.clone(), serials, plan, moment);
+        let mut apple = Apple::new(clock.clone(), serials, plan, moment);
         let disk = SqliteStore::in_memory().await.expect("a database");
+        if books == Books::World {
+            apple = apple.with_library(library(&disk, &clock).await);
+        }
         let mdm = process(&disk, &apple, &clock);
         Self {
             apple,
@@ -216,12 +231,45 @@ fn deadline(n: usize) -> Timestamp {
     START + DAY * (20 + u32::try_from(n % GROUPS).unwrap())
 }
 
+/// The world's Apps and Books behind the server's own client, over HTTP and TLS.
+async fn library(disk: &SqliteStore, clock: &ManualClock) -> Library {
+    let world_clock = WorldClock::new(START.as_millis());
+    let mut config = AppleConfig::new(world_clock.clone(), 42);
+    // The server keeps to its own limit; that of the world has a test of its own.
+    config.habits.licences.requests_per_second = 10_000;
+    let world = fixtures::apple::Apple::start(config)
+        .await
+        .expect("Apple starts");
+    for app in APPS {
+        world.buy_licences(&LicenceSeed::app(&app.to_string(), None));
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, &world.endpoints().ca_pem).expect("a file");
+    let mut config = Config::for_directory(directory.path());
+    config.apple.apps_url = Some(world.endpoints().apps.clone());
+    config.apple.ca = Some(ca);
+    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    let store: Arc<dyn Store> = Arc::new(disk.clone());
+    let ports = mdmd::app::ports(&config, &clock, &store).expect("ports");
+    Library {
+        port: ports.licences,
+        world,
+        clock: world_clock,
+    }
+}
+
 /// Plans, schedules, licenses and cancels everything; answers what requests that took, and how often their sender died.
-async fn story(devices: usize, plan: Plan, moment: Moment) -> (Vec<&'static str>, usize) {
+async fn story(
+    devices: usize,
+    plan: Plan,
+    moment: Moment,
+    books: Books,
+) -> (Vec<&'static str>, usize) {
     let serials: Vec<Serial> = (0..devices)
         .map(|n| Serial::parse(&format!("KILL{n:06}")).unwrap())
         .collect();
-    let mut house = House::new(&serials, plan, moment).await;
+    let mut house = House::new(&serials, plan, moment, books).await;
     let made = house
         .mdm
         .create_organisation("Acme", Vec::new())
@@ -236,11 +284,10 @@ async fn story(devices: usize, plan: Plan, moment: Moment) -> (Vec<&'static str>
                 .await
         })
         .await;
+    let content_token = Secret::from_text(house.apple.content_token());
     house
         .insist(async |org| {
-            let id = org
-                .import_content_token(&Secret::from_text("token"), false)
-                .await?;
+            let id = org.import_content_token(&content_token, false).await?;
             org.refresh_location(id).await
         })
         .await;
@@ -368,7 +415,7 @@ fn nothing_twice_without_reading(apple: &Apple) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_deaths_few_requests_do_it() {
     let began = Instant::now();
-    let (calls, deaths) = story(devices(1_000), Plan::Never, Moment::Lost).await;
+    let (calls, deaths) = story(devices(1_000), Plan::Never, Moment::Lost, Books::Simple).await;
     println!("{} requests, {:?}", calls.len(), began.elapsed());
     assert_eq!(deaths, 0);
     assert!(calls.len() < 1_000, "{} requests", calls.len());
@@ -378,7 +425,7 @@ async fn without_deaths_few_requests_do_it() {
 async fn killed_again_and_again_the_end_is_the_planned_one() {
     for moment in [Moment::Unanswered, Moment::Unwritten, Moment::Lost] {
         let began = Instant::now();
-        let (calls, deaths) = story(devices(500), Plan::Every(7), moment).await;
+        let (calls, deaths) = story(devices(500), Plan::Every(7), moment, Books::Simple).await;
         println!(
             "{moment:?}: {deaths} deaths in {} requests, {:?}",
             calls.len(),
@@ -391,7 +438,7 @@ async fn killed_again_and_again_the_end_is_the_planned_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_request_the_end_is_the_planned_one() {
     let devices = devices(100);
-    let (kinds, _) = story(devices, Plan::Never, Moment::Lost).await;
+    let (kinds, _) = story(devices, Plan::Never, Moment::Lost, Books::Simple).await;
     let different: BTreeSet<&str> = kinds.iter().copied().collect();
     for kind in [
         "services",
@@ -427,7 +474,7 @@ async fn killed_at_any_request_the_end_is_the_planned_one() {
         }
     }
     for (at, moment) in &deadly {
-        let (_, deaths) = story(devices, Plan::At(*at), *moment).await;
+        let (_, deaths) = story(devices, Plan::At(*at), *moment, Books::Simple).await;
         let kind = kinds[at - 1];
         assert_eq!(
             deaths,
@@ -437,4 +484,36 @@ async fn killed_at_any_request_the_end_is_the_planned_one() {
         );
     }
     println!("{} runs over {} requests", deadly.len(), kinds.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_requests_to_the_worlds_apps_and_books_the_end_is_the_planned_one() {
+    let devices = if everything() { 1_000 } else { 60 };
+    let (kinds, _) = story(devices, Plan::Never, Moment::Lost, Books::World).await;
+    let licensing = ["claim", "stock", "holders", "give", "take back", "event"];
+    let moments = [Moment::Unanswered, Moment::Unwritten, Moment::Lost];
+    let mut runs = 0;
+    for kind in licensing {
+        let is = |(at, k): (usize, &&'static str)| (*k == kind).then_some(at + 1);
+        let places: Vec<usize> = kinds.iter().enumerate().filter_map(is).collect();
+        assert!(!places.is_empty(), "{kind} is not in the story");
+        for (n, moment) in moments.into_iter().enumerate() {
+            let chosen = match everything() {
+                true => places.clone(),
+                // The first, one in the middle, the last of its kind.
+                false => vec![places[[0, places.len() / 2, places.len() - 1][n]]],
+            };
+            for at in chosen {
+                let (_, deaths) = story(devices, Plan::At(at), moment, Books::World).await;
+                assert_eq!(deaths, 1, "{kind}, request {at}, {moment:?}");
+                runs += 1;
+            }
+        }
+    }
+    for moment in moments {
+        let (_, deaths) = story(devices, Plan::Every(7), moment, Books::World).await;
+        assert!(deaths > 3, "{deaths} deaths");
+        runs += 1;
+    }
+    println!("{runs} runs over {} requests", kinds.len());
 }

@@ -357,11 +357,9 @@ fn device_page(
         ours.profile_status = status.map(|s| s.as_str().to_owned()).unwrap_or_default();
         ours.profile_uuid = record.profile_uuid.take();
         ours.deadline = moment(record.mdm_migration_deadline.take());
-        if let Ok(serde_json::Value::Object(rest)) = serde_json::to_value(&record) {
-            ours.more = rest
-                .into_iter()
-                .filter(|(key, _)| key != "serial_number")
-                .collect();
+        if let Ok(serde_json::Value::Object(mut rest)) = serde_json::to_value(&record) {
+            rest.remove("serial_number");
+            ours.more = rest.into_iter().collect();
         }
         devices.push((serial, ours));
     }

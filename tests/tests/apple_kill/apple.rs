@@ -98,6 +98,29 @@ pub(crate) struct Apple {
     moment: Moment,
     died: Arc<Notify>,
     store: Arc<Mutex<Option<FailingStore<SqliteStore>>>>,
+    /// Where licences are, when they are not here.
+    library: Option<Library>,
+}
+
+/// The world's own Apps and Books, with the server's client before it.
+#[derive(Clone)]
+pub(crate) struct Library {
+    pub(crate) port: Arc<dyn Licences>,
+    pub(crate) world: fixtures::apple::Apple,
+    pub(crate) clock: fixtures::clock::WorldClock,
+}
+
+impl Library {
+    /// What is due there happens; it has the time of everybody else.
+    fn keep_up(&self, now: Timestamp) {
+        self.clock.advance_to(now.as_millis());
+        while self.world.run_due() {}
+    }
+
+    fn held(&self, serial: &Serial) -> usize {
+        let held = |app: &&u64| self.world.holds_licence(&app.to_string(), serial.as_str());
+        APPS.iter().filter(held).count()
+    }
 }
 
 impl Apple {
@@ -122,7 +145,22 @@ impl Apple {
             moment,
             died: Arc::default(),
             store: Arc::default(),
+            library: None,
         }
+    }
+
+    /// What a person downloads for Apps and Books.
+    pub(crate) fn content_token(&self) -> String {
+        match &self.library {
+            Some(library) => library.world.content_token(),
+            None => "token".to_owned(),
+        }
+    }
+
+    /// Licences are in the world's own Apps and Books from now on.
+    pub(crate) fn with_library(mut self, library: Library) -> Self {
+        self.library = Some(library);
+        self
     }
 
     /// The store that a sender who dies can no longer write to.
@@ -156,11 +194,18 @@ impl Apple {
     ) -> (String, Option<MigrationStatus>, Option<Timestamp>, usize) {
         let inside = self.inside();
         let device = &inside.devices[serial];
+        let licences = match &self.library {
+            Some(library) => {
+                library.keep_up(self.clock.now());
+                library.held(serial)
+            }
+            None => device.licences.len(),
+        };
         (
             device.server.clone(),
             device.status.clone(),
             device.deadline,
-            device.licences.len(),
+            licences,
         )
     }
 
@@ -179,6 +224,12 @@ impl Apple {
 
     /// One request: counted, done, answered, or the death of its sender at one of three moments.
     async fn request<T>(&self, kind: &'static str, act: impl FnOnce(&mut Inside) -> T) -> T {
+        self.request_of(kind, async { act(&mut self.inside()) })
+            .await
+    }
+
+    /// The same for one that takes its time.
+    async fn request_of<T>(&self, kind: &'static str, act: impl Future<Output = T>) -> T {
         let dies = {
             let mut inside = self.inside();
             inside.calls += 1;
@@ -195,19 +246,22 @@ impl Apple {
             }
             dies
         };
+        if let Some(library) = &self.library {
+            library.keep_up(self.clock.now());
+        }
         if !dies {
-            return act(&mut self.inside());
+            return act.await;
         }
         match self.moment {
             Moment::Lost => {}
             Moment::Unanswered => {
-                act(&mut self.inside());
+                act.await;
             }
             Moment::Unwritten => {
                 if let Some(store) = &*self.store.lock().unwrap() {
                     store.cut();
                 }
-                let answer = act(&mut self.inside());
+                let answer = act.await;
                 self.died.notify_one();
                 return answer;
             }
@@ -397,10 +451,14 @@ impl OrganisationApi for Apple {
 impl Licences for Apple {
     async fn claim(
         &self,
-        _: &ContentCredential,
-        _: bool,
-        _: Timestamp,
+        credential: &ContentCredential,
+        take_over: bool,
+        now: Timestamp,
     ) -> Result<LocationReading, PortError> {
+        if let Some(library) = &self.library {
+            let claim = library.port.claim(credential, take_over, now);
+            return self.request_of("claim", claim).await;
+        }
         self.request("claim", |_| {
             Ok(LocationReading {
                 name: "Library".to_owned(),
@@ -413,7 +471,15 @@ impl Licences for Apple {
         .await
     }
 
-    async fn stock(&self, _: &ContentCredential) -> Result<BTreeMap<u64, Stock>, PortError> {
+    async fn stock(
+        &self,
+        credential: &ContentCredential,
+    ) -> Result<BTreeMap<u64, Stock>, PortError> {
+        if let Some(library) = &self.library {
+            return self
+                .request_of("stock", library.port.stock(credential))
+                .await;
+        }
         self.request("stock", |inside| {
             let stock = |app: u64| {
                 let held = |d: &&Device| d.licences.contains(&app);
@@ -432,7 +498,18 @@ impl Licences for Apple {
         .await
     }
 
-    async fn holders(&self, _: &ContentCredential, app: u64) -> Result<Vec<Serial>, PortError> {
+    async fn holders(
+        &self,
+        credential: &ContentCredential,
+        app: u64,
+    ) -> Result<Vec<Serial>, PortError> {
+        if let Some(library) = &self.library {
+            let holders = async {
+                self.inside().ledger.push(Line::Holders);
+                library.port.holders(credential, app).await
+            };
+            return self.request_of("holders", holders).await;
+        }
         self.request("holders", |inside| {
             inside.ledger.push(Line::Holders);
             let holds = |(_, d): &(&Serial, &Device)| d.licences.contains(&app);
@@ -444,7 +521,7 @@ impl Licences for Apple {
 
     async fn submit(
         &self,
-        _: &ContentCredential,
+        credential: &ContentCredential,
         request: &LicenceRequest,
         serials: &[Serial],
     ) -> Result<String, PortError> {
@@ -454,6 +531,14 @@ impl Licences for Apple {
         } else {
             "give"
         };
+        if let Some(library) = &self.library {
+            let submit = async {
+                let line = Line::Licences(kind, serials.to_vec());
+                self.inside().ledger.push(line);
+                library.port.submit(credential, request, serials).await
+            };
+            return self.request_of(kind, submit).await;
+        }
         self.request(kind, |inside| {
             inside.ledger.push(Line::Licences(kind, serials.to_vec()));
             let work = Work::Licences(request.clone(), serials.to_vec());
@@ -465,7 +550,16 @@ impl Licences for Apple {
         .await
     }
 
-    async fn event(&self, _: &ContentCredential, id: &str) -> Result<LicenceEvent, PortError> {
+    async fn event(
+        &self,
+        credential: &ContentCredential,
+        id: &str,
+    ) -> Result<LicenceEvent, PortError> {
+        if let Some(library) = &self.library {
+            return self
+                .request_of("event", library.port.event(credential, id))
+                .await;
+        }
         let now = self.clock.now();
         self.request("event", |inside| {
             let finished = inside.over.get(id).is_some_and(|at| *at <= now);

@@ -5,7 +5,7 @@
 mod assign;
 mod profile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,8 +122,8 @@ impl Org {
         let mut empty_pages = 0;
         let mut cursor = server.cursor.clone();
         let mut pages = 0;
-        // The page after the one that is being kept is under way already.
-        let mut ahead: Option<(SyncCursor, Ahead)> = None;
+        // The page after the one that is being kept is under way already, and what it changes is worked out.
+        let mut ahead: Option<Ahead> = None;
         let due = server
             .last_full
             .is_none_or(|at| self.now() >= at + RECONCILE);
@@ -150,12 +150,16 @@ impl Org {
                 }
                 continue;
             }
-            let page = match ahead.take() {
-                Some((of, page)) if of == cursor => page.answer().await,
-                _ => ask(assignment.as_ref(), &credential, &cursor, now).await,
+            // What was asked ahead was read then, not now.
+            let (now, answered) = match ahead.take() {
+                Some(ahead) if ahead.of == cursor => (ahead.asked, ahead.answered),
+                _ => {
+                    let page = ask(assignment.as_ref(), &credential, &cursor, now).await;
+                    (now, page.map(|page| (page, None)))
+                }
             };
-            let page = match page {
-                Ok(page) => page,
+            let (page, folded) = match answered {
+                Ok(answered) => answered,
                 // Once in a job: when Apple accepts its own new cursor no better, the list is read again later.
                 Err(PortError::CursorExpired) if started_over => {
                     return Err(PortError::retry("Apple has expired its cursor again").into());
@@ -186,16 +190,35 @@ impl Org {
             };
             // Only who stands where it asked goes on: where another process has gone on, what comes next is not ours to ask.
             let ours = self.store().server(self.id(), server.id).await?;
-            if !ours.is_some_and(|row| row.cursor == cursor) {
+            let Some(row) = ours.filter(|row| row.cursor == cursor) else {
                 return Ok(Run::Ended);
-            }
-            if page.more && pages < PAGES {
-                let asked = Ahead::ask(&assignment, &credential, &next, now);
-                ahead = Some((next.clone(), asked));
-            }
-            let taken = self
-                .again_on_conflict(|| self.take_page(server.id, &page, &cursor, &next, now))
-                .await?;
+            };
+            let then = self.now();
+            let asked = (page.more && pages < PAGES)
+                .then(|| Asked::ask(&assignment, &credential, &next, then));
+            let take = self.take_page(&row, &page, folded, &next, now);
+            let taken = match asked {
+                None => take.await?,
+                Some(asked) => {
+                    let fold_ahead = async {
+                        let answered = match asked.answer().await {
+                            Ok(page) => {
+                                let folded = self.fold_page(&row, &page, then).await?;
+                                Ok((page, Some(folded)))
+                            }
+                            Err(error) => Err(error),
+                        };
+                        Ok::<_, Error>(Ahead {
+                            of: next.clone(),
+                            asked: then,
+                            answered,
+                        })
+                    };
+                    let (taken, folded_ahead) = tokio::join!(take, fold_ahead);
+                    ahead = Some(folded_ahead?);
+                    taken?
+                }
+            };
             if !taken || (!page.more && begun.is_none()) {
                 return Ok(Run::Ended);
             }
@@ -252,35 +275,86 @@ impl Org {
         Ok(self.store().commit(batch).await?)
     }
 
-    /// Takes one page, which was asked for at `from`: records, transitions, jobs and cursor in one batch. The assigner is
-    /// called in the same batch when devices want another profile than before. Answers `false` when another process has taken
-    /// the page already.
+    /// Takes one page, which was asked for where `row` stands: records, transitions, jobs and cursor in one batch. The assigner
+    /// is called in the same batch when devices want another profile than before. Answers `false` when another process has
+    /// taken the page already. What was folded before is taken as it is; where something has changed since, it is folded anew.
     async fn take_page(
         &self,
-        server: crate::ids::ServerId,
+        row: &Server,
         page: &DevicePage,
-        from: &SyncCursor,
+        folded: Option<Folded>,
         cursor: &SyncCursor,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        let mut row = self
-            .store()
-            .server(self.id(), server)
-            .await?
-            .ok_or(Error::NotFound("server entry"))?;
-        if row.cursor != *from {
-            return Ok(false);
+        if let Some(folded) = folded.filter(|folded| self.wants_the_same(&folded.at, row)) {
+            match self.keep_page(row.clone(), page, folded, cursor, now).await {
+                Err(error) if error.is_conflict() => {}
+                other => return other.map(|()| true),
+            }
         }
+        let (server, from) = (row.id, &row.cursor);
+        self.again_on_conflict(|| async {
+            let row = self
+                .store()
+                .server(self.id(), server)
+                .await?
+                .ok_or(Error::NotFound("server entry"))?;
+            if row.cursor != *from {
+                return Ok(false);
+            }
+            let folded = self.fold_page(&row, page, now).await?;
+            self.keep_page(row, page, folded, cursor, now).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Whether devices are judged alike with both states of a server entry.
+    fn wants_the_same(&self, one: &Server, other: &Server) -> bool {
+        one.profile == other.profile
+            && one.profiles == other.profiles
+            && self.profile_at(one, None) == self.profile_at(other, None)
+    }
+
+    /// Commits what was folded together with the place in the list.
+    async fn keep_page(
+        &self,
+        mut row: Server,
+        page: &DevicePage,
+        folded: Folded,
+        cursor: &SyncCursor,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut batch = folded.batch;
+        if folded.wanting {
+            // Not at its own next time, which may be minutes away: it may have looked before these were there.
+            self.put_assign_job(&mut batch, row.id).await?;
+        }
+        row.cursor.clone_from(cursor);
+        if !page.more {
+            row.synced = Some(now);
+        }
+        batch.put(row);
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// What the records of a page change. Writes nothing; every row that it rests on is guarded by its version.
+    async fn fold_page(
+        &self,
+        row: &Server,
+        page: &DevicePage,
+        now: Timestamp,
+    ) -> Result<Folded, Error> {
         let records = latest(&page.devices);
         let serials: Vec<Serial> = records.keys().map(|s| (*s).clone()).collect();
-        let mut known: BTreeMap<Serial, Device> = self
+        let mut known: HashMap<Serial, Device> = self
             .store()
             .devices_by_serial(self.id(), &serials)
             .await?
             .into_iter()
             .map(|d| (d.serial.clone(), d))
             .collect();
-        let profile = self.profile_at(&row, None);
+        let profile = self.profile_at(row, None);
         let mut batch = Batch::new();
         let mut wanting = false;
         for (serial, record) in records {
@@ -293,23 +367,17 @@ impl Org {
                 }
             };
             let before = tracked.row.assignment.wanted.clone();
-            self.take_record(&mut d, tracked, record.clone(), &row, profile.as_deref())
+            self.take_record(&mut d, tracked, record.clone(), row, profile.as_deref())
                 .await?;
             let device = d.device.as_ref().map(|device| &device.row.assignment);
             wanting |= device.is_some_and(|a| a.wanted.is_some() && a.wanted != before);
             append(&mut batch, d.into_batch());
         }
-        if wanting {
-            // Not at its own next time, which may be minutes away: it may have looked before these were there.
-            self.put_assign_job(&mut batch, server).await?;
-        }
-        row.cursor.clone_from(cursor);
-        if !page.more {
-            row.synced = Some(now);
-        }
-        batch.put(row);
-        self.store().commit(batch).await?;
-        Ok(true)
+        Ok(Folded {
+            batch,
+            wanting,
+            at: row.clone(),
+        })
     }
 
     async fn take_record(
@@ -414,10 +482,27 @@ async fn ask(
     }
 }
 
-/// A page that is asked for while the one before is kept. Given up when it is dropped; reading changes nothing.
-struct Ahead(JoinSet<Result<DevicePage, PortError>>);
+/// What a page changes, worked out before it is kept.
+struct Folded {
+    batch: Batch,
+    /// Whether devices want another profile than before.
+    wanting: bool,
+    /// The server entry as it was judged by.
+    at: Server,
+}
 
-impl Ahead {
+/// The page that comes after the one that was just kept, or why there is none.
+struct Ahead {
+    of: SyncCursor,
+    /// When it was asked for.
+    asked: Timestamp,
+    answered: Result<(DevicePage, Option<Folded>), PortError>,
+}
+
+/// A page that is asked for while the one before is kept. Given up when it is dropped; reading changes nothing.
+struct Asked(JoinSet<Result<DevicePage, PortError>>);
+
+impl Asked {
     fn ask(
         assignment: &Arc<dyn DeviceAssignment>,
         credential: &ServerCredential,

@@ -3,9 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
+
+use super::process;
 
 /// A running `mdmd world`.
 pub(crate) struct SimulatedApple {
@@ -28,6 +31,11 @@ impl SimulatedApple {
             child,
             papers: papers.to_owned(),
         })
+    }
+
+    /// Processor time that it has used.
+    pub(crate) fn processor(&self) -> Duration {
+        process::time_of(self.child.id())
     }
 
     /// A file that it wrote.

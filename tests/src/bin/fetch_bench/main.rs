@@ -5,6 +5,12 @@
 //! `cargo build --release -p mdmd && cargo run --release -p tests --bin fetch_bench -- --devices 1000000`
 
 mod apple;
+#[path = "../bench/process.rs"]
+#[allow(
+    dead_code,
+    reason = "the other benchmark's measures; this one needs two"
+)]
+mod process;
 mod roles;
 
 use std::io::{BufRead as _, BufReader};
@@ -89,6 +95,8 @@ struct Read {
     /// Seconds from the first question to the last page taken.
     seconds: f64,
     peak_mib: u64,
+    /// Processor seconds of the reading process meanwhile.
+    processor: f64,
 }
 
 async fn measure(args: &Args) -> anyhow::Result<bool> {
@@ -116,7 +124,7 @@ async fn measure(args: &Args) -> anyhow::Result<bool> {
         let seat = Seat::lay(&directory.join(name), &apple, database, args.devices).await?;
         seats.push(seat);
     }
-    let outcome = figures(args, &seats[0], &seats[1]);
+    let outcome = figures(args, &apple, &seats[0], &seats[1]);
     if let Some(server) = &postgres {
         server.clean().await;
     }
@@ -125,10 +133,17 @@ async fn measure(args: &Args) -> anyhow::Result<bool> {
     Ok(figures["holds"] == true)
 }
 
-fn figures(args: &Args, fetched: &Path, compared: &Path) -> anyhow::Result<Value> {
+fn figures(
+    args: &Args,
+    apple: &SimulatedApple,
+    fetched: &Path,
+    compared: &Path,
+) -> anyhow::Result<Value> {
     let pages = (u64::from(args.devices)).div_ceil(1_000);
     let mut read = Read::default();
     let mut killed_at = None;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let before = apple.processor();
     if !args.undisturbed {
         let half = usize::try_from(pages / 2)?;
         ensure!(half > 0, "too few devices to be killed in the middle");
@@ -136,6 +151,7 @@ fn figures(args: &Args, fetched: &Path, compared: &Path) -> anyhow::Result<Value
         killed_at = Some(read.cursors.len());
     }
     reading(fetched, None, &mut read)?;
+    let made = apple.processor().saturating_sub(before);
     let checked = role(Role::Check, fetched, None)?;
     let comparison = role(Role::Compare, compared, Some(fetched))?;
 
@@ -162,8 +178,20 @@ fn figures(args: &Args, fetched: &Path, compared: &Path) -> anyhow::Result<Value
         "devices_a_second_without_http": commit_rate.round(),
         "ratio": (ratio * 1_000.0).round() / 1_000.0,
         "peak_mib": read.peak_mib,
+        "seconds": round(read.seconds),
+        // What shares the processors while it is read; without HTTP nobody makes pages.
+        "processor_seconds": {
+            "reading": round(read.processor),
+            "simulated_apple": round(made.as_secs_f64()),
+            "without_http": comparison["processor"],
+        },
+        "load_before": load.split_whitespace().next(),
         "holds": whole && once && small && ratio >= LEAST_RATIO,
     }))
+}
+
+fn round(seconds: f64) -> f64 {
+    (seconds * 100.0).round() / 100.0
 }
 
 fn start(role: Role, seat: &Path, with: Option<&Path>) -> anyhow::Result<Child> {
@@ -201,6 +229,7 @@ fn reading(seat: &Path, until: Option<usize>, read: &mut Read) -> anyhow::Result
             }
             _ => {
                 seconds = line["seconds"].as_f64().context("no seconds")?;
+                read.processor += line["processor"].as_f64().unwrap_or(0.0);
                 read.peak_mib = read.peak_mib.max(line["peak_mib"].as_u64().unwrap_or(0));
             }
         }
