@@ -358,6 +358,22 @@ impl Errand {
         self.due = now + SETTLE;
     }
 
+    /// It was taken from a backup: nobody knows what was sent since that was made, so it counts as sent just now, and a
+    /// reading younger than this moment comes before anything else.
+    pub fn restored(&mut self, now: Timestamp) {
+        match &mut self.state {
+            ErrandState::Waiting | ErrandState::Asked { .. } => {
+                self.asked(0, now);
+                self.unknown(
+                    "restored from a backup: what was sent since is unknown",
+                    now,
+                );
+            }
+            ErrandState::Proving { since } => *since = now,
+            ErrandState::Posted { .. } | ErrandState::Done | ErrandState::Refused { .. } => {}
+        }
+    }
+
     /// Apple's work never came to an end: after a reading it may be sent again.
     pub fn given_up(&mut self, status: &str, now: Timestamp) {
         self.status = Some(status.to_owned());

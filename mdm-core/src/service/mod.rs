@@ -32,6 +32,7 @@ mod refusals;
 mod release;
 mod renewal;
 mod report;
+mod restored;
 mod retention;
 mod safe;
 mod scep;

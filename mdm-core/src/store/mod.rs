@@ -7,6 +7,7 @@
 //! organisations are read (what is due, past its ceiling, claimed) it is logged and left out instead, so that one bad row
 //! stops nobody else; it may then still make [`JobStore::next_due`] lie in the past.
 
+mod archive;
 mod batch;
 mod channel;
 pub mod contract;
@@ -26,6 +27,7 @@ pub mod testing;
 
 use async_trait::async_trait;
 
+pub use archive::{Archive, ArchivedRow};
 pub use batch::{Batch, Expect, Lease, Noun, Write};
 pub use channel::{ChannelAsk, ChannelView, Depth};
 #[cfg(feature = "postgres")]

@@ -76,6 +76,38 @@ pub(crate) enum Cell {
 }
 
 impl Table {
+    /// All of them.
+    pub(crate) const ALL: [Self; 28] = [
+        Self::Organisations,
+        Self::Servers,
+        Self::Devices,
+        Self::Enrollments,
+        Self::Sessions,
+        Self::Certificates,
+        Self::Runbooks,
+        Self::Waves,
+        Self::Moves,
+        Self::SetUps,
+        Self::Commands,
+        Self::Secrets,
+        Self::Tokens,
+        Self::Inventories,
+        Self::Locations,
+        Self::Library,
+        Self::Declarations,
+        Self::DeclarationContents,
+        Self::DeclarationSets,
+        Self::DeclarationAssignments,
+        Self::DeclarationManifests,
+        Self::DeclaredChannels,
+        Self::ChannelStatuses,
+        Self::Errands,
+        Self::Budgets,
+        Self::Jobs,
+        Self::Audit,
+        Self::Refusals,
+    ];
+
     /// Its name in every database.
     pub(crate) const fn name(self) -> &'static str {
         match self {

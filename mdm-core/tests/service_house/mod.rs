@@ -248,6 +248,16 @@ impl House {
         self.mdm.store().commit(batch).await.unwrap();
     }
 
+    /// The file of the database.
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("mdm.sqlite")
+    }
+
+    /// The same installation on another store.
+    pub(crate) fn over(&self, store: SqliteStore) -> Mdm {
+        assemble(store, &self.clock, &self.apple, &self.master)
+    }
+
     /// Every file of the database.
     pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
         std::fs::read_dir(self.folder.path())

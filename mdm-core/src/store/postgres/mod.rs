@@ -164,6 +164,26 @@ impl PostgresStore {
     }
 }
 
+/// What an archive of everything needs.
+impl PostgresStore {
+    /// The number of the newest change to the tables.
+    pub(super) fn newest_change(&self) -> i64 {
+        MIGRATIONS
+            .iter()
+            .map(|script| script.version)
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub(super) const fn reading_pool(&self) -> &PgPool {
+        &self.reads
+    }
+
+    pub(super) const fn writing_pool(&self) -> &PgPool {
+        &self.writes
+    }
+}
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -295,7 +315,7 @@ async fn durable(pool: &PgPool, options: PostgresOptions) -> Result<(), StoreErr
     }
 }
 
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 

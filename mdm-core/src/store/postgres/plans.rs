@@ -13,37 +13,6 @@ use crate::store::row::{ColumnKind, Row, Table};
 use crate::store::statements::statements;
 use crate::store::testing::TestPostgres;
 
-const TABLES: [Table; 28] = [
-    Table::Organisations,
-    Table::Servers,
-    Table::Devices,
-    Table::Enrollments,
-    Table::Sessions,
-    Table::Certificates,
-    Table::Runbooks,
-    Table::Waves,
-    Table::Moves,
-    Table::SetUps,
-    Table::Commands,
-    Table::Secrets,
-    Table::Jobs,
-    Table::Audit,
-    Table::Refusals,
-    Table::Tokens,
-    Table::Errands,
-    Table::Budgets,
-    Table::Locations,
-    Table::Library,
-    Table::Declarations,
-    Table::DeclarationContents,
-    Table::DeclarationSets,
-    Table::DeclarationAssignments,
-    Table::DeclarationManifests,
-    Table::DeclaredChannels,
-    Table::ChannelStatuses,
-    Table::Inventories,
-];
-
 /// Rows of two thousand organisations, with a value in every column.
 fn fill(table: Table) -> String {
     let (mut names, mut values) = (String::new(), String::new());
@@ -123,7 +92,7 @@ async fn every_statement_uses_an_index() {
     let store = PostgresStore::connect(&url, PostgresOptions::default()).await;
     let store = store.unwrap();
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    for table in TABLES {
+    for table in Table::ALL {
         let filled = connection.execute(AssertSqlSafe(fill(table))).await;
         filled.unwrap_or_else(|error| panic!("{}: {error}", table.name()));
     }

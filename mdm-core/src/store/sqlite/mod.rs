@@ -137,6 +137,26 @@ impl SqliteStore {
     }
 }
 
+/// What an archive of everything needs.
+impl SqliteStore {
+    /// The number of the newest change to the tables.
+    pub(super) fn newest_change(&self) -> i64 {
+        MIGRATIONS
+            .iter()
+            .map(|script| script.version)
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub(super) const fn reading_pool(&self) -> &SqlitePool {
+        &self.reads
+    }
+
+    pub(super) const fn writing_pool(&self) -> &SqlitePool {
+        &self.writes
+    }
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -251,7 +271,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         .map_err(|error| StoreError::Database(error.to_string()))
 }
 
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }
 
