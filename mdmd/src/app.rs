@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mdm_core::clock::{Clock, SystemClock};
 use mdm_core::service::{Mdm, MdmSettings, Ports};
-use mdm_core::store::{PostgresOptions, PostgresStore, SqliteStore, Store};
+use mdm_core::store::{Archive, PostgresOptions, PostgresStore, SqliteStore, Store};
 use mdm_core::vault::EscrowVault;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -129,6 +129,11 @@ pub fn ports(
 /// # Errors
 /// When it cannot be opened, or would lose acknowledged writes.
 pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(open_archive(config).await?)
+}
+
+/// The same, whose rows can be taken out and put in.
+pub(crate) async fn open_archive(config: &Config) -> anyhow::Result<Arc<dyn Archive>> {
     match config.database.sqlite_file(&config.data_directory) {
         Some(file) => {
             let store = SqliteStore::open(&file)
@@ -158,6 +163,11 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 /// # Errors
 /// When there is none, or its tables are those of another version.
 pub(crate) async fn look_at_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(look_at_archive(config).await?)
+}
+
+/// The same, whose rows can be taken out.
+pub(crate) async fn look_at_archive(config: &Config) -> anyhow::Result<Arc<dyn Archive>> {
     if let Some(file) = config.database.sqlite_file(&config.data_directory) {
         let name = || format!("database {}", file.display());
         let there = std::fs::metadata(&file).with_context(name)?;

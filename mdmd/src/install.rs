@@ -94,6 +94,29 @@ impl Site {
         fill(&mut file, content).with_context(|| path.display().to_string())
     }
 
+    /// A new file somewhere below the directory, to be filled; folders on the way to it are made.
+    pub(crate) fn file(
+        &mut self,
+        directory: &Path,
+        below: &Path,
+        mode: u32,
+    ) -> anyhow::Result<File> {
+        let path = directory.join(below);
+        let folders: Vec<PathBuf> = below
+            .ancestors()
+            .skip(1)
+            .map(|f| directory.join(f))
+            .collect();
+        for folder in folders.into_iter().rev().filter(|folder| !folder.exists()) {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+            made.with_context(|| folder.display().to_string())?;
+            self.makes(&folder);
+        }
+        let file = create(&path, mode)?;
+        self.makes(&path);
+        Ok(file)
+    }
+
     /// It is complete.
     pub(crate) fn keep(mut self) {
         self.made.clear();

@@ -8,6 +8,7 @@ mod out;
 
 pub mod app;
 mod apple;
+mod backup;
 pub mod cli;
 pub mod config;
 pub mod csv;

@@ -1,9 +1,10 @@
 //! The command line: one subcommand, one file. Commands that act on an installation speak its API; only `init`, `serve`,
-//! `config`, `rehearse`, `replay`, `world` and reading a stopped data directory open files.
+//! `backup`, `restore`, `config`, `rehearse`, `replay`, `world` and reading a stopped data directory open files.
 
 mod act;
 mod api_token;
 mod assignment;
+mod backup;
 mod business;
 mod client;
 mod command;
@@ -136,6 +137,8 @@ enum Command {
     Init(init::Init),
     /// Run the server.
     Serve,
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     /// Organisations of this installation.
     #[command(subcommand)]
     Organisation(organisation::Organisation),
@@ -219,6 +222,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
         match command {
             Command::Init(init) => init::run(common, init).await,
             Command::Serve => serve::run(common).await,
+            Command::Backup(command) => backup::back_up(common, command).await,
+            Command::Restore(command) => backup::restore(common, command).await,
             Command::Organisation(command) => organisation::run(common, command).await,
             Command::Device(command) => device::run(common, command).await,
             Command::Queue(command) => command::run(common, command).await,
