@@ -2,8 +2,9 @@
 //! between request and answer, and after the answer before anything is written. Nothing that changes something is sent twice
 //! for a device without a reading in between, and the end is the planned one.
 //!
-//! With fewer devices and at three requests of each kind unless `MDMD_TEST_KILL_ALL=1` asks for all of it: 5,000 devices, each
-//! single request in a run of its own, at all three moments.
+//! With fewer devices and at three requests of each kind unless `MDMD_TEST_KILL_ALL=1` asks for all of it: 5,000 devices, where
+//! every eleventh request kills and each is once among them; and each single request in a run of its own, with 100 devices.
+//! Both at all three moments.
 
 #[path = "apple_kill/apple.rs"]
 mod apple;
@@ -423,21 +424,26 @@ async fn without_deaths_few_requests_do_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_again_and_again_the_end_is_the_planned_one() {
+    // With all beginnings each request is deadly in one of the runs.
+    let (nth, beginnings) = if everything() { (11, 11) } else { (7, 1) };
     for moment in [Moment::Unanswered, Moment::Unwritten, Moment::Lost] {
-        let began = Instant::now();
-        let (calls, deaths) = story(devices(500), Plan::Every(7), moment, Books::Simple).await;
-        println!(
-            "{moment:?}: {deaths} deaths in {} requests, {:?}",
-            calls.len(),
-            began.elapsed()
-        );
-        assert!(deaths > 10, "{deaths} deaths");
+        for first in 0..beginnings {
+            let began = Instant::now();
+            let plan = Plan::Every(nth, first);
+            let (calls, deaths) = story(devices(500), plan, moment, Books::Simple).await;
+            println!(
+                "{moment:?}, {first}: {deaths} deaths in {} requests, {:?}",
+                calls.len(),
+                began.elapsed()
+            );
+            assert!(deaths > 10, "{deaths} deaths");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_request_the_end_is_the_planned_one() {
-    let devices = devices(100);
+    let devices = 100;
     let (kinds, _) = story(devices, Plan::Never, Moment::Lost, Books::Simple).await;
     let different: BTreeSet<&str> = kinds.iter().copied().collect();
     for kind in [
@@ -488,7 +494,7 @@ async fn killed_at_any_request_the_end_is_the_planned_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_requests_to_the_worlds_apps_and_books_the_end_is_the_planned_one() {
-    let devices = if everything() { 1_000 } else { 60 };
+    let devices = 60;
     let (kinds, _) = story(devices, Plan::Never, Moment::Lost, Books::World).await;
     let licensing = ["claim", "stock", "holders", "give", "take back", "event"];
     let moments = [Moment::Unanswered, Moment::Unwritten, Moment::Lost];
@@ -511,7 +517,7 @@ async fn killed_at_requests_to_the_worlds_apps_and_books_the_end_is_the_planned_
         }
     }
     for moment in moments {
-        let (_, deaths) = story(devices, Plan::Every(7), moment, Books::World).await;
+        let (_, deaths) = story(devices, Plan::Every(7, 0), moment, Books::World).await;
         assert!(deaths > 3, "{deaths} deaths");
         runs += 1;
     }

@@ -45,8 +45,8 @@ pub(crate) enum Plan {
     Never,
     /// The n-th request.
     At(usize),
-    /// Every n-th one: a sender that is started again gets some requests further each time.
-    Every(usize),
+    /// Every n-th one, the first after so many: a sender that is started again gets some requests further each time.
+    Every(usize, usize),
 }
 
 #[derive(Clone, Debug)]
@@ -238,7 +238,7 @@ impl Apple {
                 && match self.plan {
                     Plan::Never => false,
                     Plan::At(n) => inside.calls == n,
-                    Plan::Every(n) => inside.calls.is_multiple_of(n),
+                    Plan::Every(n, after) => inside.calls % n == after % n,
                 };
             if dies {
                 inside.dead = true;
