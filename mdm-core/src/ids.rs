@@ -63,6 +63,8 @@ ids! {
     BudgetId,
     /// One profile or package that is kept for devices.
     LibraryId,
+    /// The certificate of an installation's listeners.
+    ServerCertificateId,
     /// One location of Apps and Books with its content token.
     LocationId,
     /// The reading of an organisation's device list at the organisation API.

@@ -132,6 +132,7 @@ pub mod organisation;
 pub mod queue;
 pub mod sealed;
 pub mod secret;
+pub mod server_certificate;
 pub mod service;
 pub mod store;
 pub mod vault;

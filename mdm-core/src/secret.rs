@@ -132,11 +132,15 @@ pub enum SecretKind {
     ProfileContent,
     /// A command as it goes to a device, of a kind that may hold a secret.
     CommandBody,
+    /// The private key of the listeners' certificate.
+    ServerCertificateKey,
+    /// The private key of the account at the authority that issues it.
+    AcmeAccountKey,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -166,6 +170,8 @@ impl SecretKind {
         Self::ProfileSigningKey,
         Self::ProfileContent,
         Self::CommandBody,
+        Self::ServerCertificateKey,
+        Self::AcmeAccountKey,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -201,6 +207,8 @@ impl SecretKind {
             Self::ProfileSigningKey => "profile_signing_key",
             Self::ProfileContent => "profile_content",
             Self::CommandBody => "command_body",
+            Self::ServerCertificateKey => "server_certificate_key",
+            Self::AcmeAccountKey => "acme_account_key",
         }
     }
 

@@ -21,6 +21,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
+use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
 
 /// The writes of one decision and what it rests on. All of it or nothing is applied.
@@ -128,6 +129,8 @@ pub enum Write {
     DeclaredChannel(DeclaredChannel),
     /// Versioned; the id equals the enrolment's.
     ChannelStatus(ChannelStatus),
+    /// Versioned; the name is unique in the installation.
+    ServerCertificate(ServerCertificate),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -167,7 +170,7 @@ into_write! {
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
-    Job(Job), Audit(AuditEntry), Refusal(Refusal),
+    ServerCertificate(ServerCertificate), Job(Job), Audit(AuditEntry), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -241,4 +244,6 @@ pub enum Noun {
     DeclaredChannel,
     /// What channels report; the key equals the enrolment's.
     ChannelStatus,
+    /// Certificates of the installation's listeners.
+    ServerCertificate,
 }

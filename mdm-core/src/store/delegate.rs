@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use super::{
     AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeclarationStore,
     DeviceStore, EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore,
-    OrganisationStore, SecretStore, SetUpStore, Store, StoreError, WaveStore,
+    OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError,
+    WaveStore,
 };
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
@@ -35,6 +36,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
+use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
 
 macro_rules! hand_on_reads {
@@ -243,6 +245,13 @@ macro_rules! hand_on_reads {
                 ($inner)(self).inventory(organisation, id).await
             }
         }
+        #[async_trait]
+        impl<$($g)+> ServerCertificateStore for $ty {
+            async fn server_certificate(&self, organisation: OrganisationId, name: &str) -> Result<Option<ServerCertificate>, StoreError> {
+                ($inner)(self).server_certificate(organisation, name).await
+            }
+        }
+
         #[async_trait]
         impl<$($g)+> LibraryStore for $ty {
             async fn library_item(&self, organisation: OrganisationId, id: LibraryId) -> Result<Option<LibraryItem>, StoreError> {

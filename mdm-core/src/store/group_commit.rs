@@ -120,6 +120,7 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::Budget(it) => Op::Put(Row::of(it)?),
         Write::Location(it) => Op::Put(Row::of(it)?),
         Write::LibraryItem(it) => Op::Put(Row::of(it)?),
+        Write::ServerCertificate(it) => Op::Put(Row::of(it)?),
         Write::Inventory(it) => Op::Put(Row::of(it)?),
         Write::Declaration(it) => Op::Put(Row::of(it)?),
         Write::DeclarationContent(it) => Op::Put(Row::of(it)?),

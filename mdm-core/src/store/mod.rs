@@ -60,6 +60,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
+use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
 
 /// Why the store did not do it.
@@ -624,6 +625,17 @@ pub trait DeclarationStore: Send + Sync {
     ) -> Result<Vec<Command>, StoreError>;
 }
 
+/// Reads the certificate of the listeners, which the processes of an installation share.
+#[async_trait]
+pub trait ServerCertificateStore: Send + Sync {
+    /// By name.
+    async fn server_certificate(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<ServerCertificate>, StoreError>;
+}
+
 /// Claims jobs, and clears away what is over.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -681,6 +693,7 @@ pub trait Store:
     + AppleStore
     + LibraryStore
     + DeclarationStore
+    + ServerCertificateStore
     + JobStore
     + 'static
 {

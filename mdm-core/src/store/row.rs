@@ -26,6 +26,7 @@ use crate::migration::{Move, MoveState, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
+use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
 
 /// The tables, in the order in which their rows are locked.
@@ -56,6 +57,7 @@ pub(crate) enum Table {
     ChannelStatuses,
     Errands,
     Budgets,
+    ServerCertificates,
     Jobs,
     Audit,
     Refusals,
@@ -77,7 +79,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -103,6 +105,7 @@ impl Table {
         Self::ChannelStatuses,
         Self::Errands,
         Self::Budgets,
+        Self::ServerCertificates,
         Self::Jobs,
         Self::Audit,
         Self::Refusals,
@@ -136,6 +139,7 @@ impl Table {
             Self::ChannelStatuses => "channel_statuses",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
+            Self::ServerCertificates => "server_certificates",
             Self::Jobs => "jobs",
             Self::Audit => "audit",
             Self::Refusals => "refusals",
@@ -188,7 +192,9 @@ impl Table {
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
-            Self::Budgets | Self::Library | Self::DeclarationSets => &[("name", Text)],
+            Self::Budgets | Self::Library | Self::DeclarationSets | Self::ServerCertificates => {
+                &[("name", Text)]
+            }
             Self::Declarations => &[("identifier", Text)],
             Self::DeclarationContents => &[("token", Text)],
             Self::DeclarationAssignments => &[("scope", Text), ("set_id", Int)],
@@ -232,6 +238,7 @@ impl From<Noun> for Table {
             Noun::DeclarationManifest => Self::DeclarationManifests,
             Noun::DeclaredChannel => Self::DeclaredChannels,
             Noun::ChannelStatus => Self::ChannelStatuses,
+            Noun::ServerCertificate => Self::ServerCertificates,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -459,6 +466,7 @@ stored! {
         moment(it.ended),
     ];
     ChannelStatus in ChannelStatuses versioned: |it| vec![moment(it.ended)];
+    ServerCertificate in ServerCertificates versioned: |it| vec![text(&it.name)];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

@@ -39,6 +39,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Budget>(store).await?;
     apart::<Location>(store).await?;
     apart::<crate::library::LibraryItem>(store).await?;
+    apart::<crate::server_certificate::ServerCertificate>(store).await?;
     apart::<Inventory>(store).await?;
     apart::<ddm::Declaration>(store).await?;
     apart::<ddm::DeclarationContent>(store).await?;

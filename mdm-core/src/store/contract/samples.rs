@@ -18,8 +18,8 @@ use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
     AssignmentId, BudgetId, CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId,
     DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
-    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId,
-    SetUpId, TokenId, WaveId,
+    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerCertificateId,
+    ServerId, SessionId, SetUpId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -33,6 +33,7 @@ use crate::organisation::{Der, Organisation, WrappedKey};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
+use crate::server_certificate::{ServerCertificate, Wish};
 use crate::store::{Noun, Store, StoreError, Write};
 use crate::wave::{Server, SyncCursor, Wave, WaveState};
 
@@ -90,6 +91,8 @@ samples! {
     Errand: ErrandId, errand, |it| it.asked(1, at(82)), |store, org, id| store.errand(org, id).await;
     Budget: BudgetId, budget, |it| spend(it, 83), |store, org, id| store.budget(org, &format!("api {id}")).await;
     LibraryItem: LibraryId, library_item, |it| it.revision += 1, |store, org, id| store.library_item(org, id).await;
+    ServerCertificate: ServerCertificateId, server_certificate, |it| it.failures += 1,
+        |store, org, id| store.server_certificate(org, &format!("certificate {id}")).await;
     Location: LocationId, location, |it| it.stock_read = Some(at(84)), |store, org, id| store.location(org, id).await;
     Inventory: InventoryId, inventory, |it| it.phase = PullPhase::Devices { begun: at(85), cursor: None },
         |store, org, id| store.inventory(org, id).await;
@@ -373,6 +376,25 @@ pub(super) fn library_item(organisation: OrganisationId, id: LibraryId) -> Libra
         tags,
         at(65),
     )
+}
+
+pub(super) fn server_certificate(
+    organisation: OrganisationId,
+    id: ServerCertificateId,
+) -> ServerCertificate {
+    let key = WrappedKey {
+        key_id: "k1".to_owned(),
+        wrapped: Der(vec![0, 255]),
+    };
+    let wish = Wish {
+        directory: "https://acme.example/directory".to_owned(),
+        names: ["mdm.example".to_owned()].into(),
+    };
+    let mut it = ServerCertificate::new(id, &format!("certificate {id}"), key, wish);
+    it.organisation = organisation;
+    it.challenges
+        .insert("token".to_owned(), "token.thumbprint".to_owned());
+    it
 }
 
 pub(super) fn inventory(organisation: OrganisationId, id: InventoryId) -> Inventory {

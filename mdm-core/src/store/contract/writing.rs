@@ -34,6 +34,7 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::budget::Budget>(store).await?;
     versions::<crate::licences::Location>(store).await?;
     versions::<crate::library::LibraryItem>(store).await?;
+    versions::<crate::server_certificate::ServerCertificate>(store).await?;
     versions::<crate::inventory::Inventory>(store).await?;
     versions::<crate::ddm::Declaration>(store).await?;
     versions::<crate::ddm::DeclarationContent>(store).await?;

@@ -13,6 +13,7 @@ mod library;
 mod moves;
 mod organisations;
 mod secrets;
+mod server_certificates;
 mod set_ups;
 mod waves;
 mod write;
