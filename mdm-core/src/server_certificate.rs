@@ -19,6 +19,10 @@ pub const ORDER_LEASE: Duration = Duration::from_secs(6 * 60);
 const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// The longest wait between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 3600);
+/// As long as that a pause may be that the authority asks for; theirs are weekly at most.
+const LONGEST_ASKED: Duration = Duration::from_secs(7 * 86_400);
+/// After a certificate was issued none is ordered for the same wish.
+const REST: Duration = Duration::from_secs(3600);
 
 /// The certificate of the listeners, its key, and the order that is under way for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,19 +163,27 @@ impl ServerCertificate {
         self.challenges.clear();
     }
 
-    /// The order brought this.
-    pub fn succeed(&mut self, issued: Issued) {
+    /// The order brought this. An authority whose clock or whose certificates are odd is not asked again at once.
+    pub fn succeed(&mut self, issued: Issued, now: Timestamp) {
         self.current = Some(issued);
         self.ordering_until = None;
         self.challenges.clear();
         self.failures = 0;
-        self.pause_until = None;
+        self.pause_until = Some(now + REST);
     }
 
-    /// The order failed. What the listeners show stays; the next try waits longer than the last.
-    pub fn fail(&mut self, now: Timestamp) {
+    /// The order is left to whoever comes next, and nobody waits for its end.
+    pub fn give_up(&mut self) {
+        self.ordering_until = None;
+        self.challenges.clear();
+    }
+
+    /// The order failed. What the listeners show stays; the next try waits longer than the last, and as long as the
+    /// authority asked for.
+    pub fn fail(&mut self, now: Timestamp, retry_after: Option<Duration>) {
         let pause = FIRST_PAUSE * (1 << self.failures.min(10));
-        self.pause_until = Some(now + pause.min(LONGEST_PAUSE));
+        let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
+        self.pause_until = Some(now + pause.min(LONGEST_PAUSE).max(asked));
         self.failures = self.failures.saturating_add(1);
         self.ordering_until = None;
         self.challenges.clear();
@@ -223,7 +235,7 @@ mod tests {
         let mut it = row();
         let ours = wish(&["a.example"]);
         assert_eq!(it.next(&ours, at(0)), Next::Order);
-        it.succeed(issued(0, 90));
+        it.succeed(issued(0, 90), at(0));
         assert_eq!(it.next(&ours, at(59)), Next::Wait(at(60)));
         assert_eq!(it.next(&ours, at(60)), Next::Order);
         assert_eq!(it.next(&wish(&["b.example"]), at(1)), Next::Order);
@@ -236,17 +248,28 @@ mod tests {
         it.begin(&ours, at(0));
         assert_eq!(it.next(&ours, at(0)), Next::Wait(at(0) + ORDER_LEASE));
         assert_eq!(it.next(&ours, at(1)), Next::Order);
+        it.give_up();
+        assert_eq!(it.next(&ours, at(0)), Next::Order);
+    }
+
+    #[test]
+    fn an_authority_whose_certificates_are_old_when_they_come_is_not_asked_at_every_look() {
+        let mut it = row();
+        it.succeed(issued(0, 3), at(10));
+        let ours = wish(&["a.example"]);
+        assert_eq!(it.next(&ours, at(10)), Next::Wait(at(11)));
+        assert_eq!(it.next(&ours, at(11)), Next::Order);
     }
 
     #[test]
     fn failures_wait_longer_each_time_and_keep_what_is_shown() {
         let mut it = row();
         let ours = wish(&["a.example"]);
-        it.succeed(issued(0, 90));
+        it.succeed(issued(0, 90), at(0));
         let mut last = Duration::ZERO;
         for _ in 0..20 {
             it.begin(&ours, at(60));
-            it.fail(at(60));
+            it.fail(at(60), None);
             let Next::Wait(until) = it.next(&ours, at(60)) else {
                 panic!("no pause")
             };
@@ -254,9 +277,13 @@ mod tests {
             last = until.since(at(60));
         }
         assert_eq!(last, LONGEST_PAUSE);
+        for (asked, hours) in [(13, 13), (1, 12), (1000, 168)] {
+            it.fail(at(60), Some(Duration::from_secs(asked * 3600)));
+            assert_eq!(it.pause_until, Some(at(60 + hours)), "{asked}");
+        }
         assert!(it.current.is_some());
         assert_eq!(it.next(&wish(&["b.example"]), at(60)), Next::Order);
-        it.succeed(issued(60, 150));
+        it.succeed(issued(60, 150), at(60));
         assert_eq!(
             (it.failures, it.next(&ours, at(61))),
             (0, Next::Wait(at(120)))

@@ -7,14 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use mdm_core::clock::{Clock, SystemClock};
 use mdm_core::service::{Mdm, MdmSettings, Ports};
 use mdm_core::store::{Archive, PostgresOptions, PostgresStore, SqliteStore, Store};
 use mdm_core::vault::EscrowVault;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::acme::{self, Keeper};
 use crate::apple::{Addresses, Apple};
 use crate::config::{Config, Duty};
 use crate::http::desk::{Desk, FrontDesk};
@@ -24,6 +27,7 @@ use crate::key_wrap::MasterKeys;
 use crate::listen::{self, House};
 use crate::metrics::Figures;
 use crate::push::PushService;
+use crate::tls::Certificates;
 use crate::workers;
 
 /// Who does the work that waits.
@@ -190,8 +194,11 @@ pub struct App {
     pub mdm: Mdm,
     addresses: Vec<(Duty, SocketAddr)>,
     house: House,
+    certificates: Certificates,
     health: Arc<Health>,
     workers: Option<TaskTracker>,
+    /// Orders and renews the listeners' certificate.
+    keeper: Option<JoinHandle<()>>,
     stop: CancellationToken,
     /// How long jobs may take once the end has begun.
     patience: Duration,
@@ -211,7 +218,9 @@ impl App {
     ///
     /// # Errors
     /// Says which part could not be started.
-    pub async fn start(mut config: Config, overrides: Overrides) -> anyhow::Result<Self> {
+    pub async fn start(mut config: Config, mut overrides: Overrides) -> anyhow::Result<Self> {
+        let certificates = Certificates::default();
+        let keeper = keeper(&config, &mut overrides, &certificates).await?;
         let ports = listen::bind(&config).await?;
         fill_in_port(
             &mut config.public.device_url,
@@ -243,13 +252,18 @@ impl App {
             health: Arc::clone(&health),
         };
         let (remote, local) = api::routes(&mdm, &config.limits, &poke);
-        let figures = http::figures(Figures::new(mdm.clone()));
+        let figures = http::figures(Figures::new(mdm.clone(), certificates.clone()));
         let remote = match config.metrics.open_on_admin {
             true => remote.merge(figures.clone()),
             false => remote,
         };
         let local = local.merge(figures);
-        let house = House::new(&config, doors(&front, remote, local));
+        let challenge = match &keeper {
+            Some(keeper) => acme::routes(keeper.answers()),
+            None => Router::new(),
+        };
+        let doors = doors(&front, remote, local, challenge);
+        let house = House::new(&config, doors, certificates.clone());
         let addresses = house.accept_all(ports, &config.socket())?;
 
         let stop = CancellationToken::new();
@@ -257,12 +271,15 @@ impl App {
             let health = Arc::clone(&health);
             workers::start(&mdm, &config.workers, poke, health, stop.clone())
         });
+        let keeper = keeper.map(|keeper| tokio::spawn(keeper.keep(stop.clone())));
         Ok(Self {
             mdm,
             addresses,
             house,
+            certificates,
             health,
             workers,
+            keeper,
             stop,
             patience: Duration::from_secs(config.limits.shutdown_seconds),
         })
@@ -287,7 +304,7 @@ impl App {
 
     /// Lets new connections have the certificates that lie in the files now.
     pub(crate) fn renew_certificates(&self) {
-        self.house.renew_certificates();
+        self.certificates.look();
     }
 
     /// Takes nothing more, finishes what was accepted and what the workers are at, and closes the database.
@@ -298,6 +315,12 @@ impl App {
         self.health.stopping.store(true, Ordering::Relaxed);
         self.stop.cancel();
         self.house.close().await;
+        if let Some(keeper) = self.keeper
+            && tokio::time::timeout(self.patience, keeper).await.is_err()
+        {
+            // The order's lease ends by itself.
+            tracing::warn!("the order of a certificate was not given up in time");
+        }
         if let Some(workers) = self.workers {
             let ends = async {
                 workers.wait().await;
@@ -314,6 +337,36 @@ impl App {
             .await
             .context("closing the database")
     }
+}
+
+/// Who looks after the listeners' certificate, where an authority is configured. What was issued before is put in its place
+/// now, so that the ports open with it.
+async fn keeper(
+    config: &Config,
+    overrides: &mut Overrides,
+    certificates: &Certificates,
+) -> anyhow::Result<Option<Keeper>> {
+    if config.acme.directory.is_none() {
+        return Ok(None);
+    }
+    let store = match &overrides.store {
+        Some(store) => Arc::clone(store),
+        None => open_store(config).await?,
+    };
+    overrides.store = Some(Arc::clone(&store));
+    let clock = overrides
+        .clock
+        .clone()
+        .unwrap_or_else(|| Arc::new(SystemClock));
+    let vault = EscrowVault::new(MasterKeys::load(config)?);
+    let keeper = Keeper::new(config, store, vault, clock, certificates.clone())?;
+    if let Some(keeper) = &keeper {
+        keeper
+            .bring()
+            .await
+            .context("the certificate of the listeners")?;
+    }
+    Ok(keeper)
 }
 
 fn fill_in_port(url: &mut String, addresses: &[(Duty, SocketAddr)], duty: Duty) {

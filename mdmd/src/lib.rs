@@ -6,6 +6,7 @@
 #[macro_use]
 mod out;
 
+mod acme;
 pub mod app;
 mod apple;
 mod backup;

@@ -7,8 +7,8 @@ mod proxied;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 
 use self::clients::Clients;
 use crate::config::{Config, Duty, Limits, ListenerConfig, Network};
-use crate::tls::{LiveTls, PortTls, duty_of};
+use crate::tls::{Certificates, LiveTls, PortTls, duty_of};
 
 /// What is known of a connection, once for all its requests.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub(crate) struct Doors {
     pub(crate) enrol: Router,
     pub(crate) admin: Router,
     pub(crate) plain: Router,
+    pub(crate) challenge: Router,
     pub(crate) local: Router,
 }
 
@@ -60,6 +61,7 @@ impl Doors {
             Duty::Enrol => &self.enrol,
             Duty::Admin => &self.admin,
             Duty::Plain => &self.plain,
+            Duty::Challenge => &self.challenge,
         }
     }
 }
@@ -78,13 +80,15 @@ pub(crate) struct House {
     /// Every loop and every connection.
     tasks: TaskTracker,
     /// The certificates of all ports.
-    certificates: Arc<Mutex<Vec<Arc<LiveTls>>>>,
+    certificates: Certificates,
 }
 
 /// How one port talks.
 struct Wrapping {
-    /// TLS, where the server name decides the duty; `None`: HTTP, listed proxies only.
+    /// TLS, where the server name decides the duty.
     tls: Option<Arc<LiveTls>>,
+    /// The duty where there is no TLS: `plain`, for listed proxies only, or `challenge`.
+    bare: Duty,
     /// Listed proxies say first whose connection it is.
     proxy_protocol: bool,
 }
@@ -125,14 +129,15 @@ pub(crate) async fn bind(config: &Config) -> anyhow::Result<Bound> {
     let shared = Arc::new(config.clone());
     let mut ports = Vec::new();
     for group in groups {
-        let tls = if group[0].duty == Duty::Plain {
-            None
-        } else {
+        let tls = if group[0].duty.has_tls() {
             let listeners = group.iter().map(|l| (*l).clone()).collect();
             Some(Arc::new(LiveTls::load(&shared, listeners)?))
+        } else {
+            None
         };
         let wrapping = Wrapping {
             tls,
+            bare: group[0].duty,
             proxy_protocol: group[0].proxy_protocol,
         };
         let wanted = group[0].address;
@@ -151,7 +156,7 @@ pub(crate) async fn bind(config: &Config) -> anyhow::Result<Bound> {
 
 impl House {
     /// Routes and limits, nothing open yet.
-    pub(crate) fn new(config: &Config, doors: Doors) -> Self {
+    pub(crate) fn new(config: &Config, doors: Doors, certificates: Certificates) -> Self {
         Self {
             doors,
             limits: Arc::new(config.limits.clone()),
@@ -160,29 +165,7 @@ impl House {
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            certificates: Arc::default(),
-        }
-    }
-
-    /// Lets new connections have the certificates that lie in the files now. Ones that cannot be read are reported; the
-    /// old ones stay in use.
-    pub(crate) fn renew_certificates(&self) {
-        let all = match self.certificates.lock() {
-            Ok(all) => all.clone(),
-            Err(poisoned) => poisoned.into_inner().clone(),
-        };
-        for port in all {
-            match port.look() {
-                Ok(true) => tracing::info!("certificates of a port were read anew"),
-                Ok(false) => {}
-                Err(error) => {
-                    let why = format!("{error:#}");
-                    tracing::error!(
-                        why,
-                        "changed certificates cannot be used; the old ones stay"
-                    );
-                }
-            }
+            certificates,
         }
     }
 
@@ -190,7 +173,7 @@ impl House {
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(every) => self.renew_certificates(),
+                () = tokio::time::sleep(every) => self.certificates.look(),
             }
         }
     }
@@ -207,8 +190,8 @@ impl House {
             for duty in &port.duties {
                 tracing::info!(address = %port.address, duty = duty.as_str(), "listening");
             }
-            if let (Some(tls), Ok(mut all)) = (&port.wrapping.tls, self.certificates.lock()) {
-                all.push(Arc::clone(tls));
+            if let Some(tls) = &port.wrapping.tls {
+                self.certificates.add(Arc::clone(tls));
             }
             let (house, wrapping) = (self.clone(), Arc::new(port.wrapping));
             self.tasks
@@ -301,7 +284,8 @@ impl House {
     async fn connection(&self, mut stream: TcpStream, from: SocketAddr, wrapping: &Wrapping) {
         // Without it small answers wait for acknowledgements; a failure costs only that.
         let _ = stream.set_nodelay(true);
-        let by_proxy = wrapping.proxy_protocol || wrapping.tls.is_none();
+        let by_proxy =
+            wrapping.proxy_protocol || (wrapping.tls.is_none() && wrapping.bare == Duty::Plain);
         if by_proxy && !self.trusted.iter().any(|n| n.contains(from.ip())) {
             tracing::warn!(address = %from.ip(), "refused: no listed proxy");
             return;
@@ -323,12 +307,12 @@ impl House {
         }
         let Some(tls) = &wrapping.tls else {
             let connection = Connection {
-                duty: Duty::Plain,
+                duty: wrapping.bare,
                 address: Some(from.ip()),
                 client,
                 certificate: None,
             };
-            let routes = self.doors.plain.clone();
+            let routes = self.doors.of(wrapping.bare).clone();
             self.serve(stream, connection, routes, None).await;
             return;
         };

@@ -632,20 +632,20 @@ async fn changed_certificate_files_hold_for_new_connections_and_broken_ones_chan
     };
     let tls = house.directory.path().join("tls");
     let first = shown().await;
-    house.house.renew_certificates();
+    house.house.certificates.look();
     assert_eq!(shown().await, first);
 
     let (certificate, key) = certificate("127.0.0.1", Some(&house.ca));
     let pem = certificate.to_pem().unwrap();
     // The certificate alone does not fit the key that lies there.
     std::fs::write(tls.join("server.pem"), &pem).unwrap();
-    house.house.renew_certificates();
+    house.house.certificates.look();
     assert_eq!(shown().await, first);
     std::fs::write(
         tls.join("server.key"),
         key.private_key_to_pem_pkcs8().unwrap(),
     )
     .unwrap();
-    house.house.renew_certificates();
+    house.house.certificates.look();
     assert_eq!(shown().await, certificate.to_der().unwrap());
 }

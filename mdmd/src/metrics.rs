@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::tls::Certificates;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::OrganisationId;
 use mdm_core::organisation::Organisation;
@@ -35,6 +36,7 @@ struct Ending {
 #[derive(Clone)]
 pub(crate) struct Figures {
     mdm: Mdm,
+    certificates: Certificates,
     /// What a walk over all organisations gave, and when.
     walked: Arc<Mutex<Option<(Instant, Walk)>>>,
 }
@@ -74,8 +76,18 @@ pub(crate) fn put_off(why: &'static str) {
     metrics::counter!("mdmd_put_off_total", "why" => why).increment(1);
 }
 
+/// Notes how an order of a certificate for the listeners ended: `issued` or `failed`.
+pub(crate) fn certificate_ordered(outcome: &'static str) {
+    metrics::counter!("mdmd_certificate_orders_total", "outcome" => outcome).increment(1);
+}
+
+/// Notes how many orders of the listeners' certificate have failed in a row, here or in another process.
+pub(crate) fn certificate_failures(failures: u32) {
+    metrics::gauge!("mdmd_certificate_order_failures").set(f64::from(failures));
+}
+
 impl Figures {
-    pub(crate) fn new(mdm: Mdm) -> Self {
+    pub(crate) fn new(mdm: Mdm, certificates: Certificates) -> Self {
         if recorder().is_some() {
             metrics::describe_counter!("mdmd_requests_total", "Requests answered.");
             metrics::describe_counter!(
@@ -102,16 +114,25 @@ impl Figures {
             metrics::describe_gauge!("mdmd_organisations", "Organisations.");
             metrics::describe_gauge!(
                 "mdmd_ends_in_days",
-                "The nearest end of each kind: push certificates, server tokens, identity authorities."
+                "The nearest end of each kind: push certificates, server tokens, identity authorities, certificates of the listeners."
             );
             metrics::describe_gauge!(
                 "mdmd_organisation_ends_in_days",
                 "What of one organisation ends within 60 days."
             );
+            metrics::describe_counter!(
+                "mdmd_certificate_orders_total",
+                "Certificates ordered for the listeners, by outcome."
+            );
+            metrics::describe_gauge!(
+                "mdmd_certificate_order_failures",
+                "Orders of the listeners' certificate that failed in a row; 0 after one that succeeded."
+            );
             metrics::describe_gauge!("mdmd_build_info", "Version of mdmd and of its OpenSSL.");
         }
         Self {
             mdm,
+            certificates,
             walked: Arc::default(),
         }
     }
@@ -136,6 +157,10 @@ impl Figures {
             walk.oldest_hold
                 .map_or(0.0, |since| now.since(since).as_secs_f64()),
         );
+        if let Some(end) = self.certificates.first_end() {
+            metrics::gauge!("mdmd_ends_in_days", "what" => "listener_certificate")
+                .set(days_until(end, now));
+        }
         for what in ["push_certificate", "server_token", "identity_authority"] {
             let of_kind = walk.endings.iter().filter(|e| e.what == what);
             if let Some(days) = of_kind.map(|e| e.days).reduce(f64::min) {
@@ -241,12 +266,15 @@ fn ending(
     end: Timestamp,
     now: Timestamp,
 ) -> Ending {
-    let days = 86_400_000.0;
     Ending {
         what,
         organisation: organisation.code.to_string(),
-        days: as_f64_signed(end.as_millis() - now.as_millis()) / days,
+        days: days_until(end, now),
     }
+}
+
+fn days_until(end: Timestamp, now: Timestamp) -> f64 {
+    as_f64_signed(end.as_millis().saturating_sub(now.as_millis())) / 86_400_000.0
 }
 
 /// A gauge is a float; counts stay far below 2^52.

@@ -1,19 +1,22 @@
 //! The few certificates that `init` makes for a start: a small CA for our own listeners and a server certificate under it.
 //! Issues nothing to devices; that is `mdm_core`'s.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use mdm_core::clock::Timestamp;
-use openssl::asn1::Asn1Time;
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::bn::{BigNum, MsbOption};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
+use openssl::stack::Stack;
 use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
     SubjectKeyIdentifier,
 };
-use openssl::x509::{X509, X509Builder, X509Name, X509NameRef};
+use openssl::x509::{X509, X509Builder, X509Name, X509NameRef, X509Ref, X509Req};
 
 /// A certificate with its private key.
 pub(crate) struct Pair {
@@ -104,6 +107,37 @@ pub(crate) fn server(
     })
 }
 
+/// From when until when a certificate is valid.
+pub(crate) fn validity(certificate: &X509Ref) -> anyhow::Result<(Timestamp, Timestamp)> {
+    let epoch = Asn1Time::from_unix(0)?;
+    let moment = |time: &Asn1TimeRef| -> anyhow::Result<Timestamp> {
+        let since = epoch.diff(time)?;
+        let seconds = i64::from(since.days) * 86_400 + i64::from(since.secs);
+        Ok(Timestamp::from_millis(seconds * 1000))
+    };
+    Ok((
+        moment(certificate.not_before())?,
+        moment(certificate.not_after())?,
+    ))
+}
+
+/// A certificate request for these DNS names, in DER.
+pub(crate) fn request(key: &PKey<Private>, names: &BTreeSet<String>) -> anyhow::Result<Vec<u8>> {
+    let mut builder = X509Req::builder()?;
+    // No common name: it holds 64 characters, and nobody reads it any more.
+    builder.set_subject_name(X509Name::builder()?.build().as_ref())?;
+    builder.set_pubkey(key)?;
+    let mut alternatives = SubjectAlternativeName::new();
+    for name in names {
+        alternatives.dns(name);
+    }
+    let mut extensions = Stack::new()?;
+    extensions.push(alternatives.build(&builder.x509v3_context(None))?)?;
+    builder.add_extensions(&extensions)?;
+    builder.sign(key, MessageDigest::sha256())?;
+    Ok(builder.build().to_der()?)
+}
+
 fn start(
     subject: &X509NameRef,
     issuer: &X509NameRef,
@@ -127,7 +161,8 @@ fn start(
     Ok(builder)
 }
 
-fn new_key() -> anyhow::Result<PKey<Private>> {
+/// A P-256 key.
+pub(crate) fn new_key() -> anyhow::Result<PKey<Private>> {
     let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
     Ok(PKey::from_ec_key(EcKey::generate(&group)?)?)
 }
@@ -144,7 +179,6 @@ fn common_name(name: &str) -> anyhow::Result<X509Name> {
 mod tests {
     use super::*;
     use mdm_core::clock::{Clock as _, SystemClock};
-    use openssl::stack::Stack;
     use openssl::x509::store::X509StoreBuilder;
     use openssl::x509::verify::X509VerifyParam;
     use openssl::x509::{X509PurposeId, X509StoreContext};

@@ -18,6 +18,7 @@ use crate::http::edge::Edge;
 use crate::http::{Front, Health, doors};
 use crate::listen::House;
 use crate::pki;
+use crate::tls::Certificates;
 
 /// A certificate of a fresh CA, or of the one given, for one name.
 pub(crate) fn certificate(name: &str, ca: Option<&pki::Pair>) -> (X509, PKey<Private>) {
@@ -139,7 +140,9 @@ impl TestHouse {
             edge: Arc::new(Edge::new(&config.limits, &config.proxy.trusted)),
             health: Arc::new(Health::default()),
         };
-        let house = House::new(&config, doors(&front, Router::new(), Router::new()));
+        let none = Router::new;
+        let doors = doors(&front, none(), none(), none());
+        let house = House::new(&config, doors, Certificates::default());
         let bound = crate::listen::bind(&config).await.unwrap();
         let addresses = house.accept_all(bound, &config.socket()).unwrap();
         Self {

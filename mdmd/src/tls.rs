@@ -7,10 +7,11 @@
 mod live;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, bail};
+use mdm_core::clock::Timestamp;
 use openssl::ex_data::Index;
 use openssl::pkey::PKey;
 use openssl::ssl::{
@@ -20,13 +21,15 @@ use openssl::ssl::{
 use openssl::x509::X509;
 
 use crate::config::{Config, Duty, ListenerConfig};
-pub(crate) use live::LiveTls;
+pub(crate) use live::{Certificates, LiveTls};
 
 /// Everything that one port needs for its handshakes.
 #[derive(Clone)]
 pub(crate) struct PortTls {
     /// Carries the server-name callback; has the certificate of the duty for every other name, if there is one.
     base: SslContext,
+    /// When the first of its certificates ends.
+    ends: Timestamp,
 }
 
 /// One duty's certificate and session rules.
@@ -43,16 +46,13 @@ impl PortTls {
     pub(crate) fn load(config: &Config, listeners: &[&ListenerConfig]) -> anyhow::Result<Self> {
         let mut named = HashMap::new();
         let mut other = None;
+        let mut ends = Timestamp::from_millis(i64::MAX);
         for listener in listeners {
-            let certificate = listener
-                .certificate
-                .as_ref()
-                .unwrap_or(&config.tls.certificate);
-            let key = listener.key.as_ref().unwrap_or(&config.tls.key);
+            let (certificate, key) = files(config, listener);
+            let (builder, end) = context(listener.duty, &certificate, &key)?;
+            ends = ends.min(end);
             let face = Arc::new(Face {
-                context: context(listener.duty, &config.path(certificate), &config.path(key))?
-                    .build()
-                    .into_context(),
+                context: builder.build().into_context(),
                 duty: listener.duty,
             });
             for name in &listener.names {
@@ -65,12 +65,8 @@ impl PortTls {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
         // Without this OpenSSL would look for a certificate before it calls us back.
         if let Some(listener) = listeners.first() {
-            let certificate = listener
-                .certificate
-                .as_ref()
-                .unwrap_or(&config.tls.certificate);
-            let key = listener.key.as_ref().unwrap_or(&config.tls.key);
-            builder = context(listener.duty, &config.path(certificate), &config.path(key))?;
+            let (certificate, key) = files(config, listener);
+            builder = context(listener.duty, &certificate, &key)?.0;
         }
         // TLS 1.2 decides on resumption before the server name: a session of *enrol*, resumed on *device*, would never be
         // asked for its certificate. So a port with several duties resumes nothing.
@@ -99,7 +95,13 @@ impl PortTls {
         });
         Ok(Self {
             base: builder.build().into_context(),
+            ends,
         })
+    }
+
+    /// When the first of its certificates ends.
+    pub(crate) const fn ends(&self) -> Timestamp {
+        self.ends
     }
 
     /// The state of one handshake.
@@ -132,11 +134,29 @@ fn show(ssl: &mut SslRef, face: &Face) -> Result<(), ()> {
     Ok(())
 }
 
+/// Where a listener's certificate and key lie: its own; else the one that an authority issued, once it is there; else the
+/// common ones.
+fn files(config: &Config, listener: &ListenerConfig) -> (PathBuf, PathBuf) {
+    if let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) {
+        return (config.path(certificate), config.path(key));
+    }
+    if config.acme.directory.is_some() {
+        let issued = config.issued_certificate();
+        if issued.exists() {
+            return (issued.clone(), issued);
+        }
+    }
+    (
+        config.path(&config.tls.certificate),
+        config.path(&config.tls.key),
+    )
+}
+
 fn context(
     duty: Duty,
     certificate: &Path,
     key: &Path,
-) -> anyhow::Result<openssl::ssl::SslAcceptorBuilder> {
+) -> anyhow::Result<(openssl::ssl::SslAcceptorBuilder, Timestamp)> {
     let chain = std::fs::read(certificate)
         .with_context(|| format!("certificate file {}", certificate.display()))?;
     let chain = X509::stack_from_pem(&chain)
@@ -163,6 +183,7 @@ fn context(
             certificate.display()
         );
     }
+    let ends = crate::pki::validity(leaf)?.1;
     let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
     builder.set_certificate(leaf)?;
     for issuer in rest {
@@ -174,5 +195,5 @@ fn context(
     builder.set_alpn_select_callback(|_, client| {
         select_next_proto(b"\x02h2\x08http/1.1", client).ok_or(AlpnError::NOACK)
     });
-    Ok(builder)
+    Ok((builder, ends))
 }

@@ -40,6 +40,8 @@ pub(super) enum Form {
     Address,
     /// A list of host names.
     Names,
+    /// A mail address, nothing around it.
+    Email,
 }
 
 /// One key.
@@ -151,6 +153,55 @@ pub(super) const KEYS: &[Key] = &[
         Some("60"),
         "60",
         "How often certificate and key files are looked at, in seconds. Changed ones are used for new connections; ones that cannot be read are reported, and the old ones stay. SIGHUP looks at once.",
+    ),
+    key(
+        "acme.directory",
+        Form::Url,
+        None,
+        "\"https://acme-v02.api.letsencrypt.org/directory\"",
+        "ACME directory (RFC 8555) of the authority that certifies every listener without a certificate of its own. Left out: `tls.certificate` alone. Needs a listener with duty `challenge` that the authority reaches at port 80 of every name. All processes on one database share the certificate; one of them orders it, and it is renewed at two thirds of its life. `tls.certificate` is shown until the first one is there.",
+    ),
+    key(
+        "acme.accept_terms",
+        Form::Flag,
+        Some("false"),
+        "true",
+        "You accept the authority's terms of service. Nothing is ordered without.",
+    ),
+    key(
+        "acme.names",
+        Form::Names,
+        Some("[]"),
+        "[\"mdm.example.com\", \"enrol.example.com\"]",
+        "DNS names in the certificate. Empty: the hosts of `public.device_url` and `public.enrol_url`.",
+    ),
+    key(
+        "acme.contact",
+        Form::Email,
+        None,
+        "\"operations@example.com\"",
+        "Address to which the authority writes about the account.",
+    ),
+    key(
+        "acme.ca",
+        Form::Path,
+        None,
+        "\"tls/acme-ca.pem\"",
+        "A CA (PEM) to trust for the authority's own address beside the system's.",
+    ),
+    key(
+        "acme.account_key_id",
+        Form::Text,
+        None,
+        "\"kid-1\"",
+        "Key identifier of the account with which the authority's account is bound (external account binding), where it asks for one.",
+    ),
+    key(
+        "acme.account_key_file",
+        Form::Path,
+        None,
+        "\"tls/acme-account.key\"",
+        "The file with that account's HMAC key, base64url. Mode 0600; a wider one is refused.",
     ),
     key(
         "proxy.trusted",
@@ -410,10 +461,10 @@ pub(super) const LISTENER_KEYS: &[Key] = &[
     ),
     key(
         "duty",
-        Form::OneOf(&["device", "enrol", "admin", "plain"]),
+        Form::OneOf(&["device", "enrol", "admin", "plain", "challenge"]),
         None,
         "\"device\"",
-        "`device` asks for a client certificate; `enrol` and `admin` never do; `plain` is HTTP behind a listed proxy and carries what `device` and `enrol` carry.",
+        "`device` asks for a client certificate; `enrol` and `admin` never do; `plain` is HTTP behind a listed proxy and carries what `device` and `enrol` carry; `challenge` is HTTP for everybody and only answers the authority of `acme.directory`.",
     ),
     key(
         "names",
@@ -462,6 +513,7 @@ impl Key {
             | Form::Url
             | Form::Database
             | Form::OneOf(_)
+            | Form::Email
             | Form::Address => Some(Value::String(text.to_owned())),
             Form::Flag | Form::Whole(..) | Form::Networks | Form::Names | Form::Listeners => {
                 let mut table: toml::Table = format!("v = {text}").parse().ok()?;
@@ -516,6 +568,8 @@ impl Key {
                 return None;
             }
             (Form::Names, _) => "must be a list of host names in lower case".to_owned(),
+            (Form::Email, Value::String(text)) if email(text) => return None,
+            (Form::Email, _) => "must be a mail address, without mailto:".to_owned(),
             (Form::Address, Value::String(text)) if text.parse::<SocketAddr>().is_ok() => {
                 return None;
             }
@@ -570,6 +624,17 @@ fn host(text: &str) -> bool {
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     text.parse::<IpAddr>().is_ok() || text.len() <= 253 && text.split('.').all(label)
+}
+
+/// What an account's contact may be: one plain address (RFC 8555 7.3 allows neither several nor header fields).
+fn email(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty()
+            && local
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".!#$&'*+-/=^_`{|}~".contains(&b))
+            && host(domain)
+    })
 }
 
 fn database(text: &str) -> bool {
@@ -689,7 +754,10 @@ pub(super) fn reference_page() -> String {
     out.push_str(
         "\nOne port for devices and enrolment, told apart by server name:\n\n\
          ```toml\n[[listener]]\naddress = \"0.0.0.0:443\"\nduty = \"device\"\nnames = [\"mdm.example.com\"]\n\n\
-         [[listener]]\naddress = \"0.0.0.0:443\"\nduty = \"enrol\"\n```\n",
+         [[listener]]\naddress = \"0.0.0.0:443\"\nduty = \"enrol\"\n```\n\n\
+         A certificate from a public authority ([docs/edge.md](edge.md) says more):\n\n\
+         ```toml\n[acme]\ndirectory = \"https://acme-v02.api.letsencrypt.org/directory\"\naccept_terms = true\n\
+         contact = \"operations@example.com\"\n\n[[listener]]\naddress = \"0.0.0.0:80\"\nduty = \"challenge\"\n```\n",
     );
     out
 }

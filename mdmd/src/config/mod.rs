@@ -1,6 +1,7 @@
 //! The configuration: one TOML file, over it the environment, over it flags. Refuses unknown keys and wrong values, all of
 //! them at once, each with its name and what would be right. Opens no file but the configuration's own.
 
+mod acme;
 mod keys;
 mod network;
 mod read;
@@ -17,8 +18,9 @@ use toml::Table;
 pub use network::Network;
 use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
-    AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig, LogFormat,
-    MasterKeyConfig, MetricsConfig, Proxy, PublicUrls, PushConfig, TlsFiles, WorkersConfig,
+    AcmeConfig, AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig,
+    LogFormat, MasterKeyConfig, MetricsConfig, Proxy, PublicUrls, PushConfig, TlsFiles,
+    WorkersConfig,
 };
 
 /// The listeners that hold when none is configured.
@@ -46,6 +48,8 @@ pub struct Config {
     pub public: PublicUrls,
     /// Certificate for listeners without one of their own.
     pub tls: TlsFiles,
+    /// A public authority for it instead.
+    pub acme: AcmeConfig,
     /// TLS-terminating proxies.
     pub proxy: Proxy,
     /// The key that wraps data keys.
@@ -144,6 +148,11 @@ impl Config {
         self.data_directory.join("mdmd.sock")
     }
 
+    /// Where the certificate lies that an authority issued for the listeners, with its key. Its owner's alone.
+    pub(crate) fn issued_certificate(&self) -> PathBuf {
+        self.data_directory.join("acme/listeners.pem")
+    }
+
     /// A file with every key and what it means.
     #[must_use]
     pub fn example_file() -> String {
@@ -178,7 +187,7 @@ impl Config {
     }
 
     fn contradictions(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+        let mut problems = self.acme_contradictions();
         let mut seen: BTreeMap<(SocketAddr, &str), Duty> = BTreeMap::new();
         for listener in &self.listeners {
             let shared = || {
@@ -187,10 +196,11 @@ impl Config {
                     .filter(|l| l.address == listener.address && l.address.port() != 0)
                     .count()
             };
-            if listener.duty == Duty::Plain && shared() > 1 {
+            if !listener.duty.has_tls() && shared() > 1 {
                 problems.push(format!(
-                    "listener {}: plain cannot share a port: without TLS there is no server name to tell duties apart",
-                    listener.address
+                    "listener {}: {} cannot share a port: without TLS there is no server name to tell duties apart",
+                    listener.address,
+                    listener.duty.as_str()
                 ));
             }
             if listener.duty == Duty::Plain && self.proxy.trusted.is_empty() {

@@ -74,6 +74,8 @@ pub enum Duty {
     Admin,
     /// HTTP behind a listed proxy: what device and enrol carry.
     Plain,
+    /// HTTP for everybody: the answers that an ACME authority looks for, and nothing else.
+    Challenge,
 }
 
 impl Duty {
@@ -85,6 +87,16 @@ impl Duty {
             Self::Enrol => "enrol",
             Self::Admin => "admin",
             Self::Plain => "plain",
+            Self::Challenge => "challenge",
+        }
+    }
+
+    /// Whether its connections begin with a TLS handshake.
+    #[must_use]
+    pub const fn has_tls(self) -> bool {
+        match self {
+            Self::Device | Self::Enrol | Self::Admin => true,
+            Self::Plain | Self::Challenge => false,
         }
     }
 }
@@ -162,6 +174,27 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// How often the files are looked at, in seconds.
     pub reload_seconds: u64,
+}
+
+/// The authority that certifies the listeners; without a directory there is none.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct AcmeConfig {
+    /// Its directory.
+    pub directory: Option<String>,
+    /// Its terms are accepted.
+    pub accept_terms: bool,
+    /// DNS names to certify; empty for those of the public addresses.
+    pub names: Vec<String>,
+    /// Mail address of the account.
+    pub contact: Option<String>,
+    /// A CA beside the system's, for the authority's own address.
+    pub ca: Option<PathBuf>,
+    /// External account binding: its key identifier.
+    pub account_key_id: Option<String>,
+    /// External account binding: where its key lies.
+    pub account_key_file: Option<PathBuf>,
 }
 
 /// Who may speak for others.

@@ -31,6 +31,7 @@ fn every_documented_key_is_read_and_every_key_that_is_read_is_documented() {
         }
         text.push_str(&format!("{leaf} = {}\n", key.example));
     }
+    text.push_str("[[listener]]\naddress = \"0.0.0.0:80\"\nduty = \"challenge\"\n");
     let config = load(&text).unwrap();
     let written = Table::try_from(&config).unwrap();
     let mut paths = Vec::new();

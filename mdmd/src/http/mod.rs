@@ -69,8 +69,9 @@ table! { ENROL enrol
     get  "/mdm/{org}/crl/{authority}" enrol::revocation_list;
 }
 
-/// The routes of each duty. `api` is merged into the two administrative ones by the caller.
-pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
+/// The routes of each duty. `api` is merged into the two administrative ones by the caller; `challenge` is what an authority
+/// that certifies us looks for.
+pub(crate) fn doors(front: &Front, api: Router, local_api: Router, challenge: Router) -> Doors {
     let health = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
@@ -101,6 +102,7 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router) -> Doors {
         enrol: finish(enrol.clone().merge(alive)),
         plain: finish(device.merge(enrol).merge(health.clone())),
         admin: finish(health.clone().merge(api.with_state(()))),
+        challenge: finish(challenge.with_state(())),
         local: finish(health.merge(local_api.with_state(()))),
     }
 }
@@ -121,7 +123,7 @@ pub(crate) fn figures(figures: Figures) -> Router {
         .with_state(figures)
 }
 
-async fn nothing_here() -> Response {
+pub(crate) async fn nothing_here() -> Response {
     error::nothing_here()
 }
 

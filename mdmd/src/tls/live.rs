@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use mdm_core::clock::Timestamp;
+
 use super::PortTls;
 use crate::config::{Config, ListenerConfig};
 
 /// What tells one content of a file from another without reading it.
-type Stamp = Option<(SystemTime, u64)>;
+type Stamp = (PathBuf, Option<(SystemTime, u64)>);
 
 /// The certificates of one port.
 pub(crate) struct LiveTls {
@@ -71,21 +73,64 @@ fn read(config: &Config, listeners: &[ListenerConfig]) -> anyhow::Result<PortTls
 }
 
 fn stamps(config: &Config, listeners: &[ListenerConfig]) -> Vec<Stamp> {
-    let of = |path: &Option<PathBuf>, common: &PathBuf| -> Stamp {
-        stamp(&config.path(path.as_ref().unwrap_or(common)))
-    };
     listeners
         .iter()
-        .flat_map(|l| {
-            [
-                of(&l.certificate, &config.tls.certificate),
-                of(&l.key, &config.tls.key),
-            ]
+        .flat_map(|listener| {
+            let (certificate, key) = super::files(config, listener);
+            // The names too: the first certificate of an authority lies elsewhere than what was shown until then.
+            [certificate, key].map(|path| {
+                let stamp = stamp(&path);
+                (path, stamp)
+            })
         })
         .collect()
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.modified().ok()?, found.len()))
+}
+
+/// The certificates of all ports of a server.
+#[derive(Clone, Default)]
+pub(crate) struct Certificates(Arc<Mutex<Vec<Arc<LiveTls>>>>);
+
+impl Certificates {
+    /// One more port.
+    pub(crate) fn add(&self, port: Arc<LiveTls>) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(port);
+    }
+
+    fn all(&self) -> Vec<Arc<LiveTls>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Lets new connections have the certificates that lie in the files now. Ones that cannot be read are reported; the
+    /// old ones stay in use.
+    pub(crate) fn look(&self) {
+        for port in self.all() {
+            match port.look() {
+                Ok(true) => tracing::info!("certificates of a port were read anew"),
+                Ok(false) => {}
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    tracing::error!(
+                        why,
+                        "changed certificates cannot be used; the old ones stay"
+                    );
+                }
+            }
+        }
+    }
+
+    /// When the first of them ends; `None` without a port that has one.
+    pub(crate) fn first_end(&self) -> Option<Timestamp> {
+        self.all().iter().map(|port| port.current().ends()).min()
+    }
 }
