@@ -46,7 +46,11 @@ pub(crate) async fn run(common: &Common, init: &Init) -> Done {
     let mut anchors = Vec::new();
     if own {
         let anchor = install::own_certificates(&mut site, &init.organisation, &init.host)?;
-        anchors.push(anchor);
+        // Where a public authority is going to certify us, ours serves until then, and devices that were told to trust it
+        // would trust nothing else.
+        if config.acme.directory.is_none() {
+            anchors.push(anchor);
+        }
     } else if let (Some(certificate), Some(key)) = (&init.certificate, &init.key) {
         let key = Zeroizing::new(std::fs::read(key)?);
         site.write("tls/server.pem", &std::fs::read(certificate)?, 0o644)?;
