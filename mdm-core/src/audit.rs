@@ -90,6 +90,25 @@ impl Refusal {
             serial: None,
         }
     }
+
+    /// Whose refusals it counts among: those of the device that was proved, else those of the address. Of an IPv6 address the
+    /// first half, for the other one is whoever has it to choose.
+    #[must_use]
+    pub fn sender(&self) -> String {
+        if let Some(serial) = &self.serial {
+            return format!("serial {serial}");
+        }
+        match self.address.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+                Some(address) => address.to_string(),
+                None => {
+                    let half = u128::from(address) >> 64 << 64;
+                    format!("{}/64", std::net::Ipv6Addr::from(half))
+                }
+            },
+            _ => self.address.chars().take(64).collect(),
+        }
+    }
 }
 
 /// A token of the REST API, kept as a hash.

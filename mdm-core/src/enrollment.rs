@@ -65,6 +65,13 @@ pub struct Enrollment {
     /// Network users who have logged in, or are about to, by their `UserID`. Of device channels only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub logins: BTreeMap<String, Login>,
+    /// The `UserID` of the one user of a Mac who has a channel without logging in at us: whoever enrolled it. Of device
+    /// channels only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_user: Option<String>,
+    /// When identities were renewed by the device's own request, the latest ones: it may not have any number of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renewals: Vec<Timestamp>,
 }
 
 /// A network user's login at a Mac.
@@ -76,7 +83,8 @@ pub struct Login {
     pub nonce: Option<String>,
     /// When it was made, or the login was proved.
     pub at: Timestamp,
-    /// SHA-256 of the token that messages of this user carry from then on, lower-case hex.
+    /// SHA-256 of the token that messages of this user carry from then on, lower-case hex. Without it and without a challenge
+    /// the login was one that needed no proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
@@ -115,6 +123,8 @@ impl Enrollment {
             push_dead_since: None,
             asked_facts: None,
             logins: BTreeMap::new(),
+            local_user: None,
+            renewals: Vec::new(),
         }
     }
 

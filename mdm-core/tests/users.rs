@@ -125,6 +125,30 @@ async fn a_digest_proves_a_user_once_and_its_token_speaks_from_then_on() {
 }
 
 #[tokio::test]
+async fn where_logins_are_proved_only_the_user_who_enrolled_has_a_channel_without() {
+    let house = House::new().await;
+    let mac = house.mac("C02USERS03").await;
+    house.enrol(&mac).await;
+    set(&house, UserLogins::Digest).await;
+    let local = "<key>UserID</key><string>10CA1</string><key>UserShortName</key><string>owner</string><key>NotOnConsole</key><false/>";
+    let idle = |user: &str| format!("<key>Status</key><string>Idle</string>{user}");
+    // Whoever enrolled the Mac never sends UserAuthenticate.
+    house.token_update(&mac, local).await.unwrap();
+    house.report(&mac, &idle(local)).await.unwrap();
+    // Nobody else opens a channel so.
+    let refused = user_token(&house, &mac, "").await.unwrap_err();
+    assert!(refused.starts_with("UserID"), "{refused}");
+    // A channel that was opened while no proof was asked for speaks no more once it is.
+    set(&house, UserLogins::Open).await;
+    assert_eq!(text(&ask(&house, &mac, "").await, "DigestChallenge"), "");
+    user_token(&house, &mac, "").await.unwrap();
+    house.report(&mac, &idle(USER)).await.unwrap();
+    set(&house, UserLogins::Digest).await;
+    assert!(house.report(&mac, &idle(USER)).await.is_err());
+    house.report(&mac, &idle(local)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_token_for_managed_accounts_is_signed_with_the_key_that_the_portal_has() {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

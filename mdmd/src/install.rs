@@ -29,7 +29,7 @@ pub fn lay_out(directory: &Path, organisation: &str, host: &str) -> anyhow::Resu
     let anchor = own_certificates(&mut site, organisation, host)?;
     let key = directory.join("master.key");
     MasterKeys::create(&key)?;
-    site.keep();
+    site.keep()?;
     Ok(anchor)
 }
 
@@ -38,6 +38,9 @@ pub(crate) fn free<'a>(
     directory: &Path,
     places: impl IntoIterator<Item = &'a Path>,
 ) -> anyhow::Result<()> {
+    if let Some(left) = unfinished(directory) {
+        anyhow::bail!(left);
+    }
     let certificates = ["tls/server.key", "tls/ca.key"].map(Path::new);
     for place in places.into_iter().chain(certificates) {
         let path = directory.join(place);
@@ -50,11 +53,31 @@ pub(crate) fn free<'a>(
     Ok(())
 }
 
+/// Lists what an installation that is being made has made so far, one path a line. It goes when all is made, so that one that
+/// was killed half-way is known for what it is.
+const UNFINISHED: &str = "init.unfinished";
+
+/// What an earlier `mdmd init` left that never came to its end, and how to go on; `None` when there is no such thing.
+pub(crate) fn unfinished(directory: &Path) -> Option<String> {
+    let list = directory.join(UNFINISHED);
+    let text = std::fs::read_to_string(&list).ok()?;
+    let made: Vec<&str> = text.lines().collect();
+    let left = made.iter().map(Path::new).filter(|path| path.exists());
+    let left: Vec<String> = left.map(|path| format!("  {}", path.display())).collect();
+    Some(format!(
+        "an earlier `mdmd init` was cut off before its end, and what it made is in use by nobody:\n{}\n  {}\n\
+         Remove these (the last one last) and run `mdmd init` again. If its database is PostgreSQL, empty that, too.",
+        left.join("\n"),
+        list.display()
+    ))
+}
+
 /// An installation that is being made. What was made is taken away again unless it is kept in the end: whoever mends what
 /// was wrong can begin anew.
 pub(crate) struct Site {
     directory: PathBuf,
     made: Vec<PathBuf>,
+    list: Option<File>,
 }
 
 impl Site {
@@ -63,6 +86,7 @@ impl Site {
         let mut site = Self {
             directory: directory.to_owned(),
             made: Vec::new(),
+            list: None,
         };
         let tls = directory.join("tls");
         let missing: Vec<&Path> = tls
@@ -78,19 +102,31 @@ impl Site {
         }
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
             .with_context(name)?;
+        let list = directory.join(UNFINISHED);
+        // The first to go in, and the first to come out if the rest fails.
+        let mut file = create(&list, 0o600)?;
+        let directories = site.made.iter().map(|path| format!("{}\n", path.display()));
+        fill(&mut file, directories.collect::<String>().as_bytes()).with_context(name)?;
+        site.made.push(list);
+        site.list = Some(file);
         Ok(site)
     }
 
     /// Notes what was made, or is about to be made where nothing is.
     pub(crate) fn makes(&mut self, path: &Path) {
+        if let Some(list) = &mut self.list {
+            // Without its line a file is only not named to whoever clears up.
+            let _ = fill(list, format!("{}\n", path.display()).as_bytes());
+        }
         self.made.push(path.to_owned());
     }
 
     /// Writes a new file in the directory; one that is there is an error.
     pub(crate) fn write(&mut self, name: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
         let path = self.directory.join(name);
-        let mut file = create(&path, mode)?;
+        anyhow::ensure!(!path.exists(), "{} is there already", path.display());
         self.makes(&path);
+        let mut file = create(&path, mode)?;
         fill(&mut file, content).with_context(|| path.display().to_string())
     }
 
@@ -118,8 +154,14 @@ impl Site {
     }
 
     /// It is complete.
-    pub(crate) fn keep(mut self) {
+    ///
+    /// # Errors
+    /// When the list of what was made cannot be removed: then nothing is kept.
+    pub(crate) fn keep(mut self) -> anyhow::Result<()> {
+        let list = self.directory.join(UNFINISHED);
+        std::fs::remove_file(&list).with_context(|| list.display().to_string())?;
         self.made.clear();
+        Ok(())
     }
 }
 

@@ -446,3 +446,28 @@ fn the_version_names_the_openssl_in_use() {
     let said = done(directory.path(), &["--version"]);
     assert!(said.contains("OpenSSL 3."), "{said}");
 }
+
+#[test]
+fn an_init_that_was_cut_off_is_known_for_what_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    done(&data, &["init"]);
+    assert!(!data.join("init.unfinished").exists());
+    // As a kill between two files leaves it: some of them, and the list of what was begun.
+    let key = data.join("tls/server.key");
+    let database = data.join("mdmd.sqlite");
+    std::fs::remove_file(&database).unwrap();
+    let list = format!("{}\n{}\n", key.display(), database.display());
+    std::fs::write(data.join("init.unfinished"), list).unwrap();
+    for command in ["init", "serve"] {
+        let (exit, said) = fails(&data, &[command]);
+        assert_eq!(exit, 3, "{command}: {said}");
+        assert!(said.contains("cut off"), "{command}: {said}");
+        assert!(said.contains(key.to_str().unwrap()), "{command}: {said}");
+        // What is not there need not be removed.
+        let absent = database.to_str().unwrap();
+        assert!(!said.contains(absent), "{command}: {said}");
+        assert!(said.contains("init.unfinished"), "{command}: {said}");
+        assert!(key.exists(), "{command} removed something");
+    }
+}

@@ -250,3 +250,131 @@ async fn a_passcode_is_taken_away_with_the_token_that_the_device_gave() {
     assert!(!shown.text().contains("aHVudGVyMg"));
     house.close().await;
 }
+
+/// Sends a certificate request; the certificate, or why there is none.
+async fn certificate_for(
+    house: &House,
+    request: &fixtures::recorded::CertificateRequest,
+) -> Result<fixtures::recorded::StandIn, String> {
+    let ask = Ask {
+        path: format!("{}?operation=PKIOperation", house.path("scep")),
+        post: true,
+        body: request.body().to_vec(),
+        ..Ask::default()
+    };
+    let (status, answer) = house.send_raw(ask).await;
+    assert_eq!(
+        status, 200,
+        "a request that can be read is answered as SCEP says"
+    );
+    request.receive(&answer).map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_code_of_an_invitation_is_no_challenge() {
+    let house = House::open().await;
+    let body = json!({ "serial": "NEWHERE4" });
+    let made = done(&house, "POST", "/api/v1/invitations", body).await;
+    let code = made["code"].as_str().unwrap();
+    let own = house
+        .stand_ins
+        .invite(&house.url("enrol"), &described("DOORA"), 5)
+        .await
+        .unwrap();
+    for word in [
+        code.to_owned(),
+        format!("invitation {code}"),
+        format!("invitation:{code}"),
+    ] {
+        let invitation = own.with_challenge(Some(&word));
+        let request = house.stand_ins.request(&invitation, 5).await.unwrap();
+        let why = certificate_for(&house, &request).await.unwrap_err();
+        assert!(why.contains("refused"), "{word}: {why}");
+    }
+    // It is still good for what it is.
+    let ask = Ask {
+        path: house.path("download"),
+        post: true,
+        body: format!("code={code}").into_bytes(),
+        ..Ask::default()
+    };
+    assert_eq!(house.send(ask).await.0, 200);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_invited_by_serial_number_must_name_it() {
+    let house = House::open().await;
+    let body = json!({ "serial": "NEWHERE5" });
+    let made = done(&house, "POST", "/api/v1/invitations", body).await;
+    let code = made["code"].as_str().unwrap();
+    let ask = Ask {
+        path: house.path("download"),
+        post: true,
+        body: format!("code={code}").into_bytes(),
+        ..Ask::default()
+    };
+    let (_, profile) = house.send_raw(ask).await;
+    let device = house.stand_ins.enrol_by(&profile, 3).await.unwrap();
+    let named = check_in("NEWHERE5", "Authenticate", "");
+    let silent = String::from_utf8(named.clone())
+        .unwrap()
+        .replace("<key>SerialNumber</key><string>NEWHERE5</string>", "");
+    let silent = house.signed("checkin", &device, silent.into_bytes());
+    let (status, said) = house.send(silent).await;
+    assert_eq!(status, 400, "{said}");
+    assert!(said.starts_with("Authenticate: SerialNumber"), "{said}");
+    let (status, said) = house.send(house.signed("checkin", &device, named)).await;
+    assert_eq!(status, 200, "{said}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_has_only_so_many_renewals_in_a_week() {
+    let house = House::open().await;
+    let invitation = house
+        .stand_ins
+        .invite(&house.url("enrol"), &described("DOORA"), 1)
+        .await
+        .unwrap();
+    let request = house.stand_ins.request(&invitation, 1).await.unwrap();
+    let device = certificate_for(&house, &request).await.unwrap();
+    for message in ["Authenticate", "TokenUpdate"] {
+        let body = check_in("DOORA", message, "");
+        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    let renew = async |number: u64| {
+        let stand_ins = &house.stand_ins;
+        let request = stand_ins.renewal(&invitation, &device, number).await;
+        let request = request.unwrap();
+        let done = certificate_for(&house, &request).await;
+        (request, done)
+    };
+    let mut first = None;
+    for number in 10..18 {
+        let (request, done) = renew(number).await;
+        done.unwrap();
+        first.get_or_insert(request);
+    }
+    let (_, done) = renew(18).await;
+    let why = done.unwrap_err();
+    // badRequest: not now, rather than never.
+    assert!(why.contains("failInfo 2"), "{why}");
+    // Who did not hear an answer may still ask for it again.
+    certificate_for(&house, &first.unwrap()).await.unwrap();
+    let shown = done_get(&house, "/api/v1/refusals").await;
+    let told = &shown["refusals"][0];
+    assert_eq!(told["serial"], "DOORA");
+    assert!(
+        told["reason"].as_str().unwrap().contains("renewals"),
+        "{told}"
+    );
+    house.clock.advance(Duration::from_secs(7 * 86_400));
+    renew(19).await.1.unwrap();
+    house.close().await;
+}
+
+async fn done_get(house: &House, path: &str) -> Value {
+    done(house, "GET", path, Value::Null).await
+}

@@ -179,9 +179,15 @@ impl Org {
 
 /// An Authenticate must name the device that the session was given to.
 fn check_session(session: &EnrolSession, serial: Option<&str>, udid: &str) -> Result<(), Error> {
-    if let (Some(expected), Some(told)) = (&session.serial, serial)
-        && Serial::parse(told).ok().as_ref() != Some(expected)
-    {
+    // Who asked for the profile by machine information has its UDID in the session, too. An invitation has only the serial
+    // number: silence about it would let it pass for any device.
+    let told = serial.map(|told| Serial::parse(told).ok());
+    let other = match (&session.serial, &told) {
+        (Some(expected), Some(told)) => told.as_ref() != Some(expected),
+        (Some(_), None) => session.udid.is_none(),
+        (None, _) => false,
+    };
+    if other {
         return Err(Error::bad_input(
             "Authenticate: SerialNumber",
             "is not the one that the enrolment profile was given to",

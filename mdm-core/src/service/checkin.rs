@@ -36,7 +36,11 @@ impl Org {
                 let enrollment = self
                     .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
                     .await?;
-                check_login(&enrollment, &m.envelope.channel)?;
+                check_login(
+                    self.organisation.settings.user_logins,
+                    &enrollment,
+                    &m.envelope.channel,
+                )?;
                 if m.endpoint == "status" && m.envelope.channel.is_device() {
                     let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
                     d.seen.clone_from(&speaker.seen);

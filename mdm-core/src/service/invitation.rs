@@ -192,7 +192,7 @@ impl Org {
     }
 }
 
-/// No challenge of a certificate request has this form, so that a code buys a profile and nothing else.
+/// The hash of no challenge has this form, so that a code buys a profile and nothing else.
 fn hash_of(code: &str) -> String {
-    sha256_hex(format!("invitation {code}").as_bytes())
+    format!("invitation:{}", sha256_hex(code.as_bytes()))
 }

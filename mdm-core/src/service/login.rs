@@ -20,7 +20,7 @@ use crate::ids::SecretId;
 use crate::organisation::{NetworkUser, UserLogins};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
-use crate::wire::checkin::{self, Channel};
+use crate::wire::checkin::{self, Channel, ChannelKind};
 
 /// How long a challenge may be answered.
 const CHALLENGE: Duration = Duration::from_mins(5);
@@ -117,7 +117,14 @@ impl Org {
         let mut login = None;
         match (self.organisation.settings.user_logins, &m.digest_response) {
             (UserLogins::Unmanaged, _) => return Ok(Answer::Gone),
-            (UserLogins::Open, _) => answer = Answer::Plist(checkin::digest_challenge("")),
+            (UserLogins::Open, _) => {
+                answer = Answer::Plist(checkin::digest_challenge(""));
+                login = Some(Login {
+                    nonce: None,
+                    at: d.now,
+                    token: None,
+                });
+            }
             (UserLogins::Digest, None) => {
                 let nonce = random_text(18)?;
                 let realm = self.realm();
@@ -184,18 +191,66 @@ impl Org {
     }
 }
 
-/// That a message of a user's channel carries the token of its login, if that login had one.
-pub(super) fn check_login(device: &Enrollment, channel: &Channel) -> Result<(), Error> {
-    let login = channel.user.as_ref().and_then(|u| device.logins.get(u));
-    let Some(login) = login else { return Ok(()) };
+/// That a message of a user's channel carries the token of its login. Where logins are proved, only one user of a Mac has a
+/// channel without: the local one who enrolled it, who never sends UserAuthenticate. Users of a Shared iPad and of a user
+/// enrolment do not log in at us.
+pub(super) fn check_login(
+    logins: UserLogins,
+    device: &Enrollment,
+    channel: &Channel,
+) -> Result<(), Error> {
+    let Some(user) = channel.user.as_ref().filter(|_| logs_in(channel)) else {
+        return Ok(());
+    };
+    let proves = logins == UserLogins::Digest;
+    let Some(login) = device.logins.get(user) else {
+        let local = device.local_user.as_ref().is_none_or(|local| local == user);
+        return if local || !proves {
+            Ok(())
+        } else {
+            Err(Error::bad_input(
+                "UserID",
+                "is a user's who has not logged in here: UserAuthenticate comes first",
+            ))
+        };
+    };
     let shown = channel.auth_token.as_ref().map(|t| sha256_hex(t.expose()));
-    match (&login.token, shown) {
-        (Some(token), Some(shown)) if *token == shown => Ok(()),
+    match (login, shown) {
+        (
+            Login {
+                token: Some(token), ..
+            },
+            Some(shown),
+        ) if *token == shown => Ok(()),
+        (
+            Login {
+                token: None,
+                nonce: None,
+                ..
+            },
+            _,
+        ) if !proves => Ok(()),
         _ => Err(Error::bad_input(
             "AuthToken",
             "must be the token of this user's login",
         )),
     }
+}
+
+/// Notes whose channel opens without a login: the first one to do so is the local user's.
+pub(super) fn note_local_user(device: &mut Enrollment, channel: &Channel) {
+    let user = channel.user.as_ref().filter(|_| logs_in(channel));
+    if let Some(user) = user
+        && device.local_user.is_none()
+        && !device.logins.contains_key(user)
+    {
+        device.local_user = Some(user.clone());
+    }
+}
+
+/// Whether users of this kind of channel may have to log in.
+fn logs_in(channel: &Channel) -> bool {
+    channel.kind == ChannelKind::User
 }
 
 /// Keeps the newest login of a user; of too many the oldest is forgotten, and has to be proved again.

@@ -36,7 +36,11 @@ impl Org {
         let enrollment = if report.channel.is_device() {
             device
         } else {
-            check_login(&device, &report.channel)?;
+            check_login(
+                self.organisation.settings.user_logins,
+                &device,
+                &report.channel,
+            )?;
             let key = report.channel.key();
             let users = self.store().user_channels(self.id(), device.id).await?;
             users

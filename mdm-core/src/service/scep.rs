@@ -25,6 +25,11 @@ const KEPT: usize = 1024;
 const LIST_DAYS: u32 = 7;
 /// How old a revocation list may be that is handed out. A revocation makes a new one at once.
 const LIST_AGE: Duration = Duration::from_hours(12);
+/// How many identities a device may have renewed by its own request within [`RENEWALS_IN`]. Each one costs a signature of the
+/// authority and rows that stay.
+const RENEWALS: usize = 8;
+/// See [`RENEWALS`].
+const RENEWALS_IN: Duration = Duration::from_hours(24 * 7);
 /// Revoked identities that are read at a time.
 const PAGE: u32 = 1000;
 
@@ -188,7 +193,9 @@ impl Org {
         let Some(hash) = request.challenge_hash() else {
             return refused("the request carries no challenge", None);
         };
-        let Some(session) = self.store().session_by_challenge(self.id(), &hash).await? else {
+        let found = self.store().session_by_challenge(self.id(), &hash).await?;
+        // An invitation has a code for a profile, and no challenge yet.
+        let Some(session) = found.filter(|session| !session.invitation) else {
             return refused("the challenge is unknown", None);
         };
         if session.used_by.is_some() {
@@ -263,6 +270,15 @@ impl Org {
                 None => refused("the certificate of this renewal is gone"),
             };
         }
+        let recent = enrollment.renewals.iter().copied();
+        let mut renewals: Vec<Timestamp> =
+            recent.filter(|at| now.since(*at) < RENEWALS_IN).collect();
+        if renewals.len() >= RENEWALS {
+            let serial = enrollment.serial;
+            let reason = "this device has had as many renewals as it may have for now";
+            return Ok(Err((FailInfo::BadRequest, reason, serial)));
+        }
+        renewals.push(now);
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         if let Some(device) = enrollment.device
             && let Some(device) = self.store().device(self.id(), device).await?
@@ -289,6 +305,7 @@ impl Org {
             .map_err(crypto)?;
         let mut tracked = Tracked::read(enrollment);
         tracked.row.pending_certificate = Some(row.sha256.clone());
+        tracked.row.renewals = renewals;
         d.enrollments.insert(tracked.row.id, tracked);
         d.sessions.push(Tracked::new(session));
         d.batch.put(row);

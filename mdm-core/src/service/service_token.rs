@@ -33,7 +33,7 @@ impl Org {
         let enrollment = self
             .enrolled_device(speaker, channel.device_key().as_str())
             .await?;
-        check_login(&enrollment, channel)?;
+        check_login(self.organisation.settings.user_logins, &enrollment, channel)?;
         let refused = || {
             Error::bad_input(
                 "GetToken: TokenServiceType",

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::decision::{Decision, Tracked};
-use super::login::check_login;
+use super::login::{check_login, note_local_user};
 use super::{Answer, Org, Speaker};
 use crate::clock::Timestamp;
 use crate::enrollment::{ChannelKind, Enrollment, EnrollmentState, PushTarget};
@@ -254,7 +254,7 @@ impl Org {
         let parent = self
             .enrolled_device(speaker, channel.device_key().as_str())
             .await?;
-        check_login(&parent, channel)?;
+        check_login(self.organisation.settings.user_logins, &parent, channel)?;
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         self.load_device_side(&mut d, &parent).await?;
         let key = channel.key().as_str().to_owned();
@@ -302,7 +302,11 @@ impl Org {
         });
         let id = row.id;
         d.enrollments.insert(id, tracked);
+        let device_channel = parent.id;
         d.track(parent);
+        if let Some(device) = d.enrollment_mut(device_channel) {
+            note_local_user(device, channel);
+        }
         if is_new {
             d.audit("enrolment.user-channel", json!({ "enrolment": id }));
             d.tell_set_up(&Event::UserEnrolled);

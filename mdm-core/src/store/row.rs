@@ -191,6 +191,7 @@ impl Table {
             ],
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::Tokens => &[("hash", Text)],
+            Self::Refusals => &[("sender", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
             Self::Budgets | Self::Library | Self::DeclarationSets | Self::ServerCertificates => {
                 &[("name", Text)]
@@ -202,12 +203,9 @@ impl Table {
             Self::DeclaredChannels => &[("manifest", Int), ("earlier", Int), ("ended", Int)],
             Self::ChannelStatuses => &[("ended", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
-            Self::Servers
-            | Self::Runbooks
-            | Self::Waves
-            | Self::Refusals
-            | Self::Locations
-            | Self::Inventories => &[],
+            Self::Servers | Self::Runbooks | Self::Waves | Self::Locations | Self::Inventories => {
+                &[]
+            }
         }
     }
 }
@@ -366,6 +364,15 @@ pub(crate) const OVER: [(Table, &str); 5] = [
     (Table::ChannelStatuses, "ended"),
 ];
 
+/// The senders of these rows of refusals, each once, with their organisations.
+pub(crate) fn senders(rows: &[&Row]) -> std::collections::BTreeSet<(i64, String)> {
+    let sender = |row: &&Row| match row.cells.first() {
+        Some(Cell::Text(Some(sender))) => Some((row.key.organisation, sender.clone())),
+        _ => None,
+    };
+    rows.iter().filter_map(sender).collect()
+}
+
 /// A noun that has a table.
 pub(crate) trait Stored: Serialize + DeserializeOwned + Send {
     /// Its table.
@@ -470,7 +477,7 @@ stored! {
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
-    Refusal in Refusals unversioned: |_it| vec![];
+    Refusal in Refusals unversioned: |it| vec![text(&it.sender())];
 }
 
 impl Stored for Organisation {

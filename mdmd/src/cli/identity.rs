@@ -292,7 +292,8 @@ async fn issuer(common: &Common, wanted: &Use) -> Done {
             if let Some(authority) = authority {
                 body["authority"] = json!(authority);
             }
-            let word: Vec<(&str, &[u8])> = word.iter().map(|w| ("challenge", &w[..])).collect();
+            let word: Vec<(&str, &[u8])> =
+                word.iter().map(|w| ("challenge_base64", &w[..])).collect();
             client.post_hidden(path, &body, &word, meaning).await?
         }
         Use::Acme {

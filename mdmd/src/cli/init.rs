@@ -61,8 +61,9 @@ pub(crate) async fn run(common: &Common, init: &Init) -> Done {
     }
     if config.master_key.source == KeySource::File {
         let path = config.path(&config.master_key.file);
-        MasterKeys::create(&path).means(Exit::Precondition)?;
+        // Noted first, so that it is known for what it is if this process is killed; nobody's key is there (see `check`).
         site.makes(&path);
+        MasterKeys::create(&path).means(Exit::Precondition)?;
     }
     if let Some(file) = config.database.sqlite_file(directory) {
         for end in ["", "-wal", "-shm"] {
@@ -78,7 +79,7 @@ pub(crate) async fn run(common: &Common, init: &Init) -> Done {
     let closed = mdm.store().close().await;
     let made = made.means(Exit::BadInput)?;
     closed?;
-    site.keep();
+    site.keep().means(Exit::Precondition)?;
     tell(common, &config, text.as_ref(), &made);
     Ok(())
 }

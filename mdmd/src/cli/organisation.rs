@@ -141,7 +141,7 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             let answer = match &password {
                 Some(password) => {
                     let password = password.trim_ascii_end();
-                    let secrets: [(&str, &[u8]); 1] = [("password", password)];
+                    let secrets: [(&str, &[u8]); 1] = [("password_base64", password)];
                     let said = "this user may log in at Macs; the password itself is not kept.";
                     client.post_hidden(path, &open, &secrets, said).await?
                 }

@@ -22,6 +22,9 @@ pub(crate) async fn run(common: &Common) -> Done {
         );
         return Err(why).means(Exit::Precondition);
     }
+    if let Some(left) = crate::install::unfinished(&config.data_directory) {
+        return Err(anyhow::anyhow!(left)).means(Exit::Precondition);
+    }
     let store = store(&config).await.means(Exit::Precondition)?;
     let overrides = Overrides {
         store: Some(store),

@@ -166,6 +166,7 @@ fn problem(status: StatusCode, failure: &Failure, detail: &str, retry: Option<u6
         StatusCode::UNAUTHORIZED => ("no-token", "No valid token"),
         StatusCode::FORBIDDEN => ("refused", "Not allowed"),
         StatusCode::NOT_FOUND => ("not-found", "There is no such thing here"),
+        StatusCode::METHOD_NOT_ALLOWED => ("wrong-method", "This address takes another method"),
         StatusCode::CONFLICT => ("precondition", "The state of things does not allow it"),
         StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The body is too large"),
         StatusCode::BAD_GATEWAY => ("apple-refused", "Another service refused"),
@@ -260,7 +261,10 @@ pub(crate) fn html(page: &'static str) -> Response {
 }
 
 /// No such route. A plain failure to a device: nothing of ours is addressed here.
-pub(crate) fn nothing_here() -> Response {
+pub(crate) fn nothing_here(door: Door) -> Response {
+    if door == Door::Api {
+        return unaddressed(StatusCode::NOT_FOUND, "path: nothing is here");
+    }
     plain(
         StatusCode::NOT_FOUND,
         "text/plain; charset=utf-8",
@@ -269,12 +273,23 @@ pub(crate) fn nothing_here() -> Response {
 }
 
 /// A route that is asked with another method than its own.
-pub(crate) fn wrong_method() -> Response {
+pub(crate) fn wrong_method(door: Door) -> Response {
+    if door == Door::Api {
+        let detail = "method: is not one of this address";
+        return unaddressed(StatusCode::METHOD_NOT_ALLOWED, detail);
+    }
     plain(
         StatusCode::BAD_REQUEST,
         "text/plain; charset=utf-8",
         "method: is not the one of this address\n",
     )
+}
+
+/// A request of the API that no route takes.
+fn unaddressed(status: StatusCode, detail: &str) -> Response {
+    let failure = Failure::Service(Error::NotFound("route"));
+    let problem = problem(status, &failure, detail, None);
+    plain(status, "application/problem+json", problem)
 }
 
 /// The last net: a panic ends one request, never the process. Its message may hold a value, so it is not repeated.

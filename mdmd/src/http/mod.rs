@@ -108,7 +108,7 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router, challenge: Ro
 }
 
 async fn wrong_method() -> Response {
-    error::wrong_method()
+    error::wrong_method(error::Door::CheckIn)
 }
 
 /// `/metrics`, for whoever reaches the door that it is merged into.
@@ -123,8 +123,12 @@ pub(crate) fn figures(figures: Figures) -> Router {
         .with_state(figures)
 }
 
-pub(crate) async fn nothing_here() -> Response {
-    error::nothing_here()
+pub(crate) async fn nothing_here(request: Request) -> Response {
+    error::nothing_here(if request.uri().path().starts_with("/api/") {
+        error::Door::Api
+    } else {
+        error::Door::CheckIn
+    })
 }
 
 /// One line for each request; everything logged while it runs carries its name, and so does the answer (`X-Request-Id`).

@@ -625,5 +625,20 @@ pub(super) async fn the_record(store: &impl Store) -> Finding {
     put(store, [refusal.clone().into()]).await?;
     let found = store.refusals(A, ALL).await.map_err(sentence)?;
     ensure!(found == [refusal], "refusals are {found:?}");
+    // However often one is refused, what others were refused stays.
+    for id in 2..=120 {
+        let mut again = Refusal::new(A, RefusalId(id), at(id), "2001:db8::1", "scep", "again");
+        // The second half of an address is the sender's own choice.
+        again.address = format!("2001:db8::{id:x}");
+        put(store, [again.into()]).await?;
+    }
+    let left = store.refusals(A, ALL).await.map_err(sentence)?;
+    let mut kept: Vec<i64> = left.iter().map(|refusal| refusal.id.0).collect();
+    kept.sort_unstable();
+    let expected: Vec<i64> = std::iter::once(1).chain(71..=120).collect();
+    ensure!(
+        kept == expected,
+        "after one sender's flood {kept:?} is left"
+    );
     Ok(())
 }

@@ -343,7 +343,8 @@ pub(super) async fn refusals_are_bounded(store: &impl Store) -> Finding {
             organisation,
             RefusalId(id),
             at(id),
-            "192.0.2.1",
+            // As many from one address as one may have.
+            &format!("192.0.2.{}", id / 50),
             "enrol",
             "signature: absent",
         )

@@ -9,10 +9,12 @@ use sqlx::{AssertSqlSafe, Transaction};
 
 pub(super) use crate::store::group_commit::Failure;
 use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
-use crate::store::row::{Cell, ColumnKind, Key, Row, Table};
+use crate::store::row::{Cell, ColumnKind, Key, Row, Table, senders};
 
 /// How many refusals an organisation keeps.
 const REFUSALS: i64 = 1_000;
+/// How many of them may be one sender's: whoever is refused again and again pushes out its own.
+const REFUSALS_OF_ONE: i64 = 50;
 
 /// The one who writes, of this daemon; others write to the same database.
 #[derive(Debug)]
@@ -297,8 +299,20 @@ fn insertion(table: Table, guard: Option<&'static str>) -> String {
     sql
 }
 
-/// Keeps the newest refusals of each organisation that got one.
+/// Keeps the newest refusals of each sender, and of each organisation, that got one.
 async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+    let (of, who): (Vec<i64>, Vec<String>) = senders(rows).into_iter().unzip();
+    sqlx::query(
+        "DELETE FROM refusals USING UNNEST($1::bigint[], $2::text[]) AS k (o, s) \
+         WHERE organisation = k.o AND sender = k.s AND id <= (SELECT n.id FROM refusals AS n \
+         WHERE n.organisation = k.o AND n.sender = k.s ORDER BY n.id DESC LIMIT 1 OFFSET $3)",
+    )
+    .bind(of)
+    .bind(who)
+    .bind(REFUSALS_OF_ONE)
+    .execute(&mut **tx)
+    .await
+    .map_err(failure)?;
     let mut organisations: Vec<i64> = rows.iter().map(|row| row.key.organisation).collect();
     organisations.dedup();
     sqlx::query(

@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Transaction};
 
 pub(super) use crate::store::group_commit::Failure;
 use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
-use crate::store::row::{Cell, Key, Row, Table};
+use crate::store::row::{Cell, Key, Row, Table, senders};
 
 /// SQLite's limit of values in one statement.
 const BINDS: usize = 32_766;
@@ -16,6 +16,8 @@ const BINDS: usize = 32_766;
 const KEPT: usize = 40;
 /// How many refusals an organisation keeps.
 const REFUSALS: i64 = 1_000;
+/// How many of them may be one sender's: whoever is refused again and again pushes out its own.
+const REFUSALS_OF_ONE: i64 = 50;
 
 /// The one who writes.
 #[derive(Debug)]
@@ -340,8 +342,21 @@ fn push_rows(query: &mut QueryBuilder<Sqlite>, rows: &[&Row]) {
     });
 }
 
-/// Keeps the newest refusals of each organisation that got one: a walk over a bounded piece of the primary key.
+/// Keeps the newest refusals of each sender, and of each organisation, that got one: a walk over a bounded piece of an index
+/// and of the primary key.
 async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+    for (organisation, sender) in senders(rows) {
+        sqlx::query(
+            "DELETE FROM refusals WHERE organisation = ?1 AND sender = ?2 AND id <= (SELECT id FROM refusals \
+             WHERE organisation = ?1 AND sender = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+        )
+        .bind(organisation)
+        .bind(sender)
+        .bind(REFUSALS_OF_ONE)
+        .execute(&mut **tx)
+        .await
+        .map_err(failure)?;
+    }
     let mut organisations: Vec<i64> = rows.iter().map(|row| row.key.organisation).collect();
     organisations.dedup();
     for organisation in organisations {

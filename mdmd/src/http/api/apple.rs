@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
@@ -15,6 +15,7 @@ use openssl::x509::{X509, X509Req};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::asked::Query;
 use super::{Answer, Asked, At, By, Hidden, Refusal, read, refused, shown};
 
 /// A server token, as the file that Apple's portal gave or decrypted, and for a renewal the entry that it must be for.

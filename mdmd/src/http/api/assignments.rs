@@ -2,12 +2,13 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::AdeOptions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::asked::Query;
 use super::{Answer, Asked, At, By, read, refused, shown};
 
 /// For which devices.

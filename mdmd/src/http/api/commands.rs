@@ -3,7 +3,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::super::error::partly;
+use super::asked::{Path, Query};
 use super::{Answer, At, By, Hidden, Which, read, refused, shown};
 
 #[derive(Deserialize)]

@@ -1,10 +1,11 @@
 //! Devices: the list, and everything about one with its timeline.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::ids::{DeviceId, Serial};
 use serde_json::{Value, json};
 
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, refused, shown};
 
 pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {

@@ -1,11 +1,12 @@
 //! Holds: who waits for us, since when, and letting one go.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{Serial, SetUpId};
 use serde_json::json;
 
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, refused, shown};
 
 pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {

@@ -3,7 +3,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{CertificateId, Serial};
@@ -15,7 +15,8 @@ use openssl::x509::X509;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, At, By, Hidden, Refusal, next_page, read, refused, shown};
+use super::asked::{Path, Query};
+use super::{Answer, Asked, At, By, Hidden, Refusal, either, next_page, read, refused, shown};
 
 /// Who issues from now on.
 #[derive(Deserialize)]
@@ -26,6 +27,7 @@ pub(super) enum IssuerAsked {
         url: String,
         name: Option<String>,
         challenge: Option<Hidden>,
+        challenge_base64: Option<Hidden>,
         authority: Option<String>,
     },
     Acme {
@@ -138,11 +140,14 @@ pub(super) async fn set_issuer(
             url,
             name,
             challenge,
+            challenge_base64,
             authority,
         } => NewIssuer::Scep {
             url,
             name,
-            challenge: challenge.map(|word| Secret::new(word.bytes().trim_ascii())),
+            challenge: either("challenge", challenge.as_ref(), challenge_base64.as_ref())
+                .map_err(refused)?
+                .map(|word| Secret::new(word.expose().trim_ascii())),
             authority: match authority {
                 Some(pem) => Some(der_of(&pem)?.swap_remove(0)),
                 None => None,

@@ -1,7 +1,7 @@
 //! What is known of each device from three sides, and the reading of the organisation's device list.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::ids::{DeviceId, Serial};
 use mdm_core::inventory::Inventory;
 use mdm_core::service::Org;
@@ -9,6 +9,7 @@ use mdm_core::views::Views;
 use serde_json::{Value, json};
 
 use super::super::error::Refusal;
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, Office, refused, shown};
 
 pub(super) async fn show(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::device::Platform;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::UserLogins;
-use mdm_core::secret::Secret;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+use super::asked::{Path, Query};
+use super::{Answer, Asked, At, By, Hidden, either, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +41,7 @@ pub(super) struct Demands {
 pub(super) struct User {
     name: String,
     password: Option<Hidden>,
+    password_base64: Option<Hidden>,
 }
 
 pub(super) async fn invite(
@@ -98,15 +99,18 @@ pub(super) async fn user(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: User = read(&office, sent).await?;
-    match &sent.password {
-        Some(password) => {
-            let password = Secret::new(password.bytes().as_slice());
-            org.set_network_user(&sent.name, &password).await
-        }
+    let password = either(
+        "password",
+        sent.password.as_ref(),
+        sent.password_base64.as_ref(),
+    )
+    .map_err(refused)?;
+    match &password {
+        Some(password) => org.set_network_user(&sent.name, password).await,
         None => org.remove_network_user(&sent.name).await,
     }
     .map_err(refused)?;
-    shown(json!({ "name": sent.name, "kept": sent.password.is_some() }))
+    shown(json!({ "name": sent.name, "kept": password.is_some() }))
 }
 
 pub(super) async fn clear_passcode(

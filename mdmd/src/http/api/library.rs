@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::library::{Package, tags};
@@ -10,6 +10,7 @@ use mdm_core::secret::Secret;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::asked::Query;
 use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::ids::{LocationId, Serial, WaveId};
 use mdm_core::licences::Location;
@@ -11,6 +11,7 @@ use mdm_core::service::LicenceAct;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
 
 /// A content token as Apple's portal gave it.

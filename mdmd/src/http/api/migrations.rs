@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::error::Refusal;
+use super::asked::Query;
 use super::{Answer, Asked, At, By, Office, read, refused, shown};
 
 /// The acts by name.

@@ -2,6 +2,7 @@
 //! organisation, the local socket to the administrator of the machine.
 
 mod apple;
+mod asked;
 mod assignments;
 mod commands;
 mod devices;
@@ -19,8 +20,7 @@ mod waves;
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json, Router};
@@ -30,13 +30,14 @@ use hyper::header::AUTHORIZATION;
 use mdm_core::audit::Role;
 use mdm_core::error::Error;
 use mdm_core::ids::{OrganisationCode, OrganisationId};
+use mdm_core::secret::Secret;
 use mdm_core::service::{Mdm, Org};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
-use super::body;
+use asked::read;
+
 use super::error::{Door, Failure, Refusal};
 use crate::config::Limits;
 
@@ -64,7 +65,7 @@ pub(crate) fn routes(mdm: &Mdm, limits: &Limits, poke: &Arc<Notify>) -> (Router,
         limits: Arc::new(limits.clone()),
         poke: Arc::clone(poke),
     };
-    let routes = routes::router();
+    let routes = routes::router().method_not_allowed_fallback(wrong_method);
     let local = routes
         .clone()
         .layer(from_fn(administrator))
@@ -73,6 +74,10 @@ pub(crate) fn routes(mdm: &Mdm, limits: &Limits, poke: &Arc<Notify>) -> (Router,
         .layer(axum::middleware::from_fn_with_state(office.clone(), bearer))
         .with_state(office);
     (remote, local)
+}
+
+async fn wrong_method() -> Response {
+    super::error::wrong_method(Door::Api)
 }
 
 /// Whoever can open the local socket is the administrator of the machine.
@@ -131,7 +136,7 @@ impl Which {
     }
 }
 
-type Asked = Query<Which>;
+type Asked = asked::Query<Which>;
 type By = Extension<Caller>;
 type At = State<Office>;
 type Answer = Result<Json<serde_json::Value>, Refusal>;
@@ -177,13 +182,14 @@ impl Caller {
     }
 }
 
-/// A secret in a body: text, or base64 of it. Zeroed after use.
+/// A secret in a body. Zeroed after use.
 ///
 /// Text without escapes is copied once, into a place that is zeroed; that is why our own commands send base64.
 struct Hidden(Zeroizing<Vec<u8>>);
 
 impl Hidden {
-    /// What was meant: base64 is undone, unless the text is a PEM or JSON document itself.
+    /// For documents (PEM, DER, JSON, property lists), whose form tells them from base64: base64 is undone, unless the text
+    /// is a PEM or JSON document itself.
     fn bytes(&self) -> Zeroizing<Vec<u8>> {
         let plain = self.0.trim_ascii();
         if !plain.starts_with(b"-----") && !plain.starts_with(b"{") {
@@ -225,6 +231,30 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
+/// A secret that has no form of its own, such as a password: as text, or as base64 in a field beside, never guessed.
+fn either(
+    name: &str,
+    text: Option<&Hidden>,
+    base64: Option<&Hidden>,
+) -> Result<Option<Secret>, Error> {
+    let Some(base64) = base64 else {
+        return Ok(text.map(|text| Secret::new(text.0.as_slice())));
+    };
+    let field = format!("{name}_base64");
+    if text.is_some() {
+        return Err(Error::bad_input(
+            &field,
+            format!("is one too many beside {name}"),
+        ));
+    }
+    let sent = base64.0.trim_ascii();
+    let mut bytes = Zeroizing::new(vec![0; sent.len()]);
+    match STANDARD.decode_slice(sent, &mut bytes) {
+        Ok(length) => Ok(Some(Secret::new(&bytes[..length]))),
+        Err(_) => Err(Error::bad_input(&field, "must be base64")),
+    }
+}
+
 /// Where the next page begins: after the last row of a full one.
 fn next_page(which: &Which, ids: impl ExactSizeIterator<Item = i64>) -> Option<i64> {
     (ids.len() == which.limit() as usize)
@@ -234,20 +264,6 @@ fn next_page(which: &Which, ids: impl ExactSizeIterator<Item = i64>) -> Option<i
 
 fn refused(error: Error) -> Refusal {
     Refusal::new(Door::Api, error)
-}
-
-/// The JSON body of a request, within its limits. Its content is in no refusal: it may hold a key.
-async fn read<T: DeserializeOwned>(office: &Office, sent: Body) -> Result<T, Refusal> {
-    let sent = body::read_hidden(sent, office.limits.api_bytes, &office.limits)
-        .await
-        .map_err(|error| Refusal::new(Door::Api, error))?;
-    serde_json::from_slice(&sent).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        refused(Error::bad_input(
-            "body",
-            format!("must be the JSON object of this route ({place})"),
-        ))
-    })
 }
 
 /// A value of ours as JSON.

@@ -1,7 +1,7 @@
 //! Organisations: the list, and making one. Making one shows its first administrator token, once.
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use mdm_core::error::Error;
 use mdm_core::ids::OrganisationId;
@@ -9,6 +9,7 @@ use mdm_core::organisation::Organisation;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::asked::Query;
 use super::{Answer, Asked, At, By, next_page, read, refused, shown};
 
 #[derive(Deserialize)]

@@ -67,12 +67,12 @@ table! {
     post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
     get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are.";
     post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?", "Changes that.";
-    post "/api/v1/network-users" Admin invitations::user, "name, password? (base64)", "A user who logs in at Macs; without a password it is removed.";
+    post "/api/v1/network-users" Admin invitations::user, "name, password? or password_base64?", "A user who logs in at Macs; without a password it is removed.";
     get  "/api/v1/identities" Viewer identities::list, "", "The certificates that devices speak with, and what each is good for; a page at a time.";
     post "/api/v1/identities/{serial}/renew" Helpdesk identities::renew, "", "Has the identity of a device renewed: it gets a new enrolment profile, which voids nothing.";
     post "/api/v1/identities/{serial}/revoke" Approver identities::revoke, "reason", "Revokes the identity of a device: it is refused from its next message on.";
     get  "/api/v1/identities/issuer" Viewer identities::issuer, "", "Who issues, the authorities with their revocation lists, and what is set.";
-    post "/api/v1/identities/issuer" Admin identities::set_issuer, "kind (built-in, scep, acme), url?, name?, challenge?, authority?, directory_url?, software_key?, attest?", "Says where devices get their identities from now on.";
+    post "/api/v1/identities/issuer" Admin identities::set_issuer, "kind (built-in, scep, acme), url?, name?, challenge? or challenge_base64?, authority?, directory_url?, software_key?, attest?", "Says where devices get their identities from now on.";
     post "/api/v1/identities/settings" Admin identities::settings, "identity_days?, renew_before_days?, expired_identity_grace_days?, session_minutes?, retention_days?", "Changes what is set; a negative grace or retention is without end.";
     post "/api/v1/identities/authority" Admin identities::authority, "certificates?, key?", "Makes an authority, or brings one in: it issues from now on.";
     post "/api/v1/identities/authority/drop" Admin identities::drop_authority, "sha256", "Trusts an authority no longer.";

@@ -2,13 +2,14 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::audit::{ApiToken, Role};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::TokenId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, read, refused, shown};
 
 #[derive(Deserialize)]

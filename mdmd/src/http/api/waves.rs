@@ -1,11 +1,12 @@
 //! Waves: the list, and one with its members.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::ids::WaveId;
 use serde_json::json;
 
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, refused, shown};
 
 pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
