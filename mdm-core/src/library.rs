@@ -73,7 +73,9 @@ pub struct Package {
     /// Its version.
     #[serde(default)]
     pub bundle_version: Option<String>,
-    /// Where the file is, by HTTPS.
+    /// Where the file is, by HTTPS. Empty for a file that the host of this library keeps: its address is made when it is asked
+    /// for.
+    #[serde(default)]
     pub url: String,
     /// Bytes of the file.
     pub size: u64,
@@ -84,6 +86,45 @@ pub struct Package {
     /// Whether the application is managed: then it is taken away with the tag.
     #[serde(default)]
     pub managed: bool,
+    /// The name of the file that the host keeps, in place of an address elsewhere. Nobody can guess it: whoever knows it may
+    /// fetch the file, as Macs do, which show no certificate for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+/// A file that the host of this library received and keeps for devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "what a manifest needs to know of it"
+)]
+pub struct KeptFile {
+    /// Its name, from [`KeptFile::new_name`].
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes of each part but the last.
+    pub part_size: u64,
+    /// SHA-256 of each part, lower-case hex.
+    pub sha256s: Vec<String>,
+}
+
+impl KeptFile {
+    /// A name that nobody can guess: 32 random bytes of the operating system in lower-case hex.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] without randomness.
+    pub fn new_name() -> Result<String, Error> {
+        let mut random = [0_u8; 32];
+        openssl::rand::rand_bytes(&mut random).map_err(|_| Error::Crypto("no randomness"))?;
+        Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether a text has the form of a name. Nothing else may become part of a path.
+    #[must_use]
+    pub fn is_name(text: &str) -> bool {
+        text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
 }
 
 /// An item that was queued for a device.
@@ -299,6 +340,7 @@ mod tests {
             title: "Tool".to_owned(),
             bundle_version: Some("1.2".to_owned()),
             url: "https://example.com/tool.pkg".to_owned(),
+            file: None,
             size: 25,
             part_size: 10,
             sha256s: vec!["ab".repeat(32); 3],

@@ -26,6 +26,7 @@ use crate::http::{self, Front, Health, api, doors};
 use crate::key_wrap::MasterKeys;
 use crate::listen::{self, House};
 use crate::metrics::Figures;
+use crate::packages::Packages;
 use crate::push::PushService;
 use crate::tls::Certificates;
 use crate::workers;
@@ -240,6 +241,7 @@ impl App {
         let poke = Arc::new(Notify::new());
         let health = Arc::new(Health::default());
         let desk: Arc<dyn Desk> = Arc::new(FrontDesk::new(mdm.clone(), Arc::clone(&poke)));
+        let packages = Arc::new(Packages::new(&config));
         let front = Front {
             desk: match overrides.desk {
                 Some(wrap) => wrap(desk),
@@ -250,8 +252,9 @@ impl App {
             public: Arc::new(config.public.clone()),
             edge: Arc::new(Edge::new(&config.limits, &config.proxy.trusted)),
             health: Arc::clone(&health),
+            packages: Arc::clone(&packages),
         };
-        let (remote, local) = api::routes(&mdm, &config.limits, &poke);
+        let (remote, local) = api::routes(&mdm, &config.limits, &packages, &poke);
         let figures = http::figures(Figures::new(mdm.clone(), certificates.clone()));
         let remote = match config.metrics.open_on_admin {
             true => remote.merge(figures.clone()),

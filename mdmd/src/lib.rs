@@ -5,6 +5,7 @@
 // First: its macros hold for every module below.
 #[macro_use]
 mod out;
+mod packages;
 
 mod acme;
 pub mod app;

@@ -416,6 +416,7 @@ impl House {
             hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Arc::clone(&connection));
+                request.extensions_mut().insert(Progress(Arc::clone(&work)));
                 let (routes, guard) = (routes.clone(), work.begin());
                 async move {
                     let answer = routes.oneshot(request).await;
@@ -503,6 +504,17 @@ impl Work {
                 return;
             }
         }
+    }
+}
+
+/// For an answer that takes long to read: each piece that is taken of it shows that its reader is not idle.
+#[derive(Clone)]
+pub(crate) struct Progress(Arc<Work>);
+
+impl Progress {
+    /// A piece was taken.
+    pub(crate) fn made(&self) {
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -139,6 +139,7 @@ impl TestHouse {
             public: Arc::new(config.public.clone()),
             edge: Arc::new(Edge::new(&config.limits, &config.proxy.trusted)),
             health: Arc::new(Health::default()),
+            packages: Arc::new(crate::packages::Packages::new(&config)),
         };
         let none = Router::new;
         let doors = doors(&front, none(), none(), none());

@@ -87,7 +87,8 @@ async fn nonsense_is_refused_in_one_form_at_every_route() {
             ("organisation=%ff", "query"),
             ("after=%zz", "query"),
         ] {
-            if path == "/api/v1" {
+            // Of no organisation: they have no query.
+            if path == "/api/v1" || (&*method, &*path) == ("post", "/api/v1/organisations") {
                 continue;
             }
             let case = format!("{method} {plain}?{query}");

@@ -205,6 +205,10 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
                 assert_eq!(reply.status, 400);
                 tells_nothing("a foreign list", &reply.text(), &marks(&theirs).await, "");
             }
+            // Whoever has the address of a package has it from the organisation's command: at another's path it is none.
+            ("get", "/mdm/{org}/package/{file}") => foreign_package(&ours, &theirs).await,
+            // Asked for together with the file.
+            ("get", "/mdm/{org}/package/{file}/manifest") => {}
             ("post", "/mdm/{org}/scep") => foreign_challenge(&ours, &theirs).await,
             (method, path) => panic!(
                 "{method} {path} is new: say here what one organisation must not do with it to another"
@@ -216,6 +220,33 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
         let (status, said) = house.send(house.idle(device)).await;
         assert_eq!(status, 200, "{said}");
     }
+}
+
+/// The address of a package of ours gives nothing at their path, neither the file nor the manifest.
+async fn foreign_package(ours: &House, theirs: &House) {
+    let name = "name=tool&bundle_identifier=com.example.tool";
+    let path = format!("/api/v1/library/packages/upload?{name}");
+    let put = ask(ours, "post", &path, &ours.token, "the bytes of a package").await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    let put: Value = serde_json::from_slice(&put.body).unwrap();
+    let file = put["content"]["file"].as_str().unwrap();
+    let marks = [marks(ours).await, marks(theirs).await].concat();
+    let address = ours.app.address(Duty::Enrol).unwrap();
+    for end in ["", "/manifest"] {
+        let get = async |at: &House| {
+            let path = at.path(&format!("package/{file}{end}"));
+            Request::new("GET", &path).send(address).await
+        };
+        assert_eq!(get(ours).await.status, 200, "{end}");
+        let before = theirs.contents().await;
+        let reply = get(theirs).await;
+        assert_eq!(reply.status, 400, "{end}: {}", reply.text());
+        tells_nothing("a foreign package", &reply.text(), &marks, "");
+        assert_eq!(theirs.contents().await, before);
+    }
+    let remove = r#"{"name":"tool"}"#;
+    let gone = ask(ours, "post", "/api/v1/library/remove", &ours.token, remove).await;
+    assert_eq!(gone.status, 200, "{}", gone.text());
 }
 
 /// A challenge of ours buys no certificate of theirs, by POST or in the query, and is not used up by trying.
@@ -303,6 +334,8 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/library/packages") => {
             serde_json::json!({ "name": "their item", "package": {} })
         }
+        // Its fields are in the query; without them nothing is read.
+        ("post", "/api/v1/library/packages/upload") => serde_json::json!({}),
         ("post", "/api/v1/library/tags") => serde_json::json!({ "name": "their item", "tags": [] }),
         ("post", "/api/v1/library/remove") => serde_json::json!({ "name": "their item" }),
         ("post", "/api/v1/invitations") => serde_json::json!({ "serial": "NEITHERS" }),

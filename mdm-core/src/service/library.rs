@@ -14,7 +14,9 @@ use crate::enrol::profile::sign;
 use crate::error::Error;
 use crate::ids::{CommandId, DeviceId, JobId, LibraryId, SecretId, Serial};
 use crate::job::{Job, JobKind};
-use crate::library::{Change, Given, LibraryContent, LibraryItem, Package, Undo, changes};
+use crate::library::{
+    Change, Given, KeptFile, LibraryContent, LibraryItem, Package, Undo, changes,
+};
 use crate::organisation::Der;
 use crate::queue::{BodyForm, Command};
 use crate::secret::{Secret, SecretKind};
@@ -94,9 +96,71 @@ impl Org {
         package: Package,
         tags: BTreeSet<String>,
     ) -> Result<LibraryItem, Error> {
+        if package.file.is_some() {
+            return Err(Error::bad_input("file", "is named by whoever keeps it"));
+        }
         package.check()?;
         self.put_item(name, LibraryContent::Package(package), tags, None)
             .await
+    }
+
+    /// The same with a file that the host keeps and serves: at [`Org::package_url`], and its manifest at that address with
+    /// `/manifest` behind it, which is the one that Macs get. What `package` says of the file is not looked at.
+    ///
+    /// # Errors
+    /// As [`Org::put_package`].
+    pub async fn put_kept_package(
+        &self,
+        name: &str,
+        package: Package,
+        file: KeptFile,
+        tags: BTreeSet<String>,
+    ) -> Result<LibraryItem, Error> {
+        if !KeptFile::is_name(&file.name) {
+            return Err(Error::bad_input("file", "must be a name of a kept file"));
+        }
+        let mut package = package;
+        package.url = self.package_url(&file.name);
+        package.size = file.size;
+        package.part_size = file.part_size;
+        package.sha256s = file.sha256s;
+        package.check()?;
+        package.url.clear();
+        package.file = Some(file.name);
+        self.put_item(name, LibraryContent::Package(package), tags, None)
+            .await
+    }
+
+    /// Where the host serves a file that it keeps.
+    #[must_use]
+    pub fn package_url(&self, file: &str) -> String {
+        let base = &self.settings().enrol_url;
+        format!("{base}/mdm/{}/package/{file}", self.organisation.code)
+    }
+
+    /// The package whose file has this name, with the address of the file: for a host that was asked for it. A package that
+    /// was taken out of use, or has a newer file, is none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn kept_package(&self, file: &str) -> Result<Package, Error> {
+        let unknown = Error::NotFound("package");
+        if !KeptFile::is_name(file) {
+            return Err(unknown);
+        }
+        let items = self.library().await?.into_iter();
+        let mut packages =
+            items
+                .filter(|item| item.removed.is_none())
+                .filter_map(|item| match item.content {
+                    LibraryContent::Package(package) => Some(package),
+                    LibraryContent::Profile { .. } => None,
+                });
+        let mut package = packages
+            .find(|package| package.file.as_deref() == Some(file))
+            .ok_or(unknown)?;
+        package.url = self.package_url(file);
+        Ok(package)
     }
 
     async fn put_item(
@@ -404,7 +468,12 @@ impl Org {
                 )))
             }
             LibraryContent::Package(package) => {
-                let source = PackageSource::Inline(package.manifest().into());
+                let source = match &package.file {
+                    Some(file) => {
+                        PackageSource::Url(format!("{}/manifest", self.package_url(file)))
+                    }
+                    None => PackageSource::Inline(package.manifest().into()),
+                };
                 let request = if package.managed {
                     InstallEnterpriseApplication::taking_over(source)
                 } else {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::NAME;
 use super::client::is_token;
+use crate::http::error;
 
 /// Between two reads of the store.
 const READ_EVERY: Duration = Duration::from_secs(1);
@@ -72,11 +73,11 @@ pub(crate) fn routes(answers: Arc<Answers>) -> Router {
 
 async fn answer(State(answers): State<Arc<Answers>>, Path(token): Path<String>) -> Response {
     if !is_token(&token) {
-        return crate::http::nothing_here().await;
+        return error::nothing_here(error::Door::CheckIn);
     }
     match answers.find(&token).await {
         // Bytes: RFC 8555 8.3 asks for application/octet-stream.
         Some(found) => found.into_bytes().into_response(),
-        None => crate::http::nothing_here().await,
+        None => error::nothing_here(error::Door::CheckIn),
     }
 }

@@ -14,12 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use mdm_core::store::Store;
 use openssl::ssl::{SslConnector, SslMethod};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt as _;
 use zeroize::Zeroizing;
@@ -29,6 +29,7 @@ use crate::app::{Overrides, assemble, look_at_store};
 use crate::config::Config;
 use crate::http::api;
 use crate::key_wrap::MasterKeys;
+use crate::packages::Packages;
 
 /// Between two questions to the server, which answers them from its own records.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -204,18 +205,77 @@ impl Client {
         self.ask("POST", path, hidden_body(open, secrets)?).await
     }
 
-    async fn ask(
+    /// Says what is about to happen, then sends a file as it is, a piece at a time.
+    pub(crate) async fn upload(
         &self,
-        method: &str,
         path: &str,
-        body: Zeroizing<Vec<u8>>,
+        file: &std::path::Path,
+        consequence: &str,
     ) -> Result<Value, Ended> {
+        let name = || file.display().to_string();
+        let opened = tokio::fs::File::open(file).await;
+        let opened = opened.with_context(name).means(Exit::BadInput)?;
+        let about = opened.metadata().await.with_context(name)?;
+        if !about.is_file() {
+            return Err(anyhow!("{}: is no file", name())).means(Exit::BadInput);
+        }
+        let target = self.target(path);
+        eprintln!(
+            "POST {path}: {} bytes of {}; {consequence}",
+            about.len(),
+            name()
+        );
+        let request = Request::builder()
+            .method("POST")
+            .uri(&target)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, about.len());
+        let body = pieces(opened);
+        let (status, answer) = match &self.way {
+            // Only what looks is asked of a stopped data directory.
+            Way::Stopped(_) => return Err(anyhow!("no server runs")).means(Exit::Precondition),
+            Way::Socket(path) => {
+                let request = request.header(HOST, "localhost");
+                let request = request.body(body).means(Exit::BadInput)?;
+                let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
+                send(stream, request).await?
+            }
+            Way::Url {
+                host,
+                port,
+                ca,
+                token,
+            } => {
+                let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+                let request = request
+                    .header(HOST, host)
+                    .header(AUTHORIZATION, bearer.as_str());
+                let request = request.body(body).means(Exit::BadInput)?;
+                let stream = tls(host, *port, ca.as_deref()).await;
+                send(stream.means(Exit::Precondition)?, request).await?
+            }
+        };
+        understood(status, &answer)
+    }
+
+    /// A path with the organisation that is meant.
+    fn target(&self, path: &str) -> String {
         let mut target = path.to_owned();
         if let Some(code) = &self.organisation {
             target.push(if path.contains('?') { '&' } else { '?' });
             target.push_str("organisation=");
             target.push_str(code);
         }
+        target
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Value, Ended> {
+        let target = self.target(path);
         let mut request = Request::builder()
             .method(method)
             .uri(&target)
@@ -259,25 +319,46 @@ impl Client {
                 send(stream, request).await?
             }
         };
-        let value: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
-        if (200..300).contains(&status) {
-            return Ok(value);
-        }
-        let sentence = value["detail"].as_str().map_or_else(
-            || format!("the server answered with status {status}"),
-            str::to_owned,
-        );
-        let exit = match status {
-            400 | 413 => Exit::BadInput,
-            401 | 403 | 404 | 409 | 503 => Exit::Precondition,
-            _ => Exit::Failure,
-        };
-        Err(Ended {
-            exit,
-            why: anyhow!(sentence),
-            again: value["retry_after"].as_u64().map(Duration::from_secs),
-        })
+        understood(status, &answer)
     }
+}
+
+/// What the server said, or why not.
+fn understood(status: u16, answer: &[u8]) -> Result<Value, Ended> {
+    let value: Value = serde_json::from_slice(answer).unwrap_or(Value::Null);
+    if (200..300).contains(&status) {
+        return Ok(value);
+    }
+    let sentence = value["detail"].as_str().map_or_else(
+        || format!("the server answered with status {status}"),
+        str::to_owned,
+    );
+    let exit = match status {
+        400 | 413 => Exit::BadInput,
+        401 | 403 | 404 | 409 | 503 => Exit::Precondition,
+        _ => Exit::Failure,
+    };
+    Err(Ended {
+        exit,
+        why: anyhow!(sentence),
+        again: value["retry_after"].as_u64().map(Duration::from_secs),
+    })
+}
+
+/// A file as a body.
+fn pieces(file: tokio::fs::File) -> Body {
+    let read = futures_util::stream::unfold(file, |mut file| async move {
+        let mut buffer = vec![0; 256 * 1024];
+        match file.read(&mut buffer).await {
+            Ok(0) => None,
+            Ok(count) => {
+                buffer.truncate(count);
+                Some((Ok(Bytes::from(buffer)), file))
+            }
+            Err(error) => Some((Err(error), file)),
+        }
+    });
+    Body::from_stream(read)
 }
 
 /// The routes over a data directory that nothing serves. Whatever is wrong with it, it is as it was before.
@@ -290,7 +371,8 @@ async fn stopped(config: &Config) -> anyhow::Result<Stopped> {
         ..Overrides::default()
     };
     let mdm = assemble(config, &overrides).await?;
-    let routes = api::routes(&mdm, &config.limits, &Arc::default()).1;
+    let packages = Arc::new(Packages::new(config));
+    let routes = api::routes(&mdm, &config.limits, &packages, &Arc::default()).1;
     Ok(Stopped { routes, store })
 }
 
@@ -385,9 +467,12 @@ async fn tls(
     Ok(stream)
 }
 
-async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), Ended>
+async fn send<S, B>(stream: S, request: Request<B>) -> Result<(u16, Bytes), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: hyper::body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

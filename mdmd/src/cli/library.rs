@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file, table};
-
-/// Bytes of a package that have a hash of their own.
-const PART: usize = 10 * 1024 * 1024;
+use crate::packages::PART;
 
 /// Profiles and packages for the devices that have their tags.
 #[derive(clap::Subcommand, Debug)]
@@ -34,13 +32,14 @@ pub(crate) enum Library {
         #[command(flatten)]
         place: Where,
     },
-    /// Put a package for Macs in, or a new revision of the item of this name. The file stays where it is; its hashes are read.
+    /// Put a package for Macs in, or a new revision of the item of this name. The file goes to the server, which serves it; with
+    /// `--served-at` it stays where it is, and only its hashes are read.
     Package {
         /// The package (`.pkg`).
         file: PathBuf,
-        /// Where Macs fetch it, by HTTPS.
+        /// Where Macs fetch it, by HTTPS, if not from here.
         #[arg(long, value_name = "URL")]
-        served_at: String,
+        served_at: Option<String>,
         /// Bundle identifier of the application in it.
         #[arg(long, value_name = "IDENTIFIER")]
         bundle_id: String,
@@ -133,13 +132,31 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
             tags,
             place,
         } => {
+            let said = "Macs with one of its tags get it as soon as they come.";
+            let title = title.as_ref().unwrap_or(name);
+            let Some(served_at) = served_at else {
+                let mut query = form_urlencoded::Serializer::new(String::new());
+                query
+                    .append_pair("name", name)
+                    .append_pair("bundle_identifier", bundle_id)
+                    .append_pair("title", title)
+                    .append_pair("managed", if *managed { "true" } else { "false" })
+                    .append_pair("tags", &tags.join(","));
+                if let Some(version) = bundle_version {
+                    query.append_pair("bundle_version", version);
+                }
+                let path = format!("/api/v1/library/packages/upload?{}", query.finish());
+                let client = Client::acting(common, place).await?;
+                let answer = client.upload(&path, file, said).await?;
+                put(common, &answer);
+                return Ok(());
+            };
             let (size, sha256s) = hashes(file)?;
             let package = json!({
-                "bundle_identifier": bundle_id, "title": title.as_ref().unwrap_or(name), "bundle_version": bundle_version,
+                "bundle_identifier": bundle_id, "title": title, "bundle_version": bundle_version,
                 "url": served_at, "size": size, "part_size": PART, "sha256s": sha256s, "managed": managed,
             });
             let body = json!({ "name": name, "tags": tags, "package": package });
-            let said = "Macs with one of its tags get it as soon as they come.";
             act(common, place, "/api/v1/library/packages", &body, said).await
         }
         Library::Tag { name, tags, place } => {

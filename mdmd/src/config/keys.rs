@@ -428,6 +428,27 @@ pub(super) const KEYS: &[Key] = &[
         "The body of an API request, in bytes.",
     ),
     key(
+        "packages.directory",
+        Form::Path,
+        Some("\"packages\""),
+        "\"/srv/mdmd/packages\"",
+        "Where uploaded packages lie. Several servers on one database must share it.",
+    ),
+    key(
+        "packages.largest_bytes",
+        Form::Whole(1_048_576, 1_099_511_627_776),
+        Some("4294967296"),
+        "4294967296",
+        "The largest package that can be uploaded, in bytes.",
+    ),
+    key(
+        "packages.organisation_bytes",
+        Form::Whole(1_048_576, 109_951_162_777_600),
+        Some("68719476736"),
+        "68719476736",
+        "All uploaded packages of an organisation together, in bytes.",
+    ),
+    key(
         "metrics.open_on_admin",
         Form::Flag,
         Some("false"),

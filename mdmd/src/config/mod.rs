@@ -19,7 +19,7 @@ pub use network::Network;
 use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
     AcmeConfig, AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig,
-    LogFormat, MasterKeyConfig, MetricsConfig, Proxy, PublicUrls, PushConfig, TlsFiles,
+    LogFormat, MasterKeyConfig, MetricsConfig, PackagesConfig, Proxy, PublicUrls, PushConfig, TlsFiles,
     WorkersConfig,
 };
 
@@ -62,6 +62,8 @@ pub struct Config {
     pub workers: WorkersConfig,
     /// Time-outs and sizes.
     pub limits: Limits,
+    /// Uploaded packages.
+    pub packages: PackagesConfig,
     /// Figures for Prometheus.
     pub metrics: MetricsConfig,
     /// The log.

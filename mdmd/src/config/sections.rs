@@ -325,6 +325,19 @@ impl Limits {
     }
 }
 
+/// Packages that are uploaded and served.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PackagesConfig {
+    /// Where they lie.
+    pub directory: PathBuf,
+    /// The largest, in bytes.
+    pub largest_bytes: u64,
+    /// All of an organisation, in bytes.
+    pub organisation_bytes: u64,
+}
+
 /// Figures for Prometheus.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

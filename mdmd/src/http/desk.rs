@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mdm_core::error::Error;
-use mdm_core::ids::OrganisationCode;
+use mdm_core::ids::{OrganisationCode, OrganisationId};
+use mdm_core::library::Package;
 use mdm_core::service::Mdm;
 pub(crate) use mdm_core::service::{Answer, Peer};
 use tokio::sync::Notify;
@@ -59,6 +60,15 @@ pub(crate) trait Desk: Send + Sync + 'static {
         organisation: &OrganisationCode,
         authority: &str,
     ) -> Result<Answer, Error>;
+    /// The package whose file has this name, and whose it is.
+    async fn package(
+        &self,
+        organisation: &OrganisationCode,
+        file: &str,
+    ) -> Result<(OrganisationId, Package), Error> {
+        let _ = (organisation, file);
+        Err(Error::NotFound("package"))
+    }
 }
 
 /// The real one: hands on to the service and tells the workers that there may be something to do.
@@ -157,5 +167,14 @@ impl Desk for FrontDesk {
     ) -> Result<Answer, Error> {
         let org = self.mdm.organisation(organisation).await?;
         org.revocation_list(authority).await
+    }
+
+    async fn package(
+        &self,
+        organisation: &OrganisationCode,
+        file: &str,
+    ) -> Result<(OrganisationId, Package), Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        Ok((org.organisation().id, org.kept_package(file).await?))
     }
 }

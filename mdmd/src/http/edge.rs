@@ -99,12 +99,14 @@ pub(super) async fn hold(State(edge): State<Arc<Edge>>, request: Request, next: 
         refused: AtomicBool::new(false),
     });
     let taken = Arc::clone(&ticket);
-    let request = request.map(|inner| {
+    let mut request = request.map(|inner| {
         Body::new(Metered {
             inner,
             ticket: taken,
         })
     });
+    let passed = Passed(Arc::clone(&ticket));
+    request.extensions_mut().insert(passed);
     let response = next.run(request).await;
     if ticket.refused.load(Ordering::Relaxed) {
         crate::metrics::put_off("bodies");
@@ -144,6 +146,26 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let held = *self.held.get_mut();
         self.budget.left.fetch_add(held, Ordering::AcqRel);
+    }
+}
+
+/// For a body that is not collected: what of it is in memory no more is given back while the rest is on its way.
+#[derive(Clone)]
+pub(crate) struct Passed(Arc<Ticket>);
+
+impl Passed {
+    /// So many bytes are no longer held.
+    pub(crate) fn on(&self, bytes: usize) {
+        let held = &self.0.held;
+        // No more than was taken.
+        let given = held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            Some(held.saturating_sub(bytes))
+        });
+        let before = given.unwrap_or_default();
+        self.0
+            .budget
+            .left
+            .fetch_add(before.min(bytes), Ordering::AcqRel);
     }
 }
 
@@ -263,7 +285,14 @@ mod tests {
         assert_eq!(budget.left.load(Ordering::Relaxed), 40);
         drop(kept);
         assert_eq!(budget.left.load(Ordering::Relaxed), 100);
-        let (third, _kept) = metered(60);
+        let (third, kept) = metered(60);
         assert!(third.collect().await.is_ok());
+        // A piece that was passed on is free while the request goes on, and is given back once.
+        let passed = Passed(Arc::clone(&kept));
+        passed.on(50);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 90);
+        passed.on(50);
+        drop((passed, kept));
+        assert_eq!(budget.left.load(Ordering::Relaxed), 100);
     }
 }

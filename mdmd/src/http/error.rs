@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
 };
 use mdm_core::error::{Error, PortError};
 
@@ -234,6 +235,42 @@ pub(crate) fn answer(answer: Answer) -> Response {
             )
         }
     }
+}
+
+/// A file, or one piece of it: the first and the last of its bytes.
+pub(crate) fn piece(size: u64, of: Option<(u64, u64)>, tag: &str, body: Body) -> Response {
+    let status = match of {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::PARTIAL_CONTENT,
+    };
+    let mut response = plain(status, "application/octet-stream", body);
+    let length = of.map_or(size, |(from, to)| to - from + 1);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // Whoever has the address may have the file, and nobody in between.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    if let Ok(tag) = HeaderValue::from_str(tag) {
+        headers.insert(ETAG, tag);
+    }
+    let range = of.map(|(from, to)| HeaderValue::from_str(&format!("bytes {from}-{to}/{size}")));
+    if let Some(Ok(range)) = range {
+        headers.insert(CONTENT_RANGE, range);
+    }
+    response
+}
+
+/// A piece was asked for that lies beyond the end.
+pub(crate) fn no_such_piece(size: u64) -> Response {
+    let mut response = plain(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        "text/plain; charset=utf-8",
+        "range: lies beyond the end\n",
+    );
+    if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}")) {
+        response.headers_mut().insert(CONTENT_RANGE, range);
+    }
+    response
 }
 
 /// Nothing is wrong with the request; there is too much of it now.

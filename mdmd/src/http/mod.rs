@@ -10,9 +10,10 @@ mod discovery;
 mod download;
 pub(crate) mod edge;
 mod enrol;
-mod error;
+pub(crate) mod error;
 mod health;
 mod identity;
+mod package;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +30,7 @@ use tracing::Instrument as _;
 use crate::config::{Limits, Proxy, PublicUrls};
 use crate::listen::{Connection, Doors};
 use crate::metrics::Figures;
+use crate::packages::Packages;
 use desk::Desk;
 pub(crate) use health::Health;
 
@@ -41,6 +43,7 @@ pub(crate) struct Front {
     pub(crate) public: Arc<PublicUrls>,
     pub(crate) edge: Arc<edge::Edge>,
     pub(crate) health: Arc<Health>,
+    pub(crate) packages: Arc<Packages>,
 }
 
 /// Routes and their router from one list, so that the story of two organisations, which walks the list, forgets none.
@@ -67,6 +70,8 @@ table! { ENROL enrol
     get  "/mdm/{org}/scep" enrol::scep_get;
     post "/mdm/{org}/scep" enrol::scep_post;
     get  "/mdm/{org}/crl/{authority}" enrol::revocation_list;
+    get  "/mdm/{org}/package/{file}" package::file;
+    get  "/mdm/{org}/package/{file}/manifest" package::manifest;
 }
 
 /// The routes of each duty. `api` is merged into the two administrative ones by the caller; `challenge` is what an authority
@@ -123,7 +128,7 @@ pub(crate) fn figures(figures: Figures) -> Router {
         .with_state(figures)
 }
 
-pub(crate) async fn nothing_here(request: Request) -> Response {
+async fn nothing_here(request: Request) -> Response {
     error::nothing_here(if request.uri().path().starts_with("/api/") {
         error::Door::Api
     } else {

@@ -10,6 +10,7 @@ use mdm_core::device::AssignmentOutcome;
 use mdm_core::error::{Error, PortError};
 use mdm_core::filevault::EscrowKey;
 use mdm_core::ids::{OrganisationCode, OrganisationId, Serial};
+use mdm_core::library::Package;
 use mdm_core::organisation::Der;
 use mdm_core::service::Mdm;
 use mdm_core::service::ports::{
@@ -218,6 +219,14 @@ impl Desk for NeverReleasing {
         authority: &str,
     ) -> Result<Answer, Error> {
         self.0.revocation_list(organisation, authority).await
+    }
+
+    async fn package(
+        &self,
+        organisation: &OrganisationCode,
+        file: &str,
+    ) -> Result<(OrganisationId, Package), Error> {
+        self.0.package(organisation, file).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The manifest of a package or an application of one's own, in a command or at an address.
 
 use crate::wire::keys::{Free, Keys, record, words};
+use crate::wire::plist::write_dictionary;
 
 words! {
     /// What a file of a manifest is.
@@ -104,6 +105,14 @@ record! {
             /// One item for each package.
             items: Vec<ManifestItem> = "items",
         }
+    }
+}
+
+impl Manifest {
+    /// The property list that lies at a `ManifestURL`, as XML.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        write_dictionary(&self.to_dictionary())
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::Query;
-use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+use super::{Answer, Asked, At, By, Hidden, packages, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,9 +84,12 @@ pub(super) async fn package(
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: NewPackage = read(&office, sent).await?;
     let tags = tags(&sent.tags).map_err(refused)?;
+    let before = packages::files(&org).await?;
     let item = org.put_package(&sent.name, sent.package, tags).await;
     office.poke.notify_one();
-    shown(item.map_err(refused)?)
+    let item = item.map_err(refused)?;
+    packages::clear(&office, &org, before).await?;
+    shown(item)
 }
 
 pub(super) async fn tag(
@@ -111,9 +114,12 @@ pub(super) async fn remove(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: Named = read(&office, sent).await?;
+    let before = packages::files(&org).await?;
     let item = org.remove_library_item(&sent.name).await;
     office.poke.notify_one();
-    shown(item.map_err(refused)?)
+    let item = item.map_err(refused)?;
+    packages::clear(&office, &org, before).await?;
+    shown(item)
 }
 
 pub(super) async fn devices(

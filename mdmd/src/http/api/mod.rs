@@ -14,6 +14,7 @@ mod library;
 mod licences;
 mod migrations;
 mod organisations;
+mod packages;
 pub(crate) mod routes;
 mod tokens;
 mod waves;
@@ -40,12 +41,14 @@ use asked::read;
 
 use super::error::{Door, Failure, Refusal};
 use crate::config::Limits;
+use crate::packages::Packages;
 
 /// What the API's routes need.
 #[derive(Clone)]
 pub(crate) struct Office {
     mdm: Mdm,
     limits: Arc<Limits>,
+    packages: Arc<Packages>,
     poke: Arc<Notify>,
 }
 
@@ -59,10 +62,16 @@ pub(crate) struct Caller {
 }
 
 /// The routes for listeners (bearer token) and for the local socket.
-pub(crate) fn routes(mdm: &Mdm, limits: &Limits, poke: &Arc<Notify>) -> (Router, Router) {
+pub(crate) fn routes(
+    mdm: &Mdm,
+    limits: &Limits,
+    packages: &Arc<Packages>,
+    poke: &Arc<Notify>,
+) -> (Router, Router) {
     let office = Office {
         mdm: mdm.clone(),
         limits: Arc::new(limits.clone()),
+        packages: Arc::clone(packages),
         poke: Arc::clone(poke),
     };
     let routes = routes::router().method_not_allowed_fallback(wrong_method);

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::super::error::{Door, Refusal};
 use super::{
     Caller, Office, apple, assignments, commands, devices, holds, identities, inventory,
-    invitations, library, licences, migrations, organisations, tokens, waves,
+    invitations, library, licences, migrations, organisations, packages, tokens, waves,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -62,6 +62,7 @@ table! {
     get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
     post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
     post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?", "Puts a package for Macs into the library, or a new revision of it.";
+    post "/api/v1/library/packages/upload" Admin packages::upload, "the bytes of the package; in the query `name`, `bundle_identifier`, `title?`, `bundle_version?`, `managed?`, `tags?` (with commas)", "The same with a file that is kept and served here, for the Macs that are told to fetch it.";
     post "/api/v1/library/tags" Admin library::tag, "name, tags", "Gives an item other tags.";
     post "/api/v1/library/remove" Admin library::remove, "name", "Takes an item out of use; devices that have it lose it.";
     post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
