@@ -19,6 +19,9 @@ if command -v cargo-deny >/dev/null 2>&1; then
 else
   step "bans, licences, sources: SKIPPED, cargo-deny is not installed"
 fi
+step "packages of the two libraries"
+# Without building them anew from the package, which takes as long as everything above; `.ci/run` does that.
+cargo package -p abm-client -p mdm-core --locked --allow-dirty --no-verify --quiet
 if [ "${1:-}" != quick ]; then
   step "tests"
   cargo test --workspace --locked

@@ -52,6 +52,11 @@ impl Packages {
         }
     }
 
+    /// The largest file that is taken, in bytes.
+    pub(crate) const fn largest(&self) -> u64 {
+        self.largest
+    }
+
     fn folder(&self, of: OrganisationId) -> PathBuf {
         self.directory.join(of.0.to_string())
     }
@@ -127,7 +132,6 @@ impl Packages {
 }
 
 /// A file on its way in. Dropped before its end, it leaves nothing.
-#[derive(Debug)]
 pub(crate) struct Incoming {
     file: std::fs::File,
     unfinished: Option<PathBuf>,
@@ -249,7 +253,7 @@ mod tests {
         let mut incoming = packages.begin(OURS, &"a".repeat(64)).unwrap();
         incoming.write(b"half").unwrap();
         drop(incoming);
-        assert_eq!(files(directory.path()), [name.clone()]);
+        assert_eq!(files(directory.path()), std::slice::from_ref(&name));
         packages.remove(OURS, &name);
         packages.remove(OURS, &name);
         assert!(files(directory.path()).is_empty());

@@ -295,7 +295,7 @@ impl Client {
             Way::Socket(path) => {
                 request = request.header(HOST, "localhost");
                 let request = request
-                    .body(Full::from(hidden(body)))
+                    .body(Full::<Bytes>::from(hidden(body)))
                     .means(Exit::BadInput)?;
                 let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
                 send(stream, request).await?
@@ -311,7 +311,7 @@ impl Client {
                     .header(HOST, host)
                     .header(AUTHORIZATION, bearer.as_str());
                 let request = request
-                    .body(Full::from(hidden(body)))
+                    .body(Full::<Bytes>::from(hidden(body)))
                     .means(Exit::BadInput)?;
                 let stream = tls(host, *port, ca.as_deref())
                     .await

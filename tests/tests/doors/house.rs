@@ -116,6 +116,8 @@ impl House {
         config.public.enrol_url = "https://localhost:0".to_owned();
         config.limits.check_in_bytes = 256 * 1024;
         config.limits.command_bytes = 256 * 1024;
+        config.limits.bodies_bytes = 8 * 1024 * 1024;
+        config.packages.largest_bytes = 16 * 1024 * 1024;
         // Whoever is slow here is slow for the whole story.
         config.limits.handshake_seconds = 120;
         config.limits.header_seconds = 120;
@@ -199,6 +201,11 @@ impl House {
     pub(crate) async fn close(self) {
         let app = Arc::into_inner(self.app).expect("another organisation still uses the server");
         app.shutdown().await.unwrap();
+    }
+
+    /// Its data directory.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self._directory.path()
     }
 
     pub(crate) fn path(&self, door: &str) -> String {

@@ -146,13 +146,13 @@ fn problem(whole: &str, path: &str, said: &str) -> Error {
         _ => format!("{path}.{name}"),
     };
     if let Some(name) = quoted("missing field `") {
-        return Error::bad_input(&inside(name), "is missing");
+        return Error::bad_input(inside(name), "is missing");
     }
     if let Some(name) = quoted("unknown field `") {
-        return Error::bad_input(&inside(name), "is not known here");
+        return Error::bad_input(inside(name), "is not known here");
     }
     if let Some(name) = quoted("duplicate field `") {
-        return Error::bad_input(&inside(name), "stands there twice");
+        return Error::bad_input(inside(name), "stands there twice");
     }
     let field: String = match path {
         "." | "" => whole.to_owned(),

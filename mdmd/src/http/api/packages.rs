@@ -84,6 +84,13 @@ async fn receive(
     passed: Option<Passed>,
 ) -> Result<KeptFile, Refusal> {
     let not_taken = |error: BodyError| Refusal::new(Door::Api, error);
+    // Told early where that can be: whoever sends on hears no answer.
+    let told = hyper::body::Body::size_hint(&sent).lower();
+    let largest = office.packages.largest();
+    if told > largest {
+        let most = usize::try_from(largest).unwrap_or(usize::MAX);
+        return Err(not_taken(BodyError::TooLarge(most)));
+    }
     let name = KeptFile::new_name().map_err(refused)?;
     let (packages, of) = (Arc::clone(&office.packages), name.clone());
     let mut incoming = disk(move || packages.begin(owner, &of)).await?;
