@@ -2,6 +2,7 @@
 //! first TokenUpdate completes it and only then supersedes the old. Holds no secret, only references to sealed ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -326,7 +327,23 @@ pub struct IssuedCertificate {
     pub spoke_expired: Option<Timestamp>,
 }
 
+/// For how long an identity stays on revocation lists after its end, and for how long such a list may be used.
+pub(crate) const LIST_DAYS: u32 = 7;
+
 impl IssuedCertificate {
+    /// From when on the row is needed by nobody: nobody speaks with the identity any more, and it has left the last revocation
+    /// list. `None` while somebody may, and for a revoked one of an authority elsewhere: without its row it would be as one
+    /// that was never seen.
+    #[must_use]
+    pub fn over(&self) -> Option<Timestamp> {
+        let ended = match self.revoked {
+            Some(_) => self.authority.is_some(),
+            None => self.replaced.is_some() || self.renew_at.is_none(),
+        };
+        let listed = Duration::from_secs(u64::from(LIST_DAYS) * 86_400);
+        ended.then(|| self.not_after + listed)
+    }
+
     /// A certificate just issued in this session.
     #[must_use]
     pub fn new(

@@ -82,7 +82,8 @@
 //! 5. [`service`]: [`Mdm`](service::Mdm) and [`Org`](service::Org), which tie them together; [`service::ports`].
 //!
 //! Features know *what* to say to a device, the steps of a runbook *when*: [`filevault`], [`activation_lock`], [`apps`],
-//! [`bootstrap_token`], [`enrol`], [`ca`] (SCEP), [`identity`], [`queue`], [`vault`], [`audit`].
+//! [`bootstrap_token`], [`enrol`], [`ca`] (SCEP), [`identity`], [`queue`], [`ddm`], [`library`] (profiles and packages by tag),
+//! [`licences`], [`vault`], [`audit`].
 //!
 //! # What it refuses to do
 //!

@@ -525,3 +525,51 @@ async fn revoking_takes_every_identity_of_a_device_and_what_may_yet_bring_one() 
     house.enrol(&anew).await;
     house.report(&anew, IDLE).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_over_is_cleared_away_and_nobody_comes_back_with_it() {
+    let mut house = House::new().await;
+    let keep = IdentitySettings {
+        retention_days: Some(30),
+        ..IdentitySettings::default()
+    };
+    house.org().await.set_identities(keep).await.unwrap();
+    let own = house.org().await.organisation().identity_cas[0]
+        .certificate
+        .0
+        .clone();
+    let (gone, stays) = (house.mac("C02GONE001").await, house.mac("C02STAYS01").await);
+    for device in [&gone, &stays] {
+        house.enrol(device).await;
+        let mut row = house.identity_of(device).await;
+        row.authority = Some(mdm_core::identity::sha256_hex(&own));
+        row.renew_at = Some(row.not_after);
+        let mut batch = Batch::new();
+        batch.put(row);
+        house.mdm.store().commit(batch).await.unwrap();
+    }
+    let org = house.org().await;
+    org.revoke_identity(&gone.serial, "lost").await.unwrap();
+    let organisation = org.organisation().id;
+    let there = async |house: &House, device: &Gadget| {
+        let der = &device.peer.certificate.as_ref().unwrap().0;
+        let hash = mdm_core::identity::sha256_hex(der);
+        let store = house.mdm.store();
+        let row = store.certificate_by_hash(organisation, &hash).await;
+        row.unwrap().is_some()
+    };
+    house.settle().await;
+    // 400 days until its end, a week on revocation lists, 30 days that this organisation keeps it.
+    for (days, kept) in [(436, true), (2, false)] {
+        house.clock.advance(DAY * days);
+        house.settle().await;
+        assert_eq!(there(&house, &gone).await, kept, "{days}");
+        assert!(there(&house, &stays).await, "somebody speaks with it");
+    }
+    // Not even in a process that never saw it revoked.
+    house = house.restarted().await;
+    let refused = house.report(&gone, IDLE).await.unwrap_err();
+    assert!(refused.is_callers_fault(), "{refused}");
+    assert!(house.authenticate(&gone).await.is_err());
+    house.report(&stays, IDLE).await.unwrap();
+}

@@ -373,3 +373,20 @@ async fn who_queued_and_who_cancelled_is_in_the_record() {
     }
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bootstrap_token_is_given_back_as_it_was_kept_and_before_that_nothing_is() {
+    let (house, device) = open().await;
+    let ask = async |message: &str, more: &str| {
+        let body = check_in(house.serial, message, more);
+        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
+        assert_eq!(status, 200, "{message}: {said}");
+        said
+    };
+    assert_eq!(ask("GetBootstrapToken", "").await, "");
+    let token = "<key>BootstrapToken</key><data>aHVudGVyMg==</data>";
+    assert_eq!(ask("SetBootstrapToken", token).await, "");
+    let given = ask("GetBootstrapToken", "").await;
+    assert!(given.contains("aHVudGVyMg=="), "{given}");
+    house.close().await;
+}

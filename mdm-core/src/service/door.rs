@@ -312,13 +312,22 @@ impl Org {
         seen: &Sight,
     ) -> Result<(), Error> {
         let sha256 = &speaker.sha256;
-        let revoked = if seen.deep {
-            let issued = seen.view.certificate.as_ref();
-            issued.is_some_and(|c| c.revoked.is_some())
+        let issued = if seen.deep {
+            seen.view.certificate.clone()
         } else {
-            let issued = self.store().certificate_by_hash(self.id(), sha256).await?;
-            issued.is_some_and(|c| c.revoked.is_some())
+            self.store().certificate_by_hash(self.id(), sha256).await?
         };
+        if issued.is_none() {
+            // Ours have a row from the day of issue until they are over: what it said (revoked, replaced) holds without it.
+            let own = self.organisation.identity_cas.iter();
+            let own = Authorities::new(own.map(|ca| ca.certificate.0.as_slice()));
+            if own.and_then(|own| own.identify(&speaker.der)).is_ok() {
+                return Err(Error::Refused(
+                    "nobody speaks with this certificate any more",
+                ));
+            }
+        }
+        let revoked = issued.is_some_and(|c| c.revoked.is_some());
         if let Ok(mut chains) = self.mdm.inner.chains.lock() {
             if chains.len() >= CHAINS {
                 chains.clear();

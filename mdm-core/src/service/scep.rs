@@ -13,7 +13,7 @@ use super::{Answer, Org};
 use crate::ca::scep::{self, FailInfo, Proof, Received, ScepRequest};
 use crate::ca::{Ca, Issue, LIST_TYPE, Responder, RevokedEntry};
 use crate::clock::Timestamp;
-use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
+use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate, LIST_DAYS};
 use crate::error::Error;
 use crate::identity::{Authorities, is_issued_by, sha256_hex};
 use crate::ids::{CertificateId, OrganisationId, SecretId, Serial, SessionId};
@@ -21,8 +21,6 @@ use crate::organisation::{Der, Issuer, Organisation};
 
 /// Loaded authorities and revocation lists that are kept.
 const KEPT: usize = 1024;
-/// For how long a revocation list may be used.
-const LIST_DAYS: u32 = 7;
 /// How old a revocation list may be that is handed out. A revocation makes a new one at once.
 const LIST_AGE: Duration = Duration::from_hours(12);
 /// How many identities a device may have renewed by its own request within [`RENEWALS_IN`]. Each one costs a signature of the
@@ -326,11 +324,10 @@ impl Org {
         if *used != use_of(request) {
             return Ok(None);
         }
-        let issued = self
-            .store()
-            .certificate(self.id(), id)
-            .await?
-            .ok_or(Error::NotFound("certificate"))?;
+        // One that is over was cleared away.
+        let Some(issued) = self.store().certificate(self.id(), id).await? else {
+            return Ok(None);
+        };
         let answer = request.grant(authority.responder(), &issued.der.0);
         Ok(Some(answer.map_err(crypto)?))
     }

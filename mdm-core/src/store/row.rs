@@ -174,6 +174,7 @@ impl Table {
                 ("renew_at", Int),
                 ("revoked", Int),
                 ("device", Int),
+                ("over", Int),
             ],
             Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
             Self::SetUps => &[
@@ -356,12 +357,13 @@ impl Window {
 }
 
 /// What may be deleted once it is old: the table, and the column that says since when it is over.
-pub(crate) const OVER: [(Table, &str); 5] = [
+pub(crate) const OVER: [(Table, &str); 6] = [
     (Table::Commands, "settled"),
     (Table::Enrollments, "superseded"),
     (Table::Sessions, "unused_until"),
     (Table::DeclaredChannels, "ended"),
     (Table::ChannelStatuses, "ended"),
+    (Table::Certificates, "over"),
 ];
 
 /// The senders of these rows of refusals, each once, with their organisations.
@@ -429,6 +431,7 @@ stored! {
         moment(it.renew_at.filter(|_| it.revoked.is_none())),
         moment(it.revoked),
         Cell::Int(it.device.map(|d| d.0)),
+        moment(it.over()),
     ];
     Pinned in Runbooks unversioned: |_it| vec![];
     Wave in Waves versioned: |_it| vec![];

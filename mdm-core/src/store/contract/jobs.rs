@@ -294,6 +294,16 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
         it.certificate = used.then_some(CertificateId(1));
         it
     };
+    let listed = 7 * 86_400_000;
+    let identity = |id: i64, not_after: i64, speaks: bool| {
+        let mut it = samples::certificate(A, CertificateId(id));
+        it.not_after = at(not_after - listed);
+        it.replaced = (!speaks).then(|| at(1));
+        it.renew_at = speaks.then(|| at(1));
+        it
+    };
+    let mut elsewhere = identity(4, 100, true);
+    (elsewhere.revoked, elsewhere.authority) = (Some(at(1)), None);
     let mut theirs = over(9, Some(100));
     theirs.organisation = B;
     put(
@@ -310,13 +320,18 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
             session(1, 100, false).into(),
             session(2, 300, false).into(),
             session(3, 100, true).into(),
+            identity(1, 100, false).into(),
+            identity(2, 300, false).into(),
+            // Expired, and somebody speaks with it; revoked, and known by its row only.
+            identity(3, 100, true).into(),
+            elsewhere.into(),
         ],
     )
     .await?;
     let prune = async |limit| store.prune(A, at(200), limit).await.map_err(sentence);
     let first = prune(1).await?;
     ensure!(
-        first == 3,
+        first == 4,
         "{first} rows went in a round of one of each kind"
     );
     let oldest = store
@@ -350,6 +365,14 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
     for (id, there) in [(1, false), (2, true), (3, true)] {
         let found = store.session(A, SessionId(id)).await.map_err(sentence)?;
         ensure!(found.is_some() == there, "session {id} is wrong: {found:?}");
+    }
+    for (id, there) in [(1, false), (2, true), (3, true), (4, true)] {
+        let found = store.certificate(A, CertificateId(id)).await;
+        let found = found.map_err(sentence)?;
+        ensure!(
+            found.is_some() == there,
+            "certificate {id} is wrong: {found:?}"
+        );
     }
     Ok(())
 }

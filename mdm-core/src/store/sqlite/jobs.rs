@@ -11,12 +11,13 @@ use crate::store::row::{OVER, Raw, decode_readable};
 use crate::store::{JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
-const OLDEST: [&str; 5] = [
+const OLDEST: [&str; 6] = [
     "SELECT id FROM commands WHERE organisation = ?1 AND settled < ?2 ORDER BY settled, id LIMIT ?3",
     "SELECT id FROM enrollments WHERE organisation = ?1 AND superseded < ?2 ORDER BY superseded, id LIMIT ?3",
     "SELECT id FROM sessions WHERE organisation = ?1 AND unused_until < ?2 ORDER BY unused_until, id LIMIT ?3",
     "SELECT id FROM declared_channels WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
     "SELECT id FROM channel_statuses WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
+    "SELECT id FROM certificates WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
 ];
 
 const LISTS: &str = "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.created < ?2 \
