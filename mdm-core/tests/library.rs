@@ -159,6 +159,7 @@ async fn a_package_goes_to_macs_with_its_manifest() {
         part_size: 10,
         sha256s: vec!["ab".repeat(32); 3],
         managed: true,
+        file: None,
     };
     org.put_package("Tool", package, tags(&["all"]))
         .await

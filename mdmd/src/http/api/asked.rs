@@ -112,6 +112,14 @@ pub(super) async fn read<T: DeserializeOwned>(office: &Office, sent: Body) -> Re
 }
 
 fn json<T: DeserializeOwned>(sent: &[u8]) -> Result<T, Error> {
+    // A list would pass for an object whose fields stand in their order.
+    if sent
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| *first != b'{')
+    {
+        return Err(Error::bad_input("body", "must be an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(sent);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -228,6 +236,8 @@ mod tests {
                 "body: must be a JSON object (line 1, column 14)",
             ),
             ("7", "body: must be an object"),
+            ("[]", "body: must be an object"),
+            ("[\"a\"]", "body: must be an object"),
             ("{}", "name: is missing"),
             (r#"{"name":"a","hunter2":1}"#, "hunter2: is not known here"),
             (r#"{"name":"a","name":"b"}"#, "name: stands there twice"),

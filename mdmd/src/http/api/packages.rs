@@ -39,11 +39,13 @@ pub(super) async fn upload(
     State(office): At,
     Extension(caller): By,
     Query(which): Asked,
-    Query(about): Query<About>,
+    about: Result<Query<About>, Refusal>,
     passed: Option<Extension<Passed>>,
     sent: Body,
 ) -> Answer {
+    // Of an organisation that is not the caller's nothing more is said.
     let org = caller.organisation(&office.mdm, &which).await?;
+    let Query(about) = about?;
     let given = about.tags.split(',').filter(|tag| !tag.trim().is_empty());
     let tags = tags(given).map_err(refused)?;
     let owner = org.organisation().id;
