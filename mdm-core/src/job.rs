@@ -105,6 +105,16 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Tell channels whose declarations have become others, page by page.
+    Declare {
+        /// Behind this one.
+        after: EnrollmentId,
+    },
+    /// The same for the channels of one device.
+    DeclareOf {
+        /// Which.
+        device: DeviceId,
+    },
     /// Tell people or programs.
     Notify {
         /// What.
@@ -126,6 +136,7 @@ impl JobKind {
                 | Self::Stock { .. }
                 | Self::Sync { .. }
                 | Self::Assign { .. }
+                | Self::Declare { .. }
         )
     }
 
@@ -146,6 +157,8 @@ impl JobKind {
             Self::Assign { .. } => "assign",
             Self::Library { .. } => "library",
             Self::LibraryOf { .. } => "library-of",
+            Self::Declare { .. } => "declare",
+            Self::DeclareOf { .. } => "declare-of",
             Self::Notify { .. } => "notify",
         }
     }

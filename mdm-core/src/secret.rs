@@ -136,11 +136,13 @@ pub enum SecretKind {
     ServerCertificateKey,
     /// The private key of the account at the authority that issues it.
     AcmeAccountKey,
+    /// A file that a declaration refers to: credentials, identities, profiles, settings of apps.
+    DeclarationFile,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -172,6 +174,7 @@ impl SecretKind {
         Self::CommandBody,
         Self::ServerCertificateKey,
         Self::AcmeAccountKey,
+        Self::DeclarationFile,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -209,6 +212,7 @@ impl SecretKind {
             Self::CommandBody => "command_body",
             Self::ServerCertificateKey => "server_certificate_key",
             Self::AcmeAccountKey => "acme_account_key",
+            Self::DeclarationFile => "declaration_file",
         }
     }
 

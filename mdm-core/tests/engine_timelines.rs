@@ -58,7 +58,7 @@ fn a_hold_ends_at_its_ceiling_and_names_what_was_lost() {
     while let Some(ceiling) = s.set_up.ceiling_at {
         s.wake();
         if s.now + Duration::from_mins(6) > ceiling && s.set_up.ceiling_at.is_some() {
-            s.tell(&Event::StatusReported);
+            s.tell(&Event::StatusReported { unmet: None });
         }
     }
     s.answer_all();

@@ -91,6 +91,9 @@ impl Desk for Remembering {
             .unwrap()
             .push((what, p.clone(), Vec::new()));
     }
+    async fn file(&self, _: &OrganisationCode, p: &Peer, name: &str) -> Result<Answer, Error> {
+        self.take(format!("file {name}"), p, b"").await
+    }
     async fn revocation_list(&self, _: &OrganisationCode, name: &str) -> Result<Answer, Error> {
         let nobody = Peer::default();
         self.take(format!("revocation list {name}"), &nobody, b"")

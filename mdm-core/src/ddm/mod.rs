@@ -152,6 +152,8 @@ pub struct AssetFile {
     pub size: u64,
     /// SHA-256 of the bytes, lower-case hex.
     pub sha256: String,
+    /// The same of what was handed in: of a profile, before it was signed.
+    pub source: String,
     /// Name of the file in its address: unguessable, and none of the asset's.
     pub name: String,
 }
@@ -333,6 +335,7 @@ impl DeclaredChannel {
             self.manifest = Some(manifest);
             self.told = now;
         }
+        self.ended = None;
     }
 
     /// The channel is over: nothing of it is served any more.

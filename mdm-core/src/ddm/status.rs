@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{DeclarationKind, DeclarationManifest};
 use crate::clock::Timestamp;
 use crate::ids::{EnrollmentId, OrganisationId};
-use crate::wire::declarations::{StatusError, StatusReason, StatusReport, reasons};
+use crate::wire::declarations::{StatusError, StatusReason, StatusReport, at, reasons};
 
 /// Octets of a channel's status that are kept. A device that says more keeps the parts that management is about.
 const LARGEST: usize = 1024 * 1024;
@@ -76,6 +76,7 @@ impl ChannelStatus {
     /// Takes in a report: a full one replaces everything; of others scalars replace, lists change by `identifier`.
     pub fn take(&mut self, report: StatusReport, now: Timestamp) {
         self.received = now;
+        self.ended = None;
         self.reports = self.reports.saturating_add(1);
         if report.full {
             self.full = Some(now);
@@ -197,16 +198,6 @@ impl Validity {
             _ => Self::Unknown,
         }
     }
-}
-
-/// The value at a dotted name.
-fn at<'a>(items: &'a Map<String, Value>, item: &str) -> Option<&'a Value> {
-    let mut labels = item.split('.');
-    let mut value = items.get(labels.next()?)?;
-    for label in labels {
-        value = value.get(label)?;
-    }
-    Some(value)
 }
 
 // Recursion is bounded by the depth under which the report was read.

@@ -87,7 +87,10 @@ pub enum Event {
     /// A user channel of this device enrolled.
     UserEnrolled,
     /// A status report of declarative management came.
-    StatusReported,
+    StatusReported {
+        /// The first status item that the runbook waits for and that is not as it should be.
+        unmet: Option<String>,
+    },
     /// The bootstrap token is in our vault.
     BootstrapTokenStored,
     /// The device asks for its next command, and that would be the end of its hold.

@@ -1,9 +1,10 @@
 //! The plan of a hold: steps with their order, evidence, time-outs and policies, pinned for a set-up. Plain data; the
 //! standard runbooks are made here, the steps themselves are under `steps/`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::device::Platform;
 use crate::error::Error;
@@ -224,6 +225,10 @@ pub struct PinnedRunbook {
     pub soft_ceiling_secs: u64,
     /// Seconds after which a hold ends, evidence or not.
     pub hard_ceiling_secs: u64,
+    /// Status items, by their dotted names, and the values that the step `declare` waits for. Without any, its first report is
+    /// enough. It waits no longer than its time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub status: BTreeMap<String, Value>,
 }
 
 impl PinnedRunbook {
@@ -272,6 +277,7 @@ impl PinnedRunbook {
             lock: false,
             soft_ceiling_secs: 20 * 60,
             hard_ceiling_secs: 45 * 60,
+            status: BTreeMap::new(),
         }
     }
 
@@ -340,6 +346,12 @@ impl PinnedRunbook {
         if self.apps.len() > 60_000 || self.profiles.len() > 60_000 {
             return bad("a table has too many rows");
         }
+        if self.status.len() > 100 || self.status.keys().any(String::is_empty) {
+            return bad("it waits for more than a hundred status items, or for one without a name");
+        }
+        if !self.status.is_empty() && !seen.contains(&StepId::Declare) {
+            return bad("only the step declare waits for status items");
+        }
         let mut apps = BTreeSet::new();
         if !self
             .apps
@@ -359,6 +371,14 @@ impl PinnedRunbook {
             );
         }
         Ok(())
+    }
+
+    /// The first status item that is not as the step `declare` waits for it.
+    #[must_use]
+    pub fn status_unmet<'a>(&self, told: impl Fn(&str) -> Option<&'a Value>) -> Option<&str> {
+        let mut all = self.status.iter();
+        let unmet = all.find(|(item, value)| told(item) != Some(*value));
+        unmet.map(|(item, _)| item.as_str())
     }
 
     /// SHA-256 of its content, lower-case hex: what an acceptance is bound to.

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::decision::{Decision, Tracked};
-use super::login::check_login;
 use super::{Answer, Org, Speaker};
 use crate::bootstrap_token::{self, Deposit};
 use crate::clock::Timestamp;
@@ -32,25 +31,7 @@ impl Org {
             CheckIn::SetBootstrapToken(m) => self.set_bootstrap_token(speaker, m).await,
             CheckIn::GetBootstrapToken(m) => self.get_bootstrap_token(speaker, m).await,
             CheckIn::UserAuthenticate(m) => self.user_authenticate(speaker, m).await,
-            CheckIn::DeclarativeManagement(m) => {
-                let enrollment = self
-                    .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
-                    .await?;
-                check_login(
-                    self.organisation.settings.user_logins,
-                    &enrollment,
-                    &m.envelope.channel,
-                )?;
-                if m.endpoint == "status" && m.envelope.channel.is_device() {
-                    let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
-                    d.seen.clone_from(&speaker.seen);
-                    self.load_device_side(&mut d, &enrollment).await?;
-                    d.track(enrollment);
-                    d.tell_set_up(&Event::StatusReported);
-                    self.commit(d).await?;
-                }
-                declarative(&m.endpoint, self.now())
-            }
+            CheckIn::DeclarativeManagement(m) => self.declarative(speaker, m).await,
             CheckIn::GetToken(m) => self.get_token(speaker, m).await,
             CheckIn::ReturnToService(_) => Err(Error::bad_input(
                 "check-in: MessageType",
@@ -80,6 +61,7 @@ impl Org {
             if let Some(user) = users.into_iter().find(|u| u.key == key.as_str()) {
                 let mut tracked = Tracked::read(user);
                 leave(&mut tracked.row, now);
+                self.end_declarations(&mut d, tracked.row.id).await?;
                 d.enrollments.insert(tracked.row.id, tracked);
             }
             d.track(enrollment);
@@ -90,8 +72,10 @@ impl Org {
         for user in users {
             let mut tracked = Tracked::read(user);
             leave(&mut tracked.row, now);
+            self.end_declarations(&mut d, tracked.row.id).await?;
             d.enrollments.insert(tracked.row.id, tracked);
         }
+        self.end_declarations(&mut d, enrollment.id).await?;
         let already = enrollment.state == EnrollmentState::CheckedOut;
         let id = enrollment.id;
         let mut tracked = Tracked::read(enrollment);
@@ -328,26 +312,4 @@ fn leave(enrollment: &mut Enrollment, now: Timestamp) {
         enrollment.state = EnrollmentState::CheckedOut;
         enrollment.ended = Some(now);
     }
-}
-
-/// Declarations of a channel that has none. An answer of *not found* would delete a declaration, so it is given only for
-/// a declaration that certainly does not exist.
-fn declarative(endpoint: &str, now: Timestamp) -> Result<Answer, Error> {
-    const NONE: &str = "none";
-    let body = match endpoint {
-        "tokens" => json!({ "SyncTokens": { "DeclarationsToken": NONE, "Timestamp": now } }),
-        "declaration-items" => json!({
-            "DeclarationsToken": NONE,
-            "Declarations": { "Activations": [], "Assets": [], "Configurations": [], "Management": [] },
-        }),
-        "status" => return Ok(Answer::Empty),
-        other if other.starts_with("declaration/") => return Ok(Answer::NoSuchDeclaration),
-        _ => {
-            return Err(Error::bad_input(
-                "DeclarativeManagement: Endpoint",
-                "is none that the protocol knows",
-            ));
-        }
-    };
-    Ok(Answer::Json(body.to_string().into_bytes()))
 }

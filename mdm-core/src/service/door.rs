@@ -209,7 +209,7 @@ impl Org {
 
     /// Proves who speaks: the certificate of the signature if there is one, else that of the connection; its chain to this
     /// organisation's CAs, and its validity at the domain's time. That it is not revoked is for [`Org::prove`].
-    fn identify(
+    pub(super) fn identify(
         &self,
         peer: &Peer,
         body: &[u8],

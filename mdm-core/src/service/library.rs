@@ -310,6 +310,7 @@ impl Org {
                     d.device = Some(tracked);
                     d.audit("device.tagged", json!({ "tags": tags }));
                     d.job(now, JobKind::LibraryOf { device: id });
+                    d.job(now, JobKind::DeclareOf { device: id });
                     self.commit(d).await?;
                     Ok(true)
                 })

@@ -12,6 +12,7 @@ mod checkin;
 mod commands;
 mod credentials;
 mod decision;
+mod declarations;
 mod door;
 mod enqueue;
 mod enrol;
@@ -53,6 +54,10 @@ use tokio::sync::Semaphore;
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
+pub use declarations::{
+    Activation, AssignmentView, ChannelDeclarations, NewDeclaration, NewFile, SetView,
+    WantedDeclaration,
+};
 pub use enqueue::{Enqueued, NewCommand};
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
@@ -201,6 +206,13 @@ pub enum Answer {
     Json(Vec<u8>),
     /// Success, a signed enrolment profile.
     Profile(Vec<u8>),
+    /// Success, a file of a declaration.
+    File {
+        /// Media type.
+        content_type: String,
+        /// Body.
+        body: Vec<u8>,
+    },
     /// Success, an answer of the SCEP server with its media type.
     Scep {
         /// Media type.

@@ -113,6 +113,12 @@ impl Org {
                 let device = tagged.row.id;
                 d.job(now, JobKind::LibraryOf { device });
             }
+            if let Some(device) = current.device {
+                let row = d.device.as_ref().map(|tracked| &tracked.row);
+                if self.is_declared_to(&current, row).await? {
+                    d.job(now, JobKind::DeclareOf { device });
+                }
+            }
             let profile_awaits = self.session_awaits(speaker, &current).await?;
             d.audit(
                 "enrolment.completed",
@@ -148,11 +154,13 @@ impl Org {
             self.replace_identities(d, old, speaks).await?;
             for user in self.store().user_channels(self.id(), old.id).await? {
                 self.void_commands(d, user.id).await?;
+                self.end_declarations(d, user.id).await?;
                 let mut tracked = Tracked::read(user);
                 void(&mut tracked.row, now);
                 d.enrollments.insert(tracked.row.id, tracked);
             }
             self.void_commands(d, old.id).await?;
+            self.end_declarations(d, old.id).await?;
             for secret in [old.bootstrap_token, old.unlock_token]
                 .into_iter()
                 .flatten()
@@ -290,6 +298,7 @@ impl Org {
             }
         };
         let row = &mut tracked.row;
+        let was_away = !row.is_live();
         row.state = EnrollmentState::Enrolled;
         row.enrolled = row.enrolled.or(Some(now));
         row.ended = None;
@@ -301,6 +310,12 @@ impl Org {
             since: now,
         });
         let id = row.id;
+        if was_away && let Some(device) = parent.device {
+            let about = d.device.as_ref().map(|tracked| &tracked.row);
+            if self.is_declared_to(row, about).await? {
+                d.job(now, JobKind::DeclareOf { device });
+            }
+        }
         d.enrollments.insert(id, tracked);
         let device_channel = parent.id;
         d.track(parent);

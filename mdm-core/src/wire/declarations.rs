@@ -180,6 +180,22 @@ impl StatusReport {
             full,
         })
     }
+
+    /// The value of an item, by its dotted name.
+    #[must_use]
+    pub fn value(&self, item: &str) -> Option<&Value> {
+        at(&self.items, item)
+    }
+}
+
+/// The value at a dotted name.
+pub(crate) fn at<'a>(items: &'a Map<String, Value>, item: &str) -> Option<&'a Value> {
+    let mut labels = item.split('.');
+    let mut value = items.get(labels.next()?)?;
+    for label in labels {
+        value = value.get(label)?;
+    }
+    Some(value)
 }
 
 /// A list of reasons. Their keys have a capital in reports' errors and none in status items; both are read in both.

@@ -320,7 +320,7 @@ impl World<'_> {
                 profile_in_force: dice.chance(50),
                 deadline: None,
             },
-            22 => Event::StatusReported,
+            22 => Event::StatusReported { unmet: None },
             23 => {
                 let (step, ask) = (
                     dice.pick(&StepId::ALL),

@@ -54,6 +54,13 @@ pub(crate) trait Desk: Send + Sync + 'static {
     ) -> Result<Answer, Error>;
     /// A body that was not taken, for the record of refusals.
     async fn unread(&self, organisation: &OrganisationCode, peer: &Peer, door: &str, reason: &str);
+    /// A file of a declaration, by its name in the address.
+    async fn file(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        name: &str,
+    ) -> Result<Answer, Error>;
     /// The revocation list of an authority, by its name in the address.
     async fn revocation_list(
         &self,
@@ -176,5 +183,15 @@ impl Desk for FrontDesk {
     ) -> Result<(OrganisationId, Package), Error> {
         let org = self.mdm.organisation(organisation).await?;
         Ok((org.organisation().id, org.kept_package(file).await?))
+    }
+
+    async fn file(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        name: &str,
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        org.declaration_file(peer, name).await
     }
 }

@@ -217,6 +217,16 @@ pub(crate) fn answer(answer: Answer) -> Response {
         Answer::Plist(body) => plain(StatusCode::OK, "application/xml; charset=utf-8", body),
         Answer::Json(body) => plain(StatusCode::OK, "application/json", body),
         Answer::Profile(body) => plain(StatusCode::OK, "application/x-apple-aspen-config", body),
+        Answer::File { content_type, body } => {
+            let mut response = plain(StatusCode::OK, "application/octet-stream", body);
+            let headers = response.headers_mut();
+            // Checked when it came in.
+            if let Ok(value) = HeaderValue::from_str(&content_type) {
+                headers.insert(CONTENT_TYPE, value);
+            }
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
         Answer::Scep { media_type, body } => plain(StatusCode::OK, media_type, body),
         // The one refusal of an enrolment that a device understands.
         Answer::UpdateFirst(body) => plain(StatusCode::FORBIDDEN, "application/json", body),

@@ -11,6 +11,8 @@ mod download;
 pub(crate) mod edge;
 mod enrol;
 pub(crate) mod error;
+
+mod files;
 mod health;
 mod identity;
 mod package;
@@ -61,6 +63,7 @@ macro_rules! table {
 table! { DEVICE device
     put  "/mdm/{org}/checkin" checkin::check_in;
     put  "/mdm/{org}/command" command::either;
+    get  "/mdm/{org}/files/{name}" files::file;
 }
 
 table! { ENROL enrol

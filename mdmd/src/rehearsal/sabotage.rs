@@ -191,6 +191,15 @@ impl Desk for NeverReleasing {
         self.0.scep(organisation, peer, operation, message).await
     }
 
+    async fn file(
+        &self,
+        organisation: &OrganisationCode,
+        peer: &Peer,
+        name: &str,
+    ) -> Result<Answer, Error> {
+        self.0.file(organisation, peer, name).await
+    }
+
     async fn may_send(
         &self,
         organisation: &OrganisationCode,

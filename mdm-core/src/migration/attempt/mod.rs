@@ -101,7 +101,7 @@ impl Run {
             // The device's side is the set-up's.
             Event::Enrolled { .. }
             | Event::UserEnrolled
-            | Event::StatusReported
+            | Event::StatusReported { .. }
             | Event::BeforeRelease
             | Event::BootstrapTokenStored
             | Event::AwaitingTold { .. }

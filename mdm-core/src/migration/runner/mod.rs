@@ -208,7 +208,7 @@ impl Run<'_> {
             Event::Enrolled { .. }
                 | Event::UserEnrolled
                 | Event::BootstrapTokenStored
-                | Event::StatusReported
+                | Event::StatusReported { .. }
                 | Event::AwaitingTold { .. }
                 | Event::Reported { .. }
                 | Event::BeforeRelease
@@ -268,7 +268,7 @@ impl Run<'_> {
             Event::BeforeRelease => self.before_release(),
             Event::UserEnrolled => self.s.user_seen = true,
             Event::BootstrapTokenStored => self.signal(StepId::Bootstrap, Signal::Event(event)),
-            Event::StatusReported => self.signal(StepId::Declare, Signal::Event(event)),
+            Event::StatusReported { .. } => self.signal(StepId::Declare, Signal::Event(event)),
             Event::LockAnswered { .. } => self.lock_answered(event),
             Event::Told { .. } => self.signal(StepId::Tell, Signal::Event(event)),
             Event::EffectFailed { effect, why } => self.effect_failed(event, effect, why),

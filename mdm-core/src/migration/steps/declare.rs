@@ -1,5 +1,5 @@
-//! Declarations: enabled, and a first status report seen. Never a condition of anything: a device that answers `NotNow` or
-//! an error is left alone.
+//! Declarations: enabled, and a status report seen that has what the runbook waits for. Never a condition of the hold's end: a
+//! device that answers `NotNow` or an error is left alone, and the step's own time ends the waiting.
 
 use super::{Progress, Signal, StepState, failure};
 use crate::migration::{Ask, Event};
@@ -10,7 +10,9 @@ pub(super) fn start() -> Progress {
 
 pub(super) fn on(state: &StepState, signal: Signal<'_>) -> Progress {
     match signal {
-        Signal::Event(Event::StatusReported) => Progress::done("a first status report came"),
+        Signal::Event(Event::StatusReported { unmet: None }) => {
+            Progress::done("a status report came")
+        }
         Signal::Event(Event::Reported { .. }) if state.asked.values().any(|a| a.not_now) => {
             Progress::skip("the device cannot use declarations now")
         }

@@ -315,6 +315,7 @@ pub(super) fn pinned(organisation: OrganisationId, id: RunbookId) -> Pinned {
             lock: true,
             soft_ceiling_secs: 600,
             hard_ceiling_secs: 3600,
+            status: BTreeMap::new(),
         },
     }
 }

@@ -1,0 +1,231 @@
+//! What a channel asks of its declarations. It is served from the list that it was given last, whatever has changed since; only
+//! asking for a list gives it another. *No such declaration* makes a device remove it, so that is said only when no list that
+//! the device may have in mind has it: what is missing by a fault of ours is an error, and the device comes again.
+
+use crate::ddm::{DeclarationContent, DeclarationKind, DeclarationManifest, DeclaredChannel};
+use crate::ddm::status::ChannelStatus;
+use crate::device::Device;
+use crate::enrollment::Enrollment;
+use crate::error::Error;
+use crate::ids::{ContentId, ManifestId};
+use crate::migration::Event;
+use crate::service::checkin::readable;
+use crate::service::decision::Decision;
+use crate::service::login::check_login;
+use crate::service::{Answer, Org, Speaker, TRIES};
+use crate::store::{Batch, Noun, StoreError};
+use crate::wire::checkin::DeclarativeManagement;
+use crate::wire::declarations::{self as wire, Endpoint, StatusReport};
+
+impl Org {
+    pub(in crate::service) async fn declarative(
+        &self,
+        speaker: &Speaker,
+        m: &DeclarativeManagement,
+    ) -> Result<Answer, Error> {
+        let asker = &m.envelope.channel;
+        let device = self
+            .enrolled_device(speaker, asker.device_key().as_str())
+            .await?;
+        check_login(&device, asker)?;
+        let user = if asker.is_device() {
+            None
+        } else {
+            let users = self.store().user_channels(self.id(), device.id).await?;
+            let key = asker.key();
+            let mut own = users.into_iter().filter(|u| u.key == key.as_str());
+            let user = own.find(Enrollment::is_live);
+            Some(user.ok_or(Error::Refused("this user's channel is not enrolled"))?)
+        };
+        match Endpoint::parse(&m.endpoint) {
+            Some(Endpoint::Tokens) => {
+                let channel = user.as_ref().unwrap_or(&device);
+                let row = self.device_row(channel).await?;
+                let wanted = self.wanted(channel, row.as_ref()).await?;
+                let now = self.now().to_string();
+                Ok(Answer::Json(wire::tokens(&wanted.token, &now)))
+            }
+            Some(Endpoint::Items) => self.items(user.as_ref().unwrap_or(&device)).await,
+            Some(Endpoint::Declaration { kind, identifier }) => {
+                let channel = user.as_ref().unwrap_or(&device);
+                self.one_declaration(channel, kind, identifier).await
+            }
+            Some(Endpoint::Status) => {
+                let report = StatusReport::parse(m.data.as_deref().unwrap_or_default())?;
+                self.status(speaker, device, user, report).await
+            }
+            None => Err(Error::bad_input(
+                "DeclarativeManagement: Endpoint",
+                "is none that the protocol knows",
+            )),
+        }
+    }
+
+    async fn device_row(&self, channel: &Enrollment) -> Result<Option<Device>, Error> {
+        match channel.device {
+            // Without its row the device would seem to have no tags, and would lose what it has by them.
+            Some(id) => Ok(self.store().device(self.id(), id).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives a channel its list, and keeps which one that was.
+    async fn items(&self, channel: &Enrollment) -> Result<Answer, Error> {
+        let row = self.device_row(channel).await?;
+        let mut wanted = self.wanted(channel, row.as_ref()).await?;
+        for _ in 0..TRIES {
+            let known = [wanted.token.clone()];
+            let known = self
+                .store()
+                .declaration_manifests_of(self.id(), &known)
+                .await?;
+            let now = self.now();
+            let mut batch = Batch::new();
+            let list = match known.into_iter().next() {
+                Some(list) => {
+                    // One that nobody has may be on its way out.
+                    batch.expect(
+                        Noun::DeclarationManifest,
+                        self.id(),
+                        list.id.0,
+                        list.version,
+                    );
+                    list
+                }
+                None => {
+                    let id = ManifestId(self.ids().next(now));
+                    let list = DeclarationManifest::new(self.id(), id, wanted.items, now);
+                    batch.put(list.clone());
+                    list
+                }
+            };
+            let told = self.store().declared_channel(self.id(), channel.id).await?;
+            let mut told =
+                told.unwrap_or_else(|| DeclaredChannel::new(self.id(), channel.id, now));
+            if told.manifest == Some(list.id) && told.ended.is_none() {
+                return Ok(list_as_answer(&list));
+            }
+            told.tell(list.id, now);
+            batch.expect(Noun::Enrollment, self.id(), channel.id.0, channel.version);
+            batch.put(told);
+            self.store().commit(batch).await?;
+            // A change that was committed meanwhile may have found the channel with the list before this one, and told it
+            // nothing: from here on it finds this one.
+            let row = self.device_row(channel).await?;
+            wanted = self.wanted(channel, row.as_ref()).await?;
+            if wanted.token == list.token {
+                return Ok(list_as_answer(&list));
+            }
+        }
+        Err(StoreError::Unavailable("too many changes at once".to_owned()).into())
+    }
+
+    async fn one_declaration(
+        &self,
+        channel: &Enrollment,
+        kind: &str,
+        identifier: &str,
+    ) -> Result<Answer, Error> {
+        let Some(kind) = DeclarationKind::of_word(kind) else {
+            return Err(Error::bad_input(
+                "DeclarativeManagement: Endpoint",
+                "names a kind that the protocol does not know",
+            ));
+        };
+        let told = self.store().declared_channel(self.id(), channel.id).await?;
+        let lists = told.map_or([None, None], |t| [t.manifest, t.earlier]);
+        for id in lists.into_iter().flatten() {
+            let list = self.store().declaration_manifest(self.id(), id).await?;
+            let list = list.ok_or_else(|| missing("declaration_manifests", id.0))?;
+            if let Some(item) = list.item(kind, identifier) {
+                return self.content_of(item.content).await;
+            }
+        }
+        // It may know it from elsewhere: a list that it was given long ago. If it should have it, it gets it.
+        let row = self.device_row(channel).await?;
+        let wanted = self.wanted(channel, row.as_ref()).await?;
+        let mut items = wanted.items.into_iter();
+        let item = items.find(|item| item.kind == kind && item.identifier == identifier);
+        match item.map(|item| item.content) {
+            Some(content) => self.content_of(content).await,
+            None => Ok(Answer::NoSuchDeclaration),
+        }
+    }
+
+    async fn content_of(&self, id: ContentId) -> Result<Answer, Error> {
+        let content = self.store().declaration_content(self.id(), id).await?;
+        let DeclarationContent {
+            identifier,
+            declaration_type,
+            payload,
+            server_token,
+            ..
+        } = content.ok_or_else(|| missing("declaration_contents", id.0))?;
+        let body = wire::declaration(&declaration_type, &identifier, &server_token, &payload);
+        Ok(Answer::Json(body))
+    }
+
+    /// Keeps what a channel reports, and tells the set-up of its device.
+    async fn status(
+        &self,
+        speaker: &Speaker,
+        device: Enrollment,
+        user: Option<Enrollment>,
+        report: StatusReport,
+    ) -> Result<Answer, Error> {
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
+        d.seen.clone_from(&speaker.seen);
+        let (id, is_user) = (user.as_ref().map_or(device.id, |u| u.id), user.is_some());
+        // What was kept and cannot be read is replaced as a whole sooner or later: it keeps no report away.
+        let known = readable(self.store().channel_status(self.id(), id).await)?;
+        let mut status = known.unwrap_or_else(|| ChannelStatus::new(self.id(), id, d.now));
+        let awaiting = report.value("mdm.is-awaiting-configuration");
+        let awaiting = awaiting.and_then(serde_json::Value::as_bool);
+        status.take(report, d.now);
+        if !is_user {
+            self.load_device_side(&mut d, &device).await?;
+        }
+        d.track(device);
+        if let Some(user) = user {
+            d.track(user);
+        }
+        if !is_user {
+            let plan = d.set_up_plan.as_ref();
+            let unmet = plan.and_then(|plan| plan.status_unmet(|item| status.value(item)));
+            let unmet = unmet.map(str::to_owned);
+            d.tell_set_up(&Event::StatusReported { unmet });
+            if let Some(awaiting) = awaiting {
+                if let Some(row) = d.enrollment_mut(id) {
+                    row.awaiting = Some(awaiting);
+                }
+                let ended = d.set_up.as_ref().is_some_and(|s| s.row.is_ended());
+                d.tell_set_up(&Event::AwaitingTold { awaiting });
+                if awaiting && ended {
+                    // As at a TokenUpdate: nobody else would ever end that hold.
+                    d.release_without_set_up(id);
+                }
+            }
+        }
+        d.batch.put(status);
+        self.commit(d).await?;
+        Ok(Answer::Empty)
+    }
+}
+
+fn list_as_answer(list: &DeclarationManifest) -> Answer {
+    let items = list.items.iter().map(|item| {
+        let kind = item.kind.as_str();
+        (kind, item.identifier.as_str(), item.server_token.as_str())
+    });
+    Answer::Json(wire::items(&list.token, items))
+}
+
+/// A row that another one names and that is not there: our fault, and never the device's loss.
+fn missing(table: &'static str, id: i64) -> Error {
+    StoreError::Corrupt {
+        table,
+        column: "id",
+        key: id.to_string(),
+    }
+    .into()
+}

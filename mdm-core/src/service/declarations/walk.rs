@@ -1,0 +1,258 @@
+//! What a channel should have, and telling those whose list has become another: a command that says nothing but *look*, so that
+//! it is never out of date, and a push. A page of channels costs the same few statements as one channel. A channel that has
+//! such a command waiting needs no second one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::ddm::manifest::{Catalogue, declarations_token, scopes};
+use crate::ddm::status::ChannelStatus;
+use crate::ddm::{DeclarationManifest, DeclaredChannel, ManifestItem};
+use crate::device::Device;
+use crate::enrollment::Enrollment;
+use crate::error::Error;
+use crate::ids::{CommandId, DeclarationSetId, DeviceId, EnrollmentId, JobId, ManifestId};
+use crate::job::{Job, JobKind};
+use crate::queue::{Command, CommandState};
+use crate::service::Org;
+use crate::service::decision::Decision;
+use crate::service::worker::done;
+use crate::store::{Batch, Lease, Write};
+use crate::wire::command::CommandBody;
+use crate::wire::requests::DeclarativeManagement;
+
+/// Channels that one turn goes through.
+const PAGE: u32 = 500;
+/// Namespace of the UUIDs of commands: the same channel, list and turn give the same one.
+const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4465_636c_0000_6172_6500);
+
+/// What a channel should have.
+pub(super) struct Wanted {
+    /// The `DeclarationsToken`.
+    pub(super) token: String,
+    /// What is in it.
+    pub(super) items: Vec<ManifestItem>,
+}
+
+impl Org {
+    /// What is assigned under these words: three statements, or fewer.
+    async fn catalogue(&self, words: &BTreeSet<String>) -> Result<Catalogue, Error> {
+        let (store, id) = (self.store(), self.id());
+        let words: Vec<String> = words.iter().cloned().collect();
+        let assigned = store.declaration_assignments_under(id, &words).await?;
+        let sets: BTreeSet<DeclarationSetId> = assigned.iter().map(|a| a.set).collect();
+        if sets.is_empty() {
+            return Ok(Catalogue::default());
+        }
+        let sets: Vec<_> = sets.into_iter().collect();
+        let sets = store.declaration_sets_of(id, &sets).await?;
+        let members: BTreeSet<_> = sets.iter().flat_map(|s| s.members.iter().copied()).collect();
+        let members: Vec<_> = members.into_iter().collect();
+        let declarations = if members.is_empty() {
+            Vec::new()
+        } else {
+            store.declarations_of(id, &members).await?
+        };
+        Ok(Catalogue::new(&assigned, sets, declarations))
+    }
+
+    /// What one channel should have now.
+    pub(super) async fn wanted(
+        &self,
+        channel: &Enrollment,
+        device: Option<&Device>,
+    ) -> Result<Wanted, Error> {
+        let words = scopes(channel, device);
+        let all = self.catalogue(&words.iter().cloned().collect()).await?;
+        let items = all.items(&all.sets(&words));
+        Ok(Wanted {
+            token: declarations_token(&items),
+            items,
+        })
+    }
+
+    /// One page of channels, then the next.
+    pub(in crate::service) async fn declare_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        after: EnrollmentId,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let times = self.store().job_times(self.id(), job.id).await?;
+            if times.is_none_or(|times| times.leased_until != lease.0) {
+                // A newer change has it begin anew: nothing is left to do for this one.
+                return Ok(());
+            }
+            let page = self.store().channels(self.id(), after, PAGE).await?;
+            let mut batch = Batch::new();
+            let Some(last) = page.last() else {
+                batch.put(done(job, lease));
+                return Ok(self.store().commit(batch).await?);
+            };
+            let mut later = job.clone();
+            later.kind = JobKind::Declare { after: last.id };
+            later.due = self.now();
+            batch.put(Write::JobLater { job: later, lease });
+            self.notify_into(&mut batch, &page, job).await?;
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// The channels of one device.
+    pub(in crate::service) async fn declare_of_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        device: DeviceId,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let mut batch = Batch::new();
+            batch.put(done(job, lease));
+            let device = self.store().device(self.id(), device).await?;
+            if let Some(enrolment) = device.and_then(|device| device.enrollment) {
+                let mut channels = self.store().user_channels(self.id(), enrolment).await?;
+                channels.extend(self.store().enrollment(self.id(), enrolment).await?);
+                self.notify_into(&mut batch, &channels, job).await?;
+            }
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// Adds, for each of these channels whose list is another than the one that it was given, the command that has it look.
+    async fn notify_into(
+        &self,
+        batch: &mut Batch,
+        channels: &[Enrollment],
+        job: &Job,
+    ) -> Result<(), Error> {
+        let (store, now) = (self.store(), self.now());
+        let live: Vec<&Enrollment> = channels.iter().filter(|c| c.is_live()).collect();
+        if live.is_empty() {
+            return Ok(());
+        }
+        let devices: BTreeSet<DeviceId> = live.iter().filter_map(|c| c.device).collect();
+        let devices: Vec<DeviceId> = devices.into_iter().collect();
+        let devices = store.devices_of(self.id(), &devices).await?;
+        let devices: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
+        let words: Vec<Vec<String>> = live
+            .iter()
+            .map(|c| scopes(c, c.device.and_then(|id| devices.get(&id))))
+            .collect();
+        let all = self
+            .catalogue(&words.iter().flatten().cloned().collect())
+            .await?;
+        // Channels of the same sets share a list.
+        let mut lists: BTreeMap<BTreeSet<DeclarationSetId>, Wanted> = BTreeMap::new();
+        let sets: Vec<_> = words.iter().map(|words| all.sets(words)).collect();
+        for of in &sets {
+            if !lists.contains_key(of) {
+                let items = all.items(of);
+                let token = declarations_token(&items);
+                lists.insert(of.clone(), Wanted { token, items });
+            }
+        }
+        let ids: Vec<EnrollmentId> = live.iter().map(|c| c.id).collect();
+        let told = store.declared_channels_of(self.id(), &ids).await?;
+        let told: BTreeMap<EnrollmentId, ManifestId> = told
+            .into_iter()
+            .filter_map(|c| Some((c.id, c.manifest?)))
+            .collect();
+        let tokens: BTreeSet<String> = lists.values().map(|l| l.token.clone()).collect();
+        let tokens: Vec<String> = tokens.into_iter().collect();
+        let known = store.declaration_manifests_of(self.id(), &tokens).await?;
+        let mut known: BTreeMap<String, ManifestId> =
+            known.into_iter().map(|m| (m.token, m.id)).collect();
+        let mut behind = Vec::new();
+        for (channel, of) in live.iter().zip(&sets) {
+            let Some(wanted) = lists.get(of) else { continue };
+            let has = told.get(&channel.id).copied();
+            let differs = match has {
+                Some(has) => known.get(&wanted.token) != Some(&has),
+                // One that never asked has nothing: an empty list is no news to it.
+                None => !wanted.items.is_empty(),
+            };
+            if !differs {
+                continue;
+            }
+            behind.push(channel.id);
+            // Written here, before thousands ask for it at once and all would write it.
+            if !known.contains_key(&wanted.token) {
+                let id = ManifestId(self.ids().next(now));
+                let items = wanted.items.clone();
+                batch.put(DeclarationManifest::new(self.id(), id, items, now));
+                known.insert(wanted.token.clone(), id);
+            }
+        }
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let body = CommandBody::from(DeclarativeManagement::default());
+        let kind = body.request_type();
+        let waiting = store
+            .open_commands_of_type(self.id(), &behind, kind)
+            .await?;
+        // What the device has in its hands may have been looked after already; what it has not will be later than now.
+        let waiting: BTreeSet<EnrollmentId> = waiting
+            .into_iter()
+            .filter(|c| matches!(c.state, CommandState::Queued | CommandState::NotNow))
+            .map(|c| c.enrollment)
+            .collect();
+        behind.retain(|id| !waiting.contains(id));
+        for id in &behind {
+            batch.put(self.notice(*id, job, &body, now));
+            let push = JobKind::Push { enrollment: *id };
+            batch.put(Job::new(self.id(), JobId(self.ids().next(now)), now, push));
+        }
+        if !behind.is_empty() {
+            let detail = json!({ "channels": behind.len() });
+            self.audit_into(batch, "declarations.announced", detail);
+        }
+        Ok(())
+    }
+
+    fn notice(&self, to: EnrollmentId, job: &Job, body: &CommandBody, now: Timestamp) -> Command {
+        let id = CommandId(self.ids().next(now));
+        // The id makes each turn another command: the same list may come to be wanted again.
+        let name = format!("{}/{to}/{}/{id}", self.id(), job.id);
+        let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes()).hyphenated();
+        let uuid = uuid.to_string().to_ascii_uppercase();
+        let bytes = body.encode(&uuid).to_vec();
+        Command::queued(self.id(), id, to, uuid, body.request_type(), bytes, now)
+    }
+
+    /// Whether anything is assigned to a channel: for an enrolment, which would otherwise wait for the next change.
+    pub(in crate::service) async fn is_declared_to(
+        &self,
+        channel: &Enrollment,
+        device: Option<&Device>,
+    ) -> Result<bool, Error> {
+        let words = scopes(channel, device);
+        let assigned = self.store().declaration_assignments_under(self.id(), &words);
+        Ok(!assigned.await?.is_empty())
+    }
+
+    /// An unenrolment ends everything declarative of a channel: what it was told, and what it said.
+    pub(in crate::service) async fn end_declarations(
+        &self,
+        d: &mut Decision<'_>,
+        channel: EnrollmentId,
+    ) -> Result<(), Error> {
+        let told: Option<DeclaredChannel> = self.store().declared_channel(self.id(), channel).await?;
+        if let Some(mut row) = told.filter(|row| row.ended.is_none()) {
+            row.end(d.now);
+            d.batch.put(row);
+        }
+        let said: Option<ChannelStatus> = self.store().channel_status(self.id(), channel).await?;
+        if let Some(mut row) = said.filter(|row| row.ended.is_none()) {
+            row.ended = Some(d.now);
+            d.batch.put(row);
+        }
+        Ok(())
+    }
+}
