@@ -9,7 +9,10 @@ mod house;
 use fixtures::recorded::StandIn;
 use house::{Ask, House, NOW_MS, check_in, described, report};
 use mdm_core::clock::Timestamp;
+use mdm_core::ddm::{Channels, Target};
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::secret::Secret;
+use mdm_core::service::{NewDeclaration, NewFile};
 use mdm_core::store::Batch;
 use mdm_core::wave::Wave;
 use mdmd::app::App;
@@ -23,6 +26,7 @@ const THEIRS: [&str; 2] = ["OTHERX", "OTHERY"];
 /// So large that no other number contains it.
 const THEIR_WAVE: i64 = 7_340_911_223_344;
 const THEIR_NAME: &str = "Neighbours and daughters";
+const THEIR_DECLARATION: &str = "neighbours.credential";
 
 /// Two organisations; the second one has a wave.
 async fn two() -> (House, House) {
@@ -38,6 +42,20 @@ async fn two() -> (House, House) {
         Timestamp::from_millis(NOW_MS),
     ));
     theirs.app.mdm.store().commit(batch).await.unwrap();
+    let mut credential = NewDeclaration::new(
+        THEIR_DECLARATION,
+        "com.apple.asset.credential.userpassword",
+        serde_json::Map::new(),
+    );
+    let content = Secret::from_text("{}".to_owned());
+    credential.file = Some(NewFile::new(content, "application/json"));
+    theirs.org.put_declaration(&credential).await.unwrap();
+    let member = [THEIR_DECLARATION.to_owned()];
+    let set = theirs.org.put_declaration_set("their set", &member).await;
+    set.unwrap();
+    let (everybody, own) = (Target::Organisation, Channels::Device);
+    let assigned = theirs.org.assign_declarations("their set", &everybody, own);
+    assigned.await.unwrap();
     (ours, theirs)
 }
 
@@ -54,6 +72,7 @@ async fn marks(of: &House) -> Vec<String> {
     if of.serial == THEIRS[0] {
         marks.extend(THEIRS.map(str::to_owned));
         marks.extend(["their wave".to_owned(), THEIR_WAVE.to_string()]);
+        marks.extend([THEIR_DECLARATION.to_owned(), "their set".to_owned()]);
     }
     let store = of.app.mdm.store();
     for token in store.tokens(organisation.id).await.unwrap() {
@@ -88,6 +107,13 @@ fn both_ways(at: &House, door: &str, device: &StandIn, body: Vec<u8>) -> [Ask; 2
     connected.headers.clear();
     connected.certificate = Some(device.identity());
     [signed, connected]
+}
+
+/// The name of the file of the neighbours' declaration.
+async fn file_of(house: &House) -> String {
+    let declaration = house.org.declaration(THEIR_DECLARATION).await.unwrap();
+    let content = house.org.declaration_content(&declaration).await.unwrap();
+    content.file.unwrap().name
 }
 
 /// A command that was handed to the device of this organisation.
@@ -181,6 +207,23 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
                 // Trying has not used it up.
                 assert_eq!(ours.send(ask(&ours)).await.0, 200);
                 refused("an invitation again", &ours, &theirs, ask(&ours)).await;
+            }
+            ("get", "/mdm/{org}/files/{name}") => {
+                let name = file_of(&theirs).await;
+                for (case, at) in [("a foreign file", &theirs), ("theirs at home", &ours)] {
+                    let ask = Ask {
+                        path: at.path(&format!("files/{name}")),
+                        get: true,
+                        certificate: Some(device.identity()),
+                        ..Ask::default()
+                    };
+                    let other = if std::ptr::eq(at, &ours) {
+                        &theirs
+                    } else {
+                        &ours
+                    };
+                    refused(case, at, other, ask).await;
+                }
             }
             // What it answers to everybody is public; a certificate takes the message that the next arm sends.
             ("get", "/mdm/{org}/scep") => {}
@@ -338,6 +381,17 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/library/packages/upload") => serde_json::json!({}),
         ("post", "/api/v1/library/tags") => serde_json::json!({ "name": "their item", "tags": [] }),
         ("post", "/api/v1/library/remove") => serde_json::json!({ "name": "their item" }),
+        ("post", "/api/v1/declarations") => serde_json::json!({
+            "identifier": "walker", "type": "com.apple.configuration.management.test", "payload": { "Echo": "x" },
+        }),
+        ("post", "/api/v1/declarations/{identifier}/remove") => serde_json::json!({}),
+        ("post", "/api/v1/declaration-sets") => {
+            serde_json::json!({ "name": "their set", "members": [THEIR_DECLARATION] })
+        }
+        ("post", "/api/v1/declaration-sets/remove") => serde_json::json!({ "name": "their set" }),
+        ("post", "/api/v1/declaration-sets/assign" | "/api/v1/declaration-sets/unassign") => {
+            serde_json::json!({ "name": "their set", "everybody": true, "serials": THEIRS })
+        }
         ("post", "/api/v1/invitations") => serde_json::json!({ "serial": "NEITHERS" }),
         ("post", "/api/v1/enrolment") => serde_json::json!({ "facts_hours": 25 }),
         ("post", "/api/v1/network-users") => serde_json::json!({ "name": "nobody" }),
@@ -383,6 +437,7 @@ fn queues(method: &str, path: &str) -> bool {
         "/api/v1/inventory/pull",
         "/api/v1/migrations/plan",
         "/api/v1/migrations",
+        "/api/v1/declarations",
     ];
     method == "post" && paths.contains(&path)
 }
@@ -409,6 +464,7 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
     let path = path
         .replace("{serial}", THEIRS[0])
         .replace("{uuid}", command)
+        .replace("{identifier}", THEIR_DECLARATION)
         .replace("{id}", &id.to_string());
     assert!(
         !(path.contains('{') || path.contains("/0") && id == 0),

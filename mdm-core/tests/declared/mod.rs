@@ -90,7 +90,10 @@ impl Gear {
         }
         let got = fetch_as(house, gadget, &self.user, kind, identifier).await;
         let got = got.expect("an item of the list that was given");
-        assert_eq!(&got.token, token, "{identifier} is another than the list says");
+        assert_eq!(
+            &got.token, token,
+            "{identifier} is another than the list says"
+        );
         self.has.insert(identifier.clone(), got);
     }
 
@@ -205,7 +208,12 @@ async fn fetch_as(
     }
     let body = json_of(answer);
     assert_eq!(body["Identifier"], identifier);
-    assert!(body["Type"].as_str().unwrap().starts_with(&format!("com.apple.{kind}.")));
+    assert!(
+        body["Type"]
+            .as_str()
+            .unwrap()
+            .starts_with(&format!("com.apple.{kind}."))
+    );
     Some(Held {
         kind: kind.to_owned(),
         token: body["ServerToken"].as_str().unwrap().to_owned(),
@@ -237,7 +245,10 @@ pub(crate) async fn notices(house: &House, gadget: &Gadget) -> usize {
 
 pub(crate) async fn notices_as(house: &House, gadget: &Gadget, user: &str) -> usize {
     let mut seen = 0;
-    let mut answer = house.report(gadget, &format!("{QUIET}{user}")).await.unwrap();
+    let mut answer = house
+        .report(gadget, &format!("{QUIET}{user}"))
+        .await
+        .unwrap();
     for _ in 0..50 {
         let Some((uuid, kind)) = command(&answer) else {
             return seen;

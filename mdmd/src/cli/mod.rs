@@ -9,6 +9,7 @@ mod business;
 mod client;
 mod command;
 mod config;
+mod declaration;
 mod device;
 mod hold;
 mod identity;
@@ -175,6 +176,9 @@ enum Command {
     /// Profiles and packages for the devices that have their tags.
     #[command(subcommand)]
     Library(library::Library),
+    /// Declarations, and the sets in which devices get them.
+    #[command(subcommand)]
+    Declaration(declaration::Declaration),
     /// Licences of Apps and Books.
     #[command(subcommand)]
     Licences(licences::Licences),
@@ -236,6 +240,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Inventory(command) => inventory::run(common, command).await,
             Command::Assignment(command) => assignment::run(common, command).await,
             Command::Library(command) => library::run(common, command).await,
+            Command::Declaration(command) => declaration::run(common, command).await,
             Command::Licences(command) => licences::run(common, command).await,
             Command::ApiToken(command) => api_token::run(common, command).await,
             #[cfg(feature = "world")]

@@ -69,6 +69,7 @@ pub(crate) fn stranger(name: &str) -> (X509, PKey<Private>) {
 pub(crate) struct Ask {
     pub(crate) path: String,
     pub(crate) post: bool,
+    pub(crate) get: bool,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) announced: Option<usize>,
@@ -266,7 +267,11 @@ impl House {
     pub(crate) async fn send_raw(&self, ask: Ask) -> (u16, Vec<u8>) {
         let duty = if ask.post { Duty::Enrol } else { Duty::Device };
         let address = self.app.address(duty).unwrap();
-        let method = if ask.post { "POST" } else { "PUT" };
+        let method = match (ask.post, ask.get) {
+            (true, _) => "POST",
+            (false, true) => "GET",
+            (false, false) => "PUT",
+        };
         let mut request = Request::new(method, &ask.path).with(ask.body);
         request.headers = ask.headers;
         request.certificate = ask.certificate;

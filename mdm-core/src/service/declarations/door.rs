@@ -2,8 +2,8 @@
 //! asking for a list gives it another. *No such declaration* makes a device remove it, so that is said only when no list that
 //! the device may have in mind has it: what is missing by a fault of ours is an error, and the device comes again.
 
-use crate::ddm::{DeclarationContent, DeclarationKind, DeclarationManifest, DeclaredChannel};
 use crate::ddm::status::ChannelStatus;
+use crate::ddm::{DeclarationContent, DeclarationKind, DeclarationManifest, DeclaredChannel};
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
@@ -27,7 +27,7 @@ impl Org {
         let device = self
             .enrolled_device(speaker, asker.device_key().as_str())
             .await?;
-        check_login(&device, asker)?;
+        check_login(self.organisation.settings.user_logins, &device, asker)?;
         let user = if asker.is_device() {
             None
         } else {
@@ -100,8 +100,7 @@ impl Org {
                 }
             };
             let told = self.store().declared_channel(self.id(), channel.id).await?;
-            let mut told =
-                told.unwrap_or_else(|| DeclaredChannel::new(self.id(), channel.id, now));
+            let mut told = told.unwrap_or_else(|| DeclaredChannel::new(self.id(), channel.id, now));
             if told.manifest == Some(list.id) && told.ended.is_none() {
                 return Ok(list_as_answer(&list));
             }

@@ -87,7 +87,11 @@ impl Org {
                 } else {
                     (String::new(), true)
                 };
-                let bytes = if signed { bytes } else { self.signed(&bytes).await? };
+                let bytes = if signed {
+                    bytes
+                } else {
+                    self.signed(&bytes).await?
+                };
                 let secret = SecretId(self.ids().next(now));
                 let kind = SecretKind::DeclarationFile;
                 batch.put(self.seal(secret, kind, None, &bytes, now).await?);
@@ -171,7 +175,9 @@ impl Org {
 
         // Of the file: by the content that is in its name.
         let id = name.split_once('-').and_then(|(id, _)| id.parse().ok());
-        let mut content = store.declaration_content(org, ContentId(id.ok_or_else(none)?)).await?;
+        let mut content = store
+            .declaration_content(org, ContentId(id.ok_or_else(none)?))
+            .await?;
         // A later content may have kept the file of an earlier one.
         let wanted = content.as_mut().and_then(|content| content.file.take());
         let file = wanted.filter(|file| file.name == name).ok_or_else(none)?;

@@ -108,10 +108,7 @@ impl Org {
         let (declaration, mut changed) = self.content_into(&mut batch, new, kind, now).await?;
         if let Some(activation) = &new.activation {
             let mut payload = Map::new();
-            payload.insert(
-                "StandardConfigurations".to_owned(),
-                json!([new.identifier]),
-            );
+            payload.insert("StandardConfigurations".to_owned(), json!([new.identifier]));
             if let Some(predicate) = &activation.predicate {
                 payload.insert("Predicate".to_owned(), json!(predicate));
             }
@@ -164,7 +161,9 @@ impl Org {
             ));
         }
         if old.is_none() {
-            let all = store.declarations(self.id(), DeclarationId(0), MOST).await?;
+            let all = store
+                .declarations(self.id(), DeclarationId(0), MOST)
+                .await?;
             if all.len() >= MOST as usize {
                 return Err(Error::Precondition(format!(
                     "there are {MOST} declarations already"
@@ -186,7 +185,10 @@ impl Org {
         {
             return Ok((old.clone(), false));
         }
-        let content = match store.declaration_content_by_token(self.id(), &token).await? {
+        let content = match store
+            .declaration_content_by_token(self.id(), &token)
+            .await?
+        {
             Some(content) => content.id,
             None => {
                 batch.put(DeclarationContent {
@@ -266,7 +268,9 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn declaration(&self, identifier: &str) -> Result<Declaration, Error> {
-        let found = self.store().declaration_by_identifier(self.id(), identifier);
+        let found = self
+            .store()
+            .declaration_by_identifier(self.id(), identifier);
         let found = found.await?.filter(|it| it.removed.is_none());
         found.ok_or(Error::NotFound("declaration"))
     }
@@ -279,8 +283,12 @@ impl Org {
         &self,
         declaration: &Declaration,
     ) -> Result<DeclarationContent, Error> {
-        let found = self.store().declaration_content(self.id(), declaration.content);
-        found.await?.ok_or(Error::NotFound("content of a declaration"))
+        let found = self
+            .store()
+            .declaration_content(self.id(), declaration.content);
+        found
+            .await?
+            .ok_or(Error::NotFound("content of a declaration"))
     }
 
     /// Puts a set, or other members of the set of this name. A configuration brings the activation that was put beside it.
@@ -422,7 +430,8 @@ impl Org {
                 set.id.0,
                 set.version,
             );
-            let detail = json!({ "set": set.name, "target": assignment.target, "channels": channels });
+            let detail =
+                json!({ "set": set.name, "target": assignment.target, "channels": channels });
             batch.put(assignment);
             self.declare_into(&mut batch, now);
             self.audit_into(&mut batch, "declaration-set.assigned", detail);

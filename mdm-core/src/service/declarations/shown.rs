@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::ddm::status::{ChannelStatus, ReportedDeclaration};
-use crate::ddm::{Channels, Declaration, DeclarationKind, DeclarationManifest, Target};
+use crate::ddm::{
+    Channels, Declaration, DeclarationAssignment, DeclarationKind, DeclarationManifest, Target,
+};
 use crate::enrollment::ChannelKind;
 use crate::error::Error;
-use crate::ids::{DeclarationId, ManifestId, Serial};
+use crate::ids::{DeclarationId, DeviceId, ManifestId, Serial};
 use crate::service::Org;
 use crate::wire::declarations::StatusReason;
 
@@ -33,8 +35,11 @@ pub struct SetView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AssignmentView {
-    /// For whom.
-    pub target: Target,
+    /// For whom: `organisation`, `tag`, `device` or `user`.
+    pub to: &'static str,
+    /// The tag, the serial number or the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// On which channels.
     pub channels: Channels,
     /// Since when.
@@ -83,7 +88,7 @@ pub struct WantedDeclaration {
 }
 
 impl Org {
-    /// Declarations in use, in the order of ids, after `after`.
+    /// Declarations in use, in the order of ids, after `after`, and after which id the next page begins: of a last page none.
     ///
     /// # Errors
     /// The store's.
@@ -91,10 +96,21 @@ impl Org {
         &self,
         after: DeclarationId,
         limit: u32,
-    ) -> Result<Vec<Declaration>, Error> {
+    ) -> Result<(Vec<Declaration>, Option<DeclarationId>), Error> {
         let mut all = self.store().declarations(self.id(), after, limit).await?;
+        let is_full = all.len() == limit as usize;
+        let next = all.last().map(|last| last.id).filter(|_| is_full);
         all.retain(|it| it.removed.is_none());
-        Ok(all)
+        Ok((all, next))
+    }
+
+    /// The key of a device.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn device_of_serial(&self, serial: &Serial) -> Result<DeviceId, Error> {
+        let device = self.store().device_by_serial(self.id(), serial).await?;
+        Ok(device.ok_or(Error::NotFound("device"))?.id)
     }
 
     /// All sets in use.
@@ -111,18 +127,34 @@ impl Org {
             let members: Vec<_> = set.members.iter().copied().collect();
             let members = store.declarations_of(id, &members).await?;
             let assigned = store.declaration_assignments_of(id, set.id).await?;
+            let assigned: Vec<_> = assigned.into_iter().filter(|a| a.ended.is_none()).collect();
+            let devices = assigned.iter().filter_map(|a| match a.target {
+                Target::Device(id) => Some(id),
+                _ => None,
+            });
+            let devices: Vec<DeviceId> = devices.collect();
+            let devices = store.devices_of(id, &devices).await?;
+            let view = |assignment: DeclarationAssignment| {
+                let (to, name) = match assignment.target {
+                    Target::Organisation => ("organisation", None),
+                    Target::Tag(tag) => ("tag", Some(tag)),
+                    Target::User(user) => ("user", Some(user)),
+                    Target::Device(id) => {
+                        let device = devices.iter().find(|device| device.id == id);
+                        ("device", device.map(|device| device.serial.to_string()))
+                    }
+                };
+                AssignmentView {
+                    to,
+                    name,
+                    channels: assignment.channels,
+                    since: assignment.created,
+                }
+            };
             views.push(SetView {
                 name: set.name,
                 members: members.into_iter().map(|it| it.identifier).collect(),
-                assigned: assigned
-                    .into_iter()
-                    .filter(|a| a.ended.is_none())
-                    .map(|a| AssignmentView {
-                        target: a.target,
-                        channels: a.channels,
-                        since: a.created,
-                    })
-                    .collect(),
+                assigned: assigned.into_iter().map(view).collect(),
                 changed: set.changed,
             });
         }

@@ -49,7 +49,10 @@ impl Org {
         }
         let sets: Vec<_> = sets.into_iter().collect();
         let sets = store.declaration_sets_of(id, &sets).await?;
-        let members: BTreeSet<_> = sets.iter().flat_map(|s| s.members.iter().copied()).collect();
+        let members: BTreeSet<_> = sets
+            .iter()
+            .flat_map(|s| s.members.iter().copied())
+            .collect();
         let members: Vec<_> = members.into_iter().collect();
         let declarations = if members.is_empty() {
             Vec::new()
@@ -170,7 +173,9 @@ impl Org {
             known.into_iter().map(|m| (m.token, m.id)).collect();
         let mut behind = Vec::new();
         for (channel, of) in live.iter().zip(&sets) {
-            let Some(wanted) = lists.get(of) else { continue };
+            let Some(wanted) = lists.get(of) else {
+                continue;
+            };
             let has = told.get(&channel.id).copied();
             let differs = match has {
                 Some(has) => known.get(&wanted.token) != Some(&has),
@@ -233,7 +238,9 @@ impl Org {
         device: Option<&Device>,
     ) -> Result<bool, Error> {
         let words = scopes(channel, device);
-        let assigned = self.store().declaration_assignments_under(self.id(), &words);
+        let assigned = self
+            .store()
+            .declaration_assignments_under(self.id(), &words);
         Ok(!assigned.await?.is_empty())
     }
 
@@ -243,7 +250,8 @@ impl Org {
         d: &mut Decision<'_>,
         channel: EnrollmentId,
     ) -> Result<(), Error> {
-        let told: Option<DeclaredChannel> = self.store().declared_channel(self.id(), channel).await?;
+        let told: Option<DeclaredChannel> =
+            self.store().declared_channel(self.id(), channel).await?;
         if let Some(mut row) = told.filter(|row| row.ended.is_none()) {
             row.end(d.now);
             d.batch.put(row);

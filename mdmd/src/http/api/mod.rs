@@ -5,6 +5,7 @@ mod apple;
 mod asked;
 mod assignments;
 mod commands;
+mod declarations;
 mod devices;
 mod holds;
 mod identities;

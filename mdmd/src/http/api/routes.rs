@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, assignments, commands, devices, holds, identities, inventory,
-    invitations, library, licences, migrations, organisations, packages, tokens, waves,
+    Caller, Office, apple, assignments, commands, declarations, devices, holds, identities,
+    inventory, invitations, library, licences, migrations, organisations, packages, tokens, waves,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -65,6 +65,16 @@ table! {
     post "/api/v1/library/packages/upload" Admin packages::upload, "the bytes of the package; in the query `name`, `bundle_identifier`, `title?`, `bundle_version?`, `managed?`, `tags?` (with commas)", "The same with a file that is kept and served here, for the Macs that are told to fetch it.";
     post "/api/v1/library/tags" Admin library::tag, "name, tags", "Gives an item other tags.";
     post "/api/v1/library/remove" Admin library::remove, "name", "Takes an item out of use; devices that have it lose it.";
+    get  "/api/v1/declarations" Viewer declarations::list, "", "Declarations in use, a page at a time.";
+    post "/api/v1/declarations" Admin declarations::put, "identifier, type, payload?, file? (base64), content_type?, activate?, predicate?", "Puts a declaration, or another content of the one of this identifier. Of an asset or a legacy profile the file is kept here and served to devices that have it; `activate` puts an activation beside a configuration.";
+    get  "/api/v1/declarations/{identifier}" Viewer declarations::show, "", "One declaration as a device gets it.";
+    post "/api/v1/declarations/{identifier}/remove" Admin declarations::remove, "", "Takes a declaration out of use and out of every set.";
+    get  "/api/v1/declaration-sets" Viewer declarations::sets, "", "Sets of declarations with their members, and for whom they are.";
+    post "/api/v1/declaration-sets" Admin declarations::put_set, "name, members (identifiers)", "Puts a set, or gives it other members.";
+    post "/api/v1/declaration-sets/remove" Admin declarations::remove_set, "name", "Takes a set out of use.";
+    post "/api/v1/declaration-sets/assign" Admin declarations::assign, "name, everybody?, tags?, serials?, users?, on_users?", "Gives a set to devices, or with `users` or `on_users` to the channels of people.";
+    post "/api/v1/declaration-sets/unassign" Admin declarations::unassign, "as assign", "Takes a set from them.";
+    get  "/api/v1/devices/{serial}/declarations" Viewer declarations::of_device, "", "What each channel of a device should have, was given and says of it, with its status.";
     post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
     get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are.";
     post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?", "Changes that.";

@@ -1,0 +1,224 @@
+//! Declarations: contents, sets, for whom they are, and what devices say of them. Shows no file's content.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use mdm_core::ddm::{Channels, Target};
+use mdm_core::error::Error;
+use mdm_core::ids::{DeclarationId, Serial};
+use mdm_core::secret::Secret;
+use mdm_core::service::{Activation, NewDeclaration, NewFile, Org};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::error::Refusal;
+use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct New {
+    identifier: String,
+    r#type: String,
+    #[serde(default)]
+    payload: Map<String, Value>,
+    file: Option<Hidden>,
+    content_type: Option<String>,
+    #[serde(default)]
+    activate: bool,
+    predicate: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Set {
+    name: String,
+    members: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Assign {
+    name: String,
+    #[serde(default)]
+    everybody: bool,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    serials: Vec<String>,
+    #[serde(default)]
+    users: Vec<String>,
+    #[serde(default)]
+    on_users: bool,
+}
+
+pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let all = org
+        .declarations(DeclarationId(which.after), which.limit())
+        .await;
+    let (all, next) = all.map_err(refused)?;
+    shown(json!({ "declarations": all, "next": next }))
+}
+
+pub(super) async fn show(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    Path(identifier): Path<String>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let declaration = org.declaration(&identifier).await.map_err(refused)?;
+    let content = org.declaration_content(&declaration).await;
+    let content = content.map_err(refused)?;
+    // As a device gets it, and what is known of it here beside it.
+    shown(json!({
+        "Type": content.declaration_type, "Identifier": content.identifier,
+        "ServerToken": content.server_token, "Payload": content.payload,
+        "created": declaration.created, "changed": declaration.changed,
+    }))
+}
+
+pub(super) async fn put(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: New = read(&office, sent).await?;
+    let mut new = NewDeclaration::new(&sent.identifier, &sent.r#type, sent.payload);
+    new.file = sent.file.map(|file| {
+        let content_type = sent.content_type.as_deref();
+        let content = Secret::new(file.bytes().as_slice());
+        NewFile::new(content, content_type.unwrap_or("application/json"))
+    });
+    let wanted = sent.activate || sent.predicate.is_some();
+    new.activation = wanted.then(|| Activation::when(sent.predicate));
+    let done = org.put_declaration(&new).await;
+    office.poke.notify_one();
+    shown(done.map_err(refused)?)
+}
+
+pub(super) async fn remove(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    Path(identifier): Path<String>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let done = org.remove_declaration(&identifier).await;
+    office.poke.notify_one();
+    shown(done.map_err(refused)?)
+}
+
+pub(super) async fn of_device(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    Path(serial): Path<String>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    let channels = org.declarations_of_device(&serial).await;
+    shown(json!({ "serial": serial, "channels": channels.map_err(refused)? }))
+}
+
+pub(super) async fn sets(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    shown(json!({ "sets": org.declaration_sets().await.map_err(refused)? }))
+}
+
+pub(super) async fn put_set(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Set = read(&office, sent).await?;
+    let done = org.put_declaration_set(&sent.name, &sent.members).await;
+    office.poke.notify_one();
+    shown(done.map_err(refused)?)
+}
+
+pub(super) async fn remove_set(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Named = read(&office, sent).await?;
+    let done = org.remove_declaration_set(&sent.name).await;
+    office.poke.notify_one();
+    shown(done.map_err(refused)?)
+}
+
+pub(super) async fn assign(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Assign = read(&office, sent).await?;
+    let mut changed = 0;
+    for (target, channels) in targets(&org, &sent).await? {
+        let done = org.assign_declarations(&sent.name, &target, channels).await;
+        changed += usize::from(done.map_err(refused)?);
+    }
+    office.poke.notify_one();
+    shown(json!({ "name": sent.name, "assigned": changed }))
+}
+
+pub(super) async fn unassign(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Assign = read(&office, sent).await?;
+    let mut changed = 0;
+    for (target, channels) in targets(&org, &sent).await? {
+        let done = org.unassign_declarations(&sent.name, &target, channels);
+        changed += usize::from(done.await.map_err(refused)?);
+    }
+    office.poke.notify_one();
+    shown(json!({ "name": sent.name, "taken": changed }))
+}
+
+/// For whom; at least one. All of them are looked up before anything is changed.
+async fn targets(org: &Org, sent: &Assign) -> Result<Vec<(Target, Channels)>, Refusal> {
+    let channels = if sent.on_users {
+        Channels::Users
+    } else {
+        Channels::Device
+    };
+    let mut all = Vec::new();
+    if sent.everybody {
+        all.push((Target::Organisation, channels));
+    }
+    let tags = sent.tags.iter().cloned().map(Target::Tag);
+    all.extend(tags.map(|tag| (tag, channels)));
+    for serial in &sent.serials {
+        let serial = Serial::parse(serial).map_err(refused)?;
+        let device = org.device_of_serial(&serial).await.map_err(refused)?;
+        all.push((Target::Device(device), channels));
+    }
+    let users = sent.users.iter().cloned().map(Target::User);
+    all.extend(users.map(|user| (user, Channels::Users)));
+    if all.is_empty() {
+        return Err(refused(Error::bad_input(
+            "everybody",
+            "must be true, or tags, serials or users must be there",
+        )));
+    }
+    Ok(all)
+}
