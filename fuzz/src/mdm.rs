@@ -10,10 +10,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mdm_core::ca::Responder;
 use mdm_core::ca::scep::{self, FailInfo, Received};
+use mdm_core::clock::Timestamp;
+use mdm_core::ddm::status::ChannelStatus;
+use mdm_core::ddm::{DeclarationKind, server_token};
 use mdm_core::enrol::machine_info::{self, DeviceAuthority};
 use mdm_core::identity::{Authorities, certificate_from_header};
+use mdm_core::ids::{EnrollmentId, OrganisationId};
 use mdm_core::secret::Secret;
 use mdm_core::wire::checkin::CheckIn;
+use mdm_core::wire::declarations::{Endpoint, StatusReport};
+use mdm_core::wire::declared::{Payload, StatusItem, fault};
 use mdm_core::wire::plist as property_list;
 use mdm_core::wire::report::CommandReport;
 use mdm_core::wire::signature::{verify_detached, verify_header};
@@ -359,6 +365,99 @@ pub fn machine_info(data: &[u8]) {
             planted(info.os_version.is_none());
             assert!(!info.serial.as_str().is_empty());
             assert!(!info.udid.is_empty() && !info.product.is_empty());
+        }
+    }
+}
+
+/// What a device asks of its declarations, and what it reports; and declarations as people hand them in. The first byte
+/// chooses.
+pub fn declarations(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else {
+        return;
+    };
+    match choice % 4 {
+        0 => {
+            let Ok(path) = std::str::from_utf8(bytes) else {
+                return;
+            };
+            match Endpoint::parse(path) {
+                // What was read is the whole path.
+                Some(Endpoint::Declaration { kind, identifier }) => {
+                    planted(kind == "asset" && identifier.contains("//"));
+                    assert_eq!(format!("declaration/{kind}/{identifier}"), path);
+                    let known = DeclarationKind::of_word(kind);
+                    assert!(known.is_none_or(|known| known.as_str() == kind));
+                }
+                Some(_) => assert!(!path.contains('/')),
+                None => {}
+            }
+            let kind = DeclarationKind::of_type(path);
+            assert!(
+                kind.is_none_or(|kind| path.starts_with(&format!("com.apple.{}.", kind.as_str())))
+            );
+        }
+        // Reports one after the other, as lines: each folded into what was known.
+        1 => {
+            let mut status = ChannelStatus::new(
+                OrganisationId(1),
+                EnrollmentId(2),
+                Timestamp::from_millis(0),
+            );
+            for line in bytes.split(|b| *b == b'\n').take(8) {
+                match StatusReport::parse(line) {
+                    Err(error) => law_of_errors(&error.to_string(), line),
+                    Ok(report) => {
+                        planted(report.full && report.errors.len() > 1);
+                        let again = report.clone();
+                        status.take(report, Timestamp::from_millis(1));
+                        // The same full report again changes nothing of what is known.
+                        if again.full {
+                            let before = status.items.clone();
+                            status.take(again, Timestamp::from_millis(2));
+                            assert_eq!(status.items, before);
+                        }
+                    }
+                }
+            }
+            let kept = serde_json::to_vec(&status).expect("JSON");
+            let read: ChannelStatus = serde_json::from_slice(&kept).expect("what we wrote");
+            assert_eq!(serde_json::to_vec(&read).expect("JSON"), kept);
+            let _ = status.declarations();
+        }
+        // A declaration: what was read says everything that came.
+        2 => {
+            let mut parts = bytes.splitn(2, |b| *b == b'\n');
+            let (Some(name), Some(json)) = (parts.next(), parts.next()) else {
+                return;
+            };
+            let (Ok(name), Ok(payload)) = (std::str::from_utf8(name), serde_json::from_slice(json))
+            else {
+                return;
+            };
+            let read = Payload::read(name, &payload);
+            planted(!matches!(read, Payload::Raw { .. }) && payload.len() > 4);
+            assert_eq!(read.declaration_type(), name);
+            assert_eq!(read.to_json(), payload);
+            if !matches!(read, Payload::Raw { .. }) {
+                assert_eq!(fault(name, &payload), None);
+            }
+            // Its token is that of the same content in any order.
+            let token = server_token(name, "a", &payload);
+            assert_eq!(token.len(), 64);
+            assert_ne!(token, server_token(name, "b", &payload));
+        }
+        _ => {
+            let mut parts = bytes.splitn(2, |b| *b == b'\n');
+            let (Some(name), Some(json)) = (parts.next(), parts.next()) else {
+                return;
+            };
+            let (Ok(name), Ok(value)) = (std::str::from_utf8(name), serde_json::from_slice(json))
+            else {
+                return;
+            };
+            let item = StatusItem::read(name, &value);
+            assert_eq!(item.name(), name);
+            assert_eq!(item.to_json(), value);
         }
     }
 }

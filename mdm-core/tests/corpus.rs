@@ -56,6 +56,39 @@ fn with(choice: u8, bytes: impl AsRef<[u8]>) -> Vec<u8> {
     [&[choice][..], bytes.as_ref()].concat()
 }
 
+#[test]
+fn declarations() {
+    let two = "{\"StatusItems\":{\"device\":{\"model\":{\"family\":\"Mac\"}}},\"Errors\":[]}\n\
+               {\"StatusItems\":{\"app\":{\"managed\":{\"list\":[{\"identifier\":\"a\"}]}}},\"FullReport\":true}";
+    let errors =
+        "{\"Errors\":[{\"StatusItem\":\"a.b\",\"Reasons\":[{\"Code\":\"Error.Unknown\"}]}]}";
+    let app = "com.apple.configuration.app.managed\n\
+               {\"AppStoreID\":\"1\",\"InstallBehavior\":{\"Install\":\"Required\"}}";
+    let item =
+        "softwareupdate.install-reason\n{\"reason\":[\"declaration\"],\"declaration-id\":\"d\"}";
+    replay(
+        "declarations",
+        targets::declarations,
+        vec![
+            ("tokens", with(0, "tokens")),
+            ("declaration", with(0, "declaration/asset/com.example.a")),
+            ("type", with(0, "com.apple.management.properties")),
+            ("reports", with(1, two)),
+            ("errors", with(1, errors)),
+            (
+                "deep",
+                with(1, format!("{{\"StatusItems\":{}", "{\"a\":".repeat(200))),
+            ),
+            ("app", with(2, app)),
+            (
+                "newer",
+                with(2, "com.apple.configuration.x\n{\"a\":[null,0.5]}"),
+            ),
+            ("item", with(3, item)),
+        ],
+    );
+}
+
 fn dictionary(inner: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \

@@ -162,6 +162,16 @@ plain_field! {
     Withheld: |_w| Value::String(MARK.to_owned()), |v| (v.as_string() == Some(MARK)).then_some(Withheld);
 }
 
+impl Field for Value {
+    fn to_value(&self) -> Value {
+        self.clone()
+    }
+
+    fn of_value(value: &Value) -> Option<(Self, bool)> {
+        Some((value.clone(), true))
+    }
+}
+
 impl Field for uuid::Uuid {
     /// As Apple writes it.
     fn to_value(&self) -> Value {

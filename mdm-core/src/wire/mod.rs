@@ -7,6 +7,7 @@ pub mod checkin;
 pub(crate) mod cms;
 pub mod command;
 pub mod declarations;
+pub mod declared;
 mod field;
 pub mod json;
 pub mod keys;

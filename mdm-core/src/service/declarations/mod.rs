@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::ids::{AssignmentId, ContentId, DeclarationId, DeclarationSetId, EnrollmentId, JobId};
 use crate::job::{Job, JobKind};
 use crate::store::Batch;
+use crate::wire::declared::Payload;
 
 /// Declarations of an organisation.
 const MOST: u32 = 5_000;
@@ -65,6 +66,13 @@ impl Activation {
 }
 
 impl NewDeclaration {
+    /// The same from a typed payload.
+    #[must_use]
+    pub fn of(identifier: &str, payload: impl Into<Payload>) -> Self {
+        let payload = payload.into();
+        Self::new(identifier, payload.declaration_type(), payload.to_json())
+    }
+
     /// A declaration without a file, and without an activation of its own.
     #[must_use]
     pub fn new(identifier: &str, declaration_type: &str, payload: Map<String, Value>) -> Self {
@@ -178,6 +186,9 @@ impl Org {
         let held = held.and_then(|content| content.file);
         let (payload, file) = self.file_into(batch, new, id, held, now).await?;
         check_content(&new.declaration_type, &payload)?;
+        if let Some(fault) = crate::wire::declared::fault(&new.declaration_type, &payload) {
+            return Err(Error::bad_input("Payload", fault));
+        }
         let token = server_token(&new.declaration_type, &new.identifier, &payload);
         if let Some(old) = &old
             && old.server_token == token
