@@ -51,10 +51,10 @@ async fn two() -> (House, House) {
     credential.file = Some(NewFile::new(content, "application/json"));
     theirs.org.put_declaration(&credential).await.unwrap();
     let member = [THEIR_DECLARATION.to_owned()];
-    let set = theirs.org.put_declaration_set("their set", &member).await;
+    let set = theirs.org.put_declaration_set("neighbourly things", &member).await;
     set.unwrap();
     let (everybody, own) = (Target::Organisation, Channels::Device);
-    let assigned = theirs.org.assign_declarations("their set", &everybody, own);
+    let assigned = theirs.org.assign_declarations("neighbourly things", &everybody, own);
     assigned.await.unwrap();
     (ours, theirs)
 }
@@ -72,7 +72,7 @@ async fn marks(of: &House) -> Vec<String> {
     if of.serial == THEIRS[0] {
         marks.extend(THEIRS.map(str::to_owned));
         marks.extend(["their wave".to_owned(), THEIR_WAVE.to_string()]);
-        marks.extend([THEIR_DECLARATION.to_owned(), "their set".to_owned()]);
+        marks.extend([THEIR_DECLARATION.to_owned(), "neighbourly things".to_owned()]);
     }
     let store = of.app.mdm.store();
     for token in store.tokens(organisation.id).await.unwrap() {
@@ -386,11 +386,11 @@ fn body(method: &str, path: &str) -> String {
         }),
         ("post", "/api/v1/declarations/{identifier}/remove") => serde_json::json!({}),
         ("post", "/api/v1/declaration-sets") => {
-            serde_json::json!({ "name": "their set", "members": [THEIR_DECLARATION] })
+            serde_json::json!({ "name": "neighbourly things", "members": [THEIR_DECLARATION] })
         }
-        ("post", "/api/v1/declaration-sets/remove") => serde_json::json!({ "name": "their set" }),
+        ("post", "/api/v1/declaration-sets/remove") => serde_json::json!({ "name": "neighbourly things" }),
         ("post", "/api/v1/declaration-sets/assign" | "/api/v1/declaration-sets/unassign") => {
-            serde_json::json!({ "name": "their set", "everybody": true, "serials": THEIRS })
+            serde_json::json!({ "name": "neighbourly things", "everybody": true, "serials": THEIRS })
         }
         ("post", "/api/v1/invitations") => serde_json::json!({ "serial": "NEITHERS" }),
         ("post", "/api/v1/enrolment") => serde_json::json!({ "facts_hours": 25 }),
