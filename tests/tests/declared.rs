@@ -148,7 +148,9 @@ async fn story(faults: Faults, devices: u32) {
         let next = [stage.world.next_due(), server].into_iter().flatten().min();
         let now = stage.world.clock().now_ms();
         match next.filter(|next| *next > now) {
-            Some(next) if next - now < 86_400_000 => stage.world.clock().advance_to(next),
+            Some(next) if next - now < 86_400_000 => {
+                stage.world.clock().advance_to(next);
+            }
             _ => break,
         }
     }

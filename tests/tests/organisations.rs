@@ -51,10 +51,15 @@ async fn two() -> (House, House) {
     credential.file = Some(NewFile::new(content, "application/json"));
     theirs.org.put_declaration(&credential).await.unwrap();
     let member = [THEIR_DECLARATION.to_owned()];
-    let set = theirs.org.put_declaration_set("neighbourly things", &member).await;
+    let set = theirs
+        .org
+        .put_declaration_set("neighbourly things", &member)
+        .await;
     set.unwrap();
     let (everybody, own) = (Target::Organisation, Channels::Device);
-    let assigned = theirs.org.assign_declarations("neighbourly things", &everybody, own);
+    let assigned = theirs
+        .org
+        .assign_declarations("neighbourly things", &everybody, own);
     assigned.await.unwrap();
     (ours, theirs)
 }
@@ -72,7 +77,10 @@ async fn marks(of: &House) -> Vec<String> {
     if of.serial == THEIRS[0] {
         marks.extend(THEIRS.map(str::to_owned));
         marks.extend(["their wave".to_owned(), THEIR_WAVE.to_string()]);
-        marks.extend([THEIR_DECLARATION.to_owned(), "neighbourly things".to_owned()]);
+        marks.extend([
+            THEIR_DECLARATION.to_owned(),
+            "neighbourly things".to_owned(),
+        ]);
     }
     let store = of.app.mdm.store();
     for token in store.tokens(organisation.id).await.unwrap() {
@@ -388,7 +396,9 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/declaration-sets") => {
             serde_json::json!({ "name": "neighbourly things", "members": [THEIR_DECLARATION] })
         }
-        ("post", "/api/v1/declaration-sets/remove") => serde_json::json!({ "name": "neighbourly things" }),
+        ("post", "/api/v1/declaration-sets/remove") => {
+            serde_json::json!({ "name": "neighbourly things" })
+        }
         ("post", "/api/v1/declaration-sets/assign" | "/api/v1/declaration-sets/unassign") => {
             serde_json::json!({ "name": "neighbourly things", "everybody": true, "serials": THEIRS })
         }
