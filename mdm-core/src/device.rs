@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
 use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId, SessionId};
 use crate::library::Given;
@@ -29,6 +30,9 @@ pub struct Device {
     pub reading: Option<OrgReading>,
     /// What the device said of itself.
     pub facts: DeviceFacts,
+    /// What Apple last attested of it, when it obtained its identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<AttestedFacts>,
     /// The enrolment that speaks for it now (device channel).
     pub enrollment: Option<EnrollmentId>,
     /// Its unfinished attempt, if it is in an open wave.
@@ -66,6 +70,7 @@ impl Device {
             record: None,
             reading: None,
             facts: DeviceFacts::default(),
+            attested: None,
             enrollment: None,
             open_move: None,
             assignment: Assignment::default(),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
 use crate::ids::{
     CertificateId, DeviceId, EnrollmentId, OrganisationId, SecretId, Serial, SessionId,
 };
-use crate::organisation::Der;
+use crate::organisation::{Der, IdentityProtocol};
 
 /// A management channel of one generation.
 ///
@@ -202,7 +203,10 @@ pub struct EnrolSession {
     pub version: i64,
     /// Common name of the certificate to be issued; opaque.
     pub code: String,
-    /// SHA-256 of the SCEP challenge, lower-case hex.
+    /// By which protocol the profile of this session obtains an identity; its challenge is good for nothing else.
+    #[serde(default, skip_serializing_if = "is_scep")]
+    pub protocol: IdentityProtocol,
+    /// SHA-256 of the SCEP challenge, which is the client identifier where the protocol is ACME, lower-case hex.
     pub challenge_hash: String,
     /// The challenge itself, sealed, until it is used: a device that asks again and again gets the same one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,6 +265,7 @@ impl EnrolSession {
             id,
             version: 0,
             code,
+            protocol: IdentityProtocol::Scep,
             challenge_hash,
             challenge: None,
             device: None,
@@ -282,6 +287,11 @@ impl EnrolSession {
     pub fn is_open(&self) -> bool {
         self.used_by.is_none() && self.certificate.is_none()
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_scep(protocol: &IdentityProtocol) -> bool {
+    *protocol == IdentityProtocol::Scep
 }
 
 /// A device identity that we issued, or that an authority which the organisation trusts issued in a session of ours.
@@ -325,6 +335,9 @@ pub struct IssuedCertificate {
     /// When it first spoke after the end of its validity.
     #[serde(default)]
     pub spoke_expired: Option<Timestamp>,
+    /// What was attested of the device and its key when it was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<AttestedFacts>,
 }
 
 /// For how long an identity stays on revocation lists after its end, and for how long such a list may be used.
@@ -369,6 +382,7 @@ impl IssuedCertificate {
             renew_at: None,
             renewal: None,
             spoke_expired: None,
+            attested: None,
         }
     }
 }

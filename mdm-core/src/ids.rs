@@ -67,6 +67,10 @@ ids! {
     ServerCertificateId,
     /// One location of Apps and Books with its content token.
     LocationId,
+    /// One account of a device at our ACME server.
+    AcmeAccountId,
+    /// One used nonce of our ACME server.
+    AcmeNonceId,
     /// The reading of an organisation's device list at the organisation API.
     InventoryId,
     /// One declaration, whatever its content.

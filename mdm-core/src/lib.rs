@@ -107,9 +107,11 @@
 //! | `vendored-openssl` | no | OpenSSL built from source, where the system has none to link |
 //! | `testing` | no | for tests of a host: a store that fails at a chosen commit, a PostgreSQL to throw away |
 
+pub mod acme;
 pub mod activation_lock;
 pub mod app_state;
 pub mod apps;
+pub mod attested;
 pub mod audit;
 pub mod bootstrap_token;
 pub mod budget;

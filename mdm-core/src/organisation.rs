@@ -95,6 +95,9 @@ pub struct Organisation {
     pub anchors: Vec<Der>,
     /// Device CAs beside Apple's that may sign machine information: simulated devices. Empty in production.
     pub device_cas: Vec<Der>,
+    /// Whose attestations of devices are believed.
+    #[serde(default)]
+    pub attestation: AttestationTrust,
     /// The organisation API's credential.
     pub api: Option<ApiCredential>,
     /// Server entries of the assignment service that we hold tokens of.
@@ -139,6 +142,7 @@ impl Organisation {
             profile_signer: None,
             anchors: Vec::new(),
             device_cas: Vec::new(),
+            attestation: AttestationTrust::default(),
             api: None,
             servers: Vec::new(),
             token_keys: Vec::new(),
@@ -203,6 +207,32 @@ pub enum Issuer {
         /// Apple vouches for device and key; in hardware only.
         attest: bool,
     },
+}
+
+/// How a device gets its identity from the authority of this installation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::exhaustive_enums, reason = "each is decided on at both doors")]
+pub enum IdentityProtocol {
+    /// By SCEP: an RSA key in software, and the challenge of the session as its only proof.
+    #[default]
+    Scep,
+    /// By ACME, with a key in hardware. An attestation is asked for, kept, and must be right; one that does not come is missed
+    /// and no more. A device that is too old gets SCEP.
+    Acme,
+    /// By ACME, and without an attestation there is no identity. A device that is known to be too old gets SCEP.
+    AcmeAttested,
+}
+
+/// Whose attestations of devices are believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AttestationTrust {
+    /// The copy of Apple's root certificate in this library is not believed: the organisation brings its own.
+    pub without_apple: bool,
+    /// Further root certificates: an own copy of Apple's, or that of simulated devices. Empty in production.
+    pub roots: Vec<Der>,
 }
 
 /// The push certificate and the topic that it speaks for.
@@ -290,6 +320,9 @@ pub struct Settings {
     pub expired_identity_grace_days: Option<u32>,
     /// So many days before its end an identity is renewed, but never earlier than in the last third of its life.
     pub renew_before_days: u32,
+    /// By which protocol devices of a platform get their identities from us; SCEP where nothing is said.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub identity_protocol: BTreeMap<Platform, IdentityProtocol>,
     /// How long a SCEP challenge and its enrolment session may be used, in minutes.
     pub session_minutes: u32,
     /// Shown on the device as the name of the organisation and of its profiles.
@@ -353,6 +386,7 @@ impl Default for Settings {
             identity_days: 730,
             expired_identity_grace_days: None,
             renew_before_days: 90,
+            identity_protocol: BTreeMap::new(),
             session_minutes: 120,
             display_name: None,
             retention_days: Some(90),

@@ -114,6 +114,8 @@ pub enum SecretKind {
     ScepChallenge,
     /// The one-time identifier of a certificate order.
     ClientIdentifier,
+    /// A nonce of our ACME server. No secret, but sealed: so it says itself that it is ours.
+    AcmeNonce,
     /// The token of a network user's session.
     AuthToken,
     /// The digest by which a network user proves the password.
@@ -163,6 +165,7 @@ impl SecretKind {
         Self::ContentToken,
         Self::ScepChallenge,
         Self::ClientIdentifier,
+        Self::AcmeNonce,
         Self::AuthToken,
         Self::DigestResponse,
         Self::DirectoryKey,
@@ -201,6 +204,7 @@ impl SecretKind {
             Self::ContentToken => "content_token",
             Self::ScepChallenge => "scep_challenge",
             Self::ClientIdentifier => "client_identifier",
+            Self::AcmeNonce => "acme_nonce",
             Self::AuthToken => "auth_token",
             Self::DigestResponse => "digest_response",
             Self::DirectoryKey => "directory_key",

@@ -71,6 +71,11 @@ pub(crate) fn answered(duty: &'static str, route: &str, status: u16, took: Durat
     metrics::histogram!("mdmd_request_seconds", "route" => route).record(took);
 }
 
+/// Notes one request that our ACME server refused, by the protocol's word.
+pub(crate) fn acme_refused(problem: &'static str) {
+    metrics::counter!("mdmd_acme_refused_total", "problem" => problem).increment(1);
+}
+
 /// Notes one request that was told to come again: for its `client`'s rate, or because all `bodies` together were too much.
 pub(crate) fn put_off(why: &'static str) {
     metrics::counter!("mdmd_put_off_total", "why" => why).increment(1);
@@ -93,6 +98,10 @@ impl Figures {
             metrics::describe_counter!(
                 "mdmd_put_off_total",
                 "Requests told to come again, by reason."
+            );
+            metrics::describe_counter!(
+                "mdmd_acme_refused_total",
+                "Requests of devices that the ACME server refused, by problem."
             );
             metrics::describe_histogram!(
                 "mdmd_request_seconds",

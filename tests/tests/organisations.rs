@@ -2,6 +2,9 @@
 //! any door of the other, learns nothing, and leaves nothing. The story walks the server's own lists of routes: one that it
 //! does not know fails it.
 
+#[path = "doors/acme.rs"]
+#[allow(dead_code, reason = "shared with the story of ACME")]
+mod acme;
 #[path = "doors/house.rs"]
 #[allow(dead_code, reason = "shared with the story of the doors")]
 mod house;
@@ -261,6 +264,12 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
             // Asked for together with the file.
             ("get", "/mdm/{org}/package/{file}/manifest") => {}
             ("post", "/mdm/{org}/scep") => foreign_challenge(&ours, &theirs).await,
+            // Addresses and nonces are for everybody.
+            ("get", "/mdm/{org}/acme/{resource}") => {}
+            // Accounts, nonces and client identifiers of one organisation are nothing at the other.
+            ("post", "/mdm/{org}/acme/{resource}" | "/mdm/{org}/acme/{resource}/{name}") => {
+                acme::nothing_at_the_other(&ours, &theirs).await;
+            }
             (method, path) => panic!(
                 "{method} {path} is new: say here what one organisation must not do with it to another"
             ),
@@ -412,6 +421,9 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/identities/{serial}/revoke") => serde_json::json!({ "reason": "walk" }),
         ("post", "/api/v1/identities/issuer") => serde_json::json!({ "kind": "built-in" }),
         ("post", "/api/v1/identities/settings") => serde_json::json!({ "identity_days": 700 }),
+        ("post", "/api/v1/identities/attestation") => {
+            serde_json::json!({ "without_apple": false })
+        }
         ("post", "/api/v1/identities/authority" | "/api/v1/identities/trusted") => {
             serde_json::json!({ "certificates": "none" })
         }

@@ -3,6 +3,7 @@
 //! Bytes in, bytes out. The subject of what is issued is ours to say, never the request's; nothing
 //! that is issued can issue in turn; all dates come from the caller's `now`.
 
+pub mod acme;
 mod revocation;
 pub mod scep;
 
@@ -306,12 +307,13 @@ impl Ca {
         )?;
         builder.set_pubkey(key)?;
         builder.append_extension(BasicConstraints::new().critical().build()?)?;
-        let usage = KeyUsage::new()
-            .critical()
-            .digital_signature()
-            .key_encipherment()
-            .build()?;
-        builder.append_extension(usage)?;
+        let mut usage = KeyUsage::new();
+        usage.critical().digital_signature();
+        if key.id() == Id::RSA {
+            // Nothing can be encrypted to a key on a curve.
+            usage.key_encipherment();
+        }
+        builder.append_extension(usage.build()?)?;
         builder.append_extension(ExtendedKeyUsage::new().client_auth().build()?)?;
         let subject_id = SubjectKeyIdentifier::new()
             .build(&builder.x509v3_context(Some(&self.own.certificate), None))?;

@@ -4,3 +4,4 @@
 pub mod machine_info;
 pub mod minimum;
 pub mod profile;
+pub mod protocol;

@@ -39,10 +39,12 @@ pub enum IdentitySource {
         /// The certificate (DER) of the authority that will issue.
         authority: Option<Vec<u8>>,
     },
-    /// By ACME; the client identifier is the code of the session.
+    /// By ACME.
     Acme {
         /// The directory.
         directory_url: String,
+        /// The client identifier: of this session alone when the server is ours, else the code of the session.
+        client_identifier: Option<Secret>,
         /// The key is made in hardware (P-384); else in software (RSA with 2048 bits).
         hardware_bound: bool,
         /// Apple vouches for device and key.
@@ -163,6 +165,7 @@ impl EnrolmentProfile {
             }
             IdentitySource::Acme {
                 directory_url,
+                client_identifier,
                 hardware_bound,
                 attest,
             } => {
@@ -172,9 +175,10 @@ impl EnrolmentProfile {
                     (AcmeKeyType::Rsa, 2048)
                 };
                 let name = vec![vec!["CN".to_owned(), self.session_code.clone()]];
+                let identifier = client_identifier.clone();
                 let mut acme = AcmePayload::new(
                     directory_url,
-                    Secret::from_text(self.session_code.clone()),
+                    identifier.unwrap_or_else(|| Secret::from_text(self.session_code.clone())),
                     key_type,
                     bits,
                     *hardware_bound,

@@ -14,11 +14,12 @@ use crate::device::{Device, Platform};
 use crate::enrol::machine_info::{self, DeviceAuthority, MachineInfo};
 use crate::enrol::minimum;
 use crate::enrol::profile::{EnrolmentProfile, IdentitySource, sign};
+use crate::enrol::protocol::{Choice, choose_for};
 use crate::enrollment::{EnrolSession, Told};
 use crate::error::Error;
 use crate::ids::SessionId;
 use crate::migration::Event;
-use crate::organisation::{Der, Issuer};
+use crate::organisation::{Der, IdentityProtocol, Issuer};
 
 use crate::secret::{Secret, SecretKind};
 
@@ -97,6 +98,13 @@ impl Org {
         session.serial = Some(info.serial.clone());
         session.udid = Some(info.udid.clone());
         session.awaits = awaits;
+        let choice = choose_for(
+            &self.organisation.settings,
+            Platform::of_product(&info.product).or_else(|| device.platform()),
+            Some(&info.product),
+            info.os_version.as_deref(),
+        );
+        session.protocol = choice.protocol;
         let profile = self.enrolment_profile(&session, &challenge).await?;
 
         let open = device.open_move;
@@ -116,7 +124,10 @@ impl Org {
         d.device = Some(tracked);
         d.audit(
             "enrolment.profile-handed-out",
-            json!({ "session": session.id, "os": info.os_version, "product": info.product }),
+            json!({
+                "session": session.id, "os": info.os_version, "product": info.product,
+                "identity": choice.protocol, "fall_back": choice.fall_back,
+            }),
         );
         d.sessions.push(match place.instead_of {
             Some(old) => {
@@ -132,6 +143,17 @@ impl Org {
         }
         self.commit(d).await?;
         Ok(Answer::Profile(profile))
+    }
+
+    /// By which protocol a device gets an identity of whose system we know what it said before.
+    pub(super) fn protocol_of(&self, device: Option<&Device>) -> Choice {
+        let facts = device.map(|device| &device.facts);
+        choose_for(
+            &self.organisation.settings,
+            device.and_then(Device::platform),
+            facts.and_then(|facts| facts.product.as_deref()),
+            facts.and_then(|facts| facts.os_version.as_deref()),
+        )
     }
 
     /// The profile of a device that has asked too often: that of its newest session, with the same challenge. Nothing is
@@ -224,9 +246,19 @@ impl Org {
     }
 
     /// How the device of a session gets its identity.
-    async fn identity_source(&self, challenge: &Secret) -> Result<IdentitySource, Error> {
+    async fn identity_source(
+        &self,
+        session: &EnrolSession,
+        challenge: &Secret,
+    ) -> Result<IdentitySource, Error> {
         let organisation = &self.organisation;
         Ok(match &organisation.issuer {
+            Issuer::BuiltIn if session.protocol != IdentityProtocol::Scep => IdentitySource::Acme {
+                directory_url: self.acme_directory_url(),
+                client_identifier: Some(challenge.clone()),
+                hardware_bound: true,
+                attest: true,
+            },
             Issuer::BuiltIn => {
                 let ca = organisation
                     .identity_cas
@@ -259,6 +291,7 @@ impl Org {
                 attest,
             } => IdentitySource::Acme {
                 directory_url: directory_url.clone(),
+                client_identifier: None,
                 hardware_bound: *hardware_bound,
                 attest: *attest,
             },
@@ -282,7 +315,7 @@ impl Org {
             format!("mdmd.{}.enrolment", organisation.code),
             Uuid::new_v5(&PROFILES, session.code.as_bytes()),
             self.display_name().to_owned(),
-            self.identity_source(challenge).await?,
+            self.identity_source(session, challenge).await?,
             session.code.clone(),
             told.topic,
             told.server_url,

@@ -1,20 +1,26 @@
 //! What people do about device identities: look at them, have one renewed, say who issues them and for how long. Revoking
 //! one is with the other acts on a device. Every change is in the record, and in force with the next message.
 
+use std::collections::BTreeMap;
+
 use openssl::x509::X509;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::Org;
+use crate::attested::AttestedFacts;
 use crate::audit::Refusal;
 use crate::ca::Ca;
 use crate::clock::Timestamp;
+use crate::device::Platform;
 use crate::enrollment::IssuedCertificate;
 use crate::error::Error;
 use crate::identity::{is_issued_by, sha256_hex};
 use crate::ids::{CertificateId, EnrollmentId, SecretId, Serial};
-use crate::organisation::{Der, Issuer, KeyedCertificate, Organisation, Settings};
+use crate::organisation::{
+    Der, IdentityProtocol, Issuer, KeyedCertificate, Organisation, Settings,
+};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 
@@ -47,6 +53,8 @@ pub struct IdentityReport {
     pub renew_at: Option<Timestamp>,
     /// Whether the profile of its renewal was sent.
     pub renewing: bool,
+    /// What was attested of the device and its key when it was issued.
+    pub attested: Option<AttestedFacts>,
 }
 
 /// What an identity is good for.
@@ -69,7 +77,7 @@ pub enum IdentityState {
 }
 
 /// Changes of what people set about identities; what is left out stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
 pub struct IdentitySettings {
@@ -81,6 +89,8 @@ pub struct IdentitySettings {
     pub expired_identity_grace_days: Option<i64>,
     /// For how many minutes an enrolment profile may be used, 5 to 10080.
     pub session_minutes: Option<u32>,
+    /// By which protocol devices of a platform get their identities; platforms that are left out stay as they are.
+    pub identity_protocol: BTreeMap<Platform, IdentityProtocol>,
     /// For how many days what is over is kept, at least 1; a negative number is without end.
     pub retention_days: Option<i64>,
 }
@@ -153,6 +163,7 @@ impl Org {
             spoke_expired: row.spoke_expired,
             renew_at: row.renew_at,
             renewing: row.renewal.is_some() && row.renew_at.is_some(),
+            attested: row.attested,
             sha256: row.sha256,
         })
     }
@@ -239,6 +250,12 @@ impl Org {
                 .renew_before_days
                 .unwrap_or(settings.renew_before_days);
             settings.session_minutes = change.session_minutes.unwrap_or(settings.session_minutes);
+            settings.identity_protocol.extend(
+                change
+                    .identity_protocol
+                    .iter()
+                    .map(|(platform, it)| (*platform, *it)),
+            );
             if let Some(days) = change.expired_identity_grace_days {
                 settings.expired_identity_grace_days =
                     or_never("expired_identity_grace_days", days, 0)?;
@@ -533,6 +550,42 @@ impl Org {
             Ok(self.store().commit(batch).await?)
         })
         .await
+    }
+
+    /// Says whose attestations of devices are believed from now on: these root certificates (DER), each signed by itself, and
+    /// Apple's in the copy of this library unless `without_apple`. Identities that there are go on speaking.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a certificate that is no root's, for too many, or when nobody would be believed; the store's.
+    pub async fn trust_attestations(
+        &self,
+        roots: &[Vec<u8>],
+        without_apple: bool,
+    ) -> Result<(), Error> {
+        for der in roots {
+            let root = authority_of(der)?;
+            if !root.public_key().is_ok_and(|key| is_issued_by(&root, &key)) {
+                return Err(Error::bad_input("certificate", "is not signed by itself"));
+            }
+        }
+        if roots.len() > MOST_AUTHORITIES {
+            return Err(too_many());
+        }
+        if without_apple && roots.is_empty() {
+            return Err(Error::bad_input(
+                "certificate",
+                "is missing: nobody would be believed",
+            ));
+        }
+        let names: Vec<String> = roots.iter().map(|der| sha256_hex(der)).collect();
+        let detail = json!({ "certificates": names, "without_apple": without_apple });
+        self.change_organisation("identities.attestation", detail, |organisation| {
+            organisation.attestation.without_apple = without_apple;
+            organisation.attestation.roots = roots.iter().cloned().map(Der).collect();
+            Ok(())
+        })
+        .await
+        .map(|_| ())
     }
 
     async fn change_organisation(

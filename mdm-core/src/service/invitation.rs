@@ -176,15 +176,20 @@ impl Org {
         session.row.expires = fresh.expires;
         session.row.told = fresh.told;
         session.row.invitation = false;
-        let profile = self.enrolment_profile(&session.row, &challenge).await?;
         if let Some(device) = session.row.device
             && let Some(device) = self.store().device(self.id(), device).await?
         {
             d.device = Some(Tracked::read(device));
         }
+        let choice = self.protocol_of(d.device.as_ref().map(|device| &device.row));
+        session.row.protocol = choice.protocol;
+        let profile = self.enrolment_profile(&session.row, &challenge).await?;
         d.audit(
             "enrolment.profile-handed-out",
-            json!({ "session": session.row.id, "invitation": true }),
+            json!({
+                "session": session.row.id, "invitation": true,
+                "identity": choice.protocol, "fall_back": choice.fall_back,
+            }),
         );
         d.sessions.push(session);
         self.commit(d).await?;

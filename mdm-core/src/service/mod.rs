@@ -4,6 +4,7 @@
 //! organisation. A host calls [`Org::check_in`] and [`Org::report`] from its two endpoints, [`Mdm::work`] from its scheduler
 //! and [`Mdm::watch`] from a task of its own.
 
+mod acme;
 mod act;
 mod apart;
 mod asks;
@@ -51,6 +52,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
+pub use acme::{AcmeAnswer, AcmeOutcome, AcmeRequest};
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
@@ -220,6 +222,8 @@ pub enum Answer {
         /// Body.
         body: Vec<u8>,
     },
+    /// What the ACME server answers.
+    Acme(Box<AcmeAnswer>),
     /// Refusal of an enrolment until the device has updated: JSON, in Apple's words.
     UpdateFirst(Vec<u8>),
     /// This user is not managed for the current login session.

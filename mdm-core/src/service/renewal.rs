@@ -108,6 +108,8 @@ impl Org {
             // The device refuses a profile that changes these.
             session.told = first.told.or(session.told);
         }
+        let choice = self.protocol_of(d.device.as_ref().map(|device| &device.row));
+        session.protocol = choice.protocol;
         let profile = self.enrolment_profile(&session, &challenge).await?;
         if let Some(last) = row.renewal.take() {
             self.withdraw(&mut d, &enrollment, &last).await?;
@@ -136,7 +138,8 @@ impl Org {
         );
         d.audit(
             "identity.renewal-queued",
-            json!({ "enrolment": enrollment.id, "certificate": row.sha256, "not_after": row.not_after, "command": uuid }),
+            json!({ "enrolment": enrollment.id, "certificate": row.sha256, "not_after": row.not_after, "command": uuid,
+                "identity": choice.protocol, "fall_back": choice.fall_back }),
         );
         d.sessions.push(Tracked::new(session));
         d.track(enrollment);

@@ -31,6 +31,9 @@ impl Mdm {
             let Some(last) = page.last() else { break };
             after = last.id;
             for organisation in &page {
+                // What has expired there is of no use to anybody, however much is kept.
+                let acme = &self.inner.store;
+                gone += acme.forget_acme(organisation.id, now, AT_ONCE).await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
                         .inner

@@ -17,7 +17,7 @@ use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate, LIST_DAYS};
 use crate::error::Error;
 use crate::identity::{Authorities, is_issued_by, sha256_hex};
 use crate::ids::{CertificateId, OrganisationId, SecretId, Serial, SessionId};
-use crate::organisation::{Der, Issuer, Organisation};
+use crate::organisation::{Der, IdentityProtocol, Issuer, Organisation};
 
 /// Loaded authorities and revocation lists that are kept.
 const KEPT: usize = 1024;
@@ -196,6 +196,12 @@ impl Org {
         let Some(session) = found.filter(|session| !session.invitation) else {
             return refused("the challenge is unknown", None);
         };
+        if session.protocol != IdentityProtocol::Scep {
+            return refused(
+                "the profile of this session obtains by ACME",
+                session.serial,
+            );
+        }
         if session.used_by.is_some() {
             return match self.granted_before(authority, request, &session).await? {
                 Some(answer) => Ok(Ok(answer)),
@@ -211,7 +217,7 @@ impl Org {
         {
             d.device = Some(Tracked::read(device));
         }
-        let row = self.issue(&d, authority, request, &session)?;
+        let row = self.issue(&d, authority, request.public_key(), &session)?;
         d.audit(
             "identity.issued",
             json!({ "certificate": row.sha256, "serial": row.id, "not_after": row.not_after }),
@@ -292,7 +298,7 @@ impl Org {
         session.renews = Some(enrollment.id);
         session.told = first.and_then(|s| s.told);
         session.used_by = Some((transaction, key));
-        let row = self.issue(&d, authority, request, &session)?;
+        let row = self.issue(&d, authority, request.public_key(), &session)?;
         session.certificate = Some(row.id);
         d.audit(
             "identity.renewed",
@@ -332,11 +338,12 @@ impl Org {
         Ok(Some(answer.map_err(crypto)?))
     }
 
-    fn issue(
+    /// The identity of a session, for a key (DER SubjectPublicKeyInfo) that whoever asks has proved to have.
+    pub(super) fn issue(
         &self,
         d: &Decision<'_>,
         authority: &Authority,
-        request: &ScepRequest,
+        public_key: &[u8],
         session: &EnrolSession,
     ) -> Result<IssuedCertificate, Error> {
         let id = CertificateId(d.next_id());
@@ -344,13 +351,7 @@ impl Org {
         let days = settings.identity_days;
         let der = authority
             .ca
-            .issue(&Issue::new(
-                id.0,
-                &session.code,
-                request.public_key(),
-                d.now,
-                days,
-            ))
+            .issue(&Issue::new(id.0, &session.code, public_key, d.now, days))
             .map_err(crypto)?;
         let not_after = d.now + Duration::from_secs(u64::from(days) * 86_400);
         let sha256 = sha256_hex(&der);
@@ -361,7 +362,7 @@ impl Org {
     }
 
     /// The authority that issues, with its key and whoever answers for it; loaded once.
-    async fn identity_authority(&self) -> Result<Arc<Authority>, Error> {
+    pub(super) async fn identity_authority(&self) -> Result<Arc<Authority>, Error> {
         let organisation = &self.organisation;
         let entry = organisation
             .identity_cas

@@ -1,6 +1,7 @@
 //! Everything that one decision writes, and the versions that it rests on: a plain value that pure code can build and a
 //! test can print.
 
+use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
@@ -131,6 +132,12 @@ pub enum Write {
     ChannelStatus(ChannelStatus),
     /// Versioned; the name is unique in the installation.
     ServerCertificate(ServerCertificate),
+    /// Versioned; the name of the key is unique in the organisation.
+    AcmeAccount(AcmeAccount),
+    /// Versioned; the certified key is unique in the organisation.
+    AcmeOrder(AcmeOrder),
+    /// Versioned: a nonce that is used again conflicts.
+    AcmeNonce(AcmeNonce),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -170,7 +177,7 @@ into_write! {
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
-    ServerCertificate(ServerCertificate), Job(Job), Audit(AuditEntry), Refusal(Refusal),
+    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), Job(Job), Audit(AuditEntry), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -246,4 +253,10 @@ pub enum Noun {
     ChannelStatus,
     /// Certificates of the installation's listeners.
     ServerCertificate,
+    /// Accounts of devices at our ACME server.
+    AcmeAccount,
+    /// Orders of devices at our ACME server; the key is that of the session.
+    AcmeOrder,
+    /// Used nonces of our ACME server.
+    AcmeNonce,
 }

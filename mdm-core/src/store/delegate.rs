@@ -6,11 +6,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, DeclarationStore,
-    DeviceStore, EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore,
-    OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError,
-    WaveStore,
+    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
+    DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore,
+    MoveStore, OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store,
+    StoreError, WaveStore,
 };
+use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
@@ -23,10 +24,10 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AssignmentId, AuditId, CertificateId, ContentId, DeclarationId, DeclarationSetId, DeviceId,
-    EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId,
-    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
-    WaveId,
+    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, CertificateId, ContentId, DeclarationId,
+    DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId,
+    ManifestId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
+    SessionId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -325,6 +326,27 @@ macro_rules! hand_on_reads {
             }
             async fn open_commands_of_type(&self, organisation: OrganisationId, channels: &[EnrollmentId], request_type: &str) -> Result<Vec<Command>, StoreError> {
                 ($inner)(self).open_commands_of_type(organisation, channels, request_type).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> AcmeStore for $ty {
+            async fn acme_account(&self, organisation: OrganisationId, id: AcmeAccountId) -> Result<Option<AcmeAccount>, StoreError> {
+                ($inner)(self).acme_account(organisation, id).await
+            }
+            async fn acme_account_by_key(&self, organisation: OrganisationId, thumbprint: &str) -> Result<Option<AcmeAccount>, StoreError> {
+                ($inner)(self).acme_account_by_key(organisation, thumbprint).await
+            }
+            async fn acme_order(&self, organisation: OrganisationId, session: SessionId) -> Result<Option<AcmeOrder>, StoreError> {
+                ($inner)(self).acme_order(organisation, session).await
+            }
+            async fn acme_order_by_key(&self, organisation: OrganisationId, certified: &str) -> Result<Option<AcmeOrder>, StoreError> {
+                ($inner)(self).acme_order_by_key(organisation, certified).await
+            }
+            async fn acme_nonce(&self, organisation: OrganisationId, id: AcmeNonceId) -> Result<Option<AcmeNonce>, StoreError> {
+                ($inner)(self).acme_nonce(organisation, id).await
+            }
+            async fn forget_acme(&self, organisation: OrganisationId, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+                ($inner)(self).forget_acme(organisation, now, limit).await
             }
         }
         #[async_trait]

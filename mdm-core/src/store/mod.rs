@@ -35,6 +35,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 
+use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
@@ -47,10 +48,10 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AssignmentId, AuditId, CertificateId, ContentId, DeclarationId, DeclarationSetId, DeviceId,
-    EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId,
-    OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
-    WaveId,
+    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, CertificateId, ContentId, DeclarationId,
+    DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId,
+    ManifestId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
+    SessionId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -636,6 +637,49 @@ pub trait ServerCertificateStore: Send + Sync {
     ) -> Result<Option<ServerCertificate>, StoreError>;
 }
 
+/// Reads what our ACME server keeps of devices, and clears that away.
+#[async_trait]
+pub trait AcmeStore: Send + Sync {
+    /// By id.
+    async fn acme_account(
+        &self,
+        organisation: OrganisationId,
+        id: AcmeAccountId,
+    ) -> Result<Option<AcmeAccount>, StoreError>;
+    /// By the name of its key.
+    async fn acme_account_by_key(
+        &self,
+        organisation: OrganisationId,
+        thumbprint: &str,
+    ) -> Result<Option<AcmeAccount>, StoreError>;
+    /// By the session that it is for.
+    async fn acme_order(
+        &self,
+        organisation: OrganisationId,
+        session: SessionId,
+    ) -> Result<Option<AcmeOrder>, StoreError>;
+    /// By SHA-256 of the key that was certified.
+    async fn acme_order_by_key(
+        &self,
+        organisation: OrganisationId,
+        certified: &str,
+    ) -> Result<Option<AcmeOrder>, StoreError>;
+    /// By its number, if it was used.
+    async fn acme_nonce(
+        &self,
+        organisation: OrganisationId,
+        id: AcmeNonceId,
+    ) -> Result<Option<AcmeNonce>, StoreError>;
+    /// Deletes accounts, orders and nonces that expired before `now`. At most `limit` rows of each kind, the oldest first;
+    /// answers how many.
+    async fn forget_acme(
+        &self,
+        organisation: OrganisationId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+}
+
 /// Claims jobs, and clears away what is over.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -694,6 +738,7 @@ pub trait Store:
     + LibraryStore
     + DeclarationStore
     + ServerCertificateStore
+    + AcmeStore
     + JobStore
     + 'static
 {

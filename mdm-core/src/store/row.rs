@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Noun, StoreError};
+use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::budget::Budget;
 use crate::clock::Timestamp;
@@ -55,6 +56,9 @@ pub(crate) enum Table {
     DeclarationManifests,
     DeclaredChannels,
     ChannelStatuses,
+    AcmeAccounts,
+    AcmeOrders,
+    AcmeNonces,
     Errands,
     Budgets,
     ServerCertificates,
@@ -79,7 +83,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -103,6 +107,9 @@ impl Table {
         Self::DeclarationManifests,
         Self::DeclaredChannels,
         Self::ChannelStatuses,
+        Self::AcmeAccounts,
+        Self::AcmeOrders,
+        Self::AcmeNonces,
         Self::Errands,
         Self::Budgets,
         Self::ServerCertificates,
@@ -137,6 +144,9 @@ impl Table {
             Self::DeclarationManifests => "declaration_manifests",
             Self::DeclaredChannels => "declared_channels",
             Self::ChannelStatuses => "channel_statuses",
+            Self::AcmeAccounts => "acme_accounts",
+            Self::AcmeOrders => "acme_orders",
+            Self::AcmeNonces => "acme_nonces",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
             Self::ServerCertificates => "server_certificates",
@@ -203,6 +213,9 @@ impl Table {
             Self::DeclarationManifests => &[("token", Text), ("created", Int)],
             Self::DeclaredChannels => &[("manifest", Int), ("earlier", Int), ("ended", Int)],
             Self::ChannelStatuses => &[("ended", Int)],
+            Self::AcmeAccounts => &[("thumbprint", Text), ("expires", Int)],
+            Self::AcmeOrders => &[("certified", Text), ("expires", Int)],
+            Self::AcmeNonces => &[("expires", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers | Self::Runbooks | Self::Waves | Self::Locations | Self::Inventories => {
                 &[]
@@ -238,6 +251,9 @@ impl From<Noun> for Table {
             Noun::DeclaredChannel => Self::DeclaredChannels,
             Noun::ChannelStatus => Self::ChannelStatuses,
             Noun::ServerCertificate => Self::ServerCertificates,
+            Noun::AcmeAccount => Self::AcmeAccounts,
+            Noun::AcmeOrder => Self::AcmeOrders,
+            Noun::AcmeNonce => Self::AcmeNonces,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -375,6 +391,10 @@ pub(crate) fn senders(rows: &[&Row]) -> std::collections::BTreeSet<(i64, String)
     rows.iter().filter_map(sender).collect()
 }
 
+/// What our ACME server forgets once it has expired.
+pub(crate) const FORGOTTEN: [Table; 3] =
+    [Table::AcmeNonces, Table::AcmeOrders, Table::AcmeAccounts];
+
 /// A noun that has a table.
 pub(crate) trait Stored: Serialize + DeserializeOwned + Send {
     /// Its table.
@@ -477,6 +497,9 @@ stored! {
     ];
     ChannelStatus in ChannelStatuses versioned: |it| vec![moment(it.ended)];
     ServerCertificate in ServerCertificates versioned: |it| vec![text(&it.name)];
+    AcmeAccount in AcmeAccounts versioned: |it| vec![text(&it.thumbprint), moment(Some(it.expires))];
+    AcmeOrder in AcmeOrders versioned: |it| vec![Cell::Text(it.certified.clone()), moment(Some(it.expires))];
+    AcmeNonce in AcmeNonces versioned: |it| vec![moment(Some(it.expires))];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

@@ -2,6 +2,7 @@
 //! tags, enrolment by download, and passcodes that somebody has forgotten.
 
 use anyhow::anyhow;
+use mdm_core::ca::acme::APPLE_ROOT_SHA256;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -159,6 +160,19 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
         line("product", &device["facts"]["product"]);
         line("system", &device["facts"]["os_version"]);
         line("UDID", &device["facts"]["udid"]);
+        if let Some(attested) = device["attested"].as_object() {
+            let whose = if attested["root"] == APPLE_ROOT_SHA256 {
+                "by Apple"
+            } else {
+                "by another root than Apple's"
+            };
+            println!("{:<16} {} {whose}", "attested", cell(&attested["at"]));
+            for (name, value) in attested {
+                if !matches!(name.as_str(), "at" | "root") {
+                    println!("  {:<22} {}", name.replace('_', " "), cell(value));
+                }
+            }
+        }
         line("facts learned", &device["facts"]["learned"]);
         line("profile", &device["record"]["profile_status"]);
         line("seen at Apple", &device["record"]["seen"]);

@@ -1,5 +1,6 @@
 //! `mdmd identity …`: the certificates that devices speak with, and who issues them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -56,6 +57,9 @@ pub(crate) enum Identity {
         /// For how many minutes an enrolment profile may be used.
         #[arg(long, value_name = "MINUTES")]
         profile_minutes: Option<u32>,
+        /// By which protocol devices of a platform get their identities, such as `macos=acme-attested`; may be repeated.
+        #[arg(long, value_name = "PLATFORM=PROTOCOL", value_parser = protocol)]
+        protocol: Vec<(String, String)>,
         /// For how many days settled commands, superseded enrolments and unused profiles are kept; -1 is without end.
         #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
         retention: Option<i64>,
@@ -133,6 +137,17 @@ pub(crate) enum Authority {
         /// Their certificates (PEM).
         #[arg(value_name = "FILE")]
         certificates: PathBuf,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Say whose attestations of devices are believed: Apple's, and these roots. Replaces what was said before.
+    Attestation {
+        /// Root certificates (PEM); none when left out.
+        #[arg(long, value_name = "FILE")]
+        roots: Option<PathBuf>,
+        /// Do without the copy of Apple's root that comes with mdmd.
+        #[arg(long)]
+        without_apple: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -214,11 +229,17 @@ pub(crate) async fn run(common: &Common, command: &Identity) -> Done {
             renew_before,
             grace,
             profile_minutes,
+            protocol,
             retention,
             place,
         } => {
             let client = Client::acting(common, place).await?;
+            let protocols: BTreeMap<&str, &str> = protocol
+                .iter()
+                .map(|(on, by)| (on.as_str(), by.as_str()))
+                .collect();
             let body = json!({
+                "identity_protocol": protocols,
                 "identity_days": lifetime,
                 "renew_before_days": renew_before,
                 "expired_identity_grace_days": grace,
@@ -351,6 +372,19 @@ async fn authority(common: &Common, wanted: &Authority) -> Done {
                 .act("/api/v1/identities/trusted", &body, meaning)
                 .await?
         }
+        Authority::Attestation {
+            roots,
+            without_apple,
+            place,
+        } => {
+            let roots = roots.as_deref().map(pem).transpose()?;
+            let body = json!({ "certificates": roots, "without_apple": without_apple });
+            let client = Client::acting(common, place).await?;
+            let meaning = "devices are believed that one of these roots vouches for; identities that there are go on speaking.";
+            client
+                .act("/api/v1/identities/attestation", &body, meaning)
+                .await?
+        }
         Authority::Drop { sha256, place } => {
             let client = Client::acting(common, place).await?;
             let body = json!({ "sha256": sha256 });
@@ -375,6 +409,10 @@ async fn authority(common: &Common, wanted: &Authority) -> Done {
 fn show(answer: &Value) {
     let issuer = &answer["issuer"];
     println!("issuer                  {}", cell(&issuer["kind"]));
+    println!(
+        "acme directory          {}",
+        cell(&answer["acme_directory"])
+    );
     for (label, key) in [("address", "url"), ("directory", "directory_url")] {
         if !issuer[key].is_null() {
             println!("{label:<23} {}", cell(&issuer[key]));
@@ -399,6 +437,16 @@ fn show(answer: &Value) {
             ("REVOCATION LIST", "revocation_list"),
         ],
     );
+}
+
+/// `PLATFORM=PROTOCOL`. Which ones there are, the server says.
+fn protocol(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((platform, protocol)) if !platform.is_empty() && !protocol.is_empty() => {
+            Ok((platform.to_owned(), protocol.to_owned()))
+        }
+        _ => Err("must be PLATFORM=PROTOCOL, such as ios=acme".to_owned()),
+    }
 }
 
 /// Certificates are no secret, but come the same way.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 
 use super::{Common, Done, Ended, Exit, Means as _};
-use crate::rehearsal::{self, Faults, Rehearsal, Sabotage, Unfit, Verdict};
+use crate::rehearsal::{self, Faults, Identities, Rehearsal, Sabotage, Unfit, Verdict};
 
 /// Plays a whole migration against simulated devices and gives the world's verdict.
 #[derive(clap::Args, Debug)]
@@ -19,6 +19,9 @@ pub(crate) struct Rehearse {
     /// What goes wrong in the world.
     #[arg(long, value_enum, default_value_t = Faults::None)]
     faults: Faults,
+    /// How the devices get their identities.
+    #[arg(long, value_enum, default_value_t = Identities::Scep)]
+    identities: Identities,
     /// A PostgreSQL URL whose database is empty; a SQLite file in the data directory when left out.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
@@ -34,6 +37,7 @@ pub(crate) struct Rehearse {
 pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     let mut rehearsal = Rehearsal::new(args.devices, args.seed);
     rehearsal.faults = args.faults;
+    rehearsal.identities = args.identities;
     rehearsal.database.clone_from(&args.database);
     rehearsal.keep.clone_from(&args.keep);
     rehearsal.sabotage = args.sabotage;

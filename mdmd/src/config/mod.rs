@@ -19,8 +19,8 @@ pub use network::Network;
 use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
     AcmeConfig, AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig,
-    LogFormat, MasterKeyConfig, MetricsConfig, PackagesConfig, Proxy, PublicUrls, PushConfig, TlsFiles,
-    WorkersConfig,
+    LogFormat, MasterKeyConfig, MetricsConfig, PackagesConfig, Proxy, PublicUrls, PushConfig,
+    TlsFiles, WorkersConfig,
 };
 
 /// The listeners that hold when none is configured.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use mdm_core::error::Error;
 use mdm_core::ids::{OrganisationCode, OrganisationId};
 use mdm_core::library::Package;
-use mdm_core::service::Mdm;
+use mdm_core::service::{AcmeRequest, Mdm};
 pub(crate) use mdm_core::service::{Answer, Peer};
 use tokio::sync::Notify;
 
@@ -38,6 +38,19 @@ pub(crate) trait Desk: Send + Sync + 'static {
         peer: &Peer,
         operation: &str,
         message: &[u8],
+    ) -> Result<Answer, Error>;
+    /// The directory of the ACME server, or a nonce of it.
+    async fn acme_look(
+        &self,
+        organisation: &OrganisationCode,
+        resource: &str,
+        head: bool,
+    ) -> Result<Answer, Error>;
+    /// A signed request to the ACME server.
+    async fn acme(
+        &self,
+        organisation: &OrganisationCode,
+        request: &AcmeRequest<'_>,
     ) -> Result<Answer, Error>;
     /// Whether somebody with a large body can be anybody who is known.
     async fn may_send(
@@ -138,6 +151,25 @@ impl Desk for FrontDesk {
     ) -> Result<Answer, Error> {
         let org = self.mdm.organisation(organisation).await?;
         self.poked(org.scep(&peer.address, operation, message).await)
+    }
+
+    async fn acme_look(
+        &self,
+        organisation: &OrganisationCode,
+        resource: &str,
+        head: bool,
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation_for_device(organisation).await?;
+        org.acme_look(resource, head).await
+    }
+
+    async fn acme(
+        &self,
+        organisation: &OrganisationCode,
+        request: &AcmeRequest<'_>,
+    ) -> Result<Answer, Error> {
+        let org = self.mdm.organisation(organisation).await?;
+        self.poked(org.acme(request).await)
     }
 
     async fn may_send(

@@ -8,9 +8,11 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, HeaderValue, REFERRER_POLICY, RETRY_AFTER,
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION, REFERRER_POLICY, RETRY_AFTER,
 };
+use mdm_core::ca::acme::ProblemKind;
 use mdm_core::error::{Error, PortError};
+use mdm_core::service::{AcmeAnswer, AcmeOutcome};
 
 use super::body::BodyError;
 use super::desk::Answer;
@@ -22,6 +24,7 @@ pub(crate) enum Door {
     Command,
     Enrol,
     Scep,
+    Acme,
     Api,
 }
 
@@ -32,6 +35,7 @@ impl Door {
             Self::Command => "command",
             Self::Enrol => "enrol",
             Self::Scep => "scep",
+            Self::Acme => "acme",
             Self::Api => "api",
         }
     }
@@ -98,7 +102,7 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
             }
             (Error::Port(_), Door::Api) => S::BAD_GATEWAY,
             // A profile request has no meaning for a plain 403; for the two MDM doors 400 is the documented refusal.
-            (Error::Refused(_), Door::Enrol | Door::Scep) => S::FORBIDDEN,
+            (Error::Refused(_), Door::Enrol | Door::Scep | Door::Acme) => S::FORBIDDEN,
             (Error::Refused(_) | Error::NotFound(_) | Error::Precondition(_), _) => S::BAD_REQUEST,
             _ => S::INTERNAL_SERVER_ERROR,
         },
@@ -140,7 +144,17 @@ impl IntoResponse for Refusal {
         } else {
             tracing::warn!(door, reason = sentence, "refused");
         }
-        let mut response = if self.door == Door::Api {
+        let mut response = if self.door == Door::Acme {
+            // Refusals in the protocol's words are answers; what comes here, the protocol has no word for but one of these.
+            let kind = if status.is_server_error() {
+                "serverInternal"
+            } else {
+                "malformed"
+            };
+            let kind = format!("urn:ietf:params:acme:error:{kind}");
+            let problem = serde_json::json!({ "type": kind, "detail": sentence });
+            plain(status, "application/problem+json", problem.to_string())
+        } else if self.door == Door::Api {
             plain(
                 status,
                 "application/problem+json",
@@ -228,6 +242,7 @@ pub(crate) fn answer(answer: Answer) -> Response {
             response
         }
         Answer::Scep { media_type, body } => plain(StatusCode::OK, media_type, body),
+        Answer::Acme(answer) => acme(*answer),
         // The one refusal of an enrolment that a device understands.
         Answer::UpdateFirst(body) => plain(StatusCode::FORBIDDEN, "application/json", body),
         Answer::Gone => plain(StatusCode::GONE, TEXT, "this user is not managed\n"),
@@ -279,6 +294,44 @@ pub(crate) fn no_such_piece(size: u64) -> Response {
     );
     if let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}")) {
         response.headers_mut().insert(CONTENT_RANGE, range);
+    }
+    response
+}
+
+/// An answer of the ACME server. Its refusals keep to the statuses that mean nothing else to a device: no 401, 404 or 410.
+fn acme(answer: AcmeAnswer) -> Response {
+    let status = match answer.outcome {
+        AcmeOutcome::Done => StatusCode::OK,
+        AcmeOutcome::Created => StatusCode::CREATED,
+        AcmeOutcome::Empty => StatusCode::NO_CONTENT,
+        AcmeOutcome::Refused(kind) => {
+            crate::metrics::acme_refused(kind.as_str());
+            match kind {
+                ProblemKind::Unauthorized
+                | ProblemKind::OrderNotReady
+                | ProblemKind::RejectedIdentifier => StatusCode::FORBIDDEN,
+                ProblemKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::BAD_REQUEST,
+            }
+        }
+    };
+    let mut response = plain(status, answer.media_type, answer.body);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut add = |name: HeaderName, value: String| {
+        // Made of our own addresses and base64url.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.append(name, value);
+        }
+    };
+    if let Some(nonce) = answer.nonce {
+        add(HeaderName::from_static("replay-nonce"), nonce);
+    }
+    if let Some(location) = answer.location {
+        add(LOCATION, location);
+    }
+    for (to, relation) in answer.links {
+        add(LINK, format!("<{to}>;rel=\"{relation}\""));
     }
     response
 }
@@ -382,7 +435,13 @@ mod tests {
                 Failure::from(BodyError::TooSlow),
             ]
         };
-        for door in [Door::CheckIn, Door::Command, Door::Enrol, Door::Scep] {
+        for door in [
+            Door::CheckIn,
+            Door::Command,
+            Door::Enrol,
+            Door::Scep,
+            Door::Acme,
+        ] {
             for failure in failures() {
                 let status = status(door, &failure).as_u16();
                 assert!(status >= 400, "{door:?} {failure:?}");

@@ -88,6 +88,7 @@ fn addressee(path: &str) -> (Option<OrganisationCode>, Door) {
         Some("command") => Door::Command,
         Some("enrol") => Door::Enrol,
         Some("scep") => Door::Scep,
+        Some("acme") => Door::Acme,
         _ => Door::CheckIn,
     };
     (organisation, door)

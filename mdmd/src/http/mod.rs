@@ -1,6 +1,7 @@
 //! Every route on one screen, and what all of them share: a name for the request, one log line, a net under panics.
 //! Decides nothing about devices.
 
+mod acme;
 pub(crate) mod api;
 mod body;
 mod checkin;
@@ -75,6 +76,9 @@ table! { ENROL enrol
     get  "/mdm/{org}/crl/{authority}" enrol::revocation_list;
     get  "/mdm/{org}/package/{file}" package::file;
     get  "/mdm/{org}/package/{file}/manifest" package::manifest;
+    get  "/mdm/{org}/acme/{resource}" acme::look;
+    post "/mdm/{org}/acme/{resource}" acme::ask;
+    post "/mdm/{org}/acme/{resource}/{name}" acme::ask_named;
 }
 
 /// The routes of each duty. `api` is merged into the two administrative ones by the caller; `challenge` is what an authority

@@ -9,15 +9,17 @@ use abm_client::{ServerToken, TokenKeyPair};
 use anyhow::Context as _;
 use fixtures::world::World;
 use mdm_core::clock::{Clock, Timestamp};
+use mdm_core::device::Platform;
 use mdm_core::ids::{OrganisationId, ServerId};
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
+use mdm_core::service::IdentitySettings;
 use mdm_core::store::{PostgresStore, Store};
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 
-use super::Tenancy;
 use super::sabotage::{self, Sabotage};
+use super::{Identities, Tenancy};
 use crate::app::{self, App, Drive, Overrides};
 use crate::config::{Config, Database, Duty, ListenerConfig};
 use crate::install;
@@ -54,6 +56,8 @@ pub struct HouseOptions {
     pub database: Option<String>,
     /// What is switched off in the server.
     pub sabotage: Option<Sabotage>,
+    /// How the devices get their identities.
+    pub identities: Identities,
     /// What is put in front of the store.
     pub wrap: Option<StoreWrap>,
     /// The directory and database are those of an earlier house: nothing is made or brought in anew.
@@ -137,7 +141,9 @@ impl House {
         let app = App::start(config, overrides).await?;
         let furnished = match (options.again, anchor) {
             (Some(tenancy), _) => Ok((tenancy.organisation, tenancy.destination, None)),
-            (None, anchor) => furnish(world, &app, anchor, options.sabotage).await,
+            (None, anchor) => {
+                furnish(world, &app, anchor, options.sabotage, options.identities).await
+            }
         };
         let (organisation, destination, administrator_token) = match furnished {
             Ok(furnished) => furnished,
@@ -231,6 +237,7 @@ async fn furnish(
     app: &App,
     anchor: Option<Der>,
     sabotage: Option<Sabotage>,
+    identities: Identities,
 ) -> anyhow::Result<(OrganisationId, ServerId, Option<Secret>)> {
     let mdm = &app.mdm;
     let there = mdm.organisations(OrganisationId(0), 1).await?;
@@ -252,6 +259,16 @@ async fn furnish(
         .any(|ca| ca.0 == device_ca)
     {
         org.trust_device_ca(device_ca).await?;
+    }
+    if identities != Identities::Scep {
+        let root = world.attestation_root()?;
+        org.trust_attestations(&[root], false).await?;
+        let mut change = IdentitySettings::default();
+        for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
+            let protocol = identities.protocol();
+            change.identity_protocol.insert(platform, protocol);
+        }
+        org.set_identities(change).await?;
     }
     let topic = world.apple().topic(1);
     let (certificate, key) = world.apple().push_certificate(&topic)?;

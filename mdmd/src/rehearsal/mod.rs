@@ -24,6 +24,7 @@ use fixtures::faults::{FaultKind, FaultLevel, FaultPlan};
 use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::organisation::IdentityProtocol;
 use mdm_core::service::{Mdm, Org};
 use mdm_core::wave::WaveState;
 
@@ -58,6 +59,34 @@ pub enum Faults {
     Many,
 }
 
+/// How the devices of a rehearsal get their identities.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocols that an organisation can choose"
+)]
+pub enum Identities {
+    /// By SCEP.
+    #[default]
+    Scep,
+    /// By ACME, with attestations of a simulated root.
+    Acme,
+    /// By ACME, and none without an attestation.
+    AcmeAttested,
+}
+
+impl Identities {
+    /// The organisation's setting.
+    #[must_use]
+    pub const fn protocol(self) -> IdentityProtocol {
+        match self {
+            Self::Scep => IdentityProtocol::Scep,
+            Self::Acme => IdentityProtocol::Acme,
+            Self::AcmeAttested => IdentityProtocol::AcmeAttested,
+        }
+    }
+}
+
 /// What is to be rehearsed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -74,6 +103,8 @@ pub struct Rehearsal {
     pub keep: Option<PathBuf>,
     /// What is switched off in the server.
     pub sabotage: Option<Sabotage>,
+    /// How the devices get their identities.
+    pub identities: Identities,
     /// Serial numbers that go silent in their hold for good (see `fixtures::world::serial_number`).
     pub never_back: Vec<String>,
     /// When devices are offered their migration and must have begun it.
@@ -93,6 +124,7 @@ impl Rehearsal {
             database: None,
             keep: None,
             sabotage: None,
+            identities: Identities::Scep,
             never_back: Vec::new(),
             timetable: Timetable::default(),
             quiet: false,
@@ -138,6 +170,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     let mut options = HouseOptions::default();
     options.database.clone_from(&rehearsal.database);
     options.sabotage = rehearsal.sabotage;
+    options.identities = rehearsal.identities;
     let stage = Stage::set(world, directory, options).await?;
     let database = stage.mdm().store().name();
     progress.say(&format!(

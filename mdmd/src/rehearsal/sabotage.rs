@@ -12,10 +12,10 @@ use mdm_core::filevault::EscrowKey;
 use mdm_core::ids::{OrganisationCode, OrganisationId, Serial};
 use mdm_core::library::Package;
 use mdm_core::organisation::Der;
-use mdm_core::service::Mdm;
 use mdm_core::service::ports::{
     Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential,
 };
+use mdm_core::service::{AcmeRequest, Mdm};
 use mdm_core::store::Batch;
 
 use crate::app::DeskWrap;
@@ -179,6 +179,23 @@ impl Desk for NeverReleasing {
         body: &[u8],
     ) -> Result<Answer, Error> {
         self.0.enrol(organisation, peer, body).await
+    }
+
+    async fn acme_look(
+        &self,
+        organisation: &OrganisationCode,
+        resource: &str,
+        head: bool,
+    ) -> Result<Answer, Error> {
+        self.0.acme_look(organisation, resource, head).await
+    }
+
+    async fn acme(
+        &self,
+        organisation: &OrganisationCode,
+        request: &AcmeRequest<'_>,
+    ) -> Result<Answer, Error> {
+        self.0.acme(organisation, request).await
     }
 
     async fn scep(

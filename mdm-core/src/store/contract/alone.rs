@@ -40,6 +40,9 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Location>(store).await?;
     apart::<crate::library::LibraryItem>(store).await?;
     apart::<crate::server_certificate::ServerCertificate>(store).await?;
+    apart::<crate::acme::AcmeAccount>(store).await?;
+    apart::<crate::acme::AcmeOrder>(store).await?;
+    apart::<crate::acme::AcmeNonce>(store).await?;
     apart::<Inventory>(store).await?;
     apart::<ddm::Declaration>(store).await?;
     apart::<ddm::DeclarationContent>(store).await?;
@@ -142,6 +145,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.secret(o, SecretId(7)),
             store.declaration_by_identifier(o, "declaration.7"),
             store.declaration_content_by_token(o, "token7"),
+            store.acme_account_by_key(o, "thumb7"),
+            store.acme_order_by_key(o, "key7"),
         }
     }
     // Ending one organisation's job leaves the other's, and a lease proves nothing across.

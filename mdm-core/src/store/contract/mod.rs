@@ -9,6 +9,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod acme;
 mod alone;
 mod channel;
 mod declarations;
@@ -67,6 +68,8 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         reading::moves,
         reading::waves_and_servers,
         reading::errands_budgets_and_locations,
+        acme::accounts_and_keys_are_found,
+        acme::what_has_expired_is_forgotten,
         reading::secrets_and_tokens,
         reading::the_record,
         declarations::lists_in_order,

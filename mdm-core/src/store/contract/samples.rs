@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::at;
+use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder, AcmeOrderState};
+use crate::attested::AttestedFacts;
 use crate::audit::{ApiToken, Role};
 use crate::budget::{Allowance, Budget, RequestClass};
 use crate::ddm::status::ChannelStatus;
@@ -16,10 +18,10 @@ use crate::enrollment::{
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
-    AssignmentId, BudgetId, CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId,
-    DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
-    MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerCertificateId,
-    ServerId, SessionId, SetUpId, TokenId, WaveId,
+    AcmeAccountId, AcmeNonceId, AssignmentId, BudgetId, CertificateId, CommandId, ContentId,
+    DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
+    LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, RunbookId,
+    SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -93,6 +95,9 @@ samples! {
     LibraryItem: LibraryId, library_item, |it| it.revision += 1, |store, org, id| store.library_item(org, id).await;
     ServerCertificate: ServerCertificateId, server_certificate, |it| it.failures += 1,
         |store, org, id| store.server_certificate(org, &format!("certificate {id}")).await;
+    AcmeAccount: AcmeAccountId, acme_account, |it| it.deactivated = true, |store, org, id| store.acme_account(org, id).await;
+    AcmeOrder: SessionId, acme_order, |it| it.begun += 1, |store, org, id| store.acme_order(org, id).await;
+    AcmeNonce: AcmeNonceId, acme_nonce, |it| it.expires = at(86), |store, org, id| store.acme_nonce(org, id).await;
     Location: LocationId, location, |it| it.stock_read = Some(at(84)), |store, org, id| store.location(org, id).await;
     Inventory: InventoryId, inventory, |it| it.phase = PullPhase::Devices { begun: at(85), cursor: None },
         |store, org, id| store.inventory(org, id).await;
@@ -396,6 +401,37 @@ pub(super) fn server_certificate(
     it.challenges
         .insert("token".to_owned(), "token.thumbprint".to_owned());
     it
+}
+
+pub(super) fn acme_account(organisation: OrganisationId, id: AcmeAccountId) -> AcmeAccount {
+    let key = Der(vec![0, 255, 3]);
+    AcmeAccount::new(organisation, id, format!("thumb{id}"), key, at(66))
+}
+
+pub(super) fn acme_order(organisation: OrganisationId, id: SessionId) -> AcmeOrder {
+    let mut it = AcmeOrder::new(
+        organisation,
+        id,
+        format!("{id}.name"),
+        AcmeAccountId(3),
+        Der(vec![1, 2]),
+        "token".to_owned(),
+        1,
+        at(67),
+    );
+    let mut facts = AttestedFacts::new(at(68), "root".to_owned());
+    facts.serial = Some("SERIAL7".to_owned());
+    it.state = AcmeOrderState::Ready {
+        at: at(68),
+        attested: Some(facts),
+        key: Some(Der(vec![9])),
+    };
+    it.certified = Some(format!("key{id}"));
+    it
+}
+
+pub(super) fn acme_nonce(organisation: OrganisationId, id: AcmeNonceId) -> AcmeNonce {
+    AcmeNonce::new(organisation, id, at(69))
 }
 
 pub(super) fn inventory(organisation: OrganisationId, id: InventoryId) -> Inventory {

@@ -35,6 +35,9 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::licences::Location>(store).await?;
     versions::<crate::library::LibraryItem>(store).await?;
     versions::<crate::server_certificate::ServerCertificate>(store).await?;
+    versions::<crate::acme::AcmeAccount>(store).await?;
+    versions::<crate::acme::AcmeOrder>(store).await?;
+    versions::<crate::acme::AcmeNonce>(store).await?;
     versions::<crate::inventory::Inventory>(store).await?;
     versions::<crate::ddm::Declaration>(store).await?;
     versions::<crate::ddm::DeclarationContent>(store).await?;

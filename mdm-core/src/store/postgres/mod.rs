@@ -1,6 +1,7 @@
 //! PostgreSQL, for installations with several daemons or with a database of their own.
 //! Refuses a server that may lose what it acknowledged, unless that loss is accepted by name.
 
+mod acme;
 mod apple;
 mod at_once;
 mod audit;

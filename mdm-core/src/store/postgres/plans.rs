@@ -99,6 +99,7 @@ async fn every_statement_uses_an_index() {
     let settings = "SET plan_cache_mode = force_generic_plan; SET jit = off";
     connection.execute(settings).await.unwrap();
     let sources = [
+        include_str!("acme.rs"),
         include_str!("apple.rs"),
         include_str!("audit.rs"),
         include_str!("commands.rs"),

@@ -1,6 +1,7 @@
 //! The embedded database: one file, one write connection, a small pool of readers; or all of it in memory.
 //! Refuses a file that cannot give write-ahead logging and full synchronisation, because then nothing here would be true.
 
+mod acme;
 mod apple;
 mod audit;
 mod channel;
@@ -482,6 +483,7 @@ mod tests {
     async fn every_read_uses_an_index() {
         let store = SqliteStore::in_memory().await.unwrap();
         let sources = [
+            include_str!("acme.rs"),
             include_str!("audit.rs"),
             include_str!("commands.rs"),
             include_str!("declarations.rs"),

@@ -4,6 +4,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use mdm_core::ca::acme::apple_root;
 use mdm_core::error::Error;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{CertificateId, Serial};
@@ -51,6 +52,16 @@ pub(super) struct AuthorityAsked {
 #[serde(deny_unknown_fields)]
 pub(super) struct Certificates {
     certificates: String,
+}
+
+/// Whose attestations are believed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AttestationAsked {
+    /// Root certificates (PEM); none when left out.
+    certificates: Option<String>,
+    #[serde(default)]
+    without_apple: bool,
 }
 
 #[derive(Deserialize)]
@@ -224,6 +235,24 @@ pub(super) async fn trust(
     again(&office, &org).await
 }
 
+pub(super) async fn attestation(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: AttestationAsked = read(&office, sent).await?;
+    let roots = match &sent.certificates {
+        Some(pem) => der_of(pem)?,
+        None => Vec::new(),
+    };
+    org.trust_attestations(&roots, sent.without_apple)
+        .await
+        .map_err(refused)?;
+    again(&office, &org).await
+}
+
 pub(super) async fn drop_authority(
     State(office): At,
     Extension(caller): By,
@@ -290,15 +319,23 @@ fn described(org: &Org) -> Value {
     });
     let others = organisation.trusted_cas.iter();
     let others = others.map(|der| one(&der.0, "trusted", None));
+    let trust = &organisation.attestation;
+    let apple = (!trust.without_apple).then(apple_root);
+    let roots = apple
+        .into_iter()
+        .chain(trust.roots.iter().map(|der| der.0.as_slice()));
+    let roots = roots.map(|der| one(der, "attests", None));
     json!({
         "issuer": issuer,
+        "acme_directory": org.acme_directory_url(),
         "registration_authority": organisation.registration.is_some(),
-        "authorities": own.chain(others).collect::<Vec<_>>(),
+        "authorities": own.chain(others).chain(roots).collect::<Vec<_>>(),
         "settings": {
             "identity_days": settings.identity_days,
             "renew_before_days": settings.renew_before_days,
             "expired_identity_grace_days": settings.expired_identity_grace_days,
             "session_minutes": settings.session_minutes,
+            "identity_protocol": settings.identity_protocol,
             "retention_days": settings.retention_days,
         },
     })

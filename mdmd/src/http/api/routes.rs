@@ -84,10 +84,11 @@ table! {
     post "/api/v1/identities/{serial}/revoke" Approver identities::revoke, "reason", "Revokes the identity of a device: it is refused from its next message on.";
     get  "/api/v1/identities/issuer" Viewer identities::issuer, "", "Who issues, the authorities with their revocation lists, and what is set.";
     post "/api/v1/identities/issuer" Admin identities::set_issuer, "kind (built-in, scep, acme), url?, name?, challenge? or challenge_base64?, authority?, directory_url?, software_key?, attest?", "Says where devices get their identities from now on.";
-    post "/api/v1/identities/settings" Admin identities::settings, "identity_days?, renew_before_days?, expired_identity_grace_days?, session_minutes?, retention_days?", "Changes what is set; a negative grace or retention is without end.";
+    post "/api/v1/identities/settings" Admin identities::settings, "identity_days?, renew_before_days?, expired_identity_grace_days?, session_minutes?, identity_protocol? (by platform: scep, acme, acme-attested), retention_days?", "Changes what is set; a negative grace or retention is without end.";
     post "/api/v1/identities/authority" Admin identities::authority, "certificates?, key?", "Makes an authority, or brings one in: it issues from now on.";
     post "/api/v1/identities/authority/drop" Admin identities::drop_authority, "sha256", "Trusts an authority no longer.";
     post "/api/v1/identities/trusted" Admin identities::trust, "certificates", "Trusts authorities elsewhere.";
+    post "/api/v1/identities/attestation" Admin identities::attestation, "certificates?, without_apple?", "Says whose attestations of devices are believed: Apple's, and these root certificates.";
     post "/api/v1/identities/registration" Admin identities::registration, "wanted", "Has a registration authority answer certificate requests, or the authority itself.";
     get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first, a page at a time (`since` and `after` as in `next`, `limit`).";

@@ -1,0 +1,8 @@
+//! The fuzzer's side of `acme::jws`.
+#![no_main]
+
+#[path = "../src/acme.rs"]
+#[allow(dead_code)]
+mod acme;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| acme::jws(data));
