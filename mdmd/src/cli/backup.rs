@@ -249,7 +249,7 @@ pub(crate) async fn restore(common: &Common, restore: &Restore) -> Done {
     let closed = mdm.store().close().await;
     let organisations = organisations?;
     closed?;
-    site.keep();
+    site.keep()?;
     let told =
         json!({ "made": made, "rows": rows, "files": files, "organisations": organisations });
     super::print(common, &told, |_| {

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::error::Error;
 use mdm_core::ids::{DeclarationId, Serial};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::error::Refusal;
+use super::asked::{Path, Query};
 use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
 
 #[derive(Deserialize)]
