@@ -254,7 +254,7 @@ fn any_history_ends_in_agreement() {
         .build()
         .unwrap();
     let mut runner = TestRunner::new(Config {
-        cases: 12,
+        cases: 8,
         max_shrink_iters: 60,
         failure_persistence: None,
         ..Config::default()

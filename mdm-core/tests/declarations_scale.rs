@@ -115,15 +115,12 @@ async fn all_synchronise(house: &House, all: &[(DeviceId, EnrollmentId)]) {
     for (device, channel) in all.iter().take(2) {
         let row = store.device(id, *device).await.unwrap().unwrap();
         let shown = org.declarations_of_device(&row.serial).await.unwrap();
-        let list = store.declaration_manifests_of(id, &[shown[0].token.clone()]);
-        let list = list
-            .await
-            .unwrap()
-            .pop()
-            .expect("a list that the walk wrote");
+        let token = [shown[0].token.clone()];
+        let list = store.declaration_manifests_of(id, &token).await.unwrap();
+        let list = list.first().expect("a list that the walk wrote").id;
         let channel = store.enrollment(id, *channel).await.unwrap().unwrap();
         assert!(!scopes(&channel, Some(&row)).is_empty());
-        lists.insert(row.tags.is_empty(), list.id);
+        lists.insert(row.tags.is_empty(), list);
     }
     for part in all.chunks(1000) {
         let ids: Vec<EnrollmentId> = part.iter().map(|(_, channel)| *channel).collect();

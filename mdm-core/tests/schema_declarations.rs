@@ -1,6 +1,7 @@
 //! Declarations and status items against the table of Apple's keys in `fixtures/schema`: each has a typed value, which says
 //! everything that the table knows; and every document that differs from a right one in one key is none.
 
+#[allow(dead_code, reason = "shared with the test of commands")]
 mod schema_table;
 
 use std::collections::{BTreeMap, BTreeSet};
