@@ -12,12 +12,12 @@
 mod targets;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mdm_core::wire::plist::{CHECK_IN_LIMIT, REPORT_LIMIT};
 
 const MEBI: usize = 1 << 20;
-/// Debug builds, on a machine that does other things.
+/// Of the processor, for a debug build.
 const SLOWEST: Duration = Duration::from_secs(20);
 /// The largest peak, in multiples of what was sent; a small body may have this of the largest one.
 const TIMES: usize = 24;
@@ -157,6 +157,17 @@ fn peak() -> Option<usize> {
     Some(kibi * 1024)
 }
 
+/// What this process has had of the processor, in milliseconds; the clock of the wall would count what others do.
+fn used() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name may hold blanks; it ends with the last parenthesis.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    // A hundred ticks a second, on every Linux.
+    Some((ticks()? + ticks()?) * 10)
+}
+
 /// One case, in a process that was started for it: says how long it took and what it took.
 #[test]
 fn one_body() {
@@ -168,10 +179,11 @@ fn one_body() {
         .find(|(name, ..)| *name == wanted)
         .expect("a case");
     let body = make();
-    let before = peak();
-    let begun = Instant::now();
+    let (before, begun) = (peak(), used());
     target(&body);
-    let took = begun.elapsed().as_micros();
+    let took = used()
+        .zip(begun)
+        .map_or(0, |(after, before)| after - before);
     let grown = peak().zip(before).map(|(after, before)| after - before);
     println!(
         "HOSTILE {} {took} {}",
@@ -203,10 +215,10 @@ fn hostile_bodies_cost_bounded_time_and_memory() {
         println!(
             "| {name} | {:.2} | {} | {:.0} |",
             mebi(sent),
-            took / 1000,
+            took,
             mebi(grown).ceil()
         );
-        let took = Duration::from_micros(took.unsigned_abs());
+        let took = Duration::from_millis(took.unsigned_abs());
         assert!(took < SLOWEST, "{name}: {took:?}");
         let most = (TIMES * sent.unsigned_abs() as usize).max(32 * MEBI);
         assert!(
