@@ -97,8 +97,9 @@ certificate = acme._post_as_get(done["certificate"]).text
 
 # A nonce of the past: the library's own message, sent twice.
 nonce = net._get_nonce(begun["order"], directory["newNonce"])
-message = net._wrap_in_jws(None, nonce, begun["order"]) if False else net._wrap_in_jws(Plain({}), nonce, begun["order"])
+message = net._wrap_in_jws(None, nonce, begun["order"])
 first = net._send_request("POST", begun["order"], data=message, headers={"Content-Type": "application/jose+json"})
+assert first.status_code == 200, first.text
 second = net._send_request("POST", begun["order"], data=message, headers={"Content-Type": "application/jose+json"})
 kind = second.json()["type"].rsplit(":", 1)[1]
 json.dump({"certificate": certificate, "replayed": kind}, sys.stdout)
