@@ -101,7 +101,7 @@ pub enum AcmeOrderState {
         /// When.
         at: Timestamp,
         /// What was attested; `None` where the organisation takes a device that attests nothing.
-        attested: Option<AttestedFacts>,
+        attested: Option<Box<AttestedFacts>>,
         /// The attested key, DER SubjectPublicKeyInfo: the only one that will be certified.
         key: Option<Der>,
     },

@@ -244,14 +244,11 @@ pub fn read_revocation(payload: &[u8]) -> Result<Revocation, Problem> {
         .decode(revoke.certificate)
         .map_err(|_| Problem::malformed("the certificate is not base64url without padding"))?;
     // 0 unspecified, 1 key compromise, 3 affiliation changed, 4 superseded, 5 cessation of operation.
-    let reason = match u8::try_from(revoke.reason) {
-        Ok(reason @ (0 | 1 | 3 | 4 | 5)) => reason,
-        _ => {
-            return Err(Problem::new(
-                ProblemKind::BadRevocationReason,
-                "the reason must be 0, 1, 3, 4 or 5",
-            ));
-        }
+    let Ok(reason @ (0 | 1 | 3 | 4 | 5)) = u8::try_from(revoke.reason) else {
+        return Err(Problem::new(
+            ProblemKind::BadRevocationReason,
+            "the reason must be 0, 1, 3, 4 or 5",
+        ));
     };
     Ok(Revocation {
         certificate,

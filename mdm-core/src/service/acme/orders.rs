@@ -202,7 +202,7 @@ impl Org {
                 Ok(attested) => AcmeOrderState::Ready {
                     at: d.now,
                     key: attested.as_ref().map(|it| Der(it.key.clone())),
-                    attested: attested.map(|it| it.facts),
+                    attested: attested.map(|it| Box::new(it.facts)),
                 },
                 Err(problem) => {
                     noted = Some((problem.to_string(), session.serial.clone()));
@@ -323,7 +323,7 @@ impl Org {
         }
         let authority = self.identity_authority().await?;
         let mut row = self.issue(d, &authority, &asked, &session)?;
-        row.attested.clone_from(attested);
+        row.attested = attested.as_deref().cloned();
         d.audit(
             "identity.issued",
             json!({
@@ -332,7 +332,7 @@ impl Org {
             }),
         );
         if let (Some(device), Some(facts)) = (&mut d.device, attested) {
-            device.row.attested = Some(facts.clone());
+            device.row.attested = Some(facts.as_ref().clone());
         }
         let mut session = Tracked::read(session);
         session.row.used_by = Some(("acme".to_owned(), certified.clone()));

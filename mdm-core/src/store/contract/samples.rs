@@ -423,7 +423,7 @@ pub(super) fn acme_order(organisation: OrganisationId, id: SessionId) -> AcmeOrd
     facts.serial = Some("SERIAL7".to_owned());
     it.state = AcmeOrderState::Ready {
         at: at(68),
-        attested: Some(facts),
+        attested: Some(Box::new(facts)),
         key: Some(Der(vec![9])),
     };
     it.certified = Some(format!("key{id}"));
