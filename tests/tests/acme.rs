@@ -144,7 +144,8 @@ async fn a_statement_that_is_not_true_obtains_nothing() {
     let identifier = client_identifier(&house, "DOORA").await;
     let key = hardware_key().unwrap();
     let stranger = Attester::new(NOW_MS).unwrap();
-    let cases: [(&str, &str, &dyn Fn(&str) -> Value); 12] = [
+    type Case<'a> = (&'a str, &'a str, &'a dyn Fn(&str) -> Value);
+    let cases: [Case<'_>; 12] = [
         ("wrong root", "no root", &|token| {
             statement(&stranger.statement(&claims("DOORA", token), &key).unwrap())
         }),
