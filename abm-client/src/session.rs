@@ -103,6 +103,14 @@ impl Session {
         }
     }
 
+    /// The session to send with by one who has waited for its turn since it was given `pass`: others' answers may have
+    /// brought a newer one, which ends the older. Never the one that was `refused`.
+    pub(crate) fn newest(&self, pass: SessionPass, refused: Option<&SessionPass>) -> SessionPass {
+        let state = self.state();
+        // What is about to end still holds for one request.
+        state.usable(refused, i64::MIN).unwrap_or(pass)
+    }
+
     /// The token in use, to be looked for where it must not be.
     pub(crate) fn current(&self) -> Option<SecretText> {
         self.state().current.clone()

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use abm_client::assignment::{
@@ -9,7 +11,8 @@ use abm_client::assignment::{
     PageSize, ResponseStatus, SyncCursor,
 };
 use abm_client::{
-    Budget, BudgetGate, BypassCode, ErrorKind, Response, ServerToken, TransportError,
+    Budget, BudgetGate, BypassCode, ErrorKind, Request, Response, ServerToken, Transport,
+    TransportError,
 };
 use support::{Answer, Hand, NOW, Script, ok, status};
 
@@ -531,4 +534,54 @@ async fn a_pause_holds_for_every_task_of_the_token_and_for_its_logins() {
 
     hand.advance(45_000);
     other.fetch_devices(None).await.expect("the pause is over");
+}
+
+/// The header that carries the session.
+const ROTATED: &str = "x-adm-auth-session";
+
+/// Gives a new session with each answer and refuses all older ones.
+#[derive(Default)]
+struct Rotating {
+    /// Answers so far; the session is the last one's number.
+    answers: AtomicU64,
+    refusals: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Transport for Rotating {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        // Others get to run while this one is on its way.
+        tokio::task::yield_now().await;
+        let now = self.answers.load(Ordering::SeqCst);
+        let login = request.url.ends_with("/session");
+        let session = request.headers.iter().find(|(name, _)| *name == ROTATED);
+        if !login && session.is_none_or(|(_, text)| text.expose() != now.to_string()) {
+            self.refusals.fetch_add(1, Ordering::SeqCst);
+            return Ok(Response::new(401, "UNAUTHORIZED"));
+        }
+        let next = (now + 1).to_string();
+        self.answers.store(now + 1, Ordering::SeqCst);
+        Ok(match login {
+            true => Response::new(200, format!(r#"{{"auth_session_token":"{next}"}}"#)),
+            false => {
+                Response::new(200, r#"{"devices":[],"cursor":"c"}"#).with_header(ROTATED, &next)
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_turn_is_sent_with_the_session_of_the_answer_before() {
+    let apple_side = Arc::new(Rotating::default());
+    let hand = Hand::at(NOW);
+    let gate = BudgetGate::refusing(Budget::apps(100), hand.clone());
+    let clock: Arc<Hand> = Arc::new(hand);
+    let apple = AssignmentClient::at("https://x", apple_side.clone(), token(), "test/1.0", clock);
+    let apple = apple.with_gate(gate);
+    let fetch = || async { apple.fetch_devices(None).await.map(|_| ()) };
+    let (one, two, three, four) = tokio::join!(fetch(), fetch(), fetch(), fetch());
+    for done in [one, two, three, four] {
+        done.expect("each has the session that holds when its turn comes");
+    }
+    assert_eq!(apple_side.refusals.load(Ordering::SeqCst), 0);
 }

@@ -65,15 +65,10 @@ pub fn rows(content: &[u8]) -> Result<Vec<Row>, CsvError> {
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         wrong(line, 1, "is not UTF-8; save the file as \"CSV UTF-8\"")
     })?;
-    let first = text.lines().next().unwrap_or_default();
-    let separator = [';', '\t']
-        .into_iter()
-        .find(|s| first.contains(*s) && !first.contains(','))
-        .unwrap_or(',');
     let mut rows: Vec<Row> = Vec::new();
     let mut rest = Reader {
         text: text.chars().peekable(),
-        separator,
+        separator: separator(text),
         line: 1,
     };
     while let Some(row) = rest.row()? {
@@ -93,6 +88,24 @@ pub fn rows(content: &[u8]) -> Result<Vec<Row>, CsvError> {
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// What separates the cells of the first row. What stands in quotation marks says nothing of it, line ends neither.
+fn separator(text: &str) -> char {
+    let mut quoted = false;
+    let mut other = None;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '\n' | '\r' => break,
+            ',' => return ',',
+            ';' => other = Some(';'),
+            '\t' => other = other.or(Some('\t')),
+            _ => {}
+        }
+    }
+    other.unwrap_or(',')
 }
 
 struct Reader<'a> {

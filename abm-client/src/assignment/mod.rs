@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::clock::{Clock, SharedClock};
 use crate::error::{Endpoint, Error, ErrorKind, Service};
-use crate::gate::{Gate, OpenGate};
+use crate::gate::{Gate, OpenGate, Permit};
 use crate::limiter::RequestClass;
 use crate::oauth1::SignedRequest;
 use crate::secret::{SecretBytes, SecretText};
@@ -193,7 +193,10 @@ impl AssignmentClient {
         .map_err(crypto)?;
         let mut request = self.request(Method::Get, url, None);
         request.headers.push(("authorization", authorization));
-        let sent = self.pass(SESSION, request).await?;
+        let sent = {
+            let _permit = self.enter(SESSION).await?;
+            self.pass(SESSION, request).await?
+        };
         if !sent.is_success() {
             return Err(self.refused(SESSION, &sent));
         }
@@ -238,46 +241,58 @@ impl AssignmentClient {
             .map(SecretBytes::from);
         let session = &self.inner.session;
         let pass = session.get(None, 0, || self.login()).await?;
-        let first = self
-            .send(endpoint, method, path, body.clone(), &pass)
+        let (used, first) = self
+            .send(endpoint, method, path, body.clone(), pass, None)
             .await?;
         if !refusal::is_session_refused(&first) {
             return Ok(first);
         }
-        let pass = session.get(Some(&pass), 0, || self.login()).await?;
-        let second = self.send(endpoint, method, path, body, &pass).await?;
+        let pass = session.get(Some(&used), 0, || self.login()).await?;
+        let (_, second) = self
+            .send(endpoint, method, path, body, pass, Some(&used))
+            .await?;
         if refusal::is_session_refused(&second) {
             return Err(Error::new(endpoint, ErrorKind::SessionRefused));
         }
         Ok(second)
     }
 
+    /// Sends with a session: the newest one when its turn has come, for an answer that came meanwhile may have replaced
+    /// `pass`. Answers which one it was, too.
     async fn send(
         &self,
         endpoint: Endpoint,
         method: Method,
         path: &str,
         body: Option<SecretBytes>,
-        pass: &SessionPass,
-    ) -> Result<Response, Error> {
+        pass: SessionPass,
+        refused: Option<&SessionPass>,
+    ) -> Result<(SessionPass, Response), Error> {
+        let _permit = self.enter(endpoint).await?;
+        let session = &self.inner.session;
+        let pass = session.newest(pass, refused);
         let mut request = self.request(method, format!("{}{path}", self.inner.base_url), body);
         request.headers.push((HEADER, pass.token.clone()));
         let response = self.pass(endpoint, request).await?;
-        self.inner.session.observe(pass, &response);
-        Ok(response)
+        // Before the next one is let in.
+        session.observe(&pass, &response);
+        Ok((pass, response))
     }
 
-    /// Sends one request through the gate, which learns of a pause before it lets the next one in.
-    async fn pass(&self, endpoint: Endpoint, request: Request) -> Result<Response, Error> {
-        let inner = &self.inner;
+    /// Waits for the turn of a request.
+    async fn enter(&self, endpoint: Endpoint) -> Result<Permit, Error> {
         let class = if endpoint.writes() {
             RequestClass::Write
         } else {
             RequestClass::Read
         };
-        let permit = inner.gate.enter(class).await;
-        let _permit = permit
-            .map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))?;
+        let permit = self.inner.gate.enter(class).await;
+        permit.map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))
+    }
+
+    /// Sends one request whose turn it is. The gate learns of a pause before it lets the next one in.
+    async fn pass(&self, endpoint: Endpoint, request: Request) -> Result<Response, Error> {
+        let inner = &self.inner;
         let response = inner
             .transport
             .send(request)
