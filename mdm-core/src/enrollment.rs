@@ -357,6 +357,12 @@ impl IssuedCertificate {
         ended.then(|| self.not_after + listed)
     }
 
+    /// Whether somebody speaks with it, as far as is known: neither revoked nor replaced.
+    #[must_use]
+    pub const fn speaks(&self) -> bool {
+        self.renew_at.is_some() && self.revoked.is_none() && self.replaced.is_none()
+    }
+
     /// A certificate just issued in this session.
     #[must_use]
     pub fn new(

@@ -116,6 +116,7 @@ pub fn ports(
         lock_removal: config.apple.lock_url.clone(),
         apps: config.apple.apps_url.clone(),
         trust,
+        give_on: config.traces.give_on,
     };
     let apple = Apple::new(addresses, Arc::clone(clock), Arc::clone(store)).context("apple.ca")?;
     let apple = Arc::new(apple);

@@ -156,6 +156,10 @@ async fn figures_are_on_the_local_socket_and_on_admin_only_where_that_is_wanted(
         "mdmd_organisations 1",
         "mdmd_holds 0",
         "mdmd_ends_in_days{what=\"identity_authority\"}",
+        "mdmd_ends_in_days{what=\"listener_certificate\"}",
+        "mdmd_device_identities_ending{within_days=\"30\"} 0",
+        "mdmd_commits_total{outcome=\"done\"}",
+        "mdmd_apple_requests_left{service=\"organisation-api\",class=\"write\"}",
     ] {
         assert!(page.contains(line), "{line} is not in\n{page}");
     }

@@ -70,12 +70,7 @@ impl MasterKeys {
         if !data.is_file() {
             bail!("is no file");
         }
-        if data.mode() & 0o077 != 0 {
-            bail!(
-                "has mode {:04o}; must be 0600, so that nobody else can read it",
-                data.mode() & 0o7777
-            );
-        }
+        owners_alone(&data)?;
         Self::parse(&Secret::new(std::fs::read(path)?))
     }
 
@@ -114,6 +109,25 @@ impl MasterKeys {
         }
         Ok(Self(keys))
     }
+}
+
+/// Text that is a secret, from a file that its owner alone can read.
+///
+/// # Errors
+/// Says what is wrong with the file, never what it holds.
+pub(crate) fn read_secret_text(path: &Path) -> anyhow::Result<zeroize::Zeroizing<String>> {
+    owners_alone(&std::fs::metadata(path)?)?;
+    Ok(zeroize::Zeroizing::new(std::fs::read_to_string(path)?))
+}
+
+fn owners_alone(data: &std::fs::Metadata) -> anyhow::Result<()> {
+    if data.mode() & 0o077 != 0 {
+        bail!(
+            "has mode {:04o}; must be 0600, so that nobody else can read it",
+            data.mode() & 0o7777
+        );
+    }
+    Ok(())
 }
 
 fn read_key(word: &str) -> Option<Secret> {

@@ -1,6 +1,7 @@
 //! Figures for Prometheus: requests as they are answered, and, when somebody asks, what waits and what is about to end.
 //! Names no device and no secret.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crate::tls::Certificates;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::OrganisationId;
 use mdm_core::organisation::Organisation;
-use mdm_core::service::Mdm;
+use mdm_core::service::{BudgetReport, Mdm};
 use mdm_core::store::StoreError;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -22,6 +23,15 @@ const LINES: usize = 1_000;
 /// Upper bounds of the request durations, in seconds.
 const BUCKETS: [f64; 12] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// What ends, and is counted per organisation.
+const KINDS: [&str; 5] = [
+    "push_certificate",
+    "server_token",
+    "identity_authority",
+    "content_token",
+    "api_token",
 ];
 
 /// Something that ends, and whose.
@@ -47,6 +57,21 @@ struct Walk {
     holds: usize,
     oldest_hold: Option<Timestamp>,
     endings: Vec<Ending>,
+    /// Within so many days (as text, for a label), so many.
+    identities_ending: Vec<(&'static str, u64)>,
+    first_identity: Option<Timestamp>,
+    budgets: BTreeMap<(&'static str, &'static str), Spent>,
+}
+
+/// What is left of Apple's budgets of one service and one class of requests, over all organisations.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    /// Requests that the organisation with the least could send now; `None` where Apple names no number.
+    least: Option<u32>,
+    /// Budgets that may send nothing now.
+    pausing: u64,
+    /// Requests that wait to leave.
+    waiting: u64,
 }
 
 /// The recorder of this process; several servers in one process (tests) share it.
@@ -79,6 +104,21 @@ pub(crate) fn acme_refused(problem: &'static str) {
 /// Notes one request that was told to come again: for its `client`'s rate, or because all `bodies` together were too much.
 pub(crate) fn put_off(why: &'static str) {
     metrics::counter!("mdmd_put_off_total", "why" => why).increment(1);
+}
+
+/// Notes spans that the collector took.
+pub(crate) fn spans_sent(count: usize) {
+    metrics::counter!("mdmd_spans_sent_total").increment(count as u64);
+}
+
+/// Notes spans that no collector will see: the `queue` was full, the `collector` did not take them, or it was the `end`.
+pub(crate) fn spans_dropped(why: &'static str, count: usize) {
+    metrics::counter!("mdmd_spans_dropped_total", "why" => why).increment(count as u64);
+}
+
+/// Notes how one push ended.
+pub(crate) fn pushed(outcome: &'static str) {
+    metrics::counter!("mdmd_pushes_total", "outcome" => outcome).increment(1);
 }
 
 /// Notes how an order of a certificate for the listeners ended: `issued` or `failed`.
@@ -123,11 +163,41 @@ impl Figures {
             metrics::describe_gauge!("mdmd_organisations", "Organisations.");
             metrics::describe_gauge!(
                 "mdmd_ends_in_days",
-                "The nearest end of each kind: push certificates, server tokens, identity authorities, certificates of the listeners."
+                "The nearest end of each kind: push certificates, server tokens, content tokens, API tokens, identity authorities, device identities, certificates of the listeners."
             );
             metrics::describe_gauge!(
                 "mdmd_organisation_ends_in_days",
                 "What of one organisation ends within 60 days."
+            );
+            metrics::describe_counter!("mdmd_pushes_total", "Pushes, by outcome.");
+            metrics::describe_gauge!(
+                "mdmd_device_identities_ending",
+                "Device identities in use that end within so many days, ended ones included."
+            );
+            metrics::describe_counter!("mdmd_commits_total", "Batches of writes, by outcome.");
+            metrics::describe_gauge!(
+                "mdmd_commit_seconds_total",
+                "How long all batches together waited for their answer."
+            );
+            metrics::describe_gauge!(
+                "mdmd_apple_requests_left",
+                "Requests that the organisation with the least left could send now."
+            );
+            metrics::describe_gauge!(
+                "mdmd_apple_budgets_pausing",
+                "Budgets of Apple's services that may send nothing now."
+            );
+            metrics::describe_gauge!(
+                "mdmd_apple_requests_waiting",
+                "Requests that wait to leave, of the organisation with the most."
+            );
+            metrics::describe_counter!(
+                "mdmd_spans_sent_total",
+                "Spans that the collector of traces took."
+            );
+            metrics::describe_counter!(
+                "mdmd_spans_dropped_total",
+                "Spans that no collector will see, by reason."
             );
             metrics::describe_counter!(
                 "mdmd_certificate_orders_total",
@@ -170,7 +240,36 @@ impl Figures {
             metrics::gauge!("mdmd_ends_in_days", "what" => "listener_certificate")
                 .set(days_until(end, now));
         }
-        for what in ["push_certificate", "server_token", "identity_authority"] {
+        if let Some(figures) = store.commit_figures() {
+            for (outcome, count) in [
+                ("done", figures.done),
+                ("conflict", figures.conflicts),
+                ("failed", figures.failed),
+            ] {
+                metrics::counter!("mdmd_commits_total", "outcome" => outcome).absolute(count);
+            }
+            metrics::gauge!("mdmd_commit_seconds_total").set(figures.waited.as_secs_f64());
+        }
+        for ((service, class), spent) in &walk.budgets {
+            let (service, class) = (*service, *class);
+            if let Some(left) = spent.least {
+                metrics::gauge!("mdmd_apple_requests_left", "service" => service, "class" => class)
+                    .set(f64::from(left));
+            }
+            metrics::gauge!("mdmd_apple_budgets_pausing", "service" => service, "class" => class)
+                .set(as_f64(spent.pausing));
+            metrics::gauge!("mdmd_apple_requests_waiting", "service" => service, "class" => class)
+                .set(as_f64(spent.waiting));
+        }
+        for (within, count) in walk.identities_ending {
+            metrics::gauge!("mdmd_device_identities_ending", "within_days" => within)
+                .set(as_f64(count));
+        }
+        if let Some(end) = walk.first_identity {
+            metrics::gauge!("mdmd_ends_in_days", "what" => "device_identity")
+                .set(days_until(end, now));
+        }
+        for what in KINDS {
             let of_kind = walk.endings.iter().filter(|e| e.what == what);
             if let Some(days) = of_kind.map(|e| e.days).reduce(f64::min) {
                 metrics::gauge!("mdmd_ends_in_days", "what" => what).set(days);
@@ -216,6 +315,26 @@ impl Figures {
             for organisation in &page {
                 walk.organisations += 1;
                 walk.endings.extend(ends(organisation, now));
+                for location in store.locations(organisation.id).await? {
+                    let end = location.token_expires;
+                    walk.endings
+                        .extend(end.map(|end| ending("content_token", organisation, end, now)));
+                }
+                for token in store.tokens(organisation.id).await? {
+                    // One that has ended or was taken back is nobody's trouble.
+                    let end = token
+                        .expires
+                        .filter(|end| *end > now && token.revoked.is_none());
+                    walk.endings
+                        .extend(end.map(|end| ending("api_token", organisation, end, now)));
+                }
+                if let Ok(org) = self.mdm.organisation_by_id(organisation.id).await
+                    && let Ok(budgets) = org.budgets().await
+                {
+                    for budget in &budgets {
+                        walk.spend(budget, now);
+                    }
+                }
                 for server in store.servers(organisation.id).await? {
                     walk.endings.extend(
                         server
@@ -234,10 +353,39 @@ impl Figures {
                 }
             }
         }
+        for (within, days) in [("7", 7), ("30", 30)] {
+            let by = now + Duration::from_hours(24 * days);
+            let (first, count) = store.identities_ending(by).await?;
+            walk.first_identity = first;
+            walk.identities_ending.push((within, count));
+        }
         walk.endings.sort_by(|a, b| a.days.total_cmp(&b.days));
         *self.walked.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), walk.clone()));
         Ok(walk)
+    }
+}
+
+impl Walk {
+    fn spend(&mut self, budget: &BudgetReport, now: Timestamp) {
+        let service = match budget.name.split(' ').next() {
+            Some("apps") => "apps",
+            Some("device-assignment") => "device-assignment",
+            _ => "organisation-api",
+        };
+        for (class, spent, waiting) in [
+            ("read", &budget.reads, 0),
+            ("write", &budget.writes, budget.waiting_writes),
+        ] {
+            let sum = self.budgets.entry((service, class)).or_default();
+            if spent.allowed.is_some() {
+                let left = spent.status.left;
+                sum.least = Some(sum.least.map_or(left, |least| least.min(left)));
+            }
+            sum.pausing += u64::from(spent.status.next_at_ms > now.as_millis());
+            // The budget over all API accounts and each account's tell the same requests.
+            sum.waiting = sum.waiting.max(u64::from(waiting));
+        }
     }
 }
 

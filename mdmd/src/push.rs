@@ -34,6 +34,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_openssl::SslStream;
+use tracing::Instrument as _;
 
 use crate::config::Config;
 
@@ -291,6 +292,27 @@ impl PushService {
 #[async_trait]
 impl Pusher for PushService {
     async fn push(
+        &self,
+        identity: &PushIdentity,
+        to: &PushTarget,
+    ) -> Result<PushOutcome, PortError> {
+        let span = tracing::debug_span!("push", outcome = tracing::field::Empty);
+        let done = self.push_once(identity, to).instrument(span.clone()).await;
+        let outcome = match &done {
+            Ok(PushOutcome::Delivered) => "delivered",
+            Ok(PushOutcome::BadToken { .. }) => "bad_token",
+            Ok(PushOutcome::Gone { .. }) => "gone",
+            Ok(_) => "refused",
+            Err(_) => "failed",
+        };
+        span.record("outcome", outcome);
+        crate::metrics::pushed(outcome);
+        done
+    }
+}
+
+impl PushService {
+    async fn push_once(
         &self,
         identity: &PushIdentity,
         to: &PushTarget,

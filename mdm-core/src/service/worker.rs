@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
@@ -240,6 +241,11 @@ async fn do_jobs(orgs: &BTreeMap<OrganisationId, Org>, jobs: Vec<Job>, lease: Le
 
 impl Org {
     async fn do_job(&self, job: Job, lease: Lease) {
+        let span = tracing::debug_span!("job", round = job.kind.as_str());
+        self.do_job_here(job, lease).instrument(span).await;
+    }
+
+    async fn do_job_here(&self, job: Job, lease: Lease) {
         let (name, tries) = (job.kind.as_str(), job.tries);
         let result = match job.kind.clone() {
             JobKind::Push { enrollment } => self.push_job(&job, lease, enrollment).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
+    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, CommitFigures,
     DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore,
     MoveStore, OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store,
     StoreError, WaveStore,
@@ -118,6 +118,9 @@ macro_rules! hand_on_reads {
             }
             async fn revoked_certificates(&self, organisation: OrganisationId, after: CertificateId, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
                 ($inner)(self).revoked_certificates(organisation, after, limit).await
+            }
+            async fn identities_ending(&self, by: Timestamp) -> Result<(Option<Timestamp>, u64), StoreError> {
+                ($inner)(self).identities_ending(by).await
             }
             async fn certificates_to_renew(&self, now: Timestamp, limit: u32) -> Result<Vec<IssuedCertificate>, StoreError> {
                 ($inner)(self).certificates_to_renew(now, limit).await
@@ -386,6 +389,10 @@ impl<T: Store + ?Sized> Store for Arc<T> {
 
     async fn close(&self) -> Result<(), StoreError> {
         (**self).close().await
+    }
+
+    fn commit_figures(&self) -> Option<CommitFigures> {
+        (**self).commit_figures()
     }
 
     fn name(&self) -> &'static str {

@@ -13,12 +13,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::Instrument as _;
 
 use super::batch::{Batch, Lease, Write};
 use super::row::{Key, Row, Stored, Table};
-use super::{Noun, StoreError};
+use super::{CommitFigures, Noun, StoreError};
 use crate::ids::OrganisationId;
 use crate::job::Job;
 
@@ -523,6 +526,29 @@ pub(crate) struct GroupCommit {
     stop: Arc<Notify>,
     /// Its other end is dropped when the writer has ended.
     ended: watch::Receiver<()>,
+    tally: Arc<Tally>,
+}
+
+/// What became of batches, since the store was opened.
+#[derive(Debug, Default)]
+struct Tally {
+    done: AtomicU64,
+    conflicts: AtomicU64,
+    failed: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl Tally {
+    fn add(&self, outcome: &Result<(), StoreError>, took: Duration) {
+        let one = match outcome {
+            Ok(()) => &self.done,
+            Err(StoreError::Conflict) => &self.conflicts,
+            Err(_) => &self.failed,
+        };
+        one.fetch_add(1, Ordering::Relaxed);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.microseconds.fetch_add(took, Ordering::Relaxed);
+    }
 }
 
 impl GroupCommit {
@@ -536,7 +562,12 @@ impl GroupCommit {
             writer.await;
             drop(end);
         });
-        Self { queue, stop, ended }
+        Self {
+            queue,
+            stop,
+            ended,
+            tally: Arc::default(),
+        }
     }
 
     /// Waits until the batch is durable, or answers why it is not. Whoever stops waiting does not stop the write.
@@ -544,14 +575,34 @@ impl GroupCommit {
         if batch.is_empty() {
             return Ok(());
         }
+        let writes = batch.writes.len();
         let batch = Arc::new(Prepared::of(batch)?);
         let (answer, answered) = oneshot::channel();
         let stopped = || StoreError::Unavailable("the store is shutting down".to_owned());
-        self.queue
-            .send(Waiting { batch, answer })
-            .await
-            .map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        let begun = Instant::now();
+        let wait = async {
+            self.queue
+                .send(Waiting { batch, answer })
+                .await
+                .map_err(|_| stopped())?;
+            answered.await.map_err(|_| stopped())?
+        };
+        let done = wait
+            .instrument(tracing::debug_span!("commit", writes))
+            .await;
+        self.tally.add(&done, begun.elapsed());
+        done
+    }
+
+    /// What became of batches so far.
+    pub(crate) fn figures(&self) -> CommitFigures {
+        let read = |one: &AtomicU64| one.load(Ordering::Relaxed);
+        CommitFigures {
+            done: read(&self.tally.done),
+            conflicts: read(&self.tally.conflicts),
+            failed: read(&self.tally.failed),
+            waited: Duration::from_micros(read(&self.tally.microseconds)),
+        }
     }
 
     /// Accepts nothing more, and returns when everything that was accepted is answered.

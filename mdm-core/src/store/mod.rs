@@ -250,6 +250,12 @@ pub trait EnrollmentStore: Send + Sync {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<IssuedCertificate>, StoreError>;
+    /// Of the identities of all organisations with which somebody speaks ([`IssuedCertificate::speaks`]): when the first one
+    /// ends, and how many end until `by`.
+    async fn identities_ending(
+        &self,
+        by: Timestamp,
+    ) -> Result<(Option<Timestamp>, u64), StoreError>;
 }
 
 /// Reads commands.
@@ -680,6 +686,23 @@ pub trait AcmeStore: Send + Sync {
     ) -> Result<u64, StoreError>;
 }
 
+/// What became of batches since a store was opened, in this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "figures that a vendor's store makes too"
+)]
+pub struct CommitFigures {
+    /// Batches that were applied.
+    pub done: u64,
+    /// Batches that rested on what had changed meanwhile.
+    pub conflicts: u64,
+    /// Batches that the database did not take.
+    pub failed: u64,
+    /// How long all of them together waited for their answer.
+    pub waited: std::time::Duration,
+}
+
 /// Claims jobs, and clears away what is over.
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -762,6 +785,11 @@ pub trait Store:
     /// [`StoreError::Unavailable`] when the database could not be left tidy; what was acknowledged is durable all the same.
     async fn close(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// What became of batches since the store was opened; `None` of a store that does not count.
+    fn commit_figures(&self) -> Option<CommitFigures> {
+        None
     }
 
     /// A word for people: `sqlite`, `postgres`, …

@@ -185,6 +185,7 @@ impl Table {
                 ("revoked", Int),
                 ("device", Int),
                 ("over", Int),
+                ("ends", Int),
             ],
             Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
             Self::SetUps => &[
@@ -452,6 +453,7 @@ stored! {
         moment(it.revoked),
         Cell::Int(it.device.map(|d| d.0)),
         moment(it.over()),
+        moment(it.speaks().then_some(it.not_after)),
     ];
     Pinned in Runbooks unversioned: |_it| vec![];
     Wave in Waves versioned: |_it| vec![];

@@ -8,14 +8,14 @@ mod jose;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use abm_client::HyperTransport;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::FutureExt as _;
@@ -371,14 +371,7 @@ fn fits(
 
 /// The HMAC key of an account elsewhere.
 fn mac_key(path: &Path) -> anyhow::Result<Secret> {
-    let mode = std::fs::metadata(path)?.mode();
-    if mode & 0o077 != 0 {
-        bail!(
-            "has mode {:04o}; must be 0600, so that nobody else can read it",
-            mode & 0o7777
-        );
-    }
-    let text = zeroize::Zeroizing::new(std::fs::read_to_string(path)?);
+    let text = crate::key_wrap::read_secret_text(path)?;
     let key = URL_SAFE_NO_PAD
         .decode(text.trim().trim_end_matches('='))
         .ok()
@@ -414,6 +407,7 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn the_file_is_its_owners_and_replaced_as_a_whole() {

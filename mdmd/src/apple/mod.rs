@@ -3,6 +3,7 @@
 
 mod licences;
 mod organisation;
+mod traced;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,8 @@ use mdm_core::store::Store;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 
+use traced::Traced;
+
 /// Clients that are kept; beyond that they are made again.
 const CLIENTS: usize = 10_000;
 
@@ -43,6 +46,8 @@ pub(crate) struct Addresses {
     pub(crate) apps: Option<String>,
     /// Certificates (PEM) to trust beside the system's.
     pub(crate) trust: Option<Vec<u8>>,
+    /// Whether requests carry the `traceparent` of their trace.
+    pub(crate) give_on: bool,
 }
 
 /// By organisation, its number of the credential, and what tells a renewed one from the old.
@@ -309,7 +314,7 @@ impl LockRemoval for Apple {
 fn transport(
     addresses: &Addresses,
     identity: Option<ClientIdentity>,
-) -> Result<HyperTransport, abm_client::Error> {
+) -> Result<Traced<HyperTransport>, abm_client::Error> {
     let mut builder = HyperTransport::builder();
     if let Some(pem) = &addresses.trust {
         builder = builder.trust_pem(pem)?;
@@ -317,7 +322,10 @@ fn transport(
     if let Some(identity) = identity {
         builder = builder.identity(identity);
     }
-    builder.build()
+    Ok(Traced {
+        inner: builder.build()?,
+        give_on: addresses.give_on,
+    })
 }
 
 fn user_agent() -> String {

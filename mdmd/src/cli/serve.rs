@@ -14,7 +14,7 @@ use crate::telemetry;
 
 pub(crate) async fn run(common: &Common) -> Done {
     let config = super::config::load(common)?;
-    telemetry::start(&config.log);
+    let traces = telemetry::start_with_traces(&config).means(Exit::Precondition)?;
     if !config.data_directory.is_dir() {
         let why = anyhow::anyhow!(
             "data directory {}: is not there; `mdmd init` makes one",
@@ -45,7 +45,11 @@ pub(crate) async fn run(common: &Common) -> Done {
         }
     }
     tracing::info!("stopping: finishing what was accepted");
-    app.shutdown().await?;
+    let done = app.shutdown().await;
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
+    done?;
     tracing::info!("stopped");
     Ok(())
 }

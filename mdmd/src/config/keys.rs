@@ -42,6 +42,8 @@ pub(super) enum Form {
     Names,
     /// A mail address, nothing around it.
     Email,
+    /// `https://…`, or `http://…` on this machine.
+    Collector,
 }
 
 /// One key.
@@ -456,6 +458,55 @@ pub(super) const KEYS: &[Key] = &[
         "Serve `/metrics` (Prometheus) on `admin` listeners to whoever reaches them, without a token. The local socket always has it.",
     ),
     key(
+        "traces.endpoint",
+        Form::Collector,
+        None,
+        "\"http://127.0.0.1:4318\"",
+        "OTLP/HTTP endpoint of a collector for OpenTelemetry traces, without `/v1/traces`: https, or http on this machine. Left out: no traces.",
+    ),
+    key(
+        "traces.percent",
+        Form::Whole(0, 100),
+        Some("100"),
+        "5",
+        "Of a hundred traces that begin here, so many are kept. A trace that a listed proxy began is kept or not as the proxy says.",
+    ),
+    key(
+        "traces.queue",
+        Form::Whole(16, 1_000_000),
+        Some("8192"),
+        "8192",
+        "Spans that wait for the collector; more are dropped and counted (`mdmd_spans_dropped_total`), nobody waits for it.",
+    ),
+    key(
+        "traces.ca",
+        Form::Path,
+        None,
+        "\"tls/collector-ca.pem\"",
+        "A CA (PEM) to trust for the collector beside the system's.",
+    ),
+    key(
+        "traces.authorization_file",
+        Form::Path,
+        None,
+        "\"traces.authorization\"",
+        "The file with the value of the header `Authorization` for the collector, `Bearer …` for example. Mode 0600; a wider one is refused.",
+    ),
+    key(
+        "traces.service",
+        Form::Text,
+        Some("\"mdmd\""),
+        "\"mdmd\"",
+        "`service.name` of the spans.",
+    ),
+    key(
+        "traces.give_on",
+        Form::Flag,
+        Some("false"),
+        "true",
+        "Send `traceparent` with requests to Apple's services, for a proxy on the way that takes part in the trace. It holds random numbers only.",
+    ),
+    key(
         "log.format",
         Form::OneOf(&["text", "json"]),
         Some("\"text\""),
@@ -535,6 +586,7 @@ impl Key {
             | Form::Database
             | Form::OneOf(_)
             | Form::Email
+            | Form::Collector
             | Form::Address => Some(Value::String(text.to_owned())),
             Form::Flag | Form::Whole(..) | Form::Networks | Form::Names | Form::Listeners => {
                 let mut table: toml::Table = format!("v = {text}").parse().ok()?;
@@ -589,6 +641,10 @@ impl Key {
                 return None;
             }
             (Form::Names, _) => "must be a list of host names in lower case".to_owned(),
+            (Form::Collector, Value::String(text)) if url(text) || local_url(text) => return None,
+            (Form::Collector, _) => {
+                "must be https://host, or http:// and an address of this machine".to_owned()
+            }
             (Form::Email, Value::String(text)) if email(text) => return None,
             (Form::Email, _) => "must be a mail address, without mailto:".to_owned(),
             (Form::Address, Value::String(text)) if text.parse::<SocketAddr>().is_ok() => {
@@ -615,6 +671,25 @@ fn url(text: &str) -> bool {
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     authority(&rest[..end]) && rest[end..].bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Plain HTTP stays on this machine: spans tell what goes on here.
+fn local_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("http://") else {
+        return false;
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let named = &rest[..end];
+    let host = match named.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => named,
+    };
+    let here = host == "localhost"
+        || host
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    here && authority(named) && rest[end..].bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// `host`, `host:port`, `[address]` or `[address]:port`; a name with a password before them is refused.

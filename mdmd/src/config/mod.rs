@@ -20,7 +20,7 @@ use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
     AcmeConfig, AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig,
     LogFormat, MasterKeyConfig, MetricsConfig, PackagesConfig, Proxy, PublicUrls, PushConfig,
-    TlsFiles, WorkersConfig,
+    TlsFiles, TracesConfig, WorkersConfig,
 };
 
 /// The listeners that hold when none is configured.
@@ -66,6 +66,8 @@ pub struct Config {
     pub packages: PackagesConfig,
     /// Figures for Prometheus.
     pub metrics: MetricsConfig,
+    /// Traces for a collector.
+    pub traces: TracesConfig,
     /// The log.
     pub log: LogConfig,
 }

@@ -347,6 +347,30 @@ pub struct MetricsConfig {
     pub open_on_admin: bool,
 }
 
+/// OpenTelemetry traces; without an endpoint there are none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TracesConfig {
+    /// Where the collector is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Of a hundred traces so many.
+    pub percent: u32,
+    /// Spans that may wait.
+    pub queue: usize,
+    /// A CA beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// The value of `Authorization`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_file: Option<PathBuf>,
+    /// `service.name`.
+    pub service: String,
+    /// Also to Apple's services.
+    pub give_on: bool,
+}
+
 /// The log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

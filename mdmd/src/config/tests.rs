@@ -142,6 +142,23 @@ fn a_value_that_no_connection_could_use_is_refused() {
         ],
     );
     check(
+        "traces.endpoint",
+        &[
+            "https://collector.example.com",
+            "https://h:4318/otlp",
+            "http://127.0.0.1:4318",
+            "http://localhost:4318/x",
+            "http://[::1]:1",
+        ],
+        &[
+            "http://collector.example.com:4318",
+            "http://10.0.0.1:4318",
+            "http://localhost.example.com",
+            "127.0.0.1:4318",
+            "http://u:p@127.0.0.1",
+        ],
+    );
+    check(
         "apple.token_url",
         &[
             "https://account.apple.com/auth/oauth2/token?x=1",

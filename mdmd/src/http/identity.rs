@@ -21,6 +21,7 @@ use super::desk::Peer;
 use super::error::{Door, Refusal};
 use crate::config::{Duty, Proxy};
 use crate::listen::Connection;
+use crate::telemetry::Parent;
 
 /// Who is at the other end, as text for the log and the record of refusals.
 #[derive(Clone, Debug)]
@@ -36,7 +37,11 @@ pub(super) async fn locate(
     let address = connection.map(|c| client_address(c, request.headers(), &proxy));
     // Every accept loop adds a connection.
     let address = address.unwrap_or_else(|| "unknown".to_owned());
+    let parent = connection.and_then(|c| trace_parent(c, request.headers(), &proxy));
     request.extensions_mut().insert(ClientAddress(address));
+    if let Some(parent) = parent {
+        request.extensions_mut().insert(parent);
+    }
     next.run(request).await
 }
 
@@ -139,6 +144,18 @@ fn peer(
         signature,
         address,
     })
+}
+
+/// The trace that a request belongs to, where a listed proxy says so. Anybody else could fill our traces with its own.
+fn trace_parent(connection: &Connection, headers: &HeaderMap, proxy: &Proxy) -> Option<Parent> {
+    if !is_listed(connection.address, proxy) {
+        return None;
+    }
+    let mut all = headers.get_all("traceparent").iter();
+    match (all.next(), all.next()) {
+        (Some(one), None) => Parent::parse(one.to_str().ok()?),
+        _ => None,
+    }
 }
 
 fn is_listed(address: Option<IpAddr>, proxy: &Proxy) -> bool {

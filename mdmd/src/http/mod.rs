@@ -164,6 +164,9 @@ async fn observe(request: Request, next: Next) -> Response {
         duty = connection.as_ref().map_or("none", |c| c.duty.as_str()),
         serial = tracing::field::Empty,
     );
+    if let Some(parent) = request.extensions().get::<crate::telemetry::Parent>() {
+        crate::telemetry::adopt(&span, *parent);
+    }
     let begun = Instant::now();
     async move {
         let mut response = next.run(request).await;

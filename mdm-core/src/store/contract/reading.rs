@@ -304,6 +304,11 @@ pub(super) async fn sessions_and_certificates(store: &impl Store) -> Finding {
     same(revoked, |c| c.id.0, &[5, 7, 20], "revoked identities")?;
     let revoked = store.revoked_certificates(A, CertificateId(5), 10).await;
     same(revoked, |c| c.id.0, &[7, 20], "more revoked identities")?;
+    let ending = store.identities_ending(at(14)).await.map_err(sentence)?;
+    let before = store.identities_ending(at(13)).await.map_err(sentence)?;
+    if ending.0 != Some(at(14)) || ending.1 < 3 || before != (Some(at(14)), 0) {
+        return Err(format!("identities that end: {ending:?}, {before:?}"));
+    }
     let renew = store.certificates_to_renew(at(50), 10).await;
     same(renew, |c| c.id.0, &[4, 6, 3], "identities to renew")?;
     let renew = store.certificates_to_renew(at(49), 1).await;

@@ -32,7 +32,7 @@ use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::row::{Raw, Stored, decode, decode_all};
 use super::schema::{APPLIED, other_version, same_version};
-use super::{Batch, ChannelAsk, ChannelView, Store, StoreError};
+use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
 
 /// After how long without use a connection is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(5);
@@ -202,6 +202,10 @@ impl Store for PostgresStore {
         self.channels.close().await;
         self.writes.close().await;
         Ok(())
+    }
+
+    fn commit_figures(&self) -> Option<CommitFigures> {
+        Some(self.commits.figures())
     }
 
     fn name(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{SqliteStore, failed, rows};
 use crate::clock::Timestamp;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{CertificateId, DeviceId, EnrollmentId, OrganisationId, SessionId};
@@ -194,6 +194,21 @@ impl EnrollmentStore for SqliteStore {
             after.0,
             limit
         )
+    }
+
+    async fn identities_ending(
+        &self,
+        by: Timestamp,
+    ) -> Result<(Option<Timestamp>, u64), StoreError> {
+        let found: (Option<i64>, i64) = sqlx::query_as(
+            "SELECT (SELECT min(ends) FROM certificates WHERE ends IS NOT NULL), \
+                    (SELECT count(*) FROM certificates WHERE ends <= ?1)",
+        )
+        .bind(by.as_millis())
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok((found.0.map(Timestamp::from_millis), found.1.unsigned_abs()))
     }
 
     async fn certificates_to_renew(

@@ -32,7 +32,7 @@ use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::row::{Raw, Stored, decode, decode_all};
 use super::schema::{APPLIED, other_version, same_version};
-use super::{Batch, ChannelAsk, ChannelView, Store, StoreError};
+use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
 
 /// How many connections read at once.
 const READERS: u32 = 4;
@@ -178,6 +178,10 @@ impl Store for SqliteStore {
         self.reads.close().await;
         self.writes.close().await;
         checkpoint
+    }
+
+    fn commit_figures(&self) -> Option<CommitFigures> {
+        Some(self.commits.figures())
     }
 
     fn name(&self) -> &'static str {
