@@ -262,23 +262,27 @@ async fn a_secret_in_a_row_that_was_deleted_is_found_while_the_server_runs_and_a
         .await
         .unwrap();
     let (organisation, now) = (OrganisationId(1), Timestamp::from_millis(1_796_112_000_000));
-    // Refusals are the rows that are deleted: the oldest, once there are more than a thousand.
+    // Refusals are the rows that are deleted: the oldest, once there are more than a thousand. Each from a sender of its own,
+    // for one alone keeps few.
     let refusal = |n: i64, text: &str| {
         Write::Refusal(Refusal::new(
             organisation,
             RefusalId(n),
             now,
-            "192.0.2.1",
+            &format!("2001:db8::{n:x}"),
             "enrol",
             text,
         ))
     };
-    let mut batch = Batch::new();
-    for (n, (_, text)) in (1..).zip(written()) {
-        batch.put(refusal(n, &text));
+    // Once in the file itself, and once in its log only.
+    for first in [1, 500] {
+        store.checkpoint().await.unwrap();
+        let mut batch = Batch::new();
+        for (n, (_, text)) in (first..).zip(written()) {
+            batch.put(refusal(n, &text));
+        }
+        store.commit(batch).await.unwrap();
     }
-    store.commit(batch).await.unwrap();
-    store.checkpoint().await.unwrap();
     let mut batch = Batch::new();
     for n in 0..1_000 {
         batch.put(refusal(1_000 + n, "another one"));

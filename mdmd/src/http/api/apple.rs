@@ -133,9 +133,9 @@ pub(super) async fn request_push_certificate(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: PushRequest = read(&office, sent).await?;
-    let name = sent.name.unwrap_or_else(|| org.organisation().name.clone());
-    // A longer one has no place in a certificate.
-    let name: String = name.chars().take(64).collect();
+    // A longer one has no place in a certificate; of one that was given, the sender is told.
+    let own = || org.organisation().name.chars().take(64).collect();
+    let name: String = sent.name.unwrap_or_else(own);
     let made = org
         .new_push_request(&name, sent.email.as_deref())
         .await
