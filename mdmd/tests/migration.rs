@@ -55,6 +55,13 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     assert!(ended.err.contains("line 3, column 2"), "{}", ended.err);
     assert_eq!(run(assign(&csv, "tomorrow")).await.exit, 2);
 
+    // Of nobody there is nothing to accept.
+    let stranger = town.file("stranger.csv", "serial\nC02NOBODYXX\n");
+    let ended = run(assign(&stranger, &deadline)).await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    let said = ended.err.contains("every device is left out");
+    assert!(said && !ended.err.contains("--accept"), "{}", ended.err);
+
     // The plan: the exact request, the sentence, the digest; nothing is sent.
     let mut planned = assign(&csv, &deadline);
     planned.push("--json".to_owned());

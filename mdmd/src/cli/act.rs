@@ -39,10 +39,14 @@ pub(crate) async fn run(
         Some(digest) if !acceptance.plan => digest,
         _ => {
             super::print(common, &plan, |plan| show(plan, &mut std::io::stdout()));
-            let why = anyhow!(
-                "nothing was sent; --accept {} does what is planned here",
-                cell(&plan["digest"])
-            );
+            let why = if plan["members"] == plan["blocked"] {
+                anyhow!("nothing was sent, and nothing would be: every device is left out")
+            } else {
+                anyhow!(
+                    "nothing was sent; --accept {} does what is planned here",
+                    cell(&plan["digest"])
+                )
+            };
             return Err(why).means(Exit::Precondition);
         }
     };
