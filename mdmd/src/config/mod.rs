@@ -2,9 +2,11 @@
 //! them at once, each with its name and what would be right. Opens no file but the configuration's own.
 
 mod acme;
+mod form;
 mod keys;
 mod network;
 mod read;
+mod reference;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -113,7 +115,7 @@ impl Config {
         }
         from_environment(&mut table, environment, &mut problems);
         for (path, text) in flags {
-            match keys::KEYS.iter().find(|k| k.path == path) {
+            match keys::all().find(|k| k.path == path) {
                 Some(key) => set_text(&mut table, key, "--set", text, &mut problems),
                 None => problems.push(unknown(path)),
             }
@@ -160,13 +162,13 @@ impl Config {
     /// A file with every key and what it means.
     #[must_use]
     pub fn example_file() -> String {
-        keys::example_file()
+        reference::example_file()
     }
 
     /// The reference page in Markdown.
     #[must_use]
     pub fn reference_page() -> String {
-        keys::reference_page()
+        reference::reference_page()
     }
 
     /// What holds here and not in `other`, as it would stand in a file. A database URL with a password is left out, and
@@ -177,7 +179,7 @@ impl Config {
         let (Ok(ours), Ok(theirs)) = tables else {
             unreachable!("a configuration was made from such a table");
         };
-        for key in keys::KEYS.iter().filter(|k| k.path != "data_directory") {
+        for key in keys::all().filter(|k| k.path != "data_directory") {
             let value = get(&ours, key.path);
             match value.filter(|v| get(&theirs, key.path) != Some(*v)) {
                 Some(_) if key.path == "database" && self.database.has_password() => {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::DEFAULT_LISTENERS;
+use super::form::Form;
 use super::keys;
 
 pub(super) fn defaults() -> Table {
     let mut table = Table::new();
-    for key in keys::KEYS {
+    for key in keys::all() {
         let value = match key.form {
-            keys::Form::Listeners => Some(Value::Array(
+            Form::Listeners => Some(Value::Array(
                 DEFAULT_LISTENERS
                     .iter()
                     .map(|(address, duty)| {
@@ -62,7 +63,7 @@ pub(super) fn put(table: &mut Table, path: &str, value: Value) {
 }
 
 pub(super) fn unknown(path: &str) -> String {
-    let known = keys::KEYS.iter().map(|k| k.path);
+    let known = keys::all().map(|k| k.path);
     match keys::nearest(path, known) {
         Some(meant) => format!("{path}: there is no such key; did you mean {meant}?"),
         None => format!("{path}: there is no such key; `mdmd config example` shows all"),
@@ -76,12 +77,12 @@ pub(super) fn overlay(table: &mut Table, read: Table, section: &str, problems: &
         } else {
             format!("{section}.{name}")
         };
-        let is_section = keys::KEYS.iter().any(|k| {
+        let is_section = keys::all().any(|k| {
             k.path
                 .strip_prefix(&path)
                 .is_some_and(|r| r.starts_with('.'))
         });
-        match (keys::KEYS.iter().find(|k| k.path == path), value) {
+        match (keys::all().find(|k| k.path == path), value) {
             (Some(key), value) => set(table, key, value, problems),
             (None, Value::Table(inner)) if is_section => overlay(table, inner, &path, problems),
             (None, _) if is_section => {
@@ -97,7 +98,7 @@ pub(super) fn set(table: &mut Table, key: &keys::Key, value: Value, problems: &m
         problems.push(format!("{}: {problem}", key.path));
         return;
     }
-    if let (keys::Form::Listeners, Value::Array(list)) = (key.form, &value) {
+    if let (Form::Listeners, Value::Array(list)) = (key.form, &value) {
         let before = problems.len();
         for (n, listener) in list.iter().filter_map(Value::as_table).enumerate() {
             check_listener(n + 1, listener, problems);
@@ -159,10 +160,10 @@ pub(super) fn from_environment(
         {
             continue;
         }
-        match keys::KEYS.iter().find(|k| k.variable() == *variable) {
+        match keys::all().find(|k| k.variable() == *variable) {
             Some(key) => set_text(table, key, variable, text, problems),
             None => {
-                let variables: Vec<String> = keys::KEYS.iter().map(keys::Key::variable).collect();
+                let variables: Vec<String> = keys::all().map(keys::Key::variable).collect();
                 let hint = keys::nearest(variable, variables.iter().map(String::as_str))
                     .map(|v| format!("; did you mean {v}?"))
                     .unwrap_or_default();

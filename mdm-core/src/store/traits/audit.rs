@@ -1,0 +1,37 @@
+//! Reads the record, refusals and API tokens.
+
+use async_trait::async_trait;
+
+use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::ids::{AuditId, DeviceId, OrganisationId};
+use crate::store::StoreError;
+
+/// Reads the record, refusals and API tokens.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Of a device, oldest first, after `after`.
+    async fn audit_of(
+        &self,
+        organisation: OrganisationId,
+        device: DeviceId,
+        after: AuditId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Of the organisation, oldest first, after `after`.
+    async fn audit(
+        &self,
+        organisation: OrganisationId,
+        after: AuditId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Newest first.
+    async fn refusals(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Refusal>, StoreError>;
+    /// By SHA-256 of the token.
+    async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError>;
+    /// All of an organisation.
+    async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError>;
+}

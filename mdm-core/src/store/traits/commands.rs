@@ -1,0 +1,34 @@
+//! Reads commands.
+
+use async_trait::async_trait;
+
+use crate::ids::{EnrollmentId, OrganisationId};
+use crate::queue::Command;
+use crate::store::StoreError;
+
+/// Reads commands.
+#[async_trait]
+pub trait CommandStore: Send + Sync {
+    /// By UUID.
+    async fn command(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        uuid: &str,
+    ) -> Result<Option<Command>, StoreError>;
+    /// Those without a final report, in the order in which they go out: by [`Command::turn`], then by id. One that cannot be
+    /// read is logged and left out: it must keep nothing behind it from its device.
+    async fn open_commands(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError>;
+    /// All, newest first.
+    async fn commands(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        limit: u32,
+    ) -> Result<Vec<Command>, StoreError>;
+}

@@ -1,0 +1,53 @@
+//! Reads set-ups and pinned runbooks.
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::ids::{EnrollmentId, OrganisationId, RunbookId, SetUpId};
+use crate::migration::{Pinned, SetUp};
+use crate::store::StoreError;
+
+/// Reads set-ups and pinned runbooks.
+#[async_trait]
+pub trait SetUpStore: Send + Sync {
+    /// By id.
+    async fn set_up(
+        &self,
+        organisation: OrganisationId,
+        id: SetUpId,
+    ) -> Result<Option<SetUp>, StoreError>;
+    /// Of an enrolment.
+    async fn set_up_of(
+        &self,
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+    ) -> Result<Option<SetUp>, StoreError>;
+    /// Of all organisations: those whose wake has come, by (wake, id).
+    async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError>;
+    /// Of all organisations: those in a hold past their ceiling whose release is not under way. The watchdog's one query.
+    async fn set_ups_past_ceiling(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError>;
+    /// Those that are in a hold or being released, by ([`SetUp::held_since`], id), after these. A row that cannot be read is
+    /// left out.
+    async fn holds(
+        &self,
+        organisation: OrganisationId,
+        after: Option<(Timestamp, SetUpId)>,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError>;
+    /// A pinned runbook.
+    async fn runbook(
+        &self,
+        organisation: OrganisationId,
+        id: RunbookId,
+    ) -> Result<Option<Pinned>, StoreError>;
+    /// All pinned runbooks, newest first.
+    async fn runbooks(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<Pinned>, StoreError>;
+}

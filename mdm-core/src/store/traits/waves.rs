@@ -1,0 +1,33 @@
+//! Reads waves and server entries.
+
+use async_trait::async_trait;
+
+use crate::ids::{OrganisationId, ServerId, WaveId};
+use crate::store::StoreError;
+use crate::wave::{Server, Wave};
+
+/// Reads waves and server entries.
+#[async_trait]
+pub trait WaveStore: Send + Sync {
+    /// By id.
+    async fn wave(
+        &self,
+        organisation: OrganisationId,
+        id: WaveId,
+    ) -> Result<Option<Wave>, StoreError>;
+    /// In the order of ids, after `after`.
+    async fn waves(
+        &self,
+        organisation: OrganisationId,
+        after: WaveId,
+        limit: u32,
+    ) -> Result<Vec<Wave>, StoreError>;
+    /// By id.
+    async fn server(
+        &self,
+        organisation: OrganisationId,
+        id: ServerId,
+    ) -> Result<Option<Server>, StoreError>;
+    /// All of an organisation.
+    async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError>;
+}
