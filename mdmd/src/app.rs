@@ -24,7 +24,7 @@ use crate::http::desk::{Desk, FrontDesk};
 use crate::http::edge::Edge;
 use crate::http::{self, Front, Health, api, doors};
 use crate::key_wrap::MasterKeys;
-use crate::listen::{self, House};
+use crate::listen::{self, House, Inherited};
 use crate::metrics::Figures;
 use crate::packages::Packages;
 use crate::push::PushService;
@@ -56,6 +56,8 @@ pub struct Overrides {
     pub drive: Drive,
     /// Put in front of the service, where devices speak to it.
     pub(crate) desk: Option<DeskWrap>,
+    /// Ports that a service manager holds for us.
+    pub(crate) sockets: Inherited,
 }
 
 /// Puts something between the doors and the service.
@@ -223,7 +225,7 @@ impl App {
     pub async fn start(mut config: Config, mut overrides: Overrides) -> anyhow::Result<Self> {
         let certificates = Certificates::default();
         let keeper = keeper(&config, &mut overrides, &certificates).await?;
-        let ports = listen::bind(&config).await?;
+        let ports = listen::bind(&config, &mut overrides.sockets).await?;
         fill_in_port(
             &mut config.public.device_url,
             &ports.addresses(),

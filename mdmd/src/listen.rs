@@ -1,34 +1,45 @@
 //! The accept loops: TCP with TLS, TCP behind a listed proxy, and the local socket. One slow client stalls nobody, every
 //! wait has an end, and stopping finishes what was accepted. Knows no route and judges no certificate.
 
+mod bound;
 mod clients;
+mod inherited;
 mod proxied;
+mod work;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use hyper::Request;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Notify, Semaphore};
+use tokio::net::{TcpStream, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+pub(crate) use self::bound::{Bound, bind};
+use self::bound::{Port, Wrapping};
 use self::clients::Clients;
-use crate::config::{Config, Duty, Limits, ListenerConfig, Network};
-use crate::tls::{Certificates, LiveTls, PortTls, duty_of};
+pub(crate) use self::inherited::Inherited;
+pub(crate) use self::work::Progress;
+use self::work::Work;
+use crate::config::{Config, Duty, Limits, Network};
+use crate::tls::{Certificates, PortTls, duty_of};
+
+/// Once the end has begun: how long a connection may still bring a request that was on its way.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// What is known of a connection, once for all its requests.
 #[derive(Debug)]
@@ -83,77 +94,6 @@ pub(crate) struct House {
     certificates: Certificates,
 }
 
-/// How one port talks.
-struct Wrapping {
-    /// TLS, where the server name decides the duty.
-    tls: Option<Arc<LiveTls>>,
-    /// The duty where there is no TLS: `plain`, for listed proxies only, or `challenge`.
-    bare: Duty,
-    /// Listed proxies say first whose connection it is.
-    proxy_protocol: bool,
-}
-
-/// Ports that are bound and whose certificates are read; nothing is accepted yet.
-pub(crate) struct Bound(Vec<Port>);
-
-struct Port {
-    listener: TcpListener,
-    address: SocketAddr,
-    wrapping: Wrapping,
-    duties: Vec<Duty>,
-}
-
-impl Bound {
-    /// Which duty is where; port 0 has become the one that the operating system chose.
-    pub(crate) fn addresses(&self) -> Vec<(Duty, SocketAddr)> {
-        self.0
-            .iter()
-            .flat_map(|port| port.duties.iter().map(|duty| (*duty, port.address)))
-            .collect()
-    }
-}
-
-/// Binds every configured port.
-pub(crate) async fn bind(config: &Config) -> anyhow::Result<Bound> {
-    let mut groups: Vec<Vec<&ListenerConfig>> = Vec::new();
-    for listener in &config.listeners {
-        // Port 0 is a port of its own each time: the operating system chooses.
-        let shared = groups
-            .iter_mut()
-            .find(|g| g[0].address == listener.address && listener.address.port() != 0);
-        match shared {
-            Some(group) => group.push(listener),
-            None => groups.push(vec![listener]),
-        }
-    }
-    let shared = Arc::new(config.clone());
-    let mut ports = Vec::new();
-    for group in groups {
-        let tls = if group[0].duty.has_tls() {
-            let listeners = group.iter().map(|l| (*l).clone()).collect();
-            Some(Arc::new(LiveTls::load(&shared, listeners)?))
-        } else {
-            None
-        };
-        let wrapping = Wrapping {
-            tls,
-            bare: group[0].duty,
-            proxy_protocol: group[0].proxy_protocol,
-        };
-        let wanted = group[0].address;
-        let listener = TcpListener::bind(wanted)
-            .await
-            .with_context(|| format!("listener {wanted}"))?;
-        ports.push(Port {
-            address: listener.local_addr()?,
-            listener,
-            wrapping,
-            duties: group.iter().map(|l| l.duty).collect(),
-        });
-    }
-    Ok(Bound(ports))
-}
-
 impl House {
     /// Routes and limits, nothing open yet.
     pub(crate) fn new(config: &Config, doors: Doors, certificates: Certificates) -> Self {
@@ -185,17 +125,18 @@ impl House {
         socket: &Path,
     ) -> anyhow::Result<Vec<(Duty, SocketAddr)>> {
         let addresses = bound.addresses();
-        self.open_local(socket)?;
-        for port in bound.0 {
+        match bound.local {
+            Some(held) => self.take_local(held)?,
+            None => self.open_local(socket)?,
+        }
+        for port in bound.ports {
             for duty in &port.duties {
-                tracing::info!(address = %port.address, duty = duty.as_str(), "listening");
+                tracing::info!(address = %port.address, duty = duty.as_str(), held = port.held, "listening");
             }
             if let Some(tls) = &port.wrapping.tls {
                 self.certificates.add(Arc::clone(tls));
             }
-            let (house, wrapping) = (self.clone(), Arc::new(port.wrapping));
-            self.tasks
-                .spawn(async move { house.accept_tcp(port.listener, wrapping).await });
+            self.tasks.spawn(self.clone().accept_tcp(port));
         }
         let every = Duration::from_secs(self.reload_seconds);
         self.tasks.spawn(self.clone().follow_certificates(every));
@@ -243,42 +184,81 @@ impl House {
         Ok(())
     }
 
-    async fn accept_tcp(self, listener: TcpListener, wrapping: Arc<Wrapping>) {
+    /// Serves on the local socket that a service manager holds. Its mode is the manager's, and it stays when we end.
+    fn take_local(&self, listener: std::os::unix::net::UnixListener) -> anyhow::Result<()> {
+        let listener = UnixListener::from_std(listener).context("local socket")?;
+        let house = self.clone();
+        self.tasks
+            .spawn(async move { house.accept_local(listener).await });
+        Ok(())
+    }
+
+    async fn accept_tcp(self, port: Port) {
+        let listener = port.listener;
+        let wrapping = Arc::new(port.wrapping);
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let clients = Arc::new(Clients::new(self.limits.client_connections, &self.trusted));
         loop {
             let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => break,
                 accepted = async {
                     // The semaphore is never closed.
                     let place = Arc::clone(&places).acquire_owned().await.ok();
                     (place, listener.accept().await)
                 } => accepted,
             };
-            let (place, (stream, address)) = match accepted {
-                (place, Ok(accepted)) => (place, accepted),
+            match accepted {
+                (place, Ok((stream, address))) => {
+                    self.admit(stream, address, place, &clients, &wrapping);
+                }
                 (_, Err(error)) => {
                     // Out of file descriptors, or the client was gone already: never a reason to stop.
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
                 }
-            };
-            let Some(own) = clients.admit(address.ip()) else {
-                tracing::debug!(address = %address.ip(), "a client has all the connections that it may have");
-                continue;
-            };
-            let house = self.clone();
-            let wrapping = Arc::clone(&wrapping);
-            self.tasks.spawn(async move {
-                let abort = house.abort.clone();
-                tokio::select! {
-                    () = abort.cancelled() => {}
-                    () = house.connection(stream, address, &wrapping) => {}
-                }
-                drop((place, own));
-            });
+            }
         }
+        if port.held {
+            return;
+        }
+        // Nobody takes this port over: whom the operating system let in already would be cut off with it.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while let (Ok(place), Ok((stream, address))) =
+            (Arc::clone(&places).try_acquire_owned(), listener.accept())
+        {
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.admit(stream, address, Some(place), &clients, &wrapping);
+            }
+        }
+    }
+
+    /// Serves one connection in a task of its own.
+    fn admit(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        place: Option<OwnedSemaphorePermit>,
+        clients: &Arc<Clients>,
+        wrapping: &Arc<Wrapping>,
+    ) {
+        let Some(own) = clients.admit(address.ip()) else {
+            tracing::debug!(address = %address.ip(), "a client has all the connections that it may have");
+            return;
+        };
+        let (house, wrapping) = (self.clone(), Arc::clone(wrapping));
+        self.tasks.spawn(async move {
+            let abort = house.abort.clone();
+            tokio::select! {
+                () = abort.cancelled() => {}
+                () = house.connection(stream, address, &wrapping) => {}
+            }
+            drop((place, own));
+        });
     }
 
     async fn connection(&self, mut stream: TcpStream, from: SocketAddr, wrapping: &Wrapping) {
@@ -356,8 +336,12 @@ impl House {
             }
         };
         let limit = Duration::from_secs(self.limits.handshake_seconds);
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(LAST_REQUEST).await;
+        };
         tokio::select! {
-            () = self.stop.cancelled() => None,
+            () = late => None,
             done = timeout(limit, Pin::new(&mut stream).accept()) => match done {
                 Ok(Ok(())) => Some(stream),
                 Ok(Err(error)) => {
@@ -413,7 +397,9 @@ impl House {
         let work = Arc::new(Work::default());
         let service = {
             let (connection, work) = (Arc::clone(&connection), Arc::clone(&work));
+            let stop = self.stop.clone();
             hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+                let (stop, old) = (stop.clone(), request.version() < Version::HTTP_2);
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Arc::clone(&connection));
                 request.extensions_mut().insert(Progress(Arc::clone(&work)));
@@ -421,10 +407,16 @@ impl House {
                 async move {
                     let answer = routes.oneshot(request).await;
                     drop(guard);
-                    Ok::<_, Infallible>(match answer {
+                    let mut answer = match answer {
                         Ok(answer) => answer,
                         Err(never) => match never {},
-                    })
+                    };
+                    if old && stop.is_cancelled() {
+                        // The client's next request goes to whoever listens then.
+                        let close = HeaderValue::from_static("close");
+                        answer.headers_mut().insert(CONNECTION, close);
+                    }
+                    Ok::<_, Infallible>(answer)
                 }
             })
         };
@@ -455,6 +447,20 @@ impl House {
             () = self.stop.cancelled() => true,
             () = work.idle_for(idle) => false,
         };
+        if stopping {
+            // HTTP/2 says which requests it has taken (GOAWAY), so that none is lost. HTTP/1 can only close, and what is on
+            // its way then is lost: its last request gets an answer with `connection: close`.
+            let quiet = async {
+                match http2 {
+                    Some(true) => work.first_within(LAST_REQUEST).await,
+                    _ => work.idle_for(LAST_REQUEST).await,
+                }
+            };
+            tokio::select! {
+                ended = http.as_mut() => return log_end(ended),
+                () = quiet => {}
+            }
+        }
         // Finish what was accepted, take nothing more.
         http.as_mut().graceful_shutdown();
         if stopping {
@@ -472,58 +478,6 @@ impl House {
 fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// Counts requests under way, so that an idle connection can be told from a slow answer.
-#[derive(Default)]
-struct Work {
-    under_way: AtomicUsize,
-    begun: AtomicUsize,
-    changed: Notify,
-}
-
-impl Work {
-    fn begin(self: &Arc<Self>) -> WorkGuard {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        self.under_way.fetch_add(1, Ordering::SeqCst);
-        WorkGuard(Arc::clone(self))
-    }
-
-    /// Returns when nothing was under way for a whole `span`.
-    async fn idle_for(&self, span: Duration) {
-        loop {
-            let begun = self.begun.load(Ordering::SeqCst);
-            if self.under_way.load(Ordering::SeqCst) > 0 {
-                self.changed.notified().await;
-                continue;
-            }
-            tokio::time::sleep(span).await;
-            let still = self.under_way.load(Ordering::SeqCst) == 0;
-            if still && self.begun.load(Ordering::SeqCst) == begun {
-                return;
-            }
-        }
-    }
-}
-
-/// For an answer that takes long to read: each piece that is taken of it shows that its reader is not idle.
-#[derive(Clone)]
-pub(crate) struct Progress(Arc<Work>);
-
-impl Progress {
-    /// A piece was taken.
-    pub(crate) fn made(&self) {
-        self.0.begun.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-struct WorkGuard(Arc<Work>);
-
-impl Drop for WorkGuard {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
-        self.0.changed.notify_one();
     }
 }
 

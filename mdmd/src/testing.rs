@@ -162,7 +162,9 @@ impl TestHouse {
         let none = Router::new;
         let doors = doors(&front, none(), none(), none());
         let house = House::new(&config, doors, Certificates::default());
-        let bound = crate::listen::bind(&config).await.unwrap();
+        let bound = crate::listen::bind(&config, &mut Default::default())
+            .await
+            .unwrap();
         let addresses = house.accept_all(bound, &config.socket()).unwrap();
         Self {
             house,

@@ -219,13 +219,18 @@ pub fn main() -> ExitCode {
 }
 
 fn runtime(common: &Common, command: &Command) -> Done {
+    // Before there are threads.
+    let sockets = match command {
+        Command::Serve => crate::listen::Inherited::take().means(Exit::Precondition)?,
+        _ => crate::listen::Inherited::default(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         match command {
             Command::Init(init) => init::run(common, init).await,
-            Command::Serve => serve::run(common).await,
+            Command::Serve => serve::run(common, sockets).await,
             Command::Backup(command) => backup::back_up(common, command).await,
             Command::Restore(command) => backup::restore(common, command).await,
             Command::Organisation(command) => organisation::run(common, command).await,

@@ -1,5 +1,5 @@
 //! `mdmd serve`: runs the server until it is told to end (SIGTERM, SIGINT), then finishes what it accepted. SIGHUP makes it
-//! look at its certificate files.
+//! look at its certificate files. Ports that a service manager holds are taken over.
 
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Common, Done, Exit, Means as _};
 use crate::app::{self, App, Overrides};
 use crate::config::Config;
+use crate::listen::Inherited;
 use crate::telemetry;
 
-pub(crate) async fn run(common: &Common) -> Done {
+pub(crate) async fn run(common: &Common, sockets: Inherited) -> Done {
     let config = super::config::load(common)?;
     let traces = telemetry::start_with_traces(&config).means(Exit::Precondition)?;
     if !config.data_directory.is_dir() {
@@ -28,6 +29,7 @@ pub(crate) async fn run(common: &Common) -> Done {
     let store = store(&config).await.means(Exit::Precondition)?;
     let overrides = Overrides {
         store: Some(store),
+        sockets,
         ..Overrides::default()
     };
     let mut terminate = signal(SignalKind::terminate())?;

@@ -137,6 +137,7 @@ impl House {
             ports: Some(ports),
             drive: Drive::Manual,
             desk: sabotage::desk(options.sabotage),
+            ..Overrides::default()
         };
         let app = App::start(config, overrides).await?;
         let furnished = match (options.again, anchor) {

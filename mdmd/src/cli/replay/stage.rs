@@ -81,8 +81,7 @@ impl Stage {
             store: Some(Arc::new(SqliteStore::in_memory().await?)),
             ports: Some(Ports::refusing()),
             drive: Drive::Manual,
-            desk: None,
-            clock: None,
+            ..Overrides::default()
         };
         let app = App::start(config, overrides).await?;
         let plain = app.address(Duty::Plain).context("no plain listener")?;
