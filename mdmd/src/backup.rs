@@ -52,6 +52,11 @@ pub(crate) enum Line {
         name: String,
         mode: u32,
     },
+    /// A package that devices install, by its name below the directory of packages, wherever that is.
+    Package {
+        name: String,
+        mode: u32,
+    },
     /// A part of a file, base64.
     Part(Hidden),
     Row(Box<ArchivedRow>),

@@ -138,15 +138,14 @@ impl Site {
         mode: u32,
     ) -> anyhow::Result<File> {
         let path = directory.join(below);
-        let folders: Vec<PathBuf> = below
-            .ancestors()
-            .skip(1)
-            .map(|f| directory.join(f))
+        let folders = path.ancestors().skip(1);
+        let missing: Vec<&Path> = folders
+            .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
             .collect();
-        for folder in folders.into_iter().rev().filter(|folder| !folder.exists()) {
-            let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+        for folder in missing.into_iter().rev() {
+            let made = std::fs::DirBuilder::new().mode(0o700).create(folder);
             made.with_context(|| folder.display().to_string())?;
-            self.makes(&folder);
+            self.makes(folder);
         }
         let file = create(&path, mode)?;
         self.makes(&path);

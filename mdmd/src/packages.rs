@@ -131,6 +131,27 @@ impl Packages {
     }
 }
 
+/// Every finished package of every organisation, by its name below the directory, in order. None where there is no directory.
+pub(crate) fn all_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let read = |folder: &Path| match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect::<io::Result<Vec<_>>>(),
+    };
+    let mut found = Vec::new();
+    for folder in read(directory)? {
+        if !folder.file_type()?.is_dir() {
+            continue;
+        }
+        for entry in read(&folder.path())? {
+            if entry.file_name().to_str().is_some_and(KeptFile::is_name) {
+                found.push(Path::new(&folder.file_name()).join(entry.file_name()));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// A file on its way in. Dropped before its end, it leaves nothing.
 pub(crate) struct Incoming {
     file: std::fs::File,

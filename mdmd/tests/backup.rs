@@ -252,3 +252,102 @@ fn a_backup_that_is_not_whole_or_not_ours_restores_nothing() {
     // The whole one still does.
     assert_eq!(it.restore(&place).0, 0);
 }
+
+#[test]
+fn packages_are_carried_from_wherever_they_lie_and_what_is_left_out_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let elsewhere = folder.path().join("volume/packages");
+    let init = done(&data, &["init"], &[]);
+    let token = init["administrator_token"].as_str().unwrap().to_owned();
+    let token = [("MDMD_TOKEN", token.as_str())];
+    let certificate = folder.path().join("public.pem");
+    std::fs::rename(data.join("tls/server.pem"), &certificate).unwrap();
+    let configuration = std::fs::read_to_string(data.join("mdmd.toml")).unwrap();
+    let more = format!(
+        "{configuration}\n[packages]\ndirectory = {elsewhere:?}\n\n[tls]\ncertificate = {certificate:?}\n"
+    );
+    std::fs::write(data.join("mdmd.toml"), more).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", data.join("link")).unwrap();
+
+    // Larger than one piece of a backup, and no part is like another.
+    let word = |n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes();
+    let content: Vec<u8> = (0..200_000).flat_map(word).collect();
+    let package = folder.path().join("tool.pkg");
+    std::fs::write(&package, &content).unwrap();
+    let server = Server::start(&data, &[]);
+    let add = ["library", "package", package.to_str().unwrap()];
+    let about = ["--bundle-id", "com.example.tool", "--name", "tool"];
+    done(&data, &[&add[..], &about[..]].concat(), &token);
+    let stored = |place: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        let folders = std::fs::read_dir(place).unwrap();
+        let files = folders.flat_map(|f| std::fs::read_dir(f.unwrap().path()).unwrap());
+        let read = files.map(|f| f.unwrap().path());
+        let read = read.map(|f| {
+            (
+                f.strip_prefix(place).unwrap().to_owned(),
+                std::fs::read(&f).unwrap(),
+            )
+        });
+        read.collect()
+    };
+    let before = stored(&elsewhere);
+    assert_eq!(before.len(), 1);
+    assert!(before[0].1 == content);
+    // An upload that is under way is none yet.
+    let half = elsewhere.join(&before[0].0).with_extension("part");
+    std::fs::write(&half, b"half").unwrap();
+    let file = folder.path().join("today.backup");
+    let made = done(&data, &["backup", "--out", file.to_str().unwrap()], &[]);
+    drop(server);
+    let left_out = made["left_out"].to_string();
+    assert_eq!(made["left_out"].as_array().unwrap().len(), 2, "{left_out}");
+    assert!(
+        left_out.contains("tls.certificate") && left_out.contains("public.pem"),
+        "{left_out}"
+    );
+    assert!(left_out.contains("link (a link)"), "{left_out}");
+
+    // On another machine, where nothing of it is.
+    let place = |name: &str| {
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        std::fs::copy(data.join("master.key"), place.join("master.key")).unwrap();
+        place
+    };
+    std::fs::remove_dir_all(folder.path().join("volume")).unwrap();
+    let told = done(&place("again"), &["restore", file.to_str().unwrap()], &[]);
+    assert_eq!(told["files"], made["files"]);
+    assert!(stored(&elsewhere) == before);
+    // On one whose volume outlived it: the same are kept.
+    done(
+        &place("volume-kept"),
+        &["restore", file.to_str().unwrap()],
+        &[],
+    );
+    assert!(stored(&elsewhere) == before);
+    // Another of that name is nobody's to overwrite, and nothing is restored.
+    let there = elsewhere.join(&before[0].0);
+    for other in [
+        &content[..content.len() - 1],
+        &[&content[..], b"x"].concat(),
+    ] {
+        std::fs::write(&there, other).unwrap();
+        let other_place = place(&format!("other-{}", other.len()));
+        let (exit, said) = fails(&other_place, &["restore", file.to_str().unwrap()]);
+        assert_eq!(exit, 2, "{said}");
+        assert!(said.contains("is there already"), "{said}");
+        assert_eq!(names(&other_place), ["master.key"]);
+        assert!(std::fs::read(&there).unwrap() == other);
+    }
+    // A configuration given at the restore says where else they go.
+    std::fs::remove_file(&there).unwrap();
+    let new = folder.path().join("new");
+    let moved = [("MDMD_PACKAGES_DIRECTORY", new.to_str().unwrap())];
+    done(
+        &place("moved"),
+        &["restore", file.to_str().unwrap()],
+        &moved,
+    );
+    assert!(stored(&new) == before);
+}

@@ -24,6 +24,7 @@ mod push;
 mod rehearse;
 #[cfg(feature = "world")]
 pub mod replay;
+mod restore;
 mod secret_file;
 mod serials;
 mod serve;
@@ -139,7 +140,7 @@ enum Command {
     /// Run the server.
     Serve,
     Backup(backup::Backup),
-    Restore(backup::Restore),
+    Restore(restore::Restore),
     /// Organisations of this installation.
     #[command(subcommand)]
     Organisation(organisation::Organisation),
@@ -232,7 +233,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Init(init) => init::run(common, init).await,
             Command::Serve => serve::run(common, sockets).await,
             Command::Backup(command) => backup::back_up(common, command).await,
-            Command::Restore(command) => backup::restore(common, command).await,
+            Command::Restore(command) => restore::run(common, command).await,
             Command::Organisation(command) => organisation::run(common, command).await,
             Command::Device(command) => device::run(common, command).await,
             Command::Queue(command) => command::run(common, command).await,

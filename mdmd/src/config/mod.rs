@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use form::Form;
 pub use network::Network;
 use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
@@ -190,6 +191,33 @@ impl Config {
             }
         }
         (beyond, hidden)
+    }
+
+    /// Every file that is named, by the key that names it, the packages' directory and the master key's file excepted.
+    pub(crate) fn named_files(&self) -> Vec<(String, PathBuf)> {
+        let Ok(table) = Table::try_from(self) else {
+            unreachable!("a configuration was made from such a table");
+        };
+        let own = ["data_directory", "packages.directory", "master_key.file"];
+        let keys = keys::all().filter(|k| matches!(k.form, Form::Path) && !own.contains(&k.path));
+        let named = keys.filter_map(|k| Some((k.path.to_owned(), get(&table, k.path)?.as_str()?)));
+        let named = named.map(|(key, path)| (key, self.path(Path::new(path))));
+        let mut named: Vec<(String, PathBuf)> = named.collect();
+        for listener in &self.listeners {
+            let own = [
+                ("certificate", &listener.certificate),
+                ("key", &listener.key),
+            ];
+            for (key, path) in own {
+                if let Some(path) = path {
+                    named.push((
+                        format!("listener {} {key}", listener.address),
+                        self.path(path),
+                    ));
+                }
+            }
+        }
+        named
     }
 
     fn contradictions(&self) -> Vec<String> {
