@@ -212,6 +212,16 @@ pub enum Next {
     Nothing,
 }
 
+/// Which readings count for what happened at `at`. What is to be sent again, or called missing, when the effect can be late no
+/// more is judged by a reading from then on: one from within that time says nothing of an effect that came after it.
+fn after_lag(at: Timestamp, now: Timestamp) -> Timestamp {
+    if now < at + LAG {
+        at + SETTLE
+    } else {
+        at + LAG
+    }
+}
+
 impl Errand {
     /// An errand that was just decided on.
     #[must_use]
@@ -295,14 +305,14 @@ impl Errand {
                 until: *at + SETTLE,
             },
             ErrandState::Asked { at } => Next::Read {
-                not_before: *at + SETTLE,
+                not_before: after_lag(*at, now),
             },
             ErrandState::Posted { .. } => Next::Look,
             ErrandState::Proving { since } if now < *since + SETTLE => Next::Wait {
                 until: *since + SETTLE,
             },
             ErrandState::Proving { since } => Next::Read {
-                not_before: *since + SETTLE,
+                not_before: after_lag(*since, now),
             },
             ErrandState::Done | ErrandState::Refused { .. } => Next::Nothing,
         }
@@ -482,6 +492,9 @@ mod tests {
                 not_before: at(140)
             }
         );
+        // An effect that came late is seen before anything is sent again or called missing.
+        let late = at(110) + LAG;
+        assert_eq!(it.next(late), Next::Read { not_before: late });
         it.put_off("429", Duration::from_secs(60), at(200));
         // Apple refused it, so nothing was sent.
         assert_eq!(

@@ -149,7 +149,9 @@ impl Org {
             .collect();
         let lag = errand.no_lag_after().is_some_and(|at| now < at);
         match &errand.state {
-            ErrandState::Waiting | ErrandState::Asked { .. } if to_send.is_empty() => {
+            ErrandState::Waiting | ErrandState::Asked { .. }
+                if to_send.is_empty() && (lacking.is_empty() || !lag) =>
+            {
                 self.conclude_licences(&errand, asked, holders).await?;
             }
             ErrandState::Asked { .. } if lag => {

@@ -282,13 +282,17 @@ impl Org {
             attempt.is_none_or(|attempt| still_wanted(&errand.kind, attempt))
         };
         let to_send: Vec<ErrandMember> = lacking.iter().filter(wanted).copied().cloned().collect();
+        let lag = errand.no_lag_after().is_some_and(|at| now < at);
         match &errand.state {
-            ErrandState::Waiting | ErrandState::Asked { .. } if to_send.is_empty() => {
+            ErrandState::Waiting | ErrandState::Asked { .. }
+                if to_send.is_empty() && (lacking.is_empty() || !lag) =>
+            {
                 self.conclude(&errand, &lacking, &out).await?;
                 Ok(Stepped::Waits)
             }
             // It may have been sent, and its effect may still come.
-            ErrandState::Asked { .. } if errand.no_lag_after().is_some_and(|at| now < at) => {
+            // Also when nobody wants it any more: who takes it back must know first whether it came.
+            ErrandState::Asked { .. } if lag => {
                 self.alter_errand(errand.id, |errand, now| errand.wait(LOOK, now))
                     .await?;
                 Ok(Stepped::Waits)
@@ -302,7 +306,7 @@ impl Org {
                 let explained = lacking
                     .iter()
                     .all(|member| errand.failed.contains_key(&member.serial));
-                if !explained && errand.no_lag_after().is_some_and(|at| now < at) {
+                if !explained && lag {
                     self.alter_errand(errand.id, |errand, now| errand.wait(LOOK, now))
                         .await?;
                 } else {
