@@ -17,6 +17,10 @@ pub const MOST_DEVICES: usize = 1000;
 pub const LAG: Duration = Duration::from_secs(15 * 60);
 /// The shortest time between the end of Apple's work and a reading that counts against it.
 const SETTLE: Duration = Duration::from_secs(30);
+/// By then most effects have shown: a second reading, and a third after as long again.
+const SETTLED: Duration = Duration::from_secs(180);
+/// A result file that could not be had by then is no longer waited for.
+const NO_FILE: Duration = Duration::from_secs(1800);
 /// Before a sending no reading counts that is older.
 const STALE: Duration = Duration::from_secs(3600);
 /// A request that Apple works on is looked at this often at most.
@@ -47,7 +51,7 @@ pub struct Errand {
     pub due: Timestamp,
     /// How often in a row it could not go on.
     pub tries: u32,
-    /// When it was decided.
+    /// When it was decided, or when the last device joined it: before it is sent no reading counts that is older.
     pub created: Timestamp,
     /// By whom.
     pub by: String,
@@ -212,14 +216,13 @@ pub enum Next {
     Nothing,
 }
 
-/// Which readings count for what happened at `at`. What is to be sent again, or called missing, when the effect can be late no
+/// Which readings count for what happened at `at`: those since the last of a few moments, so that an effect that comes late is
+/// seen without reading the devices each minute. What is to be sent again, or called missing, when the effect can be late no
 /// more is judged by a reading from then on: one from within that time says nothing of an effect that came after it.
-fn after_lag(at: Timestamp, now: Timestamp) -> Timestamp {
-    if now < at + LAG {
-        at + SETTLE
-    } else {
-        at + LAG
-    }
+fn since_last_moment(at: Timestamp, now: Timestamp) -> Timestamp {
+    let moments = [LAG, 2 * SETTLED, SETTLED];
+    let last = moments.into_iter().find(|after| now >= at + *after);
+    at + last.unwrap_or(SETTLE)
 }
 
 impl Errand {
@@ -305,14 +308,14 @@ impl Errand {
                 until: *at + SETTLE,
             },
             ErrandState::Asked { at } => Next::Read {
-                not_before: after_lag(*at, now),
+                not_before: since_last_moment(*at, now),
             },
             ErrandState::Posted { .. } => Next::Look,
             ErrandState::Proving { since } if now < *since + SETTLE => Next::Wait {
                 until: *since + SETTLE,
             },
             ErrandState::Proving { since } => Next::Read {
-                not_before: after_lag(*since, now),
+                not_before: since_last_moment(*since, now),
             },
             ErrandState::Done | ErrandState::Refused { .. } => Next::Nothing,
         }
@@ -405,6 +408,37 @@ impl Errand {
             self.state = ErrandState::Proving { since: now };
         }
         self.due = now + Duration::from_secs(wait);
+    }
+
+    /// It could not be asked how Apple's work goes: as if Apple still worked on it, so that this too has an end.
+    pub fn unseen(&mut self, why: &str, now: Timestamp) {
+        self.tries += 1;
+        self.looked(why, now);
+    }
+
+    /// Apple has finished with it, and its result file cannot be had: it is waited for a while, then done without.
+    pub fn finished_unread(&mut self, status: &str, why: &str, now: Timestamp) {
+        let ErrandState::Posted { at, .. } = self.state else {
+            return;
+        };
+        let status = format!("{status}; the result file cannot be had: {why}");
+        if now >= at + NO_FILE {
+            self.finished(&status, None, now);
+        } else {
+            self.looked(&status, now);
+        }
+    }
+
+    /// Devices join it before it is sent, as far as there is room; those that are in it already, or joined, leave `members`.
+    pub fn join(&mut self, members: &mut Vec<ErrandMember>, now: Timestamp) {
+        members.retain(|m| !self.members.iter().any(|there| there.device == m.device));
+        let room = MOST_DEVICES
+            .saturating_sub(self.members.len())
+            .min(members.len());
+        if room > 0 {
+            self.members.extend(members.drain(..room));
+            self.created = self.created.max(now);
+        }
     }
 
     /// Apple has finished with it: what it says of single devices is kept, and the devices are read.
@@ -538,5 +572,38 @@ mod tests {
         it.refused("no such service", at(5));
         assert_eq!(it.next(at(1_000_000)), Next::Nothing);
         assert_eq!(it.ended, Some(at(5)));
+    }
+
+    #[test]
+    fn who_joins_is_read_after_joining() {
+        let mut it = errand(ErrandKind::Cancel);
+        let third = ErrandMember {
+            device: DeviceId(3),
+            serial: Serial::parse("SERIAL3").unwrap(),
+            attempt: Some(MoveId(3)),
+        };
+        let mut joining = vec![it.members[0].clone(), third];
+        it.join(&mut joining, at(170));
+        assert_eq!((joining.len(), it.members.len()), (0, 3));
+        // A reading from before says nothing about why it joined.
+        let read = Next::Read {
+            not_before: at(170),
+        };
+        assert_eq!(it.next(at(200)), read);
+        // One that is in it already changes nothing.
+        it.join(&mut vec![it.members[0].clone()], at(300));
+        assert_eq!((it.next(at(310)), it.members.len()), (read, 3));
+    }
+
+    #[test]
+    fn a_result_file_that_cannot_be_had_is_done_without() {
+        let mut it = errand(ErrandKind::Cancel);
+        it.asked(2, at(110));
+        it.posted("A1", at(111));
+        it.finished_unread("COMPLETED", "410", at(130));
+        assert!(matches!(it.state, ErrandState::Posted { looks: 1, .. }));
+        it.finished_unread("COMPLETED", "410", at(111) + NO_FILE);
+        assert!(matches!(it.state, ErrandState::Proving { .. }));
+        assert!(it.status.unwrap().contains("410"));
     }
 }

@@ -1,7 +1,7 @@
 //! Jobs that go on beside the rounds of the worker: somebody's slow answer must not keep pushes, wakes and other organisations
 //! waiting. Knows which jobs of this process are under way, and decides nothing about them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
 use crate::job::Job;
 
@@ -27,7 +28,8 @@ pub(super) struct Apart {
 struct Inner {
     /// How long a round waits for what it began; `None`: to the end.
     patience: Mutex<Option<Duration>>,
-    busy: Mutex<HashSet<JobKey>>,
+    /// Each with the time at which it was due: one that was asked for again since is due at another.
+    busy: Mutex<HashMap<JobKey, Timestamp>>,
     ended: Notify,
 }
 
@@ -46,9 +48,13 @@ impl Apart {
         u32::try_from(room).unwrap_or(u32::MAX)
     }
 
-    /// Whether a job is under way here: its lease has ended, its work has not.
-    pub(super) fn is_busy(&self, job: &Job) -> bool {
-        lock(&self.inner.busy).contains(&(job.organisation, job.id))
+    /// Whether a claimed job is under way here already, and why it could be claimed all the same.
+    pub(super) fn under_way(&self, job: &Job) -> Option<Again> {
+        let begun = *lock(&self.inner.busy).get(&(job.organisation, job.id))?;
+        Some(match begun == job.due {
+            true => Again::LeaseEnded,
+            false => Again::AskedAnew,
+        })
     }
 
     /// Begins work on jobs as a task of its own.
@@ -57,7 +63,8 @@ impl Apart {
         F: Future<Output = ()> + Send + 'static,
     {
         let keys: Vec<JobKey> = jobs.iter().map(|j| (j.organisation, j.id)).collect();
-        lock(&self.inner.busy).extend(&keys);
+        let begun = jobs.iter().map(|j| ((j.organisation, j.id), j.due));
+        lock(&self.inner.busy).extend(begun);
         let under_way = UnderWay {
             apart: self.clone(),
             keys,
@@ -81,6 +88,15 @@ impl Apart {
             ended.await;
         }
     }
+}
+
+/// Why a job that is under way was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Its lease has ended, its work has not: the new lease keeps it here.
+    LeaseEnded,
+    /// It was put once more since it was begun: what is under way may not know what was decided since.
+    AskedAnew,
 }
 
 struct UnderWay {

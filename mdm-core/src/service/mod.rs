@@ -36,6 +36,7 @@ mod renewal;
 mod report;
 mod restored;
 mod retention;
+mod rounds;
 mod safe;
 mod scep;
 mod service_token;

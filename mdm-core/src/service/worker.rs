@@ -1,8 +1,6 @@
-//! Does what waits: jobs under a lease, and machines that want to be woken. Each job ends in the batch of its outcome, so
+//! What waits and is due: machines that want to be woken, and each kind of job. A job ends in the batch of its outcome, so
 //! that a killed worker does some again, which is harmless.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,99 +24,13 @@ use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
 use crate::store::{Batch, Lease, Write};
 
-/// How long a claimed job is kept from others.
-const LEASE: Duration = Duration::from_secs(300);
 /// Jobs and wakes that are worked on side by side; commits of all of them share transactions.
-const SIDE_BY_SIDE: usize = 32;
+pub(super) const SIDE_BY_SIDE: usize = 32;
 /// After so many tries a push is given up: the next wake asks again.
 const PUSH_TRIES: u32 = 6;
 
 impl Mdm {
-    /// Does up to `limit` due jobs and wakes up to `limit` machines of each kind, once. Answers how many things it did;
-    /// zero means that nothing was due.
-    ///
-    /// # Errors
-    /// The store's. A job that fails is tried again later and keeps nothing else.
-    pub async fn work(&self, limit: u32) -> Result<usize, Error> {
-        let now = self.now();
-        let lease = Lease(now + LEASE);
-        let apart = &self.inner.apart;
-        let room = limit.min(apart.room());
-        let mut jobs = match room {
-            0 => {
-                tracing::error!("too many jobs are under way; no more are begun");
-                Vec::new()
-            }
-            room => self.inner.store.claim_jobs(now, lease, room).await?,
-        };
-        jobs.retain(|job| !apart.is_busy(job));
-        let mut done = jobs.len();
-        let mut orgs: BTreeMap<OrganisationId, Org> = BTreeMap::new();
-        for job in &jobs {
-            if let Entry::Vacant(entry) = orgs.entry(job.organisation) {
-                match self.organisation_by_id(job.organisation).await {
-                    Ok(org) => {
-                        entry.insert(org);
-                    }
-                    // Its jobs keep their lease and are claimed again; the others' go on.
-                    Err(error) => {
-                        tracing::error!(organisation = %job.organisation, %error, "an organisation cannot be loaded");
-                    }
-                }
-            }
-        }
-        match apart.patience() {
-            None => do_jobs(&orgs, jobs, lease).await,
-            Some(patience) => self.do_apart(&orgs, jobs, lease, patience).await,
-        }
-        done += self.wake(limit).await?;
-        done += self.renew_identities().await?;
-        done += self.clear_away().await?;
-        Ok(done)
-    }
-
-    /// Lets [`Mdm::work`] wait for the jobs that it began no longer than so; then they go on beside the next rounds. For a
-    /// server: a slow answer to one organisation's request keeps nobody's push and nobody's time-out waiting. `None`, as it is
-    /// at first: to the end, so that after a round everything of it has happened.
-    pub fn set_patience(&self, patience: Option<Duration>) {
-        self.inner.apart.set_patience(patience);
-    }
-
-    /// Returns when no job is under way beside the rounds. Before the end of a process; what is cut off all the same is done
-    /// again when its lease has ended.
-    pub async fn idle(&self) {
-        self.inner.apart.idle().await;
-    }
-
-    /// Pushes of an organisation in one task, everything else of it in another.
-    async fn do_apart(
-        &self,
-        orgs: &BTreeMap<OrganisationId, Org>,
-        jobs: Vec<Job>,
-        lease: Lease,
-        patience: Duration,
-    ) {
-        let mut parts: BTreeMap<(OrganisationId, bool), Vec<Job>> = BTreeMap::new();
-        for job in jobs {
-            let is_push = matches!(job.kind, JobKind::Push { .. });
-            let part = parts.entry((job.organisation, is_push)).or_default();
-            part.push(job);
-        }
-        let mut begun = Vec::new();
-        for ((id, _), part) in parts {
-            if let Some(org) = orgs.get(&id) {
-                let org = BTreeMap::from([(id, org.clone())]);
-                let keys = part.clone();
-                let work = async move { do_jobs(&org, part, lease).await };
-                begun.push(self.inner.apart.begin(&keys, work));
-            }
-        }
-        // What has not ended by then goes on by itself.
-        let all = futures_util::future::join_all(begun);
-        let _ = tokio::time::timeout(patience, all).await;
-    }
-
-    async fn wake(&self, limit: u32) -> Result<usize, Error> {
+    pub(super) async fn wake(&self, limit: u32) -> Result<usize, Error> {
         let now = self.now();
         let put_off = &self.inner.unwoken;
         // So many more as failed lately, so that those never fill the round.
@@ -198,49 +110,8 @@ impl Mdm {
     }
 }
 
-async fn do_jobs(orgs: &BTreeMap<OrganisationId, Org>, jobs: Vec<Job>, lease: Lease) {
-    // Readings share requests to Apple, and so do wishes of single devices; everything else goes side by side.
-    let (readings, others): (Vec<Job>, Vec<Job>) = jobs
-        .into_iter()
-        .partition(|j| matches!(j.kind, JobKind::ReadDevice { .. }));
-    let (wishes, others): (Vec<Job>, Vec<Job>) = others.into_iter().partition(|j| {
-        matches!(
-            j.kind,
-            JobKind::Cancel { .. } | JobKind::MoveDeadline { .. } | JobKind::ReturnLicences { .. }
-        )
-    });
-    futures_util::stream::iter(others)
-        .for_each_concurrent(SIDE_BY_SIDE, |job| {
-            let org = orgs.get(&job.organisation);
-            async move {
-                if let Some(org) = org {
-                    org.do_job(job, lease).await;
-                }
-            }
-        })
-        .await;
-    for (id, org) in orgs {
-        let of = |jobs: &[Job]| -> Vec<Job> {
-            let mine = jobs.iter().filter(|j| j.organisation == *id);
-            mine.cloned().collect()
-        };
-        let mine = of(&wishes);
-        if !mine.is_empty()
-            && let Err(error) = org.gather(&mine, lease).await
-        {
-            tracing::warn!(organisation = %id, %error, "errands could not be made");
-        }
-        let mine = of(&readings);
-        if !mine.is_empty()
-            && let Err(error) = org.read_devices(&mine, lease).await
-        {
-            tracing::warn!(organisation = %id, %error, "devices could not be read");
-        }
-    }
-}
-
 impl Org {
-    async fn do_job(&self, job: Job, lease: Lease) {
+    pub(super) async fn do_job(&self, job: Job, lease: Lease) {
         let span = tracing::debug_span!("job", round = job.kind.as_str());
         self.do_job_here(job, lease).instrument(span).await;
     }

@@ -223,10 +223,10 @@ impl OrganisationApi for Apple {
         let report = match client.activity_report(&activity).await {
             Ok(report) => report,
             // The address was made with the reading: the next reading makes another.
-            Err(error) if error.is_not_found() => {
-                return Err(PortError::retry("the result file is not there yet"));
+            Err(error) => {
+                reading.file_failed = Some(error.to_string());
+                return Ok(reading);
             }
-            Err(error) => return Err(port(error)),
         };
         if let Some(report) = report {
             let text = report.column("serial").or_else(|| report.column("device"));

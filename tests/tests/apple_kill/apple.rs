@@ -441,6 +441,7 @@ impl OrganisationApi for Apple {
                 status: if finished { "COMPLETED" } else { "IN_PROGRESS" }.to_owned(),
                 failed: Vec::new(),
                 file: finished.then(|| b"Serial Number,Status\r\n".to_vec()),
+                file_failed: None,
             })
         })
         .await

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, MOST_DEVICES};
+use crate::errand::{ErrandKind, ErrandMember, ErrandState};
 use crate::error::Error;
 use crate::ids::{LocationId, WaveId};
 use crate::job::{Job, JobKind};
@@ -31,7 +31,7 @@ impl Org {
             for (wave, kind, mut members) in alike {
                 let room = open.iter_mut().find(|e| e.wave == wave && e.kind == kind);
                 if let Some(errand) = room {
-                    join(errand, &mut members);
+                    errand.join(&mut members, self.now());
                     batch.put(errand.clone());
                     self.put_errands_job(&mut batch, self.now());
                 }
@@ -98,13 +98,4 @@ impl Org {
             })
             .collect())
     }
-}
-
-/// Moves members into an errand as far as there is room; a device that is in it stays in it once.
-fn join(errand: &mut Errand, members: &mut Vec<ErrandMember>) {
-    members.retain(|m| !errand.members.iter().any(|there| there.device == m.device));
-    let room = MOST_DEVICES
-        .saturating_sub(errand.members.len())
-        .min(members.len());
-    errand.members.extend(members.drain(..room));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{LOOK, SENDINGS, Stepped};
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
-use crate::error::{Error, PortError};
+use crate::error::Error;
 use crate::ids::{DeviceId, JobId, LocationId, Serial};
 use crate::job::{Job, JobKind};
 use crate::licences::HeldLicence;
@@ -116,11 +116,7 @@ impl Org {
                 self.alter_errand(errand.id, |errand, now| errand.looked(&event.status, now))
                     .await?;
             }
-            Err(PortError::Refused(why)) => {
-                self.alter_errand(errand.id, |errand, now| errand.finished(&why, None, now))
-                    .await?;
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return self.look_failed(errand, error).await,
         }
         Ok(Stepped::Waits)
     }
@@ -211,11 +207,11 @@ impl Org {
         }
         batch.put(errand);
         self.store().commit(batch).await?;
-        let answer = self
-            .ports()
-            .licences
-            .submit(credential, &request, &serials)
-            .await;
+        let licences = &self.ports().licences;
+        let answer = match self.not_stood_still(now) {
+            Ok(()) => licences.submit(credential, &request, &serials).await,
+            Err(error) => Err(error),
+        };
         self.take_answer(id, members, answer).await
     }
 

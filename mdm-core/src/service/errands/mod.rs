@@ -35,6 +35,11 @@ const PERSON: Duration = Duration::from_secs(1800);
 /// A request that Apple never seems to take is given up after so many sendings.
 const SENDINGS: usize = 6;
 
+/// Between writing down that a request is asked and asking passes no longer than this.
+const FENCE: Duration = Duration::from_secs(60);
+/// So often in a row an errand that cannot go on holds up those after it.
+const HOLDS: u32 = 20;
+
 /// What one step of an errand came to.
 enum Stepped {
     /// It waits for its own time.
@@ -173,12 +178,43 @@ impl Org {
                 self.errand_needs(id, &what).await?;
                 Ok(Stepped::Held(PERSON))
             }
-            Err(error) => match error.retry_after() {
-                Some(wait) if matches!(error, Error::Port(_)) => Ok(Stepped::Held(wait)),
-                _ => Err(error),
-            },
+            Err(Error::Port(PortError::Retry { what, after })) => {
+                self.errand_waits(id, &what, after.unwrap_or(READING)).await
+            }
+            // A reading that is refused for these devices says nothing about others.
+            Err(Error::Port(error)) => {
+                tracing::warn!(organisation = %self.id(), errand = %id, %error, "an errand cannot go on");
+                self.alter_errand(id, |errand, now| {
+                    errand.status = Some(error.to_string());
+                    errand.wait(PERSON, now);
+                })
+                .await?;
+                Ok(Stepped::Waits)
+            }
             stepped => stepped,
         }
+    }
+
+    /// It could not go on for now. What comes after it keeps its place, unless this happens again and again: then it is not
+    /// the service that is out of order, but this errand.
+    async fn errand_waits(
+        &self,
+        id: ErrandId,
+        what: &str,
+        wait: Duration,
+    ) -> Result<Stepped, Error> {
+        self.alter_errand(id, |errand, now| {
+            errand.status = Some(what.to_owned());
+            let at_once = errand.tries < HOLDS;
+            // As long as it holds up the others it stays the first.
+            errand.wait(if at_once { Duration::ZERO } else { wait }, now);
+        })
+        .await?;
+        let tries = self.errand(id).await?.map_or(0, |errand| errand.tries);
+        Ok(match tries {
+            0..=HOLDS => Stepped::Held(wait),
+            _ => Stepped::Waits,
+        })
     }
 
     async fn errand_needs(&self, id: ErrandId, what: &str) -> Result<(), Error> {
@@ -238,9 +274,12 @@ impl Org {
             .await;
         match reading {
             Ok(reading) if reading.finished => {
-                self.alter_errand(errand.id, |errand, now| {
-                    errand.failed = reading.failed.iter().cloned().collect();
-                    errand.finished(&reading.status, reading.file.clone(), now);
+                self.alter_errand(errand.id, |errand, now| match &reading.file_failed {
+                    Some(why) => errand.finished_unread(&reading.status, why, now),
+                    None => {
+                        errand.failed = reading.failed.iter().cloned().collect();
+                        errand.finished(&reading.status, reading.file.clone(), now);
+                    }
                 })
                 .await?;
             }
@@ -248,12 +287,27 @@ impl Org {
                 self.alter_errand(errand.id, |errand, now| errand.looked(&reading.status, now))
                     .await?;
             }
-            // No longer kept: the devices themselves tell.
-            Err(PortError::Refused(why)) => {
+            Err(error) => return self.look_failed(errand, error).await,
+        }
+        Ok(Stepped::Waits)
+    }
+
+    /// An activity or event that cannot be looked at holds up its own errand only, and not for ever.
+    async fn look_failed(&self, errand: &Errand, error: PortError) -> Result<Stepped, Error> {
+        match error {
+            PortError::NeedsPerson(_) => return Err(error.into()),
+            PortError::Retry { what, after } => {
+                self.alter_errand(errand.id, |errand, now| errand.unseen(&what, now))
+                    .await?;
+                // It looks again at a time of its own; until then it holds up nobody.
+                return Ok(Stepped::Held(after.unwrap_or(READING)));
+            }
+            // No longer kept, or not to be had: the devices themselves tell.
+            error => {
+                let why = error.to_string();
                 self.alter_errand(errand.id, |errand, now| errand.finished(&why, None, now))
                     .await?;
             }
-            Err(error) => return Err(error.into()),
         }
         Ok(Stepped::Waits)
     }
@@ -349,8 +403,21 @@ impl Org {
         let mut batch = Batch::new();
         batch.put(errand.clone());
         self.store().commit(batch).await?;
-        let answer = self.ports().api.submit(&key, &request, &serials, now).await;
+        let answer = match self.not_stood_still(now) {
+            Ok(()) => self.ports().api.submit(&key, &request, &serials, now).await,
+            Err(error) => Err(error),
+        };
         self.take_answer(id, members, answer).await
+    }
+
+    /// Whoever stood still between writing down that it asks and asking no longer asks: another process may do it by now.
+    pub(super) fn not_stood_still(&self, asked: Timestamp) -> Result<(), PortError> {
+        match self.now() < asked + FENCE {
+            true => Ok(()),
+            false => Err(PortError::retry(
+                "this process stood still; nothing was sent",
+            )),
+        }
     }
 
     /// What Apple said to a request, or that it said nothing.

@@ -250,6 +250,8 @@ pub struct ActivityReading {
     pub failed: Vec<(Serial, String)>,
     /// The result file as it came, if there was one.
     pub file: Option<Vec<u8>>,
+    /// There is one, and it could not be had: why.
+    pub file_failed: Option<String>,
 }
 
 /// A page of the devices that a service has.

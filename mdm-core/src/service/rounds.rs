@@ -1,0 +1,188 @@
+//! The rounds of the worker: claims what is due, lets it be done side by side, and what takes long beside the next rounds.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+
+use super::apart::Again;
+use super::worker::SIDE_BY_SIDE;
+use super::{Mdm, Org};
+use crate::error::Error;
+use crate::ids::{JobId, OrganisationId};
+use crate::job::{Job, JobKind};
+use crate::store::{Batch, Lease, StoreError, Write};
+
+/// How long a claimed job is kept from others.
+const LEASE: Duration = Duration::from_secs(300);
+/// A job that was asked for again while it is under way is looked at again after this time.
+const GIVEN_BACK: Duration = Duration::from_secs(2);
+
+impl Mdm {
+    /// Does up to `limit` due jobs and wakes up to `limit` machines of each kind, once. Answers how many things it did;
+    /// zero means that nothing was due.
+    ///
+    /// # Errors
+    /// The store's. A job that fails is tried again later and keeps nothing else.
+    pub async fn work(&self, limit: u32) -> Result<usize, Error> {
+        let now = self.now();
+        let lease = Lease(now + LEASE);
+        let apart = &self.inner.apart;
+        let room = limit.min(apart.room());
+        let mut jobs = match room {
+            0 => {
+                tracing::error!("too many jobs are under way; no more are begun");
+                Vec::new()
+            }
+            room => self.inner.store.claim_jobs(now, lease, room).await?,
+        };
+        let again: Vec<(Job, Again)> = jobs
+            .iter()
+            .filter_map(|job| Some((job.clone(), apart.under_way(job)?)))
+            .collect();
+        jobs.retain(|job| !again.iter().any(|(a, _)| is_same(a, job)));
+        for (job, why) in again {
+            if why == Again::AskedAnew {
+                self.give_back(job, lease).await;
+            }
+        }
+        let mut done = jobs.len();
+        let mut orgs: BTreeMap<OrganisationId, Org> = BTreeMap::new();
+        for job in &jobs {
+            if let Entry::Vacant(entry) = orgs.entry(job.organisation) {
+                match self.organisation_by_id(job.organisation).await {
+                    Ok(org) => {
+                        entry.insert(org);
+                    }
+                    // Its jobs keep their lease and are claimed again; the others' go on.
+                    Err(error) => {
+                        tracing::error!(organisation = %job.organisation, %error, "an organisation cannot be loaded");
+                    }
+                }
+            }
+        }
+        match apart.patience() {
+            None => do_jobs(&orgs, jobs, lease).await,
+            Some(patience) => self.do_apart(&orgs, jobs, lease, patience).await,
+        }
+        done += self.wake(limit).await?;
+        done += self.renew_identities().await?;
+        done += self.clear_away().await?;
+        Ok(done)
+    }
+
+    /// Lets [`Mdm::work`] wait for the jobs that it began no longer than so; then they go on beside the next rounds. For a
+    /// server: a slow answer to one organisation's request keeps nobody's push and nobody's time-out waiting. `None`, as it is
+    /// at first: to the end, so that after a round everything of it has happened.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.inner.apart.set_patience(patience);
+    }
+
+    /// Returns when no job is under way beside the rounds. Before the end of a process; what is cut off all the same is done
+    /// again when its lease has ended.
+    pub async fn idle(&self) {
+        self.inner.apart.idle().await;
+    }
+
+    /// Something asked for a job while it is under way here: it comes again once that has ended, and not only with the end of
+    /// the lease under which it was just claimed.
+    async fn give_back(&self, mut job: Job, lease: Lease) {
+        job.due = self.now() + GIVEN_BACK;
+        let mut batch = Batch::new();
+        batch.put(Write::JobLater { job, lease });
+        match self.inner.store.commit(batch).await {
+            // It was asked for once more, and so has no lease.
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => tracing::warn!(%error, "a job could not be given back"),
+        }
+    }
+
+    /// Alike jobs of an organisation in one task; each of those that may take long in its own, so that none is thought to be
+    /// under way for as long as another.
+    async fn do_apart(
+        &self,
+        orgs: &BTreeMap<OrganisationId, Org>,
+        jobs: Vec<Job>,
+        lease: Lease,
+        patience: Duration,
+    ) {
+        let mut parts: BTreeMap<(OrganisationId, &str, Option<JobId>), Vec<Job>> = BTreeMap::new();
+        for job in jobs {
+            let alone = is_long(&job.kind).then_some(job.id);
+            let key = (job.organisation, job.kind.as_str(), alone);
+            parts.entry(key).or_default().push(job);
+        }
+        let mut begun = Vec::new();
+        for ((id, _, _), part) in parts {
+            if let Some(org) = orgs.get(&id) {
+                let org = BTreeMap::from([(id, org.clone())]);
+                let keys = part.clone();
+                let work = async move { do_jobs(&org, part, lease).await };
+                begun.push(self.inner.apart.begin(&keys, work));
+            }
+        }
+        // What has not ended by then goes on by itself.
+        let all = futures_util::future::join_all(begun);
+        let _ = tokio::time::timeout(patience, all).await;
+    }
+}
+
+/// Whether a job walks through many requests or many rows.
+const fn is_long(kind: &JobKind) -> bool {
+    matches!(
+        kind,
+        JobKind::Sync { .. }
+            | JobKind::Assign { .. }
+            | JobKind::Errands
+            | JobKind::Pull
+            | JobKind::Library { .. }
+            | JobKind::Declare { .. }
+            | JobKind::Stock { .. }
+    )
+}
+
+fn is_same(one: &Job, other: &Job) -> bool {
+    (one.organisation, one.id) == (other.organisation, other.id)
+}
+
+async fn do_jobs(orgs: &BTreeMap<OrganisationId, Org>, jobs: Vec<Job>, lease: Lease) {
+    // Readings share requests to Apple, and so do wishes of single devices; everything else goes side by side.
+    let (readings, others): (Vec<Job>, Vec<Job>) = jobs
+        .into_iter()
+        .partition(|j| matches!(j.kind, JobKind::ReadDevice { .. }));
+    let (wishes, others): (Vec<Job>, Vec<Job>) = others.into_iter().partition(|j| {
+        matches!(
+            j.kind,
+            JobKind::Cancel { .. } | JobKind::MoveDeadline { .. } | JobKind::ReturnLicences { .. }
+        )
+    });
+    futures_util::stream::iter(others)
+        .for_each_concurrent(SIDE_BY_SIDE, |job| {
+            let org = orgs.get(&job.organisation);
+            async move {
+                if let Some(org) = org {
+                    org.do_job(job, lease).await;
+                }
+            }
+        })
+        .await;
+    for (id, org) in orgs {
+        let of = |jobs: &[Job]| -> Vec<Job> {
+            let mine = jobs.iter().filter(|j| j.organisation == *id);
+            mine.cloned().collect()
+        };
+        let mine = of(&wishes);
+        if !mine.is_empty()
+            && let Err(error) = org.gather(&mine, lease).await
+        {
+            tracing::warn!(organisation = %id, %error, "errands could not be made");
+        }
+        let mine = of(&readings);
+        if !mine.is_empty()
+            && let Err(error) = org.read_devices(&mine, lease).await
+        {
+            tracing::warn!(organisation = %id, %error, "devices could not be read");
+        }
+    }
+}
