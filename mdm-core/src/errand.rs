@@ -15,6 +15,8 @@ use crate::organisation::Der;
 pub const MOST_DEVICES: usize = 1000;
 /// How long an effect may take to show after Apple took a request.
 pub const LAG: Duration = Duration::from_secs(15 * 60);
+/// Who decided on an errand that no person asked for.
+pub(crate) const BY_ITSELF: &str = "worker";
 /// The shortest time between the end of Apple's work and a reading that counts against it.
 const SETTLE: Duration = Duration::from_secs(30);
 /// By then most effects have shown: a second reading, and a third after as long again.
@@ -134,6 +136,15 @@ impl ErrandKind {
             Self::Return { .. } => "return",
             Self::Associate { .. } => "associate",
             Self::Disassociate { .. } => "disassociate",
+        }
+    }
+
+    /// The apps whose licences it gives or takes back.
+    #[must_use]
+    pub fn apps(&self) -> &[u64] {
+        match self {
+            Self::Associate { apps, .. } | Self::Disassociate { apps, .. } => apps,
+            _ => &[],
         }
     }
 
@@ -262,6 +273,23 @@ impl Errand {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, ErrandState::Done | ErrandState::Refused { .. })
+    }
+
+    /// Whether the server decided on it without a person.
+    #[must_use]
+    pub fn is_by_itself(&self) -> bool {
+        self.by == BY_ITSELF
+    }
+
+    /// Where it is sent: to a location of Apps and Books, or (`None`) to the organisation API.
+    #[must_use]
+    pub const fn location(&self) -> Option<LocationId> {
+        match &self.kind {
+            ErrandKind::Associate { location, .. } | ErrandKind::Disassociate { location, .. } => {
+                Some(*location)
+            }
+            _ => None,
+        }
     }
 
     /// Whether Apple may be changing something for it at this moment.

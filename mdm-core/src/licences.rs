@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{JobId, LocationId, OrganisationId, SecretId, Serial};
+use crate::ids::{JobId, LocationId, MoveId, OrganisationId, SecretId, Serial};
 
 /// A location of Apps and Books whose content token we hold, and its licences as last read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,14 @@ impl Location {
     }
 }
 
+impl Location {
+    /// Whether licences can be had of it now: nobody else has claimed it, and its token is good.
+    #[must_use]
+    pub const fn gives(&self) -> bool {
+        self.claimed_by_other.is_none() && self.needs_person.is_none()
+    }
+}
+
 /// How much one request may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "two numbers of Apple's")]
@@ -106,7 +114,7 @@ pub struct Stock {
 
 /// A licence that a device has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "four facts of one licence")]
+#[expect(clippy::exhaustive_structs, reason = "five facts of one licence")]
 pub struct HeldLicence {
     /// Of which location.
     pub location: LocationId,
@@ -116,6 +124,9 @@ pub struct HeldLicence {
     pub read: Timestamp,
     /// We gave it for an attempt, and take it back when that is withdrawn.
     pub ours: bool,
+    /// For which attempt we gave it.
+    #[serde(default)]
+    pub attempt: Option<MoveId>,
 }
 
 /// What one app needs, has and lacks.
@@ -182,6 +193,66 @@ pub fn needs<'a>(
         };
     }
     all.into_values().collect()
+}
+
+/// From which location each device gets what it lacks: the first one that gives, has the app for devices, and has a licence
+/// left that is not promised to somebody else. Who would get none is left out.
+pub(crate) fn allot<'a, T: Clone>(
+    lacking: impl IntoIterator<Item = (T, BTreeSet<u64>)>,
+    locations: &'a [Location],
+    promised: &BTreeMap<(LocationId, u64), u64>,
+) -> Vec<(&'a Location, Vec<(T, BTreeSet<u64>)>)> {
+    let mut left: BTreeMap<(LocationId, u64), u64> = BTreeMap::new();
+    let mut given: Vec<(&Location, Vec<(T, BTreeSet<u64>)>)> = locations
+        .iter()
+        .filter(|location| location.gives())
+        .map(|location| (location, Vec::new()))
+        .collect();
+    for (device, mut apps) in lacking {
+        for (location, members) in &mut given {
+            let mut here = BTreeSet::new();
+            apps.retain(|app| {
+                let stock = location.stock.get(app).filter(|s| s.device_assignable);
+                let Some(stock) = stock else { return true };
+                let key = (location.id, *app);
+                let free = || {
+                    let promised = promised.get(&key).copied().unwrap_or_default();
+                    stock.available.saturating_sub(promised)
+                };
+                let left = left.entry(key).or_insert_with(free);
+                if *left == 0 && !stock.unlimited {
+                    return true;
+                }
+                *left = left.saturating_sub(1);
+                here.insert(*app);
+                false
+            });
+            if !here.is_empty() {
+                members.push((device.clone(), here));
+            }
+        }
+    }
+    given.retain(|(_, members)| !members.is_empty());
+    given
+}
+
+/// Notes what a device holds of one app of a location: `None` that it holds nothing. Who gave it is kept. Answers whether that
+/// changed anything.
+pub(crate) fn note(
+    licences: &mut Vec<HeldLicence>,
+    location: LocationId,
+    app: u64,
+    held: Option<HeldLicence>,
+) -> bool {
+    let is = |l: &HeldLicence| l.app == app && l.location == location;
+    match (held, licences.iter().position(is)) {
+        (Some(held), None) => licences.push(held),
+        (None, Some(at)) => {
+            licences.remove(at);
+        }
+        (Some(_), Some(_)) | (None, None) => return false,
+    }
+    true
 }
 
 /// Divides pairs of app and device into requests: each device gets exactly what it lacks, devices that lack the same go
@@ -275,5 +346,48 @@ mod tests {
             .flat_map(|(d, apps)| apps.iter().map(|a| (*d, *a)))
             .collect();
         assert_eq!(pairs, wanted);
+    }
+
+    fn location(id: i64, app: u64, available: u64, unlimited: bool) -> Location {
+        let mut location = Location::new(
+            OrganisationId(1),
+            LocationId(id),
+            "Library",
+            "L",
+            SecretId(1),
+            JobId(1),
+        );
+        let stock = Stock {
+            available,
+            unlimited,
+            device_assignable: true,
+            ..Stock::default()
+        };
+        location.stock.insert(app, stock);
+        location
+    }
+
+    #[test]
+    fn each_device_gets_its_licence_where_one_is_left() {
+        let apps: BTreeSet<u64> = [1].into();
+        let devices = || (0..5).map(|n| (n, apps.clone()));
+        let mut locations = vec![
+            location(1, 2, 9, false),
+            location(2, 1, 2, false),
+            location(3, 1, 1, false),
+        ];
+        let shares = |locations: &[Location]| -> Vec<(i64, usize)> {
+            let given = allot(devices(), locations, &BTreeMap::new());
+            given.iter().map(|(l, m)| (l.id.0, m.len())).collect()
+        };
+        // Two of the five get none, and are asked for nowhere.
+        assert_eq!(shares(&locations), [(2, 2), (3, 1)]);
+        locations[2].stock.get_mut(&1).unwrap().unlimited = true;
+        assert_eq!(shares(&locations), [(2, 2), (3, 3)]);
+        let promised = BTreeMap::from([((LocationId(2), 1), 1)]);
+        let given = allot(devices(), &locations, &promised);
+        assert_eq!(given[0].1.len(), 1, "one is promised to another");
+        locations[2].needs_person = Some("its token has ended".to_owned());
+        assert_eq!(shares(&locations), [(2, 2)]);
     }
 }

@@ -16,6 +16,7 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment};
 use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
+use crate::licences::HeldLicence;
 use crate::migration::{
     Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId, advance_move,
     advance_set_up, advance_unreadable,
@@ -267,7 +268,9 @@ impl<'a> Decision<'a> {
                 device.row.completed_deadlines.push(next.deadline);
             }
             let withdrawn = matches!(outcome, Outcome::Cancelled | Outcome::Withdrawn);
-            let lent = device.row.licences.iter().any(|l| l.ours);
+            // Noted without an attempt: from before attempts were noted.
+            let ours = |l: &HeldLicence| l.ours && l.attempt.is_none_or(|id| id == next.id);
+            let lent = device.row.licences.iter().any(ours);
             return_licences = (withdrawn && lent).then_some(device.row.id);
         }
         if let Some(device) = return_licences {

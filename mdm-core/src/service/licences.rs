@@ -1,7 +1,8 @@
-//! Apps and Books: content tokens come in, locations are claimed and read, a wave's need is set against what is there, and
-//! licences are given and taken back by errands.
+//! Apps and Books: content tokens come in, locations are claimed and read, and licences are given and taken back by a person's
+//! hand.
 
-use std::collections::btree_map::Entry;
+mod wave;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,10 +13,9 @@ use super::act::{ActDone, ActPlan, PlannedRequest};
 use super::ports::{ContentCredential, LicenceRequest, LocationReading};
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::{Error, PortError};
-use crate::ids::{JobId, LocationId, SecretId, Serial, WaveId};
+use crate::ids::{JobId, LocationId, SecretId, Serial};
 use crate::job::{Job, JobKind};
-use crate::licences::{LicenceNeed, Location, Stock, needs, requests};
-use crate::migration::{AppAction, Move, PinnedRunbook};
+use crate::licences::{Location, requests};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Lease, Write};
 
@@ -154,7 +154,10 @@ impl Org {
         lease: Lease,
         id: LocationId,
     ) -> Result<(), Error> {
-        let read = self.refresh_location(id).await;
+        let read = match self.refresh_location(id).await {
+            Ok(location) => self.follow_stock(&location).await,
+            Err(error) => Err(error),
+        };
         let (wait, needs_person) = match &read {
             Ok(_) => (CALM, None),
             Err(Error::NotFound(_)) => return self.job_done(job, lease).await,
@@ -202,100 +205,6 @@ impl Org {
             location: id,
             token: self.open_secret_cached(location.token).await?,
         })
-    }
-
-    /// What the members of a wave that have not ended need, have and lack, by app.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], the store's.
-    pub async fn licence_need(&self, wave: WaveId) -> Result<Vec<LicenceNeed>, Error> {
-        let known = self.store().wave(self.id(), wave).await?;
-        known.ok_or(Error::NotFound("wave"))?;
-        let mut members = self.members(wave).await?;
-        members.retain(|m| !m.is_ended());
-        let mut plans: BTreeMap<_, Vec<(u64, String)>> = BTreeMap::new();
-        for member in &members {
-            if let Entry::Vacant(entry) = plans.entry(member.runbook) {
-                entry.insert(store_apps(&*self.plan(member.runbook).await?));
-            }
-        }
-        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
-        let mut holds = BTreeSet::new();
-        for chunk in serials.chunks(1000) {
-            for device in self.store().devices_by_serial(self.id(), chunk).await? {
-                for held in &device.licences {
-                    holds.insert((held.app, device.serial.clone()));
-                }
-            }
-        }
-        let wants = members.iter().map(|m| {
-            (
-                &m.serial,
-                plans.get(&m.runbook).map_or(&[][..], Vec::as_slice),
-            )
-        });
-        Ok(needs(wants, &holds, &self.whole_stock().await?))
-    }
-
-    /// The stock over all locations.
-    async fn whole_stock(&self) -> Result<BTreeMap<u64, Stock>, Error> {
-        let mut whole: BTreeMap<u64, Stock> = BTreeMap::new();
-        for location in self.locations().await? {
-            for (app, stock) in location.stock {
-                let sum = whole.entry(app).or_default();
-                sum.total += stock.total;
-                sum.assigned += stock.assigned;
-                sum.available += stock.available;
-                sum.unlimited |= stock.unlimited;
-                sum.device_assignable |= stock.device_assignable;
-            }
-        }
-        Ok(whole)
-    }
-
-    /// Puts errands into a batch that give members the licences of their runbooks' apps. Without a location there are none.
-    pub(super) async fn put_licence_errands(
-        &self,
-        batch: &mut Batch,
-        wave: WaveId,
-        members: &[Move],
-    ) -> Result<(), Error> {
-        let locations = self.locations().await?;
-        for location in &locations {
-            let mut lacking: Vec<(ErrandMember, BTreeSet<u64>)> = Vec::new();
-            for member in members {
-                let plan = self.plan(member.runbook).await?;
-                let apps: BTreeSet<u64> = store_apps(&plan)
-                    .into_iter()
-                    .map(|(app, _)| app)
-                    .filter(|app| {
-                        // The first location that has the app gives it.
-                        let has =
-                            |l: &&Location| l.stock.get(app).is_some_and(|s| s.device_assignable);
-                        locations
-                            .iter()
-                            .find(has)
-                            .is_some_and(|l| l.id == location.id)
-                    })
-                    .collect();
-                if !apps.is_empty() {
-                    let who = ErrandMember {
-                        device: member.device,
-                        serial: member.serial.clone(),
-                        attempt: Some(member.id),
-                    };
-                    lacking.push((who, apps));
-                }
-            }
-            for (apps, members) in requests(lacking, location.limits) {
-                let kind = ErrandKind::Associate {
-                    location: location.id,
-                    apps,
-                };
-                self.put_errands(batch, Some(wave), &kind, &members, None, self.actor());
-            }
-        }
-        Ok(())
     }
 
     /// What giving or taking back licences by hand would send, and the digest that accepts exactly this.
@@ -456,13 +365,4 @@ fn take_location(row: &mut Location, reading: &LocationReading) {
     row.needs_person = reading.claimed_by_other.as_ref().map(|other| {
         format!("The location is claimed by {other}: take its content token out of there, or import it again with take-over.")
     });
-}
-
-/// Apps of the store that a runbook keeps or installs: store and bundle identifier.
-pub(super) fn store_apps(plan: &PinnedRunbook) -> Vec<(u64, String)> {
-    plan.apps
-        .iter()
-        .filter(|app| app.action != AppAction::Drop)
-        .filter_map(|app| Some((app.store_id?, app.bundle_id.clone())))
-        .collect()
 }

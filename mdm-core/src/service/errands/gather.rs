@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::errand::{ErrandKind, ErrandMember, ErrandState};
+use crate::errand::{BY_ITSELF, ErrandKind, ErrandMember, ErrandState};
 use crate::error::Error;
 use crate::ids::{LocationId, WaveId};
 use crate::job::{Job, JobKind};
@@ -35,7 +35,7 @@ impl Org {
                     batch.put(errand.clone());
                     self.put_errands_job(&mut batch, self.now());
                 }
-                self.put_errands(&mut batch, wave, &kind, &members, None, "worker");
+                self.put_errands(&mut batch, wave, &kind, &members, None, BY_ITSELF);
             }
             Ok(self.store().commit(batch).await?)
         })
@@ -76,12 +76,8 @@ impl Org {
         let Some(row) = self.store().device(self.id(), device).await? else {
             return Ok(Vec::new());
         };
-        if row.open_move.is_some() {
-            // It is wanted again.
-            return Ok(Vec::new());
-        }
         let mut apps: BTreeMap<LocationId, Vec<u64>> = BTreeMap::new();
-        for held in row.licences.iter().filter(|l| l.ours) {
+        for held in self.to_be_returned(&row).await? {
             apps.entry(held.location).or_default().push(held.app);
         }
         let member = ErrandMember {

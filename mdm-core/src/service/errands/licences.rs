@@ -8,9 +8,9 @@ use super::{LOOK, SENDINGS, Stepped};
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
 use crate::error::Error;
-use crate::ids::{DeviceId, JobId, LocationId, Serial};
+use crate::ids::{DeviceId, JobId, LocationId, MoveId, Serial};
 use crate::job::{Job, JobKind};
-use crate::licences::HeldLicence;
+use crate::licences::{HeldLicence, note};
 use crate::migration::{Move, MoveState, Outcome};
 use crate::service::Org;
 use crate::service::errands::stand::still_wanted;
@@ -135,8 +135,10 @@ impl Org {
             .iter()
             .filter(|m| asked.lacking(&m.serial, holders).next().is_some())
             .collect();
+        let kept = self.kept_after_all(&errand, asked).await?;
         let to_send: Vec<ErrandMember> = lacking
             .iter()
+            .filter(|m| !kept.contains(&m.device))
             .filter(|m| {
                 let attempt = m.attempt.and_then(|id| attempts.get(&id));
                 attempt.is_none_or(|attempt| still_wanted(&errand.kind, attempt))
@@ -175,6 +177,53 @@ impl Org {
         Ok(Stepped::Waits)
     }
 
+    /// Devices that keep what was to be taken back without a person's word: they have come into another wave since, or hold
+    /// nothing of ours any more.
+    async fn kept_after_all(
+        &self,
+        errand: &Errand,
+        asked: &Asked,
+    ) -> Result<BTreeSet<DeviceId>, Error> {
+        if !asked.request.take_back || !errand.is_by_itself() {
+            return Ok(BTreeSet::new());
+        }
+        let of_it =
+            |l: &HeldLicence| l.location == asked.location && asked.request.apps.contains(&l.app);
+        let mut kept = BTreeSet::new();
+        for row in self
+            .store()
+            .devices_by_serial(self.id(), &errand.serials())
+            .await?
+        {
+            if !self.to_be_returned(&row).await?.iter().any(of_it) {
+                kept.insert(row.id);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// What a device holds of ours for attempts that were withdrawn; nothing while it is in an open wave.
+    pub(super) async fn to_be_returned(&self, row: &Device) -> Result<Vec<HeldLicence>, Error> {
+        let mut lent = Vec::new();
+        for held in row.licences.iter().filter(|l| l.ours) {
+            if row.open_move.is_some() {
+                break;
+            }
+            let withdrawn = match held.attempt {
+                Some(id) => {
+                    let attempt = self.store().attempt(self.id(), id).await?;
+                    attempt.as_ref().is_some_and(was_taken_back)
+                }
+                // Noted before attempts were: it was said when it was withdrawn.
+                None => true,
+            };
+            if withdrawn {
+                lent.push(held.clone());
+            }
+        }
+        Ok(lent)
+    }
+
     async fn send_licences(
         &self,
         mut errand: Errand,
@@ -198,9 +247,13 @@ impl Org {
         errand.asked(members.len(), now);
         let mut batch = Batch::new();
         if first && !request.take_back {
-            // What a device has already is not ours to take back.
-            for mut device in self.store().devices_by_serial(self.id(), &serials).await? {
-                if self.note_licences(&mut device, asked, holders, false) {
+            // What a device has already is not ours to take back, whether it lacks another app of these or none.
+            for mut device in self
+                .store()
+                .devices_by_serial(self.id(), &errand.serials())
+                .await?
+            {
+                if self.note_licences(&mut device, asked, holders, None) {
                     batch.put(device);
                 }
             }
@@ -215,31 +268,28 @@ impl Org {
         self.take_answer(id, members, answer).await
     }
 
-    /// Notes on the device what it holds of the errand's apps. Answers whether that changed anything.
+    /// Notes on the device what it holds of the errand's apps; what it did not hold before was given for `attempt`. Answers
+    /// whether that changed anything.
     fn note_licences(
         &self,
         device: &mut Device,
         asked: &Asked,
         holders: &Holders,
-        ours: bool,
+        attempt: Option<MoveId>,
     ) -> bool {
-        let before = device.licences.clone();
+        let mut changed = false;
         for app in &asked.request.apps {
             let holds = holders.get(app).is_some_and(|h| h.contains(&device.serial));
-            let is = |l: &HeldLicence| l.app == *app && l.location == asked.location;
-            let noted = device.licences.iter().any(is);
-            if holds && !noted {
-                device.licences.push(HeldLicence {
-                    location: asked.location,
-                    app: *app,
-                    read: self.now(),
-                    ours,
-                });
-            } else if !holds && noted {
-                device.licences.retain(|l| !is(l));
-            }
+            let held = holds.then(|| HeldLicence {
+                location: asked.location,
+                app: *app,
+                read: self.now(),
+                ours: attempt.is_some(),
+                attempt,
+            });
+            changed |= note(&mut device.licences, asked.location, *app, held);
         }
-        device.licences != before
+        changed
     }
 
     /// Who holds what was read: it is noted on the devices, and who lacks it stands in the errand.
@@ -278,12 +328,15 @@ impl Org {
                 let Some(mut device) = rows.remove(&member.device) else {
                     continue;
                 };
-                let changed = self.note_licences(&mut device, asked, holders, sent);
+                // What a person gave stays when an attempt is withdrawn.
+                let attempt = member.attempt.filter(|_| sent);
+                let changed = self.note_licences(&mut device, asked, holders, attempt);
                 let gone = member
                     .attempt
                     .and_then(|id| attempts.get(&id))
                     .is_some_and(was_taken_back);
-                if gone && device.licences.iter().any(|l| l.ours) {
+                let given = |l: &HeldLicence| l.ours && l.attempt == member.attempt;
+                if gone && device.licences.iter().any(given) {
                     // Withdrawn while the licence was on its way.
                     let kind = JobKind::ReturnLicences { device: device.id };
                     batch.put(Job::new(self.id(), JobId(self.ids().next(now)), now, kind));

@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, MOST_DEVICES, Next};
 use crate::error::{Error, PortError};
-use crate::ids::{DeviceId, ErrandId, JobId, MoveId, Serial, WaveId};
+use crate::ids::{DeviceId, ErrandId, JobId, LocationId, MoveId, Serial, WaveId};
 use crate::job::{Job, JobKind};
 use crate::migration::{EffectKey, Event, Move};
 use crate::store::{Batch, Lease, StoreError, Write};
@@ -124,18 +124,20 @@ impl Org {
     /// Brings every errand forward as far as it goes now. Answers when to come again; `None` when all have ended.
     async fn run_errands(&self) -> Result<Option<Timestamp>, Error> {
         let mut busy: BTreeSet<(bool, DeviceId)> = BTreeSet::new();
-        let mut held: BTreeMap<bool, Timestamp> = BTreeMap::new();
+        // By service: what is wrong with one location says nothing about another.
+        let mut held: BTreeMap<Option<LocationId>, Timestamp> = BTreeMap::new();
         let mut next: Option<Timestamp> = None;
         for errand in self.open_errands().await? {
             let licence = errand.kind.is_licence();
             let devices = || errand.members.iter().map(|m| (licence, m.device));
-            let again = match held.get(&licence) {
+            let service = errand.location();
+            let again = match held.get(&service) {
                 Some(until) => *until,
                 None if devices().any(|device| busy.contains(&device)) => self.now() + READING,
                 None => match self.bring_forward(errand.id).await? {
                     Stepped::Held(wait) => {
                         let until = self.now() + wait;
-                        held.insert(licence, until);
+                        held.insert(service, until);
                         until
                     }
                     Stepped::Waits => self.now() + READING,

@@ -93,6 +93,8 @@ impl Org {
             pinned.clone(),
             now,
         ));
+        // Who holds which licence is read for what is planned, and before anybody asks what is lacking.
+        self.put_stock_jobs(&mut batch, &self.locations().await?);
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
         let unique: BTreeSet<&Serial> = serials.iter().collect();
         if unique.len() != serials.len() {

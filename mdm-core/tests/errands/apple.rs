@@ -1,30 +1,32 @@
-//! Requests whose answers are lost and whose effects come late, against a stand-in for the organisation API: one activity for
-//! one wish, a cancellation that waits for what may still come, and one bad activity that holds up nobody else.
+//! A stand-in for the organisation API and Apps and Books, whose answers can be lost and whose effects can come late, and a
+//! server before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mdm_core::clock::{Clock, ManualClock, Timestamp};
 use mdm_core::device::{AssignmentOutcome, DeviceRecord, MigrationStatus, OrgReading, Platform};
-use mdm_core::errand::{Errand, ErrandState};
+use mdm_core::errand::Errand;
 use mdm_core::error::PortError;
-use mdm_core::ids::{ErrandId, OrganisationId, Serial, ServerId, WaveId};
-use mdm_core::migration::{MoveState, Outcome, PinnedRunbook, Variant};
+use mdm_core::ids::{ErrandId, LocationId, OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::licences::{LicenceLimits, Stock};
+use mdm_core::migration::{AppAction, AppPlan, MoveState, PinnedRunbook, Variant};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
-    Account, ActivityReading, ActivityRequest, ApiKey, DeviceAssignment, DevicePage, LockOutcome,
-    MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
+    Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
+    DevicePage, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, MemberPage,
+    OrganisationApi, Ports, ReadingPage, ServerCredential,
 };
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::SqliteStore;
 use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
 use tokio::sync::Notify;
 
-const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 const OURS: &str = "OURS";
 const THEIRS: &str = "THEIRS";
 
@@ -45,7 +47,7 @@ impl KeyWrap for Plain {
 
 /// What becomes of a request that changes something.
 #[derive(Clone, Copy, Default)]
-enum Fate {
+pub(crate) enum Fate {
     #[default]
     Answered,
     /// Done, and the answer is lost.
@@ -58,7 +60,7 @@ enum Fate {
 
 /// How Apple's work on the first activity looks for whoever asks.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Looks {
+pub(crate) enum Looks {
     #[default]
     Well,
     /// Asking how it goes fails, always.
@@ -68,25 +70,50 @@ enum Looks {
 }
 
 #[derive(Default)]
-struct Inside {
+pub(crate) struct Inside {
     devices: BTreeMap<Serial, OrgReading>,
     effects: Vec<(Timestamp, ActivityRequest, Vec<Serial>)>,
     /// Every request that changes something, in order.
     asked: Vec<(ActivityRequest, Vec<Serial>)>,
     fates: Vec<Fate>,
-    lag: Duration,
-    looks: Looks,
+    pub(crate) lag: Duration,
+    pub(crate) looks: Looks,
+    /// Apps and Books, by content token.
+    pub(crate) libraries: BTreeMap<String, Library>,
+    /// Every request that changes licences: of which library, whether it takes back, of whom.
+    pub(crate) given: Vec<(String, bool, Vec<Serial>)>,
+    /// Who was refused what, by event.
+    events: BTreeMap<String, Vec<(Option<Serial>, String)>>,
+}
+
+/// A library of licences.
+#[derive(Default)]
+pub(crate) struct Library {
+    /// How many licences of each app there are.
+    pub(crate) bought: BTreeMap<u64, usize>,
+    pub(crate) holders: BTreeMap<u64, BTreeSet<Serial>>,
+    /// Its token has ended.
+    pub(crate) ended: bool,
+    /// The next requests that change something are refused for so long.
+    pub(crate) busy: Vec<Duration>,
+}
+
+impl Library {
+    fn left(&self, app: u64) -> usize {
+        let held = self.holders.get(&app).map_or(0, BTreeSet::len);
+        self.bought.get(&app).map_or(0, |bought| bought - held)
+    }
 }
 
 #[derive(Clone)]
-struct Apple {
+pub(crate) struct Apple {
     inside: Arc<Mutex<Inside>>,
     clock: ManualClock,
-    let_go: Arc<Notify>,
+    pub(crate) let_go: Arc<Notify>,
 }
 
 impl Apple {
-    fn inside(&self) -> MutexGuard<'_, Inside> {
+    pub(crate) fn inside(&self) -> MutexGuard<'_, Inside> {
         let mut inside = self.inside.lock().unwrap();
         let now = self.clock.now();
         let (due, later) = std::mem::take(&mut inside.effects)
@@ -115,11 +142,11 @@ impl Apple {
         inside
     }
 
-    fn status(&self, serial: &Serial) -> Option<MigrationStatus> {
+    pub(crate) fn status(&self, serial: &Serial) -> Option<MigrationStatus> {
         self.inside().devices[serial].status.clone()
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.inside().asked.len()
     }
 }
@@ -292,17 +319,121 @@ impl DeviceAssignment for Apple {
     }
 }
 
-struct Stage {
-    apple: Apple,
-    clock: ManualClock,
-    mdm: Mdm,
+#[async_trait]
+impl Licences for Apple {
+    async fn claim(
+        &self,
+        credential: &ContentCredential,
+        _: bool,
+        _: Timestamp,
+    ) -> Result<LocationReading, PortError> {
+        let name = token(credential);
+        if self.inside().libraries[&name].ended {
+            return Err(PortError::NeedsPerson("a new token".to_owned()));
+        }
+        Ok(LocationReading {
+            library: name.clone(),
+            name,
+            token_expires: None,
+            claimed_by_other: None,
+            limits: LicenceLimits::default(),
+        })
+    }
+
+    async fn stock(
+        &self,
+        credential: &ContentCredential,
+    ) -> Result<BTreeMap<u64, Stock>, PortError> {
+        let inside = self.inside();
+        let library = &inside.libraries[&token(credential)];
+        let stock = |(app, bought): (&u64, &usize)| {
+            let left = library.left(*app);
+            let stock = Stock {
+                total: u64::try_from(*bought).unwrap(),
+                assigned: u64::try_from(bought - left).unwrap(),
+                available: u64::try_from(left).unwrap(),
+                unlimited: false,
+                device_assignable: true,
+            };
+            (*app, stock)
+        };
+        Ok(library.bought.iter().map(stock).collect())
+    }
+
+    async fn holders(
+        &self,
+        credential: &ContentCredential,
+        app: u64,
+    ) -> Result<Vec<Serial>, PortError> {
+        let inside = self.inside();
+        let library = &inside.libraries[&token(credential)];
+        if library.ended {
+            return Err(PortError::NeedsPerson("a new token".to_owned()));
+        }
+        let holders = library.holders.get(&app);
+        Ok(holders.into_iter().flatten().cloned().collect())
+    }
+
+    async fn submit(
+        &self,
+        credential: &ContentCredential,
+        request: &LicenceRequest,
+        serials: &[Serial],
+    ) -> Result<String, PortError> {
+        let name = token(credential);
+        let mut inside = self.inside();
+        let library = inside.libraries.get_mut(&name).unwrap();
+        if !library.busy.is_empty() {
+            return Err(PortError::Retry {
+                what: "429".to_owned(),
+                after: Some(library.busy.remove(0)),
+            });
+        }
+        let mut failed = Vec::new();
+        for app in &request.apps {
+            for serial in serials {
+                let left = library.left(*app);
+                let holders = library.holders.entry(*app).or_default();
+                if request.take_back {
+                    holders.remove(serial);
+                } else if left > 0 {
+                    holders.insert(serial.clone());
+                } else {
+                    failed.push((Some(serial.clone()), "9709".to_owned()));
+                }
+            }
+        }
+        let id = format!("EVENT{}", inside.given.len());
+        let line = (name, request.take_back, serials.to_vec());
+        inside.given.push(line);
+        inside.events.insert(id.clone(), failed);
+        Ok(id)
+    }
+
+    async fn event(&self, _: &ContentCredential, id: &str) -> Result<LicenceEvent, PortError> {
+        Ok(LicenceEvent {
+            finished: true,
+            status: "COMPLETE".to_owned(),
+            failed: self.inside().events[id].clone(),
+        })
+    }
+}
+
+fn token(credential: &ContentCredential) -> String {
+    credential.token.expose_text().unwrap().to_owned()
+}
+
+pub(crate) struct Stage {
+    pub(crate) apple: Apple,
+    pub(crate) clock: ManualClock,
+    pub(crate) mdm: Mdm,
     organisation: OrganisationId,
     destination: ServerId,
-    serials: Vec<Serial>,
+    pub(crate) serials: Vec<Serial>,
 }
 
 impl Stage {
-    async fn new(devices: usize, lag: Duration, fates: &[Fate]) -> Self {
+    pub(crate) async fn new(devices: usize, lag: Duration, fates: &[Fate]) -> Self {
         let clock = ManualClock::new(START);
         let serials: Vec<Serial> = (0..devices)
             .map(|n| Serial::parse(&format!("LATE{n:06}")).unwrap())
@@ -327,6 +458,7 @@ impl Stage {
         let port = Arc::new(apple.clone());
         let ports = Ports {
             assignment: port.clone(),
+            licences: port.clone(),
             api: port,
             ..Ports::refusing()
         };
@@ -357,13 +489,20 @@ impl Stage {
         stage
     }
 
-    async fn org(&self) -> Org {
+    pub(crate) async fn org(&self) -> Org {
         let org = self.mdm.organisation_by_id(self.organisation).await;
         org.unwrap()
     }
 
     /// Submits a wave of some of the devices.
-    async fn submit(&self, name: &str, serials: &[Serial]) -> WaveId {
+    pub(crate) async fn submit(&self, name: &str, serials: &[Serial]) -> WaveId {
+        let wave = self.plan(name, serials, &[]).await;
+        self.accept(wave).await;
+        wave
+    }
+
+    /// Plans a wave whose runbook installs apps.
+    pub(crate) async fn plan(&self, name: &str, serials: &[Serial], apps: &[u64]) -> WaveId {
         let member = |serial: &Serial| Member {
             serial: serial.clone(),
             deadline: START + DAY * 30,
@@ -371,21 +510,50 @@ impl Stage {
             original_server: Some(THEIRS.to_owned()),
         };
         let members: Vec<Member> = serials.iter().map(member).collect();
-        let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        runbook.apps = apps
+            .iter()
+            .map(|app| AppPlan {
+                bundle_id: format!("com.example.app{app}"),
+                store_id: Some(*app),
+                manifest_url: None,
+                action: AppAction::Install,
+            })
+            .collect();
         let runbooks = BTreeMap::from([(Platform::Ios, runbook)]);
         let org = self.org().await;
         let wave = org.plan_wave(name, self.destination, &runbooks, &members);
-        let wave = wave.await.unwrap();
+        wave.await.unwrap()
+    }
+
+    pub(crate) async fn accept(&self, wave: WaveId) {
+        let org = self.org().await;
         let what_if = org.what_if(wave).await.unwrap();
         assert_eq!(what_if.blockers, BTreeMap::new());
         org.submit(wave, &what_if.digest, "a person").await.unwrap();
-        wave
     }
 
-    async fn cancel(&self) {
+    /// Brings in the content token of a library, and reads it.
+    pub(crate) async fn library(&self, token: &str, bought: &[(u64, usize)]) -> LocationId {
+        let library = Library {
+            bought: bought.iter().copied().collect(),
+            ..Library::default()
+        };
+        self.apple
+            .inside()
+            .libraries
+            .insert(token.to_owned(), library);
+        let org = self.org().await;
+        let id = org
+            .import_content_token(&Secret::from_text(token), false)
+            .await;
+        id.unwrap()
+    }
+
+    pub(crate) async fn cancel(&self, serials: &[Serial]) {
         let cancel = Act {
             what: MigrationAct::Cancel,
-            serials: self.serials.clone(),
+            serials: serials.to_vec(),
             reason: None,
         };
         let org = self.org().await;
@@ -394,7 +562,7 @@ impl Stage {
     }
 
     /// Lets so much time pass, and everything that is due on the way happen.
-    async fn pass(&self, time: Duration) {
+    pub(crate) async fn pass(&self, time: Duration) {
         let end = self.clock.now() + time;
         loop {
             while self.mdm.work(100).await.unwrap() > 0 {}
@@ -406,156 +574,13 @@ impl Stage {
         self.clock.set(end);
     }
 
-    async fn states(&self, wave: WaveId) -> Vec<MoveState> {
+    pub(crate) async fn states(&self, wave: WaveId) -> Vec<MoveState> {
         let members = self.org().await.members(wave).await.unwrap();
         members.into_iter().map(|m| m.state).collect()
     }
 
-    async fn errands(&self) -> Vec<Errand> {
+    pub(crate) async fn errands(&self) -> Vec<Errand> {
         let org = self.org().await;
         org.errands(ErrandId(0), 100).await.unwrap()
     }
-}
-
-fn scheduled(states: &[MoveState]) -> bool {
-    let is = |s: &MoveState| matches!(s, MoveState::Scheduled { .. });
-    states.iter().all(is)
-}
-
-#[tokio::test]
-async fn an_effect_that_comes_after_a_lost_answer_is_not_asked_for_again() {
-    // A few devices are read one by one, many from the list.
-    for devices in [2, 8] {
-        for lag in [2, 5, 14] {
-            let stage = Stage::new(devices, MINUTE * lag, &[Fate::Unanswered]).await;
-            let wave = stage.submit("one", &stage.serials).await;
-            stage.pass(MINUTE * 16).await;
-            let after = format!("{devices} devices, effect after {lag} minutes");
-            assert_eq!(stage.apple.asked(), 1, "{after}");
-            assert!(scheduled(&stage.states(wave).await), "{after}");
-            assert_eq!(stage.errands().await[0].state, ErrandState::Done, "{after}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_effect_that_comes_late_after_an_answer_is_proved_and_not_called_missing() {
-    for lag in [2, 5, 14] {
-        let stage = Stage::new(3, MINUTE * lag, &[]).await;
-        let wave = stage.submit("one", &stage.serials).await;
-        stage.pass(MINUTE * 17).await;
-        assert_eq!(stage.apple.asked(), 1);
-        assert!(scheduled(&stage.states(wave).await), "after {lag} minutes");
-    }
-}
-
-#[tokio::test]
-async fn most_effects_are_proved_within_minutes() {
-    let stage = Stage::new(3, MINUTE * 2, &[]).await;
-    let wave = stage.submit("one", &stage.serials).await;
-    stage.pass(MINUTE * 5).await;
-    assert!(scheduled(&stage.states(wave).await));
-}
-
-#[tokio::test]
-async fn what_never_reached_apple_is_sent_again_once_nothing_can_come_any_more() {
-    let stage = Stage::new(3, MINUTE, &[Fate::Lost]).await;
-    let wave = stage.submit("one", &stage.serials).await;
-    stage.pass(MINUTE * 14).await;
-    assert_eq!(stage.apple.asked(), 1);
-    stage.pass(MINUTE * 6).await;
-    assert_eq!(stage.apple.asked(), 2);
-    assert!(scheduled(&stage.states(wave).await));
-}
-
-#[tokio::test]
-async fn a_cancellation_waits_for_a_schedule_that_may_still_take_effect() {
-    for (devices, lag) in [(2, 5), (8, 5), (2, 14)] {
-        let stage = Stage::new(devices, MINUTE * lag, &[Fate::Unanswered]).await;
-        let wave = stage.submit("one", &stage.serials).await;
-        stage.pass(MINUTE).await;
-        stage.apple.inside().lag = MINUTE;
-        stage.cancel().await;
-        stage.pass(MINUTE * 60).await;
-        for serial in &stage.serials {
-            let status = stage.apple.status(serial);
-            assert_eq!(status, Some(MigrationStatus::Failed), "{serial}");
-        }
-        for state in stage.states(wave).await {
-            assert_eq!(state, MoveState::Ended(Outcome::Cancelled));
-        }
-        assert_eq!(stage.apple.asked(), 2, "one schedule, one cancellation");
-    }
-}
-
-#[tokio::test]
-async fn a_schedule_that_was_lost_and_is_cancelled_is_never_sent_again() {
-    let stage = Stage::new(2, MINUTE, &[Fate::Lost]).await;
-    let wave = stage.submit("one", &stage.serials).await;
-    stage.pass(MINUTE).await;
-    stage.cancel().await;
-    stage.pass(MINUTE * 60).await;
-    assert_eq!(stage.apple.asked(), 1);
-    for state in stage.states(wave).await {
-        assert!(matches!(state, MoveState::Ended(_)), "{state:?}");
-    }
-    assert_eq!(stage.apple.status(&stage.serials[0]), None);
-}
-
-#[tokio::test]
-async fn an_activity_that_cannot_be_looked_at_holds_up_no_other_and_has_an_end() {
-    let stage = Stage::new(4, MINUTE, &[]).await;
-    stage.apple.inside().looks = Looks::Never;
-    let first = stage.submit("one", &stage.serials[..2]).await;
-    stage.pass(MINUTE).await;
-    let second = stage.submit("two", &stage.serials[2..]).await;
-    stage.pass(MINUTE * 10).await;
-    assert!(scheduled(&stage.states(second).await));
-    // The devices themselves tell of the first.
-    stage.pass(MINUTE * 300).await;
-    assert!(scheduled(&stage.states(first).await));
-    for errand in stage.errands().await {
-        assert_eq!(errand.state, ErrandState::Done);
-    }
-    assert_eq!(stage.apple.asked(), 2);
-}
-
-#[tokio::test]
-async fn a_result_file_that_is_gone_delays_the_proof_and_does_not_stop_it() {
-    let stage = Stage::new(2, MINUTE, &[]).await;
-    stage.apple.inside().looks = Looks::NoFile;
-    let wave = stage.submit("one", &stage.serials).await;
-    stage.pass(MINUTE * 60).await;
-    assert!(scheduled(&stage.states(wave).await));
-    let errand = &stage.errands().await[0];
-    assert_eq!((&errand.state, &errand.result), (&ErrandState::Done, &None));
-    assert!(errand.status.as_deref().unwrap().contains("410"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_decided_while_an_errand_is_under_way_does_not_wait_for_the_lease() {
-    let stage = Stage::new(4, MINUTE, &[Fate::Hangs]).await;
-    stage.mdm.set_patience(Some(Duration::from_millis(20)));
-    stage.submit("one", &stage.serials[..2]).await;
-    // As a server does: rounds go on while the first request hangs.
-    let round = async || {
-        stage.mdm.work(100).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        stage.clock.advance(Duration::from_secs(1));
-    };
-    while stage.apple.asked() == 0 {
-        round().await;
-    }
-    stage.submit("two", &stage.serials[2..]).await;
-    for _ in 0..5 {
-        round().await;
-    }
-    stage.apple.let_go.notify_one();
-    let began = stage.clock.now();
-    while stage.apple.asked() < 2 {
-        round().await;
-        let waited = stage.clock.now().since(began);
-        assert!(waited < MINUTE, "the second still waits after {waited:?}");
-    }
-    stage.mdm.idle().await;
 }

@@ -1,0 +1,325 @@
+//! Licences of waves: what the members need, who holds what, and errands for what is lacking.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::Timestamp;
+use crate::errand::{ErrandKind, ErrandMember};
+use crate::error::Error;
+use crate::ids::{DeviceId, LocationId, Serial, WaveId};
+use crate::job::{Job, JobKind};
+use crate::licences::{HeldLicence, LicenceNeed, Location, Stock, allot, needs, note, requests};
+use crate::migration::{AppAction, Move, MoveState, PinnedRunbook};
+use crate::service::Org;
+use crate::store::Batch;
+
+/// Rows of one batch.
+const CHUNK: usize = 1000;
+
+/// Who holds each app of a location.
+#[derive(Default)]
+struct Holders {
+    /// With the moment before it was read.
+    read: BTreeMap<u64, (Timestamp, BTreeSet<Serial>)>,
+}
+
+/// What open errands change.
+#[derive(Default)]
+struct UnderWay {
+    /// Devices and apps.
+    pairs: BTreeSet<(DeviceId, u64)>,
+    /// Licences of a location's apps that are promised to devices.
+    promised: BTreeMap<(LocationId, u64), u64>,
+}
+
+impl Org {
+    /// What the members of a wave that have not ended need, have and lack, by app.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn licence_need(&self, wave: WaveId) -> Result<Vec<LicenceNeed>, Error> {
+        let known = self.store().wave(self.id(), wave).await?;
+        known.ok_or(Error::NotFound("wave"))?;
+        let mut members = self.members(wave).await?;
+        members.retain(|m| !m.is_ended());
+        let mut plans: BTreeMap<_, Vec<(u64, String)>> = BTreeMap::new();
+        for member in &members {
+            if let Entry::Vacant(entry) = plans.entry(member.runbook) {
+                entry.insert(store_apps(&*self.plan(member.runbook).await?));
+            }
+        }
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        let mut holds = BTreeSet::new();
+        for chunk in serials.chunks(1000) {
+            for device in self.store().devices_by_serial(self.id(), chunk).await? {
+                for held in &device.licences {
+                    holds.insert((held.app, device.serial.clone()));
+                }
+            }
+        }
+        let wants = members.iter().map(|m| {
+            (
+                &m.serial,
+                plans.get(&m.runbook).map_or(&[][..], Vec::as_slice),
+            )
+        });
+        Ok(needs(wants, &holds, &self.whole_stock().await?))
+    }
+
+    /// The stock over all locations.
+    async fn whole_stock(&self) -> Result<BTreeMap<u64, Stock>, Error> {
+        let mut whole: BTreeMap<u64, Stock> = BTreeMap::new();
+        let locations = self.locations().await?;
+        for location in locations.into_iter().filter(Location::gives) {
+            for (app, stock) in location.stock {
+                let sum = whole.entry(app).or_default();
+                sum.total += stock.total;
+                sum.assigned += stock.assigned;
+                sum.available += stock.available;
+                sum.unlimited |= stock.unlimited;
+                sum.device_assignable |= stock.device_assignable;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Puts errands into a batch that give members the licences of their runbooks' apps, as far as there are any. Who lacks one
+    /// that is not there gets it when the stock shows it.
+    pub(in crate::service) async fn put_licence_errands(
+        &self,
+        batch: &mut Batch,
+        wave: WaveId,
+        members: &[Move],
+    ) -> Result<(), Error> {
+        let locations = self.locations().await?;
+        if locations.is_empty() {
+            return Ok(());
+        }
+        let under_way = self.licences_under_way().await?;
+        let mut lacking = Vec::new();
+        for members in members.chunks(CHUNK) {
+            lacking.extend(self.lacking(members, &under_way).await?);
+        }
+        self.put_allotted(batch, wave, lacking, &locations, &under_way);
+        self.put_stock_jobs(batch, &locations);
+        Ok(())
+    }
+
+    /// The stock is read now: what a plan says about licences is to be no older than the plan.
+    pub(in crate::service) fn put_stock_jobs(&self, batch: &mut Batch, locations: &[Location]) {
+        for location in locations {
+            let kind = JobKind::Stock {
+                location: location.id,
+            };
+            batch.put(Job::new(self.id(), location.job, self.now(), kind));
+        }
+    }
+
+    fn put_allotted(
+        &self,
+        batch: &mut Batch,
+        wave: WaveId,
+        lacking: Vec<(ErrandMember, BTreeSet<u64>)>,
+        locations: &[Location],
+        under_way: &UnderWay,
+    ) {
+        for (location, members) in allot(lacking, locations, &under_way.promised) {
+            for (apps, members) in requests(members, location.limits) {
+                let kind = ErrandKind::Associate {
+                    location: location.id,
+                    apps,
+                };
+                self.put_errands(batch, Some(wave), &kind, &members, None, self.actor());
+            }
+        }
+    }
+
+    /// Which apps of their runbooks members lack that no open errand is about to give them.
+    async fn lacking(
+        &self,
+        members: &[Move],
+        under_way: &UnderWay,
+    ) -> Result<Vec<(ErrandMember, BTreeSet<u64>)>, Error> {
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        let rows = self.store().devices_by_serial(self.id(), &serials).await?;
+        let held: BTreeMap<DeviceId, BTreeSet<u64>> = rows
+            .iter()
+            .map(|row| (row.id, row.licences.iter().map(|l| l.app).collect()))
+            .collect();
+        let mut lacking = Vec::new();
+        for member in members {
+            let plan = self.plan(member.runbook).await?;
+            let mut apps: BTreeSet<u64> =
+                store_apps(&plan).into_iter().map(|(app, _)| app).collect();
+            let has = held.get(&member.device);
+            apps.retain(|app| {
+                !has.is_some_and(|h| h.contains(app))
+                    && !under_way.pairs.contains(&(member.device, *app))
+            });
+            if !apps.is_empty() {
+                let who = ErrandMember {
+                    device: member.device,
+                    serial: member.serial.clone(),
+                    attempt: Some(member.id),
+                };
+                lacking.push((who, apps));
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// After a location's stock was read: who of the open waves' devices holds what, and errands for those that lack what is
+    /// there now. So a licence that was bought, or moved over with the location, finds its device.
+    pub(super) async fn follow_stock(&self, location: &Location) -> Result<(), Error> {
+        let mut waves = Vec::new();
+        let mut after = WaveId(0);
+        loop {
+            let page = self.store().waves(self.id(), after, 100).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            waves.extend(page);
+        }
+        let mut holders = Holders::default();
+        for wave in waves {
+            let mut members = self.members(wave.id).await?;
+            members.retain(|m| !m.is_ended());
+            for members in members.chunks(CHUNK) {
+                let mut apps = BTreeSet::new();
+                for member in members {
+                    let plan = self.plan(member.runbook).await?;
+                    apps.extend(store_apps(&plan).into_iter().map(|(app, _)| app));
+                }
+                self.read_holders(location, &apps, &mut holders).await?;
+                self.note_holders(location.id, members, &holders).await?;
+                self.give_what_is_there(wave.id, members).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads who holds the apps that the location has and that were not read yet.
+    async fn read_holders(
+        &self,
+        location: &Location,
+        apps: &BTreeSet<u64>,
+        holders: &mut Holders,
+    ) -> Result<(), Error> {
+        let credential = self.content_credential(location.id).await?;
+        for app in apps {
+            let there = location.stock.get(app).is_some_and(|s| s.device_assignable);
+            if there && let Entry::Vacant(entry) = holders.read.entry(*app) {
+                let begun = self.now();
+                let serials = self.ports().licences.holders(&credential, *app).await?;
+                entry.insert((begun, serials.into_iter().collect()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes on the members' devices what they hold of a location.
+    async fn note_holders(
+        &self,
+        location: LocationId,
+        members: &[Move],
+        holders: &Holders,
+    ) -> Result<(), Error> {
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        self.again_on_conflict(|| async {
+            let mut batch = Batch::new();
+            // After the holders were read: what an errand changes or has changed meanwhile it notes itself.
+            let under_way = self.licences_under_way().await?;
+            for mut device in self.store().devices_by_serial(self.id(), &serials).await? {
+                let mut changed = false;
+                for (app, (begun, holders)) in &holders.read {
+                    let is = |l: &HeldLicence| l.location == location && l.app == *app;
+                    let newer = |l: &HeldLicence| is(l) && l.read >= *begun;
+                    if under_way.pairs.contains(&(device.id, *app))
+                        || device.licences.iter().any(newer)
+                    {
+                        continue;
+                    }
+                    let held = holders.contains(&device.serial).then(|| HeldLicence {
+                        location,
+                        app: *app,
+                        read: self.now(),
+                        // It had it before we gave any: what we gave is noted by the errand.
+                        ours: false,
+                        attempt: None,
+                    });
+                    changed |= note(&mut device.licences, location, *app, held);
+                }
+                if changed {
+                    batch.put(device);
+                }
+            }
+            match batch.writes.is_empty() {
+                true => Ok(()),
+                false => Ok(self.store().commit(batch).await?),
+            }
+        })
+        .await
+    }
+
+    /// What open errands are about to give or to take back.
+    async fn licences_under_way(&self) -> Result<UnderWay, Error> {
+        let mut under_way = UnderWay::default();
+        for errand in self.open_errands().await? {
+            let gives = match &errand.kind {
+                ErrandKind::Associate { location, .. } => Some(*location),
+                ErrandKind::Disassociate { .. } => None,
+                _ => continue,
+            };
+            for app in errand.kind.apps() {
+                let pairs = errand.members.iter().map(|m| (m.device, *app));
+                under_way.pairs.extend(pairs);
+                if let Some(location) = gives {
+                    let promised = under_way.promised.entry((location, *app)).or_default();
+                    *promised += u64::try_from(errand.members.len()).unwrap_or(u64::MAX);
+                }
+            }
+        }
+        Ok(under_way)
+    }
+
+    /// Puts errands for members that still lack what a location has by now.
+    async fn give_what_is_there(&self, wave: WaveId, members: &[Move]) -> Result<(), Error> {
+        let members: Vec<Move> = members
+            .iter()
+            .filter(|m| is_on_its_way(m))
+            .cloned()
+            .collect();
+        if members.is_empty() {
+            return Ok(());
+        }
+        let under_way = self.licences_under_way().await?;
+        let lacking = self.lacking(&members, &under_way).await?;
+        let mut batch = Batch::new();
+        let locations = self.locations().await?;
+        self.put_allotted(&mut batch, wave, lacking, &locations, &under_way);
+        match batch.writes.is_empty() {
+            true => Ok(()),
+            false => Ok(self.store().commit(batch).await?),
+        }
+    }
+}
+
+/// Whether the attempt was submitted and its device may still come, or is here.
+const fn is_on_its_way(attempt: &Move) -> bool {
+    !matches!(
+        attempt.state,
+        MoveState::Planned
+            | MoveState::Blocked { .. }
+            | MoveState::Ready
+            | MoveState::Cancelling { .. }
+            | MoveState::Ended(_)
+    )
+}
+
+/// Apps of the store that a runbook keeps or installs: store and bundle identifier.
+pub(in crate::service) fn store_apps(plan: &PinnedRunbook) -> Vec<(u64, String)> {
+    plan.apps
+        .iter()
+        .filter(|app| app.action != AppAction::Drop)
+        .filter_map(|app| Some((app.store_id?, app.bundle_id.clone())))
+        .collect()
+}

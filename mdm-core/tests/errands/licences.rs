@@ -1,0 +1,210 @@
+//! Licences of waves: what a device had before us stays, what is bought later is given, and nothing is taken from a device that
+//! is wanted again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mdm_core::ids::Serial;
+use mdm_core::migration::MoveState;
+
+use crate::apple::{DAY, MINUTE, Stage};
+
+const APP: u64 = 361_309_726;
+const OTHER: u64 = 409_203_825;
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn stage(devices: usize) -> Stage {
+    Stage::new(devices, MINUTE, &[]).await
+}
+
+fn holders(stage: &Stage, library: &str, app: u64) -> BTreeSet<Serial> {
+    let inside = stage.apple.inside();
+    let holders = inside.libraries[library].holders.get(&app);
+    holders.cloned().unwrap_or_default()
+}
+
+/// Apple gives a device a licence without us.
+fn give(stage: &Stage, library: &str, app: u64, serials: &[Serial]) {
+    let mut inside = stage.apple.inside();
+    let library = inside.libraries.get_mut(library).unwrap();
+    let holders = library.holders.entry(app).or_default();
+    holders.extend(serials.iter().cloned());
+}
+
+fn all(stage: &Stage) -> BTreeSet<Serial> {
+    stage.serials.iter().cloned().collect()
+}
+
+#[tokio::test]
+async fn what_a_device_had_before_us_is_not_taken_back() {
+    let stage = stage(3).await;
+    stage.library("one", &[(APP, 10), (OTHER, 10)]).await;
+    // The first has both, the second one of the two, the third none; nobody has read who holds what.
+    stage.pass(MINUTE).await;
+    give(&stage, "one", APP, &stage.serials[..2]);
+    give(&stage, "one", OTHER, &stage.serials[..1]);
+    let wave = stage.plan("one", &stage.serials, &[APP, OTHER]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    assert_eq!(holders(&stage, "one", OTHER), all(&stage));
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    for state in stage.states(wave).await {
+        assert!(matches!(state, MoveState::Ended(_)), "{state:?}");
+    }
+    let before = |n: usize| stage.serials[..n].iter().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(holders(&stage, "one", APP), before(2));
+    assert_eq!(holders(&stage, "one", OTHER), before(1));
+}
+
+#[tokio::test]
+async fn what_a_person_gave_stays_when_a_wave_is_cancelled() {
+    use mdm_core::service::LicenceAct;
+    let stage = stage(1).await;
+    let location = stage.library("one", &[(APP, 10)]).await;
+    stage.pass(MINUTE).await;
+    let act = LicenceAct {
+        location,
+        take_back: false,
+        apps: vec![APP],
+        serials: stage.serials.clone(),
+    };
+    let org = stage.org().await;
+    let plan = org.plan_licences(&act).await.unwrap();
+    org.do_licences(&act, &plan.digest).await.unwrap();
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
+async fn licences_that_came_with_a_location_are_counted_as_had() {
+    let stage = stage(3).await;
+    stage.library("one", &[(APP, 3)]).await;
+    give(&stage, "one", APP, &stage.serials);
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.pass(MINUTE).await;
+    let need = stage.org().await.licence_need(wave).await.unwrap();
+    assert_eq!((need[0].needs, need[0].has, need[0].lacks), (3, 3, 0));
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    assert!(stage.apple.inside().given.is_empty(), "nothing was lacking");
+}
+
+#[tokio::test]
+async fn licences_that_are_bought_after_the_submission_find_their_devices() {
+    let stage = stage(3).await;
+    stage.library("one", &[(APP, 1)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP).len(), 1);
+    let buy = |n: usize| {
+        let mut inside = stage.apple.inside();
+        let library = inside.libraries.get_mut("one").unwrap();
+        library.bought.insert(APP, n);
+    };
+    buy(10);
+    stage.pass(HOUR * 7).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    // Nobody was asked for twice.
+    let asked: usize = stage
+        .apple
+        .inside()
+        .given
+        .iter()
+        .map(|(.., s)| s.len())
+        .sum();
+    assert_eq!(asked, 3);
+}
+
+#[tokio::test]
+async fn a_token_that_comes_after_the_submission_gives_licences_too() {
+    let stage = stage(2).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    stage.library("one", &[(APP, 10)]).await;
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
+async fn a_device_gets_its_licence_from_the_location_that_has_one() {
+    let stage = stage(3).await;
+    stage.library("empty", &[(APP, 0)]).await;
+    stage.library("small", &[(APP, 1)]).await;
+    stage.library("large", &[(APP, 9)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "small", APP).len(), 1);
+    assert_eq!(holders(&stage, "large", APP).len(), 2);
+    let inside = stage.apple.inside();
+    assert!(inside.given.iter().all(|(library, ..)| library != "empty"));
+}
+
+#[tokio::test]
+async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_again() {
+    let stage = stage(2).await;
+    stage.library("one", &[(APP, 9)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    // The return is refused for a day.
+    let busy = vec![DAY];
+    stage.apple.inside().libraries.get_mut("one").unwrap().busy = busy;
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    let again = stage.plan("two", &stage.serials[..1], &[APP]).await;
+    stage.accept(again).await;
+    stage.pass(DAY * 2).await;
+    let first = stage.serials[..1].iter().cloned().collect();
+    assert_eq!(holders(&stage, "one", APP), first);
+}
+
+#[tokio::test]
+async fn a_location_that_needs_a_person_holds_up_no_other() {
+    let stage = stage(2).await;
+    let ended = stage.library("ended", &[(APP, 9)]).await;
+    stage.library("good", &[(OTHER, 9)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP, OTHER]).await;
+    // Its token ends after its stock was read and before it is asked for licences.
+    stage.pass(MINUTE).await;
+    stage
+        .apple
+        .inside()
+        .libraries
+        .get_mut("ended")
+        .unwrap()
+        .ended = true;
+    stage.accept(wave).await;
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(holders(&stage, "good", OTHER), all(&stage));
+    assert!(holders(&stage, "ended", APP).is_empty());
+    let mut locations = stage.org().await.locations().await.unwrap();
+    locations.retain(|l| l.id == ended);
+    assert!(locations[0].needs_person.is_some());
+    // Once it is settled, the rest comes by itself.
+    stage
+        .apple
+        .inside()
+        .libraries
+        .get_mut("ended")
+        .unwrap()
+        .ended = false;
+    stage.pass(HOUR * 7).await;
+    assert_eq!(holders(&stage, "ended", APP), all(&stage));
+}

@@ -1,0 +1,156 @@
+//! Requests whose answers are lost and whose effects come late: one activity for one wish, a cancellation that waits for what
+//! may still come, and one bad activity that holds up nobody else.
+
+mod apple;
+mod licences;
+
+use std::time::Duration;
+
+use apple::{Fate, Looks, MINUTE, Stage};
+use mdm_core::clock::Clock as _;
+use mdm_core::device::MigrationStatus;
+use mdm_core::errand::ErrandState;
+use mdm_core::migration::{MoveState, Outcome};
+
+fn scheduled(states: &[MoveState]) -> bool {
+    let is = |s: &MoveState| matches!(s, MoveState::Scheduled { .. });
+    states.iter().all(is)
+}
+
+#[tokio::test]
+async fn an_effect_that_comes_after_a_lost_answer_is_not_asked_for_again() {
+    // A few devices are read one by one, many from the list.
+    for devices in [2, 8] {
+        for lag in [2, 5, 14] {
+            let stage = Stage::new(devices, MINUTE * lag, &[Fate::Unanswered]).await;
+            let wave = stage.submit("one", &stage.serials).await;
+            stage.pass(MINUTE * 16).await;
+            let after = format!("{devices} devices, effect after {lag} minutes");
+            assert_eq!(stage.apple.asked(), 1, "{after}");
+            assert!(scheduled(&stage.states(wave).await), "{after}");
+            assert_eq!(stage.errands().await[0].state, ErrandState::Done, "{after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_effect_that_comes_late_after_an_answer_is_proved_and_not_called_missing() {
+    for lag in [2, 5, 14] {
+        let stage = Stage::new(3, MINUTE * lag, &[]).await;
+        let wave = stage.submit("one", &stage.serials).await;
+        stage.pass(MINUTE * 17).await;
+        assert_eq!(stage.apple.asked(), 1);
+        assert!(scheduled(&stage.states(wave).await), "after {lag} minutes");
+    }
+}
+
+#[tokio::test]
+async fn most_effects_are_proved_within_minutes() {
+    let stage = Stage::new(3, MINUTE * 2, &[]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 5).await;
+    assert!(scheduled(&stage.states(wave).await));
+}
+
+#[tokio::test]
+async fn what_never_reached_apple_is_sent_again_once_nothing_can_come_any_more() {
+    let stage = Stage::new(3, MINUTE, &[Fate::Lost]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 14).await;
+    assert_eq!(stage.apple.asked(), 1);
+    stage.pass(MINUTE * 6).await;
+    assert_eq!(stage.apple.asked(), 2);
+    assert!(scheduled(&stage.states(wave).await));
+}
+
+#[tokio::test]
+async fn a_cancellation_waits_for_a_schedule_that_may_still_take_effect() {
+    for (devices, lag) in [(2, 5), (8, 5), (2, 14)] {
+        let stage = Stage::new(devices, MINUTE * lag, &[Fate::Unanswered]).await;
+        let wave = stage.submit("one", &stage.serials).await;
+        stage.pass(MINUTE).await;
+        stage.apple.inside().lag = MINUTE;
+        stage.cancel(&stage.serials).await;
+        stage.pass(MINUTE * 60).await;
+        for serial in &stage.serials {
+            let status = stage.apple.status(serial);
+            assert_eq!(status, Some(MigrationStatus::Failed), "{serial}");
+        }
+        for state in stage.states(wave).await {
+            assert_eq!(state, MoveState::Ended(Outcome::Cancelled));
+        }
+        assert_eq!(stage.apple.asked(), 2, "one schedule, one cancellation");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_that_was_lost_and_is_cancelled_is_never_sent_again() {
+    let stage = Stage::new(2, MINUTE, &[Fate::Lost]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE).await;
+    stage.cancel(&stage.serials).await;
+    stage.pass(MINUTE * 60).await;
+    assert_eq!(stage.apple.asked(), 1);
+    for state in stage.states(wave).await {
+        assert!(matches!(state, MoveState::Ended(_)), "{state:?}");
+    }
+    assert_eq!(stage.apple.status(&stage.serials[0]), None);
+}
+
+#[tokio::test]
+async fn an_activity_that_cannot_be_looked_at_holds_up_no_other_and_has_an_end() {
+    let stage = Stage::new(4, MINUTE, &[]).await;
+    stage.apple.inside().looks = Looks::Never;
+    let first = stage.submit("one", &stage.serials[..2]).await;
+    stage.pass(MINUTE).await;
+    let second = stage.submit("two", &stage.serials[2..]).await;
+    stage.pass(MINUTE * 10).await;
+    assert!(scheduled(&stage.states(second).await));
+    // The devices themselves tell of the first.
+    stage.pass(MINUTE * 300).await;
+    assert!(scheduled(&stage.states(first).await));
+    for errand in stage.errands().await {
+        assert_eq!(errand.state, ErrandState::Done);
+    }
+    assert_eq!(stage.apple.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_result_file_that_is_gone_delays_the_proof_and_does_not_stop_it() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    stage.apple.inside().looks = Looks::NoFile;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 60).await;
+    assert!(scheduled(&stage.states(wave).await));
+    let errand = &stage.errands().await[0];
+    assert_eq!((&errand.state, &errand.result), (&ErrandState::Done, &None));
+    assert!(errand.status.as_deref().unwrap().contains("410"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_decided_while_an_errand_is_under_way_does_not_wait_for_the_lease() {
+    let stage = Stage::new(4, MINUTE, &[Fate::Hangs]).await;
+    stage.mdm.set_patience(Some(Duration::from_millis(20)));
+    stage.submit("one", &stage.serials[..2]).await;
+    // As a server does: rounds go on while the first request hangs.
+    let round = async || {
+        stage.mdm.work(100).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stage.clock.advance(Duration::from_secs(1));
+    };
+    while stage.apple.asked() == 0 {
+        round().await;
+    }
+    stage.submit("two", &stage.serials[2..]).await;
+    for _ in 0..5 {
+        round().await;
+    }
+    stage.apple.let_go.notify_one();
+    let began = stage.clock.now();
+    while stage.apple.asked() < 2 {
+        round().await;
+        let waited = stage.clock.now().since(began);
+        assert!(waited < MINUTE, "the second still waits after {waited:?}");
+    }
+    stage.mdm.idle().await;
+}
