@@ -26,12 +26,18 @@ pub struct Location {
     pub token: SecretId,
     /// When the token ends.
     pub token_expires: Option<Timestamp>,
+    /// When Apple last said whose it is.
+    #[serde(default)]
+    pub claim_read: Option<Timestamp>,
     /// The management service that has claimed it, if it is not us.
     pub claimed_by_other: Option<String>,
     /// Licences by store identifier.
     pub stock: BTreeMap<u64, Stock>,
     /// When they were read.
     pub stock_read: Option<Timestamp>,
+    /// Apps whose holders were noted on the devices of open waves in a reading that is not at its end, and when.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub noted: BTreeMap<u64, Timestamp>,
     /// Most apps and devices that Apple takes in one request.
     pub limits: LicenceLimits,
     /// Why a person is needed, in a sentence.
@@ -59,9 +65,11 @@ impl Location {
             library: library.to_owned(),
             token,
             token_expires: None,
+            claim_read: None,
             claimed_by_other: None,
             stock: BTreeMap::new(),
             stock_read: None,
+            noted: BTreeMap::new(),
             limits: LicenceLimits::default(),
             needs_person: None,
             job,
@@ -195,15 +203,18 @@ pub fn needs<'a>(
     all.into_values().collect()
 }
 
+/// Devices with the apps that each lacks.
+pub(crate) type Lacking<T> = Vec<(T, BTreeSet<u64>)>;
+
 /// From which location each device gets what it lacks: the first one that gives, has the app for devices, and has a licence
 /// left that is not promised to somebody else. Who would get none is left out.
 pub(crate) fn allot<'a, T: Clone>(
     lacking: impl IntoIterator<Item = (T, BTreeSet<u64>)>,
     locations: &'a [Location],
     promised: &BTreeMap<(LocationId, u64), u64>,
-) -> Vec<(&'a Location, Vec<(T, BTreeSet<u64>)>)> {
+) -> Vec<(&'a Location, Lacking<T>)> {
     let mut left: BTreeMap<(LocationId, u64), u64> = BTreeMap::new();
-    let mut given: Vec<(&Location, Vec<(T, BTreeSet<u64>)>)> = locations
+    let mut given: Vec<(&Location, Lacking<T>)> = locations
         .iter()
         .filter(|location| location.gives())
         .map(|location| (location, Vec::new()))

@@ -430,7 +430,7 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
     let assignment = &device.assignment;
     let server = context.servers.iter().find(|s| s.id == record.server);
     let Some(wanted) = assignment.wanted.as_deref() else {
-        let needs_person = server.and_then(|s| s.needs_person.clone());
+        let needs_person = server.and_then(|s| s.needs().map(str::to_owned));
         return Some(match (context.attempt, assignment.from) {
             (Some(_), None) => NoProfile::NotOffered,
             (Some(_), Some(from)) if from > now => NoProfile::NotYet { from },
@@ -443,7 +443,7 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
     if let Some(from) = assignment.from.filter(|from| *from > now) {
         return Some(NoProfile::NotYet { from });
     }
-    if let Some(what) = server.and_then(|s| s.needs_person.clone()) {
+    if let Some(what) = server.and_then(|s| s.needs().map(str::to_owned)) {
         return Some(NoProfile::NeedsPerson { what });
     }
     let until = assignment.not_before.filter(|at| *at > now);

@@ -127,8 +127,11 @@ pub struct Server {
     /// Every ADE profile that we defined there, by the digest of its content: there is no list of them at Apple.
     #[serde(default)]
     pub profiles: BTreeMap<String, DefinedProfile>,
-    /// Why a person is needed, in a sentence.
+    /// Why a person is needed before the list can be read, in a sentence.
     pub needs_person: Option<String>,
+    /// Why a person is needed before profiles can be assigned, in a sentence.
+    #[serde(default)]
+    pub profiles_need: Option<String>,
     /// The recurring job that reads the list.
     pub sync_job: JobId,
     /// The recurring job that assigns profiles.
@@ -136,6 +139,13 @@ pub struct Server {
 }
 
 impl Server {
+    /// Why a person is needed, in a sentence.
+    #[must_use]
+    pub fn needs(&self) -> Option<&str> {
+        let needs = self.needs_person.as_ref().or(self.profiles_need.as_ref());
+        needs.map(String::as_str)
+    }
+
     /// Whether an ADE profile of this UUID was defined by us there and read back as awaiting configuration.
     #[must_use]
     pub fn awaits(&self, uuid: &str) -> bool {
@@ -171,6 +181,7 @@ impl Server {
             offering: None,
             last_full: None,
             needs_person: None,
+            profiles_need: None,
             sync_job: JobId::default(),
             assign_job: JobId::default(),
         }
@@ -217,7 +228,7 @@ pub enum SyncCursor {
 
 /// An ADE profile that Apple knows. Immutable there: a change is a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "three facts")]
+#[expect(clippy::exhaustive_structs, reason = "four facts")]
 pub struct DefinedProfile {
     /// Apple's UUID of it.
     pub uuid: String,
@@ -225,4 +236,7 @@ pub struct DefinedProfile {
     pub digest: String,
     /// Read back from Apple, with `await_device_configured` true.
     pub proved_awaiting: bool,
+    /// When it was defined, if that was noted.
+    #[serde(default)]
+    pub defined: Option<Timestamp>,
 }

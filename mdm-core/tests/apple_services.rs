@@ -55,6 +55,12 @@ struct Script {
     busy: Mutex<Option<Duration>>,
     /// No profile can be defined.
     refuse: Mutex<bool>,
+    /// So many readings of a profile find none yet.
+    hidden: Mutex<u32>,
+    /// Profiles that were defined.
+    defined: Mutex<u32>,
+    /// Most devices of one assignment.
+    most: Mutex<Option<usize>>,
     /// Another process on this store has taken the next page already, and is at "other".
     overtaken: Mutex<Option<SqliteStore>>,
 }
@@ -136,13 +142,14 @@ impl DeviceAssignment for Script {
 
     async fn define_profile(
         &self,
-        _: &ServerCredential,
+        credential: &ServerCredential,
         _: &serde_json::Value,
     ) -> Result<String, PortError> {
         if *self.refuse.lock().unwrap() {
             return Err(PortError::retry("not now"));
         }
-        Ok("PROFILE".to_owned())
+        *self.defined.lock().unwrap() += 1;
+        Ok(profile_of(credential))
     }
 
     async fn read_profile(
@@ -150,15 +157,27 @@ impl DeviceAssignment for Script {
         _: &ServerCredential,
         _: &str,
     ) -> Result<serde_json::Value, PortError> {
+        let mut hidden = self.hidden.lock().unwrap();
+        if *hidden > 0 {
+            *hidden -= 1;
+            return Err(PortError::Refused("404".to_owned()));
+        }
         Ok(serde_json::json!({ "await_device_configured": true }))
+    }
+
+    async fn most_assigned(&self, _: &ServerCredential) -> Result<usize, PortError> {
+        Ok(self.most.lock().unwrap().unwrap_or(1000))
     }
 
     async fn assign(
         &self,
-        _: &ServerCredential,
-        _: &str,
+        credential: &ServerCredential,
+        uuid: &str,
         serials: &[Serial],
     ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        if uuid != profile_of(credential) {
+            return Err(PortError::Refused("no such profile here".to_owned()));
+        }
         self.assigned.lock().unwrap().push(serials.to_vec());
         if let Some(wait) = self.busy.lock().unwrap().take() {
             return Err(PortError::Retry {
@@ -181,6 +200,11 @@ impl DeviceAssignment for Script {
     ) -> Result<LockOutcome, PortError> {
         Ok(LockOutcome::Success)
     }
+}
+
+/// One profile for each server entry.
+fn profile_of(credential: &ServerCredential) -> String {
+    format!("PROFILE-{}", credential.token.expose_text().unwrap_or(""))
 }
 
 struct Stage {
@@ -441,6 +465,102 @@ async fn an_assignment_that_apple_refused_is_asked_for_again_when_apple_says() {
     assert_eq!(assigned[0], assigned[1]);
     let device = stage.device("A").await;
     assert_eq!(device.assignment.tries, 1, "one had outcomes");
+}
+
+#[tokio::test]
+async fn a_profile_that_apple_shows_late_is_defined_once() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    *stage.script.hidden.lock().unwrap() = 3;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(1800)).await;
+    assert_eq!(*stage.script.hidden.lock().unwrap(), 0, "it was read back");
+    assert_eq!(*stage.script.defined.lock().unwrap(), 1);
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_profile_that_never_comes_to_be_is_defined_again_an_hour_later() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    *stage.script.hidden.lock().unwrap() = 1_000_000;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(5 * 3600)).await;
+    let defined = *stage.script.defined.lock().unwrap();
+    assert!((4..=6).contains(&defined), "{defined} in five hours");
+}
+
+#[tokio::test]
+async fn no_request_names_more_devices_than_the_account_allows() {
+    let stage = Stage::new(&[(&["A", "B", "C", "D", "E"], &[], false)]).await;
+    *stage.script.most.lock().unwrap() = Some(2);
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(600)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    assert!(
+        assigned.iter().all(|serials| serials.len() <= 2),
+        "{assigned:?}"
+    );
+    let all: std::collections::BTreeSet<&Serial> = assigned.iter().flatten().collect();
+    assert_eq!(all.len(), 5);
+}
+
+#[tokio::test]
+async fn a_device_that_wants_what_is_not_to_be_had_here_keeps_nobody_waiting() {
+    use mdm_core::device::Platform;
+    use mdm_core::migration::{PinnedRunbook, Variant};
+    use mdm_core::service::Member;
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let one = stage.server("one").await;
+    stage.pass(MINUTE).await;
+    // Its wave goes to the first entry, where it is offered its migration.
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let runbooks = std::collections::BTreeMap::from([(Platform::Ios, runbook)]);
+    let member = Member {
+        serial: Serial::parse("A").unwrap(),
+        deadline: START + DAY * 30,
+        available_from: START + DAY * 10,
+        original_server: None,
+    };
+    let org = stage.org().await;
+    org.plan_wave("one", one, &runbooks, &[member])
+        .await
+        .unwrap();
+    let mut device = stage.device("A").await;
+    device.assignment.wanted = Some("PROFILE-one".to_owned());
+    device.assignment.from = Some(START);
+    let mut batch = Batch::new();
+    batch.put(device);
+    stage.store.commit(batch).await.unwrap();
+    // Somebody assigns it to the second one, where there is another device behind it.
+    let page: Page = (&["A", "B"], &[], false);
+    stage.script.full.lock().unwrap().push_back(page);
+    stage.server("two").await;
+    stage.pass(Duration::from_secs(600)).await;
+    for serial in ["A", "B"] {
+        let device = stage.device(serial).await;
+        assert_eq!(device.assignment.wanted.as_deref(), Some("PROFILE-two"));
+        assert!(
+            device.assignment.asked.is_some(),
+            "{serial} was assigned it"
+        );
+    }
+    // Even where one stays that wants the other's, it keeps nobody from theirs.
+    let mut device = stage.device("A").await;
+    device.assignment.wanted = Some("PROFILE-one".to_owned());
+    device.assignment.not_before = None;
+    let mut batch = Batch::new();
+    batch.put(device);
+    stage.store.commit(batch).await.unwrap();
+    let page: Page = (&["C"], &[], false);
+    stage.script.changes.lock().unwrap().clear();
+    stage
+        .script
+        .full
+        .lock()
+        .unwrap()
+        .push_back((&["A", "B"], &[], true));
+    stage.script.full.lock().unwrap().push_back(page);
+    stage.pass(DAY + MINUTE * 20).await;
+    assert!(stage.device("C").await.assignment.asked.is_some());
 }
 
 #[tokio::test]

@@ -70,8 +70,14 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
         2
     );
     let good = town.file("good.json", r#"{"department": "Classroom"}"#);
-    town.json(&["assignment", "ade-profile", "--change", &good])
+    let changed = town
+        .json(&["assignment", "ade-profile", "--change", &good])
         .await;
+    assert_eq!(changed["servers"][0]["proved"], true, "{changed}");
+    assert_eq!(
+        changed["servers"][0]["profiles"].as_array().unwrap().len(),
+        2
+    );
     let assigned = town.json(&["assignment", "assign", &serials[0]]).await;
     assert_eq!(assigned["devices"][0]["no_profile"], Value::Null);
     let profiles = town.json(&["assignment", "ade-profile"]).await;

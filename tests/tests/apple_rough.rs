@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fixtures::apple::ledger::{LedgerEntry, Service};
-use fixtures::apple::{Trouble, TroubleKind};
+use fixtures::apple::{LicenceSeed, Trouble, TroubleKind};
 use fixtures::clock::{HOUR, MINUTE};
 use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::migration::{Move, VisibleState};
+use mdm_core::secret::Secret;
 use mdmd::rehearsal::{HouseOptions, START_MS, Stage, Timetable};
 
 const DEVICES: usize = 24;
@@ -81,6 +82,20 @@ async fn a_day_with_a_rough_apple_ends_as_planned() {
         .expect("a stage");
     let (wave, blocked) = stage.plan_for(None, &DAY).await.expect("a plan");
     assert_eq!(blocked, 0);
+    // Licences for every app of the runbooks, of which nobody has one yet.
+    let org = stage.org().await.expect("ours");
+    let need = org.licence_need(wave).await.expect("what is needed");
+    let needed: Vec<u64> = need.iter().map(|n| n.app).collect();
+    let wanted = usize::try_from(need.iter().map(|n| n.needs).sum::<u64>()).expect("a number");
+    assert!(needed.len() >= 3, "{needed:?}");
+    for app in &needed {
+        let seed = LicenceSeed::app(&app.to_string(), Some(1_000));
+        stage.world.apple().buy_licences(&seed);
+    }
+    let token = Secret::from_text(stage.world.apple().content_token());
+    org.import_content_token(&token, false)
+        .await
+        .expect("a location");
     let calm = stage.world.apple().ledger().len();
     stage.world.apple().set_trouble(Some(Trouble::every(3)));
     stage.play(wave).await.expect("it is played to its end");
@@ -101,6 +116,14 @@ async fn a_day_with_a_rough_apple_ends_as_planned() {
             "{row:#?}"
         );
     }
+    // Whoever is to have an app has its licence, whichever requests failed on the way.
+    let need = org.licence_need(wave).await.expect("what is needed");
+    assert!(need.is_empty(), "everybody has come: {need:?}");
+    let given: usize = needed
+        .iter()
+        .map(|app| stage.world.apple().licences_given(&app.to_string()))
+        .sum();
+    assert_eq!(given, wanted, "licences");
     let hours = (stage.world.clock().now_ms() - START_MS) / HOUR;
     assert!(hours <= 24, "{hours} hours");
 
@@ -112,7 +135,12 @@ async fn a_day_with_a_rough_apple_ends_as_planned() {
     let kinds: BTreeSet<String> = rough.iter().map(|e| format!("{:?}", e.trouble)).collect();
     assert_eq!(kinds.len(), 5, "{kinds:?}");
     let troubled: BTreeSet<Service> = rough.iter().map(|e| e.service).collect();
-    for service in [Service::Assignment, Service::Business, Service::Push] {
+    for service in [
+        Service::Assignment,
+        Service::Business,
+        Service::Push,
+        Service::Apps,
+    ] {
         assert!(troubled.contains(&service), "{service:?} met no trouble");
     }
 

@@ -366,7 +366,12 @@ fn unknown_type(activity: &Activity, error: Error) -> Error {
         ErrorKind::Refused {
             status: 400,
             refusals,
-        } => activity.is_migration() && refusals.iter().all(|refusal| refusal.about.is_none()),
+        } => {
+            // An answer that names nothing may be anybody's.
+            activity.is_migration()
+                && !refusals.is_empty()
+                && refusals.iter().all(|refusal| refusal.about.is_none())
+        }
         _ => false,
     };
     if missing {

@@ -148,7 +148,7 @@ fn percent_decode(text: &str) -> Option<String> {
                 let digits = [rest.next()?, rest.next()?];
                 u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
             }
-            b'+' => b' ',
+            // Not a space: cursors are base64, and an address may carry its plus signs as they are.
             other => other,
         });
     }

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{JobId, SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
-use crate::organisation::{ApiCredential, Der, TokenKey};
+use crate::organisation::{ApiCredential, Der, Organisation, TokenKey};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 use crate::wave::Server;
@@ -261,6 +261,27 @@ impl Org {
         Ok(id)
     }
 
+    /// Drops the oldest key pair that no token of ours was made for.
+    async fn drop_oldest_key(
+        &self,
+        organisation: &mut Organisation,
+        batch: &mut Batch,
+    ) -> Result<(), Error> {
+        let servers = self.store().servers(self.id()).await?;
+        let used = |key: &TokenKey| servers.iter().any(|s| s.token_key == Some(key.key));
+        let Some(oldest) = organisation.token_keys.iter().position(|key| !used(key)) else {
+            return Err(Error::Precondition(format!(
+                "{MOST_KEYS} key pairs are in use; no more are made"
+            )));
+        };
+        let dropped = organisation.token_keys.remove(oldest);
+        if let Some(mut secret) = self.store().secret(self.id(), dropped.key).await? {
+            secret.replaced = Some(self.now());
+            batch.put(secret);
+        }
+        Ok(())
+    }
+
     /// Trusts a device CA beside Apple's for machine information: simulated devices.
     ///
     /// # Errors
@@ -324,13 +345,11 @@ impl Org {
         };
         self.again_on_conflict(|| async {
             let mut organisation = self.fresh().await?;
+            let mut batch = Batch::new();
             if organisation.token_keys.len() >= MOST_KEYS {
-                return Err(Error::Precondition(format!(
-                    "{MOST_KEYS} key pairs are kept already; no more are made"
-                )));
+                self.drop_oldest_key(&mut organisation, &mut batch).await?;
             }
             organisation.token_keys.push(made.clone());
-            let mut batch = Batch::new();
             batch.put(
                 self.seal(
                     made.key,

@@ -16,7 +16,6 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment};
 use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
-use crate::licences::HeldLicence;
 use crate::migration::{
     Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId, advance_move,
     advance_set_up, advance_unreadable,
@@ -268,9 +267,8 @@ impl<'a> Decision<'a> {
                 device.row.completed_deadlines.push(next.deadline);
             }
             let withdrawn = matches!(outcome, Outcome::Cancelled | Outcome::Withdrawn);
-            // Noted without an attempt: from before attempts were noted.
-            let ours = |l: &HeldLicence| l.ours && l.attempt.is_none_or(|id| id == next.id);
-            let lent = device.row.licences.iter().any(ours);
+            // For which attempt each was given is looked at when they go back.
+            let lent = device.row.licences.iter().any(|l| l.ours);
             return_licences = (withdrawn && lent).then_some(device.row.id);
         }
         if let Some(device) = return_licences {

@@ -1,6 +1,7 @@
 //! Apps and Books: content tokens come in, locations are claimed and read, and licences are given and taken back by a person's
 //! hand.
 
+mod holders;
 mod wave;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,9 +9,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
+pub(super) use self::holders::HolderMemory;
+use self::wave::planned;
+pub(super) use self::wave::store_apps;
 use super::Org;
-use super::act::{ActDone, ActPlan, PlannedRequest};
-use super::ports::{ContentCredential, LicenceRequest, LocationReading};
+use super::act::{ActDone, ActPlan};
+use super::ports::{ContentCredential, LocationReading};
+use crate::device::Device;
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::{Error, PortError};
 use crate::ids::{JobId, LocationId, SecretId, Serial};
@@ -19,6 +24,8 @@ use crate::licences::{Location, requests};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Lease, Write};
 
+/// So long a claim that was seen counts.
+const JUST_NOW: Duration = Duration::from_secs(600);
 /// How often the stock is read when nothing special is going on.
 const CALM: Duration = Duration::from_secs(6 * 3600);
 
@@ -127,24 +134,63 @@ impl Org {
     pub async fn refresh_location(&self, id: LocationId) -> Result<Location, Error> {
         let credential = self.content_credential(id).await?;
         let licences = &self.ports().licences;
-        let reading = licences.claim(&credential, false, self.now()).await?;
-        let stock = licences.stock(&credential).await?;
+        let now = self.now();
+        let reading = licences.claim(&credential, false, now).await?;
+        // Kept by itself: what fails later does not cost it.
+        self.alter_location(id, |row| {
+            take_location(row, &reading);
+            row.claim_read = Some(now);
+        })
+        .await?;
+        self.read_stock(id, &credential).await
+    }
+
+    async fn read_stock(
+        &self,
+        id: LocationId,
+        credential: &ContentCredential,
+    ) -> Result<Location, Error> {
+        let stock = self.ports().licences.stock(credential).await?;
+        self.alter_location(id, |row| {
+            row.stock.clone_from(&stock);
+            row.stock_read = Some(self.now());
+        })
+        .await?;
+        let row = self.store().location(self.id(), id).await?;
+        row.ok_or(Error::NotFound("location"))
+    }
+
+    /// Changes the row of a location alone.
+    pub(super) async fn alter_location(
+        &self,
+        id: LocationId,
+        change: impl Fn(&mut Location),
+    ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
             let mut row = self
                 .store()
                 .location(self.id(), id)
                 .await?
                 .ok_or(Error::NotFound("location"))?;
-            take_location(&mut row, &reading);
-            row.stock.clone_from(&stock);
-            row.stock_read = Some(self.now());
+            change(&mut row);
             let mut batch = Batch::new();
             batch.put(row);
             Ok(self.store().commit(batch).await?)
         })
-        .await?;
+        .await
+    }
+
+    /// The stock, and before it whether the location is ours, unless that was seen just now: of a few requests that fail now
+    /// and then, those that came through are not asked again.
+    async fn look_at_location(&self, id: LocationId) -> Result<Location, Error> {
         let row = self.store().location(self.id(), id).await?;
-        row.ok_or(Error::NotFound("location"))
+        let row = row.ok_or(Error::NotFound("location"))?;
+        let claimed = row.claim_read.is_some_and(|at| self.now() < at + JUST_NOW);
+        if !claimed || !row.gives() {
+            return self.refresh_location(id).await;
+        }
+        let credential = self.content_credential(id).await?;
+        self.read_stock(id, &credential).await
     }
 
     /// The recurring job that reads the stock.
@@ -154,7 +200,7 @@ impl Org {
         lease: Lease,
         id: LocationId,
     ) -> Result<(), Error> {
-        let read = match self.refresh_location(id).await {
+        let read = match self.look_at_location(id).await {
             Ok(location) => self.follow_stock(&location).await,
             Err(error) => Err(error),
         };
@@ -256,22 +302,7 @@ impl Org {
                 act.apps.len()
             )
         };
-        let path = if act.take_back {
-            "/assets/disassociate"
-        } else {
-            "/assets/associate"
-        };
-        let requests = self
-            .licence_requests(act, &location)
-            .into_iter()
-            .map(|(apps, serials)| {
-                let request = LicenceRequest {
-                    take_back: act.take_back,
-                    apps,
-                };
-                PlannedRequest::new("POST", path, request.body(&serials), serials.len())
-            })
-            .collect();
+        let requests = planned(act.take_back, self.licence_requests(act, &location)).collect();
         Ok(ActPlan::new(
             consequence,
             requests,
@@ -312,12 +343,13 @@ impl Org {
             .store()
             .devices_by_serial(self.id(), &act.serials)
             .await?;
+        let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
         let mut batch = Batch::new();
         let mut errands = Vec::new();
         for (apps, serials) in self.licence_requests(act, &location) {
             let mut members = Vec::new();
             for serial in serials {
-                let device = devices.iter().find(|d| d.serial == serial).ok_or_else(|| {
+                let device = devices.get(&serial).ok_or_else(|| {
                     Error::bad_input(
                         serial.as_str(),
                         "is not known here: pull the inventory first",

@@ -71,6 +71,7 @@ pub use ports::Ports;
 pub use release::Release;
 pub use wave::{Member, WhatIf};
 
+use self::licences::HolderMemory;
 use crate::clock::{Clock, Timestamp};
 use crate::device::Platform;
 use crate::error::Error;
@@ -143,6 +144,8 @@ struct Inner {
     organisations: Mutex<HashMap<OrganisationCode, Arc<Organisation>>>,
     /// Standard runbooks that are pinned; bounded.
     standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
+    /// Who holds licences, for open errands; bounded.
+    holders: HolderMemory,
     /// Places for large messages that are being read.
     large: Semaphore,
     /// Jobs that go on beside the rounds.
@@ -263,6 +266,7 @@ impl Mdm {
                 chains: Mutex::default(),
                 organisations: Mutex::default(),
                 standards: Mutex::default(),
+                holders: HolderMemory::default(),
                 large: Semaphore::new(LARGE_AT_ONCE),
                 apart: Apart::default(),
                 stirred: AtomicBool::new(false),

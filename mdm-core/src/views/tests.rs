@@ -30,6 +30,7 @@ impl Scene {
             uuid: "P".to_owned(),
             digest: "d".to_owned(),
             proved_awaiting: true,
+            defined: None,
         };
         server.profiles.insert("d".to_owned(), profile);
         let serial = Serial::parse("SERIAL1").unwrap();

@@ -364,6 +364,7 @@ impl Licences for Apple {
         &self,
         credential: &ContentCredential,
         app: u64,
+        _: Timestamp,
     ) -> Result<Vec<Serial>, PortError> {
         let inside = self.inside();
         let library = &inside.libraries[&token(credential)];

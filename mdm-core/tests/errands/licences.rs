@@ -172,6 +172,15 @@ async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_ag
     stage.pass(DAY * 2).await;
     let first = stage.serials[..1].iter().cloned().collect();
     assert_eq!(holders(&stage, "one", APP), first);
+    {
+        let inside = stage.apple.inside();
+        let taken = inside.given.iter().filter(|(_, back, _)| *back);
+        assert!(taken.flat_map(|(.., s)| s).all(|s| *s != stage.serials[0]));
+    }
+    // It is ours still, and goes back with the second wave.
+    stage.cancel(&stage.serials[..1]).await;
+    stage.pass(HOUR * 2).await;
+    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
 }
 
 #[tokio::test]

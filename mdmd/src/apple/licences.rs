@@ -62,6 +62,11 @@ impl Apple {
     }
 }
 
+/// Pages of different states of a list are no list.
+fn changed() -> PortError {
+    PortError::retry("licences changed while they were read")
+}
+
 #[async_trait]
 impl Licences for Apple {
     async fn claim(
@@ -106,13 +111,18 @@ impl Licences for Apple {
         credential: &ContentCredential,
     ) -> Result<BTreeMap<u64, Stock>, PortError> {
         let client = self.apps_client(credential)?;
-        let mut all = BTreeMap::new();
-        let mut page = None;
+        let key = (credential.organisation, credential.location);
+        let now = self.clock.now();
+        let mut begun = self.stocks.begin(&key, Timestamp::from_millis(0), now);
         loop {
-            let listing = client
-                .assets(&AssetQuery::default(), page)
-                .await
-                .map_err(port)?;
+            let listing = match client.assets(&AssetQuery::default(), begun.next).await {
+                Ok(listing) => listing,
+                Err(error) => {
+                    self.stocks.keep(key, begun, now);
+                    return Err(port(error));
+                }
+            };
+            let mut stocks = Vec::new();
             for asset in listing.items {
                 // A licence of another pricing is another product; apps for devices have the standard one.
                 let standard = asset.pricing_param.as_deref().is_none_or(|p| p == "STDQ");
@@ -120,20 +130,20 @@ impl Licences for Apple {
                     continue;
                 };
                 let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-                all.insert(
-                    app,
-                    Stock {
-                        total: count(asset.total_count),
-                        assigned: count(asset.assigned_count),
-                        available: count(asset.available_count),
-                        unlimited: asset.total_count == Some(UNLIMITED),
-                        device_assignable: asset.device_assignable == Some(true),
-                    },
-                );
+                let stock = Stock {
+                    total: count(asset.total_count),
+                    assigned: count(asset.assigned_count),
+                    available: count(asset.available_count),
+                    unlimited: asset.total_count == Some(UNLIMITED),
+                    device_assignable: asset.device_assignable == Some(true),
+                };
+                stocks.push((app, stock));
             }
-            page = listing.next_page;
-            if page.is_none() {
-                return Ok(all);
+            if !begun.take(stocks, listing.version_id, listing.next_page) {
+                return Err(changed());
+            }
+            if begun.next.is_none() {
+                return Ok(begun.items.into_iter().collect());
             }
         }
     }
@@ -142,18 +152,28 @@ impl Licences for Apple {
         &self,
         credential: &ContentCredential,
         app: u64,
+        not_before: Timestamp,
     ) -> Result<Vec<Serial>, PortError> {
         let client = self.apps_client(credential)?;
         let query = AssignmentQuery::product(app.to_string());
-        let mut all = Vec::new();
-        let mut page = None;
+        let key = ((credential.organisation, credential.location), app);
+        let now = self.clock.now();
+        let mut begun = self.holders.begin(&key, not_before, now);
         loop {
-            let listing = client.assignments(&query, page).await.map_err(port)?;
+            let listing = match client.assignments(&query, begun.next).await {
+                Ok(listing) => listing,
+                Err(error) => {
+                    self.holders.keep(key, begun, now);
+                    return Err(port(error));
+                }
+            };
             let serials = listing.items.into_iter().filter_map(|a| a.serial_number);
-            all.extend(serials.filter_map(|serial| Serial::parse(&serial).ok()));
-            page = listing.next_page;
-            if page.is_none() {
-                return Ok(all);
+            let serials = serials.filter_map(|serial| Serial::parse(&serial).ok());
+            if !begun.take(serials.collect(), listing.version_id, listing.next_page) {
+                return Err(changed());
+            }
+            if begun.next.is_none() {
+                return Ok(begun.items);
             }
         }
     }

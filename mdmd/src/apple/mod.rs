@@ -3,10 +3,12 @@
 
 mod licences;
 mod organisation;
+mod pages;
 mod traced;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use abm_client::apps::AppsClient;
 use abm_client::assignment::{
@@ -22,19 +24,26 @@ use mdm_core::device::{AssignmentOutcome, DeviceRecord};
 use mdm_core::error::PortError;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::{LocationId, OrganisationId, Serial, ServerId};
+use mdm_core::licences::Stock;
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, LockRemoval, PushIdentity, ServerCredential,
+    Account, DeviceAssignment, DevicePage, LockOutcome, LockRemoval, LockedDevice, PushIdentity,
+    ServerCredential, Unlocking,
 };
 use mdm_core::service::{ClientClock, PauseGate};
 use mdm_core::store::Store;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
 
+use pages::Pages;
 use traced::Traced;
 
 /// Clients that are kept; beyond that they are made again.
 const CLIENTS: usize = 10_000;
+/// How long the limits of an account count before they are asked for again.
+const LIMITS: Duration = Duration::from_secs(24 * 3600);
+
+type LocationKey = (OrganisationId, LocationId);
 
 /// Where Apple's services are. The defaults are Apple's own; a simulated world has others.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +74,13 @@ pub(crate) struct Apple {
     assignment: Clients<ServerId, AssignmentClient>,
     business: Clients<(), BusinessClient>,
     apps: Clients<LocationId, AppsClient>,
+    /// When the account of a server entry was asked for its limits.
+    limits_asked: Mutex<HashMap<(OrganisationId, ServerId), Timestamp>>,
     /// One request at a time for each organisation and service.
     turns: Mutex<HashMap<(OrganisationId, String), Turn>>,
+    /// Stocks of licences, and who holds the licences of an app, as far as they were read.
+    stocks: Pages<LocationKey, (u64, Stock)>,
+    holders: Pages<(LocationKey, u64), Serial>,
 }
 
 impl Apple {
@@ -88,7 +102,10 @@ impl Apple {
             assignment: Mutex::default(),
             business: Mutex::default(),
             apps: Mutex::default(),
+            limits_asked: Mutex::default(),
             turns: Mutex::default(),
+            stocks: Pages::default(),
+            holders: Pages::default(),
         })
     }
 
@@ -228,6 +245,28 @@ impl DeviceAssignment for Apple {
         serde_json::to_value(profile).map_err(|e| PortError::Refused(format!("ADE profile: {e}")))
     }
 
+    async fn most_assigned(&self, credential: &ServerCredential) -> Result<usize, PortError> {
+        let client = self.assignment_client(credential)?;
+        let now = self.clock.now();
+        let key = (credential.organisation, credential.server);
+        let known = {
+            let asked = self.limits_asked.lock();
+            let asked = asked.unwrap_or_else(PoisonError::into_inner);
+            asked.get(&key).is_some_and(|at| now < *at + LIMITS)
+        };
+        if !known {
+            // The client keeps what the account says of each request's limit.
+            client.account().await.map_err(port)?;
+            let asked = self.limits_asked.lock();
+            let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
+            if asked.len() >= CLIENTS {
+                asked.clear();
+            }
+            asked.insert(key, now);
+        }
+        Ok(client.assign_chunk_size())
+    }
+
     async fn assign(
         &self,
         credential: &ServerCredential,
@@ -277,10 +316,9 @@ impl LockRemoval for Apple {
     async fn unlock(
         &self,
         identity: &PushIdentity,
-        serial: &Serial,
-        product: &str,
+        device: &LockedDevice,
         code: &Secret,
-    ) -> Result<bool, PortError> {
+    ) -> Result<Unlocking, PortError> {
         let broken =
             |_| PortError::Refused("the push certificate or its key cannot be read".to_owned());
         let certificate = X509::from_der(&identity.certificate.0)
@@ -303,10 +341,19 @@ impl LockRemoval for Apple {
             .expose_text()
             .ok_or_else(|| PortError::Refused("the bypass code cannot be read".to_owned()))?;
         let code = SecretText::new(text);
-        let request = UnlockRequest::new(serial.as_str(), product, "mdmd", "operator");
+        let mut request = UnlockRequest::new(
+            device.serial.as_str(),
+            &device.product,
+            &device.organisation,
+            &device.person,
+        );
+        request.imei.clone_from(&device.imei);
+        request.imei2.clone_from(&device.imei2);
+        request.meid.clone_from(&device.meid);
         match client.unlock(&request, &code).await.map_err(port)? {
-            Unlock::Unlocked => Ok(true),
-            _ => Ok(false),
+            Unlock::Unlocked => Ok(Unlocking::Opened),
+            Unlock::CodeRefused { status, .. } => Ok(Unlocking::CodeRefused { status }),
+            _ => Err(PortError::retry("an answer that is not known")),
         }
     }
 }

@@ -28,6 +28,9 @@ pub(crate) enum Assignment {
         /// What profiles say from now on, as JSON; `await_device_configured` is always true and cannot be set.
         #[arg(long, value_name = "FILE")]
         change: Option<PathBuf>,
+        /// After a change: wait so many seconds until it is defined at every server entry and read back.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        wait: u64,
         #[command(flatten)]
         place: Where,
     },
@@ -64,7 +67,11 @@ pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
             });
             Ok(())
         }
-        Assignment::AdeProfile { change, place } => match change {
+        Assignment::AdeProfile {
+            change,
+            wait,
+            place,
+        } => match change {
             None => {
                 let client = Client::looking(common, place).await?;
                 let answer = client.get("/api/v1/ade-profiles").await?;
@@ -79,17 +86,14 @@ pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
                     .with_context(|| file.display().to_string())
                     .means(Exit::BadInput)?;
                 let client = Client::acting(common, place).await?;
-                let answer = client
+                client
                     .act(
                         "/api/v1/ade-profiles",
                         &content,
                         "a new profile is defined at Apple and read back; every device gets it at its next assignment.",
                     )
                     .await?;
-                super::print(common, &answer, |_| {
-                    println!("asked; `mdmd assignment ade-profile` shows it once it is proved");
-                });
-                Ok(())
+                proved(common, &client, *wait).await
             }
         },
         Assignment::Assign {
@@ -97,6 +101,34 @@ pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
             wait,
             place,
         } => assign(common, devices, *wait, place).await,
+    }
+}
+
+/// Waits until what was changed is defined everywhere and read back.
+async fn proved(common: &Common, client: &Client, wait: u64) -> Done {
+    let end = Instant::now() + Duration::from_secs(wait);
+    let lacks = |answer: &Value| -> Vec<Value> {
+        let servers = answer["servers"].as_array().into_iter().flatten();
+        servers.filter(|s| s["proved"] != true).cloned().collect()
+    };
+    let answer = loop {
+        let answer = client.get("/api/v1/ade-profiles").await?;
+        if lacks(&answer).is_empty() || Instant::now() >= end {
+            break answer;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    super::print(common, &answer, profiles);
+    match lacks(&answer).first() {
+        None => Ok(()),
+        Some(server) => {
+            let why = match server["needs_person"].as_str() {
+                Some(what) => what.to_owned(),
+                None => "it is not defined at Apple and read back yet".to_owned(),
+            };
+            let why = anyhow!("server entry {}: {why}", cell(&server["name"]));
+            Err(why).means(Exit::NeverEnded)
+        }
     }
 }
 

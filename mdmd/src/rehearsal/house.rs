@@ -226,6 +226,7 @@ fn configure(
     config.push.port = port.parse()?;
     config.push.ca = Some(ca.clone());
     config.apple.assignment_url = Some(endpoints.assignment.clone());
+    config.apple.apps_url = Some(endpoints.apps.clone());
     config.apple.organisation_url = Some(endpoints.business.clone());
     config.apple.token_url = Some(endpoints.token.clone());
     config.apple.lock_url = Some(endpoints.lock_removal.clone());

@@ -503,11 +503,12 @@ impl Licences for Apple {
         &self,
         credential: &ContentCredential,
         app: u64,
+        not_before: Timestamp,
     ) -> Result<Vec<Serial>, PortError> {
         if let Some(library) = &self.library {
             let holders = async {
                 self.inside().ledger.push(Line::Holders);
-                library.port.holders(credential, app).await
+                library.port.holders(credential, app, not_before).await
             };
             return self.request_of("holders", holders).await;
         }

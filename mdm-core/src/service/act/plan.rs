@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::Org;
+use super::super::licences::store_apps;
 use super::super::ports::ActivityRequest;
 use super::super::wave::{check, platform_of};
 use super::super::worker::same_deadline;
@@ -15,7 +16,7 @@ use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial, WaveId};
-use crate::migration::{Move, MoveState};
+use crate::migration::{Move, MoveState, PinnedRunbook};
 
 /// A reading this old is renewed before an act is planned.
 const STALE: Duration = Duration::from_secs(15 * 60);
@@ -226,12 +227,24 @@ impl Org {
             let path = "/v1/orgDeviceActivities";
             requests.push(PlannedRequest::new("POST", path, body, serials.len()));
         }
+        let mut warnings = self.act_warnings(&requests).await?;
+        match &act.what {
+            MigrationAct::Assign { runbooks, .. } => {
+                let (giving, short) = self.plan_giving(lacking(&going, runbooks)).await?;
+                requests.extend(giving);
+                warnings.extend(short);
+            }
+            MigrationAct::Cancel => {
+                let devices = going.iter().filter_map(|f| f.device.as_ref());
+                requests.extend(self.plan_taking_back(devices).await?);
+            }
+            MigrationAct::Extend { .. } | MigrationAct::Force { .. } => {}
+        }
         let findings = found
             .iter()
             .filter(|f| !f.findings.is_empty())
             .map(|f| (f.serial.clone(), f.findings.clone()))
             .collect();
-        let warnings = self.act_warnings(&requests).await?;
         Ok(ActPlan::new(
             consequence,
             requests,
@@ -257,6 +270,29 @@ impl Org {
             Vec::new()
         })
     }
+}
+
+/// The apps of its platform's runbook that each device lacks, as far as is known.
+fn lacking(
+    going: &[&Found],
+    runbooks: &BTreeMap<Platform, PinnedRunbook>,
+) -> Vec<(Serial, BTreeSet<u64>)> {
+    let mut lacking = Vec::new();
+    for found in going {
+        let Some(device) = &found.device else {
+            continue;
+        };
+        let Some(runbook) = platform_of(device).and_then(|p| runbooks.get(&p)) else {
+            continue;
+        };
+        let held = |app: &u64| device.licences.iter().any(|l| l.app == *app);
+        let apps = store_apps(runbook).into_iter().map(|(app, _)| app);
+        let apps: BTreeSet<u64> = apps.filter(|app| !held(app)).collect();
+        if !apps.is_empty() {
+            lacking.push((found.serial.clone(), apps));
+        }
+    }
+    lacking
 }
 
 /// What stands against moving a deadline; `too` says whether the new one is too early or too late for the current.

@@ -2,6 +2,7 @@
 //! holds what is read again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LOOK, SENDINGS, Stepped};
@@ -21,7 +22,7 @@ use crate::store::Batch;
 const GIVEN_UP: Duration = Duration::from_secs(600);
 
 /// Who holds each app of an errand.
-type Holders = BTreeMap<u64, BTreeSet<Serial>>;
+type Holders = BTreeMap<u64, Arc<BTreeSet<Serial>>>;
 
 /// What an errand about licences asks for.
 struct Asked {
@@ -64,13 +65,9 @@ impl Org {
         match errand.next(self.now()) {
             Next::Nothing | Next::Wait { .. } => Ok(Stepped::Waits),
             Next::Look => self.look_at_event(&errand, &asked).await,
-            Next::Read { .. } => {
+            Next::Read { not_before } => {
                 let credential = self.content_credential(asked.location).await?;
-                let mut holders = Holders::new();
-                for app in &asked.request.apps {
-                    let serials = self.ports().licences.holders(&credential, *app).await?;
-                    holders.insert(*app, serials.into_iter().collect());
-                }
+                let holders = self.holders_for(&errand, &credential, not_before).await?;
                 self.after_holders(errand, &asked, &credential, &holders)
                     .await
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::stand::{Stand, stand, still_wanted};
+use self::stand::{Stand, stand, stand_of, still_wanted};
 use super::Org;
 use super::decision::Decision;
 use super::ports::ActivityRequest;
@@ -159,6 +159,9 @@ impl Org {
                 again
             };
             next = Some(next.map_or(due, |at: Timestamp| at.min(due)));
+        }
+        if next.is_none() {
+            self.mdm.inner.holders.forget(self.id());
         }
         // Never at once: a step that could go on has gone on.
         Ok(next.map(|at| at.max(self.now() + Duration::from_secs(1))))
@@ -325,7 +328,7 @@ impl Org {
             let reading = readings
                 .get(&member.device)
                 .and_then(|d| d.reading.as_ref());
-            match reading.map_or(Stand::Lacks, |r| stand(&errand.kind, r)) {
+            match reading.map_or(Stand::Lacks, |r| stand(&errand, r)) {
                 Stand::Has => {}
                 Stand::Lacks => lacking.push(member),
                 Stand::Out(why) => {
@@ -611,7 +614,7 @@ impl Org {
             let back = ErrandKind::Return {
                 server: original.clone(),
             };
-            if still_wanted(&back, &attempt) && stand(&back, reading) == Stand::Lacks {
+            if still_wanted(&back, &attempt) && stand_of(&back, false, reading) == Stand::Lacks {
                 away.entry(original).or_default().push(member.clone());
             }
         }

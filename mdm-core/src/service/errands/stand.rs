@@ -2,7 +2,7 @@
 //! question. Pure.
 
 use crate::device::{MigrationStatus, OrgReading};
-use crate::errand::ErrandKind;
+use crate::errand::{Errand, ErrandKind};
 use crate::migration::{Move, MoveState};
 use crate::service::worker::same_deadline;
 
@@ -18,7 +18,12 @@ pub(super) enum Stand {
 }
 
 /// How a device stands by its reading.
-pub(super) fn stand(kind: &ErrandKind, reading: &OrgReading) -> Stand {
+pub(super) fn stand(errand: &Errand, reading: &OrgReading) -> Stand {
+    stand_of(&errand.kind, errand.reason.is_some(), reading)
+}
+
+/// The same for a kind of errand; `forced` when somebody gave a reason for an earlier deadline.
+pub(super) fn stand_of(kind: &ErrandKind, forced: bool, reading: &OrgReading) -> Stand {
     if reading.unknown {
         return Stand::Out("the organisation does not know its serial number");
     }
@@ -41,10 +46,13 @@ pub(super) fn stand(kind: &ErrandKind, reading: &OrgReading) -> Stand {
                 .is_some_and(|d| same_deadline(d, *deadline))
             {
                 Stand::Has
-            } else if status == Some(&MigrationStatus::Requested) {
-                Stand::Lacks
-            } else {
+            } else if status != Some(&MigrationStatus::Requested) {
                 Stand::Out("no migration of it is waiting to begin")
+            } else if !forced && reading.deadline.is_some_and(|d| d > *deadline) {
+                // Moved by somebody else meanwhile: nobody has agreed to take that back.
+                Stand::Out("its deadline is later by now, and only force makes it earlier")
+            } else {
+                Stand::Lacks
             }
         }
         ErrandKind::Cancel => match status {
@@ -114,8 +122,9 @@ mod tests {
             deadline: Timestamp::from_millis(5_000_900),
         };
         let of = |server, deadline| {
-            stand(
+            stand_of(
                 &kind,
+                false,
                 &reading(Some(server), Some(MigrationStatus::Requested), deadline),
             )
         };
@@ -130,18 +139,33 @@ mod tests {
     fn a_migration_that_began_is_neither_cancelled_nor_returned() {
         let started = reading(Some("OURS"), Some(MigrationStatus::Started), None);
         assert!(matches!(
-            stand(&ErrandKind::Cancel, &started),
+            stand_of(&ErrandKind::Cancel, false, &started),
             Stand::Out(_)
         ));
         let back = ErrandKind::Return {
             server: "THEIRS".to_owned(),
         };
-        assert!(matches!(stand(&back, &started), Stand::Out(_)));
+        assert!(matches!(stand_of(&back, false, &started), Stand::Out(_)));
         let cancelled = reading(Some("OURS"), Some(MigrationStatus::Failed), None);
-        assert_eq!(stand(&ErrandKind::Cancel, &cancelled), Stand::Has);
-        assert_eq!(stand(&back, &cancelled), Stand::Lacks);
+        assert_eq!(stand_of(&ErrandKind::Cancel, false, &cancelled), Stand::Has);
+        assert_eq!(stand_of(&back, false, &cancelled), Stand::Lacks);
         let pending = reading(Some("OURS"), Some(MigrationStatus::Requested), None);
-        assert_eq!(stand(&ErrandKind::Cancel, &pending), Stand::Lacks);
-        assert!(matches!(stand(&back, &pending), Stand::Out(_)));
+        assert_eq!(stand_of(&ErrandKind::Cancel, false, &pending), Stand::Lacks);
+        assert!(matches!(stand_of(&back, false, &pending), Stand::Out(_)));
+    }
+
+    #[test]
+    fn a_deadline_that_became_later_meanwhile_is_made_earlier_by_force_only() {
+        let kind = ErrandKind::MoveDeadline {
+            deadline: Timestamp::from_millis(5_000_000),
+        };
+        let at = |ms| reading(Some("OURS"), Some(MigrationStatus::Requested), Some(ms));
+        assert_eq!(stand_of(&kind, false, &at(4_000_000)), Stand::Lacks);
+        assert_eq!(stand_of(&kind, false, &at(5_000_000)), Stand::Has);
+        assert!(matches!(
+            stand_of(&kind, false, &at(6_000_000)),
+            Stand::Out(_)
+        ));
+        assert_eq!(stand_of(&kind, true, &at(6_000_000)), Stand::Lacks);
     }
 }

@@ -1,26 +1,42 @@
 //! Licences of waves: what the members need, who holds what, and errands for what is lacking.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::device::Device;
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::Error;
-use crate::ids::{DeviceId, LocationId, Serial, WaveId};
+use crate::ids::{DeviceId, LocationId, MoveId, Serial, WaveId};
 use crate::job::{Job, JobKind};
-use crate::licences::{HeldLicence, LicenceNeed, Location, Stock, allot, needs, note, requests};
+use crate::licences::{
+    HeldLicence, Lacking, LicenceNeed, Location, Stock, allot, needs, note, requests,
+};
 use crate::migration::{AppAction, Move, MoveState, PinnedRunbook};
 use crate::service::Org;
+use crate::service::act::PlannedRequest;
+use crate::service::ports::LicenceRequest;
 use crate::store::Batch;
+use crate::wave::{Wave, WaveState};
 
+/// A list that failed half-way goes on with what was read so long ago.
+const JUST_NOW: Duration = Duration::from_secs(600);
 /// Rows of one batch.
 const CHUNK: usize = 1000;
 
-/// Who holds each app of a location.
-#[derive(Default)]
+/// Who holds an app of a location.
 struct Holders {
-    /// With the moment before it was read.
-    read: BTreeMap<u64, (Timestamp, BTreeSet<Serial>)>,
+    app: u64,
+    /// Nothing of it is older.
+    since: Timestamp,
+    serials: BTreeSet<Serial>,
+}
+
+/// A walk through the members of open waves.
+struct Walk {
+    waves: VecDeque<WaveId>,
+    after: MoveId,
 }
 
 /// What open errands change.
@@ -112,6 +128,12 @@ impl Org {
                 location: location.id,
             };
             batch.put(Job::new(self.id(), location.job, self.now(), kind));
+            if !location.noted.is_empty() {
+                // It was noted for fewer devices.
+                let mut location = location.clone();
+                location.noted.clear();
+                batch.put(location);
+            }
         }
     }
 
@@ -119,7 +141,7 @@ impl Org {
         &self,
         batch: &mut Batch,
         wave: WaveId,
-        lacking: Vec<(ErrandMember, BTreeSet<u64>)>,
+        lacking: Lacking<ErrandMember>,
         locations: &[Location],
         under_way: &UnderWay,
     ) {
@@ -134,12 +156,63 @@ impl Org {
         }
     }
 
+    /// The requests that would give devices what they lack, and a sentence for each app of which there are not enough.
+    pub(in crate::service) async fn plan_giving(
+        &self,
+        lacking: Lacking<Serial>,
+    ) -> Result<(Vec<PlannedRequest>, Vec<String>), Error> {
+        let locations = self.locations().await?;
+        if locations.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let mut short: BTreeMap<u64, usize> = BTreeMap::new();
+        for app in lacking.iter().flat_map(|(_, apps)| apps) {
+            *short.entry(*app).or_default() += 1;
+        }
+        let mut requested = Vec::new();
+        let promised = self.licences_under_way().await?.promised;
+        for (location, members) in allot(lacking, &locations, &promised) {
+            for app in members.iter().flat_map(|(_, apps)| apps) {
+                *short.entry(*app).or_default() -= 1;
+            }
+            requested.extend(planned(false, requests(members, location.limits)));
+        }
+        let warnings = short.into_iter().filter(|(_, n)| *n > 0);
+        let warnings = warnings.map(|(app, n)| format!("{app}: {n} devices would get no licence"));
+        Ok((requested, warnings.collect()))
+    }
+
+    /// The requests that take back what these devices were given for their attempts.
+    pub(in crate::service) async fn plan_taking_back<'a>(
+        &self,
+        devices: impl Iterator<Item = &'a Device>,
+    ) -> Result<Vec<PlannedRequest>, Error> {
+        let mut lent: BTreeMap<LocationId, BTreeMap<Serial, BTreeSet<u64>>> = BTreeMap::new();
+        for device in devices {
+            let ours =
+                |l: &&HeldLicence| l.ours && (l.attempt.is_none() || l.attempt == device.open_move);
+            for held in device.licences.iter().filter(ours) {
+                let of = lent.entry(held.location).or_default();
+                of.entry(device.serial.clone())
+                    .or_default()
+                    .insert(held.app);
+            }
+        }
+        let mut requested = Vec::new();
+        for location in self.locations().await? {
+            if let Some(lent) = lent.remove(&location.id) {
+                requested.extend(planned(true, requests(lent, location.limits)));
+            }
+        }
+        Ok(requested)
+    }
+
     /// Which apps of their runbooks members lack that no open errand is about to give them.
     async fn lacking(
         &self,
         members: &[Move],
         under_way: &UnderWay,
-    ) -> Result<Vec<(ErrandMember, BTreeSet<u64>)>, Error> {
+    ) -> Result<Lacking<ErrandMember>, Error> {
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
         let rows = self.store().devices_by_serial(self.id(), &serials).await?;
         let held: BTreeMap<DeviceId, BTreeSet<u64>> = rows
@@ -171,52 +244,99 @@ impl Org {
     /// After a location's stock was read: who of the open waves' devices holds what, and errands for those that lack what is
     /// there now. So a licence that was bought, or moved over with the location, finds its device.
     pub(super) async fn follow_stock(&self, location: &Location) -> Result<(), Error> {
+        let mut apps = BTreeSet::new();
+        for wave in self.open_waves().await? {
+            for runbook in wave.runbooks.values() {
+                let plan = self.plan(*runbook).await?;
+                apps.extend(store_apps(&plan).into_iter().map(|(app, _)| app));
+            }
+        }
+        let credential = self.content_credential(location.id).await?;
+        for app in apps {
+            let there = location
+                .stock
+                .get(&app)
+                .is_some_and(|s| s.device_assignable);
+            let noted = location.noted.get(&app);
+            if !there || noted.is_some_and(|at| self.now() < *at + JUST_NOW) {
+                continue;
+            }
+            let since = self.now() - JUST_NOW;
+            let licences = &self.ports().licences;
+            let holders = licences.holders(&credential, app, since).await?;
+            let holders = Holders {
+                app,
+                since,
+                serials: holders.into_iter().collect(),
+            };
+            let mut walk = self.walk().await?;
+            while let Some((_, members)) = self.next_members(&mut walk).await? {
+                self.note_holders(location.id, &members, &holders).await?;
+            }
+            // What fails with the next app does not cost this one.
+            let now = self.now();
+            self.alter_location(location.id, |row| {
+                row.noted.insert(app, now);
+            })
+            .await?;
+        }
+        let mut walk = self.walk().await?;
+        while let Some((wave, members)) = self.next_members(&mut walk).await? {
+            self.give_what_is_there(wave, &members).await?;
+        }
+        self.alter_location(location.id, |row| row.noted.clear())
+            .await
+    }
+
+    async fn open_waves(&self) -> Result<Vec<Wave>, Error> {
         let mut waves = Vec::new();
         let mut after = WaveId(0);
         loop {
             let page = self.store().waves(self.id(), after, 100).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else {
+                return Ok(waves);
+            };
             after = last.id;
-            waves.extend(page);
+            let closed = |w: &Wave| matches!(w.state, WaveState::Closed { .. });
+            waves.extend(page.into_iter().filter(|w| !closed(w)));
         }
-        let mut holders = Holders::default();
-        for wave in waves {
-            let mut members = self.members(wave.id).await?;
-            members.retain(|m| !m.is_ended());
-            for members in members.chunks(CHUNK) {
-                let mut apps = BTreeSet::new();
-                for member in members {
-                    let plan = self.plan(member.runbook).await?;
-                    apps.extend(store_apps(&plan).into_iter().map(|(app, _)| app));
+    }
+
+    async fn walk(&self) -> Result<Walk, Error> {
+        let waves = self.open_waves().await?.into_iter();
+        Ok(Walk {
+            waves: waves.map(|w| w.id).collect(),
+            after: MoveId(0),
+        })
+    }
+
+    /// The next members of open waves that have not ended, some at a time.
+    async fn next_members(&self, walk: &mut Walk) -> Result<Option<(WaveId, Vec<Move>)>, Error> {
+        loop {
+            let Some(wave) = walk.waves.front().copied() else {
+                return Ok(None);
+            };
+            let limit = u32::try_from(CHUNK).unwrap_or(u32::MAX);
+            let mut page = self
+                .store()
+                .attempts(self.id(), wave, walk.after, limit)
+                .await?;
+            match page.last() {
+                Some(last) => walk.after = last.id,
+                None => {
+                    walk.waves.pop_front();
+                    walk.after = MoveId(0);
+                    continue;
                 }
-                self.read_holders(location, &apps, &mut holders).await?;
-                self.note_holders(location.id, members, &holders).await?;
-                self.give_what_is_there(wave.id, members).await?;
+            }
+            page.retain(|m| !m.is_ended());
+            if !page.is_empty() {
+                return Ok(Some((wave, page)));
             }
         }
-        Ok(())
     }
 
-    /// Reads who holds the apps that the location has and that were not read yet.
-    async fn read_holders(
-        &self,
-        location: &Location,
-        apps: &BTreeSet<u64>,
-        holders: &mut Holders,
-    ) -> Result<(), Error> {
-        let credential = self.content_credential(location.id).await?;
-        for app in apps {
-            let there = location.stock.get(app).is_some_and(|s| s.device_assignable);
-            if there && let Entry::Vacant(entry) = holders.read.entry(*app) {
-                let begun = self.now();
-                let serials = self.ports().licences.holders(&credential, *app).await?;
-                entry.insert((begun, serials.into_iter().collect()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes on the members' devices what they hold of a location.
+    /// Notes on the members' devices who holds an app of a location.
     async fn note_holders(
         &self,
         location: LocationId,
@@ -224,31 +344,30 @@ impl Org {
         holders: &Holders,
     ) -> Result<(), Error> {
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        let app = holders.app;
         self.again_on_conflict(|| async {
             let mut batch = Batch::new();
             // After the holders were read: what an errand changes or has changed meanwhile it notes itself.
             let under_way = self.licences_under_way().await?;
             for mut device in self.store().devices_by_serial(self.id(), &serials).await? {
-                let mut changed = false;
-                for (app, (begun, holders)) in &holders.read {
-                    let is = |l: &HeldLicence| l.location == location && l.app == *app;
-                    let newer = |l: &HeldLicence| is(l) && l.read >= *begun;
-                    if under_way.pairs.contains(&(device.id, *app))
-                        || device.licences.iter().any(newer)
-                    {
-                        continue;
-                    }
-                    let held = holders.contains(&device.serial).then(|| HeldLicence {
+                let is = |l: &HeldLicence| l.location == location && l.app == app;
+                let newer = |l: &HeldLicence| is(l) && l.read >= holders.since;
+                if under_way.pairs.contains(&(device.id, app)) || device.licences.iter().any(newer)
+                {
+                    continue;
+                }
+                let held = holders
+                    .serials
+                    .contains(&device.serial)
+                    .then(|| HeldLicence {
                         location,
-                        app: *app,
+                        app,
                         read: self.now(),
                         // It had it before we gave any: what we gave is noted by the errand.
                         ours: false,
                         attempt: None,
                     });
-                    changed |= note(&mut device.licences, location, *app, held);
-                }
-                if changed {
+                if note(&mut device.licences, location, app, held) {
                     batch.put(device);
                 }
             }
@@ -301,6 +420,21 @@ impl Org {
             false => Ok(self.store().commit(batch).await?),
         }
     }
+}
+
+/// Requests as a plan shows them.
+pub(super) fn planned(
+    take_back: bool,
+    requests: Vec<(Vec<u64>, Vec<Serial>)>,
+) -> impl Iterator<Item = PlannedRequest> {
+    let path = match take_back {
+        true => "/assets/disassociate",
+        false => "/assets/associate",
+    };
+    requests.into_iter().map(move |(apps, serials)| {
+        let request = LicenceRequest { take_back, apps };
+        PlannedRequest::new("POST", path, request.body(&serials), serials.len())
+    })
 }
 
 /// Whether the attempt was submitted and its device may still come, or is here.

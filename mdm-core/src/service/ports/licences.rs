@@ -100,11 +100,13 @@ pub trait Licences: Send + Sync + 'static {
         &self,
         credential: &ContentCredential,
     ) -> Result<BTreeMap<u64, Stock>, PortError>;
-    /// Every device that holds a licence of this app.
+    /// Every device that holds a licence of this app. Pages of the list that were read before a failure may be used again, as
+    /// far as nothing of the answer is older than `not_before`.
     async fn holders(
         &self,
         credential: &ContentCredential,
         app: u64,
+        not_before: Timestamp,
     ) -> Result<Vec<Serial>, PortError>;
     /// Sends one request; answers the event's id. [`PortError::Unknown`] when it is not known whether Apple took it.
     async fn submit(

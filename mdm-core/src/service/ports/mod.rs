@@ -173,6 +173,10 @@ pub trait DeviceAssignment: Send + Sync + 'static {
         credential: &ServerCredential,
         uuid: &str,
     ) -> Result<serde_json::Value, PortError>;
+    /// Most devices that Apple takes in one assignment at present.
+    async fn most_assigned(&self, _credential: &ServerCredential) -> Result<usize, PortError> {
+        Ok(1000)
+    }
     /// Assigns a profile; one outcome for each serial number.
     async fn assign(
         &self,
@@ -372,14 +376,46 @@ impl ActivityRequest {
 /// Removes an Activation Lock by bypass code.
 #[async_trait]
 pub trait LockRemoval: Send + Sync + 'static {
-    /// Answers whether the code opened the lock.
+    /// Tries a code on a device's lock.
     async fn unlock(
         &self,
         identity: &PushIdentity,
-        serial: &Serial,
-        product: &str,
+        device: &LockedDevice,
         code: &Secret,
-    ) -> Result<bool, PortError>;
+    ) -> Result<Unlocking, PortError>;
+}
+
+/// A locked device, and who asks for its lock to be lifted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct LockedDevice {
+    /// Its serial number.
+    pub serial: Serial,
+    /// Its product type, as `iPhone17,2`.
+    pub product: String,
+    /// Cellular devices need at least one of these three.
+    pub imei: Option<String>,
+    /// That of the second radio.
+    pub imei2: Option<String>,
+    /// For devices without an IMEI.
+    pub meid: Option<String>,
+    /// The organisation's name.
+    pub organisation: String,
+    /// The person who asks.
+    pub person: String,
+}
+
+/// What became of a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "it opens, or it does not")]
+pub enum Unlocking {
+    /// The lock is gone.
+    Opened,
+    /// Apple does not take this code for this device. With 401 or 403 for every code it is the push certificate.
+    CodeRefused {
+        /// The HTTP status.
+        status: u16,
+    },
 }
 
 /// Tells people or programs.

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
     DevicePage, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, LockRemoval,
-    MemberPage, Notifier, OrganisationApi, PushIdentity, PushOutcome, Pusher, ReadingPage,
-    ServerCredential,
+    LockedDevice, MemberPage, Notifier, OrganisationApi, PushIdentity, PushOutcome, Pusher,
+    ReadingPage, ServerCredential, Unlocking,
 };
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, OrgReading};
@@ -124,10 +124,9 @@ impl LockRemoval for Refusing {
     async fn unlock(
         &self,
         _: &PushIdentity,
-        _: &Serial,
-        _: &str,
+        _: &LockedDevice,
         _: &Secret,
-    ) -> Result<bool, PortError> {
+    ) -> Result<Unlocking, PortError> {
         Err(PortError::Absent("lock removal"))
     }
 }
@@ -152,7 +151,12 @@ impl Licences for Refusing {
     async fn stock(&self, _: &ContentCredential) -> Result<BTreeMap<u64, Stock>, PortError> {
         Err(PortError::Absent("licences"))
     }
-    async fn holders(&self, _: &ContentCredential, _: u64) -> Result<Vec<Serial>, PortError> {
+    async fn holders(
+        &self,
+        _: &ContentCredential,
+        _: u64,
+        _: Timestamp,
+    ) -> Result<Vec<Serial>, PortError> {
         Err(PortError::Absent("licences"))
     }
     async fn submit(

@@ -1,6 +1,7 @@
 //! Bringing ADE profiles in force: what is wanted is assigned where something else is in force, in few requests, never twice
 //! without a look at the list in between, and never sooner than Apple allows.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -99,8 +100,13 @@ impl Org {
         if let Err(error) = &outcome {
             tracing::warn!(organisation = %self.id(), server = %server.name, %error, "profiles could not be assigned");
         }
-        if let Err(Error::Port(PortError::NeedsPerson(what))) = &outcome {
-            self.server_needs(server.id, what).await?;
+        let needs = match &outcome {
+            Err(Error::Port(PortError::NeedsPerson(what))) => Some(what.clone()),
+            _ => None,
+        };
+        if server.profiles_need != needs {
+            self.alter_server(server.id, |row| row.profiles_need.clone_from(&needs))
+                .await?;
         }
         let now = self.now();
         let next = self
@@ -122,15 +128,17 @@ impl Org {
         self.job_stands_or(later, lease).await
     }
 
-    async fn server_needs(&self, server: ServerId, what: &str) -> Result<(), Error> {
+    /// Changes the row of a server entry alone.
+    pub(super) async fn alter_server(
+        &self,
+        server: ServerId,
+        change: impl Fn(&mut Server),
+    ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
             let Some(mut row) = self.store().server(self.id(), server).await? else {
                 return Ok(());
             };
-            if row.needs_person.as_deref() == Some(what) {
-                return Ok(());
-            }
-            row.needs_person = Some(what.to_owned());
+            change(&mut row);
             let mut batch = Batch::new();
             batch.put(row);
             Ok(self.store().commit(batch).await?)
@@ -151,15 +159,19 @@ impl Org {
         let Some(server) = self.ensure_profiles(server, &credential).await? else {
             return Ok((Run::More, false));
         };
+        let most = self.ports().assignment.most_assigned(&credential).await?;
+        let chunk = CHUNK.min(u32::try_from(most.max(1)).unwrap_or(u32::MAX));
         let mut any = false;
+        // What Apple refuses for good of one profile keeps no other from its devices.
+        let mut refused = None;
         for _ in 0..PAGES {
             let now = self.now();
             let devices = self
                 .store()
-                .devices_to_assign(self.id(), server.id, now, CHUNK)
+                .devices_to_assign(self.id(), server.id, now, chunk)
                 .await?;
             let Some(uuid) = devices.first().and_then(|d| d.assignment.wanted.clone()) else {
-                return Ok((Run::Ended, any));
+                return refused.map_or(Ok((Run::Ended, any)), |error: PortError| Err(error.into()));
             };
             let same: Vec<Device> = devices
                 .into_iter()
@@ -189,11 +201,13 @@ impl Org {
                 Ok(outcomes) => outcomes.into_iter().collect(),
                 Err(error) => {
                     self.let_go(&same, now, &error).await?;
-                    if matches!(error, PortError::Refused(_)) {
-                        self.forget_unknown_profile(&server, &credential, &uuid)
-                            .await?;
+                    if !matches!(error, PortError::Refused(_)) {
+                        return Err(error.into());
                     }
-                    return Err(error.into());
+                    self.forget_unknown_profile(&server, &credential, &uuid)
+                        .await?;
+                    refused = Some(error);
+                    continue;
                 }
             };
             any = true;
@@ -283,6 +297,15 @@ impl Org {
             let Some(mut row) = self.store().server(self.id(), server.id).await? else {
                 return Ok(());
             };
+            let known = row
+                .profiles
+                .values()
+                .chain(&row.profile)
+                .any(|p| p.uuid == uuid);
+            if !known {
+                // One of another entry, from where the device came: nothing is to be defined here.
+                return Ok(());
+            }
             row.profiles.retain(|_, p| p.uuid != uuid);
             row.profile = row.profile.filter(|p| p.uuid != uuid);
             row.offered = None;
@@ -318,7 +341,8 @@ impl Org {
         let assignment = &mut tracked.row.assignment;
         assignment.tries += 1;
         let (wait, word) = match outcome {
-            AssignmentOutcome::Success => (SETTLE, None),
+            // One that never shows is not repeated every half hour: that is what Apple throttles for.
+            AssignmentOutcome::Success => (SETTLE.max(back_off(assignment.tries)), None),
             AssignmentOutcome::NotAccessible => {
                 (Duration::from_secs(3600), Some("NOT_ACCESSIBLE".to_owned()))
             }
@@ -353,7 +377,8 @@ impl Org {
             return Ok(server);
         };
         let default = self.profile_at(&server, None);
-        let mut waves: HashMap<WaveId, Option<String>> = HashMap::new();
+        // By wave: which profile, if it goes here and that is defined.
+        let mut waves: HashMap<WaveId, Option<Option<String>>> = HashMap::new();
         let mut batch = Batch::new();
         let devices = self
             .store()
@@ -370,29 +395,28 @@ impl Org {
             }
         }
         for mut device in devices {
+            let listed = device
+                .record
+                .as_ref()
+                .is_some_and(|r| r.server == server.id && !r.gone);
+            let outside = || default.clone().filter(|_| listed);
             let wants = match (device.open_move, device.assignment.from) {
-                (None, _) => {
-                    let listed = device
-                        .record
-                        .as_ref()
-                        .is_some_and(|r| r.server == server.id && !r.gone);
-                    if listed { default.clone() } else { None }
-                }
+                (None, _) => outside(),
                 // Not offered yet.
                 (Some(_), None) => None,
                 (Some(id), Some(_)) => {
                     let Some(attempt) = self.store().attempt(self.id(), id).await? else {
                         continue;
                     };
+                    if let Entry::Vacant(entry) = waves.entry(attempt.wave) {
+                        let wave = self.store().wave(self.id(), attempt.wave).await?;
+                        let here = wave.filter(|w| w.destination == server.id);
+                        entry.insert(here.map(|w| self.profile_at(&server, Some(&w))));
+                    }
                     match waves.get(&attempt.wave) {
-                        Some(uuid) => uuid.clone(),
-                        None => {
-                            let wave = self.store().wave(self.id(), attempt.wave).await?;
-                            let here = wave.filter(|w| w.destination == server.id);
-                            let uuid = here.and_then(|w| self.profile_at(&server, Some(&w)));
-                            waves.insert(attempt.wave, uuid.clone());
-                            uuid
-                        }
+                        Some(Some(uuid)) => uuid.clone(),
+                        // Somebody assigned it to this entry, and its wave goes to another one.
+                        _ => outside(),
                     }
                 }
             };

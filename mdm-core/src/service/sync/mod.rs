@@ -18,7 +18,7 @@ use super::ports::{DeviceAssignment, DevicePage, ServerCredential};
 use crate::clock::Timestamp;
 use crate::device::{Device, DeviceRecord};
 use crate::error::{Error, PortError};
-use crate::ids::{DeviceId, Serial};
+use crate::ids::{DeviceId, MoveId, Serial};
 use crate::job::Job;
 use crate::migration::Event;
 use crate::store::{Batch, Lease, StoreError, Write};
@@ -128,6 +128,7 @@ impl Org {
             .last_full
             .is_none_or(|at| self.now() >= at + RECONCILE);
         if matches!(cursor, SyncCursor::Changes { .. }) && due {
+            self.still_the_same(server, &credential).await?;
             cursor = SyncCursor::Start;
             self.again_on_conflict(|| self.store_cursor(server.id, &server.cursor, &cursor))
                 .await?;
@@ -380,6 +381,37 @@ impl Org {
         })
     }
 
+    /// Once a day: the token still opens the entry that it was imported for.
+    async fn still_the_same(
+        &self,
+        server: &Server,
+        credential: &ServerCredential,
+    ) -> Result<(), Error> {
+        let account = self.ports().assignment.account(credential).await?;
+        if account.server_uuid == server.uuid {
+            return Ok(());
+        }
+        Err(PortError::NeedsPerson(format!(
+            "The token of {} opens another server entry now, {}: import the right one.",
+            server.name, account.server_name
+        ))
+        .into())
+    }
+
+    /// The profile that an attempt's device is to have at the entry to which its wave goes; `None` at another one.
+    async fn profile_of_attempt(
+        &self,
+        attempt: MoveId,
+        server: &Server,
+    ) -> Result<Option<Option<String>>, Error> {
+        let Some(attempt) = self.store().attempt(self.id(), attempt).await? else {
+            return Ok(None);
+        };
+        let wave = self.store().wave(self.id(), attempt.wave).await?;
+        let here = wave.filter(|w| w.destination == server.id);
+        Ok(here.map(|w| self.profile_at(server, Some(&w))))
+    }
+
     async fn take_record(
         &self,
         d: &mut Decision<'_>,
@@ -403,9 +435,21 @@ impl Org {
             return Ok(());
         }
         let event = assignment_event(&record, server);
-        if device.open_move.is_none() && !record.gone {
+        // It was offered its migration to another entry of ours, and somebody assigned it to this one: what it wanted there is
+        // not to be had here.
+        let elsewhere = device.assignment.from.is_some()
+            && device
+                .record
+                .as_ref()
+                .is_some_and(|old| old.server != record.server);
+        if (device.open_move.is_none() || elsewhere) && !record.gone {
             // Outside of a wave every device of the list gets the profile at once.
             device.assignment.wanted = profile.map(str::to_owned);
+            if let Some(open) = device.open_move.filter(|_| elsewhere)
+                && let Some(own) = self.profile_of_attempt(open, server).await?
+            {
+                device.assignment.wanted = own;
+            }
         }
         if record.profile_in_force().is_some()
             && record.profile_in_force() == device.assignment.wanted.as_deref()

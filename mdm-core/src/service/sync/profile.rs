@@ -2,6 +2,7 @@
 //! await configuration. Nothing here can switch that off.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -14,6 +15,11 @@ use crate::service::ports::ServerCredential;
 use crate::service::sync::PAGES;
 use crate::store::Batch;
 use crate::wave::{DefinedProfile, Offering, Server, Wave, WaveState};
+
+/// Most characters of a profile's name.
+const NAME: usize = 125;
+/// A defined profile that Apple does not show by then is taken for one that never came to be.
+const SHOWN: Duration = Duration::from_secs(3600);
 
 impl Org {
     /// Sets what ADE profiles of the organisation say. Profiles are immutable at Apple: a changed content is a new profile,
@@ -58,6 +64,14 @@ impl Org {
         found.map(|p| p.uuid.clone())
     }
 
+    /// Whether what the organisation's profiles say now is defined at a server entry, and was read back.
+    #[must_use]
+    pub fn ade_profile_stands(&self, server: &Server) -> bool {
+        let digest = digest(&self.ade_profile(&self.organisation.settings.ade));
+        let there = server.profile.as_ref();
+        there.is_some_and(|p| p.digest == digest && p.proved_awaiting)
+    }
+
     /// Defines what is lacking, proves it by reading it back, and has every device want what it should get. `None` when there
     /// are more devices to go through.
     pub(super) async fn ensure_profiles(
@@ -83,7 +97,13 @@ impl Org {
                 .or(server.profile.as_ref().filter(|p| p.digest == digest));
             let profile = match known {
                 Some(known) if known.proved_awaiting => known.clone(),
-                _ => self.define(credential, digest.clone(), &content).await?,
+                Some(known) => self.prove_profile(server.id, credential, known).await?,
+                None => {
+                    let made = self
+                        .define(server.id, credential, &digest, &content)
+                        .await?;
+                    self.prove_profile(server.id, credential, &made).await?
+                }
             };
             defined.insert(digest, profile);
         }
@@ -125,15 +145,52 @@ impl Org {
         Ok(None)
     }
 
+    /// Defines a profile and keeps what it is called at once: Apple has no list of profiles, and none can be deleted.
     async fn define(
         &self,
+        server: ServerId,
         credential: &ServerCredential,
-        digest: String,
+        digest: &str,
         content: &Value,
     ) -> Result<DefinedProfile, Error> {
         let assignment = &self.ports().assignment;
         let uuid = assignment.define_profile(credential, content).await?;
-        let back = assignment.read_profile(credential, &uuid).await?;
+        let made = DefinedProfile {
+            uuid,
+            digest: digest.to_owned(),
+            proved_awaiting: false,
+            defined: Some(self.now()),
+        };
+        self.alter_server(server, |row| {
+            row.profiles.insert(digest.to_owned(), made.clone());
+        })
+        .await?;
+        Ok(made)
+    }
+
+    /// Reads a profile back. Only one that awaits configuration is assigned.
+    async fn prove_profile(
+        &self,
+        server: ServerId,
+        credential: &ServerCredential,
+        made: &DefinedProfile,
+    ) -> Result<DefinedProfile, Error> {
+        let assignment = &self.ports().assignment;
+        let back = match assignment.read_profile(credential, &made.uuid).await {
+            Err(PortError::Refused(why)) => {
+                let late = made.defined.is_none_or(|at| self.now() >= at + SHOWN);
+                if late {
+                    // It never came to be: the next round defines another.
+                    self.alter_server(server, |row| {
+                        row.profiles.retain(|_, p| p.uuid != made.uuid);
+                    })
+                    .await?;
+                }
+                let what = format!("Apple does not show the ADE profile that it defined: {why}");
+                return Err(PortError::retry(what).into());
+            }
+            answered => answered?,
+        };
         let awaits = back.get("await_device_configured").and_then(Value::as_bool);
         if awaits != Some(true) {
             return Err(PortError::NeedsPerson(
@@ -142,9 +199,8 @@ impl Org {
             .into());
         }
         Ok(DefinedProfile {
-            uuid,
-            digest,
             proved_awaiting: true,
+            ..made.clone()
         })
     }
 
@@ -182,10 +238,13 @@ impl Org {
             .iter()
             .map(|der| base64::engine::general_purpose::STANDARD.encode(&der.0))
             .collect();
-        let name = options
-            .profile_name
-            .clone()
-            .unwrap_or_else(|| format!("{} migration", self.display_name()));
+        let name = options.profile_name.clone().unwrap_or_else(|| {
+            let name = self.display_name();
+            format!(
+                "{} migration",
+                name.chars().take(NAME - 10).collect::<String>()
+            )
+        });
         let mut profile = json!({
             "profile_name": name,
             "url": format!("{}/mdm/{}/enrol", self.settings().enrol_url, self.organisation.code),
@@ -236,7 +295,7 @@ fn texts(options: &AdeOptions) -> [(&'static str, Option<&String>, usize); 6] {
 
 /// Whether Apple would take it.
 pub(in crate::service) fn check(options: &AdeOptions) -> Result<(), Error> {
-    let name = ("profile_name", options.profile_name.as_ref(), 125);
+    let name = ("profile_name", options.profile_name.as_ref(), NAME);
     for (key, value, most) in texts(options).into_iter().chain([name]) {
         let length = value.map_or(1, |v| v.chars().count());
         if length == 0 || length > most {

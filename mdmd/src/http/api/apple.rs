@@ -76,7 +76,7 @@ pub(super) async fn server_tokens(
                 "warning": server.token_expires.and_then(|end| warning(end, now)),
                 "synced": server.synced,
                 "profile": server.profile.as_ref().map(|p| p.uuid.clone()),
-                "needs_person": server.needs_person,
+                "needs_person": server.needs(),
             })
         })
         .collect();

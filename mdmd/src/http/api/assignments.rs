@@ -59,7 +59,13 @@ pub(super) async fn profiles(
                     })
                 })
                 .collect();
-            json!({ "id": server.id, "name": server.name, "profiles": profiles })
+            json!({
+                "id": server.id,
+                "name": server.name,
+                "profiles": profiles,
+                "proved": org.ade_profile_stands(server),
+                "needs_person": server.needs(),
+            })
         })
         .collect();
     shown(json!({ "options": org.organisation().settings.ade, "servers": servers }))
