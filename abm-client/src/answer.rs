@@ -11,8 +11,9 @@ use time::format_description::well_known::Rfc2822;
 use crate::error::{DEFAULT_WAIT, Endpoint, Error};
 use crate::transport::Response;
 
-/// No service asks for more patience than this; a larger number is a mistake and would stop us for ever.
-const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// No longer is a pause believed at once: a larger number may be a mistake, and would stop everybody for as long. Where it is
+/// meant, the service says so again when it is asked a day later.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Parses a body, naming the field that cannot be read. The content never gets into the error.
 pub(crate) fn json<T: DeserializeOwned>(endpoint: Endpoint, body: &[u8]) -> Result<T, Error> {
@@ -79,6 +80,12 @@ pub(crate) fn pause(response: &Response, now_ms: i64) -> Option<Duration> {
         _ => return None,
     };
     told.or((response.status == 429).then_some(DEFAULT_WAIT))
+}
+
+/// Statuses that say nothing of what was asked: somebody on the way answered (a redirection), or the service did not get it
+/// whole in time. Whether a request that changes something was done is not known then.
+pub(crate) const fn says_nothing(status: u16) -> bool {
+    matches!(status, 0..200 | 300..400 | 408 | 425)
 }
 
 /// A text of Apple, made fit for a screen: one line, no control characters, at most 300 characters.

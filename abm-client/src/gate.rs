@@ -299,6 +299,7 @@ mod tests {
         Budget {
             reads: quota,
             writes: quota,
+            together: false,
         }
     }
 

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub enum RequestClass {
     /// Changes nothing.
     Read,
+    /// Changes nothing either, and nobody waits for it: a long list, page by page. It shares the budget of the reads,
+    /// leaves a part of it to them, and lets them go first where they wait.
+    Background,
     /// Changes something.
     Write,
 }
@@ -35,18 +38,26 @@ impl Quota {
         }
     }
 
+    // The fields are open, so a literal or a stored value may have what `new` does not let through.
     fn window_ms(&self) -> i64 {
-        millis(self.window)
+        millis(self.window).max(1)
+    }
+
+    fn most(&self) -> u32 {
+        self.requests.max(1)
     }
 }
 
-/// Reads and writes, budgeted apart.
+/// Reads and writes, budgeted apart or together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
-    /// For requests that change nothing.
+    /// For requests that change nothing; for all of them when they are counted together.
     pub reads: Quota,
     /// For requests that change something.
     pub writes: Quota,
+    /// Whether writes are counted with the reads, against the quota of these.
+    #[serde(default)]
+    pub together: bool,
 }
 
 impl Budget {
@@ -56,26 +67,43 @@ impl Budget {
         Self {
             reads: Quota::new(20, Duration::from_secs(60)),
             writes: Quota::new(10, Duration::from_secs(3600)),
+            together: false,
         }
     }
 
-    /// What Apps and Books allows for one location: requests a second, of any kind.
+    /// What Apps and Books allows for one location: requests a second, of all kinds together.
     #[must_use]
     pub fn apps(requests_per_second: u32) -> Self {
         let quota = Quota::new(requests_per_second, Duration::from_secs(1));
         Self {
             reads: quota,
             writes: quota,
+            together: true,
         }
     }
 
     fn quota(&self, class: RequestClass) -> Quota {
         match class {
-            RequestClass::Read => self.reads,
-            RequestClass::Write => self.writes,
+            RequestClass::Write if !self.together => self.writes,
+            _ => self.reads,
+        }
+    }
+
+    /// How many requests of the window a class may find used and still go: reads in the background leave a quarter.
+    fn most(&self, class: RequestClass) -> u32 {
+        let most = self.quota(class).most();
+        match class {
+            RequestClass::Background => most - most / 4,
+            _ => most,
         }
     }
 }
+
+/// A pause cannot be measured with a clock that was set back before the moment at which it was asked for; so much may two
+/// machines that share a budget disagree.
+const CLOCKS_DIFFER_MS: i64 = 60_000;
+/// So long the reads in the background step aside after somebody's read could go again, so that it comes first.
+const ASIDE_MS: i64 = 30_000;
 
 /// What a limiter remembers. It can be stored, so that every process of an installation shares one budget: load, take,
 /// store under a version, and begin again on a conflict.
@@ -84,6 +112,15 @@ pub struct LimiterState {
     reads: VecDeque<i64>,
     writes: VecDeque<i64>,
     paused_until_ms: i64,
+    /// How long the pause was when it was asked for; 0 in a state from before this was kept.
+    #[serde(default)]
+    paused_for_ms: i64,
+    /// Until then somebody waits whose reads go before those in the background.
+    #[serde(default)]
+    aside_until_ms: i64,
+    /// When something was last read in the background.
+    #[serde(default)]
+    background_ms: i64,
 }
 
 /// A budget and what is used of it.
@@ -129,7 +166,8 @@ impl Limiter {
     /// Uses up one request now.
     ///
     /// # Errors
-    /// How long to wait when there is none; then nothing is used up.
+    /// How long to wait when there is none; then nothing is used up. Of a read that has to wait it is remembered that it
+    /// does, so that reads in the background let it go first: the state is worth storing then, too.
     pub fn take(&mut self, class: RequestClass, now_ms: i64) -> Result<(), Duration> {
         Self::take_all([self], class, now_ms)
     }
@@ -150,22 +188,68 @@ impl Limiter {
             .max()
             .unwrap_or(now_ms);
         if next > now_ms {
+            if class == RequestClass::Read {
+                for limiter in limiters {
+                    let aside = &mut limiter.state.aside_until_ms;
+                    *aside = (*aside).max(next.saturating_add(ASIDE_MS));
+                }
+            }
             return Err(Duration::from_millis(
                 u64::try_from(next - now_ms).unwrap_or_default(),
             ));
         }
         for limiter in limiters {
             limiter.log(class).push_back(now_ms);
+            if class == RequestClass::Background {
+                limiter.state.background_ms = now_ms;
+            }
         }
         Ok(())
     }
 
     /// Sends nothing for so long: the service has asked for it. A shorter pause never ends a longer one.
     pub fn pause(&mut self, now_ms: i64, wait: Duration) {
-        self.state.paused_until_ms = self
-            .state
-            .paused_until_ms
-            .max(now_ms.saturating_add(millis(wait)));
+        let until = now_ms.saturating_add(millis(wait));
+        if self.paused_until_ms(now_ms).is_none_or(|old| old < until) {
+            self.state.paused_until_ms = until;
+            self.state.paused_for_ms = millis(wait);
+        }
+    }
+
+    /// Ends a pause, and whatever reads in the background have stepped aside for: a person knows that it may go on.
+    pub fn lift(&mut self) {
+        self.state.paused_until_ms = 0;
+        self.state.paused_for_ms = 0;
+        self.state.aside_until_ms = 0;
+    }
+
+    /// Until when the service has asked for silence (milliseconds since 1970); `None` when it has not, or no longer does.
+    #[must_use]
+    pub fn paused_until_ms(&self, now_ms: i64) -> Option<i64> {
+        let LimiterState {
+            paused_until_ms: until,
+            paused_for_ms: length,
+            ..
+        } = self.state;
+        let length = match length {
+            0 => millis(crate::answer::LONGEST_WAIT),
+            length => length,
+        };
+        let left = until.saturating_sub(now_ms);
+        // More is left than was asked for: the clock was set back, and with it the pause would grow by as much.
+        (left > 0 && left <= length.saturating_add(CLOCKS_DIFFER_MS)).then_some(until)
+    }
+
+    /// Until when reads in the background let others go first, because such wait (milliseconds since 1970).
+    #[must_use]
+    pub fn aside_until_ms(&self, now_ms: i64) -> Option<i64> {
+        let until = self.state.aside_until_ms;
+        let longest = self.budget.reads.window_ms().saturating_add(ASIDE_MS);
+        let longest =
+            longest.max(self.paused_until_ms(now_ms).unwrap_or(now_ms) - now_ms + ASIDE_MS);
+        // As above: what lies further ahead comes from another clock.
+        (until > now_ms && until - now_ms <= longest.saturating_add(CLOCKS_DIFFER_MS))
+            .then_some(until)
     }
 
     /// What is used and left, and when `waiting` further requests will have been sent.
@@ -174,16 +258,16 @@ impl Limiter {
         let mut ahead = self.clone();
         let next_at_ms = ahead.next_at(class, now_ms);
         let used = u32::try_from(ahead.log(class).len()).unwrap_or(u32::MAX);
-        let quota = self.budget.quota(class);
-        let left = if self.state.paused_until_ms > now_ms {
+        let (quota, most) = (self.budget.quota(class), self.budget.most(class));
+        let left = if self.paused_until_ms(now_ms).is_some() {
             0
         } else {
-            quota.requests.saturating_sub(used)
+            most.saturating_sub(used)
         };
         let mut drained_at_ms = now_ms;
         // Beyond one full window the pattern repeats: whole rounds need not be gone through one by one.
-        let rounds = waiting.saturating_sub(1) / quota.requests;
-        for _ in 0..waiting - rounds * quota.requests {
+        let rounds = waiting.saturating_sub(1) / most;
+        for _ in 0..waiting - rounds * most {
             drained_at_ms = ahead.next_at(class, drained_at_ms).max(drained_at_ms);
             ahead.log(class).push_back(drained_at_ms);
         }
@@ -199,26 +283,33 @@ impl Limiter {
 
     fn log(&mut self, class: RequestClass) -> &mut VecDeque<i64> {
         match class {
-            RequestClass::Read => &mut self.state.reads,
-            RequestClass::Write => &mut self.state.writes,
+            RequestClass::Write if !self.budget.together => &mut self.state.writes,
+            _ => &mut self.state.reads,
         }
     }
 
     /// When the next request may be sent; forgets what is older than the window.
     fn next_at(&mut self, class: RequestClass, now_ms: i64) -> i64 {
-        let quota = self.budget.quota(class);
-        let window = quota.window_ms();
-        let paused = self.state.paused_until_ms;
+        let window = self.budget.quota(class).window_ms();
+        let most = usize::try_from(self.budget.most(class)).unwrap_or(usize::MAX);
+        let paused = self.paused_until_ms(now_ms).unwrap_or(now_ms);
+        let aside = match class {
+            // While others wait the list goes on all the same, by four pages in a window.
+            RequestClass::Background => self.aside_until_ms(now_ms).map_or(now_ms, |until| {
+                let own = self.state.background_ms.saturating_add(window / 4);
+                until.min(own.max(now_ms))
+            }),
+            _ => now_ms,
+        };
         let log = self.log(class);
         // An entry from far ahead comes from a clock that was set back; it must not stop us for ever.
         log.retain(|at| at.saturating_add(window) > now_ms && *at <= now_ms.saturating_add(window));
-        let most = usize::try_from(quota.requests).unwrap_or(usize::MAX);
         let free = if log.len() < most {
             now_ms
         } else {
             log[log.len() - most].saturating_add(window)
         };
-        free.max(paused).max(now_ms)
+        free.max(paused).max(aside).max(now_ms)
     }
 }
 
@@ -351,6 +442,129 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_does_not_grow_by_what_the_clock_was_set_back() {
+        let day = 24 * 3_600_000;
+        let mut limiter = Limiter::new(Budget::organisation_api());
+        limiter.pause(NOW, Duration::from_secs(600));
+        // Two machines do not agree to the second.
+        assert!(
+            limiter
+                .clone()
+                .take(RequestClass::Read, NOW - 5_000)
+                .is_err()
+        );
+        assert_eq!(limiter.paused_until_ms(NOW - day), None);
+        limiter
+            .clone()
+            .take(RequestClass::Read, NOW - day)
+            .expect("not for a day");
+        // A new pause counts although the old one lies further ahead.
+        limiter.pause(NOW - day, Duration::from_secs(5));
+        assert_eq!(
+            limiter.take(RequestClass::Read, NOW - day),
+            Err(Duration::from_secs(5))
+        );
+    }
+
+    #[test]
+    fn a_person_may_lift_a_pause() {
+        let mut limiter = Limiter::new(Budget::organisation_api());
+        limiter.pause(NOW, Duration::from_secs(3600));
+        limiter.lift();
+        limiter.take(RequestClass::Write, NOW).expect("lifted");
+    }
+
+    #[test]
+    fn a_quota_of_nothing_lets_one_through() {
+        let none = Quota {
+            requests: 0,
+            window: Duration::ZERO,
+        };
+        let mut limiter = Limiter::new(Budget {
+            reads: none,
+            writes: none,
+            together: false,
+        });
+        limiter.take(RequestClass::Read, NOW).expect("one");
+        assert_eq!(
+            limiter.take(RequestClass::Read, NOW),
+            Err(Duration::from_millis(1))
+        );
+        assert_eq!(
+            limiter.status(RequestClass::Write, 3, NOW).drained_at_ms,
+            NOW + 2
+        );
+        let stored = r#"{"reads":{"requests":0,"window":{"secs":0,"nanos":0}},"writes":{"requests":0,"window":{"secs":0,"nanos":0}}}"#;
+        let stored: Budget = serde_json::from_str(stored).expect("a budget");
+        assert_eq!(
+            Limiter::new(stored).status(RequestClass::Read, 2, NOW).left,
+            1
+        );
+    }
+
+    #[test]
+    fn apps_and_books_counts_all_requests_together() {
+        let mut limiter = Limiter::new(Budget::apps(15));
+        for n in 0..15 {
+            let class = if n % 2 == 0 {
+                RequestClass::Read
+            } else {
+                RequestClass::Write
+            };
+            limiter.take(class, NOW).expect("within the budget");
+        }
+        for class in [RequestClass::Read, RequestClass::Write] {
+            assert_eq!(limiter.status(class, 0, NOW).left, 0, "{class:?}");
+            assert_eq!(
+                limiter.clone().take(class, NOW),
+                Err(Duration::from_secs(1))
+            );
+        }
+    }
+
+    #[test]
+    fn reads_in_the_background_leave_room_and_step_aside_and_are_not_starved() {
+        let mut limiter = Limiter::new(Budget::organisation_api());
+        let mut list = 0;
+        while limiter.take(RequestClass::Background, NOW).is_ok() {
+            list += 1;
+        }
+        assert_eq!(list, 15);
+        for _ in 0..5 {
+            limiter
+                .take(RequestClass::Read, NOW + 1_000)
+                .expect("room was left");
+        }
+        let wait = limiter
+            .take(RequestClass::Read, NOW + 2_000)
+            .expect_err("used up");
+        assert_eq!(wait, Duration::from_secs(58));
+        assert_eq!(limiter.aside_until_ms(NOW + 2_000), Some(NOW + 90_000));
+        // The window is free again: the list takes a page at most, who waits takes the rest.
+        let then = NOW + 61_000;
+        limiter
+            .take(RequestClass::Background, then)
+            .expect("not starved");
+        assert!(limiter.take(RequestClass::Background, then).is_err());
+        for _ in 0..19 {
+            limiter
+                .take(RequestClass::Read, then)
+                .expect("they come first");
+        }
+        // Nobody waits any more.
+        let mut later = limiter.clone();
+        for n in 0..15 {
+            later
+                .take(RequestClass::Background, NOW + 200_000 + n)
+                .expect("the list goes on");
+        }
+        assert!(
+            serde_json::from_str::<LimiterState>(r#"{"reads":[],"writes":[],"paused_until_ms":0}"#)
+                .is_ok()
+        );
+    }
+
+    #[test]
     fn the_state_survives_storing() {
         let mut limiter = Limiter::new(Budget::organisation_api());
         limiter
@@ -377,7 +591,7 @@ mod tests {
         #[test]
         fn no_window_holds_more_than_the_quota(gaps in proptest::collection::vec(0_i64..2_000, 1..200)) {
             let quota = Quota::new(5, Duration::from_millis(3_000));
-            let mut limiter = Limiter::new(Budget { reads: quota, writes: quota });
+            let mut limiter = Limiter::new(Budget { reads: quota, writes: quota, together: false });
             let (mut now, mut sent) = (NOW, Vec::new());
             for gap in gaps {
                 now += gap;

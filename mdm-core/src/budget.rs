@@ -62,17 +62,10 @@ impl Budget {
     /// Until when Apple has asked for silence; `None` when it has not, or no longer does at `now`.
     #[must_use]
     pub fn paused(&self, now: Timestamp) -> Option<Timestamp> {
-        // What was used does not count here.
-        let endless = Quota::new(u32::MAX, Duration::from_millis(1));
-        let allowance = Allowance {
-            reads: endless,
-            writes: endless,
-        };
-        let status = self
-            .limiter(allowance)
-            .status(RequestClass::Read, 0, now.as_millis());
-        let at = Timestamp::from_millis(status.next_at_ms);
-        (at > now).then_some(at)
+        // How much is allowed does not count here.
+        let limiter = self.limiter(Allowance::organisation_api());
+        let until = limiter.paused_until_ms(now.as_millis())?;
+        Some(Timestamp::from_millis(until))
     }
 
     /// It as a limiter.

@@ -244,6 +244,11 @@ pub struct OrgReading {
     pub assigned_server: Option<String>,
     /// When a list of a service was read that had it, where it was not read by itself.
     pub listed: Option<Timestamp>,
+    /// Whether Apple says that some service has it. Absent is not false.
+    pub assigned: Option<bool>,
+    /// The reading that began then found it in the list of no service although Apple did not call it unassigned: it moved
+    /// while the lists were read. Which service it has is then what was known before, and it is to be read by itself.
+    pub unplaced: Option<Timestamp>,
     /// Absent is not false.
     pub capable: Option<bool>,
     /// Absent: no migration was requested.
@@ -254,6 +259,14 @@ pub struct OrgReading {
     pub product: Option<String>,
     /// Whether Apple shows an Activation Lock (`MDM`, `USER`, `NONE`); `None` when not asked.
     pub lock: Option<String>,
+}
+
+impl OrgReading {
+    /// Whether all of it was true at `not_before` or later.
+    #[must_use]
+    pub fn is_young(&self, not_before: Timestamp) -> bool {
+        self.seen >= not_before && self.unplaced.is_none()
+    }
 }
 
 /// What the device said of itself in machine information, check-ins and answers.

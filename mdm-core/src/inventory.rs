@@ -39,6 +39,35 @@ pub struct Inventory {
     pub services: Vec<(String, String)>,
     /// Why a person is needed, in a sentence.
     pub needs_person: Option<String>,
+    /// Whether the list that is being read goes on.
+    #[serde(default)]
+    pub lap: Lap,
+}
+
+/// Finds out that a list runs in a circle, with one remembered place only: its places are compared with the one that stood at
+/// the last power of two, so that every circle is met after at most three times its length.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a counter and a place")]
+pub struct Lap {
+    /// Places so far.
+    pub steps: u32,
+    /// The one at the last power of two.
+    pub mark: Option<String>,
+}
+
+impl Lap {
+    /// Notes the next place. Answers whether it is not one that was there before, as far as this can be known.
+    #[must_use]
+    pub fn goes_on(&mut self, next: &str) -> bool {
+        if self.mark.as_deref() == Some(next) {
+            return false;
+        }
+        self.steps = self.steps.saturating_add(1);
+        if self.steps.is_power_of_two() {
+            self.mark = Some(next.to_owned());
+        }
+        true
+    }
 }
 
 /// A phase of a reading.
@@ -86,6 +115,7 @@ impl Inventory {
             kept_everything: false,
             services: Vec::new(),
             needs_person: None,
+            lap: Lap::default(),
         }
     }
 
@@ -105,6 +135,35 @@ impl Inventory {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(wanted), Some(complete)) => complete < wanted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_goes_on_is_no_circle_and_every_circle_is_one() {
+        let mut lap = Lap::default();
+        assert!((0..10_000).all(|n| lap.goes_on(&n.to_string())));
+        for (before, length) in [(0, 1), (0, 2), (3, 1), (5, 7), (100, 41)] {
+            let mut lap = Lap::default();
+            let at = |n: usize| {
+                if n < before {
+                    n
+                } else {
+                    before + (n - before) % length
+                }
+            };
+            let steps = (0..)
+                .take_while(|n| lap.goes_on(&at(*n).to_string()))
+                .count();
+            assert!(steps >= before + length, "{before} {length}: {steps}");
+            assert!(
+                steps <= 3 * (before + length) + 1,
+                "{before} {length}: {steps}"
+            );
         }
     }
 }

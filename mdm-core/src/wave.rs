@@ -226,6 +226,19 @@ pub enum SyncCursor {
     },
 }
 
+impl SyncCursor {
+    /// Apple's own text, where there is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Start => None,
+            Self::Full { cursor, .. }
+            | Self::Sweeping { cursor, .. }
+            | Self::Changes { cursor } => Some(cursor),
+        }
+    }
+}
+
 /// An ADE profile that Apple knows. Immutable there: a change is a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]

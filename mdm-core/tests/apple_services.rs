@@ -61,6 +61,8 @@ struct Script {
     defined: Mutex<u32>,
     /// Most devices of one assignment.
     most: Mutex<Option<usize>>,
+    /// Places that the list names, in their order and from the beginning again; its own when there are none.
+    circle: Mutex<Vec<&'static str>>,
     /// Another process on this store has taken the next page already, and is at "other".
     overtaken: Mutex<Option<SqliteStore>>,
 }
@@ -81,9 +83,15 @@ impl Script {
             (Serial::parse(serial).unwrap(), record)
         };
         let there = there.iter().map(|s| record(s, false));
+        let asked = self.asked.lock().unwrap().len();
+        let circle = self.circle.lock().unwrap();
+        let cursor = match circle.len() {
+            0 => format!("c{asked}"),
+            length => circle[(asked - 1) % length].to_owned(),
+        };
         DevicePage {
             devices: there.chain(left.iter().map(|s| record(s, true))).collect(),
-            cursor: format!("c{}", self.asked.lock().unwrap().len()),
+            cursor,
             more,
         }
     }
@@ -396,6 +404,37 @@ async fn a_long_list_is_read_in_several_runs_and_each_page_once() {
 }
 
 #[tokio::test]
+async fn a_list_that_runs_in_a_circle_is_left_where_it_is_and_read_on_later() {
+    for circle in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        let page: Page = (&["S1"], &[], true);
+        let stage = Stage::new(&[page; 200]).await;
+        *stage.script.circle.lock().unwrap() = circle.to_vec();
+        // Nobody wants the list read sooner, to see an assignment.
+        *stage.script.refuse.lock().unwrap() = true;
+        let one = stage.server("one").await;
+        stage.pass(Duration::from_secs(60)).await;
+        let asked = stage.script.asked.lock().unwrap().len();
+        // The page that names the first place again was asked for, perhaps the one after it, and no more.
+        assert!(asked <= circle.len() + 2, "{circle:?}: {asked}");
+        let row = stage.store.server(stage.organisation, one).await;
+        let at = row.unwrap().unwrap().cursor;
+        assert!(
+            matches!(&at, SyncCursor::Full { cursor, .. } if Some(&cursor.as_str()) == circle.last()),
+            "{at:?}"
+        );
+        stage.pass(Duration::from_secs(600)).await;
+        assert_eq!(stage.script.asked.lock().unwrap().len(), asked);
+        // Once the list goes on, it is read on from there.
+        stage.script.circle.lock().unwrap().clear();
+        stage.script.full.lock().unwrap().clear();
+        stage.pass(Duration::from_secs(600)).await;
+        let last = format!("fetch {}", circle[circle.len() - 1]);
+        assert!(stage.script.asked.lock().unwrap()[asked..].contains(&last));
+        assert!(!stage.gone("S1").await);
+    }
+}
+
+#[tokio::test]
 async fn a_page_that_another_process_has_taken_is_not_taken_again() {
     let stage = Stage::new(&[(&["A"], &[], true), (&["B"], &[], false)]).await;
     *stage.script.overtaken.lock().unwrap() = Some(stage.store.clone());
@@ -643,6 +682,68 @@ async fn a_pause_holds_for_every_process_on_one_store() {
     clock.advance(Duration::from_secs(1));
     for gate in [&one, &two] {
         gate.enter(RequestClass::Read).await.expect("it is over");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_cannot_be_written_down_is_kept_and_written_later() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let clock = ManualClock::new(START);
+    let gate = |store: Arc<dyn Store>| {
+        SharedGate::new(
+            store,
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            vec![("organisation-api".to_owned(), allowance(20, 10))],
+            Arc::default(),
+        )
+    };
+    let away = Arc::new(FailingStore::new(store.clone(), 0, Moment::Before));
+    let ours = gate(away.clone());
+    ours.enter(RequestClass::Read).await.expect("free");
+    away.cut();
+    ours.pause(Duration::from_secs(90)).await;
+    away.mend();
+    let wait = ours.enter(RequestClass::Read).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(90));
+    let others = gate(Arc::new(store));
+    let wait = others.enter(RequestClass::Write).await;
+    assert_eq!(
+        wait.expect_err("paused for them too"),
+        Duration::from_secs(90)
+    );
+    clock.advance(Duration::from_secs(90));
+    ours.enter(RequestClass::Read).await.expect("it is over");
+}
+
+#[tokio::test]
+async fn a_list_lets_the_reads_of_acts_of_another_process_go_first() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    let gate = || {
+        SharedGate::new(
+            store.clone(),
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            vec![("organisation-api".to_owned(), allowance(20, 10))],
+            Arc::default(),
+        )
+    };
+    let (list, acts) = (gate(), gate());
+    while list.enter(RequestClass::Background).await.is_ok() {}
+    for _ in 0..5 {
+        acts.enter(RequestClass::Read).await.expect("room is left");
+    }
+    let wait = acts.enter(RequestClass::Read).await.expect_err("used up");
+    clock.advance(wait);
+    list.enter(RequestClass::Background)
+        .await
+        .expect("one page");
+    list.enter(RequestClass::Background)
+        .await
+        .expect_err("it steps aside");
+    for _ in 0..19 {
+        acts.enter(RequestClass::Read).await.expect("first");
     }
 }
 

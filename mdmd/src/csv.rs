@@ -57,7 +57,7 @@ pub struct Row {
 /// All rows of a file; empty lines are left out. Every row has as many cells as the first.
 ///
 /// # Errors
-/// For text that is not UTF-8, a quote in the wrong place or without end, a row of another length, too many rows.
+/// For text that is not UTF-8 or has a NUL character, a quote in the wrong place or without end, a row of another length, too many rows.
 pub fn rows(content: &[u8]) -> Result<Vec<Row>, CsvError> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let text = std::str::from_utf8(content).map_err(|error| {
@@ -65,6 +65,11 @@ pub fn rows(content: &[u8]) -> Result<Vec<Row>, CsvError> {
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         wrong(line, 1, "is not UTF-8; save the file as \"CSV UTF-8\"")
     })?;
+    if let Some(at) = content.iter().position(|b| *b == 0) {
+        let line = content[..at].iter().filter(|b| **b == b'\n').count() + 1;
+        let problem = "has a NUL character; save the file as \"CSV UTF-8\"";
+        return Err(wrong(line, 1, problem));
+    }
     let mut rows: Vec<Row> = Vec::new();
     let mut rest = Reader {
         text: text.chars().peekable(),
@@ -180,7 +185,7 @@ impl Reader<'_> {
 /// all of the file when it has one column and no such heading. `parse` says what a cell means, or what is wrong with it.
 ///
 /// # Errors
-/// As [`rows`]; for a file without such a column, an empty one, a cell that `parse` refuses or whose value occurs twice.
+/// As [`rows`]; for a file without such a column or with several, an empty one, a cell that `parse` refuses or whose value occurs twice.
 pub fn column<T: Ord + Clone + fmt::Display>(
     content: &[u8],
     headings: &[&str],
@@ -196,10 +201,19 @@ pub fn column<T: Ord + Clone + fmt::Display>(
             .flat_map(char::to_lowercase)
             .collect()
     };
-    let heading = first
-        .cells
-        .iter()
-        .position(|cell| headings.contains(&plain(cell).as_str()));
+    let mut named = (0..).zip(&first.cells).filter(|(_, cell)| {
+        let cell = plain(cell);
+        headings.contains(&cell.as_str())
+    });
+    let heading = named.next().map(|(index, _)| index);
+    if let (Some(index), Some((other, _))) = (heading, named.next()) {
+        let problem = format!(
+            "columns {} and {} both have such a heading; leave one of them",
+            index + 1,
+            other + 1
+        );
+        return Err(wrong(first.line, other + 1, problem));
+    }
     let (index, data) = match heading {
         Some(index) => (index, &rows[1..]),
         None if first.cells.len() == 1 => (0, &rows[..]),
@@ -303,6 +317,8 @@ mod tests {
         refused(b"note,serial\n\"a\nb\"c,C02A\n", 3, 1, "after the closing");
         refused(b"note,serial\na\"b,C02A\n", 2, 1, "within the cell");
         refused(b"serial\nC02A\n\xff\n", 3, 1, "UTF-8");
+        refused(b"name,serial\nx,C02A\na\0b,C02B\n", 3, 1, "NUL");
+        refused(b"serial,name,Serial Number\nC02A,x,C02B\n", 1, 3, "1 and 3");
     }
 
     #[test]

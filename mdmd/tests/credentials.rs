@@ -96,6 +96,12 @@ async fn a_server_token_comes_in_for_its_certificate_only_and_is_renewed() {
         .await;
     assert_eq!(ended.exit, 3, "{}", ended.err);
     assert!(ended.err.contains("Original MDM"), "{}", ended.err);
+    let ended = town
+        .mdmd(&["token", "import", &second, "--renews", "99"])
+        .await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    let said = ended.err.contains("no server entry 99") && ended.err.contains("mdmd token status");
+    assert!(said, "{}", ended.err);
     let renewed = town
         .json(&["token", "import", &second, "--renews", &number])
         .await;

@@ -9,8 +9,35 @@ use town::Town;
 async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() {
     let town = Town::found(5).await;
     // Nothing to ask Apple with yet.
-    let ended = town.mdmd(&["inventory", "pull", "--wait", "20"]).await;
-    assert_ne!(ended.exit, 0, "{}", ended.err);
+    for (arguments, word) in [
+        (&["inventory", "pull"][..], "mdmd business add"),
+        (&["business", "sync"], "mdmd token import"),
+    ] {
+        let begun = std::time::Instant::now();
+        let ended = town.mdmd(arguments).await;
+        assert_eq!(ended.exit, 3, "{}", ended.err);
+        assert!(ended.err.contains(word), "{}", ended.err);
+        assert!(begun.elapsed().as_secs() < 20, "at once, not after a wait");
+    }
+    // A key that is none is named by its file, before anything is asked.
+    let nonsense = town.file("nonsense.key", [7, 0, 255, 3]);
+    let add = [
+        "business",
+        "add",
+        "--client-id",
+        "BUSINESSAPI.1",
+        "--key-id",
+        "k",
+        "--key",
+        &nonsense,
+    ];
+    let ended = town.mdmd(&add).await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    assert!(
+        ended.err.contains("nonsense.key") && !ended.err.contains("POST"),
+        "{}",
+        ended.err
+    );
     town.furnish().await;
     let serials = town.serials();
     let apple = town.world.apple();
@@ -113,12 +140,48 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
     let reads = &budget["budgets"][0]["reads"];
     assert_eq!(reads["allowed"], json!({ "minute": 20 }), "{budget}");
     assert!(reads["used"].as_u64().unwrap() + reads["left"].as_u64().unwrap() <= 21);
+    assert!(budget["budgets"][0]["lists"]["left"].as_u64() <= reads["left"].as_u64());
     let text = town.mdmd(&["business", "budget"]).await;
-    assert!(text.out.contains("QUEUE EMPTY"), "{}", text.out);
+    assert!(
+        text.out.contains("QUEUE EMPTY") && text.out.contains("lists"),
+        "{}",
+        text.out
+    );
+
+    // Apple asks for silence; a person who knows better ends it.
+    use mdm_core::budget::{Budget, ORGANISATION_API};
+    let code = mdm_core::ids::OrganisationCode::parse(town.made["organisation"].as_str().unwrap());
+    let org = town.app.mdm.organisation(&code.unwrap()).await.unwrap();
+    let id = org.organisation().id;
+    let store = town.app.mdm.store();
+    let mut row: Budget = store.budget(id, ORGANISATION_API).await.unwrap().unwrap();
+    let mut limiter = row.limiter(mdm_core::budget::allowance(20, 10));
+    let day = std::time::Duration::from_secs(86_400);
+    limiter.pause(town.app.mdm.now().as_millis(), day);
+    row.state = limiter.state().clone();
+    let mut batch = mdm_core::store::Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let text = town.mdmd(&["business", "budget"]).await;
+    assert!(text.out.contains("Apple wants silence"), "{}", text.out);
+    let budget = town.json(&["business", "budget"]).await;
+    assert!(budget["budgets"][0]["paused_until"].is_string(), "{budget}");
+    let budget = town.json(&["business", "budget", "--lift"]).await;
+    assert_eq!(
+        budget["budgets"][0]["paused_until"],
+        Value::Null,
+        "{budget}"
+    );
+    town.json(&["business", "services"]).await;
 
     // Lists can be read while the server is stopped, acts cannot be done.
     let record = town.record().await;
-    for deed in ["sync.asked", "assignment.asked", "ade-profile.set"] {
+    for deed in [
+        "budget.pauses-lifted",
+        "sync.asked",
+        "assignment.asked",
+        "ade-profile.set",
+    ] {
         let by = |entry: &(String, String)| entry.1 == deed && entry.0 == "local administrator";
         assert!(record.iter().any(by), "{deed}");
     }

@@ -33,7 +33,23 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
     let ended = town
         .mdmd_with(&["licences", "token", "-"], Some(b"nonsense"))
         .await;
-    assert_ne!(ended.exit, 0);
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    let nonsense = town.file("nonsense.vpptoken", [0, 200, 7, 10]);
+    for command in ["licences", "token"] {
+        let verb = if command == "token" {
+            "import"
+        } else {
+            "token"
+        };
+        let ended = town.mdmd(&[command, verb, &nonsense]).await;
+        assert_eq!(ended.exit, 2, "{}", ended.err);
+        assert!(ended.err.contains("nonsense.vpptoken"), "{}", ended.err);
+        assert!(
+            !ended.err.contains("POST"),
+            "before anything is announced: {}",
+            ended.err
+        );
+    }
     let token = apple.content_token();
     let ended = town
         .mdmd_with(
@@ -50,6 +66,44 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
         listed["locations"][0]["stock"][0]["available"], 2,
         "{listed}"
     );
+    // The same again is the same location, and leaves the budget of no other one.
+    let again = town
+        .mdmd_with(
+            &["licences", "token", "-", "--json"],
+            Some(token.as_bytes()),
+        )
+        .await;
+    assert_eq!(
+        again.json()["location"].to_string(),
+        location,
+        "{}",
+        again.err
+    );
+    let code = mdm_core::ids::OrganisationCode::parse(town.made["organisation"].as_str().unwrap());
+    let org = town.app.mdm.organisation(&code.unwrap()).await.unwrap();
+    let rows = town
+        .app
+        .mdm
+        .store()
+        .budgets(org.organisation().id)
+        .await
+        .unwrap();
+    let mut names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+    names.retain(|name| name.starts_with("apps "));
+    names.sort_unstable();
+    assert_eq!(names, ["apps 0", &format!("apps {location}")]);
+
+    // Whom nobody knows is left out with the reason; an app that cannot be one is bad input.
+    let ended = run(with(&[&serials[0], "C02NOBODYXX"])).await;
+    let plan = ended.json();
+    assert_eq!((ended.exit, &plan["blocked"]), (3, &json!(1)), "{plan}");
+    let why = plan["findings"]["C02NOBODYXX"][0].as_str().unwrap();
+    assert!(why.contains("pull the inventory"), "{plan}");
+    assert!(!plan["requests"].to_string().contains("NOBODY"), "{plan}");
+    let ended = town
+        .mdmd(&["licences", "assign", "--app", "0", &serials[0]])
+        .await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
     let database = std::fs::read(town.data().join("mdmd.sqlite")).unwrap();
     assert!(!database.windows(token.len()).any(|w| w == token.as_bytes()));
 

@@ -54,6 +54,13 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     assert_eq!(ended.exit, 2);
     assert!(ended.err.contains("line 3, column 2"), "{}", ended.err);
     assert_eq!(run(assign(&csv, "tomorrow")).await.exit, 2);
+    // One that Apple takes for nobody is no finding of a device.
+    let past = Timestamp::from_millis(town.world.clock().now_ms() - 86_400_000).to_string();
+    for (deadline, word) in [(past, "has passed"), (in_days(&town, 91), "90 days")] {
+        let ended = run(assign(&csv, &deadline)).await;
+        assert_eq!(ended.exit, 2, "{}", ended.err);
+        assert!(ended.err.contains(word), "{}", ended.err);
+    }
 
     // Of nobody there is nothing to accept.
     let stranger = town.file("stranger.csv", "serial\nC02NOBODYXX\n");

@@ -418,6 +418,7 @@ async fn our_budget_keeps_within_apples() {
     let budget = Budget {
         reads: quota(5, 60_000),
         writes: quota(2, 3_600_000),
+        together: false,
     };
     let apple = apple.with_gate(BudgetGate::refusing(budget, Domain(stage.clock.clone())));
     let mut done = 0;

@@ -378,6 +378,7 @@ fn body(method: &str, path: &str) -> String {
         (
             "post",
             "/api/v1/server-tokens/sync"
+            | "/api/v1/business/budget/lift"
             | "/api/v1/inventory/pull"
             | "/api/v1/licences/{id}/refresh",
         ) => serde_json::json!({}),

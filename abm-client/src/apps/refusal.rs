@@ -119,6 +119,7 @@ pub(super) fn read(endpoint: Endpoint, response: &Response, now_ms: i64) -> Erro
         },
         (_, 429) => ErrorKind::Throttled,
         (_, status @ 500..) => ErrorKind::Unavailable { status },
+        (None, status) if answer::says_nothing(status) => ErrorKind::Unavailable { status },
         (_, status) => ErrorKind::Refused {
             status,
             refusals: refusals(),

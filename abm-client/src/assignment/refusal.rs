@@ -104,6 +104,7 @@ pub(super) fn read(endpoint: Endpoint, response: &Response, now_ms: i64) -> Erro
         },
         (429, _) => ErrorKind::Throttled,
         (status @ 500.., _) => ErrorKind::Unavailable { status },
+        (status, None) if answer::says_nothing(status) => ErrorKind::Unavailable { status },
         (status, _) => ErrorKind::Refused {
             status,
             refusals: refusals(),
@@ -121,6 +122,16 @@ mod tests {
 
     fn check(endpoint: Endpoint, status: u16, body: &str) -> Error {
         read(endpoint, &Response::new(status, body), 0)
+    }
+
+    #[test]
+    fn a_redirection_or_a_time_out_says_nothing_of_what_was_done() {
+        const ASSIGN: Endpoint =
+            Endpoint::write(Service::DeviceAssignment, "POST /profile/devices");
+        for status in [302, 408] {
+            assert!(check(ASSIGN, status, "").is_unknown_outcome());
+            assert!(check(SYNC, status, "").retry_after().is_some());
+        }
     }
 
     #[test]

@@ -331,6 +331,7 @@ impl BusinessClient {
             },
             429 => ErrorKind::Throttled,
             status @ 500.. => ErrorKind::Unavailable { status },
+            status if answer::says_nothing(status) => ErrorKind::Unavailable { status },
             status => ErrorKind::Refused {
                 status,
                 refusals: Vec::new(),

@@ -238,6 +238,7 @@ pub(super) fn refused(
         },
         429 => ErrorKind::Throttled,
         status @ 500.. => ErrorKind::Unavailable { status },
+        status if answer::says_nothing(status) => ErrorKind::Unavailable { status },
         status => ErrorKind::Refused { status, refusals },
     };
     Error::new(endpoint, kind).waiting(answer::retry_after(response, now_ms))
@@ -304,6 +305,22 @@ mod tests {
                     && error.needs_person().is_some()
             );
         }
+    }
+
+    #[test]
+    fn a_redirection_or_a_time_out_says_nothing_of_what_was_done() {
+        const ACT: Endpoint =
+            Endpoint::write(Service::Organisation, "POST /v1/orgDeviceActivities");
+        for status in [301, 302, 307, 308, 408, 425, 500, 504] {
+            let error = refused(ACT, &Response::new(status, ""), true, 0);
+            assert!(error.is_unknown_outcome(), "{error}");
+            let error = refused(LIST, &Response::new(status, ""), true, 0);
+            assert!(
+                !error.is_unknown_outcome() && error.retry_after().is_some(),
+                "{error}"
+            );
+        }
+        assert!(!refused(ACT, &Response::new(409, ""), true, 0).is_unknown_outcome());
     }
 
     #[test]

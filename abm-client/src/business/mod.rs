@@ -103,6 +103,7 @@ struct Inner {
     token_url: String,
     user_agent: String,
     activity_limit: usize,
+    background: bool,
 }
 
 /// One request of this API.
@@ -155,6 +156,7 @@ impl BusinessClient {
                 token_url: token_url.to_owned(),
                 user_agent: user_agent.to_owned(),
                 activity_limit: 500,
+                background: false,
             }),
         }
     }
@@ -177,6 +179,18 @@ impl BusinessClient {
         Self {
             inner: Arc::new(Inner {
                 activity_limit: devices.max(1),
+                ..Inner::clone(&self.inner)
+            }),
+        }
+    }
+
+    /// The same client for what nobody waits for, as a list of everything: its reads are
+    /// [`Background`](RequestClass::Background) to the gate. It shares the bearer token and the gate with this one.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                background: true,
                 ..Inner::clone(&self.inner)
             }),
         }
@@ -242,12 +256,8 @@ impl BusinessClient {
             body: Some(body),
             answer_limit: 64 * 1024,
         };
-        let response = self
-            .inner
-            .transport
-            .send(request)
-            .await
-            .map_err(|error| Error::transport(TOKEN, error))?;
+        // It has its turn like every other request; asking for a token in the middle of a pause would break the pause.
+        let response = self.pass_gate(TOKEN, RequestClass::Read, request).await?;
         if !response.is_success() {
             return Err(self.token_refused(&response));
         }
@@ -277,6 +287,7 @@ impl BusinessClient {
         let kind = match response.status {
             429 => ErrorKind::Throttled,
             status @ 500.. => ErrorKind::Unavailable { status },
+            status if answer::says_nothing(status) => ErrorKind::Unavailable { status },
             _ => ErrorKind::CredentialRefused {
                 credential: Credential::ApiKey,
                 code,
@@ -320,15 +331,11 @@ impl BusinessClient {
         body: Option<SecretBytes>,
         pass: &SessionPass,
     ) -> Result<Response, Error> {
-        let class = if call.endpoint.writes() {
-            RequestClass::Write
-        } else {
-            RequestClass::Read
+        let class = match call.endpoint.writes() {
+            true => RequestClass::Write,
+            false if self.inner.background => RequestClass::Background,
+            false => RequestClass::Read,
         };
-        let permit = self.inner.gate.enter(class).await;
-        let _permit = permit.map_err(|wait| {
-            Error::new(call.endpoint, ErrorKind::BudgetSpent).waiting(Some(wait))
-        })?;
         let mut headers: Vec<(&'static str, SecretText)> = vec![
             (
                 "authorization",
@@ -349,12 +356,25 @@ impl BusinessClient {
             body,
             answer_limit: ANSWER_LIMIT,
         };
+        self.pass_gate(call.endpoint, class, request).await
+    }
+
+    /// Sends a request when it is its turn.
+    async fn pass_gate(
+        &self,
+        endpoint: Endpoint,
+        class: RequestClass,
+        request: Request,
+    ) -> Result<Response, Error> {
+        let permit = self.inner.gate.enter(class).await;
+        let _permit = permit
+            .map_err(|wait| Error::new(endpoint, ErrorKind::BudgetSpent).waiting(Some(wait)))?;
         let response = self
             .inner
             .transport
             .send(request)
             .await
-            .map_err(|error| Error::transport(call.endpoint, error))?;
+            .map_err(|error| Error::transport(endpoint, error))?;
         // Before the next one is let in.
         if let Some(wait) = answer::pause(&response, self.now_ms()) {
             self.inner.gate.pause(wait).await;
@@ -388,7 +408,12 @@ impl BusinessClient {
             collection,
         };
         let response = self.call(call, NO_BODY).await?;
-        json_api::page(endpoint, response.body.expose())
+        let page = json_api::page(endpoint, response.body.expose())?;
+        if page.next.is_some() && page.next.as_ref() == cursor {
+            let why = "it is the one that was asked with: the list does not go on";
+            return Err(Error::malformed(endpoint, "meta.paging.nextCursor", why));
+        }
+        Ok(page)
     }
 
     /// One thing.

@@ -185,6 +185,15 @@ impl Org {
         renews: Option<ServerId>,
         made_for: Option<Option<SecretId>>,
     ) -> Result<ServerId, Error> {
+        if let Some(renewed) = renews
+            && self.store().server(self.id(), renewed).await?.is_none()
+        {
+            // Before the token is shown to anybody.
+            return Err(Error::bad_input(
+                "renews",
+                format!("there is no server entry {renewed}: `mdmd token status` lists them"),
+            ));
+        }
         let id = renews.unwrap_or_else(|| ServerId(self.ids().next(self.now())));
         let credential = ServerCredential {
             organisation: self.id(),

@@ -2,19 +2,20 @@
 //! through the store every other process of the installation. Refuses when it is used up, and says until when; what waits,
 //! waits in the store. Where Apple names no number only its pauses are shared.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as Guarded, PoisonError};
 use std::time::Duration;
 
 use abm_client::{Gate, Limiter, Permit, Quota};
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Org;
 use crate::budget::{
     self, APPS_A_SECOND, Allowance, Budget, BudgetStatus, ORGANISATION_API, RequestClass, allowance,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::errand::ErrandState;
 use crate::error::Error;
 use crate::ids::{BudgetId, IdSource, OrganisationId};
@@ -24,6 +25,9 @@ use crate::store::{Batch, Store, StoreError};
 const STORE_AWAY: Duration = Duration::from_secs(5);
 /// How often a budget is taken again after somebody else was faster.
 const TRIES: usize = 16;
+/// How often it is tried to write a pause down. Every other process may be faster many times; that Apple wants silence must
+/// not be lost by it.
+const PAUSE_TRIES: usize = 400;
 
 /// A gate over rows of the store. Clones and other gates with the same `turn` let one request through at a time.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ pub struct SharedGate {
     /// Each is used up together with the others, or none is.
     budgets: Vec<(String, Allowance)>,
     turn: Arc<Mutex<()>>,
+    /// A pause that could not be written down: kept by this process, and written with its next request.
+    unwritten: Arc<Guarded<Option<Timestamp>>>,
 }
 
 impl std::fmt::Debug for SharedGate {
@@ -67,7 +73,39 @@ impl SharedGate {
             organisation,
             budgets,
             turn,
+            unwritten: Arc::default(),
         }
+    }
+
+    fn unwritten(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
+        // One value, whole at every point where a panic could occur.
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a pause down, in spite of everybody who writes at the same time.
+    async fn note_pause(&self, wait: Duration) -> Result<(), Duration> {
+        self.change_within(PAUSE_TRIES, |limiters, now| {
+            for limiter in limiters {
+                limiter.pause(now, wait);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Before a request: a pause that this process alone knows of is kept, and written down if that works now.
+    async fn keep_own_pause(&self) -> Result<(), Duration> {
+        let Some(until) = *self.unwritten() else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        if until > now {
+            self.note_pause(until.since(now)).await?;
+        }
+        *self.unwritten() = None;
+        Ok(())
     }
 
     /// Changes the rows of all budgets in one batch; decided again when somebody else was faster.
@@ -75,7 +113,15 @@ impl SharedGate {
         &self,
         decide: impl Fn(&mut [Limiter], i64) -> Result<T, Duration>,
     ) -> Result<T, Duration> {
-        for _ in 0..TRIES {
+        self.change_within(TRIES, decide).await
+    }
+
+    async fn change_within<T>(
+        &self,
+        tries: usize,
+        decide: impl Fn(&mut [Limiter], i64) -> Result<T, Duration>,
+    ) -> Result<T, Duration> {
+        for _ in 0..tries {
             let now = self.clock.now();
             let mut rows = Vec::new();
             for (name, _) in &self.budgets {
@@ -90,14 +136,20 @@ impl SharedGate {
                 .zip(&self.budgets)
                 .map(|(row, (_, allowance))| row.limiter(*allowance))
                 .collect();
-            let decided = decide(&mut limiters, now.as_millis())?;
+            let decided = decide(&mut limiters, now.as_millis());
             let mut batch = Batch::new();
             for (mut row, limiter) in rows.into_iter().zip(limiters) {
-                row.state = limiter.state().clone();
-                batch.put(row);
+                // A refusal is worth writing down when it changes for whom the others step aside.
+                if decided.is_ok() || row.state != *limiter.state() {
+                    row.state = limiter.state().clone();
+                    batch.put(row);
+                }
+            }
+            if batch.writes.is_empty() {
+                return decided;
             }
             match self.store.commit(batch).await {
-                Ok(()) => return Ok(decided),
+                Ok(()) => return decided,
                 Err(StoreError::Conflict) => tokio::task::yield_now().await,
                 Err(error) => return Err(away(&error)),
             }
@@ -115,22 +167,18 @@ fn away(error: &StoreError) -> Duration {
 impl Gate for SharedGate {
     async fn enter(&self, class: RequestClass) -> Result<Permit, Duration> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
+        self.keep_own_pause().await?;
         self.change(|limiters, now| Limiter::take_all(limiters, class, now))
             .await?;
         Ok(Permit::holding(turn))
     }
 
     async fn pause(&self, wait: Duration) {
-        let paused = self
-            .change(|limiters, now| {
-                for limiter in limiters {
-                    limiter.pause(now, wait);
-                }
-                Ok(())
-            })
-            .await;
-        if paused.is_err() {
-            tracing::warn!(organisation = %self.organisation, "a pause that Apple asked for is known to this request only");
+        if self.note_pause(wait).await.is_err() {
+            let until = self.clock.now() + wait;
+            let mut unwritten = self.unwritten();
+            *unwritten = Some(unwritten.map_or(until, |old| old.max(until)));
+            tracing::warn!(organisation = %self.organisation, "a pause that Apple asked for is known to this process only for now");
         }
     }
 }
@@ -167,6 +215,7 @@ impl Gate for PauseGate {
     async fn enter(&self, _: RequestClass) -> Result<Permit, Duration> {
         let gate = &self.0;
         let turn = Arc::clone(&gate.turn).lock_owned().await;
+        gate.keep_own_pause().await?;
         let now = gate.clock.now();
         for (name, _) in &gate.budgets {
             let row = gate.store.budget(gate.organisation, name).await;
@@ -207,8 +256,14 @@ pub struct BudgetReport {
     pub name: String,
     /// Requests that change nothing.
     pub reads: Spent,
+    /// Reading of long lists, which shares the budget of the other reads and lets them go first.
+    pub lists: Spent,
     /// Requests that change something, with the moment at which everything that waits will have left.
     pub writes: Spent,
+    /// Until when Apple has asked for silence; nothing leaves before. `business budget --lift` ends it.
+    pub paused_until: Option<Timestamp>,
+    /// Until when the reading of lists steps aside, because acts wait for their reads.
+    pub lists_step_aside_until: Option<Timestamp>,
     /// Requests that wait to leave.
     pub waiting_writes: u32,
 }
@@ -256,9 +311,13 @@ impl Org {
                 allowed,
                 status: limiter.status(class, waiting, now),
             };
+            let moment = |ms: Option<i64>| ms.map(Timestamp::from_millis);
             BudgetReport {
                 name,
                 reads: spent(RequestClass::Read, allowance.map(|a| a.reads), 0),
+                lists: spent(RequestClass::Background, allowance.map(|a| a.reads), 0),
+                paused_until: moment(limiter.paused_until_ms(now)),
+                lists_step_aside_until: moment(limiter.aside_until_ms(now)),
                 writes: spent(RequestClass::Write, allowance.map(|a| a.writes), waiting),
                 waiting_writes: waiting,
             }
@@ -292,5 +351,39 @@ impl Org {
         }
         all.extend(later);
         Ok(all)
+    }
+
+    /// Ends every pause that Apple has asked for: a person knows that it need not be kept. What is used stays used. Answers
+    /// how many were ended; it is audited.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn lift_pauses(&self) -> Result<usize, Error> {
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let mut batch = Batch::new();
+            let mut names = Vec::new();
+            for mut row in self.store().budgets(self.id()).await? {
+                if row.paused(now).is_none() {
+                    continue;
+                }
+                let mut limiter = row.limiter(Allowance::organisation_api());
+                limiter.lift();
+                row.state = limiter.state().clone();
+                names.push(row.name.clone());
+                batch.put(row);
+            }
+            if names.is_empty() {
+                return Ok(0);
+            }
+            self.audit_into(
+                &mut batch,
+                "budget.pauses-lifted",
+                json!({ "budgets": names }),
+            );
+            self.store().commit(batch).await?;
+            Ok(names.len())
+        })
+        .await
     }
 }

@@ -26,6 +26,9 @@ use crate::store::{Batch, Lease, Write};
 
 /// So long a claim that was seen counts.
 const JUST_NOW: Duration = Duration::from_secs(600);
+/// Of the requests of an import, before it is known whether the location is one that we have. A number of its own each time
+/// would leave the budget of a location that never comes to be.
+const NOT_KNOWN_YET: LocationId = LocationId(0);
 /// How often the stock is read when nothing special is going on.
 const CALM: Duration = Duration::from_secs(6 * 3600);
 
@@ -59,7 +62,8 @@ impl Org {
         let new = LocationId(self.ids().next(now));
         let credential = ContentCredential {
             organisation: self.id(),
-            location: new,
+            // Which location it is for, only Apple's answer tells: until then it is counted under none.
+            location: NOT_KNOWN_YET,
             token: token.clone(),
         };
         let reading = self
@@ -271,10 +275,15 @@ impl Org {
                 return Err(Error::bad_input(field, "is empty"));
             }
         }
+        if act.apps.contains(&0) {
+            return Err(Error::bad_input("apps", "0 is no app of the store"));
+        }
+        let findings = self.not_known(&act.serials).await?;
+        let wanted = act.serials.len() - findings.len();
         let mut warnings = Vec::new();
         for app in &act.apps {
             let stock = location.stock.get(app).copied().unwrap_or_default();
-            let wanted = u64::try_from(act.serials.len()).unwrap_or(u64::MAX);
+            let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
             if !act.take_back && !stock.device_assignable {
                 warnings.push(format!(
                     "{app}: the location has no licence of it that a device can get"
@@ -289,37 +298,52 @@ impl Org {
                 ));
             }
         }
+        let apps = act.apps.len();
         let consequence = if act.take_back {
             format!(
-                "{} devices lose their licences of {} apps: each app stops working within 30 days.",
-                act.serials.len(),
-                act.apps.len()
+                "{wanted} devices lose their licences of {apps} apps: each app stops working within 30 days."
             )
         } else {
-            format!(
-                "{} devices get licences of {} apps, as far as each lacks one.",
-                act.serials.len(),
-                act.apps.len()
-            )
+            format!("{wanted} devices get licences of {apps} apps, as far as each lacks one.")
         };
-        let requests = planned(act.take_back, self.licence_requests(act, &location)).collect();
+        let sent = self.licence_requests(act, &location, &findings);
+        let requests = planned(act.take_back, sent).collect();
         Ok(ActPlan::new(
             consequence,
             requests,
-            BTreeMap::new(),
+            findings,
             warnings,
             act.serials.len(),
             &json!([location.library, act.take_back]),
         ))
     }
 
+    /// Serial numbers that are not known here, and why they are left out.
+    async fn not_known(&self, serials: &[Serial]) -> Result<BTreeMap<Serial, Vec<String>>, Error> {
+        let mut unknown: BTreeMap<Serial, Vec<String>> = serials
+            .iter()
+            .map(|serial| {
+                let why = "it is not known here: pull the inventory first".to_owned();
+                (serial.clone(), vec![why])
+            })
+            .collect();
+        for chunk in serials.chunks(1000) {
+            for device in self.store().devices_by_serial(self.id(), chunk).await? {
+                unknown.remove(&device.serial);
+            }
+        }
+        Ok(unknown)
+    }
+
     fn licence_requests(
         &self,
         act: &LicenceAct,
         location: &Location,
+        left_out: &BTreeMap<Serial, Vec<String>>,
     ) -> Vec<(Vec<u64>, Vec<Serial>)> {
         let apps: BTreeSet<u64> = act.apps.iter().copied().collect();
-        let serials: BTreeSet<Serial> = act.serials.iter().cloned().collect();
+        let known = |serial: &&Serial| !left_out.contains_key(*serial);
+        let serials: BTreeSet<Serial> = act.serials.iter().filter(known).cloned().collect();
         requests(
             serials.into_iter().map(|s| (s, apps.clone())),
             location.limits,
@@ -329,8 +353,7 @@ impl Org {
     /// Gives or takes back licences as planned.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when the plan is no longer the accepted one, [`Error::BadInput`] for a serial number that is
-    /// not known here.
+    /// [`Error::Precondition`] when the plan is no longer the accepted one; as [`Org::plan_licences`].
     pub async fn do_licences(&self, act: &LicenceAct, digest: &str) -> Result<ActDone, Error> {
         let plan = self.plan_licences(act).await?;
         plan.must_be(digest)?;
@@ -346,15 +369,11 @@ impl Org {
         let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
         let mut batch = Batch::new();
         let mut errands = Vec::new();
-        for (apps, serials) in self.licence_requests(act, &location) {
+        for (apps, serials) in self.licence_requests(act, &location, &plan.findings) {
             let mut members = Vec::new();
             for serial in serials {
-                let device = devices.get(&serial).ok_or_else(|| {
-                    Error::bad_input(
-                        serial.as_str(),
-                        "is not known here: pull the inventory first",
-                    )
-                })?;
+                // Planned just now: devices do not go.
+                let device = devices.get(&serial).ok_or(Error::NotFound("device"))?;
                 members.push(ErrandMember {
                     device: device.id,
                     serial,
@@ -384,7 +403,7 @@ impl Org {
             wave: None,
             errands,
             members: act.serials.len(),
-            blocked: 0,
+            blocked: plan.blocked,
         })
     }
 }

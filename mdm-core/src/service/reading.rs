@@ -13,7 +13,7 @@ use crate::device::{Device, OrgReading};
 use crate::errand::{Errand, ErrandKind};
 use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, ErrandId, InventoryId, JobId, Serial, WaveId};
-use crate::inventory::{Inventory, PullPhase};
+use crate::inventory::{Inventory, Lap, PullPhase};
 use crate::job::{Job, JobKind};
 use crate::migration::{Event, MoveState};
 use crate::store::{Batch, Lease, Write};
@@ -24,6 +24,8 @@ const FEW: usize = 5;
 const PAGES: u32 = 50;
 /// Between two looks at a reading that is under way.
 const LOOK: Duration = Duration::from_secs(30);
+/// After a list that ran in a circle.
+const IN_A_CIRCLE: Duration = Duration::from_secs(15 * 60);
 
 /// Readings that are young enough, or not yet.
 pub(super) enum Readings {
@@ -73,8 +75,10 @@ impl Org {
     /// Begins a reading of every device of the organisation, which goes on by itself.
     ///
     /// # Errors
-    /// The store's.
+    /// [`Error::Precondition`] without an account to ask with, the store's.
     pub async fn start_pull(&self) -> Result<Inventory, Error> {
+        // What nobody can read would be waited for without end.
+        self.api_key().await?;
         self.want_pull(self.now(), true).await?;
         self.inventory().await?.ok_or(Error::NotFound("inventory"))
     }
@@ -226,6 +230,18 @@ impl Org {
             Err(PortError::CursorExpired) => PulledPage::Over,
             Err(error) => return Err(error.into()),
         };
+        if let Some((list, next)) = page.goes_on_at()
+            && !row.lap.clone().goes_on(next)
+        {
+            // Not taken, so that its place is kept: once the list goes on, so do we.
+            return Err(PortError::Retry {
+                what: format!(
+                    "{list}: the list does not go on: it names a place where it has been"
+                ),
+                after: Some(IN_A_CIRCLE),
+            }
+            .into());
+        }
         self.again_on_conflict(|| self.take_pulled(&row.phase, &page, now))
             .await?;
         Ok(true)
@@ -247,6 +263,15 @@ impl Org {
         }
         row.needs_person = None;
         row.pages += 1;
+        row.lap = match page.goes_on_at() {
+            // That it does was seen when it was asked for.
+            Some((_, next)) => {
+                let mut lap = std::mem::take(&mut row.lap);
+                let _ = lap.goes_on(next);
+                lap
+            }
+            None => Lap::default(),
+        };
         let mut batch = Batch::new();
         match (page, of) {
             (PulledPage::Over, _) => row.phase = PullPhase::Idle,
@@ -284,7 +309,8 @@ impl Org {
             }
             (PulledPage::Devices(readings, next), PullPhase::Devices { begun, .. }) => {
                 row.devices += u64::try_from(readings.len()).unwrap_or(u64::MAX);
-                self.take_listed(&mut batch, readings, *begun, row.everything)
+                let at = (*begun, now);
+                self.take_listed(&mut batch, readings, at, row.everything)
                     .await?;
                 row.phase = match next {
                     Some(cursor) => PullPhase::Devices {
@@ -327,6 +353,10 @@ impl Org {
             };
             if let Some(mut device) = device {
                 let reading = device.reading.get_or_insert_default();
+                if reading.seen > now {
+                    // Read by itself since this page was asked for.
+                    continue;
+                }
                 reading.assigned_server = Some(server.to_owned());
                 reading.listed = Some(now);
                 batch.put(device);
@@ -335,12 +365,13 @@ impl Org {
         Ok(())
     }
 
-    /// A page of what the API says of devices; which service has each was read before.
+    /// A page of what the API says of devices; which service has each was read before. `at` is when the reading began, and
+    /// when this page was asked for.
     async fn take_listed(
         &self,
         batch: &mut Batch,
         readings: &[(Serial, OrgReading)],
-        begun: Timestamp,
+        at: (Timestamp, Timestamp),
         everything: bool,
     ) -> Result<(), Error> {
         let serials: Vec<Serial> = readings.iter().map(|(s, _)| s.clone()).collect();
@@ -352,7 +383,7 @@ impl Org {
                 continue;
             }
             let now = self.now();
-            let tracked = match known.remove(serial) {
+            let mut tracked = match known.remove(serial) {
                 Some(device) => Tracked::read(device),
                 None if everything => Tracked::new(Device::new(
                     self.id(),
@@ -361,16 +392,15 @@ impl Org {
                 )),
                 None => continue,
             };
-            let mut reading = reading.clone();
-            let before = tracked.row.reading.as_ref();
-            let listed = before.and_then(|r| r.listed);
-            if listed.is_some_and(|at| at >= begun) {
-                reading.assigned_server = before.and_then(|r| r.assigned_server.clone());
+            match placed(reading, tracked.row.reading.as_ref(), at) {
+                Placed::Older => {}
+                Placed::Nowhere(reading) => {
+                    // Nobody is told what is not known.
+                    tracked.row.reading = Some(reading);
+                    batch.put(tracked.row);
+                }
+                Placed::Known(reading) => told.take(self, batch, tracked, reading).await?,
             }
-            reading.listed = listed;
-            // Nothing of it is older than the beginning.
-            reading.seen = begun;
-            told.take(self, batch, tracked, reading).await?;
         }
         Ok(())
     }
@@ -387,8 +417,8 @@ impl Org {
         not_before: Timestamp,
     ) -> Result<Readings, Error> {
         let old = |device: &Device| {
-            let seen = device.reading.as_ref().map(|r| r.seen);
-            seen.is_none_or(|at| at < not_before)
+            let reading = device.reading.as_ref();
+            reading.is_none_or(|r| !r.is_young(not_before))
         };
         let devices = self.store().devices_by_serial(self.id(), serials).await?;
         let stale: Vec<Serial> = devices
@@ -399,8 +429,21 @@ impl Org {
         if stale.is_empty() {
             return Ok(Readings::Ready(devices));
         }
+        let unplaced: Vec<Serial> = devices
+            .iter()
+            .filter(|d| old(d))
+            .filter(|d| {
+                let at = d.reading.as_ref().and_then(|r| r.unplaced);
+                at.is_some_and(|at| at >= not_before)
+            })
+            .map(|d| d.serial.clone())
+            .collect();
         let complete = self.inventory().await?.and_then(|i| i.complete);
-        if complete.is_some_and(|at| at >= not_before) {
+        if !unplaced.is_empty() {
+            // The lists cannot tell where they are; some now, the others when this is asked again.
+            self.read_singly(&unplaced[..unplaced.len().min(FEW)])
+                .await?;
+        } else if complete.is_some_and(|at| at >= not_before) {
             // A complete list did not show them.
             let unknown = |serial: &Serial| {
                 let reading = OrgReading {
@@ -528,6 +571,57 @@ impl Org {
     }
 }
 
+/// What a page of the device list comes to for one device.
+#[derive(Debug, PartialEq, Eq)]
+enum Placed {
+    /// The device was read by itself after the page was asked for.
+    Older,
+    /// With the service that has it, or the fact that none has.
+    Known(OrgReading),
+    /// No service's list had it, and it is not unassigned: it moved between two lists while they were read.
+    Nowhere(OrgReading),
+}
+
+/// Sets what a page of the device list says beside what is known. `at` is when the reading began and when the page was asked
+/// for: what the lists of services said before the beginning does not count.
+fn placed(
+    page: &OrgReading,
+    before: Option<&OrgReading>,
+    (begun, asked): (Timestamp, Timestamp),
+) -> Placed {
+    let mut reading = page.clone();
+    // Nothing of it is older than the beginning.
+    reading.seen = begun;
+    let Some(before) = before else {
+        reading.unplaced = (reading.assigned != Some(false)).then_some(begun);
+        return match reading.unplaced {
+            None => Placed::Known(reading),
+            Some(_) => Placed::Nowhere(reading),
+        };
+    };
+    if before.seen > asked {
+        return Placed::Older;
+    }
+    reading.listed = before.listed;
+    let by_itself = before.seen > begun && before.unplaced.is_none();
+    if by_itself {
+        // It knows the service, and everything that is younger here is true since then.
+        reading.seen = before.seen;
+    }
+    let listed = before.listed.is_some_and(|at| at >= begun);
+    if page.assigned == Some(false) {
+        reading.assigned_server = None;
+    } else if listed || by_itself {
+        reading.assigned_server.clone_from(&before.assigned_server);
+    } else {
+        reading.assigned_server.clone_from(&before.assigned_server);
+        reading.seen = before.seen;
+        reading.unplaced = Some(begun);
+        return Placed::Nowhere(reading);
+    }
+    Placed::Known(reading)
+}
+
 /// A page of a reading as it came.
 enum PulledPage {
     /// The list has to be begun again.
@@ -535,6 +629,19 @@ enum PulledPage {
     Services(Vec<(String, String)>),
     Members(Vec<Serial>, Option<String>),
     Devices(Vec<(Serial, OrgReading)>, Option<String>),
+}
+
+impl PulledPage {
+    /// Which list goes on, by its call, and where.
+    fn goes_on_at(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::Members(_, Some(next)) => {
+                Some(("GET /v1/mdmServers/{id}/relationships/devices", next))
+            }
+            Self::Devices(_, Some(next)) => Some(("GET /v1/orgDevices", next)),
+            _ => None,
+        }
+    }
 }
 
 /// Tells readings to attempts: what is asked only once for many devices.
@@ -612,5 +719,86 @@ impl Telling {
         }
         append(batch, d.into_batch());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_millis(1_796_112_000_000 + minute * 60_000)
+    }
+
+    fn reading(seen: i64, server: Option<&str>, listed: Option<i64>) -> OrgReading {
+        OrgReading {
+            seen: at(seen),
+            assigned_server: server.map(str::to_owned),
+            listed: listed.map(at),
+            ..OrgReading::default()
+        }
+    }
+
+    fn page(assigned: Option<bool>) -> OrgReading {
+        OrgReading {
+            assigned,
+            deadline: Some(at(999)),
+            ..OrgReading::default()
+        }
+    }
+
+    /// A reading that began at minute 10, whose page of devices was asked for at minute 20.
+    fn placed_at(page: &OrgReading, before: Option<&OrgReading>) -> Placed {
+        placed(page, before, (at(10), at(20)))
+    }
+
+    #[test]
+    fn a_page_takes_the_service_from_the_lists_of_its_own_reading() {
+        let before = reading(0, Some("A"), Some(12));
+        let Placed::Known(kept) = placed_at(&page(Some(true)), Some(&before)) else {
+            panic!("it was in a list")
+        };
+        assert_eq!(
+            (kept.assigned_server.as_deref(), kept.seen),
+            (Some("A"), at(10))
+        );
+        assert_eq!(kept.deadline, Some(at(999)));
+    }
+
+    #[test]
+    fn a_page_does_not_overwrite_what_was_read_singly_since_the_reading_began() {
+        let single = reading(15, Some("B"), None);
+        for assigned in [None, Some(true)] {
+            let Placed::Known(kept) = placed_at(&page(assigned), Some(&single)) else {
+                panic!("it was read by itself")
+            };
+            assert_eq!(
+                (kept.assigned_server.as_deref(), kept.seen),
+                (Some("B"), at(15))
+            );
+        }
+        let younger = reading(21, Some("B"), None);
+        assert_eq!(placed_at(&page(Some(true)), Some(&younger)), Placed::Older);
+    }
+
+    #[test]
+    fn a_device_in_no_list_is_not_called_unassigned_unless_apple_does() {
+        let before = reading(0, Some("A"), Some(-5));
+        for assigned in [None, Some(true)] {
+            let Placed::Nowhere(kept) = placed_at(&page(assigned), Some(&before)) else {
+                panic!("it moved between two lists")
+            };
+            assert_eq!(kept.assigned_server.as_deref(), Some("A"));
+            assert!(!kept.is_young(at(0)) && kept.unplaced == Some(at(10)));
+            assert!(
+                matches!(placed_at(&page(assigned), None), Placed::Nowhere(r) if !r.is_young(at(0)))
+            );
+        }
+        for before in [None, Some(&before)] {
+            let Placed::Known(kept) = placed_at(&page(Some(false)), before) else {
+                panic!("Apple says so")
+            };
+            assert_eq!((kept.assigned_server, kept.seen), (None, at(10)));
+        }
     }
 }

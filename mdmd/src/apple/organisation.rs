@@ -3,7 +3,9 @@
 use std::sync::PoisonError;
 
 use abm_client::Moment;
-use abm_client::business::{ApiAccount, BusinessClient, DeviceField, OrgDevice, PageCursor};
+use abm_client::business::{
+    ApiAccount, AssignmentStatus, BusinessClient, DeviceField, OrgDevice, PageCursor,
+};
 use async_trait::async_trait;
 use mdm_core::budget::ORGANISATION_API;
 use mdm_core::clock::Timestamp;
@@ -115,6 +117,7 @@ impl OrganisationApi for Apple {
         let at = cursor.map(PageCursor::new);
         let page = self
             .business_client(key)?
+            .in_background()
             .server_devices(server, at.as_ref())
             .await
             .map_err(|error| paged(error, cursor))?;
@@ -137,6 +140,7 @@ impl OrganisationApi for Apple {
         let at = cursor.map(PageCursor::new);
         let page = self
             .business_client(key)?
+            .in_background()
             .devices(&FIELDS, at.as_ref())
             .await
             .map_err(|error| paged(error, cursor))?;
@@ -268,6 +272,11 @@ fn reading(device: &OrgDevice, server: Option<String>, now: Timestamp) -> OrgRea
     let mut reading = OrgReading::default();
     reading.seen = now;
     reading.assigned_server = server;
+    reading.assigned = match &device.status {
+        Some(AssignmentStatus::Assigned) => Some(true),
+        Some(AssignmentStatus::Unassigned) => Some(false),
+        _ => None,
+    };
     reading.capable = device.is_mdm_migration_capable;
     reading.status = device
         .mdm_migration_status

@@ -84,7 +84,11 @@ pub(crate) async fn run(
             &[("SERIAL", "serial"), ("WHY", "why")],
         );
     });
-    verdict(&done, &proof)
+    let look = match path.contains("licences") {
+        true => "mdmd licences list --refresh NUMBER",
+        false => "mdmd migration status",
+    };
+    verdict(&done, &proof, look)
 }
 
 /// Asks for the proof until it is finished or patience ends.
@@ -111,7 +115,8 @@ async fn wait(client: &Client, errands: &str, end: Instant) -> Result<Value, End
     }
 }
 
-fn verdict(done: &Value, proof: &Value) -> Done {
+/// `look` is the command that shows how it goes on.
+fn verdict(done: &Value, proof: &Value, look: &str) -> Done {
     let disagree = proof["disagree"]
         .as_object()
         .map_or(0, serde_json::Map::len);
@@ -122,9 +127,8 @@ fn verdict(done: &Value, proof: &Value) -> Done {
         return Err(why).means(Exit::Disagrees);
     }
     if pending > 0 {
-        let why = anyhow!(
-            "{pending} devices are not proved yet; the work goes on, `mdmd migration status` shows it"
-        );
+        let why =
+            anyhow!("{pending} devices are not proved yet; the work goes on, `{look}` shows it");
         return Err(why).means(Exit::NeverEnded);
     }
     if blocked > 0 {
@@ -186,7 +190,7 @@ mod tests {
     fn only_a_whole_proof_ends_well() {
         let check = |blocked: u64, disagree: Value, pending: Value| {
             let proof = json!({ "disagree": disagree, "pending": pending });
-            verdict(&json!({ "blocked": blocked }), &proof)
+            verdict(&json!({ "blocked": blocked }), &proof, "look")
                 .map_err(|ended| ended.exit)
                 .err()
         };

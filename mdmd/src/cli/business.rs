@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, cell, inventory, seconds_between, secret_file, span, table};
+use super::{
+    About as _, Common, Done, Exit, Means as _, cell, inventory, seconds_between, secret_file,
+    span, table,
+};
 
 /// The organisation's account at Apple Business or School Manager.
 #[derive(clap::Subcommand, Debug)]
@@ -44,10 +48,17 @@ pub(crate) enum Business {
     },
     /// What is used of Apple's budget, what is left, and when everything that waits will have left.
     Budget {
+        /// End the pauses that Apple has asked for, before it is shown: somebody knows that they need not be kept.
+        #[arg(long)]
+        lift: bool,
         #[command(flatten)]
         place: Where,
     },
 }
+
+const SYNC: &str = "/api/v1/server-tokens/sync";
+const LISTS: &str =
+    "the device lists of our server entries are read now; nothing is changed at Apple.";
 
 pub(crate) async fn run(common: &Common, command: &Business) -> Done {
     match command {
@@ -57,7 +68,11 @@ pub(crate) async fn run(common: &Common, command: &Business) -> Done {
             key,
             place,
         } => {
-            let key = secret_file::read(key)?;
+            let file = key;
+            let key = secret_file::read(file)?;
+            abm_client::business::ApiAccount::new(client_id, key_id, &key)
+                .means(Exit::BadInput)
+                .about(file)?;
             let client = Client::acting(common, place).await?;
             let answer = client
                 .post_hidden(
@@ -92,17 +107,38 @@ pub(crate) async fn run(common: &Common, command: &Business) -> Done {
         }
         Business::Sync { wait, place } => {
             let client = Client::acting(common, place).await?;
-            client
-                .act(
-                    "/api/v1/server-tokens/sync",
-                    &json!({}),
-                    "the device lists of our server entries are read now; nothing is changed at Apple.",
-                )
-                .await?;
+            let account = client.get("/api/v1/business").await?;
+            let tokens = client.get("/api/v1/server-tokens").await?;
+            let lists = tokens["servers"].as_array().map_or(0, Vec::len);
+            if account["client_id"].is_null() {
+                let what = match lists {
+                    0 => {
+                        "there is neither an account nor a server token yet, so nothing can be read: `mdmd business add` brings an account in, `mdmd token import` a token"
+                    }
+                    _ => {
+                        "there is no account of Apple Business or School yet, so only the lists of our server entries are read: `mdmd business add` brings one in"
+                    }
+                };
+                if lists == 0 {
+                    return Err(anyhow!(what)).means(Exit::Precondition);
+                }
+                client.act(SYNC, &json!({}), LISTS).await?;
+                return Err(anyhow!(what)).means(Exit::Precondition);
+            }
+            client.act(SYNC, &json!({}), LISTS).await?;
             return inventory::pull(common, &client, *wait).await;
         }
-        Business::Budget { place } => {
-            let client = Client::looking(common, place).await?;
+        Business::Budget { lift, place } => {
+            let client = match lift {
+                false => Client::looking(common, place).await?,
+                true => {
+                    let client = Client::acting(common, place).await?;
+                    let path = "/api/v1/business/budget/lift";
+                    let what = "requests leave again although Apple has asked for silence; what is used of the budget stays used.";
+                    client.act(path, &json!({}), what).await?;
+                    client
+                }
+            };
             let answer = client.get("/api/v1/business/budget").await?;
             super::print(common, &answer, show_budget);
         }
@@ -111,12 +147,30 @@ pub(crate) async fn run(common: &Common, command: &Business) -> Done {
 }
 
 fn show_budget(answer: &Value) {
+    for budget in answer["budgets"].as_array().into_iter().flatten() {
+        let until = |key: &str| {
+            let seconds = seconds_between(&answer["now"], &budget[key]);
+            seconds.filter(|s| *s > 0).map(span)
+        };
+        if let Some(left) = until("paused_until") {
+            println!(
+                "{}: Apple wants silence for {left} more; `mdmd business budget --lift` ends it",
+                cell(&budget["name"])
+            );
+        }
+        if let Some(left) = until("lists_step_aside_until") {
+            println!(
+                "{}: acts wait for their reads; the reading of lists lets them go first for {left}",
+                cell(&budget["name"])
+            );
+        }
+    }
     let lines: Vec<Value> = answer["budgets"]
         .as_array()
         .into_iter()
         .flatten()
         .flat_map(|budget| {
-            ["reads", "writes"].map(|what| {
+            ["reads", "lists", "writes"].map(|what| {
                 let status = &budget[what];
                 let until = |key: &str| {
                     seconds_between(&answer["now"], &status[key]).map(|s| {

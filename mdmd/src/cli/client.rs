@@ -34,6 +34,9 @@ use crate::packages::Packages;
 /// Between two questions to the server, which answers them from its own records.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
+/// While the server says that waiting helps.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+
 /// How many rows of a list are asked for at once.
 const PAGE: u32 = 1000;
 
@@ -173,6 +176,7 @@ impl Client {
         end: Instant,
     ) -> Result<Value, Ended> {
         let mut told = false;
+        let mut pause = LOOK;
         loop {
             let ended = match self.post(path, body).await {
                 Err(ended) if ended.again.is_some() => ended,
@@ -188,7 +192,10 @@ impl Client {
                 eprintln!("mdmd: waits: {:#}", ended.why);
                 told = true;
             }
-            tokio::time::sleep(ended.again.unwrap_or_default().min(LOOK)).await;
+            // Less and less often: each question would be refused alike until the budget has room again.
+            let wait = pause.min(ended.again.unwrap_or_default().max(LOOK));
+            tokio::time::sleep(wait.min(end.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -238,7 +245,7 @@ impl Client {
                 let request = request.header(HOST, "localhost");
                 let request = request.body(body).means(Exit::BadInput)?;
                 let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
-                send(stream, request).await?
+                answered("POST", &target, send(stream, request).await)?
             }
             Way::Url {
                 host,
@@ -252,7 +259,8 @@ impl Client {
                     .header(AUTHORIZATION, bearer.as_str());
                 let request = request.body(body).means(Exit::BadInput)?;
                 let stream = tls(host, *port, ca.as_deref()).await;
-                send(stream.means(Exit::Precondition)?, request).await?
+                let stream = stream.means(Exit::Precondition)?;
+                answered("POST", &target, send(stream, request).await)?
             }
         };
         understood(status, &answer)
@@ -298,7 +306,7 @@ impl Client {
                     .body(Full::<Bytes>::from(hidden(body)))
                     .means(Exit::BadInput)?;
                 let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
-                send(stream, request).await?
+                answered(method, &target, send(stream, request).await)?
             }
             Way::Url {
                 host,
@@ -316,11 +324,24 @@ impl Client {
                 let stream = tls(host, *port, ca.as_deref())
                     .await
                     .means(Exit::Precondition)?;
-                send(stream, request).await?
+                answered(method, &target, send(stream, request).await)?
             }
         };
         understood(status, &answer)
     }
+}
+
+/// A server that goes away after it was asked may have done it: whoever asked must look before asking again.
+fn answered<T>(method: &str, target: &str, result: Result<T, Ended>) -> Result<T, Ended> {
+    result.map_err(|ended| match method {
+        "GET" => ended,
+        _ => Ended {
+            why: ended.why.context(format!(
+                "{method} {target}: the server went away before it answered; the outcome is unknown, look before it is asked again"
+            )),
+            ..ended
+        },
+    })
 }
 
 /// What the server said, or why not.
@@ -510,6 +531,35 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_a_server_that_goes_away_meanwhile_the_outcome_is_unknown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        // It takes the question and is killed.
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = [0; 64];
+                let _ = stream.read(&mut asked).await;
+            }
+        });
+        let client = Client {
+            way: Way::Socket(path),
+            organisation: None,
+        };
+        let ended = client.post("/api/v1/licences", &json!({})).await;
+        let ended = ended.expect_err("no answer");
+        let said = format!("{:#}", ended.why);
+        assert!(
+            said.contains("POST /api/v1/licences") && said.contains("outcome is unknown"),
+            "{said}"
+        );
+        assert_eq!(ended.exit, Exit::Failure);
+        let ended = client.get("/api/v1/licences").await;
+        let said = format!("{:#}", ended.expect_err("no answer").why);
+        assert!(!said.contains("unknown"), "{said}");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_list_is_read_to_its_end() {

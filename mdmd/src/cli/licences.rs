@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::act::{self, Acceptance};
 use super::client::{Client, Where};
 use super::serials::Serials;
-use super::{Common, Done, Exit, Means as _, cell, secret_file, table};
+use super::{About as _, Common, Done, Exit, Means as _, cell, secret_file, table};
 
 /// Licences of Apps and Books.
 #[derive(clap::Subcommand, Debug)]
@@ -69,6 +69,10 @@ pub(crate) async fn run(common: &Common, command: &Licences) -> Done {
             place,
         } => {
             let token = secret_file::read(file)?;
+            // What is no token is said before anything else is.
+            abm_client::apps::ContentToken::read(&token)
+                .means(Exit::BadInput)
+                .about(file)?;
             let client = Client::acting(common, place).await?;
             let consequence = if *take_over {
                 "the location is claimed for this server; the service that had it loses its licences."
@@ -82,7 +86,8 @@ pub(crate) async fn run(common: &Common, command: &Licences) -> Done {
                     &[("token", &token)],
                     consequence,
                 )
-                .await?;
+                .await
+                .about(file)?;
             super::print(common, &answer, |answer| {
                 println!("location {}", cell(&answer["location"]));
             });

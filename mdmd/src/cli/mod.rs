@@ -94,6 +94,23 @@ impl<T, E: Into<anyhow::Error>> Means<T> for Result<T, E> {
     }
 }
 
+/// Names the file that an error is about: the sentence of bad input alone would not say which.
+pub(crate) trait About<T> {
+    fn about(self, file: &std::path::Path) -> Result<T, Ended>;
+}
+
+impl<T> About<T> for Result<T, Ended> {
+    fn about(self, file: &std::path::Path) -> Self {
+        self.map_err(|ended| match ended.exit {
+            Exit::BadInput => Ended {
+                why: ended.why.context(file.display().to_string()),
+                ..ended
+            },
+            _ => ended,
+        })
+    }
+}
+
 /// The version with the OpenSSL in use, so that a missing security release can be seen.
 fn version() -> &'static str {
     static VERSION: std::sync::OnceLock<String> = std::sync::OnceLock::new();

@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use abm_client::{ServerToken, TokenKeyPair};
+use abm_client::{ErrorKind, ServerToken, TokenKeyPair};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Exit, Means as _, cell, secret_file, table};
+use super::{About as _, Common, Done, Exit, Means as _, cell, secret_file, table};
 
 /// The server token of the device-assignment service.
 #[derive(clap::Subcommand, Debug)]
@@ -98,7 +98,14 @@ async fn import(
     renews: Option<i64>,
     place: &Where,
 ) -> Done {
+    let path_of_file = file;
     let file = secret_file::read(file)?;
+    // What is no token at all is said before anything else is; whom it was made for, the server knows.
+    if let Err(error) = ServerToken::open(&file, &[])
+        && matches!(error.kind(), ErrorKind::Unreadable { .. })
+    {
+        return Err(error).means(Exit::BadInput).about(path_of_file);
+    }
     let open = json!({ "renews": renews });
     let client = Client::acting(common, place).await?;
     let consequence = "the token is shown to Apple once, then kept sealed; the device list of its server entry is read from now on.";
@@ -112,8 +119,12 @@ async fn import(
         Some(key) => {
             let private = secret_file::read(key)?;
             let certificate = secret_file::read(&key.with_extension("pem"))?;
-            let pair = TokenKeyPair::from_pem(&certificate, &private).means(Exit::BadInput)?;
-            let token = ServerToken::open(&file, &[pair]).means(Exit::BadInput)?;
+            let pair = TokenKeyPair::from_pem(&certificate, &private)
+                .means(Exit::BadInput)
+                .about(key)?;
+            let token = ServerToken::open(&file, &[pair])
+                .means(Exit::BadInput)
+                .about(path_of_file)?;
             let token = token.to_json().means(Exit::BadInput)?;
             client
                 .post_hidden(path, &open, &[("token", token.expose())], consequence)

@@ -137,6 +137,10 @@ impl IntoResponse for Refusal {
         };
         if status.is_server_error() {
             match &self.error {
+                // Apple's budget, or Apple itself: nothing of ours has failed, and it is asked again.
+                Failure::Service(Error::Port(error)) if error.retry_after().is_some() => {
+                    tracing::info!(door, %error, "put off");
+                }
                 Failure::Service(error) => tracing::error!(door, %error, "failed"),
                 Failure::Body(error) => tracing::warn!(door, %error, "put off"),
                 Failure::NoToken => tracing::error!(door, "failed"),

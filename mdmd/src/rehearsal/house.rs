@@ -228,6 +228,7 @@ fn configure(
     config.apple.assignment_url = Some(endpoints.assignment.clone());
     config.apple.apps_url = Some(endpoints.apps.clone());
     config.apple.organisation_url = Some(endpoints.business.clone());
+    config.apple.apps_url = Some(endpoints.apps.clone());
     config.apple.token_url = Some(endpoints.token.clone());
     config.apple.lock_url = Some(endpoints.lock_removal.clone());
     config.apple.ca = Some(ca);

@@ -101,6 +101,9 @@ impl House {
         for server in store.servers(self.organisation).await? {
             own.push(server.token);
         }
+        for location in store.locations(self.organisation).await? {
+            own.push(location.token);
+        }
         for id in own {
             let row = store
                 .secret(self.organisation, id)

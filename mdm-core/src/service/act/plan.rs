@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::Org;
 use super::super::licences::store_apps;
 use super::super::ports::ActivityRequest;
-use super::super::wave::{check, platform_of};
+use super::super::wave::{check, latest_deadline, platform_of};
 use super::super::worker::same_deadline;
 use super::{Act, ActPlan, Found, MigrationAct, PlannedRequest};
 use crate::clock::Timestamp;
@@ -37,11 +37,12 @@ impl Org {
                 "must say why time is taken away from people",
             ));
         }
+        possible(&act.what, self.now())?;
         let serials: Vec<Serial> = unique.into_iter().cloned().collect();
         let mut devices = self.devices_of(&serials).await?;
         let fresh = |d: Option<&Device>| {
-            let seen = d.and_then(|d| d.reading.as_ref()).map(|r| r.seen);
-            seen.is_some_and(|at| self.now().since(at) <= STALE)
+            let reading = d.and_then(|d| d.reading.as_ref());
+            reading.is_some_and(|r| self.now().since(r.seen) <= STALE && r.is_young(r.seen))
         };
         if !serials.iter().all(|s| fresh(devices.get(s))) {
             self.pull(&serials).await?;
@@ -293,6 +294,37 @@ fn lacking(
         }
     }
     lacking
+}
+
+/// A deadline that Apple takes for no device at all is a mistake of who gave it.
+fn possible(act: &MigrationAct, now: Timestamp) -> Result<(), Error> {
+    let (deadline, may_have_passed) = match act {
+        MigrationAct::Assign { deadline, .. } | MigrationAct::Extend { deadline } => {
+            (*deadline, false)
+        }
+        MigrationAct::Force { deadline } => (*deadline, true),
+        MigrationAct::Cancel => return Ok(()),
+    };
+    let latest = latest_deadline(now);
+    if deadline <= now && !may_have_passed {
+        return Err(Error::bad_input("deadline", "has passed"));
+    }
+    if deadline > latest {
+        let problem = format!("is later than {latest}, the end of Apple's 90 days");
+        return Err(Error::bad_input("deadline", problem));
+    }
+    if let MigrationAct::Assign {
+        available_from: Some(from),
+        ..
+    } = act
+        && *from > deadline
+    {
+        return Err(Error::bad_input(
+            "available_from",
+            "is later than the deadline",
+        ));
+    }
+    Ok(())
 }
 
 /// What stands against moving a deadline; `too` says whether the new one is too early or too late for the current.

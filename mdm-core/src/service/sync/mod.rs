@@ -5,7 +5,7 @@
 mod assign;
 mod profile;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const RECONCILE: Duration = Duration::from_secs(24 * 3600);
 /// Pages of one run of a job. A long list goes on in the next run, so that other jobs have their turn and no lease ends in
 /// the middle.
 const PAGES: usize = 40;
+/// After a list that ran in a circle.
+const IN_A_CIRCLE: Duration = Duration::from_secs(15 * 60);
 
 impl Org {
     /// Opens a server entry's token.
@@ -122,6 +124,8 @@ impl Org {
         let mut empty_pages = 0;
         let mut cursor = server.cursor.clone();
         let mut pages = 0;
+        // Where the list has been in this run: a place that comes again would come for ever.
+        let mut been: BTreeSet<String> = cursor.text().map(str::to_owned).into_iter().collect();
         // The page after the one that is being kept is under way already, and what it changes is worked out.
         let mut ahead: Option<Ahead> = None;
         let due = server
@@ -183,6 +187,11 @@ impl Org {
                 SyncCursor::Changes { .. } | SyncCursor::Sweeping { .. } => None,
             };
             let at = page.cursor.clone();
+            // An empty page may name its own place: that has a patience of its own below.
+            let empty_in_place = page.devices.is_empty() && cursor.text() == Some(&at);
+            if page.more && !been.insert(at.clone()) && !empty_in_place {
+                return Err(does_not_go_on(begun).into());
+            }
             let next = match (begun, page.more) {
                 (Some(begun), true) => SyncCursor::Full { cursor: at, begun },
                 // Complete: only now may a device that it did not show be called gone.
@@ -229,7 +238,7 @@ impl Org {
                 0
             };
             if empty_pages >= 3 {
-                return Err(PortError::retry("the device list does not go on").into());
+                return Err(does_not_go_on(begun).into());
             }
             cursor = next;
         }
@@ -507,6 +516,18 @@ impl Org {
             .display_name
             .as_deref()
             .unwrap_or(&self.organisation.name)
+    }
+}
+
+/// The list names a place where it has been. The page is not taken, so that ours is kept.
+fn does_not_go_on(full_since: Option<Timestamp>) -> PortError {
+    let call = match full_since {
+        Some(_) => "POST /server/devices",
+        None => "POST /devices/sync",
+    };
+    PortError::Retry {
+        what: format!("{call}: the list does not go on: it names a place where it has been"),
+        after: Some(IN_A_CIRCLE),
     }
 }
 

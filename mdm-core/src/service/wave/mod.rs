@@ -349,7 +349,8 @@ impl Org {
 
     pub(super) async fn api_key(&self) -> Result<ApiKey, Error> {
         let api = self.organisation.api.as_ref().ok_or(Error::Precondition(
-            "no organisation API account is imported yet".to_owned(),
+            "no account of Apple Business or School is there yet: `mdmd business add` brings one in"
+                .to_owned(),
         ))?;
         let key = self.open_secret_cached(api.key).await?;
         Ok(ApiKey {
@@ -360,6 +361,11 @@ impl Org {
             allowance: self.allowance(),
         })
     }
+}
+
+/// The latest deadline that Apple takes, with room for what lies between asking and sending.
+pub(super) fn latest_deadline(now: Timestamp) -> Timestamp {
+    now + NINETY_DAYS - Duration::from_secs(3600)
 }
 
 /// The platform, by what the device says, the assignment service, or the organisation API.
@@ -376,10 +382,10 @@ pub(super) fn check(attempt: &Move, device: Option<&Device>, now: Timestamp) -> 
     if attempt.deadline <= now {
         found.push("its deadline has passed".to_owned());
     }
-    if attempt.deadline > now + NINETY_DAYS - Duration::from_secs(3600) {
+    let latest = latest_deadline(now);
+    if attempt.deadline > latest {
         found.push(format!(
-            "its deadline is later than {}, the end of Apple's 90 days",
-            now + NINETY_DAYS - Duration::from_secs(3600)
+            "its deadline is later than {latest}, the end of Apple's 90 days"
         ));
     }
     if attempt.available_from > attempt.deadline {
@@ -391,6 +397,8 @@ pub(super) fn check(attempt: &Move, device: Option<&Device>, now: Timestamp) -> 
     };
     if reading.unknown {
         found.push("the organisation does not know its serial number".to_owned());
+    } else if reading.unplaced.is_some() && reading.assigned_server.is_none() {
+        found.push("its service is not known: it moved while the lists were read".to_owned());
     } else if reading.assigned_server.is_none() {
         found.push("it is assigned to no service: there is nothing to migrate from".to_owned());
     }

@@ -63,6 +63,11 @@ impl<S: Store> FailingStore<S> {
         self.cut.store(true, Ordering::SeqCst);
     }
 
+    /// Ends what [`cut`](Self::cut) began: the store was away, and is there again.
+    pub fn mend(&self) {
+        self.cut.store(false, Ordering::SeqCst);
+    }
+
     /// The store beneath.
     #[must_use]
     pub fn inner(&self) -> &S {

@@ -317,11 +317,25 @@ pub(super) async fn budget(
             json!({
                 "name": row.name,
                 "reads": spent(&row.reads, None),
+                "lists": spent(&row.lists, None),
+                "paused_until": row.paused_until,
+                "lists_step_aside_until": row.lists_step_aside_until,
                 "writes": spent(&row.writes, Some(row.waiting_writes)),
             })
         })
         .collect();
     shown(json!({ "budgets": rows, "now": office.mdm.now() }))
+}
+
+pub(super) async fn lift_pauses(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let lifted = org.lift_pauses().await.map_err(refused)?;
+    office.poke.notify_one();
+    shown(json!({ "lifted": lifted }))
 }
 
 pub(super) async fn sync(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {

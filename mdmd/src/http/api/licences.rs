@@ -57,6 +57,8 @@ pub(super) async fn import(
     let sent: ContentToken = read(&office, sent).await?;
     // A content token is base64 of JSON by itself: it is kept as it came, once our own layer is undone.
     let token = sent.token.content_token();
+    abm_client::apps::ContentToken::read(&token)
+        .map_err(|error| refused(Error::bad_input("token", error.to_string())))?;
     let id = org
         .import_content_token(&Secret::new(token.as_slice()), sent.take_over)
         .await

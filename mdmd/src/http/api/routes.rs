@@ -105,7 +105,8 @@ table! {
     get  "/api/v1/business" Viewer apple::api_account, "", "The account of the organisation API.";
     post "/api/v1/business" Admin apple::import_api_account, "client_id, key_id, key", "Brings in an account of the organisation API. Apple is asked for a list before it is kept.";
     get  "/api/v1/business/services" Viewer apple::services, "", "The organisation's services as Apple names them now, and which are ours.";
-    get  "/api/v1/business/budget" Viewer apple::budget, "", "Apple's budget: used, left, when the next request may leave and when all that wait will have left.";
+    get  "/api/v1/business/budget" Viewer apple::budget, "", "Apple's budget: used, left, when the next request may leave and when all that wait will have left; until when Apple wants silence (`paused_until`), and until when the reading of long lists lets acts go first (`lists_step_aside_until`).";
+    post "/api/v1/business/budget/lift" Admin apple::lift_pauses, "", "Ends every pause that Apple has asked for. What is used of the budget stays used.";
     post "/api/v1/server-tokens/sync" Planner apple::sync, "", "Has the lists of our server entries read now.";
     get  "/api/v1/inventory" Viewer inventory::show, "", "How far the organisation's device list is read.";
     post "/api/v1/inventory/pull" Planner inventory::pull, "", "Begins a reading of every device of the organisation; it is done once `complete` is not before the `wanted` of this answer.";

@@ -1,0 +1,340 @@
+//! Reading the organisation's devices from Apple's lists, against a stand-in whose lists change while they are read: nothing
+//! that was read by itself is overwritten by what is older, nobody is called unassigned who only moved, no list is followed
+//! in a circle.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::device::OrgReading;
+use mdm_core::error::{Error, PortError};
+use mdm_core::ids::{OrganisationId, Serial};
+use mdm_core::inventory::PullPhase;
+use mdm_core::secret::Secret;
+use mdm_core::service::ports::{
+    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, Ports, ReadingPage,
+};
+use mdm_core::service::{Mdm, MdmSettings, Org};
+use mdm_core::store::{DeviceStore as _, SqliteStore};
+use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+
+const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
+
+struct Plain;
+
+#[async_trait]
+impl KeyWrap for Plain {
+    fn key_id(&self) -> String {
+        "plain".to_owned()
+    }
+    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
+        Ok(plain.expose().to_vec())
+    }
+    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
+        Ok(Secret::new(wrapped))
+    }
+}
+
+/// Two services, A and B, and where each device is; each request moves the clock by a second.
+struct Apple {
+    clock: ManualClock,
+    at: Mutex<BTreeMap<Serial, Option<&'static str>>>,
+    /// Moves to another service once the list of A was read.
+    moves: Mutex<Option<(Serial, &'static str)>>,
+    /// The list of devices goes on at these places for ever.
+    circle: Mutex<Vec<&'static str>>,
+    pages: Mutex<Vec<String>>,
+    /// Serial numbers that were read by themselves.
+    single: Mutex<Vec<Serial>>,
+}
+
+impl Apple {
+    fn note(&self, what: String) {
+        self.clock.advance(Duration::from_secs(1));
+        self.pages.lock().unwrap().push(what);
+    }
+
+    fn reading(&self, serial: &Serial, now: Timestamp) -> OrgReading {
+        let mut reading = OrgReading::default();
+        reading.seen = now;
+        reading.assigned = Some(self.at.lock().unwrap()[serial].is_some());
+        reading
+    }
+}
+
+#[async_trait]
+impl OrganisationApi for Apple {
+    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        self.note("services".to_owned());
+        Ok(["A", "B"].map(|s| (s.to_owned(), s.to_owned())).to_vec())
+    }
+
+    async fn members(
+        &self,
+        _: &ApiKey,
+        server: &str,
+        _: Option<&str>,
+    ) -> Result<MemberPage, PortError> {
+        self.note(format!("members {server}"));
+        let at =
+            |(serial, at): (&Serial, &Option<&str>)| (*at == Some(server)).then(|| serial.clone());
+        let serials = self.at.lock().unwrap().iter().filter_map(at).collect();
+        if server == "A"
+            && let Some((serial, to)) = self.moves.lock().unwrap().take()
+        {
+            self.at.lock().unwrap().insert(serial, Some(to));
+        }
+        Ok(MemberPage {
+            serials,
+            next: None,
+        })
+    }
+
+    async fn devices(
+        &self,
+        _: &ApiKey,
+        cursor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<ReadingPage, PortError> {
+        self.note(format!("devices {}", cursor.unwrap_or("-")));
+        let serials: Vec<Serial> = self.at.lock().unwrap().keys().cloned().collect();
+        let read = |s: &Serial| (s.clone(), self.reading(s, now));
+        let circle = self.circle.lock().unwrap();
+        let here = circle.iter().position(|c| Some(*c) == cursor);
+        let next = here.map_or(0, |n| n + 1);
+        Ok(ReadingPage {
+            devices: serials.iter().map(read).collect(),
+            next: (!circle.is_empty()).then(|| circle[next % circle.len()].to_owned()),
+        })
+    }
+
+    async fn read(
+        &self,
+        _: &ApiKey,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
+        self.single.lock().unwrap().extend(serials.iter().cloned());
+        let read = |s: &Serial| {
+            let mut reading = self.reading(s, now);
+            reading.assigned_server = self.at.lock().unwrap()[s].map(str::to_owned);
+            (s.clone(), reading)
+        };
+        Ok(serials.iter().map(read).collect())
+    }
+
+    async fn submit(
+        &self,
+        _: &ApiKey,
+        _: &ActivityRequest,
+        _: &[Serial],
+        _: Timestamp,
+    ) -> Result<String, PortError> {
+        Err(PortError::Absent("submitting"))
+    }
+
+    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
+        Err(PortError::Absent("activity"))
+    }
+}
+
+struct Stage {
+    apple: Arc<Apple>,
+    clock: ManualClock,
+    store: SqliteStore,
+    mdm: Mdm,
+    organisation: OrganisationId,
+}
+
+fn serial(text: &str) -> Serial {
+    Serial::parse(text).unwrap()
+}
+
+impl Stage {
+    /// Seven devices at A, one at none.
+    async fn new() -> Self {
+        let clock = ManualClock::new(START);
+        let mut at: BTreeMap<_, _> = (1..8)
+            .map(|n| (serial(&format!("S{n}")), Some("A")))
+            .collect();
+        at.insert(serial("S8"), None);
+        let apple = Arc::new(Apple {
+            clock: clock.clone(),
+            at: Mutex::new(at),
+            moves: Mutex::default(),
+            circle: Mutex::default(),
+            pages: Mutex::default(),
+            single: Mutex::default(),
+        });
+        let store = SqliteStore::in_memory().await.unwrap();
+        let ports = Ports {
+            api: apple.clone(),
+            ..Ports::refusing()
+        };
+        let settings = MdmSettings {
+            device_url: "https://mdm.example.com".to_owned(),
+            enrol_url: "https://mdm.example.com".to_owned(),
+            sign_messages: false,
+        };
+        let domain: Arc<dyn Clock> = Arc::new(clock.clone());
+        let shared = Arc::new(store.clone());
+        let mdm = Mdm::new(shared, EscrowVault::new(Plain), domain, ports, settings);
+        let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
+        let organisation = made.org.organisation().id;
+        let key = Secret::from_text("key");
+        made.org
+            .import_api("BUSINESSAPI.1", "k", &key)
+            .await
+            .unwrap();
+        Self {
+            apple,
+            clock,
+            store,
+            mdm,
+            organisation,
+        }
+    }
+
+    async fn org(&self) -> Org {
+        self.mdm
+            .organisation_by_id(self.organisation)
+            .await
+            .unwrap()
+    }
+
+    fn all(&self) -> Vec<Serial> {
+        self.apple.at.lock().unwrap().keys().cloned().collect()
+    }
+
+    async fn reading(&self, name: &str) -> OrgReading {
+        let serial = serial(name);
+        let found = self.store.device_by_serial(self.organisation, &serial);
+        found
+            .await
+            .unwrap()
+            .expect("a device")
+            .reading
+            .expect("a reading")
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_moves_between_lists_is_read_by_itself_and_an_unassigned_one_is_not() {
+    let stage = Stage::new().await;
+    let org = stage.org().await;
+    // It was at B when that list was read, and at A when the other one was: in neither list.
+    stage
+        .apple
+        .at
+        .lock()
+        .unwrap()
+        .insert(serial("S3"), Some("B"));
+    *stage.apple.moves.lock().unwrap() = None;
+    let swap = (serial("S4"), "B");
+    *stage.apple.moves.lock().unwrap() = Some(swap);
+    let found = org.pull(&stage.all()).await.unwrap();
+    let of = |name: &str| {
+        let found = found.iter().find(|(s, _)| *s == serial(name));
+        found.unwrap().1.assigned_server.clone()
+    };
+    assert_eq!(
+        (of("S3").as_deref(), of("S4").as_deref()),
+        (Some("B"), Some("B"))
+    );
+    assert_eq!((of("S1").as_deref(), of("S8")), (Some("A"), None));
+    assert!(
+        stage.apple.single.lock().unwrap().is_empty(),
+        "the lists told all"
+    );
+
+    // Now from B to A after the list of A was read.
+    stage.clock.advance(Duration::from_secs(600));
+    *stage.apple.moves.lock().unwrap() = Some((serial("S4"), "A"));
+    let found = org.pull(&stage.all()).await.unwrap();
+    let moved = found.iter().find(|(s, _)| *s == serial("S4")).unwrap();
+    assert_eq!(
+        moved.1.assigned_server.as_deref(),
+        Some("A"),
+        "not \"no service\""
+    );
+    assert_eq!(*stage.apple.single.lock().unwrap(), [serial("S4")]);
+    assert_eq!(stage.reading("S8").await.assigned_server, None);
+    assert_eq!(stage.reading("S4").await.unplaced, None);
+}
+
+#[tokio::test]
+async fn a_reading_of_one_device_in_the_middle_of_a_pull_stands() {
+    let stage = Stage::new().await;
+    let org = stage.org().await;
+    org.pull(&stage.all()).await.unwrap();
+    stage.clock.advance(Duration::from_secs(600));
+    org.start_pull().await.unwrap();
+    // The lists of the services are read; then one device moves, and is read by itself.
+    *stage.apple.circle.lock().unwrap() = vec!["x"];
+    let begun = stage.clock.now();
+    while stage.mdm.work(1).await.unwrap() > 0 {}
+    assert!(matches!(
+        org.inventory().await.unwrap().unwrap().phase,
+        PullPhase::Devices { .. }
+    ));
+    stage
+        .apple
+        .at
+        .lock()
+        .unwrap()
+        .insert(serial("S1"), Some("B"));
+    stage.clock.advance(Duration::from_secs(5));
+    org.pull(&[serial("S1")]).await.unwrap();
+    let single = stage.reading("S1").await;
+    assert!(single.assigned_server.as_deref() == Some("B") && single.seen > begun);
+    stage.apple.circle.lock().unwrap().clear();
+    stage.clock.advance(Duration::from_secs(3600));
+    while stage.mdm.work(1).await.unwrap() > 0 {}
+    let complete = org.inventory().await.unwrap().unwrap().complete;
+    assert!(complete.is_some_and(|at| at >= begun), "{complete:?}");
+    let kept = stage.reading("S1").await;
+    assert_eq!(kept.assigned_server.as_deref(), Some("B"));
+    assert!(kept.seen >= single.seen && kept.unplaced.is_none());
+    assert_eq!(
+        stage.reading("S2").await.assigned_server.as_deref(),
+        Some("A")
+    );
+}
+
+#[tokio::test]
+async fn a_list_in_a_circle_ends_with_an_error_keeps_its_place_and_is_read_on_later() {
+    for circle in [&["a"][..], &["a", "b"], &["a", "b", "c", "d", "e"]] {
+        let stage = Stage::new().await;
+        let org = stage.org().await;
+        *stage.apple.circle.lock().unwrap() = circle.to_vec();
+        let error = org.pull(&stage.all()).await.expect_err("it does not go on");
+        let Error::Port(PortError::Retry { what, after }) = &error else {
+            panic!("{error}")
+        };
+        assert!(what.starts_with("GET /v1/orgDevices: "), "{what}");
+        assert_eq!(*after, Some(Duration::from_secs(900)));
+        let asked = stage.apple.pages.lock().unwrap().len();
+        assert!(asked <= 3 + 3 * circle.len() + 1, "{circle:?}: {asked}");
+        let phase = org.inventory().await.unwrap().unwrap().phase;
+        let PullPhase::Devices {
+            cursor: Some(place),
+            ..
+        } = phase
+        else {
+            panic!("{phase:?}")
+        };
+        // By itself it is tried again at that place, later and once.
+        stage.clock.advance(Duration::from_secs(60));
+        while stage.mdm.work(10).await.unwrap() > 0 {}
+        stage.clock.advance(Duration::from_secs(800));
+        while stage.mdm.work(10).await.unwrap() > 0 {}
+        let pages = stage.apple.pages.lock().unwrap().clone();
+        assert_eq!(pages[asked..], [format!("devices {place}")]);
+        stage.apple.circle.lock().unwrap().clear();
+        stage.clock.advance(Duration::from_secs(1000));
+        while stage.mdm.work(10).await.unwrap() > 0 {}
+        assert!(org.inventory().await.unwrap().unwrap().complete.is_some());
+    }
+}
