@@ -538,6 +538,24 @@ async fn a_pause_that_apple_asks_for_holds_for_everyone_behind_the_gate() {
 }
 
 #[tokio::test]
+async fn a_token_is_asked_for_in_its_turn_and_a_pause_at_its_door_holds_too() {
+    let busy = Response::new(429, "").with_header("Retry-After", "45");
+    let script = Script::new([Ok(busy), ok(BEARER), ok(r#"{"data":[]}"#)]);
+    let hand = Hand::at(NOW);
+    let apple = BusinessClient::new(script.clone(), account(), "test/1.0", hand.clone());
+    let gate = BudgetGate::refusing(Budget::organisation_api(), hand.clone());
+    let apple = apple.with_gate(gate.clone());
+    let error = apple.servers(None).await.expect_err("throttled");
+    assert!(matches!(error.kind(), ErrorKind::Throttled), "{error}");
+    assert_eq!(gate.status(RequestClass::Read).used, 1);
+    let error = apple.servers(None).await.expect_err("paused");
+    assert!(matches!(error.kind(), ErrorKind::BudgetSpent), "{error}");
+    assert_eq!(script.seen().len(), 1, "no token is asked for in a pause");
+    hand.advance(45_000);
+    apple.servers(None).await.expect("over");
+}
+
+#[tokio::test]
 async fn lists_that_an_organisation_does_not_have_are_missing_features() {
     let (apple, _, _) = client((0..8).map(|_| status(404, r#"{"errors":[{"code":"NOT_FOUND"}]}"#)));
     let missing = [
