@@ -296,7 +296,7 @@ async fn credentials_of_apples_services_are_in_no_error_and_in_no_debug_output()
         ("session", b"SESSION_MARKER-6a7b8c9d"),
         ("bearer token", b"BEARER_MARKER-7b8c9d0e"),
         ("key of the API account", &key),
-        ("key pair of server tokens", pair_key.expose().as_ref()),
+        ("key pair of server tokens", pair_key.expose()),
     ] {
         needles.add(name, secret);
     }
