@@ -419,7 +419,7 @@ async fn a_missing_feature_is_told_from_a_refusal() {
     };
     for answer in [
         pointing(409, "/data/attributes/activityType"),
-        status(400, ""),
+        status(400, r#"{"errors":[{"code":"PARAMETER_ERROR.INVALID"}]}"#),
         status(404, ""),
     ] {
         let (apple, _, _) = client([answer]);
@@ -434,6 +434,8 @@ async fn a_missing_feature_is_told_from_a_refusal() {
         );
     }
     for answer in [
+        // It names nothing, and may be anybody's.
+        status(400, ""),
         pointing(409, "/data/relationships/mdmServer"),
         pointing(
             409,
