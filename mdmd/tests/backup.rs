@@ -268,7 +268,13 @@ fn packages_are_carried_from_wherever_they_lie_and_what_is_left_out_is_named() {
         "{configuration}\n[packages]\ndirectory = {elsewhere:?}\n\n[tls]\ncertificate = {certificate:?}\n"
     );
     std::fs::write(data.join("mdmd.toml"), more).unwrap();
-    std::os::unix::fs::symlink("/etc/hostname", data.join("link")).unwrap();
+    // Links, as a client of a certificate authority makes them, and one to a folder.
+    let linked = folder.path().join("live.pem");
+    std::fs::write(&linked, "linked").unwrap();
+    std::os::unix::fs::symlink(&linked, data.join("tls/live.pem")).unwrap();
+    std::os::unix::fs::symlink(folder.path(), data.join("link")).unwrap();
+    let earlier = data.join("earlier.backup");
+    done(&data, &["backup", "--out", earlier.to_str().unwrap()], &[]);
 
     // Larger than one piece of a backup, and no part is like another.
     let word = |n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes();
@@ -301,7 +307,8 @@ fn packages_are_carried_from_wherever_they_lie_and_what_is_left_out_is_named() {
     let made = done(&data, &["backup", "--out", file.to_str().unwrap()], &[]);
     drop(server);
     let left_out = made["left_out"].to_string();
-    assert_eq!(made["left_out"].as_array().unwrap().len(), 2, "{left_out}");
+    assert_eq!(made["left_out"].as_array().unwrap().len(), 3, "{left_out}");
+    assert!(left_out.contains("earlier.backup (a backup)"), "{left_out}");
     assert!(
         left_out.contains("tls.certificate") && left_out.contains("public.pem"),
         "{left_out}"
@@ -318,6 +325,8 @@ fn packages_are_carried_from_wherever_they_lie_and_what_is_left_out_is_named() {
     std::fs::remove_dir_all(folder.path().join("volume")).unwrap();
     let told = done(&place("again"), &["restore", file.to_str().unwrap()], &[]);
     assert_eq!(told["files"], made["files"]);
+    let live = std::fs::read(folder.path().join("again/tls/live.pem"));
+    assert_eq!(live.unwrap(), b"linked");
     assert!(stored(&elsewhere) == before);
     // On one whose volume outlived it: the same are kept.
     done(

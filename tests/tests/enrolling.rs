@@ -203,10 +203,16 @@ async fn a_push_certificate_is_requested_brought_in_and_renewed_for_its_topic_on
         (&status["topic"], &status["warning"]),
         (&json!(TOPIC), &Value::Null)
     );
+    // The other one still waits for its answer.
+    assert_eq!(status["requests"].as_array().unwrap().len(), 1);
     let again = bring(certificate(&second, TOPIC, 20)).await;
     assert_eq!(again.status, 200, "{}", again.text());
     let status = done(&house, "GET", path, Value::Null).await;
     assert_eq!(status["warning"], "ends within 30 days");
+    assert_eq!(status["requests"], json!([]));
+    // The same key once more, for which nothing waits.
+    let once_more = bring(certificate(&second, TOPIC, 40)).await;
+    assert_eq!(once_more.status, 200, "{}", once_more.text());
     house.close().await;
 }
 

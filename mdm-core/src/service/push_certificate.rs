@@ -95,7 +95,8 @@ impl Org {
             let key = self.open_secret(id).await?;
             let private = PKey::private_key_from_pkcs8(key.expose());
             if private.is_ok_and(|private| private.public_eq(&public)) {
-                self.import_push(&topic, der, not_after, &key).await?;
+                self.put_push(&topic, der, not_after, &key, Some(id))
+                    .await?;
                 return Ok((topic, not_after));
             }
         }
@@ -114,6 +115,20 @@ impl Org {
         certificate: Vec<u8>,
         not_after: Timestamp,
         key: &Secret,
+    ) -> Result<(), Error> {
+        self.put_push(topic, certificate, not_after, key, None)
+            .await
+    }
+
+    /// The same; a request that this certificate answers waits no longer. Its key is the one in use from then on, so that a
+    /// renewal for the same request is known too.
+    async fn put_push(
+        &self,
+        topic: &str,
+        certificate: Vec<u8>,
+        not_after: Timestamp,
+        key: &Secret,
+        answered: Option<SecretId>,
     ) -> Result<(), Error> {
         let now = self.now();
         let certificate = Der(certificate);
@@ -140,6 +155,9 @@ impl Org {
                 },
                 not_after,
             });
+            organisation
+                .push_requests
+                .retain(|request| Some(request.key) != answered);
             batch.put(organisation);
             self.audit_into(
                 &mut batch,

@@ -1,6 +1,7 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
-//! enrolments, enrolment sessions that nobody used, identities that are over and on no revocation list. Never touches the record, a secret, or anything that is still open. In the
-//! same round devices are woken of which nothing was heard for long.
+//! enrolments, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
+//! left. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
+//! was heard for long.
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -178,6 +178,7 @@ impl Table {
                 ("challenge_hash", Text),
                 ("unused_until", Int),
                 ("open_of", Int),
+                ("used_until", Int),
             ],
             Self::Certificates => &[
                 ("sha256", Text),
@@ -186,6 +187,7 @@ impl Table {
                 ("device", Int),
                 ("over", Int),
                 ("ends", Int),
+                ("session", Int),
             ],
             Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
             Self::SetUps => &[
@@ -446,6 +448,7 @@ stored! {
         text(&it.challenge_hash),
         moment(it.certificate.is_none().then_some(it.expires)),
         Cell::Int(it.device.filter(|_| it.is_open()).map(|d| d.0)),
+        moment(it.certificate.is_some().then_some(it.expires)),
     ];
     IssuedCertificate in Certificates versioned: |it| vec![
         text(&it.sha256),
@@ -454,6 +457,7 @@ stored! {
         Cell::Int(it.device.map(|d| d.0)),
         moment(it.over()),
         moment(it.speaks().then_some(it.not_after)),
+        Cell::Int(Some(it.session.0)),
     ];
     Pinned in Runbooks unversioned: |_it| vec![];
     Wave in Waves versioned: |_it| vec![];

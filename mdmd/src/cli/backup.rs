@@ -1,11 +1,11 @@
 //! `mdmd backup`: everything of an installation but its master key into one sealed file, also while the server runs. What it
-//! leaves out because it lies elsewhere is named.
+//! leaves out is named: what lies elsewhere, earlier backups, links to folders.
 //!
 //! Files come first, then the rows, then the packages that were uploaded meanwhile: whatever package a row names is in it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Read as _, Write};
+use std::io::{BufReader, BufWriter, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Common, Done, Exit, Means as _};
 use crate::app;
-use crate::backup::{Line, Sealer};
+use crate::backup::{Line, Opener, Sealer};
 use crate::config::{Config, KeySource};
 use crate::key_wrap::MasterKeys;
 use crate::packages;
@@ -107,7 +107,7 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
             backup.out.display()
         );
         for what in &left_out {
-            println!("NOT in it, because it lies elsewhere: {what}");
+            println!("NOT in it: {what}");
         }
         println!("It opens with the master key only, which is not in it: keep that elsewhere.");
     });
@@ -118,7 +118,7 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
 pub(super) struct Found {
     /// By their names below the data directory.
     pub(super) names: Vec<PathBuf>,
-    /// What is there and no file.
+    /// What is there and not carried: earlier backups, links to folders and to nothing.
     left_out: Vec<String>,
 }
 
@@ -145,13 +145,23 @@ pub(super) fn files(config: &Config) -> anyhow::Result<Found> {
         for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
             let entry = entry?;
             let (path, kind) = (entry.path(), entry.file_type()?);
-            if kind.is_dir() && path != packages {
+            if path == packages || without.contains(&path) {
+                continue;
+            }
+            // What a link leads to is carried in its place: certificates are often links.
+            let leads_to_file = kind.is_symlink() && path.is_file();
+            if kind.is_dir() {
                 folders.push(path);
-            } else if kind.is_file() && !without.contains(&path) {
-                found
-                    .names
-                    .push(path.strip_prefix(&config.data_directory)?.to_owned());
-            } else if kind.is_symlink() && path != packages && !without.contains(&path) {
+            } else if kind.is_file() || leads_to_file {
+                match Opener::begin(BufReader::new(File::open(&path)?)) {
+                    Ok(_) => found
+                        .left_out
+                        .push(format!("{} (a backup)", path.display())),
+                    Err(_) => found
+                        .names
+                        .push(path.strip_prefix(&config.data_directory)?.to_owned()),
+                }
+            } else if kind.is_symlink() {
                 found.left_out.push(format!("{} (a link)", path.display()));
             }
         }

@@ -295,8 +295,10 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
         it
     };
     let listed = 7 * 86_400_000;
+    // Each in the session with ten times its number.
     let identity = |id: i64, not_after: i64, speaks: bool| {
         let mut it = samples::certificate(A, CertificateId(id));
+        it.session = SessionId(10 * id);
         it.not_after = at(not_after - listed);
         it.replaced = (!speaks).then(|| at(1));
         it.renew_at = speaks.then(|| at(1));
@@ -319,7 +321,12 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
             ended(7, None).into(),
             session(1, 100, false).into(),
             session(2, 300, false).into(),
-            session(3, 100, true).into(),
+            // Identities were issued in these: the first one of them goes, and then nothing holds its session; the others stay;
+            // of the last one none was kept.
+            session(10, 100, true).into(),
+            session(20, 100, true).into(),
+            session(30, 100, true).into(),
+            session(3, 101, true).into(),
             identity(1, 100, false).into(),
             identity(2, 300, false).into(),
             // Expired, and somebody speaks with it; revoked, and known by its row only.
@@ -331,7 +338,7 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
     let prune = async |limit| store.prune(A, at(200), limit).await.map_err(sentence);
     let first = prune(1).await?;
     ensure!(
-        first == 4,
+        first == 5,
         "{first} rows went in a round of one of each kind"
     );
     let oldest = store
@@ -342,7 +349,7 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
         "the oldest is still there"
     );
     let second = prune(10).await?;
-    ensure!(second == 1, "{second} rows went in the second round");
+    ensure!(second == 2, "{second} rows went in the second round");
     let third = prune(10).await?;
     ensure!(
         third == 0,
@@ -362,7 +369,14 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
             "enrolment {id} is wrong: {found:?}"
         );
     }
-    for (id, there) in [(1, false), (2, true), (3, true)] {
+    for (id, there) in [
+        (1, false),
+        (2, true),
+        (3, false),
+        (10, false),
+        (20, true),
+        (30, true),
+    ] {
         let found = store.session(A, SessionId(id)).await.map_err(sentence)?;
         ensure!(found.is_some() == there, "session {id} is wrong: {found:?}");
     }

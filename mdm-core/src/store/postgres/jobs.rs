@@ -89,7 +89,8 @@ impl JobStore for PostgresStore {
                 .map_err(failed)?;
             gone += done.rows_affected();
         }
-        Ok(gone + self.prune_lists(organisation, before, limit).await?)
+        let sessions = self.prune_used(organisation, before, limit).await?;
+        Ok(gone + sessions + self.prune_lists(organisation, before, limit).await?)
     }
 
     async fn job_times(
@@ -166,6 +167,42 @@ impl PostgresStore {
         .fetch_all(&self.reads)
         .await
         .map_err(failed)
+    }
+
+    /// Enrolment sessions that no identity was issued in that is still kept.
+    async fn prune_used(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.reads.begin().await.map_err(failed)?;
+        // Locked first, and looked at again under the lock: an identity is issued together with a change of its session.
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT s.id FROM sessions AS s WHERE s.organisation = $1 AND s.used_until < $2 \
+               AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id) \
+             ORDER BY s.used_until, s.id LIMIT $3 FOR UPDATE OF s SKIP LOCKED",
+        )
+        .bind(organisation.0)
+        .bind(before.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let done = sqlx::query(
+            "DELETE FROM sessions AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
+               AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id)",
+        )
+        .bind(organisation.0)
+        .bind(ids)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(done.rows_affected())
     }
 
     /// Lists of declarations that no channel was told last, or before that.

@@ -25,6 +25,10 @@ const LISTS: &str = "SELECT m.id FROM declaration_manifests AS m WHERE m.organis
    AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id) \
    ORDER BY m.created, m.id LIMIT ?3";
 
+const USED: &str = "SELECT s.id FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?2 \
+   AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id) \
+   ORDER BY s.used_until, s.id LIMIT ?3";
+
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn claim_jobs(
@@ -182,7 +186,8 @@ impl JobStore for SqliteStore {
                 gone += done.rows_affected();
             }
         }
-        Ok(gone + self.prune_lists(organisation, before, limit).await?)
+        let sessions = self.prune_used(organisation, before, limit).await?;
+        Ok(gone + sessions + self.prune_lists(organisation, before, limit).await?)
     }
 
     async fn job_times(
@@ -214,6 +219,37 @@ impl JobStore for SqliteStore {
 }
 
 impl SqliteStore {
+    /// Enrolment sessions that no identity was issued in that is still kept.
+    async fn prune_used(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let ids: Vec<i64> = sqlx::query_scalar(USED)
+            .bind(organisation.0)
+            .bind(before.as_millis())
+            .bind(limit)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(failed)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        // Again in the write: an identity may have been issued in one meanwhile.
+        let done = sqlx::query(
+            "DELETE FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?2 AND s.id IN (SELECT value FROM json_each(?3)) \
+               AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id)",
+        )
+        .bind(organisation.0)
+        .bind(before.as_millis())
+        .bind(serde_json::json!(ids).to_string())
+        .execute(&self.writes)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
     /// Lists of declarations that no channel was told last, or before that.
     async fn prune_lists(
         &self,
