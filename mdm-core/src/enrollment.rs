@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
+use crate::device::Platform;
 use crate::ids::{
     CertificateId, DeviceId, EnrollmentId, OrganisationId, SecretId, Serial, SessionId,
 };
@@ -239,7 +240,7 @@ pub struct EnrolSession {
 
 /// What an update of an enrolment profile must leave as it was, or the device refuses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "three values of one payload")]
+#[expect(clippy::exhaustive_structs, reason = "four values of one payload")]
 pub struct Told {
     /// The push topic.
     pub topic: String,
@@ -247,6 +248,9 @@ pub struct Told {
     pub server_url: String,
     /// Where check-ins go.
     pub check_in_url: String,
+    /// What the capabilities are for: of a platform that was not known there are all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
 }
 
 impl EnrolSession {
@@ -332,12 +336,19 @@ pub struct IssuedCertificate {
     /// The command that brings the profile of its renewal, newest only.
     #[serde(default)]
     pub renewal: Option<String>,
+    /// How often the device has refused such a profile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renewals_refused: u32,
     /// When it first spoke after the end of its validity.
     #[serde(default)]
     pub spoke_expired: Option<Timestamp>,
     /// What was attested of the device and its key when it was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attested: Option<AttestedFacts>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// For how long an identity stays on revocation lists after its end, and for how long such a list may be used.
@@ -387,6 +398,7 @@ impl IssuedCertificate {
             authority: None,
             renew_at: None,
             renewal: None,
+            renewals_refused: 0,
             spoke_expired: None,
             attested: None,
         }

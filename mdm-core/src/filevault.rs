@@ -26,7 +26,7 @@ use crate::wire::payloads::{
 use crate::wire::report::CommandReport;
 
 /// The largest envelope that is opened, in bytes. Real ones have less than 1,000.
-const ENVELOPE_LIMIT: usize = 64 * 1024;
+pub(crate) const ENVELOPE_LIMIT: usize = 64 * 1024;
 
 /// A certificate for recovery keys and its private key.
 #[derive(Debug, Clone)]

@@ -26,9 +26,30 @@ pub struct Job {
 }
 
 impl Job {
+    /// The wake of a channel, due now. There is one for each channel, however often it is asked for.
+    #[must_use]
+    pub const fn push(
+        organisation: OrganisationId,
+        enrollment: EnrollmentId,
+        now: Timestamp,
+    ) -> Self {
+        // Ids are unique over all nouns: that of the channel is the key of its wake.
+        Self::new(
+            organisation,
+            JobId(enrollment.0),
+            now,
+            JobKind::Push { enrollment },
+        )
+    }
+
     /// A job that nobody has tried.
     #[must_use]
-    pub fn new(organisation: OrganisationId, id: JobId, due: Timestamp, kind: JobKind) -> Self {
+    pub const fn new(
+        organisation: OrganisationId,
+        id: JobId,
+        due: Timestamp,
+        kind: JobKind,
+    ) -> Self {
         Self {
             organisation,
             id,
@@ -44,7 +65,7 @@ impl Job {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobKind {
-    /// Wake a channel. Losing one only delays.
+    /// Wake a channel: [`Job::push`]. Losing one only delays.
     Push {
         /// Which.
         enrollment: EnrollmentId,
@@ -131,7 +152,8 @@ impl JobKind {
     pub const fn stands(&self) -> bool {
         matches!(
             self,
-            Self::Errands
+            Self::Push { .. }
+                | Self::Errands
                 | Self::Pull
                 | Self::Stock { .. }
                 | Self::Sync { .. }

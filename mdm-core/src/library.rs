@@ -141,6 +141,10 @@ pub struct Given {
     pub command: String,
     /// When.
     pub at: Timestamp,
+    /// The reason that the device gave for not taking it, or that its command was cancelled. It is given again when its
+    /// tags or the library are changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// How an item is taken away from a device.
@@ -184,7 +188,7 @@ pub fn changes<'a>(
     let wanted = |given: &Given| items.iter().any(|i| i.id == given.item && wants(i));
     let has = |item: &LibraryItem| {
         let mut all = given.iter();
-        all.any(|g| g.item == item.id && g.revision == item.revision)
+        all.any(|g| g.item == item.id && g.revision == item.revision && g.failed.is_none())
     };
     let less = given.iter().filter(|g| !wanted(g)).map(Change::Take);
     let more = items.iter().filter(|i| wants(i) && !has(i));
@@ -355,6 +359,7 @@ mod tests {
             undo: item.undo(),
             command: "c".to_owned(),
             at: Timestamp::from_millis(0),
+            failed: None,
         }
     }
 

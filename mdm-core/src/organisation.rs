@@ -108,6 +108,9 @@ pub struct Organisation {
     /// Users who may log in at a Mac by a digest of their password.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub network_users: Vec<NetworkUser>,
+    /// The network that enrolment profiles bring along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
     /// What people set.
@@ -147,8 +150,32 @@ impl Organisation {
             servers: Vec::new(),
             token_keys: Vec::new(),
             network_users: Vec::new(),
+            network: None,
             ordinary_runbook: None,
             settings: Settings::default(),
+        }
+    }
+}
+
+/// A Wi-Fi network that devices join by their enrolment profile, so that they are not cut off when another service's profiles
+/// go: by password, or an open one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Network {
+    /// Its name, of at most 32 bytes.
+    pub ssid: String,
+    /// It does not tell its name.
+    pub hidden: bool,
+    /// The password, sealed; an open network has none.
+    pub password: Option<Der>,
+}
+
+impl Network {
+    pub(crate) const fn new(ssid: String, hidden: bool, password: Option<Der>) -> Self {
+        Self {
+            ssid,
+            hidden,
+            password,
         }
     }
 }

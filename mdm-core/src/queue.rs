@@ -56,6 +56,9 @@ pub struct Command {
     /// When it last did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put_off_at: Option<Timestamp>,
+    /// When it was cancelled or its time was over, where the device, which had it already, answered it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<Timestamp>,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -175,6 +178,7 @@ impl Command {
             handed_out: 0,
             put_off: 0,
             put_off_at: None,
+            given_up: None,
         }
     }
 
@@ -209,7 +213,8 @@ impl Command {
     }
 }
 
-/// Applies a report to its command. `None` when it changes nothing: the report came twice, or late.
+/// Applies a report to its command. `None` when it changes nothing: the report came twice, or late. What a device says of a
+/// command that it had before we gave it up counts: it may have done it.
 #[must_use]
 pub fn settle(
     command: &Command,
@@ -217,10 +222,17 @@ pub fn settle(
     report: Vec<u8>,
     now: Timestamp,
 ) -> Option<Command> {
-    if command.state.is_final() {
-        return None;
-    }
     let mut next = command.clone();
+    if command.state.is_final() {
+        let given_up = matches!(
+            command.state,
+            CommandState::Cancelled | CommandState::Expired
+        );
+        if !given_up || command.sent.is_none() || status == ReportStatus::NotNow {
+            return None;
+        }
+        next.given_up = command.settled;
+    }
     match status {
         ReportStatus::NotNow if command.state == CommandState::NotNow => return None,
         ReportStatus::NotNow => {
@@ -300,6 +312,26 @@ mod tests {
             None
         );
         assert_eq!(settle(&done, ReportStatus::NotNow, vec![], now), None);
+    }
+
+    #[test]
+    fn the_answer_to_a_command_that_was_given_up_counts_if_the_device_had_it() {
+        let (then, now) = (Timestamp::from_millis(3), Timestamp::from_millis(5));
+        for state in [CommandState::Cancelled, CommandState::Expired] {
+            let mut given_up = command(1, state);
+            given_up.settled = Some(then);
+            let says = |c: &Command, status| settle(c, status, vec![1], now);
+            assert_eq!(says(&given_up, ReportStatus::Acknowledged), None, "unseen");
+            given_up.sent = Some(Timestamp::from_millis(1));
+            assert_eq!(says(&given_up, ReportStatus::NotNow), None);
+            let done = says(&given_up, ReportStatus::Error).unwrap();
+            assert_eq!(
+                (done.state, done.settled, done.given_up),
+                (CommandState::Error, Some(now), Some(then))
+            );
+            assert_eq!(done.report, Some(Der(vec![1])));
+            assert_eq!(says(&done, ReportStatus::Acknowledged), None, "once");
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 mod service_house;
 
 use mdm_core::queue::CommandState;
-use mdm_core::secret::Secret;
+use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::{Answer, Cancel, Enqueued, NewCommand};
 use mdm_core::wire::command::CommandBody;
+use mdm_core::wire::requests::RotateFileVaultKey;
 use service_house::{Gadget, House, command};
 use std::time::Duration;
 
@@ -209,4 +210,162 @@ async fn devices_are_found_by_serial_number_in_the_order_asked() {
     let asked = [stranger, phone.serial.clone(), waiting.serial.clone()];
     let found = house.org().await.channels_of(&asked).await.unwrap();
     assert_eq!(found, [None, Some(phone.udid.clone()), None]);
+}
+
+/// The kinds of secrets that are kept of a device and that nothing has replaced, with their contents.
+async fn kept(house: &House, phone: &Gadget, kind: SecretKind) -> Vec<Secret> {
+    let org = house.org().await;
+    let id = org.device_report(&phone.serial).await.unwrap().device.id;
+    let all = house
+        .mdm
+        .store()
+        .secrets(org.organisation().id, id)
+        .await
+        .unwrap();
+    let newest = all
+        .iter()
+        .filter(|s| s.kind == kind && s.replaced.is_none());
+    if newest.count() == 0 {
+        return Vec::new();
+    }
+    vec![
+        org.reveal(&phone.serial, kind, "tester", "to see it")
+            .await
+            .unwrap(),
+    ]
+}
+
+#[tokio::test]
+async fn what_answers_to_a_persons_commands_give_away_is_sealed_and_kept() {
+    let house = House::new().await;
+    let mac = house.mac("C02SECRET1").await;
+    house.enrol(&mac).await;
+    drain(&house, &mac).await;
+    let org = house.org().await;
+    let ask = async |uuid: &str, body: CommandBody, told: &str| {
+        let new = NewCommand::new(uuid, body);
+        org.enqueue(std::slice::from_ref(&mac.udid), &new)
+            .await
+            .unwrap();
+        let answer = house.report(&mac, IDLE).await.unwrap();
+        assert_eq!(command(&answer).unwrap().0, uuid);
+        let said = said("Acknowledged", uuid, told);
+        house.report(&mac, &said).await.unwrap();
+    };
+    let code = "<key>ActivationLockBypassCode</key><string>9C8YH-4PQ2R</string>";
+    ask("CODE", CommandBody::ActivationLockBypassCode, code).await;
+    let codes = kept(&house, &mac, SecretKind::DeviceBypassCode).await;
+    assert_eq!(codes, [Secret::from_text("9C8YH-4PQ2R")]);
+
+    let token = format!(
+        "<key>UnlockToken</key>{}",
+        service_house::data(b"unlocks it")
+    );
+    ask("TOKEN", CommandBody::RequestUnlockToken, &token).await;
+    let tokens = kept(&house, &mac, SecretKind::UnlockToken).await;
+    assert_eq!(tokens, [Secret::new(*b"unlocks it")]);
+
+    // A rotation to the organisation's own certificate: the new key is read, and the old one is the one before it.
+    let escrow = org
+        .organisation()
+        .escrow
+        .as_ref()
+        .unwrap()
+        .certificate
+        .0
+        .clone();
+    let rotated = |key: &str| {
+        let envelope = envelope(&escrow, key);
+        format!(
+            "<key>RotateResult</key><dict><key>EncryptedNewRecoveryKey</key>{}</dict>",
+            service_house::data(&envelope)
+        )
+    };
+    let rotate = || {
+        let secret = Secret::from_text("AAAA-BBBB-CCCC-DDDD-EEEE-FFFF");
+        CommandBody::from(RotateFileVaultKey::new(secret, escrow.clone()))
+    };
+    for (uuid, key) in [
+        ("ROTATE-1", "ABCD-EFGH-JKLM-NPQR-STUV-WX23"),
+        ("ROTATE-2", "WXYZ-EFGH-JKLM-NPQR-STUV-WX23"),
+    ] {
+        ask(uuid, rotate(), &rotated(key)).await;
+        let keys = kept(&house, &mac, SecretKind::RecoveryKey).await;
+        assert_eq!(keys, [Secret::from_text(key)]);
+    }
+    // To somebody else's: the envelope is kept as it came, and the old key is no longer the newest.
+    let (elsewhere, _) = house.identity_elsewhere("somebody");
+    let foreign = envelope(&elsewhere, "FFFF-EFGH-JKLM-NPQR-STUV-WX23");
+    let told = format!(
+        "<key>RotateResult</key><dict><key>EncryptedNewRecoveryKey</key>{}</dict>",
+        service_house::data(&foreign)
+    );
+    ask("ROTATE-3", rotate(), &told).await;
+    let envelopes = kept(&house, &mac, SecretKind::RecoveryKeyEnvelope).await;
+    assert_eq!(envelopes, [Secret::new(foreign)]);
+    assert_eq!(kept(&house, &mac, SecretKind::RecoveryKey).await, []);
+
+    let apps = "<key>ManagedApplicationList</key><dict><key>com.example.a</key><dict>\
+                <key>Status</key><string>Managed</string><key>UnusedRedemptionCode</key><string>REDEEM-1</string></dict>\
+                <key>com.example.b</key><dict><key>UnusedRedemptionCode</key><string>REDEEM-2</string></dict></dict>";
+    let list = mdm_core::wire::requests::ManagedApplicationList::default();
+    ask("APPS", list.into(), apps).await;
+    let codes = kept(&house, &mac, SecretKind::RedemptionCode).await;
+    assert_eq!(codes, [Secret::from_text("REDEEM-1\nREDEEM-2")]);
+}
+
+fn envelope(certificate: &[u8], plain: &str) -> Vec<u8> {
+    use openssl::cms::{CMSOptions, CmsContentInfo};
+    let certificate = openssl::x509::X509::from_der(certificate).unwrap();
+    let mut to = openssl::stack::Stack::new().unwrap();
+    to.push(certificate).unwrap();
+    let cipher = openssl::symm::Cipher::aes_256_cbc();
+    CmsContentInfo::encrypt(&to, plain.as_bytes(), cipher, CMSOptions::BINARY)
+        .unwrap()
+        .to_der()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_answer_to_a_command_that_was_cancelled_in_flight_is_kept() {
+    let house = House::new().await;
+    let phone = house.device("C02FLIGHT1").await;
+    house.enrol(&phone).await;
+    drain(&house, &phone).await;
+    let org = house.org().await;
+    let name = [phone.udid.clone()];
+    let new = NewCommand::new("FLIES", CommandBody::ActivationLockBypassCode);
+    org.enqueue(&name, &new).await.unwrap();
+    let answer = house.report(&phone, IDLE).await.unwrap();
+    assert_eq!(command(&answer).unwrap().0, "FLIES");
+    let done = org.cancel_commands(&name, &Cancel::All).await.unwrap();
+    assert_eq!(done[0].unwrap().handed_out, 1);
+    let code = "<key>ActivationLockBypassCode</key><string>9C8YH-4PQ2R</string>";
+    for _ in 0..2 {
+        let said = said("Acknowledged", "FLIES", code);
+        house.report(&phone, &said).await.unwrap();
+        let shown = org.command(&phone.udid, "FLIES").await.unwrap();
+        assert_eq!(shown.summary.state, CommandState::Acknowledged);
+        assert_eq!(shown.summary.given_up, Some(house.mdm.now()));
+        let report = shown.report.unwrap();
+        assert_eq!(report["ActivationLockBypassCode"], "redacted");
+    }
+    let codes = kept(&house, &phone, SecretKind::DeviceBypassCode).await;
+    assert_eq!(codes, [Secret::from_text("9C8YH-4PQ2R")]);
+}
+
+#[tokio::test]
+async fn a_result_of_a_command_that_nobody_asked_for_is_on_record() {
+    let house = House::new().await;
+    let phone = house.device("C02UNKNOWN").await;
+    house.enrol(&phone).await;
+    let said = said("Acknowledged", "NOBODYS", "");
+    let answer = house.report(&phone, &said).await.unwrap();
+    assert!(command(&answer).is_some(), "the next one goes out");
+    let refusals = house.org().await.refusals(10).await.unwrap();
+    let noted = refusals
+        .iter()
+        .find(|r| r.reason.contains("is not known"))
+        .unwrap();
+    assert_eq!(noted.serial.as_ref(), Some(&phone.serial));
 }

@@ -4,20 +4,23 @@
 mod service_house;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mdm_core::device::Platform;
 use mdm_core::enrollment::EnrollmentState;
 use mdm_core::error::Error;
-use mdm_core::ids::{CommandId, RunbookId, SetUpId};
+use mdm_core::ids::{CommandId, JobId, RunbookId, SetUpId};
+use mdm_core::job::{Job, JobKind};
 use mdm_core::migration::{
     Attention, PinnedRunbook, SetUp, SetUpState, StepId, StepStatus, Variant,
 };
 use mdm_core::queue::{Command, CommandState};
 use mdm_core::secret::SecretKind;
-use mdm_core::service::Answer;
-use mdm_core::service::ports::LockOutcome;
+use mdm_core::service::ports::{LockOutcome, PushOutcome};
+use mdm_core::service::{Answer, NewCommand};
 use mdm_core::store::Batch;
+use mdm_core::wire::command::CommandBody;
 use service_house::{Gadget, House, START, command, data};
 
 async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
@@ -516,4 +519,106 @@ async fn settled_commands_go_after_their_time_and_nothing_else_does() {
         .unwrap()
         .unwrap();
     assert!(live.is_live());
+}
+
+#[tokio::test]
+async fn pushes_that_hang_keep_room_for_everything_else() {
+    let house = House::new().await;
+    let phone = house.device("C02PUSHES").await;
+    to_the_lock(&house, &phone).await;
+    let held = set_up(&house, &phone).await;
+    let hangs = Arc::new(tokio::sync::Semaphore::new(0));
+    *house.apple.pushes_hang.lock().unwrap() = Some(Arc::clone(&hangs));
+    house.mdm.set_patience(Some(Duration::from_millis(20)));
+    // Far more than there is room for, and all of them before the lock.
+    let mut batch = Batch::new();
+    let kind = JobKind::Push {
+        enrollment: held.enrollment,
+    };
+    for n in 1..=2_500 {
+        let due = START - Duration::from_secs(60);
+        batch.put(Job::new(held.organisation, JobId(n), due, kind.clone()));
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    let until_asked = async {
+        while house.apple.asked.lock().unwrap().is_empty() {
+            house.mdm.work(50).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(60), until_asked).await;
+    assert!(asked.is_ok(), "the lock waits behind pushes");
+    let pushed = house.apple.pushed.load(Ordering::SeqCst);
+    assert!((50..1_100).contains(&pushed), "{pushed}");
+    *house.apple.pushes_hang.lock().unwrap() = None;
+    hangs.add_permits(5_000);
+    house.mdm.idle().await;
+}
+
+#[tokio::test]
+async fn a_device_is_pushed_once_for_many_commands() {
+    let house = House::new().await;
+    let phone = house.device("C02MANYCMD").await;
+    house.enrol(&phone).await;
+    *house.apple.pushes.lock().unwrap() = Some(PushOutcome::Delivered);
+    house.settle().await;
+    let before = house.apple.pushed.load(Ordering::SeqCst);
+    let org = house.org().await;
+    let name = [phone.udid.clone()];
+    for n in 0..10 {
+        let new = NewCommand::new(format!("MANY-{n}"), CommandBody::SecurityInfo);
+        org.enqueue(&name, &new).await.unwrap();
+    }
+    house.settle().await;
+    let pushed = house.apple.pushed.load(Ordering::SeqCst) - before;
+    assert_eq!(pushed, 1);
+    // And once more for what comes later.
+    let new = NewCommand::new("LATER", CommandBody::SecurityInfo);
+    org.enqueue(&name, &new).await.unwrap();
+    house.settle().await;
+    assert_eq!(house.apple.pushed.load(Ordering::SeqCst) - before, 2);
+}
+
+#[tokio::test]
+async fn one_device_that_cannot_be_read_stops_no_round_and_wakes_the_others_once() {
+    let house = House::new().await;
+    let (broken, phone) = (
+        house.device("C02BROKEN1").await,
+        house.device("C02STALE01").await,
+    );
+    for gadget in [&broken, &phone] {
+        house.enrol(gadget).await;
+    }
+    // Their set-ups wake them for reasons of their own.
+    let asleep = "UPDATE set_ups SET wake_at = NULL, ceiling_at = NULL";
+    assert_eq!(house.spoil(asleep).await, 2);
+    // And a whole organisation beside it.
+    let other = house
+        .mdm
+        .create_organisation("Other", Vec::new())
+        .await
+        .unwrap()
+        .org;
+    let other = other.organisation().id;
+    *house.apple.pushes.lock().unwrap() = Some(PushOutcome::Delivered);
+    house.settle().await;
+    house.clock.advance(Duration::from_hours(24 * 30));
+    house.settle().await;
+    for sql in [
+        "UPDATE devices SET doc = '{' WHERE serial = 'C02BROKEN1'".to_owned(),
+        format!("UPDATE organisations SET doc = '{{' WHERE id = {other}"),
+    ] {
+        assert_eq!(house.spoil(&sql).await, 1, "{sql}");
+    }
+    let house = house.restarted().await;
+    house.settle().await;
+    // Everything else that comes up has its time before the devices are looked at.
+    house.clock.advance(Duration::from_hours(1));
+    let before = house.apple.pushed.load(Ordering::SeqCst);
+    house.settle().await;
+    for _ in 0..5 {
+        assert_eq!(house.mdm.work(50).await.unwrap(), 0);
+    }
+    let pushed = house.apple.pushed.load(Ordering::SeqCst) - before;
+    assert_eq!(pushed, 1, "the one that can be read, once");
 }

@@ -89,6 +89,14 @@ const CASES: &[Case] = &[
     ("report: open brackets", targets::messages, || {
         report(many("<", REPORT_LIMIT - ROOM))
     }),
+    (
+        "report: a bracket, then open ones",
+        targets::messages,
+        || {
+            let half = REPORT_LIMIT / 2 - ROOM;
+            report(format!("<a{}[{}", many("x", half), many("<", half)))
+        },
+    ),
     ("report: white space", targets::messages, || {
         report(many(" ", REPORT_LIMIT - ROOM))
     }),
@@ -228,4 +236,18 @@ fn hostile_bodies_cost_bounded_time_and_memory() {
             mebi(sent)
         );
     }
+}
+
+/// What a body of twice the length costs is about twice as much, also where a reader might look back for something at each byte.
+#[test]
+fn a_tag_that_never_ends_costs_what_its_length_is() {
+    let read = |half: usize| {
+        let body = format!("<a{}[{}", "x".repeat(half), "<".repeat(half));
+        let begun = used();
+        assert!(mdm_core::wire::checkin::CheckIn::parse(body.as_bytes()).is_err());
+        used().zip(begun).map(|(after, before)| after - before)
+    };
+    // Of 8 MiB; the square of that would be hours.
+    let took = read(4 * MEBI - ROOM);
+    assert!(took.is_none_or(|took| took < 2_000), "{took:?} ms");
 }

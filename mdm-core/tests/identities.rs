@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use mdm_core::error::Error;
 use mdm_core::ids::{CertificateId, Serial};
 use mdm_core::secret::Secret;
-use mdm_core::service::{Answer, IdentitySettings, IdentityState, NewIssuer};
+use mdm_core::service::{Answer, IdentitySettings, IdentityState, NewIssuer, Peer};
 use mdm_core::store::Batch;
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::x509::X509Crl;
-use service_house::{Gadget, House, command};
+use service_house::{Gadget, House, START, command};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
 const DAY: Duration = Duration::from_hours(24);
@@ -303,7 +303,19 @@ async fn an_authority_elsewhere_issues_for_sessions_of_ours_and_for_nothing_else
     assert!(matches!(nobody, Err(Error::Refused(_))), "{nobody:?}");
 
     let new = with(identity);
-    house.authenticate(&new).await.unwrap();
+    // It speaks for the first time by its signature, over the connection that the device has open with its old identity.
+    let first = new.plist(&format!(
+        "<key>MessageType</key><string>Authenticate</string>\
+         <key>Topic</key><string>com.apple.mgmt.External.house</string>\
+         <key>SerialNumber</key><string>{}</string>",
+        new.serial
+    ));
+    let over_the_old = Peer {
+        signature: Some(new.signature(&first)),
+        ..phone.peer.clone()
+    };
+    let org = house.org().await;
+    org.check_in(&over_the_old, &first).await.unwrap();
     house.token_update(&new, "").await.unwrap();
     house.report(&new, IDLE).await.unwrap();
     assert!(house.report(&phone, IDLE).await.is_err());
@@ -577,4 +589,88 @@ async fn what_is_over_is_cleared_away_and_nobody_comes_back_with_it() {
     assert!(refused.is_callers_fault(), "{refused}");
     assert!(house.authenticate(&gone).await.is_err());
     house.report(&stays, IDLE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renewal_that_the_device_refuses_comes_again_soon_and_then_less_often() {
+    let house = House::new().await;
+    let phone = house.device("C02REFUSED").await;
+    house.enrol(&phone).await;
+    make_due(&house, &phone).await;
+    an_hour(&house).await;
+    for wait in [1, 2, 4] {
+        let command = fetch(&house, &phone, "InstallProfile").await;
+        let uuid = text(&command, "CommandUUID");
+        let refused = format!(
+            "<key>Status</key><string>Error</string><key>CommandUUID</key><string>{uuid}</string>"
+        );
+        house.report(&phone, &refused).await.unwrap();
+        let again = house.identity_of(&phone).await.renew_at;
+        assert_eq!(again, Some(house.mdm.now() + Duration::from_hours(wait)));
+        // One that the device says again changes nothing.
+        house.report(&phone, &refused).await.unwrap();
+        assert_eq!(house.identity_of(&phone).await.renew_at, again);
+        house.clock.advance(Duration::from_hours(wait));
+        an_hour(&house).await;
+    }
+}
+
+#[tokio::test]
+async fn an_enrolment_profile_brings_the_organisations_network_and_what_its_platform_knows() {
+    let house = House::new().await;
+    let phone = house.device("C02NETWORK").await;
+    house.enrol(&phone).await;
+    let org = house.org().await;
+    let password = Secret::from_text("correct horse");
+    for (name, password) in [("", &password), ("Office", &Secret::from_text("short"))] {
+        let refused = org.set_network(Some((name, Some(password))), false).await;
+        assert!(
+            matches!(refused, Err(Error::BadInput { .. })),
+            "{refused:?}"
+        );
+    }
+    org.set_network(Some(("Office", Some(&password))), true)
+        .await
+        .unwrap();
+    make_due(&house, &phone).await;
+    an_hour(&house).await;
+    let with = profile(&fetch(&house, &phone, "InstallProfile").await);
+    assert_eq!(text(&with, "SSID_STR"), "Office");
+    assert_eq!(text(&with, "Password"), "correct horse");
+    for (name, content) in house.files() {
+        let shown = content.windows(13).any(|piece| piece == b"correct horse");
+        assert!(!shown, "the password is in {name}");
+    }
+    // A device that Apple sends to us comes back over it.
+    let asks = "<key>MessageType</key><string>ReturnToService</string>";
+    let Answer::Plist(told) = house.check_in(&phone, asks).await.unwrap() else {
+        panic!("no answer");
+    };
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("WiFiProfileData"), "{told}");
+    let enabled: String = told.chars().filter(|c| !c.is_whitespace()).collect();
+    assert!(enabled.contains("<key>Enabled</key><true/>"), "{told}");
+    org.set_network(None, false).await.unwrap();
+    house.clock.advance(15 * DAY);
+    make_due(&house, &phone).await;
+    an_hour(&house).await;
+    let without = profile(&fetch(&house, &phone, "InstallProfile").await);
+    assert!(!without.contains("SSID_STR"));
+}
+
+#[tokio::test]
+async fn an_identity_speaks_when_its_time_has_come_and_a_day_before() {
+    let house = House::new().await;
+    let phone = house.device("C02EARLY01").await;
+    // It begins a day before the start of this house.
+    let check = async |days_before: u32| {
+        house.clock.set(START - days_before * DAY);
+        house.authenticate(&phone).await
+    };
+    let refused = check(3).await;
+    assert!(
+        matches!(&refused, Err(Error::BadInput { field, .. }) if field == "identity"),
+        "{refused:?}"
+    );
+    check(2).await.unwrap();
 }

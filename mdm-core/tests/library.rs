@@ -4,12 +4,14 @@
 mod service_house;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mdm_core::clock::Clock as _;
 use mdm_core::library::Package;
 use mdm_core::secret::Secret;
 use mdm_core::service::Answer;
+use mdm_core::service::ports::PushOutcome;
 use service_house::{Gadget, House, command};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
@@ -234,7 +236,7 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
 
 #[tokio::test]
 async fn a_device_that_is_silent_for_long_is_woken_unless_nobody_wants_to_know() {
-    let mut waiting = Vec::new();
+    let mut pushes = Vec::new();
     for hours in [24, 0] {
         let house = House::new().await;
         let phone = house.device("C02FACTS02").await;
@@ -242,13 +244,75 @@ async fn a_device_that_is_silent_for_long_is_woken_unless_nobody_wants_to_know()
         drain(&house, &phone).await;
         let org = house.org().await;
         org.set_enrolment(None, None, Some(hours)).await.unwrap();
+        *house.apple.pushes.lock().unwrap() = Some(PushOutcome::Delivered);
         house.settle().await;
+        // Its set-up wakes it for reasons of its own.
+        let asleep = "UPDATE set_ups SET wake_at = NULL, ceiling_at = NULL";
+        assert_eq!(house.spoil(asleep).await, 1);
+        house.clock.advance(Duration::from_hours(24 * 10));
+        house.settle().await;
+        let before = house.apple.pushed.load(Ordering::SeqCst);
         house.clock.advance(Duration::from_hours(31));
         house.settle().await;
-        // The push service of this house takes nothing, so that a push is still there to be seen.
-        waiting.push(house.mdm.store().jobs_waiting().await.unwrap());
+        pushes.push(house.apple.pushed.load(Ordering::SeqCst) - before);
     }
-    assert_eq!(waiting[0], waiting[1] + 1, "{waiting:?}");
+    assert_eq!(pushes, [1, 0]);
+}
+
+#[tokio::test]
+async fn what_a_device_refuses_or_a_person_takes_out_is_shown_and_given_again() {
+    let house = House::new().await;
+    let phone = house.device("C02REFUSES").await;
+    house.enrol(&phone).await;
+    drain(&house, &phone).await;
+    let org = house.org().await;
+    let tag = tags(&["wifi"]);
+    let none = BTreeSet::new();
+    org.tag_devices(std::slice::from_ref(&phone.serial), &tag, &none)
+        .await
+        .unwrap();
+    org.put_profile("Wi-Fi", &profile("one"), tag.clone())
+        .await
+        .unwrap();
+    house.settle().await;
+    let failed = async || {
+        let report = org.device_report(&phone.serial).await.unwrap();
+        let given = report.device.given;
+        assert_eq!(given.len(), 1, "{given:?}");
+        given[0].failed.clone()
+    };
+    let answer = house.report(&phone, IDLE).await.unwrap();
+    let (uuid, kind) = command(&answer).unwrap();
+    assert_eq!((kind.as_str(), failed().await), ("InstallProfile", None));
+    let refused = format!(
+        "<key>Status</key><string>Error</string><key>CommandUUID</key><string>{uuid}</string>\
+         <key>ErrorChain</key><array><dict><key>ErrorCode</key><integer>4001</integer>\
+         <key>ErrorDomain</key><string>MCInstallationErrorDomain</string></dict></array>"
+    );
+    house.report(&phone, &refused).await.unwrap();
+    assert_eq!(
+        failed().await.as_deref(),
+        Some("MCInstallationErrorDomain 4001")
+    );
+    house.settle().await;
+    assert!(
+        drain(&house, &phone).await.is_empty(),
+        "by itself it does not come again"
+    );
+    // A person has tidied up and says so.
+    org.tag_library_item("Wi-Fi", tag.clone()).await.unwrap();
+    house.settle().await;
+    assert_eq!(failed().await, None);
+    let name = [phone.udid.clone()];
+    org.cancel_commands(&name, &mdm_core::service::Cancel::All)
+        .await
+        .unwrap();
+    let cancelled = "its command was cancelled";
+    assert_eq!(failed().await.as_deref(), Some(cancelled));
+    org.tag_library_item("Wi-Fi", tag).await.unwrap();
+    house.settle().await;
+    assert_eq!(drain(&house, &phone).await.len(), 1);
+    assert_eq!(failed().await, None);
 }
 
 trait ParseSerial {

@@ -7,6 +7,7 @@ mod service_house;
 use mdm_core::enrollment::EnrollmentState;
 use mdm_core::error::Error;
 use mdm_core::ids::DeviceId;
+use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::Answer;
 use service_house::{Gadget, House, command};
 
@@ -46,7 +47,7 @@ const KINDS: [Kind; 17] = [
     kind("DeclarativeManagement", &["Endpoint"]),
     kind("DeclarativeManagement status", &["Endpoint"]),
     refused("GetToken", &["TokenServiceType"]),
-    refused("ReturnToService", &[]),
+    kind("ReturnToService", &[]),
     report("Idle", &[]),
     report("Acknowledged", &["CommandUUID"]),
     report("Error", &["CommandUUID"]),
@@ -337,4 +338,77 @@ async fn in_every_order_twice_and_late_the_laws_hold() {
             kind.name
         );
     }
+}
+
+#[tokio::test]
+async fn tokens_have_a_bound_and_so_have_their_rows() {
+    let house = House::new().await;
+    let mac = house.mac("MSGBOUNDS").await;
+    house.enrol(&mac).await;
+    let org = house.org().await;
+    let id = org.device_report(&mac.serial).await.unwrap().device.id;
+    let before = contents(&house, id).await;
+    let large = |bytes: usize| service_house::data(&vec![7; bytes]);
+    for (key, value) in [
+        ("UnlockToken", large(64 * 1024 + 1)),
+        ("Token", large(1025)),
+        ("PushMagic", string(&"m".repeat(1025))),
+    ] {
+        let kind = kind("TokenUpdate", &[]);
+        let mut all = message(&kind, &mac, "");
+        all.retain(|(name, _)| *name != key);
+        all.push((key, value));
+        let answer = send(&house, &mac, &kind, &all).await;
+        assert!(
+            matches!(answer, Err(Error::BadInput { .. })),
+            "{key}: {answer:?}"
+        );
+        assert_eq!(contents(&house, id).await, before, "{key}");
+    }
+    let count = async || {
+        let all = house.mdm.store().secrets(org.organisation().id, id).await;
+        all.unwrap().len()
+    };
+    let others = count().await;
+    for n in 0..40_u8 {
+        let token = format!("<key>UnlockToken</key>{}", service_house::data(&[n, 1]));
+        house.token_update(&mac, &token).await.unwrap();
+        let message = "<key>MessageType</key><string>SetBootstrapToken</string>";
+        let token = service_house::data(&[n, 2]);
+        let stored = format!("{message}<key>BootstrapToken</key>{token}");
+        house.check_in(&mac, &stored).await.unwrap();
+        if n % 2 == 0 {
+            house.check_in(&mac, message).await.unwrap();
+        }
+        for (kind, newest) in [
+            (SecretKind::UnlockToken, Some([n, 1])),
+            (SecretKind::BootstrapToken, (n % 2 == 1).then_some([n, 2])),
+        ] {
+            let shown = org.reveal(&mac.serial, kind, "tester", "to see it").await;
+            let newest = newest.map(Secret::new);
+            assert_eq!(shown.ok(), newest, "{kind} {n}");
+        }
+    }
+    assert!(count().await <= others + 18, "{}", count().await);
+}
+
+#[tokio::test]
+async fn a_farewell_before_the_first_token_update_leaves_one_enrolment_that_speaks() {
+    let house = House::new().await;
+    let old = house.mac("MSGFAREWELL").await;
+    house.enrol(&old).await;
+    let new = house.device("MSGFAREWELL").await;
+    house.authenticate(&new).await.unwrap();
+    let bye = "<key>MessageType</key><string>CheckOut</string>";
+    house.check_in(&new, bye).await.unwrap();
+    house.token_update(&new, "").await.unwrap();
+    let report = house.org().await.device_report(&old.serial).await.unwrap();
+    let speaks = |e: &&mdm_core::enrollment::Enrollment| e.state == EnrollmentState::Enrolled;
+    assert_eq!(report.enrollments.iter().filter(speaks).count(), 1);
+    let idle = "<key>Status</key><string>Idle</string>";
+    assert!(house.report(&new, idle).await.is_ok());
+    assert!(
+        house.report(&old, idle).await.is_err(),
+        "the older one is over"
+    );
 }

@@ -251,17 +251,24 @@ impl House {
             return;
         };
         let (house, wrapping) = (self.clone(), Arc::clone(wrapping));
+        let clients = Arc::clone(clients);
         self.tasks.spawn(async move {
             let abort = house.abort.clone();
             tokio::select! {
                 () = abort.cancelled() => {}
-                () = house.connection(stream, address, &wrapping) => {}
+                () = house.connection(stream, address, &wrapping, &clients) => {}
             }
             drop((place, own));
         });
     }
 
-    async fn connection(&self, mut stream: TcpStream, from: SocketAddr, wrapping: &Wrapping) {
+    async fn connection(
+        &self,
+        mut stream: TcpStream,
+        from: SocketAddr,
+        wrapping: &Wrapping,
+        clients: &Arc<Clients>,
+    ) {
         // Without it small answers wait for acknowledgements; a failure costs only that.
         let _ = stream.set_nodelay(true);
         let by_proxy =
@@ -284,6 +291,12 @@ impl House {
                     return;
                 }
             };
+        }
+        // A proxy has no bound of its own; the client that it passes on has the same as any other.
+        let own = client.map(|client| clients.admit(client));
+        if matches!(own, Some(None)) {
+            tracing::debug!(?client, "a client has all the connections that it may have");
+            return;
         }
         let Some(tls) = &wrapping.tls else {
             let connection = Connection {

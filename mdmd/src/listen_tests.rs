@@ -621,6 +621,41 @@ async fn a_listed_proxy_says_whose_connection_it_passes_on() {
 }
 
 #[tokio::test]
+async fn whom_a_proxy_passes_on_has_the_connections_of_one_client() {
+    let mut listener = ListenerConfig::new(any(), Duty::Device);
+    listener.proxy_protocol = true;
+    let house = TestHouse::open(vec![listener], |config| {
+        config.proxy.trusted = vec![Network::parse("127.0.0.0/8").unwrap()];
+        config.limits.client_connections = 1;
+    })
+    .await;
+    let context = client(&house, SslVersion::TLS1_3, true, b"");
+    let shake = async |from: u8| {
+        let address = house.address(Duty::Device);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let header = format!("PROXY TCP4 203.0.113.{from} 10.0.0.1 4000 443\r\n");
+        stream.write_all(header.as_bytes()).await.unwrap();
+        let mut stream = SslStream::new(Ssl::new(&context).unwrap(), stream).unwrap();
+        let shaken = Pin::new(&mut stream).connect().await;
+        shaken.map(|()| stream)
+    };
+    let first = shake(7).await.unwrap();
+    assert!(shake(7).await.is_err(), "it has all that it may have");
+    assert!(
+        shake(8).await.is_ok(),
+        "somebody else through the same proxy"
+    );
+    drop(first);
+    for _ in 0..100 {
+        if shake(7).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("its place is not given back");
+}
+
+#[tokio::test]
 async fn changed_certificate_files_hold_for_new_connections_and_broken_ones_change_nothing() {
     let house = TestHouse::open(vec![ListenerConfig::new(any(), Duty::Enrol)], |_| {}).await;
     let context = client(&house, SslVersion::TLS1_3, false, b"");

@@ -10,7 +10,7 @@ use mdm_core::clock::Timestamp;
 use mdm_core::ids::OrganisationId;
 use mdm_core::organisation::Organisation;
 use mdm_core::service::{BudgetReport, Mdm};
-use mdm_core::store::StoreError;
+use mdm_core::store::{CommandsWaiting, StoreError};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// How long figures that take a walk over all organisations hold.
@@ -49,10 +49,19 @@ pub(crate) struct Figures {
     certificates: Certificates,
     /// What a walk over all organisations gave, and when.
     walked: Arc<Mutex<Option<(Instant, Walk)>>>,
+    shown: Shown,
 }
+
+/// What ends, whose where that is told, and in how many days.
+type Ends = BTreeMap<(&'static str, Option<String>), f64>;
+
+/// The ends that the last page showed.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Ends>>);
 
 #[derive(Clone, Debug, Default)]
 struct Walk {
+    commands: CommandsWaiting,
     organisations: usize,
     holds: usize,
     oldest_hold: Option<Timestamp>,
@@ -151,6 +160,10 @@ impl Figures {
                 "mdmd_jobs_waiting",
                 "Jobs not done yet, leased ones included."
             );
+            metrics::describe_gauge!(
+                "mdmd_commands_waiting",
+                "Commands that no device has settled yet, by whether it has put them off."
+            );
             metrics::describe_gauge!("mdmd_holds", "Devices in a hold, or being released.");
             metrics::describe_gauge!(
                 "mdmd_oldest_hold_seconds",
@@ -213,6 +226,7 @@ impl Figures {
             mdm,
             certificates,
             walked: Arc::default(),
+            shown: Shown::default(),
         }
     }
 
@@ -230,6 +244,10 @@ impl Figures {
             .map_or(0.0, |due| now.since(due).as_secs_f64());
         metrics::gauge!("mdmd_work_overdue_seconds").set(overdue);
         let walk = self.walk().await?;
+        let refused = walk.commands.put_off;
+        for (put_off, count) in [("no", walk.commands.open - refused), ("yes", refused)] {
+            metrics::gauge!("mdmd_commands_waiting", "put_off" => put_off).set(as_f64(count));
+        }
         metrics::gauge!("mdmd_organisations").set(as_f64(walk.organisations as u64));
         metrics::gauge!("mdmd_holds").set(as_f64(walk.holds as u64));
         metrics::gauge!("mdmd_oldest_hold_seconds").set(
@@ -265,25 +283,22 @@ impl Figures {
             metrics::gauge!("mdmd_device_identities_ending", "within_days" => within)
                 .set(as_f64(count));
         }
+        let mut ends = Ends::new();
         if let Some(end) = walk.first_identity {
-            metrics::gauge!("mdmd_ends_in_days", "what" => "device_identity")
-                .set(days_until(end, now));
+            ends.insert(("device_identity", None), days_until(end, now));
         }
         for what in KINDS {
             let of_kind = walk.endings.iter().filter(|e| e.what == what);
             if let Some(days) = of_kind.map(|e| e.days).reduce(f64::min) {
-                metrics::gauge!("mdmd_ends_in_days", "what" => what).set(days);
+                ends.insert((what, None), days);
             }
         }
-        for ending in walk
-            .endings
-            .iter()
-            .filter(|e| e.days < SOON_DAYS)
-            .take(LINES)
-        {
-            metrics::gauge!("mdmd_organisation_ends_in_days", "what" => ending.what, "organisation" => ending.organisation.clone())
-                .set(ending.days);
+        let soon = walk.endings.iter().filter(|e| e.days < SOON_DAYS);
+        for ending in soon.take(LINES) {
+            let whose = Some(ending.organisation.clone());
+            ends.insert((ending.what, whose), ending.days);
         }
+        self.shown.show(ends);
         metrics::gauge!("mdmd_build_info", "version" => env!("CARGO_PKG_VERSION"), "openssl" => openssl::version::version())
             .set(1.0);
         Ok(recorder()
@@ -305,8 +320,11 @@ impl Figures {
         {
             return Ok(walk);
         }
-        let mut walk = Walk::default();
         let (store, now) = (self.mdm.store(), self.mdm.now());
+        let mut walk = Walk {
+            commands: store.commands_waiting().await?,
+            ..Walk::default()
+        };
         let mut after = OrganisationId(0);
         loop {
             let page = store.organisations(after, 500).await?;
@@ -363,6 +381,28 @@ impl Figures {
         *self.walked.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), walk.clone()));
         Ok(walk)
+    }
+}
+
+impl Shown {
+    /// Shows what ends when. What is gone since the last page (renewed, or taken away) would else stand there for ever with
+    /// the last days that it had: it becomes "not a number", which is below no threshold.
+    fn show(&self, ends: Ends) {
+        let show = |(what, whose): &(&'static str, Option<String>), days: f64| match whose {
+            None => metrics::gauge!("mdmd_ends_in_days", "what" => *what).set(days),
+            Some(whose) => {
+                metrics::gauge!("mdmd_organisation_ends_in_days", "what" => *what, "organisation" => whose.clone())
+                    .set(days);
+            }
+        };
+        for (whose, days) in &ends {
+            show(whose, *days);
+        }
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.keys().filter(|whose| !ends.contains_key(*whose)) {
+            show(gone, f64::NAN);
+        }
+        *shown = ends;
     }
 }
 
@@ -442,4 +482,29 @@ fn as_f64(n: u64) -> f64 {
 /// Milliseconds of a human span stay far below 2^52.
 fn as_f64_signed(n: i64) -> f64 {
     n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_renewed_does_not_stand_there_with_its_last_days() {
+        let handle = recorder().expect("a recorder");
+        let (shown, whose) = (Shown::default(), Some("renewed".to_owned()));
+        let line = || {
+            let page = handle.render();
+            let mut lines = page.lines().filter(|line| line.contains("renewed"));
+            lines
+                .next()
+                .and_then(|line| line.rsplit(' ').next())
+                .map(str::to_owned)
+        };
+        shown.show(Ends::from([(("push_certificate", whose.clone()), 10.0)]));
+        assert_eq!(line().as_deref(), Some("10"));
+        shown.show(Ends::new());
+        assert_eq!(line().as_deref(), Some("NaN"));
+        shown.show(Ends::from([(("push_certificate", whose), 59.5)]));
+        assert_eq!(line().as_deref(), Some("59.5"));
+    }
 }

@@ -41,6 +41,8 @@ use crate::config::Config;
 /// A device that is off gets the newest push within this time.
 const KEPT: Duration = Duration::from_secs(7 * 86_400);
 const CONNECT: Duration = Duration::from_secs(15);
+/// After a connection that was not taken in time nobody tries another for so long: whoever comes is answered at once.
+const PAUSE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 /// Nobody may be asked more often than this after "too many requests", if the answer names no time.
 const TOO_MANY: Duration = Duration::from_secs(60);
@@ -61,6 +63,7 @@ pub(crate) struct PushService {
     lines: Mutex<HashMap<OrganisationId, Arc<Line>>>,
     idle: Duration,
     most: usize,
+    connect_within: Duration,
 }
 
 /// The connection of one organisation's certificate.
@@ -68,6 +71,9 @@ struct Line {
     certificate: [u8; 32],
     /// With its number: whoever saw one fail forgets that one, not the one that somebody else has made since.
     sender: Mutex<(u64, Option<Sender>)>,
+    /// When a connection last was not taken in time. Whoever waited for it must not wait as long for another one: pushes
+    /// would pile up, and take the room of everything else.
+    failed: StdMutex<Option<(Instant, PortError)>>,
     /// When somebody last pushed over it; socket time.
     used: StdMutex<Instant>,
 }
@@ -124,6 +130,7 @@ impl PushService {
             lines: Mutex::new(HashMap::new()),
             idle: IDLE,
             most: MOST_LINES,
+            connect_within: CONNECT,
         })
     }
 
@@ -148,6 +155,7 @@ impl PushService {
                 let line = Arc::new(Line {
                     certificate,
                     sender: Mutex::new((0, None)),
+                    failed: StdMutex::new(None),
                     used: StdMutex::new(Instant::now()),
                 });
                 lines.insert(identity.organisation, Arc::clone(&line));
@@ -166,11 +174,17 @@ impl PushService {
         if let Some(sender) = kept.1.as_ref().filter(|s| !s.is_closed()) {
             return Ok((kept.0, sender.clone()));
         }
-        let sender = timeout(CONNECT, self.connect(identity))
-            .await
-            .map_err(|_| {
-                PortError::retry("the push service did not take the connection in time")
-            })??;
+        // Also whoever has waited here for one that could not be made.
+        if let Some(error) = line.failed_lately() {
+            return Err(error);
+        }
+        let made = timeout(self.connect_within, self.connect(identity)).await;
+        let Ok(made) = made else {
+            let late = PortError::retry("the push service did not take the connection in time");
+            line.note_failed(&late);
+            return Err(late);
+        };
+        let sender = made?;
         *kept = (kept.0 + 1, Some(sender.clone()));
         tokio::spawn(close_when_idle(Arc::downgrade(line), kept.0, self.idle));
         Ok((kept.0, sender))
@@ -357,6 +371,17 @@ impl PushService {
 }
 
 impl Line {
+    fn note_failed(&self, error: &PortError) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        *failed = Some((Instant::now(), error.clone()));
+    }
+
+    fn failed_lately(&self) -> Option<PortError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = failed.as_ref().filter(|(at, _)| at.elapsed() < PAUSE);
+        lately.map(|(_, error)| error.clone())
+    }
+
     fn touch(&self) {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }

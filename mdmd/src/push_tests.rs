@@ -294,3 +294,30 @@ async fn only_so_many_connections_are_open_whatever_the_number_of_organisations(
     apple.service.push(&last, &to("aa")).await.unwrap();
     assert_eq!(apple.connections.load(Ordering::SeqCst), 8);
 }
+
+#[tokio::test]
+async fn who_waited_for_a_connection_that_is_not_taken_does_not_wait_for_another() {
+    // Takes connections and says nothing, as behind a wall that drops packets.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut config = Config::for_directory(std::path::Path::new("/x"));
+    config.push.host = "localhost".to_owned();
+    config.push.port = port;
+    let clock = Arc::new(ManualClock::new(Timestamp::default()));
+    let mut service = PushService::new(&config, clock).unwrap();
+    service.connect_within = Duration::from_millis(300);
+    let (identity, target) = (identity(), to("aa"));
+    let begun = Instant::now();
+    let pushes = (0..50).map(|_| service.push(&identity, &target));
+    let all = futures_util::future::join_all(pushes).await;
+    assert!(all.iter().all(|push| push.is_err()), "{all:?}");
+    // One time-out, not fifty.
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    let later = Instant::now();
+    assert!(service.push(&identity, &target).await.is_err());
+    assert!(later.elapsed() < Duration::from_millis(200));
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use mdm_core::error::Error;
 use mdm_core::service::Mdm;
+use mdm_core::store::StoreError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,7 +98,8 @@ async fn guarded(
     round: impl Future<Output = Result<usize, Error>>,
 ) -> Option<usize> {
     let ended = AssertUnwindSafe(round).catch_unwind().await;
-    let database_lost = matches!(ended, Ok(Err(Error::Store(_))));
+    // That one row cannot be read is no reason to send everybody elsewhere.
+    let database_lost = matches!(ended, Ok(Err(Error::Store(StoreError::Unavailable(_)))));
     health.database_lost.store(database_lost, Ordering::Relaxed);
     match ended {
         Ok(Ok(done)) => Some(done),

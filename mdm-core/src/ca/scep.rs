@@ -4,8 +4,10 @@
 //! certificate is the caller's decision, who then calls [`ScepRequest::grant`] or
 //! [`ScepRequest::refuse`]. A repeated request is answered by granting the same certificate again.
 //! What can be read but not granted gets an answer that says so, and so does a message whose
-//! signature does not hold; only what cannot be read is an error. Nothing is signed with SHA-1,
-//! though requests may be.
+//! signature does not hold; only what cannot be read is an error. An answer is signed with SHA-256,
+//! and with SHA-1 for who asks with it: a client that could do better would have. Before anything
+//! that the client chose, each answer has a random nonce of ours, so that nobody can have prepared
+//! a second text of the same SHA-1; certificates are never signed with it.
 //!
 //! Two forms: the authority answers itself, or a [`Responder`] of its own (a registration authority)
 //! decrypts and signs for it, and the authority's key is needed for issuing alone.
@@ -26,7 +28,7 @@ use der::{Decode as _, Encode as _, Reader as _};
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::hash::MessageDigest;
 use openssl::pkey::Id;
-use openssl::sha::sha256;
+use openssl::sha::{sha1, sha256};
 use openssl::sign::Signer;
 use openssl::stack::Stack;
 use openssl::symm::Cipher;
@@ -71,6 +73,7 @@ const RECIPIENT_NONCE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840
 const TRANSACTION_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.113733.1.9.7");
 const FAIL_INFO_TEXT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.24.1");
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// Why a request is not granted, in the protocol's words.
@@ -163,6 +166,7 @@ struct Envelope {
     transaction: String,
     sender_nonce: Vec<u8>,
     signer: Vec<u8>,
+    sha1: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +245,7 @@ fn named(message: &signed::Verified) -> Result<(String, Envelope), ScepError> {
         transaction,
         sender_nonce,
         signer: message.signer.clone(),
+        sha1: message.sha1,
     };
     Ok((kind, envelope))
 }
@@ -512,10 +517,16 @@ impl Envelope {
         let to_sign = attributes
             .to_der()
             .map_err(|_| CaError("the answer cannot be encoded"))?;
-        let signature = Signer::new(MessageDigest::sha256(), &responder.key)
+        let digest = if self.sha1 {
+            MessageDigest::sha1()
+        } else {
+            MessageDigest::sha256()
+        };
+        let signature = Signer::new(digest, &responder.key)
             .and_then(|mut signer| signer.sign_oneshot_to_vec(&to_sign))
             .map_err(|_| CaError("the answer cannot be signed"))?;
-        cert_rep(responder, attributes, &signature, content)
+        let digest = if self.sha1 { SHA1 } else { SHA256 };
+        cert_rep(responder, attributes, &signature, content, digest)
             .map_err(|_| CaError("the answer cannot be encoded"))
     }
 
@@ -527,7 +538,12 @@ impl Envelope {
     ) -> der::Result<SetOfVec<Attribute>> {
         let mut nonce = [0; 16];
         openssl::rand::rand_bytes(&mut nonce).map_err(|_| der::Tag::OctetString.value_error())?;
-        let digest = sha256(content.unwrap_or_default());
+        let content = content.unwrap_or_default();
+        let digest = if self.sha1 {
+            sha1(content).to_vec()
+        } else {
+            sha256(content).to_vec()
+        };
         let printable = |text: &str| Any::encode_from(&PrintableStringRef::new(text)?);
         let octets = |bytes: &[u8]| Any::encode_from(&OctetString::new(bytes)?);
         let mut all = vec![
@@ -561,10 +577,11 @@ fn cert_rep(
     signed_attrs: SetOfVec<Attribute>,
     signature: &[u8],
     content: Option<&[u8]>,
+    digest: ObjectIdentifier,
 ) -> der::Result<Vec<u8>> {
     let certificate = Certificate::from_der(responder.certificate())?;
-    let sha256 = AlgorithmIdentifierOwned {
-        oid: SHA256,
+    let digest = AlgorithmIdentifierOwned {
+        oid: digest,
         parameters: None,
     };
     let signer = SignerInfo {
@@ -573,7 +590,7 @@ fn cert_rep(
             issuer: certificate.tbs_certificate.issuer.clone(),
             serial_number: certificate.tbs_certificate.serial_number.clone(),
         }),
-        digest_alg: sha256.clone(),
+        digest_alg: digest.clone(),
         signed_attrs: Some(signed_attrs),
         signature_algorithm: AlgorithmIdentifierOwned {
             oid: RSA_ENCRYPTION,
@@ -586,7 +603,7 @@ fn cert_rep(
     // library can check the signature.
     let econtent = Any::encode_from(&OctetString::new(content.unwrap_or_default())?)?;
     let mut digest_algorithms = SetOfVec::new();
-    digest_algorithms.insert(sha256)?;
+    digest_algorithms.insert(digest)?;
     let mut certificates = SetOfVec::new();
     certificates.insert(CertificateChoices::Certificate(certificate))?;
     let mut signer_infos = SetOfVec::new();

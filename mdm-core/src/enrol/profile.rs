@@ -12,10 +12,11 @@ use openssl::stack::Stack;
 use openssl::x509::X509;
 use uuid::Uuid;
 
+use crate::device::Platform;
 use crate::secret::Secret;
 use crate::wire::payloads::{
     AcmeKeyType, AcmePayload, CertificatePayload, ConfigurationProfile, MdmPayload, Payload,
-    PayloadScope, ScepPayload, WifiPayload,
+    PayloadScope, ScepPayload, ServerCapability, WifiPayload,
 };
 
 /// The purpose that every identity must have.
@@ -76,10 +77,12 @@ pub struct EnrolmentProfile {
     pub check_in_url: String,
     /// A network that must not vanish with the original's profiles.
     pub wifi: Option<WifiPayload>,
+    /// What it is for: the service's capabilities are those that this platform knows; of `None` all.
+    pub platform: Option<Platform>,
 }
 
 impl EnrolmentProfile {
-    /// A profile with everything that is required; `anchors` and `wifi` are empty.
+    /// A profile with everything that is required; `anchors`, `wifi` and `platform` are empty.
     #[expect(
         clippy::too_many_arguments,
         reason = "every one is required and of its own kind"
@@ -106,11 +109,12 @@ impl EnrolmentProfile {
             server_url,
             check_in_url,
             wifi: None,
+            platform: None,
         }
     }
 
-    /// The profile. Capabilities are the same on each platform: a Mac needs users and bootstrap
-    /// tokens from the first profile on, and an iPhone or iPad passes over what it does not use.
+    /// The profile, with the capabilities of its platform: a Mac needs users and bootstrap tokens
+    /// from the first profile on, and an update must not add or take away users.
     #[must_use]
     pub fn build(&self) -> ConfigurationProfile {
         let part = |name: &str| format!("{}.{name}", self.identifier);
@@ -137,7 +141,8 @@ impl EnrolmentProfile {
             &self.topic,
             &self.server_url,
             &self.check_in_url,
-        );
+        )
+        .capabilities(capabilities(self.platform));
         profile
             .payloads
             .push(mdm.payload(self.uuid, &part("mdm")).named("Management"));
@@ -193,6 +198,22 @@ impl EnrolmentProfile {
             }
         }
     }
+}
+
+/// What the service understands, as far as devices of a platform know it: users there are on Macs and on Shared iPads,
+/// bootstrap tokens on Macs, tokens for services everywhere.
+fn capabilities(platform: Option<Platform>) -> Vec<ServerCapability> {
+    let (users, tokens) = (
+        ServerCapability::PerUserConnections,
+        ServerCapability::BootstrapToken,
+    );
+    let mut all = match platform {
+        Some(Platform::Ios) => Vec::new(),
+        Some(Platform::Ipados) => vec![users],
+        Some(Platform::Macos) | None => vec![users, tokens],
+    };
+    all.push(ServerCapability::Token);
+    all
 }
 
 /// A profile could not be signed: key or certificate cannot be used.

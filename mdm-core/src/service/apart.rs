@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
-use crate::job::Job;
+use crate::job::{Job, JobKind};
 
 /// With so many jobs under way no more are begun: something far away hangs, and each holds a connection.
 const MOST: usize = 2_000;
+/// With so many pushes under way no more of them are begun: they are many, and there must be room for everything else.
+const MOST_PUSHES: usize = MOST / 2;
 
 type JobKey = (OrganisationId, JobId);
 
@@ -30,6 +33,8 @@ struct Inner {
     patience: Mutex<Option<Duration>>,
     /// Each with the time at which it was due: one that was asked for again since is due at another.
     busy: Mutex<HashMap<JobKey, Timestamp>>,
+    /// Pushes, of which another may be begun while one is under way.
+    pushes: AtomicUsize,
     ended: Notify,
 }
 
@@ -44,8 +49,14 @@ impl Apart {
 
     /// How many more may be begun now.
     pub(super) fn room(&self) -> u32 {
-        let room = MOST.saturating_sub(lock(&self.inner.busy).len());
+        let pushes = self.inner.pushes.load(Ordering::Relaxed);
+        let room = MOST.saturating_sub(lock(&self.inner.busy).len() + pushes);
         u32::try_from(room).unwrap_or(u32::MAX)
+    }
+
+    /// Whether pushes take all the room that they may have.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.inner.pushes.load(Ordering::Relaxed) >= MOST_PUSHES
     }
 
     /// Whether a claimed job is under way here already, and why it could be claimed all the same.
@@ -62,12 +73,17 @@ impl Apart {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let keys: Vec<JobKey> = jobs.iter().map(|j| (j.organisation, j.id)).collect();
-        let begun = jobs.iter().map(|j| ((j.organisation, j.id), j.due));
+        let is_push = |job: &&Job| matches!(job.kind, JobKind::Push { .. });
+        let pushes = jobs.iter().filter(is_push).count();
+        let others: Vec<&Job> = jobs.iter().filter(|job| !is_push(job)).collect();
+        let keys: Vec<JobKey> = others.iter().map(|j| (j.organisation, j.id)).collect();
+        let begun = others.iter().map(|j| ((j.organisation, j.id), j.due));
         lock(&self.inner.busy).extend(begun);
+        self.inner.pushes.fetch_add(pushes, Ordering::Relaxed);
         let under_way = UnderWay {
             apart: self.clone(),
             keys,
+            pushes,
         };
         tokio::spawn(async move {
             // Also when it panics.
@@ -82,7 +98,8 @@ impl Apart {
             let ended = self.inner.ended.notified();
             let mut ended = std::pin::pin!(ended);
             ended.as_mut().enable();
-            if lock(&self.inner.busy).is_empty() {
+            let pushes = self.inner.pushes.load(Ordering::Relaxed);
+            if pushes == 0 && lock(&self.inner.busy).is_empty() {
                 return;
             }
             ended.await;
@@ -102,11 +119,13 @@ pub(super) enum Again {
 struct UnderWay {
     apart: Apart,
     keys: Vec<JobKey>,
+    pushes: usize,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let inner = &self.apart.inner;
+        inner.pushes.fetch_sub(self.pushes, Ordering::Relaxed);
         let mut busy = lock(&inner.busy);
         for key in &self.keys {
             busy.remove(key);

@@ -10,9 +10,13 @@ use crate::enrollment::{Enrollment, EnrollmentState};
 use crate::error::Error;
 use crate::ids::{DeviceId, SecretId};
 use crate::migration::Event;
+use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
 use crate::store::StoreError;
 use crate::wire::checkin::{self, CheckIn};
+
+/// How many replaced secrets of a kind are kept of a device that may replace them as often as it likes.
+const KEPT: usize = 8;
 
 impl Org {
     /// Decides on one check-in and commits it. The identity of the speaker is proved already.
@@ -33,10 +37,7 @@ impl Org {
             CheckIn::UserAuthenticate(m) => self.user_authenticate(speaker, m).await,
             CheckIn::DeclarativeManagement(m) => self.declarative(speaker, m).await,
             CheckIn::GetToken(m) => self.get_token(speaker, m).await,
-            CheckIn::ReturnToService(_) => Err(Error::bad_input(
-                "check-in: MessageType",
-                "ReturnToService is not offered",
-            )),
+            CheckIn::ReturnToService(m) => self.return_to_service(speaker, m).await,
             #[expect(
                 unreachable_patterns,
                 reason = "the enum may grow with Apple's protocol"
@@ -166,7 +167,41 @@ impl Org {
         Ok(Answer::Plist(bootstrap_token::answer(token.as_ref())))
     }
 
-    /// The device-channel enrolment that this certificate may speak for, whatever its state.
+    /// A device in return-to-service mode asks how it comes back after it has erased itself: by the profile that Apple
+    /// assigns to it, over the organisation's network, with its bootstrap token. One that Apple does not send to us would
+    /// not come back, and is told not to.
+    async fn return_to_service(
+        &self,
+        speaker: &Speaker,
+        m: &checkin::ReturnToService,
+    ) -> Result<Answer, Error> {
+        let enrollment = self
+            .enrolled_device(speaker, m.envelope.channel.device_key().as_str())
+            .await?;
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
+        d.device = self.device_of(&d, &enrollment).await?.map(Tracked::read);
+        let record = d.device.as_ref().and_then(|d| d.row.record.as_ref());
+        let comes_back = record.is_some_and(|record| !record.gone);
+        let token = match enrollment.bootstrap_token.filter(|_| comes_back) {
+            Some(id) => Some(self.open_secret(id).await?),
+            None => None,
+        };
+        let network = match comes_back {
+            true => self.network_profile().await?,
+            false => None,
+        };
+        d.audit(
+            "return-to-service",
+            json!({ "enrolment": enrollment.id, "offered": comes_back }),
+        );
+        d.track(enrollment);
+        self.commit(d).await?;
+        let answer = checkin::return_to_service_answer(comes_back, token.as_ref(), network);
+        Ok(Answer::Plist(answer))
+    }
+
+    /// The device-channel enrolment that this certificate may speak for, whatever its state. The certificate that a renewal
+    /// has announced speaks beside the old one from its Authenticate on: the renewal proved that it is the same device's.
     pub(super) async fn known_device(
         &self,
         speaker: &Speaker,
@@ -259,10 +294,55 @@ impl Org {
                 }
             }
         }
+        if let Some(spent) = self.spent_secret(kind, device).await? {
+            // The oldest gives its place to the newest: a device may bring others for ever.
+            let id = spent.id;
+            let row = self.seal(id, kind, device, secret, d.now).await?;
+            let mut tracked = Tracked::read(spent);
+            tracked.row.sealed = row.sealed;
+            tracked.row.created = d.now;
+            tracked.row.replaced = None;
+            d.secrets.insert(id, tracked);
+            return Ok(id);
+        }
         let id = SecretId(d.next_id());
         let row = self.seal(id, kind, device, secret, d.now).await?;
         d.secrets.insert(id, Tracked::new(row));
         Ok(id)
+    }
+
+    /// Of a device's secrets of a kind that it may replace as often as it likes, and of which only the newest opens anything:
+    /// the oldest that has been replaced, when as many are kept as need be.
+    async fn spent_secret(
+        &self,
+        kind: SecretKind,
+        device: Option<DeviceId>,
+    ) -> Result<Option<SealedSecret>, Error> {
+        let replaced_at_will = matches!(
+            kind,
+            SecretKind::UnlockToken
+                | SecretKind::BootstrapToken
+                | SecretKind::RecoveryKeyEnvelope
+                | SecretKind::RedemptionCode
+        );
+        let Some(device) = device.filter(|_| replaced_at_will) else {
+            return Ok(None);
+        };
+        // One that cannot be read makes none of them spent.
+        let all = match self.store().secrets(self.id(), device).await {
+            Ok(all) => all,
+            Err(StoreError::Corrupt { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let replaced = all
+            .into_iter()
+            .filter(|s| s.kind == kind && s.replaced.is_some());
+        let replaced: Vec<SealedSecret> = replaced.collect();
+        let spent = replaced.len() >= KEPT;
+        Ok(replaced
+            .into_iter()
+            .min_by_key(|s| (s.replaced, s.id))
+            .filter(|_| spent))
     }
 
     /// A secret that we hold and cannot read is a matter for a person, and no reason to refuse a device.

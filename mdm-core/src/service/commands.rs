@@ -6,13 +6,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Org;
+use super::checkin::readable;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::ids::{AuditId, EnrollmentId, Serial};
 use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
-use crate::store::Batch;
+use crate::store::{Batch, Write};
 use crate::wire::json::of_dictionary;
 use crate::wire::plist::{REPORT_LIMIT, read_dictionary};
 use crate::wire::report::CommandReport;
@@ -48,6 +49,8 @@ pub struct CommandSummary {
     pub put_off_at: Option<Timestamp>,
     /// When its final report came, or when it was cancelled.
     pub settled: Option<Timestamp>,
+    /// When it was cancelled or its time was over, where the device, which had it already, answered it all the same.
+    pub given_up: Option<Timestamp>,
     /// Not to be handed out from this moment on.
     pub expires: Option<Timestamp>,
     /// The step of a set-up that asked for it; such a command cannot be cancelled by people.
@@ -113,6 +116,7 @@ impl CommandSummary {
             put_off: command.put_off,
             put_off_at: command.put_off_at,
             settled: command.settled,
+            given_up: command.given_up,
             expires: command.expires,
             origin: command.origin.clone(),
             errors: errors
@@ -270,6 +274,7 @@ impl Org {
         let taken = done.waiting + done.handed_out;
         if taken > 0 {
             let enrollment = self.store().enrollment(self.id(), channel).await?;
+            self.note_not_given(&mut batch, enrollment.as_ref()).await?;
             let which = match which {
                 Cancel::Uuid(uuid) => json!({ "uuid": uuid }),
                 Cancel::RequestType(kind) => json!({ "request": kind }),
@@ -287,6 +292,40 @@ impl Org {
             self.store().commit(batch).await?;
         }
         Ok((done, full && taken > 0))
+    }
+
+    /// What the library has queued and a person takes out is not given.
+    async fn note_not_given(
+        &self,
+        batch: &mut Batch,
+        enrollment: Option<&Enrollment>,
+    ) -> Result<(), Error> {
+        let Some(device) = enrollment.and_then(|e| e.device) else {
+            return Ok(());
+        };
+        let taken: Vec<String> = batch
+            .writes
+            .iter()
+            .filter_map(|write| match write {
+                Write::Command(command) => Some(command.uuid.clone()),
+                _ => None,
+            })
+            .collect();
+        let found = readable(self.store().device(self.id(), device).await)?;
+        let Some(mut device) = found else {
+            return Ok(());
+        };
+        let mut any = false;
+        for given in &mut device.given {
+            if given.failed.is_none() && taken.contains(&given.command) {
+                given.failed = Some("its command was cancelled".to_owned());
+                any = true;
+            }
+        }
+        if any {
+            batch.put(device);
+        }
+        Ok(())
     }
 
     /// The newest enrolment of a channel that no later one has replaced.

@@ -466,7 +466,8 @@ impl<'a> Decision<'a> {
             .iter()
             .any(|w| matches!(w, Write::Job(j) if j.kind == JobKind::Push { enrollment }));
         if !queued {
-            self.job(self.now, JobKind::Push { enrollment });
+            let push = Job::push(self.organisation.id, enrollment, self.now);
+            self.batch.put(push);
         }
     }
 

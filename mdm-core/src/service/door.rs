@@ -28,6 +28,8 @@ use crate::wire::signature;
 
 /// How many open commands of one channel are looked at for one request: the head of its queue.
 pub(super) const QUEUE_WINDOW: u32 = 200;
+/// The clock of an authority may be ahead of ours by so much.
+const AHEAD: std::time::Duration = std::time::Duration::from_hours(24);
 /// How many organisations are kept.
 const KEPT: usize = 4_096;
 /// How many verified chains are kept.
@@ -124,6 +126,20 @@ impl Mdm {
         Ok(org)
     }
 
+    /// Whether a certificate that somebody shows on a connection was proved to be a device's of this organisation in this
+    /// process, and not revoked then. Reads nothing; for a host that has to choose whom to hear first. Proves nothing of a
+    /// message.
+    #[must_use]
+    pub fn recognises(&self, code: &OrganisationCode, shown: &Der) -> bool {
+        let kept = self.inner.organisations.lock();
+        let Some(organisation) = kept.ok().and_then(|all| all.get(code).cloned()) else {
+            return false;
+        };
+        let key = (organisation.id, organisation.version, sha256_hex(&shown.0));
+        let chains = self.inner.chains.lock();
+        chains.is_ok_and(|chains| chains.get(&key).is_some_and(|chain| !chain.revoked))
+    }
+
     fn keep(&self, organisation: &Arc<Organisation>) {
         if let Ok(mut all) = self.inner.organisations.lock() {
             if all.len() >= KEPT {
@@ -170,7 +186,7 @@ impl Org {
     }
 
     /// The organisation as it is stored, if that is another version than ours.
-    async fn newer(&self) -> Result<Option<Self>, Error> {
+    pub(super) async fn newer(&self) -> Result<Option<Self>, Error> {
         let stored = self.store().organisation(self.id()).await?;
         let stored = stored.ok_or(Error::NotFound("organisation"))?;
         if stored.version == self.organisation.version {
@@ -256,10 +272,13 @@ impl Org {
                 let cas = self.organisation.identity_cas.iter();
                 let cas = cas.map(|ca| &ca.certificate);
                 let cas = cas.chain(&self.organisation.trusted_cas);
-                Authorities::new(cas.map(|der| der.0.as_slice()))
+                let identity = Authorities::new(cas.map(|der| der.0.as_slice()))
                     .and_then(|cas| cas.identify(der))
-                    .map_err(refused)?
-                    .not_after
+                    .map_err(refused)?;
+                if identity.not_before > self.now() + AHEAD {
+                    return Err(Error::bad_input("identity", "is not valid yet"));
+                }
+                identity.not_after
             }
         };
         Ok((key.2, kept, not_after))
@@ -273,14 +292,14 @@ impl Org {
         let (Some(_), Some(shown)) = (&peer.signature, &peer.certificate) else {
             return Ok(());
         };
-        let Ok((shown, ..)) = self.chain_of(&shown.0) else {
+        let Ok((sha256, ..)) = self.chain_of(&shown.0) else {
             return Ok(());
         };
-        if shown == signer.sha256 {
+        if sha256 == signer.sha256 {
             return Ok(());
         }
-        let signer = self.session_behind(&signer.sha256).await?;
-        let shown = self.session_behind(&shown).await?;
+        let signer = self.session_told(&signer.sha256, &signer.der).await?;
+        let shown = self.session_told(&sha256, &shown.0).await?;
         if let (Some(signer), Some(shown)) = (signer, shown)
             && (signer.id == shown.id
                 || (signer.device.is_some() && signer.device == shown.device)
@@ -301,6 +320,21 @@ impl Org {
             return Ok(None);
         };
         Ok(store.session(id, issued.session).await?)
+    }
+
+    /// The enrolment session in which a certificate was issued; of one by an authority elsewhere that has not spoken yet, the
+    /// one whose code it has for a name.
+    async fn session_told(&self, sha256: &str, der: &[u8]) -> Result<Option<EnrolSession>, Error> {
+        if let Some(session) = self.session_behind(sha256).await? {
+            return Ok(Some(session));
+        }
+        let elsewhere = self.organisation.trusted_cas.iter();
+        let identity = Authorities::new(elsewhere.map(|der| der.0.as_slice()))
+            .and_then(|cas| cas.identify(der));
+        match identity.ok().and_then(|identity| identity.common_name) {
+            Some(code) => Ok(self.store().session_by_code(self.id(), &code).await?),
+            None => Ok(None),
+        }
     }
 
     /// Keeps a chain that was verified just now, unless its certificate is revoked. Revoking changes the organisation's

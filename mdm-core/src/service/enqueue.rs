@@ -10,8 +10,8 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{AuditId, CommandId, JobId};
-use crate::job::{Job, JobKind};
+use crate::ids::{AuditId, CommandId};
+use crate::job::Job;
 use crate::queue::{BodyForm, Command};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, ChannelAsk, Depth, Noun, StoreError};
@@ -185,19 +185,11 @@ impl Org {
         }
         let (mut answers, found) = self.find(channels).await?;
         let rows: Vec<(usize, Command)> = found.iter().map(|(n, e)| (*n, made(e))).collect();
-        let parts = rows
-            .chunks(TOGETHER)
-            .map(|rows| self.put(rows, new.wake, now));
+        let parts = rows.chunks(TOGETHER).map(|rows| self.put(rows, new, now));
         for taken in futures_util::future::try_join_all(parts).await? {
             for nth in taken {
                 answers[nth] = Enqueued::Taken;
             }
-        }
-        let queued = answers.iter().filter(|a| **a == Enqueued::Queued).count();
-        if queued > 0 {
-            let mut batch = Batch::new();
-            batch.put(self.note_queued(new, queued, now));
-            self.store().commit(batch).await?;
         }
         Ok(answers)
     }
@@ -280,11 +272,7 @@ impl Org {
 
     fn put_one(&self, batch: &mut Batch, command: &Command, wake: bool, now: Timestamp) {
         if wake {
-            let kind = JobKind::Push {
-                enrollment: command.enrollment,
-            };
-            let id = JobId(self.ids().next(now));
-            batch.put(Job::new(self.id(), id, now, kind));
+            batch.put(Job::push(self.id(), command.enrollment, now));
         }
         batch.put(command.clone());
     }
@@ -301,11 +289,11 @@ impl Org {
         Ok(newest.find(Enrollment::is_live))
     }
 
-    /// Commits commands, and answers which of them were there already: halved until those stand alone.
+    /// Commits commands, each part with who asked for it, and answers which of them were there already: halved until those stand alone.
     async fn put(
         &self,
         rows: &[(usize, Command)],
-        wake: bool,
+        new: &NewCommand,
         now: Timestamp,
     ) -> Result<Vec<usize>, Error> {
         let mut taken = Vec::new();
@@ -313,8 +301,10 @@ impl Org {
         while let Some(part) = parts.pop() {
             let mut batch = Batch::new();
             for (_, command) in part {
-                self.put_one(&mut batch, command, wake, now);
+                self.put_one(&mut batch, command, new.wake, now);
             }
+            // Who asked is in the record of the same commit.
+            batch.put(self.note_queued(new, part.len(), now));
             match self.store().commit(batch).await {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => match part {

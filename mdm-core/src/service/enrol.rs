@@ -20,14 +20,16 @@ use crate::error::Error;
 use crate::ids::SessionId;
 use crate::migration::Event;
 use crate::organisation::{Der, IdentityProtocol, Issuer};
-
 use crate::secret::{Secret, SecretKind};
+use crate::wire::payloads::ConfigurationProfile;
 
 /// Namespace of enrolment profiles' UUIDs.
 const PROFILES: Uuid = Uuid::from_u128(0x6d64_6d64_0000_456e_726f_0000_5072_6f66);
 
 /// How many sessions a device may have that it has not used.
 const INVITATIONS: usize = 8;
+/// A profile is handed out again while its challenge is good for so long.
+const LEAST: Duration = Duration::from_mins(10);
 
 /// Where a new session of a device goes.
 struct Place {
@@ -98,9 +100,13 @@ impl Org {
         session.serial = Some(info.serial.clone());
         session.udid = Some(info.udid.clone());
         session.awaits = awaits;
+        let platform = Platform::of_product(&info.product).or_else(|| device.platform());
+        if let Some(told) = &mut session.told {
+            told.platform = platform;
+        }
         let choice = choose_for(
             &self.organisation.settings,
-            Platform::of_product(&info.product).or_else(|| device.platform()),
+            platform,
             Some(&info.product),
             info.os_version.as_deref(),
         );
@@ -187,7 +193,11 @@ impl Org {
         }
         let over = unused.iter().position(|s| s.expires < now);
         let crowded = over.is_none() && unused.len() >= INVITATIONS;
-        let again = crowded.then(|| unused.last().cloned()).flatten();
+        let newest = crowded.then(|| unused.last().cloned()).flatten();
+        // With whatever is left of its life: one that is nearly over would be refused before the device has used it.
+        let minutes = u64::from(self.organisation.settings.session_minutes);
+        let least = LEAST.min(Duration::from_mins(minutes) / 2);
+        let again = newest.filter(|session| session.expires >= now + least);
         let at = over.or(crowded.then_some(0));
         let instead_of = at.map(|at| unused.remove(at));
         Ok(Place {
@@ -221,6 +231,7 @@ impl Org {
             topic: push.topic.clone(),
             server_url: self.door(&self.settings().device_url, "command"),
             check_in_url: self.door(&self.settings().device_url, "checkin"),
+            platform: None,
         });
         Ok((session, Secret::from_text(challenge)))
     }
@@ -321,6 +332,8 @@ impl Org {
             told.server_url,
             told.check_in_url,
         );
+        profile.platform = told.platform;
+        profile.wifi = self.network().await?;
         profile.anchors = organisation
             .anchors
             .iter()
@@ -330,6 +343,24 @@ impl Org {
         let xml = profile.build().encode();
         sign(&xml, &key, &signer.certificate.0, &[])
             .map_err(|_| Error::Crypto("the enrolment profile could not be signed"))
+    }
+
+    /// A profile with the organisation's network alone, signed.
+    pub(super) async fn network_profile(&self) -> Result<Option<Vec<u8>>, Error> {
+        let (Some(wifi), Some(signer)) = (self.network().await?, &self.organisation.profile_signer)
+        else {
+            return Ok(None);
+        };
+        let identifier = format!("mdmd.{}.network", self.organisation.code);
+        let uuid = Uuid::new_v5(&PROFILES, identifier.as_bytes());
+        let name = format!("{} Network", self.display_name());
+        let mut profile = ConfigurationProfile::new(&identifier, uuid, name);
+        let payload = wifi.payload(uuid, &format!("{identifier}.wifi"));
+        profile.payloads.push(payload.named("Network"));
+        let key = self.open_secret_cached(signer.key).await?;
+        sign(&profile.encode(), &key, &signer.certificate.0, &[])
+            .map(Some)
+            .map_err(|_| Error::Crypto("the network's profile could not be signed"))
     }
 }
 

@@ -10,8 +10,8 @@ use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
-use crate::ids::{CommandId, DeviceId, JobId, OrganisationId};
-use crate::job::{Job, JobKind};
+use crate::ids::{CommandId, DeviceId, OrganisationId};
+use crate::job::Job;
 use crate::queue::Command;
 use crate::store::Batch;
 use crate::wire::command::CommandBody;
@@ -59,9 +59,7 @@ impl Org {
             for device in &page {
                 let old = device.facts.learned.is_none_or(|at| at < stale);
                 if let Some(enrollment) = device.enrollment.filter(|_| old) {
-                    let kind = JobKind::Push { enrollment };
-                    let id = JobId(self.ids().next(now));
-                    batch.put(Job::new(self.id(), id, now, kind));
+                    batch.put(Job::push(self.id(), enrollment, now));
                 }
             }
             if !batch.is_empty() {

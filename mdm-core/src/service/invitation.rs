@@ -16,9 +16,10 @@ use crate::enrollment::EnrolSession;
 use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::{DeviceId, Serial, SessionId};
-use crate::organisation::{Settings, UserLogins};
-use crate::secret::Secret;
+use crate::organisation::{Der, Network, Settings, UserLogins};
+use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
+use crate::wire::payloads::WifiPayload;
 use crate::wire::requests::ClearPasscode;
 
 /// The longest time for which an invitation may be good.
@@ -134,6 +135,63 @@ impl Org {
             Ok(settings)
         })
         .await
+    }
+
+    /// Sets the network that enrolment profiles bring along, from the next one on; `None`: none.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a name that is empty or longer than 32 bytes, or a password that is none of WPA; the vault's,
+    /// the store's.
+    pub async fn set_network(
+        &self,
+        network: Option<(&str, Option<&Secret>)>,
+        hidden: bool,
+    ) -> Result<(), Error> {
+        let network = match network {
+            Some((ssid, _)) if ssid.is_empty() || ssid.len() > 32 => {
+                return Err(Error::bad_input("wifi", "must be a name of 1 to 32 bytes"));
+            }
+            Some((_, Some(password))) if !(8..=64).contains(&password.len()) => {
+                let problem = "must be 8 to 63 characters, or 64 hexadecimal digits";
+                return Err(Error::bad_input("wifi_password", problem));
+            }
+            Some((ssid, password)) => {
+                let sealed = match password {
+                    Some(password) => Some(Der(self
+                        .seal_bytes(SecretKind::ProfilePassword, password)
+                        .await?)),
+                    None => None,
+                };
+                Some(Network::new(ssid.to_owned(), hidden, sealed))
+            }
+            None => None,
+        };
+        self.again_on_conflict(|| async {
+            let mut organisation = self.fresh().await?;
+            organisation.network.clone_from(&network);
+            let mut batch = Batch::new();
+            batch.put(organisation);
+            let ssid = network.as_ref().map(|network| &network.ssid);
+            self.audit_into(&mut batch, "enrolment.network", json!({ "ssid": ssid }));
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// The payload of the network that enrolment profiles bring along.
+    pub(super) async fn network(&self) -> Result<Option<WifiPayload>, Error> {
+        let Some(network) = &self.organisation.network else {
+            return Ok(None);
+        };
+        let password = match &network.password {
+            Some(sealed) => {
+                let kind = SecretKind::ProfilePassword;
+                Some(self.open_bytes(kind, &sealed.0).await?)
+            }
+            None => None,
+        };
+        let payload = WifiPayload::new(&network.ssid, password);
+        Ok(Some(payload.hidden(network.hidden)))
     }
 
     /// Queues the removal of a device's passcode, with the unlock token that it gave us. Answers the command's UUID.

@@ -7,6 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Org;
+use super::checkin::passes;
 use super::decision::{Decision, Tracked};
 use super::worker::done;
 use crate::clock::Timestamp;
@@ -341,8 +342,17 @@ impl Org {
         for device in &page {
             let concerned = !device.tags.is_empty() || !device.given.is_empty();
             if concerned && device.enrollment.is_some() {
-                self.again_on_conflict(|| self.bring_up_to_date(device.id, &items, None))
-                    .await?;
+                let brought = self
+                    .again_on_conflict(|| self.bring_up_to_date(device.id, &items, None))
+                    .await;
+                match brought {
+                    // What may pass is tried again with its page; anything else keeps nobody behind it waiting.
+                    Err(error) if passes(&error) => return Err(error),
+                    Err(error) => {
+                        tracing::error!(organisation = %self.id(), device = %device.id, %error, "a device does not get what the library has for it");
+                    }
+                    Ok(()) => {}
+                }
             }
         }
         let Some(last) = page.last() else {
@@ -434,6 +444,7 @@ impl Org {
                     undo: item.undo(),
                     command: uuid.clone(),
                     at: now,
+                    failed: None,
                 });
             }
             noted.push(json!({ "item": item, "request": request_type, "uuid": uuid }));

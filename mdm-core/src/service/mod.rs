@@ -24,6 +24,7 @@ mod identities;
 mod invitation;
 mod library;
 mod licences;
+mod lifted;
 mod login;
 mod operator;
 pub mod ports;
@@ -98,6 +99,8 @@ const TRIES: usize = 12;
 const LARGE: usize = 256 * 1024;
 /// So many of them at a time.
 const LARGE_AT_ONCE: usize = 2;
+/// How long one waits for its turn, holding its bytes meanwhile.
+const PLACE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Settings of the installation that the library itself needs.
 #[derive(Clone, Debug)]
@@ -385,6 +388,7 @@ impl Org {
     pub async fn check_in(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let mut proved = None;
         let result = async {
+            self.may_take_long(peer, body, &mut proved).await?;
             let message = Message::CheckIn(self.parse(body, CheckIn::parse).await?);
             self.answer(peer, body, &message, &mut proved).await
         }
@@ -400,12 +404,32 @@ impl Org {
     pub async fn report(&self, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
         let mut proved = None;
         let result = async {
+            self.may_take_long(peer, body, &mut proved).await?;
             let message = Message::Report(self.parse(body, CommandReport::parse).await?);
             self.answer(peer, body, &message, &mut proved).await
         }
         .await;
         self.note_refusal_of("command", peer, proved.as_deref(), result)
             .await
+    }
+
+    /// A large message is read only when whoever sends it has proved to be somebody: reading it costs more than the proof.
+    async fn may_take_long(
+        &self,
+        peer: &Peer,
+        body: &[u8],
+        proved: &mut Option<String>,
+    ) -> Result<(), Error> {
+        if body.len() <= LARGE {
+            return Ok(());
+        }
+        let Err(refusal) = self.identify(peer, body, proved) else {
+            return Ok(());
+        };
+        match self.newer().await? {
+            Some(newer) => newer.identify(peer, body, proved).map(|_| ()),
+            None => Err(refusal),
+        }
     }
 
     /// Reads a message. Large ones take a processor for a while: few at a time, and apart from the threads that answer
@@ -418,8 +442,12 @@ impl Org {
         if body.len() <= LARGE {
             return Ok(parse(body)?);
         }
-        // Never closed.
-        let _place = self.mdm.inner.large.acquire().await;
+        // Never closed. Whoever waits so long for a place is told to come again, and gives back what its body holds.
+        let place = tokio::time::timeout(PLACE, self.mdm.inner.large.acquire()).await;
+        let Ok(_place) = place else {
+            let busy = "too many large messages at once".to_owned();
+            return Err(StoreError::Unavailable(busy).into());
+        };
         let body = body.to_vec();
         match tokio::task::spawn_blocking(move || parse(&body)).await {
             Ok(parsed) => Ok(parsed?),

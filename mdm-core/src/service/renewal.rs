@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, IssuedCertificate};
 use crate::error::Error;
 use crate::ids::{CertificateId, CommandId};
-use crate::job::JobKind;
 use crate::queue::{Command, CommandState};
 use crate::secret::Secret;
 use crate::store::Batch;
@@ -45,8 +45,12 @@ impl Mdm {
             if put_off.holds(row.organisation, row.id.0, now) {
                 continue;
             }
-            let org = self.organisation_by_id(row.organisation).await?;
-            match org.again_on_conflict(|| org.renew(row.id)).await {
+            let renewed = match self.organisation_by_id(row.organisation).await {
+                Ok(org) => org.again_on_conflict(|| org.renew(row.id)).await,
+                // It keeps nobody else's from being renewed.
+                Err(error) => Err(error),
+            };
+            match renewed {
                 Ok(()) => {
                     put_off.succeeded(row.organisation, row.id.0);
                     done += 1;
@@ -130,12 +134,7 @@ impl Org {
         queued.expires = Some(expires);
         d.to_seal.insert(command);
         d.commands.insert(command, Tracked::new(queued));
-        d.job(
-            now,
-            JobKind::Push {
-                enrollment: enrollment.id,
-            },
-        );
+        d.push(enrollment.id);
         d.audit(
             "identity.renewal-queued",
             json!({ "enrolment": enrollment.id, "certificate": row.sha256, "not_after": row.not_after, "command": uuid,
@@ -147,6 +146,31 @@ impl Org {
         row.renew_at = Some(expires);
         d.batch.put(row);
         self.commit(d).await
+    }
+
+    /// The device has refused the profile of a renewal, say because another authority issues by now: it gets another one
+    /// soon, and later each time, for the next refusal will have the same reason.
+    pub(super) async fn renewal_failed(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        for sha256 in &enrollment.certificates {
+            let found = self.store().certificate_by_hash(self.id(), sha256).await;
+            let ours = |row: &IssuedCertificate| row.renewal.as_deref() == Some(uuid);
+            if let Some(mut row) = readable(found)?.filter(ours) {
+                let wait = EVERY * 2_u32.pow(row.renewals_refused.min(8));
+                row.renewals_refused = row.renewals_refused.saturating_add(1);
+                row.renew_at = Some(row.renew_at.map_or(d.now + wait, |at| at.min(d.now + wait)));
+                d.audit(
+                    "identity.renewal-refused",
+                    json!({ "enrolment": enrollment.id, "certificate": row.sha256, "again": row.renew_at }),
+                );
+                d.batch.put(row);
+            }
+        }
+        Ok(())
     }
 
     /// Takes the command of an earlier renewal out of the queue: its profile is good no more.

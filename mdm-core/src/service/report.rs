@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
-
-use super::checkin::{passes, readable};
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::door::QUEUE_WINDOW;
 use super::login::check_login;
@@ -12,11 +10,11 @@ use super::token_update::ALL_COMMANDS;
 use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
 use crate::apps;
+use crate::audit::Refusal;
 use crate::device::Platform;
-use crate::enrollment::Enrollment;
+use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
-use crate::filevault::{self, EscrowKey, KeyVerdict};
-use crate::ids::{CommandId, EnrollmentId, SecretId};
+use crate::ids::{CommandId, EnrollmentId, RefusalId, SecretId};
 use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
 use crate::queue::{self, Command, ReportStatus};
 use crate::secret::SecretKind;
@@ -183,7 +181,7 @@ impl Org {
                 Some(command) => command,
                 None => {
                     // A command of another generation, or not ours: an error would make the device repeat it for ever.
-                    tracing::info!(organisation = %self.id(), enrolment = %enrollment.id, "report of an unknown command");
+                    self.note_unknown(d, enrollment, report);
                     return Ok(());
                 }
             },
@@ -196,17 +194,29 @@ impl Org {
             .entry(next.id)
             .or_insert_with(|| Tracked::read(command))
             .row = next.clone();
+        // Whoever asked, and whatever has become of the asking since: a secret comes once.
+        let key = match status {
+            ReportStatus::Acknowledged => self.keep_lifted(d, enrollment, report).await?,
+            _ => None,
+        };
         let Some(origin) = origin else {
-            if status == ReportStatus::Acknowledged {
-                self.learn_facts(d, enrollment, report, &next).await?;
+            match status {
+                ReportStatus::Acknowledged => {
+                    self.learn_facts(d, enrollment, report, &next).await?;
+                }
+                ReportStatus::Error | ReportStatus::CommandFormatError => {
+                    self.note_failed(d, enrollment, report, &next).await?;
+                }
+                ReportStatus::NotNow => {}
             }
             return Ok(());
         };
         self.load_readable_side(d, enrollment).await?;
-        if d.set_up.as_ref().map(|s| s.row.id) != Some(origin.set_up) {
+        // Of what its set-up has given up it hears no more.
+        if next.given_up.is_some() || d.set_up.as_ref().map(|s| s.row.id) != Some(origin.set_up) {
             return Ok(());
         }
-        let told = self.read_told(d, enrollment, report, status, &next).await?;
+        let told = read_told(report, status, &next, key);
         if let (Some(device), Told::Identity { os_version, .. }) = (&mut d.device, &told) {
             device.row.facts.learned = Some(d.now);
             if os_version.is_some() {
@@ -248,173 +258,43 @@ impl Org {
         Ok(())
     }
 
-    /// What the report told, for the steps. Secrets go into the vault here; what is told names them only.
-    async fn read_told(
-        &self,
-        d: &mut Decision<'_>,
-        enrollment: &Enrollment,
-        report: &CommandReport,
-        status: ReportStatus,
-        command: &Command,
-    ) -> Result<Told, Error> {
-        if status == ReportStatus::NotNow {
-            return Ok(Told::Nothing);
-        }
-        if command.request_type == "InstallApplication" {
-            let bundle_id = report
-                .install_answer()
-                .and_then(|a| a.identifier)
-                .unwrap_or_default();
-            return Ok(match apps::state_after_install(report) {
-                Some(AppState::Failed(why)) => Told::Failure { why },
-                Some(state) => Told::App(AppReading { bundle_id, state }),
-                None => Told::Nothing,
-            });
-        }
-        if matches!(
-            status,
-            ReportStatus::Error | ReportStatus::CommandFormatError
-        ) {
-            let why = match report.error_chain.first() {
-                Some(first) => format!("{} {}", first.domain, first.code),
-                None => "the device gave no reason".to_owned(),
-            };
-            return Ok(Told::Failure { why });
-        }
-        Ok(match command.request_type.as_str() {
-            "DeviceInformation" => match report.device_information() {
-                Some(info) => Told::Identity {
-                    serial: info.serial,
-                    awaiting: info.awaiting_configuration,
-                    platform: info.product_name.as_deref().and_then(Platform::of_product),
-                    os_version: info.os_version,
-                },
-                None => Told::Nothing,
-            },
-            "ProfileList" => match report.profiles() {
-                Some(profiles) => {
-                    Told::Profiles(profiles.into_iter().filter_map(|p| p.identifier).collect())
-                }
-                None => Told::Nothing,
-            },
-            "InstalledApplicationList" => match report.installed_applications() {
-                Some(apps) => {
-                    Told::Installed(apps.into_iter().filter_map(|a| a.identifier).collect())
-                }
-                None => Told::Nothing,
-            },
-            "ManagedApplicationList" => match apps::managed_states(report) {
-                Some(states) => Told::Managed(
-                    states
-                        .into_iter()
-                        .map(|(bundle_id, state)| AppReading { bundle_id, state })
-                        .collect(),
-                ),
-                None => Told::Nothing,
-            },
-            "SecurityInfo" => match report.security_info() {
-                Some(info) => Told::Security {
-                    filevault_on: info.file_vault.enabled,
-                    key: self.read_key(d, enrollment, report).await?,
-                },
-                None => Told::Nothing,
-            },
-            "ActivationLockBypassCode" => {
-                if let Some(code) = crate::activation_lock::device_code(report) {
-                    let held = self
-                        .newest_secret(enrollment, SecretKind::DeviceBypassCode)
-                        .await?;
-                    self.keep_secret(
-                        d,
-                        held,
-                        SecretKind::DeviceBypassCode,
-                        enrollment.device,
-                        &code,
-                    )
-                    .await?;
-                }
-                Told::Nothing
-            }
-            _ => Told::Nothing,
-        })
+    /// A result of a command that nobody here has asked this channel is on record, and no more: it is bounded as refusals are.
+    fn note_unknown(&self, d: &mut Decision<'_>, of: &Enrollment, report: &CommandReport) {
+        tracing::info!(organisation = %self.id(), enrolment = %of.id, "report of an unknown command");
+        let id = RefusalId(d.next_id());
+        let reason = format!(
+            "{} of a command that is not known on this channel",
+            report.status.as_str()
+        );
+        let mut noted = Refusal::new(self.id(), id, d.now, &of.key, "command", &reason);
+        noted.serial.clone_from(&of.serial);
+        d.batch.put(noted);
     }
 
-    /// Opens the envelope of the recovery key, seals the key, and says what became of it.
-    async fn read_key(
+    /// What somebody's command has come to nothing, where something else counts on it.
+    async fn note_failed(
         &self,
         d: &mut Decision<'_>,
         enrollment: &Enrollment,
         report: &CommandReport,
-    ) -> Result<KeyReading, Error> {
-        let keys = match (&self.organisation.escrow, report.recovery_key_envelope()) {
-            (Some(escrow), Some(_)) => match self.open_secret_cached(escrow.key).await {
-                Ok(key) => vec![EscrowKey::new(escrow.certificate.0.clone(), key)],
-                Err(error) if passes(&error) => return Err(error),
-                Err(error) => {
-                    // Refusing the report would make the device repeat it for ever, and everything after it wait.
-                    self.note_unreadable(d, escrow.key, SecretKind::EscrowPrivateKey, &error);
-                    return Ok(KeyReading::NotTold);
-                }
-            },
-            _ => Vec::new(),
-        };
-        let held = self
-            .newest_secret(enrollment, SecretKind::RecoveryKey)
-            .await?;
-        let on_record = match held {
-            Some(held) => match self.open_secret(held).await {
-                Ok(key) => Some(key),
-                Err(error) if passes(&error) => return Err(error),
-                Err(error) => {
-                    self.note_unreadable(d, held, SecretKind::RecoveryKey, &error);
-                    None
-                }
-            },
-            None => None,
-        };
-        Ok(
-            match filevault::evaluate(report, &keys, on_record.as_ref()) {
-                KeyVerdict::NotTold | KeyVerdict::Off => KeyReading::NotTold,
-                KeyVerdict::NotEscrowed => KeyReading::NotEscrowed,
-                KeyVerdict::ForeignCertificate => KeyReading::ForeignCertificate,
-                KeyVerdict::BadForm => {
-                    if let Some(envelope) = report.recovery_key_envelope() {
-                        let id = SecretId(d.next_id());
-                        let row = self
-                            .seal(
-                                id,
-                                SecretKind::RecoveryKeyEnvelope,
-                                enrollment.device,
-                                envelope,
-                                d.now,
-                            )
-                            .await?;
-                        d.secrets.insert(id, Tracked::new(row));
-                    }
-                    KeyReading::BadForm
-                }
-                KeyVerdict::New { key, .. } => {
-                    let secret = self
-                        .keep_secret(d, held, SecretKind::RecoveryKey, enrollment.device, &key)
-                        .await?;
-                    d.audit(
-                        "recovery-key.escrowed",
-                        json!({ "secret": secret, "replaces": held }),
-                    );
-                    KeyReading::Escrowed {
-                        secret,
-                        changed: true,
-                    }
-                }
-                KeyVerdict::Unchanged => match held {
-                    Some(secret) => KeyReading::Escrowed {
-                        secret,
-                        changed: false,
-                    },
-                    None => KeyReading::NotTold,
-                },
-            },
-        )
+        command: &Command,
+    ) -> Result<(), Error> {
+        if enrollment.channel != ChannelKind::Device {
+            return Ok(());
+        }
+        if command.request_type == "InstallProfile" {
+            self.renewal_failed(d, enrollment, &command.uuid).await?;
+        }
+        if d.device.is_none() {
+            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
+        }
+        if let Some(device) = &mut d.device {
+            let given = &mut device.row.given;
+            if let Some(given) = given.iter_mut().find(|g| g.command == command.uuid) {
+                given.failed = Some(why_failed(report));
+            }
+        }
+        Ok(())
     }
 
     /// The newest secret of a kind of this device that nothing has replaced.
@@ -438,6 +318,70 @@ impl Org {
             .into_iter()
             .find(|s| s.kind == kind && s.replaced.is_none())
             .map(|s| s.id))
+    }
+}
+
+/// What the report told, for the steps. Its secrets are in the vault already; `key` says what became of the recovery key.
+fn read_told(
+    report: &CommandReport,
+    status: ReportStatus,
+    command: &Command,
+    key: Option<KeyReading>,
+) -> Told {
+    if status == ReportStatus::NotNow {
+        return Told::Nothing;
+    }
+    if command.request_type == "InstallApplication" {
+        let bundle_id = report
+            .install_answer()
+            .and_then(|a| a.identifier)
+            .unwrap_or_default();
+        return match apps::state_after_install(report) {
+            Some(AppState::Failed(why)) => Told::Failure { why },
+            Some(state) => Told::App(AppReading { bundle_id, state }),
+            None => Told::Nothing,
+        };
+    }
+    if matches!(
+        status,
+        ReportStatus::Error | ReportStatus::CommandFormatError
+    ) {
+        return Told::Failure {
+            why: why_failed(report),
+        };
+    }
+    let told = match command.request_type.as_str() {
+        "DeviceInformation" => report.device_information().map(|info| Told::Identity {
+            serial: info.serial,
+            awaiting: info.awaiting_configuration,
+            platform: info.product_name.as_deref().and_then(Platform::of_product),
+            os_version: info.os_version,
+        }),
+        "ProfileList" => report.profiles().map(|profiles| {
+            Told::Profiles(profiles.into_iter().filter_map(|p| p.identifier).collect())
+        }),
+        "InstalledApplicationList" => report
+            .installed_applications()
+            .map(|apps| Told::Installed(apps.into_iter().filter_map(|a| a.identifier).collect())),
+        "ManagedApplicationList" => apps::managed_states(report).map(|states| {
+            let reading = |(bundle_id, state)| AppReading { bundle_id, state };
+            Told::Managed(states.into_iter().map(reading).collect())
+        }),
+        "SecurityInfo" => report.security_info().map(|info| Told::Security {
+            filevault_on: info.file_vault.enabled,
+            key: key.unwrap_or(KeyReading::NotTold),
+        }),
+        // Everything else says nothing to a step but that it was done.
+        _ => None,
+    };
+    told.unwrap_or(Told::Nothing)
+}
+
+/// The reason that the device gave, in a few words.
+fn why_failed(report: &CommandReport) -> String {
+    match report.error_chain.first() {
+        Some(first) => format!("{} {}", first.domain, first.code),
+        None => "the device gave no reason".to_owned(),
     }
 }
 

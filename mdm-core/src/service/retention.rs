@@ -14,6 +14,8 @@ use crate::organisation::Organisation;
 
 /// How often a process looks.
 const EVERY: Duration = Duration::from_hours(6);
+/// How long after its start it looks first.
+const FIRST: Duration = Duration::from_mins(30);
 /// Rows of each kind and organisation that go in one statement, so that nobody waits long behind it.
 const AT_ONCE: u32 = 500;
 /// Organisations that are read at a time.
@@ -49,13 +51,13 @@ impl Mdm {
             }
         }
         if gone == 0 {
-            self.wake_the_forgotten(now).await?;
-            let mut next = self
+            // First: what fails below is not tried in every round.
+            *self
                 .inner
                 .clear_at
                 .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *next = Some(now + EVERY);
+                .unwrap_or_else(PoisonError::into_inner) = Some(now + EVERY);
+            self.wake_the_forgotten(now).await?;
         }
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
@@ -66,8 +68,8 @@ impl Mdm {
             .clear_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A start is busy enough: the first look is later.
-        now >= *next.get_or_insert(now + EVERY)
+        // A start is busy enough: the first look is later, but not so late that one who starts often never looks.
+        now >= *next.get_or_insert(now + FIRST)
     }
 }
 

@@ -37,8 +37,16 @@ impl Mdm {
             }
             room => self.inner.store.claim_jobs(now, lease, room).await?,
         };
+        let crowded = apart.is_crowded();
+        if crowded {
+            tracing::warn!("so many pushes are under way that no more are begun");
+        }
+        // Those that are not begun keep their lease and are claimed again. Beside one that is under way another may be: what
+        // it is for may have come since.
+        jobs.retain(|job| !(crowded && is_push(job)));
         let again: Vec<(Job, Again)> = jobs
             .iter()
+            .filter(|job| !is_push(job))
             .filter_map(|job| Some((job.clone(), apart.under_way(job)?)))
             .collect();
         jobs.retain(|job| !again.iter().any(|(a, _)| is_same(a, job)));
@@ -140,6 +148,10 @@ const fn is_long(kind: &JobKind) -> bool {
             | JobKind::Declare { .. }
             | JobKind::Stock { .. }
     )
+}
+
+const fn is_push(job: &Job) -> bool {
+    matches!(job.kind, JobKind::Push { .. })
 }
 
 fn is_same(one: &Job, other: &Job) -> bool {

@@ -41,7 +41,8 @@ impl Org {
         };
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         d.seen.clone_from(&speaker.seen);
-        let first = current.state == EnrollmentState::Pending;
+        // Also after a CheckOut that came between: what is older is not void before this.
+        let first = current.enrolled.is_none();
         let id = current.id;
         self.load_device_side(&mut d, &current).await?;
         d.track(current.clone());
@@ -76,12 +77,8 @@ impl Org {
             enrollment.state = EnrollmentState::Enrolled;
             enrollment.ended = None;
             enrollment.push_dead_since = None;
-            let unchanged = enrollment.push.as_ref().is_some_and(|p| {
-                p.topic == target.topic && p.token == target.token && p.magic == target.magic
-            });
-            if !unchanged {
-                enrollment.push = Some(target);
-            }
+            // Also the same token: it was good at this moment, whatever was said of it before.
+            enrollment.push = Some(target);
             enrollment.unlock_token = unlock.or(enrollment.unlock_token);
             if m.awaiting_configuration.is_some() {
                 enrollment.awaiting = m.awaiting_configuration;

@@ -145,6 +145,10 @@ impl Org {
             }
         };
         let Err(error) = result else { return };
+        if matches!(job.kind, JobKind::Push { .. }) && error.is_conflict() {
+            // Somebody has asked for another meanwhile: that one stands.
+            return;
+        }
         tracing::warn!(organisation = %self.id(), job = name, tries, %error, "a job did not succeed and is tried again");
         let wait = error.retry_after().unwrap_or_else(|| back_off(tries));
         if let Err(error) = self.job_later(&job, lease, wait).await {

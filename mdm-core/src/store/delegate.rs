@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore, CommitFigures,
-    DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, Lease, LibraryStore,
-    MoveStore, OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store,
-    StoreError, WaveStore,
+    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
+    CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, JobStore,
+    JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, SecretStore,
+    ServerCertificateStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
@@ -133,6 +133,9 @@ macro_rules! hand_on_reads {
             }
             async fn open_commands(&self, organisation: OrganisationId, enrollment: EnrollmentId, limit: u32) -> Result<Vec<Command>, StoreError> {
                 ($inner)(self).open_commands(organisation, enrollment, limit).await
+            }
+            async fn commands_waiting(&self) -> Result<CommandsWaiting, StoreError> {
+                ($inner)(self).commands_waiting().await
             }
             async fn commands(&self, organisation: OrganisationId, enrollment: EnrollmentId, limit: u32) -> Result<Vec<Command>, StoreError> {
                 ($inner)(self).commands(organisation, enrollment, limit).await

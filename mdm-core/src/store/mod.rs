@@ -34,9 +34,9 @@ pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use traits::{
-    AcmeStore, AppleStore, AuditStore, CommandStore, CommitFigures, DeclarationStore, DeviceStore,
-    EnrollmentStore, JobStore, JobTimes, LibraryStore, MoveStore, OrganisationStore, SecretStore,
-    ServerCertificateStore, SetUpStore, Store, WaveStore,
+    AcmeStore, AppleStore, AuditStore, CommandStore, CommandsWaiting, CommitFigures,
+    DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, LibraryStore, MoveStore,
+    OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store, WaveStore,
 };
 
 /// Why the store did not do it.

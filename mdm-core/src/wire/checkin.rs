@@ -21,7 +21,7 @@ mod messages;
 
 pub use messages::{
     Authenticate, CheckOut, DeclarativeManagement, GetBootstrapToken, GetToken, ReturnToService,
-    SetBootstrapToken, TokenUpdate, UserAuthenticate,
+    SetBootstrapToken, TokenParameters, TokenUpdate, UserAuthenticate,
 };
 
 /// The `UserID` that every user of a Shared iPad has.
@@ -92,6 +92,11 @@ pub struct Channel {
     /// `AuthToken` of a network user's session.
     pub auth_token: Option<Secret>,
 }
+
+/// The longest push token and push magic, in bytes. Real ones have 32 and 36, and every read of the enrolment has them.
+const MAX_PUSH: usize = 1024;
+/// The longest `UnlockToken` that is kept, in bytes. Real ones have a few thousand.
+pub(crate) const MAX_UNLOCK_TOKEN: usize = 64 * 1024;
 
 impl Channel {
     pub(super) fn read(fields: Fields<'_>, secrets: &[LiftedSecret]) -> Result<Self, WireError> {
@@ -253,9 +258,14 @@ impl CheckIn {
             }),
             "TokenUpdate" => Self::TokenUpdate(TokenUpdate {
                 topic: fields.required_text("Topic")?,
-                push_magic: fields.required_text("PushMagic")?,
-                token: fields.required_data("Token")?.to_vec(),
-                unlock_token: lifted(SecretKind::UnlockToken, "UnlockToken"),
+                push_magic: within("PushMagic", MAX_PUSH, fields.required_text("PushMagic")?)?,
+                token: within("Token", MAX_PUSH, fields.required_data("Token")?.to_vec())?,
+                unlock_token: match lifted(SecretKind::UnlockToken, "UnlockToken") {
+                    Some(token) if token.len() > MAX_UNLOCK_TOKEN => {
+                        return Err(too_long("UnlockToken", MAX_UNLOCK_TOKEN));
+                    }
+                    token => token,
+                },
                 awaiting_configuration: fields.boolean("AwaitingConfiguration")?,
                 envelope,
             }),
@@ -283,6 +293,7 @@ impl CheckIn {
             }),
             "GetToken" => Self::GetToken(GetToken {
                 service_type: fields.required_text("TokenServiceType")?,
+                parameters: token_parameters(&raw)?,
                 envelope,
             }),
             "ReturnToService" => Self::ReturnToService(ReturnToService { envelope }),
@@ -358,12 +369,49 @@ const NAMES: [&str; 9] = [
     "ReturnToService",
 ];
 
+/// `TokenParameters`: what a service is told of the token that is asked for.
+fn token_parameters(raw: &Dictionary) -> Result<Option<TokenParameters>, WireError> {
+    let given = match raw.get("TokenParameters") {
+        None => return Ok(None),
+        Some(Value::Dictionary(given)) => given,
+        Some(_) => {
+            return Err(WireError::WrongType {
+                message: "GetToken",
+                field: "TokenParameters",
+                expected: "a dictionary",
+            });
+        }
+    };
+    let fields = Fields::new("GetToken", given);
+    Ok(Some(TokenParameters {
+        security_token: fields.identifier("SecurityToken")?,
+        phone_udid: fields.identifier("PhoneUDID")?,
+        watch_udid: fields.identifier("WatchUDID")?,
+    }))
+}
+
 fn types_of_secrets(fields: Fields<'_>) -> Result<(), WireError> {
     fields.data("UnlockToken")?;
     fields.data("BootstrapToken")?;
     fields.text("AuthToken")?;
     fields.text("DigestResponse")?;
     Ok(())
+}
+
+/// A value of a `TokenUpdate`, if it is no longer than `limit`.
+fn within<T: AsRef<[u8]>>(field: &'static str, limit: usize, value: T) -> Result<T, WireError> {
+    if value.as_ref().len() > limit {
+        return Err(too_long(field, limit));
+    }
+    Ok(value)
+}
+
+const fn too_long(field: &'static str, limit: usize) -> WireError {
+    WireError::TooLong {
+        message: "TokenUpdate",
+        field,
+        limit,
+    }
 }
 
 /// The answer to `GetBootstrapToken`. Without a token the key is left out.
@@ -393,6 +441,31 @@ pub fn auth_token(token: &Secret) -> Vec<u8> {
         "AuthToken".into(),
         token.expose_text().unwrap_or_default().into(),
     );
+    write_dictionary(&answer)
+}
+
+/// The answer to `ReturnToService`: whether the device enrols by itself after it has erased itself, and what it takes along
+/// for that. The plan of its mobile network is never erased with it.
+#[must_use]
+pub fn return_to_service_answer(
+    enabled: bool,
+    bootstrap_token: Option<&Secret>,
+    network: Option<Vec<u8>>,
+) -> Vec<u8> {
+    let mut how = Dictionary::new();
+    how.insert("Enabled".into(), enabled.into());
+    if let Some(token) = bootstrap_token.filter(|t| !t.is_empty()) {
+        how.insert(
+            "BootstrapToken".into(),
+            Value::Data(token.expose().to_vec()),
+        );
+    }
+    if let Some(network) = network {
+        how.insert("WiFiProfileData".into(), Value::Data(network));
+    }
+    let mut answer = Dictionary::new();
+    answer.insert("ReturnToService".into(), Value::Dictionary(how));
+    answer.insert("PreserveDataPlan".into(), true.into());
     write_dictionary(&answer)
 }
 

@@ -55,7 +55,12 @@ pub(crate) struct Verified {
     pub(crate) content: Vec<u8>,
     /// The signed attributes: object identifier (DER content) and the first value (whole DER).
     attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The signature is over SHA-1.
+    pub(crate) sha1: bool,
 }
+
+/// SHA-1, as DER content.
+const SHA1: &[u8] = &[0x2b, 14, 3, 2, 26];
 
 impl Verified {
     /// The content bytes of a signed attribute's only value, by the DER content of its identifier.
@@ -91,6 +96,7 @@ pub(crate) fn verify(
             signer,
             content: Vec::new(),
             attributes: Vec::new(),
+            sha1: false,
         });
     }
     let mut cms = CmsContentInfo::from_der(message).map_err(|_| SignatureError::NotSignedData)?;
@@ -124,6 +130,7 @@ pub(crate) fn verify(
         signer: certificate.to_vec(),
         content,
         attributes: signer.attributes.clone(),
+        sha1: signer.digest == SHA1,
     })
 }
 
@@ -135,6 +142,7 @@ pub(crate) fn claimed(message: &[u8], limit: usize) -> Result<Verified, Signatur
             signer: Vec::new(),
             content: Vec::new(),
             attributes: signer.attributes.clone(),
+            sha1: signer.digest == SHA1,
         })
     })
 }

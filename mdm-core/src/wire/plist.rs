@@ -338,11 +338,14 @@ impl Scanner<'_> {
 /// The place of the `>` that ends the tag. Quotes are minded; a `<` in a tag is malformed.
 fn tag_end(tag: &[u8]) -> Option<usize> {
     let mut quoted = None;
+    // Noted when it passes: to look back for it at each `<` would cost the square of the tag's length.
+    let mut bracket = false;
     for (at, byte) in tag.iter().enumerate().skip(1) {
+        bracket |= *byte == b'[';
         match (quoted, *byte) {
             (None, b'>') => return Some(at),
             // An internal subset holds tags; its bracket has come by then.
-            (None, b'<') if !tag[..at].contains(&b'[') => return None,
+            (None, b'<') if !bracket => return None,
             (None, b'"' | b'\'') => quoted = Some(*byte),
             (Some(quote), byte) if byte == quote => quoted = None,
             _ => {}

@@ -6,6 +6,7 @@
     reason = "each test file uses its part of it"
 )]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,11 +55,20 @@ pub(crate) struct Apple {
     pub(crate) hangs: Mutex<Option<Arc<tokio::sync::Semaphore>>>,
     /// What becomes of a push; `None`: there is nobody to push.
     pub(crate) pushes: Mutex<Option<PushOutcome>>,
+    /// How many pushes there were.
+    pub(crate) pushed: AtomicUsize,
+    /// Pushes wait for this, when it is there.
+    pub(crate) pushes_hang: Mutex<Option<Arc<tokio::sync::Semaphore>>>,
 }
 
 #[async_trait]
 impl Pusher for Apple {
     async fn push(&self, _: &PushIdentity, _: &PushTarget) -> Result<PushOutcome, PortError> {
+        self.pushed.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.pushes_hang.lock().unwrap().clone();
+        if let Some(hangs) = hangs {
+            let _ = hangs.acquire().await;
+        }
         let outcome = self.pushes.lock().unwrap().clone();
         outcome.ok_or(PortError::Absent("push"))
     }
@@ -146,6 +156,8 @@ impl House {
             asked: Mutex::default(),
             hangs: Mutex::default(),
             pushes: Mutex::default(),
+            pushed: AtomicUsize::new(0),
+            pushes_hang: Mutex::default(),
         });
         let master = MasterKey::generate().unwrap();
         let mdm = assemble(store, &clock, &apple, &master);

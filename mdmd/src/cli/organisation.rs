@@ -35,6 +35,18 @@ pub(crate) enum Organisation {
         /// After how many hours a device is asked anew what it is; 0 is never.
         #[arg(long, value_name = "HOURS")]
         facts_hours: Option<u32>,
+        /// A Wi-Fi network that enrolment profiles bring along, so that no device is cut off when another service's go.
+        #[arg(long, value_name = "NAME")]
+        wifi: Option<String>,
+        /// Its password, in this file or `-`; without one it is an open network.
+        #[arg(long, value_name = "FILE", requires = "wifi")]
+        wifi_password: Option<PathBuf>,
+        /// It does not tell its name.
+        #[arg(long, requires = "wifi")]
+        wifi_hidden: bool,
+        /// Profiles bring no network any more.
+        #[arg(long, conflicts_with = "wifi")]
+        no_wifi: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -94,9 +106,22 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             minimum_os,
             user_logins,
             facts_hours,
+            wifi,
+            wifi_password,
+            wifi_hidden,
+            no_wifi,
             place,
         } => {
             let mut change = Map::new();
+            if *no_wifi {
+                change.insert("wifi".to_owned(), json!(""));
+            }
+            if let Some(wifi) = wifi {
+                change.insert("wifi".to_owned(), json!(wifi));
+                change.insert("wifi_hidden".to_owned(), json!(wifi_hidden));
+            }
+            let password = wifi_password.as_deref();
+            let password = password.map(secret_file::read).transpose()?;
             let mut least = Map::new();
             for text in minimum_os {
                 let (platform, version) = text
@@ -120,12 +145,21 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             } else {
                 let client = Client::acting(common, place).await?;
                 let said = "it holds for every enrolment and login from now on.";
-                client.act(path, &Value::Object(change), said).await?
+                let change = Value::Object(change);
+                match &password {
+                    Some(password) => {
+                        let password = password.trim_ascii_end();
+                        let secrets: [(&str, &[u8]); 1] = [("wifi_password_base64", password)];
+                        client.post_hidden(path, &change, &secrets, said).await?
+                    }
+                    None => client.act(path, &change, said).await?,
+                }
             };
             super::print(common, &answer, |answer| {
                 println!("minimum system   {}", cell(&answer["minimum_os"]));
                 println!("logins at Macs   {}", cell(&answer["user_logins"]));
                 println!("asked anew after {} hours", cell(&answer["facts_hours"]));
+                println!("network          {}", cell(&answer["wifi"]));
             });
         }
         Organisation::User {

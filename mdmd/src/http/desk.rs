@@ -52,6 +52,11 @@ pub(crate) trait Desk: Send + Sync + 'static {
         organisation: &OrganisationCode,
         request: &AcmeRequest<'_>,
     ) -> Result<Answer, Error>;
+    /// Whether the certificate of the connection has been proved here lately: for the order in which bodies find room.
+    fn knows(&self, organisation: &OrganisationCode, peer: &Peer) -> bool {
+        let _ = (organisation, peer);
+        false
+    }
     /// Whether somebody with a large body can be anybody who is known.
     async fn may_send(
         &self,
@@ -170,6 +175,11 @@ impl Desk for FrontDesk {
     ) -> Result<Answer, Error> {
         let org = self.mdm.organisation(organisation).await?;
         self.poked(org.acme(request).await)
+    }
+
+    fn knows(&self, organisation: &OrganisationCode, peer: &Peer) -> bool {
+        let shown = peer.certificate.as_ref();
+        shown.is_some_and(|shown| self.mdm.recognises(organisation, shown))
     }
 
     async fn may_send(

@@ -1,13 +1,14 @@
 //! What one client may ask for before anybody knows who it is, and what the bodies of all requests together may hold. Judges
 //! nobody: whoever asks for more is told when to come again.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -21,7 +22,8 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::error;
 use super::identity::ClientAddress;
-use crate::config::{Limits, Network};
+use crate::config::{Duty, Limits, Network};
+use crate::listen::Connection;
 
 /// So many seconds' worth of requests may come at once.
 const BURST_SECONDS: u32 = 5;
@@ -48,17 +50,19 @@ impl Edge {
             clients,
             asked: AtomicU64::new(0),
             trusted: trusted.to_vec(),
-            bodies: Arc::new(Budget {
-                left: AtomicUsize::new(limits.bodies_bytes),
-            }),
+            bodies: Arc::new(Budget::new(limits)),
         }
+    }
+
+    fn speaks_for_many(&self, client: IpAddr) -> bool {
+        client.is_loopback() || self.trusted.iter().any(|n| n.contains(client))
     }
 
     /// Seconds after which this client may ask again; `None` when it may now. A proxy that does not say for whom it asks,
     /// and this machine itself, ask for many.
     fn too_often(&self, client: IpAddr) -> Option<u64> {
         let clients = self.clients.as_ref()?;
-        if client.is_loopback() || self.trusted.iter().any(|n| n.contains(client)) {
+        if self.speaks_for_many(client) {
             return None;
         }
         if self
@@ -93,11 +97,12 @@ pub(super) async fn hold(State(edge): State<Arc<Edge>>, request: Request, next: 
         crate::metrics::put_off("client");
         return error::come_again("too many requests from this address", seconds);
     }
-    let ticket = Arc::new(Ticket {
-        budget: Arc::clone(&edge.bodies),
-        held: AtomicUsize::new(0),
-        refused: AtomicBool::new(false),
-    });
+    // Who has a body for people's doors is held to what one client may send; that it is somebody is for them to find out.
+    let duty = request.extensions().get::<Arc<Connection>>();
+    let stranger = duty.is_none_or(|connection| connection.duty != Duty::Admin);
+    let own = client.filter(|client| !edge.speaks_for_many(*client));
+    let ticket = Ticket::new(&edge.bodies, own.map(one_client), stranger);
+    let ticket = Arc::new(ticket);
     let taken = Arc::clone(&ticket);
     let mut request = request.map(|inner| {
         Body::new(Metered {
@@ -115,57 +120,130 @@ pub(super) async fn hold(State(edge): State<Arc<Edge>>, request: Request, next: 
     response
 }
 
-/// Bytes that bodies may still hold.
+/// What bodies may hold: all together, those of nobody who is known, and those of one client.
 struct Budget {
-    left: AtomicUsize,
+    most: usize,
+    strangers: usize,
+    each: usize,
+    held: Mutex<Held>,
+}
+
+/// What bodies hold.
+#[derive(Default)]
+struct Held {
+    all: usize,
+    strangers: usize,
+    clients: HashMap<IpAddr, usize>,
+}
+
+impl Budget {
+    /// Strangers have half of it, so that devices and people are heard whoever shouts; one client an eighth, but never less
+    /// than the largest message.
+    fn new(limits: &Limits) -> Self {
+        let most = limits.bodies_bytes;
+        let largest = limits.command_bytes.max(limits.check_in_bytes);
+        Self {
+            most,
+            strangers: most / 2,
+            each: (most / 8).max(largest).min(most),
+            held: Mutex::default(),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What one request's body holds of the budget.
 struct Ticket {
     budget: Arc<Budget>,
+    /// Whose; `None` for whoever speaks for many.
+    client: Option<IpAddr>,
+    /// Changed under the budget's lock.
+    stranger: AtomicBool,
     held: AtomicUsize,
     refused: AtomicBool,
 }
 
 impl Ticket {
+    fn new(budget: &Arc<Budget>, client: Option<IpAddr>, stranger: bool) -> Self {
+        Self {
+            budget: Arc::clone(budget),
+            client,
+            stranger: AtomicBool::new(stranger),
+            held: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
+        }
+    }
+
     fn take(&self, bytes: usize) -> Result<(), OverBudget> {
-        let left = &self.budget.left;
-        let taken = left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-            left.checked_sub(bytes)
+        let budget = &*self.budget;
+        let mut held = budget.held();
+        let stranger = self.stranger.load(Ordering::Relaxed);
+        let own = self.client.map_or(0, |client| {
+            held.clients.get(&client).copied().unwrap_or_default()
         });
-        if taken.is_err() {
+        if held.all + bytes > budget.most
+            || (stranger && held.strangers + bytes > budget.strangers)
+            || own + bytes > budget.each
+        {
             self.refused.store(true, Ordering::Relaxed);
             return Err(OverBudget);
         }
+        held.all += bytes;
+        if stranger {
+            held.strangers += bytes;
+        }
+        if let Some(client) = self.client {
+            held.clients.insert(client, own + bytes);
+        }
         self.held.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Gives back so many bytes, and no more than were taken.
+    fn give(&self, bytes: usize) {
+        let mut held = self.budget.held();
+        let bytes = bytes.min(self.held.load(Ordering::Relaxed));
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        held.all -= bytes;
+        if self.stranger.load(Ordering::Relaxed) {
+            held.strangers -= bytes;
+        }
+        if let Some(client) = self.client
+            && let Some(own) = held.clients.get_mut(&client)
+        {
+            *own -= bytes;
+            if *own == 0 {
+                held.clients.remove(&client);
+            }
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let held = *self.held.get_mut();
-        self.budget.left.fetch_add(held, Ordering::AcqRel);
+        self.give(usize::MAX);
     }
 }
 
-/// For a body that is not collected: what of it is in memory no more is given back while the rest is on its way.
+/// What is learned of a request's body while it is on its way.
 #[derive(Clone)]
 pub(crate) struct Passed(Arc<Ticket>);
 
 impl Passed {
-    /// So many bytes are no longer held.
+    /// For a body that is not collected: so many bytes of it are in memory no more.
     pub(crate) fn on(&self, bytes: usize) {
-        let held = &self.0.held;
-        // No more than was taken.
-        let given = held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
-            Some(held.saturating_sub(bytes))
-        });
-        let before = given.unwrap_or_default();
-        self.0
-            .budget
-            .left
-            .fetch_add(before.min(bytes), Ordering::AcqRel);
+        self.0.give(bytes);
+    }
+
+    /// Whoever sends it is somebody who has proved himself here before.
+    pub(super) fn known(&self) {
+        let mut held = self.0.budget.held();
+        if self.0.stranger.swap(false, Ordering::Relaxed) {
+            held.strangers -= self.0.held.load(Ordering::Relaxed);
+        }
     }
 }
 
@@ -258,23 +336,35 @@ mod tests {
         }
     }
 
+    fn budget(most: usize, each: usize) -> Arc<Budget> {
+        Arc::new(Budget {
+            most,
+            strangers: most / 2,
+            each,
+            held: Mutex::default(),
+        })
+    }
+
+    fn metered(
+        budget: &Arc<Budget>,
+        from: Option<&str>,
+        stranger: bool,
+        bytes: usize,
+    ) -> (Body, Arc<Ticket>) {
+        let client = from.map(|address| address.parse().unwrap());
+        let ticket = Arc::new(Ticket::new(budget, client, stranger));
+        let body = Body::new(Metered {
+            inner: Body::from(vec![0; bytes]),
+            ticket: Arc::clone(&ticket),
+        });
+        (body, ticket)
+    }
+
     #[tokio::test]
     async fn bodies_share_a_budget_and_give_it_back() {
-        let budget = Arc::new(Budget {
-            left: AtomicUsize::new(100),
-        });
-        let metered = |bytes: usize| {
-            let ticket = Arc::new(Ticket {
-                budget: Arc::clone(&budget),
-                held: AtomicUsize::new(0),
-                refused: AtomicBool::new(false),
-            });
-            let body = Body::new(Metered {
-                inner: Body::from(vec![0; bytes]),
-                ticket: Arc::clone(&ticket),
-            });
-            (body, ticket)
-        };
+        let budget = budget(100, 100);
+        let left = || 100 - budget.held().all;
+        let metered = |bytes| metered(&budget, None, false, bytes);
         let (first, kept) = metered(60);
         assert_eq!(first.collect().await.unwrap().to_bytes().len(), 60);
         let (second, refused) = metered(60);
@@ -282,17 +372,49 @@ mod tests {
         assert!(is_over_budget(&error), "{error}");
         assert!(refused.refused.load(Ordering::Relaxed));
         // As long as the first is being answered its bytes are held; then they are free.
-        assert_eq!(budget.left.load(Ordering::Relaxed), 40);
+        assert_eq!(left(), 40);
         drop(kept);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+        assert_eq!(left(), 100);
         let (third, kept) = metered(60);
         assert!(third.collect().await.is_ok());
         // A piece that was passed on is free while the request goes on, and is given back once.
         let passed = Passed(Arc::clone(&kept));
         passed.on(50);
-        assert_eq!(budget.left.load(Ordering::Relaxed), 90);
+        assert_eq!(left(), 90);
         passed.on(50);
         drop((passed, kept));
-        assert_eq!(budget.left.load(Ordering::Relaxed), 100);
+        assert_eq!(left(), 100);
+    }
+
+    #[tokio::test]
+    async fn one_client_holds_its_share_and_strangers_half() {
+        let budget = budget(160, 20);
+        let send = async |from: &str, stranger, bytes| {
+            let (body, ticket) = metered(&budget, Some(from), stranger, bytes);
+            (body.collect().await.is_ok(), ticket)
+        };
+        let (taken, _one) = send("203.0.113.7", true, 20).await;
+        assert!(taken);
+        let (taken, _) = send("203.0.113.7", true, 1).await;
+        assert!(!taken, "it has its share");
+        let (taken, _) = send("203.0.113.7", false, 1).await;
+        assert!(!taken, "known or not");
+        let mut others = Vec::new();
+        for n in 10..13 {
+            let (taken, ticket) = send(&format!("203.0.113.{n}"), true, 20).await;
+            assert!(taken, "somebody else");
+            others.push(ticket);
+        }
+        let (taken, _) = send("203.0.113.99", true, 1).await;
+        assert!(!taken, "strangers have half of it");
+        let (taken, known) = send("203.0.113.99", false, 20).await;
+        assert!(taken, "whoever is known has the other half");
+        // A stranger who turns out to be known leaves room for another one.
+        Passed(Arc::clone(&others[0])).known();
+        let (taken, late) = send("203.0.113.98", true, 20).await;
+        assert!(taken);
+        drop((_one, others, known, late));
+        let held = budget.held();
+        assert_eq!((held.all, held.strangers, held.clients.len()), (0, 0, 0));
     }
 }

@@ -18,6 +18,7 @@ use mdm_core::organisation::Der;
 
 use super::Front;
 use super::desk::Peer;
+use super::edge::Passed;
 use super::error::{Door, Refusal};
 use crate::config::{Duty, Proxy};
 use crate::listen::Connection;
@@ -63,6 +64,12 @@ pub(super) async fn introduce(
         address.clone(),
     ) {
         Ok(peer) => {
+            if let (Some(organisation), _) = addressee(request.uri().path())
+                && let Some(passed) = request.extensions().get::<Passed>()
+                && front.desk.knows(&organisation, &peer)
+            {
+                passed.known();
+            }
             request.extensions_mut().insert(peer);
             next.run(request).await
         }

@@ -264,6 +264,9 @@ fn an_enrolment_is_granted_and_openssl_reads_the_answer() {
         let certificate = issued(&request, 42);
         let answer = request.grant(ca().responder(), &certificate).unwrap();
         assert_eq!(status(&answer), ("0".into(), None, "7A6B".into()));
+        // In the digest that the client asks with, never a weaker one.
+        let read = signed::verify(&answer, None, LIMIT).unwrap();
+        assert_eq!(read.sha1, digest == "SHA1");
         assert!(!format!("{request:?}").contains("one-time-value"));
 
         let files = Files::new();

@@ -102,3 +102,26 @@ fn openssl_verifies_and_python_reads_what_is_signed() {
     let other = ca.private_key().unwrap();
     assert_eq!(sign(&xml, &other, &certificate, &chain), Err(SignError));
 }
+
+#[test]
+fn a_platform_is_told_what_it_knows() {
+    let check = |platform, expected: &[&str]| {
+        let mut profile = profile();
+        profile.platform = platform;
+        let read = read_dictionary(&profile.build().encode(), 1 << 20).unwrap();
+        let parts = read.get("PayloadContent").unwrap().as_array().unwrap();
+        let mdm = parts.last().unwrap().as_dictionary().unwrap();
+        let told = mdm.get("ServerCapabilities").unwrap().as_array().unwrap();
+        let told: Vec<_> = told.iter().map(|c| c.as_string().unwrap()).collect();
+        assert_eq!(told, expected, "{platform:?}");
+    };
+    let (users, bootstrap, token) = (
+        "com.apple.mdm.per-user-connections",
+        "com.apple.mdm.bootstraptoken",
+        "com.apple.mdm.token",
+    );
+    check(Some(Platform::Ios), &[token]);
+    check(Some(Platform::Ipados), &[users, token]);
+    check(Some(Platform::Macos), &[users, bootstrap, token]);
+    check(None, &[users, bootstrap, token]);
+}

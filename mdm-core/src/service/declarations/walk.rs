@@ -14,7 +14,7 @@ use crate::ddm::{DeclarationManifest, DeclaredChannel, ManifestItem};
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{CommandId, DeclarationSetId, DeviceId, EnrollmentId, JobId, ManifestId};
+use crate::ids::{CommandId, DeclarationSetId, DeviceId, EnrollmentId, ManifestId};
 use crate::job::{Job, JobKind};
 use crate::queue::{Command, CommandState};
 use crate::service::Org;
@@ -211,8 +211,7 @@ impl Org {
         behind.retain(|id| !waiting.contains(id));
         for id in &behind {
             batch.put(self.notice(*id, job, &body, now));
-            let push = JobKind::Push { enrollment: *id };
-            batch.put(Job::new(self.id(), JobId(self.ids().next(now)), now, push));
+            batch.put(Job::push(self.id(), *id, now));
         }
         if !behind.is_empty() {
             let detail = json!({ "channels": behind.len() });

@@ -3,8 +3,8 @@
 use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
 use crate::enrollment::EnrollmentState;
 use crate::ids::{
-    CertificateId, CommandId, EnrollmentId, JobId, MoveId, OrganisationId, ServerId, SessionId,
-    SetUpId,
+    CertificateId, CommandId, DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, ServerId,
+    SessionId, SetUpId,
 };
 use crate::job::{Job, JobKind};
 use crate::queue::CommandState;
@@ -76,15 +76,24 @@ pub(super) async fn a_job_is_claimed_once(store: &impl Store) -> Finding {
 }
 
 pub(super) async fn an_effect_is_replaced_by_no_other(store: &impl Store) -> Finding {
-    let push = |channel| {
-        let enrollment = EnrollmentId(channel);
-        Job::new(A, JobId(5), at(10), JobKind::Push { enrollment })
+    let read = |device| {
+        let device = DeviceId(device);
+        Job::new(A, JobId(5), at(10), JobKind::ReadDevice { device })
     };
-    put(store, [push(7).into()]).await?;
+    put(store, [read(7).into()]).await?;
     // Two processes may draw the same id.
-    refuse(store, [push(77).into()], "another effect under its key").await?;
+    refuse(store, [read(77).into()], "another effect under its key").await?;
     let kept = claim(store, 20, 30, 10).await?;
-    ensure!(kept == [push(7)], "kept is {kept:?}");
+    ensure!(kept == [read(7)], "kept is {kept:?}");
+    // A channel has one wake, and asking again for it is heard also while it is worked on.
+    let push = |due| Job::push(A, EnrollmentId(7), at(due));
+    put(store, [push(12).into()]).await?;
+    put(store, [push(11).into()]).await?;
+    let one = claim(store, 20, 30, 10).await?;
+    ensure!(one == [push(11)], "of two wakes there is {one:?}");
+    put(store, [push(21).into()]).await?;
+    let again = claim(store, 22, 32, 10).await?;
+    ensure!(again == [push(21)], "asked for meanwhile is {again:?}");
     // What stands under a known key is moved.
     let errands = |due| Job::new(A, JobId(6), at(due), JobKind::Errands);
     put(store, [errands(500).into()]).await?;

@@ -11,7 +11,7 @@ use crate::ids::{
 };
 use crate::migration::{SetUp, SetUpEnd, SetUpState, Steps};
 use crate::queue::CommandState;
-use crate::store::{Store, Write};
+use crate::store::{CommandsWaiting, Store, Write};
 
 /// A limit that is never reached.
 const ALL: u32 = 1_000;
@@ -340,6 +340,12 @@ pub(super) async fn commands(store: &impl Store) -> Finding {
     put(store, [urgent.clone().into()]).await?;
     let open = store.open_commands(A, of, 1).await;
     same(open, |c| c.id.0, &[8], "the urgent one before older ones")?;
+    let waiting = store.commands_waiting().await.map_err(sentence)?;
+    let expected = CommandsWaiting {
+        open: 4,
+        put_off: 1,
+    };
+    ensure!(waiting == expected, "waiting are {waiting:?}");
     urgent.version = 1;
     urgent.state = CommandState::Cancelled;
     put(store, [urgent.into()]).await?;

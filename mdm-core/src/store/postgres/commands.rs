@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, rows};
+use super::{PostgresStore, failed, rows};
 use crate::ids::{EnrollmentId, OrganisationId};
 use crate::queue::Command;
-use crate::store::{CommandStore, StoreError};
+use crate::store::{CommandStore, CommandsWaiting, StoreError};
 
 #[async_trait]
 impl CommandStore for PostgresStore {
@@ -38,6 +38,20 @@ impl CommandStore for PostgresStore {
             organisation.0,
             enrollment.0
         )
+    }
+
+    async fn commands_waiting(&self) -> Result<CommandsWaiting, StoreError> {
+        // Half of what `Command::turn` adds to one that was put off.
+        let (open, put_off): (i64, i64) = sqlx::query_as(
+            "SELECT count(*), count(*) FILTER (WHERE turn >= 549755813888) FROM commands WHERE open_of IS NOT NULL",
+        )
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok(CommandsWaiting {
+            open: open.unsigned_abs(),
+            put_off: put_off.unsigned_abs(),
+        })
     }
 
     async fn commands(

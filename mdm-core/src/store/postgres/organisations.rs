@@ -32,10 +32,9 @@ impl OrganisationStore for PostgresStore {
     ) -> Result<Vec<Organisation>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "organisations WHERE organisation > $1 ORDER BY organisation LIMIT $2",
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 }

@@ -64,11 +64,10 @@ impl DeviceStore for SqliteStore {
     ) -> Result<Vec<Device>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "devices WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
             organisation.0,
-            after.0,
-            limit
+            after.0
         )
     }
 

@@ -520,8 +520,8 @@ mod tests {
         all.push(change.sql().as_str().to_owned());
         all.push(super::channel::QUEUE.to_owned());
         all.push(super::channel::IDENTITY.to_owned());
-        // The one that counts them all.
-        all.retain(|sql| sql != "SELECT count(*) FROM jobs");
+        // Those that count them all.
+        all.retain(|sql| !sql.starts_with("SELECT count(*)"));
         for sql in all {
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
             let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)

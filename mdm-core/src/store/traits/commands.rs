@@ -6,6 +6,16 @@ use crate::ids::{EnrollmentId, OrganisationId};
 use crate::queue::Command;
 use crate::store::StoreError;
 
+/// Commands without a final report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "made by every store")]
+pub struct CommandsWaiting {
+    /// All of them.
+    pub open: u64,
+    /// Of these, those that their device has put off ([`Command::put_off`]).
+    pub put_off: u64,
+}
+
 /// Reads commands.
 #[async_trait]
 pub trait CommandStore: Send + Sync {
@@ -24,6 +34,8 @@ pub trait CommandStore: Send + Sync {
         enrollment: EnrollmentId,
         limit: u32,
     ) -> Result<Vec<Command>, StoreError>;
+    /// How many there are without a final report, of all organisations.
+    async fn commands_waiting(&self) -> Result<CommandsWaiting, StoreError>;
     /// All, newest first.
     async fn commands(
         &self,

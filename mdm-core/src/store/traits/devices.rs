@@ -28,7 +28,7 @@ pub trait DeviceStore: Send + Sync {
         organisation: OrganisationId,
         serials: &[Serial],
     ) -> Result<Vec<Device>, StoreError>;
-    /// In the order of ids, after `after`.
+    /// In the order of ids, after `after`. One that cannot be read is left out, and reported in the log.
     async fn devices(
         &self,
         organisation: OrganisationId,

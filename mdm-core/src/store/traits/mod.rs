@@ -20,7 +20,7 @@ mod whole;
 pub use acme::AcmeStore;
 pub use apple::AppleStore;
 pub use audit::AuditStore;
-pub use commands::CommandStore;
+pub use commands::{CommandStore, CommandsWaiting};
 pub use declarations::DeclarationStore;
 pub use devices::DeviceStore;
 pub use enrollments::EnrollmentStore;

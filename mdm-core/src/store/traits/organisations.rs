@@ -16,7 +16,7 @@ pub trait OrganisationStore: Send + Sync {
         &self,
         code: &OrganisationCode,
     ) -> Result<Option<Organisation>, StoreError>;
-    /// In the order of ids, after `after`.
+    /// In the order of ids, after `after`. One that cannot be read is left out, and reported in the log.
     async fn organisations(
         &self,
         after: OrganisationId,

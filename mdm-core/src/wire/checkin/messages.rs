@@ -119,6 +119,20 @@ pub struct GetToken {
     pub envelope: Envelope,
     /// Which service the token is for.
     pub service_type: String,
+    /// What the service is to be told.
+    pub parameters: Option<TokenParameters>,
+}
+
+/// The `TokenParameters` of a [`GetToken`] message: those of the token with which a watch is paired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenParameters {
+    /// `SecurityToken`: what the watch was told when it asked for its profile.
+    pub security_token: Option<String>,
+    /// `PhoneUDID`.
+    pub phone_udid: Option<String>,
+    /// `WatchUDID`.
+    pub watch_udid: Option<String>,
 }
 
 /// `ReturnToService`.

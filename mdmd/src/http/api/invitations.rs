@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use mdm_core::device::Platform;
+use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::UserLogins;
 use serde::Deserialize;
@@ -34,6 +35,12 @@ pub(super) struct Demands {
     minimum_os: Option<BTreeMap<Platform, String>>,
     user_logins: Option<UserLogins>,
     facts_hours: Option<u32>,
+    /// Empty: none.
+    wifi: Option<String>,
+    wifi_password: Option<Hidden>,
+    wifi_password_base64: Option<Hidden>,
+    #[serde(default)]
+    wifi_hidden: bool,
 }
 
 #[derive(Deserialize)]
@@ -68,9 +75,11 @@ pub(super) async fn demands(
     let org = caller.organisation(&office.mdm, &which).await?;
     let settings = &org.organisation().settings;
     let users = org.organisation().network_users.iter();
+    let network = org.organisation().network.as_ref();
     shown(json!({
         "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
         "network_users": users.map(|u| u.name.clone()).collect::<Vec<_>>(),
+        "wifi": network.map(|network| &network.ssid),
     }))
 }
 
@@ -82,12 +91,30 @@ pub(super) async fn demand(
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
     let sent: Demands = read(&office, sent).await?;
+    let password = either(
+        "wifi_password",
+        sent.wifi_password.as_ref(),
+        sent.wifi_password_base64.as_ref(),
+    )
+    .map_err(refused)?;
+    if sent.wifi.is_none() && (password.is_some() || sent.wifi_hidden) {
+        return Err(refused(Error::bad_input("wifi", "is missing")));
+    }
+    if let Some(ssid) = &sent.wifi {
+        let network = (!ssid.is_empty()).then_some((ssid.as_str(), password.as_ref()));
+        org.set_network(network, sent.wifi_hidden)
+            .await
+            .map_err(refused)?;
+    }
     let settings = org
         .set_enrolment(sent.minimum_os, sent.user_logins, sent.facts_hours)
         .await
         .map_err(refused)?;
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let network = org.organisation().network.as_ref();
     shown(json!({
         "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
+        "wifi": network.map(|network| &network.ssid),
     }))
 }
 

@@ -76,8 +76,8 @@ table! {
     post "/api/v1/declaration-sets/unassign" Admin declarations::unassign, "as assign", "Takes a set from them.";
     get  "/api/v1/devices/{serial}/declarations" Viewer declarations::of_device, "", "What each channel of a device should have, was given and says of it, with its status.";
     post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
-    get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are.";
-    post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?", "Changes that.";
+    get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are, the network of enrolment profiles.";
+    post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?, wifi? (empty: none), wifi_password? or wifi_password_base64?, wifi_hidden?", "Changes that. The network goes into every enrolment profile from then on.";
     post "/api/v1/network-users" Admin invitations::user, "name, password? or password_base64?", "A user who logs in at Macs; without a password it is removed.";
     get  "/api/v1/identities" Viewer identities::list, "", "The certificates that devices speak with, and what each is good for; a page at a time.";
     post "/api/v1/identities/{serial}/renew" Helpdesk identities::renew, "", "Has the identity of a device renewed: it gets a new enrolment profile, which voids nothing.";
