@@ -101,14 +101,35 @@ enum Owner {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Envelope {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "apart")]
     error_number: Option<i64>,
-    #[serde(default)]
-    mdm_info: Option<MdmInfo>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "apart")]
+    mdm_info: Option<Claimant>,
+    #[serde(default, deserialize_with = "apart")]
     u_id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "apart")]
     token_expiration_date: Option<Moment>,
+}
+
+/// Who has claimed the location: its identifier counts, whatever the rest of it looks like.
+#[derive(Deserialize)]
+struct Claimant {
+    #[serde(default, deserialize_with = "apart")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "apart")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "apart")]
+    metadata: Option<String>,
+}
+
+/// A part that cannot be read hides no other.
+fn apart<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 impl AppsClient {
@@ -350,8 +371,14 @@ impl AppsClient {
 
     fn observe(&self, envelope: Envelope) {
         let mut known = self.known();
-        if let Some(owner) = envelope.mdm_info.filter(|owner| !owner.id.is_empty()) {
-            known.owner = Owner::Claimed(owner);
+        if let Some(owner) = envelope.mdm_info
+            && let Some(id) = owner.id.filter(|id| !id.is_empty())
+        {
+            known.owner = Owner::Claimed(MdmInfo {
+                id,
+                name: owner.name.unwrap_or_default(),
+                metadata: owner.metadata.unwrap_or_default(),
+            });
         }
         known.token_expiration = envelope
             .token_expiration_date
@@ -374,5 +401,20 @@ impl fmt::Debug for AppsClient {
             .field("base_url", &self.inner.base_url)
             .field("token", &self.inner.token)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_part_of_an_answer_hides_no_other() {
+        let answer = r#"{"errorNumber": 9622, "tokenExpirationDate": 17, "uId": ["?"],
+            "mdmInfo": {"id": "other", "name": null, "metadata": 5}}"#;
+        let envelope: Envelope = serde_json::from_str(answer).unwrap();
+        assert_eq!(envelope.error_number, Some(9622));
+        assert_eq!(envelope.mdm_info.unwrap().id.as_deref(), Some("other"));
+        assert!(envelope.u_id.is_none() && envelope.token_expiration_date.is_none());
     }
 }

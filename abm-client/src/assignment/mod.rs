@@ -158,7 +158,8 @@ impl AssignmentClient {
         &self.inner.token
     }
 
-    /// Asks for a session: proves that the token works, and changes nothing.
+    /// Asks for a session, unless one is open: proves that the token has worked, and changes nothing. Whether it still works
+    /// says [`account`](Self::account).
     ///
     /// # Errors
     /// [`CredentialRefused`](ErrorKind::CredentialRefused) when the token is expired, replaced or unknown.

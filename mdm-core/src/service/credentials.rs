@@ -311,7 +311,8 @@ impl Org {
     /// organisation's services: identifier and name.
     ///
     /// # Errors
-    /// The port's when Apple does not accept the account, which is then not kept; the vault's, the store's.
+    /// The port's when Apple does not accept the account, which is then not kept; [`Error::Precondition`] when it is of an
+    /// organisation that has none of our server entries; the vault's, the store's.
     pub async fn add_api_account(
         &self,
         client_id: &str,
@@ -326,6 +327,18 @@ impl Org {
             allowance: self.allowance(),
         };
         let services = self.ports().api.servers(&account).await?;
+        let ours = self.store().servers(self.id()).await?;
+        let known = |s: &Server| {
+            services
+                .iter()
+                .any(|(id, name)| *id == s.uuid || *name == s.name)
+        };
+        if !ours.is_empty() && !ours.iter().any(known) {
+            return Err(Error::Precondition(
+                "none of our server entries is among the services of this account: it is another organisation's"
+                    .to_owned(),
+            ));
+        }
         self.import_api(client_id, key_id, key).await?;
         Ok(services)
     }

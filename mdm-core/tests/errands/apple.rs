@@ -78,6 +78,8 @@ pub(crate) struct Inside {
     fates: Vec<Fate>,
     pub(crate) lag: Duration,
     pub(crate) looks: Looks,
+    /// The account is another organisation's.
+    pub(crate) foreign: bool,
     /// Apps and Books, by content token.
     pub(crate) libraries: BTreeMap<String, Library>,
     /// Every request that changes licences: of which library, whether it takes back, of whom.
@@ -154,6 +156,9 @@ impl Apple {
 #[async_trait]
 impl OrganisationApi for Apple {
     async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        if self.inside().foreign {
+            return Ok(vec![("ELSE".to_owned(), "Somebody else".to_owned())]);
+        }
         Ok([THEIRS, OURS]
             .map(|s| (s.to_owned(), s.to_owned()))
             .to_vec())

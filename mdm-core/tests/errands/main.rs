@@ -10,11 +10,30 @@ use apple::{Fate, Looks, MINUTE, Stage};
 use mdm_core::clock::Clock as _;
 use mdm_core::device::MigrationStatus;
 use mdm_core::errand::ErrandState;
+use mdm_core::error::Error;
 use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::secret::Secret;
 
 fn scheduled(states: &[MoveState]) -> bool {
     let is = |s: &MoveState| matches!(s, MoveState::Scheduled { .. });
     states.iter().all(is)
+}
+
+#[tokio::test]
+async fn an_account_of_another_organisation_does_not_replace_ours() {
+    let stage = Stage::new(1, MINUTE, &[]).await;
+    let org = stage.org().await;
+    let key = Secret::from_text("key");
+    stage.apple.inside().foreign = true;
+    let refused = org.add_api_account("BUSINESSAPI.else", "k", &key).await;
+    assert!(
+        matches!(refused, Err(Error::Precondition(_))),
+        "{refused:?}"
+    );
+    stage.apple.inside().foreign = false;
+    org.add_api_account("BUSINESSAPI.new", "k", &key)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

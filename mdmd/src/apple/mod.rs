@@ -199,7 +199,7 @@ impl DeviceAssignment for Apple {
             .fetch_devices(cursor.as_ref())
             .await
             .map_err(port)?;
-        Ok(device_page(page, cursor.as_ref(), credential.server, now))
+        device_page(page, cursor.as_ref(), credential.server, now)
     }
 
     async fn sync(
@@ -214,7 +214,7 @@ impl DeviceAssignment for Apple {
             .sync_devices(&cursor)
             .await
             .map_err(port)?;
-        Ok(device_page(page, Some(&cursor), credential.server, now))
+        device_page(page, Some(&cursor), credential.server, now)
     }
 
     async fn define_profile(
@@ -384,16 +384,19 @@ fn device_page(
     asked: Option<&SyncCursor>,
     server: ServerId,
     now: Timestamp,
-) -> DevicePage {
-    let cursor = page
-        .cursor
-        .as_ref()
-        .or(asked)
-        .map(|c| c.as_str().to_owned())
-        .unwrap_or_default();
+) -> Result<DevicePage, PortError> {
+    let Some(cursor) = page.cursor.as_ref().or(asked) else {
+        // An empty one would be refused, and the list begun again and again.
+        return Err(PortError::retry(
+            "the first page of the device list has no cursor",
+        ));
+    };
+    let cursor = cursor.as_str().to_owned();
+    let mut skipped = page.skipped;
     let mut devices = Vec::with_capacity(page.devices.len());
     for mut record in page.devices {
         let Ok(serial) = Serial::parse(&record.serial_number) else {
+            skipped += 1;
             continue;
         };
         let mut ours = DeviceRecord::new(server, now);
@@ -418,11 +421,14 @@ fn device_page(
         }
         devices.push((serial, ours));
     }
-    DevicePage {
+    if skipped > 0 {
+        tracing::warn!(server = %server, skipped, "devices of Apple's list that cannot be read are left out");
+    }
+    Ok(DevicePage {
         devices,
         cursor,
         more: page.more_to_follow && !page.exhausted,
-    }
+    })
 }
 
 /// An error of the client as the library sees it. Never carries a body.
