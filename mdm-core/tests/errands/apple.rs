@@ -80,6 +80,8 @@ pub(crate) struct Inside {
     pub(crate) looks: Looks,
     /// The account is another organisation's.
     pub(crate) foreign: bool,
+    /// Apps and Books takes back nothing, and says so.
+    pub(crate) stubborn: bool,
     /// Apps and Books, by content token.
     pub(crate) libraries: BTreeMap<String, Library>,
     /// Every request that changes licences: of which library, whether it takes back, of whom.
@@ -388,6 +390,7 @@ impl Licences for Apple {
     ) -> Result<String, PortError> {
         let name = token(credential);
         let mut inside = self.inside();
+        let stubborn = inside.stubborn;
         let library = inside.libraries.get_mut(&name).unwrap();
         if !library.busy.is_empty() {
             return Err(PortError::Retry {
@@ -400,7 +403,9 @@ impl Licences for Apple {
             for serial in serials {
                 let left = library.left(*app);
                 let holders = library.holders.entry(*app).or_default();
-                if request.take_back {
+                if request.take_back && stubborn {
+                    failed.push((Some(serial.clone()), "9700".to_owned()));
+                } else if request.take_back {
                     holders.remove(serial);
                 } else if left > 0 {
                     holders.insert(serial.clone());

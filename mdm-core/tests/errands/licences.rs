@@ -217,3 +217,20 @@ async fn a_location_that_needs_a_person_holds_up_no_other() {
     stage.pass(HOUR * 7).await;
     assert_eq!(holders(&stage, "ended", APP), all(&stage));
 }
+
+#[tokio::test]
+async fn a_return_that_failed_is_tried_again() {
+    let stage = stage(1).await;
+    stage.library("one", &[(APP, 9)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    stage.apple.inside().stubborn = true;
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    stage.apple.inside().stubborn = false;
+    stage.pass(HOUR * 8).await;
+    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
+}

@@ -21,6 +21,9 @@ use crate::store::Batch;
 /// An event that still says that it is under way is sent again after this time, as Apple advises.
 const GIVEN_UP: Duration = Duration::from_secs(600);
 
+/// A return that failed is tried again after this time.
+const AGAIN: Duration = Duration::from_secs(7 * 3600);
+
 /// Who holds each app of an errand.
 type Holders = BTreeMap<u64, Arc<BTreeSet<Serial>>>;
 
@@ -321,6 +324,14 @@ impl Org {
                     let why =
                         why.unwrap_or_else(|| "Apple does not show what was asked for".to_owned());
                     errand.failed.insert(member.serial.clone(), why);
+                    if asked.request.take_back && errand.is_by_itself() {
+                        // Nobody looks after it who could ask again.
+                        let kind = JobKind::ReturnLicences {
+                            device: member.device,
+                        };
+                        let id = JobId(self.ids().next(now));
+                        batch.put(Job::new(self.id(), id, now + AGAIN, kind));
+                    }
                 }
                 let Some(mut device) = rows.remove(&member.device) else {
                     continue;
