@@ -366,6 +366,8 @@ impl Player {
             (None, None, None) => "nobody".to_owned(),
             (None, None, Some(note)) => format!("nobody: {note}"),
         };
+        // A result that nobody asked for is on record there, too, and is no refusal.
+        let refusal = change.refusal.filter(|_| answered.status >= 400);
         Ok(Played {
             file: recording.name,
             shows: recording.line.map(|l| l.shows),
@@ -376,7 +378,7 @@ impl Player {
             kind,
             sentence,
             stored: change.stored,
-            refusal: change.refusal,
+            refusal,
             expected,
         })
     }
