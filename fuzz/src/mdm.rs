@@ -7,7 +7,7 @@
 use std::sync::OnceLock;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mdm_core::ca::Responder;
 use mdm_core::ca::scep::{self, FailInfo, Received};
 use mdm_core::clock::Timestamp;
@@ -16,7 +16,10 @@ use mdm_core::ddm::{DeclarationKind, server_token};
 use mdm_core::enrol::machine_info::{self, DeviceAuthority};
 use mdm_core::identity::{Authorities, certificate_from_header};
 use mdm_core::ids::{EnrollmentId, OrganisationId};
+use mdm_core::jose::{JwkSet, Unproved};
 use mdm_core::secret::Secret;
+use mdm_core::sign_in::provider::Provider;
+use mdm_core::sign_in::token::{self, Expected};
 use mdm_core::wire::checkin::CheckIn;
 use mdm_core::wire::declarations::{Endpoint, StatusReport};
 use mdm_core::wire::declared::{Payload, StatusItem, fault};
@@ -474,4 +477,99 @@ pub fn signed_by_device(content: &[u8]) -> Vec<u8> {
     )
     .and_then(|cms| cms.to_der())
     .expect("a signature")
+}
+
+/// The provider of the target `people`.
+pub const ISSUER: &str = "https://id.example.com";
+/// The nonce of its sign-in.
+pub const NONCE: &str = "n1";
+/// Its present moment, in seconds.
+pub const NOW_S: i64 = 1_800_000_000;
+
+/// What an identity provider, or somebody in its place, says: a document, a key set, a token, or the claims of a token that is
+/// signed as it should be; the first byte chooses.
+pub fn people(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else {
+        return;
+    };
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    match choice % 4 {
+        0 => match Provider::parse(bytes, ISSUER) {
+            Err(error) => law_of_errors(&error.to_string(), bytes),
+            Ok(provider) => {
+                planted(provider.names_itself);
+                for address in [
+                    &provider.authorization_endpoint,
+                    &provider.token_endpoint,
+                    &provider.jwks_uri,
+                ] {
+                    assert!(address.starts_with("https://"), "{address}");
+                    assert!(address.bytes().all(|b| b.is_ascii_graphic()), "{address}");
+                }
+                assert!(text.contains("id.example.com") || text.contains('\\'));
+            }
+        },
+        1 => match JwkSet::parse(bytes) {
+            Err(error) => law_of_errors(&error.to_string(), bytes),
+            Ok(keys) => {
+                // Nobody's signature is over this.
+                let token = format!("{}.e30.AAAA", URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#));
+                let unproved = Unproved::parse(&token).expect("a token of ours");
+                assert!(unproved.claims(&keys).is_err(), "{} keys", keys.len());
+            }
+        },
+        2 => accepts(text, bytes, false),
+        _ => accepts(&token_of(bytes), bytes, true),
+    }
+}
+
+fn accepts(token: &str, sent: &[u8], signed: bool) {
+    let nonce_hash = mdm_core::identity::sha256_hex(NONCE.as_bytes());
+    let expected = Expected {
+        issuer: ISSUER,
+        client_id: "mdmd",
+        nonce_hash: &nonce_hash,
+        access_token: Some("access"),
+        groups_claim: "groups",
+        account_claim: "email",
+    };
+    let now = Timestamp::from_millis(NOW_S * 1_000);
+    match token::read(token, keys(), &expected, now) {
+        Err(error) => law_of_errors(&error.to_string(), sent),
+        Ok(person) => {
+            // Only what was signed with the key is anybody: no byte of a corpus is.
+            assert!(signed, "a token that nobody signed");
+            planted(person.account.is_none() && person.groups.len() == 2);
+            assert!(!person.subject.is_empty() && person.subject.len() <= 255);
+            assert!(!person.name.is_empty());
+            assert!(person.groups.iter().all(|g| !g.is_empty()));
+        }
+    }
+}
+
+fn keys() -> &'static JwkSet {
+    static KEYS: OnceLock<JwkSet> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let rsa = device().key.rsa().expect("an RSA key");
+        let (n, e) = (rsa.n().to_vec(), rsa.e().to_vec());
+        let set = format!(
+            r#"{{"keys":[{{"kty":"RSA","n":"{}","e":"{}"}}]}}"#,
+            URL_SAFE_NO_PAD.encode(n),
+            URL_SAFE_NO_PAD.encode(e)
+        );
+        let keys = JwkSet::parse(set.as_bytes()).expect("a set of ours");
+        assert_eq!(keys.len(), 1);
+        keys
+    })
+}
+
+/// A token with these claims, signed by the key of [`device`].
+pub fn token_of(claims: &[u8]) -> String {
+    let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
+    let text = format!("{head}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let signer = openssl::sign::Signer::new(openssl::hash::MessageDigest::sha256(), &device().key);
+    let signature = signer
+        .and_then(|mut signer| signer.sign_oneshot_to_vec(text.as_bytes()))
+        .expect("a signature");
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

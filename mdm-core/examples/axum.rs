@@ -98,6 +98,8 @@ fn peer(headers: &HeaderMap) -> Result<Peer, Error> {
     Ok(Peer {
         certificate: certificate.map(Der),
         signature: text("mdm-signature").map(str::to_owned),
+        // Shown only by devices that an account brought; this host brings none so.
+        bearer: None,
         address: address(headers),
     })
 }

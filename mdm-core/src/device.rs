@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId, SessionId};
 use crate::library::Given;
 use crate::licences::HeldLicence;
+use crate::person::SignedIn;
 
 /// A device of an organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Device {
     /// In which enrolment: a new one begins with nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_to: Option<EnrollmentId>,
+    /// Who signed in at it before it got its last enrolment profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<SignedIn>,
 }
 
 impl Device {
@@ -80,6 +84,7 @@ impl Device {
             tags: BTreeSet::new(),
             given: Vec::new(),
             given_to: None,
+            signed_in: None,
         }
     }
 

@@ -10,9 +10,11 @@ use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::ids::{
-    CertificateId, DeviceId, EnrollmentId, OrganisationId, SecretId, Serial, SessionId,
+    CertificateId, DeviceId, EnrollmentId, OrganisationId, PersonSessionId, SecretId, Serial,
+    SessionId,
 };
 use crate::organisation::{Der, IdentityProtocol};
+use crate::person::{AccountMode, SignedIn};
 
 /// A management channel of one generation.
 ///
@@ -75,6 +77,23 @@ pub struct Enrollment {
     /// When identities were renewed by the device's own request, the latest ones: it may not have any number of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub renewals: Vec<Timestamp>,
+    /// Whose account brought it; every message then carries that person's access token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<OfAccount>,
+}
+
+/// Whose account brought a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "four facts")]
+pub struct OfAccount {
+    /// The session whose access token its messages carry.
+    pub session: PersonSessionId,
+    /// How.
+    pub mode: AccountMode,
+    /// `sub` at the provider: nobody else's token takes the place of this one.
+    pub subject: String,
+    /// The provider.
+    pub issuer: String,
 }
 
 /// A network user's login at a Mac.
@@ -128,6 +147,7 @@ impl Enrollment {
             logins: BTreeMap::new(),
             local_user: None,
             renewals: Vec::new(),
+            account: None,
         }
     }
 
@@ -236,11 +256,17 @@ pub struct EnrolSession {
     /// Whether it is an invitation that nobody has taken up: its hash is that of the invitation's code.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub invitation: bool,
+    /// Who signed in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<SignedIn>,
+    /// The session whose access token its profile was given for: what enrols with it must show that token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<PersonSessionId>,
 }
 
 /// What an update of an enrolment profile must leave as it was, or the device refuses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "four values of one payload")]
+#[expect(clippy::exhaustive_structs, reason = "values of one payload")]
 pub struct Told {
     /// The push topic.
     pub topic: String,
@@ -251,6 +277,19 @@ pub struct Told {
     /// What the capabilities are for: of a platform that was not known there are all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// The account that brought the device, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<ToldAccount>,
+}
+
+/// What the payload says of the account that brought the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "two values of one payload")]
+pub struct ToldAccount {
+    /// `EnrollmentMode`.
+    pub mode: AccountMode,
+    /// `AssignedManagedAppleID`.
+    pub account: String,
 }
 
 impl EnrolSession {
@@ -283,6 +322,8 @@ impl EnrolSession {
             certificate: None,
             told: None,
             invitation: false,
+            signed_in: None,
+            account: None,
         }
     }
 

@@ -81,6 +81,10 @@ ids! {
     DeclarationSetId,
     /// One set's being meant for some channels.
     AssignmentId,
+    /// One sign-in under way.
+    SignInId,
+    /// One session of a person who has signed in.
+    PersonSessionId,
     /// One list of declarations, each in one content, as a channel may be told it.
     ManifestId,
 }

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
+use crate::person::SignIn;
 
 /// DER bytes of a certificate, written as base64 in documents.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -113,6 +114,9 @@ pub struct Organisation {
     pub network: Option<Network>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
+    /// How its people sign in; `None` when they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign_in: Option<SignIn>,
     /// What people set.
     pub settings: Settings,
 }
@@ -152,6 +156,7 @@ impl Organisation {
             network_users: Vec::new(),
             network: None,
             ordinary_runbook: None,
+            sign_in: None,
             settings: Settings::default(),
         }
     }

@@ -140,11 +140,15 @@ pub enum SecretKind {
     AcmeAccountKey,
     /// A file that a declaration refers to: credentials, identities, profiles, settings of apps.
     DeclarationFile,
+    /// What we prove ourselves with to the provider where people sign in.
+    ClientSecret,
+    /// What proves that the sign-in which comes back is the one that we began.
+    CodeVerifier,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -178,6 +182,8 @@ impl SecretKind {
         Self::ServerCertificateKey,
         Self::AcmeAccountKey,
         Self::DeclarationFile,
+        Self::ClientSecret,
+        Self::CodeVerifier,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -217,6 +223,8 @@ impl SecretKind {
             Self::ServerCertificateKey => "server_certificate_key",
             Self::AcmeAccountKey => "acme_account_key",
             Self::DeclarationFile => "declaration_file",
+            Self::ClientSecret => "client_secret",
+            Self::CodeVerifier => "code_verifier",
         }
     }
 

@@ -27,6 +27,7 @@ use crate::key_wrap::MasterKeys;
 use crate::listen::{self, House, Inherited};
 use crate::metrics::Figures;
 use crate::packages::Packages;
+use crate::people::Providers;
 use crate::push::PushService;
 use crate::tls::Certificates;
 use crate::workers;
@@ -128,8 +129,21 @@ pub fn ports(
         api: apple.clone(),
         licences: apple.clone(),
         lock_removal: apple,
+        people: Arc::new(providers(config, clock)?),
         ..Ports::refusing()
     })
+}
+
+fn providers(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Providers> {
+    let trust = match &config.sign_in.ca {
+        None => None,
+        Some(file) => {
+            let path = config.path(file);
+            let name = || format!("sign_in.ca {}", path.display());
+            Some(std::fs::read(&path).with_context(name)?)
+        }
+    };
+    Providers::new(trust.as_deref(), Arc::clone(clock)).context("sign_in.ca")
 }
 
 /// The configured database, its tables brought up to date.

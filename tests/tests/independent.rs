@@ -116,6 +116,7 @@ impl House {
         let peer = Peer {
             certificate: Some(Der(certificate.to_der().unwrap())),
             signature: None,
+            bearer: None,
             address: "127.0.0.1".to_owned(),
         };
         for (message, more) in [

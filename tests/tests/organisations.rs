@@ -263,6 +263,39 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
             ("get", "/mdm/{org}/package/{file}") => foreign_package(&ours, &theirs).await,
             // Asked for together with the file.
             ("get", "/mdm/{org}/package/{file}/manifest") => {}
+            // Of an organisation whose people do not sign in. What a session of one shows at another is in the story of
+            // sign-ins.
+            (method, path) if path.starts_with("/mdm/{org}/sign-in") => {
+                let path = path.replace("/mdm/{org}/", "");
+                let ask = Ask {
+                    path: theirs.path(&path),
+                    post: method == "post",
+                    ..Ask::default()
+                };
+                if path == "sign-in/out" {
+                    // Signing out where nobody is signed in leads to the page, and to nothing else.
+                    assert_eq!(theirs.send(ask).await.0, 303);
+                } else {
+                    refused("a sign-in that is not set", &theirs, &ours, ask).await;
+                }
+            }
+            // Nothing but that accounts bring no devices here. What a token of one shows at another is in the story of accounts.
+            ("get", "/mdm/{org}/service-discovery") => {
+                let address = theirs.app.address(Duty::Enrol).unwrap();
+                let path = theirs.path("service-discovery");
+                let reply = Request::new("GET", &path).send(address).await;
+                assert_eq!(reply.status, 403);
+                tells_nothing("a discovery", &reply.text(), &marks(&theirs).await, "");
+            }
+            (method, path) if path.starts_with("/mdm/{org}/account/") => {
+                let path = path.replace("/mdm/{org}/", "").replace("{mode}", "byod");
+                let ask = Ask {
+                    path: theirs.path(&path),
+                    post: method == "post",
+                    ..Ask::default()
+                };
+                refused("a sign-in that is not set", &theirs, &ours, ask).await;
+            }
             ("post", "/mdm/{org}/scep") => foreign_challenge(&ours, &theirs).await,
             // Addresses and nonces are for everybody.
             ("get", "/mdm/{org}/acme/{resource}") => {}
@@ -434,6 +467,10 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/assignments" | "/api/v1/migrations/status") => {
             serde_json::json!({ "serials": THEIRS })
         }
+        ("post", "/api/v1/sign-in") => serde_json::json!({ "session_hours": 9 }),
+        ("post", "/api/v1/sign-in/remove" | "/api/v1/sessions/{id}/revoke") => {
+            serde_json::json!({})
+        }
         ("post", "/api/v1/migrations/plan") => {
             serde_json::json!({ "act": "cancel", "serials": THEIRS })
         }
@@ -478,9 +515,10 @@ fn but_jobs(contents: &str) -> Vec<&str> {
 fn foreign(path: &str, token: i64, command: &str) -> String {
     let id = match path {
         // They have no location: any number of theirs will do.
-        "/api/v1/waves/{id}" | "/api/v1/waves/{id}/licences" | "/api/v1/licences/{id}/refresh" => {
-            THEIR_WAVE
-        }
+        "/api/v1/waves/{id}"
+        | "/api/v1/waves/{id}/licences"
+        | "/api/v1/licences/{id}/refresh"
+        | "/api/v1/sessions/{id}/revoke" => THEIR_WAVE,
         "/api/v1/api-tokens/{id}/revoke" => token,
         _ => 0,
     };

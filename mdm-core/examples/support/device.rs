@@ -76,6 +76,7 @@ impl Device {
             peer: Peer {
                 certificate: Some(Der(certificate.to_der()?)),
                 signature: None,
+                bearer: None,
                 address: "192.0.2.1".to_owned(),
             },
         })

@@ -142,11 +142,7 @@ impl MachineInfo {
     /// If it cannot be read, or serial number, UDID or product are missing.
     pub fn parse(plist: &[u8]) -> Result<Self, MachineInfoError> {
         let raw = read_dictionary(plist, LIMIT)?;
-        let text = |key: &str| {
-            let text = raw.get(key).and_then(Value::as_string).map(str::trim);
-            text.filter(|t| !t.is_empty() && t.len() <= 512)
-                .map(str::to_owned)
-        };
+        let text = |key: &str| text_of(&raw, key);
         let flag = |key: &str| raw.get(key).and_then(Value::as_boolean).unwrap_or(false);
         let need = |key: &'static str| text(key).ok_or(MachineInfoError::Field(key));
         Ok(Self {
@@ -169,6 +165,46 @@ impl MachineInfo {
     }
 }
 
+/// What a device says of itself that an account brings: one that belongs to its user names neither serial number nor UDID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccountInfo {
+    /// `SERIAL`.
+    pub serial: Option<Serial>,
+    /// `UDID`.
+    pub udid: Option<String>,
+    /// `PRODUCT`.
+    pub product: String,
+    /// `OS_VERSION`.
+    pub os_version: Option<String>,
+}
+
+impl AccountInfo {
+    /// Reads a property list without signature. It proves nothing; [`receive_of_account`] does.
+    ///
+    /// # Errors
+    /// If it cannot be read, or the product is missing, or a serial number is none.
+    pub fn parse(plist: &[u8]) -> Result<Self, MachineInfoError> {
+        let raw = read_dictionary(plist, LIMIT)?;
+        let text = |key: &str| text_of(&raw, key);
+        let serial = text("SERIAL")
+            .map(|serial| Serial::parse(&serial))
+            .transpose();
+        Ok(Self {
+            serial: serial.map_err(|_| MachineInfoError::Field("SERIAL"))?,
+            udid: text("UDID"),
+            product: text("PRODUCT").ok_or(MachineInfoError::Field("PRODUCT"))?,
+            os_version: text("OS_VERSION"),
+        })
+    }
+}
+
+fn text_of(raw: &Dictionary, key: &str) -> Option<String> {
+    let text = raw.get(key).and_then(Value::as_string).map(str::trim);
+    text.filter(|t| !t.is_empty() && t.len() <= 512)
+        .map(str::to_owned)
+}
+
 /// Checks a signed message (DER or BER) against the authorities and reads its content.
 ///
 /// # Errors
@@ -177,6 +213,22 @@ pub fn receive(
     message: &[u8],
     authorities: &[DeviceAuthority],
 ) -> Result<MachineInfo, MachineInfoError> {
+    MachineInfo::parse(&content(message, authorities)?)
+}
+
+/// The same of a device that an account brings.
+///
+/// # Errors
+/// See [`MachineInfoError`].
+pub fn receive_of_account(
+    message: &[u8],
+    authorities: &[DeviceAuthority],
+) -> Result<AccountInfo, MachineInfoError> {
+    AccountInfo::parse(&content(message, authorities)?)
+}
+
+/// What one of the authorities' devices has signed.
+fn content(message: &[u8], authorities: &[DeviceAuthority]) -> Result<Vec<u8>, MachineInfoError> {
     let verified = verify(message, None, LIMIT)?;
     let leaf = X509::from_der(&verified.signer).map_err(|_| MachineInfoError::Untrusted)?;
     let (_, parsed) =
@@ -185,7 +237,7 @@ pub fn receive(
     if !authorities.iter().any(|a| a.issued(issuer, &leaf)) {
         return Err(MachineInfoError::Untrusted);
     }
-    MachineInfo::parse(&verified.content)
+    Ok(verified.content.clone())
 }
 
 /// The message in the `x-apple-aspen-deviceinfo` header, which is base64 in either alphabet.

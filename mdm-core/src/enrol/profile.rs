@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::device::Platform;
 use crate::secret::Secret;
 use crate::wire::payloads::{
-    AcmeKeyType, AcmePayload, CertificatePayload, ConfigurationProfile, MdmPayload, Payload,
-    PayloadScope, ScepPayload, ServerCapability, WifiPayload,
+    AcmeKeyType, AcmePayload, CertificatePayload, ConfigurationProfile, EnrollmentMode, MdmPayload,
+    Payload, PayloadScope, ScepPayload, ServerCapability, WifiPayload,
 };
 
 /// The purpose that every identity must have.
@@ -79,10 +79,12 @@ pub struct EnrolmentProfile {
     pub wifi: Option<WifiPayload>,
     /// What it is for: the service's capabilities are those that this platform knows; of `None` all.
     pub platform: Option<Platform>,
+    /// The account that brings the device, and how it is treated. It can never be changed later.
+    pub account: Option<(EnrollmentMode, String)>,
 }
 
 impl EnrolmentProfile {
-    /// A profile with everything that is required; `anchors`, `wifi` and `platform` are empty.
+    /// A profile with everything that is required; `anchors`, `wifi`, `platform` and `account` are empty.
     #[expect(
         clippy::too_many_arguments,
         reason = "every one is required and of its own kind"
@@ -110,6 +112,7 @@ impl EnrolmentProfile {
             check_in_url,
             wifi: None,
             platform: None,
+            account: None,
         }
     }
 
@@ -136,13 +139,18 @@ impl EnrolmentProfile {
         }
         let (identity_uuid, identity) = self.identity_payload(&part);
         profile.payloads.push(identity.named("Identity"));
-        let mdm = MdmPayload::new(
+        let mut mdm = MdmPayload::new(
             identity_uuid,
             &self.topic,
             &self.server_url,
             &self.check_in_url,
         )
         .capabilities(capabilities(self.platform));
+        if let Some((mode, account)) = &self.account {
+            mdm = mdm
+                .enrollment_mode(mode.clone())
+                .assigned_managed_apple_id(account);
+        }
         profile
             .payloads
             .push(mdm.payload(self.uuid, &part("mdm")).named("Management"));

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::account;
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org, Speaker};
 use crate::clock::Timestamp;
@@ -117,6 +118,9 @@ impl Org {
         enrollment.device = session.device;
         enrollment.serial = session.serial.clone();
         enrollment.awaiting = session.awaits;
+        if let Some(person) = &speaker.account {
+            account::begin(&mut d.batch, &mut enrollment, person);
+        }
         for old in known {
             if old.state == EnrollmentState::Pending {
                 // It never completed: the device rolled its profile back and begins anew. Nobody will hear of it again,

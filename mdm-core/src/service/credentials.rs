@@ -54,7 +54,9 @@ impl Org {
         expires: Option<Timestamp>,
     ) -> Result<NewApiToken, Error> {
         let name = name.trim();
-        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+        // Brackets are in the names of people who have signed in.
+        let forbidden = |c: char| c.is_control() || "<>".contains(c);
+        if name.is_empty() || name.len() > 100 || name.chars().any(forbidden) {
             return Err(Error::bad_input("name", "must be 1 to 100 characters"));
         }
         let now = self.now();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::account::Passage;
 use super::checkin::readable;
 use super::decision::Decision;
 use super::refusals::nobody;
@@ -20,6 +21,7 @@ use crate::identity::{Authorities, sha256_hex};
 use crate::ids::{AuditId, CertificateId, MoveId, OrganisationCode, OrganisationId};
 use crate::migration::{Move, SetUp};
 use crate::organisation::{Der, Organisation};
+use crate::person::PersonSession;
 use crate::queue::Command;
 use crate::store::{Batch, ChannelAsk, ChannelView, Depth, StoreError};
 use crate::wire::checkin::CheckIn;
@@ -58,13 +60,15 @@ pub(super) struct Speaker {
     unproved: Option<Timestamp>,
     /// What was read for its message.
     pub(super) seen: Option<Arc<Sight>>,
+    /// The session of the account that brings it, while its enrolment begins.
+    pub(super) account: Option<Box<PersonSession>>,
 }
 
 /// What was read for one message of a device.
 pub(super) struct Sight {
     key: String,
     deep: bool,
-    view: ChannelView,
+    pub(super) view: ChannelView,
 }
 
 /// A message, read.
@@ -166,7 +170,7 @@ impl Org {
                 Ok(speaker) => {
                     org.same_device(&speaker, peer).await?;
                     let decided = org
-                        .again_on_conflict(|| org.decide(&speaker, message))
+                        .again_on_conflict(|| org.decide(&speaker, peer, message))
                         .await?;
                     if let Some(answer) = decided {
                         return Ok(answer);
@@ -199,7 +203,12 @@ impl Org {
     }
 
     /// Reads what the message needs and decides on it. `None` when the organisation is another by now.
-    async fn decide(&self, speaker: &Speaker, message: &Message) -> Result<Option<Answer>, Error> {
+    async fn decide(
+        &self,
+        speaker: &Speaker,
+        peer: &Peer,
+        message: &Message,
+    ) -> Result<Option<Answer>, Error> {
         let ask = message.question(self.id(), &speaker.sha256);
         let (key, deep) = (ask.key.clone(), matches!(ask.depth, Depth::Identity(_)));
         let view = self.store().channel(ask).await?;
@@ -210,11 +219,21 @@ impl Org {
         if let Some(not_after) = speaker.unproved {
             self.prove(speaker, not_after, &seen).await?;
         }
+        let account = match self
+            .account_of(&speaker.sha256, peer, message, &seen)
+            .await?
+        {
+            Passage::Free => None,
+            Passage::Begins(session) => Some(session),
+            Passage::Again => return Ok(None),
+            Passage::Told(answer) => return Ok(Some(answer)),
+        };
         let speaker = Speaker {
             sha256: speaker.sha256.clone(),
             der: Arc::clone(&speaker.der),
             unproved: None,
             seen: Some(seen),
+            account,
         };
         match message {
             Message::CheckIn(message) => self.decide_check_in(&speaker, message).await,
@@ -255,6 +274,7 @@ impl Org {
             der: Arc::new(der),
             unproved: (!known).then_some(not_after),
             seen: None,
+            account: None,
         })
     }
 

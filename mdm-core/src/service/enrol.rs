@@ -11,7 +11,7 @@ use super::decision::{Decision, Tracked};
 use super::{Answer, Org};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
-use crate::enrol::machine_info::{self, DeviceAuthority, MachineInfo};
+use crate::enrol::machine_info::MachineInfo;
 use crate::enrol::minimum;
 use crate::enrol::profile::{EnrolmentProfile, IdentitySource, sign};
 use crate::enrol::protocol::{Choice, choose_for};
@@ -20,8 +20,9 @@ use crate::error::Error;
 use crate::ids::SessionId;
 use crate::migration::Event;
 use crate::organisation::{Der, IdentityProtocol, Issuer};
+use crate::person::{AccountMode, Person, SignedIn};
 use crate::secret::{Secret, SecretKind};
-use crate::wire::payloads::ConfigurationProfile;
+use crate::wire::payloads::{ConfigurationProfile, EnrollmentMode};
 
 /// Namespace of enrolment profiles' UUIDs.
 const PROFILES: Uuid = Uuid::from_u128(0x6d64_6d64_0000_456e_726f_0000_5072_6f66);
@@ -48,28 +49,26 @@ impl Org {
     /// [`Error::BadInput`] or [`Error::Refused`] when the machine information is not signed by a device CA that this
     /// organisation trusts, or names a serial number that is not in its list.
     pub async fn enrol(&self, address: &str, body: &[u8]) -> Result<Answer, Error> {
-        let mut authorities = vec![DeviceAuthority::apple()];
-        authorities.extend(
-            self.organisation
-                .device_cas
-                .iter()
-                .filter_map(|der| DeviceAuthority::from_der(&der.0)),
-        );
-        let info = match machine_info::receive(body, &authorities) {
+        let info = match self.machine_info(body) {
             Ok(info) => info,
             Err(error) => {
-                let refused = Err(Error::bad_input("MachineInfo", error.to_string()));
+                let refused = Err(error);
                 return self.note_refusal("enrol", address, None, refused).await;
             }
         };
         let result = self
-            .again_on_conflict(|| self.hand_out_profile(&info))
+            .again_on_conflict(|| self.hand_out_profile(&info, None))
             .await;
         self.note_refusal("enrol", address, Some(&info.serial), result)
             .await
     }
 
-    async fn hand_out_profile(&self, info: &MachineInfo) -> Result<Answer, Error> {
+    /// The profile of a device, for which this person has signed in at it.
+    pub(super) async fn hand_out_profile(
+        &self,
+        info: &MachineInfo,
+        person: Option<&Person>,
+    ) -> Result<Answer, Error> {
         let now = self.now();
         let device = self
             .store()
@@ -79,6 +78,9 @@ impl Org {
             .ok_or(Error::Refused(
                 "this serial number is not in the organisation's device list",
             ))?;
+        if person.is_none() {
+            self.lets_in_unsigned(&device)?;
+        }
         if let Some(answer) = self.update_first(info, &device) {
             return Ok(Answer::UpdateFirst(answer));
         }
@@ -111,6 +113,7 @@ impl Org {
             info.os_version.as_deref(),
         );
         session.protocol = choice.protocol;
+        session.signed_in = person.map(|p| SignedIn::of(p, now));
         let profile = self.enrolment_profile(&session, &challenge).await?;
 
         let open = device.open_move;
@@ -127,12 +130,14 @@ impl Org {
         }
         tracked.row.invitations = place.others;
         tracked.row.invitations.push(session.id);
+        // Of an enrolment without a sign-in nobody says that somebody signed in.
+        tracked.row.signed_in.clone_from(&session.signed_in);
         d.device = Some(tracked);
         d.audit(
             "enrolment.profile-handed-out",
             json!({
                 "session": session.id, "os": info.os_version, "product": info.product,
-                "identity": choice.protocol, "fall_back": choice.fall_back,
+                "identity": choice.protocol, "fall_back": choice.fall_back, "signed_in": session.signed_in,
             }),
         );
         d.sessions.push(match place.instead_of {
@@ -232,6 +237,7 @@ impl Org {
             server_url: self.door(&self.settings().device_url, "command"),
             check_in_url: self.door(&self.settings().device_url, "checkin"),
             platform: None,
+            account: None,
         });
         Ok((session, Secret::from_text(challenge)))
     }
@@ -334,6 +340,13 @@ impl Org {
         );
         profile.platform = told.platform;
         profile.wifi = self.network().await?;
+        profile.account = told.account.map(|told| {
+            let mode = match told.mode {
+                AccountMode::Byod => EnrollmentMode::Byod,
+                AccountMode::Adde => EnrollmentMode::Adde,
+            };
+            (mode, told.account)
+        });
         profile.anchors = organisation
             .anchors
             .iter()

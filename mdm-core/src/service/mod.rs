@@ -4,6 +4,7 @@
 //! organisation. A host calls [`Org::check_in`] and [`Org::report`] from its two endpoints, [`Mdm::work`] from its scheduler
 //! and [`Mdm::watch`] from a task of its own.
 
+mod account;
 mod acme;
 mod act;
 mod apart;
@@ -27,6 +28,7 @@ mod licences;
 mod lifted;
 mod login;
 mod operator;
+mod people;
 pub mod ports;
 mod push_certificate;
 mod put_off;
@@ -41,11 +43,13 @@ mod rounds;
 mod safe;
 mod scep;
 mod service_token;
+pub mod sign_in;
 mod sync;
 mod token_update;
 mod views;
 mod watchdog;
 mod wave;
+mod web_view;
 mod worker;
 
 use std::collections::{BTreeSet, HashMap};
@@ -54,6 +58,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Semaphore;
 
+pub use account::AccountServer;
 pub use acme::{AcmeAnswer, AcmeOutcome, AcmeRequest};
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
 pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
@@ -68,6 +73,7 @@ pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer}
 pub use invitation::Invitation;
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
+pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use release::Release;
 pub use wave::{Member, WhatIf};
@@ -145,6 +151,8 @@ struct Inner {
     chains: Mutex<HashMap<ChainKey, Chain>>,
     /// Organisations as last seen, for devices' messages, which check the version in the read that they make; bounded.
     organisations: Mutex<HashMap<OrganisationCode, Arc<Organisation>>>,
+    /// Which domains of accounts are served.
+    domains: Mutex<account::Domains>,
     /// Standard runbooks that are pinned; bounded.
     standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
     /// Who holds licences, for open errands; bounded.
@@ -199,6 +207,8 @@ pub struct Peer {
     pub certificate: Option<Der>,
     /// The `Mdm-Signature` header.
     pub signature: Option<String>,
+    /// The token of the `Authorization: Bearer` header: an access token, where an account brought the device.
+    pub bearer: Option<Secret>,
     /// Address, for the record of refusals.
     pub address: String,
 }
@@ -233,6 +243,12 @@ pub enum Answer {
     Acme(Box<AcmeAnswer>),
     /// Refusal of an enrolment until the device has updated: JSON, in Apple's words.
     UpdateFirst(Vec<u8>),
+    /// Somebody must sign in first, at this address: told to devices that an account brings, and to no other. The one answer
+    /// that is a 401: the host sends it with `WWW-Authenticate: Bearer method="apple-as-web", url="…"`.
+    SignIn {
+        /// Where.
+        url: String,
+    },
     /// This user is not managed for the current login session.
     Gone,
     /// A declaration that certainly does not exist; the device removes it.
@@ -268,6 +284,7 @@ impl Mdm {
                 unrenewed: PutOff::default(),
                 chains: Mutex::default(),
                 organisations: Mutex::default(),
+                domains: Mutex::default(),
                 standards: Mutex::default(),
                 holders: HolderMemory::default(),
                 large: Semaphore::new(LARGE_AT_ONCE),

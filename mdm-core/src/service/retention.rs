@@ -1,6 +1,6 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
 //! enrolments, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
-//! left. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
+//! left, sign-ins and people's sessions that are over. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
 //! was heard for long.
 
 use std::sync::PoisonError;
@@ -16,6 +16,8 @@ use crate::organisation::Organisation;
 const EVERY: Duration = Duration::from_hours(6);
 /// How long after its start it looks first.
 const FIRST: Duration = Duration::from_mins(30);
+/// For how long it is seen what became of a sign-in.
+const DAY: Duration = Duration::from_hours(24);
 /// Rows of each kind and organisation that go in one statement, so that nobody waits long behind it.
 const AT_ONCE: u32 = 500;
 /// Organisations that are read at a time.
@@ -37,6 +39,12 @@ impl Mdm {
                 // What has expired there is of no use to anybody, however much is kept.
                 let acme = &self.inner.store;
                 gone += acme.forget_acme(organisation.id, now, AT_ONCE).await?;
+                // Strangers can begin sign-ins: what is over does not wait for what people want to keep.
+                gone += self
+                    .inner
+                    .store
+                    .prune_people(organisation.id, now - DAY, AT_ONCE)
+                    .await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
                         .inner

@@ -20,6 +20,7 @@ use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
+use crate::person::{PersonSession, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -138,6 +139,10 @@ pub enum Write {
     AcmeOrder(AcmeOrder),
     /// Versioned: a nonce that is used again conflicts.
     AcmeNonce(AcmeNonce),
+    /// Versioned; the hash of the state is unique in the installation, and so is that of the one-time code.
+    SignInAttempt(SignInAttempt),
+    /// Versioned; the hash of the token is unique in the installation.
+    PersonSession(PersonSession),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -177,7 +182,7 @@ into_write! {
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
-    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), Job(Job), Audit(AuditEntry), Refusal(Refusal),
+    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Job(Job), Audit(AuditEntry), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -259,4 +264,8 @@ pub enum Noun {
     AcmeOrder,
     /// Used nonces of our ACME server.
     AcmeNonce,
+    /// Sign-ins under way.
+    SignInAttempt,
+    /// Sessions of people who have signed in.
+    PersonSession,
 }

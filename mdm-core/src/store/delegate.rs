@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
     CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, JobStore,
-    JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, SecretStore,
+    JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, PersonStore, SecretStore,
     ServerCertificateStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
@@ -26,8 +26,8 @@ use crate::errand::Errand;
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, CertificateId, ContentId, DeclarationId,
     DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId,
-    ManifestId, MoveId, OrganisationCode, OrganisationId, RunbookId, SecretId, Serial, ServerId,
-    SessionId, SetUpId, WaveId,
+    ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId, RunbookId, SecretId,
+    Serial, ServerId, SessionId, SetUpId, SignInId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -35,6 +35,7 @@ use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
+use crate::person::{PersonSession, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -266,6 +267,33 @@ macro_rules! hand_on_reads {
             }
             async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError> {
                 ($inner)(self).library(organisation).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> PersonStore for $ty {
+            async fn sign_in(&self, organisation: OrganisationId, id: SignInId) -> Result<Option<SignInAttempt>, StoreError> {
+                ($inner)(self).sign_in(organisation, id).await
+            }
+            async fn sign_in_by_state(&self, hash: &str) -> Result<Option<SignInAttempt>, StoreError> {
+                ($inner)(self).sign_in_by_state(hash).await
+            }
+            async fn sign_in_by_code(&self, hash: &str) -> Result<Option<SignInAttempt>, StoreError> {
+                ($inner)(self).sign_in_by_code(hash).await
+            }
+            async fn open_sign_ins(&self, organisation: OrganisationId, at: Timestamp, limit: u32) -> Result<u64, StoreError> {
+                ($inner)(self).open_sign_ins(organisation, at, limit).await
+            }
+            async fn person_session(&self, organisation: OrganisationId, id: PersonSessionId) -> Result<Option<PersonSession>, StoreError> {
+                ($inner)(self).person_session(organisation, id).await
+            }
+            async fn person_session_by_token(&self, hash: &str) -> Result<Option<PersonSession>, StoreError> {
+                ($inner)(self).person_session_by_token(hash).await
+            }
+            async fn person_sessions(&self, organisation: OrganisationId, at: Timestamp, after: PersonSessionId, limit: u32) -> Result<Vec<PersonSession>, StoreError> {
+                ($inner)(self).person_sessions(organisation, at, after, limit).await
+            }
+            async fn prune_people(&self, organisation: OrganisationId, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+                ($inner)(self).prune_people(organisation, before, limit).await
             }
         }
         #[async_trait]

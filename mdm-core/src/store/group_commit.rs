@@ -127,6 +127,8 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::AcmeAccount(it) => Op::Put(Row::of(it)?),
         Write::AcmeOrder(it) => Op::Put(Row::of(it)?),
         Write::AcmeNonce(it) => Op::Put(Row::of(it)?),
+        Write::SignInAttempt(it) => Op::Put(Row::of(it)?),
+        Write::PersonSession(it) => Op::Put(Row::of(it)?),
         Write::Inventory(it) => Op::Put(Row::of(it)?),
         Write::Declaration(it) => Op::Put(Row::of(it)?),
         Write::DeclarationContent(it) => Op::Put(Row::of(it)?),

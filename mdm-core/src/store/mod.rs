@@ -36,7 +36,8 @@ pub use sqlite::SqliteStore;
 pub use traits::{
     AcmeStore, AppleStore, AuditStore, CommandStore, CommandsWaiting, CommitFigures,
     DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, LibraryStore, MoveStore,
-    OrganisationStore, SecretStore, ServerCertificateStore, SetUpStore, Store, WaveStore,
+    OrganisationStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore, Store,
+    WaveStore,
 };
 
 /// Why the store did not do it.

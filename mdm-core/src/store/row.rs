@@ -25,6 +25,7 @@ use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, MoveState, Pinned, SetUp};
 use crate::organisation::Organisation;
+use crate::person::{PersonSession, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -59,6 +60,8 @@ pub(crate) enum Table {
     AcmeAccounts,
     AcmeOrders,
     AcmeNonces,
+    SignIns,
+    PersonSessions,
     Errands,
     Budgets,
     ServerCertificates,
@@ -83,7 +86,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -110,6 +113,8 @@ impl Table {
         Self::AcmeAccounts,
         Self::AcmeOrders,
         Self::AcmeNonces,
+        Self::SignIns,
+        Self::PersonSessions,
         Self::Errands,
         Self::Budgets,
         Self::ServerCertificates,
@@ -147,6 +152,8 @@ impl Table {
             Self::AcmeAccounts => "acme_accounts",
             Self::AcmeOrders => "acme_orders",
             Self::AcmeNonces => "acme_nonces",
+            Self::SignIns => "sign_ins",
+            Self::PersonSessions => "person_sessions",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
             Self::ServerCertificates => "server_certificates",
@@ -219,6 +226,8 @@ impl Table {
             Self::AcmeAccounts => &[("thumbprint", Text), ("expires", Int)],
             Self::AcmeOrders => &[("certified", Text), ("expires", Int)],
             Self::AcmeNonces => &[("expires", Int)],
+            Self::SignIns => &[("state", Text), ("code", Text), ("over", Int)],
+            Self::PersonSessions => &[("token", Text), ("over", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers | Self::Runbooks | Self::Waves | Self::Locations | Self::Inventories => {
                 &[]
@@ -257,6 +266,8 @@ impl From<Noun> for Table {
             Noun::AcmeAccount => Self::AcmeAccounts,
             Noun::AcmeOrder => Self::AcmeOrders,
             Noun::AcmeNonce => Self::AcmeNonces,
+            Noun::SignInAttempt => Self::SignIns,
+            Noun::PersonSession => Self::PersonSessions,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -506,6 +517,12 @@ stored! {
     AcmeAccount in AcmeAccounts versioned: |it| vec![text(&it.thumbprint), moment(Some(it.expires))];
     AcmeOrder in AcmeOrders versioned: |it| vec![Cell::Text(it.certified.clone()), moment(Some(it.expires))];
     AcmeNonce in AcmeNonces versioned: |it| vec![moment(Some(it.expires))];
+    SignInAttempt in SignIns versioned: |it| vec![
+        text(&it.state_hash),
+        Cell::Text(it.granted.as_ref().map(|g| g.code_hash.clone())),
+        moment(Some(it.expires)),
+    ];
+    PersonSession in PersonSessions versioned: |it| vec![text(&it.token_hash), moment(Some(it.over()))];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

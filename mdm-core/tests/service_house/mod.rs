@@ -562,6 +562,7 @@ fn peer(der: Vec<u8>) -> Peer {
     Peer {
         certificate: Some(Der(der)),
         signature: None,
+        bearer: None,
         address: "192.0.2.1".to_owned(),
     }
 }

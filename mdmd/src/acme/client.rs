@@ -61,6 +61,9 @@ pub(super) enum AcmeError {
     /// Keys or signatures failed here.
     #[error("keys: {0}")]
     Crypto(#[from] ErrorStack),
+    /// The account's key does not sign.
+    #[error("the account's key cannot be used: {0}")]
+    Key(#[from] mdm_core::jose::JoseError),
     /// The row cannot be kept, or is another process's by now.
     #[error(transparent)]
     Store(#[from] mdm_core::store::StoreError),
@@ -250,7 +253,7 @@ impl<'a> Client<'a> {
             _ => Err(problem(&seen["error"], 200, None)),
         })
         .await?;
-        let asked = json!({ "csr": jose::base64url(request) }).to_string();
+        let asked = json!({ "csr": mdm_core::jose::encode(request) }).to_string();
         self.post(&order.finalize, &asked).await?;
         let certificate = self
             .until(&order.url, |seen| match seen["status"].as_str() {

@@ -1,78 +1,53 @@
-//! What ACME needs of JOSE, and nothing more: ES256 under an account's key (RFC 7515, 7518), the thumbprint of that key
-//! (RFC 7638), and HS256 for the binding to an account elsewhere (RFC 8555 7.3.4). Verifies nothing.
+//! What ACME needs of JOSE beside what [`mdm_core::jose`] does: the flattened form, and HS256 for the binding to an account
+//! elsewhere (RFC 8555 7.3.4). Verifies nothing.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openssl::bn::BigNumContext;
-use openssl::ecdsa::EcdsaSig;
+use mdm_core::jose::{JoseError, PublicKey, encode, sign_es256};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::sign::Signer;
 use serde_json::{Value, json};
 
-/// Bytes of a coordinate of P-256.
-const COORDINATE: usize = 32;
-
-/// Base64url without padding.
-pub(super) fn base64url(bytes: impl AsRef<[u8]>) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
 /// A key with which an account signs; P-256.
 pub(super) struct AccountKey {
     key: PKey<Private>,
-    x: String,
-    y: String,
+    public: Value,
+    thumbprint: String,
 }
 
 impl AccountKey {
     /// Takes a P-256 key.
     ///
     /// # Errors
-    /// OpenSSL's, for any other key.
-    pub(super) fn new(key: PKey<Private>) -> Result<Self, ErrorStack> {
-        let ec = key.ec_key()?;
-        let mut context = BigNumContext::new()?;
-        let (mut x, mut y) = (openssl::bn::BigNum::new()?, openssl::bn::BigNum::new()?);
-        ec.public_key()
-            .affine_coordinates(ec.group(), &mut x, &mut y, &mut context)?;
-        let coordinate =
-            |n: &openssl::bn::BigNum| Ok::<_, ErrorStack>(base64url(n.to_vec_padded(32)?));
+    /// For any other key.
+    pub(super) fn new(key: PKey<Private>) -> Result<Self, JoseError> {
+        let public = PublicKey::half_of(&key)?;
         Ok(Self {
-            x: coordinate(&x)?,
-            y: coordinate(&y)?,
+            public: public.jwk()?,
+            thumbprint: public.thumbprint()?,
             key,
         })
     }
 
     /// The public key.
     pub(super) fn jwk(&self) -> Value {
-        json!({ "crv": "P-256", "kty": "EC", "x": self.x, "y": self.y })
+        self.public.clone()
     }
 
-    /// Names the key. By RFC 7638 the members stand in the order of the alphabet, without space between.
+    /// Names the key (RFC 7638).
     pub(super) fn thumbprint(&self) -> String {
-        let canonical = format!(
-            r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
-            self.x, self.y
-        );
-        base64url(openssl::sha::sha256(canonical.as_bytes()))
+        self.thumbprint.clone()
     }
 
     /// A flattened JWS. `protected` is its header without the algorithm; `payload` is empty for a reading POST.
     ///
     /// # Errors
-    /// OpenSSL's.
-    pub(super) fn sign(&self, mut protected: Value, payload: &str) -> Result<Value, ErrorStack> {
+    /// When the key does not sign.
+    pub(super) fn sign(&self, mut protected: Value, payload: &str) -> Result<Value, JoseError> {
         protected["alg"] = json!("ES256");
-        let (protected, payload) = (base64url(protected.to_string()), base64url(payload));
-        let der = Signer::new(MessageDigest::sha256(), &self.key)?
-            .sign_oneshot_to_vec(format!("{protected}.{payload}").as_bytes())?;
-        let pair = EcdsaSig::from_der(&der)?;
-        let mut raw = pair.r().to_vec_padded(COORDINATE as i32)?;
-        raw.extend(pair.s().to_vec_padded(COORDINATE as i32)?);
-        Ok(flat(protected, payload, &raw))
+        let (protected, payload) = (encode(protected.to_string()), encode(payload));
+        let signature = sign_es256(&self.key, format!("{protected}.{payload}").as_bytes())?;
+        Ok(flat(protected, payload, &signature))
     }
 }
 
@@ -86,8 +61,8 @@ pub(super) fn bind(
     mac_key: &[u8],
     url: &str,
 ) -> Result<Value, ErrorStack> {
-    let protected = base64url(json!({ "alg": "HS256", "kid": key_id, "url": url }).to_string());
-    let payload = base64url(key.jwk().to_string());
+    let protected = encode(json!({ "alg": "HS256", "kid": key_id, "url": url }).to_string());
+    let payload = encode(key.public.to_string());
     let mac_key = PKey::hmac(mac_key)?;
     let mac = Signer::new(MessageDigest::sha256(), &mac_key)?
         .sign_oneshot_to_vec(format!("{protected}.{payload}").as_bytes())?;
@@ -95,14 +70,17 @@ pub(super) fn bind(
 }
 
 fn flat(protected: String, payload: String, signature: &[u8]) -> Value {
-    json!({ "protected": protected, "payload": payload, "signature": base64url(signature) })
+    json!({ "protected": protected, "payload": payload, "signature": encode(signature) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use openssl::bn::BigNum;
     use openssl::ec::{EcGroup, EcKey};
+    use openssl::ecdsa::EcdsaSig;
     use openssl::nid::Nid;
 
     /// The key of RFC 7515, appendix A.3.
@@ -152,6 +130,6 @@ mod tests {
         let header = URL_SAFE_NO_PAD.decode(text("protected")).unwrap();
         let header: Value = serde_json::from_slice(&header).unwrap();
         assert_eq!(header["alg"], "ES256");
-        assert_eq!(text("payload"), base64url("{}"));
+        assert_eq!(text("payload"), encode("{}"));
     }
 }

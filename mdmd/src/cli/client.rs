@@ -46,7 +46,7 @@ const LARGEST: usize = 64 * 1024 * 1024;
 #[derive(clap::Args, Debug, Clone)]
 pub(crate) struct Where {
     /// Address of the installation's administrative listener; its local socket when left out. The token comes from
-    /// MDMD_TOKEN or MDMD_TOKEN_FILE, never from the command line.
+    /// MDMD_TOKEN, MDMD_TOKEN_FILE or `mdmd login`, never from the command line.
     #[arg(long, env = "MDMD_URL", value_name = "URL")]
     url: Option<String>,
     /// A CA to trust for that address (PEM) beside the system's.
@@ -69,7 +69,8 @@ enum Way {
         host: String,
         port: u16,
         ca: Option<PathBuf>,
-        token: Zeroizing<String>,
+        /// `None` before anybody has signed in.
+        token: Option<Zeroizing<String>>,
     },
     /// Nothing serves: the routes themselves, over the stopped data directory.
     Stopped(Box<Stopped>),
@@ -97,6 +98,27 @@ impl Client {
     /// For commands that look: a stopped data directory will do.
     pub(crate) async fn looking(common: &Common, place: &Where) -> Result<Self, Ended> {
         Self::open(common, place, true).await
+    }
+
+    /// For `login` and `logout`: a listener with exactly this session, or none yet, with its host and port.
+    pub(crate) fn strange(
+        place: &Where,
+        token: Option<Zeroizing<String>>,
+    ) -> anyhow::Result<(Self, String, u16)> {
+        let url = place.url.as_deref().context(
+            "--url: names the administrative listener to sign in at; on this machine itself whoever can open its socket needs no sign-in",
+        )?;
+        let (host, port) = address(url)?;
+        let client = Self {
+            way: Way::Url {
+                host: host.clone(),
+                port,
+                ca: place.ca.clone(),
+                token,
+            },
+            organisation: place.organisation.clone(),
+        };
+        Ok((client, host, port))
     }
 
     async fn open(common: &Common, place: &Where, may_read: bool) -> Result<Self, Ended> {
@@ -253,10 +275,11 @@ impl Client {
                 ca,
                 token,
             } => {
-                let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
-                let request = request
-                    .header(HOST, host)
-                    .header(AUTHORIZATION, bearer.as_str());
+                let mut request = request.header(HOST, host);
+                if let Some(token) = token {
+                    let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+                    request = request.header(AUTHORIZATION, bearer.as_str());
+                }
                 let request = request.body(body).means(Exit::BadInput)?;
                 let stream = tls(host, *port, ca.as_deref()).await;
                 let stream = stream.means(Exit::Precondition)?;
@@ -314,10 +337,11 @@ impl Client {
                 ca,
                 token,
             } => {
-                let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
-                request = request
-                    .header(HOST, host)
-                    .header(AUTHORIZATION, bearer.as_str());
+                request = request.header(HOST, host);
+                if let Some(token) = token {
+                    let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+                    request = request.header(AUTHORIZATION, bearer.as_str());
+                }
                 let request = request
                     .body(Full::<Bytes>::from(hidden(body)))
                     .means(Exit::BadInput)?;
@@ -427,7 +451,8 @@ fn hidden(body: Zeroizing<Vec<u8>>) -> Bytes {
     Bytes::from_owner(body)
 }
 
-fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {
+/// Host and port of a server.
+fn address(url: &str) -> anyhow::Result<(String, u16)> {
     let rest = url
         .strip_prefix("https://")
         .map(|rest| rest.trim_end_matches('/'))
@@ -440,6 +465,11 @@ fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {
         ),
         None => (rest, 443),
     };
+    Ok((host.to_owned(), port))
+}
+
+fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {
+    let (host, port) = address(url)?;
     let token = match (
         std::env::var("MDMD_TOKEN"),
         std::env::var_os("MDMD_TOKEN_FILE"),
@@ -449,13 +479,15 @@ fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {
             let read = std::fs::read_to_string(&file);
             Zeroizing::new(read.with_context(|| format!("MDMD_TOKEN_FILE {}", file.display()))?)
         }
-        _ => anyhow::bail!("--url needs a token in MDMD_TOKEN or MDMD_TOKEN_FILE"),
+        _ => super::login::kept(&host, port)?.context(
+            "--url needs a session of `mdmd login`, or a token in MDMD_TOKEN or MDMD_TOKEN_FILE",
+        )?,
     };
     Ok(Way::Url {
-        host: host.to_owned(),
+        host,
         port,
         ca,
-        token,
+        token: Some(token),
     })
 }
 

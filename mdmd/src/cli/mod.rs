@@ -17,6 +17,7 @@ mod init;
 mod inventory;
 mod library;
 mod licences;
+mod login;
 mod migration;
 mod organisation;
 mod push;
@@ -28,6 +29,7 @@ mod restore;
 mod secret_file;
 mod serials;
 mod serve;
+mod sign_in;
 mod token;
 #[cfg(feature = "world")]
 mod world;
@@ -203,6 +205,16 @@ enum Command {
     /// Tokens of this installation's own API.
     #[command(subcommand)]
     ApiToken(api_token::ApiToken),
+    /// How people sign in at the organisation's own provider.
+    #[command(subcommand)]
+    SignIn(sign_in::SignIn),
+    /// Sign in with a browser; the other commands act in this name then, where --url is given.
+    Login(login::Login),
+    /// End one's own session.
+    Logout(login::Logout),
+    /// Sessions of people who have signed in.
+    #[command(subcommand)]
+    Session(login::Session),
     /// Play a whole migration against simulated devices; the verdict is the simulated world's.
     #[cfg(feature = "world")]
     Rehearse(rehearse::Rehearse),
@@ -266,6 +278,10 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Declaration(command) => declaration::run(common, command).await,
             Command::Licences(command) => licences::run(common, command).await,
             Command::ApiToken(command) => api_token::run(common, command).await,
+            Command::SignIn(command) => sign_in::run(common, command).await,
+            Command::Login(args) => login::login(common, args).await,
+            Command::Logout(args) => login::logout(common, args).await,
+            Command::Session(command) => login::session(common, command).await,
             #[cfg(feature = "world")]
             Command::Rehearse(args) => rehearse::run(common, args).await,
             #[cfg(feature = "world")]

@@ -23,7 +23,7 @@ use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
     AcmeConfig, AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig,
     LogFormat, MasterKeyConfig, MetricsConfig, PackagesConfig, Proxy, PublicUrls, PushConfig,
-    TlsFiles, TracesConfig, WorkersConfig,
+    SignInConfig, TlsFiles, TracesConfig, WorkersConfig,
 };
 
 /// The listeners that hold when none is configured.
@@ -61,6 +61,9 @@ pub struct Config {
     pub push: PushConfig,
     /// Apple's other services.
     pub apple: AppleConfig,
+    /// Where people sign in.
+    #[serde(default)]
+    pub sign_in: SignInConfig,
     /// Jobs, wakes, watchdog.
     pub workers: WorkersConfig,
     /// Time-outs and sizes.

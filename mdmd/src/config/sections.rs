@@ -267,6 +267,15 @@ pub struct AppleConfig {
     pub ca: Option<PathBuf>,
 }
 
+/// Where people sign in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct SignInConfig {
+    /// A CA beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
 /// The workers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

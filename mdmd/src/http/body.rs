@@ -73,7 +73,7 @@ pub(super) async fn of_device(
     let limit = match door {
         Door::CheckIn => limits.check_in_bytes,
         Door::Command => limits.command_bytes,
-        Door::Enrol | Door::Scep | Door::Acme | Door::Api => limits.enrol_bytes,
+        Door::Enrol | Door::Scep | Door::Acme | Door::Api | Door::Page => limits.enrol_bytes,
     };
     // Whoever may have much to say must be somebody who can be known.
     let told = body.size_hint().upper();

@@ -79,6 +79,10 @@ pub(crate) trait Desk: Send + Sync + 'static {
         peer: &Peer,
         name: &str,
     ) -> Result<Answer, Error>;
+    /// Where people sign in; nobody does at a stand-in.
+    fn people(&self) -> Option<&Mdm> {
+        None
+    }
     /// The revocation list of an authority, by its name in the address.
     async fn revocation_list(
         &self,
@@ -117,6 +121,10 @@ impl FrontDesk {
 
 #[async_trait]
 impl Desk for FrontDesk {
+    fn people(&self) -> Option<&Mdm> {
+        Some(&self.mdm)
+    }
+
     async fn check_in(
         &self,
         organisation: &OrganisationCode,

@@ -9,6 +9,7 @@ use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LINK, LOCATION, REFERRER_POLICY, RETRY_AFTER,
+    SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use mdm_core::ca::acme::ProblemKind;
 use mdm_core::error::{Error, PortError};
@@ -26,6 +27,8 @@ pub(crate) enum Door {
     Scep,
     Acme,
     Api,
+    /// Pages for people with a browser.
+    Page,
 }
 
 impl Door {
@@ -37,6 +40,7 @@ impl Door {
             Self::Scep => "scep",
             Self::Acme => "acme",
             Self::Api => "api",
+            Self::Page => "page",
         }
     }
 }
@@ -102,7 +106,10 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
             }
             (Error::Port(_), Door::Api) => S::BAD_GATEWAY,
             // A profile request has no meaning for a plain 403; for the two MDM doors 400 is the documented refusal.
-            (Error::Refused(_), Door::Enrol | Door::Scep | Door::Acme) => S::FORBIDDEN,
+            (Error::Refused(_), Door::Enrol | Door::Scep | Door::Acme | Door::Page) => S::FORBIDDEN,
+            (Error::NotFound(_), Door::Page) => S::NOT_FOUND,
+            (Error::Precondition(_), Door::Page) => S::CONFLICT,
+            (Error::Port(_), Door::Page) => S::BAD_GATEWAY,
             (Error::Refused(_) | Error::NotFound(_) | Error::Precondition(_), _) => S::BAD_REQUEST,
             _ => S::INTERNAL_SERVER_ERROR,
         },
@@ -164,6 +171,11 @@ impl IntoResponse for Refusal {
                 "application/problem+json",
                 problem(status, &self.error, &sentence, retry),
             )
+        } else if self.door == Door::Page {
+            let inside = format!("<p id=\"refusal\">{}</p>", super::sign_in::safe(&sentence));
+            let mut page = html_page(super::sign_in::page("Not signed in", &inside), None);
+            *page.status_mut() = status;
+            page
         } else {
             plain(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
         };
@@ -249,6 +261,7 @@ pub(crate) fn answer(answer: Answer) -> Response {
         Answer::Acme(answer) => acme(*answer),
         // The one refusal of an enrolment that a device understands.
         Answer::UpdateFirst(body) => plain(StatusCode::FORBIDDEN, "application/json", body),
+        Answer::SignIn { url } => sign_in_first(&url),
         Answer::Gone => plain(StatusCode::GONE, TEXT, "this user is not managed\n"),
         Answer::NoSuchDeclaration => plain(
             StatusCode::NOT_FOUND,
@@ -264,6 +277,26 @@ pub(crate) fn answer(answer: Answer) -> Response {
             )
         }
     }
+}
+
+/// The one 401 that a device is ever told, and only the service can ask for it: a device that an account brings has its user sign
+/// in and comes back. To any other it would be the end of its enrolment.
+fn sign_in_first(url: &str) -> Response {
+    let mut response = plain(
+        StatusCode::UNAUTHORIZED,
+        "text/plain; charset=utf-8",
+        "somebody must sign in first\n",
+    );
+    match HeaderValue::from_str(&format!("Bearer method=\"apple-as-web\", url=\"{url}\"")) {
+        Ok(challenge) => {
+            let headers = response.headers_mut();
+            headers.insert(WWW_AUTHENTICATE, challenge);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        // Without the challenge it would mean something else.
+        Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+    }
+    response
 }
 
 /// A file, or one piece of it: the first and the last of its bytes.
@@ -362,6 +395,56 @@ pub(crate) fn html(page: &'static str) -> Response {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
+}
+
+/// A page of ours without scripts.
+pub(crate) fn html_page(page: String, cookie: Option<HeaderValue>) -> Response {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    let mut response = plain(StatusCode::OK, "text/html; charset=utf-8", page);
+    response
+        .headers_mut()
+        .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    unkept(&mut response, cookie);
+    response
+}
+
+/// Somewhere else, by GET. Whoever calls has made or checked the address.
+pub(crate) fn see_other(to: &str, cookie: Option<HeaderValue>) -> Response {
+    let mut response = Response::new(Body::empty());
+    match HeaderValue::from_str(to) {
+        Ok(to) => {
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(LOCATION, to);
+        }
+        // An address that cannot stand in a header leads nowhere.
+        Err(_) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
+    }
+    unkept(&mut response, cookie);
+    response
+}
+
+/// JSON that nobody keeps.
+pub(crate) fn json_answer(answer: &serde_json::Value) -> Response {
+    let mut response = plain(StatusCode::OK, "application/json", answer.to_string());
+    unkept(&mut response, None);
+    response
+}
+
+/// A device's answer that nobody keeps.
+pub(crate) fn unkept_answer(given: Answer) -> Response {
+    let mut response = answer(given);
+    unkept(&mut response, None);
+    response
+}
+
+fn unkept(response: &mut Response, cookie: Option<HeaderValue>) {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(cookie) = cookie {
+        headers.insert(SET_COOKIE, cookie);
+    }
 }
 
 /// No such route. A plain failure to a device: nothing of ours is addressed here.

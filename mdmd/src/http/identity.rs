@@ -15,6 +15,7 @@ use mdm_core::error::Error;
 use mdm_core::identity::certificate_from_header;
 use mdm_core::ids::OrganisationCode;
 use mdm_core::organisation::Der;
+use mdm_core::secret::Secret;
 
 use super::Front;
 use super::desk::Peer;
@@ -101,6 +102,8 @@ fn addressee(path: &str) -> (Option<OrganisationCode>, Door) {
         Some("enrol") => Door::Enrol,
         Some("scep") => Door::Scep,
         Some("acme") => Door::Acme,
+        Some("sign-in") => Door::Page,
+        Some("account" | "service-discovery") => Door::Enrol,
         _ => Door::CheckIn,
     };
     (organisation, door)
@@ -149,6 +152,7 @@ fn peer(
             Some(Der(shown.to_vec()))
         }),
         signature,
+        bearer: super::sign_in::bearer(headers).map(Secret::from_text),
         address,
     })
 }

@@ -1,11 +1,13 @@
 //! Every route on one screen, and what all of them share: a name for the request, one log line, a net under panics.
 //! Decides nothing about devices.
 
+mod account;
 mod acme;
 pub(crate) mod api;
 mod body;
 mod checkin;
 mod command;
+mod cookie;
 pub(crate) mod desk;
 mod discovery;
 mod download;
@@ -17,6 +19,7 @@ mod files;
 mod health;
 mod identity;
 mod package;
+mod sign_in;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,6 +82,13 @@ table! { ENROL enrol
     get  "/mdm/{org}/acme/{resource}" acme::look;
     post "/mdm/{org}/acme/{resource}" acme::ask;
     post "/mdm/{org}/acme/{resource}/{name}" acme::ask_named;
+    get  "/mdm/{org}/sign-in" sign_in::who;
+    post "/mdm/{org}/sign-in/out" sign_in::sign_out;
+    get  "/mdm/{org}/sign-in/command-line" sign_in::command_line;
+    get  "/mdm/{org}/sign-in/device" sign_in::device;
+    get  "/mdm/{org}/service-discovery" account::service_discovery;
+    post "/mdm/{org}/account/{mode}" account::enrol;
+    get  "/mdm/{org}/account/{mode}/sign-in" account::sign_in;
 }
 
 /// The routes of each duty. `api` is merged into the two administrative ones by the caller; `challenge` is what an authority
@@ -105,16 +115,27 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router, challenge: Ro
     };
     let alive = Router::new().route("/healthz", get(health::alive));
     // Asked of the host alone, before anybody knows whose device it is: of no organisation.
-    let enrol = enrol.route(
-        "/.well-known/com.apple.remotemanagement",
-        get(discovery::servers),
-    );
+    let enrol = enrol
+        .route(
+            "/.well-known/com.apple.remotemanagement",
+            get(discovery::servers),
+        )
+        // The one address that providers know, for all organisations: the state says whose it is.
+        .route(
+            mdm_core::service::sign_in::RETURN,
+            get(sign_in::back).fallback(wrong_method),
+        );
+    // For programs that have no session yet; a code and its verifier are all that opens one.
+    let programs = Router::new()
+        .route("/sign-in/place", get(sign_in::place))
+        .route("/sign-in/session", post(sign_in::session))
+        .route("/sign-in/session/end", post(sign_in::session_end));
     Doors {
         device: finish(device.clone().merge(alive.clone())),
         enrol: finish(enrol.clone().merge(alive)),
         plain: finish(device.merge(enrol).merge(health.clone())),
-        admin: finish(health.clone().merge(api.with_state(()))),
         challenge: finish(challenge.with_state(())),
+        admin: finish(health.clone().merge(programs).merge(api.with_state(()))),
         local: finish(health.merge(local_api.with_state(()))),
     }
 }

@@ -3,12 +3,12 @@
 //!
 //! <https://www.rfc-editor.org/rfc/rfc8555#section-6.2>, <https://www.rfc-editor.org/rfc/rfc7515>
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::key::{AccountKey, Algorithm, Jwk};
+use super::key::AccountKey;
 use super::problem::{Problem, ProblemKind};
+use crate::jose::{Algorithm, decode};
 
 /// The media type of a request.
 pub const JOSE_TYPE: &str = "application/jose+json";
@@ -33,7 +33,7 @@ struct Protected {
     alg: String,
     nonce: Option<String>,
     url: Option<String>,
-    jwk: Option<Jwk>,
+    jwk: Option<Map<String, Value>>,
     kid: Option<String>,
     crit: Option<serde::de::IgnoredAny>,
 }
@@ -73,9 +73,7 @@ impl Jws {
             return Err(Problem::malformed("the protected header is too long"));
         }
         let part = |text: &str| {
-            URL_SAFE_NO_PAD
-                .decode(text)
-                .map_err(|_| Problem::malformed("a part is not base64url without padding"))
+            decode(text).map_err(|_| Problem::malformed("a part is not base64url without padding"))
         };
         let header: Protected = serde_json::from_slice(&part(&parts.protected)?)
             .map_err(|_| Problem::malformed("the protected header cannot be read"))?;
@@ -84,7 +82,10 @@ impl Jws {
                 "an extension is critical that is not known here",
             ));
         }
-        let algorithm = Algorithm::of(&header.alg).ok_or(Problem::new(
+        // HS256 and `none` are not listed: a message is signed, by a key of its own.
+        let algorithm = Algorithm::from_name(&header.alg);
+        let listed = algorithm.filter(|a| ALGORITHMS.contains(&a.as_str()));
+        let algorithm = listed.ok_or(Problem::new(
             ProblemKind::BadSignatureAlgorithm,
             "the signature must be ES256, ES384 or RS256",
         ))?;

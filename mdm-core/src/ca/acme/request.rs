@@ -1,8 +1,6 @@
 //! What the requests say, read out of their verified payloads. Members that are not known are passed over, as the protocol
 //! demands; what this server cannot do as it is asked is refused rather than done otherwise.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
@@ -13,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::PERMANENT_IDENTIFIER;
 use super::attestation::Attestation;
 use super::problem::{Problem, ProblemKind};
+use crate::jose;
 
 fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(payload).map_err(|_| Problem::malformed("the payload cannot be read"))
@@ -157,8 +156,7 @@ pub fn read_challenge(payload: &[u8]) -> Result<ChallengeAnswer, Problem> {
         (_, Some(_)) => Ok(ChallengeAnswer::Failed),
         (None, None) => Ok(ChallengeAnswer::Nothing),
         (Some(text), None) => {
-            let bytes = URL_SAFE_NO_PAD
-                .decode(text)
+            let bytes = jose::decode(&text)
                 .map_err(|_| bad("the statement is not base64url without padding"))?;
             let read = Attestation::read(&bytes).map_err(|error| bad(error.sentence()))?;
             Ok(read.map_or(ChallengeAnswer::Nothing, ChallengeAnswer::Attested))
@@ -181,8 +179,7 @@ pub fn read_csr(payload: &[u8]) -> Result<Vec<u8>, Problem> {
         csr: String,
     }
     let Finalise { csr } = read(payload)?;
-    URL_SAFE_NO_PAD
-        .decode(csr)
+    jose::decode(&csr)
         .map_err(|_| Problem::malformed("the certificate request is not base64url without padding"))
 }
 
@@ -240,8 +237,7 @@ pub fn read_revocation(payload: &[u8]) -> Result<Revocation, Problem> {
         reason: i64,
     }
     let revoke: Revoke = read(payload)?;
-    let certificate = URL_SAFE_NO_PAD
-        .decode(revoke.certificate)
+    let certificate = jose::decode(&revoke.certificate)
         .map_err(|_| Problem::malformed("the certificate is not base64url without padding"))?;
     // 0 unspecified, 1 key compromise, 3 affiliation changed, 4 superseded, 5 cessation of operation.
     let Ok(reason @ (0 | 1 | 3 | 4 | 5)) = u8::try_from(revoke.reason) else {

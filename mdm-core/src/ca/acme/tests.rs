@@ -110,7 +110,7 @@ fn a_signature_is_that_of_rfc_7515() {
         "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let check = |input: &str, signature: &[u8]| {
-        key.check(super::key::Algorithm::Es256, input.as_bytes(), signature)
+        key.check(crate::jose::Algorithm::Es256, input.as_bytes(), signature)
     };
     check(input, &signature).unwrap();
     let mut other = signature.clone();

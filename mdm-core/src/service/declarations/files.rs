@@ -172,6 +172,11 @@ impl Org {
         let channel = store.enrollment(org, enrolment).await?;
         let channel = channel.filter(|c| c.is_live() && c.knows(&speaker.sha256));
         let channel = channel.ok_or(NOBODY)?;
+        if !self.account_holds(&channel).await? {
+            return Err(Error::Refused(
+                "whoever brought this device must sign in again",
+            ));
+        }
 
         // Of the file: by the content that is in its name.
         let id = name.split_once('-').and_then(|(id, _)| id.parse().ok());

@@ -1,6 +1,7 @@
 //! What a host supplies. A port holds no organisation's credential: every call carries what the service opened for it.
 //! Each port has a default that refuses.
 
+mod identity_provider;
 mod licences;
 mod refusing;
 
@@ -10,6 +11,7 @@ use abm_client::Moment;
 use abm_client::business::{Activity, Deadline, Force};
 use async_trait::async_trait;
 
+pub use self::identity_provider::{IdentityProvider, Redemption};
 pub use self::licences::{
     ContentCredential, LicenceEvent, LicenceRequest, Licences, LocationReading,
 };
@@ -449,6 +451,8 @@ pub struct Ports {
     pub lock_removal: Arc<dyn LockRemoval>,
     /// Notices.
     pub notifier: Arc<dyn Notifier>,
+    /// Where organisations' people sign in.
+    pub people: Arc<dyn IdentityProvider>,
 }
 
 impl Ports {
@@ -462,7 +466,8 @@ impl Ports {
             api: refusing.clone(),
             licences: refusing.clone(),
             lock_removal: refusing.clone(),
-            notifier: refusing,
+            notifier: refusing.clone(),
+            people: refusing,
         }
     }
 }

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, LockRemoval,
-    LockedDevice, MemberPage, Notifier, OrganisationApi, PushIdentity, PushOutcome, Pusher,
-    ReadingPage, ServerCredential, Unlocking,
+    DevicePage, IdentityProvider, LicenceEvent, LicenceRequest, Licences, LocationReading,
+    LockOutcome, LockRemoval, LockedDevice, MemberPage, Notifier, OrganisationApi, PushIdentity,
+    PushOutcome, Pusher, ReadingPage, Redemption, ServerCredential, Unlocking,
 };
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, OrgReading};
@@ -169,5 +169,15 @@ impl Licences for Refusing {
     }
     async fn event(&self, _: &ContentCredential, _: &str) -> Result<LicenceEvent, PortError> {
         Err(PortError::Absent("licences"))
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for Refusing {
+    async fn document(&self, _: &str, _: bool) -> Result<Vec<u8>, PortError> {
+        Err(PortError::Absent("identity provider"))
+    }
+    async fn redeem(&self, _: &Redemption) -> Result<Secret, PortError> {
+        Err(PortError::Absent("identity provider"))
     }
 }

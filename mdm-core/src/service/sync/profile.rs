@@ -53,7 +53,7 @@ impl Org {
         let own = wave.and_then(|w| w.ade.as_ref());
         let options = own.unwrap_or(&self.organisation.settings.ade);
         let proved = |p: &&DefinedProfile| p.proved_awaiting;
-        let digest = digest(&self.ade_profile(options));
+        let digest = digest(&self.ade_profile(options, wave.is_some()));
         let defined = server.profiles.get(&digest).filter(proved);
         // While a changed one is not defined yet, the last one stays.
         let last = || server.profile.as_ref().filter(proved);
@@ -67,7 +67,7 @@ impl Org {
     /// Whether what the organisation's profiles say now is defined at a server entry, and was read back.
     #[must_use]
     pub fn ade_profile_stands(&self, server: &Server) -> bool {
-        let digest = digest(&self.ade_profile(&self.organisation.settings.ade));
+        let digest = digest(&self.ade_profile(&self.organisation.settings.ade, false));
         let there = server.profile.as_ref();
         there.is_some_and(|p| p.digest == digest && p.proved_awaiting)
     }
@@ -82,11 +82,15 @@ impl Org {
         let waves = self.waves_to(server.id).await?;
         let mut contents: BTreeMap<String, Value> = BTreeMap::new();
         let settings = &self.organisation.settings.ade;
-        let default = self.ade_profile(settings);
+        let default = self.ade_profile(settings, false);
         let default_digest = digest(&default);
         contents.insert(default_digest.clone(), default);
+        if !waves.is_empty() {
+            let moving = self.ade_profile(settings, true);
+            contents.insert(digest(&moving), moving);
+        }
         for options in waves.iter().filter_map(|w| w.ade.as_ref()) {
-            let content = self.ade_profile(options);
+            let content = self.ade_profile(options, true);
             contents.insert(digest(&content), content);
         }
         let mut defined = BTreeMap::new();
@@ -225,13 +229,14 @@ impl Org {
         let settings = &self.organisation.settings.ade;
         let own: Vec<(WaveId, String)> = waves
             .iter()
-            .filter_map(|w| Some((w.id, digest(&self.ade_profile(w.ade.as_ref()?)))))
+            .filter_map(|w| Some((w.id, digest(&self.ade_profile(w.ade.as_ref()?, true)))))
             .collect();
-        digest(&json!([digest(&self.ade_profile(settings)), own]))
+        digest(&json!([digest(&self.ade_profile(settings, false)), own]))
     }
 
     /// The ADE profile: `await_device_configured` is always true, which a migration needs and every other enrolment survives.
-    fn ade_profile(&self, options: &AdeOptions) -> Value {
+    /// A device of a wave is sent to no web view.
+    fn ade_profile(&self, options: &AdeOptions, moving: bool) -> Value {
         let anchors: Vec<String> = self
             .organisation
             .anchors
@@ -259,6 +264,9 @@ impl Org {
         });
         if !anchors.is_empty() {
             profile["anchor_certs"] = json!(anchors);
+        }
+        if let Some(url) = self.web_view_url().filter(|_| !moving) {
+            profile["configuration_web_url"] = json!(url);
         }
         // Left out rather than empty, which Apple refuses.
         if !options.skip_setup_items.is_empty() {

@@ -44,6 +44,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<crate::acme::AcmeOrder>(store).await?;
     apart::<crate::acme::AcmeNonce>(store).await?;
     apart::<Inventory>(store).await?;
+    apart::<crate::person::SignInAttempt>(store).await?;
+    apart::<crate::person::PersonSession>(store).await?;
     apart::<ddm::Declaration>(store).await?;
     apart::<ddm::DeclarationContent>(store).await?;
     apart::<ddm::DeclarationSet>(store).await?;

@@ -71,6 +71,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         acme::accounts_and_keys_are_found,
         acme::what_has_expired_is_forgotten,
         reading::secrets_and_tokens,
+        reading::people,
         reading::the_record,
         declarations::lists_in_order,
         declarations::what_channels_were_told,

@@ -20,8 +20,9 @@ use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, AssignmentId, BudgetId, CertificateId, CommandId, ContentId,
     DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
-    LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, RunbookId,
-    SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId, TokenId, WaveId,
+    LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId,
+    RunbookId, SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId, SignInId,
+    TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -32,6 +33,7 @@ use crate::migration::{
     SetUpState, StepId, StepPlan, Variant, Verdict, VerdictKind,
 };
 use crate::organisation::{Der, Organisation, WrappedKey};
+use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
@@ -112,6 +114,8 @@ samples! {
         |store, org, id| store.declaration_manifest(org, id).await;
     DeclaredChannel: EnrollmentId, declared_channel, |it| it.tell(ManifestId(9), at(91)),
         |store, org, id| store.declared_channel(org, id).await;
+    SignInAttempt: SignInId, sign_in, |it| it.used = Some(at(92)), |store, org, id| store.sign_in(org, id).await;
+    PersonSession: PersonSessionId, person_session, |it| it.revoked = Some(at(93)), |store, org, id| store.person_session(org, id).await;
     ChannelStatus: EnrollmentId, channel_status, |it| it.reports += 1, |store, org, id| store.channel_status(org, id).await;
 }
 
@@ -534,4 +538,51 @@ pub(super) fn channel_status(organisation: OrganisationId, id: EnrollmentId) -> 
     it.items.insert("device".to_owned(), value);
     it.errors.insert("app.managed.list".to_owned(), Vec::new());
     it
+}
+
+pub(super) fn person() -> Person {
+    Person {
+        subject: "7".to_owned(),
+        name: "Zo\u{eb}".to_owned(),
+        account: Some("zoe@example.com".to_owned()),
+        groups: vec!["admins".to_owned()],
+    }
+}
+
+pub(super) fn sign_in(organisation: OrganisationId, id: SignInId) -> SignInAttempt {
+    SignInAttempt {
+        organisation,
+        id,
+        version: 0,
+        state_hash: format!("state {organisation} {id}"),
+        nonce_hash: "nonce".to_owned(),
+        browser_hash: "browser".to_owned(),
+        verifier: Der(vec![1, 2, 3]),
+        issuer: "https://id.example.com".to_owned(),
+        purpose: Purpose::Account {
+            mode: AccountMode::Byod,
+        },
+        created: at(66),
+        expires: at(70 + id.0),
+        used: None,
+        granted: None,
+    }
+}
+
+pub(super) fn person_session(organisation: OrganisationId, id: PersonSessionId) -> PersonSession {
+    PersonSession {
+        profile: None,
+        organisation,
+        id,
+        version: 0,
+        token_hash: format!("token {organisation} {id}"),
+        used_for: SessionUse::Device(AccountMode::Adde),
+        person: person(),
+        issuer: "https://id.example.com".to_owned(),
+        device: Some(DeviceId(40)),
+        enrollment: None,
+        created: at(66),
+        expires: at(70 + id.0),
+        revoked: None,
+    }
 }

@@ -38,6 +38,8 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::acme::AcmeAccount>(store).await?;
     versions::<crate::acme::AcmeOrder>(store).await?;
     versions::<crate::acme::AcmeNonce>(store).await?;
+    versions::<crate::person::SignInAttempt>(store).await?;
+    versions::<crate::person::PersonSession>(store).await?;
     versions::<crate::inventory::Inventory>(store).await?;
     versions::<crate::ddm::Declaration>(store).await?;
     versions::<crate::ddm::DeclarationContent>(store).await?;

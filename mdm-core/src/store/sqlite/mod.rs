@@ -13,6 +13,7 @@ mod jobs;
 mod library;
 mod moves;
 mod organisations;
+mod people;
 mod secrets;
 mod server_certificates;
 mod set_ups;
@@ -496,6 +497,7 @@ mod tests {
             include_str!("jobs.rs"),
             include_str!("moves.rs"),
             include_str!("organisations.rs"),
+            include_str!("people.rs"),
             include_str!("secrets.rs"),
             include_str!("set_ups.rs"),
             include_str!("waves.rs"),

@@ -12,6 +12,7 @@ mod packages;
 mod proxy;
 mod public;
 mod push;
+mod sign_in;
 mod tls;
 mod traces;
 mod whole;
@@ -63,6 +64,7 @@ const SECTIONS: &[&[Key]] = &[
     master_key::KEYS,
     push::KEYS,
     apple::KEYS,
+    sign_in::KEYS,
     workers::KEYS,
     limits::KEYS,
     packages::KEYS,

@@ -17,6 +17,7 @@ mod migrations;
 mod organisations;
 mod packages;
 pub(crate) mod routes;
+mod sign_in;
 mod tokens;
 mod waves;
 
@@ -30,10 +31,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::AUTHORIZATION;
 use mdm_core::audit::Role;
+use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::ids::{OrganisationCode, OrganisationId};
+use mdm_core::person::SessionUse;
 use mdm_core::secret::Secret;
-use mdm_core::service::{Mdm, Org};
+use mdm_core::service::{Mdm, Org, actor_of};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
@@ -60,6 +63,8 @@ pub(crate) struct Caller {
     organisation: Option<OrganisationId>,
     role: Role,
     name: String,
+    /// When what it showed ends by itself.
+    until: Option<Timestamp>,
 }
 
 /// The routes for listeners (bearer token) and for the local socket.
@@ -96,6 +101,7 @@ async fn administrator(mut request: Request, next: Next) -> Response {
         organisation: None,
         role: Role::Admin,
         name: "local administrator".to_owned(),
+        until: None,
     });
     next.run(request).await
 }
@@ -112,13 +118,26 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
     let Some(shown) = shown else {
         return Refusal::new(Door::Api, Failure::NoToken).into_response();
     };
-    match office.mdm.authenticate(&shown).await {
-        Ok(token) => {
-            request.extensions_mut().insert(Caller {
-                organisation: Some(token.organisation),
-                role: token.role,
-                name: token.name,
-            });
+    let proved = match Mdm::is_session_token(&shown) {
+        true => {
+            let found = office.mdm.session_holder(&shown, SessionUse::CommandLine);
+            found.await.map(|holder| Caller {
+                organisation: Some(holder.session.organisation),
+                role: holder.role,
+                name: actor_of(&holder.session.person),
+                until: Some(holder.session.expires),
+            })
+        }
+        false => office.mdm.authenticate(&shown).await.map(|token| Caller {
+            organisation: Some(token.organisation),
+            role: token.role,
+            name: token.name,
+            until: token.expires,
+        }),
+    };
+    match proved {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(Error::Refused(_)) => Refusal::new(Door::Api, Failure::NoToken).into_response(),

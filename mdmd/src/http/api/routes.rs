@@ -13,7 +13,8 @@ use serde::Serialize;
 use super::super::error::{Door, Refusal};
 use super::{
     Caller, Office, apple, assignments, commands, declarations, devices, holds, identities,
-    inventory, invitations, library, licences, migrations, organisations, packages, tokens, waves,
+    inventory, invitations, library, licences, migrations, organisations, packages, sign_in,
+    tokens, waves,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -51,6 +52,12 @@ table! {
     get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
     post "/api/v1/api-tokens" Admin tokens::new, "name, role, expires?", "Makes a token. Shows it, once.";
     post "/api/v1/api-tokens/{id}/revoke" Admin tokens::revoke, "", "Revokes a token.";
+    get  "/api/v1/session" Viewer sign_in::who, "", "Who asks: name, role, organisation, and when the session or token ends.";
+    get  "/api/v1/sign-in" Viewer sign_in::show, "", "How people sign in, and the redirect address that the provider must know.";
+    post "/api/v1/sign-in" Admin sign_in::set, "issuer, client_id, secret, scopes?, groups_claim?, account_claim?, roles? (group: role), session_hours?, web_view? (off, offered, required), account? (byod, adde), domains?, device_days?", "Sets that; what is left out stays. The provider is asked for its document and keys before it is kept.";
+    post "/api/v1/sign-in/remove" Admin sign_in::remove, "", "Nobody signs in any more; every session ends with it.";
+    get  "/api/v1/sessions" Admin sign_in::sessions, "", "People who are signed in, a page at a time (`after`, `limit`).";
+    post "/api/v1/sessions/{id}/revoke" Admin sign_in::revoke, "", "Ends somebody's session.";
     get  "/api/v1/devices" Viewer devices::list, "", "Devices, a page at a time (`after`, `limit`).";
     get  "/api/v1/devices/{serial}" Viewer devices::show, "", "Everything about one device, with its timeline.";
     post "/api/v1/commands" Admin commands::send, "serials?, channels?, request_type and keys? or plist, uuid?, priority?, expires?, together?, push?", "Queues a command for devices. 207 with a result for each when some cannot have it.";

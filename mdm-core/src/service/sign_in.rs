@@ -1,0 +1,544 @@
+//! Signing in: what is set, the way to the provider and back, once each. Decides who somebody is; the doors decide what they get
+//! for it. Nothing that somebody shows is kept but as a hash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::enrol::random_text;
+use super::ports::Redemption;
+use super::{Mdm, Org};
+use crate::audit::Role;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::identity::sha256_hex;
+use crate::ids::{SecretId, SignInId};
+use crate::jose::{JoseError, JwkSet};
+use crate::organisation::Der;
+use crate::person::{AccountMode, Person, Purpose, SignIn, SignInAttempt, WebView};
+use crate::secret::{Secret, SecretKind};
+use crate::sign_in::provider::{Authorization, Provider, document_of, is_https};
+use crate::sign_in::token::{Expected, TokenError, read};
+use crate::sign_in::{escape, form, pkce};
+use crate::store::Batch;
+
+/// The one address where providers send people back to, below the enrolment host.
+pub const RETURN: &str = "/sign-in/return";
+/// How long somebody may take at the provider.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Sign-ins of an organisation under way at a time.
+const MOST_OPEN: u32 = 5_000;
+
+/// What is set anew of an organisation's sign-in; `None` leaves what was.
+#[derive(Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "hosts fill in what they change")]
+pub struct NewSignIn {
+    /// The provider, exactly as it names itself.
+    pub issuer: Option<String>,
+    /// Who we are there.
+    pub client_id: Option<String>,
+    /// The client secret.
+    pub secret: Option<Secret>,
+    /// What is asked for beside `openid`.
+    pub scopes: Option<Vec<String>>,
+    /// The claim that names groups.
+    pub groups_claim: Option<String>,
+    /// The claim that names the account.
+    pub account_claim: Option<String>,
+    /// What each group may do.
+    pub roles: Option<BTreeMap<String, Role>>,
+    /// How long an operator's session lasts, in hours.
+    pub session_hours: Option<u32>,
+    /// After how many days a device's user signs in again.
+    pub device_days: Option<u32>,
+    /// Sign-in of devices that enrol by assignment.
+    pub web_view: Option<WebView>,
+    /// How accounts may bring devices.
+    pub account: Option<BTreeSet<AccountMode>>,
+    /// Domains of the accounts.
+    pub domains: Option<BTreeSet<String>>,
+}
+
+/// A browser on its way to the provider.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Departure {
+    /// Where it is sent.
+    pub to: String,
+}
+
+/// What a browser brings back from the provider.
+#[derive(Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "built by the host's door")]
+pub struct Return {
+    /// What we gave along.
+    pub state: String,
+    /// The code, when the provider let them in.
+    pub code: Option<Secret>,
+    /// The provider's word for why not.
+    pub error: Option<String>,
+    /// How the provider names itself, if it does.
+    pub issuer: Option<String>,
+    /// What this browser holds since it left.
+    pub browser: Option<String>,
+    /// Its address, for the record of refusals.
+    pub address: String,
+}
+
+/// Somebody is back, proved.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Arrival {
+    /// At whose provider.
+    pub org: Org,
+    /// The sign-in, used up.
+    pub attempt: SignInAttempt,
+    /// Who.
+    pub person: Person,
+}
+
+impl Org {
+    /// Where providers send people back to.
+    #[must_use]
+    pub fn return_url(&self) -> String {
+        format!("{}{RETURN}", self.settings().enrol_url)
+    }
+
+    /// How the organisation's people sign in.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when they do not.
+    pub fn sign_in(&self) -> Result<&SignIn, Error> {
+        let setting = self.organisation.sign_in.as_ref();
+        setting.ok_or_else(|| {
+            Error::Precondition(
+                "this organisation has no sign-in; `mdmd sign-in set` sets one".to_owned(),
+            )
+        })
+    }
+
+    /// Sets how people sign in. The provider's document and keys are read before anything is kept.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] names the value; the port's, the store's.
+    pub async fn set_sign_in(&self, new: &NewSignIn) -> Result<SignIn, Error> {
+        check(new)?;
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let mut organisation = self.fresh().await?;
+            let mut batch = Batch::new();
+            let mut setting = match organisation.sign_in.take() {
+                Some(setting) => setting,
+                None => SignIn::new(
+                    new.issuer.clone().ok_or_else(|| missing("issuer"))?,
+                    new.client_id.clone().ok_or_else(|| missing("client_id"))?,
+                    SecretId(0),
+                ),
+            };
+            // A secret is one provider's and one client's: it is not shown to another.
+            let moved = new.issuer.as_ref().is_some_and(|i| *i != setting.issuer)
+                || new
+                    .client_id
+                    .as_ref()
+                    .is_some_and(|c| *c != setting.client_id);
+            if new.secret.is_none() && (moved || setting.secret == SecretId(0)) {
+                return Err(missing("secret"));
+            }
+            if let Some(secret) = &new.secret {
+                setting.secret = SecretId(self.ids().next(now));
+                let kind = SecretKind::ClientSecret;
+                batch.put(self.seal(setting.secret, kind, None, secret, now).await?);
+            }
+            let before = setting.web_view;
+            take(&mut setting.issuer, new.issuer.as_ref());
+            take(&mut setting.client_id, new.client_id.as_ref());
+            take(&mut setting.scopes, new.scopes.as_ref());
+            take(&mut setting.groups_claim, new.groups_claim.as_ref());
+            take(&mut setting.account_claim, new.account_claim.as_ref());
+            take(&mut setting.roles, new.roles.as_ref());
+            take(&mut setting.session_hours, new.session_hours.as_ref());
+            take(&mut setting.device_days, new.device_days.as_ref());
+            take(&mut setting.web_view, new.web_view.as_ref());
+            take(&mut setting.account, new.account.as_ref());
+            take(&mut setting.domains, new.domains.as_ref());
+            if !setting.account.is_empty() && setting.domains.is_empty() {
+                return Err(Error::bad_input(
+                    "domains",
+                    "must be named where accounts bring devices",
+                ));
+            }
+            if let Some(domains) = &new.domains
+                && let Some(taken) = self.mdm.taken_domain(organisation.id, domains).await?
+            {
+                return Err(Error::bad_input(
+                    "domains",
+                    format!("{taken} is another organisation's here"),
+                ));
+            }
+            let provider = self.provider(&setting.issuer).await?;
+            if self.keys_of(&provider, false).await?.is_empty() {
+                return Err(Error::Precondition(
+                    "the provider publishes no key that could be used".to_owned(),
+                ));
+            }
+            let web_view = setting.web_view != before;
+            organisation.sign_in = Some(setting.clone());
+            if web_view {
+                // ADE profiles say something else from now on.
+                for server in &organisation.servers {
+                    self.put_assign_job(&mut batch, *server).await?;
+                }
+            }
+            batch.put(organisation);
+            self.audit_into(&mut batch, "sign-in.set", shown(&setting));
+            self.store().commit(batch).await?;
+            self.mdm.forget_domains();
+            Ok(setting)
+        })
+        .await
+    }
+
+    /// Nobody signs in any more; every session of a person ends with it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove_sign_in(&self) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let mut organisation = self.fresh().await?;
+            if organisation.sign_in.take().is_none() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            for server in &organisation.servers {
+                self.put_assign_job(&mut batch, *server).await?;
+            }
+            batch.put(organisation);
+            self.audit_into(&mut batch, "sign-in.removed", json!({}));
+            self.store().commit(batch).await?;
+            self.mdm.forget_domains();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sends a browser off. `browser` is what it holds from now on and shows again when it comes back.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] without a sign-in that is set; the port's, the store's.
+    pub async fn begin_sign_in(
+        &self,
+        purpose: Purpose,
+        browser: &str,
+        login_hint: Option<&str>,
+    ) -> Result<Departure, Error> {
+        let setting = self.sign_in()?;
+        let now = self.now();
+        let open = self
+            .store()
+            .open_sign_ins(self.id(), now, MOST_OPEN)
+            .await?;
+        if open >= u64::from(MOST_OPEN) {
+            return Err(crate::store::StoreError::Unavailable(
+                "too many sign-ins are under way".to_owned(),
+            )
+            .into());
+        }
+        let provider = self.provider(&setting.issuer).await?;
+        let (state, nonce, verifier) = (random_text(32)?, random_text(32)?, random_text(32)?);
+        let challenge = pkce::challenge(&verifier);
+        let verifier = Secret::from_text(verifier);
+        let sealed = self.seal_bytes(SecretKind::CodeVerifier, &verifier).await?;
+        let attempt = SignInAttempt {
+            organisation: self.id(),
+            id: SignInId(self.ids().next(now)),
+            version: 0,
+            state_hash: sha256_hex(state.as_bytes()),
+            nonce_hash: sha256_hex(nonce.as_bytes()),
+            browser_hash: sha256_hex(browser.as_bytes()),
+            verifier: Der(sealed),
+            issuer: setting.issuer.clone(),
+            purpose,
+            created: now,
+            expires: now + PATIENCE,
+            used: None,
+            granted: None,
+        };
+        let mut batch = Batch::new();
+        batch.put(attempt);
+        self.store().commit(batch).await?;
+        let mut scope = "openid".to_owned();
+        for word in &setting.scopes {
+            scope.push(' ');
+            scope.push_str(word);
+        }
+        let to = provider.authorization(&Authorization {
+            client_id: &setting.client_id,
+            redirect_uri: &self.return_url(),
+            scope: &scope,
+            state: &state,
+            nonce: &nonce,
+            challenge: &challenge,
+            login_hint: login_hint.filter(|h| h.len() <= 320 && !h.chars().any(char::is_control)),
+        });
+        Ok(Departure { to })
+    }
+
+    /// The provider's document.
+    async fn provider(&self, issuer: &str) -> Result<Provider, Error> {
+        let address = document_of(issuer);
+        let document = self.ports().people.document(&address, false).await?;
+        Provider::parse(&document, issuer)
+    }
+
+    async fn keys_of(&self, provider: &Provider, fresh: bool) -> Result<JwkSet, Error> {
+        let document = self
+            .ports()
+            .people
+            .document(&provider.jwks_uri, fresh)
+            .await?;
+        JwkSet::parse(&document)
+            .map_err(|error| Error::Precondition(format!("the provider: {error}")))
+    }
+
+    /// Redeems the code and reads who it is.
+    async fn redeem(&self, attempt: &SignInAttempt, code: &Secret) -> Result<Person, Error> {
+        let setting = self.sign_in()?;
+        let provider = self.provider(&attempt.issuer).await?;
+        let kind = SecretKind::CodeVerifier;
+        let verifier = self.open_bytes(kind, &attempt.verifier.0).await?;
+        let secret = self.open_secret(setting.secret).await?;
+        let text = |secret: &Secret| secret.expose_text().map(str::to_owned).unwrap_or_default();
+        let redirect = self.return_url();
+        let (code, verifier, secret) = (text(code), text(&verifier), text(&secret));
+        let mut pairs = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("redirect_uri", redirect.as_str()),
+            ("code_verifier", verifier.as_str()),
+        ];
+        let mut authorization = None;
+        if provider.secret_in_form {
+            pairs.push(("client_id", &setting.client_id));
+            pairs.push(("client_secret", &secret));
+        } else {
+            // Each half form-encoded: RFC 6749, section 2.3.1.
+            use base64::Engine as _;
+            let both = format!("{}:{}", escape(&setting.client_id), escape(&secret));
+            let both = base64::engine::general_purpose::STANDARD.encode(both);
+            authorization = Some(Secret::from_text(format!("Basic {both}")));
+        }
+        let redemption = Redemption {
+            url: provider.token_endpoint.clone(),
+            form: Secret::from_text(form(pairs)),
+            authorization,
+        };
+        let answer = self.ports().people.redeem(&redemption).await?;
+        let answer: Value = serde_json::from_slice(answer.expose()).map_err(|_| {
+            Error::Precondition("the provider's answer to a code must be JSON".to_owned())
+        })?;
+        let token = answer["id_token"].as_str().ok_or_else(|| {
+            Error::Precondition("the provider's answer to a code has no identity token".to_owned())
+        })?;
+        let expected = Expected {
+            issuer: &setting.issuer,
+            client_id: &setting.client_id,
+            nonce_hash: &attempt.nonce_hash,
+            access_token: answer["access_token"].as_str(),
+            groups_claim: &setting.groups_claim,
+            account_claim: &setting.account_claim,
+        };
+        let now = self.now();
+        let mut read_with = read(
+            token,
+            &self.keys_of(&provider, false).await?,
+            &expected,
+            now,
+        );
+        if let Err(TokenError::Signature(JoseError::UnknownKey)) = read_with {
+            // The provider has changed its keys since they were read.
+            read_with = read(token, &self.keys_of(&provider, true).await?, &expected, now);
+        }
+        read_with.map_err(|error| Error::bad_input("sign-in", error.to_string()))
+    }
+}
+
+impl Mdm {
+    /// Takes the way back, once: whatever comes of it, the same answer of the provider is never taken again.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a state that is not ours, not this browser's, used or over; [`Error::BadInput`] for a token that
+    /// is refused; the port's, the store's.
+    pub async fn finish_sign_in(&self, back: &Return) -> Result<Arrival, Error> {
+        const UNKNOWN: Error = Error::Refused("this sign-in is unknown, used or over; begin again");
+        let now = self.now();
+        let state = sha256_hex(back.state.as_bytes());
+        let mut attempt = self
+            .store()
+            .sign_in_by_state(&state)
+            .await?
+            .filter(|a| a.used.is_none() && now < a.expires)
+            .ok_or(UNKNOWN)?;
+        let browser = back.browser.as_deref().unwrap_or_default();
+        // Somebody else's browser does not even use it up.
+        if sha256_hex(browser.as_bytes()) != attempt.browser_hash {
+            return Err(UNKNOWN);
+        }
+        let org = self.organisation_by_id(attempt.organisation).await?;
+        attempt.used = Some(now);
+        let mut batch = Batch::new();
+        batch.put(attempt.clone());
+        match org.store().commit(batch).await {
+            Err(crate::store::StoreError::Conflict) => return Err(UNKNOWN),
+            other => other?,
+        }
+        attempt.version += 1;
+        let result = org.arrive(&attempt, back).await;
+        // Into the bounded record of refusals: strangers can come back from a provider as often as they like.
+        let person = org
+            .note_refusal("sign-in", &back.address, None, result)
+            .await?;
+        Ok(Arrival {
+            org,
+            attempt,
+            person,
+        })
+    }
+}
+
+impl Org {
+    async fn arrive(&self, attempt: &SignInAttempt, back: &Return) -> Result<Person, Error> {
+        let setting = self.sign_in()?;
+        if setting.issuer != attempt.issuer {
+            return Err(Error::Refused(
+                "the provider was changed meanwhile; begin again",
+            ));
+        }
+        let provider = self.provider(&attempt.issuer).await?;
+        match &back.issuer {
+            Some(issuer) if *issuer != provider.issuer => {
+                return Err(Error::Refused("another provider answered"));
+            }
+            None if provider.names_itself => {
+                return Err(Error::Refused(
+                    "the answer does not say which provider it is of",
+                ));
+            }
+            _ => {}
+        }
+        if back.error.is_some() {
+            return Err(Error::Refused("the provider let nobody in"));
+        }
+        let code = back
+            .code
+            .as_ref()
+            .ok_or(Error::Refused("the answer has no code"))?;
+        self.redeem(attempt, code).await
+    }
+}
+
+/// A setting as people see it: the secret is not in it.
+#[must_use]
+pub fn shown(setting: &SignIn) -> Value {
+    json!({
+        "issuer": setting.issuer, "client_id": setting.client_id, "scopes": setting.scopes,
+        "groups_claim": setting.groups_claim, "account_claim": setting.account_claim, "roles": setting.roles,
+        "session_hours": setting.session_hours, "device_days": setting.device_days, "web_view": setting.web_view,
+        "account": setting.account, "domains": setting.domains,
+    })
+}
+
+fn take<T: Clone>(old: &mut T, new: Option<&T>) {
+    if let Some(new) = new {
+        old.clone_from(new);
+    }
+}
+
+fn missing(field: &str) -> Error {
+    Error::bad_input(field, "is needed here")
+}
+
+/// What can be said of new values without asking anybody.
+fn check(new: &NewSignIn) -> Result<(), Error> {
+    let word = |field: &str, value: &Option<String>, most: usize| match value {
+        Some(v) if v.is_empty() || v.len() > most || v.chars().any(char::is_control) => Err(
+            Error::bad_input(field, format!("must be 1 to {most} characters")),
+        ),
+        _ => Ok(()),
+    };
+    if let Some(issuer) = &new.issuer
+        && (!is_https(issuer) || issuer.contains('?'))
+    {
+        return Err(Error::bad_input(
+            "issuer",
+            "must be an https address without a query",
+        ));
+    }
+    word("client_id", &new.client_id, 500)?;
+    word("groups_claim", &new.groups_claim, 200)?;
+    word("account_claim", &new.account_claim, 200)?;
+    if let Some(secret) = &new.secret
+        && secret
+            .expose_text()
+            .is_none_or(|s| s.is_empty() || s.len() > 2_000)
+    {
+        return Err(Error::bad_input(
+            "secret",
+            "must be text of 1 to 2000 bytes",
+        ));
+    }
+    let scope =
+        |s: &String| !s.is_empty() && s.len() <= 200 && s.bytes().all(|b| b.is_ascii_graphic());
+    if new
+        .scopes
+        .as_ref()
+        .is_some_and(|all| all.len() > 20 || !all.iter().all(scope))
+    {
+        return Err(Error::bad_input("scopes", "must be at most 20 words"));
+    }
+    let group = |g: &String| !g.is_empty() && g.len() <= 500;
+    if new
+        .roles
+        .as_ref()
+        .is_some_and(|all| all.len() > 500 || !all.keys().all(group))
+    {
+        return Err(Error::bad_input(
+            "roles",
+            "must be at most 500 groups with a role each",
+        ));
+    }
+    let within = |field: &str, value: Option<u32>, most: u32| match value {
+        Some(v) if v == 0 || v > most => {
+            Err(Error::bad_input(field, format!("must be 1 to {most}")))
+        }
+        _ => Ok(()),
+    };
+    within("session_hours", new.session_hours, 24)?;
+    within("device_days", new.device_days, 730)?;
+    let domain = |d: &String| {
+        d.contains('.')
+            && d.len() <= 253
+            && d.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+    };
+    if new
+        .domains
+        .as_ref()
+        .is_some_and(|all| all.len() > 100 || !all.iter().all(domain))
+    {
+        return Err(Error::bad_input(
+            "domains",
+            "must be at most 100 names in lower case, such as example.com",
+        ));
+    }
+    Ok(())
+}
+
+/// When a session of this kind that begins now ends.
+pub(super) fn ends(setting: &SignIn, device: bool, now: Timestamp) -> Timestamp {
+    let seconds = match device {
+        false => u64::from(setting.session_hours) * 3_600,
+        true => u64::from(setting.device_days) * 86_400,
+    };
+    now + Duration::from_secs(seconds)
+}

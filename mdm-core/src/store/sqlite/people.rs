@@ -1,0 +1,114 @@
+//! Sign-ins under way and sessions of people.
+
+use async_trait::async_trait;
+
+use super::{SqliteStore, failed, rows};
+use crate::clock::Timestamp;
+use crate::ids::{OrganisationId, PersonSessionId, SignInId};
+use crate::person::{PersonSession, SignInAttempt};
+use crate::store::{PersonStore, StoreError};
+
+#[async_trait]
+impl PersonStore for SqliteStore {
+    async fn sign_in(
+        &self,
+        organisation: OrganisationId,
+        id: SignInId,
+    ) -> Result<Option<SignInAttempt>, StoreError> {
+        rows!(
+            self,
+            one,
+            "sign_ins WHERE organisation = ?1 AND id = ?2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn sign_in_by_state(&self, hash: &str) -> Result<Option<SignInAttempt>, StoreError> {
+        rows!(self, one, "sign_ins WHERE state = ?1", hash)
+    }
+
+    async fn sign_in_by_code(&self, hash: &str) -> Result<Option<SignInAttempt>, StoreError> {
+        rows!(self, one, "sign_ins WHERE code = ?1", hash)
+    }
+
+    async fn open_sign_ins(
+        &self,
+        organisation: OrganisationId,
+        at: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT id FROM sign_ins WHERE organisation = ?1 AND over > ?2 ORDER BY over DESC LIMIT ?3) AS o",
+        )
+        .bind(organisation.0)
+        .bind(at.as_millis())
+        .bind(i64::from(limit))
+        .fetch_one(&self.reads)
+        .await
+        .map_err(failed)?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn person_session(
+        &self,
+        organisation: OrganisationId,
+        id: PersonSessionId,
+    ) -> Result<Option<PersonSession>, StoreError> {
+        rows!(
+            self,
+            one,
+            "person_sessions WHERE organisation = ?1 AND id = ?2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn person_session_by_token(
+        &self,
+        hash: &str,
+    ) -> Result<Option<PersonSession>, StoreError> {
+        rows!(self, one, "person_sessions WHERE token = ?1", hash)
+    }
+
+    async fn person_sessions(
+        &self,
+        organisation: OrganisationId,
+        at: Timestamp,
+        after: PersonSessionId,
+        limit: u32,
+    ) -> Result<Vec<PersonSession>, StoreError> {
+        rows!(
+            self,
+            many,
+            "person_sessions WHERE organisation = ?1 AND id > ?2 AND over > ?3 ORDER BY id LIMIT ?4",
+            organisation.0,
+            after.0,
+            at.as_millis(),
+            i64::from(limit)
+        )
+    }
+
+    async fn prune_people(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        for table in [
+            "DELETE FROM sign_ins WHERE organisation = ?1 AND id IN (SELECT id FROM sign_ins WHERE organisation = ?1 AND over < ?2 ORDER BY over LIMIT ?3)",
+            "DELETE FROM person_sessions WHERE organisation = ?1 AND id IN (SELECT id FROM person_sessions WHERE organisation = ?1 AND over < ?2 ORDER BY over LIMIT ?3)",
+        ] {
+            let done = sqlx::query(table)
+                .bind(organisation.0)
+                .bind(before.as_millis())
+                .bind(i64::from(limit))
+                .execute(&self.writes)
+                .await
+                .map_err(failed)?;
+            gone += done.rows_affected();
+        }
+        Ok(gone)
+    }
+}

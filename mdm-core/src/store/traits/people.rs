@@ -1,0 +1,57 @@
+//! Reads sign-ins and sessions of people.
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::ids::{OrganisationId, PersonSessionId, SignInId};
+use crate::person::{PersonSession, SignInAttempt};
+use crate::store::StoreError;
+
+/// Reads sign-ins under way and sessions of people.
+#[async_trait]
+pub trait PersonStore: Send + Sync {
+    /// A sign-in, by id.
+    async fn sign_in(
+        &self,
+        organisation: OrganisationId,
+        id: SignInId,
+    ) -> Result<Option<SignInAttempt>, StoreError>;
+    /// By the hash of its state, whose organisation nobody named.
+    async fn sign_in_by_state(&self, hash: &str) -> Result<Option<SignInAttempt>, StoreError>;
+    /// By the hash of its one-time code, whose organisation nobody named.
+    async fn sign_in_by_code(&self, hash: &str) -> Result<Option<SignInAttempt>, StoreError>;
+    /// Sign-ins of an organisation that are not over at this moment, the newest `limit` of them counted.
+    async fn open_sign_ins(
+        &self,
+        organisation: OrganisationId,
+        at: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+    /// A session, by id.
+    async fn person_session(
+        &self,
+        organisation: OrganisationId,
+        id: PersonSessionId,
+    ) -> Result<Option<PersonSession>, StoreError>;
+    /// By the hash of its token, whose organisation nobody named.
+    async fn person_session_by_token(
+        &self,
+        hash: &str,
+    ) -> Result<Option<PersonSession>, StoreError>;
+    /// Sessions that are not over at this moment, in the order of ids, after `after`.
+    async fn person_sessions(
+        &self,
+        organisation: OrganisationId,
+        at: Timestamp,
+        after: PersonSessionId,
+        limit: u32,
+    ) -> Result<Vec<PersonSession>, StoreError>;
+    /// Deletes sign-ins and sessions of an organisation that were over before this moment, at most `limit` of each; answers how
+    /// many.
+    async fn prune_people(
+        &self,
+        organisation: OrganisationId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,135 @@
+//! How people sign in, and their sessions. Answers neither the client secret nor what anybody shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use mdm_core::audit::Role;
+use mdm_core::ids::PersonSessionId;
+use mdm_core::person::{AccountMode, PersonSession, WebView};
+use mdm_core::secret::Secret;
+use mdm_core::service::Org;
+use mdm_core::service::sign_in::{NewSignIn, shown as setting};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::asked::{Path, Query};
+use super::{Answer, Asked, At, By, Hidden, next_page, read, refused, shown};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Set {
+    issuer: Option<String>,
+    client_id: Option<String>,
+    secret: Option<Hidden>,
+    scopes: Option<Vec<String>>,
+    groups_claim: Option<String>,
+    account_claim: Option<String>,
+    roles: Option<BTreeMap<String, Role>>,
+    session_hours: Option<u32>,
+    web_view: Option<WebView>,
+    device_days: Option<u32>,
+    account: Option<BTreeSet<AccountMode>>,
+    domains: Option<BTreeSet<String>>,
+}
+
+/// What is set, and what the provider must be told of us.
+fn of(org: &Org, set: Option<Value>) -> Value {
+    json!({
+        "sign_in": set, "redirect_uri": org.return_url(), "service_discovery": org.service_discovery_url(),
+    })
+}
+
+pub(super) async fn show(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let set = org.organisation().sign_in.as_ref().map(setting);
+    shown(of(&org, set))
+}
+
+pub(super) async fn set(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Set = read(&office, sent).await?;
+    let new = NewSignIn {
+        issuer: sent.issuer,
+        client_id: sent.client_id,
+        secret: sent.secret.map(|s| Secret::new(s.bytes().trim_ascii_end())),
+        scopes: sent.scopes,
+        groups_claim: sent.groups_claim,
+        account_claim: sent.account_claim,
+        roles: sent.roles,
+        session_hours: sent.session_hours,
+        web_view: sent.web_view,
+        device_days: sent.device_days,
+        account: sent.account,
+        domains: sent.domains,
+    };
+    let set = org.set_sign_in(&new).await.map_err(refused)?;
+    office.poke.notify_one();
+    shown(of(&org, Some(setting(&set))))
+}
+
+pub(super) async fn remove(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    org.remove_sign_in().await.map_err(refused)?;
+    office.poke.notify_one();
+    shown(of(&org, None))
+}
+
+/// Who asks.
+pub(super) async fn who(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let organisation = org.organisation();
+    shown(json!({
+        "name": caller.name, "role": caller.role, "until": caller.until,
+        "organisation": organisation.code, "organisation_name": organisation.name,
+    }))
+}
+
+/// A session as people see it: without its hash.
+fn row(session: &PersonSession) -> Value {
+    json!({
+        "id": session.id, "name": session.person.name, "account": session.person.account,
+        "for": session.used_for.as_str(), "groups": session.person.groups, "device": session.device,
+        "enrolment": session.enrollment,
+        "created": session.created, "expires": session.expires, "revoked": session.revoked,
+    })
+}
+
+pub(super) async fn sessions(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let rows = org
+        .person_sessions(PersonSessionId(which.after), which.limit())
+        .await
+        .map_err(refused)?;
+    let next = next_page(&which, rows.iter().map(|r| r.id.0));
+    let rows: Vec<Value> = rows.iter().map(row).collect();
+    shown(json!({ "sessions": rows, "next": next }))
+}
+
+pub(super) async fn revoke(
+    State(office): At,
+    Extension(caller): By,
+    Path(id): Path<i64>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let session = org
+        .revoke_session(PersonSessionId(id))
+        .await
+        .map_err(refused)?;
+    shown(row(&session))
+}

@@ -1,0 +1,447 @@
+//! People sign in at the world's provider: with the page, with the command line, and in vain with whatever is forged, replayed,
+//! foreign or over. The server is real, its clock and the provider's are one.
+
+mod people;
+
+use std::time::Duration;
+
+use fixtures::openid::TokenFlaw;
+use people::{Reply, Street, ada, header, run, text};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_signs_in_sees_who_they_are_and_signs_out() {
+    let street = Street::open().await;
+    let mut browser = street.browser();
+    let shown = browser.sign_in().await;
+    assert_eq!(shown.status, 200, "{}", shown.head);
+    for part in [
+        "Ada &amp; Co",
+        "ada@world.test",
+        "admin",
+        "Street",
+        "Sign out",
+    ] {
+        assert!(shown.text().contains(part), "{part}: {}", shown.text());
+    }
+    let policy = header(&shown, "content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
+    assert!(!policy.contains("script-src"));
+    assert_eq!(header(&shown, "cache-control").unwrap(), "no-store");
+    // Each cookie is bound to the host, to TLS, and kept from scripts.
+    for cookie in &browser.set {
+        for part in ["__Host-", "Path=/", "Secure", "HttpOnly", "SameSite=Lax"] {
+            assert!(cookie.contains(part), "{cookie}");
+        }
+    }
+    // A form that another site made signs nobody out.
+    let out = street.path("sign-in/out");
+    let forged = browser.post(&out, "proof=0000").await;
+    assert_eq!(forged.status, 403);
+    let page = street.path("sign-in");
+    assert!(browser.get(&page).await.text().contains("Sign out"));
+    let proof = shown.text();
+    let proof = proof.split("name=\"proof\" value=\"").nth(1).unwrap();
+    let proof = proof.split('"').next().unwrap();
+    let session = browser.cookie("__Host-mdmd-session").unwrap();
+    let done = browser.post(&out, &format!("proof={proof}")).await;
+    assert_eq!(done.status, 303);
+    assert!(browser.cookie("__Host-mdmd-session").is_none());
+    // Ended here, too: who kept the cookie has nothing.
+    browser.put("__Host-mdmd-session", &session);
+    let again = browser.get(&page).await;
+    assert_eq!(again.status, 303, "{}", again.text());
+    // And it opens nothing but the page.
+    assert_eq!(
+        street
+            .api("GET", "/api/v1/session", &session, "")
+            .await
+            .status,
+        401
+    );
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_session_is_no_token_of_the_api_and_ends_by_itself() {
+    let street = Street::open().await;
+    let mut browser = street.browser();
+    browser.sign_in().await;
+    let session = browser.cookie("__Host-mdmd-session").unwrap();
+    assert_eq!(
+        street
+            .api("GET", "/api/v1/session", &session, "")
+            .await
+            .status,
+        401
+    );
+    street.later(8 * 3_600 - 1);
+    let page = street.path("sign-in");
+    assert_eq!(browser.get(&page).await.status, 200);
+    street.later(1);
+    assert_eq!(browser.get(&page).await.status, 303);
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_forged_is_refused() {
+    let street = Street::open().await;
+    for (flaw, why) in [
+        (TokenFlaw::OtherKey, "signature does not match"),
+        (TokenFlaw::Unsigned, "algorithm"),
+        (TokenFlaw::Hmac, "algorithm"),
+        (TokenFlaw::OtherAudience, "aud is another client"),
+        (TokenFlaw::OtherIssuer, "iss is another provider"),
+        (TokenFlaw::OtherNonce, "nonce is of another sign-in"),
+        (TokenFlaw::Expired, "it has expired"),
+        (TokenFlaw::Endless, "exp is missing"),
+    ] {
+        street.provider.flaw(flaw);
+        let mut browser = street.browser();
+        let shown = browser.sign_in().await;
+        assert_eq!(shown.status, 400, "{flaw:?}: {}", shown.text());
+        assert!(shown.text().contains(why), "{flaw:?}: {}", shown.text());
+        assert!(browser.cookie("__Host-mdmd-session").is_none(), "{flaw:?}");
+    }
+    street.provider.flaw(TokenFlaw::None);
+    assert_eq!(street.browser().sign_in().await.status, 200);
+    // Somebody whom the provider does not let in, and somebody who has no group here.
+    street.provider.sign_in_as(None);
+    let shown = street.browser().sign_in().await;
+    assert_eq!(shown.status, 403, "{}", shown.text());
+    let mut stranger = ada();
+    stranger.groups = vec!["Admins".to_owned(), "visitors".to_owned()];
+    street.provider.sign_in_as(Some(stranger));
+    let shown = street.browser().sign_in().await;
+    assert_eq!(shown.status, 403);
+    assert!(
+        shown.text().contains("none of your groups"),
+        "{}",
+        shown.text()
+    );
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_taken_once_by_the_browser_that_asked_and_not_for_long() {
+    let street = Street::open().await;
+    let mut browser = street.browser();
+    let back = browser.leave().await;
+    // Another browser, one without anything, and one with the answer of another sign-in.
+    let mut other = street.browser();
+    other.leave().await;
+    assert_eq!(other.get(&back).await.status, 403);
+    assert_eq!(street.browser().get(&back).await.status, 403);
+    // It has not been used up by that.
+    assert_eq!(browser.get(&back).await.status, 303);
+    assert_eq!(browser.get(&back).await.status, 403, "again");
+    // A state that is not ours, and one that is too old.
+    let strange = back.replace("state=", "state=x");
+    assert_eq!(browser.get(&strange).await.status, 403);
+    let late = browser.leave().await;
+    street.later(601);
+    assert_eq!(browser.get(&late).await.status, 403);
+    // The answer of another provider.
+    let mixed = browser.leave().await;
+    let issuer = people::escape(&street.provider.issuer());
+    let mixed = mixed.replace(&issuer, &people::escape("https://evil.test"));
+    let shown = browser.get(&mixed).await;
+    assert!(
+        shown.text().contains("another provider"),
+        "{}",
+        shown.text()
+    );
+    // A code that the provider has redeemed before.
+    let (first, second) = (browser.leave().await, browser.leave().await);
+    let value = |back: &str, name: &str| {
+        let (_, rest) = back.split_once(&format!("{name}=")).unwrap();
+        rest.split('&').next().unwrap().to_owned()
+    };
+    assert_eq!(browser.get(&first).await.status, 303);
+    let replayed = second.replace(&value(&second, "code"), &value(&first, "code"));
+    assert_eq!(browser.get(&replayed).await.status, 502);
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_may_change_its_keys_and_is_not_asked_all_the_time() {
+    let street = Street::open().await;
+    assert_eq!(street.browser().sign_in().await.status, 200);
+    street.later(31);
+    street.provider.rotate_key().unwrap();
+    assert_eq!(street.browser().sign_in().await.status, 200);
+    // Again at once: the keys were read a moment ago, and are not asked for with every strange token.
+    street.provider.rotate_key().unwrap();
+    let shown = street.browser().sign_in().await;
+    assert!(
+        shown.text().contains("no key of the set"),
+        "{}",
+        shown.text()
+    );
+    street.later(31);
+    assert_eq!(street.browser().sign_in().await.status, 200);
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_sent_to_an_address_that_a_link_names() {
+    let street = Street::open().await;
+    let mut browser = street.browser();
+    let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let state = "s".repeat(43);
+    let path = |redirect: &str, challenge: &str, state: &str| {
+        let redirect = people::escape(redirect);
+        street.path(&format!(
+            "sign-in/command-line?redirect={redirect}&challenge={challenge}&state={state}"
+        ))
+    };
+    let good = "http://127.0.0.1:50123/mdmd-sign-in";
+    for asked in [
+        path("https://evil.test/mdmd-sign-in", challenge, &state),
+        path(
+            "http://127.0.0.1:1@evil.test/mdmd-sign-in",
+            challenge,
+            &state,
+        ),
+        path("http://localhost:50123/mdmd-sign-in", challenge, &state),
+        path("http://127.0.0.1:50123/other", challenge, &state),
+        path("", challenge, &state),
+        path(good, "plain", &state),
+        path(good, "", &state),
+        path(good, challenge, "short"),
+        path(good, challenge, &"<".repeat(43)),
+    ] {
+        let shown = browser.get(&asked).await;
+        assert_eq!(shown.status, 400, "{asked}: {}", shown.text());
+        assert!(header(&shown, "location").is_none());
+    }
+    assert_eq!(
+        browser.get(&path(good, challenge, &state)).await.status,
+        303
+    );
+    street.close().await;
+}
+
+/// What a program on somebody's machine does, by hand: to the code.
+async fn code(street: &Street, challenge: &str) -> String {
+    let state = "s".repeat(43);
+    let redirect = people::escape("http://127.0.0.1:50123/mdmd-sign-in");
+    let path = street.path(&format!(
+        "sign-in/command-line?redirect={redirect}&challenge={challenge}&state={state}"
+    ));
+    let mut browser = street.browser();
+    let away = browser.get(&path).await;
+    let back = browser.at_provider(&away).await;
+    let home = browser.get(&back).await;
+    let to = header(&home, "location").unwrap_or_else(|| panic!("{}", home.text()));
+    let query = to
+        .strip_prefix("http://127.0.0.1:50123/mdmd-sign-in?")
+        .unwrap_or_else(|| panic!("{to}"));
+    assert!(query.ends_with(&format!("&state={state}")), "{query}");
+    query["code=".len()..].split('&').next().unwrap().to_owned()
+}
+
+async fn redeem(street: &Street, code: &str, verifier: &str) -> Reply {
+    let body = json!({ "code": code, "verifier": verifier }).to_string();
+    street.api("POST", "/sign-in/session", "", &body).await
+}
+
+/// RFC 7636, appendix B.
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_opens_once_for_whoever_has_its_verifier() {
+    let street = Street::open().await;
+    // Stolen on the way: the thief has no verifier, and then nobody has the code.
+    let stolen = code(&street, CHALLENGE).await;
+    let wrong = VERIFIER.replace('d', "e");
+    assert_eq!(redeem(&street, &stolen, &wrong).await.status, 403);
+    assert_eq!(redeem(&street, &stolen, VERIFIER).await.status, 403);
+    let late = code(&street, CHALLENGE).await;
+    street.later(601);
+    assert_eq!(redeem(&street, &late, VERIFIER).await.status, 403);
+    assert_eq!(redeem(&street, "", "").await.status, 403);
+    let good = code(&street, CHALLENGE).await;
+    let made = redeem(&street, &good, VERIFIER).await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    assert_eq!(redeem(&street, &good, VERIFIER).await.status, 403, "again");
+    let made: Value = serde_json::from_slice(&made.body).unwrap();
+    let token = made["token"].as_str().unwrap();
+    let who = street.api("GET", "/api/v1/session", token, "").await;
+    let who: Value = serde_json::from_slice(&who.body).unwrap();
+    assert_eq!(
+        (&who["role"], &who["name"]),
+        (&json!("admin"), &json!("Ada & Co <ada@world.test>"))
+    );
+    // The record has her by that name, and nobody's token.
+    let all = street.api("GET", "/api/v1/sessions", token, "").await;
+    assert!(all.text().contains("command-line") && !all.text().contains(token));
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_the_command_line_ends_in_every_way() {
+    let street = Street::open().await;
+    let session = async || {
+        let made = redeem(&street, &code(&street, CHALLENGE).await, VERIFIER).await;
+        let made: Value = serde_json::from_slice(&made.body).unwrap();
+        let id = made["session"].as_i64().unwrap();
+        (made["token"].as_str().unwrap().to_owned(), id)
+    };
+    let ask = async |token: &str| street.api("GET", "/api/v1/session", token, "").await.status;
+    // By its holder.
+    let (token, _) = session().await;
+    assert_eq!(ask(&token).await, 200);
+    let ended = street.api("POST", "/sign-in/session/end", &token, "").await;
+    assert_eq!(ended.status, 200);
+    assert_eq!(ask(&token).await, 401);
+    // By an administrator.
+    let (token, id) = session().await;
+    let path = format!("/api/v1/sessions/{id}/revoke");
+    assert_eq!(
+        street.api("POST", &path, &street.admin, "{}").await.status,
+        200
+    );
+    assert_eq!(ask(&token).await, 401);
+    // By time.
+    let (token, _) = session().await;
+    street.later(8 * 3_600);
+    assert_eq!(ask(&token).await, 401);
+    // By what is set: less for her group at once, then nothing.
+    let (token, _) = session().await;
+    let set = async |body: Value| {
+        let body = body.to_string();
+        let done = street
+            .api("POST", "/api/v1/sign-in", &street.admin, &body)
+            .await;
+        assert_eq!(done.status, 200, "{}", done.text());
+    };
+    set(json!({ "roles": { "admins": "viewer" } })).await;
+    assert_eq!(ask(&token).await, 200);
+    assert_eq!(
+        street
+            .api("GET", "/api/v1/sessions", &token, "")
+            .await
+            .status,
+        403
+    );
+    set(json!({ "roles": { "others": "admin" } })).await;
+    assert_eq!(ask(&token).await, 401);
+    // With the sign-in itself.
+    set(json!({ "roles": { "admins": "admin" } })).await;
+    assert_eq!(ask(&token).await, 200);
+    let off = street
+        .api("POST", "/api/v1/sign-in/remove", &street.admin, "{}")
+        .await;
+    assert_eq!(off.status, 200);
+    assert_eq!(ask(&token).await, 401);
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_signs_in_and_acts_in_that_name() {
+    let street = Street::open().await;
+    let home = tempfile::tempdir().unwrap();
+    let environment = [("HOME", home.path().to_str().unwrap())];
+    let url = street.admin_url();
+    let place = ["--url", url.as_str(), "--ca", street.ca.as_str()];
+    // Nobody is signed in yet.
+    let said = run(&street, &environment, &["session", "show"], &place);
+    assert_eq!(said.status.code(), Some(2), "{}", text(&said.stderr));
+    assert!(
+        text(&said.stderr).contains("mdmd login"),
+        "{}",
+        text(&said.stderr)
+    );
+    let done = street.login(&environment, &place).await;
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let made: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(
+        (&made["role"], &made["token"]),
+        (&json!("admin"), &Value::Null)
+    );
+    let file = made["file"].as_str().unwrap();
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let token = std::fs::read_to_string(file).unwrap();
+    for said in [&done.stdout, &done.stderr] {
+        assert!(!text(said).contains(&token));
+    }
+    let said = run(
+        &street,
+        &environment,
+        &["session", "show", "--json"],
+        &place,
+    );
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    assert!(text(&said.stdout).contains("Ada & Co <ada@world.test>"));
+    let said = run(
+        &street,
+        &environment,
+        &["api-token", "new", "robot", "--role", "viewer"],
+        &place,
+    );
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    // A file that others can read is no secret any more.
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let said = run(&street, &environment, &["session", "show"], &place);
+    assert!(
+        text(&said.stderr).contains("others can read it"),
+        "{}",
+        text(&said.stderr)
+    );
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let said = run(&street, &environment, &["logout"], &place);
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    assert!(!std::path::Path::new(file).exists());
+    assert_eq!(
+        street
+            .api("GET", "/api/v1/session", &token, "")
+            .await
+            .status,
+        401
+    );
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_set_is_proved_first_and_the_secret_is_never_shown() {
+    let street = Street::open().await;
+    let set = async |body: Value| {
+        let body = body.to_string();
+        street
+            .api("POST", "/api/v1/sign-in", &street.admin, &body)
+            .await
+    };
+    let shown = street
+        .api("GET", "/api/v1/sign-in", &street.admin, "")
+        .await;
+    assert!(shown.text().contains("/sign-in/return"), "{}", shown.text());
+    assert!(!shown.text().contains(&street.provider.client_secret()));
+    for (body, field) in [
+        (json!({ "issuer": "http://x.test" }), "issuer"),
+        // The secret that is kept is not given to whoever is named next.
+        (json!({ "issuer": "https://localhost:1" }), "secret"),
+        (json!({ "client_id": "another" }), "secret"),
+        (json!({ "session_hours": 25 }), "session_hours"),
+        (json!({ "scopes": ["a b"] }), "scopes"),
+    ] {
+        let refused = set(body.clone()).await;
+        assert_eq!(refused.status, 400, "{body}: {}", refused.text());
+        assert!(
+            refused.text().contains(&format!("\"field\":\"{field}\"")),
+            "{}",
+            refused.text()
+        );
+    }
+    let away = set(json!({ "issuer": "https://127.0.0.1:1", "secret": "x" })).await;
+    assert!([502, 503].contains(&away.status), "{}", away.text());
+    // Nothing of that was kept.
+    assert_eq!(street.browser().sign_in().await.status, 200);
+    let log = people::log();
+    assert!(!log.contains(&street.provider.client_secret()));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    street.close().await;
+}
