@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mdm_core::attested::AttestedFacts;
+use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::{CertificateId, Serial};
+use mdm_core::organisation::IdentityProtocol;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Answer, IdentitySettings, IdentityState, NewIssuer, Peer};
 use mdm_core::store::Batch;
@@ -673,4 +676,41 @@ async fn an_identity_speaks_when_its_time_has_come_and_a_day_before() {
         "{refused:?}"
     );
     check(2).await.unwrap();
+}
+
+/// The organisation demands attestations of phones.
+async fn demand(house: &House) {
+    let mut change = IdentitySettings::default();
+    let attested = IdentityProtocol::AcmeAttested;
+    change.identity_protocol.insert(Platform::Ios, attested);
+    house.org().await.set_identities(change).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_device_says_of_itself_gets_it_no_lesser_identity() {
+    for attested in [false, true] {
+        let house = House::new().await;
+        let phone = house.device("C02LIES").await;
+        house.enrol(&phone).await;
+        demand(&house).await;
+        let store = house.mdm.store();
+        let report = house.org().await.device_report(&phone.serial).await;
+        let mut device = report.unwrap().device;
+        device.attested = attested.then(|| AttestedFacts::new(house.mdm.now(), "root".to_owned()));
+        device.facts.product = Some("VirtualMac2,1".to_owned());
+        device.facts.os_version = Some("13.0".to_owned());
+        let mut batch = Batch::new();
+        batch.put(device);
+        store.commit(batch).await.unwrap();
+        make_due(&house, &phone).await;
+        an_hour(&house).await;
+        let sent = profile(&fetch(&house, &phone, "InstallProfile").await);
+        // One of which nothing was ever attested is what it says that it is.
+        assert_eq!(sent.contains("com.apple.security.acme"), attested, "{sent}");
+        assert_eq!(
+            sent.contains("com.apple.security.scep"),
+            !attested,
+            "{sent}"
+        );
+    }
 }

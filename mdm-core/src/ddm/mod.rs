@@ -309,6 +309,9 @@ pub struct DeclaredChannel {
     pub earlier: Option<ManifestId>,
     /// When it was given the list.
     pub told: Timestamp,
+    /// Whether it has the list is doubted: the next look at the channel tells it, whatever list that is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub doubted: bool,
     /// When the channel ended.
     pub ended: Option<Timestamp>,
 }
@@ -324,6 +327,7 @@ impl DeclaredChannel {
             manifest: None,
             earlier: None,
             told: now,
+            doubted: false,
             ended: None,
         }
     }
@@ -335,6 +339,7 @@ impl DeclaredChannel {
             self.manifest = Some(manifest);
             self.told = now;
         }
+        self.doubted = false;
         self.ended = None;
     }
 
@@ -342,6 +347,7 @@ impl DeclaredChannel {
     pub fn end(&mut self, now: Timestamp) {
         self.manifest = None;
         self.earlier = None;
+        self.doubted = false;
         self.ended = self.ended.or(Some(now));
     }
 }

@@ -15,11 +15,15 @@ use crate::wire::declarations::{StatusError, StatusReason, StatusReport, at, rea
 /// Octets of a channel's status that are kept. A device that says more keeps the parts that management is about.
 const LARGEST: usize = 1024 * 1024;
 
+/// Octets of its errors that are kept: those whose items come first.
+const LARGEST_ERRORS: usize = 256 * 1024;
+
 /// What is kept when there is too much.
 const KEPT: [&str; 4] = ["management", "device", "mdm", "softwareupdate"];
 
 /// Items whose value is a dictionary: a new one takes the place of the old one as a whole.
-const DICTIONARIES: [&str; 4] = [
+const DICTIONARIES: [&str; 5] = [
+    "management.client-capabilities",
     "softwareupdate.failure-reason",
     "softwareupdate.install-reason",
     "softwareupdate.pending-version",
@@ -104,9 +108,17 @@ impl ChannelStatus {
                 self.items.clear();
             }
         }
+        let mut left = LARGEST_ERRORS;
+        let many = self.errors.len();
+        self.errors.retain(|item, reasons| {
+            let size = serde_json::to_vec(&(&item, &reasons)).map_or(usize::MAX, |v| v.len());
+            left = left.saturating_sub(size);
+            left > 0
+        });
         while self.errors.len() > 500 {
             self.errors.pop_last();
         }
+        self.cut |= self.errors.len() < many;
     }
 
     /// The value of an item, by its dotted name.
@@ -279,6 +291,33 @@ mod tests {
     fn take(status: &mut ChannelStatus, report: &Value) {
         let report = StatusReport::parse(report.to_string().as_bytes()).unwrap();
         status.take(report, Timestamp::from_millis(1));
+    }
+
+    #[test]
+    fn errors_are_bounded_whatever_a_device_says() {
+        let mut it = status();
+        let long = "x".repeat(16 * 1024);
+        for nth in 0..60 {
+            let reason = json!({ "Code": long, "Description": long, "Details": { "a": long } });
+            let told: Vec<Value> = (0..3)
+                .map(|more| json!({ "StatusItem": format!("a.{nth}.{more}"), "Reasons": [reason] }))
+                .collect();
+            take(&mut it, &json!({ "Errors": told }));
+        }
+        let name = json!({ "StatusItem": long, "Reasons": [] });
+        take(&mut it, &json!({ "Errors": [name] }));
+        let kept = serde_json::to_vec(&it).unwrap().len();
+        assert!(kept < 300 * 1024, "{kept} octets are kept");
+        assert!(it.cut && it.errors.len() > 50);
+        let reason = &it.errors.values().next().unwrap()[0];
+        assert_eq!((reason.code.len(), reason.details.len()), (1024, 0));
+        // A character is cut off as a whole.
+        let text = "ü".repeat(1000);
+        let one = json!({ "StatusItem": "b", "Reasons": [{ "Code": format!("x{text}") }] });
+        let report = json!({ "Errors": [one], "FullReport": true });
+        take(&mut it, &report);
+        assert_eq!(it.errors["b"][0].code.len(), 1023);
+        assert!(!it.cut);
     }
 
     #[test]

@@ -40,6 +40,13 @@ pub fn choose_for(
     };
     let Some(platform) = platform else {
         let chosen = settings.identity_protocol.values();
+        if least_chosen(settings) == IdentityProtocol::AcmeAttested {
+            // Whatever it is, it has to.
+            return Choice {
+                protocol: IdentityProtocol::AcmeAttested,
+                fall_back: None,
+            };
+        }
         let any = chosen.copied().any(|it| it != IdentityProtocol::Scep);
         return scep(any.then_some("its platform is not known"));
     };
@@ -64,6 +71,50 @@ pub fn choose_for(
             fall_back: None,
         },
         _ => scep(Some("its product type or system is not known")),
+    }
+}
+
+/// The same for a device that had an identity by this protocol, which is no less than what Apple attested of it: it can, and what
+/// it says of itself since does not make it older. `platform` is what Apple's device list says that it is; a platform that only the
+/// device named counts for nothing.
+#[must_use]
+pub fn not_below(
+    settings: &Settings,
+    platform: Option<Platform>,
+    choice: Choice,
+    held: IdentityProtocol,
+) -> Choice {
+    let chosen = &settings.identity_protocol;
+    let asked = match platform {
+        Some(platform) => chosen.get(&platform).copied().unwrap_or_default(),
+        None => {
+            let all = chosen.values().copied();
+            all.max_by_key(|it| strength(*it)).unwrap_or_default()
+        }
+    };
+    let floor = [asked, held].into_iter().min_by_key(|it| strength(*it));
+    match floor {
+        Some(floor) if strength(floor) > strength(choice.protocol) => Choice {
+            protocol: floor,
+            fall_back: None,
+        },
+        _ => choice,
+    }
+}
+
+/// What every platform is asked for at least.
+fn least_chosen(settings: &Settings) -> IdentityProtocol {
+    let all = [Platform::Ios, Platform::Ipados, Platform::Macos];
+    let chosen = all.map(|it| settings.identity_protocol.get(&it).copied());
+    let chosen = chosen.into_iter().map(Option::unwrap_or_default);
+    chosen.min_by_key(|it| strength(*it)).unwrap_or_default()
+}
+
+fn strength(protocol: IdentityProtocol) -> u8 {
+    match protocol {
+        IdentityProtocol::Scep => 0,
+        IdentityProtocol::Acme => 1,
+        IdentityProtocol::AcmeAttested => 2,
     }
 }
 
@@ -146,7 +197,39 @@ mod tests {
         check(Acme, new, None, Scep, true);
         check(AcmeAttested, new, None, AcmeAttested, false);
         check(Acme, Some("Watch7,1"), Some("26.1"), Scep, true);
-        check(AcmeAttested, None, None, Scep, true);
+        check(AcmeAttested, None, None, AcmeAttested, false);
+        check(AcmeAttested, Some("Watch7,1"), None, AcmeAttested, false);
+        check(Acme, None, None, Scep, true);
+        // Demanded of some, and nobody knows whether it is one of them.
+        let mut settings = Settings::default();
+        settings
+            .identity_protocol
+            .insert(Platform::Ios, AcmeAttested);
+        assert_eq!(choose(&settings, None, None).protocol, Scep);
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_makes_it_no_older_than_it_was() {
+        let mut settings = Settings::default();
+        settings
+            .identity_protocol
+            .insert(Platform::Ios, AcmeAttested);
+        settings.identity_protocol.insert(Platform::Macos, Acme);
+        let lie = choose(&settings, Some("VirtualMac2,1"), Some("26.1"));
+        assert_eq!(lie.protocol, Scep);
+        for (platform, held, expected) in [
+            (None, Scep, Scep),
+            (None, Acme, Acme),
+            (None, AcmeAttested, AcmeAttested),
+            (Some(Platform::Ios), AcmeAttested, AcmeAttested),
+            (Some(Platform::Macos), AcmeAttested, Acme),
+            // The organisation asks nothing of iPads: that is its choice.
+            (Some(Platform::Ipados), AcmeAttested, Scep),
+        ] {
+            let choice = not_below(&settings, platform, lie, held);
+            assert_eq!(choice.protocol, expected, "{platform:?} {held:?}");
+            assert_eq!(choice.fall_back.is_some(), expected == Scep);
+        }
     }
 
     #[test]

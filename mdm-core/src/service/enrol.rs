@@ -14,7 +14,7 @@ use crate::device::{Device, Platform};
 use crate::enrol::machine_info::MachineInfo;
 use crate::enrol::minimum;
 use crate::enrol::profile::{EnrolmentProfile, IdentitySource, sign};
-use crate::enrol::protocol::{Choice, choose_for};
+use crate::enrol::protocol::{Choice, choose_for, not_below};
 use crate::enrollment::{EnrolSession, Told};
 use crate::error::Error;
 use crate::ids::SessionId;
@@ -156,15 +156,27 @@ impl Org {
         Ok(Answer::Profile(profile))
     }
 
-    /// By which protocol a device gets an identity of whose system we know what it said before.
-    pub(super) fn protocol_of(&self, device: Option<&Device>) -> Choice {
-        let facts = device.map(|device| &device.facts);
-        choose_for(
+    /// By which protocol a device gets an identity of whose system we know what it said before. `before` is how it got the one
+    /// that it has: a device that could attest does not come to be one that cannot by saying so.
+    pub(super) fn protocol_of(&self, device: Option<&Device>, before: IdentityProtocol) -> Choice {
+        let (settings, facts) = (
             &self.organisation.settings,
+            device.map(|device| &device.facts),
+        );
+        let choice = choose_for(
+            settings,
             device.and_then(Device::platform),
             facts.and_then(|facts| facts.product.as_deref()),
             facts.and_then(|facts| facts.os_version.as_deref()),
-        )
+        );
+        let held = match device.and_then(|device| device.attested.as_ref()) {
+            Some(_) => IdentityProtocol::AcmeAttested,
+            None => before,
+        };
+        let listed = device
+            .and_then(|device| device.record.as_ref())
+            .and_then(|record| Platform::of_family(&record.family));
+        not_below(settings, listed, choice, held)
     }
 
     /// The profile of a device that has asked too often: that of its newest session, with the same challenge. Nothing is

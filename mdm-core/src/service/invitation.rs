@@ -16,7 +16,7 @@ use crate::enrollment::EnrolSession;
 use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::{DeviceId, Serial, SessionId};
-use crate::organisation::{Der, Network, Settings, UserLogins};
+use crate::organisation::{Der, IdentityProtocol, Network, Settings, UserLogins};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 use crate::wire::payloads::WifiPayload;
@@ -239,7 +239,8 @@ impl Org {
         {
             d.device = Some(Tracked::read(device));
         }
-        let choice = self.protocol_of(d.device.as_ref().map(|device| &device.row));
+        let device = d.device.as_ref().map(|device| &device.row);
+        let choice = self.protocol_of(device, IdentityProtocol::Scep);
         session.row.protocol = choice.protocol;
         let profile = self.enrolment_profile(&session.row, &challenge).await?;
         d.audit(

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, IssuedCertificate};
 use crate::error::Error;
 use crate::ids::{CertificateId, CommandId};
+use crate::organisation::IdentityProtocol;
 use crate::queue::{Command, CommandState};
 use crate::secret::Secret;
 use crate::store::Batch;
@@ -108,11 +109,14 @@ impl Org {
         session.serial.clone_from(&enrollment.serial);
         session.udid = Some(enrollment.key.clone());
         session.renews = Some(enrollment.id);
+        let mut before = IdentityProtocol::Scep;
         if let Some(first) = self.store().session(self.id(), row.session).await? {
             // The device refuses a profile that changes these.
             session.told = first.told.or(session.told);
+            before = first.protocol;
         }
-        let choice = self.protocol_of(d.device.as_ref().map(|device| &device.row));
+        let device = d.device.as_ref().map(|device| &device.row);
+        let choice = self.protocol_of(device, before);
         session.protocol = choice.protocol;
         let profile = self.enrolment_profile(&session, &challenge).await?;
         if let Some(last) = row.renewal.take() {

@@ -255,6 +255,15 @@ impl Org {
             status,
             told,
         });
+        if origin.step == StepId::Declare && status == ReportStatus::Acknowledged {
+            // A device tells what has changed, and nothing twice: what it said before the step began counts as well.
+            let said = readable(self.store().channel_status(self.id(), enrollment.id).await)?;
+            if let (Some(said), Some(plan)) = (said.filter(|s| s.ended.is_none()), &d.set_up_plan)
+                && plan.status_unmet(|item| said.value(item)).is_none()
+            {
+                d.tell_set_up(&Event::StatusReported { unmet: None });
+            }
+        }
         Ok(())
     }
 

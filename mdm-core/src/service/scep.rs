@@ -264,6 +264,23 @@ impl Org {
         let Some(enrollment) = self.enrollment_of(&old).await?.filter(Enrollment::is_live) else {
             return refused("nobody is enrolled with the certificate of the signer");
         };
+        let first = self.store().session(self.id(), old.session).await?;
+        let device = match enrollment.device {
+            Some(device) => self.store().device(self.id(), device).await?,
+            None => None,
+        };
+        // A signature of a key in hardware buys no identity for one in software.
+        let before = first
+            .as_ref()
+            .map_or(IdentityProtocol::Scep, |s| s.protocol);
+        let choice = self.protocol_of(device.as_ref(), before).protocol;
+        if before != IdentityProtocol::Scep
+            || old.attested.is_some()
+            || choice == IdentityProtocol::AcmeAttested
+        {
+            let reason = "the identities of this device are obtained by ACME";
+            return Ok(Err((FailInfo::BadRequest, reason, enrollment.serial)));
+        }
         let (transaction, key) = use_of(request);
         // No challenge has this form, so that none can name this session.
         let name = sha256_hex(format!("{} {transaction} {key}", old.sha256).as_bytes());
@@ -284,12 +301,7 @@ impl Org {
         }
         renewals.push(now);
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
-        if let Some(device) = enrollment.device
-            && let Some(device) = self.store().device(self.id(), device).await?
-        {
-            d.device = Some(Tracked::read(device));
-        }
-        let first = self.store().session(self.id(), old.session).await?;
+        d.device = device.map(Tracked::read);
         let id = SessionId(d.next_id());
         let mut session = EnrolSession::new(self.id(), id, random_text(12)?, name, now, now);
         session.device = enrollment.device;

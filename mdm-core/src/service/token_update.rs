@@ -93,6 +93,13 @@ impl Org {
         if let Some(device) = &mut d.device {
             device.row.enrollment = Some(id);
         }
+        if (first || !current.is_live())
+            && let Some(device) = current.device
+        {
+            // Whether anything is declared to it, the job finds out: an enrolment never waits for that. One that comes back
+            // after a CheckOut has deleted what it had.
+            d.job(now, JobKind::DeclareOf { device });
+        }
         if first {
             let mut older = known;
             if let Some(device) = current.device {
@@ -109,12 +116,6 @@ impl Org {
             if let Some(tagged) = d.device.as_ref().filter(|d| !d.row.tags.is_empty()) {
                 let device = tagged.row.id;
                 d.job(now, JobKind::LibraryOf { device });
-            }
-            if let Some(device) = current.device {
-                let row = d.device.as_ref().map(|tracked| &tracked.row);
-                if self.is_declared_to(&current, row).await? {
-                    d.job(now, JobKind::DeclareOf { device });
-                }
             }
             let profile_awaits = self.session_awaits(speaker, &current).await?;
             d.audit(
@@ -308,10 +309,7 @@ impl Org {
         });
         let id = row.id;
         if was_away && let Some(device) = parent.device {
-            let about = d.device.as_ref().map(|tracked| &tracked.row);
-            if self.is_declared_to(row, about).await? {
-                d.job(now, JobKind::DeclareOf { device });
-            }
+            d.job(now, JobKind::DeclareOf { device });
         }
         d.enrollments.insert(id, tracked);
         let device_channel = parent.id;

@@ -133,6 +133,10 @@ pub struct StatusReason {
 
 /// Reasons of one list that are kept.
 const REASONS: usize = 50;
+/// Octets of a code, a description, and the details of a reason: longer ones are cut, longer details left out.
+const REASON: usize = 1024;
+/// Octets of the name of a status item: Apple's have less than a hundred.
+const ITEM: usize = 255;
 /// Errors of one report that are kept.
 const ERRORS: usize = 500;
 
@@ -167,10 +171,9 @@ impl StatusReport {
             Some(_) => return Err(wrong("FullReport", "boolean")),
         };
         let errors = errors.iter().take(ERRORS).filter_map(|error| {
-            Some(StatusError {
-                item: either(error, "StatusItem", "status-item")?
-                    .as_str()?
-                    .to_owned(),
+            let item = either(error, "StatusItem", "status-item")?.as_str()?;
+            (item.len() <= ITEM).then(|| StatusError {
+                item: item.to_owned(),
                 reasons: reasons(either(error, "Reasons", "reasons")),
             })
         });
@@ -206,12 +209,20 @@ pub fn reasons(list: Option<&Value>) -> Vec<StatusReason> {
         let description = either(reason, "Description", "description").and_then(Value::as_str);
         let details = either(reason, "Details", "details").and_then(Value::as_object);
         Some(StatusReason {
-            code: either(reason, "Code", "code")?.as_str()?.to_owned(),
-            description: description.map(str::to_owned),
-            details: details.cloned().unwrap_or_default(),
+            code: cut(either(reason, "Code", "code")?.as_str()?),
+            description: description.map(cut),
+            details: details
+                .filter(|map| serde_json::to_string(map).is_ok_and(|text| text.len() <= REASON))
+                .cloned()
+                .unwrap_or_default(),
         })
     });
     read.collect()
+}
+
+/// Its first [`REASON`] octets, or one to three fewer.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(REASON)].to_owned()
 }
 
 fn either<'a>(value: &'a Value, one: &str, other: &str) -> Option<&'a Value> {

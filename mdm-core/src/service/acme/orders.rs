@@ -232,9 +232,9 @@ impl Org {
         let bad = |detail| Ok(Err(problem(ProblemKind::BadAttestationStatement, detail)));
         let statement = match answer {
             ChallengeAnswer::Attested(statement) => statement,
-            ChallengeAnswer::Failed => return bad("the device could not attest"),
-            // What a device leaves out, it can be allowed to; what it says must be right.
+            // What a device leaves out, or says that it cannot, it can be allowed to; what it states must be right.
             _ if session.protocol == IdentityProtocol::Acme => return Ok(Ok(None)),
+            ChallengeAnswer::Failed => return bad("the device could not attest"),
             _ => return bad("this organisation demands an attestation"),
         };
         let attested = match self.verified(statement, &order.token, now) {

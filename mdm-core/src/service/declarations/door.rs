@@ -2,12 +2,15 @@
 //! asking for a list gives it another. *No such declaration* makes a device remove it, so that is said only when no list that
 //! the device may have in mind has it: what is missing by a fault of ours is an error, and the device comes again.
 
+use std::time::Duration;
+
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{DeclarationContent, DeclarationKind, DeclarationManifest, DeclaredChannel};
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{ContentId, ManifestId};
+use crate::ids::{ContentId, DeviceId, EnrollmentId, ManifestId};
+use crate::job::JobKind;
 use crate::migration::Event;
 use crate::service::checkin::readable;
 use crate::service::decision::Decision;
@@ -64,7 +67,10 @@ impl Org {
     async fn device_row(&self, channel: &Enrollment) -> Result<Option<Device>, Error> {
         match channel.device {
             // Without its row the device would seem to have no tags, and would lose what it has by them.
-            Some(id) => Ok(self.store().device(self.id(), id).await?),
+            Some(id) => {
+                let row = self.store().device(self.id(), id).await?;
+                row.map(Some).ok_or_else(|| missing("devices", id.0))
+            }
             None => Ok(None),
         }
     }
@@ -101,7 +107,7 @@ impl Org {
             };
             let told = self.store().declared_channel(self.id(), channel.id).await?;
             let mut told = told.unwrap_or_else(|| DeclaredChannel::new(self.id(), channel.id, now));
-            if told.manifest == Some(list.id) && told.ended.is_none() {
+            if told.manifest == Some(list.id) && told.ended.is_none() && !told.doubted {
                 return Ok(list_as_answer(&list));
             }
             told.tell(list.id, now);
@@ -175,12 +181,19 @@ impl Org {
         let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "device");
         d.seen.clone_from(&speaker.seen);
         let (id, is_user) = (user.as_ref().map_or(device.id, |u| u.id), user.is_some());
-        // What was kept and cannot be read is replaced as a whole sooner or later: it keeps no report away.
-        let known = readable(self.store().channel_status(self.id(), id).await)?;
+        // What was kept and cannot be read stays as it is for whoever mends it, and keeps no report away: this one is heard and
+        // not kept.
+        let known = self.store().channel_status(self.id(), id).await;
+        let is_kept = !matches!(&known, Err(StoreError::Corrupt { .. }));
+        let known = readable(known)?;
         let mut status = known.unwrap_or_else(|| ChannelStatus::new(self.id(), id, d.now));
         let awaiting = report.value("mdm.is-awaiting-configuration");
         let awaiting = awaiting.and_then(serde_json::Value::as_bool);
+        let tells_all = report.full && report.value("management.declarations").is_some();
         status.take(report, d.now);
+        if tells_all && let Some(of) = device.device {
+            self.doubt(&mut d, id, of, &status).await?;
+        }
         if !is_user {
             self.load_device_side(&mut d, &device).await?;
         }
@@ -205,9 +218,51 @@ impl Org {
                 }
             }
         }
-        d.batch.put(status);
+        if is_kept {
+            d.batch.put(status);
+        }
         self.commit(d).await?;
         Ok(Answer::Empty)
+    }
+}
+
+/// For how long a channel may be about to fetch what its list names.
+const FETCHING: Duration = Duration::from_mins(10);
+
+impl Org {
+    /// A channel that tells in full what it has, and has something else than it was given: the answer that gave it the list was
+    /// lost. It is told once more, once for each such report.
+    async fn doubt(
+        &self,
+        d: &mut Decision<'_>,
+        channel: EnrollmentId,
+        device: DeviceId,
+        status: &ChannelStatus,
+    ) -> Result<(), Error> {
+        let told = self.store().declared_channel(self.id(), channel).await;
+        if matches!(&told, Err(StoreError::Corrupt { .. })) {
+            return Ok(());
+        }
+        let told = told?.filter(|told| told.ended.is_none());
+        let list = match told.as_ref().and_then(|told| told.manifest) {
+            Some(list) => readable(self.store().declaration_manifest(self.id(), list).await)?,
+            None => None,
+        };
+        let behind = match (&told, &list) {
+            (Some(told), Some(list)) => {
+                d.now.since(told.told) >= FETCHING && !status.agrees_with(list)
+            }
+            // The list is not to be had: that is no news of the device's.
+            (Some(told), None) if told.manifest.is_some() => false,
+            _ => !status.declarations().is_empty(),
+        };
+        if behind {
+            let mut row = told.unwrap_or_else(|| DeclaredChannel::new(self.id(), channel, d.now));
+            row.doubted = true;
+            d.batch.put(row);
+            d.job(d.now, JobKind::DeclareOf { device });
+        }
+        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::ddm::{
 use crate::error::Error;
 use crate::ids::{AssignmentId, ContentId, DeclarationId, DeclarationSetId, EnrollmentId, JobId};
 use crate::job::{Job, JobKind};
-use crate::store::Batch;
+use crate::store::{Batch, Noun};
 use crate::wire::declared::Payload;
 
 /// Declarations of an organisation.
@@ -128,6 +128,10 @@ impl Org {
             let (own, other) = self
                 .content_into(&mut batch, &beside, DeclarationKind::Activation, now)
                 .await?;
+            if other && !changed {
+                // Whoever puts it into a set at this moment has not seen the activation.
+                batch.put(declaration.clone());
+            }
             changed |= other;
             for mut set in self.store().declaration_sets(self.id()).await? {
                 if set.members.contains(&declaration.id) && set.members.insert(own.id) {
@@ -150,6 +154,24 @@ impl Org {
         Ok(declaration)
     }
 
+    /// Whether one more declaration may be in use. Those that were removed take nobody's place.
+    async fn check_room(&self) -> Result<(), Error> {
+        let (mut used, mut after) = (0, DeclarationId(0));
+        loop {
+            let page = self.store().declarations(self.id(), after, MOST).await?;
+            used += page.iter().filter(|it| it.removed.is_none()).count();
+            if used >= MOST as usize {
+                return Err(Error::Precondition(format!(
+                    "there are {MOST} declarations already"
+                )));
+            }
+            match page.last() {
+                Some(last) => after = last.id,
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// The rows of one declaration; whether anything is new.
     async fn content_into(
         &self,
@@ -168,15 +190,8 @@ impl Org {
                 "is of another kind than the declaration of this identifier",
             ));
         }
-        if old.is_none() {
-            let all = store
-                .declarations(self.id(), DeclarationId(0), MOST)
-                .await?;
-            if all.len() >= MOST as usize {
-                return Err(Error::Precondition(format!(
-                    "there are {MOST} declarations already"
-                )));
-            }
+        if old.as_ref().is_none_or(|old| old.removed.is_some()) {
+            self.check_room().await?;
         }
         let id = ContentId(self.ids().next(now));
         let held = match &old {
@@ -315,7 +330,7 @@ impl Org {
         check_set(name, members.len())?;
         self.again_on_conflict(|| async {
             let now = self.now();
-            let mut ids = BTreeSet::new();
+            let (mut ids, mut seen) = (BTreeSet::new(), Vec::new());
             for identifier in members {
                 let Ok(member) = self.declaration(identifier).await else {
                     return Err(Error::bad_input(
@@ -324,16 +339,20 @@ impl Org {
                     ));
                 };
                 ids.insert(member.id);
+                // One that is removed, or gets an activation, meanwhile is looked at anew.
+                seen.push((member.id, member.version));
                 if member.kind == DeclarationKind::Configuration
                     && let Ok(beside) = self.declaration(&format!("{identifier}{ACTIVATION}")).await
                 {
                     ids.insert(beside.id);
+                    seen.push((beside.id, beside.version));
                 }
             }
             let all = self.store().declaration_sets(self.id()).await?;
-            let count = all.len();
+            let count = all.iter().filter(|set| set.removed.is_none()).count();
             let old = all.into_iter().find(|set| set.name == name);
-            if old.is_none() && count >= MOST_SETS {
+            let is_one_more = old.as_ref().is_none_or(|old| old.removed.is_some());
+            if is_one_more && count >= MOST_SETS {
                 return Err(Error::Precondition(format!(
                     "there are {MOST_SETS} sets already"
                 )));
@@ -357,6 +376,9 @@ impl Org {
                 removed: None,
             };
             let mut batch = Batch::new();
+            for (member, version) in seen {
+                batch.expect(Noun::Declaration, self.id(), member.0, version);
+            }
             batch.put(set.clone());
             self.declare_into(&mut batch, now);
             let detail = json!({ "set": set.id, "name": name, "members": set.members.len() });
@@ -435,12 +457,7 @@ impl Org {
                 return Ok(false);
             }
             let mut batch = Batch::new();
-            batch.expect(
-                crate::store::Noun::DeclarationSet,
-                self.id(),
-                set.id.0,
-                set.version,
-            );
+            batch.expect(Noun::DeclarationSet, self.id(), set.id.0, set.version);
             let detail =
                 json!({ "set": set.name, "target": assignment.target, "channels": channels });
             batch.put(assignment);
@@ -487,7 +504,7 @@ impl Org {
     }
 
     /// Has every channel looked at, from the first one on: one job, however many changes come before it is done.
-    fn declare_into(&self, batch: &mut Batch, now: Timestamp) {
+    pub(super) fn declare_into(&self, batch: &mut Batch, now: Timestamp) {
         let after = EnrollmentId(0);
         // Below zero no other job has its key.
         let id = JobId(-self.id().0);

@@ -18,6 +18,7 @@ use crate::ids::{CommandId, DeclarationSetId, DeviceId, EnrollmentId, ManifestId
 use crate::job::{Job, JobKind};
 use crate::queue::{Command, CommandState};
 use crate::service::Org;
+use crate::service::checkin::readable;
 use crate::service::decision::Decision;
 use crate::service::worker::done;
 use crate::store::{Batch, Lease, Write};
@@ -135,7 +136,7 @@ impl Org {
         job: &Job,
     ) -> Result<(), Error> {
         let (store, now) = (self.store(), self.now());
-        let live: Vec<&Enrollment> = channels.iter().filter(|c| c.is_live()).collect();
+        let mut live: Vec<&Enrollment> = channels.iter().filter(|c| c.is_live()).collect();
         if live.is_empty() {
             return Ok(());
         }
@@ -143,6 +144,8 @@ impl Org {
         let devices: Vec<DeviceId> = devices.into_iter().collect();
         let devices = store.devices_of(self.id(), &devices).await?;
         let devices: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
+        // Without its row nobody knows the tags of a device; it is left as it is, and the others are not kept waiting for it.
+        live.retain(|c| c.device.is_none_or(|id| devices.contains_key(&id)));
         let words: Vec<Vec<String>> = live
             .iter()
             .map(|c| scopes(c, c.device.and_then(|id| devices.get(&id))))
@@ -162,10 +165,14 @@ impl Org {
         }
         let ids: Vec<EnrollmentId> = live.iter().map(|c| c.id).collect();
         let told = store.declared_channels_of(self.id(), &ids).await?;
-        let told: BTreeMap<EnrollmentId, ManifestId> = told
-            .into_iter()
-            .filter_map(|c| Some((c.id, c.manifest?)))
-            .collect();
+        let mut doubted: BTreeMap<EnrollmentId, DeclaredChannel> = BTreeMap::new();
+        let mut has_list: BTreeMap<EnrollmentId, ManifestId> = BTreeMap::new();
+        for row in told.into_iter().filter(|row| row.ended.is_none()) {
+            has_list.extend(row.manifest.map(|list| (row.id, list)));
+            if row.doubted {
+                doubted.insert(row.id, row);
+            }
+        }
         let tokens: BTreeSet<String> = lists.values().map(|l| l.token.clone()).collect();
         let tokens: Vec<String> = tokens.into_iter().collect();
         let known = store.declaration_manifests_of(self.id(), &tokens).await?;
@@ -176,8 +183,9 @@ impl Org {
             let Some(wanted) = lists.get(of) else {
                 continue;
             };
-            let has = told.get(&channel.id).copied();
+            let has = has_list.get(&channel.id).copied();
             let differs = match has {
+                _ if doubted.contains_key(&channel.id) => true,
                 Some(has) => known.get(&wanted.token) != Some(&has),
                 // One that never asked has nothing: an empty list is no news to it.
                 None => !wanted.items.is_empty(),
@@ -211,6 +219,10 @@ impl Org {
         behind.retain(|id| !waiting.contains(id));
         for id in &behind {
             batch.put(self.notice(*id, job, &body, now));
+            if let Some(mut row) = doubted.remove(id) {
+                row.doubted = false;
+                batch.put(row);
+            }
             batch.put(Job::push(self.id(), *id, now));
         }
         if !behind.is_empty() {
@@ -230,32 +242,21 @@ impl Org {
         Command::queued(self.id(), id, to, uuid, body.request_type(), bytes, now)
     }
 
-    /// Whether anything is assigned to a channel: for an enrolment, which would otherwise wait for the next change.
-    pub(in crate::service) async fn is_declared_to(
-        &self,
-        channel: &Enrollment,
-        device: Option<&Device>,
-    ) -> Result<bool, Error> {
-        let words = scopes(channel, device);
-        let assigned = self
-            .store()
-            .declaration_assignments_under(self.id(), &words);
-        Ok(!assigned.await?.is_empty())
-    }
-
-    /// An unenrolment ends everything declarative of a channel: what it was told, and what it said.
+    /// An unenrolment ends everything declarative of a channel: what it was told, and what it said. What cannot be read keeps no
+    /// device from enrolling anew.
     pub(in crate::service) async fn end_declarations(
         &self,
         d: &mut Decision<'_>,
         channel: EnrollmentId,
     ) -> Result<(), Error> {
         let told: Option<DeclaredChannel> =
-            self.store().declared_channel(self.id(), channel).await?;
+            readable(self.store().declared_channel(self.id(), channel).await)?;
         if let Some(mut row) = told.filter(|row| row.ended.is_none()) {
             row.end(d.now);
             d.batch.put(row);
         }
-        let said: Option<ChannelStatus> = self.store().channel_status(self.id(), channel).await?;
+        let said: Option<ChannelStatus> =
+            readable(self.store().channel_status(self.id(), channel).await)?;
         if let Some(mut row) = said.filter(|row| row.ended.is_none()) {
             row.ended = Some(d.now);
             d.batch.put(row);

@@ -239,7 +239,7 @@ impl DeclarationStore for PostgresStore {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         rows!(
             self,
-            many,
+            all_readable,
             "declared_channels WHERE organisation = $1 AND id = ANY($2::bigint[]) ORDER BY id",
             organisation.0,
             ids
@@ -284,11 +284,10 @@ impl DeclarationStore for PostgresStore {
     ) -> Result<Vec<Enrollment>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "enrollments WHERE organisation = $1 AND id > $2 AND live_key IS NOT NULL ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -300,7 +299,7 @@ impl DeclarationStore for PostgresStore {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         rows!(
             self,
-            many,
+            all_readable,
             "devices WHERE organisation = $1 AND id = ANY($2::bigint[]) ORDER BY id",
             organisation.0,
             ids

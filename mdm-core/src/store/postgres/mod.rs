@@ -31,7 +31,7 @@ use sqlx::{Connection as _, Executor as _};
 
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
-use super::row::{Raw, Stored, decode, decode_all};
+use super::row::{Raw, Stored, decode, decode_all, decode_readable};
 use super::schema::{APPLIED, other_version, same_version};
 use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
 
@@ -356,7 +356,12 @@ fn many<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, Store
     decode_all(raws(rows)?)
 }
 
-/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one` or `many`, or `readable limit`: then the
+/// As [`many`], without those that cannot be read: for readers that go through many owners' rows at once.
+fn all_readable<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
+    Ok(decode_readable(raws(rows)?))
+}
+
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `all_readable`, or `readable limit`: then the
 /// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
 macro_rules! rows {
     ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {

@@ -239,7 +239,7 @@ impl DeclarationStore for SqliteStore {
         let ids = ids.iter().map(|id| id.0);
         rows!(
             self,
-            many,
+            all_readable,
             "declared_channels WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
             organisation.0,
             list(ids)
@@ -284,11 +284,10 @@ impl DeclarationStore for SqliteStore {
     ) -> Result<Vec<Enrollment>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "enrollments WHERE organisation = ?1 AND id > ?2 AND live_key IS NOT NULL ORDER BY id LIMIT ?3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -300,7 +299,7 @@ impl DeclarationStore for SqliteStore {
         let ids = ids.iter().map(|id| id.0);
         rows!(
             self,
-            many,
+            all_readable,
             "devices WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
             organisation.0,
             list(ids)

@@ -109,7 +109,7 @@ pub trait DeclarationStore: Send + Sync {
         organisation: OrganisationId,
         id: EnrollmentId,
     ) -> Result<Option<DeclaredChannel>, StoreError>;
-    /// What these channels were told, as far as they were, in the order of ids.
+    /// What these channels were told, as far as they were and as it can be read, in the order of ids.
     async fn declared_channels_of(
         &self,
         organisation: OrganisationId,
@@ -128,14 +128,14 @@ pub trait DeclarationStore: Send + Sync {
         after: EnrollmentId,
         limit: u32,
     ) -> Result<Vec<ChannelStatus>, StoreError>;
-    /// Channels that are not superseded, of devices and of users, in the order of ids, after `after`.
+    /// Channels that are not superseded and can be read, of devices and of users, in the order of ids, after `after`.
     async fn channels(
         &self,
         organisation: OrganisationId,
         after: EnrollmentId,
         limit: u32,
     ) -> Result<Vec<Enrollment>, StoreError>;
-    /// Those of these devices that exist, in the order of ids.
+    /// Those of these devices that exist and can be read, in the order of ids.
     async fn devices_of(
         &self,
         organisation: OrganisationId,
