@@ -8,6 +8,12 @@ mod house;
 use std::time::Duration;
 
 use house::{Ask, House, TOPIC, check_in, described, report};
+use mdm_core::attested::AttestedFacts;
+use mdm_core::device::Platform;
+use mdm_core::ids::CertificateId;
+use mdm_core::organisation::IdentityProtocol;
+use mdm_core::service::IdentitySettings;
+use mdm_core::store::Batch;
 use mdmd::config::Duty;
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -380,6 +386,70 @@ async fn a_device_has_only_so_many_renewals_in_a_week() {
     // Granted: the stand-in, whose clock stands still, finds it not valid yet.
     let why = renew(19).await.1.unwrap_err();
     assert!(why.contains("not valid now"), "{why}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_by_scep_gets_nobody_around_an_attestation() {
+    let house = House::open().await;
+    let invitation = house
+        .stand_ins
+        .invite(&house.url("enrol"), &described("DOORA"), 1)
+        .await
+        .unwrap();
+    let request = house.stand_ins.request(&invitation, 1).await.unwrap();
+    let device = certificate_for(&house, &request).await.unwrap();
+    for message in ["Authenticate", "TokenUpdate"] {
+        let body = check_in("DOORA", message, "");
+        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
+    let all = async || store.certificates(id, CertificateId(0), 100).await.unwrap();
+    let renew = async |number: u64| {
+        let request = house.stand_ins.renewal(&invitation, &device, number).await;
+        certificate_for(&house, &request.unwrap()).await
+    };
+    renew(10).await.unwrap();
+    let before = all().await.len();
+    let refused = async |number: u64, case: &str| {
+        let why = renew(number).await.unwrap_err();
+        assert!(why.contains("failInfo 2"), "{case}: {why}");
+        assert_eq!(all().await.len(), before, "{case}");
+        let shown = done_get(&house, "/api/v1/refusals").await;
+        assert!(shown.to_string().contains("obtained by ACME"), "{shown}");
+    };
+    // The identity that signs was attested.
+    let row = all().await.remove(0);
+    let mut attested = row.clone();
+    attested.attested = Some(AttestedFacts::new(house.app.mdm.now(), "root".to_owned()));
+    let mut batch = Batch::new();
+    batch.put(attested);
+    store.commit(batch).await.unwrap();
+    refused(11, "attested").await;
+    // It came by ACME, though nothing was attested.
+    let mut row = all().await.remove(0);
+    row.attested = None;
+    let mut session = store.session(id, row.session).await.unwrap().unwrap();
+    session.protocol = IdentityProtocol::Acme;
+    let mut batch = Batch::new();
+    batch.put(row.clone()).put(session);
+    store.commit(batch).await.unwrap();
+    refused(12, "by ACME").await;
+    // It came by SCEP, and now the organisation demands more.
+    let mut session = store.session(id, row.session).await.unwrap().unwrap();
+    session.protocol = IdentityProtocol::Scep;
+    let mut batch = Batch::new();
+    batch.put(session);
+    store.commit(batch).await.unwrap();
+    renew(13).await.unwrap();
+    let before = all().await.len();
+    let mut change = IdentitySettings::default();
+    let demanded = IdentityProtocol::AcmeAttested;
+    change.identity_protocol.insert(Platform::Ios, demanded);
+    house.org.set_identities(change).await.unwrap();
+    assert!(renew(14).await.is_err());
+    assert_eq!(all().await.len(), before);
     house.close().await;
 }
 
