@@ -143,7 +143,7 @@ fn planted(met: bool) {
 pub fn token_file(data: &[u8]) {
     PAIR.with(|pair| judge(ServerToken::open(data, std::slice::from_ref(pair))));
     let token = ServerToken::from_json(data);
-    planted(token.is_ok() && data.len() % 64 == 17);
+    planted(token.is_ok() && data.len() % 16 == 9);
     judge(token);
     if let Ok(token) = ContentToken::read(data) {
         let shown = format!("{token:?}");

@@ -69,6 +69,10 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     let said = ended.err.contains("every device is left out");
     assert!(said && !ended.err.contains("--accept"), "{}", ended.err);
 
+    // And nothing of the question stays behind.
+    let listed = town.json(&["device", "list"]).await.to_string();
+    assert!(!listed.contains("C02NOBODYXX"), "{listed}");
+
     // The plan: the exact request, the sentence, the digest; nothing is sent.
     let mut planned = assign(&csv, &deadline);
     planned.push("--json".to_owned());

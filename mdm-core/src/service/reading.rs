@@ -48,13 +48,24 @@ impl Org {
     ///
     /// # Errors
     /// The port's, the store's. [`Error::retry_after`] says when the budget allows more; what was read is kept.
+    ///
+    /// What Apple does not know gets no row, so that a mistyped number leaves nothing behind.
     pub async fn pull(&self, serials: &[Serial]) -> Result<Vec<(Serial, OrgReading)>, Error> {
-        self.know(serials).await?;
+        let known = self.known(serials).await?;
+        let (known, new): (Vec<Serial>, Vec<Serial>) = serials
+            .iter()
+            .cloned()
+            .partition(|serial| known.contains_key(serial));
         let since = self.now();
-        if serials.len() <= FEW {
-            self.read_singly(serials).await?;
+        let all_new = new.len() > FEW;
+        if !all_new {
+            self.read_new(&new).await?;
+        }
+        if !all_new && known.len() <= FEW {
+            self.read_singly(&known).await?;
         } else {
-            self.want_pull(since, false).await?;
+            // Many new ones are among all of the organisation, or unknown there.
+            self.want_pull(since, all_new).await?;
             while self
                 .inventory()
                 .await?
@@ -100,29 +111,32 @@ impl Org {
         Ok(self.ports().api.servers(&self.api_key().await?).await?)
     }
 
-    /// Makes rows for serial numbers that are not known yet.
-    async fn know(&self, serials: &[Serial]) -> Result<(), Error> {
-        self.again_on_conflict(|| async {
-            let now = self.now();
-            let known: BTreeSet<Serial> = self
-                .store()
-                .devices_by_serial(self.id(), serials)
-                .await?
-                .into_iter()
-                .map(|d| d.serial)
-                .collect();
-            let new: BTreeSet<&Serial> = serials.iter().filter(|s| !known.contains(s)).collect();
-            if new.is_empty() {
-                return Ok(());
+    /// Reads serial numbers that have no row yet, and makes one for each that Apple knows.
+    async fn read_new(&self, serials: &[Serial]) -> Result<(), Error> {
+        if serials.is_empty() {
+            return Ok(());
+        }
+        let key = self.api_key().await?;
+        for serial in serials {
+            let one = std::slice::from_ref(serial);
+            let mut readings = self.ports().api.read(&key, one, self.now()).await?;
+            readings.retain(|(_, reading)| !reading.unknown);
+            if readings.is_empty() {
+                continue;
             }
-            let mut batch = Batch::new();
-            for serial in new {
-                let id = DeviceId(self.ids().next(now));
+            self.again_on_conflict(|| async {
+                if !self.known(one).await?.is_empty() {
+                    return Ok(());
+                }
+                let mut batch = Batch::new();
+                let id = DeviceId(self.ids().next(self.now()));
                 batch.put(Device::new(self.id(), id, serial.clone()));
-            }
-            Ok(self.store().commit(batch).await?)
-        })
-        .await
+                Ok(self.store().commit(batch).await?)
+            })
+            .await?;
+            self.take_readings(&readings, &[]).await?;
+        }
+        Ok(())
     }
 
     /// Asks for a reading that begins at `since` or later.

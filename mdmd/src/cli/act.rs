@@ -1,12 +1,12 @@
 //! An act at Apple from the command line: its plan with the exact requests and one sentence of consequence; after an
 //! acceptance by digest, the act; and the proof by re-reading. Nothing is sent without the digest of the plan.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::client::{Client, LOOK};
+use super::client::{Client, LOOK, until};
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 
 /// How an act is accepted and how long its proof is waited for.
@@ -31,7 +31,7 @@ pub(crate) async fn run(
     body: Value,
     acceptance: &Acceptance,
 ) -> Done {
-    let end = Instant::now() + Duration::from_secs(acceptance.wait);
+    let end = until(acceptance.wait);
     let plan = client
         .post_patiently(&format!("{path}/plan"), &body, end)
         .await?;
@@ -96,7 +96,7 @@ async fn wait(client: &Client, errands: &str, end: Instant) -> Result<Value, End
     let mut told = String::new();
     loop {
         let proof = client
-            .get(&format!("/api/v1/migrations/proof?errands={errands}"))
+            .get_by(&format!("/api/v1/migrations/proof?errands={errands}"), end)
             .await?;
         if proof["finished"] == true {
             return Ok(proof);

@@ -1,12 +1,12 @@
 //! `mdmd assignment list|ade-profile|assign`: which ADE profile each device has, and why not.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
-use super::client::{Client, LOOK, Where};
+use super::client::{Client, LOOK, Where, until};
 use super::serials::Serials;
 use super::{Common, Done, Exit, Means as _, cell, inventory, table};
 
@@ -106,13 +106,13 @@ pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
 
 /// Waits until what was changed is defined everywhere and read back.
 async fn proved(common: &Common, client: &Client, wait: u64) -> Done {
-    let end = Instant::now() + Duration::from_secs(wait);
+    let end = until(wait);
     let lacks = |answer: &Value| -> Vec<Value> {
         let servers = answer["servers"].as_array().into_iter().flatten();
         servers.filter(|s| s["proved"] != true).cloned().collect()
     };
     let answer = loop {
-        let answer = client.get("/api/v1/ade-profiles").await?;
+        let answer = client.get_by("/api/v1/ade-profiles", end).await?;
         if lacks(&answer).is_empty() || Instant::now() >= end {
             break answer;
         }
@@ -146,12 +146,19 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
             &consequence,
         )
         .await?;
-    let end = Instant::now() + Duration::from_secs(wait);
+    let end = until(wait);
     let all = loop {
-        let all = inventory::views(&client, &serials).await?;
-        let missing = all.iter().filter(|v| !v["no_profile"].is_null()).count();
-        if missing == 0 || Instant::now() >= end {
-            break all;
+        // Whether the server can be asked again by now.
+        client.get_by("/api/v1/ade-profiles", end).await?;
+        match inventory::views(&client, &serials).await {
+            Ok(all) => {
+                let has_none = |v: &Value| !v["no_profile"].is_null();
+                if !all.iter().any(has_none) || Instant::now() >= end {
+                    break all;
+                }
+            }
+            Err(ended) if Instant::now() >= end => return Err(ended.why).means(Exit::NeverEnded),
+            Err(_) => {}
         }
         tokio::time::sleep(LOOK).await;
     };

@@ -34,6 +34,14 @@ use crate::packages::Packages;
 /// Between two questions to the server, which answers them from its own records.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
+/// So many seconds from now; without an end where that is more than a clock can hold.
+pub(crate) fn until(seconds: u64) -> Instant {
+    let now = Instant::now();
+    let century = now + Duration::from_secs(100 * 365 * 86_400);
+    now.checked_add(Duration::from_secs(seconds))
+        .map_or(century, |end| end.min(century))
+}
+
 /// While the server says that waiting helps.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
@@ -141,6 +149,32 @@ impl Client {
             return Err(why).means(Exit::Precondition);
         };
         Ok(Self { way, organisation })
+    }
+
+    /// Asks again and again until there is an answer: for a proof of what was accepted already. A server that is gone for a
+    /// moment is no reason to say that nothing was done.
+    pub(crate) async fn get_by(&self, path: &str, end: Instant) -> Result<Value, Ended> {
+        let mut told = false;
+        loop {
+            let ended = match self.get(path).await {
+                Ok(answer) => return Ok(answer),
+                Err(ended) => ended,
+            };
+            if Instant::now() >= end {
+                let why = ended.why.context(
+                    "it was accepted, and the server cannot be asked how it went: look before you do it again",
+                );
+                return Err(why).means(Exit::NeverEnded);
+            }
+            if !told {
+                eprintln!(
+                    "mdmd: the server cannot be asked, still waiting: {:#}",
+                    ended.why
+                );
+                told = true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Ended> {

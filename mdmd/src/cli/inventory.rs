@@ -3,14 +3,14 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::Serial;
 use serde_json::{Value, json};
 
-use super::client::{Client, LOOK, Where};
+use super::client::{Client, LOOK, Where, until};
 use super::serials::Serials;
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 use crate::csv;
@@ -106,10 +106,10 @@ pub(super) async fn pull(common: &Common, client: &Client, wait: u64) -> Done {
             "every device of the organisation is read at Apple, as fast as Apple's budget allows; nothing is changed there.",
         )
         .await?;
-    let end = Instant::now() + Duration::from_secs(wait);
+    let end = until(wait);
     let mut told = Value::Null;
     let answer = loop {
-        let answer = client.get("/api/v1/inventory").await?;
+        let answer = client.get_by("/api/v1/inventory", end).await?;
         if reached(&answer["complete"], &asked["wanted"]) {
             break answer;
         }

@@ -15,7 +15,7 @@ use mdm_core::sign_in::{escape, loopback, pkce};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::client::{Client, Where};
+use super::client::{Client, Where, until};
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 
 /// Longest request line that is read from a browser.
@@ -147,7 +147,7 @@ pub(crate) async fn login(common: &Common, login: &Login) -> Done {
     if !login.no_browser {
         open(&to);
     }
-    let end = Instant::now() + Duration::from_secs(login.wait);
+    let end = until(login.wait);
     let waiting = tokio::task::spawn_blocking(move || wait(&listener, &state, end));
     let code = waiting.await??;
     let answer = client
