@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
-const OURS: &str = "OURS";
+pub(crate) const OURS: &str = "OURS";
 const THEIRS: &str = "THEIRS";
 
 struct Plain;
@@ -71,7 +71,7 @@ pub(crate) enum Looks {
 
 #[derive(Default)]
 pub(crate) struct Inside {
-    devices: BTreeMap<Serial, OrgReading>,
+    pub(crate) devices: BTreeMap<Serial, OrgReading>,
     effects: Vec<(Timestamp, ActivityRequest, Vec<Serial>)>,
     /// Every request that changes something, in order.
     asked: Vec<(ActivityRequest, Vec<Serial>)>,

@@ -6,7 +6,7 @@ mod licences;
 
 use std::time::Duration;
 
-use apple::{Fate, Looks, MINUTE, Stage};
+use apple::{Fate, Looks, MINUTE, OURS, Stage};
 use mdm_core::clock::Clock as _;
 use mdm_core::device::MigrationStatus;
 use mdm_core::errand::ErrandState;
@@ -172,4 +172,27 @@ async fn what_is_decided_while_an_errand_is_under_way_does_not_wait_for_the_leas
         assert!(waited < MINUTE, "the second still waits after {waited:?}");
     }
     stage.mdm.idle().await;
+}
+
+#[tokio::test]
+async fn who_is_at_the_destination_already_is_named() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    let first = stage.serials[0].clone();
+    let there = Some(OURS.to_owned());
+    stage
+        .apple
+        .inside()
+        .devices
+        .get_mut(&first)
+        .unwrap()
+        .assigned_server = there;
+    let org = stage.org().await;
+    org.pull(&stage.serials).await.unwrap();
+    let wave = stage.plan("one", &stage.serials, &[]).await;
+    let what_if = org.what_if(wave).await.unwrap();
+    assert!(
+        what_if.warnings[0].starts_with("1 devices are assigned"),
+        "{what_if:?}"
+    );
+    assert!(what_if.blockers.is_empty());
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::Org;
 use super::super::licences::store_apps;
 use super::super::ports::ActivityRequest;
-use super::super::wave::{check, latest_deadline, platform_of};
+use super::super::wave::{already_there, check, is_there, latest_deadline, platform_of};
 use super::super::worker::same_deadline;
 use super::{Act, ActPlan, Found, MigrationAct, PlannedRequest};
 use crate::clock::Timestamp;
@@ -48,6 +48,13 @@ impl Org {
             self.pull(&serials).await?;
             devices = self.devices_of(&serials).await?;
         }
+        let uuid = match &act.what {
+            MigrationAct::Assign { destination, .. } => {
+                let server = self.store().server(self.id(), *destination).await?;
+                server.ok_or(Error::NotFound("server entry"))?.uuid
+            }
+            _ => String::new(),
+        };
         let mut found = Vec::new();
         for serial in serials {
             let device = devices.remove(&serial);
@@ -55,7 +62,7 @@ impl Org {
                 Some(id) => self.store().attempt(self.id(), id).await?,
                 None => None,
             };
-            let findings = self.against(act, &serial, device.as_ref(), attempt.as_ref());
+            let findings = self.against(act, &uuid, &serial, device.as_ref(), attempt.as_ref());
             found.push(Found {
                 serial,
                 device,
@@ -83,6 +90,7 @@ impl Org {
     pub(super) fn against(
         &self,
         act: &Act,
+        uuid: &str,
         serial: &Serial,
         device: Option<&Device>,
         attempt: Option<&Move>,
@@ -119,7 +127,7 @@ impl Org {
                     None,
                     now,
                 );
-                found.extend(check(&member, device, now));
+                found.extend(check(&member, device, uuid, now));
                 found
             }
             MigrationAct::Extend { deadline } => against_moving(attempt, device, |current| {
@@ -155,6 +163,7 @@ impl Org {
     pub(super) async fn plan_of(&self, act: &Act, found: &[Found]) -> Result<ActPlan, Error> {
         let now = self.now();
         let going: Vec<&Found> = found.iter().filter(|f| f.findings.is_empty()).collect();
+        let mut there = 0;
         let (request, consequence, bound) = match &act.what {
             MigrationAct::Assign {
                 destination,
@@ -175,6 +184,8 @@ impl Org {
                     going.len(),
                     server.name
                 );
+                let at_it = |f: &&&Found| is_there(f.device.as_ref(), &server.uuid);
+                there = going.iter().filter(at_it).count();
                 let request = ActivityRequest::AssignWithDeadline {
                     server: server.uuid,
                     deadline: *deadline,
@@ -234,6 +245,7 @@ impl Org {
                 let (giving, short) = self.plan_giving(lacking(&going, runbooks)).await?;
                 requests.extend(giving);
                 warnings.extend(short);
+                warnings.extend(already_there(there));
             }
             MigrationAct::Cancel => {
                 let devices = going.iter().filter_map(|f| f.device.as_ref());

@@ -174,9 +174,13 @@ impl Org {
         let now = self.now();
         let mut blockers = BTreeMap::new();
         let mut bound = Vec::new();
+        let destination = self.store().server(self.id(), row.destination).await?;
+        let destination = destination.ok_or(Error::NotFound("server entry"))?.uuid;
+        let mut there = 0;
         for attempt in self.members(wave).await? {
             let device = self.store().device(self.id(), attempt.device).await?;
-            let found = check(&attempt, device.as_ref(), now);
+            let found = check(&attempt, device.as_ref(), &destination, now);
+            there += usize::from(found.is_empty() && is_there(device.as_ref(), &destination));
             bound.push(json!([
                 attempt.serial,
                 attempt.deadline,
@@ -188,7 +192,8 @@ impl Org {
                 blockers.insert(attempt.serial.clone(), found);
             }
         }
-        let warnings = self.licence_warnings(wave).await?;
+        let mut warnings = self.licence_warnings(wave).await?;
+        warnings.extend(already_there(there));
         let digest = crate::identity::sha256_hex(
             json!([row.name, row.runbooks, row.ade, bound, warnings])
                 .to_string()
@@ -376,8 +381,28 @@ pub(super) fn platform_of(device: &Device) -> Option<Platform> {
     })
 }
 
+/// Whether Apple shows a device at its destination already.
+pub(super) fn is_there(device: Option<&Device>, destination: &str) -> bool {
+    let reading = device.and_then(|d| d.reading.as_ref());
+    reading.is_some_and(|r| r.assigned_server.as_deref() == Some(destination))
+}
+
+/// One sentence on devices that Apple shows at their destination already.
+pub(super) fn already_there(devices: usize) -> Option<String> {
+    (devices > 0).then(|| {
+        format!(
+            "{devices} devices are assigned to the destination already: their users would be asked to move to where they may be"
+        )
+    })
+}
+
 /// What stands against submitting one member, in plain words.
-pub(super) fn check(attempt: &Move, device: Option<&Device>, now: Timestamp) -> Vec<String> {
+pub(super) fn check(
+    attempt: &Move,
+    device: Option<&Device>,
+    destination: &str,
+    now: Timestamp,
+) -> Vec<String> {
     let mut found = Vec::new();
     if attempt.deadline <= now {
         found.push("its deadline has passed".to_owned());
@@ -402,6 +427,10 @@ pub(super) fn check(attempt: &Move, device: Option<&Device>, now: Timestamp) -> 
     } else if reading.assigned_server.is_none() {
         found.push("it is assigned to no service: there is nothing to migrate from".to_owned());
     }
+    if is_there(device, destination) && device.is_some_and(|d| d.enrollment.is_some()) {
+        found
+            .push("it has come already: it is assigned to the destination and enrolled".to_owned());
+    }
     if reading.capable == Some(false) {
         found.push("Apple says that it cannot migrate".to_owned());
     }
@@ -412,4 +441,40 @@ pub(super) fn check(attempt: &Move, device: Option<&Device>, now: Timestamp) -> 
         found.push("another migration of it is pending".to_owned());
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::OrgReading;
+    use crate::ids::{EnrollmentId, OrganisationId};
+
+    #[test]
+    fn who_is_enrolled_at_the_destination_has_come_already() {
+        let now = Timestamp::from_millis(1_796_112_000_000);
+        let serial = Serial::parse("SERIAL1").unwrap();
+        let mut device = Device::new(OrganisationId(1), DeviceId(1), serial.clone());
+        device.reading = Some(OrgReading {
+            assigned_server: Some("OURS".to_owned()),
+            seen: now,
+            ..OrgReading::default()
+        });
+        let day = std::time::Duration::from_secs(86_400);
+        let attempt = Move::plan(
+            OrganisationId(1),
+            MoveId(1),
+            WaveId(1),
+            DeviceId(1),
+            serial,
+            RunbookId(1),
+            now + day * 9,
+            now + day,
+            None,
+            now,
+        );
+        assert_eq!(check(&attempt, Some(&device), "OURS", now).len(), 0);
+        device.enrollment = Some(EnrollmentId(1));
+        assert_eq!(check(&attempt, Some(&device), "OURS", now).len(), 1);
+        assert_eq!(check(&attempt, Some(&device), "THEIRS", now).len(), 0);
+    }
 }
