@@ -17,6 +17,8 @@ pub const MOST_DEVICES: usize = 1000;
 pub const LAG: Duration = Duration::from_secs(15 * 60);
 /// Who decided on an errand that no person asked for.
 pub(crate) const BY_ITSELF: &str = "worker";
+/// How long after it was decided, or last joined, devices may join an errand.
+const JOINING: Duration = Duration::from_secs(60);
 /// The shortest time between the end of Apple's work and a reading that counts against it.
 const SETTLE: Duration = Duration::from_secs(30);
 /// By then most effects have shown: a second reading, and a third after as long again.
@@ -275,6 +277,12 @@ impl Errand {
         matches!(self.state, ErrandState::Done | ErrandState::Refused { .. })
     }
 
+    /// Whether it was sent for any device, as far as is known.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.sendings.iter().any(|s| s.devices > 0)
+    }
+
     /// Whether the server decided on it without a person.
     #[must_use]
     pub fn is_by_itself(&self) -> bool {
@@ -455,6 +463,14 @@ impl Errand {
         } else {
             self.looked(&status, now);
         }
+    }
+
+    /// Whether devices may still join it: not for long after it was decided, as each that joins has all of them read anew.
+    #[must_use]
+    pub fn is_open_to(&self, now: Timestamp) -> bool {
+        self.state == ErrandState::Waiting
+            && self.sendings.is_empty()
+            && now < self.created + JOINING
     }
 
     /// Devices join it before it is sent, as far as there is room; those that are in it already, or joined, leave `members`.

@@ -266,6 +266,12 @@ impl<'a> Decision<'a> {
             if completed && !device.row.completed_deadlines.contains(&next.deadline) {
                 device.row.completed_deadlines.push(next.deadline);
             }
+            if completed {
+                // What was given for it, or for an earlier attempt, is the device's own now.
+                for held in &mut device.row.licences {
+                    held.ours = false;
+                }
+            }
             let withdrawn = matches!(outcome, Outcome::Cancelled | Outcome::Withdrawn);
             // For which attempt each was given is looked at when they go back.
             let lent = device.row.licences.iter().any(|l| l.ours);

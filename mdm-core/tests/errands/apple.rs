@@ -54,6 +54,8 @@ pub(crate) enum Fate {
     Unanswered,
     /// Neither done nor answered.
     Lost,
+    /// A person is needed first.
+    Refused,
     /// It hangs until it is let go.
     Hangs,
 }
@@ -228,6 +230,9 @@ impl OrganisationApi for Apple {
                 true => Fate::Answered,
                 false => inside.fates.remove(0),
             };
+            if matches!(fate, Fate::Refused) {
+                return Err(PortError::NeedsPerson("new terms".to_owned()));
+            }
             inside.asked.push((request.clone(), serials.to_vec()));
             if !matches!(fate, Fate::Lost) {
                 let at = now + inside.lag;
@@ -236,7 +241,7 @@ impl OrganisationApi for Apple {
             fate
         };
         match fate {
-            Fate::Answered => {}
+            Fate::Answered | Fate::Refused => {}
             Fate::Hangs => self.let_go.notified().await,
             Fate::Unanswered | Fate::Lost => {
                 return Err(PortError::Unknown("the connection broke".to_owned()));
@@ -397,6 +402,9 @@ impl Licences for Apple {
                 what: "429".to_owned(),
                 after: Some(library.busy.remove(0)),
             });
+        }
+        if request.apps.len() > LicenceLimits::default().apps {
+            return Err(PortError::Refused("too many apps".to_owned()));
         }
         let mut failed = Vec::new();
         for app in &request.apps {

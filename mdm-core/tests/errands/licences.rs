@@ -234,3 +234,26 @@ async fn a_return_that_failed_is_tried_again() {
     stage.pass(HOUR * 8).await;
     assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
 }
+
+#[tokio::test]
+async fn more_apps_than_apple_takes_at_once_go_back_in_several_requests() {
+    let stage = stage(2).await;
+    let apps: Vec<u64> = (1..=30).collect();
+    let bought: Vec<(u64, usize)> = apps.iter().map(|app| (*app, 9)).collect();
+    stage.library("one", &bought).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &apps).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    let inside = stage.apple.inside();
+    assert!(
+        inside.libraries["one"]
+            .holders
+            .values()
+            .all(BTreeSet::is_empty)
+    );
+    let back = inside.given.iter().filter(|(_, back, _)| *back).count();
+    assert_eq!(back, 2);
+}

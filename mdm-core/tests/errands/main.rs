@@ -196,3 +196,23 @@ async fn who_is_at_the_destination_already_is_named() {
     );
     assert!(what_if.blockers.is_empty());
 }
+
+#[tokio::test]
+async fn a_cancellation_finds_what_was_sent_once_a_person_had_settled_it() {
+    let stage = Stage::new(2, MINUTE * 5, &[Fate::Refused, Fate::Unanswered]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    // The terms are accepted; half an hour later it goes out, and its answer is lost.
+    while stage.apple.asked() == 0 {
+        stage.pass(MINUTE).await;
+    }
+    stage.apple.inside().lag = MINUTE;
+    stage.cancel(&stage.serials).await;
+    stage.pass(MINUTE * 60).await;
+    for serial in &stage.serials {
+        let status = stage.apple.status(serial);
+        assert_eq!(status, Some(MigrationStatus::Failed), "{serial}");
+    }
+    for state in stage.states(wave).await {
+        assert_eq!(state, MoveState::Ended(Outcome::Cancelled));
+    }
+}

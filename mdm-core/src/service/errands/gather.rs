@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::errand::{BY_ITSELF, ErrandKind, ErrandMember, ErrandState};
+use crate::errand::{BY_ITSELF, ErrandKind, ErrandMember};
 use crate::error::Error;
 use crate::ids::{LocationId, WaveId};
 use crate::job::{Job, JobKind};
+use crate::licences::LicenceLimits;
 use crate::service::Org;
 use crate::service::worker::done;
 use crate::store::{Batch, Lease};
@@ -21,13 +22,18 @@ impl Org {
                 batch.put(done(job, lease));
                 for (wave, kind, member) in self.wish(&job.kind).await? {
                     match alike.iter_mut().find(|(w, k, _)| *w == wave && *k == kind) {
-                        Some((_, _, members)) => members.push(member),
+                        // Two jobs may wish the same.
+                        Some((_, _, members)) => {
+                            if members.iter().all(|m| m.device != member.device) {
+                                members.push(member);
+                            }
+                        }
                         None => alike.push((wave, kind, vec![member])),
                     }
                 }
             }
             let mut open = self.open_errands().await?;
-            open.retain(|e| e.state == ErrandState::Waiting && e.sendings.is_empty());
+            open.retain(|e| e.is_open_to(self.now()));
             for (wave, kind, mut members) in alike {
                 let room = open.iter_mut().find(|e| e.wave == wave && e.kind == kind);
                 if let Some(errand) = room {
@@ -85,13 +91,17 @@ impl Org {
             serial: row.serial,
             attempt: None,
         };
-        Ok(apps
-            .into_iter()
-            .map(|(location, mut apps)| {
-                apps.sort_unstable();
+        let mut wishes = Vec::new();
+        for (location, mut apps) in apps {
+            apps.sort_unstable();
+            let known = self.store().location(self.id(), location).await?;
+            let most = known.map_or_else(LicenceLimits::default, |l| l.limits).apps;
+            for apps in apps.chunks(most.max(1)) {
+                let apps = apps.to_vec();
                 let kind = ErrandKind::Disassociate { location, apps };
-                (None, kind, member.clone())
-            })
-            .collect())
+                wishes.push((None, kind, member.clone()));
+            }
+        }
+        Ok(wishes)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{LOOK, SENDINGS, Stepped};
+use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
 use crate::error::Error;
@@ -23,6 +24,9 @@ const GIVEN_UP: Duration = Duration::from_secs(600);
 
 /// A return that failed is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(7 * 3600);
+
+/// Errands that end within this time share one reading of the stock.
+const SOON: Duration = Duration::from_secs(300);
 
 /// Who holds each app of an errand.
 type Holders = BTreeMap<u64, Arc<BTreeSet<Serial>>>;
@@ -177,6 +181,32 @@ impl Org {
         Ok(Stepped::Waits)
     }
 
+    /// Nobody looks after a return that failed who could ask again: the server does.
+    pub(super) fn put_return_again(
+        &self,
+        batch: &mut Batch,
+        errand: &Errand,
+        member: &ErrandMember,
+        now: Timestamp,
+    ) {
+        if matches!(errand.kind, ErrandKind::Disassociate { .. }) && errand.is_by_itself() {
+            let kind = JobKind::ReturnLicences {
+                device: member.device,
+            };
+            let id = JobId(self.ids().next(now));
+            batch.put(Job::new(self.id(), id, now + AGAIN, kind));
+        }
+    }
+
+    /// The stock is read again soon after licences were given or taken back, once for errands that end together.
+    async fn put_stock_soon(&self, batch: &mut Batch, location: LocationId) -> Result<(), Error> {
+        if let Some(row) = self.store().location(self.id(), location).await? {
+            let kind = JobKind::Stock { location };
+            batch.put(Job::new(self.id(), row.job, self.now() + SOON, kind));
+        }
+        Ok(())
+    }
+
     /// Devices that keep what was to be taken back without a person's word: they have come into another wave since, or hold
     /// nothing of ours any more.
     async fn kept_after_all(
@@ -243,7 +273,8 @@ impl Org {
             apps: needed.into_iter().collect(),
         };
         let id = errand.id;
-        let first = errand.sendings.is_empty();
+        // What a restored one stood for before nobody knows, and it was about no device.
+        let first = !errand.was_sent();
         errand.asked(members.len(), now);
         let mut batch = Batch::new();
         if first && !request.take_back {
@@ -307,7 +338,7 @@ impl Org {
                 return Ok(());
             }
             let now = self.now();
-            let sent = !errand.sendings.is_empty();
+            let sent = errand.was_sent();
             let words = std::mem::take(&mut errand.failed);
             let attempts = self.attempts_of(&errand).await?;
             let rows = self
@@ -324,14 +355,7 @@ impl Org {
                     let why =
                         why.unwrap_or_else(|| "Apple does not show what was asked for".to_owned());
                     errand.failed.insert(member.serial.clone(), why);
-                    if asked.request.take_back && errand.is_by_itself() {
-                        // Nobody looks after it who could ask again.
-                        let kind = JobKind::ReturnLicences {
-                            device: member.device,
-                        };
-                        let id = JobId(self.ids().next(now));
-                        batch.put(Job::new(self.id(), id, now + AGAIN, kind));
-                    }
+                    self.put_return_again(&mut batch, &errand, member, now);
                 }
                 let Some(mut device) = rows.remove(&member.device) else {
                     continue;
@@ -352,6 +376,9 @@ impl Org {
                 if changed {
                     batch.put(device);
                 }
+            }
+            if sent && errand.failed.is_empty() {
+                self.put_stock_soon(&mut batch, asked.location).await?;
             }
             if sent || errand.failed.is_empty() {
                 errand.done(now);

@@ -196,6 +196,19 @@ impl Org {
                 .await?;
                 Ok(Stepped::Waits)
             }
+            Err(Error::Store(StoreError::Unavailable(why))) => {
+                Err(StoreError::Unavailable(why).into())
+            }
+            // A row or a secret of this one that cannot be read keeps no other from Apple.
+            Err(error) => {
+                tracing::error!(organisation = %self.id(), errand = %id, %error, "an errand cannot go on");
+                self.alter_errand(id, |errand, now| {
+                    errand.status = Some(error.to_string());
+                    errand.wait(PERSON, now);
+                })
+                .await?;
+                Ok(Stepped::Waits)
+            }
             stepped => stepped,
         }
     }
@@ -406,6 +419,15 @@ impl Org {
         let id = errand.id;
         errand.asked(members.len(), now);
         let mut batch = Batch::new();
+        if let ErrandKind::Schedule { deadline, .. } = &errand.kind {
+            // One that had failed is at Apple again: whoever takes it back must go there too.
+            let event = Event::SubmitAsked {
+                deadline: *deadline,
+            };
+            for member in members {
+                self.tell_member(&mut batch, member, &event).await?;
+            }
+        }
         batch.put(errand.clone());
         self.store().commit(batch).await?;
         let answer = match self.not_stood_still(now) {
@@ -538,7 +560,10 @@ impl Org {
                 if let Some(event) = failure(&errand.kind, why) {
                     self.tell_member(&mut batch, member, &event).await?;
                 }
-                errand.failed.insert(member.serial.clone(), why.to_owned());
+                self.put_return_again(&mut batch, &errand, member, self.now());
+            }
+            for serial in errand.serials() {
+                errand.failed.insert(serial, why.to_owned());
             }
             errand.refused(why, self.now());
             self.audit_errand(&mut batch, &errand);

@@ -24,6 +24,8 @@ type Key = (OrganisationId, LocationId, u64);
 struct Reading {
     /// Nothing of it is older.
     since: Timestamp,
+    /// When it was read.
+    read: Timestamp,
     about: Arc<BTreeSet<Serial>>,
     holders: Arc<BTreeSet<Serial>>,
 }
@@ -42,7 +44,7 @@ impl HolderMemory {
 
     fn remember(&self, key: Key, reading: Reading, now: Timestamp) {
         let mut all = self.lock();
-        all.retain(|_, r| r.since <= now && now < r.since + KEPT);
+        all.retain(|_, r| r.read <= now && now < r.read + KEPT);
         if all.len() < MOST {
             all.insert(key, reading);
         }
@@ -97,6 +99,7 @@ impl Org {
             let found: Arc<BTreeSet<Serial>> = Arc::new(all.into_iter().filter(asked).collect());
             let reading = Reading {
                 since,
+                read: now,
                 about,
                 holders: found.clone(),
             };
