@@ -1,21 +1,24 @@
 //! Reading devices at the organisation API: a few one by one, many from Apple's lists, a page at a time and each page with
 //! its place in one batch. A device is told to its attempt in the batch that keeps the reading.
 
+mod placed;
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::placed::{Placed, placed};
+use self::telling::Telling;
 use super::Org;
-use super::decision::{Decision, Tracked};
-use super::sync::append;
+use super::decision::Tracked;
 use super::worker::done;
 use crate::clock::Timestamp;
 use crate::device::{Device, OrgReading};
-use crate::errand::{Errand, ErrandKind};
+use crate::errand::Errand;
 use crate::error::{Error, PortError};
-use crate::ids::{DeviceId, ErrandId, InventoryId, JobId, Serial, WaveId};
+use crate::ids::{DeviceId, ErrandId, InventoryId, JobId, Serial};
 use crate::inventory::{Inventory, Lap, PullPhase};
 use crate::job::{Job, JobKind};
-use crate::migration::{Event, MoveState};
 use crate::store::{Batch, Lease, Write};
 
 /// Up to so many devices are read one by one, two requests each; more are read from Apple's lists.
@@ -33,13 +36,6 @@ pub(super) enum Readings {
     Ready(Vec<Device>),
     /// They are being read; come again.
     Later,
-}
-
-/// What telling a device to its attempt needs of the wave.
-#[derive(Clone)]
-struct WaveFacts {
-    destination: String,
-    profile: Option<String>,
 }
 
 impl Org {
@@ -585,57 +581,6 @@ impl Org {
     }
 }
 
-/// What a page of the device list comes to for one device.
-#[derive(Debug, PartialEq, Eq)]
-enum Placed {
-    /// The device was read by itself after the page was asked for.
-    Older,
-    /// With the service that has it, or the fact that none has.
-    Known(OrgReading),
-    /// No service's list had it, and it is not unassigned: it moved between two lists while they were read.
-    Nowhere(OrgReading),
-}
-
-/// Sets what a page of the device list says beside what is known. `at` is when the reading began and when the page was asked
-/// for: what the lists of services said before the beginning does not count.
-fn placed(
-    page: &OrgReading,
-    before: Option<&OrgReading>,
-    (begun, asked): (Timestamp, Timestamp),
-) -> Placed {
-    let mut reading = page.clone();
-    // Nothing of it is older than the beginning.
-    reading.seen = begun;
-    let Some(before) = before else {
-        reading.unplaced = (reading.assigned != Some(false)).then_some(begun);
-        return match reading.unplaced {
-            None => Placed::Known(reading),
-            Some(_) => Placed::Nowhere(reading),
-        };
-    };
-    if before.seen > asked {
-        return Placed::Older;
-    }
-    reading.listed = before.listed;
-    let by_itself = before.seen > begun && before.unplaced.is_none();
-    if by_itself {
-        // It knows the service, and everything that is younger here is true since then.
-        reading.seen = before.seen;
-    }
-    let listed = before.listed.is_some_and(|at| at >= begun);
-    if page.assigned == Some(false) {
-        reading.assigned_server = None;
-    } else if listed || by_itself {
-        reading.assigned_server.clone_from(&before.assigned_server);
-    } else {
-        reading.assigned_server.clone_from(&before.assigned_server);
-        reading.seen = before.seen;
-        reading.unplaced = Some(begun);
-        return Placed::Nowhere(reading);
-    }
-    Placed::Known(reading)
-}
-
 /// A page of a reading as it came.
 enum PulledPage {
     /// The list has to be begun again.
@@ -654,165 +599,6 @@ impl PulledPage {
             }
             Self::Devices(_, Some(next)) => Some(("GET /v1/orgDevices", next)),
             _ => None,
-        }
-    }
-}
-
-/// Tells readings to attempts: what is asked only once for many devices.
-struct Telling {
-    /// Devices for which a scheduling is at Apple, or may be: that such a device stands at its original proves nothing.
-    scheduling: BTreeSet<DeviceId>,
-    waves: BTreeMap<WaveId, WaveFacts>,
-}
-
-impl Telling {
-    async fn new(org: &Org) -> Result<Self, Error> {
-        let scheduling = org
-            .open_errands()
-            .await?
-            .iter()
-            .filter(|e| matches!(e.kind, ErrandKind::Schedule { .. }) && !e.sendings.is_empty())
-            .flat_map(|e| e.members.iter().map(|m| m.device))
-            .collect();
-        Ok(Self {
-            scheduling,
-            waves: BTreeMap::new(),
-        })
-    }
-
-    async fn facts(&mut self, org: &Org, wave: WaveId) -> Result<WaveFacts, Error> {
-        if let Some(facts) = self.waves.get(&wave) {
-            return Ok(facts.clone());
-        }
-        let row = org
-            .store()
-            .wave(org.id(), wave)
-            .await?
-            .ok_or(Error::NotFound("wave"))?;
-        let server = org
-            .store()
-            .server(org.id(), row.destination)
-            .await?
-            .ok_or(Error::NotFound("server entry"))?;
-        let facts = WaveFacts {
-            profile: org.profile_at(&server, Some(&row)),
-            destination: server.uuid,
-        };
-        self.waves.insert(wave, facts.clone());
-        Ok(facts)
-    }
-
-    async fn take(
-        &mut self,
-        org: &Org,
-        batch: &mut Batch,
-        mut device: Tracked<Device>,
-        reading: OrgReading,
-    ) -> Result<(), Error> {
-        let mut d = Decision::new(&org.organisation, org.ids(), org.now(), "worker");
-        let (id, open) = (device.row.id, device.row.open_move);
-        device.row.reading = Some(reading.clone());
-        d.device = Some(device);
-        if let Some(open) = open
-            && let Some(attempt) = org.store().attempt(org.id(), open).await?
-            && let Some(plan) = org.readable_plan_of(&attempt).await?
-        {
-            let facts = self.facts(org, attempt.wave).await?;
-            let cancelling = matches!(attempt.state, MoveState::Cancelling { .. });
-            let original = attempt.original_server.clone();
-            d.attempt_plan = Some(plan);
-            d.profile = facts.profile;
-            d.attempt = Some(Tracked::read(attempt));
-            if !(cancelling && self.scheduling.contains(&id)) {
-                d.tell_move(&Event::OrgTold {
-                    reading,
-                    destination: facts.destination,
-                    original,
-                });
-            }
-        }
-        append(batch, d.into_batch());
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(minute: i64) -> Timestamp {
-        Timestamp::from_millis(1_796_112_000_000 + minute * 60_000)
-    }
-
-    fn reading(seen: i64, server: Option<&str>, listed: Option<i64>) -> OrgReading {
-        OrgReading {
-            seen: at(seen),
-            assigned_server: server.map(str::to_owned),
-            listed: listed.map(at),
-            ..OrgReading::default()
-        }
-    }
-
-    fn page(assigned: Option<bool>) -> OrgReading {
-        OrgReading {
-            assigned,
-            deadline: Some(at(999)),
-            ..OrgReading::default()
-        }
-    }
-
-    /// A reading that began at minute 10, whose page of devices was asked for at minute 20.
-    fn placed_at(page: &OrgReading, before: Option<&OrgReading>) -> Placed {
-        placed(page, before, (at(10), at(20)))
-    }
-
-    #[test]
-    fn a_page_takes_the_service_from_the_lists_of_its_own_reading() {
-        let before = reading(0, Some("A"), Some(12));
-        let Placed::Known(kept) = placed_at(&page(Some(true)), Some(&before)) else {
-            panic!("it was in a list")
-        };
-        assert_eq!(
-            (kept.assigned_server.as_deref(), kept.seen),
-            (Some("A"), at(10))
-        );
-        assert_eq!(kept.deadline, Some(at(999)));
-    }
-
-    #[test]
-    fn a_page_does_not_overwrite_what_was_read_singly_since_the_reading_began() {
-        let single = reading(15, Some("B"), None);
-        for assigned in [None, Some(true)] {
-            let Placed::Known(kept) = placed_at(&page(assigned), Some(&single)) else {
-                panic!("it was read by itself")
-            };
-            assert_eq!(
-                (kept.assigned_server.as_deref(), kept.seen),
-                (Some("B"), at(15))
-            );
-        }
-        let younger = reading(21, Some("B"), None);
-        assert_eq!(placed_at(&page(Some(true)), Some(&younger)), Placed::Older);
-    }
-
-    #[test]
-    fn a_device_in_no_list_is_not_called_unassigned_unless_apple_does() {
-        let before = reading(0, Some("A"), Some(-5));
-        for assigned in [None, Some(true)] {
-            let Placed::Nowhere(kept) = placed_at(&page(assigned), Some(&before)) else {
-                panic!("it moved between two lists")
-            };
-            assert_eq!(kept.assigned_server.as_deref(), Some("A"));
-            assert!(!kept.is_young(at(0)) && kept.unplaced == Some(at(10)));
-            assert!(
-                matches!(placed_at(&page(assigned), None), Placed::Nowhere(r) if !r.is_young(at(0)))
-            );
-        }
-        for before in [None, Some(&before)] {
-            let Placed::Known(kept) = placed_at(&page(Some(false)), before) else {
-                panic!("Apple says so")
-            };
-            assert_eq!((kept.assigned_server, kept.seen), (None, at(10)));
         }
     }
 }

@@ -108,7 +108,7 @@ async fn import(
     }
     let open = json!({ "renews": renews });
     let client = Client::acting(common, place).await?;
-    let consequence = "the token is shown to Apple once, then kept sealed; the device list of its server entry is read from now on.";
+    let consequence = "the token is shown to Apple once, then kept sealed; the device list of its server entry is read from now on, and every device of it that is in no wave gets our ADE profile: take no token of the service that devices leave.";
     let path = "/api/v1/server-tokens";
     let answer = match key {
         None => {

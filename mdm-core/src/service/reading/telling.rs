@@ -1,0 +1,98 @@
+//! Tells readings to attempts, in the batch that keeps the reading.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::device::{Device, OrgReading};
+use crate::errand::ErrandKind;
+use crate::error::Error;
+use crate::ids::{DeviceId, WaveId};
+use crate::migration::{Event, MoveState};
+use crate::service::Org;
+use crate::service::decision::{Decision, Tracked};
+use crate::service::sync::append;
+use crate::store::Batch;
+
+/// What telling a device to its attempt needs of the wave.
+#[derive(Clone)]
+struct WaveFacts {
+    destination: String,
+    profile: Option<String>,
+}
+
+/// Tells readings to attempts: what is asked only once for many devices.
+pub(super) struct Telling {
+    /// Devices for which a scheduling is at Apple, or may be: that such a device stands at its original proves nothing.
+    scheduling: BTreeSet<DeviceId>,
+    waves: BTreeMap<WaveId, WaveFacts>,
+}
+
+impl Telling {
+    pub(super) async fn new(org: &Org) -> Result<Self, Error> {
+        let scheduling = org
+            .open_errands()
+            .await?
+            .iter()
+            .filter(|e| matches!(e.kind, ErrandKind::Schedule { .. }) && !e.sendings.is_empty())
+            .flat_map(|e| e.members.iter().map(|m| m.device))
+            .collect();
+        Ok(Self {
+            scheduling,
+            waves: BTreeMap::new(),
+        })
+    }
+
+    async fn facts(&mut self, org: &Org, wave: WaveId) -> Result<WaveFacts, Error> {
+        if let Some(facts) = self.waves.get(&wave) {
+            return Ok(facts.clone());
+        }
+        let row = org
+            .store()
+            .wave(org.id(), wave)
+            .await?
+            .ok_or(Error::NotFound("wave"))?;
+        let server = org
+            .store()
+            .server(org.id(), row.destination)
+            .await?
+            .ok_or(Error::NotFound("server entry"))?;
+        let facts = WaveFacts {
+            profile: org.profile_at(&server, Some(&row)),
+            destination: server.uuid,
+        };
+        self.waves.insert(wave, facts.clone());
+        Ok(facts)
+    }
+
+    pub(super) async fn take(
+        &mut self,
+        org: &Org,
+        batch: &mut Batch,
+        mut device: Tracked<Device>,
+        reading: OrgReading,
+    ) -> Result<(), Error> {
+        let mut d = Decision::new(&org.organisation, org.ids(), org.now(), "worker");
+        let (id, open) = (device.row.id, device.row.open_move);
+        device.row.reading = Some(reading.clone());
+        d.device = Some(device);
+        if let Some(open) = open
+            && let Some(attempt) = org.store().attempt(org.id(), open).await?
+            && let Some(plan) = org.readable_plan_of(&attempt).await?
+        {
+            let facts = self.facts(org, attempt.wave).await?;
+            let cancelling = matches!(attempt.state, MoveState::Cancelling { .. });
+            let original = attempt.original_server.clone();
+            d.attempt_plan = Some(plan);
+            d.profile = facts.profile;
+            d.attempt = Some(Tracked::read(attempt));
+            if !(cancelling && self.scheduling.contains(&id)) {
+                d.tell_move(&Event::OrgTold {
+                    reading,
+                    destination: facts.destination,
+                    original,
+                });
+            }
+        }
+        append(batch, d.into_batch());
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! The client's own tests.
+
+use std::collections::BTreeSet;
+
+use mdm_core::clock::Timestamp;
+use mdm_core::device::Platform;
+use mdm_core::enrollment::{ChannelKind, Enrollment};
+use mdm_core::ids::{EnrollmentId, OrganisationId, RunbookId, Serial, SetUpId};
+use mdm_core::migration::{SetUp, SetUpState, Verdict, VerdictKind};
+use mdm_core::store::Batch;
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_server_that_goes_away_meanwhile_the_outcome_is_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    // It takes the question and is killed.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 64];
+            let _ = stream.read(&mut asked).await;
+        }
+    });
+    let client = Client {
+        way: Way::Socket(path),
+        organisation: None,
+    };
+    let ended = client.post("/api/v1/licences", &json!({})).await;
+    let ended = ended.expect_err("no answer");
+    let said = format!("{:#}", ended.why);
+    assert!(
+        said.contains("POST /api/v1/licences") && said.contains("outcome is unknown"),
+        "{said}"
+    );
+    assert_eq!(ended.exit, Exit::Failure);
+    let ended = client.get("/api/v1/licences").await;
+    let said = format!("{:#}", ended.expect_err("no answer").why);
+    assert!(!said.contains("unknown"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_read_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    crate::install::lay_out(directory.path(), "Test", "localhost").unwrap();
+    let config = Config::for_directory(directory.path());
+    let mdm = assemble(&config, &Overrides::default()).await.unwrap();
+    for name in ["One", "Two", "Three"] {
+        mdm.create_organisation(name, Vec::new()).await.unwrap();
+    }
+    let organisations = mdm.organisations(OrganisationId(0), 9).await.unwrap();
+    let first = &organisations[0];
+    let mut batch = Batch::new();
+    for id in 1..=3 {
+        let at = Timestamp::from_millis(5);
+        let mut row = Enrollment::pending(
+            first.id,
+            EnrollmentId(id),
+            format!("UDID-{id}"),
+            ChannelKind::Device,
+            String::new(),
+            at,
+        );
+        row.serial = Some(Serial::parse(&format!("SERIAL{id}")).unwrap());
+        let verdict = Verdict {
+            kind: VerdictKind::Ordinary,
+            reasons: Vec::new(),
+        };
+        let mut held = SetUp::begin(
+            first.id,
+            SetUpId(id),
+            &row,
+            Platform::Macos,
+            None,
+            RunbookId(1),
+            verdict,
+            at,
+        );
+        let steps = Default::default();
+        held.state = SetUpState::Holding { since: at, steps };
+        batch.put(held);
+    }
+    mdm.store().commit(batch).await.unwrap();
+    let client = Client {
+        way: Way::Stopped(Box::new(stopped(&config).await.unwrap())),
+        organisation: Some(first.code.to_string()),
+    };
+    for (path, rows, name) in [
+        ("/api/v1/organisations", "organisations", "name"),
+        ("/api/v1/holds", "holds", "serial"),
+    ] {
+        for size in 1..=4 {
+            let answer = client.pages_of(size, path, rows).await.unwrap();
+            let all = answer[rows].as_array().unwrap();
+            let names: BTreeSet<_> = all.iter().map(|r| r[name].to_string()).collect();
+            assert_eq!(
+                (all.len(), names.len()),
+                (3, 3),
+                "{path} by {size}: {answer}"
+            );
+        }
+    }
+    drop(client);
+    mdm.store().close().await.unwrap();
+}
+
+#[test]
+fn a_body_with_secrets_is_written_in_one_place_and_read_as_json() {
+    for open in [json!({}), json!({ "renews": null, "name": "x" })] {
+        for length in [0, 1, 2, 3, 1000] {
+            let secret = vec![0xa5; length];
+            let body = hidden_body(&open, &[("key", &secret), ("token", b"t")]).unwrap();
+            let room = body.capacity();
+            let read: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(read["key"], STANDARD.encode(&secret));
+            assert_eq!(read["token"], "dA==");
+            assert_eq!(read["name"], open["name"]);
+            // It never had to move, which would have left a copy behind.
+            assert!(body.len() <= room && room <= body.len() + 2, "{room}");
+        }
+    }
+}
+
+#[test]
+fn patience_without_an_end_is_no_overflow() {
+    assert!(until(u64::MAX) > until(1_000_000_000));
+    assert!(until(0) <= Instant::now());
+}
