@@ -32,8 +32,9 @@ const LOOK: Duration = Duration::from_secs(60);
 const READING: Duration = Duration::from_secs(30);
 /// Where only a person can go on.
 const PERSON: Duration = Duration::from_secs(1800);
-/// A request that Apple never seems to take is given up after so many sendings.
-const SENDINGS: usize = 6;
+/// A request that Apple never seems to take is given up after so many sendings: with a quarter of an hour and a reading between
+/// two of them, after half a day.
+const SENDINGS: usize = 48;
 
 /// Between writing down that a request is asked and asking passes no longer than this.
 const FENCE: Duration = Duration::from_secs(60);
