@@ -1,0 +1,116 @@
+//! Ends errands: what was read last counts, and what a cancellation left away from its original goes back.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::sending::failure;
+use super::stand::{Stand, stand_of, still_wanted};
+use crate::device::Device;
+use crate::errand::{Errand, ErrandKind, ErrandMember};
+use crate::error::Error;
+use crate::ids::{DeviceId, Serial};
+use crate::service::Org;
+use crate::service::decision::{Decision, name_of};
+use crate::service::sync::append;
+use crate::store::Batch;
+
+impl Org {
+    /// Every device was read: those that lack what was asked for are told, with Apple's words where there are some.
+    pub(super) async fn conclude(
+        &self,
+        errand: &Errand,
+        lacking: &[&ErrandMember],
+        out: &BTreeMap<Serial, String>,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(errand.id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let sent = !errand.sendings.is_empty();
+            let words = std::mem::take(&mut errand.failed);
+            let mut batch = Batch::new();
+            for member in lacking {
+                let why = match words.get(&member.serial) {
+                    Some(word) => word.clone(),
+                    None if sent => "Apple does not show what was asked for".to_owned(),
+                    // It was withdrawn before anything was sent.
+                    None => continue,
+                };
+                if let Some(event) = failure(&errand.kind, &why) {
+                    self.tell_member(&mut batch, member, &event).await?;
+                }
+                errand.failed.insert(member.serial.clone(), why);
+            }
+            errand.failed.extend(out.clone());
+            if errand.kind == ErrandKind::Cancel {
+                self.put_returns(&mut batch, &errand).await?;
+            }
+            let now = self.now();
+            if sent || lacking.is_empty() {
+                errand.done(now);
+            } else {
+                errand.refused("nobody wants it any more", now);
+            }
+            self.audit_errand(&mut batch, &errand);
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    /// After a cancellation: devices that do not stand at their original are assigned back.
+    pub(super) async fn put_returns(
+        &self,
+        batch: &mut Batch,
+        errand: &Errand,
+    ) -> Result<(), Error> {
+        let devices = self
+            .store()
+            .devices_by_serial(self.id(), &errand.serials())
+            .await?;
+        let devices: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
+        let mut away: BTreeMap<String, Vec<ErrandMember>> = BTreeMap::new();
+        for member in &errand.members {
+            let Some(id) = member.attempt else { continue };
+            let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+                continue;
+            };
+            let reading = devices.get(&member.device).and_then(|d| d.reading.as_ref());
+            let (Some(original), Some(reading)) = (attempt.original_server.clone(), reading) else {
+                continue;
+            };
+            let back = ErrandKind::Return {
+                server: original.clone(),
+            };
+            if still_wanted(&back, &attempt) && stand_of(&back, false, reading) == Stand::Lacks {
+                away.entry(original).or_default().push(member.clone());
+            }
+        }
+        for (server, members) in away {
+            let kind = ErrandKind::Return { server };
+            self.put_errands(batch, errand.wave, &kind, &members, None, &errand.by);
+        }
+        Ok(())
+    }
+
+    pub(super) fn audit_errand(&self, batch: &mut Batch, errand: &Errand) {
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+        d.audit(
+            "errand.ended",
+            json!({
+                "errand": errand.id,
+                "kind": errand.kind.as_str(),
+                "by": errand.by,
+                "devices": errand.members.len(),
+                "failed": errand.failed.len(),
+                "sendings": errand.sendings.len(),
+                "state": name_of(&errand.state),
+            }),
+        );
+        append(batch, d.into_batch());
+    }
+}

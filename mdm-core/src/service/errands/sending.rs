@@ -1,0 +1,230 @@
+//! Sends errands: writes down that a request is asked, asks, and writes down what Apple said, or that it said nothing.
+
+use std::time::Duration;
+
+use super::{PERSON, READING, Stepped};
+use crate::clock::Timestamp;
+use crate::errand::{Errand, ErrandKind, ErrandMember};
+use crate::error::{Error, PortError};
+use crate::ids::{ErrandId, Serial};
+use crate::migration::{EffectKey, Event};
+use crate::service::Org;
+use crate::service::decision::Decision;
+use crate::service::ports::ActivityRequest;
+use crate::service::sync::append;
+use crate::store::Batch;
+
+/// Between writing down that a request is asked and asking passes no longer than this.
+const FENCE: Duration = Duration::from_secs(60);
+
+impl Org {
+    /// Writes down that the request is asked, sends it, and writes down what Apple said.
+    pub(super) async fn send(
+        &self,
+        mut errand: Errand,
+        members: &[ErrandMember],
+    ) -> Result<Stepped, Error> {
+        let now = self.now();
+        let Some(request) = request_of(&errand) else {
+            return Ok(Stepped::Waits);
+        };
+        let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        if let Err(error) = request.activity(&serials, now) {
+            // Its deadline has become one that Apple does not take.
+            self.refuse(&errand, &error.to_string()).await?;
+            return Ok(Stepped::Waits);
+        }
+        let key = self.api_key().await?;
+        let id = errand.id;
+        errand.asked(members.len(), now);
+        let mut batch = Batch::new();
+        if let ErrandKind::Schedule { deadline, .. } = &errand.kind {
+            // One that had failed is at Apple again: whoever takes it back must go there too.
+            let event = Event::SubmitAsked {
+                deadline: *deadline,
+            };
+            for member in members {
+                self.tell_member(&mut batch, member, &event).await?;
+            }
+        }
+        batch.put(errand.clone());
+        self.store().commit(batch).await?;
+        let answer = match self.not_stood_still(now) {
+            Ok(()) => self.ports().api.submit(&key, &request, &serials, now).await,
+            Err(error) => Err(error),
+        };
+        self.take_answer(id, members, answer).await
+    }
+
+    /// Whoever stood still between writing down that it asks and asking no longer asks: another process may do it by now.
+    pub(super) fn not_stood_still(&self, asked: Timestamp) -> Result<(), PortError> {
+        match self.now() < asked + FENCE {
+            true => Ok(()),
+            false => Err(PortError::retry(
+                "this process stood still; nothing was sent",
+            )),
+        }
+    }
+
+    /// What Apple said to a request, or that it said nothing.
+    pub(super) async fn take_answer(
+        &self,
+        id: ErrandId,
+        members: &[ErrandMember],
+        answer: Result<String, PortError>,
+    ) -> Result<Stepped, Error> {
+        match answer {
+            Ok(activity) => {
+                let event = Event::ActivityPosted {
+                    activity: activity.clone(),
+                };
+                self.alter_with_events(id, members, Some(&event), |errand, now| {
+                    errand.posted(&activity, now);
+                })
+                .await?;
+                Ok(Stepped::Waits)
+            }
+            Err(PortError::Unknown(what)) => {
+                tracing::warn!(organisation = %self.id(), errand = %id, what, "the outcome of a request is not known: the devices are read before anything is sent again");
+                self.alter_errand(id, |errand, now| errand.unknown(&what, now))
+                    .await?;
+                Ok(Stepped::Waits)
+            }
+            Err(PortError::Retry { what, after }) => {
+                // Apple refused for now and did nothing: it may be sent again.
+                let wait = after.unwrap_or(READING);
+                self.alter_errand(id, |errand, now| errand.put_off(&what, wait, now))
+                    .await?;
+                Ok(Stepped::Held(wait))
+            }
+            Err(PortError::NeedsPerson(what)) => {
+                // Members show what is to be settled; the request goes out once it is.
+                let event = Event::SubmitRefused { why: what.clone() };
+                self.alter_with_events(id, members, Some(&event), |errand, now| {
+                    errand.put_off(&what, PERSON, now);
+                    errand.needs_person = Some(what.clone());
+                })
+                .await?;
+                Ok(Stepped::Held(PERSON))
+            }
+            Err(error) => {
+                if let Some(errand) = self.errand(id).await? {
+                    self.refuse(&errand, &error.to_string()).await?;
+                }
+                Ok(Stepped::Waits)
+            }
+        }
+    }
+
+    /// Changes an errand and tells the attempts of some members, in one batch.
+    pub(super) async fn alter_with_events(
+        &self,
+        id: ErrandId,
+        members: &[ErrandMember],
+        event: Option<&Event>,
+        change: impl Fn(&mut Errand, Timestamp),
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            // Only a scheduling is a state of its members; of others they hear by reading.
+            if let (Some(event), ErrandKind::Schedule { .. }) = (event, &errand.kind) {
+                for member in members {
+                    self.tell_member(&mut batch, member, event).await?;
+                }
+            }
+            change(&mut errand, self.now());
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
+    pub(super) async fn tell_member(
+        &self,
+        batch: &mut Batch,
+        member: &ErrandMember,
+        event: &Event,
+    ) -> Result<(), Error> {
+        let Some(id) = member.attempt else {
+            return Ok(());
+        };
+        let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+            return Ok(());
+        };
+        let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
+        self.load_for_attempt(&mut d, attempt).await?;
+        d.tell_move(event);
+        append(batch, d.into_batch());
+        Ok(())
+    }
+
+    /// Apple will not do it: nothing was changed, and nothing is sent again.
+    pub(super) async fn refuse(&self, errand: &Errand, why: &str) -> Result<(), Error> {
+        tracing::warn!(organisation = %self.id(), errand = %errand.id, kind = errand.kind.as_str(), why, "Apple refuses a request");
+        self.again_on_conflict(|| async {
+            let Some(mut errand) = self.errand(errand.id).await? else {
+                return Ok(());
+            };
+            if errand.is_ended() {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            for member in &errand.members {
+                if let Some(event) = failure(&errand.kind, why) {
+                    self.tell_member(&mut batch, member, &event).await?;
+                }
+                self.put_return_again(&mut batch, &errand, member, self.now());
+            }
+            for serial in errand.serials() {
+                errand.failed.insert(serial, why.to_owned());
+            }
+            errand.refused(why, self.now());
+            self.audit_errand(&mut batch, &errand);
+            batch.put(errand);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+}
+
+/// The request of an errand.
+fn request_of(errand: &Errand) -> Option<ActivityRequest> {
+    match &errand.kind {
+        ErrandKind::Schedule { server, deadline } => Some(ActivityRequest::AssignWithDeadline {
+            server: server.clone(),
+            deadline: *deadline,
+        }),
+        ErrandKind::MoveDeadline { deadline } => Some(ActivityRequest::UpdateDeadline {
+            deadline: *deadline,
+            force: errand.reason.clone(),
+        }),
+        ErrandKind::Cancel => Some(ActivityRequest::Cancel),
+        ErrandKind::Return { server } => Some(ActivityRequest::Assign {
+            server: server.clone(),
+        }),
+        ErrandKind::Associate { .. } | ErrandKind::Disassociate { .. } => None,
+    }
+}
+
+/// What a member's attempt hears when the effect did not come.
+pub(super) fn failure(kind: &ErrandKind, why: &str) -> Option<Event> {
+    let why = why.to_owned();
+    match kind {
+        ErrandKind::Schedule { .. } => Some(Event::SubmitRefused { why }),
+        ErrandKind::MoveDeadline { .. } => Some(Event::EffectFailed {
+            effect: EffectKey::MoveDeadline,
+            why,
+        }),
+        ErrandKind::Cancel | ErrandKind::Return { .. } => Some(Event::EffectFailed {
+            effect: EffectKey::Cancel,
+            why,
+        }),
+        ErrandKind::Associate { .. } | ErrandKind::Disassociate { .. } => None,
+    }
+}
