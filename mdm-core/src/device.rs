@@ -262,6 +262,10 @@ pub struct OrgReading {
     pub deadline: Option<Timestamp>,
     /// `iPhone17,1` style.
     pub product: Option<String>,
+    /// When the organisation got it.
+    pub added: Option<Timestamp>,
+    /// Whether it was added by hand, not bought for the organisation.
+    pub added_by_hand: Option<bool>,
     /// Whether Apple shows an Activation Lock (`MDM`, `USER`, `NONE`); `None` when not asked.
     pub lock: Option<String>,
 }

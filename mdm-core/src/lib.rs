@@ -133,6 +133,7 @@ pub mod library;
 pub mod licences;
 pub mod migration;
 pub mod organisation;
+pub mod original;
 pub mod person;
 pub mod queue;
 pub mod sealed;

@@ -14,6 +14,7 @@ mod set_up;
 pub(crate) mod steps;
 mod verdict;
 mod visible;
+pub mod what_if;
 
 pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
 pub use event::{

@@ -20,6 +20,7 @@ use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
+use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
@@ -85,6 +86,8 @@ pub enum Write {
     Organisation(Organisation),
     /// Versioned; the serial number is unique in the organisation.
     Device(Device),
+    /// Versioned; the id equals the device's.
+    OriginalFacts(OriginalFacts),
     /// Versioned.
     Enrollment(Enrollment),
     /// Versioned; code and challenge hash are unique in the organisation.
@@ -178,7 +181,7 @@ macro_rules! into_write {
 }
 
 into_write! {
-    Organisation(Organisation), Device(Device), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
+    Organisation(Organisation), Device(Device), OriginalFacts(OriginalFacts), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
     Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
@@ -212,6 +215,8 @@ pub enum Noun {
     Organisation,
     /// Devices.
     Device,
+    /// What the original service knew of devices; the key equals the device's.
+    OriginalFacts,
     /// Enrolments.
     Enrollment,
     /// Enrolment sessions.

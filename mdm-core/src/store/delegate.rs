@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use super::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
     CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, JobStore,
-    JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, PersonStore, SecretStore,
-    ServerCertificateStore, SetUpStore, Store, StoreError, WaveStore,
+    JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore,
+    SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
@@ -35,6 +35,7 @@ use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
+use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
@@ -260,6 +261,18 @@ macro_rules! hand_on_reads {
             }
         }
 
+        #[async_trait]
+        impl<$($g)+> OriginalStore for $ty {
+            async fn original(&self, organisation: OrganisationId, id: DeviceId) -> Result<Option<OriginalFacts>, StoreError> {
+                ($inner)(self).original(organisation, id).await
+            }
+            async fn originals_of(&self, organisation: OrganisationId, ids: &[DeviceId]) -> Result<Vec<OriginalFacts>, StoreError> {
+                ($inner)(self).originals_of(organisation, ids).await
+            }
+            async fn originals(&self, organisation: OrganisationId, after: DeviceId, limit: u32) -> Result<Vec<OriginalFacts>, StoreError> {
+                ($inner)(self).originals(organisation, after, limit).await
+            }
+        }
         #[async_trait]
         impl<$($g)+> LibraryStore for $ty {
             async fn library_item(&self, organisation: OrganisationId, id: LibraryId) -> Result<Option<LibraryItem>, StoreError> {

@@ -109,6 +109,7 @@ fn op(write: &Write) -> Result<Op, StoreError> {
     Ok(match write {
         Write::Organisation(it) => Op::Put(Row::of(it)?),
         Write::Device(it) => Op::Put(Row::of(it)?),
+        Write::OriginalFacts(it) => Op::Put(Row::of(it)?),
         Write::Enrollment(it) => Op::Put(Row::of(it)?),
         Write::Session(it) => Op::Put(Row::of(it)?),
         Write::Certificate(it) => Op::Put(Row::of(it)?),

@@ -36,8 +36,8 @@ pub use sqlite::SqliteStore;
 pub use traits::{
     AcmeStore, AppleStore, AuditStore, CommandStore, CommandsWaiting, CommitFigures,
     DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, LibraryStore, MoveStore,
-    OrganisationStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore, Store,
-    WaveStore,
+    OrganisationStore, OriginalStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore,
+    Store, WaveStore,
 };
 
 /// Why the store did not do it.

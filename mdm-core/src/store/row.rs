@@ -25,6 +25,7 @@ use crate::library::LibraryItem;
 use crate::licences::Location;
 use crate::migration::{Move, MoveState, Pinned, SetUp};
 use crate::organisation::Organisation;
+use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
@@ -37,6 +38,7 @@ pub(crate) enum Table {
     Organisations,
     Servers,
     Devices,
+    Originals,
     Enrollments,
     Sessions,
     Certificates,
@@ -86,10 +88,11 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
+        Self::Originals,
         Self::Enrollments,
         Self::Sessions,
         Self::Certificates,
@@ -129,6 +132,7 @@ impl Table {
             Self::Organisations => "organisations",
             Self::Servers => "servers",
             Self::Devices => "devices",
+            Self::Originals => "originals",
             Self::Enrollments => "enrollments",
             Self::Sessions => "sessions",
             Self::Certificates => "certificates",
@@ -229,9 +233,12 @@ impl Table {
             Self::SignIns => &[("state", Text), ("code", Text), ("over", Int)],
             Self::PersonSessions => &[("token", Text), ("over", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
-            Self::Servers | Self::Runbooks | Self::Waves | Self::Locations | Self::Inventories => {
-                &[]
-            }
+            Self::Servers
+            | Self::Originals
+            | Self::Runbooks
+            | Self::Waves
+            | Self::Locations
+            | Self::Inventories => &[],
         }
     }
 }
@@ -241,6 +248,7 @@ impl From<Noun> for Table {
         match noun {
             Noun::Organisation => Self::Organisations,
             Noun::Device => Self::Devices,
+            Noun::OriginalFacts => Self::Originals,
             Noun::Enrollment => Self::Enrollments,
             Noun::Session => Self::Sessions,
             Noun::Certificate => Self::Certificates,
@@ -448,6 +456,7 @@ macro_rules! stored {
 stored! {
     Server in Servers versioned: |_it| vec![];
     Device in Devices versioned: |it| device_cells(it);
+    OriginalFacts in Originals versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![
         Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),
         Cell::Int(it.parent.map(|p| p.0)),

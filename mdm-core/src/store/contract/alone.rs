@@ -39,6 +39,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Budget>(store).await?;
     apart::<Location>(store).await?;
     apart::<crate::library::LibraryItem>(store).await?;
+    apart::<crate::original::OriginalFacts>(store).await?;
     apart::<crate::server_certificate::ServerCertificate>(store).await?;
     apart::<crate::acme::AcmeAccount>(store).await?;
     apart::<crate::acme::AcmeOrder>(store).await?;
@@ -116,6 +117,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.budgets(o),
             store.locations(o),
             store.library(o),
+            store.originals_of(o, &[DeviceId(7)]),
+            store.originals(o, DeviceId(0), ALL),
             store.declarations(o, DeclarationId(0), ALL),
             store.declarations_of(o, &[DeclarationId(7)]),
             store.declaration_sets(o),

@@ -568,7 +568,21 @@ pub(super) async fn errands_budgets_and_locations(store: &impl Store) -> Finding
     twin.name = "item 1".to_owned();
     refuse(store, [twin.into()], "a second item of one name").await?;
     let items = store.library(A).await;
-    same(items, |i| i.id.0, &[1, 2], "the library")
+    same(items, |i| i.id.0, &[1, 2], "the library")?;
+    for id in [3, 1, 2] {
+        put(store, [samples::original(A, DeviceId(id)).into()]).await?;
+    }
+    let some = store
+        .originals_of(A, &[DeviceId(3), DeviceId(9), DeviceId(1)])
+        .await;
+    same(some, |o| o.id.0, &[1, 3], "what the original knew of some")?;
+    let page = store.originals(A, DeviceId(1), 5).await;
+    same(
+        page,
+        |o| o.id.0,
+        &[2, 3],
+        "what the original knew, after one",
+    )
 }
 
 pub(super) async fn secrets_and_tokens(store: &impl Store) -> Finding {

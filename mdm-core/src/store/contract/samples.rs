@@ -33,6 +33,7 @@ use crate::migration::{
     SetUpState, StepId, StepPlan, Variant, Verdict, VerdictKind,
 };
 use crate::organisation::{Der, Organisation, WrappedKey};
+use crate::original::{OriginalApp, OriginalFacts, Said, Told};
 use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
@@ -79,6 +80,8 @@ macro_rules! samples {
 
 samples! {
     Device: DeviceId, device, |it| it.facts.name = Some("Anna\u{2019}s Mac".to_owned()), |store, org, id| store.device(org, id).await;
+    OriginalFacts: DeviceId, original, |it| it.shared = Some(Told { value: true, at: at(94), by: "export".to_owned() }),
+        |store, org, id| store.original(org, id).await;
     Enrollment: EnrollmentId, enrollment, |it| it.awaiting = Some(false), |store, org, id| store.enrollment(org, id).await;
     EnrolSession: SessionId, session, |it| it.certificate = Some(CertificateId(9)), |store, org, id| store.session(org, id).await;
     IssuedCertificate: CertificateId, certificate, |it| it.revoked = Some(at(77)), |store, org, id| store.certificate(org, id).await;
@@ -368,6 +371,15 @@ fn spend(budget: &mut Budget, now_ms: i64) {
 pub(super) fn location(organisation: OrganisationId, id: LocationId) -> Location {
     let mut it = Location::new(organisation, id, "Library", "U1", SecretId(6), JobId(62));
     it.stock.insert(u64::MAX, Stock::default());
+    it
+}
+
+pub(super) fn original(organisation: OrganisationId, id: DeviceId) -> OriginalFacts {
+    let mut it = OriginalFacts::new(organisation, id);
+    let mut said = Said::nothing(serial(&format!("SERIAL{}", id.0)));
+    said.apps = Some(vec![OriginalApp::new("com.example.app")]);
+    said.more.insert("asset_tag".to_owned(), "A-17".into());
+    it.take(said, at(63), "export");
     it
 }
 

@@ -14,6 +14,7 @@ mod jobs;
 mod library;
 mod moves;
 mod organisations;
+mod originals;
 mod people;
 mod secrets;
 mod server_certificates;

@@ -108,6 +108,7 @@ async fn every_statement_uses_an_index() {
         include_str!("jobs.rs"),
         include_str!("moves.rs"),
         include_str!("organisations.rs"),
+        include_str!("originals.rs"),
         include_str!("people.rs"),
         include_str!("secrets.rs"),
         include_str!("set_ups.rs"),

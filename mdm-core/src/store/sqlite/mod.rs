@@ -13,6 +13,7 @@ mod jobs;
 mod library;
 mod moves;
 mod organisations;
+mod originals;
 mod people;
 mod secrets;
 mod server_certificates;
@@ -502,6 +503,7 @@ mod tests {
             include_str!("jobs.rs"),
             include_str!("moves.rs"),
             include_str!("organisations.rs"),
+            include_str!("originals.rs"),
             include_str!("people.rs"),
             include_str!("secrets.rs"),
             include_str!("set_ups.rs"),

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use crate::store::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
     DeclarationStore, DeviceStore, EnrollmentStore, JobStore, LibraryStore, MoveStore,
-    OrganisationStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore, StoreError,
-    WaveStore, channel,
+    OrganisationStore, OriginalStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore,
+    StoreError, WaveStore, channel,
 };
 
 /// What became of batches since a store was opened, in this process.
@@ -40,6 +40,7 @@ pub trait Store:
     + AuditStore
     + AppleStore
     + LibraryStore
+    + OriginalStore
     + PersonStore
     + DeclarationStore
     + ServerCertificateStore

@@ -1,0 +1,106 @@
+//! Apps: whether each of those that the original service manages has a fate, and whether the list of them can be believed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Check, CheckFinding, CheckResult, MemberFacts};
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::migration::{AppAction, AppPlan, Owner};
+
+/// A list is believed so long.
+const BELIEVED: Duration = Duration::from_secs(14 * 86_400);
+/// How long after the deadline the signature of an app must last.
+const AFTERWARDS: Duration = Duration::from_secs(30 * 86_400);
+const IMPORT: &str = "bring in the apps of the original service: `mdmd apps import`";
+
+pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<CheckFinding>) {
+    let mac = facts.platform.is_some_and(Platform::is_mac);
+    let Some(told) = facts.original.and_then(|o| o.apps.as_ref()) else {
+        for check in [Check::AppsMapped, Check::AppsSource] {
+            found.push(CheckFinding::unknown(
+                check,
+                "nobody has told which managed apps it has",
+                IMPORT,
+                Owner::Original,
+            ));
+        }
+        return;
+    };
+    // What is lost on an iPhone or iPad is lost with its data; a Mac keeps apps that nobody manages.
+    let weight = |finding: CheckFinding| {
+        let mut finding = finding.import(told);
+        if mac && finding.result == CheckResult::Block {
+            finding.result = CheckResult::Warn;
+        }
+        finding
+    };
+    let plans: BTreeMap<String, &AppPlan> = facts
+        .runbook
+        .iter()
+        .flat_map(|r| &r.apps)
+        .map(|plan| (plan.bundle_id.to_ascii_lowercase(), plan))
+        .collect();
+    let plan = |bundle: &str| plans.get(&bundle.to_ascii_lowercase()).copied();
+    let apps = &told.value;
+    let open: Vec<&str> = apps
+        .iter()
+        .filter(|app| plan(&app.bundle_id).is_none())
+        .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
+        .collect();
+    found.push(weight(if open.is_empty() {
+        CheckFinding::pass(
+            Check::AppsMapped,
+            format!("each of {} managed apps has a fate", apps.len()),
+        )
+    } else {
+        CheckFinding::block(
+            Check::AppsMapped,
+            format!(
+                "{} of {} managed apps have no fate and would go with their data: {}",
+                open.len(),
+                apps.len(),
+                some_of(&open)
+            ),
+            "give each of them install, keep-if-present or drop in the runbook",
+            Owner::Destination,
+        )
+    }));
+    let last = facts.deadline + AFTERWARDS;
+    let ending: Vec<&str> = apps
+        .iter()
+        .filter(|app| app.signed_until.is_some_and(|until| until < last))
+        .filter(|app| plan(&app.bundle_id).is_some_and(|p| p.action != AppAction::Drop))
+        .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
+        .collect();
+    let age = now.since(told.at);
+    found.push(weight(if !ending.is_empty() {
+        CheckFinding::block(
+            Check::AppsSource,
+            format!("signatures end before {last}: {}", some_of(&ending)),
+            "sign these apps anew",
+            Owner::Destination,
+        )
+    } else if age > BELIEVED {
+        CheckFinding::warn(
+            Check::AppsSource,
+            format!(
+                "the list of its apps is {} days old",
+                age.as_secs() / 86_400
+            ),
+            IMPORT,
+            Owner::Original,
+        )
+    } else {
+        CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
+    }));
+}
+
+/// The first names of a list, and how many there are beside these.
+fn some_of(names: &[&str]) -> String {
+    let first = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(3) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}

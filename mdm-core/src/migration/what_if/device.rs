@@ -1,0 +1,467 @@
+//! What the device itself is: its system, its place in the organisation, who uses it and when it was last heard of.
+
+use std::time::Duration;
+
+use super::{Check, CheckFinding, FactSource, MemberFacts};
+use crate::clock::Timestamp;
+use crate::device::{MigrationStatus, Platform};
+use crate::migration::Owner;
+use crate::original::OriginalEnrolment;
+
+/// The first system that migrates, on every platform.
+const FIRST_MAJOR: u32 = 26;
+const DAY: Duration = Duration::from_secs(86_400);
+/// Apple's limit for a deadline, with room for what lies between asking and sending.
+const FURTHEST: Duration = Duration::from_secs(90 * 86_400 - 3600);
+/// How long a device that was added by hand can be taken out by whoever has it.
+const PROVISIONAL: Duration = Duration::from_secs(30 * 86_400);
+
+pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<CheckFinding>) {
+    found.push(system(facts));
+    found.push(family(facts));
+    found.push(member(facts));
+    found.push(capable(facts));
+    found.extend(provisional(facts, now));
+    found.extend(shared(facts));
+    found.extend(return_to_service(facts));
+    found.push(current(facts));
+    found.push(original(facts));
+    found.push(pending(facts));
+    if facts.in_other_wave {
+        found.push(CheckFinding::block(
+            Check::InOtherWave,
+            "it is in an open wave already",
+            "take it out of the other wave first",
+            Owner::Destination,
+        ));
+    }
+    found.extend(managed_user(facts));
+    found.push(contact(facts, now));
+    found.push(deadline(facts, now));
+    found.push(runbook(facts));
+}
+
+fn system(facts: &MemberFacts<'_>) -> CheckFinding {
+    let own = facts.device.and_then(|d| {
+        let version = d.facts.os_version.clone()?;
+        Some((version, FactSource::Mdm, d.facts.learned?))
+    });
+    let told = facts.original.and_then(|o| o.system.as_ref());
+    let told = told.map(|t| (t.value.clone(), FactSource::Import, t.at));
+    let newest = own.into_iter().chain(told).max_by_key(|(_, _, at)| *at);
+    let Some((version, source, at)) = newest else {
+        return CheckFinding::unknown(
+            Check::OsMinimum,
+            "its system is not known",
+            "bring in what the original service knows of it",
+            Owner::Original,
+        );
+    };
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|n| n.parse::<u32>().ok());
+    let name = facts.platform.map_or("system", Platform::as_str);
+    match major {
+        Some(major) if major >= FIRST_MAJOR => {
+            CheckFinding::pass(Check::OsMinimum, format!("{name} {version}"))
+        }
+        Some(_) => CheckFinding::block(
+            Check::OsMinimum,
+            format!("{name} {version}: only {FIRST_MAJOR} and later can migrate"),
+            "have it updated by the original service",
+            Owner::Original,
+        ),
+        None => CheckFinding::unknown(
+            Check::OsMinimum,
+            format!("{name} {version} is no version that we can read"),
+            "bring in what the original service knows of it",
+            Owner::Original,
+        ),
+    }
+    .from(source, at)
+}
+
+fn family(facts: &MemberFacts<'_>) -> CheckFinding {
+    let product = facts
+        .device
+        .and_then(|d| d.reading.as_ref()?.product.clone());
+    match (facts.platform, product) {
+        (Some(platform), _) => CheckFinding::pass(Check::FamilySupported, platform.as_str()),
+        (None, Some(product)) => CheckFinding::block(
+            Check::FamilySupported,
+            format!("{product} is no iPhone, iPad or Mac"),
+            "leave it out: Apple does not migrate it",
+            Owner::Apple,
+        )
+        .from(FactSource::Api, None),
+        (None, None) => CheckFinding::block(
+            Check::FamilySupported,
+            "its platform is not known",
+            "have it read at the organisation API",
+            Owner::Destination,
+        ),
+    }
+}
+
+fn member(facts: &MemberFacts<'_>) -> CheckFinding {
+    let Some(reading) = facts.device.and_then(|d| d.reading.as_ref()) else {
+        return CheckFinding::block(
+            Check::OrgMember,
+            "it was not read at the organisation API",
+            "read the organisation's devices: `mdmd inventory pull`",
+            Owner::Destination,
+        );
+    };
+    let against =
+        |fact: &str, fix: &str, who| CheckFinding::block(Check::OrgMember, fact, fix, who);
+    let finding = if reading.unknown {
+        against(
+            "the organisation does not know its serial number",
+            "correct the serial number, or add the device to the organisation",
+            Owner::OrganisationAdmin,
+        )
+    } else if reading.assigned_server.is_some() {
+        CheckFinding::pass(
+            Check::OrgMember,
+            "the organisation has it, a service manages it",
+        )
+    } else if reading.unplaced.is_some() {
+        against(
+            "its service is not known: it moved while the lists were read",
+            "wait until it was read by itself",
+            Owner::Destination,
+        )
+    } else {
+        against(
+            "it is assigned to no service: there is nothing to migrate from",
+            "assign it to the service that manages it, or enrol it anew",
+            Owner::OrganisationAdmin,
+        )
+    };
+    finding.from(FactSource::Api, reading.seen)
+}
+
+fn capable(facts: &MemberFacts<'_>) -> CheckFinding {
+    let reading = facts.device.and_then(|d| d.reading.as_ref());
+    let said = reading.and_then(|r| r.capable);
+    let finding = match said {
+        Some(true) => CheckFinding::pass(Check::Capable, "Apple says that it can migrate"),
+        Some(false) => CheckFinding::block(
+            Check::Capable,
+            "Apple says that it cannot migrate",
+            "see its system, how it enrolled, and whether it is shared",
+            Owner::OrganisationAdmin,
+        ),
+        // Absent is not false: it can lag behind an assignment.
+        None => CheckFinding::unknown(
+            Check::Capable,
+            "Apple does not say whether it can migrate",
+            "read it again later",
+            Owner::Apple,
+        ),
+    };
+    match reading {
+        Some(reading) => finding.from(FactSource::Api, reading.seen),
+        None => finding,
+    }
+}
+
+fn provisional(facts: &MemberFacts<'_>, now: Timestamp) -> Option<CheckFinding> {
+    let reading = facts.device?.reading.as_ref()?;
+    if !reading.added_by_hand? {
+        return Some(
+            CheckFinding::pass(Check::Provisional, "bought for the organisation")
+                .from(FactSource::Api, reading.seen),
+        );
+    }
+    let Some(added) = reading.added else {
+        return Some(
+            CheckFinding::unknown(
+                Check::Provisional,
+                "it was added by hand, nobody says when",
+                "see in the portal when it was added: 30 days must have gone by",
+                Owner::OrganisationAdmin,
+            )
+            .from(FactSource::Api, reading.seen),
+        );
+    };
+    let until = added + PROVISIONAL;
+    let finding = if now < until {
+        CheckFinding::block(
+            Check::Provisional,
+            format!("it was added by hand: whoever has it may take it out until {until}"),
+            "wait until then",
+            Owner::OrganisationAdmin,
+        )
+    } else {
+        CheckFinding::pass(
+            Check::Provisional,
+            format!("added by hand, final since {until}"),
+        )
+    };
+    Some(finding.from(FactSource::Api, reading.seen))
+}
+
+fn shared(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    match facts.original.and_then(|o| o.shared.as_ref()) {
+        Some(told) if told.value => Some(
+            CheckFinding::block(
+                Check::SharedIpad,
+                "it is a Shared iPad",
+                "erase it and enrol it anew: Apple does not migrate it",
+                Owner::OrganisationAdmin,
+            )
+            .import(told),
+        ),
+        Some(told) => Some(CheckFinding::pass(Check::SharedIpad, "not shared").import(told)),
+        None => (facts.platform == Some(Platform::Ipados)).then(|| {
+            CheckFinding::unknown(
+                Check::SharedIpad,
+                "nobody has told whether it is shared",
+                "bring in what the original service knows of it",
+                Owner::Original,
+            )
+        }),
+    }
+}
+
+fn return_to_service(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    match facts.original.and_then(|o| o.return_to_service.as_ref()) {
+        Some(told) if told.value => Some(
+            CheckFinding::block(
+                Check::ReturnToService,
+                "it returns to service by itself",
+                "end that at the original service, or erase it",
+                Owner::Original,
+            )
+            .import(told),
+        ),
+        Some(told) => {
+            Some(CheckFinding::pass(Check::ReturnToService, "not set up for it").import(told))
+        }
+        None => (facts.platform == Some(Platform::Ipados)).then(|| {
+            CheckFinding::unknown(
+                Check::ReturnToService,
+                "nobody has told whether it returns to service by itself",
+                "bring in what the original service knows of it",
+                Owner::Original,
+            )
+        }),
+    }
+}
+
+fn current(facts: &MemberFacts<'_>) -> CheckFinding {
+    let Some(told) = facts.original.and_then(|o| o.enrolment.as_ref()) else {
+        return CheckFinding::unknown(
+            Check::AdeCurrent,
+            "nobody has told how it enrolled",
+            "bring in what the original service knows of it",
+            Owner::Original,
+        );
+    };
+    let mac = facts.platform.is_some_and(Platform::is_mac);
+    match &told.value {
+        OriginalEnrolment::Automated => {
+            CheckFinding::pass(Check::AdeCurrent, "enrolled automatically")
+        }
+        OriginalEnrolment::Profile if mac => {
+            CheckFinding::pass(Check::AdeCurrent, "a Mac, enrolled by a profile")
+        }
+        OriginalEnrolment::Profile | OriginalEnrolment::Account if !mac => CheckFinding::block(
+            Check::AdeCurrent,
+            "it was enrolled anew by hand: Apple's service no longer manages it",
+            "erase it and let it enrol automatically",
+            Owner::OrganisationAdmin,
+        ),
+        _ => CheckFinding::warn(
+            Check::AdeCurrent,
+            "it enrolled in a way of which Apple does not say that it migrates",
+            "try one of its kind first",
+            Owner::OrganisationAdmin,
+        ),
+    }
+    .import(told)
+}
+
+fn original(facts: &MemberFacts<'_>) -> CheckFinding {
+    let reading = facts.device.and_then(|d| d.reading.as_ref());
+    let Some((reading, server)) = reading.and_then(|r| Some((r, r.assigned_server.as_ref()?)))
+    else {
+        return CheckFinding::unknown(
+            Check::OriginalKind,
+            "the service that it leaves is not known",
+            "read the organisation's devices: `mdmd inventory pull`",
+            Owner::Destination,
+        );
+    };
+    let enrolled = facts.device.is_some_and(|d| d.enrollment.is_some());
+    let name = facts.services.iter().find(|(id, _)| id == server);
+    let finding = if server == facts.destination && enrolled {
+        CheckFinding::block(
+            Check::OriginalKind,
+            "it has come already: it is assigned to the destination and enrolled",
+            "leave it out",
+            Owner::Destination,
+        )
+    } else if server == facts.destination {
+        CheckFinding::warn(
+            Check::OriginalKind,
+            "it is assigned to the destination already: its user would be asked to move to where it may be",
+            "see where it is enrolled",
+            Owner::OrganisationAdmin,
+        )
+    } else if let Some((_, name)) = name {
+        CheckFinding::pass(Check::OriginalKind, format!("it leaves {name}"))
+    } else {
+        CheckFinding::unknown(
+            Check::OriginalKind,
+            "the service that it leaves is none of those that Apple lists",
+            "read the organisation's devices: `mdmd inventory pull`",
+            Owner::Destination,
+        )
+    };
+    finding.from(FactSource::Api, reading.seen)
+}
+
+fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
+    let reading = facts.device.and_then(|d| d.reading.as_ref());
+    let status = reading.and_then(|r| r.status.as_ref());
+    let finding = match status {
+        Some(MigrationStatus::Requested | MigrationStatus::Started) => CheckFinding::block(
+            Check::OtherPending,
+            "another migration of it is pending",
+            "let it end, or have it cancelled where it was begun",
+            Owner::OrganisationAdmin,
+        ),
+        _ => CheckFinding::pass(Check::OtherPending, "no migration of it is pending"),
+    };
+    match reading {
+        Some(reading) => finding.from(FactSource::Api, reading.seen),
+        None => finding,
+    }
+}
+
+fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    if !facts.platform.is_some_and(Platform::is_mac) {
+        return None;
+    }
+    let Some(told) = facts.original.and_then(|o| o.managed_user.as_ref()) else {
+        return Some(CheckFinding::unknown(
+            Check::ManagedUser,
+            "nobody has told which local user is managed",
+            "bring in what the original service knows of it",
+            Owner::Original,
+        ));
+    };
+    let user = &told.value;
+    let finding = if user.name.is_empty() {
+        CheckFinding::pass(Check::ManagedUser, "no local user is managed")
+    } else {
+        match user.last_sign_in {
+            Some(last) if facts.deadline.since(last) <= 14 * DAY => CheckFinding::pass(
+                Check::ManagedUser,
+                format!("{} signed in last at {last}", user.name),
+            ),
+            Some(last) => CheckFinding::warn(
+                Check::ManagedUser,
+                format!(
+                    "its migration waits for the sign-in of {}, who was last there at {last}",
+                    user.name
+                ),
+                "ask this person to sign in before the deadline",
+                Owner::User,
+            ),
+            None => CheckFinding::warn(
+                Check::ManagedUser,
+                format!(
+                    "its migration waits for the sign-in of {}; nobody knows when that was last",
+                    user.name
+                ),
+                "ask this person to sign in before the deadline",
+                Owner::User,
+            ),
+        }
+    };
+    Some(finding.import(told))
+}
+
+fn contact(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
+    let Some(told) = facts.original.and_then(|o| o.last_seen.as_ref()) else {
+        return CheckFinding::unknown(
+            Check::ContactRecent,
+            "nobody has told when the original service last heard from it",
+            "bring in what the original service knows of it",
+            Owner::Original,
+        );
+    };
+    let days = now.since(told.value).as_secs() / 86_400;
+    let fact = format!("the original service heard from it {days} days ago");
+    let fix = "find the device and have it switched on and online";
+    match days {
+        0..=14 => CheckFinding::pass(Check::ContactRecent, fact),
+        15..=60 => CheckFinding::warn(Check::ContactRecent, fact, fix, Owner::User),
+        _ => CheckFinding::block(Check::ContactRecent, fact, fix, Owner::User),
+    }
+    .import(told)
+}
+
+fn deadline(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
+    let latest = now + FURTHEST;
+    let against = |fact: String, fix: &str| {
+        CheckFinding::block(Check::DeadlineRange, fact, fix, Owner::Destination)
+    };
+    if facts.deadline <= now {
+        against(
+            "its deadline has passed".to_owned(),
+            "choose a later deadline",
+        )
+    } else if facts.deadline > latest {
+        against(
+            format!("its deadline is later than {latest}, the end of Apple's 90 days"),
+            "choose an earlier deadline",
+        )
+    } else if facts.available_from > facts.deadline {
+        against(
+            "it would be offered only after its deadline".to_owned(),
+            "have it offered earlier, or choose a later deadline",
+        )
+    } else if facts.deadline.since(now.max(facts.available_from)) < DAY {
+        CheckFinding::warn(
+            Check::DeadlineRange,
+            "its user has less than a day to choose a moment",
+            "choose a later deadline",
+            Owner::Destination,
+        )
+    } else {
+        CheckFinding::pass(Check::DeadlineRange, format!("by {}", facts.deadline))
+    }
+    .from(FactSource::Operator, None)
+}
+
+fn runbook(facts: &MemberFacts<'_>) -> CheckFinding {
+    let finding = match facts.runbook {
+        None => CheckFinding::block(
+            Check::RunbookValid,
+            match facts.platform {
+                Some(platform) => format!("there is no runbook for {}", platform.as_str()),
+                None => "there is no runbook for a platform that is not known".to_owned(),
+            },
+            "give the wave a runbook for this platform",
+            Owner::Destination,
+        ),
+        Some(runbook) => match runbook.validate() {
+            Ok(()) => CheckFinding::pass(
+                Check::RunbookValid,
+                format!("revision {}", runbook.revision),
+            ),
+            Err(error) => CheckFinding::block(
+                Check::RunbookValid,
+                error.to_string(),
+                "correct the runbook",
+                Owner::Destination,
+            ),
+        },
+    };
+    finding.from(FactSource::Operator, None)
+}

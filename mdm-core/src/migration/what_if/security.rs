@@ -1,0 +1,95 @@
+//! Keys and locks: whether what must be saved in the hold can be saved.
+
+use super::{Check, CheckFinding, FactSource, MemberFacts};
+use crate::device::Platform;
+use crate::migration::{Owner, StepId};
+
+pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
+    if facts.platform.is_some_and(Platform::is_mac) {
+        found.push(escrow(facts));
+        found.push(bootstrap(facts));
+    }
+    found.extend(lock_policy(facts));
+    found.extend(lock_user(facts));
+}
+
+fn escrow(facts: &MemberFacts<'_>) -> CheckFinding {
+    let step = facts
+        .runbook
+        .is_some_and(|r| r.step(StepId::FvEscrow).is_some());
+    let against =
+        |fact: &str, fix: &str| CheckFinding::block(Check::FvEscrow, fact, fix, Owner::Destination);
+    match (step, facts.escrow) {
+        (false, _) => against(
+            "the runbook takes no recovery key into escrow",
+            "put the step fv-escrow into the runbook",
+        ),
+        (true, None) => against(
+            "there is no certificate to which recovery keys are sealed",
+            "see `mdmd organisation list`: the installation makes one",
+        ),
+        (true, Some(false)) => against(
+            "the key that opens recovery keys was not seen to work",
+            "restore the organisation's keys",
+        ),
+        (true, Some(true)) => CheckFinding::pass(Check::FvEscrow, "sealed to a key that works"),
+    }
+    .from(FactSource::Operator, None)
+}
+
+fn bootstrap(facts: &MemberFacts<'_>) -> CheckFinding {
+    // Every enrolment profile of ours offers it to Macs; whether the runbook waits for it is its own.
+    let waits = facts
+        .runbook
+        .is_some_and(|r| r.step(StepId::Bootstrap).is_some());
+    if waits {
+        CheckFinding::pass(Check::Bootstrap, "asked for, and waited for")
+    } else {
+        CheckFinding::warn(
+            Check::Bootstrap,
+            "the runbook does not wait for the bootstrap token, without which no new recovery key is made",
+            "put the step bootstrap into the runbook",
+            Owner::Destination,
+        )
+    }
+    .from(FactSource::Operator, None)
+}
+
+fn lock_policy(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    let runbook = facts.runbook?;
+    let step = runbook.step(StepId::Lock).is_some();
+    let finding = match (runbook.lock, step) {
+        (false, _) => CheckFinding::pass(Check::LockPolicy, "no lock is wanted"),
+        (true, true) => CheckFinding::pass(Check::LockPolicy, "locked in the hold, code first"),
+        (true, false) => CheckFinding::block(
+            Check::LockPolicy,
+            "a lock is wanted, and the runbook has no step for it",
+            "put the step lock into the runbook",
+            Owner::Destination,
+        ),
+    };
+    Some(finding.from(FactSource::Operator, None))
+}
+
+fn lock_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    if !facts.runbook?.lock {
+        return None;
+    }
+    let fix = "ask the person to sign out of Find My before the deadline";
+    Some(match facts.original.and_then(|o| o.user_lock.as_ref()) {
+        None => CheckFinding::unknown(
+            Check::LockUser,
+            "nobody has told whether a person has locked it",
+            fix,
+            Owner::User,
+        ),
+        Some(told) if told.value => CheckFinding::warn(
+            Check::LockUser,
+            "a person has locked it: Apple refuses ours until that is gone",
+            fix,
+            Owner::User,
+        )
+        .import(told),
+        Some(told) => CheckFinding::pass(Check::LockUser, "no person has locked it").import(told),
+    })
+}

@@ -1,0 +1,163 @@
+//! What holds for all members: certificates and tokens that must outlast the last deadline, the ADE profile, Apple's budget.
+
+use std::time::Duration;
+
+use super::{Check, CheckFinding, FactSource};
+use crate::clock::Timestamp;
+use crate::licences::LicenceNeed;
+use crate::migration::Owner;
+
+/// How long after the last deadline everything must last.
+const AFTERWARDS: Duration = Duration::from_secs(30 * 86_400);
+
+/// Something that ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "an argument with names")]
+pub struct Expiry {
+    /// Which check it belongs to.
+    pub check: Check,
+    /// What it is, as people know it.
+    pub name: String,
+    /// When it ends; none for what is not there.
+    pub ends: Option<Timestamp>,
+}
+
+/// What is known of the server and of Apple's services when a wave is looked at.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ServerFacts {
+    /// Whether the ADE profile that members get was read back as one that makes them wait; none before one was defined.
+    pub awaits: Option<bool>,
+    /// What must outlast the last deadline.
+    pub expiries: Vec<Expiry>,
+    /// Locations of Apps and Books that another service has claimed.
+    pub shared: Vec<String>,
+    /// What the members need of licences.
+    pub needs: Vec<LicenceNeed>,
+    /// How many requests change something at Apple.
+    pub requests: u32,
+    /// How many of them leave in an hour.
+    pub per_hour: u32,
+}
+
+/// Everything that can be said of the server, for members whose deadlines lie between these two.
+#[must_use]
+pub fn look_at_server(
+    facts: &ServerFacts,
+    (first, last): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Vec<CheckFinding> {
+    let mut found = vec![awaits(facts)];
+    for expiry in &facts.expiries {
+        found.push(lasts(expiry, last, now));
+    }
+    for location in &facts.shared {
+        found.push(
+            CheckFinding::warn(
+                Check::ContentTokenShared,
+                format!("another service has claimed the location {location}"),
+                "move the licences into a location of their own, or take this one over at a date",
+                Owner::Licence,
+            )
+            .from(FactSource::Api, None),
+        );
+    }
+    for need in &facts.needs {
+        found.push(licences(need));
+    }
+    found.push(budget(facts, first, now));
+    found.sort_by_key(|f| f.check);
+    found
+}
+
+fn awaits(facts: &ServerFacts) -> CheckFinding {
+    match facts.awaits {
+        Some(true) => CheckFinding::pass(Check::Await, "read back from Apple: devices wait for us"),
+        Some(false) => CheckFinding::block(
+            Check::Await,
+            "the ADE profile at Apple does not make devices wait: everything that the hold would save is lost",
+            "have it defined anew: `mdmd assignment ade-profile`",
+            Owner::Destination,
+        ),
+        None => CheckFinding::unknown(
+            Check::Await,
+            "no ADE profile was defined and read back yet",
+            "see `mdmd assignment ade-profile`",
+            Owner::Destination,
+        ),
+    }
+    .from(FactSource::Assignment, None)
+}
+
+fn lasts(expiry: &Expiry, last: Timestamp, now: Timestamp) -> CheckFinding {
+    let name = &expiry.name;
+    let fix = "renew it before the wave";
+    match expiry.ends {
+        None => CheckFinding::block(
+            expiry.check,
+            format!("{name} is not there"),
+            "bring it in",
+            Owner::OrganisationAdmin,
+        ),
+        Some(ends) if ends <= now => CheckFinding::block(
+            expiry.check,
+            format!("{name} has ended at {ends}"),
+            fix,
+            Owner::OrganisationAdmin,
+        ),
+        Some(ends) if ends < last => CheckFinding::block(
+            expiry.check,
+            format!("{name} ends at {ends}, before the last deadline"),
+            fix,
+            Owner::OrganisationAdmin,
+        ),
+        Some(ends) if ends < last + AFTERWARDS => CheckFinding::warn(
+            expiry.check,
+            format!("{name} ends at {ends}, less than 30 days after the last deadline"),
+            fix,
+            Owner::OrganisationAdmin,
+        ),
+        Some(ends) => CheckFinding::pass(expiry.check, format!("{name} lasts until {ends}")),
+    }
+    .from(FactSource::Operator, None)
+}
+
+fn licences(need: &LicenceNeed) -> CheckFinding {
+    let bundles: Vec<&str> = need.bundles.iter().map(String::as_str).collect();
+    let name = format!("{} ({})", need.app, bundles.join(", "));
+    if need.lacks == 0 {
+        return CheckFinding::pass(
+            Check::AppsLicences,
+            format!("{name}: licences for all {} devices", need.needs),
+        )
+        .from(FactSource::Api, None);
+    }
+    CheckFinding::block(
+        Check::AppsLicences,
+        format!(
+            "{name}: {} of {} devices would get no licence",
+            need.lacks, need.needs
+        ),
+        "buy licences, or move them to a location whose token is here",
+        Owner::Licence,
+    )
+    .from(FactSource::Api, None)
+}
+
+fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> CheckFinding {
+    let hours = facts.requests.div_ceil(facts.per_hour.max(1));
+    let fact = format!(
+        "{} requests at {} an hour: the last one leaves in about {hours} hours",
+        facts.requests, facts.per_hour
+    );
+    let leaves = now + Duration::from_secs(u64::from(hours) * 3600);
+    let fix = "have fewer deadlines, or begin earlier";
+    if facts.requests > facts.per_hour && leaves >= first {
+        CheckFinding::block(Check::PostBudget, fact, fix, Owner::Apple)
+    } else if hours > 1 {
+        CheckFinding::warn(Check::PostBudget, fact, fix, Owner::Apple)
+    } else {
+        CheckFinding::pass(Check::PostBudget, fact)
+    }
+    .from(FactSource::Operator, None)
+}

@@ -1,0 +1,618 @@
+//! Each check answers with all four results that it has, from one small set of facts.
+
+use std::time::Duration;
+
+use super::*;
+use crate::device::{DeviceRecord, MigrationStatus, OrgReading};
+use crate::ids::{DeviceId, EnrollmentId, OrganisationId, ServerId};
+use crate::licences::{LicenceNeed, Stock};
+use crate::migration::{AppAction, AppPlan, StepId, Variant};
+use crate::original::{
+    DeviceOwner, ManagedUser, OriginalApp, OriginalEnrolment, OriginalNetwork, OriginalProfile,
+    Said,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_796_112_000_000);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A member against which nothing stands, as owned parts.
+struct Member {
+    device: Device,
+    original: OriginalFacts,
+    platform: Platform,
+    runbook: PinnedRunbook,
+    brings: Brings,
+    services: Vec<(String, String)>,
+    in_other_wave: bool,
+    deadline: Timestamp,
+    available_from: Timestamp,
+    escrow: Option<bool>,
+}
+
+fn serial(text: &str) -> Serial {
+    Serial::parse(text).unwrap()
+}
+
+fn said() -> Said {
+    let mut said = Said::nothing(serial("SERIAL1"));
+    said.system = Some("26.1".to_owned());
+    said.last_seen = Some(NOW - DAY);
+    said.enrolment = Some(OriginalEnrolment::Automated);
+    said.shared = Some(false);
+    said.return_to_service = Some(false);
+    said.managed_user = Some(ManagedUser::default());
+    said.apps = Some(vec![OriginalApp::new("com.example.Notes")]);
+    said.networks = Some(vec![OriginalNetwork::new("Office", true)]);
+    said.profiles = Some(Vec::new());
+    said.user_lock = Some(false);
+    said
+}
+
+fn app(bundle: &str, store_id: Option<u64>, action: AppAction) -> AppPlan {
+    AppPlan {
+        bundle_id: bundle.to_owned(),
+        store_id,
+        manifest_url: None,
+        action,
+    }
+}
+
+fn member(platform: Platform) -> Member {
+    let mut device = Device::new(OrganisationId(1), DeviceId(1), serial("SERIAL1"));
+    device.reading = Some(OrgReading {
+        seen: NOW,
+        assigned_server: Some("THEIRS".to_owned()),
+        capable: Some(true),
+        ..OrgReading::default()
+    });
+    device.record = Some(DeviceRecord::new(ServerId(1), NOW));
+    let mut original = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+    original.take(said(), NOW, "export");
+    let mut runbook = PinnedRunbook::standard(platform, Variant::Migration);
+    runbook.apps = vec![app("com.example.notes", Some(7), AppAction::KeepIfPresent)];
+    Member {
+        device,
+        original,
+        platform,
+        runbook,
+        brings: Brings {
+            networks: BTreeSet::from(["Office".to_owned()]),
+            payloads: BTreeSet::new(),
+        },
+        services: vec![("THEIRS".to_owned(), "The old one".to_owned())],
+        in_other_wave: false,
+        deadline: NOW + 9 * DAY,
+        available_from: NOW,
+        escrow: Some(true),
+    }
+}
+
+impl Member {
+    fn look(&self) -> Vec<CheckFinding> {
+        let facts = MemberFacts {
+            device: Some(&self.device),
+            original: Some(&self.original),
+            platform: Some(self.platform),
+            runbook: Some(&self.runbook),
+            brings: &self.brings,
+            destination: "OURS",
+            services: &self.services,
+            in_other_wave: self.in_other_wave,
+            deadline: self.deadline,
+            available_from: self.available_from,
+            escrow: self.escrow,
+        };
+        look(&facts, NOW)
+    }
+}
+
+fn reading(m: &mut Member) -> &mut OrgReading {
+    m.device.reading.as_mut().unwrap()
+}
+
+fn tell(m: &mut Member, change: impl FnOnce(&mut Said)) {
+    let mut said = Said::nothing(serial("SERIAL1"));
+    change(&mut said);
+    m.original.take(said, NOW, "later export");
+}
+
+/// After a change, one check answers so, and nothing else is against it.
+fn check(platform: Platform, of: Check, result: CheckResult, change: impl FnOnce(&mut Member)) {
+    let mut m = member(platform);
+    change(&mut m);
+    let found = m.look();
+    let finding = found.iter().find(|f| f.check == of).unwrap();
+    assert_eq!(finding.result, result, "{}", finding.line());
+    assert_eq!(finding.fix.is_empty(), result == CheckResult::Pass);
+    assert_eq!(finding.who.is_none(), result == CheckResult::Pass);
+    for other in found.iter().filter(|f| f.check != of) {
+        assert_eq!(other.result, CheckResult::Pass, "{}", other.line());
+    }
+}
+
+use CheckResult::{Block, Pass, Unknown, Warn};
+use Platform::{Ios, Ipados, Macos};
+
+#[test]
+fn nothing_stands_against_a_device_of_which_everything_is_known() {
+    for platform in [Ios, Ipados, Macos] {
+        check(platform, Check::OsMinimum, Pass, |_| {});
+    }
+}
+
+#[test]
+fn the_newest_word_on_the_system_counts() {
+    check(Ios, Check::OsMinimum, Block, |m| {
+        tell(m, |s| s.system = Some("18.5".to_owned()));
+    });
+    check(Ios, Check::OsMinimum, Unknown, |m| m.original.system = None);
+    check(Ios, Check::OsMinimum, Block, |m| {
+        m.device.facts.os_version = Some("25.9".to_owned());
+        m.device.facts.learned = Some(NOW + DAY);
+    });
+    check(Ios, Check::OsMinimum, Pass, |m| {
+        m.device.facts.os_version = Some("18.0".to_owned());
+        m.device.facts.learned = Some(NOW - DAY);
+    });
+}
+
+#[test]
+fn what_apple_says_of_it_counts() {
+    check(Ios, Check::OrgMember, Block, |m| {
+        reading(m).unknown = true;
+    });
+    check(Ios, Check::Capable, Block, |m| {
+        reading(m).capable = Some(false)
+    });
+    check(Ios, Check::Capable, Unknown, |m| reading(m).capable = None);
+    check(Ios, Check::OtherPending, Block, |m| {
+        reading(m).status = Some(MigrationStatus::Requested);
+    });
+    check(Ios, Check::OtherPending, Pass, |m| {
+        reading(m).status = Some(MigrationStatus::Success);
+    });
+    check(Ios, Check::OriginalKind, Warn, |m| {
+        reading(m).assigned_server = Some("OURS".to_owned());
+    });
+    check(Ios, Check::OriginalKind, Block, |m| {
+        reading(m).assigned_server = Some("OURS".to_owned());
+        m.device.enrollment = Some(EnrollmentId(1));
+    });
+    check(Ios, Check::OriginalKind, Unknown, |m| {
+        m.services.clear();
+    });
+    check(Ios, Check::Provisional, Block, |m| {
+        reading(m).added_by_hand = Some(true);
+        reading(m).added = Some(NOW - 29 * DAY);
+    });
+    check(Ios, Check::Provisional, Pass, |m| {
+        reading(m).added_by_hand = Some(true);
+        reading(m).added = Some(NOW - 31 * DAY);
+    });
+    check(Ios, Check::Provisional, Unknown, |m| {
+        reading(m).added_by_hand = Some(true);
+    });
+}
+
+#[test]
+fn a_device_without_a_service_has_two_things_against_it() {
+    let mut m = member(Ios);
+    reading(&mut m).assigned_server = None;
+    let found = m.look();
+    let of = |check| found.iter().find(|f| f.check == check).unwrap().result;
+    assert_eq!(of(Check::OrgMember), Block);
+    assert_eq!(of(Check::OriginalKind), Unknown);
+}
+
+#[test]
+fn how_it_is_managed_there_counts() {
+    check(Ipados, Check::SharedIpad, Block, |m| {
+        tell(m, |s| s.shared = Some(true));
+    });
+    check(Ipados, Check::SharedIpad, Unknown, |m| {
+        m.original.shared = None
+    });
+    check(Ipados, Check::ReturnToService, Block, |m| {
+        tell(m, |s| s.return_to_service = Some(true));
+    });
+    check(Ipados, Check::ReturnToService, Unknown, |m| {
+        m.original.return_to_service = None;
+    });
+    check(Ios, Check::AdeCurrent, Block, |m| {
+        tell(m, |s| s.enrolment = Some(OriginalEnrolment::Profile));
+    });
+    check(Macos, Check::AdeCurrent, Pass, |m| {
+        tell(m, |s| s.enrolment = Some(OriginalEnrolment::Profile));
+    });
+    check(Macos, Check::AdeCurrent, Warn, |m| {
+        tell(m, |s| s.enrolment = Some(OriginalEnrolment::Account));
+    });
+    check(Ios, Check::AdeCurrent, Unknown, |m| {
+        m.original.enrolment = None
+    });
+    check(Ios, Check::ContactRecent, Warn, |m| {
+        tell(m, |s| s.last_seen = Some(NOW - 15 * DAY));
+    });
+    check(Ios, Check::ContactRecent, Block, |m| {
+        tell(m, |s| s.last_seen = Some(NOW - 61 * DAY));
+    });
+    check(Ios, Check::ContactRecent, Unknown, |m| {
+        m.original.last_seen = None;
+    });
+    check(Ios, Check::InOtherWave, Block, |m| m.in_other_wave = true);
+}
+
+#[test]
+fn a_mac_waits_for_its_managed_user() {
+    let user = |last| ManagedUser {
+        name: "ada".to_owned(),
+        last_sign_in: last,
+    };
+    check(Macos, Check::ManagedUser, Warn, |m| {
+        tell(m, |s| s.managed_user = Some(user(None)));
+    });
+    check(Macos, Check::ManagedUser, Warn, |m| {
+        tell(m, |s| s.managed_user = Some(user(Some(NOW - 6 * DAY))));
+    });
+    check(Macos, Check::ManagedUser, Pass, |m| {
+        tell(m, |s| s.managed_user = Some(user(Some(NOW - 4 * DAY))));
+    });
+    check(Macos, Check::ManagedUser, Unknown, |m| {
+        m.original.managed_user = None;
+    });
+}
+
+#[test]
+fn an_app_without_a_fate_blocks_an_iphone_and_warns_of_a_mac() {
+    for (platform, result) in [(Ios, Block), (Ipados, Block), (Macos, Warn)] {
+        check(platform, Check::AppsMapped, result, |m| {
+            tell(m, |s| {
+                s.apps = Some(vec![OriginalApp::new("com.example.other")])
+            });
+        });
+        check(platform, Check::AppsSource, result, |m| {
+            let mut app = OriginalApp::new("com.example.notes");
+            app.signed_until = Some(NOW + 38 * DAY);
+            tell(m, |s| s.apps = Some(vec![app]));
+        });
+    }
+    check(Ios, Check::AppsSource, Warn, |m| {
+        m.original.apps.as_mut().unwrap().at = NOW - 15 * DAY;
+    });
+    // One that is to go needs no signature.
+    check(Ios, Check::AppsSource, Pass, |m| {
+        m.runbook.apps[0].action = AppAction::Drop;
+        let mut app = OriginalApp::new("com.example.notes");
+        app.signed_until = Some(NOW + DAY);
+        tell(m, |s| s.apps = Some(vec![app]));
+    });
+}
+
+#[test]
+fn apps_that_nobody_told_block_an_iphone_by_default_and_nothing_else_does() {
+    let mut m = member(Ios);
+    m.original = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+    let found = m.look();
+    let rules = Unknowns::default();
+    for finding in &found {
+        let counts_as = rules.weigh(finding, Some(Ios));
+        match finding.check {
+            Check::AppsMapped | Check::AppsSource => {
+                assert_eq!((finding.result, counts_as), (Unknown, Block));
+                assert_eq!(rules.weigh(finding, Some(Macos)), Warn);
+            }
+            _ => assert!(counts_as < Block, "{}", finding.line()),
+        }
+        assert_ne!(counts_as, Unknown, "{}", finding.line());
+    }
+    let lenient = Unknowns(BTreeMap::from([(Check::AppsMapped, Warn)]));
+    let mapped = found.iter().find(|f| f.check == Check::AppsMapped).unwrap();
+    assert_eq!(lenient.weigh(mapped, Some(Ios)), Warn);
+}
+
+#[test]
+fn a_network_that_goes_with_the_original_is_named() {
+    check(Ios, Check::WifiPath, Block, |m| m.brings.networks.clear());
+    check(Ios, Check::WifiPath, Warn, |m| {
+        m.brings.networks.clear();
+        let networks = vec![
+            OriginalNetwork::new("Home", false),
+            OriginalNetwork::new("Office", true),
+        ];
+        tell(m, |s| s.networks = Some(networks));
+    });
+    check(Ios, Check::WifiPath, Unknown, |m| {
+        m.original.networks = None
+    });
+    let profile = |payload: &str| OriginalProfile {
+        identifier: "there".to_owned(),
+        name: None,
+        payloads: BTreeSet::from([payload.to_owned()]),
+    };
+    check(Ios, Check::IdentityReissue, Warn, |m| {
+        tell(m, |s| {
+            s.profiles = Some(vec![profile("com.apple.security.scep")])
+        });
+    });
+    check(Ios, Check::IdentityReissue, Pass, |m| {
+        tell(m, |s| {
+            s.profiles = Some(vec![profile("com.apple.security.scep")])
+        });
+        m.brings
+            .payloads
+            .insert("com.apple.security.acme".to_owned());
+    });
+    check(Ios, Check::TrustGap, Warn, |m| {
+        tell(m, |s| {
+            s.profiles = Some(vec![profile("com.apple.extensiblesso")])
+        });
+    });
+}
+
+#[test]
+fn keys_and_locks_must_be_savable() {
+    check(Macos, Check::FvEscrow, Block, |m| m.escrow = None);
+    check(Macos, Check::FvEscrow, Block, |m| m.escrow = Some(false));
+    check(Macos, Check::LockUser, Unknown, |m| {
+        m.runbook.lock = true;
+        m.original.user_lock = None;
+    });
+    check(Macos, Check::LockUser, Warn, |m| {
+        m.runbook.lock = true;
+        tell(m, |s| s.user_lock = Some(true));
+    });
+    check(Ios, Check::LockPolicy, Block, |m| {
+        m.runbook.lock = true;
+        m.runbook.steps.retain(|s| s.id != StepId::Lock);
+        for step in &mut m.runbook.steps {
+            step.requires.retain(|r| *r != StepId::Lock);
+        }
+    });
+}
+
+#[test]
+fn a_deadline_is_one_that_apple_takes_and_people_can_meet() {
+    check(Ios, Check::DeadlineRange, Block, |m| m.deadline = NOW);
+    check(Ios, Check::DeadlineRange, Block, |m| {
+        m.deadline = NOW + 90 * DAY
+    });
+    check(Ios, Check::DeadlineRange, Block, |m| {
+        m.available_from = NOW + 10 * DAY
+    });
+    check(Ios, Check::DeadlineRange, Warn, |m| {
+        m.deadline = NOW + DAY / 2
+    });
+}
+
+#[test]
+fn a_device_that_nobody_knows_is_not_let_through() {
+    let brings = Brings::default();
+    let facts = MemberFacts {
+        device: None,
+        original: None,
+        platform: None,
+        runbook: None,
+        brings: &brings,
+        destination: "OURS",
+        services: &[],
+        in_other_wave: false,
+        deadline: NOW + 9 * DAY,
+        available_from: NOW,
+        escrow: None,
+    };
+    let blocks: Vec<Check> = look(&facts, NOW)
+        .into_iter()
+        .filter(|f| f.result == Block)
+        .map(|f| f.check)
+        .collect();
+    assert_eq!(
+        blocks,
+        [
+            Check::FamilySupported,
+            Check::OrgMember,
+            Check::RunbookValid
+        ]
+    );
+}
+
+#[test]
+fn what_ends_too_early_stands_against_all() {
+    let at = |days: u32| Some(NOW + days * DAY);
+    let push = |ends| Expiry {
+        check: Check::PushCert,
+        name: "the push certificate".to_owned(),
+        ends,
+    };
+    let result = |ends| {
+        let facts = ServerFacts {
+            awaits: Some(true),
+            expiries: vec![push(ends)],
+            per_hour: 10,
+            ..ServerFacts::default()
+        };
+        let found = look_at_server(&facts, (NOW + 9 * DAY, NOW + 20 * DAY), NOW);
+        found
+            .iter()
+            .find(|f| f.check == Check::PushCert)
+            .unwrap()
+            .result
+    };
+    assert_eq!(result(None), Block);
+    assert_eq!(result(at(0)), Block);
+    assert_eq!(result(at(19)), Block);
+    assert_eq!(result(at(49)), Warn);
+    assert_eq!(result(at(50)), Pass);
+}
+
+#[test]
+fn the_server_is_looked_at_too() {
+    let mut facts = ServerFacts {
+        requests: 10,
+        per_hour: 10,
+        ..ServerFacts::default()
+    };
+    let of = |facts: &ServerFacts, check| {
+        let found = look_at_server(facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+        found.iter().find(|f| f.check == check).map(|f| f.result)
+    };
+    assert_eq!(of(&facts, Check::Await), Some(Unknown));
+    facts.awaits = Some(false);
+    assert_eq!(of(&facts, Check::Await), Some(Block));
+    assert_eq!(of(&facts, Check::PostBudget), Some(Pass));
+    facts.requests = 11;
+    assert_eq!(of(&facts, Check::PostBudget), Some(Warn));
+    facts.requests = 241;
+    assert_eq!(of(&facts, Check::PostBudget), Some(Block));
+    facts.shared.push("Library".to_owned());
+    assert_eq!(of(&facts, Check::ContentTokenShared), Some(Warn));
+    let need = |available| {
+        let serial = serial("SERIAL1");
+        let wants = [(7, "com.example.notes".to_owned())];
+        let stock = Stock {
+            total: available,
+            available,
+            device_assignable: true,
+            ..Stock::default()
+        };
+        let stock = BTreeMap::from([(7, stock)]);
+        let mut all: Vec<LicenceNeed> =
+            crate::licences::needs([(&serial, &wants[..])], &BTreeSet::new(), &stock);
+        all.remove(0)
+    };
+    facts.needs = vec![need(1)];
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+    facts.needs = vec![need(0)];
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Block));
+}
+
+#[test]
+fn the_matrix_names_reasons_by_devices_and_its_change() {
+    let mut old = member(Ios);
+    tell(&mut old, |s| s.system = Some("18.5".to_owned()));
+    let (a, b) = (serial("A1"), serial("B1"));
+    let good = member(Ios).look();
+    let bad = old.look();
+    let rules = Unknowns::default();
+    let first = Matrix::of(
+        [(&a, Some(Ios), &bad[..]), (&b, Some(Ios), &bad[..])],
+        &rules,
+    );
+    assert_eq!(first.rows.len(), 1);
+    assert_eq!(
+        (first.rows[0].check, first.rows[0].counts_as),
+        (Check::OsMinimum, Block)
+    );
+    assert_eq!(first.rows[0].devices.len(), 2);
+    let second = Matrix::of(
+        [(&a, Some(Ios), &good[..]), (&b, Some(Ios), &bad[..])],
+        &rules,
+    );
+    let change = second.since(&first);
+    assert_eq!(change.appeared, []);
+    assert_eq!(
+        change.gone,
+        [(Check::OsMinimum, Block, BTreeSet::from([a]))]
+    );
+}
+
+#[test]
+fn the_forecast_counts_apps_devices_and_people() {
+    let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
+    runbook.apps = vec![
+        app("com.example.notes", Some(7), AppAction::KeepIfPresent),
+        app("com.example.maps", Some(8), AppAction::Install),
+        app("com.example.old", None, AppAction::Drop),
+        app("com.example.own", None, AppAction::Install),
+    ];
+    let apps = |names: &[&str]| Some(names.iter().map(|n| OriginalApp::new(n)).collect());
+    let facts = |serial: &Serial, owner: &str, list: Option<Vec<OriginalApp>>| {
+        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+        let mut said = Said::nothing(serial.clone());
+        said.apps = list;
+        said.owner = Some(DeviceOwner {
+            name: Some(owner.to_owned()),
+            ..DeviceOwner::default()
+        });
+        facts.take(said, NOW, "export");
+        facts
+    };
+    let serials = [serial("A1"), serial("B1"), serial("C1"), serial("D1")];
+    let known = [
+        facts(
+            &serials[0],
+            "Ada",
+            apps(&["com.example.Notes", "com.example.maps", "com.example.new"]),
+        ),
+        facts(
+            &serials[1],
+            "Bob",
+            apps(&["com.example.notes", "com.example.old"]),
+        ),
+        facts(
+            &serials[2],
+            "Cleo",
+            apps(&["com.example.notes", "com.example.own"]),
+        ),
+        facts(&serials[3], "Dan", None),
+    ];
+    let some = BTreeSet::from([7]);
+    let none = BTreeSet::new();
+    let members = serials
+        .iter()
+        .zip(&known)
+        .enumerate()
+        .map(|(n, (serial, original))| LossOf {
+            serial,
+            platform: Some(Ios),
+            original: Some(original),
+            runbook: Some(&runbook),
+            licences: if n == 2 { &some } else { &none },
+        });
+    // One licence of the notes is left, for two devices that have none.
+    let stock = |available| Stock {
+        total: 2,
+        assigned: 2 - available,
+        available,
+        device_assignable: true,
+        unlimited: false,
+    };
+    let stock = BTreeMap::from([(7, stock(1)), (8, stock(2))]);
+    let all = forecast(members, &stock);
+    assert_eq!((all.known, all.unknown.len()), (3, 1));
+    let of = |name: &str| {
+        all.apps
+            .iter()
+            .find(|a| a.bundle_id.eq_ignore_ascii_case(name))
+            .unwrap()
+    };
+    let notes = of("com.example.notes");
+    assert_eq!((notes.present, notes.kept, notes.short), (3, 2, 1));
+    assert_eq!(
+        notes.lost,
+        BTreeMap::from([(serials[1].clone(), AppFate::LostLicence)])
+    );
+    assert_eq!(notes.people, BTreeSet::from(["Bob".to_owned()]));
+    assert_eq!(of("com.example.maps").kept, 1);
+    assert_eq!(
+        (
+            of("com.example.old").dropped,
+            of("com.example.old").lost.len()
+        ),
+        (1, 0)
+    );
+    assert_eq!(of("com.example.own").lost[&serials[2]], AppFate::LostSource);
+    assert_eq!(
+        of("com.example.new").lost[&serials[0]],
+        AppFate::LostUndecided
+    );
+    assert_eq!(all.losing.len(), 3);
+    // A Mac loses nothing in this way, and a device of which nobody told is not among those that lose nothing.
+    let mac = LossOf {
+        serial: &serials[0],
+        platform: Some(Macos),
+        original: Some(&known[0]),
+        runbook: None,
+        licences: &none,
+    };
+    assert_eq!(forecast([mac], &stock), Forecast::default());
+}
