@@ -156,6 +156,23 @@ async fn lists_are_paged_without_an_index_at_first() {
 }
 
 #[tokio::test]
+async fn a_list_that_goes_back_is_an_error_that_names_the_field() {
+    for (asked, next) in [(None, 0), (Some(1), 1), (Some(2), 1)] {
+        let page = format!(r#"{{"assignments":[],"nextPageIndex":{next},"totalPages":3}}"#);
+        let (apple, _) = client([ok(&page)]);
+        let listed = apple
+            .assignments(&AssignmentQuery::default(), asked)
+            .await
+            .expect_err("it goes back");
+        let said = listed.to_string();
+        assert!(
+            said.contains("GET /assignments") && said.contains("nextPageIndex"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_limits_of_the_service_are_kept() {
     let (apple, script) = client([ok(
         r#"{"limits":{"maxAssets":1,"maxSerialNumbers":2,"maxRevokeSerialNumbers":1,"maxNew":3},"urls":{"a":"b"},"errorCodes":[{}],"notificationTypes":null}"#,

@@ -55,7 +55,8 @@ pub struct Errand {
     pub due: Timestamp,
     /// How often in a row it could not go on.
     pub tries: u32,
-    /// When it was decided, or when the last device joined it: before it is sent no reading counts that is older.
+    /// When it was decided, when the last device joined it, or when Apple's work on it was given up: before it is sent no
+    /// reading counts that is older.
     pub created: Timestamp,
     /// By whom.
     pub by: String,
@@ -337,7 +338,7 @@ impl Errand {
                 not_before: self
                     .sendings
                     .last()
-                    .map_or(self.created, |s| s.at)
+                    .map_or(self.created, |s| s.at.max(self.created))
                     .max(now - STALE),
             },
             ErrandState::Asked { at } if now < *at + SETTLE => Next::Wait {
@@ -427,6 +428,8 @@ impl Errand {
     pub fn given_up(&mut self, status: &str, now: Timestamp) {
         self.status = Some(status.to_owned());
         self.state = ErrandState::Waiting;
+        // What was read while Apple was at work says nothing of its end.
+        self.created = self.created.max(now);
         self.due = now;
     }
 
@@ -587,6 +590,18 @@ mod tests {
                 not_before: at(5400)
             }
         );
+    }
+
+    #[test]
+    fn what_was_given_up_is_read_again_before_it_is_sent_again() {
+        let mut it = errand(ErrandKind::Cancel);
+        it.asked(2, at(110));
+        it.posted("EVENT", at(110));
+        it.given_up("PENDING", at(800));
+        let read = Next::Read {
+            not_before: at(800),
+        };
+        assert_eq!(it.next(at(800)), read);
     }
 
     #[test]

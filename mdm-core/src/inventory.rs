@@ -1,10 +1,17 @@
 //! How far the device list of the organisation API is read: services, which devices each has, and what the API says of each
 //! device, page by page. What is kept is enough to go on after a crash without losing or repeating a page.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{InventoryId, JobId, OrganisationId};
+
+/// Up to so many devices are read one by one in any case.
+pub const FEW: usize = 5;
+/// What was read so long ago is as good as now.
+const RECENT: Duration = Duration::from_secs(15 * 60);
 
 /// Where the reading of an organisation's devices stands. One row for each organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +36,9 @@ pub struct Inventory {
     pub pages: u32,
     /// Devices of the present reading so far, or of the last one.
     pub devices: u64,
+    /// Pages of the last complete reading.
+    #[serde(default)]
+    pub whole: u32,
     /// When the last complete reading began: everything that it says is at least that young.
     pub complete: Option<Timestamp>,
     /// When it ended.
@@ -47,12 +57,15 @@ pub struct Inventory {
 /// Finds out that a list runs in a circle, with one remembered place only: its places are compared with the one that stood at
 /// the last power of two, so that every circle is met after at most three times its length.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::exhaustive_structs, reason = "a counter and a place")]
+#[expect(clippy::exhaustive_structs, reason = "two counters and a place")]
 pub struct Lap {
     /// Places so far.
     pub steps: u32,
     /// The one at the last power of two.
     pub mark: Option<String>,
+    /// How often in a row it was met in a circle.
+    #[serde(default)]
+    pub circles: u32,
 }
 
 impl Lap {
@@ -110,6 +123,7 @@ impl Inventory {
             phase: PullPhase::Idle,
             pages: 0,
             devices: 0,
+            whole: 0,
             complete: None,
             ended: None,
             kept_everything: false,
@@ -126,6 +140,26 @@ impl Inventory {
             PullPhase::Idle => None,
             PullPhase::Members { begun, .. } | PullPhase::Devices { begun, .. } => Some(*begun),
         }
+    }
+
+    /// Up to so many devices are read one by one, with two requests each, rather than from the lists: a few always, and more
+    /// where the lists have so many pages that one by one takes half as long.
+    #[must_use]
+    pub fn few(&self) -> usize {
+        FEW.max(usize::try_from(self.whole / 4).unwrap_or(FEW))
+    }
+
+    /// Whether what a reading of `seen` says is as young as it can be had at `now`: read within a quarter of an hour, or by the
+    /// last complete reading of the lists, for as long after its end as it took.
+    #[must_use]
+    pub fn is_recent(&self, seen: Timestamp, now: Timestamp) -> bool {
+        let by_lists = match (self.complete, self.ended) {
+            (Some(begun), Some(ended)) => {
+                seen >= begun && now <= ended + ended.since(begun).max(RECENT)
+            }
+            _ => false,
+        };
+        now.since(seen) <= RECENT || by_lists
     }
 
     /// Whether a reading must begin (or be finished) to satisfy who waits.
@@ -165,5 +199,19 @@ mod tests {
                 "{before} {length}: {steps}"
             );
         }
+    }
+
+    #[test]
+    fn lists_that_take_long_are_read_one_by_one_for_more_devices_and_count_for_longer() {
+        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+        let mut row = Inventory::new(OrganisationId(1), JobId(1));
+        assert_eq!((row.few(), row.is_recent(at(0), at(15))), (5, true));
+        assert!(!row.is_recent(at(0), at(16)));
+        row.whole = 2_000;
+        assert_eq!(row.few(), 500);
+        row.complete = Some(at(0));
+        row.ended = Some(at(130));
+        assert!(row.is_recent(at(0), at(260)) && !row.is_recent(at(0), at(261)));
+        assert!(!row.is_recent(at(-1), at(130)), "not of that reading");
     }
 }

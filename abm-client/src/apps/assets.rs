@@ -130,17 +130,28 @@ pub(super) struct ListingAnswer<T> {
     version_id: Option<String>,
 }
 
-impl<T> From<ListingAnswer<T>> for Listing<T> {
-    fn from(answer: ListingAnswer<T>) -> Self {
+impl<T> Listing<T> {
+    /// The page that was asked for, as it came. One that goes back to where the list has been is refused: it has no end.
+    pub(super) fn of(
+        endpoint: Endpoint,
+        asked: Option<u32>,
+        answer: ListingAnswer<T>,
+    ) -> Result<Self, Error> {
+        if let Some(next) = answer.next_page_index
+            && next <= asked.unwrap_or(0)
+        {
+            let why = format!("{next} does not go on from page {}", asked.unwrap_or(0));
+            return Err(Error::malformed(endpoint, "nextPageIndex", why));
+        }
         let mut items = answer.assets;
         items.extend(answer.unlimited_assets);
-        Self {
+        Ok(Self {
             items,
             next_page: answer.next_page_index,
             total_pages: answer.total_pages,
             size: answer.size,
             version_id: answer.version_id,
-        }
+        })
     }
 }
 
@@ -331,9 +342,8 @@ impl AppsClient {
         push(&mut filters, "productType", &query.product_type);
         push(&mut filters, "deviceAssignable", &query.device_assignable);
         push(&mut filters, "minAvailableCount", &query.min_available);
-        self.get::<ListingAnswer<Asset>>(ASSETS, "/assets", &filters)
-            .await
-            .map(Listing::from)
+        let answer = self.get(ASSETS, "/assets", &filters).await?;
+        Listing::of(ASSETS, page, answer)
     }
 
     /// One page of the assignments; the first one without an index.
@@ -350,9 +360,8 @@ impl AppsClient {
         push(&mut filters, "serialNumber", &query.serial_number);
         push(&mut filters, "clientUserId", &query.client_user_id);
         push(&mut filters, "sinceVersionId", &query.since_version_id);
-        self.get::<ListingAnswer<Assignment>>(ASSIGNMENTS, "/assignments", &filters)
-            .await
-            .map(Listing::from)
+        let answer = self.get(ASSIGNMENTS, "/assignments", &filters).await?;
+        Listing::of(ASSIGNMENTS, page, answer)
     }
 
     /// Gives every product to every target. Follow the event: an app that is installed before the licence is in place

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::AppsClient;
-use super::assets::{EventAnswer, Listing, ListingAnswer, page_filter, push};
+use super::assets::{EventAnswer, Listing, page_filter, push};
 use crate::error::{Endpoint, Error, Service};
 
 const LIST: Endpoint = Endpoint::read(Service::Apps, "GET /users");
@@ -60,9 +60,8 @@ impl AppsClient {
     ) -> Result<Listing<VppUser>, Error> {
         let mut filters = page_filter(page);
         push(&mut filters, "sinceVersionId", &since_version_id);
-        self.get::<ListingAnswer<VppUser>>(LIST, "/users", &filters)
-            .await
-            .map(Listing::from)
+        let answer = self.get(LIST, "/users", &filters).await?;
+        Listing::of(LIST, page, answer)
     }
 
     /// Makes users; follow the event.

@@ -62,6 +62,11 @@ pub enum Event {
         /// The new one.
         deadline: Timestamp,
     },
+    /// The deadline stays another than the one that was asked for: this is the one that Apple shows.
+    DeadlineStays {
+        /// It.
+        deadline: Timestamp,
+    },
     /// A person cancels the migration.
     CancelAsked,
     /// A person takes the member out of the wave.

@@ -27,6 +27,9 @@ pub struct Move {
     pub runbook: RunbookId,
     /// When Apple enforces it (*enforced after*).
     pub deadline: Timestamp,
+    /// The deadline that Apple last showed for it since it was confirmed, whoever has moved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown_deadline: Option<Timestamp>,
     /// When our profile is assigned, so that prompting begins (*available from*).
     pub available_from: Timestamp,
     /// The server entry that it leaves, as recorded when it was planned.
@@ -175,6 +178,7 @@ impl Move {
             serial,
             runbook,
             deadline,
+            shown_deadline: None,
             available_from,
             original_server,
             state: MoveState::Planned,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-pub(super) use self::holders::HolderMemory;
+pub(super) use self::holders::{HolderMemory, Holders};
 use self::wave::planned;
 pub(super) use self::wave::store_apps;
 use super::Org;

@@ -17,12 +17,12 @@ use crate::device::{Device, OrgReading};
 use crate::errand::Errand;
 use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, ErrandId, InventoryId, JobId, Serial};
-use crate::inventory::{Inventory, Lap, PullPhase};
+use crate::inventory::{FEW, Inventory, Lap, PullPhase};
 use crate::job::{Job, JobKind};
 use crate::store::{Batch, Lease, Write};
 
-/// Up to so many devices are read one by one, two requests each; more are read from Apple's lists.
-const FEW: usize = 5;
+/// A list that was met in a circle so often is begun again.
+const CIRCLES: u32 = 3;
 /// Pages of one run of the job; more go on in the next, under a lease of their own.
 const PAGES: u32 = 50;
 /// Between two looks at a reading that is under way.
@@ -34,8 +34,8 @@ const IN_A_CIRCLE: Duration = Duration::from_secs(15 * 60);
 pub(super) enum Readings {
     /// All devices, each with such a reading.
     Ready(Vec<Device>),
-    /// They are being read; come again.
-    Later,
+    /// They are being read, so many of them; come again.
+    Later(usize),
 }
 
 impl Org {
@@ -47,21 +47,30 @@ impl Org {
     ///
     /// What Apple does not know gets no row, so that a mistyped number leaves nothing behind.
     pub async fn pull(&self, serials: &[Serial]) -> Result<Vec<(Serial, OrgReading)>, Error> {
-        let known = self.known(serials).await?;
-        let (known, new): (Vec<Serial>, Vec<Serial>) = serials
-            .iter()
-            .cloned()
-            .partition(|serial| known.contains_key(serial));
         let since = self.now();
-        let all_new = new.len() > FEW;
-        if !all_new {
-            self.read_new(&new).await?;
-        }
-        if !all_new && known.len() <= FEW {
+        let known: Vec<Serial> = self.known(serials).await?.into_keys().collect();
+        if known.len() <= self.few().await? {
+            // Also when they were read a moment ago.
             self.read_singly(&known).await?;
+        }
+        self.read_since(serials, since).await
+    }
+
+    /// Reads serial numbers into our records unless they were read at `since` or later. What was read before a failure stays
+    /// read, so that who asks again gets on.
+    pub(super) async fn read_since(
+        &self,
+        serials: &[Serial],
+        since: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, Error> {
+        let known = self.known(serials).await?;
+        let new = serials.iter().filter(|s| !known.contains_key(*s));
+        let new: Vec<Serial> = new.cloned().collect();
+        if new.len() <= self.few().await? {
+            self.read_new(&new).await?;
         } else {
             // Many new ones are among all of the organisation, or unknown there.
-            self.want_pull(since, all_new).await?;
+            self.want_pull(since, true).await?;
             while self
                 .inventory()
                 .await?
@@ -70,13 +79,26 @@ impl Org {
                 self.pull_step().await?;
             }
         }
-        let Readings::Ready(devices) = self.readings_for(serials, since).await? else {
-            return Err(PortError::retry("the devices are being read").into());
-        };
-        Ok(devices
-            .into_iter()
-            .filter_map(|d| Some((d.serial, d.reading?)))
-            .collect())
+        let mut stale = usize::MAX;
+        loop {
+            let left = match self.readings_for(serials, since).await? {
+                Readings::Ready(devices) => {
+                    let read = devices.into_iter();
+                    return Ok(read.filter_map(|d| Some((d.serial, d.reading?))).collect());
+                }
+                Readings::Later(left) => left,
+            };
+            if !self.pull_step().await? && left >= stale {
+                // Somebody else is at it.
+                return Err(PortError::retry("the devices are being read").into());
+            }
+            stale = left;
+        }
+    }
+
+    /// Up to how many devices are read one by one.
+    async fn few(&self) -> Result<usize, Error> {
+        Ok(self.inventory().await?.map_or(FEW, |i| i.few()))
     }
 
     /// Begins a reading of every device of the organisation, which goes on by itself.
@@ -243,18 +265,38 @@ impl Org {
         if let Some((list, next)) = page.goes_on_at()
             && !row.lap.clone().goes_on(next)
         {
+            let what =
+                format!("{list}: the list does not go on: it names a place where it has been");
+            self.met_in_a_circle(&row.phase, &what).await?;
             // Not taken, so that its place is kept: once the list goes on, so do we.
-            return Err(PortError::Retry {
-                what: format!(
-                    "{list}: the list does not go on: it names a place where it has been"
-                ),
-                after: Some(IN_A_CIRCLE),
-            }
-            .into());
+            let after = Some(IN_A_CIRCLE);
+            return Err(PortError::Retry { what, after }.into());
         }
         self.again_on_conflict(|| self.take_pulled(&row.phase, &page, now))
             .await?;
         Ok(true)
+    }
+
+    /// A list that stays in its circle is begun again: somewhere in it there may be a way out.
+    async fn met_in_a_circle(&self, of: &PullPhase, what: &str) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let Some(mut row) = self.inventory().await? else {
+                return Ok(());
+            };
+            if row.phase != *of {
+                return Ok(());
+            }
+            row.lap.circles += 1;
+            if row.lap.circles >= CIRCLES {
+                row.phase = PullPhase::Idle;
+                row.lap = Lap::default();
+            }
+            row.needs_person = Some(what.to_owned());
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
     }
 
     async fn take_pulled(
@@ -278,6 +320,7 @@ impl Org {
             Some((_, next)) => {
                 let mut lap = std::mem::take(&mut row.lap);
                 let _ = lap.goes_on(next);
+                lap.circles = 0;
                 lap
             }
             None => Lap::default(),
@@ -331,6 +374,7 @@ impl Org {
                 };
                 if next.is_none() {
                     row.complete = Some(*begun);
+                    row.whole = row.pages;
                     row.ended = Some(now);
                     row.kept_everything = std::mem::take(&mut row.everything);
                     // Errands may have waited for it.
@@ -448,10 +492,12 @@ impl Org {
             })
             .map(|d| d.serial.clone())
             .collect();
-        let complete = self.inventory().await?.and_then(|i| i.complete);
+        let inventory = self.inventory().await?;
+        let few = inventory.as_ref().map_or(FEW, Inventory::few);
+        let complete = inventory.and_then(|i| i.complete);
         if !unplaced.is_empty() {
             // The lists cannot tell where they are; some now, the others when this is asked again.
-            self.read_singly(&unplaced[..unplaced.len().min(FEW)])
+            self.read_singly(&unplaced[..unplaced.len().min(few)])
                 .await?;
         } else if complete.is_some_and(|at| at >= not_before) {
             // A complete list did not show them.
@@ -465,16 +511,16 @@ impl Org {
             };
             let readings: Vec<_> = stale.iter().map(unknown).collect();
             self.take_readings(&readings, &[]).await?;
-        } else if stale.len() <= FEW {
+        } else if stale.len() <= few {
             self.read_singly(&stale).await?;
         } else {
             self.want_pull(not_before, false).await?;
-            return Ok(Readings::Later);
+            return Ok(Readings::Later(stale.len()));
         }
         let devices = self.store().devices_by_serial(self.id(), serials).await?;
-        match devices.iter().any(old) {
-            true => Ok(Readings::Later),
-            false => Ok(Readings::Ready(devices)),
+        match devices.iter().filter(|d| old(d)).count() {
+            0 => Ok(Readings::Ready(devices)),
+            left => Ok(Readings::Later(left)),
         }
     }
 
@@ -526,7 +572,7 @@ impl Org {
                 None => self.job_done(job, lease).await?,
             }
         }
-        if wanted.len() > FEW {
+        if wanted.len() > self.few().await? {
             // The list tells every attempt on its way; the jobs have done their part once it is wanted.
             return self
                 .again_on_conflict(|| async {

@@ -16,8 +16,8 @@ use mdm_core::migration::{AppAction, AppPlan, MoveState, PinnedRunbook, Variant}
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, MemberPage,
-    OrganisationApi, Ports, ReadingPage, ServerCredential,
+    DevicePage, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome,
+    MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
 };
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::SqliteStore;
@@ -79,6 +79,9 @@ pub(crate) struct Inside {
     asked: Vec<(ActivityRequest, Vec<Serial>)>,
     fates: Vec<Fate>,
     pub(crate) lag: Duration,
+    /// The list of devices has a page for each, and between two of them the budget is used up for so long.
+    pub(crate) tight: Option<Duration>,
+    next_page: Timestamp,
     pub(crate) looks: Looks,
     /// The account is another organisation's.
     pub(crate) foreign: bool,
@@ -100,6 +103,8 @@ pub(crate) struct Library {
     pub(crate) holders: BTreeMap<u64, BTreeSet<Serial>>,
     /// Its token has ended.
     pub(crate) ended: bool,
+    /// Its lists change while they are read.
+    pub(crate) restless: bool,
     /// The next requests that change something are refused for so long.
     pub(crate) busy: Vec<Duration>,
 }
@@ -186,19 +191,37 @@ impl OrganisationApi for Apple {
     async fn devices(
         &self,
         _: &ApiKey,
-        _: Option<&str>,
+        cursor: Option<&str>,
         now: Timestamp,
     ) -> Result<ReadingPage, PortError> {
-        let inside = self.inside();
+        let mut inside = self.inside();
+        if let Some(pause) = inside.tight {
+            if now < inside.next_page {
+                return Err(PortError::Retry {
+                    what: "the budget is used up".to_owned(),
+                    after: Some(inside.next_page.since(now)),
+                });
+            }
+            inside.next_page = now + pause;
+        }
         let read = |(serial, device): (&Serial, &OrgReading)| {
             let mut reading = device.clone();
             reading.seen = now;
             reading.assigned_server = None;
             (serial.clone(), reading)
         };
+        let from: usize = cursor.map_or(0, |c| c.parse().expect("ours"));
+        let size = if inside.tight.is_some() { 1 } else { 1000 };
+        let end = from + size;
         Ok(ReadingPage {
-            devices: inside.devices.iter().map(read).collect(),
-            next: None,
+            devices: inside
+                .devices
+                .iter()
+                .skip(from)
+                .take(size)
+                .map(read)
+                .collect(),
+            next: (end < inside.devices.len()).then(|| end.to_string()),
         })
     }
 
@@ -377,14 +400,17 @@ impl Licences for Apple {
         credential: &ContentCredential,
         app: u64,
         _: Timestamp,
-    ) -> Result<Vec<Serial>, PortError> {
+    ) -> Result<HolderList, PortError> {
         let inside = self.inside();
         let library = &inside.libraries[&token(credential)];
         if library.ended {
             return Err(PortError::NeedsPerson("a new token".to_owned()));
         }
         let holders = library.holders.get(&app);
-        Ok(holders.into_iter().flatten().cloned().collect())
+        Ok(HolderList {
+            serials: holders.into_iter().flatten().cloned().collect(),
+            steady: !library.restless,
+        })
     }
 
     async fn submit(
@@ -591,6 +617,18 @@ impl Stage {
             }
         }
         self.clock.set(end);
+    }
+
+    pub(crate) async fn extend(&self, deadline: Timestamp) {
+        let extend = Act {
+            what: MigrationAct::Extend { deadline },
+            serials: self.serials.clone(),
+            reason: None,
+        };
+        let org = self.org().await;
+        let plan = org.plan_act(&extend).await.unwrap();
+        self.clock.advance(Duration::from_secs(1));
+        org.do_act(&extend, &plan.digest).await.unwrap();
     }
 
     pub(crate) async fn states(&self, wave: WaveId) -> Vec<MoveState> {

@@ -257,3 +257,28 @@ async fn more_apps_than_apple_takes_at_once_go_back_in_several_requests() {
     let back = inside.given.iter().filter(|(_, back, _)| *back).count();
     assert_eq!(back, 2);
 }
+
+#[tokio::test]
+async fn a_list_that_never_rests_keeps_no_device_from_its_licence() {
+    let stage = stage(3).await;
+    stage.library("one", &[(APP, 9)]).await;
+    stage.pass(MINUTE).await;
+    let restless = |is| {
+        let mut inside = stage.apple.inside();
+        inside.libraries.get_mut("one").unwrap().restless = is;
+    };
+    restless(true);
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR).await;
+    // Who seems to have none may have been left out: it is not called returned.
+    let open = stage.errands().await;
+    let open = open.iter().filter(|e| e.ended.is_none()).count();
+    assert_eq!(open, 1);
+    restless(false);
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
+}

@@ -6,13 +6,14 @@ mod licences;
 
 use std::time::Duration;
 
-use apple::{Fate, Looks, MINUTE, OURS, Stage};
+use apple::{DAY, Fate, Looks, MINUTE, OURS, START, Stage};
 use mdm_core::clock::Clock as _;
 use mdm_core::device::MigrationStatus;
 use mdm_core::errand::ErrandState;
 use mdm_core::error::Error;
 use mdm_core::migration::{MoveState, Outcome};
 use mdm_core::secret::Secret;
+use mdm_core::service::{Act, MigrationAct};
 
 fn scheduled(states: &[MoveState]) -> bool {
     let is = |s: &MoveState| matches!(s, MoveState::Scheduled { .. });
@@ -214,5 +215,65 @@ async fn a_cancellation_finds_what_was_sent_once_a_person_had_settled_it() {
     }
     for state in stage.states(wave).await {
         assert_eq!(state, MoveState::Ended(Outcome::Cancelled));
+    }
+}
+
+#[tokio::test]
+async fn who_was_moved_further_in_the_portal_counts_to_that_and_is_followed_to_its_end() {
+    let stage = Stage::new(1, MINUTE, &[]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    assert!(scheduled(&stage.states(wave).await));
+    stage.extend(START + DAY * 40).await;
+    // Before ours is sent, somebody moves it in the portal.
+    let device = stage.serials[0].clone();
+    let further = START + DAY * 50;
+    let change = |change: &dyn Fn(&mut mdm_core::device::OrgReading)| {
+        change(stage.apple.inside().devices.get_mut(&device).unwrap());
+    };
+    change(&|reading| reading.deadline = Some(further));
+    stage.pass(MINUTE * 30).await;
+    assert_eq!(stage.apple.asked(), 1, "it would become earlier");
+    let members = stage.org().await.members(wave).await.unwrap();
+    assert_eq!(members[0].deadline, further);
+    // Once more, and this time nobody here asked for anything; the user begins before it was read.
+    change(&|reading| {
+        reading.deadline = Some(START + DAY * 55);
+        reading.status = Some(MigrationStatus::Started);
+    });
+    stage.org().await.pull(&stage.serials).await.unwrap();
+    let states = stage.states(wave).await;
+    assert!(matches!(states[0], MoveState::Started { .. }), "{states:?}");
+}
+
+#[tokio::test]
+async fn many_devices_are_planned_though_the_lists_take_long() {
+    let stage = Stage::new(12, MINUTE, &[]).await;
+    stage.pass(MINUTE * 60).await;
+    stage.apple.inside().tight = Some(MINUTE * 4);
+    let wave = stage.plan("one", &stage.serials, &[]).await;
+    let cancel = Act {
+        what: MigrationAct::Cancel,
+        serials: stage.serials.clone(),
+        reason: None,
+    };
+    let org = stage.org().await;
+    let began = stage.clock.now();
+    let plan = loop {
+        match org.plan_act(&cancel).await {
+            Ok(plan) => break plan,
+            Err(error) => assert!(error.retry_after().is_some(), "{error}"),
+        }
+        stage.pass(MINUTE).await;
+        let waited = stage.clock.now().since(began);
+        assert!(waited < MINUTE * 90, "no plan after {waited:?}");
+    };
+    let age = |w: &String| w.starts_with("what Apple says of the devices was read from");
+    assert!(plan.warnings.iter().any(age), "{plan:?}");
+    // Who takes a while to read the plan may accept it.
+    stage.pass(MINUTE * 15).await;
+    org.do_act(&cancel, &plan.digest).await.unwrap();
+    for state in stage.states(wave).await {
+        assert_eq!(state, MoveState::Ended(Outcome::Withdrawn));
     }
 }

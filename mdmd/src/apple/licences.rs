@@ -17,9 +17,10 @@ use mdm_core::ids::Serial;
 use mdm_core::licences::{LicenceLimits, Stock};
 use mdm_core::service::SharedGate;
 use mdm_core::service::ports::{
-    ContentCredential, LicenceEvent, LicenceRequest, Licences, LocationReading,
+    ContentCredential, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading,
 };
 
+use super::pages::Page;
 use super::{Apple, CLIENTS, port, user_agent};
 
 impl Apple {
@@ -60,11 +61,6 @@ impl Apple {
         clients.insert(entry, client.clone());
         Ok(client)
     }
-}
-
-/// Pages of different states of a list are no list.
-fn changed() -> PortError {
-    PortError::retry("licences changed while they were read")
 }
 
 #[async_trait]
@@ -111,18 +107,12 @@ impl Licences for Apple {
         credential: &ContentCredential,
     ) -> Result<BTreeMap<u64, Stock>, PortError> {
         let client = self.apps_client(credential)?;
+        let client = &client;
         let key = (credential.organisation, credential.location);
-        let now = self.clock.now();
-        let mut begun = self.stocks.begin(&key, Timestamp::from_millis(0), now);
-        loop {
-            let listing = match client.assets(&AssetQuery::default(), begun.next).await {
-                Ok(listing) => listing,
-                Err(error) => {
-                    self.stocks.keep(key, begun, now);
-                    return Err(port(error));
-                }
-            };
-            let mut stocks = Vec::new();
+        let page = |page: Option<u32>| async move {
+            let query = AssetQuery::default();
+            let listing = client.assets(&query, page).await.map_err(port)?;
+            let mut items = Vec::new();
             for asset in listing.items {
                 // A licence of another pricing is another product; apps for devices have the standard one.
                 let standard = asset.pricing_param.as_deref().is_none_or(|p| p == "STDQ");
@@ -137,15 +127,19 @@ impl Licences for Apple {
                     unlimited: asset.total_count == Some(UNLIMITED),
                     device_assignable: asset.device_assignable == Some(true),
                 };
-                stocks.push((app, stock));
+                items.push((app, stock));
             }
-            if !begun.take(stocks, listing.version_id, listing.next_page) {
-                return Err(changed());
-            }
-            if begun.next.is_none() {
-                return Ok(begun.items.into_iter().collect());
-            }
-        }
+            Ok(Page {
+                items,
+                version: listing.version_id,
+                next: listing.next_page,
+            })
+        };
+        let any = Timestamp::from_millis(0);
+        let clock = self.clock.as_ref();
+        let (stocks, _) = self.stocks.read(key, any, clock, page).await?;
+        // Of a list that never rests the last word on each app.
+        Ok(stocks.into_iter().collect())
     }
 
     async fn holders(
@@ -153,29 +147,24 @@ impl Licences for Apple {
         credential: &ContentCredential,
         app: u64,
         not_before: Timestamp,
-    ) -> Result<Vec<Serial>, PortError> {
+    ) -> Result<HolderList, PortError> {
         let client = self.apps_client(credential)?;
         let query = AssignmentQuery::product(app.to_string());
         let key = ((credential.organisation, credential.location), app);
-        let now = self.clock.now();
-        let mut begun = self.holders.begin(&key, not_before, now);
-        loop {
-            let listing = match client.assignments(&query, begun.next).await {
-                Ok(listing) => listing,
-                Err(error) => {
-                    self.holders.keep(key, begun, now);
-                    return Err(port(error));
-                }
-            };
+        let (client, query) = (&client, &query);
+        let page = |page: Option<u32>| async move {
+            let listing = client.assignments(query, page).await.map_err(port)?;
             let serials = listing.items.into_iter().filter_map(|a| a.serial_number);
             let serials = serials.filter_map(|serial| Serial::parse(&serial).ok());
-            if !begun.take(serials.collect(), listing.version_id, listing.next_page) {
-                return Err(changed());
-            }
-            if begun.next.is_none() {
-                return Ok(begun.items);
-            }
-        }
+            Ok(Page {
+                items: serials.collect(),
+                version: listing.version_id,
+                next: listing.next_page,
+            })
+        };
+        let clock = self.clock.as_ref();
+        let (serials, steady) = self.holders.read(key, not_before, clock, page).await?;
+        Ok(HolderList { serials, steady })
     }
 
     async fn submit(

@@ -13,7 +13,7 @@ use mdm_core::ids::Serial;
 use mdm_core::licences::{LicenceLimits, Stock};
 use mdm_core::service::ports::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, MemberPage,
+    DevicePage, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, MemberPage,
     OrganisationApi, ReadingPage, ServerCredential,
 };
 use mdm_core::store::SqliteStore;
@@ -504,7 +504,7 @@ impl Licences for Apple {
         credential: &ContentCredential,
         app: u64,
         not_before: Timestamp,
-    ) -> Result<Vec<Serial>, PortError> {
+    ) -> Result<HolderList, PortError> {
         if let Some(library) = &self.library {
             let holders = async {
                 self.inside().ledger.push(Line::Holders);
@@ -516,7 +516,10 @@ impl Licences for Apple {
             inside.ledger.push(Line::Holders);
             let holds = |(_, d): &(&Serial, &Device)| d.licences.contains(&app);
             let holders = inside.devices.iter().filter(holds);
-            Ok(holders.map(|(s, _)| s.clone()).collect())
+            Ok(HolderList {
+                serials: holders.map(|(s, _)| s.clone()).collect(),
+                steady: true,
+            })
         })
         .await
     }

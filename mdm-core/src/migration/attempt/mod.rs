@@ -92,6 +92,7 @@ impl Run {
                 ..
             } => self.assignment_told(*ours, *profile_in_force),
             Event::DeadlineMoved { deadline } => self.deadline_moved(*deadline),
+            Event::DeadlineStays { deadline } => self.deadline_stays(*deadline),
             Event::CancelAsked | Event::WithdrawAsked => self.cancel_asked(),
             Event::ProfileFetched => self.profile_fetched(),
             Event::SetUpChanged { set_up, phase } => self.set_up_changed(*set_up, phase),
@@ -240,10 +241,15 @@ impl Run {
     }
 
     fn org_told(&mut self, reading: &OrgReading, destination: &str, original: Option<&str>) {
-        let about_this = reading
-            .deadline
-            .is_none_or(|d| same_moment(d, self.m.deadline));
         let ours = reading.assigned_server.as_deref() == Some(destination);
+        let is = |of: Option<Timestamp>| {
+            let deadline = reading.deadline;
+            deadline.is_none_or(|d| of.is_some_and(|of| same_moment(d, of)))
+        };
+        // What was confirmed once stays the same migration, whoever has moved its deadline since.
+        let about_this = is(Some(self.m.deadline))
+            || is(self.m.shown_deadline)
+            || ours && self.m.shown_deadline.is_some();
         let original = self
             .m
             .original_server
@@ -260,10 +266,19 @@ impl Run {
         let requested = status == Some(&MigrationStatus::Requested);
         let started = status == Some(&MigrationStatus::Started);
         let failed = status == Some(&MigrationStatus::Failed);
+        if self.m.shown_deadline.is_some() && ours && (requested || started) {
+            self.m.shown_deadline = reading.deadline.or(self.m.shown_deadline);
+        }
         match &self.m.state {
             MoveState::Submitting { .. } | MoveState::SubmitFailed { .. } => {
                 // Only the deadline that we asked for proves that it was our request.
-                let confirmed = ours && reading.deadline.is_some() && about_this;
+                let deadline = reading
+                    .deadline
+                    .filter(|d| same_moment(*d, self.m.deadline));
+                let confirmed = ours && deadline.is_some();
+                if confirmed && (requested || started) {
+                    self.m.shown_deadline = deadline;
+                }
                 if confirmed && requested {
                     self.scheduled();
                 } else if confirmed && started {
@@ -377,21 +392,36 @@ impl Run {
             | MoveState::Ready
             | MoveState::SubmitFailed { .. } => self.m.deadline = deadline,
             MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. } => {
-                self.m.deadline = deadline;
                 self.effects.push(Effect::MoveDeadline { deadline });
-                if matches!(self.m.state, MoveState::Overdue { .. }) {
-                    // Extended: the device has time again.
-                    self.clear();
-                    self.m.state = MoveState::Offered { since: self.now };
-                }
-                self.m.wake_at = Some(match self.m.state {
-                    MoveState::Scheduled { .. } => self.scheduled_wake(),
-                    _ => self.past_deadline(),
-                });
+                self.count_to(deadline);
             }
             // A request is on its way, or the device is.
             _ => {}
         }
+    }
+
+    /// Apple counts to another deadline than was asked for: so do we.
+    fn deadline_stays(&mut self, deadline: Timestamp) {
+        if matches!(
+            self.m.state,
+            MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. }
+        ) && !same_moment(deadline, self.m.deadline)
+        {
+            self.count_to(deadline);
+        }
+    }
+
+    fn count_to(&mut self, deadline: Timestamp) {
+        self.m.deadline = deadline;
+        if matches!(self.m.state, MoveState::Overdue { .. }) && deadline > self.now {
+            // The device has time again.
+            self.clear();
+            self.m.state = MoveState::Offered { since: self.now };
+        }
+        self.m.wake_at = Some(match self.m.state {
+            MoveState::Scheduled { .. } => self.scheduled_wake(),
+            _ => self.past_deadline(),
+        });
     }
 
     fn cancel_asked(&mut self) {

@@ -285,6 +285,7 @@ impl Run<'_> {
             | Event::OrgTold { .. }
             | Event::AssignmentTold { .. }
             | Event::DeadlineMoved { .. }
+            | Event::DeadlineStays { .. }
             | Event::CancelAsked
             | Event::WithdrawAsked
             | Event::ProfileFetched

@@ -14,7 +14,7 @@ use super::{Act, ActPlan, Found, MigrationAct, PlannedRequest};
 use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
-use crate::error::Error;
+use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial, WaveId};
 use crate::migration::{Move, MoveState, PinnedRunbook};
 
@@ -40,13 +40,20 @@ impl Org {
         possible(&act.what, self.now())?;
         let serials: Vec<Serial> = unique.into_iter().cloned().collect();
         let mut devices = self.devices_of(&serials).await?;
-        let fresh = |d: Option<&Device>| {
-            let reading = d.and_then(|d| d.reading.as_ref());
-            reading.is_some_and(|r| self.now().since(r.seen) <= STALE && r.is_young(r.seen))
-        };
-        if !serials.iter().all(|s| fresh(devices.get(s))) {
-            self.pull(&serials).await?;
+        let stale = self.not_read(&serials, &devices).await?;
+        if !stale.is_empty() {
+            // A reading of the lists that is under way is waited for, and not begun anew by each question.
+            let begun = self.inventory().await?.and_then(|i| {
+                let by_lists = stale.len() > i.few();
+                i.begun().filter(|_| by_lists)
+            });
+            let read = self.read_since(&stale, begun.unwrap_or(self.now())).await?;
             devices = self.devices_of(&serials).await?;
+            let known: BTreeSet<Serial> = read.into_iter().map(|(s, _)| s).collect();
+            let left = self.not_read(&stale, &devices).await?;
+            if left.iter().any(|s| known.contains(s)) {
+                return Err(PortError::retry("the devices are being read").into());
+            }
         }
         let uuid = match &act.what {
             MigrationAct::Assign { destination, .. } => {
@@ -71,6 +78,43 @@ impl Org {
             });
         }
         Ok(found)
+    }
+
+    /// Which of these were not read, or so long ago that a plan should not rest on it.
+    async fn not_read(
+        &self,
+        serials: &[Serial],
+        devices: &BTreeMap<Serial, Device>,
+    ) -> Result<Vec<Serial>, Error> {
+        let inventory = self.inventory().await?;
+        let now = self.now();
+        let fresh = |r: &OrgReading| match &inventory {
+            Some(inventory) => inventory.is_recent(r.seen, now),
+            None => now.since(r.seen) <= STALE,
+        };
+        let stale = |serial: &&Serial| {
+            let reading = devices.get(*serial).and_then(|d| d.reading.as_ref());
+            !reading.is_some_and(|r| fresh(r) && r.is_young(r.seen))
+        };
+        Ok(serials.iter().filter(stale).cloned().collect())
+    }
+
+    /// What a plan rests on that is older than a moment, because the lists take long.
+    async fn read_long_ago(&self, going: &[&Found]) -> Result<Option<String>, Error> {
+        let now = self.now();
+        let seen = |f: &&Found| Some(f.device.as_ref()?.reading.as_ref()?.seen);
+        let oldest = going.iter().filter_map(seen).min();
+        if oldest.is_none_or(|at| now.since(at) <= STALE) {
+            return Ok(None);
+        }
+        let inventory = self.inventory().await?;
+        Ok(inventory.and_then(|i| {
+            let (begun, ended) = (i.complete?, i.ended?);
+            Some(format!(
+                "what Apple says of the devices was read from {begun} to {ended}: so long the organisation's lists take; \
+                 each device is read again before anything is sent"
+            ))
+        }))
     }
 
     pub(super) async fn devices_of(
@@ -240,6 +284,7 @@ impl Org {
             requests.push(PlannedRequest::new("POST", path, body, serials.len()));
         }
         let mut warnings = self.act_warnings(&requests).await?;
+        warnings.extend(self.read_long_ago(&going).await?);
         match &act.what {
             MigrationAct::Assign { runbooks, .. } => {
                 let (giving, short) = self.plan_giving(lacking(&going, runbooks)).await?;

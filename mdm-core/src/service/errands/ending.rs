@@ -10,9 +10,11 @@ use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::error::Error;
 use crate::ids::{DeviceId, Serial};
+use crate::migration::Event;
 use crate::service::Org;
 use crate::service::decision::{Decision, name_of};
 use crate::service::sync::append;
+use crate::service::worker::same_deadline;
 use crate::store::Batch;
 
 impl Org {
@@ -33,6 +35,7 @@ impl Org {
             let sent = !errand.sendings.is_empty();
             let words = std::mem::take(&mut errand.failed);
             let mut batch = Batch::new();
+            let stays = self.deadlines_that_stay(&errand).await?;
             for member in lacking {
                 let why = match words.get(&member.serial) {
                     Some(word) => word.clone(),
@@ -40,10 +43,17 @@ impl Org {
                     // It was withdrawn before anything was sent.
                     None => continue,
                 };
-                if let Some(event) = failure(&errand.kind, &why) {
-                    self.tell_member(&mut batch, member, &event).await?;
-                }
+                let mut events: Vec<Event> = failure(&errand.kind, &why).into_iter().collect();
+                events.extend(stays.get(&member.device).cloned());
+                self.tell_member_all(&mut batch, member, &events).await?;
                 errand.failed.insert(member.serial.clone(), why);
+            }
+            for member in &errand.members {
+                if let (true, Some(event)) =
+                    (out.contains_key(&member.serial), stays.get(&member.device))
+                {
+                    self.tell_member(&mut batch, member, event).await?;
+                }
             }
             errand.failed.extend(out.clone());
             if errand.kind == ErrandKind::Cancel {
@@ -60,6 +70,32 @@ impl Org {
             Ok(self.store().commit(batch).await?)
         })
         .await
+    }
+
+    /// What Apple counts to instead of the deadline that was to be moved: who was not moved follows Apple.
+    async fn deadlines_that_stay(
+        &self,
+        errand: &Errand,
+    ) -> Result<BTreeMap<DeviceId, Event>, Error> {
+        let mut stays = BTreeMap::new();
+        let ErrandKind::MoveDeadline { deadline: wanted } = &errand.kind else {
+            return Ok(stays);
+        };
+        let attempts = self.attempts_of(errand).await?;
+        let members: BTreeMap<DeviceId, &ErrandMember> =
+            errand.members.iter().map(|m| (m.device, m)).collect();
+        let serials = errand.serials();
+        for device in self.store().devices_by_serial(self.id(), &serials).await? {
+            let attempt = members.get(&device.id).and_then(|m| m.attempt);
+            let attempt = attempt.and_then(|id| attempts.get(&id));
+            // Somebody else may want a third one by now.
+            let still = attempt.is_some_and(|a| same_deadline(a.deadline, *wanted));
+            let shown = device.reading.as_ref().and_then(|r| r.deadline);
+            if let (true, Some(deadline)) = (still, shown) {
+                stays.insert(device.id, Event::DeadlineStays { deadline });
+            }
+        }
+        Ok(stays)
     }
 
     /// After a cancellation: devices that do not stand at their original are assigned back.

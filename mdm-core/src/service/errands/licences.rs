@@ -2,10 +2,9 @@
 //! holds what is read again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LOOK, SENDINGS, Stepped};
+use super::{LOOK, READING, SENDINGS, Stepped};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
@@ -16,6 +15,7 @@ use crate::licences::{HeldLicence, note};
 use crate::migration::{Move, MoveState, Outcome};
 use crate::service::Org;
 use crate::service::errands::stand::still_wanted;
+use crate::service::licences::Holders;
 use crate::service::ports::{ContentCredential, LicenceRequest};
 use crate::store::Batch;
 
@@ -27,9 +27,6 @@ const AGAIN: Duration = Duration::from_secs(7 * 3600);
 
 /// Errands that end within this time share one reading of the stock.
 const SOON: Duration = Duration::from_secs(300);
-
-/// Who holds each app of an errand.
-type Holders = BTreeMap<u64, Arc<BTreeSet<Serial>>>;
 
 /// What an errand about licences asks for.
 struct Asked {
@@ -57,7 +54,7 @@ impl Asked {
         serial: &'a Serial,
         holders: &'a Holders,
     ) -> impl Iterator<Item = u64> + 'a {
-        let holds = move |app: &u64| holders.get(app).is_some_and(|h| h.contains(serial));
+        let holds = move |app: &u64| holders.has(*app, serial);
         let apps = self.request.apps.iter().copied();
         apps.filter(move |app| holds(app) == self.request.take_back)
     }
@@ -139,6 +136,18 @@ impl Org {
             .iter()
             .filter(|m| asked.lacking(&m.serial, holders).next().is_some())
             .collect();
+        // A list that changed while it was read may have left somebody out: who would get a licence once more takes no harm, but
+        // it is no proof that somebody has none.
+        let asks = errand.state == ErrandState::Waiting && !asked.request.take_back;
+        let shows_all = lacking.is_empty() && !asked.request.take_back;
+        if !holders.complete && !asks && !shows_all {
+            self.alter_errand(errand.id, |errand, now| {
+                errand.status = Some("licences changed while they were read".to_owned());
+                errand.wait(READING, now);
+            })
+            .await?;
+            return Ok(Stepped::Waits);
+        }
         let kept = self.kept_after_all(&errand, asked).await?;
         let to_send: Vec<ErrandMember> = lacking
             .iter()
@@ -310,7 +319,7 @@ impl Org {
     ) -> bool {
         let mut changed = false;
         for app in &asked.request.apps {
-            let holds = holders.get(app).is_some_and(|h| h.contains(&device.serial));
+            let holds = holders.has(*app, &device.serial);
             let held = holds.then(|| HeldLicence {
                 location: asked.location,
                 app: *app,

@@ -269,7 +269,7 @@ impl Org {
             Next::Read { not_before } => {
                 let serials = errand.serials();
                 match self.readings_for(&serials, not_before).await? {
-                    Readings::Later => Ok(Stepped::Waits),
+                    Readings::Later(_) => Ok(Stepped::Waits),
                     Readings::Ready(devices) => self.after_reading(errand, devices).await,
                 }
             }
@@ -389,7 +389,10 @@ impl Org {
         }
     }
 
-    async fn attempts_of(&self, errand: &Errand) -> Result<BTreeMap<MoveId, Move>, Error> {
+    pub(super) async fn attempts_of(
+        &self,
+        errand: &Errand,
+    ) -> Result<BTreeMap<MoveId, Move>, Error> {
         let mut attempts = BTreeMap::new();
         for id in errand.members.iter().filter_map(|m| m.attempt) {
             if let Some(attempt) = self.store().attempt(self.id(), id).await? {

@@ -151,6 +151,17 @@ impl Org {
         member: &ErrandMember,
         event: &Event,
     ) -> Result<(), Error> {
+        self.tell_member_all(batch, member, std::slice::from_ref(event))
+            .await
+    }
+
+    /// Several events, one after the other, in one decision on its attempt.
+    pub(super) async fn tell_member_all(
+        &self,
+        batch: &mut Batch,
+        member: &ErrandMember,
+        events: &[Event],
+    ) -> Result<(), Error> {
         let Some(id) = member.attempt else {
             return Ok(());
         };
@@ -159,7 +170,9 @@ impl Org {
         };
         let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
         self.load_for_attempt(&mut d, attempt).await?;
-        d.tell_move(event);
+        for event in events {
+            d.tell_move(event);
+        }
         append(batch, d.into_batch());
         Ok(())
     }

@@ -16,6 +16,8 @@ use crate::service::ports::ContentCredential;
 const KEPT: Duration = Duration::from_secs(600);
 /// Readings that are kept; beyond that each errand reads for itself.
 const MOST: usize = 1_000;
+/// A list that did not come to rest is read again after this time.
+const RESTLESS: Duration = Duration::from_secs(25);
 
 type Key = (OrganisationId, LocationId, u64);
 
@@ -28,6 +30,22 @@ struct Reading {
     read: Timestamp,
     about: Arc<BTreeSet<Serial>>,
     holders: Arc<BTreeSet<Serial>>,
+    /// The list did not change while it was read.
+    steady: bool,
+}
+
+/// Who holds each app of an errand.
+pub(in crate::service) struct Holders {
+    pub(in crate::service) of: BTreeMap<u64, Arc<BTreeSet<Serial>>>,
+    /// Nobody is missing. Otherwise somebody may be, for lists changed while they were read.
+    pub(in crate::service) complete: bool,
+}
+
+impl Holders {
+    /// Whether a device holds an app, as far as was seen.
+    pub(in crate::service) fn has(&self, app: u64, serial: &Serial) -> bool {
+        self.of.get(&app).is_some_and(|h| h.contains(serial))
+    }
 }
 
 /// Readings of this process.
@@ -35,9 +53,19 @@ struct Reading {
 pub(in crate::service) struct HolderMemory(Mutex<HashMap<Key, Reading>>);
 
 impl HolderMemory {
-    fn recall(&self, key: &Key, not_before: Timestamp, of: &Errand) -> Option<Reading> {
+    fn recall(
+        &self,
+        key: &Key,
+        not_before: Timestamp,
+        of: &Errand,
+        now: Timestamp,
+    ) -> Option<Reading> {
         let all = self.lock();
-        let reading = all.get(key).filter(|r| r.since >= not_before)?;
+        let fresh = |r: &&Reading| {
+            let kept = if r.steady { KEPT } else { RESTLESS };
+            r.since >= not_before && r.read <= now && now < r.read + kept
+        };
+        let reading = all.get(key).filter(fresh)?;
         let asked = |member: &crate::errand::ErrandMember| reading.about.contains(&member.serial);
         of.members.iter().all(asked).then(|| reading.clone())
     }
@@ -45,7 +73,8 @@ impl HolderMemory {
     fn remember(&self, key: Key, reading: Reading, now: Timestamp) {
         let mut all = self.lock();
         all.retain(|_, r| r.read <= now && now < r.read + KEPT);
-        if all.len() < MOST {
+        // What is known already is replaced.
+        if all.len() < MOST || all.contains_key(&key) {
             all.insert(key, reading);
         }
     }
@@ -61,20 +90,25 @@ impl HolderMemory {
 }
 
 impl Org {
-    /// Who of an errand's devices holds each of its apps, read not before `not_before`.
+    /// Who of an errand's devices holds each of its apps, read not before `not_before` and not longer ago than is kept.
     pub(in crate::service) async fn holders_for(
         &self,
         errand: &Errand,
         credential: &ContentCredential,
         not_before: Timestamp,
-    ) -> Result<BTreeMap<u64, Arc<BTreeSet<Serial>>>, Error> {
+    ) -> Result<Holders, Error> {
         let memory = &self.mdm.inner.holders;
         let mut about: Option<Arc<BTreeSet<Serial>>> = None;
-        let mut holders = BTreeMap::new();
+        let mut holders = Holders {
+            of: BTreeMap::new(),
+            complete: true,
+        };
         for app in errand.kind.apps() {
             let key = (self.id(), credential.location, *app);
-            if let Some(known) = memory.recall(&key, not_before, errand) {
-                holders.insert(*app, known.holders);
+            let now = self.now();
+            if let Some(known) = memory.recall(&key, not_before, errand, now) {
+                holders.of.insert(*app, known.holders);
+                holders.complete &= known.steady;
                 continue;
             }
             let about = match &about {
@@ -87,7 +121,6 @@ impl Org {
                     about.insert(Arc::new(serials)).clone()
                 }
             };
-            let now = self.now();
             // As far back as counts for this errand; a list that failed half-way goes on.
             let since = not_before.max(now - KEPT);
             let all = self
@@ -96,15 +129,18 @@ impl Org {
                 .holders(credential, *app, since)
                 .await?;
             let asked = |serial: &Serial| about.contains(serial);
-            let found: Arc<BTreeSet<Serial>> = Arc::new(all.into_iter().filter(asked).collect());
+            let found: Arc<BTreeSet<Serial>> =
+                Arc::new(all.serials.into_iter().filter(asked).collect());
             let reading = Reading {
                 since,
                 read: now,
                 about,
                 holders: found.clone(),
+                steady: all.steady,
             };
             memory.remember(key, reading, now);
-            holders.insert(*app, found);
+            holders.of.insert(*app, found);
+            holders.complete &= all.steady;
         }
         Ok(holders)
     }

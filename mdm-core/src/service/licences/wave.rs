@@ -31,6 +31,8 @@ struct Holders {
     /// Nothing of it is older.
     since: Timestamp,
     serials: BTreeSet<Serial>,
+    /// Nobody is missing.
+    complete: bool,
 }
 
 /// A walk through the members of open waves.
@@ -267,7 +269,8 @@ impl Org {
             let holders = Holders {
                 app,
                 since,
-                serials: holders.into_iter().collect(),
+                complete: holders.steady,
+                serials: holders.serials.into_iter().collect(),
             };
             let mut walk = self.walk().await?;
             while let Some((_, members)) = self.next_members(&mut walk).await? {
@@ -352,21 +355,22 @@ impl Org {
             for mut device in self.store().devices_by_serial(self.id(), &serials).await? {
                 let is = |l: &HeldLicence| l.location == location && l.app == app;
                 let newer = |l: &HeldLicence| is(l) && l.read >= holders.since;
-                if under_way.pairs.contains(&(device.id, app)) || device.licences.iter().any(newer)
+                let holds = holders.serials.contains(&device.serial);
+                let unknown = !holds && !holders.complete;
+                if unknown
+                    || under_way.pairs.contains(&(device.id, app))
+                    || device.licences.iter().any(newer)
                 {
                     continue;
                 }
-                let held = holders
-                    .serials
-                    .contains(&device.serial)
-                    .then(|| HeldLicence {
-                        location,
-                        app,
-                        read: self.now(),
-                        // It had it before we gave any: what we gave is noted by the errand.
-                        ours: false,
-                        attempt: None,
-                    });
+                let held = holds.then(|| HeldLicence {
+                    location,
+                    app,
+                    read: self.now(),
+                    // It had it before we gave any: what we gave is noted by the errand.
+                    ours: false,
+                    attempt: None,
+                });
                 if note(&mut device.licences, location, app, held) {
                     batch.put(device);
                 }

@@ -46,6 +46,20 @@ pub struct LocationReading {
     pub limits: LicenceLimits,
 }
 
+/// Who holds a licence of an app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct HolderList {
+    /// The devices, in any order.
+    pub serials: Vec<Serial>,
+    /// All of them are of one state of the list. Otherwise it changed while it was read, more than once: everybody named held a
+    /// licence at some moment of the reading, and somebody may be missing.
+    pub steady: bool,
+}
+
 /// A change of licences, a cross product of apps and devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a direction and a list")]
@@ -107,7 +121,7 @@ pub trait Licences: Send + Sync + 'static {
         credential: &ContentCredential,
         app: u64,
         not_before: Timestamp,
-    ) -> Result<Vec<Serial>, PortError>;
+    ) -> Result<HolderList, PortError>;
     /// Sends one request; answers the event's id. [`PortError::Unknown`] when it is not known whether Apple took it.
     async fn submit(
         &self,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 pub use self::identity_provider::{IdentityProvider, Redemption};
 pub use self::licences::{
-    ContentCredential, LicenceEvent, LicenceRequest, Licences, LocationReading,
+    ContentCredential, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading,
 };
 use self::refusing::Refusing;
 

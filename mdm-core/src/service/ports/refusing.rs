@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, IdentityProvider, LicenceEvent, LicenceRequest, Licences, LocationReading,
-    LockOutcome, LockRemoval, LockedDevice, MemberPage, Notifier, OrganisationApi, PushIdentity,
-    PushOutcome, Pusher, ReadingPage, Redemption, ServerCredential, Unlocking,
+    DevicePage, HolderList, IdentityProvider, LicenceEvent, LicenceRequest, Licences,
+    LocationReading, LockOutcome, LockRemoval, LockedDevice, MemberPage, Notifier, OrganisationApi,
+    PushIdentity, PushOutcome, Pusher, ReadingPage, Redemption, ServerCredential, Unlocking,
 };
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, OrgReading};
@@ -156,7 +156,7 @@ impl Licences for Refusing {
         _: &ContentCredential,
         _: u64,
         _: Timestamp,
-    ) -> Result<Vec<Serial>, PortError> {
+    ) -> Result<HolderList, PortError> {
         Err(PortError::Absent("licences"))
     }
     async fn submit(
