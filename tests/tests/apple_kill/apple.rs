@@ -13,8 +13,8 @@ use mdm_core::ids::Serial;
 use mdm_core::licences::{LicenceLimits, Stock};
 use mdm_core::service::ports::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome, MemberPage,
-    OrganisationApi, ReadingPage, ServerCredential,
+    DevicePage, HolderList, LicenceEvent, LicenceRequest, Licences, LocationReading, LockOutcome,
+    MemberPage, OrganisationApi, ReadingPage, ServerCredential,
 };
 use mdm_core::store::SqliteStore;
 use mdm_core::store::testing::FailingStore;
