@@ -121,6 +121,9 @@ pub struct LimiterState {
     /// When something was last read in the background.
     #[serde(default)]
     background_ms: i64,
+    /// When a person last lifted pauses.
+    #[serde(default)]
+    lifted_ms: i64,
 }
 
 /// A budget and what is used of it.
@@ -217,10 +220,17 @@ impl Limiter {
     }
 
     /// Ends a pause, and whatever reads in the background have stepped aside for: a person knows that it may go on.
-    pub fn lift(&mut self) {
+    pub fn lift(&mut self, now_ms: i64) {
+        self.state.lifted_ms = now_ms;
         self.state.paused_until_ms = 0;
         self.state.paused_for_ms = 0;
         self.state.aside_until_ms = 0;
+    }
+
+    /// Whether a person lifted pauses at this moment (milliseconds since 1970) or later.
+    #[must_use]
+    pub const fn was_lifted_since(&self, ms: i64) -> bool {
+        self.state.lifted_ms >= ms
     }
 
     /// Until when the service has asked for silence (milliseconds since 1970); `None` when it has not, or no longer does.
@@ -291,7 +301,14 @@ impl Limiter {
     /// When the next request may be sent; forgets what is older than the window.
     fn next_at(&mut self, class: RequestClass, now_ms: i64) -> i64 {
         let window = self.budget.quota(class).window_ms();
-        let most = usize::try_from(self.budget.most(class)).unwrap_or(usize::MAX);
+        let waited_for = class == RequestClass::Background && self.aside_until_ms(now_ms).is_some();
+        let most = match waited_for {
+            // The few pages of a list that go on beside others have a right to the whole quota: those others would leave no
+            // three quarters of it free.
+            true => self.budget.quota(class).most(),
+            false => self.budget.most(class),
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let paused = self.paused_until_ms(now_ms).unwrap_or(now_ms);
         let aside = match class {
             // While others wait the list goes on all the same, by four pages in a window.
@@ -470,8 +487,29 @@ mod tests {
     fn a_person_may_lift_a_pause() {
         let mut limiter = Limiter::new(Budget::organisation_api());
         limiter.pause(NOW, Duration::from_secs(3600));
-        limiter.lift();
+        limiter.lift(NOW + 5);
+        assert!(limiter.was_lifted_since(NOW) && !limiter.was_lifted_since(NOW + 6));
         limiter.take(RequestClass::Write, NOW).expect("lifted");
+    }
+
+    #[test]
+    fn a_list_goes_on_beside_reads_that_take_all_they_can_get() {
+        let mut limiter = Limiter::new(Budget::organisation_api());
+        for n in 0..20 {
+            limiter
+                .take(RequestClass::Read, NOW + n * 3_000)
+                .expect("free");
+        }
+        let (mut pages, mut reads) = (0, 0);
+        for second in 60..600 {
+            let now = NOW + second * 1_000;
+            pages += u32::from(limiter.take(RequestClass::Background, now).is_ok());
+            while limiter.take(RequestClass::Read, now).is_ok() {
+                reads += 1;
+            }
+        }
+        assert!((30..=40).contains(&pages), "{pages} pages");
+        assert!(reads > 130, "{reads} reads");
     }
 
     #[test]

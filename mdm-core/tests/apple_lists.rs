@@ -3,6 +3,7 @@
 //! in a circle.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
     ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, Ports, ReadingPage,
 };
-use mdm_core::service::{Mdm, MdmSettings, Org};
+use mdm_core::service::{Act, Mdm, MdmSettings, MigrationAct, Org};
 use mdm_core::store::{DeviceStore as _, SqliteStore};
 use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
 
@@ -46,6 +47,8 @@ struct Apple {
     /// The list of devices goes on at these places for ever.
     circle: Mutex<Vec<&'static str>>,
     pages: Mutex<Vec<String>>,
+    /// No device is in the list of a service.
+    hidden: AtomicBool,
     /// Serial numbers that were read by themselves.
     single: Mutex<Vec<Serial>>,
 }
@@ -81,13 +84,14 @@ impl OrganisationApi for Apple {
         let at =
             |(serial, at): (&Serial, &Option<&str>)| (*at == Some(server)).then(|| serial.clone());
         let serials = self.at.lock().unwrap().iter().filter_map(at).collect();
+        let hidden = self.hidden.load(Ordering::Relaxed);
         if server == "A"
             && let Some((serial, to)) = self.moves.lock().unwrap().take()
         {
             self.at.lock().unwrap().insert(serial, Some(to));
         }
         Ok(MemberPage {
-            serials,
+            serials: if hidden { Vec::new() } else { serials },
             next: None,
         })
     }
@@ -166,6 +170,7 @@ impl Stage {
             moves: Mutex::default(),
             circle: Mutex::default(),
             pages: Mutex::default(),
+            hidden: AtomicBool::new(false),
             single: Mutex::default(),
         });
         let store = SqliteStore::in_memory().await.unwrap();
@@ -337,4 +342,50 @@ async fn a_list_in_a_circle_ends_with_an_error_keeps_its_place_and_is_read_on_la
         while stage.mdm.work(10).await.unwrap() > 0 {}
         assert!(org.inventory().await.unwrap().unwrap().complete.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_list_that_stays_in_its_circle_is_begun_again_and_a_person_is_told() {
+    let stage = Stage::new().await;
+    let org = stage.org().await;
+    *stage.apple.circle.lock().unwrap() = vec!["a"];
+    for met in 1..=3 {
+        org.pull(&stage.all()).await.expect_err("it does not go on");
+        let row = org.inventory().await.unwrap().unwrap();
+        assert!(row.needs_person.is_some());
+        assert_eq!(row.phase == PullPhase::Idle, met == 3, "{row:?}");
+    }
+    let asked = stage.apple.pages.lock().unwrap().len();
+    stage.apple.circle.lock().unwrap().clear();
+    stage.clock.advance(Duration::from_secs(1000));
+    while stage.mdm.work(10).await.unwrap() > 0 {}
+    assert_eq!(stage.apple.pages.lock().unwrap()[asked], "services");
+    let row = org.inventory().await.unwrap().unwrap();
+    assert!(row.complete.is_some() && row.needs_person.is_none());
+}
+
+#[tokio::test]
+async fn devices_that_no_list_places_are_read_by_themselves_for_a_plan() {
+    let stage = Stage::new().await;
+    let org = stage.org().await;
+    org.pull(&stage.all()).await.unwrap();
+    stage.clock.advance(Duration::from_secs(3600));
+    // They are assigned, and in no service's list.
+    stage.apple.hidden.store(true, Ordering::Relaxed);
+    let serials = stage.all();
+    let cancel = Act {
+        what: MigrationAct::Cancel,
+        serials: serials.clone(),
+        reason: None,
+    };
+    let plan = org.plan_act(&cancel).await.unwrap();
+    assert_eq!(plan.members, 8);
+    let mut single = stage.apple.single.lock().unwrap().clone();
+    single.sort();
+    single.dedup();
+    assert_eq!(single, serials[..7], "the eighth is assigned to none");
+    let pages = stage.apple.pages.lock().unwrap().len();
+    stage.clock.advance(Duration::from_secs(300));
+    org.plan_act(&cancel).await.unwrap();
+    assert_eq!(stage.apple.pages.lock().unwrap().len(), pages);
 }

@@ -63,6 +63,8 @@ struct Script {
     most: Mutex<Option<usize>>,
     /// Places that the list names, in their order and from the beginning again; its own when there are none.
     circle: Mutex<Vec<&'static str>>,
+    /// The next request from this place is told that it is not known any more.
+    expired: Mutex<Option<&'static str>>,
     /// Another process on this store has taken the next page already, and is at "other".
     overtaken: Mutex<Option<SqliteStore>>,
 }
@@ -117,6 +119,14 @@ impl DeviceAssignment for Script {
     ) -> Result<DevicePage, PortError> {
         let asked = format!("fetch {}", cursor.unwrap_or("-"));
         self.asked.lock().unwrap().push(asked);
+        let expired = self
+            .expired
+            .lock()
+            .unwrap()
+            .take_if(|at| Some(*at) == cursor);
+        if expired.is_some() {
+            return Err(PortError::CursorExpired);
+        }
         let overtaken = self.overtaken.lock().unwrap().take();
         if let Some(store) = overtaken {
             let row = store
@@ -433,6 +443,19 @@ async fn a_list_that_runs_in_a_circle_is_left_where_it_is_and_read_on_later() {
 }
 
 #[tokio::test]
+async fn a_list_that_begins_anew_may_name_the_places_that_it_named_before() {
+    let page: Page = (&["S1"], &[], true);
+    let stage = Stage::new(&[page, page, page, (&["S2"], &[], false)]).await;
+    *stage.script.circle.lock().unwrap() = vec!["a", "b"];
+    *stage.script.expired.lock().unwrap() = Some("b");
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(60)).await;
+    let asked = stage.script.asked.lock().unwrap().clone();
+    assert_eq!(asked[..4], ["fetch -", "fetch a", "fetch b", "fetch -"]);
+    assert!(!stage.gone("S2").await, "read to its end: {asked:?}");
+}
+
+#[tokio::test]
 async fn a_page_that_another_process_has_taken_is_not_taken_again() {
     let stage = Stage::new(&[(&["A"], &[], true), (&["B"], &[], false)]).await;
     *stage.script.overtaken.lock().unwrap() = Some(stage.store.clone());
@@ -513,6 +536,34 @@ async fn a_profile_that_apple_shows_late_is_defined_once() {
     assert_eq!(*stage.script.hidden.lock().unwrap(), 0, "it was read back");
     assert_eq!(*stage.script.defined.lock().unwrap(), 1);
     assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_profile_that_is_not_shown_yet_keeps_nobody_from_the_last_one() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(600)).await;
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+    *stage.script.hidden.lock().unwrap() = 1_000_000;
+    let mut options = mdm_core::organisation::AdeOptions::default();
+    options.department = Some("Another".to_owned());
+    stage.org().await.set_ade_profile(&options).await.unwrap();
+    let page: Page = (&["B"], &[], false);
+    stage.script.changes.lock().unwrap().push_back(page);
+    stage.pass(Duration::from_secs(1800)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    let new = Serial::parse("B").unwrap();
+    assert!(assigned.iter().any(|s| s.contains(&new)), "{assigned:?}");
+    // Once it is shown everybody gets it.
+    *stage.script.hidden.lock().unwrap() = 0;
+    stage.pass(Duration::from_secs(3600)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    let both = ["A", "B"].map(|s| Serial::parse(s).unwrap());
+    assert!(
+        both.iter()
+            .all(|s| assigned[2..].iter().flatten().any(|a| a == s)),
+        "{assigned:?}"
+    );
 }
 
 #[tokio::test]
@@ -712,6 +763,26 @@ async fn a_pause_that_cannot_be_written_down_is_kept_and_written_later() {
     );
     clock.advance(Duration::from_secs(90));
     ours.enter(RequestClass::Read).await.expect("it is over");
+}
+
+#[tokio::test]
+async fn a_pause_that_is_lifted_is_lifted_in_a_process_that_could_not_write_it_down() {
+    let stage = Stage::new(&[]).await;
+    let away = Arc::new(FailingStore::new(stage.store.clone(), 0, Moment::Before));
+    let ours = SharedGate::new(
+        away.clone(),
+        Arc::new(stage.clock.clone()),
+        stage.organisation,
+        vec![("organisation-api".to_owned(), allowance(20, 10))],
+        Arc::default(),
+    );
+    ours.enter(RequestClass::Read).await.expect("free");
+    away.cut();
+    ours.pause(Duration::from_secs(3600)).await;
+    away.mend();
+    stage.clock.advance(Duration::from_secs(60));
+    assert_eq!(stage.org().await.lift_pauses().await.unwrap(), 0);
+    ours.enter(RequestClass::Read).await.expect("lifted");
 }
 
 #[tokio::test]

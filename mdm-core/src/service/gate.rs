@@ -40,7 +40,15 @@ pub struct SharedGate {
     budgets: Vec<(String, Allowance)>,
     turn: Arc<Mutex<()>>,
     /// A pause that could not be written down: kept by this process, and written with its next request.
-    unwritten: Arc<Guarded<Option<Timestamp>>>,
+    unwritten: Arc<Guarded<Option<Unwritten>>>,
+}
+
+/// A pause that could not be written down.
+#[derive(Clone, Copy)]
+struct Unwritten {
+    /// When it was asked for.
+    asked: Timestamp,
+    until: Timestamp,
 }
 
 impl std::fmt::Debug for SharedGate {
@@ -77,7 +85,7 @@ impl SharedGate {
         }
     }
 
-    fn unwritten(&self) -> std::sync::MutexGuard<'_, Option<Timestamp>> {
+    fn unwritten(&self) -> std::sync::MutexGuard<'_, Option<Unwritten>> {
         // One value, whole at every point where a panic could occur.
         self.unwritten
             .lock()
@@ -97,12 +105,22 @@ impl SharedGate {
 
     /// Before a request: a pause that this process alone knows of is kept, and written down if that works now.
     async fn keep_own_pause(&self) -> Result<(), Duration> {
-        let Some(until) = *self.unwritten() else {
+        let Some(Unwritten { asked, until }) = *self.unwritten() else {
             return Ok(());
         };
         let now = self.clock.now();
         if until > now {
-            self.note_pause(until.since(now)).await?;
+            let wait = until.since(now);
+            self.change_within(PAUSE_TRIES, |limiters, now| {
+                for limiter in limiters {
+                    // Whoever lifted the pauses since meant this one, too.
+                    if !limiter.was_lifted_since(asked.as_millis()) {
+                        limiter.pause(now, wait);
+                    }
+                }
+                Ok(())
+            })
+            .await?;
         }
         *self.unwritten() = None;
         Ok(())
@@ -175,9 +193,10 @@ impl Gate for SharedGate {
 
     async fn pause(&self, wait: Duration) {
         if self.note_pause(wait).await.is_err() {
-            let until = self.clock.now() + wait;
+            let asked = self.clock.now();
             let mut unwritten = self.unwritten();
-            *unwritten = Some(unwritten.map_or(until, |old| old.max(until)));
+            let until = unwritten.map_or(asked + wait, |old| old.until.max(asked + wait));
+            *unwritten = Some(Unwritten { asked, until });
             tracing::warn!(organisation = %self.organisation, "a pause that Apple asked for is known to this process only for now");
         }
     }
@@ -364,23 +383,25 @@ impl Org {
             let mut batch = Batch::new();
             let mut names = Vec::new();
             for mut row in self.store().budgets(self.id()).await? {
-                if row.paused(now).is_none() {
-                    continue;
+                if row.paused(now).is_some() {
+                    names.push(row.name.clone());
                 }
+                // Also where none is written: a process may keep one that it could not write down.
                 let mut limiter = row.limiter(Allowance::organisation_api());
-                limiter.lift();
+                limiter.lift(now.as_millis());
                 row.state = limiter.state().clone();
-                names.push(row.name.clone());
                 batch.put(row);
             }
-            if names.is_empty() {
+            if batch.writes.is_empty() {
                 return Ok(0);
             }
-            self.audit_into(
-                &mut batch,
-                "budget.pauses-lifted",
-                json!({ "budgets": names }),
-            );
+            if !names.is_empty() {
+                self.audit_into(
+                    &mut batch,
+                    "budget.pauses-lifted",
+                    json!({ "budgets": names }),
+                );
+            }
             self.store().commit(batch).await?;
             Ok(names.len())
         })

@@ -22,7 +22,7 @@ use crate::ids::{JobId, LocationId, SecretId, Serial};
 use crate::job::{Job, JobKind};
 use crate::licences::{Location, requests};
 use crate::secret::{Secret, SecretKind};
-use crate::store::{Batch, Lease, Write};
+use crate::store::{Batch, Lease};
 
 /// So long a claim that was seen counts.
 const JUST_NOW: Duration = Duration::from_secs(600);
@@ -230,14 +230,15 @@ impl Org {
             {
                 row.needs_person.clone_from(&needs_person);
                 batch.put(row);
+                self.store().commit(batch).await?;
             }
-            let mut later = job.clone();
-            later.due = self.now() + wait;
-            later.tries = 0;
-            batch.put(Write::JobLater { job: later, lease });
-            Ok(self.store().commit(batch).await?)
+            Ok(())
         })
-        .await
+        .await?;
+        let mut later = job.clone();
+        later.due = self.now() + wait;
+        later.tries = 0;
+        self.job_stands_or(later, lease).await
     }
 
     /// Opens a location's token.

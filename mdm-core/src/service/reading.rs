@@ -70,14 +70,7 @@ impl Org {
             self.read_new(&new).await?;
         } else {
             // Many new ones are among all of the organisation, or unknown there.
-            self.want_pull(since, true).await?;
-            while self
-                .inventory()
-                .await?
-                .is_none_or(|i| i.complete.is_none_or(|at| at < since))
-            {
-                self.pull_step().await?;
-            }
+            self.read_everything(since).await?;
         }
         let mut stale = usize::MAX;
         loop {
@@ -94,6 +87,28 @@ impl Org {
             }
             stale = left;
         }
+    }
+
+    /// Has the lists read with every device on them, at `since` or later.
+    async fn read_everything(&self, since: Timestamp) -> Result<(), Error> {
+        let is_read = async || {
+            let row = self.inventory().await?;
+            let complete = row.filter(|i| i.kept_everything).and_then(|i| i.complete);
+            Ok::<_, Error>(complete.is_some_and(|at| at >= since))
+        };
+        if is_read().await? {
+            return Ok(());
+        }
+        let under_way = self.inventory().await?.filter(|i| i.everything);
+        let begun = under_way.and_then(|i| i.begun());
+        let begun = begun.unwrap_or(self.now());
+        self.want_pull(begun.max(since), true).await?;
+        while !is_read().await? {
+            if !self.pull_step().await? && !is_read().await? {
+                return Err(PortError::retry("the devices are being read").into());
+            }
+        }
+        Ok(())
     }
 
     /// Up to how many devices are read one by one.

@@ -54,7 +54,7 @@ pub(crate) enum Fate {
     Unanswered,
     /// Neither done nor answered.
     Lost,
-    /// A person is needed first.
+    /// A person is needed first; at Apps and Books a refusal for good.
     Refused,
     /// It hangs until it is let go.
     Hangs,
@@ -107,6 +107,12 @@ pub(crate) struct Library {
     pub(crate) restless: bool,
     /// The next requests that change something are refused for so long.
     pub(crate) busy: Vec<Duration>,
+    /// What becomes of the requests that change something.
+    pub(crate) fates: Vec<Fate>,
+    /// Every so many readings of who holds what fail.
+    pub(crate) rough: Option<u32>,
+    /// How often it was read who holds what.
+    pub(crate) readings: u32,
 }
 
 impl Library {
@@ -401,10 +407,17 @@ impl Licences for Apple {
         app: u64,
         _: Timestamp,
     ) -> Result<HolderList, PortError> {
-        let inside = self.inside();
-        let library = &inside.libraries[&token(credential)];
+        let mut inside = self.inside();
+        let library = inside.libraries.get_mut(&token(credential)).unwrap();
         if library.ended {
             return Err(PortError::NeedsPerson("a new token".to_owned()));
+        }
+        library.readings += 1;
+        if library
+            .rough
+            .is_some_and(|n| library.readings.is_multiple_of(n))
+        {
+            return Err(PortError::retry("500"));
         }
         let holders = library.holders.get(&app);
         Ok(HolderList {
@@ -429,6 +442,13 @@ impl Licences for Apple {
                 after: Some(library.busy.remove(0)),
             });
         }
+        let fate = match library.fates.is_empty() {
+            true => Fate::Answered,
+            false => library.fates.remove(0),
+        };
+        if matches!(fate, Fate::Refused) {
+            return Err(PortError::Refused("9999".to_owned()));
+        }
         if request.apps.len() > LicenceLimits::default().apps {
             return Err(PortError::Refused("too many apps".to_owned()));
         }
@@ -452,7 +472,10 @@ impl Licences for Apple {
         let line = (name, request.take_back, serials.to_vec());
         inside.given.push(line);
         inside.events.insert(id.clone(), failed);
-        Ok(id)
+        match fate {
+            Fate::Unanswered => Err(PortError::Unknown("the connection broke".to_owned())),
+            _ => Ok(id),
+        }
     }
 
     async fn event(&self, _: &ContentCredential, id: &str) -> Result<LicenceEvent, PortError> {
@@ -472,7 +495,8 @@ pub(crate) struct Stage {
     pub(crate) apple: Apple,
     pub(crate) clock: ManualClock,
     pub(crate) mdm: Mdm,
-    organisation: OrganisationId,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) organisation: OrganisationId,
     destination: ServerId,
     pub(crate) serials: Vec<Serial>,
 }
@@ -514,7 +538,13 @@ impl Stage {
         };
         let store = Arc::new(SqliteStore::in_memory().await.unwrap());
         let domain: Arc<dyn Clock> = Arc::new(clock.clone());
-        let mdm = Mdm::new(store, EscrowVault::new(Plain), domain, ports, settings);
+        let mdm = Mdm::new(
+            store.clone(),
+            EscrowVault::new(Plain),
+            domain,
+            ports,
+            settings,
+        );
         let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
         let org = made.org;
         org.import_api("BUSINESSAPI.x", "k", &Secret::from_text("key"))
@@ -527,6 +557,7 @@ impl Stage {
             apple,
             clock,
             mdm,
+            store,
             destination,
             serials,
         };

@@ -4,10 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mdm_core::ids::Serial;
-use mdm_core::migration::MoveState;
+use mdm_core::errand::ErrandState;
+use mdm_core::ids::{LocationId, Serial, WaveId};
+use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::service::LicenceAct;
+use mdm_core::store::{Batch, Store as _};
 
-use crate::apple::{DAY, MINUTE, Stage};
+use crate::apple::{DAY, Fate, Library, MINUTE, Stage};
 
 const APP: u64 = 361_309_726;
 const OTHER: u64 = 409_203_825;
@@ -29,6 +32,40 @@ fn give(stage: &Stage, library: &str, app: u64, serials: &[Serial]) {
     let library = inside.libraries.get_mut(library).unwrap();
     let holders = library.holders.entry(app).or_default();
     holders.extend(serials.iter().cloned());
+}
+
+/// Changes a library at Apple.
+fn at_apple(stage: &Stage, library: &str, change: impl FnOnce(&mut Library)) {
+    change(stage.apple.inside().libraries.get_mut(library).unwrap());
+}
+
+/// A person gives everybody the app.
+async fn by_hand(stage: &Stage, location: LocationId) {
+    let act = LicenceAct {
+        location,
+        take_back: false,
+        apps: vec![APP],
+        serials: stage.serials.clone(),
+    };
+    let org = stage.org().await;
+    let plan = org.plan_licences(&act).await.unwrap();
+    org.do_licences(&act, &plan.digest).await.unwrap();
+}
+
+/// Everybody in a submitted wave whose runbook installs these apps, of which one library has plenty.
+async fn submitted(stage: &Stage, apps: &[u64]) -> WaveId {
+    let bought: Vec<(u64, usize)> = apps.iter().map(|app| (*app, 9)).collect();
+    stage.library("one", &bought).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, apps).await;
+    stage.accept(wave).await;
+    wave
+}
+
+/// How many requests that take back Apple got.
+fn taken_back(stage: &Stage) -> usize {
+    let inside = stage.apple.inside();
+    inside.given.iter().filter(|(_, back, _)| *back).count()
 }
 
 fn all(stage: &Stage) -> BTreeSet<Serial> {
@@ -60,19 +97,10 @@ async fn what_a_device_had_before_us_is_not_taken_back() {
 
 #[tokio::test]
 async fn what_a_person_gave_stays_when_a_wave_is_cancelled() {
-    use mdm_core::service::LicenceAct;
     let stage = stage(1).await;
     let location = stage.library("one", &[(APP, 10)]).await;
     stage.pass(MINUTE).await;
-    let act = LicenceAct {
-        location,
-        take_back: false,
-        apps: vec![APP],
-        serials: stage.serials.clone(),
-    };
-    let org = stage.org().await;
-    let plan = org.plan_licences(&act).await.unwrap();
-    org.do_licences(&act, &plan.digest).await.unwrap();
+    by_hand(&stage, location).await;
     stage.pass(HOUR).await;
     assert_eq!(holders(&stage, "one", APP), all(&stage));
     let wave = stage.plan("one", &stage.serials, &[APP]).await;
@@ -156,10 +184,7 @@ async fn a_device_gets_its_licence_from_the_location_that_has_one() {
 #[tokio::test]
 async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_again() {
     let stage = stage(2).await;
-    stage.library("one", &[(APP, 9)]).await;
-    stage.pass(MINUTE).await;
-    let wave = stage.plan("one", &stage.serials, &[APP]).await;
-    stage.accept(wave).await;
+    submitted(&stage, &[APP]).await;
     stage.pass(HOUR).await;
     // The return is refused for a day.
     let busy = vec![DAY];
@@ -176,6 +201,10 @@ async fn a_return_that_was_put_off_takes_nothing_from_a_device_that_is_wanted_ag
         let inside = stage.apple.inside();
         let taken = inside.given.iter().filter(|(_, back, _)| *back);
         assert!(taken.flat_map(|(.., s)| s).all(|s| *s != stage.serials[0]));
+    }
+    // Nobody sent for it, so that nothing failed.
+    for errand in stage.errands().await {
+        assert!(errand.failed.is_empty(), "{errand:?}");
     }
     // It is ours still, and goes back with the second wave.
     stage.cancel(&stage.serials[..1]).await;
@@ -221,10 +250,7 @@ async fn a_location_that_needs_a_person_holds_up_no_other() {
 #[tokio::test]
 async fn a_return_that_failed_is_tried_again() {
     let stage = stage(1).await;
-    stage.library("one", &[(APP, 9)]).await;
-    stage.pass(MINUTE).await;
-    let wave = stage.plan("one", &stage.serials, &[APP]).await;
-    stage.accept(wave).await;
+    submitted(&stage, &[APP]).await;
     stage.pass(HOUR).await;
     stage.apple.inside().stubborn = true;
     stage.cancel(&stage.serials).await;
@@ -239,11 +265,7 @@ async fn a_return_that_failed_is_tried_again() {
 async fn more_apps_than_apple_takes_at_once_go_back_in_several_requests() {
     let stage = stage(2).await;
     let apps: Vec<u64> = (1..=30).collect();
-    let bought: Vec<(u64, usize)> = apps.iter().map(|app| (*app, 9)).collect();
-    stage.library("one", &bought).await;
-    stage.pass(MINUTE).await;
-    let wave = stage.plan("one", &stage.serials, &apps).await;
-    stage.accept(wave).await;
+    submitted(&stage, &apps).await;
     stage.pass(HOUR).await;
     stage.cancel(&stage.serials).await;
     stage.pass(HOUR * 2).await;
@@ -254,8 +276,8 @@ async fn more_apps_than_apple_takes_at_once_go_back_in_several_requests() {
             .values()
             .all(BTreeSet::is_empty)
     );
-    let back = inside.given.iter().filter(|(_, back, _)| *back).count();
-    assert_eq!(back, 2);
+    drop(inside);
+    assert_eq!(taken_back(&stage), 2);
 }
 
 #[tokio::test]
@@ -281,4 +303,157 @@ async fn a_list_that_never_rests_keeps_no_device_from_its_licence() {
     restless(false);
     stage.pass(HOUR).await;
     assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_device_that_has_migrated_keeps_what_it_was_lent_for_an_earlier_attempt() {
+    let stage = stage(2).await;
+    submitted(&stage, &[APP]).await;
+    stage.pass(HOUR).await;
+    // The return waits for half a day, and the device migrates in another wave meanwhile.
+    at_apple(&stage, "one", |library| library.busy = vec![DAY / 2]);
+    stage.cancel(&stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    let first = &stage.serials[..1];
+    let wave = stage.plan("two", first, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    let mut attempt = stage.org().await.members(wave).await.unwrap().remove(0);
+    attempt.state = MoveState::Settling {
+        since: attempt.created,
+        set_up: mdm_core::ids::SetUpId(1),
+    };
+    let mut batch = Batch::new();
+    batch.put(attempt);
+    stage.store.commit(batch).await.unwrap();
+    stage
+        .apple
+        .inside()
+        .devices
+        .get_mut(&first[0])
+        .unwrap()
+        .status = Some(mdm_core::device::MigrationStatus::Success);
+    stage.org().await.pull(first).await.unwrap();
+    assert_eq!(
+        stage.states(wave).await,
+        [MoveState::Ended(Outcome::Migrated)]
+    );
+    stage.pass(DAY * 3).await;
+    let kept: BTreeSet<Serial> = first.iter().cloned().collect();
+    assert_eq!(holders(&stage, "one", APP), kept);
+}
+
+#[tokio::test]
+async fn what_was_there_before_a_restore_is_not_taken_for_ours() {
+    let stage = stage(1).await;
+    let wave = submitted(&stage, &[APP]).await;
+    give(&stage, "one", APP, &stage.serials);
+    // It waits to be sent when the backup is made.
+    let mut errands = stage.errands().await;
+    let errand = errands.iter_mut().find(|e| e.kind.is_licence()).unwrap();
+    assert_eq!(errand.state, ErrandState::Waiting);
+    errand.restored(mdm_core::clock::Clock::now(&stage.clock));
+    let mut batch = Batch::new();
+    batch.put(errand.clone());
+    stage.store.commit(batch).await.unwrap();
+    stage.pass(HOUR).await;
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    assert!(
+        stage
+            .states(wave)
+            .await
+            .iter()
+            .all(|s| matches!(s, MoveState::Ended(_)))
+    );
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
+async fn an_errand_of_several_apps_ends_though_every_third_reading_fails() {
+    let stage = stage(2).await;
+    let apps = [1, 2, 3];
+    at_apple_later(&stage, &apps).await;
+    at_apple(&stage, "one", |library| {
+        library.rough = Some(3);
+        library.readings = 0;
+    });
+    stage.pass(HOUR).await;
+    let errands = stage.errands().await;
+    assert!(errands.iter().all(|e| e.ended.is_some()), "{errands:?}");
+    for app in apps {
+        assert_eq!(holders(&stage, "one", app), all(&stage));
+    }
+}
+
+/// A wave is submitted, and its errands are a quarter of an hour old before the first of them is looked at.
+async fn at_apple_later(stage: &Stage, apps: &[u64]) {
+    submitted(stage, apps).await;
+    stage.clock.advance(MINUTE * 15);
+}
+
+#[tokio::test]
+async fn what_a_person_gives_while_a_wave_gives_it_stays() {
+    let stage = stage(2).await;
+    let wave = submitted(&stage, &[APP]).await;
+    let location = stage.org().await.locations().await.unwrap()[0].id;
+    by_hand(&stage, location).await;
+    stage.pass(HOUR).await;
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    assert!(
+        stage
+            .states(wave)
+            .await
+            .iter()
+            .all(|s| matches!(s, MoveState::Ended(_)))
+    );
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
+async fn what_came_true_before_a_refusal_goes_back_with_its_wave() {
+    let stage = stage(2).await;
+    submitted(&stage, &[APP]).await;
+    // One licence, so that one device lacks it when the answer is lost; the second request is refused for good.
+    at_apple(&stage, "one", |library| {
+        library.bought.insert(APP, 1);
+        library.fates = vec![Fate::Unanswered, Fate::Refused];
+    });
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP).len(), 1);
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR * 2).await;
+    assert_eq!(holders(&stage, "one", APP), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_return_that_fails_for_good_is_asked_for_less_and_less_often() {
+    let stage = stage(1).await;
+    submitted(&stage, &[APP]).await;
+    stage.pass(HOUR).await;
+    stage.apple.inside().stubborn = true;
+    stage.cancel(&stage.serials).await;
+    stage.pass(DAY * 30).await;
+    let asked = taken_back(&stage);
+    assert!((5..20).contains(&asked), "{asked} in 30 days");
+}
+
+#[tokio::test]
+async fn two_locations_that_get_licences_at_once_give_a_device_one() {
+    let stage = stage(3).await;
+    stage.library("one", &[(APP, 0)]).await;
+    stage.library("two", &[(APP, 0)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    for library in ["one", "two"] {
+        at_apple(&stage, library, |library| {
+            library.bought.insert(APP, 3);
+        });
+    }
+    stage.pass(HOUR * 7).await;
+    let given = holders(&stage, "one", APP).len() + holders(&stage, "two", APP).len();
+    assert_eq!(given, 3);
 }

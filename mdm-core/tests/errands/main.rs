@@ -175,6 +175,34 @@ async fn what_is_decided_while_an_errand_is_under_way_does_not_wait_for_the_leas
     stage.mdm.idle().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_was_longer_than_its_lease_is_followed_up_in_time() {
+    let stage = Stage::new(2, MINUTE, &[Fate::Hangs]).await;
+    stage.mdm.set_patience(Some(Duration::from_millis(20)));
+    let wave = stage.submit("one", &stage.serials).await;
+    let round = async || {
+        stage.mdm.work(100).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stage.clock.advance(Duration::from_secs(1));
+    };
+    while stage.apple.asked() == 0 {
+        round().await;
+    }
+    // The lease ends while the request hangs, and the job is claimed once more.
+    stage.clock.advance(Duration::from_secs(301));
+    for _ in 0..3 {
+        round().await;
+    }
+    stage.apple.let_go.notify_one();
+    let began = stage.clock.now();
+    while !scheduled(&stage.states(wave).await) {
+        round().await;
+        let waited = stage.clock.now().since(began);
+        assert!(waited < MINUTE * 4, "not proved after {waited:?}");
+    }
+    stage.mdm.idle().await;
+}
+
 #[tokio::test]
 async fn who_is_at_the_destination_already_is_named() {
     let stage = Stage::new(2, MINUTE, &[]).await;

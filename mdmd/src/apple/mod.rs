@@ -74,8 +74,8 @@ pub(crate) struct Apple {
     assignment: Clients<ServerId, AssignmentClient>,
     business: Clients<(), BusinessClient>,
     apps: Clients<LocationId, AppsClient>,
-    /// When the account of a server entry was asked for its limits.
-    limits_asked: Mutex<HashMap<(OrganisationId, ServerId), Timestamp>>,
+    /// When the account of a server entry was asked for its limits, by the client that keeps them.
+    limits_asked: Clients<ServerId, Timestamp>,
     /// One request at a time for each organisation and service.
     turns: Mutex<HashMap<(OrganisationId, String), Turn>>,
     /// Stocks of licences, and who holds the licences of an app, as far as they were read.
@@ -128,11 +128,7 @@ impl Apple {
         credential: &ServerCredential,
     ) -> Result<AssignmentClient, PortError> {
         let token = ServerToken::from_json(credential.token.expose()).map_err(port)?;
-        let key = (
-            credential.organisation,
-            credential.server,
-            sha256_hex(credential.token.expose()),
-        );
+        let key = client_key(credential);
         let mut clients = self
             .assignment
             .lock()
@@ -164,10 +160,21 @@ impl Apple {
         .with_gate(gate);
         if clients.len() >= CLIENTS {
             clients.clear();
+            // Limits live in the clients.
+            let asked = self.limits_asked.lock();
+            asked.unwrap_or_else(PoisonError::into_inner).clear();
         }
         clients.insert(key, client.clone());
         Ok(client)
     }
+}
+
+fn client_key(credential: &ServerCredential) -> (OrganisationId, ServerId, String) {
+    (
+        credential.organisation,
+        credential.server,
+        sha256_hex(credential.token.expose()),
+    )
 }
 
 #[async_trait]
@@ -248,7 +255,7 @@ impl DeviceAssignment for Apple {
     async fn most_assigned(&self, credential: &ServerCredential) -> Result<usize, PortError> {
         let client = self.assignment_client(credential)?;
         let now = self.clock.now();
-        let key = (credential.organisation, credential.server);
+        let key = client_key(credential);
         let known = {
             let asked = self.limits_asked.lock();
             let asked = asked.unwrap_or_else(PoisonError::into_inner);

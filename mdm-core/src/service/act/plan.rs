@@ -42,12 +42,14 @@ impl Org {
         let mut devices = self.devices_of(&serials).await?;
         let stale = self.not_read(&serials, &devices).await?;
         if !stale.is_empty() {
-            // A reading of the lists that is under way is waited for, and not begun anew by each question.
+            // A reading of the lists that is under way, or has just ended, is not begun anew by each question.
+            let now = self.now();
             let begun = self.inventory().await?.and_then(|i| {
+                let ended = i.complete.filter(|at| i.is_recent(*at, now));
                 let by_lists = stale.len() > i.few();
-                i.begun().filter(|_| by_lists)
+                i.begun().or(ended).filter(|_| by_lists)
             });
-            let read = self.read_since(&stale, begun.unwrap_or(self.now())).await?;
+            let read = self.read_since(&stale, begun.unwrap_or(now)).await?;
             devices = self.devices_of(&serials).await?;
             let known: BTreeSet<Serial> = read.into_iter().map(|(s, _)| s).collect();
             let left = self.not_read(&stale, &devices).await?;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{LOOK, READING, SENDINGS, Stepped};
-use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
 use crate::error::Error;
@@ -22,8 +21,10 @@ use crate::store::Batch;
 /// An event that still says that it is under way is sent again after this time, as Apple advises.
 const GIVEN_UP: Duration = Duration::from_secs(600);
 
-/// A return that failed is tried again after this time.
+/// A return that failed is tried again after this time,
 const AGAIN: Duration = Duration::from_secs(7 * 3600);
+/// and at last no more often than this.
+const SELDOM: Duration = Duration::from_secs(7 * 86_400);
 
 /// Errands that end within this time share one reading of the stock.
 const SOON: Duration = Duration::from_secs(300);
@@ -35,6 +36,21 @@ struct Asked {
 }
 
 impl Asked {
+    /// What a device holds of these apps is its own from now on. Answers whether that changed anything.
+    fn keep(&self, licences: &mut [HeldLicence]) -> bool {
+        let mut changed = false;
+        for held in licences {
+            let lent = held.ours
+                && held.location == self.location
+                && self.request.apps.contains(&held.app);
+            if lent && !self.request.take_back {
+                held.ours = false;
+                changed = true;
+            }
+        }
+        changed
+    }
+
     fn of(errand: &Errand) -> Option<Self> {
         let (location, apps, take_back) = match &errand.kind {
             ErrandKind::Associate { location, apps } => (*location, apps, false),
@@ -148,7 +164,8 @@ impl Org {
             .await?;
             return Ok(Stepped::Waits);
         }
-        let kept = self.kept_after_all(&errand, asked).await?;
+        let mut kept = self.kept_after_all(&errand, asked).await?;
+        kept.extend(self.served_elsewhere(&errand, asked).await?);
         let to_send: Vec<ErrandMember> = lacking
             .iter()
             .filter(|m| !kept.contains(&m.device))
@@ -190,21 +207,31 @@ impl Org {
         Ok(Stepped::Waits)
     }
 
-    /// Nobody looks after a return that failed who could ask again: the server does.
-    pub(super) fn put_return_again(
+    /// Nobody looks after a return that failed who could ask again: the server does, less and less often.
+    pub(super) async fn put_return_again(
         &self,
         batch: &mut Batch,
         errand: &Errand,
         member: &ErrandMember,
-        now: Timestamp,
-    ) {
-        if matches!(errand.kind, ErrandKind::Disassociate { .. }) && errand.is_by_itself() {
-            let kind = JobKind::ReturnLicences {
-                device: member.device,
-            };
-            let id = JobId(self.ids().next(now));
-            batch.put(Job::new(self.id(), id, now + AGAIN, kind));
+    ) -> Result<(), Error> {
+        if !matches!(errand.kind, ErrandKind::Disassociate { .. }) || !errand.is_by_itself() {
+            return Ok(());
         }
+        let Some(row) = self.store().device(self.id(), member.device).await? else {
+            return Ok(());
+        };
+        let now = self.now();
+        let mut wait = AGAIN;
+        for held in self.to_be_returned(&row).await? {
+            let Some(id) = held.attempt else { continue };
+            let attempt = self.store().attempt(self.id(), id).await?;
+            let since = attempt.and_then(|a| a.ended).map(|at| now.since(at) / 2);
+            wait = wait.max(since.unwrap_or_default());
+        }
+        let kind = JobKind::ReturnLicences { device: row.id };
+        let id = JobId(self.ids().next(now));
+        batch.put(Job::new(self.id(), id, now + wait.min(SELDOM), kind));
+        Ok(())
     }
 
     /// The stock is read again soon after licences were given or taken back, once for errands that end together.
@@ -239,6 +266,47 @@ impl Org {
             }
         }
         Ok(kept)
+    }
+
+    /// Devices of an attempt that have, or are about to get, all of these apps from another location: two readings of stocks side
+    /// by side may both have found that one lacks them.
+    async fn served_elsewhere(
+        &self,
+        errand: &Errand,
+        asked: &Asked,
+    ) -> Result<BTreeSet<DeviceId>, Error> {
+        let mut served = BTreeSet::new();
+        if asked.request.take_back || errand.was_sent() {
+            return Ok(served);
+        }
+        let mut elsewhere: BTreeMap<DeviceId, BTreeSet<u64>> = BTreeMap::new();
+        for other in self.open_errands().await? {
+            let ErrandKind::Associate { location, apps } = &other.kind else {
+                continue;
+            };
+            // Of two the older goes on.
+            if *location != asked.location && other.id < errand.id {
+                for member in &other.members {
+                    elsewhere.entry(member.device).or_default().extend(apps);
+                }
+            }
+        }
+        let serials = errand.serials();
+        for row in self.store().devices_by_serial(self.id(), &serials).await? {
+            let held = row.licences.iter().filter(|l| l.location != asked.location);
+            elsewhere
+                .entry(row.id)
+                .or_default()
+                .extend(held.map(|l| l.app));
+        }
+        for member in errand.members.iter().filter(|m| m.attempt.is_some()) {
+            let has = elsewhere.get(&member.device);
+            let all = |apps: &BTreeSet<u64>| asked.request.apps.iter().all(|a| apps.contains(a));
+            if has.is_some_and(all) {
+                served.insert(member.device);
+            }
+        }
+        Ok(served)
     }
 
     /// What a device holds of ours for attempts that were withdrawn; nothing while it is in an open wave.
@@ -350,6 +418,7 @@ impl Org {
             let sent = errand.was_sent();
             let words = std::mem::take(&mut errand.failed);
             let attempts = self.attempts_of(&errand).await?;
+            let kept = self.kept_after_all(&errand, asked).await?;
             let rows = self
                 .store()
                 .devices_by_serial(self.id(), &errand.serials())
@@ -359,19 +428,22 @@ impl Org {
             let mut batch = Batch::new();
             for member in &errand.members {
                 let lacks = asked.lacking(&member.serial, holders).next().is_some();
-                if lacks && sent {
+                if lacks && sent && !kept.contains(&member.device) {
                     let why = words.get(&member.serial).cloned();
                     let why =
                         why.unwrap_or_else(|| "Apple does not show what was asked for".to_owned());
                     errand.failed.insert(member.serial.clone(), why);
-                    self.put_return_again(&mut batch, &errand, member, now);
+                    self.put_return_again(&mut batch, &errand, member).await?;
                 }
                 let Some(mut device) = rows.remove(&member.device) else {
                     continue;
                 };
-                // What a person gave stays when an attempt is withdrawn.
+                // What a person gave stays when an attempt is withdrawn, also when the attempt was faster.
                 let attempt = member.attempt.filter(|_| sent);
-                let changed = self.note_licences(&mut device, asked, holders, attempt);
+                let mut changed = self.note_licences(&mut device, asked, holders, attempt);
+                if member.attempt.is_none() {
+                    changed |= asked.keep(&mut device.licences);
+                }
                 let gone = member
                     .attempt
                     .and_then(|id| attempts.get(&id))

@@ -99,17 +99,19 @@ impl Org {
 
     /// The one job of all errands.
     pub(super) async fn errands_job(&self, job: &Job, lease: Lease) -> Result<(), Error> {
-        let next = self.run_errands().await?;
-        let mut batch = Batch::new();
-        match next {
-            None => batch.put(done(job, lease)),
-            Some(due) => {
-                let mut later = job.clone();
-                later.due = due;
-                later.tries = 0;
-                batch.put(Write::JobLater { job: later, lease })
-            }
+        let Some(due) = self.run_errands().await? else {
+            return self.errands_done(job, lease).await;
         };
+        let mut later = job.clone();
+        later.due = due;
+        later.tries = 0;
+        // Also when the lease ended on the way and somebody else has it: then the sooner of both counts.
+        self.job_stands_or(later, lease).await
+    }
+
+    async fn errands_done(&self, job: &Job, lease: Lease) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.put(done(job, lease));
         match self.store().commit(batch).await {
             // Somebody has decided on a new errand meanwhile: the job stands, and is due at once.
             Err(StoreError::Conflict) => Ok(()),
@@ -185,11 +187,7 @@ impl Org {
             // A reading that is refused for these devices says nothing about others.
             Err(Error::Port(error)) => {
                 tracing::warn!(organisation = %self.id(), errand = %id, %error, "an errand cannot go on");
-                self.alter_errand(id, |errand, now| {
-                    errand.status = Some(error.to_string());
-                    errand.wait(PERSON, now);
-                })
-                .await?;
+                self.cannot_go_on(id, &error.to_string()).await?;
                 Ok(Stepped::Waits)
             }
             Err(Error::Store(StoreError::Unavailable(why))) => {
@@ -198,11 +196,7 @@ impl Org {
             // A row or a secret of this one that cannot be read keeps no other from Apple.
             Err(error) => {
                 tracing::error!(organisation = %self.id(), errand = %id, %error, "an errand cannot go on");
-                self.alter_errand(id, |errand, now| {
-                    errand.status = Some(error.to_string());
-                    errand.wait(PERSON, now);
-                })
-                .await?;
+                self.cannot_go_on(id, &error.to_string()).await?;
                 Ok(Stepped::Waits)
             }
             stepped => stepped,
@@ -229,6 +223,16 @@ impl Org {
             0..=HOLDS => Stepped::Held(wait),
             _ => Stepped::Waits,
         })
+    }
+
+    /// Neither the time nor another errand mends this: it is tried again now and then, and a person is told.
+    async fn cannot_go_on(&self, id: ErrandId, why: &str) -> Result<(), Error> {
+        self.alter_errand(id, |errand, now| {
+            errand.status = Some(why.to_owned());
+            errand.needs_person = Some(why.to_owned());
+            errand.wait(PERSON, now);
+        })
+        .await
     }
 
     async fn errand_needs(&self, id: ErrandId, what: &str) -> Result<(), Error> {

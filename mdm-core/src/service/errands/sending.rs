@@ -108,8 +108,24 @@ impl Org {
                 Ok(Stepped::Held(PERSON))
             }
             Err(error) => {
-                if let Some(errand) = self.errand(id).await? {
-                    self.refuse(&errand, &error.to_string()).await?;
+                let why = error.to_string();
+                match self.errand(id).await? {
+                    // What was sent before may have come true: who holds what is read before it ends.
+                    Some(errand) if errand.kind.is_licence() && errand.sendings.len() > 1 => {
+                        tracing::warn!(organisation = %self.id(), errand = %id, why, "Apple refuses a request that was sent before");
+                        self.alter_errand(id, |errand, now| {
+                            for serial in errand.serials() {
+                                errand.failed.insert(serial, why.clone());
+                            }
+                            if let Some(sending) = errand.sendings.last_mut() {
+                                sending.outcome = Some(why.clone());
+                            }
+                            errand.finished(&why, None, now);
+                        })
+                        .await?;
+                    }
+                    Some(errand) => self.refuse(&errand, &why).await?,
+                    None => {}
                 }
                 Ok(Stepped::Waits)
             }
@@ -192,7 +208,7 @@ impl Org {
                 if let Some(event) = failure(&errand.kind, why) {
                     self.tell_member(&mut batch, member, &event).await?;
                 }
-                self.put_return_again(&mut batch, &errand, member, self.now());
+                self.put_return_again(&mut batch, &errand, member).await?;
             }
             for serial in errand.serials() {
                 errand.failed.insert(serial, why.to_owned());

@@ -156,14 +156,14 @@ impl Org {
     /// Assigns what is wanted, in so many requests; answers also whether anything was assigned.
     async fn assign_server(&self, server: &Server) -> Result<(Run, bool), Error> {
         let credential = self.server_credential(server).await?;
-        let Some(server) = self.ensure_profiles(server, &credential).await? else {
+        // What Apple refuses of one profile, or does not show, keeps no other from its devices.
+        let (server, mut refused) = self.ensure_profiles(server, &credential).await?;
+        let Some(server) = server else {
             return Ok((Run::More, false));
         };
         let most = self.ports().assignment.most_assigned(&credential).await?;
         let chunk = CHUNK.min(u32::try_from(most.max(1)).unwrap_or(u32::MAX));
         let mut any = false;
-        // What Apple refuses for good of one profile keeps no other from its devices.
-        let mut refused = None;
         for _ in 0..PAGES {
             let now = self.now();
             let devices = self
@@ -171,7 +171,7 @@ impl Org {
                 .devices_to_assign(self.id(), server.id, now, chunk)
                 .await?;
             let Some(uuid) = devices.first().and_then(|d| d.assignment.wanted.clone()) else {
-                return refused.map_or(Ok((Run::Ended, any)), |error: PortError| Err(error.into()));
+                return refused.map_or(Ok((Run::Ended, any)), Err);
             };
             let same: Vec<Device> = devices
                 .into_iter()
@@ -206,7 +206,7 @@ impl Org {
                     }
                     self.forget_unknown_profile(&server, &credential, &uuid)
                         .await?;
-                    refused = Some(error);
+                    refused = Some(error.into());
                     continue;
                 }
             };

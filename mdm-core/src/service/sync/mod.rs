@@ -93,7 +93,7 @@ impl Org {
     }
 
     /// Puts a recurring job off. Where somebody has asked for it meanwhile, the sooner of both counts.
-    async fn job_stands_or(&self, later: Job, lease: Lease) -> Result<(), Error> {
+    pub(super) async fn job_stands_or(&self, later: Job, lease: Lease) -> Result<(), Error> {
         let mut batch = Batch::new();
         batch.put(Write::JobLater {
             job: later.clone(),
@@ -177,6 +177,8 @@ impl Org {
                     })
                     .await?;
                     cursor = SyncCursor::Start;
+                    // The list begins anew: where it was before says nothing.
+                    been.clear();
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -73,12 +73,12 @@ impl Org {
     }
 
     /// Defines what is lacking, proves it by reading it back, and has every device want what it should get. `None` when there
-    /// are more devices to go through.
+    /// are more devices to go through. Also what kept a profile from being defined, which keeps the others from nobody.
     pub(super) async fn ensure_profiles(
         &self,
         server: &Server,
         credential: &ServerCredential,
-    ) -> Result<Option<Server>, Error> {
+    ) -> Result<(Option<Server>, Option<Error>), Error> {
         let waves = self.waves_to(server.id).await?;
         let mut contents: BTreeMap<String, Value> = BTreeMap::new();
         let settings = &self.organisation.settings.ade;
@@ -94,30 +94,39 @@ impl Org {
             contents.insert(digest(&content), content);
         }
         let mut defined = BTreeMap::new();
+        let mut lacking = None;
         for (digest, content) in contents {
             let known = server
                 .profiles
                 .get(&digest)
                 .or(server.profile.as_ref().filter(|p| p.digest == digest));
             let profile = match known {
-                Some(known) if known.proved_awaiting => known.clone(),
-                Some(known) => self.prove_profile(server.id, credential, known).await?,
-                None => {
-                    let made = self
-                        .define(server.id, credential, &digest, &content)
-                        .await?;
-                    self.prove_profile(server.id, credential, &made).await?
-                }
+                Some(known) if known.proved_awaiting => Ok(known.clone()),
+                Some(known) => self.prove_profile(server.id, credential, known).await,
+                None => match self.define(server.id, credential, &digest, &content).await {
+                    Ok(made) => self.prove_profile(server.id, credential, &made).await,
+                    Err(error) => Err(error),
+                },
             };
-            defined.insert(digest, profile);
+            match profile {
+                Ok(profile) => {
+                    defined.insert(digest, profile);
+                }
+                Err(error) => lacking = lacking.or(Some(error)),
+            }
         }
-        let offered = self.offered(&waves);
+        let mut offered = self.offered(&waves);
+        if lacking.is_some() {
+            // Once it is there, every device is gone through again.
+            let there: Vec<&String> = defined.keys().collect();
+            offered = digest(&json!([offered, there]));
+        }
         if defined
             .iter()
             .all(|(d, p)| server.profiles.get(d) == Some(p))
             && server.offered.as_ref() == Some(&offered)
         {
-            return Ok(Some(server.clone()));
+            return Ok((Some(server.clone()), lacking));
         }
         self.again_on_conflict(|| async {
             let mut row = self
@@ -126,7 +135,9 @@ impl Org {
                 .await?
                 .ok_or(Error::NotFound("server entry"))?;
             row.profiles.extend(defined.clone());
-            row.profile = defined.get(&default_digest).cloned();
+            // While a changed one is not there yet, the last one stays.
+            let default = defined.get(&default_digest).cloned();
+            row.profile = default.or(row.profile.take());
             if row.offering.as_ref().is_none_or(|o| o.digest != offered) {
                 row.offering = Some(Offering {
                     digest: offered.clone(),
@@ -143,10 +154,10 @@ impl Org {
                 .again_on_conflict(|| self.want_profiles(server.id))
                 .await?;
             if row.offering.is_none() {
-                return Ok(Some(row));
+                return Ok((Some(row), lacking));
             }
         }
-        Ok(None)
+        Ok((None, lacking))
     }
 
     /// Defines a profile and keeps what it is called at once: Apple has no list of profiles, and none can be deleted.
