@@ -4,7 +4,10 @@ mod service_house;
 
 use mdm_core::queue::CommandState;
 use mdm_core::secret::{Secret, SecretKind};
+use mdm_core::ids::AuditId;
 use mdm_core::service::{Answer, Cancel, Enqueued, NewCommand};
+use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::SqliteStore;
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::requests::RotateFileVaultKey;
 use service_house::{Gadget, House, command};
@@ -368,4 +371,40 @@ async fn a_result_of_a_command_that_nobody_asked_for_is_on_record() {
         .find(|r| r.reason.contains("is not known"))
         .unwrap();
     assert_eq!(noted.serial.as_ref(), Some(&phone.serial));
+}
+
+#[tokio::test]
+async fn whoever_asks_is_on_record_in_the_commit_that_asks_however_it_ends() {
+    let house = House::new().await;
+    let phone = house.device("C02ASKED01").await;
+    house.enrol(&phone).await;
+    drain(&house, &phone).await;
+    let name = [phone.udid.clone()];
+    let mut ended = Vec::new();
+    for nth in 1..=3 {
+        let disk = SqliteStore::open(&house.path()).await.unwrap();
+        let store = FailingStore::new(disk, nth, Moment::Before);
+        let mdm = house.over(store.clone());
+        let org = mdm.organisation_by_id(house.org).await.unwrap();
+        let uuid = format!("CUT-{nth}");
+        let new = NewCommand::new(&uuid, CommandBody::SecurityInfo);
+        let asked = org.enqueue(&name, &new).await.is_ok();
+        let org = house.org().await;
+        let queued = org.command(&phone.udid, &uuid).await.is_ok();
+        let entries = house
+            .mdm
+            .store()
+            .audit(house.org, AuditId(0), 10_000)
+            .await
+            .unwrap();
+        let recorded = entries
+            .iter()
+            .any(|e| e.what == "commands.queued" && e.detail["uuid"] == uuid.as_str());
+        assert_eq!(queued, recorded, "cut at commit {nth}");
+        ended.push((asked, queued));
+        if !store.has_failed() {
+            break;
+        }
+    }
+    assert_eq!(ended, [(false, false), (true, true)]);
 }

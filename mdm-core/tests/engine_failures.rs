@@ -622,3 +622,34 @@ async fn one_device_that_cannot_be_read_stops_no_round_and_wakes_the_others_once
     let pushed = house.apple.pushed.load(Ordering::SeqCst) - before;
     assert_eq!(pushed, 1, "the one that can be read, once");
 }
+
+#[tokio::test]
+async fn a_token_that_was_said_again_is_not_dead_of_what_apple_said_before() {
+    let house = House::new().await;
+    let phone = house.device("C02TOKENS1").await;
+    house.enrol(&phone).await;
+    *house.apple.pushes.lock().unwrap() = Some(PushOutcome::Delivered);
+    house.settle().await;
+    let org = house.org().await;
+    let name = [phone.udid.clone()];
+    let dead = async |uuid: &str, since| {
+        *house.apple.pushes.lock().unwrap() = Some(PushOutcome::Gone { since: Some(since) });
+        let new = NewCommand::new(uuid, CommandBody::SecurityInfo);
+        org.enqueue(&name, &new).await.unwrap();
+        house.settle().await;
+        let report = org.device_report(&phone.serial).await.unwrap();
+        report.enrollments[0].push_dead_since.is_some()
+    };
+    house.clock.advance(Duration::from_hours(1));
+    let before = house.mdm.now();
+    house.clock.advance(Duration::from_hours(1));
+    // The very same token, and therefore good at this moment.
+    house.token_update(&phone, "").await.unwrap();
+    assert!(!dead("BEFORE", before).await);
+    assert!(dead("NOW", house.mdm.now()).await);
+    // Its next words end that, too.
+    house.clock.advance(Duration::from_hours(1));
+    house.token_update(&phone, "").await.unwrap();
+    let report = org.device_report(&phone.serial).await.unwrap();
+    assert_eq!(report.enrollments[0].push_dead_since, None);
+}

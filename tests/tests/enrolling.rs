@@ -456,3 +456,31 @@ async fn a_renewal_by_scep_gets_nobody_around_an_attestation() {
 async fn done_get(house: &House, path: &str) -> Value {
     done(house, "GET", path, Value::Null).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_too_often_gets_the_newest_again_but_none_that_is_nearly_over() {
+    let house = House::open().await;
+    let challenge = async || {
+        let (status, profile) = ask(&house, false, "26.4").await;
+        assert_eq!(status, 200, "{profile}");
+        let (_, rest) = profile.split_once("<key>Challenge</key>").unwrap();
+        let (_, rest) = rest.split_once("<string>").unwrap();
+        rest.split_once("</string>").unwrap().0.to_owned()
+    };
+    let mut given = Vec::new();
+    for _ in 0..8 {
+        given.push(challenge().await);
+        house.clock.advance(Duration::from_secs(1));
+    }
+    let different: std::collections::BTreeSet<_> = given.iter().collect();
+    assert_eq!(different.len(), 8);
+    let newest = &given[7];
+    assert_eq!(&challenge().await, newest);
+    // Sessions live for two hours: an hour later it is good for another one.
+    house.clock.advance(Duration::from_mins(60));
+    assert_eq!(&challenge().await, newest);
+    house.clock.advance(Duration::from_mins(55));
+    let fresh = challenge().await;
+    assert!(!given.contains(&fresh));
+    house.close().await;
+}

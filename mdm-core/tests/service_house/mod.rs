@@ -31,7 +31,7 @@ use mdm_core::service::ports::{
     ServerCredential,
 };
 use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer};
-use mdm_core::store::{Batch, SqliteStore};
+use mdm_core::store::{Batch, SqliteStore, Store};
 use mdm_core::vault::{EscrowVault, MasterKey};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -138,7 +138,7 @@ pub(crate) struct House {
     pub(crate) apple: Arc<Apple>,
     pub(crate) ids: IdSource,
     pub(crate) server: ServerId,
-    org: mdm_core::ids::OrganisationId,
+    pub(crate) org: mdm_core::ids::OrganisationId,
     authority: (X509, PKey<Private>),
     master: Secret,
     folder: tempfile::TempDir,
@@ -266,7 +266,7 @@ impl House {
     }
 
     /// The same installation on another store.
-    pub(crate) fn over(&self, store: SqliteStore) -> Mdm {
+    pub(crate) fn over(&self, store: impl Store + 'static) -> Mdm {
         assemble(store, &self.clock, &self.apple, &self.master)
     }
 
@@ -469,7 +469,12 @@ impl House {
     }
 }
 
-fn assemble(store: SqliteStore, clock: &ManualClock, apple: &Arc<Apple>, master: &Secret) -> Mdm {
+fn assemble(
+    store: impl Store + 'static,
+    clock: &ManualClock,
+    apple: &Arc<Apple>,
+    master: &Secret,
+) -> Mdm {
     Mdm::new(
         Arc::new(store),
         EscrowVault::new(MasterKey::new(master.clone()).unwrap()),

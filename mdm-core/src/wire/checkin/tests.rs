@@ -253,3 +253,38 @@ fn python_reads_every_answer() {
         }
     }
 }
+
+#[test]
+fn the_parameters_of_a_token_are_read_and_their_types_asked_for() {
+    let get = |parameters: &str| {
+        let body = format!(
+            "<key>MessageType</key><string>GetToken</string><key>UDID</key><string>U</string>\
+             <key>TokenServiceType</key><string>com.apple.watch.pairing</string>{parameters}"
+        );
+        parse(&body).map(|message| match message {
+            CheckIn::GetToken(message) => message.parameters,
+            other => panic!("{}", other.name()),
+        })
+    };
+    assert_eq!(get("").unwrap(), None);
+    let whole = "<key>TokenParameters</key><dict><key>SecurityToken</key><string>S</string>\
+                 <key>PhoneUDID</key><string>P</string><key>WatchUDID</key><string>W</string></dict>";
+    let read = get(whole).unwrap().unwrap();
+    let read = [read.security_token, read.phone_udid, read.watch_udid];
+    assert_eq!(read, ["S", "P", "W"].map(|text| Some(text.to_owned())));
+    let none = get("<key>TokenParameters</key><dict/>").unwrap().unwrap();
+    assert_eq!(
+        [none.security_token, none.phone_udid, none.watch_udid],
+        [None, None, None]
+    );
+    for (wrong, field) in [
+        ("<string>S</string>", "TokenParameters"),
+        (
+            "<dict><key>PhoneUDID</key><integer>1</integer></dict>",
+            "PhoneUDID",
+        ),
+    ] {
+        let refused = get(&format!("<key>TokenParameters</key>{wrong}")).unwrap_err();
+        assert!(refused.to_string().contains(field), "{refused}");
+    }
+}
