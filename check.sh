@@ -11,6 +11,10 @@ step "formatting"
 cargo fmt --all -- --check
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+step "the library without a store of ours, and with each alone"
+for store in "" sqlite postgres; do
+  cargo clippy -p mdm-core --no-default-features --features "$store" --locked -- -D warnings
+done
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 if command -v cargo-deny >/dev/null 2>&1; then

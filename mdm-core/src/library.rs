@@ -170,7 +170,9 @@ pub enum Change<'a> {
     Take(&'a Given),
 }
 
-/// What must change on a device with these tags that was given this. The order is that of the library, what goes first.
+/// What must change on a device with these tags that was given this. The order is that of the library, what goes first. What
+/// was given and is not among the items stays where it is: nothing ever leaves the library, so that one cannot be read just
+/// now, and nobody can say whether the device should have it.
 #[must_use]
 pub fn changes<'a>(
     items: &'a [LibraryItem],
@@ -185,12 +187,12 @@ pub fn changes<'a>(
         };
         fits && item.removed.is_none() && !item.tags.is_disjoint(tags)
     };
-    let wanted = |given: &Given| items.iter().any(|i| i.id == given.item && wants(i));
+    let unwanted = |given: &&Given| items.iter().any(|i| i.id == given.item && !wants(i));
     let has = |item: &LibraryItem| {
         let mut all = given.iter();
         all.any(|g| g.item == item.id && g.revision == item.revision && g.failed.is_none())
     };
-    let less = given.iter().filter(|g| !wanted(g)).map(Change::Take);
+    let less = given.iter().filter(unwanted).map(Change::Take);
     let more = items.iter().filter(|i| wants(i) && !has(i));
     less.chain(more.map(Change::Give)).collect()
 }
@@ -384,6 +386,8 @@ mod tests {
         items[2].removed = Some(Timestamp::from_millis(1));
         assert_eq!(check(&items, &mine, &has), [-3, 2]);
         assert_eq!(check(&items, &BTreeSet::new(), &has), [-1, -2, -3]);
+        // One that cannot be read is neither given nor taken.
+        assert_eq!(check(&items[..2], &BTreeSet::new(), &has), [-1, -2]);
     }
 
     #[test]

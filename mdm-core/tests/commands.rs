@@ -2,12 +2,12 @@
 
 mod service_house;
 
+use mdm_core::ids::AuditId;
 use mdm_core::queue::CommandState;
 use mdm_core::secret::{Secret, SecretKind};
-use mdm_core::ids::AuditId;
 use mdm_core::service::{Answer, Cancel, Enqueued, NewCommand};
-use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::SqliteStore;
+use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::requests::RotateFileVaultKey;
 use service_house::{Gadget, House, command};

@@ -315,6 +315,42 @@ async fn what_a_device_refuses_or_a_person_takes_out_is_shown_and_given_again() 
     assert_eq!(failed().await, None);
 }
 
+#[tokio::test]
+async fn an_item_that_cannot_be_read_stays_where_it_is_and_stops_no_other() {
+    let house = House::new().await;
+    let phone = house.device("C02HALFREAD").await;
+    house.enrol(&phone).await;
+    drain(&house, &phone).await;
+    let org = house.org().await;
+    let (tag, none) = (tags(&["lab"]), BTreeSet::new());
+    org.tag_devices(std::slice::from_ref(&phone.serial), &tag, &none)
+        .await
+        .unwrap();
+    org.put_profile("Broken", &profile("one"), tag.clone())
+        .await
+        .unwrap();
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), ["InstallProfile"]);
+    let sql = "UPDATE library SET doc = '{' WHERE name = 'Broken'";
+    assert_eq!(house.spoil(sql).await, 1);
+    org.put_profile("Whole", &profile("two"), tag)
+        .await
+        .unwrap();
+    house.settle().await;
+    let seen = drain(&house, &phone).await;
+    assert_eq!(
+        kinds(&seen),
+        ["InstallProfile"],
+        "and the other one is not taken"
+    );
+    let shown = org.library().await.unwrap();
+    assert_eq!(shown.len(), 1);
+    // Its name is not free, and nothing is put in its place.
+    let again = org.put_profile("Broken", &profile("three"), none).await;
+    let error = again.unwrap_err().to_string();
+    assert!(error.contains("library"), "{error}");
+}
+
 trait ParseSerial {
     fn parse_serial(&self) -> mdm_core::ids::Serial;
 }

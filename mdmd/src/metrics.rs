@@ -333,12 +333,12 @@ impl Figures {
             for organisation in &page {
                 walk.organisations += 1;
                 walk.endings.extend(ends(organisation, now));
-                for location in store.locations(organisation.id).await? {
+                for location in readable(store.locations(organisation.id).await)? {
                     let end = location.token_expires;
                     walk.endings
                         .extend(end.map(|end| ending("content_token", organisation, end, now)));
                 }
-                for token in store.tokens(organisation.id).await? {
+                for token in readable(store.tokens(organisation.id).await)? {
                     // One that has ended or was taken back is nobody's trouble.
                     let end = token
                         .expires
@@ -353,7 +353,7 @@ impl Figures {
                         walk.spend(budget, now);
                     }
                 }
-                for server in store.servers(organisation.id).await? {
+                for server in readable(store.servers(organisation.id).await)? {
                     walk.endings.extend(
                         server
                             .token_expires
@@ -381,6 +381,17 @@ impl Figures {
         *self.walked.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), walk.clone()));
         Ok(walk)
+    }
+}
+
+/// The rows of one organisation; none where one of them cannot be read: the figures of all others are worth more.
+fn readable<T>(rows: Result<Vec<T>, StoreError>) -> Result<Vec<T>, StoreError> {
+    match rows {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%error, "what ends there is not among the figures");
+            Ok(Vec::new())
+        }
+        other => other,
     }
 }
 

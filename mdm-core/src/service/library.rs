@@ -177,10 +177,9 @@ impl Org {
         }
         self.again_on_conflict(|| async {
             let now = self.now();
-            let all = self.library().await?;
             let mut batch = Batch::new();
-            let old = all.iter().find(|i| i.name == name);
-            let item = match old {
+            let old = self.store().library_item_by_name(self.id(), name).await?;
+            let item = match &old {
                 Some(old) => {
                     let same = std::mem::discriminant(&old.content)
                         == std::mem::discriminant(&content);
@@ -195,7 +194,7 @@ impl Org {
                     item.removed = None;
                     item
                 }
-                None if all.len() >= MOST_ITEMS => {
+                None if self.library().await?.len() >= MOST_ITEMS => {
                     return Err(Error::Precondition(format!(
                         "the library has {MOST_ITEMS} items already"
                     )));
@@ -206,7 +205,7 @@ impl Org {
                 }
             };
             // Of a profile that is replaced the content stays in the vault, as every secret does.
-            if let Some(LibraryContent::Profile { content: held, .. }) = old.map(|o| &o.content)
+            if let Some(LibraryContent::Profile { content: held, .. }) = old.as_ref().map(|o| &o.content)
                 && let Some(mut held) = self.store().secret(self.id(), *held).await?
             {
                 held.replaced = Some(now);
@@ -261,10 +260,9 @@ impl Org {
     ) -> Result<LibraryItem, Error> {
         self.again_on_conflict(|| async {
             let now = self.now();
-            let all = self.library().await?;
-            let mut item = all
-                .into_iter()
-                .find(|i| i.name == name && i.removed.is_none())
+            let found = self.store().library_item_by_name(self.id(), name).await?;
+            let mut item = found
+                .filter(|i| i.removed.is_none())
                 .ok_or(Error::NotFound("item of the library"))?;
             change(&mut item);
             item.changed = now;

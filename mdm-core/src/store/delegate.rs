@@ -278,6 +278,9 @@ macro_rules! hand_on_reads {
             async fn library_item(&self, organisation: OrganisationId, id: LibraryId) -> Result<Option<LibraryItem>, StoreError> {
                 ($inner)(self).library_item(organisation, id).await
             }
+            async fn library_item_by_name(&self, organisation: OrganisationId, name: &str) -> Result<Option<LibraryItem>, StoreError> {
+                ($inner)(self).library_item_by_name(organisation, name).await
+            }
             async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError> {
                 ($inner)(self).library(organisation).await
             }

@@ -12,9 +12,18 @@ mod batch;
 mod channel;
 pub mod contract;
 mod delegate;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod group_commit;
 #[cfg(feature = "postgres")]
+#[cfg_attr(
+    feature = "sqlite",
+    expect(
+        clippy::duplicate_mod,
+        reason = "what both databases are asked in the same words is written once, in `alike`, and is a part of both"
+    )
+)]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod row;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod schema;

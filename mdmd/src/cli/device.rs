@@ -30,7 +30,7 @@ pub(crate) enum Device {
     /// Tag devices: they get what the library has for their tags.
     Tag {
         /// A tag that they get.
-        #[arg(long, value_name = "TAG")]
+        #[arg(long, value_name = "TAG", required_unless_present = "take")]
         add: Vec<String>,
         /// A tag that they lose.
         #[arg(long, value_name = "TAG")]

@@ -115,6 +115,7 @@ impl House {
         ];
         config.public.device_url = "https://localhost:0".to_owned();
         config.public.enrol_url = "https://localhost:0".to_owned();
+        config.metrics.open_on_admin = true;
         config.limits.check_in_bytes = 256 * 1024;
         config.limits.command_bytes = 256 * 1024;
         config.limits.bodies_bytes = 8 * 1024 * 1024;

@@ -567,6 +567,15 @@ pub(super) async fn errands_budgets_and_locations(store: &impl Store) -> Finding
     let mut twin = samples::library_item(A, LibraryId(9));
     twin.name = "item 1".to_owned();
     refuse(store, [twin.into()], "a second item of one name").await?;
+    for (name, organisation, found) in [
+        ("item 1", A, Some(1)),
+        ("item 3", A, None),
+        ("item 1", B, None),
+    ] {
+        let item = store.library_item_by_name(organisation, name).await;
+        let item = item.map_err(sentence)?;
+        ensure!(item.map(|i| i.id.0) == found, "an item by its name");
+    }
     let items = store.library(A).await;
     same(items, |i| i.id.0, &[1, 2], "the library")?;
     for id in [3, 1, 2] {

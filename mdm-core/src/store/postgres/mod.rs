@@ -1,26 +1,45 @@
 //! PostgreSQL, for installations with several daemons or with a database of their own.
 //! Refuses a server that may lose what it acknowledged, unless that loss is accepted by name.
 
-mod acme;
-mod apple;
 mod at_once;
-mod audit;
 mod channel;
-mod commands;
-mod declarations;
-mod devices;
-mod enrollments;
+mod forget;
 mod jobs;
-mod library;
-mod moves;
-mod organisations;
-mod originals;
-mod people;
-mod secrets;
-mod server_certificates;
-mod set_ups;
-mod waves;
 mod write;
+
+// What both databases are asked in the same words.
+#[path = "../alike/acme.rs"]
+mod acme;
+#[path = "../alike/apple.rs"]
+mod apple;
+#[path = "../alike/audit.rs"]
+mod audit;
+#[path = "../alike/commands.rs"]
+mod commands;
+#[path = "../alike/declarations.rs"]
+mod declarations;
+#[path = "../alike/devices.rs"]
+mod devices;
+#[path = "../alike/enrollments.rs"]
+mod enrollments;
+#[path = "../alike/library.rs"]
+mod library;
+#[path = "../alike/moves.rs"]
+mod moves;
+#[path = "../alike/organisations.rs"]
+mod organisations;
+#[path = "../alike/originals.rs"]
+mod originals;
+#[path = "../alike/people.rs"]
+mod people;
+#[path = "../alike/secrets.rs"]
+mod secrets;
+#[path = "../alike/server_certificates.rs"]
+mod server_certificates;
+#[path = "../alike/set_ups.rs"]
+mod set_ups;
+#[path = "../alike/waves.rs"]
+mod waves;
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -365,12 +384,12 @@ fn all_readable<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T
 /// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `all_readable`, or `readable limit`: then the
 /// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
 macro_rules! rows {
-    ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($store:expr, one, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::postgres::one(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
                 $(.bind($bind))*.fetch_optional(&$store.reads).await)
     };
-    ($store:expr, readable $limit:expr, $sql:literal $(, $bind:expr)* $(,)?) => {{
+    ($store:expr, readable $limit:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
         let mut window = $crate::store::row::Window::of($limit);
         loop {
             let found = $crate::store::postgres::raws(
@@ -381,13 +400,45 @@ macro_rules! rows {
             }
         }
     }};
-    ($store:expr, $kind:ident, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($store:expr, $kind:ident, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::postgres::$kind(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
                 $(.bind($bind))*.fetch_all(&$store.reads).await)
     };
 }
 use rows;
+
+/// Whose reading traits the sources in `alike` implement.
+type ThisStore = PostgresStore;
+
+/// Many values as one parameter: the statement stays the same, whatever their number.
+fn list<T>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.collect()
+}
+
+/// "is one of the ids in the `n`th parameter", which is a [`list`].
+macro_rules! ids {
+    ($n:literal) => {
+        concat!("= ANY($", $n, "::bigint[])")
+    };
+}
+use ids;
+
+/// The same of texts.
+macro_rules! texts {
+    ($n:literal) => {
+        concat!("= ANY($", $n, "::text[])")
+    };
+}
+use texts;
+
+/// A column in the order of its bytes, whatever the database's language.
+macro_rules! by_bytes {
+    ($column:ident) => {
+        concat!(stringify!($column), " COLLATE \"C\"")
+    };
+}
+use by_bytes;
 
 #[cfg(all(test, feature = "testing"))]
 #[path = "plans.rs"]

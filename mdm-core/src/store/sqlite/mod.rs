@@ -1,25 +1,44 @@
 //! The embedded database: one file, one write connection, a small pool of readers; or all of it in memory.
 //! Refuses a file that cannot give write-ahead logging and full synchronisation, because then nothing here would be true.
 
-mod acme;
-mod apple;
-mod audit;
 mod channel;
-mod commands;
-mod declarations;
-mod devices;
-mod enrollments;
+mod forget;
 mod jobs;
-mod library;
-mod moves;
-mod organisations;
-mod originals;
-mod people;
-mod secrets;
-mod server_certificates;
-mod set_ups;
-mod waves;
 mod write;
+
+// What both databases are asked in the same words.
+#[path = "../alike/acme.rs"]
+mod acme;
+#[path = "../alike/apple.rs"]
+mod apple;
+#[path = "../alike/audit.rs"]
+mod audit;
+#[path = "../alike/commands.rs"]
+mod commands;
+#[path = "../alike/declarations.rs"]
+mod declarations;
+#[path = "../alike/devices.rs"]
+mod devices;
+#[path = "../alike/enrollments.rs"]
+mod enrollments;
+#[path = "../alike/library.rs"]
+mod library;
+#[path = "../alike/moves.rs"]
+mod moves;
+#[path = "../alike/organisations.rs"]
+mod organisations;
+#[path = "../alike/originals.rs"]
+mod originals;
+#[path = "../alike/people.rs"]
+mod people;
+#[path = "../alike/secrets.rs"]
+mod secrets;
+#[path = "../alike/server_certificates.rs"]
+mod server_certificates;
+#[path = "../alike/set_ups.rs"]
+mod set_ups;
+#[path = "../alike/waves.rs"]
+mod waves;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -316,12 +335,12 @@ fn all_readable<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
 /// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `all_readable`, or `readable limit`: then the
 /// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
 macro_rules! rows {
-    ($store:expr, one, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($store:expr, one, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::sqlite::one(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
                 $(.bind($bind))*.fetch_optional(&$store.reads).await)
     };
-    ($store:expr, readable $limit:expr, $sql:literal $(, $bind:expr)* $(,)?) => {{
+    ($store:expr, readable $limit:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
         let mut window = $crate::store::row::Window::of($limit);
         loop {
             let found = $crate::store::sqlite::found(
@@ -332,13 +351,46 @@ macro_rules! rows {
             }
         }
     }};
-    ($store:expr, $kind:ident, $sql:literal $(, $bind:expr)* $(,)?) => {
+    ($store:expr, $kind:ident, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::sqlite::$kind(
             sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
                 $(.bind($bind))*.fetch_all(&$store.reads).await)
     };
 }
 use rows;
+
+/// Whose reading traits the sources in `alike` implement.
+type ThisStore = SqliteStore;
+
+/// Many values as one parameter: the statement stays the same, whatever their number.
+fn list<T: serde::Serialize>(values: impl Iterator<Item = T>) -> String {
+    let values = values.map(|value| serde_json::json!(value));
+    serde_json::Value::from_iter(values).to_string()
+}
+
+/// "is one of the ids in the `n`th parameter", which is a [`list`].
+macro_rules! ids {
+    ($n:literal) => {
+        concat!("IN (SELECT value FROM json_each($", $n, "))")
+    };
+}
+use ids;
+
+/// The same of texts.
+macro_rules! texts {
+    ($n:literal) => {
+        $crate::store::sqlite::ids!($n)
+    };
+}
+use texts;
+
+/// A column in the order of its bytes, whatever the database's language.
+macro_rules! by_bytes {
+    ($column:ident) => {
+        stringify!($column)
+    };
+}
+use by_bytes;
 
 #[cfg(test)]
 mod tests {
@@ -348,7 +400,7 @@ mod tests {
     use crate::ids::{DeviceId, OrganisationId, Serial};
     use crate::store::DeviceStore as _;
     use crate::store::row::{Row, Table};
-    use crate::store::statements::statements;
+    use crate::store::statements::{ALIKE, statements};
 
     const ORG: OrganisationId = OrganisationId(1);
 
@@ -493,28 +545,19 @@ mod tests {
     #[tokio::test]
     async fn every_read_uses_an_index() {
         let store = SqliteStore::in_memory().await.unwrap();
-        let sources = [
-            include_str!("acme.rs"),
-            include_str!("audit.rs"),
-            include_str!("commands.rs"),
-            include_str!("declarations.rs"),
-            include_str!("devices.rs"),
-            include_str!("enrollments.rs"),
-            include_str!("jobs.rs"),
-            include_str!("moves.rs"),
-            include_str!("organisations.rs"),
-            include_str!("originals.rs"),
-            include_str!("people.rs"),
-            include_str!("secrets.rs"),
-            include_str!("set_ups.rs"),
-            include_str!("waves.rs"),
-        ];
         let columns = "organisation, id, version, doc";
-        let mut all: Vec<String> = sources
+        let words = [
+            ("ids!(2)", ids!(2)),
+            ("texts!(2)", texts!(2)),
+            ("by_bytes!(serial)", by_bytes!(serial)),
+            ("by_bytes!(name)", by_bytes!(name)),
+        ];
+        let mut all: Vec<String> = ALIKE
             .into_iter()
-            .flat_map(|source| statements(source, columns))
+            .chain([include_str!("forget.rs"), include_str!("jobs.rs")])
+            .flat_map(|source| statements(source, columns, &words))
             .collect();
-        assert!(all.len() >= 45, "only {} statements were found", all.len());
+        assert!(all.len() >= 100, "only {} statements were found", all.len());
         let keys = "WITH k (o, i) AS (VALUES (1, 2), (3, 4))";
         all.push(format!(
             "{keys} SELECT t.version FROM k CROSS JOIN set_ups AS t ON t.organisation = k.o AND t.id = k.i"

@@ -15,6 +15,12 @@ pub trait LibraryStore: Send + Sync {
         organisation: OrganisationId,
         id: LibraryId,
     ) -> Result<Option<LibraryItem>, StoreError>;
-    /// All of an organisation, in the order of ids.
+    /// By name, also one that was taken out of use.
+    async fn library_item_by_name(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<LibraryItem>, StoreError>;
+    /// All of an organisation, in the order of ids, without those that cannot be read.
     async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError>;
 }

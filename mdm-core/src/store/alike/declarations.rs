@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, ids, list, rows, texts};
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{
     Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
@@ -18,7 +18,7 @@ use crate::queue::Command;
 use crate::store::{DeclarationStore, StoreError};
 
 #[async_trait]
-impl DeclarationStore for SqliteStore {
+impl DeclarationStore for ThisStore {
     async fn declaration(
         &self,
         organisation: OrganisationId,
@@ -27,7 +27,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declarations WHERE organisation = ?1 AND id = ?2",
+            "declarations WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -41,7 +41,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declarations WHERE organisation = ?1 AND identifier = ?2",
+            "declarations WHERE organisation = $1 AND identifier = $2",
             organisation.0,
             identifier.to_owned()
         )
@@ -56,7 +56,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             many,
-            "declarations WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "declarations WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
             i64::from(limit)
@@ -68,13 +68,17 @@ impl DeclarationStore for SqliteStore {
         organisation: OrganisationId,
         ids: &[DeclarationId],
     ) -> Result<Vec<Declaration>, StoreError> {
-        let ids = ids.iter().map(|id| id.0);
+        let ids = list(ids.iter().map(|id| id.0));
         rows!(
             self,
             many,
-            "declarations WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "declarations WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
-            list(ids)
+            ids
         )
     }
 
@@ -86,7 +90,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declaration_contents WHERE organisation = ?1 AND id = ?2",
+            "declaration_contents WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -100,7 +104,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declaration_contents WHERE organisation = ?1 AND token = ?2",
+            "declaration_contents WHERE organisation = $1 AND token = $2",
             organisation.0,
             token.to_owned()
         )
@@ -114,7 +118,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declaration_sets WHERE organisation = ?1 AND id = ?2",
+            "declaration_sets WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -127,7 +131,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             many,
-            "declaration_sets WHERE organisation = ?1 ORDER BY id",
+            "declaration_sets WHERE organisation = $1 ORDER BY id",
             organisation.0
         )
     }
@@ -137,13 +141,17 @@ impl DeclarationStore for SqliteStore {
         organisation: OrganisationId,
         ids: &[DeclarationSetId],
     ) -> Result<Vec<DeclarationSet>, StoreError> {
-        let ids = ids.iter().map(|id| id.0);
+        let ids = list(ids.iter().map(|id| id.0));
         rows!(
             self,
             many,
-            "declaration_sets WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "declaration_sets WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
-            list(ids)
+            ids
         )
     }
 
@@ -155,7 +163,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declaration_assignments WHERE organisation = ?1 AND id = ?2",
+            "declaration_assignments WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -169,9 +177,13 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             many,
-            "declaration_assignments WHERE organisation = ?1 AND scope IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "declaration_assignments WHERE organisation = $1 AND scope ",
+                texts!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
-            list(scopes.iter().map(String::as_str))
+            list(scopes.iter().cloned())
         )
     }
 
@@ -183,7 +195,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             many,
-            "declaration_assignments WHERE organisation = ?1 AND set_id = ?2 ORDER BY id",
+            "declaration_assignments WHERE organisation = $1 AND set_id = $2 ORDER BY id",
             organisation.0,
             set.0
         )
@@ -197,7 +209,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declaration_manifests WHERE organisation = ?1 AND id = ?2",
+            "declaration_manifests WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -211,9 +223,13 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             many,
-            "declaration_manifests WHERE organisation = ?1 AND token IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "declaration_manifests WHERE organisation = $1 AND token ",
+                texts!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
-            list(tokens.iter().map(String::as_str))
+            list(tokens.iter().cloned())
         )
     }
 
@@ -225,7 +241,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "declared_channels WHERE organisation = ?1 AND id = ?2",
+            "declared_channels WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -236,13 +252,17 @@ impl DeclarationStore for SqliteStore {
         organisation: OrganisationId,
         ids: &[EnrollmentId],
     ) -> Result<Vec<DeclaredChannel>, StoreError> {
-        let ids = ids.iter().map(|id| id.0);
+        let ids = list(ids.iter().map(|id| id.0));
         rows!(
             self,
             all_readable,
-            "declared_channels WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "declared_channels WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
-            list(ids)
+            ids
         )
     }
 
@@ -254,7 +274,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             one,
-            "channel_statuses WHERE organisation = ?1 AND id = ?2",
+            "channel_statuses WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -269,7 +289,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             many,
-            "channel_statuses WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "channel_statuses WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
             i64::from(limit)
@@ -285,7 +305,7 @@ impl DeclarationStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "enrollments WHERE organisation = ?1 AND id > ?2 AND live_key IS NOT NULL ORDER BY id LIMIT ?3",
+            "enrollments WHERE organisation = $1 AND id > $2 AND live_key IS NOT NULL ORDER BY id LIMIT $3",
             organisation.0,
             after.0
         )
@@ -296,13 +316,17 @@ impl DeclarationStore for SqliteStore {
         organisation: OrganisationId,
         ids: &[DeviceId],
     ) -> Result<Vec<Device>, StoreError> {
-        let ids = ids.iter().map(|id| id.0);
+        let ids = list(ids.iter().map(|id| id.0));
         rows!(
             self,
             all_readable,
-            "devices WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "devices WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
-            list(ids)
+            ids
         )
     }
 
@@ -312,20 +336,18 @@ impl DeclarationStore for SqliteStore {
         channels: &[EnrollmentId],
         request_type: &str,
     ) -> Result<Vec<Command>, StoreError> {
-        let channels = channels.iter().map(|id| id.0);
+        let channels = list(channels.iter().map(|id| id.0));
         rows!(
             self,
             many,
-            "commands WHERE organisation = ?1 AND open_of IN (SELECT value FROM json_each(?2)) AND doc ->> 'request_type' = ?3 ORDER BY id",
+            concat!(
+                "commands WHERE organisation = $1 AND open_of ",
+                ids!(2),
+                " AND doc ->> 'request_type' = $3 ORDER BY id"
+            ),
             organisation.0,
-            list(channels),
+            channels,
             request_type.to_owned()
         )
     }
-}
-
-/// A list as one value: the statement stays the same, whatever its length.
-fn list<T: serde::Serialize>(values: impl Iterator<Item = T>) -> String {
-    let values = values.map(|value| serde_json::json!(value));
-    serde_json::Value::from_iter(values).to_string()
 }

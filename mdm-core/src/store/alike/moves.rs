@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, rows};
 use crate::clock::Timestamp;
 use crate::ids::{DeviceId, MoveId, OrganisationId, WaveId};
 use crate::migration::Move;
 use crate::store::{MoveStore, StoreError};
 
 #[async_trait]
-impl MoveStore for SqliteStore {
+impl MoveStore for ThisStore {
     async fn attempt(
         &self,
         organisation: OrganisationId,
@@ -18,7 +18,7 @@ impl MoveStore for SqliteStore {
         rows!(
             self,
             one,
-            "moves WHERE organisation = ?1 AND id = ?2",
+            "moves WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -32,7 +32,7 @@ impl MoveStore for SqliteStore {
         rows!(
             self,
             one,
-            "moves WHERE organisation = ?1 AND open_device = ?2",
+            "moves WHERE organisation = $1 AND open_device = $2",
             organisation.0,
             device.0
         )
@@ -48,11 +48,11 @@ impl MoveStore for SqliteStore {
         rows!(
             self,
             many,
-            "moves WHERE organisation = ?1 AND wave = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+            "moves WHERE organisation = $1 AND wave = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             wave.0,
             after.0,
-            limit
+            i64::from(limit)
         )
     }
 
@@ -60,7 +60,7 @@ impl MoveStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "moves WHERE wake_at <= ?1 ORDER BY wake_at, id, organisation LIMIT ?2",
+            "moves WHERE wake_at <= $1 ORDER BY wake_at, id, organisation LIMIT $2",
             now.as_millis()
         )
     }

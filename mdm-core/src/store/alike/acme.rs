@@ -1,17 +1,15 @@
 //! What our ACME server keeps of devices.
 
 use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
 
-use super::{PostgresStore, failed, rows};
+use super::{ThisStore, rows};
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::clock::Timestamp;
 use crate::ids::{AcmeAccountId, AcmeNonceId, OrganisationId, SessionId};
-use crate::store::row::FORGOTTEN;
 use crate::store::{AcmeStore, StoreError};
 
 #[async_trait]
-impl AcmeStore for PostgresStore {
+impl AcmeStore for ThisStore {
     async fn acme_account(
         &self,
         organisation: OrganisationId,
@@ -88,23 +86,6 @@ impl AcmeStore for PostgresStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let mut gone = 0;
-        for table in FORGOTTEN {
-            let table = table.name();
-            let sql = format!(
-                "WITH k AS MATERIALIZED (SELECT id FROM {table} WHERE organisation = $1 AND expires < $2 \
-                   ORDER BY expires, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
-                 DELETE FROM {table} AS t USING k WHERE t.organisation = $1 AND t.id = k.id AND t.expires < $2"
-            );
-            let done = sqlx::query(AssertSqlSafe(sql))
-                .bind(organisation.0)
-                .bind(now.as_millis())
-                .bind(i64::from(limit))
-                .execute(&self.reads)
-                .await
-                .map_err(failed)?;
-            gone += done.rows_affected();
-        }
-        Ok(gone)
+        self.forget_expired(organisation, now, limit).await
     }
 }

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, failed, rows};
+use super::{ThisStore, failed, rows};
 use crate::clock::Timestamp;
 use crate::ids::{OrganisationId, PersonSessionId, SignInId};
 use crate::person::{PersonSession, SignInAttempt};
 use crate::store::{PersonStore, StoreError};
 
 #[async_trait]
-impl PersonStore for PostgresStore {
+impl PersonStore for ThisStore {
     async fn sign_in(
         &self,
         organisation: OrganisationId,
@@ -104,7 +104,7 @@ impl PersonStore for PostgresStore {
                 .bind(organisation.0)
                 .bind(before.as_millis())
                 .bind(i64::from(limit))
-                .execute(&self.reads)
+                .execute(self.writing_pool())
                 .await
                 .map_err(failed)?;
             gone += done.rows_affected();

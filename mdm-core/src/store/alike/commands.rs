@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, failed, rows};
+use super::{ThisStore, failed, rows};
 use crate::ids::{EnrollmentId, OrganisationId};
 use crate::queue::Command;
 use crate::store::{CommandStore, CommandsWaiting, StoreError};
 
 #[async_trait]
-impl CommandStore for SqliteStore {
+impl CommandStore for ThisStore {
     async fn command(
         &self,
         organisation: OrganisationId,
@@ -18,7 +18,7 @@ impl CommandStore for SqliteStore {
         rows!(
             self,
             one,
-            "commands WHERE organisation = ?1 AND enrollment = ?2 AND uuid = ?3",
+            "commands WHERE organisation = $1 AND enrollment = $2 AND uuid = $3",
             organisation.0,
             enrollment.0,
             uuid
@@ -34,7 +34,7 @@ impl CommandStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "commands WHERE organisation = ?1 AND open_of = ?2 ORDER BY turn, id LIMIT ?3",
+            "commands WHERE organisation = $1 AND open_of = $2 ORDER BY turn, id LIMIT $3",
             organisation.0,
             enrollment.0
         )
@@ -63,10 +63,10 @@ impl CommandStore for SqliteStore {
         rows!(
             self,
             many,
-            "commands WHERE organisation = ?1 AND enrollment = ?2 ORDER BY id DESC LIMIT ?3",
+            "commands WHERE organisation = $1 AND enrollment = $2 ORDER BY id DESC LIMIT $3",
             organisation.0,
             enrollment.0,
-            limit
+            i64::from(limit)
         )
     }
 }

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, rows};
 use crate::ids::{LibraryId, OrganisationId};
 use crate::library::LibraryItem;
 use crate::store::{LibraryStore, StoreError};
 
 #[async_trait]
-impl LibraryStore for SqliteStore {
+impl LibraryStore for ThisStore {
     async fn library_item(
         &self,
         organisation: OrganisationId,
@@ -17,17 +17,31 @@ impl LibraryStore for SqliteStore {
         rows!(
             self,
             one,
-            "library WHERE organisation = ?1 AND id = ?2",
+            "library WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0,
+        )
+    }
+
+    async fn library_item_by_name(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<LibraryItem>, StoreError> {
+        rows!(
+            self,
+            one,
+            "library WHERE organisation = $1 AND name = $2",
+            organisation.0,
+            name,
         )
     }
 
     async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError> {
         rows!(
             self,
-            many,
-            "library WHERE organisation = ?1 ORDER BY id",
+            all_readable,
+            "library WHERE organisation = $1 ORDER BY id",
             organisation.0,
         )
     }

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, rows};
 use crate::ids::{OrganisationId, ServerId, WaveId};
 use crate::store::{StoreError, WaveStore};
 use crate::wave::{Server, Wave};
 
 #[async_trait]
-impl WaveStore for SqliteStore {
+impl WaveStore for ThisStore {
     async fn wave(
         &self,
         organisation: OrganisationId,
@@ -17,7 +17,7 @@ impl WaveStore for SqliteStore {
         rows!(
             self,
             one,
-            "waves WHERE organisation = ?1 AND id = ?2",
+            "waves WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -32,10 +32,10 @@ impl WaveStore for SqliteStore {
         rows!(
             self,
             many,
-            "waves WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "waves WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
-            limit
+            i64::from(limit)
         )
     }
 
@@ -47,7 +47,7 @@ impl WaveStore for SqliteStore {
         rows!(
             self,
             one,
-            "servers WHERE organisation = ?1 AND id = ?2",
+            "servers WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -57,7 +57,7 @@ impl WaveStore for SqliteStore {
         rows!(
             self,
             many,
-            "servers WHERE organisation = ?1 ORDER BY id",
+            "servers WHERE organisation = $1 ORDER BY id",
             organisation.0
         )
     }

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, failed, rows};
+use super::{ThisStore, by_bytes, failed, list, rows, texts};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::ids::{DeviceId, OrganisationId, Serial, ServerId};
 use crate::store::{DeviceStore, StoreError};
 
 #[async_trait]
-impl DeviceStore for PostgresStore {
+impl DeviceStore for ThisStore {
     async fn device(
         &self,
         organisation: OrganisationId,
@@ -43,12 +43,16 @@ impl DeviceStore for PostgresStore {
         organisation: OrganisationId,
         serials: &[Serial],
     ) -> Result<Vec<Device>, StoreError> {
-        let wanted: Vec<String> = serials.iter().map(|s| s.as_str().to_owned()).collect();
+        let wanted = list(serials.iter().map(|s| s.as_str().to_owned()));
         rows!(
             self,
             many,
-            "devices WHERE organisation = $1 AND serial = ANY($2) \
-             ORDER BY serial COLLATE \"C\"",
+            concat!(
+                "devices WHERE organisation = $1 AND serial ",
+                texts!(2),
+                " ORDER BY ",
+                by_bytes!(serial)
+            ),
             organisation.0,
             wanted
         )

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, rows};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::ids::{AuditId, DeviceId, OrganisationId};
 use crate::store::{AuditStore, StoreError};
 
 #[async_trait]
-impl AuditStore for SqliteStore {
+impl AuditStore for ThisStore {
     async fn audit_of(
         &self,
         organisation: OrganisationId,
@@ -19,11 +19,11 @@ impl AuditStore for SqliteStore {
         rows!(
             self,
             many,
-            "audit WHERE organisation = ?1 AND device = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+            "audit WHERE organisation = $1 AND device = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             device.0,
             after.0,
-            limit
+            i64::from(limit)
         )
     }
 
@@ -36,10 +36,10 @@ impl AuditStore for SqliteStore {
         rows!(
             self,
             many,
-            "audit WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "audit WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
-            limit
+            i64::from(limit)
         )
     }
 
@@ -51,21 +51,21 @@ impl AuditStore for SqliteStore {
         rows!(
             self,
             many,
-            "refusals WHERE organisation = ?1 ORDER BY id DESC LIMIT ?2",
+            "refusals WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
             organisation.0,
-            limit
+            i64::from(limit)
         )
     }
 
     async fn token_by_hash(&self, hash: &str) -> Result<Option<ApiToken>, StoreError> {
-        rows!(self, one, "tokens WHERE hash = ?1", hash)
+        rows!(self, one, "tokens WHERE hash = $1", hash)
     }
 
     async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError> {
         rows!(
             self,
             many,
-            "tokens WHERE organisation = ?1 ORDER BY id",
+            "tokens WHERE organisation = $1 ORDER BY id",
             organisation.0
         )
     }

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, rows};
+use super::{ThisStore, rows};
 use crate::ids::OrganisationId;
 use crate::server_certificate::ServerCertificate;
 use crate::store::{ServerCertificateStore, StoreError};
 
 #[async_trait]
-impl ServerCertificateStore for PostgresStore {
+impl ServerCertificateStore for ThisStore {
     async fn server_certificate(
         &self,
         organisation: OrganisationId,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, by_bytes, rows};
 use crate::budget::Budget;
 use crate::errand::Errand;
 use crate::ids::{ErrandId, InventoryId, LocationId, OrganisationId, WaveId};
@@ -11,7 +11,7 @@ use crate::licences::Location;
 use crate::store::{AppleStore, StoreError};
 
 #[async_trait]
-impl AppleStore for SqliteStore {
+impl AppleStore for ThisStore {
     async fn errand(
         &self,
         organisation: OrganisationId,
@@ -20,7 +20,7 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             one,
-            "errands WHERE organisation = ?1 AND id = ?2",
+            "errands WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0,
         )
@@ -35,10 +35,10 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             many,
-            "errands WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "errands WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
-            limit,
+            i64::from(limit),
         )
     }
 
@@ -52,11 +52,11 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             many,
-            "errands WHERE organisation = ?1 AND wave = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+            "errands WHERE organisation = $1 AND wave = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             wave.0,
             after.0,
-            limit,
+            i64::from(limit),
         )
     }
 
@@ -69,10 +69,10 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             many,
-            "errands WHERE organisation = ?1 AND id > ?2 AND open_due IS NOT NULL ORDER BY id LIMIT ?3",
+            "errands WHERE organisation = $1 AND id > $2 AND open_due IS NOT NULL ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
-            limit,
+            i64::from(limit),
         )
     }
 
@@ -84,7 +84,7 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             one,
-            "budgets WHERE organisation = ?1 AND name = ?2",
+            "budgets WHERE organisation = $1 AND name = $2",
             organisation.0,
             name,
         )
@@ -94,7 +94,7 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             many,
-            "budgets WHERE organisation = ?1 ORDER BY name",
+            concat!("budgets WHERE organisation = $1 ORDER BY ", by_bytes!(name)),
             organisation.0,
         )
     }
@@ -107,7 +107,7 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             one,
-            "locations WHERE organisation = ?1 AND id = ?2",
+            "locations WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0,
         )
@@ -117,7 +117,7 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             many,
-            "locations WHERE organisation = ?1 ORDER BY id",
+            "locations WHERE organisation = $1 ORDER BY id",
             organisation.0,
         )
     }
@@ -130,7 +130,7 @@ impl AppleStore for SqliteStore {
         rows!(
             self,
             one,
-            "inventories WHERE organisation = ?1 AND id = ?2",
+            "inventories WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0,
         )

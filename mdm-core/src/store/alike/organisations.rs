@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, rows};
+use super::{ThisStore, rows};
 use crate::ids::{OrganisationCode, OrganisationId};
 use crate::organisation::Organisation;
 use crate::store::{OrganisationStore, StoreError};
 
 #[async_trait]
-impl OrganisationStore for PostgresStore {
+impl OrganisationStore for ThisStore {
     async fn organisation(&self, id: OrganisationId) -> Result<Option<Organisation>, StoreError> {
         rows!(
             self,

@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, rows};
+use super::{ThisStore, rows};
 use crate::ids::{DeviceId, OrganisationId, SecretId};
 use crate::sealed::SealedSecret;
 use crate::store::{SecretStore, StoreError};
 
 #[async_trait]
-impl SecretStore for PostgresStore {
+impl SecretStore for ThisStore {
     async fn secret(
         &self,
         organisation: OrganisationId,

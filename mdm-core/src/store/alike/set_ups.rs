@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, rows};
 use crate::clock::Timestamp;
 use crate::ids::{EnrollmentId, OrganisationId, RunbookId, SetUpId};
 use crate::migration::{Pinned, SetUp};
 use crate::store::{SetUpStore, StoreError};
 
 #[async_trait]
-impl SetUpStore for SqliteStore {
+impl SetUpStore for ThisStore {
     async fn set_up(
         &self,
         organisation: OrganisationId,
@@ -18,7 +18,7 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             one,
-            "set_ups WHERE organisation = ?1 AND id = ?2",
+            "set_ups WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -32,7 +32,7 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             one,
-            "set_ups WHERE organisation = ?1 AND enrollment = ?2",
+            "set_ups WHERE organisation = $1 AND enrollment = $2",
             organisation.0,
             enrollment.0
         )
@@ -42,7 +42,7 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "set_ups WHERE wake_at <= ?1 ORDER BY wake_at, id, organisation LIMIT ?2",
+            "set_ups WHERE wake_at <= $1 ORDER BY wake_at, id, organisation LIMIT $2",
             now.as_millis()
         )
     }
@@ -55,7 +55,7 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "set_ups WHERE ceiling_at <= ?1 ORDER BY ceiling_at, id, organisation LIMIT ?2",
+            "set_ups WHERE ceiling_at <= $1 ORDER BY ceiling_at, id, organisation LIMIT $2",
             now.as_millis()
         )
     }
@@ -70,7 +70,7 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "set_ups WHERE organisation = ?1 AND hold_since IS NOT NULL AND (hold_since, id) > (?2, ?3) ORDER BY hold_since, id LIMIT ?4",
+            "set_ups WHERE organisation = $1 AND hold_since IS NOT NULL AND (hold_since, id) > ($2, $3) ORDER BY hold_since, id LIMIT $4",
             organisation.0,
             since,
             id
@@ -85,7 +85,7 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             one,
-            "runbooks WHERE organisation = ?1 AND id = ?2",
+            "runbooks WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
         )
@@ -99,9 +99,9 @@ impl SetUpStore for SqliteStore {
         rows!(
             self,
             many,
-            "runbooks WHERE organisation = ?1 ORDER BY id DESC LIMIT ?2",
+            "runbooks WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
             organisation.0,
-            limit
+            i64::from(limit)
         )
     }
 }

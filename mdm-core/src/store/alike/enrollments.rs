@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{PostgresStore, failed, rows};
+use super::{ThisStore, failed, rows};
 use crate::clock::Timestamp;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::ids::{CertificateId, DeviceId, EnrollmentId, OrganisationId, SessionId};
 use crate::store::{EnrollmentStore, StoreError};
 
 #[async_trait]
-impl EnrollmentStore for PostgresStore {
+impl EnrollmentStore for ThisStore {
     async fn enrollment(
         &self,
         organisation: OrganisationId,

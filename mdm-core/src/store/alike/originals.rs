@@ -2,13 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteStore, rows};
+use super::{ThisStore, ids, list, rows};
 use crate::ids::{DeviceId, OrganisationId};
 use crate::original::OriginalFacts;
 use crate::store::{OriginalStore, StoreError};
 
 #[async_trait]
-impl OriginalStore for SqliteStore {
+impl OriginalStore for ThisStore {
     async fn original(
         &self,
         organisation: OrganisationId,
@@ -17,7 +17,7 @@ impl OriginalStore for SqliteStore {
         rows!(
             self,
             one,
-            "originals WHERE organisation = ?1 AND id = ?2",
+            "originals WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0,
         )
@@ -28,13 +28,15 @@ impl OriginalStore for SqliteStore {
         organisation: OrganisationId,
         ids: &[DeviceId],
     ) -> Result<Vec<OriginalFacts>, StoreError> {
-        // One bind for any number of ids.
-        let ids =
-            serde_json::Value::from(ids.iter().map(|id| id.0).collect::<Vec<i64>>()).to_string();
+        let ids = list(ids.iter().map(|id| id.0));
         rows!(
             self,
             all_readable,
-            "originals WHERE organisation = ?1 AND id IN (SELECT value FROM json_each(?2)) ORDER BY id",
+            concat!(
+                "originals WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
             organisation.0,
             ids
         )
@@ -49,7 +51,7 @@ impl OriginalStore for SqliteStore {
         rows!(
             self,
             readable limit,
-            "originals WHERE organisation = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            "originals WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0
         )
