@@ -293,7 +293,7 @@ impl CheckIn {
             }),
             "GetToken" => Self::GetToken(GetToken {
                 service_type: fields.required_text("TokenServiceType")?,
-                parameters: token_parameters(&raw)?,
+                parameters: token_parameters(&raw, &secrets)?,
                 envelope,
             }),
             "ReturnToService" => Self::ReturnToService(ReturnToService { envelope }),
@@ -370,7 +370,10 @@ const NAMES: [&str; 9] = [
 ];
 
 /// `TokenParameters`: what a service is told of the token that is asked for.
-fn token_parameters(raw: &Dictionary) -> Result<Option<TokenParameters>, WireError> {
+fn token_parameters(
+    raw: &Dictionary,
+    secrets: &[LiftedSecret],
+) -> Result<Option<TokenParameters>, WireError> {
     let given = match raw.get("TokenParameters") {
         None => return Ok(None),
         Some(Value::Dictionary(given)) => given,
@@ -384,7 +387,7 @@ fn token_parameters(raw: &Dictionary) -> Result<Option<TokenParameters>, WireErr
     };
     let fields = Fields::new("GetToken", given);
     Ok(Some(TokenParameters {
-        security_token: fields.identifier("SecurityToken")?,
+        security_token: secret(secrets, SecretKind::AuthToken, "SecurityToken"),
         phone_udid: fields.identifier("PhoneUDID")?,
         watch_udid: fields.identifier("WatchUDID")?,
     }))
@@ -395,6 +398,13 @@ fn types_of_secrets(fields: Fields<'_>) -> Result<(), WireError> {
     fields.data("BootstrapToken")?;
     fields.text("AuthToken")?;
     fields.text("DigestResponse")?;
+    if let Some(parameters) = fields
+        .of
+        .get("TokenParameters")
+        .and_then(Value::as_dictionary)
+    {
+        Fields::new("GetToken", parameters).text("SecurityToken")?;
+    }
     Ok(())
 }
 

@@ -128,7 +128,7 @@ pub struct GetToken {
 #[non_exhaustive]
 pub struct TokenParameters {
     /// `SecurityToken`: what the watch was told when it asked for its profile.
-    pub security_token: Option<String>,
+    pub security_token: Option<Secret>,
     /// `PhoneUDID`.
     pub phone_udid: Option<String>,
     /// `WatchUDID`.

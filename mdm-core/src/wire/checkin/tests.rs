@@ -270,18 +270,21 @@ fn the_parameters_of_a_token_are_read_and_their_types_asked_for() {
     let whole = "<key>TokenParameters</key><dict><key>SecurityToken</key><string>S</string>\
                  <key>PhoneUDID</key><string>P</string><key>WatchUDID</key><string>W</string></dict>";
     let read = get(whole).unwrap().unwrap();
-    let read = [read.security_token, read.phone_udid, read.watch_udid];
-    assert_eq!(read, ["S", "P", "W"].map(|text| Some(text.to_owned())));
+    assert_eq!(read.security_token, Some(Secret::from_text("S")));
+    assert_eq!(read.phone_udid.as_deref(), Some("P"));
+    assert_eq!(read.watch_udid.as_deref(), Some("W"));
     let none = get("<key>TokenParameters</key><dict/>").unwrap().unwrap();
-    assert_eq!(
-        [none.security_token, none.phone_udid, none.watch_udid],
-        [None, None, None]
-    );
+    assert_eq!(none.security_token, None);
+    assert_eq!((none.phone_udid, none.watch_udid), (None, None));
     for (wrong, field) in [
         ("<string>S</string>", "TokenParameters"),
         (
             "<dict><key>PhoneUDID</key><integer>1</integer></dict>",
             "PhoneUDID",
+        ),
+        (
+            "<dict><key>SecurityToken</key><data>AAEC</data></dict>",
+            "SecurityToken",
         ),
     ] {
         let refused = get(&format!("<key>TokenParameters</key>{wrong}")).unwrap_err();

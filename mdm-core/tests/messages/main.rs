@@ -2,6 +2,8 @@
 //! type. Whatever comes: the answer is one of the protocol or a refusal that is the sender's fault, a refusal leaves nothing, a
 //! device has one enrolment that speaks, and no command goes to anybody else.
 
+mod orders;
+#[path = "../service_house/mod.rs"]
 mod service_house;
 
 use mdm_core::enrollment::EnrollmentState;
