@@ -73,6 +73,29 @@
 //! The example `embed` goes on from here, with push, Apple, a wave and a device of it, in forty lines; the example `axum` puts
 //! the endpoints into an axum application of one's own.
 //!
+//! # The doors
+//!
+//! What devices ask for and which function of [`Org`](service::Org) answers. The paths are those that profiles name; nothing
+//! but the path says whose device it is, so a host takes the organisation's code from there and hands the rest over.
+//!
+//! | request | function | who |
+//! |---|---|---|
+//! | `PUT /mdm/{code}/checkin` | [`check_in`](service::Org::check_in) | [`Peer`](service::Peer): TLS client certificate, `Mdm-Signature`, a proxy's header |
+//! | `PUT /mdm/{code}/command` | [`report`](service::Org::report) | the same |
+//! | `GET /mdm/{code}/files/{name}` | [`declaration_file`](service::Org::declaration_file) | the same |
+//! | `POST /mdm/{code}/enrol` | [`enrol`](service::Org::enrol) | signed machine information in the body |
+//! | `POST /mdm/{code}/download` | [`accept_invitation`](service::Org::accept_invitation) | the code of an invitation |
+//! | `GET`, `POST /mdm/{code}/scep` | [`scep`](service::Org::scep) | the challenge of a profile |
+//! | `/mdm/{code}/acme/{resource}` | [`acme_look`](service::Org::acme_look), [`acme`](service::Org::acme) | the identifier in a profile |
+//! | `GET /mdm/{code}/crl/{authority}` | [`revocation_list`](service::Org::revocation_list) | anybody |
+//! | `GET /mdm/{code}/package/{file}` | [`kept_package`](service::Org::kept_package) names the file, which the host keeps | anybody who knows the name |
+//!
+//! A host has four duties that no function can take from it. It ends TLS, *asks* for a client certificate at the first three
+//! doors, and refuses none there: whom a certificate belongs to is decided here. It fills [`Peer`](service::Peer) from the
+//! connection, or from a header of a proxy that it has on a list, and from nobody else. It bounds bodies, headers and
+//! time before it calls. And it turns an [`Answer`](service::Answer) or an [`Error`](error::Error) into a status, as the
+//! example `axum` does in one function.
+//!
 //! # Reading order
 //!
 //! 1. [`wire`]: check-ins, commands, reports and payloads in Apple's words; the only place with property-list keys.
@@ -82,8 +105,8 @@
 //! 5. [`service`]: [`Mdm`](service::Mdm) and [`Org`](service::Org), which tie them together; [`service::ports`].
 //!
 //! Features know *what* to say to a device, the steps of a runbook *when*: [`filevault`], [`activation_lock`], [`apps`],
-//! [`bootstrap_token`], [`enrol`], [`ca`] (SCEP), [`identity`], [`queue`], [`ddm`], [`library`] (profiles and packages by tag),
-//! [`licences`], [`vault`], [`audit`].
+//! [`bootstrap_token`], [`enrol`], [`ca`] (SCEP and ACME, bytes in, bytes out), [`identity`], [`queue`], [`ddm`], [`library`] (profiles
+//! and packages by tag), [`licences`], [`inventory`], [`sign_in`] and [`person`], [`vault`], [`audit`].
 //!
 //! # What it refuses to do
 //!
@@ -95,8 +118,19 @@
 //!
 //! [`Error`](error::Error) answers the caller's questions: whether the sender did wrong
 //! ([`is_callers_fault`](error::Error::is_callers_fault): a 4xx, and never 401, at which a device would drop its
-//! enrolment), whether to decide again ([`is_conflict`](error::Error::is_conflict)), and when to come back
+//! enrolment; the one answer that is a 401, [`Answer::SignIn`](service::Answer::SignIn), is for the address of account-driven
+//! enrolment alone), whether to decide again ([`is_conflict`](error::Error::is_conflict)), and when to come back
 //! ([`retry_after`](error::Error::retry_after)). Refusals worth knowing are values, stored and shown, not errors.
+//!
+//! # Runtime and versions
+//!
+//! Stores and workers need a Tokio runtime with time; several threads are an advantage, none is started here. [`Mdm`](service::Mdm)
+//! and [`Org`](service::Org) are cheap to clone, `Send` and `Sync`. Several processes may share one database: works are claimed
+//! under leases, writes are guarded by versions. The schema of a database is brought up to date when its store is opened, and a
+//! process of an older version then refuses it.
+//!
+//! Public are [`Mdm`](service::Mdm), [`Org`](service::Org), [`Ports`](service::Ports), [`Store`](store::Store) and the values that
+//! they speak of; a change of these stands in the changelog. Enums that Apple may extend are `#[non_exhaustive]`.
 //!
 //! # Cargo features
 //!
