@@ -7,11 +7,13 @@
 //!
 //! <https://developer.apple.com/documentation/devicemanagement/fderecoverykeyescrow>
 
-use openssl::cms::CmsContentInfo;
+use openssl::cms::{CMSOptions, CmsContentInfo};
 use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use openssl::stack::Stack;
+use openssl::symm::Cipher;
 use openssl::x509::X509;
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use uuid::Uuid;
@@ -43,6 +45,26 @@ impl EscrowKey {
     #[must_use]
     pub fn new(certificate: Vec<u8>, key: Secret) -> Self {
         Self { certificate, key }
+    }
+
+    /// Whether the private key opens what is sealed to the certificate: tried, with a recovery key made up.
+    #[must_use]
+    pub fn opens_what_it_seals(&self) -> bool {
+        const MADE_UP: &[u8] = b"AAAA-BBBB-CCCC-DDDD-EEEE-FFFF";
+        let sealed = || -> Result<Vec<u8>, ErrorStack> {
+            let (_, certificate) = parts(self)?;
+            let mut to = Stack::new()?;
+            to.push(certificate)?;
+            let cipher = Cipher::aes_256_cbc();
+            CmsContentInfo::encrypt(&to, MADE_UP, cipher, CMSOptions::BINARY)?.to_der()
+        };
+        let Ok(sealed) = sealed() else {
+            return false;
+        };
+        matches!(
+            open_envelope(&sealed, std::slice::from_ref(self)),
+            Opened::Key { .. }
+        )
     }
 
     /// Makes a key pair and its self-signed certificate, for an organisation's escrow or for the

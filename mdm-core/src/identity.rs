@@ -218,6 +218,14 @@ pub fn push_topic(der: &[u8]) -> Result<(String, Timestamp), IdentityError> {
     Ok((topic.to_owned(), end))
 }
 
+/// When a certificate ends; none for bytes that are no certificate.
+#[must_use]
+pub fn ends(der: &[u8]) -> Option<Timestamp> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let end = parsed.validity().not_after.timestamp();
+    Some(Timestamp::from_millis(end.saturating_mul(1000)))
+}
+
 /// Whether `key` signed this certificate.
 ///
 /// OpenSSL notes why a signature does not fit in a list of the thread, and its answer *no* leaves the note there: the next

@@ -150,6 +150,7 @@ pub mod audit;
 pub mod bootstrap_token;
 pub mod budget;
 pub mod ca;
+pub mod check;
 pub mod clock;
 pub mod ddm;
 pub mod device;

@@ -159,18 +159,16 @@ pub struct LicenceNeed {
     pub lacks: u64,
 }
 
-/// What the devices need, by app. `wants` names the apps of each device: store and bundle identifier.
-#[must_use]
-pub fn needs<'a>(
-    wants: impl IntoIterator<Item = (&'a Serial, &'a [(u64, String)])>,
-    holds: &BTreeSet<(u64, Serial)>,
-    stock: &BTreeMap<u64, Stock>,
-) -> Vec<LicenceNeed> {
-    let mut all: BTreeMap<u64, LicenceNeed> = BTreeMap::new();
-    for (serial, apps) in wants {
+/// Counts what devices need, by app; keeps no device.
+#[derive(Clone, Debug, Default)]
+pub struct NeedCount(BTreeMap<u64, LicenceNeed>);
+
+impl NeedCount {
+    /// Counts a device: the apps that it needs, by store and bundle identifier, and of which it has a licence.
+    pub fn add(&mut self, apps: &[(u64, String)], has: impl Fn(u64) -> bool) {
         let mut seen = BTreeSet::new();
         for (app, bundle) in apps {
-            let need = all.entry(*app).or_insert_with(|| LicenceNeed {
+            let need = self.0.entry(*app).or_insert_with(|| LicenceNeed {
                 app: *app,
                 bundles: BTreeSet::new(),
                 needs: 0,
@@ -180,27 +178,48 @@ pub fn needs<'a>(
                 assignable: false,
                 lacks: 0,
             });
-            need.bundles.insert(bundle.clone());
+            if !need.bundles.contains(bundle) {
+                need.bundles.insert(bundle.clone());
+            }
             if seen.insert(*app) {
                 need.needs += 1;
-                need.has += u64::from(holds.contains(&(*app, serial.clone())));
+                need.has += u64::from(has(*app));
             }
         }
     }
-    for need in all.values_mut() {
-        if let Some(stock) = stock.get(&need.app) {
-            need.available = stock.available;
-            need.unlimited = stock.unlimited;
-            need.assignable = stock.device_assignable;
+
+    /// What was counted, beside what there is.
+    #[must_use]
+    pub fn finish(mut self, stock: &BTreeMap<u64, Stock>) -> Vec<LicenceNeed> {
+        for need in self.0.values_mut() {
+            if let Some(stock) = stock.get(&need.app) {
+                need.available = stock.available;
+                need.unlimited = stock.unlimited;
+                need.assignable = stock.device_assignable;
+            }
+            let open = need.needs - need.has;
+            need.lacks = match (need.assignable, need.unlimited) {
+                (true, true) => 0,
+                (true, false) => open.saturating_sub(need.available),
+                (false, _) => open,
+            };
         }
-        let open = need.needs - need.has;
-        need.lacks = match (need.assignable, need.unlimited) {
-            (true, true) => 0,
-            (true, false) => open.saturating_sub(need.available),
-            (false, _) => open,
-        };
+        self.0.into_values().collect()
     }
-    all.into_values().collect()
+}
+
+/// What the devices need, by app. `wants` names the apps of each device: store and bundle identifier.
+#[must_use]
+pub fn needs<'a>(
+    wants: impl IntoIterator<Item = (&'a Serial, &'a [(u64, String)])>,
+    holds: &BTreeSet<(u64, Serial)>,
+    stock: &BTreeMap<u64, Stock>,
+) -> Vec<LicenceNeed> {
+    let mut count = NeedCount::default();
+    for (serial, apps) in wants {
+        count.add(apps, |app| holds.contains(&(app, serial.clone())));
+    }
+    count.finish(stock)
 }
 
 /// Devices with the apps that each lacks.

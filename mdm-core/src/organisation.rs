@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::Unknowns;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
@@ -374,6 +375,13 @@ pub struct Settings {
     pub api_writes_per_hour: u32,
     /// What ADE profiles say beyond what a migration demands.
     pub ade: AdeOptions,
+    /// What counts for a check of the what-if when nobody has told its fact.
+    #[serde(skip_serializing_if = "is_default")]
+    pub unknowns: Unknowns,
+}
+
+fn is_default(rules: &Unknowns) -> bool {
+    rules.0.is_empty()
 }
 
 /// What people set of an ADE profile. `await_device_configured` is not among it: it is always true.
@@ -428,6 +436,7 @@ impl Default for Settings {
             api_reads_per_minute: 20,
             api_writes_per_hour: 10,
             ade: AdeOptions::default(),
+            unknowns: Unknowns::default(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod key_wrap;
 mod listen;
 mod memory;
 mod metrics;
+pub mod originals;
 mod people;
 mod pki;
 mod push;

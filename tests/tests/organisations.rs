@@ -14,6 +14,7 @@ use house::{Ask, House, NOW_MS, check_in, described, report};
 use mdm_core::clock::Timestamp;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::original::Said;
 use mdm_core::secret::Secret;
 use mdm_core::service::{NewDeclaration, NewFile};
 use mdm_core::store::Batch;
@@ -477,6 +478,13 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/migrations") => {
             serde_json::json!({ "act": "cancel", "serials": THEIRS, "digest": "none" })
         }
+        ("post", "/api/v1/originals") => serde_json::json!({
+            "from": "walk", "devices": [{ "serial": THEIRS[0], "system": "18.5" }],
+        }),
+        ("post", "/api/v1/checks") => serde_json::json!({ "serials": THEIRS }),
+        ("post", "/api/v1/checks/rules") => {
+            serde_json::json!({ "unknown": { "capable": "block" } })
+        }
         ("post", "/api/v1/licences/tokens") => serde_json::json!({ "token": "bm9uZQ==" }),
         ("post", "/api/v1/licences/plan") => {
             serde_json::json!({ "location": THEIR_WAVE, "apps": [1], "serials": THEIRS })
@@ -517,6 +525,7 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
         // They have no location: any number of theirs will do.
         "/api/v1/waves/{id}"
         | "/api/v1/waves/{id}/licences"
+        | "/api/v1/waves/{id}/checks"
         | "/api/v1/licences/{id}/refresh"
         | "/api/v1/sessions/{id}/revoke" => THEIR_WAVE,
         "/api/v1/api-tokens/{id}/revoke" => token,
@@ -549,6 +558,14 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
         (organisation.id, organisation.code.to_string())
     };
     let their_command = command_of(&theirs).await;
+    let mut told = Said::nothing(Serial::parse(THEIRS[0]).unwrap());
+    told.system = Some("26.1".to_owned());
+    let at = Timestamp::from_millis(NOW_MS);
+    theirs
+        .org
+        .import_originals("Neighbours", at, vec![told])
+        .await
+        .unwrap();
     let their_token = theirs.app.mdm.store().tokens(id).await.unwrap()[0].id.0;
     let marks = marks(&theirs).await;
     let mut before = theirs.contents().await;
@@ -602,7 +619,10 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
                 assert_eq!(seen.status, 200, "{case}: {}", seen.text());
                 // What a wave without a runbook for apps needs names nothing.
                 let named = marks.iter().any(|mark| seen.text().contains(mark));
-                assert!(named || path.ends_with("/licences"), "{case}");
+                assert!(
+                    named || path.ends_with("/licences") || path.ends_with("/checks"),
+                    "{case}"
+                );
             }
         }
     }

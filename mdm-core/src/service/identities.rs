@@ -588,7 +588,7 @@ impl Org {
         .map(|_| ())
     }
 
-    async fn change_organisation(
+    pub(super) async fn change_organisation(
         &self,
         what: &str,
         detail: serde_json::Value,

@@ -50,6 +50,7 @@ mod views;
 mod watchdog;
 mod wave;
 mod web_view;
+mod what_if;
 mod worker;
 
 use std::collections::{BTreeSet, HashMap};
@@ -77,6 +78,9 @@ pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use release::Release;
 pub use wave::{Member, WhatIf};
+pub use what_if::{
+    Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,
+};
 
 use self::licences::HolderMemory;
 use crate::clock::{Clock, Timestamp};

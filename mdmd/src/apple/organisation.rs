@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use abm_client::Moment;
 use abm_client::business::{
     ApiAccount, AssignmentStatus, BusinessClient, DeviceField, OrgDevice, PageCursor,
+    PurchaseSource,
 };
 use async_trait::async_trait;
 use mdm_core::budget::ORGANISATION_API;
@@ -22,13 +23,15 @@ use mdm_core::service::ports::{
 use super::{Apple, CLIENTS, port, user_agent};
 
 /// What is read of each device.
-const FIELDS: [DeviceField; 6] = [
+const FIELDS: [DeviceField; 8] = [
     DeviceField::SerialNumber,
     DeviceField::ProductType,
     DeviceField::Status,
     DeviceField::IsMdmMigrationCapable,
     DeviceField::MdmMigrationStatus,
     DeviceField::MdmMigrationDeadlineDateTime,
+    DeviceField::AddedToOrgDateTime,
+    DeviceField::PurchaseSourceType,
 ];
 
 impl Apple {
@@ -294,6 +297,10 @@ fn reading(device: &OrgDevice, server: Option<String>, now: Timestamp) -> OrgRea
         .and_then(Moment::unix_ms)
         .map(Timestamp::from_millis);
     reading.product.clone_from(&device.product_type);
+    let added = device.added_to_org_date_time.as_ref();
+    reading.added = added.and_then(Moment::unix_ms).map(Timestamp::from_millis);
+    let source = device.purchase_source_type.as_ref();
+    reading.added_by_hand = source.map(|s| *s == PurchaseSource::ManuallyAdded);
     reading
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, LOOK, Where, until};
 use super::serials::Serials;
-use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+use super::{Common, Done, Ended, Exit, Means as _, cell, original, table};
 use crate::csv;
 
 /// What is known of each device from three sides.
@@ -23,6 +23,13 @@ pub(crate) enum Inventory {
         /// Wait so many seconds for its end; it goes on all the same.
         #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
         wait: u64,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Bring in what the service that devices leave knows of them: CSV or JSON. It is the source of the what-if.
+    Import {
+        #[command(flatten)]
+        file: original::File,
         #[command(flatten)]
         place: Where,
     },
@@ -86,6 +93,7 @@ pub(crate) async fn run(common: &Common, command: &Inventory) -> Done {
             let client = Client::acting(common, place).await?;
             pull(common, &client, *wait).await
         }
+        Inventory::Import { file, place } => original::import(common, file, place, false).await,
         Inventory::List {
             devices,
             contradictions,

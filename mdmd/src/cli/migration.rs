@@ -175,7 +175,7 @@ fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
 }
 
 /// Runbooks from files, by platform. What is in them is checked by the server.
-fn runbooks(files: &[String]) -> Result<Value, Ended> {
+pub(super) fn runbooks(files: &[String]) -> Result<Value, Ended> {
     let mut all = Map::new();
     for file in files {
         let (platform, path) = file

@@ -3,9 +3,11 @@
 
 mod act;
 mod api_token;
+mod apps;
 mod assignment;
 mod backup;
 mod business;
+mod check;
 mod client;
 mod command;
 mod config;
@@ -20,6 +22,7 @@ mod licences;
 mod login;
 mod migration;
 mod organisation;
+mod original;
 mod push;
 #[cfg(feature = "world")]
 mod rehearse;
@@ -187,6 +190,10 @@ enum Command {
     /// Migrations of a list of devices.
     #[command(subcommand)]
     Migration(migration::Migration),
+    Check(check::Look),
+    /// Apps that devices have from the service that they leave.
+    #[command(subcommand)]
+    Apps(apps::Apps),
     /// What is known of each device from three sides: Apple's organisation API, Apple's assignment service, our enrolment.
     #[command(subcommand)]
     Inventory(inventory::Inventory),
@@ -272,6 +279,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Push(command) => push::run(common, command).await,
             Command::Business(command) => business::run(common, command).await,
             Command::Migration(command) => migration::run(common, command).await,
+            Command::Check(look) => check::run(common, look).await,
+            Command::Apps(command) => apps::run(common, command).await,
             Command::Inventory(command) => inventory::run(common, command).await,
             Command::Assignment(command) => assignment::run(common, command).await,
             Command::Library(command) => library::run(common, command).await,

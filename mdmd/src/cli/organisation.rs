@@ -50,6 +50,14 @@ pub(crate) enum Organisation {
         #[command(flatten)]
         place: Where,
     },
+    /// Show what an unknown counts as in the what-if, check by check, or change it.
+    WhatIf {
+        /// A check and what it counts as when nobody has told its fact: CHECK=warn, CHECK=block, or CHECK=default.
+        #[arg(long, value_name = "CHECK=ANSWER")]
+        unknown: Vec<String>,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Let a network user log in at Macs, where logins are by digest.
     User {
         /// The short name.
@@ -160,6 +168,45 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 println!("logins at Macs   {}", cell(&answer["user_logins"]));
                 println!("asked anew after {} hours", cell(&answer["facts_hours"]));
                 println!("network          {}", cell(&answer["wifi"]));
+            });
+        }
+        Organisation::WhatIf { unknown, place } => {
+            let mut rules = Map::new();
+            for text in unknown {
+                let (check, answer) = text
+                    .split_once('=')
+                    .ok_or_else(|| {
+                        anyhow!(
+                            "--unknown {text}: must be CHECK=warn, CHECK=block or CHECK=default"
+                        )
+                    })
+                    .means(Exit::BadInput)?;
+                let answer = if answer == "default" {
+                    Value::Null
+                } else {
+                    json!(answer)
+                };
+                rules.insert(check.to_owned(), answer);
+            }
+            let path = "/api/v1/checks/rules";
+            let answer = if rules.is_empty() {
+                Client::looking(common, place).await?.get(path).await?
+            } else {
+                let client = Client::acting(common, place).await?;
+                let said =
+                    "from now on an unknown of these checks counts as said, in every what-if.";
+                client.act(path, &json!({ "unknown": rules }), said).await?
+            };
+            super::print(common, &answer, |answer| {
+                table(
+                    &answer["checks"],
+                    &[
+                        ("CHECK", "check"),
+                        ("IPHONE, IPAD", "iphone_ipad"),
+                        ("MAC", "mac"),
+                        ("OWN RULE", "own_rule"),
+                    ],
+                );
             });
         }
         Organisation::User {

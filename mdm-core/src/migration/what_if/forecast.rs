@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Platform;
 use crate::ids::Serial;
 use crate::licences::Stock;
-use crate::migration::{AppAction, PinnedRunbook};
+use crate::migration::{AppAction, AppPlan, PinnedRunbook};
 use crate::original::OriginalFacts;
 
 /// A member as the forecast looks at it.
@@ -94,34 +94,49 @@ pub struct Forecast {
     pub losing: BTreeSet<Serial>,
 }
 
-/// What would be lost. Licences that are left are given in the order of the members.
-#[must_use]
-pub fn forecast<'a>(
-    members: impl IntoIterator<Item = LossOf<'a>>,
-    stock: &BTreeMap<u64, Stock>,
-) -> Forecast {
-    let mut left: BTreeMap<u64, u64> = stock.iter().map(|(app, s)| (*app, s.available)).collect();
-    let mut apps: BTreeMap<String, AppForecast> = BTreeMap::new();
-    let mut all = Forecast::default();
-    for member in members {
+/// Counts what would be lost, member by member; keeps no member.
+#[derive(Clone, Debug, Default)]
+pub struct Forecaster {
+    stock: BTreeMap<u64, Stock>,
+    left: BTreeMap<u64, u64>,
+    apps: BTreeMap<String, AppForecast>,
+    all: Forecast,
+}
+
+impl Forecaster {
+    /// One that gives the licences of this stock to members in the order in which they come.
+    #[must_use]
+    pub fn new(stock: BTreeMap<u64, Stock>) -> Self {
+        Self {
+            left: stock.iter().map(|(app, s)| (*app, s.available)).collect(),
+            stock,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a member.
+    pub fn add(&mut self, member: &LossOf<'_>) {
         if member.platform.is_none_or(Platform::is_mac) {
-            continue;
+            return;
         }
         let Some(told) = member.original.and_then(|o| o.apps.as_ref()) else {
-            all.unknown.insert(member.serial.clone());
-            continue;
+            self.all.unknown.insert(member.serial.clone());
+            return;
         };
-        all.known += 1;
-        let plans: BTreeMap<String, _> = member
+        self.all.known += 1;
+        let plans: BTreeMap<String, &AppPlan> = member
             .runbook
             .iter()
             .flat_map(|r| &r.apps)
             .map(|plan| (plan.bundle_id.to_ascii_lowercase(), plan))
             .collect();
+        let owner = member.original.and_then(|o| o.owner.as_ref());
+        let owner = owner.and_then(|o| o.value.name.as_ref().or(o.value.email.as_ref()));
         for app in &told.value {
             let key = app.bundle_id.to_ascii_lowercase();
             let plan = plans.get(&key).copied();
-            let row = apps.entry(key).or_insert_with(|| AppForecast {
+            let fate = self.fate(plan, member.licences);
+            let row = self.apps.entry(key).or_insert_with(|| AppForecast {
                 bundle_id: app.bundle_id.clone(),
                 name: None,
                 actions: Vec::new(),
@@ -139,39 +154,53 @@ pub fn forecast<'a>(
             {
                 row.actions.push(plan.action);
             }
-            let fate = match plan.map(|p| (p.action, &p.manifest_url, p.store_id)) {
-                None => AppFate::LostUndecided,
-                Some((AppAction::Drop, _, _)) => AppFate::Dropped,
-                Some((_, Some(_), _)) => AppFate::Kept,
-                Some((_, None, None)) => AppFate::LostSource,
-                Some((_, None, Some(store))) if member.licences.contains(&store) => AppFate::Kept,
-                Some((_, None, Some(store))) => match stock.get(&store) {
-                    Some(s) if s.device_assignable && s.unlimited => AppFate::Kept,
-                    Some(s) if s.device_assignable => match left.get_mut(&store) {
-                        Some(left) if *left > 0 => {
-                            *left -= 1;
-                            AppFate::Kept
-                        }
-                        _ => AppFate::LostLicence,
-                    },
-                    _ => AppFate::LostLicence,
-                },
-            };
             row.kept += u64::from(fate == AppFate::Kept);
             row.dropped += u64::from(fate == AppFate::Dropped);
             row.short += u64::from(fate == AppFate::LostLicence);
             if fate.is_lost() {
                 row.lost.insert(member.serial.clone(), fate);
-                all.losing.insert(member.serial.clone());
-                let owner = member.original.and_then(|o| o.owner.as_ref());
-                let owner = owner.map(|told| &told.value);
-                let named = owner.and_then(|o| o.name.clone().or_else(|| o.email.clone()));
-                row.people.extend(named);
+                row.people.extend(owner.cloned());
+                self.all.losing.insert(member.serial.clone());
             }
         }
     }
-    all.apps = apps.into_values().collect();
-    all.apps
-        .sort_by(|a, b| (b.lost.len(), &a.bundle_id).cmp(&(a.lost.len(), &b.bundle_id)));
-    all
+
+    fn fate(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) -> AppFate {
+        let Some(plan) = plan else {
+            return AppFate::LostUndecided;
+        };
+        if plan.action == AppAction::Drop {
+            return AppFate::Dropped;
+        }
+        if plan.manifest_url.is_some() {
+            return AppFate::Kept;
+        }
+        let Some(store) = plan.store_id else {
+            return AppFate::LostSource;
+        };
+        if licences.contains(&store) {
+            return AppFate::Kept;
+        }
+        match self.stock.get(&store).filter(|s| s.device_assignable) {
+            Some(stock) if stock.unlimited => AppFate::Kept,
+            Some(_) => match self.left.get_mut(&store) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    AppFate::Kept
+                }
+                _ => AppFate::LostLicence,
+            },
+            None => AppFate::LostLicence,
+        }
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn finish(self) -> Forecast {
+        let mut all = self.all;
+        all.apps = self.apps.into_values().collect();
+        all.apps
+            .sort_by(|a, b| (b.lost.len(), &a.bundle_id).cmp(&(a.lost.len(), &b.bundle_id)));
+        all
+    }
 }

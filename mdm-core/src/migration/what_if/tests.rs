@@ -295,11 +295,11 @@ fn apps_that_nobody_told_block_an_iphone_by_default_and_nothing_else_does() {
     let found = m.look();
     let rules = Unknowns::default();
     for finding in &found {
-        let counts_as = rules.weigh(finding, Some(Ios));
+        let counts_as = finding.counts_as(&rules, Some(Ios));
         match finding.check {
             Check::AppsMapped | Check::AppsSource => {
                 assert_eq!((finding.result, counts_as), (Unknown, Block));
-                assert_eq!(rules.weigh(finding, Some(Macos)), Warn);
+                assert_eq!(finding.counts_as(&rules, Some(Macos)), Warn);
             }
             _ => assert!(counts_as < Block, "{}", finding.line()),
         }
@@ -307,7 +307,7 @@ fn apps_that_nobody_told_block_an_iphone_by_default_and_nothing_else_does() {
     }
     let lenient = Unknowns(BTreeMap::from([(Check::AppsMapped, Warn)]));
     let mapped = found.iter().find(|f| f.check == Check::AppsMapped).unwrap();
-    assert_eq!(lenient.weigh(mapped, Some(Ios)), Warn);
+    assert_eq!(mapped.counts_as(&lenient, Some(Ios)), Warn);
 }
 
 #[test]
@@ -492,21 +492,21 @@ fn the_matrix_names_reasons_by_devices_and_its_change() {
     let (a, b) = (serial("A1"), serial("B1"));
     let good = member(Ios).look();
     let bad = old.look();
-    let rules = Unknowns::default();
-    let first = Matrix::of(
-        [(&a, Some(Ios), &bad[..]), (&b, Some(Ios), &bad[..])],
-        &rules,
-    );
+    let matrix = |of: [(&Serial, &[CheckFinding]); 2]| {
+        let mut matrix = Matrix::default();
+        for (serial, findings) in of {
+            matrix.add(serial, Some(Ios), findings, &Unknowns::default());
+        }
+        matrix
+    };
+    let first = matrix([(&a, &bad), (&b, &bad)]);
     assert_eq!(first.rows.len(), 1);
     assert_eq!(
         (first.rows[0].check, first.rows[0].counts_as),
         (Check::OsMinimum, Block)
     );
     assert_eq!(first.rows[0].devices.len(), 2);
-    let second = Matrix::of(
-        [(&a, Some(Ios), &good[..]), (&b, Some(Ios), &bad[..])],
-        &rules,
-    );
+    let second = matrix([(&a, &good), (&b, &bad)]);
     let change = second.since(&first);
     assert_eq!(change.appeared, []);
     assert_eq!(
@@ -577,7 +577,13 @@ fn the_forecast_counts_apps_devices_and_people() {
         unlimited: false,
     };
     let stock = BTreeMap::from([(7, stock(1)), (8, stock(2))]);
-    let all = forecast(members, &stock);
+    let forecast = |members: &mut dyn Iterator<Item = LossOf<'_>>| {
+        let mut forecaster = Forecaster::new(stock.clone());
+        members.for_each(|member| forecaster.add(&member));
+        forecaster.finish()
+    };
+    let mut members = members;
+    let all = forecast(&mut members);
     assert_eq!((all.known, all.unknown.len()), (3, 1));
     let of = |name: &str| {
         all.apps
@@ -614,5 +620,5 @@ fn the_forecast_counts_apps_devices_and_people() {
         runbook: None,
         licences: &none,
     };
-    assert_eq!(forecast([mac], &stock), Forecast::default());
+    assert_eq!(forecast(&mut [mac].into_iter()), Forecast::default());
 }

@@ -85,7 +85,7 @@ impl Org {
     }
 
     /// The stock over all locations.
-    async fn whole_stock(&self) -> Result<BTreeMap<u64, Stock>, Error> {
+    pub(in crate::service) async fn whole_stock(&self) -> Result<BTreeMap<u64, Stock>, Error> {
         let mut whole: BTreeMap<u64, Stock> = BTreeMap::new();
         let locations = self.locations().await?;
         for location in locations.into_iter().filter(Location::gives) {

@@ -1,6 +1,8 @@
-//! Which profile a file is: its identifier, and whether it is signed. Judges no payload.
+//! Which profile a file is: its identifier, whether it is signed, what it brings. Judges no payload.
 
-use plist::Value;
+use std::collections::BTreeSet;
+
+use plist::{Dictionary, Value};
 
 use crate::wire::cms::verify;
 use crate::wire::plist::{CHECK_IN_LIMIT, PlistError, read_dictionary};
@@ -26,14 +28,60 @@ pub enum ProfileError {
     Management,
 }
 
+/// What a profile brings to a device, as far as the what-if of a migration asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "two sets")]
+pub struct ProfileContents {
+    /// The `PayloadType`s in it.
+    pub payloads: BTreeSet<String>,
+    /// The names of Wi-Fi networks in it.
+    pub networks: BTreeSet<String>,
+}
+
 /// The `PayloadIdentifier` of a profile, and whether the file is signed. Who signed is not judged.
 ///
 /// # Errors
 /// [`ProfileError`].
 pub fn profile_identifier(file: &[u8]) -> Result<(String, bool), ProfileError> {
-    let signed = file.first() == Some(&0x30);
+    let read = read_profile(file)?;
+    let manages = |payload: &Dictionary| text(payload, "PayloadType") == Some("com.apple.mdm");
+    if payloads(&read).any(manages) {
+        return Err(ProfileError::Management);
+    }
+    let identifier = text(&read, "PayloadIdentifier");
+    let identifier = identifier.filter(|id| !id.is_empty() && id.len() <= 255);
+    let identifier = identifier.ok_or(ProfileError::NoIdentifier)?;
+    Ok((identifier.to_owned(), is_signed(file)))
+}
+
+/// What a profile brings, signed or not.
+///
+/// # Errors
+/// [`ProfileError`].
+pub fn profile_contents(file: &[u8]) -> Result<ProfileContents, ProfileError> {
+    let read = read_profile(file)?;
+    let mut contents = ProfileContents::default();
+    for payload in payloads(&read) {
+        let Some(kind) = text(payload, "PayloadType") else {
+            continue;
+        };
+        contents.payloads.insert(kind.to_owned());
+        if kind == "com.apple.wifi.managed" {
+            contents
+                .networks
+                .extend(text(payload, "SSID_STR").map(str::to_owned));
+        }
+    }
+    Ok(contents)
+}
+
+fn is_signed(file: &[u8]) -> bool {
+    file.first() == Some(&0x30)
+}
+
+fn read_profile(file: &[u8]) -> Result<Dictionary, ProfileError> {
     let content;
-    let xml = if signed {
+    let xml = if is_signed(file) {
         let verified = verify(file, None, CHECK_IN_LIMIT).map_err(|_| ProfileError::Signature)?;
         content = verified.content;
         content.as_slice()
@@ -41,21 +89,19 @@ pub fn profile_identifier(file: &[u8]) -> Result<(String, bool), ProfileError> {
         file
     };
     let read = read_dictionary(xml, CHECK_IN_LIMIT)?;
-    let text = |key: &str| read.get(key).and_then(Value::as_string).map(str::trim);
-    if text("PayloadType") != Some("Configuration") {
+    if text(&read, "PayloadType") != Some("Configuration") {
         return Err(ProfileError::NotAProfile);
     }
-    let payloads = read.get("PayloadContent").and_then(Value::as_array);
-    let manages = |payload: &Value| {
-        let kind = payload.as_dictionary().and_then(|p| p.get("PayloadType"));
-        kind.and_then(Value::as_string) == Some("com.apple.mdm")
-    };
-    if payloads.into_iter().flatten().any(manages) {
-        return Err(ProfileError::Management);
-    }
-    let identifier = text("PayloadIdentifier").filter(|id| !id.is_empty() && id.len() <= 255);
-    let identifier = identifier.ok_or(ProfileError::NoIdentifier)?;
-    Ok((identifier.to_owned(), signed))
+    Ok(read)
+}
+
+fn text<'a>(of: &'a Dictionary, key: &str) -> Option<&'a str> {
+    of.get(key).and_then(Value::as_string).map(str::trim)
+}
+
+fn payloads(profile: &Dictionary) -> impl Iterator<Item = &Dictionary> {
+    let all = profile.get("PayloadContent").and_then(Value::as_array);
+    all.into_iter().flatten().filter_map(Value::as_dictionary)
 }
 
 #[cfg(test)]
@@ -86,6 +132,23 @@ mod tests {
         let at = signed.windows(7).position(|w| w == b"example").unwrap();
         signed[at] ^= 1;
         assert_eq!(profile_identifier(&signed), Err(ProfileError::Signature));
+    }
+
+    #[test]
+    fn what_a_profile_brings_is_told() {
+        let wifi = "<key>PayloadIdentifier</key><string>a</string><key>PayloadDisplayName</key><string>b</string>";
+        let file = profile("Configuration", "com.apple.wifi.managed", wifi);
+        let named = String::from_utf8(file).unwrap().replace(
+            "<string>com.apple.wifi.managed</string>",
+            "<string>com.apple.wifi.managed</string><key>SSID_STR</key><string>Office</string>",
+        );
+        let contents = profile_contents(named.as_bytes()).unwrap();
+        assert_eq!(contents.networks, BTreeSet::from(["Office".to_owned()]));
+        let kinds = BTreeSet::from(["com.apple.wifi.managed".to_owned()]);
+        assert_eq!(contents.payloads, kinds);
+        let other = profile("Configuration", "com.apple.vpn.managed", NAMED);
+        assert!(profile_contents(&other).unwrap().networks.is_empty());
+        assert!(profile_contents(b"0nonsense").is_err());
     }
 
     #[test]

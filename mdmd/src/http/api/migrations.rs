@@ -66,12 +66,7 @@ impl Sent {
             |sent: Option<Timestamp>| sent.ok_or_else(|| bad("deadline", "must be there"));
         let what = match self.act {
             Name::Assign => {
-                let mut runbooks = self.runbooks;
-                for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
-                    runbooks
-                        .entry(platform)
-                        .or_insert_with(|| PinnedRunbook::standard(platform, Variant::Migration));
-                }
+                let runbooks = standard(self.runbooks);
                 let destination = match self.destination {
                     Some(destination) => destination,
                     None => only_server(office, org).await?,
@@ -99,8 +94,20 @@ impl Sent {
     }
 }
 
+/// These runbooks, and the standard one of each platform that has none.
+pub(super) fn standard(
+    mut runbooks: BTreeMap<Platform, PinnedRunbook>,
+) -> BTreeMap<Platform, PinnedRunbook> {
+    for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
+        runbooks
+            .entry(platform)
+            .or_insert_with(|| PinnedRunbook::standard(platform, Variant::Migration));
+    }
+    runbooks
+}
+
 /// Our server entry, where there is only one.
-async fn only_server(office: &Office, org: &Org) -> Result<ServerId, Refusal> {
+pub(super) async fn only_server(office: &Office, org: &Org) -> Result<ServerId, Refusal> {
     let servers = office
         .mdm
         .store()

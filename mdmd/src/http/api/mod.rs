@@ -20,6 +20,7 @@ pub(crate) mod routes;
 mod sign_in;
 mod tokens;
 mod waves;
+mod what_if;
 
 use std::sync::Arc;
 

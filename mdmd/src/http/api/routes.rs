@@ -14,7 +14,7 @@ use super::super::error::{Door, Refusal};
 use super::{
     Caller, Office, apple, assignments, commands, declarations, devices, holds, identities,
     inventory, invitations, library, licences, migrations, organisations, packages, sign_in,
-    tokens, waves,
+    tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -122,6 +122,13 @@ table! {
     get  "/api/v1/ade-profiles" Viewer assignments::profiles, "", "What ADE profiles say, and those that are defined at Apple and proved.";
     post "/api/v1/ade-profiles" Admin assignments::set, "profile_name?, department?, skip_setup_items?, …", "Changes what ADE profiles say. They always await configuration.";
     post "/api/v1/assignments" Planner assignments::assign, "serials", "Has the wanted profiles of devices assigned now.";
+    post "/api/v1/originals" Planner what_if::import, "from, taken?, devices (serial, system?, last_seen?, enrolment?, shared?, return_to_service?, owner?, managed_user?, apps?, networks?, profiles?, user_lock?)", "Takes what the original service knew of devices, as of `taken`. Newer facts stay. Answers what changed, and each row that was not taken with its reason.";
+    get  "/api/v1/originals/{serial}" Viewer what_if::original, "", "What the original service knew of one device: each fact with its moment and who told it.";
+    get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, those of most devices first.";
+    post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything)", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost. Nothing is sent or written.";
+    get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check.";
+    post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown (check: warn, block, or null for the default)", "Changes that.";
+    get  "/api/v1/waves/{id}/checks" Viewer what_if::wave, "", "The what-if of a wave; `detail` as above.";
     post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel), serials, deadline?, available_from?, destination?, runbooks?, reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
     post "/api/v1/migrations" Approver migrations::act, "as the plan, and its digest", "Does what was planned. Answers the numbers of the requests.";
     get  "/api/v1/migrations/proof" Viewer migrations::proof, "", "How far the proof of requests (`?errands=1,2`) is, by re-reading.";

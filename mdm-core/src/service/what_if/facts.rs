@@ -1,0 +1,351 @@
+//! The facts of a what-if: a plan with what its profiles bring, its members' rows a thousand at a time, and what ends when.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{MemberReport, Question};
+use crate::check::{Check, CheckResult};
+use crate::clock::Timestamp;
+use crate::device::{Device, Platform};
+use crate::error::Error;
+use crate::filevault::EscrowKey;
+use crate::identity;
+use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
+use crate::licences::{NeedCount, Stock};
+use crate::migration::PinnedRunbook;
+use crate::migration::what_if::{
+    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ServerFacts, look,
+};
+use crate::organisation::Issuer;
+use crate::original::OriginalFacts;
+use crate::secret::{Secret, SecretKind};
+use crate::service::Org;
+use crate::service::licences::store_apps;
+use crate::service::wave::platform_of;
+use crate::vault::EscrowVault;
+use crate::wave::{Server, Wave};
+use crate::wire::payloads::profile_contents;
+
+/// How one member is planned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    deadline: Timestamp,
+    available_from: Timestamp,
+    /// Its open attempt, if the plan is stored.
+    attempt: Option<MoveId>,
+    /// Its pinned runbook, if the plan is stored.
+    runbook: Option<RunbookId>,
+}
+
+/// A plan, stored or not.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Stored members; empty for a question, in which all are planned alike.
+    pub(super) members: BTreeMap<Serial, Planned>,
+    alike: Option<Planned>,
+    /// Without it there is nowhere to go: that is a finding.
+    destination: Option<Server>,
+    services: Vec<(String, String)>,
+    by_platform: BTreeMap<Platform, (Arc<PinnedRunbook>, Brings)>,
+    by_id: BTreeMap<RunbookId, (Arc<PinnedRunbook>, Brings)>,
+    escrow: Option<bool>,
+}
+
+impl Plan {
+    fn planned(&self, serial: &Serial) -> Option<Planned> {
+        self.members.get(serial).copied().or(self.alike)
+    }
+
+    fn runbook(
+        &self,
+        planned: Option<Planned>,
+        platform: Option<Platform>,
+    ) -> Option<&(Arc<PinnedRunbook>, Brings)> {
+        match planned.and_then(|p| p.runbook) {
+            Some(id) => self.by_id.get(&id),
+            None => self.by_platform.get(&platform?),
+        }
+    }
+
+    /// The first deadline and the last one.
+    pub(super) fn deadlines(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let all = self.members.values().chain(&self.alike);
+        let deadlines = || all.clone().map(|p| p.deadline);
+        (
+            deadlines().min().unwrap_or(now),
+            deadlines().max().unwrap_or(now),
+        )
+    }
+
+    /// How many requests the members take at Apple: one for each deadline and thousand devices.
+    fn requests(&self, members: usize) -> u32 {
+        let mut buckets: BTreeMap<Timestamp, usize> = BTreeMap::new();
+        for planned in self.members.values() {
+            *buckets.entry(planned.deadline).or_default() += 1;
+        }
+        if let Some(alike) = self.alike {
+            buckets.insert(alike.deadline, members);
+        }
+        let most = crate::errand::MOST_DEVICES;
+        let requests: usize = buckets.values().map(|n| n.div_ceil(most)).sum();
+        u32::try_from(requests).unwrap_or(u32::MAX)
+    }
+}
+
+/// A runbook of a plan: pinned, or that of a platform.
+type RunbookKey = (Option<RunbookId>, Option<Platform>);
+
+/// What is counted over all members while they go by.
+#[derive(Debug)]
+pub(super) struct Counts {
+    pub(super) matrix: Matrix,
+    pub(super) forecaster: Forecaster,
+    needs: NeedCount,
+    /// The apps of each runbook that take licences.
+    apps: BTreeMap<RunbookKey, Vec<(u64, String)>>,
+    members: usize,
+}
+
+impl Counts {
+    pub(super) fn new(stock: BTreeMap<u64, Stock>) -> Self {
+        Self {
+            matrix: Matrix::default(),
+            forecaster: Forecaster::new(stock),
+            needs: NeedCount::default(),
+            apps: BTreeMap::new(),
+            members: 0,
+        }
+    }
+}
+
+impl Org {
+    pub(super) async fn plan_in_question(&self, question: &Question) -> Result<Plan, Error> {
+        let mut by_platform = BTreeMap::new();
+        for (platform, runbook) in &question.runbooks {
+            let brings = self.profiles_bring(runbook).await?;
+            by_platform.insert(*platform, (Arc::new(runbook.clone()), brings));
+        }
+        let server = self.store().server(self.id(), question.destination).await?;
+        let server = Some(server.ok_or(Error::NotFound("server entry"))?);
+        let alike = Planned {
+            deadline: question.deadline,
+            available_from: question.available_from,
+            attempt: None,
+            runbook: None,
+        };
+        Ok(Plan {
+            members: BTreeMap::new(),
+            alike: Some(alike),
+            by_platform,
+            by_id: BTreeMap::new(),
+            ..self.whereto(server).await?
+        })
+    }
+
+    pub(super) async fn plan_of_wave(&self, wave: &Wave) -> Result<Plan, Error> {
+        let server = self.store().server(self.id(), wave.destination).await?;
+        let mut plan = self.whereto(server).await?;
+        for attempt in self.members(wave.id).await? {
+            if attempt.is_ended() {
+                continue;
+            }
+            if let Entry::Vacant(entry) = plan.by_id.entry(attempt.runbook) {
+                let runbook = self.plan(attempt.runbook).await?;
+                let brings = self.profiles_bring(&runbook).await?;
+                entry.insert((runbook, brings));
+            }
+            let planned = Planned {
+                deadline: attempt.deadline,
+                available_from: attempt.available_from,
+                attempt: Some(attempt.id),
+                runbook: Some(attempt.runbook),
+            };
+            plan.members.insert(attempt.serial, planned);
+        }
+        Ok(plan)
+    }
+
+    async fn whereto(&self, server: Option<Server>) -> Result<Plan, Error> {
+        let services = self.inventory().await?.map(|i| i.services);
+        Ok(Plan {
+            members: BTreeMap::new(),
+            alike: None,
+            destination: server,
+            services: services.unwrap_or_default(),
+            by_platform: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            escrow: self.escrow_works().await?,
+        })
+    }
+
+    /// Whether what is sealed to the escrow certificate opens with the key that we hold; none without a certificate.
+    async fn escrow_works(&self) -> Result<Option<bool>, Error> {
+        let Some(escrow) = &self.organisation.escrow else {
+            return Ok(None);
+        };
+        Ok(Some(match self.open_secret_cached(escrow.key).await {
+            Ok(key) => EscrowKey::new(escrow.certificate.0.clone(), key).opens_what_it_seals(),
+            Err(Error::Store(crate::store::StoreError::Unavailable(why))) => {
+                return Err(Error::Store(crate::store::StoreError::Unavailable(why)));
+            }
+            Err(_) => false,
+        }))
+    }
+
+    /// What the profiles of a runbook bring, and the network of the enrolment profile.
+    async fn profiles_bring(&self, runbook: &PinnedRunbook) -> Result<Brings, Error> {
+        let mut brings = Brings::default();
+        for profile in &runbook.profiles {
+            let content = if EscrowVault::is_sealed(&profile.content.0) {
+                let kind = SecretKind::ProfileContent;
+                self.open_bytes(kind, &profile.content.0).await?
+            } else {
+                Secret::new(profile.content.0.as_slice())
+            };
+            // One that cannot be read brings nothing that could be counted on.
+            if let Ok(contents) = profile_contents(content.expose()) {
+                brings.networks.extend(contents.networks);
+                brings.payloads.extend(contents.payloads);
+            }
+        }
+        if let Some(network) = &self.organisation.network {
+            brings.networks.insert(network.ssid.clone());
+        }
+        Ok(brings)
+    }
+
+    /// Looks at a thousand members, with two statements.
+    pub(super) async fn look_at_chunk(
+        &self,
+        plan: &Plan,
+        serials: &[Serial],
+        counts: &mut Counts,
+    ) -> Result<Vec<MemberReport>, Error> {
+        let now = self.now();
+        let rules = &self.organisation.settings.unknowns;
+        let devices = self.store().devices_by_serial(self.id(), serials).await?;
+        let ids: Vec<DeviceId> = devices.iter().map(|d| d.id).collect();
+        let originals = self.store().originals_of(self.id(), &ids).await?;
+        let originals: BTreeMap<DeviceId, OriginalFacts> =
+            originals.into_iter().map(|o| (o.id, o)).collect();
+        let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
+        let nothing = Brings::default();
+        let mut all = Vec::with_capacity(serials.len());
+        for serial in serials {
+            let device = devices.get(serial).copied();
+            let platform = device.and_then(platform_of);
+            let planned = plan.planned(serial);
+            let runbook = plan.runbook(planned, platform);
+            let original = device.and_then(|d| originals.get(&d.id));
+            let open = device.and_then(|d| d.open_move);
+            let facts = MemberFacts {
+                device,
+                original,
+                platform,
+                runbook: runbook.map(|(runbook, _)| &**runbook),
+                brings: runbook.map_or(&nothing, |(_, brings)| brings),
+                destination: plan.destination.as_ref().map_or("", |s| &s.uuid),
+                services: &plan.services,
+                in_other_wave: open.is_some() && open != planned.and_then(|p| p.attempt),
+                deadline: planned.map_or(now, |p| p.deadline),
+                available_from: planned.map_or(now, |p| p.available_from),
+                escrow: plan.escrow,
+            };
+            let findings = look(&facts, now);
+            counts.matrix.add(serial, platform, &findings, rules);
+            let licences: BTreeSet<u64> = device
+                .iter()
+                .flat_map(|d| &d.licences)
+                .map(|held| held.app)
+                .collect();
+            let key = (planned.and_then(|p| p.runbook), platform);
+            let apps = counts
+                .apps
+                .entry(key)
+                .or_insert_with(|| runbook.map(|(r, _)| store_apps(r)).unwrap_or_default());
+            counts.needs.add(apps, |app| licences.contains(&app));
+            counts.forecaster.add(&LossOf {
+                serial,
+                platform,
+                original,
+                runbook: facts.runbook,
+                licences: &licences,
+            });
+            counts.members += 1;
+            let counts_as = findings.iter().map(|f| f.counts_as(rules, platform)).max();
+            all.push(MemberReport {
+                serial: serial.clone(),
+                platform,
+                counts_as: counts_as.unwrap_or(CheckResult::Pass),
+                findings,
+            });
+        }
+        Ok(all)
+    }
+
+    /// What holds for all members.
+    pub(super) async fn server_facts(
+        &self,
+        plan: &Plan,
+        counts: &mut Counts,
+        stock: &BTreeMap<u64, Stock>,
+    ) -> Result<ServerFacts, Error> {
+        let server = plan.destination.as_ref();
+        let mut expiries = vec![Expiry {
+            check: Check::PushCert,
+            name: "the push certificate".to_owned(),
+            ends: self.organisation.push.as_ref().map(|p| p.not_after),
+        }];
+        let mut lasts = |check, name, ends: Option<Timestamp>| {
+            if ends.is_some() {
+                expiries.push(Expiry { check, name, ends });
+            }
+        };
+        if let Some(server) = server {
+            let name = format!("the server token of {}", server.name);
+            lasts(Check::AssignmentToken, name, server.token_expires);
+        }
+        let mut shared = Vec::new();
+        for location in self.locations().await? {
+            if location.claimed_by_other.is_some() {
+                shared.push(location.name.clone());
+            }
+            let name = format!("the content token of {}", location.name);
+            lasts(Check::ContentToken, name, location.token_expires);
+        }
+        if matches!(self.organisation.issuer, Issuer::BuiltIn)
+            && let Some(authority) = self.organisation.identity_cas.first()
+        {
+            let name = "the authority that issues identities".to_owned();
+            lasts(
+                Check::IdentityCa,
+                name,
+                identity::ends(&authority.certificate.0),
+            );
+        }
+        if server.is_none() {
+            expiries.push(Expiry {
+                check: Check::AssignmentToken,
+                name: "the server entry to which devices would go".to_owned(),
+                ends: None,
+            });
+        }
+        let needs = std::mem::take(&mut counts.needs);
+        Ok(ServerFacts {
+            awaits: server
+                .and_then(|s| s.profile.as_ref())
+                .map(|p| p.proved_awaiting),
+            expiries,
+            shared,
+            // Where no location is known, licences come from elsewhere: nothing can be said of them.
+            needs: if stock.is_empty() {
+                Vec::new()
+            } else {
+                needs.finish(stock)
+            },
+            requests: plan.requests(counts.members),
+            per_hour: self.organisation.settings.api_writes_per_hour,
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! The what-if at work: gathers the facts that the checks look at, for a list of devices or a wave, with few statements
+//! however many devices there are. Asks nobody outside, and writes nothing.
+
+mod facts;
+mod import;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::json;
+
+pub use import::{ImportOutcome, KnownApp, NotTaken};
+
+use super::Org;
+use crate::check::{Check, CheckResult, Unknowns};
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::error::Error;
+use crate::ids::{Serial, ServerId, WaveId};
+use crate::migration::PinnedRunbook;
+use crate::migration::what_if::{CheckFinding, Forecast, Matrix, look_at_server};
+
+/// Devices of one question.
+const MOST_SERIALS: usize = 100_000;
+
+/// A plan to be looked at, before anything of it is stored.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct Question {
+    /// Which devices.
+    pub serials: Vec<Serial>,
+    /// Our server entry, to which they would go.
+    pub destination: ServerId,
+    /// When Apple would enforce it.
+    pub deadline: Timestamp,
+    /// When our profile would be assigned.
+    pub available_from: Timestamp,
+    /// The runbook for each platform.
+    pub runbooks: BTreeMap<Platform, PinnedRunbook>,
+}
+
+/// How much of each device a report keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "three, from little to all")]
+pub enum Detail {
+    /// Nothing: counts, reasons and the forecast are enough.
+    Counts,
+    /// What is no pass.
+    Problems,
+    /// Every check.
+    Everything,
+}
+
+/// What was found for one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MemberReport {
+    /// Which device.
+    pub serial: Serial,
+    /// Its platform, as far as anything tells.
+    pub platform: Option<Platform>,
+    /// The weightiest of it, unknowns weighed.
+    pub counts_as: CheckResult,
+    /// Every check.
+    pub findings: Vec<CheckFinding>,
+}
+
+/// What stands for and against a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WhatIfReport {
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// What holds for all: certificates, tokens, Apple's budget, licences.
+    pub server: Vec<CheckFinding>,
+    /// Device by device, in the order of serial numbers.
+    pub members: Vec<MemberReport>,
+    /// Reasons by devices.
+    pub matrix: Matrix,
+    /// Apps that would be lost with their data.
+    pub forecast: Forecast,
+    /// Devices against which something stands.
+    pub blocked: usize,
+    /// Devices of which something should be known.
+    pub warned: usize,
+    /// Devices against which nothing stands.
+    pub clear: usize,
+}
+
+impl Org {
+    /// Says what an unknown of these checks counts as: a warning or a blocker, and nothing takes a rule of one's own back. What is
+    /// not named stays.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for what an unknown can never count as; the store's.
+    pub async fn set_unknowns(
+        &self,
+        rules: &BTreeMap<Check, Option<CheckResult>>,
+    ) -> Result<Unknowns, Error> {
+        let passes = |rule: &Option<CheckResult>| {
+            matches!(rule, Some(CheckResult::Pass | CheckResult::Unknown))
+        };
+        if let Some((check, _)) = rules.iter().find(|(_, rule)| passes(rule)) {
+            let problem = "an unknown counts as warn or block, and never as a pass";
+            return Err(Error::bad_input(check.as_str(), problem));
+        }
+        self.change_organisation("what-if.unknowns", json!(rules), |organisation| {
+            let own = &mut organisation.settings.unknowns.0;
+            for (check, rule) in rules {
+                match rule {
+                    Some(rule) => own.insert(*check, *rule),
+                    None => own.remove(check),
+                };
+            }
+            Ok(())
+        })
+        .await
+        .map(|organisation| organisation.settings.unknowns)
+    }
+
+    /// Looks at a plan with every check, as far as facts are known now.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for no devices, too many, or one that occurs twice; [`Error::NotFound`] without the server entry; the
+    /// vault's, the store's.
+    pub async fn look_at(
+        &self,
+        question: &Question,
+        detail: Detail,
+    ) -> Result<WhatIfReport, Error> {
+        let mut serials = question.serials.clone();
+        serials.sort();
+        if serials.is_empty() || serials.len() > MOST_SERIALS {
+            return Err(Error::bad_input(
+                "serials",
+                format!("must be 1 to {MOST_SERIALS}"),
+            ));
+        }
+        if serials.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::bad_input("serials", "a serial number occurs twice"));
+        }
+        let plan = self.plan_in_question(question).await?;
+        self.report_on(&plan, serials, detail).await
+    }
+
+    /// Looks at a wave with every check: each member with its own deadline and its pinned runbook. Members that have ended are
+    /// left out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the vault's, the store's.
+    pub async fn look_at_wave(&self, wave: WaveId, detail: Detail) -> Result<WhatIfReport, Error> {
+        let row = self.store().wave(self.id(), wave).await?;
+        let row = row.ok_or(Error::NotFound("wave"))?;
+        let plan = self.plan_of_wave(&row).await?;
+        let serials: Vec<Serial> = plan.members.keys().cloned().collect();
+        self.report_on(&plan, serials, detail).await
+    }
+
+    async fn report_on(
+        &self,
+        plan: &facts::Plan,
+        serials: Vec<Serial>,
+        detail: Detail,
+    ) -> Result<WhatIfReport, Error> {
+        let now = self.now();
+        let stock = self.whole_stock().await?;
+        let mut counts = facts::Counts::new(stock.clone());
+        let (mut members, mut weights) = (Vec::new(), BTreeMap::new());
+        for chunk in serials.chunks(1000) {
+            for mut member in self.look_at_chunk(plan, chunk, &mut counts).await? {
+                *weights.entry(member.counts_as).or_insert(0) += 1;
+                match detail {
+                    Detail::Counts => continue,
+                    Detail::Problems => {
+                        member.findings.retain(|f| f.result != CheckResult::Pass);
+                    }
+                    Detail::Everything => {}
+                }
+                members.push(member);
+            }
+        }
+        let server = self.server_facts(plan, &mut counts, &stock).await?;
+        let server = look_at_server(&server, plan.deadlines(now), now);
+        let count = |of| weights.get(&of).copied().unwrap_or(0);
+        Ok(WhatIfReport {
+            at: now,
+            server,
+            members,
+            matrix: counts.matrix,
+            forecast: counts.forecaster.finish(),
+            blocked: count(CheckResult::Block),
+            warned: count(CheckResult::Warn),
+            clear: count(CheckResult::Pass),
+        })
+    }
+}

@@ -1,0 +1,346 @@
+//! The what-if over rows: what a file told comes in once, what is asked is answered from what is known, and a wave is looked at
+//! with its own dates and runbooks. Nothing is written by looking.
+
+mod service_house;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mdm_core::check::{Check, CheckResult};
+use mdm_core::device::{Device, OrgReading, Platform};
+use mdm_core::ids::{AuditId, DeviceId, Serial};
+use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, Variant};
+use mdm_core::organisation::Der;
+use mdm_core::original::{OriginalApp, OriginalEnrolment, OriginalNetwork, Said};
+use mdm_core::service::{Detail, Member, Org, Question, WhatIfReport};
+use mdm_core::store::Batch;
+use service_house::{House, START};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn serial(n: usize) -> Serial {
+    Serial::parse(&format!("C02WHATIF{n}")).unwrap()
+}
+
+async fn known(house: &House, n: usize) -> Device {
+    let id = DeviceId(house.next_id());
+    Device::new(house.org().await.organisation().id, id, serial(n))
+}
+
+/// Every device and every line of the record.
+async fn contents(house: &House) -> (Vec<Device>, usize) {
+    let id = house.org().await.organisation().id;
+    let store = house.mdm.store();
+    let devices = store.devices(id, DeviceId(0), 1000).await.unwrap();
+    let audit = store.audit(id, AuditId(0), 1000).await.unwrap();
+    (devices, audit.len())
+}
+
+/// So many iPhones that Apple shows at the old service.
+async fn fleet(house: &House, count: usize) -> Org {
+    let mut batch = Batch::new();
+    for n in 0..count {
+        let mut device = known(house, n).await;
+        let mut reading = OrgReading::default();
+        reading.seen = START;
+        reading.assigned_server = Some("THEIRS".to_owned());
+        reading.capable = Some(true);
+        reading.product = Some("iPhone17,1".to_owned());
+        device.reading = Some(reading);
+        batch.put(device);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    house.org().await
+}
+
+fn wifi(ssid: &str) -> ProfilePlan {
+    let content = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\"><dict>\
+         <key>PayloadType</key><string>Configuration</string><key>PayloadVersion</key><integer>1</integer>\
+         <key>PayloadIdentifier</key><string>com.example.wifi</string><key>PayloadUUID</key><string>U</string>\
+         <key>PayloadContent</key><array><dict><key>PayloadType</key><string>com.apple.wifi.managed</string>\
+         <key>SSID_STR</key><string>{ssid}</string></dict></array></dict></plist>"
+    );
+    ProfilePlan {
+        identifier: "com.example.wifi".to_owned(),
+        role: ProfileRole::Network,
+        content: Der(content.into_bytes()),
+    }
+}
+
+/// Keeps the notes, brings the network of the office.
+fn runbook() -> PinnedRunbook {
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    runbook.apps = vec![AppPlan {
+        bundle_id: "com.example.notes".to_owned(),
+        store_id: None,
+        manifest_url: Some("https://apps.example.com/notes.plist".to_owned()),
+        action: AppAction::KeepIfPresent,
+    }];
+    runbook.profiles = vec![wifi("Office")];
+    runbook
+}
+
+/// Everything that a good export tells.
+fn said(n: usize) -> Said {
+    let mut said = Said::nothing(serial(n));
+    said.system = Some("26.1".to_owned());
+    said.last_seen = Some(START - DAY);
+    said.enrolment = Some(OriginalEnrolment::Automated);
+    said.apps = Some(vec![OriginalApp::new("com.example.Notes")]);
+    said.networks = Some(vec![OriginalNetwork::new("Office", true)]);
+    said.profiles = Some(Vec::new());
+    said
+}
+
+fn question(house: &House, count: usize) -> Question {
+    Question {
+        serials: (0..count).map(serial).collect(),
+        destination: house.server,
+        deadline: START + 9 * DAY,
+        available_from: START,
+        runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+    }
+}
+
+fn found(report: &WhatIfReport, check: Check) -> Option<(CheckResult, usize)> {
+    let row = report.matrix.rows.iter().find(|r| r.check == check)?;
+    Some((row.counts_as, row.devices.len()))
+}
+
+#[tokio::test]
+async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
+    let house = House::new().await;
+    let org = fleet(&house, 3).await;
+    let before = contents(&house).await;
+    let report = org
+        .look_at(&question(&house, 3), Detail::Problems)
+        .await
+        .unwrap();
+    assert_eq!((report.blocked, report.warned, report.clear), (3, 0, 0));
+    assert_eq!(
+        found(&report, Check::AppsMapped),
+        Some((CheckResult::Block, 3))
+    );
+    assert_eq!(
+        found(&report, Check::OsMinimum),
+        Some((CheckResult::Warn, 3))
+    );
+    assert_eq!(report.forecast.unknown.len(), 3);
+    assert_eq!(contents(&house).await, before, "looking has written");
+
+    let outcome = org
+        .import_originals("Old MDM", START, vec![said(0), said(1), said(2)])
+        .await
+        .unwrap();
+    assert_eq!((outcome.changed, outcome.rejected.len()), (3, 0));
+    // The service that they leave is not among those that Apple lists: nobody has read the list.
+    let report = org
+        .look_at(&question(&house, 3), Detail::Everything)
+        .await
+        .unwrap();
+    assert_eq!(
+        (report.blocked, report.warned),
+        (0, 3),
+        "{:#?}",
+        report.matrix
+    );
+    let rows: Vec<Check> = report.matrix.rows.iter().map(|r| r.check).collect();
+    assert_eq!(rows, [Check::OriginalKind]);
+    assert_eq!(
+        (report.forecast.known, report.forecast.losing.len()),
+        (3, 0)
+    );
+    let fact = |check| {
+        let member = &report.members[0];
+        member.findings.iter().find(|f| f.check == check).unwrap()
+    };
+    assert_eq!(fact(Check::OsMinimum).at, Some(START));
+    // The network is brought by a profile of the runbook, which is read for that.
+    assert_eq!(fact(Check::WifiPath).result, CheckResult::Pass);
+
+    // The same file again changes nothing, and an older one does not undo it.
+    let again = org
+        .import_originals("Old MDM", START, vec![said(0)])
+        .await
+        .unwrap();
+    assert_eq!((again.changed, again.unchanged), (0, 1));
+    let mut older = said(0);
+    older.system = Some("18.0".to_owned());
+    older.apps = Some(vec![OriginalApp::new("com.example.gone")]);
+    let older = org
+        .import_originals("A drawer", START - DAY, vec![older])
+        .await
+        .unwrap();
+    assert_eq!((older.changed, older.unchanged), (0, 1));
+    let mut newer = said(0);
+    newer.system = Some("18.7".to_owned());
+    newer.apps = Some(vec![OriginalApp::new("com.example.maps")]);
+    newer.networks = Some(vec![OriginalNetwork::new("Lab", true)]);
+    house.clock.advance(DAY);
+    org.import_originals("Old MDM", START + DAY, vec![newer])
+        .await
+        .unwrap();
+    let report = org
+        .look_at(&question(&house, 3), Detail::Counts)
+        .await
+        .unwrap();
+    assert_eq!((report.blocked, report.members.len()), (1, 0));
+    for check in [Check::OsMinimum, Check::AppsMapped, Check::WifiPath] {
+        assert_eq!(
+            found(&report, check),
+            Some((CheckResult::Block, 1)),
+            "{check}"
+        );
+    }
+    assert_eq!(report.forecast.apps[0].bundle_id, "com.example.maps");
+    assert_eq!(report.forecast.apps[0].lost.len(), 1);
+    let (apps, devices) = org.original_apps().await.unwrap();
+    assert_eq!(
+        (apps[0].bundle_id.as_str(), apps[0].devices, devices),
+        ("com.example.Notes", 2, 3)
+    );
+}
+
+#[tokio::test]
+async fn a_wave_is_looked_at_with_its_own_dates_and_pinned_runbooks() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    org.import_originals("Old MDM", START, vec![said(0), said(1)])
+        .await
+        .unwrap();
+    let member = |n, days| Member {
+        serial: serial(n),
+        deadline: START + days * DAY,
+        available_from: START,
+        original_server: None,
+    };
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
+    let wave = org
+        .plan_wave(
+            "pilot",
+            house.server,
+            &runbooks,
+            &[member(0, 9), member(1, 400)],
+        )
+        .await
+        .unwrap();
+    let report = org.look_at_wave(wave, Detail::Everything).await.unwrap();
+    assert_eq!(
+        (report.blocked, report.warned),
+        (1, 1),
+        "{:#?}",
+        report.matrix
+    );
+    let late = report
+        .members
+        .iter()
+        .find(|m| m.serial == serial(1))
+        .unwrap();
+    let blocks: Vec<Check> = late
+        .findings
+        .iter()
+        .filter(|f| f.result == CheckResult::Block)
+        .map(|f| f.check)
+        .collect();
+    assert_eq!(blocks, [Check::DeadlineRange]);
+    // Pinned, the profile is sealed, and is read all the same.
+    let of = |check| {
+        late.findings
+            .iter()
+            .find(|f| f.check == check)
+            .unwrap()
+            .result
+    };
+    assert_eq!(of(Check::WifiPath), CheckResult::Pass);
+    // Somebody who asks for the same devices is told that they are taken.
+    let report = org
+        .look_at(&question(&house, 2), Detail::Counts)
+        .await
+        .unwrap();
+    assert_eq!(
+        found(&report, Check::InOtherWave),
+        Some((CheckResult::Block, 2))
+    );
+    // The last deadline is after the end of the push certificate.
+    let report = org.look_at_wave(wave, Detail::Counts).await.unwrap();
+    let push = report
+        .server
+        .iter()
+        .find(|f| f.check == Check::PushCert)
+        .unwrap();
+    assert_eq!(push.result, CheckResult::Block);
+}
+
+#[tokio::test]
+async fn what_cannot_be_right_is_refused_row_by_row() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let mut bad = said(0);
+    bad.system = Some("Tahoe".to_owned());
+    let outcome = org
+        .import_originals("Old MDM", START, vec![bad, said(7)])
+        .await
+        .unwrap();
+    assert_eq!(outcome.changed, 0);
+    let why: Vec<&str> = outcome.rejected.iter().map(|r| r.why.as_str()).collect();
+    assert!(
+        why[0].starts_with("system: ") && why[1].starts_with("serial: "),
+        "{why:?}"
+    );
+    let twice = org
+        .import_originals("Old MDM", START, vec![said(0), said(0)])
+        .await
+        .unwrap();
+    assert_eq!((twice.changed, twice.rejected.len()), (1, 1));
+    for (from, at, rows) in [
+        ("", START, vec![said(0)]),
+        ("Old MDM", START + 9 * DAY, vec![said(0)]),
+        ("Old MDM", START, vec![]),
+    ] {
+        assert!(org.import_originals(from, at, rows).await.is_err());
+    }
+    let none = Question {
+        serials: Vec::new(),
+        ..question(&house, 1)
+    };
+    assert!(org.look_at(&none, Detail::Counts).await.is_err());
+    let rules = |check, answer| BTreeMap::from([(check, Some(answer))]);
+    let passing = rules(Check::AppsMapped, CheckResult::Pass);
+    assert!(org.set_unknowns(&passing).await.is_err());
+    org.set_unknowns(&rules(Check::AdeCurrent, CheckResult::Block))
+        .await
+        .unwrap();
+    let mut quiet = said(0);
+    quiet.enrolment = None;
+    quiet.serial = serial(900);
+    let other = fleet_more(&house).await;
+    other
+        .import_originals("Old MDM", START, vec![quiet])
+        .await
+        .unwrap();
+    let one = Question {
+        serials: vec![serial(900)],
+        ..question(&house, 1)
+    };
+    let report = other.look_at(&one, Detail::Counts).await.unwrap();
+    assert_eq!(
+        found(&report, Check::AdeCurrent),
+        Some((CheckResult::Block, 1))
+    );
+}
+
+/// One more iPhone, and a handle that has read the organisation anew.
+async fn fleet_more(house: &House) -> Org {
+    let mut device = known(house, 900).await;
+    let mut reading = OrgReading::default();
+    reading.seen = START;
+    reading.assigned_server = Some("THEIRS".to_owned());
+    reading.capable = Some(true);
+    reading.product = Some("iPhone17,1".to_owned());
+    device.reading = Some(reading);
+    let mut batch = Batch::new();
+    batch.put(device);
+    house.mdm.store().commit(batch).await.unwrap();
+    house.org().await
+}

@@ -1,0 +1,181 @@
+//! The what-if: what the original service knew of devices comes in and is shown, plans and waves are looked at with every check.
+//! Sends nothing to anybody.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use mdm_core::check::{Check, CheckResult, Unknowns};
+use mdm_core::clock::Timestamp;
+use mdm_core::device::Platform;
+use mdm_core::ids::{Serial, ServerId, WaveId};
+use mdm_core::migration::PinnedRunbook;
+use mdm_core::original::Said;
+use mdm_core::service::{Detail, Question};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::asked::{Path, Query};
+use super::migrations::{only_server, standard};
+use super::{Answer, Asked, At, By, read, refused, shown};
+
+/// What is looked at where nobody says a deadline.
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// What a file of the original service says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Import {
+    from: String,
+    taken: Option<Timestamp>,
+    devices: Vec<Said>,
+}
+
+pub(super) async fn import(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Import = read(&office, sent).await?;
+    let taken = sent.taken.unwrap_or_else(|| office.mdm.now());
+    let outcome = org.import_originals(&sent.from, taken, sent.devices).await;
+    shown(outcome.map_err(refused)?)
+}
+
+pub(super) async fn original(
+    State(office): At,
+    Extension(caller): By,
+    Path(serial): Path<String>,
+    Query(which): Asked,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    shown(org.original(&serial).await.map_err(refused)?)
+}
+
+pub(super) async fn apps(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let (apps, devices) = org.original_apps().await.map_err(refused)?;
+    shown(json!({ "apps": apps, "devices": devices }))
+}
+
+/// A plan to be looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asking {
+    serials: Vec<Serial>,
+    deadline: Option<Timestamp>,
+    available_from: Option<Timestamp>,
+    destination: Option<ServerId>,
+    #[serde(default)]
+    runbooks: BTreeMap<Platform, PinnedRunbook>,
+    #[serde(default)]
+    detail: Keep,
+}
+
+/// How much of each device is shown.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Keep {
+    Counts,
+    #[default]
+    Problems,
+    Everything,
+}
+
+impl From<Keep> for Detail {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::Counts => Self::Counts,
+            Keep::Problems => Self::Problems,
+            Keep::Everything => Self::Everything,
+        }
+    }
+}
+
+pub(super) async fn check(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let asking: Asking = read(&office, sent).await?;
+    let now = office.mdm.now();
+    let destination = match asking.destination {
+        Some(destination) => destination,
+        None => only_server(&office, &org).await?,
+    };
+    let question = Question {
+        serials: asking.serials,
+        destination,
+        deadline: asking.deadline.unwrap_or(now + MONTH),
+        available_from: asking.available_from.unwrap_or(now),
+        runbooks: standard(asking.runbooks),
+    };
+    let report = org.look_at(&question, asking.detail.into()).await;
+    shown(report.map_err(refused)?)
+}
+
+/// How much of each member of a wave is wanted.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    detail: Keep,
+}
+
+pub(super) async fn wave(
+    State(office): At,
+    Extension(caller): By,
+    Path(id): Path<i64>,
+    Query(which): Asked,
+    Query(wanted): Query<Wanted>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let report = org.look_at_wave(WaveId(id), wanted.detail.into()).await;
+    shown(report.map_err(refused)?)
+}
+
+pub(super) async fn rules(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    shown(table(&org.organisation().settings.unknowns))
+}
+
+/// Rules by checks; nothing takes a rule back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    unknown: BTreeMap<Check, Option<CheckResult>>,
+}
+
+pub(super) async fn set_rules(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Body,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let sent: Rules = read(&office, sent).await?;
+    let rules = org.set_unknowns(&sent.unknown).await.map_err(refused)?;
+    shown(table(&rules))
+}
+
+/// What an unknown of each check counts as.
+fn table(rules: &Unknowns) -> serde_json::Value {
+    let rows: Vec<serde_json::Value> = Check::ALL
+        .iter()
+        .map(|check| {
+            json!({
+                "check": check,
+                "mac": rules.of(*check, Some(Platform::Macos)),
+                "iphone_ipad": rules.of(*check, Some(Platform::Ios)),
+                "own_rule": rules.0.get(check),
+            })
+        })
+        .collect();
+    json!({ "checks": rows })
+}
