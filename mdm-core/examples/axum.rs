@@ -174,7 +174,6 @@ async fn main() -> Result<(), support::Failure> {
         .merge(devices(Arc::clone(&mdm)));
 
     // A real server would say `axum::serve(listener, app)`; here a device speaks through the routes themselves.
-    acme.pull(&plan.serials()).await?;
     let device = support::Device::with_identity(&mdm, &acme, &plan).await?;
     let check_in = async |org: &OrganisationCode, peer: &Peer, body: &[u8]| {
         through(&app, &format!("/mdm/{org}/checkin"), peer, body).await

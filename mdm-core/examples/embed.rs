@@ -50,7 +50,8 @@ async fn main() -> Result<(), support::Failure> {
 
     // The product: a plan, its what-if, a wave.
     let support::Customer { acme, plan } = support::customer(&mdm).await?;
-    acme.pull(&plan.serials()).await?;
+    acme.import_originals("their old MDM", mdm.now(), plan.exported())
+        .await?;
     let wave = acme
         .plan_wave("first", plan.destination, &plan.runbooks, &plan.members)
         .await?;

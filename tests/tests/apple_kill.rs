@@ -17,6 +17,7 @@ use apple::{APPS, Apple, Library, Line, Moment, OURS, Plan, THEIRS};
 use async_trait::async_trait;
 use fixtures::apple::{AppleConfig, LicenceSeed};
 use fixtures::clock::WorldClock;
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::{Clock, ManualClock, Timestamp};
 use mdm_core::device::{MigrationStatus, Platform};
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
@@ -280,6 +281,14 @@ async fn story(
     let destination: ServerId = house
         .insist(async |org| {
             org.import_api("BUSINESSAPI.x", "k", &Secret::from_text("key"))
+                .await?;
+            let (topic, until) = ("com.apple.mgmt.External.x", START + DAY * 400);
+            let key = Secret::from_text("key");
+            org.import_push(topic, b"certificate".to_vec(), until, &key)
+                .await?;
+            // Nobody has told which apps these devices have.
+            let unknown = [Check::AppsMapped, Check::AppsSource];
+            org.set_unknowns(&unknown.map(|check| (check, Some(CheckResult::Warn))).into())
                 .await?;
             org.import_server_token(&Secret::from_text("{}"), None)
                 .await

@@ -17,6 +17,7 @@ use mdm_core::device::Platform;
 use mdm_core::ids::{Serial, ServerId};
 use mdm_core::migration::{PinnedRunbook, Variant};
 use mdm_core::organisation::Der;
+use mdm_core::original::Said;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Mdm, MdmSettings, Member, Org};
 use mdm_core::vault::{KeyWrap, VaultError};
@@ -125,6 +126,17 @@ impl Plan {
     pub(crate) fn serials(&self) -> Vec<Serial> {
         self.members.iter().map(|m| m.serial.clone()).collect()
     }
+
+    /// What an export of the server that they leave says of them. Without the list of its apps no iPhone is submitted.
+    pub(crate) fn exported(&self) -> Vec<Said> {
+        let says = |serial| {
+            let mut said = Said::nothing(serial);
+            said.system = Some("26.1".to_owned());
+            said.apps = Some(Vec::new());
+            said
+        };
+        self.serials().into_iter().map(says).collect()
+    }
 }
 
 /// Where devices reach this vendor's server. Behind a proxy that ends TLS, devices would sign their messages.
@@ -169,6 +181,7 @@ pub(crate) async fn customer(mdm: &Mdm) -> Result<Customer, Failure> {
         runbooks: runbooks.into(),
         members,
     };
+    org.pull(&plan.serials()).await?;
     Ok(Customer { acme: org, plan })
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::{Clock, ManualClock, Timestamp};
 use mdm_core::device::{AssignmentOutcome, DeviceRecord, MigrationStatus, OrgReading, Platform};
 use mdm_core::errand::Errand;
@@ -548,6 +549,16 @@ impl Stage {
         let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
         let org = made.org;
         org.import_api("BUSINESSAPI.x", "k", &Secret::from_text("key"))
+            .await
+            .unwrap();
+        // What a wave needs beside Apple's credentials: a push certificate, and that nobody knows the apps of these devices.
+        let key = Secret::from_text("key");
+        let (topic, until) = ("com.apple.mgmt.External.x", START + DAY * 400);
+        org.import_push(topic, b"certificate".to_vec(), until, &key)
+            .await
+            .unwrap();
+        let unknown = [Check::AppsMapped, Check::AppsSource];
+        org.set_unknowns(&unknown.map(|check| (check, Some(CheckResult::Warn))).into())
             .await
             .unwrap();
         let token = Secret::from_text("{}");

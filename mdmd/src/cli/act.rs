@@ -39,7 +39,14 @@ pub(crate) async fn run(
         Some(digest) if !acceptance.plan => digest,
         _ => {
             super::print(common, &plan, |plan| show(plan, &mut std::io::stdout()));
-            let why = if plan["members"] == plan["blocked"] {
+            let against_all = plan["against_all"]
+                .as_array()
+                .is_some_and(|a| !a.is_empty());
+            let why = if against_all {
+                anyhow!(
+                    "nothing was sent, and nothing can be before what stands against all devices is mended"
+                )
+            } else if plan["members"] == plan["blocked"] {
                 anyhow!("nothing was sent, and nothing would be: every device is left out")
             } else {
                 anyhow!(
@@ -154,6 +161,9 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
     line(cell(&plan["consequence"]));
     for warning in plan["warnings"].as_array().into_iter().flatten() {
         line(format!("note: {}", cell(warning)));
+    }
+    for sentence in plan["against_all"].as_array().into_iter().flatten() {
+        line(format!("against all: {}", cell(sentence)));
     }
     for (serial, findings) in plan["findings"].as_object().into_iter().flatten() {
         let findings: Vec<String> = findings

@@ -122,6 +122,7 @@ fn show(report: &Value, explain: bool) {
                 "found": row["result"],
                 "devices": devices.len(),
                 "which": named,
+                "fact": row["fact"],
                 "fix": rows(&row["fixes"]).map(cell).collect::<Vec<_>>().join("; "),
             })
         })
@@ -134,6 +135,7 @@ fn show(report: &Value, explain: bool) {
             ("FOUND", "found"),
             ("DEVICES", "devices"),
             ("WHICH", "which"),
+            ("FOR EXAMPLE", "fact"),
             ("WHAT WOULD MEND IT", "fix"),
         ],
     );

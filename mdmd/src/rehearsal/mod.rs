@@ -22,6 +22,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use fixtures::faults::{FaultKind, FaultLevel, FaultPlan};
 use fixtures::world::{Fleet, World, WorldConfig};
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
 use mdm_core::organisation::IdentityProtocol;
@@ -321,6 +322,17 @@ impl Stage {
                 plan::expect_apps(&self.world);
                 let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
                 org.pull(&serials).await?;
+                // A plan that forgets the apps is not submitted: it goes through only where nobody knows of them.
+                let blind = sabotage == Some(Sabotage::SkipApps);
+                if blind {
+                    let unknown = [Check::AppsMapped, Check::AppsSource];
+                    let warns = unknown.map(|check| (check, Some(CheckResult::Warn)));
+                    org.set_unknowns(&warns.into()).await?;
+                }
+                for said in plan::original(&self.world, now, !blind)?.chunks(10_000) {
+                    org.import_originals("the original", now, said.to_vec())
+                        .await?;
+                }
                 let runbooks = plan::runbooks(&self.world, sabotage);
                 let id = org
                     .plan_wave("rehearsal", self.house.destination, &runbooks, &members)
@@ -329,6 +341,8 @@ impl Stage {
                 planned.context("the wave that was planned")?
             }
         };
+        // As it is now: what an unknown counts as may have been changed.
+        let org = self.org().await?;
         let what_if = org.what_if(wave.id).await?;
         if wave.state == WaveState::Draft {
             org.submit(wave.id, &what_if.digest, "rehearsal").await?;

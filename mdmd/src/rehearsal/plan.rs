@@ -11,6 +11,7 @@ use mdm_core::migration::{
     AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, StepId, Variant,
 };
 use mdm_core::organisation::Der;
+use mdm_core::original::{ManagedUser, OriginalApp, OriginalEnrolment, Said};
 use mdm_core::service::Member;
 
 use super::sabotage::Sabotage;
@@ -44,6 +45,36 @@ const EVERYWHERE: &str = "net.example.remote";
 
 /// The password of the network that every device gets.
 pub(super) const WIFI_PASSWORD: &str = "rehearsed-Wi-Fi-7Qm2xK9v";
+
+/// What the original's administrator exports of the devices before they move.
+pub(super) fn original(world: &World, now: Timestamp, apps: bool) -> anyhow::Result<Vec<Said>> {
+    let mut all = Vec::new();
+    for device in world.original().export() {
+        let mut said = Said::nothing(Serial::parse(&device.identity.serial)?);
+        said.system = Some(device.identity.os_version.clone());
+        said.last_seen = Some(now);
+        said.enrolment = Some(OriginalEnrolment::Automated);
+        said.shared = Some(false);
+        said.return_to_service = Some(false);
+        said.user_lock = Some(false);
+        said.networks = Some(Vec::new());
+        said.profiles = Some(Vec::new());
+        let mut user = ManagedUser::default();
+        if let Some((name, _)) = &device.managed_user {
+            user.name.clone_from(name);
+            user.last_sign_in = Some(now);
+        }
+        said.managed_user = Some(user);
+        let list = device.apps.iter().map(|(bundle, store_id, _)| {
+            let mut app = OriginalApp::new(bundle);
+            app.store_id = u64::try_from(*store_id).ok();
+            app
+        });
+        said.apps = apps.then(|| list.collect());
+        all.push(said);
+    }
+    Ok(all)
+}
 
 /// The runbook of each platform: the standard one, the apps of the original's export, an Activation Lock.
 pub(super) fn runbooks(

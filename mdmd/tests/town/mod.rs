@@ -152,6 +152,33 @@ impl Town {
         .await;
         let token = self.token_file("furnish").await;
         self.json(&["token", "import", &token]).await;
+        self.ready().await;
+    }
+
+    /// What a migration needs beside Apple's credentials: a push certificate, and that nobody knows the apps of these devices.
+    async fn ready(&self) {
+        let code = self.made["organisation"].as_str().unwrap();
+        let code = mdm_core::ids::OrganisationCode::parse(code).unwrap();
+        let org = self.app.mdm.organisation(&code).await.unwrap();
+        let until = self.app.mdm.now() + Duration::from_secs(300 * 86_400);
+        let (topic, key) = (
+            "com.apple.mgmt.External.town",
+            mdm_core::secret::Secret::from_text("key"),
+        );
+        org.import_push(topic, b"certificate".to_vec(), until, &key)
+            .await
+            .unwrap();
+        let rules = [
+            "--unknown",
+            "apps.mapped=warn",
+            "--unknown",
+            "apps.source=warn",
+        ];
+        let shown = self
+            .json(&[&["organisation", "what-if"][..], &rules].concat())
+            .await;
+        let rows = shown["checks"].as_array().unwrap();
+        assert_eq!(rows.iter().filter(|r| r["own_rule"] == "warn").count(), 2);
     }
 
     /// A server token of the destination, for a key pair just made; answers its file.

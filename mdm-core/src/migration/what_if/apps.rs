@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Check, CheckFinding, CheckResult, MemberFacts};
+use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::migration::{AppAction, AppPlan, Owner};
@@ -95,6 +95,24 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
     }));
 }
+
+/// That a device would lose apps for want of licences.
+pub(crate) fn without_licence(names: &[String]) -> CheckFinding {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    CheckFinding::block(
+        Check::AppsLicences,
+        format!(
+            "no licence is left for apps that it has and that would go with their data: {}",
+            some_of(&names)
+        ),
+        LICENCES,
+        Owner::Licence,
+    )
+    .from(FactSource::Api, None)
+}
+
+/// What helps where licences lack.
+pub(super) const LICENCES: &str = "buy licences, or move them to a location whose token is here";
 
 /// The first names of a list, and how many there are beside these.
 fn some_of(names: &[&str]) -> String {

@@ -43,6 +43,8 @@ pub enum AppFate {
     LostLicence,
     /// It goes with its data: the runbook names neither the store's number of it nor a manifest.
     LostSource,
+    /// Licences come from elsewhere: no location of Apps and Books is known here.
+    Uncertain,
 }
 
 impl AppFate {
@@ -78,6 +80,8 @@ pub struct AppForecast {
     pub people: BTreeSet<String>,
     /// Licences that are lacking.
     pub short: u64,
+    /// Devices on which it stays if somebody else gives it a licence.
+    pub uncertain: u64,
 }
 
 /// What would be lost, app by app.
@@ -97,31 +101,35 @@ pub struct Forecast {
 /// Counts what would be lost, member by member; keeps no member.
 #[derive(Clone, Debug, Default)]
 pub struct Forecaster {
-    stock: BTreeMap<u64, Stock>,
+    /// `None` when no location is known.
+    stock: Option<BTreeMap<u64, Stock>>,
     left: BTreeMap<u64, u64>,
     apps: BTreeMap<String, AppForecast>,
     all: Forecast,
 }
 
 impl Forecaster {
-    /// One that gives the licences of this stock to members in the order in which they come.
+    /// One that gives the licences of this stock to members in the order in which they come; without a stock, where no location
+    /// is known, it says of licences that they are uncertain.
     #[must_use]
-    pub fn new(stock: BTreeMap<u64, Stock>) -> Self {
+    pub fn new(stock: Option<BTreeMap<u64, Stock>>) -> Self {
+        let all = stock.iter().flatten();
         Self {
-            left: stock.iter().map(|(app, s)| (*app, s.available)).collect(),
+            left: all.map(|(app, s)| (*app, s.available)).collect(),
             stock,
             ..Self::default()
         }
     }
 
-    /// Counts a member.
-    pub fn add(&mut self, member: &LossOf<'_>) {
+    /// Counts a member. Answers the apps that it has and would lose for want of a licence.
+    pub fn add(&mut self, member: &LossOf<'_>) -> Vec<String> {
+        let mut short = Vec::new();
         if member.platform.is_none_or(Platform::is_mac) {
-            return;
+            return short;
         }
         let Some(told) = member.original.and_then(|o| o.apps.as_ref()) else {
             self.all.unknown.insert(member.serial.clone());
-            return;
+            return short;
         };
         self.all.known += 1;
         let plans: BTreeMap<String, &AppPlan> = member
@@ -146,6 +154,7 @@ impl Forecaster {
                 lost: BTreeMap::new(),
                 people: BTreeSet::new(),
                 short: 0,
+                uncertain: 0,
             });
             row.name = row.name.take().or_else(|| app.name.clone());
             row.present += 1;
@@ -157,12 +166,17 @@ impl Forecaster {
             row.kept += u64::from(fate == AppFate::Kept);
             row.dropped += u64::from(fate == AppFate::Dropped);
             row.short += u64::from(fate == AppFate::LostLicence);
+            row.uncertain += u64::from(fate == AppFate::Uncertain);
+            if fate == AppFate::LostLicence {
+                short.push(app.name.as_ref().unwrap_or(&app.bundle_id).clone());
+            }
             if fate.is_lost() {
                 row.lost.insert(member.serial.clone(), fate);
                 row.people.extend(owner.cloned());
                 self.all.losing.insert(member.serial.clone());
             }
         }
+        short
     }
 
     fn fate(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) -> AppFate {
@@ -181,7 +195,10 @@ impl Forecaster {
         if licences.contains(&store) {
             return AppFate::Kept;
         }
-        match self.stock.get(&store).filter(|s| s.device_assignable) {
+        let Some(stock) = &self.stock else {
+            return AppFate::Uncertain;
+        };
+        match stock.get(&store).filter(|s| s.device_assignable) {
             Some(stock) if stock.unlimited => AppFate::Kept,
             Some(_) => match self.left.get_mut(&store) {
                 Some(left) if *left > 0 => {

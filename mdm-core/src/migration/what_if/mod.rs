@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use apps::without_licence;
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf};
 pub use server::{Expiry, ServerFacts, look_at_server};
 
@@ -194,6 +195,8 @@ pub struct MatrixRow {
     pub result: CheckResult,
     /// What it counts as.
     pub counts_as: CheckResult,
+    /// The fact of the first of these devices: an example.
+    pub fact: String,
     /// What would mend it, once for each way.
     pub fixes: BTreeSet<String>,
     /// Which devices.
@@ -220,6 +223,7 @@ impl Matrix {
                         check: finding.check,
                         result: finding.result,
                         counts_as,
+                        fact: finding.fact.clone(),
                         fixes: BTreeSet::new(),
                         devices: BTreeSet::new(),
                     };

@@ -32,8 +32,8 @@ pub struct ServerFacts {
     pub expiries: Vec<Expiry>,
     /// Locations of Apps and Books that another service has claimed.
     pub shared: Vec<String>,
-    /// What the members need of licences.
-    pub needs: Vec<LicenceNeed>,
+    /// What the members need of licences; none where no location is known.
+    pub needs: Option<Vec<LicenceNeed>>,
     /// How many requests change something at Apple.
     pub requests: u32,
     /// How many of them leave in an hour.
@@ -62,8 +62,14 @@ pub fn look_at_server(
             .from(FactSource::Api, None),
         );
     }
-    for need in &facts.needs {
-        found.push(licences(need));
+    match &facts.needs {
+        Some(needs) => found.extend(needs.iter().map(licences)),
+        None => found.push(CheckFinding::unknown(
+            Check::AppsLicences,
+            "no location of Apps and Books is known: whether there are licences is known elsewhere, if at all",
+            "bring in a content token: `mdmd licences token`",
+            Owner::Licence,
+        )),
     }
     found.push(budget(facts, first, now));
     found.sort_by_key(|f| f.check);
@@ -132,13 +138,14 @@ fn licences(need: &LicenceNeed) -> CheckFinding {
         )
         .from(FactSource::Api, None);
     }
-    CheckFinding::block(
+    // A device that has the app already and would lose it is blocked by itself.
+    CheckFinding::warn(
         Check::AppsLicences,
         format!(
             "{name}: {} of {} devices would get no licence",
             need.lacks, need.needs
         ),
-        "buy licences, or move them to a location whose token is here",
+        super::apps::LICENCES,
         Owner::Licence,
     )
     .from(FactSource::Api, None)

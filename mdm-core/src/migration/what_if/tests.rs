@@ -479,10 +479,11 @@ fn the_server_is_looked_at_too() {
             crate::licences::needs([(&serial, &wants[..])], &BTreeSet::new(), &stock);
         all.remove(0)
     };
-    facts.needs = vec![need(1)];
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Unknown));
+    facts.needs = Some(vec![need(1)]);
     assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
-    facts.needs = vec![need(0)];
-    assert_eq!(of(&facts, Check::AppsLicences), Some(Block));
+    facts.needs = Some(vec![need(0)]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Warn));
 }
 
 #[test]
@@ -578,8 +579,10 @@ fn the_forecast_counts_apps_devices_and_people() {
     };
     let stock = BTreeMap::from([(7, stock(1)), (8, stock(2))]);
     let forecast = |members: &mut dyn Iterator<Item = LossOf<'_>>| {
-        let mut forecaster = Forecaster::new(stock.clone());
-        members.for_each(|member| forecaster.add(&member));
+        let mut forecaster = Forecaster::new(Some(stock.clone()));
+        members.for_each(|member| {
+            forecaster.add(&member);
+        });
         forecaster.finish()
     };
     let mut members = members;
@@ -612,6 +615,17 @@ fn the_forecast_counts_apps_devices_and_people() {
         AppFate::LostUndecided
     );
     assert_eq!(all.losing.len(), 3);
+    // Who would lose an app for want of a licence is told at once; where no location is known nobody can say.
+    let of = |member: &LossOf<'_>, stock| Forecaster::new(stock).add(member);
+    let bob = LossOf {
+        serial: &serials[1],
+        platform: Some(Ios),
+        original: Some(&known[1]),
+        runbook: Some(&runbook),
+        licences: &none,
+    };
+    assert_eq!(of(&bob, Some(BTreeMap::new())), ["com.example.notes"]);
+    assert_eq!(of(&bob, None), [] as [&str; 0]);
     // A Mac loses nothing in this way, and a device of which nobody told is not among those that lose nothing.
     let mac = LossOf {
         serial: &serials[0],

@@ -98,6 +98,8 @@ pub struct ActPlan {
     pub requests: Vec<PlannedRequest>,
     /// What stands against single devices: they are left out.
     pub findings: BTreeMap<Serial, Vec<String>>,
+    /// What stands against all of it: nothing is sent before that is mended.
+    pub against_all: Vec<String>,
     /// What does not stand against it and should be known.
     pub warnings: Vec<String>,
     /// Devices that the act is for.
@@ -127,13 +129,23 @@ impl ActPlan {
             requests,
             blocked: findings.len(),
             findings,
+            against_all: Vec::new(),
             warnings,
             members,
             digest,
         }
     }
 
+    /// The same, with what stands against all of it. Nothing is accepted of such a plan, so that no digest is bound to it.
+    pub(super) fn against_all(mut self, against_all: Vec<String>) -> Self {
+        self.against_all = against_all;
+        self
+    }
+
     pub(super) fn must_be(&self, digest: &str) -> Result<(), Error> {
+        if !self.against_all.is_empty() {
+            return Err(Error::Precondition(self.against_all.join("; ")));
+        }
         if self.digest == digest {
             return Ok(());
         }
@@ -176,6 +188,15 @@ pub struct ActProof {
     pub needs_person: BTreeSet<String>,
 }
 
+/// What an act would meet.
+struct Looked {
+    found: Vec<Found>,
+    /// What stands against all of it.
+    against_all: Vec<String>,
+    /// What should be known.
+    warnings: Vec<String>,
+}
+
 /// A member of an act with what is known of it.
 struct Found {
     serial: Serial,
@@ -191,8 +212,8 @@ impl Org {
     /// [`Error::BadInput`] for an empty list, a serial number that occurs twice, a missing reason or a deadline that Apple
     /// does not take; the port's, the store's.
     pub async fn plan_act(&self, act: &Act) -> Result<ActPlan, Error> {
-        let found = self.look_into(act).await?;
-        self.plan_of(act, &found).await
+        let looked = self.look_into(act).await?;
+        self.plan_of(act, &looked).await
     }
 
     /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands.
@@ -201,8 +222,9 @@ impl Org {
     /// [`Error::Precondition`] when the plan is no longer the accepted one; as [`Org::plan_act`].
     pub async fn do_act(&self, act: &Act, digest: &str) -> Result<ActDone, Error> {
         self.again_on_conflict(|| async {
-            let found = self.look_into(act).await?;
-            self.plan_of(act, &found).await?.must_be(digest)?;
+            let looked = self.look_into(act).await?;
+            self.plan_of(act, &looked).await?.must_be(digest)?;
+            let found = looked.found;
             match &act.what {
                 MigrationAct::Assign {
                     destination,

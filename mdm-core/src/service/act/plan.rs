@@ -8,21 +8,23 @@ use serde_json::json;
 use super::super::Org;
 use super::super::licences::store_apps;
 use super::super::ports::ActivityRequest;
-use super::super::wave::{already_there, check, is_there, latest_deadline, platform_of};
+use super::super::wave::{latest_deadline, platform_of};
+use super::super::what_if::{Detail, Question};
 use super::super::worker::same_deadline;
-use super::{Act, ActPlan, Found, MigrationAct, PlannedRequest};
+use super::{Act, ActPlan, Found, Looked, MigrationAct, PlannedRequest};
+use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::{Error, PortError};
-use crate::ids::{DeviceId, MoveId, RunbookId, Serial, WaveId};
+use crate::ids::Serial;
 use crate::migration::{Move, MoveState, PinnedRunbook};
 
 /// A reading this old is renewed before an act is planned.
 const STALE: Duration = Duration::from_secs(15 * 60);
 
 impl Org {
-    pub(super) async fn look_into(&self, act: &Act) -> Result<Vec<Found>, Error> {
+    pub(super) async fn look_into(&self, act: &Act) -> Result<Looked, Error> {
         if act.serials.is_empty() {
             return Err(Error::bad_input("serials", "is empty"));
         }
@@ -57,29 +59,59 @@ impl Org {
                 return Err(PortError::retry("the devices are being read").into());
             }
         }
-        let uuid = match &act.what {
-            MigrationAct::Assign { destination, .. } => {
-                let server = self.store().server(self.id(), *destination).await?;
-                server.ok_or(Error::NotFound("server entry"))?.uuid
+        // Nothing is asked of Apple that was not looked at with every check.
+        let what_if = match &act.what {
+            MigrationAct::Assign {
+                destination,
+                deadline,
+                available_from,
+                runbooks,
+            } => {
+                let question = Question {
+                    serials: serials.clone(),
+                    destination: *destination,
+                    deadline: *deadline,
+                    available_from: available_from.unwrap_or_else(|| self.now()),
+                    runbooks: runbooks.clone(),
+                };
+                Some(self.look_at(&question, Detail::Problems).await?)
             }
-            _ => String::new(),
+            _ => None,
         };
-        let mut found = Vec::new();
+        let rules = &self.organisation.settings.unknowns;
+        let mut against = what_if.iter().flat_map(|w| w.blockers(rules)).collect();
+        let mut all = Vec::new();
         for serial in serials {
             let device = devices.remove(&serial);
             let attempt = match device.as_ref().and_then(|d| d.open_move) {
                 Some(id) => self.store().attempt(self.id(), id).await?,
                 None => None,
             };
-            let findings = self.against(act, &uuid, &serial, device.as_ref(), attempt.as_ref());
-            found.push(Found {
+            let findings = findings(
+                act,
+                &serial,
+                &mut against,
+                device.as_ref(),
+                attempt.as_ref(),
+            );
+            all.push(Found {
                 serial,
                 device,
                 attempt,
                 findings,
             });
         }
-        Ok(found)
+        let (mut against_all, mut warnings) = (Vec::new(), Vec::new());
+        if let Some(report) = &what_if {
+            against_all = report.against_all();
+            // Said of the requests and licences of this plan itself.
+            warnings = report.warnings_but(&[Check::PostBudget, Check::AppsLicences]);
+        }
+        Ok(Looked {
+            found: all,
+            against_all,
+            warnings,
+        })
     }
 
     /// Which of these were not read, or so long ago that a plan should not rest on it.
@@ -132,84 +164,9 @@ impl Org {
         Ok(all)
     }
 
-    /// What stands against the act for one device.
-    pub(super) fn against(
-        &self,
-        act: &Act,
-        uuid: &str,
-        serial: &Serial,
-        device: Option<&Device>,
-        attempt: Option<&Move>,
-    ) -> Vec<String> {
-        let now = self.now();
-        match &act.what {
-            MigrationAct::Assign {
-                deadline,
-                available_from,
-                runbooks,
-                ..
-            } => {
-                let mut found = Vec::new();
-                if attempt.is_some() {
-                    found.push("it is in an open wave already".to_owned());
-                }
-                match device.and_then(platform_of) {
-                    None => found.push("its platform is not known".to_owned()),
-                    Some(platform) if !runbooks.contains_key(&platform) => {
-                        found.push(format!("there is no runbook for {}", platform.as_str()));
-                    }
-                    Some(_) => {}
-                }
-                // A member that is never stored: the checks look at its dates.
-                let member = Move::plan(
-                    self.id(),
-                    MoveId(0),
-                    WaveId(0),
-                    DeviceId(0),
-                    serial.clone(),
-                    RunbookId(0),
-                    *deadline,
-                    available_from.unwrap_or(now),
-                    None,
-                    now,
-                );
-                found.extend(check(&member, device, uuid, now));
-                found
-            }
-            MigrationAct::Extend { deadline } => against_moving(attempt, device, |current| {
-                (*deadline <= current).then(|| {
-                    format!("its deadline is {current} already: an earlier one must be forced")
-                })
-            }),
-            MigrationAct::Force { deadline } => against_moving(attempt, device, |current| {
-                (*deadline >= current).then(|| {
-                    format!("its deadline is {current} already: a later one is an extension")
-                })
-            }),
-            MigrationAct::Cancel => match attempt.map(|a| &a.state) {
-                None => vec!["no migration of it is under way here".to_owned()],
-                Some(
-                    MoveState::Planned
-                    | MoveState::Blocked { .. }
-                    | MoveState::Ready
-                    | MoveState::SubmitFailed { .. }
-                    | MoveState::Submitting { .. }
-                    | MoveState::Scheduled { .. }
-                    | MoveState::Offered { .. }
-                    | MoveState::Overdue { .. },
-                ) if !begun(device) => Vec::new(),
-                Some(MoveState::Cancelling { .. }) => {
-                    vec!["it is being cancelled already".to_owned()]
-                }
-                Some(_) => vec!["it has begun: nothing can be called back".to_owned()],
-            },
-        }
-    }
-
-    pub(super) async fn plan_of(&self, act: &Act, found: &[Found]) -> Result<ActPlan, Error> {
-        let now = self.now();
+    pub(super) async fn plan_of(&self, act: &Act, looked: &Looked) -> Result<ActPlan, Error> {
+        let (now, found) = (self.now(), &looked.found);
         let going: Vec<&Found> = found.iter().filter(|f| f.findings.is_empty()).collect();
-        let mut there = 0;
         let (request, consequence, bound) = match &act.what {
             MigrationAct::Assign {
                 destination,
@@ -230,8 +187,6 @@ impl Org {
                     going.len(),
                     server.name
                 );
-                let at_it = |f: &&&Found| is_there(f.device.as_ref(), &server.uuid);
-                there = going.iter().filter(at_it).count();
                 let request = ActivityRequest::AssignWithDeadline {
                     server: server.uuid,
                     deadline: *deadline,
@@ -287,12 +242,12 @@ impl Org {
         }
         let mut warnings = self.act_warnings(&requests).await?;
         warnings.extend(self.read_long_ago(&going).await?);
+        warnings.extend(looked.warnings.iter().cloned());
         match &act.what {
             MigrationAct::Assign { runbooks, .. } => {
                 let (giving, short) = self.plan_giving(lacking(&going, runbooks)).await?;
                 requests.extend(giving);
                 warnings.extend(short);
-                warnings.extend(already_there(there));
             }
             MigrationAct::Cancel => {
                 let devices = going.iter().filter_map(|f| f.device.as_ref());
@@ -312,7 +267,8 @@ impl Org {
             warnings,
             found.len(),
             &bound,
-        ))
+        )
+        .against_all(looked.against_all.clone()))
     }
 
     pub(super) async fn act_warnings(
@@ -329,6 +285,45 @@ impl Org {
         } else {
             Vec::new()
         })
+    }
+}
+
+/// What stands against the act for one device; `against` has what the what-if found.
+fn findings(
+    act: &Act,
+    serial: &Serial,
+    against: &mut BTreeMap<Serial, Vec<String>>,
+    device: Option<&Device>,
+    attempt: Option<&Move>,
+) -> Vec<String> {
+    match &act.what {
+        MigrationAct::Assign { .. } => against.remove(serial).unwrap_or_default(),
+        MigrationAct::Extend { deadline } => against_moving(attempt, device, |current| {
+            (*deadline <= current).then(|| {
+                format!("its deadline is {current} already: an earlier one must be forced")
+            })
+        }),
+        MigrationAct::Force { deadline } => against_moving(attempt, device, |current| {
+            (*deadline >= current)
+                .then(|| format!("its deadline is {current} already: a later one is an extension"))
+        }),
+        MigrationAct::Cancel => match attempt.map(|a| &a.state) {
+            None => vec!["no migration of it is under way here".to_owned()],
+            Some(
+                MoveState::Planned
+                | MoveState::Blocked { .. }
+                | MoveState::Ready
+                | MoveState::SubmitFailed { .. }
+                | MoveState::Submitting { .. }
+                | MoveState::Scheduled { .. }
+                | MoveState::Offered { .. }
+                | MoveState::Overdue { .. },
+            ) if !begun(device) => Vec::new(),
+            Some(MoveState::Cancelling { .. }) => {
+                vec!["it is being cancelled already".to_owned()]
+            }
+            Some(_) => vec!["it has begun: nothing can be called back".to_owned()],
+        },
     }
 }
 

@@ -9,12 +9,12 @@ use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::ApiKey;
 use super::sync::append;
+use super::what_if::{Detail, WhatIfReport};
 use crate::clock::Timestamp;
-use crate::device::{Device, MigrationStatus, Platform};
+use crate::device::{Device, Platform};
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial, ServerId, WaveId};
-use crate::licences::LicenceNeed;
 use crate::migration::{Event, Move, PinnedRunbook};
 use crate::organisation::AdeOptions;
 use crate::store::Batch;
@@ -45,10 +45,14 @@ pub struct WhatIf {
     pub wave: WaveId,
     /// What blocks, by serial number.
     pub blockers: BTreeMap<Serial, Vec<String>>,
-    /// What does not block and should be known: licences that are lacking.
+    /// What stands against all of them: nothing is submitted before it is mended.
+    pub against_all: Vec<String>,
+    /// What does not block and should be known.
     pub warnings: Vec<String>,
-    /// Binds members, deadlines, runbooks and blockers: an acceptance of anything else is void.
+    /// Binds members, deadlines, runbooks and findings: an acceptance of anything else is void.
     pub digest: String,
+    /// All of it, check by check.
+    pub report: WhatIfReport,
 }
 
 impl Org {
@@ -161,69 +165,51 @@ impl Org {
         Ok(id)
     }
 
-    /// What would happen if the wave were submitted now.
+    /// What would happen if the wave were submitted now: every check of every member.
     ///
     /// # Errors
-    /// [`Error::NotFound`], the store's.
+    /// [`Error::NotFound`], the vault's, the store's.
     pub async fn what_if(&self, wave: WaveId) -> Result<WhatIf, Error> {
-        let row = self
-            .store()
-            .wave(self.id(), wave)
-            .await?
-            .ok_or(Error::NotFound("wave"))?;
-        let now = self.now();
-        let mut blockers = BTreeMap::new();
+        let row = self.store().wave(self.id(), wave).await?;
+        let row = row.ok_or(Error::NotFound("wave"))?;
+        let report = self.look_at_wave(wave, Detail::Problems).await?;
+        let rules = &self.organisation.settings.unknowns;
+        let found: BTreeMap<&Serial, Vec<_>> = report
+            .members
+            .iter()
+            .map(|member| (&member.serial, member.weighed(rules)))
+            .collect();
         let mut bound = Vec::new();
-        let destination = self.store().server(self.id(), row.destination).await?;
-        let destination = destination.ok_or(Error::NotFound("server entry"))?.uuid;
-        let mut there = 0;
         for attempt in self.members(wave).await? {
-            let device = self.store().device(self.id(), attempt.device).await?;
-            let found = check(&attempt, device.as_ref(), &destination, now);
-            there += usize::from(found.is_empty() && is_there(device.as_ref(), &destination));
             bound.push(json!([
                 attempt.serial,
                 attempt.deadline,
                 attempt.available_from,
                 attempt.runbook,
-                found
+                found.get(&attempt.serial),
             ]));
-            if !found.is_empty() {
-                blockers.insert(attempt.serial.clone(), found);
-            }
         }
-        let mut warnings = self.licence_warnings(wave).await?;
-        warnings.extend(already_there(there));
+        let (against_all, warnings) = (report.against_all(), report.warnings());
         let digest = crate::identity::sha256_hex(
-            json!([row.name, row.runbooks, row.ade, bound, warnings])
-                .to_string()
-                .as_bytes(),
+            json!([
+                row.name,
+                row.runbooks,
+                row.ade,
+                bound,
+                against_all,
+                warnings
+            ])
+            .to_string()
+            .as_bytes(),
         );
         Ok(WhatIf {
             wave,
-            blockers,
+            blockers: report.blockers(rules),
+            against_all,
             warnings,
             digest,
+            report,
         })
-    }
-
-    /// Which licences the wave lacks, in plain words; nothing where no location is known.
-    async fn licence_warnings(&self, wave: WaveId) -> Result<Vec<String>, Error> {
-        if self.locations().await?.is_empty() {
-            return Ok(Vec::new());
-        }
-        let lacking = |need: &LicenceNeed| {
-            let names: Vec<&str> = need.bundles.iter().map(String::as_str).collect();
-            format!(
-                "{} ({}): {} of {} devices would get no licence",
-                need.app,
-                names.join(", "),
-                need.lacks,
-                need.needs
-            )
-        };
-        let needs = self.licence_need(wave).await?;
-        Ok(needs.iter().filter(|n| n.lacks > 0).map(lacking).collect())
     }
 
     /// Submits a wave whose what-if was accepted: writes the requests as jobs, and nothing more. Blocked members stay behind.
@@ -241,6 +227,9 @@ impl Org {
             return Err(Error::Precondition(
                 "members, findings or runbooks have changed since they were accepted".to_owned(),
             ));
+        }
+        if !what_if.against_all.is_empty() {
+            return Err(Error::Precondition(what_if.against_all.join("; ")));
         }
         let mut row = self
             .store()
@@ -379,102 +368,4 @@ pub(super) fn platform_of(device: &Device) -> Option<Platform> {
         let product = device.reading.as_ref().and_then(|r| r.product.as_deref());
         product.and_then(Platform::of_product)
     })
-}
-
-/// Whether Apple shows a device at its destination already.
-pub(super) fn is_there(device: Option<&Device>, destination: &str) -> bool {
-    let reading = device.and_then(|d| d.reading.as_ref());
-    reading.is_some_and(|r| r.assigned_server.as_deref() == Some(destination))
-}
-
-/// One sentence on devices that Apple shows at their destination already.
-pub(super) fn already_there(devices: usize) -> Option<String> {
-    (devices > 0).then(|| {
-        format!(
-            "{devices} devices are assigned to the destination already: their users would be asked to move to where they may be"
-        )
-    })
-}
-
-/// What stands against submitting one member, in plain words.
-pub(super) fn check(
-    attempt: &Move,
-    device: Option<&Device>,
-    destination: &str,
-    now: Timestamp,
-) -> Vec<String> {
-    let mut found = Vec::new();
-    if attempt.deadline <= now {
-        found.push("its deadline has passed".to_owned());
-    }
-    let latest = latest_deadline(now);
-    if attempt.deadline > latest {
-        found.push(format!(
-            "its deadline is later than {latest}, the end of Apple's 90 days"
-        ));
-    }
-    if attempt.available_from > attempt.deadline {
-        found.push("it would be offered only after its deadline".to_owned());
-    }
-    let Some(reading) = device.and_then(|d| d.reading.as_ref()) else {
-        found.push("it was not read at the organisation API".to_owned());
-        return found;
-    };
-    if reading.unknown {
-        found.push("the organisation does not know its serial number".to_owned());
-    } else if reading.unplaced.is_some() && reading.assigned_server.is_none() {
-        found.push("its service is not known: it moved while the lists were read".to_owned());
-    } else if reading.assigned_server.is_none() {
-        found.push("it is assigned to no service: there is nothing to migrate from".to_owned());
-    }
-    if is_there(device, destination) && device.is_some_and(|d| d.enrollment.is_some()) {
-        found
-            .push("it has come already: it is assigned to the destination and enrolled".to_owned());
-    }
-    if reading.capable == Some(false) {
-        found.push("Apple says that it cannot migrate".to_owned());
-    }
-    if matches!(
-        reading.status,
-        Some(MigrationStatus::Requested | MigrationStatus::Started)
-    ) {
-        found.push("another migration of it is pending".to_owned());
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::device::OrgReading;
-    use crate::ids::{EnrollmentId, OrganisationId};
-
-    #[test]
-    fn who_is_enrolled_at_the_destination_has_come_already() {
-        let now = Timestamp::from_millis(1_796_112_000_000);
-        let serial = Serial::parse("SERIAL1").unwrap();
-        let mut device = Device::new(OrganisationId(1), DeviceId(1), serial.clone());
-        device.reading = Some(OrgReading {
-            assigned_server: Some("OURS".to_owned()),
-            seen: now,
-            ..OrgReading::default()
-        });
-        let day = std::time::Duration::from_secs(86_400);
-        let attempt = Move::plan(
-            OrganisationId(1),
-            MoveId(1),
-            WaveId(1),
-            DeviceId(1),
-            serial,
-            RunbookId(1),
-            now + day * 9,
-            now + day,
-            None,
-            now,
-        );
-        assert_eq!(check(&attempt, Some(&device), "OURS", now).len(), 0);
-        device.enrollment = Some(EnrollmentId(1));
-        assert_eq!(check(&attempt, Some(&device), "OURS", now).len(), 1);
-        assert_eq!(check(&attempt, Some(&device), "THEIRS", now).len(), 0);
-    }
 }

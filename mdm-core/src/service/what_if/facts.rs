@@ -15,7 +15,7 @@ use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
 use crate::licences::{NeedCount, Stock};
 use crate::migration::PinnedRunbook;
 use crate::migration::what_if::{
-    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ServerFacts, look,
+    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ServerFacts, look, without_licence,
 };
 use crate::organisation::Issuer;
 use crate::original::OriginalFacts;
@@ -108,7 +108,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    pub(super) fn new(stock: BTreeMap<u64, Stock>) -> Self {
+    pub(super) fn new(stock: Option<BTreeMap<u64, Stock>>) -> Self {
         Self {
             matrix: Matrix::default(),
             forecaster: Forecaster::new(stock),
@@ -252,8 +252,7 @@ impl Org {
                 available_from: planned.map_or(now, |p| p.available_from),
                 escrow: plan.escrow,
             };
-            let findings = look(&facts, now);
-            counts.matrix.add(serial, platform, &findings, rules);
+            let mut findings = look(&facts, now);
             let licences: BTreeSet<u64> = device
                 .iter()
                 .flat_map(|d| &d.licences)
@@ -265,13 +264,17 @@ impl Org {
                 .entry(key)
                 .or_insert_with(|| runbook.map(|(r, _)| store_apps(r)).unwrap_or_default());
             counts.needs.add(apps, |app| licences.contains(&app));
-            counts.forecaster.add(&LossOf {
+            let short = counts.forecaster.add(&LossOf {
                 serial,
                 platform,
                 original,
                 runbook: facts.runbook,
                 licences: &licences,
             });
+            if !short.is_empty() {
+                findings.push(without_licence(&short));
+            }
+            counts.matrix.add(serial, platform, &findings, rules);
             counts.members += 1;
             let counts_as = findings.iter().map(|f| f.counts_as(rules, platform)).max();
             all.push(MemberReport {
@@ -289,7 +292,7 @@ impl Org {
         &self,
         plan: &Plan,
         counts: &mut Counts,
-        stock: &BTreeMap<u64, Stock>,
+        stock: Option<&BTreeMap<u64, Stock>>,
     ) -> Result<ServerFacts, Error> {
         let server = plan.destination.as_ref();
         let mut expiries = vec![Expiry {
@@ -338,12 +341,7 @@ impl Org {
                 .map(|p| p.proved_awaiting),
             expiries,
             shared,
-            // Where no location is known, licences come from elsewhere: nothing can be said of them.
-            needs: if stock.is_empty() {
-                Vec::new()
-            } else {
-                needs.finish(stock)
-            },
+            needs: stock.map(|stock| needs.finish(stock)),
             requests: plan.requests(counts.members),
             per_hour: self.organisation.settings.api_writes_per_hour,
         })

@@ -4,7 +4,7 @@
 mod facts;
 mod import;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{Serial, ServerId, WaveId};
 use crate::migration::PinnedRunbook;
-use crate::migration::what_if::{CheckFinding, Forecast, Matrix, look_at_server};
+use crate::migration::what_if::{CheckFinding, Forecast, Matrix, MatrixRow, look_at_server};
 
 /// Devices of one question.
 const MOST_SERIALS: usize = 100_000;
@@ -85,6 +85,87 @@ pub struct WhatIfReport {
     pub warned: usize,
     /// Devices against which nothing stands.
     pub clear: usize,
+}
+
+impl MemberReport {
+    /// What was found that is no pass, and what it counts as.
+    pub(super) fn weighed(&self, rules: &Unknowns) -> Vec<(Check, CheckResult)> {
+        let problems = self
+            .findings
+            .iter()
+            .filter(|f| f.result != CheckResult::Pass);
+        problems
+            .map(|f| (f.check, f.counts_as(rules, self.platform)))
+            .collect()
+    }
+
+    /// What stands against it, in plain words.
+    pub(super) fn against(&self, rules: &Unknowns) -> Vec<String> {
+        let blocks = |f: &&CheckFinding| f.counts_as(rules, self.platform) == CheckResult::Block;
+        self.findings
+            .iter()
+            .filter(blocks)
+            .map(CheckFinding::line)
+            .collect()
+    }
+}
+
+impl WhatIfReport {
+    /// What stands against each device, in plain words; devices against which nothing stands are left out.
+    pub(super) fn blockers(&self, rules: &Unknowns) -> BTreeMap<Serial, Vec<String>> {
+        self.members
+            .iter()
+            .map(|member| (member.serial.clone(), member.against(rules)))
+            .filter(|(_, against)| !against.is_empty())
+            .collect()
+    }
+
+    /// What stands against all of them.
+    pub(super) fn against_all(&self) -> Vec<String> {
+        let blocks = self
+            .server
+            .iter()
+            .filter(|f| f.result == CheckResult::Block);
+        blocks.map(CheckFinding::line).collect()
+    }
+
+    /// What should be known, of the server and of how many devices.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings_but(&[])
+    }
+
+    /// The same without these checks of the server.
+    pub(super) fn warnings_but(&self, without: &[Check]) -> Vec<String> {
+        let of_all = self
+            .server
+            .iter()
+            .filter(|f| matches!(f.result, CheckResult::Warn | CheckResult::Unknown))
+            .filter(|f| !without.contains(&f.check))
+            .map(CheckFinding::line);
+        let warning = |row: &&MatrixRow| row.counts_as == CheckResult::Warn;
+        let mut of_some = Vec::new();
+        // What one file would tell is one sentence.
+        let mut unknown: BTreeMap<&BTreeSet<String>, (Vec<&str>, usize)> = BTreeMap::new();
+        for row in self.matrix.rows.iter().filter(warning) {
+            let (check, count) = (row.check.as_str(), row.devices.len());
+            if row.result == CheckResult::Unknown {
+                let (checks, most) = unknown.entry(&row.fixes).or_default();
+                checks.push(check);
+                *most = count.max(*most);
+                continue;
+            }
+            of_some.push(format!("{check}: {count} devices: {}", row.fact));
+        }
+        for (fixes, (checks, most)) in unknown {
+            let fixes: Vec<&str> = fixes.iter().map(String::as_str).collect();
+            of_some.push(format!(
+                "not known of up to {most} devices: {}; {}",
+                checks.join(", "),
+                fixes.join("; ")
+            ));
+        }
+        of_all.chain(of_some).collect()
+    }
 }
 
 impl Org {
@@ -163,7 +244,11 @@ impl Org {
         detail: Detail,
     ) -> Result<WhatIfReport, Error> {
         let now = self.now();
-        let stock = self.whole_stock().await?;
+        // Without a location nothing can be said of licences.
+        let stock = match self.locations().await?.is_empty() {
+            true => None,
+            false => Some(self.whole_stock().await?),
+        };
         let mut counts = facts::Counts::new(stock.clone());
         let (mut members, mut weights) = (Vec::new(), BTreeMap::new());
         for chunk in serials.chunks(1000) {
@@ -179,7 +264,7 @@ impl Org {
                 members.push(member);
             }
         }
-        let server = self.server_facts(plan, &mut counts, &stock).await?;
+        let server = self.server_facts(plan, &mut counts, stock.as_ref()).await?;
         let server = look_at_server(&server, plan.deadlines(now), now);
         let count = |of| weights.get(&of).copied().unwrap_or(0);
         Ok(WhatIfReport {
