@@ -166,7 +166,7 @@ async fn main() -> Result<(), support::Failure> {
         support::apple(),
         support::settings(),
     ));
-    let support::Customer { acme, plan } = support::customer(&mdm).await?;
+    let support::Customer { acme, plan, .. } = support::customer(&mdm).await?;
 
     // The vendor's application, with ours in it.
     let app = Router::new()

@@ -49,9 +49,8 @@ async fn main() -> Result<(), support::Failure> {
     };
 
     // The product: a plan, its what-if, a wave.
-    let support::Customer { acme, plan } = support::customer(&mdm).await?;
-    acme.import_originals("their old MDM", mdm.now(), plan.exported())
-        .await?;
+    let support::Customer { acme, plan, told } = support::customer(&mdm).await?;
+    acme.import_originals("export", mdm.now(), told).await?;
     let wave = acme
         .plan_wave("first", plan.destination, &plan.runbooks, &plan.members)
         .await?;

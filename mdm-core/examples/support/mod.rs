@@ -109,6 +109,8 @@ pub(crate) struct Customer {
     pub(crate) acme: Org,
     /// What it plans.
     pub(crate) plan: Plan,
+    /// What an export of the server that they leave says.
+    pub(crate) told: Vec<Said>,
 }
 
 /// Who moves, when, and how.
@@ -128,7 +130,7 @@ impl Plan {
     }
 
     /// What an export of the server that they leave says of them. Without the list of its apps no iPhone is submitted.
-    pub(crate) fn exported(&self) -> Vec<Said> {
+    fn exported(&self) -> Vec<Said> {
         let says = |serial| {
             let mut said = Said::nothing(serial);
             said.system = Some("26.1".to_owned());
@@ -182,7 +184,12 @@ pub(crate) async fn customer(mdm: &Mdm) -> Result<Customer, Failure> {
         members,
     };
     org.pull(&plan.serials()).await?;
-    Ok(Customer { acme: org, plan })
+    let told = plan.exported();
+    Ok(Customer {
+        acme: org,
+        plan,
+        told,
+    })
 }
 
 /// DER bytes as the library takes them.

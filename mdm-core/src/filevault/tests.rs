@@ -206,3 +206,13 @@ fn python_reads_the_escrow_profile() {
         );
     }
 }
+
+#[test]
+fn a_key_that_does_not_fit_its_certificate_is_found_by_trying() {
+    let (ours, other) = (escrow(0).clone(), escrow(1).clone());
+    assert!(ours.opens_what_it_seals());
+    let mixed = EscrowKey::new(other.certificate, ours.key);
+    assert!(!mixed.opens_what_it_seals());
+    let nothing = EscrowKey::new(Vec::new(), Secret::from_text("no key"));
+    assert!(!nothing.opens_what_it_seals());
+}

@@ -142,9 +142,7 @@ impl House {
         let app = App::start(config, overrides).await?;
         let furnished = match (options.again, anchor) {
             (Some(tenancy), _) => Ok((tenancy.organisation, tenancy.destination, None)),
-            (None, anchor) => {
-                furnish(world, &app, anchor, options.sabotage, options.identities).await
-            }
+            (None, anchor) => furnish(world, &app, anchor, options.identities).await,
         };
         let (organisation, destination, administrator_token) = match furnished {
             Ok(furnished) => furnished,
@@ -239,7 +237,6 @@ async fn furnish(
     world: &World,
     app: &App,
     anchor: Option<Der>,
-    sabotage: Option<Sabotage>,
     identities: Identities,
 ) -> anyhow::Result<(OrganisationId, ServerId, Option<Secret>)> {
     let mdm = &app.mdm;
@@ -292,9 +289,6 @@ async fn furnish(
         &Secret::from_text(account.private_key_pem.as_str()),
     )
     .await?;
-    if sabotage == Some(Sabotage::WrongKey) {
-        sabotage::put_other_escrow_certificate(mdm, id).await?;
-    }
     // A handle knows the organisation as it was when the handle was made.
     let org = mdm.organisation_by_id(id).await?;
     let pair = TokenKeyPair::generate("rehearsal", mdm.now().as_millis(), 365)?;

@@ -84,6 +84,29 @@ pub(super) fn hold_to_some(rows: &mut [Row]) {
     }
 }
 
+/// What was forecast is what was lost, app by app, on every iPhone and iPad on which nothing went wrong.
+pub(super) fn hold_to_forecast(
+    rows: &mut [Row],
+    verdicts: &[DeviceVerdict],
+    forecast: &BTreeMap<String, BTreeSet<String>>,
+) {
+    let none = BTreeSet::new();
+    for verdict in verdicts {
+        let moved = verdict.whereabouts == Whereabouts::Free && verdict.faults.is_empty();
+        if verdict.platform == "macOS" || !moved {
+            continue;
+        }
+        let lost: BTreeSet<String> = verdict.apps_lost.iter().cloned().collect();
+        let forecast = forecast.get(&verdict.serial).unwrap_or(&none);
+        let row = rows.iter_mut().find(|row| row.serial == verdict.serial);
+        if let Some(row) = row.filter(|_| lost != *forecast) {
+            row.disagreements.push(format!(
+                "the forecast was that it loses {forecast:?}, and it lost {lost:?}"
+            ));
+        }
+    }
+}
+
 /// Judges every device.
 pub(super) async fn judge(world: &World, org: &Org) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -414,5 +437,26 @@ mod tests {
         verdict.faults[0].kind = FaultKind::LostCheckOut;
         let said = found(&excepted, &verdict);
         assert!(said[0].contains("lost-check-out"), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn a_loss_that_was_not_forecast_is_a_disagreement_and_one_that_was_is_none() {
+        let mut verdict = free().await;
+        verdict.platform = "iOS";
+        verdict.faults.clear();
+        verdict.apps_lost = LOST.map(str::to_owned).into();
+        let check = |verdict: &DeviceVerdict, apps: &[&str]| {
+            let mut rows = [row(verdict, &[])];
+            let apps = apps.iter().map(|a| (*a).to_owned()).collect();
+            let forecast = BTreeMap::from([(verdict.serial.clone(), apps)]);
+            hold_to_forecast(&mut rows, std::slice::from_ref(verdict), &forecast);
+            rows[0].disagreements.len()
+        };
+        assert_eq!(check(&verdict, &LOST), 0);
+        assert_eq!(check(&verdict, &LOST[..1]), 1);
+        assert_eq!(check(&verdict, &[]), 1);
+        verdict.apps_lost.clear();
+        assert_eq!(check(&verdict, &LOST), 1);
+        assert_eq!(check(&verdict, &[]), 0);
     }
 }

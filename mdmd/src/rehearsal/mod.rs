@@ -26,7 +26,7 @@ use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
 use mdm_core::organisation::IdentityProtocol;
-use mdm_core::service::{Mdm, Org};
+use mdm_core::service::{Detail, Mdm, Org};
 use mdm_core::wave::WaveState;
 
 use crate::app::App;
@@ -184,6 +184,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
         "The wave: {} members, {blocked} blocked, submitted to Apple with their deadlines.",
         rehearsal.devices
     ));
+    let forecast = stage.forecast(wave).await?;
     drive::drive(
         &stage.world,
         stage.mdm(),
@@ -195,6 +196,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     .await?;
     progress.finish();
     let mut rows = stage.judge().await?;
+    judge::hold_to_forecast(&mut rows, &stage.world.verdicts().await, &forecast);
     if rehearsal.faults == Faults::Some {
         judge::hold_to_some(&mut rows);
     }
@@ -346,8 +348,38 @@ impl Stage {
         let what_if = org.what_if(wave.id).await?;
         if wave.state == WaveState::Draft {
             org.submit(wave.id, &what_if.digest, "rehearsal").await?;
+            // Before, the what-if would find it: it tries the key.
+            if sabotage == Some(Sabotage::WrongKey) {
+                let organisation = self.house.organisation;
+                sabotage::put_other_escrow_certificate(self.mdm(), organisation).await?;
+            }
         }
         Ok((wave.id, what_if.blockers.len()))
+    }
+
+    /// The apps that each iPhone and iPad would lose with their data, as the what-if forecasts it from what the original exports.
+    ///
+    /// # Errors
+    /// The service's.
+    pub async fn forecast(
+        &self,
+        wave: WaveId,
+    ) -> anyhow::Result<BTreeMap<String, BTreeSet<String>>> {
+        let now = Timestamp::from_millis(self.world.clock().now_ms());
+        let org = self.org().await?;
+        for said in plan::original(&self.world, now, true)?.chunks(10_000) {
+            org.import_originals("the original", now, said.to_vec())
+                .await?;
+        }
+        let report = org.look_at_wave(wave, Detail::Counts).await?;
+        let mut losing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for app in report.forecast.apps {
+            for serial in app.lost.into_keys() {
+                let apps = losing.entry(serial.to_string()).or_default();
+                apps.insert(app.bundle_id.clone());
+            }
+        }
+        Ok(losing)
     }
 
     /// Does everything that is due at this moment of simulated time.
