@@ -195,11 +195,34 @@ async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
     }
     assert_eq!(report.forecast.apps[0].bundle_id, "com.example.maps");
     assert_eq!(report.forecast.apps[0].lost.len(), 1);
-    let (apps, devices) = org.original_apps().await.unwrap();
+    let (apps, devices) = org.original_apps(None).await.unwrap();
     assert_eq!(
         (apps[0].bundle_id.as_str(), apps[0].devices, devices),
         ("com.example.Notes", 2, 3)
     );
+}
+
+#[tokio::test]
+async fn a_runbook_begins_with_the_apps_that_are_there() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let mut told = said(0);
+    told.apps.as_mut().unwrap()[0].store_id = Some(7);
+    org.import_originals("Old MDM", START, vec![told, said(1)])
+        .await
+        .unwrap();
+    let keep = Some(AppAction::KeepIfPresent);
+    let runbook = org.standard_runbook(Platform::Ios, keep).await.unwrap();
+    assert_eq!(runbook.apps.len(), 1);
+    assert_eq!(runbook.apps[0].store_id, Some(7));
+    runbook.validate().unwrap();
+    // With it nothing stands against anybody; no Mac has these apps.
+    let mut question = question(&house, 2);
+    question.runbooks.get_mut(&Platform::Ios).unwrap().apps = runbook.apps;
+    let report = org.look_at(&question, Detail::Counts).await.unwrap();
+    assert_eq!(report.blocked, 0);
+    let mac = org.standard_runbook(Platform::Macos, keep).await.unwrap();
+    assert_eq!(mac.apps, []);
 }
 
 #[tokio::test]

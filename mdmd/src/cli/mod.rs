@@ -29,6 +29,7 @@ mod rehearse;
 #[cfg(feature = "world")]
 pub mod replay;
 mod restore;
+mod runbook;
 mod secret_file;
 mod serials;
 mod serve;
@@ -191,6 +192,9 @@ enum Command {
     #[command(subcommand)]
     Migration(migration::Migration),
     Check(check::Look),
+    /// Plans of what happens in a hold.
+    #[command(subcommand)]
+    Runbook(runbook::Runbook),
     /// Apps that devices have from the service that they leave.
     #[command(subcommand)]
     Apps(apps::Apps),
@@ -280,6 +284,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Business(command) => business::run(common, command).await,
             Command::Migration(command) => migration::run(common, command).await,
             Command::Check(look) => check::run(common, look).await,
+            Command::Runbook(command) => runbook::run(common, command).await,
             Command::Apps(command) => apps::run(common, command).await,
             Command::Inventory(command) => inventory::run(common, command).await,
             Command::Assignment(command) => assignment::run(common, command).await,

@@ -6,11 +6,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::clock::Timestamp;
-use crate::device::Device;
+use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{DeviceId, Serial};
+use crate::migration::{AppAction, AppPlan, PinnedRunbook, Variant};
 use crate::original::{OriginalFacts, Said};
 use crate::service::Org;
+use crate::service::wave::platform_of;
 use crate::store::Batch;
 
 /// Rows of one import.
@@ -66,12 +68,36 @@ impl Org {
         facts.ok_or(Error::NotFound("import that names this device"))
     }
 
-    /// The apps that devices have from the original service, those of most devices first, and of how many devices the apps are
-    /// known.
+    /// The standard runbook of a platform for a migration, with each app in its table that devices of this platform have from the
+    /// original service: what people begin with.
     ///
     /// # Errors
     /// The store's.
-    pub async fn original_apps(&self) -> Result<(Vec<KnownApp>, u64), Error> {
+    pub async fn standard_runbook(
+        &self,
+        platform: Platform,
+        apps: Option<AppAction>,
+    ) -> Result<PinnedRunbook, Error> {
+        let mut runbook = PinnedRunbook::standard(platform, Variant::Migration);
+        if let Some(action) = apps {
+            let (known, _) = self.original_apps(Some(platform)).await?;
+            let plan = |app: KnownApp| AppPlan {
+                bundle_id: app.bundle_id,
+                store_id: app.store_id,
+                manifest_url: None,
+                action,
+            };
+            runbook.apps = known.into_iter().map(plan).collect();
+        }
+        Ok(runbook)
+    }
+
+    /// The apps that devices have from the original service, all of them or those of one platform, those of most devices first,
+    /// and of how many devices the apps are known.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn original_apps(&self, of: Option<Platform>) -> Result<(Vec<KnownApp>, u64), Error> {
         let (mut apps, mut devices) = (BTreeMap::<String, KnownApp>::new(), 0);
         let mut after = DeviceId(0);
         loop {
@@ -80,7 +106,17 @@ impl Org {
                 break;
             };
             after = last.id;
-            for told in page.into_iter().filter_map(|facts| facts.apps) {
+            let mut wanted = None;
+            if of.is_some() {
+                let ids: Vec<DeviceId> = page.iter().map(|facts| facts.id).collect();
+                let devices = self.store().devices_of(self.id(), &ids).await?;
+                let alike = devices.iter().filter(|d| platform_of(d) == of);
+                wanted = Some(alike.map(|d| d.id).collect::<BTreeSet<DeviceId>>());
+            }
+            let is_wanted =
+                |facts: &OriginalFacts| wanted.as_ref().is_none_or(|w| w.contains(&facts.id));
+            let page = page.into_iter().filter(is_wanted);
+            for told in page.filter_map(|facts| facts.apps) {
                 devices += 1;
                 for app in told.value {
                     let key = app.bundle_id.to_ascii_lowercase();

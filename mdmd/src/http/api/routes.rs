@@ -125,6 +125,7 @@ table! {
     post "/api/v1/originals" Planner what_if::import, "from, taken?, devices (serial, system?, last_seen?, enrolment?, shared?, return_to_service?, owner?, managed_user?, apps?, networks?, profiles?, user_lock?)", "Takes what the original service knew of devices, as of `taken`. Newer facts stay. Answers what changed, and each row that was not taken with its reason.";
     get  "/api/v1/originals/{serial}" Viewer what_if::original, "", "What the original service knew of one device: each fact with its moment and who told it.";
     get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, those of most devices first.";
+    get  "/api/v1/runbooks/standard" Viewer what_if::runbook, "", "The standard runbook of a `platform` (ios, ipados, macos) for a migration; with `apps` (keep-if-present, install, drop) each app that its devices have from the original service is in the table.";
     post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything)", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost. Nothing is sent or written.";
     get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check.";
     post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown (check: warn, block, or null for the default)", "Changes that.";

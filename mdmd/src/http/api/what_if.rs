@@ -11,7 +11,7 @@ use mdm_core::check::{Check, CheckResult, Unknowns};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::ids::{Serial, ServerId, WaveId};
-use mdm_core::migration::PinnedRunbook;
+use mdm_core::migration::{AppAction, PinnedRunbook};
 use mdm_core::original::Said;
 use mdm_core::service::{Detail, Question};
 use serde::Deserialize;
@@ -59,7 +59,7 @@ pub(super) async fn original(
 
 pub(super) async fn apps(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
-    let (apps, devices) = org.original_apps().await.map_err(refused)?;
+    let (apps, devices) = org.original_apps(None).await.map_err(refused)?;
     shown(json!({ "apps": apps, "devices": devices }))
 }
 
@@ -178,4 +178,22 @@ fn table(rules: &Unknowns) -> serde_json::Value {
         })
         .collect();
     json!({ "checks": rows })
+}
+
+/// Which runbook is wanted.
+#[derive(Deserialize)]
+pub(super) struct Standard {
+    platform: Platform,
+    apps: Option<AppAction>,
+}
+
+pub(super) async fn runbook(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    Query(wanted): Query<Standard>,
+) -> Answer {
+    let org = caller.organisation(&office.mdm, &which).await?;
+    let runbook = org.standard_runbook(wanted.platform, wanted.apps).await;
+    shown(runbook.map_err(refused)?)
 }
