@@ -1,8 +1,6 @@
 //! Apple's credentials of an organisation: server tokens, push certificate, API account. They come in and are never shown.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
@@ -15,8 +13,7 @@ use openssl::x509::{X509, X509Req};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::asked::Query;
-use super::{Answer, Asked, At, By, Hidden, Refusal, read, refused, shown};
+use super::{About, Answer, Hidden, Refusal, read, refused, shown};
 
 /// A server token, as the file that Apple's portal gave or decrypted, and for a renewal the entry that it must be for.
 #[derive(Deserialize)]
@@ -52,12 +49,7 @@ pub(super) struct ApiAccount {
     key: Hidden,
 }
 
-pub(super) async fn server_tokens(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn server_tokens(About { office, org, .. }: About) -> Answer {
     let rows = office
         .mdm
         .store()
@@ -83,13 +75,7 @@ pub(super) async fn server_tokens(
     shown(json!({ "servers": rows }))
 }
 
-pub(super) async fn import_server_token(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn import_server_token(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: ServerToken = read(&office, sent).await?;
     let renews = sent.renews.map(ServerId);
     let id = match (&sent.file, &sent.token) {
@@ -108,12 +94,7 @@ pub(super) async fn import_server_token(
     shown(json!({ "server": id }))
 }
 
-pub(super) async fn push_certificate(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn push_certificate(About { office, org, .. }: About) -> Answer {
     let push = org.organisation().push.as_ref();
     let now = office.mdm.now();
     let requests = org.organisation().push_requests.iter();
@@ -126,12 +107,9 @@ pub(super) async fn push_certificate(
 }
 
 pub(super) async fn request_push_certificate(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
+    About { office, org, .. }: About,
     sent: Body,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let sent: PushRequest = read(&office, sent).await?;
     // A longer one has no place in a certificate; of one that was given, the sender is told.
     let own = || org.organisation().name.chars().take(64).collect();
@@ -148,12 +126,9 @@ pub(super) async fn request_push_certificate(
 }
 
 pub(super) async fn import_push_certificate(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
+    About { office, org, .. }: About,
     sent: Body,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let sent: PushCertificate = read(&office, sent).await?;
     let Some(key) = &sent.key else {
         let done = org.import_push_answer(sent.certificate.as_bytes()).await;
@@ -189,13 +164,7 @@ pub(super) async fn import_push_certificate(
     shown(json!({ "topic": topic, "until": until }))
 }
 
-pub(super) async fn import_api_account(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn import_api_account(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: ApiAccount = read(&office, sent).await?;
     let key = sent.key.bytes();
     abm_client::business::ApiAccount::new(&sent.client_id, &sent.key_id, &key)
@@ -211,12 +180,7 @@ pub(super) async fn import_api_account(
     shown(json!({ "client_id": sent.client_id, "services": services }))
 }
 
-pub(super) async fn api_account(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn api_account(About { org, .. }: About) -> Answer {
     let api = org.organisation().api.as_ref();
     shown(json!({
         "client_id": api.map(|a| a.client_id.clone()),
@@ -224,12 +188,7 @@ pub(super) async fn api_account(
     }))
 }
 
-pub(super) async fn token_keys(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn token_keys(About { org, .. }: About) -> Answer {
     let keys = org.token_keys().await.map_err(refused)?;
     let keys = (1..)
         .zip(&keys)
@@ -238,12 +197,7 @@ pub(super) async fn token_keys(
     shown(json!({ "keys": keys }))
 }
 
-pub(super) async fn new_token_key(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn new_token_key(About { org, .. }: About) -> Answer {
     let made = org.new_token_key().await.map_err(refused)?;
     let keys = org.token_keys().await.map_err(refused)?;
     let place = keys.iter().position(|k| k.key == made.key).unwrap_or(0);
@@ -274,12 +228,7 @@ fn warning(end: Timestamp, now: Timestamp) -> Option<String> {
         .map(|days| format!("ends within {days} days"))
 }
 
-pub(super) async fn services(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn services(About { office, org, .. }: About) -> Answer {
     let services = org.services().await.map_err(refused)?;
     let services = super::inventory::named(&office, &org, &services).await?;
     shown(json!({ "services": services }))
@@ -304,12 +253,7 @@ fn spent(spent: &Spent, waiting: Option<u32>) -> Value {
     })
 }
 
-pub(super) async fn budget(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn budget(About { office, org, .. }: About) -> Answer {
     let rows = org.budgets().await.map_err(refused)?;
     let rows: Vec<Value> = rows
         .iter()
@@ -327,19 +271,13 @@ pub(super) async fn budget(
     shown(json!({ "budgets": rows, "now": office.mdm.now() }))
 }
 
-pub(super) async fn lift_pauses(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn lift_pauses(About { office, org, .. }: About) -> Answer {
     let lifted = org.lift_pauses().await.map_err(refused)?;
     office.poke.notify_one();
     shown(json!({ "lifted": lifted }))
 }
 
-pub(super) async fn sync(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn sync(About { office, org, .. }: About) -> Answer {
     let count = org.sync_now().await.map_err(refused)?;
     office.poke.notify_one();
     shown(json!({ "servers": count }))

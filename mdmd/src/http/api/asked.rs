@@ -6,11 +6,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, MatchedPath, path::ErrorKind};
 use hyper::http::request::Parts;
 use mdm_core::error::Error;
+use mdm_core::service::Org;
 use serde::de::DeserializeOwned;
 
 use super::super::body;
-use super::super::error::{Door, Refusal};
-use super::{Office, refused};
+use super::super::error::{Door, Failure, Refusal};
+use super::{Caller, Office, Which, refused};
 
 /// The longest name of a field that is repeated.
 const NAME: usize = 64;
@@ -20,6 +21,30 @@ pub(crate) struct Path<T>(pub(crate) T);
 
 /// The query.
 pub(crate) struct Query<T>(pub(crate) T);
+
+/// What most routes begin with: the organisation that they are about, in the name of who asks.
+pub(crate) struct About {
+    pub(super) office: Office,
+    pub(super) org: Org,
+    /// What else the query says.
+    pub(super) which: Which,
+}
+
+impl FromRequestParts<Office> for About {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, office: &Office) -> Result<Self, Refusal> {
+        let Query(which) = Query::<Which>::from_request_parts(parts, office).await?;
+        // Proved before any route is found; without it nobody asks.
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| Refusal::new(Door::Api, Failure::NoToken))?;
+        Ok(Self {
+            org: caller.organisation(&office.mdm, &which).await?,
+            office: office.clone(),
+            which,
+        })
+    }
+}
 
 impl<T, S> FromRequestParts<S> for Path<T>
 where

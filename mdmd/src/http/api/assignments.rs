@@ -1,15 +1,12 @@
 //! ADE profiles: what they say, what is defined at Apple and proved, and having them assigned.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::AdeOptions;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::asked::Query;
-use super::{Answer, Asked, At, By, read, refused, shown};
+use super::{About, Answer, read, refused, shown};
 
 /// For which devices.
 #[derive(Deserialize)]
@@ -18,25 +15,14 @@ struct Sent {
     serials: Vec<Serial>,
 }
 
-pub(super) async fn assign(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn assign(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Sent = read(&office, sent).await?;
     org.assign_profiles(&sent.serials).await.map_err(refused)?;
     office.poke.notify_one();
     shown(json!({ "devices": sent.serials.len() }))
 }
 
-pub(super) async fn profiles(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn profiles(About { office, org, .. }: About) -> Answer {
     let servers = office
         .mdm
         .store()
@@ -71,13 +57,7 @@ pub(super) async fn profiles(
     shown(json!({ "options": org.organisation().settings.ade, "servers": servers }))
 }
 
-pub(super) async fn set(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn set(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: AdeOptions = read(&office, sent).await?;
     org.set_ade_profile(&sent).await.map_err(refused)?;
     office.poke.notify_one();

@@ -1,8 +1,6 @@
 //! Declarations: contents, sets, for whom they are, and what devices say of them. Shows no file's content.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::error::Error;
 use mdm_core::ids::{DeclarationId, Serial};
@@ -12,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::error::Refusal;
-use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+use super::asked::Path;
+use super::{About, Answer, Hidden, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,8 +56,7 @@ pub(super) struct Assign {
     on_users: bool,
 }
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { org, which, .. }: About) -> Answer {
     let all = org
         .declarations(DeclarationId(which.after), which.limit())
         .await;
@@ -67,13 +64,7 @@ pub(super) async fn list(State(office): At, Extension(caller): By, Query(which):
     shown(json!({ "declarations": all, "next": next }))
 }
 
-pub(super) async fn show(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    Path(identifier): Path<String>,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn show(About { org, .. }: About, Path(identifier): Path<String>) -> Answer {
     let declaration = org.declaration(&identifier).await.map_err(refused)?;
     let content = org.declaration_content(&declaration).await;
     let content = content.map_err(refused)?;
@@ -85,13 +76,7 @@ pub(super) async fn show(
     }))
 }
 
-pub(super) async fn put(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn put(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: New = read(&office, sent).await?;
     let mut new = NewDeclaration::new(&sent.identifier, &sent.r#type, sent.payload);
     new.file = sent.file.map(|file| {
@@ -107,67 +92,39 @@ pub(super) async fn put(
 }
 
 pub(super) async fn remove(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
+    About { office, org, .. }: About,
     Path(identifier): Path<String>,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let done = org.remove_declaration(&identifier).await;
     office.poke.notify_one();
     shown(done.map_err(refused)?)
 }
 
-pub(super) async fn of_device(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    Path(serial): Path<String>,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn of_device(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
     let serial = Serial::parse(&serial).map_err(refused)?;
     let channels = org.declarations_of_device(&serial).await;
     shown(json!({ "serial": serial, "channels": channels.map_err(refused)? }))
 }
 
-pub(super) async fn sets(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn sets(About { org, .. }: About) -> Answer {
     shown(json!({ "sets": org.declaration_sets().await.map_err(refused)? }))
 }
 
-pub(super) async fn put_set(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn put_set(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Set = read(&office, sent).await?;
     let done = org.put_declaration_set(&sent.name, &sent.members).await;
     office.poke.notify_one();
     shown(done.map_err(refused)?)
 }
 
-pub(super) async fn remove_set(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn remove_set(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Named = read(&office, sent).await?;
     let done = org.remove_declaration_set(&sent.name).await;
     office.poke.notify_one();
     shown(done.map_err(refused)?)
 }
 
-pub(super) async fn assign(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn assign(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Assign = read(&office, sent).await?;
     let mut changed = 0;
     for (target, channels) in targets(&org, &sent).await? {
@@ -178,13 +135,7 @@ pub(super) async fn assign(
     shown(json!({ "name": sent.name, "assigned": changed }))
 }
 
-pub(super) async fn unassign(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn unassign(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Assign = read(&office, sent).await?;
     let mut changed = 0;
     for (target, channels) in targets(&org, &sent).await? {

@@ -1,15 +1,12 @@
 //! Devices: the list, and everything about one with its timeline.
 
-use axum::Extension;
-use axum::extract::State;
 use mdm_core::ids::{DeviceId, Serial};
 use serde_json::{Value, json};
 
-use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, refused, shown};
+use super::asked::Path;
+use super::{About, Answer, refused, shown};
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { office, org, which }: About) -> Answer {
     let rows = office
         .mdm
         .store()
@@ -37,13 +34,7 @@ pub(super) async fn list(State(office): At, Extension(caller): By, Query(which):
     shown(json!({ "devices": rows, "next": next }))
 }
 
-pub(super) async fn show(
-    State(office): At,
-    Extension(caller): By,
-    Path(serial): Path<String>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn show(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
     let serial = Serial::parse(&serial).map_err(refused)?;
     shown(org.device_report(&serial).await.map_err(refused)?)
 }

@@ -7,10 +7,9 @@ use mdm_core::ids::{Serial, SetUpId};
 use serde_json::json;
 
 use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, refused, shown};
+use super::{About, Answer, Asked, At, By, refused, shown};
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { office, org, which }: About) -> Answer {
     let after = which
         .since
         .map(|since| (Timestamp::from_millis(since), SetUpId(which.after)));

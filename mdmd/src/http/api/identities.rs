@@ -1,9 +1,7 @@
 //! Device identities: what there is, who issues them, renewal and revocation; and what was refused at the devices' doors.
 //! Keys and challenges come in and are never shown.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::ca::acme::apple_root;
 use mdm_core::error::Error;
 use mdm_core::identity::sha256_hex;
@@ -16,8 +14,8 @@ use openssl::x509::X509;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, Hidden, Refusal, either, next_page, read, refused, shown};
+use super::asked::Path;
+use super::{About, Answer, Hidden, Refusal, either, next_page, read, refused, shown};
 
 /// Who issues from now on.
 #[derive(Deserialize)]
@@ -82,8 +80,7 @@ pub(super) struct Why {
     reason: String,
 }
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { org, which, .. }: About) -> Answer {
     let rows = org
         .identities(CertificateId(which.after), which.limit())
         .await
@@ -92,23 +89,12 @@ pub(super) async fn list(State(office): At, Extension(caller): By, Query(which):
     shown(json!({ "identities": rows, "next": next }))
 }
 
-pub(super) async fn refusals(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn refusals(About { org, which, .. }: About) -> Answer {
     let rows = org.refusals(which.limit()).await.map_err(refused)?;
     shown(json!({ "refusals": rows }))
 }
 
-pub(super) async fn renew(
-    State(office): At,
-    Extension(caller): By,
-    Path(serial): Path<String>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn renew(About { office, org, .. }: About, Path(serial): Path<String>) -> Answer {
     let serial = Serial::parse(&serial).map_err(refused)?;
     let renewing = org.renew_identity(&serial).await.map_err(refused)?;
     office.poke.notify_one();
@@ -116,35 +102,21 @@ pub(super) async fn renew(
 }
 
 pub(super) async fn revoke(
-    State(office): At,
-    Extension(caller): By,
+    About { office, org, .. }: About,
     Path(serial): Path<String>,
-    Query(which): Asked,
     sent: Body,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let serial = Serial::parse(&serial).map_err(refused)?;
     let why: Why = read(&office, sent).await?;
     let revoked = org.revoke_identity(&serial, &why.reason).await;
     shown(json!({ "serial": serial, "revoked": revoked.map_err(refused)? }))
 }
 
-pub(super) async fn issuer(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn issuer(About { org, .. }: About) -> Answer {
     shown(described(&org))
 }
 
-pub(super) async fn set_issuer(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn set_issuer(About { office, org, .. }: About, sent: Body) -> Answer {
     let new = match read(&office, sent).await? {
         IssuerAsked::BuiltIn => NewIssuer::BuiltIn,
         IssuerAsked::Scep {
@@ -178,25 +150,13 @@ pub(super) async fn set_issuer(
     again(&office, &org).await
 }
 
-pub(super) async fn settings(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn settings(About { office, org, .. }: About, sent: Body) -> Answer {
     let change: IdentitySettings = read(&office, sent).await?;
     org.set_identities(change).await.map_err(refused)?;
     again(&office, &org).await
 }
 
-pub(super) async fn authority(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn authority(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: AuthorityAsked = read(&office, sent).await?;
     match (&sent.certificates, &sent.key) {
         (None, None) => org.new_authority().await.map_err(refused)?,
@@ -222,26 +182,14 @@ pub(super) async fn authority(
     again(&office, &org).await
 }
 
-pub(super) async fn trust(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn trust(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Certificates = read(&office, sent).await?;
     let all = der_of(&sent.certificates)?;
     org.trust_authorities(&all).await.map_err(refused)?;
     again(&office, &org).await
 }
 
-pub(super) async fn attestation(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn attestation(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: AttestationAsked = read(&office, sent).await?;
     let roots = match &sent.certificates {
         Some(pem) => der_of(pem)?,
@@ -253,13 +201,7 @@ pub(super) async fn attestation(
     again(&office, &org).await
 }
 
-pub(super) async fn drop_authority(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn drop_authority(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Dropped = read(&office, sent).await?;
     org.distrust_authority(&sent.sha256)
         .await
@@ -267,13 +209,7 @@ pub(super) async fn drop_authority(
     again(&office, &org).await
 }
 
-pub(super) async fn registration(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn registration(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Registration = read(&office, sent).await?;
     org.use_registration_authority(sent.wanted)
         .await

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 
 use super::super::error::Refusal;
 use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, Office, refused, shown};
+use super::{About, Answer, Asked, At, By, Office, refused, shown};
 
-pub(super) async fn show(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn show(About { office, org, .. }: About) -> Answer {
     let row = org.inventory().await.map_err(refused)?;
     let services = named(
         &office,
@@ -32,8 +31,7 @@ pub(super) async fn pull(State(office): At, Extension(caller): By, Query(which):
     shown(summary(Some(&row), json!([])))
 }
 
-pub(super) async fn views(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn views(About { org, which, .. }: About) -> Answer {
     let (rows, next) = org
         .views_page(DeviceId(which.after), which.limit())
         .await
@@ -43,13 +41,7 @@ pub(super) async fn views(State(office): At, Extension(caller): By, Query(which)
     shown(json!({ "views": rows, "next": next }))
 }
 
-pub(super) async fn one(
-    State(office): At,
-    Extension(caller): By,
-    Path(serial): Path<String>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn one(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
     let serial = Serial::parse(&serial).map_err(refused)?;
     shown(view(&org.views(&serial).await.map_err(refused)?))
 }

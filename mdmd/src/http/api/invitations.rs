@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, Hidden, either, read, refused, shown};
+use super::{About, Answer, Asked, At, By, Hidden, either, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,13 +51,7 @@ pub(super) struct User {
     password_base64: Option<Hidden>,
 }
 
-pub(super) async fn invite(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn invite(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Invite = read(&office, sent).await?;
     let serial = Serial::parse(&sent.serial).map_err(refused)?;
     let valid = Duration::from_hours(24 * u64::from(sent.days));
@@ -67,12 +61,7 @@ pub(super) async fn invite(
     }))
 }
 
-pub(super) async fn demands(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn demands(About { org, .. }: About) -> Answer {
     let settings = &org.organisation().settings;
     let users = org.organisation().network_users.iter();
     let network = org.organisation().network.as_ref();
@@ -118,13 +107,7 @@ pub(super) async fn demand(
     }))
 }
 
-pub(super) async fn user(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn user(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: User = read(&office, sent).await?;
     let password = either(
         "password",
@@ -141,12 +124,9 @@ pub(super) async fn user(
 }
 
 pub(super) async fn clear_passcode(
-    State(office): At,
-    Extension(caller): By,
+    About { office, org, .. }: About,
     Path(serial): Path<String>,
-    Query(which): Asked,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let serial = Serial::parse(&serial).map_err(refused)?;
     let uuid = org.clear_passcode(&serial).await.map_err(refused)?;
     office.poke.notify_one();

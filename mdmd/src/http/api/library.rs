@@ -1,8 +1,6 @@
 //! The library: configuration profiles and packages, and the tags that bring them to devices. Shows no profile's content.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::library::{Package, tags};
@@ -10,8 +8,7 @@ use mdm_core::secret::Secret;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::asked::Query;
-use super::{Answer, Asked, At, By, Hidden, packages, read, refused, shown};
+use super::{About, Answer, Hidden, packages, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,19 +51,12 @@ pub(super) struct Devices {
     take: Vec<String>,
 }
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { org, .. }: About) -> Answer {
     let items = org.library().await.map_err(refused)?;
     shown(json!({ "items": items }))
 }
 
-pub(super) async fn profile(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn profile(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Profile = read(&office, sent).await?;
     let tags = tags(&sent.tags).map_err(refused)?;
     let profile = Secret::new(sent.profile.bytes().as_slice());
@@ -75,13 +65,7 @@ pub(super) async fn profile(
     shown(item.map_err(refused)?)
 }
 
-pub(super) async fn package(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn package(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: NewPackage = read(&office, sent).await?;
     let tags = tags(&sent.tags).map_err(refused)?;
     let before = packages::files(&org).await?;
@@ -92,13 +76,7 @@ pub(super) async fn package(
     shown(item)
 }
 
-pub(super) async fn tag(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn tag(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Tags = read(&office, sent).await?;
     let tags = tags(&sent.tags).map_err(refused)?;
     let item = org.tag_library_item(&sent.name, tags).await;
@@ -106,13 +84,7 @@ pub(super) async fn tag(
     shown(item.map_err(refused)?)
 }
 
-pub(super) async fn remove(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn remove(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Named = read(&office, sent).await?;
     let before = packages::files(&org).await?;
     let item = org.remove_library_item(&sent.name).await;
@@ -122,13 +94,7 @@ pub(super) async fn remove(
     shown(item)
 }
 
-pub(super) async fn devices(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn devices(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Devices = read(&office, sent).await?;
     let serials = sent.serials.iter().map(|text| Serial::parse(text));
     let serials = serials.collect::<Result<Vec<_>, _>>().map_err(refused)?;

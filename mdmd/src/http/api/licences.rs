@@ -1,8 +1,6 @@
 //! Licences of Apps and Books: content tokens, what a location has, what a wave needs, giving and taking back by hand.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::ids::{LocationId, Serial, WaveId};
 use mdm_core::licences::Location;
@@ -11,8 +9,8 @@ use mdm_core::service::LicenceAct;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, Hidden, read, refused, shown};
+use super::asked::Path;
+use super::{About, Answer, Hidden, read, refused, shown};
 
 /// A content token as Apple's portal gave it.
 #[derive(Deserialize)]
@@ -47,13 +45,7 @@ impl Sent {
     }
 }
 
-pub(super) async fn import(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn import(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: ContentToken = read(&office, sent).await?;
     // A content token is base64 of JSON by itself: it is kept as it came, once our own layer is undone.
     let token = sent.token.content_token();
@@ -67,20 +59,13 @@ pub(super) async fn import(
     shown(json!({ "location": id }))
 }
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { org, .. }: About) -> Answer {
     let rows = org.locations().await.map_err(refused)?;
     let rows: Vec<Value> = rows.iter().map(location).collect();
     shown(json!({ "locations": rows }))
 }
 
-pub(super) async fn refresh(
-    State(office): At,
-    Extension(caller): By,
-    Path(id): Path<i64>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn refresh(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
     let row = org
         .refresh_location(LocationId(id))
         .await
@@ -88,35 +73,17 @@ pub(super) async fn refresh(
     shown(location(&row))
 }
 
-pub(super) async fn need(
-    State(office): At,
-    Extension(caller): By,
-    Path(id): Path<i64>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn need(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
     let rows = org.licence_need(WaveId(id)).await.map_err(refused)?;
     shown(json!({ "apps": rows }))
 }
 
-pub(super) async fn plan(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn plan(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Sent = read(&office, sent).await?;
     shown(org.plan_licences(&sent.act()).await.map_err(refused)?)
 }
 
-pub(super) async fn act(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn act(About { office, org, .. }: About, sent: Body) -> Answer {
     let mut sent: Sent = read(&office, sent).await?;
     let digest = sent.digest.take().ok_or_else(|| {
         let problem = "must be that of the plan that was accepted";

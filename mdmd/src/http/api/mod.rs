@@ -42,7 +42,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
-use asked::read;
+use asked::{About, read};
 
 use super::error::{Door, Failure, Refusal};
 use crate::config::Limits;

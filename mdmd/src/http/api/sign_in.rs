@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, Hidden, next_page, read, refused, shown};
+use super::{About, Answer, Asked, At, By, Hidden, next_page, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,19 +41,12 @@ fn of(org: &Org, set: Option<Value>) -> Value {
     })
 }
 
-pub(super) async fn show(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn show(About { org, .. }: About) -> Answer {
     let set = org.organisation().sign_in.as_ref().map(setting);
     shown(of(&org, set))
 }
 
-pub(super) async fn set(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn set(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Set = read(&office, sent).await?;
     let new = NewSignIn {
         issuer: sent.issuer,
@@ -74,12 +67,7 @@ pub(super) async fn set(
     shown(of(&org, Some(setting(&set))))
 }
 
-pub(super) async fn remove(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn remove(About { office, org, .. }: About) -> Answer {
     org.remove_sign_in().await.map_err(refused)?;
     office.poke.notify_one();
     shown(of(&org, None))
@@ -105,12 +93,7 @@ fn row(session: &PersonSession) -> Value {
     })
 }
 
-pub(super) async fn sessions(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn sessions(About { org, which, .. }: About) -> Answer {
     let rows = org
         .person_sessions(PersonSessionId(which.after), which.limit())
         .await
@@ -120,13 +103,7 @@ pub(super) async fn sessions(
     shown(json!({ "sessions": rows, "next": next }))
 }
 
-pub(super) async fn revoke(
-    State(office): At,
-    Extension(caller): By,
-    Path(id): Path<i64>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
     let session = org
         .revoke_session(PersonSessionId(id))
         .await

@@ -1,16 +1,14 @@
 //! Tokens of this API: made with a role and an end, shown once, revoked. Never answers a token again.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::audit::{ApiToken, Role};
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::TokenId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, read, refused, shown};
+use super::asked::Path;
+use super::{About, Answer, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,20 +45,13 @@ impl Shown {
     }
 }
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { org, .. }: About) -> Answer {
     let rows = org.api_tokens().await.map_err(refused)?;
     let rows: Vec<Shown> = rows.iter().map(Shown::of).collect();
     shown(json!({ "tokens": rows }))
 }
 
-pub(super) async fn new(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: New = read(&office, sent).await?;
     let made = org
         .new_api_token(&sent.name, sent.role, sent.expires)
@@ -71,13 +62,7 @@ pub(super) async fn new(
     shown(answer)
 }
 
-pub(super) async fn revoke(
-    State(office): At,
-    Extension(caller): By,
-    Path(id): Path<i64>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
     let row = org.revoke_api_token(TokenId(id)).await.map_err(refused)?;
     shown(Shown::of(&row))
 }

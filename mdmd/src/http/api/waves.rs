@@ -1,16 +1,13 @@
 //! Waves: the list, and one with its members.
 
-use axum::Extension;
-use axum::extract::State;
 use mdm_core::error::Error;
 use mdm_core::ids::WaveId;
 use serde_json::json;
 
-use super::asked::{Path, Query};
-use super::{Answer, Asked, At, By, refused, shown};
+use super::asked::Path;
+use super::{About, Answer, refused, shown};
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn list(About { office, org, which }: About) -> Answer {
     let rows = office
         .mdm
         .store()
@@ -20,13 +17,7 @@ pub(super) async fn list(State(office): At, Extension(caller): By, Query(which):
     shown(json!({ "waves": rows }))
 }
 
-pub(super) async fn show(
-    State(office): At,
-    Extension(caller): By,
-    Path(id): Path<i64>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn show(About { office, org, .. }: About, Path(id): Path<i64>) -> Answer {
     let wave = office
         .mdm
         .store()
