@@ -80,13 +80,18 @@ impl Catalogue {
         found.filter(|set| self.sets.contains_key(set)).collect()
     }
 
-    /// What a channel of these sets should have, by kind and identifier.
+    /// What a channel of these sets should have, and what this server declares to it by itself, by kind and identifier.
     #[must_use]
-    pub fn items(&self, sets: &BTreeSet<DeclarationSetId>) -> Vec<ManifestItem> {
+    pub fn items(
+        &self,
+        sets: &BTreeSet<DeclarationSetId>,
+        own: &BTreeSet<DeclarationId>,
+    ) -> Vec<ManifestItem> {
         let members: BTreeSet<DeclarationId> = sets
             .iter()
             .filter_map(|set| self.sets.get(set))
             .flatten()
+            .chain(own)
             .copied()
             .collect();
         let mut items: Vec<ManifestItem> = members
@@ -218,7 +223,10 @@ mod tests {
 
     fn names(all: &Catalogue, channel: &Enrollment, device: &Device) -> Vec<String> {
         let sets = all.sets(&scopes(channel, Some(device)));
-        all.items(&sets).into_iter().map(|i| i.identifier).collect()
+        all.items(&sets, &BTreeSet::new())
+            .into_iter()
+            .map(|i| i.identifier)
+            .collect()
     }
 
     #[test]

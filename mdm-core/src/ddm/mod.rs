@@ -5,6 +5,7 @@
 //! <https://developer.apple.com/documentation/devicemanagement/declarative-management>
 
 pub mod manifest;
+pub(crate) mod own;
 pub mod status;
 
 use std::collections::BTreeSet;
@@ -312,6 +313,15 @@ pub struct DeclaredChannel {
     /// Whether it has the list is doubted: the next look at the channel tells it, whatever list that is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub doubted: bool,
+    /// Apps that this server declares to it by itself, with their activations: those that its migration installs or keeps.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub apps: BTreeSet<DeclarationId>,
+    /// The subscription to status items that this server waits for, with its activation.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub subscription: BTreeSet<DeclarationId>,
+    /// What is in that subscription.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub subscribed: BTreeSet<String>,
     /// When the channel ended.
     pub ended: Option<Timestamp>,
 }
@@ -328,6 +338,9 @@ impl DeclaredChannel {
             earlier: None,
             told: now,
             doubted: false,
+            apps: BTreeSet::new(),
+            subscription: BTreeSet::new(),
+            subscribed: BTreeSet::new(),
             ended: None,
         }
     }
@@ -343,7 +356,7 @@ impl DeclaredChannel {
         self.ended = None;
     }
 
-    /// The channel is over: nothing of it is served any more.
+    /// The channel is over: nothing of it is served any more. What this server declares by itself waits for its return.
     pub fn end(&mut self, now: Timestamp) {
         self.manifest = None;
         self.earlier = None;

@@ -111,6 +111,11 @@ pub enum Ask {
     BypassCode,
     /// Use declarations and report status. (`DeclarativeManagement`)
     Declare,
+    /// Take these apps as declared, and report how they are. (`DeclarativeManagement`)
+    DeclareApps {
+        /// Bundle identifiers as in the runbook's app table.
+        identifiers: Vec<String>,
+    },
     /// End the hold. (`DeviceConfigured`)
     Release,
 }

@@ -96,6 +96,11 @@ pub enum Event {
         /// The first status item that the runbook waits for and that is not as it should be.
         unmet: Option<String>,
     },
+    /// A status report said how declared apps are.
+    AppsDeclared {
+        /// Those of the runbook's table that it says anything of.
+        readings: Vec<AppReading>,
+    },
     /// The bootstrap token is in our vault.
     BootstrapTokenStored,
     /// The device asks for its next command, and that would be the end of its hold.

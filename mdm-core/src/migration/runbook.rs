@@ -36,6 +36,8 @@ pub enum StepId {
     AppsKeep,
     /// Apps of a Mac.
     Apps,
+    /// Apps that are to be there or to stay are declared as required, where the system has that.
+    DeclareApps,
     /// Activation Lock.
     Lock,
     /// The end of the hold.
@@ -48,7 +50,7 @@ pub enum StepId {
 
 impl StepId {
     /// All, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Identify,
         Self::Declare,
         Self::Trust,
@@ -59,11 +61,15 @@ impl StepId {
         Self::AppsRequired,
         Self::AppsKeep,
         Self::Apps,
+        Self::DeclareApps,
         Self::Lock,
         Self::Release,
         Self::Verify,
         Self::Tell,
     ];
+
+    /// Those that install or keep apps by commands.
+    pub(crate) const OF_APPS: [Self; 3] = [Self::AppsRequired, Self::AppsKeep, Self::Apps];
 
     /// Its name as people write it.
     #[must_use]
@@ -79,6 +85,7 @@ impl StepId {
             Self::AppsRequired => "apps-required",
             Self::AppsKeep => "apps-keep",
             Self::Apps => "apps",
+            Self::DeclareApps => "declare-apps",
             Self::Lock => "lock",
             Self::Release => "release",
             Self::Verify => "verify",
@@ -248,7 +255,7 @@ impl PinnedRunbook {
         let mut steps: Vec<StepPlan> = StepId::ALL
             .into_iter()
             .filter(|id| match id {
-                StepId::Declare => false,
+                StepId::Declare | StepId::DeclareApps => false,
                 StepId::Bootstrap | StepId::FvEscrow | StepId::Apps => mac,
                 StepId::AppsRequired => !mac,
                 StepId::AppsKeep => !mac && variant != Variant::Ordinary,
@@ -281,11 +288,31 @@ impl PinnedRunbook {
         }
     }
 
+    /// The same with the step that declares the apps of its table, after those that install and keep them by commands.
+    #[must_use]
+    pub fn with_declared_apps(mut self) -> Self {
+        if self.step(StepId::DeclareApps).is_some() {
+            return self;
+        }
+        let mut step = StepPlan::standard(StepId::DeclareApps);
+        let apps = StepId::OF_APPS.into_iter();
+        step.requires
+            .extend(apps.filter(|id| self.step(*id).is_some()));
+        for later in &mut self.steps {
+            if later.id == StepId::Release {
+                later.requires.push(StepId::DeclareApps);
+            }
+        }
+        self.steps.push(step);
+        self.steps.sort_by_key(|step| step.id);
+        self
+    }
+
     /// Whether it can be run.
     ///
     /// # Errors
     /// [`Error::BadInput`] naming what is wrong: a step twice, one that requires a step that is missing or comes from a
-    /// circle, no way to the release, a step or ceiling without or with too much time, an app or a profile twice.
+    /// circle, apps that are declared before they are installed, no way to the release, a step or ceiling without or with too much time, an app or a profile twice.
     pub fn validate(&self) -> Result<(), Error> {
         let bad = |why: &'static str| Err(Error::bad_input("runbook", why));
         let mut seen = BTreeSet::new();
@@ -348,6 +375,20 @@ impl PinnedRunbook {
         }
         if self.status.len() > 100 || self.status.keys().any(String::is_empty) {
             return bad("it waits for more than a hundred status items, or for one without a name");
+        }
+        if let Some(step) = self.step(StepId::DeclareApps)
+            && StepId::OF_APPS
+                .into_iter()
+                .any(|id| seen.contains(&id) && !step.requires.contains(&id))
+        {
+            return bad("declare-apps must require the steps of apps that are in it");
+        }
+        let is_item = |name: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+            name.len() <= 255 && name.contains('.') && name.bytes().all(plain)
+        };
+        if !self.status.keys().all(|name| is_item(name)) {
+            return bad("it waits for something that is no name of a status item");
         }
         if !self.status.is_empty() && !seen.contains(&StepId::Declare) {
             return bad("only the step declare waits for status items");
@@ -433,6 +474,7 @@ impl StepPlan {
             StepId::AppsRequired => (&[StepId::Identify], true, 8, 2, ReleaseWithException),
             StepId::AppsKeep => (&[StepId::Identify], true, 20, 2, ReleaseWithException),
             StepId::Apps => (&[StepId::Identify], false, 2, 1, Skip),
+            StepId::DeclareApps => (&[StepId::Identify], false, 5, 0, Skip),
             StepId::Lock => (&[StepId::Identify], true, 10, 3, ReleaseWithException),
             StepId::Release => (&[], true, 120, 0, Block),
             StepId::Verify => (&[StepId::Release], true, 24 * 60, 0, ReleaseWithException),
@@ -488,6 +530,9 @@ mod tests {
             for variant in [Variant::Migration, Variant::Uncertain, Variant::Ordinary] {
                 let runbook = PinnedRunbook::standard(platform, variant);
                 runbook.validate().unwrap();
+                let declared = runbook.clone().with_declared_apps();
+                declared.validate().unwrap();
+                assert_eq!(declared.clone().with_declared_apps(), declared);
                 let keeps = runbook.step(StepId::AppsKeep).is_some();
                 assert_eq!(keeps, !platform.is_mac() && variant != Variant::Ordinary);
                 assert_eq!(runbook.step(StepId::FvEscrow).is_some(), platform.is_mac());
@@ -517,6 +562,17 @@ mod tests {
         check(|r| r.hard_ceiling_secs = 4 * 3600 + 1, "hard ceiling");
         check(|r| r.soft_ceiling_secs = 46 * 60, "soft ceiling");
         check(|r| step(r, StepId::Trust).timeout_secs = 0, "time-out");
+        check(
+            |r| r.steps.push(StepPlan::standard(StepId::DeclareApps)),
+            "declare-apps must require",
+        );
+        check(
+            |r| {
+                r.steps.push(StepPlan::standard(StepId::Declare));
+                r.status.insert("a b.c".to_owned(), Value::Null);
+            },
+            "no name of a status item",
+        );
         let app = AppPlan {
             bundle_id: "app".to_owned(),
             store_id: None,

@@ -36,6 +36,9 @@ pub struct SetUp {
     pub serial: Option<Serial>,
     /// Its platform; decides which steps make sense.
     pub platform: Platform,
+    /// The version of its system, once it has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
     /// The attempt that it belongs to, if any.
     pub move_id: Option<MoveId>,
     /// The pinned runbook.
@@ -94,6 +97,7 @@ impl SetUp {
             device: enrollment.device,
             serial: enrollment.serial.clone(),
             platform,
+            os_version: None,
             move_id,
             runbook,
             verdict,

@@ -91,7 +91,9 @@ fn made(
         }
         Ask::Security => CommandBody::SecurityInfo,
         Ask::BypassCode => CommandBody::ActivationLockBypassCode,
-        Ask::Declare => CommandBody::DeclarativeManagement(DeclarativeManagement::default()),
+        Ask::Declare | Ask::DeclareApps { .. } => {
+            CommandBody::DeclarativeManagement(DeclarativeManagement::default())
+        }
         Ask::Release => CommandBody::DeviceConfigured,
     })
 }

@@ -12,13 +12,14 @@ use super::asks::{self, Body};
 use super::door::Sight;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
+use crate::ddm::own::{self, OwnApp};
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment};
 use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
 use crate::migration::{
-    Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId, advance_move,
-    advance_set_up, advance_unreadable,
+    AppPlan, Ask, Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId,
+    advance_move, advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
 use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
@@ -30,6 +31,17 @@ const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4d6f_7665_0000_5365_7455
 
 /// The release overtakes whatever else is queued.
 const RELEASE: i32 = 100;
+
+/// Declarations of this server's own that a decision asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnDeclarations {
+    /// For which channel.
+    pub(crate) channel: Option<EnrollmentId>,
+    /// Apps to be declared, in place of those before.
+    pub(crate) apps: Option<Vec<OwnApp>>,
+    /// Status items to be subscribed to besides.
+    pub(crate) items: BTreeSet<String>,
+}
 
 /// A row with what it was when it was read.
 #[derive(Clone, Debug)]
@@ -91,6 +103,8 @@ pub(crate) struct Decision<'a> {
     /// for whoever commits.
     pub(crate) dropped: BTreeSet<(EnrollmentId, SetUpId, StepId)>,
     pub(crate) secrets: BTreeMap<SecretId, Tracked<SealedSecret>>,
+    /// What this server declares by itself to the channel that is decided on: its rows are added by whoever commits.
+    pub(crate) own: OwnDeclarations,
     /// The ADE profile that an offer brings in force.
     pub(crate) profile: Option<String>,
     /// The channel that is speaking right now: what is queued for it needs no push.
@@ -125,6 +139,7 @@ impl<'a> Decision<'a> {
             to_seal: BTreeSet::new(),
             dropped: BTreeSet::new(),
             secrets: BTreeMap::new(),
+            own: OwnDeclarations::default(),
             profile: None,
             in_session: None,
             gathered: None,
@@ -323,6 +338,7 @@ impl<'a> Decision<'a> {
                     });
                     return;
                 };
+                self.declare_for(set_up.enrollment, &ask);
                 let id = CommandId(self.next_id());
                 let (request_type, bytes, form) = match body {
                     Body::Made(body) => {
@@ -417,6 +433,24 @@ impl<'a> Decision<'a> {
                 }
             }
         }
+    }
+
+    /// Notes what the device is to find declared when it looks, because of what a step asks.
+    fn declare_for(&mut self, channel: EnrollmentId, ask: &Ask) {
+        let Some(plan) = &self.set_up_plan else {
+            return;
+        };
+        match ask {
+            Ask::Declare => self.own.items.extend(plan.status.keys().cloned()),
+            Ask::DeclareApps { identifiers } => {
+                let named = plan.apps.iter();
+                let named = named.filter(|app| identifiers.contains(&app.bundle_id));
+                self.own.apps = Some(named.map(own_app).collect());
+                self.own.items.insert(own::APPS.to_owned());
+            }
+            _ => return,
+        }
+        self.own.channel = Some(channel);
     }
 
     /// Queues the end of a hold for a device whose set-up is over. Each call is a command of its own: the last one may have
@@ -540,6 +574,15 @@ impl<'a> Decision<'a> {
             );
         }
         self.batch
+    }
+}
+
+/// An app of a runbook's table as it is declared.
+pub(crate) fn own_app(app: &AppPlan) -> OwnApp {
+    OwnApp {
+        bundle_id: app.bundle_id.clone(),
+        store_id: app.store_id,
+        manifest_url: app.manifest_url.clone(),
     }
 }
 

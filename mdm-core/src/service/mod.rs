@@ -506,6 +506,7 @@ impl Org {
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
     pub(crate) async fn commit(&self, mut d: Decision<'_>) -> Result<(), Error> {
         self.seal_commands(&mut d).await?;
+        self.own_declarations_into(&mut d).await?;
         let channels: BTreeSet<EnrollmentId> = d.dropped.iter().map(|(of, ..)| *of).collect();
         for channel in channels {
             // Of those that a step takes back, all; most of them are in nobody's hands here.

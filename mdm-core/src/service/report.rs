@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
+use super::declarations::declared_apps;
 use super::door::QUEUE_WINDOW;
 use super::login::check_login;
 use super::token_update::ALL_COMMANDS;
@@ -11,12 +12,13 @@ use super::{Answer, Org, Speaker};
 use crate::app_state::AppState;
 use crate::apps;
 use crate::audit::Refusal;
+use crate::ddm::own;
 use crate::device::Platform;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
 use crate::ids::{CommandId, EnrollmentId, RefusalId, SecretId};
 use crate::migration::{AppReading, Event, KeyReading, SetUp, StepId, Told};
-use crate::queue::{self, Command, ReportStatus};
+use crate::queue::{self, Command, CommandOrigin, ReportStatus};
 use crate::secret::SecretKind;
 use crate::store::StoreError;
 use crate::wire::report::{CommandReport, Status};
@@ -217,6 +219,9 @@ impl Org {
             return Ok(());
         }
         let told = read_told(report, status, &next, key);
+        let (status, told) = self
+            .declared_too(d, enrollment, &origin, status, told)
+            .await?;
         if let (Some(device), Told::Identity { os_version, .. }) = (&mut d.device, &told) {
             device.row.facts.learned = Some(d.now);
             if os_version.is_some() {
@@ -264,7 +269,68 @@ impl Org {
                 d.tell_set_up(&Event::StatusReported { unmet: None });
             }
         }
+        if origin.step == StepId::DeclareApps && status == ReportStatus::Acknowledged {
+            let said = readable(self.store().channel_status(self.id(), enrollment.id).await)?;
+            let said = said.filter(|said| said.ended.is_none());
+            if let Some(readings) = said.and_then(|said| declared_apps(d, &said)) {
+                d.tell_set_up(&Event::AppsDeclared { readings });
+            }
+        }
         Ok(())
+    }
+
+    /// A device leaves apps that are declared to it out of its list of managed apps, and refuses commands for them. What it
+    /// says of them in its status counts as the answer.
+    async fn declared_too(
+        &self,
+        d: &Decision<'_>,
+        enrollment: &Enrollment,
+        origin: &CommandOrigin,
+        status: ReportStatus,
+        told: Told,
+    ) -> Result<(ReportStatus, Told), Error> {
+        let of_apps = [
+            StepId::AppsRequired,
+            StepId::AppsKeep,
+            StepId::Apps,
+            StepId::Verify,
+        ];
+        let is_list = matches!(told, Told::Managed(_));
+        let is_refusal = matches!(told, Told::Failure { .. });
+        if !of_apps.contains(&origin.step) || !(is_list || is_refusal) {
+            return Ok((status, told));
+        }
+        let said = readable(self.store().channel_status(self.id(), enrollment.id).await)?;
+        let declared = said
+            .filter(|said| said.ended.is_none())
+            .map(|said| own::app_states(&said))
+            .unwrap_or_default();
+        let managed = |bundle_id: &str| declared.get(bundle_id).is_some_and(AppState::is_managed);
+        Ok(match told {
+            Told::Managed(mut readings) => {
+                readings.retain(|it| !managed(&it.bundle_id));
+                let there = declared.keys().filter(|id| managed(id));
+                readings.extend(there.map(|id| AppReading {
+                    bundle_id: id.clone(),
+                    state: AppState::Managed,
+                }));
+                (status, Told::Managed(readings))
+            }
+            told => {
+                let plan = d.set_up_plan.as_ref();
+                let app = plan.and_then(|plan| plan.apps.get(usize::from(origin.part)));
+                match app.filter(|app| managed(&app.bundle_id)) {
+                    Some(app) => {
+                        let reading = AppReading {
+                            bundle_id: app.bundle_id.clone(),
+                            state: AppState::Managed,
+                        };
+                        (ReportStatus::Acknowledged, Told::App(reading))
+                    }
+                    None => (status, told),
+                }
+            }
+        })
     }
 
     /// A result of a command that nobody here has asked this channel is on record, and no more: it is bounded as refusals are.

@@ -6,6 +6,7 @@ use super::decision::{Decision, Tracked};
 use super::login::{check_login, note_local_user};
 use super::{Answer, Org, Speaker};
 use crate::clock::Timestamp;
+use crate::ddm::own;
 use crate::enrollment::{ChannelKind, Enrollment, EnrollmentState, PushTarget};
 use crate::error::Error;
 use crate::ids::{EnrollmentId, SecretId};
@@ -99,6 +100,15 @@ impl Org {
             // Whether anything is declared to it, the job finds out: an enrolment never waits for that. One that comes back
             // after a CheckOut has deleted what it had.
             d.job(now, JobKind::DeclareOf { device });
+        }
+        let system = d
+            .device
+            .as_ref()
+            .and_then(|d| d.row.facts.os_version.as_deref());
+        if m.awaiting_configuration == Some(true) && own::tells_of_holds(system) {
+            // The end of its hold is seen by what it says of itself, too.
+            d.own.channel = Some(id);
+            d.own.items.insert(own::AWAITING.to_owned());
         }
         if first {
             let mut older = known;

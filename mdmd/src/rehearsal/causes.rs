@@ -39,7 +39,7 @@ fn of(what: &str) -> Option<&'static [FaultKind]> {
         "operator" => GIVEN_UP,
         // A hold that is not kept, a success that Apple does not tell, a runbook that cannot be read: ours to prevent.
         // The others are conditions of nothing and have no exceptions.
-        "hold" | "apple" | "runbook" | "declare" | "release" | "tell" => NEVER,
+        "hold" | "apple" | "runbook" | "declare" | "declare-apps" | "release" | "tell" => NEVER,
         _ => return None,
     })
 }

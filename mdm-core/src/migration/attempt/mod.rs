@@ -103,6 +103,7 @@ impl Run {
             Event::Enrolled { .. }
             | Event::UserEnrolled
             | Event::StatusReported { .. }
+            | Event::AppsDeclared { .. }
             | Event::BeforeRelease
             | Event::BootstrapTokenStored
             | Event::AwaitingTold { .. }

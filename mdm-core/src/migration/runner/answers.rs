@@ -62,6 +62,11 @@ impl Run<'_> {
             state.again = true;
             state.look_at = Some(now);
         }
+        if let Told::Identity { os_version, .. } = told
+            && os_version.is_some()
+        {
+            self.s.os_version.clone_from(os_version);
+        }
         self.last_chance_answered(id, ok, false);
         self.signal(id, Signal::Answer { part, ok, told });
         if id == StepId::Identify {
@@ -105,7 +110,7 @@ impl Run<'_> {
             EffectKey::Command(StepId::Release) => {}
             EffectKey::Command(id) => {
                 let why = format!("its command cannot be made: {why}");
-                let progress = if *id == StepId::Declare {
+                let progress = if matches!(id, StepId::Declare | StepId::DeclareApps) {
                     Progress::skip(why)
                 } else {
                     Progress::except(why, Owner::Destination)

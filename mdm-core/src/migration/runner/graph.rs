@@ -69,6 +69,7 @@ impl Run<'_> {
                 step,
                 platform: self.s.platform,
                 serial: self.s.serial.as_ref(),
+                os_version: self.s.os_version.as_deref(),
                 steps: self.s.state.steps().unwrap_or(&NO_STEPS),
                 held,
                 user_seen: self.s.user_seen,

@@ -209,6 +209,7 @@ impl Run<'_> {
                 | Event::UserEnrolled
                 | Event::BootstrapTokenStored
                 | Event::StatusReported { .. }
+                | Event::AppsDeclared { .. }
                 | Event::AwaitingTold { .. }
                 | Event::Reported { .. }
                 | Event::BeforeRelease
@@ -269,6 +270,9 @@ impl Run<'_> {
             Event::UserEnrolled => self.s.user_seen = true,
             Event::BootstrapTokenStored => self.signal(StepId::Bootstrap, Signal::Event(event)),
             Event::StatusReported { .. } => self.signal(StepId::Declare, Signal::Event(event)),
+            Event::AppsDeclared { .. } => {
+                self.signal(StepId::DeclareApps, Signal::Event(event));
+            }
             Event::LockAnswered { .. } => self.lock_answered(event),
             Event::Told { .. } => self.signal(StepId::Tell, Signal::Event(event)),
             Event::EffectFailed { effect, why } => self.effect_failed(event, effect, why),

@@ -8,6 +8,7 @@ mod apps_keep;
 mod apps_required;
 mod bootstrap;
 mod declare;
+mod declare_apps;
 mod fv_escrow;
 pub(crate) mod identify;
 pub(crate) mod lock;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use self::app_table::AppsWay;
+use self::declare_apps::DeclaredApps;
 use self::profiles::ProfilesWay;
 use self::verify::Proof;
 use super::{Ask, Effect, Event, Exception, Owner, PinnedRunbook, StepId, StepPlan, Steps, Told};
@@ -149,6 +151,8 @@ pub(crate) enum Own {
     Profiles(ProfilesWay),
     /// Installing or taking over apps.
     Apps(AppsWay),
+    /// Declaring apps.
+    Declared(DeclaredApps),
     /// The proof after release.
     Proof(Proof),
 }
@@ -235,6 +239,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) step: &'a StepPlan,
     /// The device's platform.
     pub(crate) platform: Platform,
+    /// The version of its system, as it told.
+    pub(crate) os_version: Option<&'a str>,
     /// The serial number that it should have.
     pub(crate) serial: Option<&'a Serial>,
     /// The other steps.
@@ -362,6 +368,7 @@ pub(crate) fn start(ctx: &StepContext<'_>) -> Progress {
     match ctx.step.id {
         StepId::Identify => identify::start(),
         StepId::Declare => declare::start(),
+        StepId::DeclareApps => declare_apps::start(ctx),
         StepId::Trust => trust::start(ctx),
         StepId::Network => network::start(ctx),
         StepId::Bootstrap => bootstrap::start(ctx),
@@ -388,6 +395,7 @@ pub(crate) fn on(
     match ctx.step.id {
         StepId::Identify => identify::on(signal, ctx),
         StepId::Declare => declare::on(state, signal),
+        StepId::DeclareApps => declare_apps::on(state, signal, ctx, now),
         StepId::Trust => trust::on(state, signal, ctx, now),
         StepId::Network => network::on(state, signal, ctx, now),
         StepId::Bootstrap => bootstrap::on(signal),

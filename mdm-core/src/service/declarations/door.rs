@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::app_state::AppState;
+use crate::ddm::own;
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{DeclarationContent, DeclarationKind, DeclarationManifest, DeclaredChannel};
 use crate::device::Device;
@@ -11,9 +13,9 @@ use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::ids::{ContentId, DeviceId, EnrollmentId, ManifestId};
 use crate::job::JobKind;
-use crate::migration::Event;
+use crate::migration::{AppAction, AppReading, Event, StepId, StepStatus};
 use crate::service::checkin::readable;
-use crate::service::decision::Decision;
+use crate::service::decision::{Decision, own_app};
 use crate::service::login::check_login;
 use crate::service::{Answer, Org, Speaker, TRIES};
 use crate::store::{Batch, Noun, StoreError};
@@ -206,6 +208,9 @@ impl Org {
             let unmet = plan.and_then(|plan| plan.status_unmet(|item| status.value(item)));
             let unmet = unmet.map(str::to_owned);
             d.tell_set_up(&Event::StatusReported { unmet });
+            if let Some(readings) = declared_apps(&d, &status) {
+                d.tell_set_up(&Event::AppsDeclared { readings });
+            }
             if let Some(awaiting) = awaiting {
                 if let Some(row) = d.enrollment_mut(id) {
                     row.awaiting = Some(awaiting);
@@ -264,6 +269,36 @@ impl Org {
         }
         Ok(())
     }
+}
+
+/// What a report says of the apps that a step has declared; `None` when no step waits for that.
+pub(in crate::service) fn declared_apps(
+    d: &Decision<'_>,
+    status: &ChannelStatus,
+) -> Option<Vec<AppReading>> {
+    let set_up = d.set_up.as_ref().map(|s| &s.row)?;
+    let step = set_up.steps()?.get(&StepId::DeclareApps)?;
+    if step.status != StepStatus::Running {
+        return None;
+    }
+    let keep = set_up.steps()?.get(&StepId::AppsKeep).is_some();
+    let told = own::app_states(status);
+    let readings = d.set_up_plan.as_ref()?.apps.iter().filter_map(|app| {
+        let standing = own::standing(status, &own_app(app));
+        let state = match (told.get(&app.bundle_id), standing) {
+            // A declaration that the device cannot use says more than what is there.
+            (_, Some(AppState::Failed(why))) => AppState::Failed(why),
+            (Some(state), _) => state.clone(),
+            // One that is to be kept must be seen to be managed; of one that is new it is enough that it will come.
+            (None, Some(_)) if keep && app.action == AppAction::KeepIfPresent => return None,
+            (None, standing) => standing?,
+        };
+        Some(AppReading {
+            bundle_id: app.bundle_id.clone(),
+            state,
+        })
+    });
+    Some(readings.collect())
 }
 
 fn list_as_answer(list: &DeclarationManifest) -> Answer {

@@ -3,6 +3,7 @@
 
 mod door;
 mod files;
+mod ours;
 mod shown;
 mod walk;
 
@@ -10,11 +11,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+pub(in crate::service) use door::declared_apps;
 pub use files::NewFile;
 pub use shown::{AssignmentView, ChannelDeclarations, SetView, WantedDeclaration};
 
 use super::Org;
 use crate::clock::Timestamp;
+use crate::ddm::own;
 use crate::ddm::{
     Channels, Declaration, DeclarationAssignment, DeclarationContent, DeclarationKind,
     DeclarationSet, Target, check_content, check_identifier, check_set, server_token,
@@ -92,9 +95,16 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::BadInput`] for what no device would take, another kind than the declaration has, or a payload that Apple's
-    /// schema rules out; [`Error::Precondition`] for 5,000 declarations; the vault's, the store's.
+    /// schema rules out; [`Error::Precondition`] for 5,000 declarations, and for an app that a migration under way is to keep
+    /// and that would not be required; the vault's, the store's.
     pub async fn put_declaration(&self, new: &NewDeclaration) -> Result<Declaration, Error> {
         check_identifier(&new.identifier)?;
+        if new.identifier.starts_with(own::PREFIX) {
+            return Err(Error::bad_input(
+                "Identifier",
+                "begins as those that this server declares by itself",
+            ));
+        }
         let kind = check_content(&new.declaration_type, &new.payload)?;
         if new.activation.is_some() {
             if kind != DeclarationKind::Configuration {
@@ -102,6 +112,7 @@ impl Org {
             }
             check_identifier(&format!("{}{ACTIVATION}", new.identifier))?;
         }
+        self.check_app(new).await?;
         self.again_on_conflict(|| self.put_declaration_once(new, kind))
             .await
     }
@@ -190,7 +201,9 @@ impl Org {
                 "is of another kind than the declaration of this identifier",
             ));
         }
-        if old.as_ref().is_none_or(|old| old.removed.is_some()) {
+        let is_own = new.identifier.starts_with(own::PREFIX);
+        if old.as_ref().is_none_or(|old| old.removed.is_some()) && !is_own {
+            // Its own are few, and no report of a device fails because people have declared much.
             self.check_room().await?;
         }
         let id = ContentId(self.ids().next(now));

@@ -10,11 +10,11 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ddm::manifest::{Catalogue, declarations_token, scopes};
 use crate::ddm::status::ChannelStatus;
-use crate::ddm::{DeclarationManifest, DeclaredChannel, ManifestItem};
+use crate::ddm::{Declaration, DeclarationManifest, DeclaredChannel, ManifestItem};
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{CommandId, DeclarationSetId, DeviceId, EnrollmentId, ManifestId};
+use crate::ids::{CommandId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ManifestId};
 use crate::job::{Job, JobKind};
 use crate::queue::{Command, CommandState};
 use crate::service::Org;
@@ -39,20 +39,27 @@ pub(super) struct Wanted {
 }
 
 impl Org {
-    /// What is assigned under these words: three statements, or fewer.
-    async fn catalogue(&self, words: &BTreeSet<String>) -> Result<Catalogue, Error> {
+    /// What is assigned under these words, and what this server declares by itself: three statements, or fewer.
+    pub(super) async fn catalogue(
+        &self,
+        words: &BTreeSet<String>,
+        own: &BTreeSet<DeclarationId>,
+    ) -> Result<(Catalogue, Vec<Declaration>), Error> {
         let (store, id) = (self.store(), self.id());
         let words: Vec<String> = words.iter().cloned().collect();
         let assigned = store.declaration_assignments_under(id, &words).await?;
         let sets: BTreeSet<DeclarationSetId> = assigned.iter().map(|a| a.set).collect();
-        if sets.is_empty() {
-            return Ok(Catalogue::default());
-        }
         let sets: Vec<_> = sets.into_iter().collect();
-        let sets = store.declaration_sets_of(id, &sets).await?;
+        let sets = if sets.is_empty() {
+            Vec::new()
+        } else {
+            store.declaration_sets_of(id, &sets).await?
+        };
         let members: BTreeSet<_> = sets
             .iter()
-            .flat_map(|s| s.members.iter().copied())
+            .flat_map(|s| &s.members)
+            .chain(own)
+            .copied()
             .collect();
         let members: Vec<_> = members.into_iter().collect();
         let declarations = if members.is_empty() {
@@ -60,7 +67,8 @@ impl Org {
         } else {
             store.declarations_of(id, &members).await?
         };
-        Ok(Catalogue::new(&assigned, sets, declarations))
+        let all = Catalogue::new(&assigned, sets, declarations.clone());
+        Ok((all, declarations))
     }
 
     /// What one channel should have now.
@@ -70,8 +78,12 @@ impl Org {
         device: Option<&Device>,
     ) -> Result<Wanted, Error> {
         let words = scopes(channel, device);
-        let all = self.catalogue(&words.iter().cloned().collect()).await?;
-        let items = all.items(&all.sets(&words));
+        let told = self.store().declared_channel(self.id(), channel.id).await?;
+        let own = told.map(|row| row.own()).unwrap_or_default();
+        let (all, _) = self
+            .catalogue(&words.iter().cloned().collect(), &own)
+            .await?;
+        let items = all.items(&all.sets(&words), &own);
         Ok(Wanted {
             token: declarations_token(&items),
             items,
@@ -150,21 +162,31 @@ impl Org {
             .iter()
             .map(|c| scopes(c, c.device.and_then(|id| devices.get(&id))))
             .collect();
-        let all = self
-            .catalogue(&words.iter().flatten().cloned().collect())
+        let ids: Vec<EnrollmentId> = live.iter().map(|c| c.id).collect();
+        let told = store.declared_channels_of(self.id(), &ids).await?;
+        let mut own: BTreeMap<EnrollmentId, BTreeSet<DeclarationId>> =
+            told.iter().map(|row| (row.id, row.own())).collect();
+        let (all, _) = self
+            .catalogue(
+                &words.iter().flatten().cloned().collect(),
+                &own.values().flatten().copied().collect(),
+            )
             .await?;
         // Channels of the same sets share a list.
-        let mut lists: BTreeMap<BTreeSet<DeclarationSetId>, Wanted> = BTreeMap::new();
-        let sets: Vec<_> = words.iter().map(|words| all.sets(words)).collect();
+        let mut lists: BTreeMap<(BTreeSet<DeclarationSetId>, BTreeSet<DeclarationId>), Wanted> =
+            BTreeMap::new();
+        let sets: Vec<_> = live
+            .iter()
+            .zip(&words)
+            .map(|(channel, words)| (all.sets(words), own.remove(&channel.id).unwrap_or_default()))
+            .collect();
         for of in &sets {
             if !lists.contains_key(of) {
-                let items = all.items(of);
+                let items = all.items(&of.0, &of.1);
                 let token = declarations_token(&items);
                 lists.insert(of.clone(), Wanted { token, items });
             }
         }
-        let ids: Vec<EnrollmentId> = live.iter().map(|c| c.id).collect();
-        let told = store.declared_channels_of(self.id(), &ids).await?;
         let mut doubted: BTreeMap<EnrollmentId, DeclaredChannel> = BTreeMap::new();
         let mut has_list: BTreeMap<EnrollmentId, ManifestId> = BTreeMap::new();
         for row in told.into_iter().filter(|row| row.ended.is_none()) {

@@ -189,7 +189,8 @@ impl Org {
                 found.get(&attempt.serial),
             ]));
         }
-        let (against_all, warnings) = (report.against_all(), report.warnings());
+        let (against_all, mut warnings) = (report.against_all(), report.warnings());
+        warnings.extend(self.app_warnings(&row).await?);
         let digest = crate::identity::sha256_hex(
             json!([
                 row.name,
