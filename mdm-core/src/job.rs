@@ -126,6 +126,8 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Look through the channels, once whoever is at that already is through: a walk always comes to its end.
+    DeclareAll,
     /// Tell channels whose declarations have become others, page by page.
     Declare {
         /// Behind this one.
@@ -158,6 +160,7 @@ impl JobKind {
                 | Self::Stock { .. }
                 | Self::Sync { .. }
                 | Self::Assign { .. }
+                | Self::DeclareAll
                 | Self::Declare { .. }
         )
     }
@@ -179,6 +182,7 @@ impl JobKind {
             Self::Assign { .. } => "assign",
             Self::Library { .. } => "library",
             Self::LibraryOf { .. } => "library-of",
+            Self::DeclareAll => "declare-all",
             Self::Declare { .. } => "declare",
             Self::DeclareOf { .. } => "declare-of",
             Self::Notify { .. } => "notify",

@@ -315,3 +315,30 @@ async fn what_was_removed_takes_nobodys_place() {
     let full = org.put_declaration_set("more", &[]).await.unwrap_err();
     assert!(matches!(full, Error::Precondition(_)), "{full}");
 }
+
+/// As many channels as a walk goes through in two turns, all before that of the device.
+const CROWD: u32 = 600;
+
+#[tokio::test]
+async fn whoever_edits_all_the_time_keeps_nobody_waiting() {
+    let house = House::new().await;
+    let org = house.org().await;
+    declare(&org, "0").await;
+    let (phone, _) = told(&house, "C02KEPT14").await;
+    let crowd = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {CROWD}) \
+         INSERT INTO enrollments (organisation, id, version, live_key, doc) \
+         SELECT organisation, id - n.i, 1, 'crowd ' || n.i, json_set(json_remove(doc, '$.device'), '$.id', id - n.i, '$.key', 'crowd ' || n.i) \
+         FROM enrollments, n"
+    );
+    assert_eq!(house.spoil(&crowd).await, u64::from(CROWD));
+    let mut heard = 0;
+    for edit in 1..=12 {
+        put(&org, "a", TEST, json!({ "Echo": edit.to_string() })).await;
+        // Somebody is quicker than the walk.
+        house.mdm.work(1).await.unwrap();
+        house.clock.advance(Duration::from_secs(1));
+        heard += notices(&house, &phone).await;
+    }
+    assert!(heard > 0, "the last page was never reached");
+}

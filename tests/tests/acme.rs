@@ -587,3 +587,72 @@ async fn a_public_client_obtains_an_identity() {
     assert_eq!(identities(&house).await, 1);
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_leave_no_row_behind() {
+    let (house, _) = opened(IdentityProtocol::Acme).await;
+    let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
+    for _ in 0..20 {
+        let stranger = Client::registered(&house).await;
+        let unknown = json!({ "identifiers": [{ "type": "permanent-identifier", "value": "x" }] });
+        let said = stranger
+            .post(&stranger.at("new-order"), Some(&unknown))
+            .await;
+        assert_eq!(said.problem(), "rejectedIdentifier");
+        let own = stranger.account.clone().unwrap();
+        assert_eq!(stranger.post(&own, None).await.status, 200);
+    }
+    let end_of_time = Timestamp::from_millis(NOW_MS + 400 * 86_400_000);
+    assert_eq!(store.forget_acme(id, end_of_time, 1_000).await.unwrap(), 0);
+    // Who names an enrolment session has a row, and the nonces that led to it.
+    let client = Client::registered(&house).await;
+    client
+        .order(&client_identifier(&house, "DOORA").await)
+        .await;
+    assert!(store.forget_acme(id, end_of_time, 1_000).await.unwrap() >= 3);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_began_too_often_gets_another_session() {
+    let (house, _) = opened(IdentityProtocol::Acme).await;
+    let mut newest = String::new();
+    for _ in 0..8 {
+        newest = client_identifier(&house, "DOORA").await;
+    }
+    assert_eq!(
+        client_identifier(&house, "DOORA").await,
+        newest,
+        "it has as many as it may"
+    );
+    let client = Client::registered(&house).await;
+    for _ in 0..20 {
+        client.order(&newest).await;
+    }
+    let asked = json!({ "identifiers": [{ "type": "permanent-identifier", "value": newest }] });
+    let said = client.post(&client.at("new-order"), Some(&asked)).await;
+    assert_eq!(said.problem(), "rateLimited");
+    let other = client_identifier(&house, "DOORA").await;
+    assert_ne!(other, newest);
+    client.order(&other).await;
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_identity_comes_with_the_authority_that_issued_it() {
+    let (house, _) = opened(IdentityProtocol::Acme).await;
+    let client = Client::registered(&house).await;
+    let order = client
+        .order(&client_identifier(&house, "DOORA").await)
+        .await;
+    client.post(&order.challenge, Some(&json!({}))).await;
+    let key = hardware_key().unwrap();
+    let valid = client.post(&order.finalize, Some(&csr(&key))).await.json();
+    house.org.new_authority().await.unwrap();
+    let chain = client
+        .post(valid["certificate"].as_str().unwrap(), None)
+        .await;
+    let chain = X509::stack_from_pem(&chain.body).unwrap();
+    assert!(chain[0].verify(&chain[1].public_key().unwrap()).unwrap());
+    house.close().await;
+}

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::account;
+use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org, Speaker};
 use crate::clock::Timestamp;
@@ -12,9 +13,43 @@ use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState};
 use crate::error::Error;
 use crate::ids::{EnrollmentId, Serial, SetUpId};
 use crate::migration::{Attention, Move, SetUp, VerdictFacts, judge};
+use crate::organisation::IdentityProtocol;
 use crate::wire::checkin::{self};
 
 impl Org {
+    /// An identity that was issued for an attested device speaks for no other UDID. A Mac is attested under another one than that
+    /// of its check-ins; an invitation may have been given out without any.
+    async fn check_attested(
+        &self,
+        speaker: &Speaker,
+        session: &EnrolSession,
+        udid: &str,
+    ) -> Result<(), Error> {
+        let Some(id) = session
+            .certificate
+            .filter(|_| session.protocol != IdentityProtocol::Scep)
+        else {
+            return Ok(());
+        };
+        let row = readable(self.store().certificate(self.id(), id).await)?;
+        let attested = row.and_then(|row| row.attested).and_then(|it| it.udid);
+        let Some(attested) = attested.filter(|it| !it.eq_ignore_ascii_case(udid)) else {
+            return Ok(());
+        };
+        let device = self.device_of_session(speaker, session).await?;
+        if device
+            .and_then(|it| it.platform())
+            .is_some_and(Platform::is_mac)
+        {
+            return Ok(());
+        }
+        tracing::warn!(organisation = %self.id(), session = %session.id, attested, "another UDID than the attested one");
+        Err(Error::bad_input(
+            "Authenticate: UDID",
+            "is not the one that was attested",
+        ))
+    }
+
     pub(super) async fn authenticate(
         &self,
         speaker: &Speaker,
@@ -33,6 +68,7 @@ impl Org {
         let known = self.channels(speaker, &key).await?;
         let (session, adopted) = self.session_of(speaker).await?;
         check_session(&session, m.serial.as_deref(), &key)?;
+        self.check_attested(speaker, &session, &key).await?;
 
         // An invitation proves no UDID. Whoever holds one may not take the place of another device.
         let others = |e: &Enrollment| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::acme::MOST_BEGUN;
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::{Answer, Org};
@@ -210,7 +211,12 @@ impl Org {
         }
         let over = unused.iter().position(|s| s.expires < now);
         let crowded = over.is_none() && unused.len() >= INVITATIONS;
-        let newest = crowded.then(|| unused.last().cloned()).flatten();
+        let mut newest = crowded.then(|| unused.last().cloned()).flatten();
+        if let Some(session) = &newest {
+            // One that was begun with too often is of no use to the device: it gets another in place of its oldest.
+            let order = readable(self.store().acme_order(self.id(), session.id).await)?;
+            newest = newest.filter(|_| order.is_none_or(|order| order.begun < MOST_BEGUN));
+        }
         // With whatever is left of its life: one that is nearly over would be refused before the device has used it.
         let minutes = u64::from(self.organisation.settings.session_minutes);
         let least = LEAST.min(Duration::from_mins(minutes) / 2);

@@ -139,6 +139,7 @@ struct Inner {
     settings: MdmSettings,
     ids: IdSource,
     /// Pinned runbooks are immutable: once read, always right.
+    nonces: acme::UsedNonces,
     runbooks: Mutex<HashMap<(OrganisationId, RunbookId), Arc<PinnedRunbook>>>,
     /// Keys that sign and decrypt all day: CA, escrow, profile signer, push.
     keys: Mutex<HashMap<(OrganisationId, SecretId), Secret>>,
@@ -280,6 +281,7 @@ impl Mdm {
                 ports,
                 settings,
                 ids: IdSource::new(u16::from_be_bytes(node)),
+                nonces: acme::UsedNonces::default(),
                 runbooks: Mutex::default(),
                 keys: Mutex::default(),
                 cas: Mutex::default(),
@@ -506,7 +508,10 @@ impl Org {
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
     pub(crate) async fn commit(&self, mut d: Decision<'_>) -> Result<(), Error> {
         self.seal_commands(&mut d).await?;
-        self.own_declarations_into(&mut d).await?;
+        if d.own.channel.is_some() {
+            // Seldom, and large: on a heap of its own.
+            Box::pin(self.own_declarations_into(&mut d)).await?;
+        }
         let channels: BTreeSet<EnrollmentId> = d.dropped.iter().map(|(of, ..)| *of).collect();
         for channel in channels {
             // Of those that a step takes back, all; most of them are in nobody's hands here.

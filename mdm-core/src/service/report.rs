@@ -219,9 +219,8 @@ impl Org {
             return Ok(());
         }
         let told = read_told(report, status, &next, key);
-        let (status, told) = self
-            .declared_too(d, enrollment, &origin, status, told)
-            .await?;
+        let asked = self.declared_too(d, enrollment, &origin, status, told);
+        let (status, told) = Box::pin(asked).await?;
         if let (Some(device), Told::Identity { os_version, .. }) = (&mut d.device, &told) {
             device.row.facts.learned = Some(d.now);
             if os_version.is_some() {

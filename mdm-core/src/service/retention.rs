@@ -1,6 +1,6 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
 //! enrolments, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
-//! left, sign-ins and people's sessions that are over. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
+//! left, declarations that are out of use, sign-ins and people's sessions that are over. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
 //! was heard for long.
 
 use std::sync::PoisonError;

@@ -145,6 +145,7 @@ const fn is_long(kind: &JobKind) -> bool {
             | JobKind::Errands
             | JobKind::Pull
             | JobKind::Library { .. }
+            | JobKind::DeclareAll
             | JobKind::Declare { .. }
             | JobKind::Stock { .. }
     )

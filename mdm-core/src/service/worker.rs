@@ -127,6 +127,7 @@ impl Org {
             JobKind::Pull => self.pull_job(&job, lease).await,
             JobKind::Library { after } => self.library_job(&job, lease, after).await,
             JobKind::LibraryOf { device } => self.library_of_job(&job, lease, device).await,
+            JobKind::DeclareAll => self.declare_all_job(&job, lease).await,
             JobKind::Declare { after } => self.declare_job(&job, lease, after).await,
             JobKind::DeclareOf { device } => self.declare_of_job(&job, lease, device).await,
             JobKind::Stock { location } => self.stock_job(&job, lease, location).await,

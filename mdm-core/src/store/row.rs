@@ -218,12 +218,11 @@ impl Table {
             Self::Tokens => &[("hash", Text)],
             Self::Refusals => &[("sender", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
-            Self::Budgets | Self::Library | Self::DeclarationSets | Self::ServerCertificates => {
-                &[("name", Text)]
-            }
-            Self::Declarations => &[("identifier", Text)],
+            Self::Budgets | Self::Library | Self::ServerCertificates => &[("name", Text)],
+            Self::Declarations => &[("identifier", Text), ("removed", Int), ("content", Int)],
+            Self::DeclarationSets => &[("name", Text), ("removed", Int)],
             Self::DeclarationContents => &[("token", Text)],
-            Self::DeclarationAssignments => &[("scope", Text), ("set_id", Int)],
+            Self::DeclarationAssignments => &[("scope", Text), ("set_id", Int), ("ended", Int)],
             Self::DeclarationManifests => &[("token", Text), ("created", Int)],
             Self::DeclaredChannels => &[("manifest", Int), ("earlier", Int), ("ended", Int)],
             Self::ChannelStatuses => &[("ended", Int)],
@@ -395,11 +394,14 @@ impl Window {
 }
 
 /// What may be deleted once it is old: the table, and the column that says since when it is over.
-pub(crate) const OVER: [(Table, &str); 6] = [
+pub(crate) const OVER: [(Table, &str); 9] = [
     (Table::Commands, "settled"),
     (Table::Enrollments, "superseded"),
     (Table::Sessions, "unused_until"),
     (Table::DeclaredChannels, "ended"),
+    (Table::Declarations, "removed"),
+    (Table::DeclarationSets, "removed"),
+    (Table::DeclarationAssignments, "ended"),
     (Table::ChannelStatuses, "ended"),
     (Table::Certificates, "over"),
 ];
@@ -508,12 +510,17 @@ stored! {
     Budget in Budgets versioned: |it| vec![text(&it.name)];
     Location in Locations versioned: |_it| vec![];
     LibraryItem in Library versioned: |it| vec![text(&it.name)];
-    Declaration in Declarations versioned: |it| vec![text(&it.identifier)];
+    Declaration in Declarations versioned: |it| vec![
+        text(&it.identifier),
+        moment(it.removed),
+        Cell::Int(Some(it.content.0)),
+    ];
     DeclarationContent in DeclarationContents versioned: |it| vec![text(&it.server_token)];
-    DeclarationSet in DeclarationSets versioned: |it| vec![text(&it.name)];
+    DeclarationSet in DeclarationSets versioned: |it| vec![text(&it.name), moment(it.removed)];
     DeclarationAssignment in DeclarationAssignments versioned: |it| vec![
         Cell::Text(it.ended.is_none().then(|| it.scope())),
         Cell::Int(Some(it.set.0)),
+        moment(it.ended),
     ];
     DeclarationManifest in DeclarationManifests versioned: |it| vec![text(&it.token), moment(Some(it.created))];
     DeclaredChannel in DeclaredChannels versioned: |it| vec![

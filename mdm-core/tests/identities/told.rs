@@ -81,3 +81,44 @@ async fn what_a_device_says_of_itself_gets_it_no_lesser_identity() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_attested_identity_speaks_for_no_other_udid() {
+    for (family, product, own, taken) in [
+        ("iPhone", "iPhone17,2", true, true),
+        ("iPhone", "iPhone17,2", false, false),
+        // A Mac is attested under another one.
+        ("Mac", "Mac15,7", false, true),
+    ] {
+        let house = House::new().await;
+        let mut gadget = house.device("C02ATTEST").await;
+        gadget.product = product.to_owned();
+        let mut row = house.identity_of(&gadget).await;
+        let store = house.mdm.store();
+        let mut session = store
+            .session(house.org, row.session)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut device = store
+            .device(house.org, session.device.unwrap())
+            .await
+            .unwrap()
+            .unwrap();
+        device.record.as_mut().unwrap().family = family.to_owned();
+        // As that of an invitation.
+        (session.udid, session.protocol) = (None, IdentityProtocol::AcmeAttested);
+        let mut facts = AttestedFacts::new(house.mdm.now(), String::new());
+        facts.udid = Some(if own {
+            gadget.udid.clone()
+        } else {
+            "00008140-OTHER".to_owned()
+        });
+        row.attested = Some(facts);
+        let mut batch = Batch::new();
+        batch.put(row).put(session).put(device);
+        store.commit(batch).await.unwrap();
+        let said = house.authenticate(&gadget).await;
+        assert_eq!(said.is_ok(), taken, "{family} {own}: {said:?}");
+    }
+}

@@ -118,6 +118,11 @@ pub(crate) struct Whom {
     on_users: bool,
 }
 
+/// An identifier as one part of a path: it may have characters that an address may not.
+fn in_path(identifier: &str) -> String {
+    form_urlencoded::byte_serialize(identifier.as_bytes()).collect()
+}
+
 impl Whom {
     fn body(&self, name: &str) -> Value {
         json!({
@@ -146,7 +151,7 @@ pub(crate) async fn run(common: &Common, command: &Declaration) -> Done {
         }
         Declaration::Show { identifier, place } => {
             let client = Client::looking(common, place).await?;
-            let path = format!("/api/v1/declarations/{identifier}");
+            let path = format!("/api/v1/declarations/{}", in_path(identifier));
             let answer = client.get(&path).await?;
             super::print(common, &answer, |answer| println!("{answer:#}"));
             Ok(())
@@ -182,7 +187,7 @@ pub(crate) async fn run(common: &Common, command: &Declaration) -> Done {
             Ok(())
         }
         Declaration::Remove { identifier, place } => {
-            let path = format!("/api/v1/declarations/{identifier}/remove");
+            let path = format!("/api/v1/declarations/{}/remove", in_path(identifier));
             act(
                 common,
                 place,

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::problem::{Problem, ProblemKind};
+use super::request::one_form;
 use crate::jose::{Algorithm, JoseError, PublicKey};
 
 /// The longest RSA key that is accepted, in bits of the modulus.
@@ -51,7 +52,7 @@ impl AccountKey {
         if !key.is_elliptic() && key.key().bits() > LONGEST {
             return Err(refused(JoseError::Key("it must have 2048 to 4096 bits")));
         }
-        let spki = key.key().public_key_to_der();
+        let spki = one_form(key.key());
         let spki = spki.map_err(|_| refused(JoseError::Key("the key cannot be read")))?;
         Ok(Self {
             thumbprint: key.thumbprint().map_err(refused)?,

@@ -1,6 +1,8 @@
 //! What the requests say, read out of their verified payloads. Members that are not known are passed over, as the protocol
 //! demands; what this server cannot do as it is asked is refused rather than done otherwise.
 
+use openssl::bn::BigNumContext;
+use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
@@ -211,7 +213,20 @@ pub fn csr_key(csr: &[u8]) -> Result<Vec<u8>, Problem> {
             "the signature of the certificate request does not hold",
         ));
     }
-    key.public_key_to_der().map_err(unreadable)
+    one_form(&key).map_err(unreadable)
+}
+
+/// The key, DER SubjectPublicKeyInfo, in one form: a point on a curve can be written in two, and a key has one identity.
+pub(super) fn one_form(key: &PKey<Public>) -> Result<Vec<u8>, ErrorStack> {
+    let Ok(ec) = key.ec_key() else {
+        return key.public_key_to_der();
+    };
+    let curve = ec.group().curve_name().ok_or_else(ErrorStack::get)?;
+    let (group, mut context) = (EcGroup::from_curve_name(curve)?, BigNumContext::new()?);
+    let whole = PointConversionForm::UNCOMPRESSED;
+    let bytes = ec.public_key().to_bytes(&group, whole, &mut context)?;
+    let point = EcPoint::from_bytes(&group, &bytes, &mut context)?;
+    PKey::from_ec_key(EcKey::from_public_key(&group, &point)?)?.public_key_to_der()
 }
 
 /// What is to be revoked.

@@ -13,7 +13,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::sha::sha256;
 use openssl::x509::extension::BasicConstraints;
-use openssl::x509::{X509, X509Extension, X509NameBuilder, X509ReqBuilder};
+use openssl::x509::{X509, X509Extension, X509NameBuilder, X509Req, X509ReqBuilder};
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -268,6 +268,30 @@ fn a_request_proves_its_key_and_nothing_else() {
     refused(&request(&short, &short));
     let odd = curve(Nid::SECP521R1);
     refused(&request(&odd, &odd));
+}
+
+/// One key in two requests: its point written whole, and compressed.
+const WHOLE: &str = "MIHHMG4CAQAwDDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABGTbrJLXao6mjfWqwc1QsILCDDIrcPniWBme\
+         vJWyqTJYUMxKAJye6mAQL5wU9Nu0vocZJhI3X6ugc3GXzQBzrWmgADAKBggqhkjOPQQDAgNJADBGAiEAn1wicz5N8NORpwuYcxgb\
+         SJ8HVgcoew6FHdnrdDh8Sp8CIQD6BorRitSdwoGCeeOxmWx1zaHL3ApSYTeAufqMutt7bg==";
+const COMPRESSED: &str = "MIGnME4CAQAwDDEKMAgGA1UEAwwBeDA5MBMGByqGSM49AgEGCCqGSM49AwEHAyIAA2TbrJLXao6mjfWqwc1QsILCDDIrcPniWBme\
+         vJWyqTJYoAAwCgYIKoZIzj0EAwIDSQAwRgIhANOgUvYv0E18g0FMFKRo7YkmO+d5IkBLJFctagOLphFIAiEA7bJvLOz8jDtBcbKx\
+         WshTGNAj7fiKjIrfDXlmqigoqzU=";
+
+#[test]
+fn a_key_is_the_same_however_its_point_is_written() {
+    let der = |text: &str| {
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .unwrap()
+    };
+    let whole = csr_key(&der(WHOLE)).unwrap();
+    assert_eq!(whole.len(), 91);
+    assert_eq!(csr_key(&der(COMPRESSED)).unwrap(), whole);
+    let (request, mut short) = (X509Req::from_der(&der(COMPRESSED)).unwrap(), Vec::new());
+    short.extend(request.public_key().unwrap().public_key_to_der().unwrap());
+    assert_ne!(short, whole, "it is compressed indeed");
+    assert_eq!(AccountKey::of_spki(&short).unwrap().spki(), whole);
 }
 
 #[test]

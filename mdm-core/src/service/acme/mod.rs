@@ -3,10 +3,15 @@
 //! SCEP door; the client identifier of an order is the session's one-time challenge.
 //!
 //! A nonce is handed out without being kept: it is sealed and says until when it is good. A used one is a row of the same batch
-//! that the message leads to, so that of any number of processes one takes it.
+//! that the message leads to, so that of any number of processes one takes it. Where a message leads to nothing that is written,
+//! this process alone remembers it: strangers fill no database. Nor is an account kept before it names an enrolment session.
 
 mod accounts;
+mod nonces;
 mod orders;
+
+pub(in crate::service) use nonces::UsedNonces;
+pub(in crate::service) use orders::MOST_BEGUN;
 
 use std::time::Duration;
 
@@ -22,7 +27,7 @@ use crate::ca::acme::{
 };
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{AcmeAccountId, AcmeNonceId, Serial};
+use crate::ids::{AcmeNonceId, Serial};
 use crate::organisation::Issuer;
 use crate::secret::{Secret, SecretKind};
 
@@ -122,6 +127,10 @@ impl From<Problem> for Refused {
 
 const fn problem(kind: ProblemKind, detail: &'static str) -> Problem {
     Problem::new(kind, detail)
+}
+
+fn used_already() -> Refused {
+    problem(ProblemKind::BadNonce, "the nonce was used already").into()
 }
 
 /// Nested: outside what is not the client's fault, inside what is.
@@ -268,15 +277,15 @@ impl Org {
             Err(refused) => return Ok(Err(refused)),
         };
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
-        d.batch.put(nonce.clone());
         let decided = self
             .answer_acme(&mut d, request, at, speaker, payload)
             .await?;
-        if decided.is_err() {
-            // Nothing of what was begun is written, but the nonce is used.
-            d = Decision::new(&self.organisation, self.ids(), now, "device");
-            d.batch.put(nonce);
+        if decided.is_err() || d.batch.writes.is_empty() {
+            // Nothing of what was begun is written. The nonce is used all the same.
+            let is_new = self.mdm.inner.nonces.take(&nonce, now);
+            return Ok(if is_new { decided } else { Err(used_already()) });
         }
+        d.batch.put(nonce);
         self.commit(d).await?;
         Ok(decided)
     }
@@ -344,17 +353,8 @@ impl Org {
                 }
             }
             Signer::Account(address) => {
-                let id = at.account_in(address).and_then(|name| name.parse().ok());
-                let account = match id {
-                    Some(id) => {
-                        self.store()
-                            .acme_account(self.id(), AcmeAccountId(id))
-                            .await?
-                    }
-                    None => None,
-                };
-                let now = self.now();
-                match account.filter(|account| now < account.expires) {
+                let name = at.account_in(address).unwrap_or_default();
+                match self.acme_account_named(name).await? {
                     Some(account) => Speaker::Account(account),
                     None => return Ok(Err(unknown.into())),
                 }
@@ -413,9 +413,12 @@ impl Org {
         }
         // Positive, as every id.
         let id = AcmeNonceId(i64::from_be_bytes(*number) & i64::MAX);
-        if self.store().acme_nonce(self.id(), id).await?.is_some() {
-            return bad("the nonce was used already");
+        let nonce = AcmeNonce::new(self.id(), id, expires);
+        if self.mdm.inner.nonces.is_used(&nonce)
+            || self.store().acme_nonce(self.id(), id).await?.is_some()
+        {
+            return Ok(Err(used_already()));
         }
-        Ok(Ok(AcmeNonce::new(self.id(), id, expires)))
+        Ok(Ok(nonce))
     }
 }

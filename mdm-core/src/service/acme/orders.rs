@@ -18,7 +18,7 @@ use crate::ca::acme::{
 };
 use crate::clock::Timestamp;
 use crate::device::Platform;
-use crate::enrollment::EnrolSession;
+use crate::enrollment::{EnrolSession, IssuedCertificate};
 use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::{Serial, SessionId};
@@ -26,7 +26,7 @@ use crate::organisation::{Der, IdentityProtocol};
 use crate::secret::{Secret, SecretKind};
 
 /// How often a device may begin with one client identifier.
-const MOST_BEGUN: u32 = 20;
+pub(in crate::service) const MOST_BEGUN: u32 = 20;
 
 impl Org {
     pub(super) async fn new_acme_order(
@@ -50,7 +50,11 @@ impl Org {
             return Ok(Err(of_session(problem, &session)));
         }
         let before = self.store().acme_order(self.id(), session.id).await?;
-        let begun = before.as_ref().map_or(0, |order| order.begun) + 1;
+        // Orders of another session, in whose place this one was put, do not count.
+        let own = before
+            .as_ref()
+            .filter(|order| order.expires == session.expires);
+        let begun = own.map_or(0, |order| order.begun) + 1;
         if begun > MOST_BEGUN {
             let kind = ProblemKind::RateLimited;
             let many = problem(kind, "this client identifier was tried too often");
@@ -71,6 +75,7 @@ impl Org {
             session.expires,
         );
         order.version = before.map_or(0, |order| order.version);
+        order.account = self.keep_acme_account(d, account).id;
         let mut reply = Reply::json(&acme::order(at, &view(&order, &asked.client_identifier)));
         reply.created = true;
         reply.location = Some(at.named("order", &order.name));
@@ -146,7 +151,7 @@ impl Org {
                     .ok_or(Error::NotFound("certificate"))?;
                 let mut reply = Reply::json(&Value::Null);
                 reply.media_type = CHAIN_TYPE;
-                reply.body = self.pem_chain(&issued.der.0)?;
+                reply.body = self.pem_chain(&issued)?;
                 Ok(Ok(reply))
             }
             _ => {
@@ -156,11 +161,20 @@ impl Org {
         }
     }
 
-    /// The certificate and those above it, PEM.
-    fn pem_chain(&self, der: &[u8]) -> Result<Vec<u8>, Error> {
+    /// The certificate and those above it, PEM: from the authority that issued it, which need not be the present one.
+    fn pem_chain(&self, row: &IssuedCertificate) -> Result<Vec<u8>, Error> {
         let organisation = &self.organisation;
-        let issuer = organisation.identity_cas.first().map(|ca| &ca.certificate);
-        let above = issuer.into_iter().chain(&organisation.identity_chain);
+        let present = organisation.identity_cas.first();
+        let issuer = organisation
+            .identity_cas
+            .iter()
+            .find(|ca| row.authority.as_deref() == Some(&sha256_hex(&ca.certificate.0)))
+            .or(present);
+        // What stands above it is known of the present one only.
+        let higher = issuer.filter(|issuer| Some(*issuer) == present);
+        let higher = higher.map_or(&[][..], |_| &organisation.identity_chain);
+        let above = issuer.map(|ca| &ca.certificate).into_iter().chain(higher);
+        let der = row.der.0.as_slice();
         let mut pem = Vec::new();
         for der in std::iter::once(der).chain(above.map(|der| der.0.as_slice())) {
             let one = X509::from_der(der).and_then(|x509| x509.to_pem());
@@ -385,7 +399,7 @@ fn names_device(
         }
     }
     if let (Some(expected), Some(told)) = (&session.udid, &facts.udid)
-        && platform.is_some_and(|platform| !platform.is_mac())
+        && !platform.is_some_and(Platform::is_mac)
         && !expected.eq_ignore_ascii_case(told)
     {
         return bad("the statement is about another UDID");

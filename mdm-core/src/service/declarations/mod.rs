@@ -23,7 +23,7 @@ use crate::ddm::{
     DeclarationSet, Target, check_content, check_identifier, check_set, server_token,
 };
 use crate::error::Error;
-use crate::ids::{AssignmentId, ContentId, DeclarationId, DeclarationSetId, EnrollmentId, JobId};
+use crate::ids::{AssignmentId, ContentId, DeclarationId, DeclarationSetId};
 use crate::job::{Job, JobKind};
 use crate::store::{Batch, Noun};
 use crate::wire::declared::Payload;
@@ -228,7 +228,12 @@ impl Org {
             .declaration_content_by_token(self.id(), &token)
             .await?
         {
-            Some(content) => content.id,
+            Some(content) => {
+                // Nothing may name it at this moment, and then it may be on its way out.
+                let noun = Noun::DeclarationContent;
+                batch.expect(noun, self.id(), content.id.0, content.version);
+                content.id
+            }
             None => {
                 batch.put(DeclarationContent {
                     organisation: self.id(),
@@ -516,12 +521,11 @@ impl Org {
         .await
     }
 
-    /// Has every channel looked at, from the first one on: one job, however many changes come before it is done.
+    /// Has every channel looked at, from the first one on: one job, however many changes come before it is begun. A walk that
+    /// is under way goes to its end first: whoever changes something every second keeps nobody waiting for ever.
     pub(super) fn declare_into(&self, batch: &mut Batch, now: Timestamp) {
-        let after = EnrollmentId(0);
-        // Below zero no other job has its key.
-        let id = JobId(-self.id().0);
-        batch.put(Job::new(self.id(), id, now, JobKind::Declare { after }));
+        let key = walk::next_key(self.id());
+        batch.put(Job::new(self.id(), key, now, JobKind::DeclareAll));
     }
 }
 

@@ -3,6 +3,7 @@
 //! such a command waiting needs no second one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::json;
 use uuid::Uuid;
@@ -14,7 +15,10 @@ use crate::ddm::{Declaration, DeclarationManifest, DeclaredChannel, ManifestItem
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{CommandId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ManifestId};
+use crate::ids::{
+    CommandId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, JobId, ManifestId,
+    OrganisationId,
+};
 use crate::job::{Job, JobKind};
 use crate::queue::{Command, CommandState};
 use crate::service::Org;
@@ -29,6 +33,19 @@ use crate::wire::requests::DeclarativeManagement;
 const PAGE: u32 = 500;
 /// Namespace of the UUIDs of commands: the same channel, list and turn give the same one.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4465_636c_0000_6172_6500);
+
+/// Between two looks whether the walk before is through.
+const AFTERWARDS: Duration = Duration::from_secs(2);
+
+/// The key of the walk that is under way. Below zero no other job has its key.
+fn walk_key(organisation: OrganisationId) -> JobId {
+    JobId(-organisation.0)
+}
+
+/// The key of the one that comes after it.
+pub(super) fn next_key(organisation: OrganisationId) -> JobId {
+    JobId(i64::MIN + organisation.0)
+}
 
 /// What a channel should have.
 pub(super) struct Wanted {
@@ -90,6 +107,35 @@ impl Org {
         })
     }
 
+    /// Begins a walk, unless one is under way: then this one comes after it.
+    pub(in crate::service) async fn declare_all_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+    ) -> Result<(), Error> {
+        self.again_on_conflict(|| async {
+            let times = self.store().job_times(self.id(), job.id).await?;
+            if times.is_none_or(|times| times.leased_until != lease.0) {
+                // A newer change has put another in its place.
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            let key = walk_key(self.id());
+            if self.store().job_times(self.id(), key).await?.is_some() {
+                let mut later = job.clone();
+                later.due = self.now() + AFTERWARDS;
+                batch.put(Write::JobLater { job: later, lease });
+            } else {
+                let after = EnrollmentId(0);
+                let walk = JobKind::Declare { after };
+                batch.put(done(job, lease));
+                batch.put(Job::new(self.id(), key, self.now(), walk));
+            }
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
+    }
+
     /// One page of channels, then the next.
     pub(in crate::service) async fn declare_job(
         &self,
@@ -100,7 +146,7 @@ impl Org {
         self.again_on_conflict(|| async {
             let times = self.store().job_times(self.id(), job.id).await?;
             if times.is_none_or(|times| times.leased_until != lease.0) {
-                // A newer change has it begin anew: nothing is left to do for this one.
+                // It was put anew, or is somebody else's by now.
                 return Ok(());
             }
             let page = self.store().channels(self.id(), after, PAGE).await?;

@@ -228,3 +228,83 @@ pub(super) async fn lists_that_nobody_has_go(store: &impl Store) -> Finding {
     }
     Ok(())
 }
+
+pub(super) async fn what_is_out_of_use_goes_with_what_nothing_names(store: &impl Store) -> Finding {
+    let declaration = |id: i64, removed: Option<i64>| {
+        let mut it = samples::declaration(A, DeclarationId(id));
+        it.content = ContentId(10 * id);
+        it.removed = removed.map(at);
+        it
+    };
+    let set = |id: i64, removed: Option<i64>| {
+        let mut it = samples::declaration_set(A, DeclarationSetId(id));
+        it.removed = removed.map(at);
+        it
+    };
+    let assignment = |id: i64, ended: Option<i64>| {
+        let mut it = samples::declaration_assignment(A, AssignmentId(id));
+        it.ended = ended.map(at);
+        it
+    };
+    let content = |id: i64| samples::declaration_content(A, ContentId(id));
+    let mut list = samples::declaration_manifest(A, ManifestId(1));
+    // A channel has it, with what nobody declares any more.
+    list.items[0].content = ContentId(50);
+    let mut told = samples::declared_channel(A, EnrollmentId(1));
+    (told.manifest, told.earlier) = (Some(ManifestId(1)), None);
+    let mut elsewhere = samples::declaration_content(B, ContentId(99));
+    elsewhere.organisation = B;
+    put(
+        store,
+        [
+            declaration(1, Some(100)).into(),
+            declaration(2, Some(300)).into(),
+            declaration(3, None).into(),
+            set(1, Some(100)).into(),
+            set(2, Some(300)).into(),
+            set(3, None).into(),
+            assignment(1, Some(100)).into(),
+            assignment(2, Some(300)).into(),
+            assignment(3, None).into(),
+            content(10).into(),
+            content(20).into(),
+            content(30).into(),
+            content(50).into(),
+            content(60).into(),
+            elsewhere.into(),
+            list.into(),
+            told.into(),
+        ],
+    )
+    .await?;
+    let prune = async |before| store.prune(A, at(before), 100).await.map_err(sentence);
+    let first = prune(200).await?;
+    ensure!(
+        first == 5,
+        "a declaration, a set, an assignment and two contents went: {first}"
+    );
+    let left = store.declarations(A, DeclarationId(0), ALL).await;
+    same(left, |d| d.id.0, &[2, 3], "declarations that are kept")?;
+    let left = store.declaration_sets(A).await;
+    same(left, |s| s.id.0, &[2, 3], "sets that are kept")?;
+    for (id, stays) in [(10, false), (20, true), (30, true), (50, true), (60, false)] {
+        let found = store.declaration_content(A, ContentId(id)).await;
+        let found = found.map_err(sentence)?.is_some();
+        ensure!(found == stays, "content {id} stays: {stays}");
+    }
+    let theirs = store.declaration_content(B, ContentId(99)).await;
+    ensure!(
+        theirs.map_err(sentence)?.is_some(),
+        "another organisation's content went"
+    );
+    for (id, stays) in [(1, false), (2, true), (3, true)] {
+        let found = store.declaration_assignment(A, AssignmentId(id)).await;
+        ensure!(
+            found.map_err(sentence)?.is_some() == stays,
+            "assignment {id} stays: {stays}"
+        );
+    }
+    let again = prune(200).await?;
+    ensure!(again == 0, "{again} more went");
+    Ok(())
+}

@@ -77,6 +77,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         declarations::what_channels_were_told,
         declarations::open_commands_of_a_type,
         declarations::lists_that_nobody_has_go,
+        declarations::what_is_out_of_use_goes_with_what_nothing_names,
         alone::organisations_never_meet,
         jobs::a_job_is_claimed_once,
         jobs::an_effect_is_replaced_by_no_other,

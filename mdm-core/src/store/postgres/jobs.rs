@@ -90,7 +90,8 @@ impl JobStore for PostgresStore {
             gone += done.rows_affected();
         }
         let sessions = self.prune_used(organisation, before, limit).await?;
-        Ok(gone + sessions + self.prune_lists(organisation, before, limit).await?)
+        let lists = self.prune_lists(organisation, before, limit).await?;
+        Ok(gone + sessions + lists + self.prune_contents(organisation, limit).await?)
     }
 
     async fn job_times(
@@ -201,6 +202,42 @@ impl PostgresStore {
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
+        tx.commit().await.map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
+    /// Contents that no declaration has any more and no list names. Whoever takes one into use expects it in the same batch.
+    async fn prune_contents(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        const UNUSED: &str = "t.organisation = $1 \
+           AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
+           AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS i \
+             WHERE m.organisation = $1 AND (i->>'content')::bigint = t.id)";
+        let mut tx = self.reads.begin().await.map_err(failed)?;
+        // Locked first, and looked at again under the lock: who takes one into use expects it, and waits here or was quicker.
+        let which = format!(
+            "SELECT t.id FROM declaration_contents AS t WHERE {UNUSED} ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED"
+        );
+        let ids: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(which))
+            .bind(organisation.0)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let delete =
+            format!("DELETE FROM declaration_contents AS t WHERE {UNUSED} AND t.id = ANY($2)");
+        let done = sqlx::query(AssertSqlSafe(delete))
+            .bind(organisation.0)
+            .bind(ids)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
         tx.commit().await.map_err(failed)?;
         Ok(done.rows_affected())
     }

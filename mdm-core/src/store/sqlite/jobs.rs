@@ -11,11 +11,14 @@ use crate::store::row::{OVER, Raw, decode_readable};
 use crate::store::{JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
-const OLDEST: [&str; 6] = [
+const OLDEST: [&str; 9] = [
     "SELECT id FROM commands WHERE organisation = ?1 AND settled < ?2 ORDER BY settled, id LIMIT ?3",
     "SELECT id FROM enrollments WHERE organisation = ?1 AND superseded < ?2 ORDER BY superseded, id LIMIT ?3",
     "SELECT id FROM sessions WHERE organisation = ?1 AND unused_until < ?2 ORDER BY unused_until, id LIMIT ?3",
     "SELECT id FROM declared_channels WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
+    "SELECT id FROM declarations WHERE organisation = ?1 AND removed < ?2 ORDER BY removed, id LIMIT ?3",
+    "SELECT id FROM declaration_sets WHERE organisation = ?1 AND removed < ?2 ORDER BY removed, id LIMIT ?3",
+    "SELECT id FROM declaration_assignments WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
     "SELECT id FROM channel_statuses WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
     "SELECT id FROM certificates WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
 ];
@@ -24,6 +27,11 @@ const LISTS: &str = "SELECT m.id FROM declaration_manifests AS m WHERE m.organis
    AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
    AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id) \
    ORDER BY m.created, m.id LIMIT ?3";
+
+const CONTENTS: &str = "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = ?1 \
+   AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
+   AND t.id NOT IN (SELECT json_extract(i.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS i WHERE m.organisation = ?1) \
+   ORDER BY t.id LIMIT ?2";
 
 const USED: &str = "SELECT s.id FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?2 \
    AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id) \
@@ -187,7 +195,8 @@ impl JobStore for SqliteStore {
             }
         }
         let sessions = self.prune_used(organisation, before, limit).await?;
-        Ok(gone + sessions + self.prune_lists(organisation, before, limit).await?)
+        let lists = self.prune_lists(organisation, before, limit).await?;
+        Ok(gone + sessions + lists + self.prune_contents(organisation, limit).await?)
     }
 
     async fn job_times(
@@ -243,6 +252,35 @@ impl SqliteStore {
         )
         .bind(organisation.0)
         .bind(before.as_millis())
+        .bind(serde_json::json!(ids).to_string())
+        .execute(&self.writes)
+        .await
+        .map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
+    /// Contents that no declaration has any more and no list names. Whoever takes one into use expects it in the same batch.
+    async fn prune_contents(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let ids: Vec<i64> = sqlx::query_scalar(CONTENTS)
+            .bind(organisation.0)
+            .bind(limit)
+            .fetch_all(&self.reads)
+            .await
+            .map_err(failed)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        // Again in the write: one may have come into use meanwhile.
+        let done = sqlx::query(
+            "DELETE FROM declaration_contents AS t WHERE t.organisation = ?1 AND t.id IN (SELECT value FROM json_each(?2)) \
+               AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
+               AND t.id NOT IN (SELECT json_extract(i.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS i WHERE m.organisation = ?1)",
+        )
+        .bind(organisation.0)
         .bind(serde_json::json!(ids).to_string())
         .execute(&self.writes)
         .await

@@ -21,7 +21,8 @@ pub trait JobStore: Send + Sync {
     /// The earliest moment at which a job is due or a machine wants to be woken, over everything; may lie in the past.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Deletes what nobody needs any more and was over before `before`: settled commands with their reports, superseded
-    /// enrolments, identities with which nobody speaks, enrolment sessions of which no identity is kept. At most `limit` rows of each kind, the oldest first;
+    /// enrolments, identities with which nobody speaks, enrolment sessions of which no identity is kept, what is out of use of
+    /// declarations, their sets and assignments, lists that no channel was told, and contents that nothing names. At most `limit` rows of each kind, the oldest first;
     /// answers how many.
     async fn prune(
         &self,
