@@ -337,6 +337,14 @@ impl SignedIn {
     }
 }
 
+/// The domain of an account (`somebody@example.com`), in lower case; `None` for what is none.
+#[must_use]
+pub fn domain_of(account: &str) -> Option<String> {
+    let (user, domain) = account.trim().rsplit_once('@')?;
+    let fits = !user.is_empty() && domain.contains('.') && domain.len() <= 253;
+    fits.then(|| domain.to_ascii_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,5 +363,18 @@ mod tests {
         // Names are compared letter by letter.
         assert_eq!(of(&["Help", "helper", ""]), None);
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn the_domain_of_an_account_is_what_stands_behind_the_last_sign() {
+        let check = |account: &str, want: Option<&str>| {
+            assert_eq!(domain_of(account).as_deref(), want, "{account}");
+        };
+        check("ada@Example.COM", Some("example.com"));
+        check("a@b@example.com", Some("example.com"));
+        check("@example.com", None);
+        check("ada@localhost", None);
+        check("ada", None);
+        check("", None);
     }
 }

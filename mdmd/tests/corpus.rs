@@ -1,27 +1,45 @@
-//! Every file of the corpus of imported lists, played again: what a fuzzer once found stays mended. The law is the fuzzer's own.
+//! Every file of the corpora of imported lists and of discovery, played again: what a fuzzer once found stays mended. The laws are
+//! the fuzzers' own.
 
 use mdmd::csv;
 
+#[path = "../../fuzz/src/discovery.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "public for the fuzzer, which is a crate of its own"
+)]
+mod discovery;
 #[path = "../../fuzz/src/lists.rs"]
 #[allow(
     unreachable_pub,
     reason = "public for the fuzzer, which is a crate of its own"
 )]
 mod lists;
+#[path = "../src/http/query.rs"]
+mod query;
 
 use std::path::Path;
 
-#[test]
-fn imported_lists() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/lists");
+fn play(corpus: &str, law: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let mut played = 0;
-    for file in std::fs::read_dir(&directory).expect("a corpus") {
+    for file in std::fs::read_dir(directory.join(corpus)).expect("a corpus") {
         let path = file.expect("a file").path();
         let data = std::fs::read(&path).expect("readable");
         // Says which file it was, should it panic.
         println!("{}", path.display());
-        lists::lists(&data);
+        law(&data);
         played += 1;
     }
     assert!(played > 3, "{played} files");
+}
+
+#[test]
+fn imported_lists() {
+    play("lists", lists::lists);
+}
+
+#[test]
+fn accounts_that_discovery_is_asked_for() {
+    play("discovery", discovery::discovery);
 }

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::{DeviceId, OrganisationCode, OrganisationId};
 use crate::organisation::{Der, IdentityProtocol};
-use crate::person::{AccountMode, PersonSession, Purpose, SessionUse, SignedIn};
+use crate::person::{AccountMode, PersonSession, Purpose, SessionUse, SignedIn, domain_of};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, StoreError};
 use crate::wire::checkin::CheckIn;
@@ -508,30 +508,5 @@ impl Arrival {
         let token = made.secret.expose_text().unwrap_or_default();
         let query = crate::sign_in::form([("access-token", token)]);
         Ok(format!("{BACK_TO_DEVICE}?{query}"))
-    }
-}
-
-/// The domain of an account, in lower case.
-fn domain_of(account: &str) -> Option<String> {
-    let (user, domain) = account.trim().rsplit_once('@')?;
-    let fits = !user.is_empty() && domain.contains('.') && domain.len() <= 253;
-    fits.then(|| domain.to_ascii_lowercase())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_domain_of_an_account_is_what_stands_behind_the_last_sign() {
-        let check = |account: &str, want: Option<&str>| {
-            assert_eq!(domain_of(account).as_deref(), want, "{account}");
-        };
-        check("ada@Example.COM", Some("example.com"));
-        check("a@b@example.com", Some("example.com"));
-        check("@example.com", None);
-        check("ada@localhost", None);
-        check("ada", None);
-        check("", None);
     }
 }

@@ -110,6 +110,13 @@ impl Gear {
         status_as(house, gadget, &self.user, &report).await.unwrap();
     }
 
+    /// What it has, as a list would name it.
+    pub(crate) fn list(&self) -> Vec<(String, String, String)> {
+        let all = self.has.iter();
+        all.map(|(name, held)| (held.kind.clone(), name.clone(), held.token.clone()))
+            .collect()
+    }
+
     fn report(&self) -> Value {
         let of = |kind: &str| -> Vec<Value> {
             let all = self.has.iter().filter(|(_, held)| held.kind == kind);
@@ -194,7 +201,7 @@ pub(crate) async fn fetch(
     fetch_as(house, gadget, "", kind, identifier).await
 }
 
-async fn fetch_as(
+pub(crate) async fn fetch_as(
     house: &House,
     gadget: &Gadget,
     user: &str,

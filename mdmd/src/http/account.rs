@@ -15,7 +15,8 @@ use super::desk::Peer;
 use super::discovery;
 use super::enrol::organisation;
 use super::error::{Door, Refusal, unkept_answer};
-use super::sign_in::{depart, organisation_of, parameter, refuse, service};
+use super::query::parameter;
+use super::sign_in::{depart, organisation_of, refuse, service};
 use super::{At, Front, body};
 
 fn mode_of(name: &str) -> Result<AccountMode, Error> {

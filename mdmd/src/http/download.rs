@@ -48,7 +48,7 @@ fn code_of(body: &[u8]) -> Option<String> {
     let body = std::str::from_utf8(body).ok()?;
     let fields = body.split('&').filter_map(|field| field.split_once('='));
     let (_, code) = fields.into_iter().find(|(name, _)| *name == "code")?;
-    let code = super::identity::unescape(&code.replace('+', " "))?;
+    let code = super::query::unescape(&code.replace('+', " "))?;
     (!code.trim().is_empty() && code.len() <= 200).then(|| code.trim().to_owned())
 }
 

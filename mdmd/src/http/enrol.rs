@@ -102,7 +102,7 @@ fn parameter(query: &str, name: &str) -> Result<String, Error> {
         .split('&')
         .filter_map(|pair| pair.split_once('='))
         .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| super::identity::unescape(value))
+        .and_then(|(_, value)| super::query::unescape(value))
         .ok_or_else(|| Error::bad_input(name, "must be a parameter of the query"))
 }
 

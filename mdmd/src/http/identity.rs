@@ -200,22 +200,6 @@ fn client_address(connection: &Connection, headers: &HeaderMap, proxy: &Proxy) -
     nearest.to_canonical().to_string()
 }
 
-/// Undoes `%xx`. `None` when an escape is broken or the result is no text.
-pub(super) fn unescape(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let (high, low) = (bytes.next()?, bytes.next()?);
-            let digit = |b: u8| char::from(b).to_digit(16);
-            out.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ mod files;
 mod health;
 mod identity;
 mod package;
+mod query;
 mod sign_in;
 
 use std::sync::Arc;

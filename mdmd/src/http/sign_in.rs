@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::desk::Peer;
 use super::enrol::organisation;
 use super::error::{Door, Failure, Refusal, html_page, json_answer, see_other, unkept_answer};
+use super::query::parameter;
 use super::{At, Front, body, cookie};
 
 /// How long a browser keeps what it needs for the way back, in seconds.
@@ -38,19 +39,6 @@ pub(super) fn refuse(error: Error) -> Refusal {
 pub(super) async fn organisation_of(front: &Front, code: &str) -> Result<Org, Refusal> {
     let code = organisation(code, Door::Page)?;
     service(front)?.organisation(&code).await.map_err(refuse)
-}
-
-/// A parameter of a query, once, its escapes undone.
-pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
-    let pairs = query.unwrap_or_default().split('&');
-    let mut found = pairs
-        .filter_map(|p| p.split_once('='))
-        .filter(|(key, _)| *key == name);
-    let (_, value) = found.next()?;
-    if found.next().is_some() {
-        return None;
-    }
-    super::identity::unescape(&value.replace('+', " "))
 }
 
 /// Text in a page.

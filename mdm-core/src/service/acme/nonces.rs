@@ -1,7 +1,7 @@
 //! Nonces that were used by messages which led to nothing that is written: remembered by this process, as long as they are good
 //! and as many as fit. A message that writes has its nonce in its batch instead, for all processes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use crate::acme::AcmeNonce;
@@ -18,7 +18,7 @@ pub(in crate::service) struct UsedNonces(Mutex<Used>);
 #[derive(Debug, Default)]
 struct Used {
     until: HashMap<(OrganisationId, i64), Timestamp>,
-    by_end: BTreeMap<(Timestamp, i64), OrganisationId>,
+    by_end: BTreeSet<(Timestamp, i64, OrganisationId)>,
 }
 
 impl UsedNonces {
@@ -34,10 +34,9 @@ impl UsedNonces {
         if used.until.insert(key, nonce.expires).is_some() {
             return false;
         }
-        used.by_end
-            .insert((nonce.expires, nonce.id.0), nonce.organisation);
-        while let Some(first) = used.by_end.first_entry() {
-            let ((expires, id), of) = (*first.key(), *first.get());
+        let ends = (nonce.expires, nonce.id.0, nonce.organisation);
+        used.by_end.insert(ends);
+        while let Some(&(expires, id, of)) = used.by_end.first() {
             if expires > now && used.until.len() <= MOST {
                 break;
             }

@@ -212,16 +212,15 @@ impl PostgresStore {
         organisation: OrganisationId,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        const UNUSED: &str = "t.organisation = $1 \
-           AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
-           AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS i \
-             WHERE m.organisation = $1 AND (i->>'content')::bigint = t.id)";
         let mut tx = self.reads.begin().await.map_err(failed)?;
         // Locked first, and looked at again under the lock: who takes one into use expects it, and waits here or was quicker.
-        let which = format!(
-            "SELECT t.id FROM declaration_contents AS t WHERE {UNUSED} ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED"
-        );
-        let ids: Vec<i64> = sqlx::query_scalar(AssertSqlSafe(which))
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 \
+               AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
+               AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
+                 WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) \
+             ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
+        )
             .bind(organisation.0)
             .bind(i64::from(limit))
             .fetch_all(&mut *tx)
@@ -230,9 +229,12 @@ impl PostgresStore {
         if ids.is_empty() {
             return Ok(0);
         }
-        let delete =
-            format!("DELETE FROM declaration_contents AS t WHERE {UNUSED} AND t.id = ANY($2)");
-        let done = sqlx::query(AssertSqlSafe(delete))
+        let done = sqlx::query(
+            "DELETE FROM declaration_contents AS t WHERE t.organisation = $1 \
+               AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
+               AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
+                 WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) AND t.id = ANY($2)",
+        )
             .bind(organisation.0)
             .bind(ids)
             .execute(&mut *tx)

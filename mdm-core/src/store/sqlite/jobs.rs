@@ -30,7 +30,7 @@ const LISTS: &str = "SELECT m.id FROM declaration_manifests AS m WHERE m.organis
 
 const CONTENTS: &str = "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = ?1 \
    AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
-   AND t.id NOT IN (SELECT json_extract(i.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS i WHERE m.organisation = ?1) \
+   AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
    ORDER BY t.id LIMIT ?2";
 
 const USED: &str = "SELECT s.id FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?2 \
@@ -278,7 +278,7 @@ impl SqliteStore {
         let done = sqlx::query(
             "DELETE FROM declaration_contents AS t WHERE t.organisation = ?1 AND t.id IN (SELECT value FROM json_each(?2)) \
                AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
-               AND t.id NOT IN (SELECT json_extract(i.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS i WHERE m.organisation = ?1)",
+               AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1)",
         )
         .bind(organisation.0)
         .bind(serde_json::json!(ids).to_string())

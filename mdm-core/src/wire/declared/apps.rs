@@ -129,6 +129,30 @@ record! {
 }
 
 record! {
+    /// `InstallBehavior` of `com.apple.configuration.package`.
+    pub struct PackageBehavior {
+        optional {
+            /// One of a closed set.
+            install: AppInstall = "Install",
+        }
+    }
+}
+
+record! {
+    /// `com.apple.configuration.package`. Since macOS 26.0.
+    pub struct Package {
+        new {
+            /// An address.
+            manifest_url: String = "ManifestURL",
+        }
+        optional {
+            /// A dictionary.
+            install_behavior: PackageBehavior = "InstallBehavior",
+        }
+    }
+}
+
+record! {
     /// `com.apple.configuration.app.managed`. Since iOS 17.2, macOS 26.0, visionOS 2.4.
     pub struct ManagedApp {
         new {

@@ -27,7 +27,7 @@ pub use accounts::{
 };
 pub use apps::{
     AppAttributes, AppConfig, AppInstall, AppLicense, AppStorePolicy, InstallBehavior,
-    LicenseAssignment, ManagedApp, ManagedApplication, UpdateBehavior,
+    LicenseAssignment, ManagedApp, ManagedApplication, Package, PackageBehavior, UpdateBehavior,
 };
 pub use assets::{
     Accessible, Authentication, AuthenticationType, CredentialAcmeAsset,
@@ -52,20 +52,21 @@ pub use settings::{
     ComAppleConfigurationMathSettingsBasicMode, ComAppleConfigurationMathSettingsInputModes,
     ComAppleConfigurationMathSettingsScientificMode, DiskRestrictions, DiskmanagementSettings,
     DisplayConfiguration, DisplayType, LaunchdConfiguration, LaunchdContext, MathSettings,
-    MathSystemBehavior, Permission, RapidSecurityResponse, RecommendedCadence, SafariExtension,
-    SafariExtensionsSettings, ScreensharingConnection, ScreensharingConnectionGroup,
-    ScreensharingHostSettings, ServicesBackgroundTasks, ServicesConfigurationFiles,
-    SoftwareupdateEnforcementSpecific, SoftwareupdateSettings, StorageAccess, UpdateDeferrals,
+    MathSystemBehavior, MigrationAssistantSettings, Permission, RapidSecurityResponse,
+    RecommendedCadence, SafariExtension, SafariExtensionsSettings, ScreensharingConnection,
+    ScreensharingConnectionGroup, ScreensharingHostSettings, ServicesBackgroundTasks,
+    ServicesConfigurationFiles, SoftwareupdateEnforcementSpecific, SoftwareupdateSettings,
+    StorageAccess, UpdateDeferrals,
 };
 pub use status::{
     AppManagedItem, AppState, AppUpdateState, BackgroundTaskState, BackgroundTaskType,
     BatteryHealth, DeclarationStatus, DeclarationValidity, EnrollmentKind, LaunchdJob,
     LaunchdManagement, ManagementClientCapabilities, ManagementDeclarations, MdmAppItem,
-    MdmAppState, Reason, ScreensharingConnectionGroupUnresolvedConnectionItem,
-    SecurityCertificateItem, ServicesBackgroundTaskItem, SoftwareupdateFailureReason,
-    SoftwareupdateInstallReason, SoftwareupdatePendingVersion, SupportedDeclarations,
-    SupportedPayloads, TestArrayValueItem, TestDictionaryValue, UpdateInstallReason,
-    UpdateInstallState,
+    MdmAppState, MigrationAssistantState, PackageItem, PackageState, Reason,
+    ScreensharingConnectionGroupUnresolvedConnectionItem, SecurityCertificateItem,
+    ServicesBackgroundTaskItem, SoftwareupdateFailureReason, SoftwareupdateInstallReason,
+    SoftwareupdatePendingVersion, SupportedDeclarations, SupportedPayloads, TestArrayValueItem,
+    TestDictionaryValue, UpdateInstallReason, UpdateInstallState,
 };
 pub use status_accounts::{
     AccountCaldavItem, AccountCarddavItem, AccountExchangeItem, AccountGoogleItem, AccountLdapItem,
@@ -285,6 +286,7 @@ payloads! {
     "com.apple.configuration.account.mail" AccountMail;
     "com.apple.configuration.account.subscribed-calendar" AccountSubscribedCalendar;
     "com.apple.configuration.app.managed" ManagedApp;
+    "com.apple.configuration.package" Package;
     "com.apple.asset.credential.acme" CredentialAcmeAsset;
     "com.apple.asset.credential.certificate" CredentialCertificateAsset;
     "com.apple.asset.credential.identity" CredentialIdentityAsset;
@@ -313,6 +315,7 @@ payloads! {
     "com.apple.configuration.screensharing.host.settings" ScreensharingHostSettings;
     "com.apple.configuration.services.background-tasks" ServicesBackgroundTasks;
     "com.apple.configuration.services.configuration-files" ServicesConfigurationFiles;
+    "com.apple.configuration.migration-assistant.settings" MigrationAssistantSettings;
     "com.apple.configuration.softwareupdate.enforcement.specific" SoftwareupdateEnforcementSpecific;
     "com.apple.configuration.softwareupdate.settings" SoftwareupdateSettings;
 }
@@ -344,6 +347,8 @@ status_items! {
     "management.client-capabilities" ManagementClientCapabilities(ManagementClientCapabilities);
     "management.declarations" ManagementDeclarations(ManagementDeclarations);
     "mdm.app" MdmApp(Vec<MdmAppItem>);
+    "migration-assistant.state" MigrationAssistantState(MigrationAssistantState);
+    "package.list" PackageList(Vec<PackageItem>);
     "passcode.is-compliant" PasscodeIsCompliant(bool);
     "passcode.is-present" PasscodeIsPresent(bool);
     "screensharing.connection.group.unresolved-connection" ScreensharingConnectionGroupUnresolvedConnection(Vec<ScreensharingConnectionGroupUnresolvedConnectionItem>);

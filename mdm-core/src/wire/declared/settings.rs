@@ -277,6 +277,26 @@ record! {
 }
 
 record! {
+    /// `com.apple.configuration.migration-assistant.settings`. Since macOS 26.4.
+    pub struct MigrationAssistantSettings {
+        new {
+            /// Yes or no.
+            should_do_managed_migration: bool = "ShouldDoManagedMigration",
+            /// Yes or no.
+            should_migrate_security_privacy_settings: bool = "ShouldMigrateSecurityPrivacySettings",
+        }
+        optional {
+            /// A list.
+            excluded_accounts: Vec<String> = "ExcludedAccounts",
+            /// A list.
+            excluded_paths: Vec<String> = "ExcludedPaths",
+            /// A list.
+            required_paths: Vec<String> = "RequiredPaths",
+        }
+    }
+}
+
+record! {
     /// `com.apple.configuration.softwareupdate.enforcement.specific`. Since iOS 17.0, macOS 14.0.
     pub struct SoftwareupdateEnforcementSpecific {
         new {

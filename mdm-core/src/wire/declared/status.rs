@@ -93,6 +93,70 @@ record! {
 }
 
 words! {
+    /// What `state` of `package.list` may be.
+    pub enum PackageState {
+        /// One of them.
+        Optional = "optional",
+        /// One of them.
+        Queued = "queued",
+        /// One of them.
+        PromptingForConsent = "prompting-for-consent",
+        /// One of them.
+        Downloading = "downloading",
+        /// One of them.
+        Installing = "installing",
+        /// One of them.
+        Installed = "installed",
+        /// One of them.
+        Failed = "failed",
+    }
+}
+
+record! {
+    /// One thing of `package.list`.
+    pub struct PackageItem {
+        new {
+            /// Text.
+            identifier: String = "identifier",
+        }
+        optional {
+            /// Yes or no.
+            removed: bool = "_removed",
+            /// Text.
+            declaration_identifier: String = "declaration-identifier",
+            /// Text.
+            name: String = "name",
+            /// Text.
+            version: String = "version",
+            /// One of a closed set.
+            state: PackageState = "state",
+            /// A list.
+            reasons: Vec<Reason> = "reasons",
+        }
+    }
+}
+
+words! {
+    /// What `migration-assistant.state` may be.
+    pub enum MigrationAssistantState {
+        /// One of them.
+        None = "none",
+        /// One of them.
+        Waiting = "waiting",
+        /// One of them.
+        Migrating = "migrating",
+        /// One of them.
+        Completed = "completed",
+        /// One of them.
+        Failed = "failed",
+        /// One of them.
+        Cancelled = "cancelled",
+        /// One of them.
+        Unknown = "unknown",
+    }
+}
+
+words! {
     /// What `device.power.battery-health` may be.
     pub enum BatteryHealth {
         /// One of them.
