@@ -486,3 +486,48 @@ async fn what_cannot_be_is_refused() {
         .collect();
     assert_eq!(sets, BTreeMap::new());
 }
+
+#[tokio::test]
+async fn a_device_that_nobody_knows_by_its_serial_number_gets_its_files_too() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let mut new = NewDeclaration::new(
+        "cred",
+        "com.apple.asset.credential.userpassword",
+        serde_json::Map::new(),
+    );
+    let content = Secret::from_text(r#"{"UserName":"anna","Password":"hunter2"}"#.to_owned());
+    new.file = Some(NewFile::new(content, "application/json"));
+    org.put_declaration(&new).await.unwrap();
+    set(&org, "s", &["cred"]).await;
+    org.assign_declarations("s", &Target::Organisation, Channels::Device)
+        .await
+        .unwrap();
+    // As one that its user brought: the session was given to no device.
+    let phone = house.device("C02DECLA20").await;
+    let store = house.mdm.store();
+    let row = house.identity_of(&phone).await;
+    let mut session = store
+        .session(house.org, row.session)
+        .await
+        .unwrap()
+        .unwrap();
+    (session.device, session.serial) = (None, None);
+    let mut batch = mdm_core::store::Batch::new();
+    batch.put(session);
+    store.commit(batch).await.unwrap();
+    house.enrol(&phone).await;
+    let mut gear = Gear::default();
+    gear.sync(&house, &phone).await;
+    let address = gear.has["cred"].payload["Reference"]["DataURL"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let name = address.rsplit_once('/').unwrap().1;
+    let got = org.declaration_file(&phone.peer, name).await;
+    assert!(matches!(got, Ok(Answer::File { .. })), "{got:?}");
+    // Not after it has left.
+    let out = "<key>MessageType</key><string>CheckOut</string>";
+    house.check_in(&phone, out).await.unwrap();
+    assert!(org.declaration_file(&phone.peer, name).await.is_err());
+}

@@ -400,3 +400,73 @@ async fn an_app_of_a_running_migration_that_would_not_stay_is_refused_and_one_fr
     let other = NewDeclaration::new("other", APP, optional("net.example.other"));
     org.put_declaration(&other).await.unwrap();
 }
+
+const TEST: &str = "com.apple.configuration.management.test";
+
+#[tokio::test]
+async fn what_a_device_does_not_know_is_left_out_of_its_list() {
+    let house = House::new().await;
+    let org = house.org().await;
+    put(&org, "old", TEST, json!({ "Echo": "1" })).await;
+    let newer = "com.apple.configuration.newer";
+    let mut new = NewDeclaration::new("new", newer, map(&json!({ "a": 1 })));
+    new.activation = Some(mdm_core::service::Activation::when(None));
+    org.put_declaration(&new).await.unwrap();
+    set(&org, "s", &["old", "new"]).await;
+    org.assign_declarations("s", &Target::Organisation, Channels::Device)
+        .await
+        .unwrap();
+    let phone = held(
+        &house,
+        "C02OURS08",
+        "26.4",
+        PinnedRunbook::standard(Platform::Ios, Variant::Migration),
+    )
+    .await;
+    house.settle().await;
+    notices(&house, &phone).await;
+    let mut gear = Gear::default();
+    gear.sync(&house, &phone).await;
+    assert_eq!(
+        gear.names(),
+        ["new", "new.activation", "old"],
+        "it has not said what it knows"
+    );
+    let knows = |configurations: &[&str]| {
+        json!({ "StatusItems": { "management": { "client-capabilities": {
+            "supported-versions": ["1"], "supported-payloads": { "declarations": {
+                "activations": ["com.apple.activation.simple"], "assets": [],
+                "configurations": configurations, "management": [] } } } } } })
+    };
+    declared::status(&house, &phone, &knows(&[TEST]))
+        .await
+        .unwrap();
+    house.settle().await;
+    assert_eq!(notices(&house, &phone).await, 1);
+    gear.sync(&house, &phone).await;
+    assert_eq!(gear.names(), ["old"]);
+    let shown = org.declarations_of_device(&phone.serial).await.unwrap();
+    assert!(shown[0].agrees);
+    // It hears nothing of what it does not get.
+    new.payload = map(&json!({ "a": 2 }));
+    org.put_declaration(&new).await.unwrap();
+    house.settle().await;
+    assert_eq!(notices(&house, &phone).await, 0);
+    declared::status(&house, &phone, &knows(&[TEST]))
+        .await
+        .unwrap();
+    house.settle().await;
+    assert_eq!(
+        notices(&house, &phone).await,
+        0,
+        "the same again is no news"
+    );
+    // An update of its system knows more.
+    declared::status(&house, &phone, &knows(&[TEST, newer]))
+        .await
+        .unwrap();
+    house.settle().await;
+    assert_eq!(notices(&house, &phone).await, 1);
+    gear.sync(&house, &phone).await;
+    assert_eq!(gear.names(), ["new", "new.activation", "old"]);
+}

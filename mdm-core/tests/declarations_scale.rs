@@ -1,10 +1,11 @@
-//! Ten thousand devices with thirty declarations each: an edit reaches exactly those that have it, tokens of the others stay as
+//! Ten thousand devices with thirty declarations each, on either database: an edit reaches exactly those that have it, tokens of the others stay as
 //! they are, and neither the walk over all of them nor one device's synchronisation costs more statements than a few.
 
 mod declared;
 mod service_house;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use declared::{Gear, map, notices};
@@ -14,7 +15,8 @@ use mdm_core::device::Device;
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::ids::{DeviceId, EnrollmentId, Serial};
 use mdm_core::service::{NewDeclaration, Org};
-use mdm_core::store::Batch;
+use mdm_core::store::testing::TestPostgres;
+use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
 use serde_json::json;
 use service_house::House;
 
@@ -165,7 +167,18 @@ async fn walk(house: &House) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_reaches_exactly_those_that_have_it_in_few_statements() {
     tracing::subscriber::set_global_default(Counter).unwrap();
-    let house = House::new().await;
+    // One after the other: what is counted is everybody's.
+    reaches_those_that_have_it(House::new().await).await;
+    let Some(server) = TestPostgres::find().await else {
+        return;
+    };
+    let url = server.database().await;
+    let store = PostgresStore::connect(&url, PostgresOptions::default()).await;
+    reaches_those_that_have_it(House::over_store(Arc::new(store.unwrap())).await).await;
+    server.clean().await;
+}
+
+async fn reaches_those_that_have_it(house: House) {
     let org = house.org().await;
     let all = people(&house).await;
     for n in 0..EACH {

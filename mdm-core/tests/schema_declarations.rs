@@ -219,7 +219,7 @@ fn what_the_schema_rules_out_is_said_and_what_is_newer_is_not() {
         None,
     );
     check(
-        "com.apple.configuration.migration-assistant.settings",
+        "com.apple.configuration.siri.settings",
         json!({ "Anything": [1] }),
         None,
     );
@@ -230,7 +230,7 @@ fn what_the_schema_rules_out_is_said_and_what_is_newer_is_not() {
 fn a_newer_declaration_is_raw_json() {
     let payload = json!({ "AllowedSources": ["Mac"], "Deep": { "n": [1, 0.5, true, null] } });
     let payload = payload.as_object().cloned().unwrap();
-    let name = "com.apple.configuration.migration-assistant.settings";
+    let name = "com.apple.configuration.siri.settings";
     let read = Payload::read(name, &payload);
     assert!(matches!(read, Payload::Raw { .. }));
     assert_eq!((read.declaration_type(), read.to_json()), (name, payload));

@@ -368,3 +368,78 @@ async fn somebody_signs_in_at_an_assigned_device_before_it_gets_its_profile() {
     );
     street.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_says_which_accounts_bring_devices() {
+    let street = Street::open().await;
+    street.with_devices().await;
+    let environment = [("MDMD_TOKEN", street.admin.as_str())];
+    let url = street.admin_url();
+    let place = ["--url", url.as_str(), "--ca", street.ca.as_str()];
+    let ask = |words: &[&str]| people::run(&street, &environment, words, &place);
+    let words = [
+        "sign-in",
+        "set",
+        "--account",
+        "byod",
+        "--account",
+        "adde",
+        "--domain",
+        "world.test",
+        "--domain",
+        "lab.world.test",
+        "--device-days",
+        "12",
+    ];
+    let done = ask(&words);
+    assert!(done.status.success(), "{}", people::text(&done.stderr));
+    let shown = street
+        .api("GET", "/api/v1/sign-in", &street.admin, "")
+        .await
+        .json();
+    let text = shown.to_string();
+    for said in ["byod", "adde", "world.test", "lab.world.test"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(text.contains("\"device_days\":12"), "{text}");
+    // It is in force: discovery tells both ways, and what the page shows is what was set.
+    let visitor = Visitor::new(&street.stand_ins, described("CLI1"), true, 1);
+    assert!(
+        base(&street, &visitor, "mdm-byod")
+            .await
+            .starts_with("https://")
+    );
+    let said = ask(&["sign-in", "show"]);
+    assert!(
+        people::text(&said.stdout).contains("lab.world.test"),
+        "{}",
+        people::text(&said.stdout)
+    );
+    // One that is left out stays; `none` takes all of them.
+    let done = ask(&["sign-in", "set", "--account", "none"]);
+    assert!(done.status.success(), "{}", people::text(&done.stderr));
+    let text = street
+        .api("GET", "/api/v1/sign-in", &street.admin, "")
+        .await
+        .json()
+        .to_string();
+    assert!(
+        !text.contains("byod") && text.contains("lab.world.test"),
+        "{text}"
+    );
+    for wrong in [
+        ["--account", "nobody"],
+        ["--device-days", "soon"],
+        ["--device-days", "0"],
+        ["--domain", "no domain"],
+    ] {
+        let refused = ask(&["sign-in", "set", wrong[0], wrong[1]]);
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{wrong:?}: {}",
+            people::text(&refused.stderr)
+        );
+    }
+    street.close().await;
+}

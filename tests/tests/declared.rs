@@ -129,8 +129,8 @@ async fn story(faults: Faults, devices: u32) {
             assert_eq!(of("app.activation").reasons[0].code, "Info.Predicate");
             assert!(of("disk").active);
         } else {
-            let code = &of("disk").reasons[0].code;
-            assert_eq!(code, "Error.ConfigurationNotSupported");
+            // It says that it does not know the type, and does not get it.
+            assert!(shown.wanted.iter().all(|it| it.identifier != "disk"));
             let is_phone = verdict.family == fixtures::device::Family::IPhone;
             assert_eq!(
                 view.active.contains(&"app".to_owned()),
@@ -158,6 +158,87 @@ async fn story(faults: Faults, devices: u32) {
         agree(&stage, &verdict.serial).await;
     }
     stage.strike().await.unwrap();
+}
+
+/// Apps of the runbooks are declared: every device keeps its own, and says so; a hold's end is told where the system can.
+async fn apps_are_the_declarations(faults: Faults, devices: u32) {
+    let mut rehearsal = Rehearsal::new(devices, 5);
+    rehearsal.faults = faults;
+    let directory = tempfile::tempdir().unwrap();
+    let world = rehearsal.world().await.unwrap();
+    let stage = Stage::set(world, directory.path(), HouseOptions::default())
+        .await
+        .unwrap();
+    let (wave, _) = stage.plan_declaring(&SOON).await.unwrap();
+    stage.play(wave).await.unwrap();
+    for row in stage.judge().await.unwrap() {
+        assert_eq!(row.disagreements, [""; 0], "{}", row.serial);
+    }
+    let verdicts = stage.world.verdicts().await;
+    let (mut declared, mut told) = (0, 0);
+    for verdict in verdicts.iter().filter(|v| v.enrolled_with_destination) {
+        let serial = Serial::parse(&verdict.serial).unwrap();
+        let org = stage.org().await.unwrap();
+        let shown = org.declarations_of_device(&serial).await.unwrap();
+        let Some(shown) = shown.into_iter().next() else {
+            continue;
+        };
+        let view = stage.world.declared(&verdict.serial).await.unwrap();
+        let Some(view) = view.into_iter().next() else {
+            assert!(
+                matches!(faults, Faults::Many),
+                "{}: nothing was declared",
+                verdict.serial
+            );
+            continue;
+        };
+        let apps = view
+            .active
+            .iter()
+            .filter(|it| it.starts_with("mdmd.app.") && !it.ends_with(".activation"));
+        let apps = apps.count();
+        declared += usize::from(apps > 0);
+        let list = shown
+            .status
+            .get("app")
+            .map(|app| app["managed"]["list"].clone());
+        let list = list
+            .and_then(|list| list.as_array().cloned())
+            .unwrap_or_default();
+        let managed = list.iter().filter(|app| app["state"] == "managed").count();
+        if matches!(faults, Faults::None) {
+            assert_eq!(managed, apps, "{}: {list:?}", verdict.serial);
+        }
+        // Only what was subscribed to is told, and only by a system that has it.
+        let device = org.device_report(&serial).await.unwrap().device;
+        let newer = device.facts.os_version.as_deref() == Some("27.0");
+        let held = shown
+            .status
+            .get("mdm")
+            .map(|it| it["is-awaiting-configuration"].clone());
+        assert!(held.is_none() || newer, "{}: {held:?}", verdict.serial);
+        if newer && matches!(faults, Faults::None) {
+            assert_eq!(held, Some(json!(false)), "{}", verdict.serial);
+            told += 1;
+        }
+        assert!(!shown.status.contains_key("device"), "{:?}", shown.status);
+    }
+    assert!(
+        declared * 2 > verdicts.len(),
+        "{declared} devices have declared apps"
+    );
+    assert!(told > 0 || matches!(faults, Faults::Many));
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apps_of_a_migration_become_the_declarations() {
+    apps_are_the_declarations(Faults::None, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_they_do_when_messages_are_lost_late_and_doubled_too() {
+    apps_are_the_declarations(Faults::Many, 12).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

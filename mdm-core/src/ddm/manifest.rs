@@ -11,6 +11,9 @@ use crate::device::Device;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::ids::{DeclarationId, DeclarationSetId, ManifestId, OrganisationId};
 
+/// What the identifier of a configuration's own activation ends in.
+pub(crate) const OWN_ACTIVATION: &str = ".activation";
+
 /// The words under which a channel looks for assignments.
 #[must_use]
 pub fn scopes(channel: &Enrollment, device: Option<&Device>) -> Vec<String> {
@@ -40,6 +43,7 @@ pub struct Catalogue {
     by_scope: BTreeMap<String, BTreeSet<DeclarationSetId>>,
     sets: BTreeMap<DeclarationSetId, BTreeSet<DeclarationId>>,
     declarations: BTreeMap<DeclarationId, ManifestItem>,
+    types: BTreeMap<DeclarationId, String>,
 }
 
 impl Catalogue {
@@ -60,6 +64,7 @@ impl Catalogue {
         let declarations = declarations.into_iter().filter(|d| d.removed.is_none());
         all.declarations = declarations
             .map(|it| {
+                all.types.insert(it.id, it.declaration_type);
                 let item = ManifestItem {
                     kind: it.kind,
                     identifier: it.identifier,
@@ -80,20 +85,54 @@ impl Catalogue {
         found.filter(|set| self.sets.contains_key(set)).collect()
     }
 
-    /// What a channel of these sets should have, and what this server declares to it by itself, by kind and identifier.
+    /// Of the types that such a channel should have, those that are not among the ones it knows.
+    #[must_use]
+    pub fn lacks(
+        &self,
+        sets: &BTreeSet<DeclarationSetId>,
+        own: &BTreeSet<DeclarationId>,
+        known: &BTreeSet<&str>,
+    ) -> BTreeSet<String> {
+        let members = self.members(sets, own);
+        let types = members.iter().filter_map(|id| self.types.get(id));
+        let lacking = types.filter(|it| !known.contains(it.as_str()));
+        lacking.cloned().collect()
+    }
+
+    fn members(
+        &self,
+        sets: &BTreeSet<DeclarationSetId>,
+        own: &BTreeSet<DeclarationId>,
+    ) -> BTreeSet<DeclarationId> {
+        let of_sets = sets.iter().filter_map(|set| self.sets.get(set)).flatten();
+        of_sets.chain(own).copied().collect()
+    }
+
+    /// What a channel of these sets should have, and what this server declares to it by itself, by kind and identifier;
+    /// without the types that it lacks.
     #[must_use]
     pub fn items(
         &self,
         sets: &BTreeSet<DeclarationSetId>,
         own: &BTreeSet<DeclarationId>,
+        lacks: &BTreeSet<String>,
     ) -> Vec<ManifestItem> {
-        let members: BTreeSet<DeclarationId> = sets
-            .iter()
-            .filter_map(|set| self.sets.get(set))
-            .flatten()
-            .chain(own)
-            .copied()
-            .collect();
+        let mut members = self.members(sets, own);
+        if !lacks.is_empty() {
+            let unknown =
+                |id: &DeclarationId| self.types.get(id).is_some_and(|it| lacks.contains(it));
+            let left_out = members.iter().filter(|id| unknown(id));
+            let left_out = left_out.filter_map(|id| self.declarations.get(id));
+            // An activation that is a configuration's own goes with it: it would only be an error.
+            let beside: BTreeSet<String> = left_out
+                .map(|item| format!("{}{OWN_ACTIVATION}", item.identifier))
+                .collect();
+            let is_beside = |id: &DeclarationId| {
+                let item = self.declarations.get(id);
+                item.is_some_and(|it| beside.contains(&it.identifier))
+            };
+            members.retain(|id| !unknown(id) && !is_beside(id));
+        }
         let mut items: Vec<ManifestItem> = members
             .iter()
             .filter_map(|id| self.declarations.get(id))
@@ -223,7 +262,7 @@ mod tests {
 
     fn names(all: &Catalogue, channel: &Enrollment, device: &Device) -> Vec<String> {
         let sets = all.sets(&scopes(channel, Some(device)));
-        all.items(&sets, &BTreeSet::new())
+        all.items(&sets, &BTreeSet::new(), &BTreeSet::new())
             .into_iter()
             .map(|i| i.identifier)
             .collect()

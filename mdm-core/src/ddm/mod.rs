@@ -313,6 +313,9 @@ pub struct DeclaredChannel {
     /// Whether it has the list is doubted: the next look at the channel tells it, whatever list that is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub doubted: bool,
+    /// Types that the channel said it does not know, of those that it should have: they are left out of its list.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lacks: BTreeSet<String>,
     /// Apps that this server declares to it by itself, with their activations: those that its migration installs or keeps.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub apps: BTreeSet<DeclarationId>,
@@ -338,6 +341,7 @@ impl DeclaredChannel {
             earlier: None,
             told: now,
             doubted: false,
+            lacks: BTreeSet::new(),
             apps: BTreeSet::new(),
             subscription: BTreeSet::new(),
             subscribed: BTreeSet::new(),

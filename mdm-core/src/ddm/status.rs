@@ -2,7 +2,7 @@
 //!
 //! <https://developer.apple.com/documentation/devicemanagement/statusreport>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -157,6 +157,17 @@ impl ChannelStatus {
             }));
         }
         all
+    }
+
+    /// Types of declarations that the channel says it knows; `None` when it has said nothing of that.
+    #[must_use]
+    pub fn supported(&self) -> Option<BTreeSet<&str>> {
+        let told = self.value("management.client-capabilities")?;
+        let lists = told.get("supported-payloads")?.get("declarations")?;
+        let lists = lists.as_object()?.values().filter_map(Value::as_array);
+        let all: BTreeSet<&str> = lists.flatten().filter_map(Value::as_str).collect();
+        // One that knows nothing at all has not said it this way.
+        (!all.is_empty()).then_some(all)
     }
 
     /// Whether the channel has said that it has exactly what this list says.

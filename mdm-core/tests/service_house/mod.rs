@@ -147,9 +147,16 @@ pub(crate) struct House {
 impl House {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("mdm.sqlite"))
-            .await
-            .unwrap();
+        let store = SqliteStore::open(&folder.path().join("mdm.sqlite")).await;
+        Self::built(Arc::new(store.unwrap()), folder).await
+    }
+
+    /// On another store than a file of its own.
+    pub(crate) async fn over_store(store: Arc<dyn Store>) -> Self {
+        Self::built(store, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn built(store: Arc<dyn Store>, folder: tempfile::TempDir) -> Self {
         let clock = ManualClock::new(START);
         let apple = Arc::new(Apple {
             locks: Mutex::default(),
@@ -206,7 +213,7 @@ impl House {
         let store = SqliteStore::open(&self.folder.path().join("mdm.sqlite"))
             .await
             .unwrap();
-        let mdm = assemble(store, &self.clock, &self.apple, &self.master);
+        let mdm = assemble(Arc::new(store), &self.clock, &self.apple, &self.master);
         Self { mdm, ..self }
     }
 
@@ -267,7 +274,7 @@ impl House {
 
     /// The same installation on another store.
     pub(crate) fn over(&self, store: impl Store + 'static) -> Mdm {
-        assemble(store, &self.clock, &self.apple, &self.master)
+        assemble(Arc::new(store), &self.clock, &self.apple, &self.master)
     }
 
     /// Every file of the database.
@@ -470,13 +477,13 @@ impl House {
 }
 
 fn assemble(
-    store: impl Store + 'static,
+    store: Arc<dyn Store>,
     clock: &ManualClock,
     apple: &Arc<Apple>,
     master: &Secret,
 ) -> Mdm {
     Mdm::new(
-        Arc::new(store),
+        store,
         EscrowVault::new(MasterKey::new(master.clone()).unwrap()),
         Arc::new(clock.clone()),
         Ports {

@@ -310,6 +310,23 @@ impl Stage {
         sabotage: Option<Sabotage>,
         timetable: &Timetable,
     ) -> anyhow::Result<(WaveId, usize)> {
+        self.plan_with(sabotage, timetable, false).await
+    }
+
+    /// As [`Stage::plan_for`], with runbooks that declare their apps.
+    ///
+    /// # Errors
+    /// As [`Stage::plan`].
+    pub async fn plan_declaring(&self, timetable: &Timetable) -> anyhow::Result<(WaveId, usize)> {
+        self.plan_with(None, timetable, true).await
+    }
+
+    async fn plan_with(
+        &self,
+        sabotage: Option<Sabotage>,
+        timetable: &Timetable,
+        declaring: bool,
+    ) -> anyhow::Result<(WaveId, usize)> {
         let org = self.org().await?;
         let planned = self
             .mdm()
@@ -335,7 +352,12 @@ impl Stage {
                     org.import_originals("the original", now, said.to_vec())
                         .await?;
                 }
-                let runbooks = plan::runbooks(&self.world, sabotage);
+                let mut runbooks = plan::runbooks(&self.world, sabotage);
+                if declaring {
+                    for runbook in runbooks.values_mut() {
+                        *runbook = runbook.clone().with_declared_apps();
+                    }
+                }
                 let id = org
                     .plan_wave("rehearsal", self.house.destination, &runbooks, &members)
                     .await?;

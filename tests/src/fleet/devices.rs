@@ -388,9 +388,22 @@ pub fn which_bootstrap_token(device: &Device) -> String {
 /// What do the declarations look like?
 #[must_use]
 pub fn declarations(device: &Device) -> String {
-    plist(&strings(&[
-        ("Endpoint", "tokens"),
+    declarative(device, "tokens", None)
+}
+
+/// A message of declarative management, with JSON where it has any.
+#[must_use]
+pub fn declarative(device: &Device, endpoint: &str, json: Option<&str>) -> String {
+    let data = json.map(|json| {
+        format!(
+            "\t<key>Data</key>\n\t<data>{}</data>\n",
+            STANDARD.encode(json)
+        )
+    });
+    let keys = strings(&[
+        ("Endpoint", endpoint),
         ("MessageType", "DeclarativeManagement"),
         ("UDID", &device.udid),
-    ]))
+    ]);
+    plist(&(data.unwrap_or_default() + &keys))
 }

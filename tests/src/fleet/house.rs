@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
+use mdm_core::ddm::{Channels, Target};
 use mdm_core::device::{Device as DeviceRow, DeviceRecord, Platform};
 use mdm_core::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate, PushTarget,
@@ -21,7 +22,7 @@ use mdm_core::migration::{
 };
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
-use mdm_core::service::{Enqueued, Mdm, MdmSettings, Ports};
+use mdm_core::service::{Enqueued, Mdm, MdmSettings, NewDeclaration, Ports};
 use mdm_core::store::Batch;
 use mdm_core::vault::{EscrowVault, MasterKey};
 use mdm_core::wire::command::CommandBody;
@@ -286,6 +287,26 @@ impl House {
             "a device did not get its command"
         );
         Ok(time)
+    }
+
+    /// Declares so many configurations to every device, each with nothing in it that a device would act on.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub async fn declare(&self, mdm: &Mdm, count: usize) -> anyhow::Result<Vec<String>> {
+        let org = mdm.organisation_by_id(self.organisation).await?;
+        let names: Vec<String> = (0..count).map(|n| format!("bench.{n}")).collect();
+        for name in &names {
+            let payload = [("Echo".to_owned(), name.as_str().into())];
+            let of = "com.apple.configuration.management.test";
+            let new = NewDeclaration::new(name, of, payload.into_iter().collect());
+            org.put_declaration(&new).await?;
+        }
+        org.put_declaration_set("bench", &names).await?;
+        let everybody = (&Target::Organisation, Channels::Device);
+        org.assign_declarations("bench", everybody.0, everybody.1)
+            .await?;
+        Ok(names)
     }
 
     /// Ends the server in order.

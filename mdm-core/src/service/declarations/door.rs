@@ -2,9 +2,11 @@
 //! asking for a list gives it another. *No such declaration* makes a device remove it, so that is said only when no list that
 //! the device may have in mind has it: what is missing by a fault of ours is an error, and the device comes again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::app_state::AppState;
+use crate::ddm::manifest::scopes;
 use crate::ddm::own;
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{DeclarationContent, DeclarationKind, DeclarationManifest, DeclaredChannel};
@@ -47,6 +49,7 @@ impl Org {
                 let channel = user.as_ref().unwrap_or(&device);
                 let row = self.device_row(channel).await?;
                 let wanted = self.wanted(channel, row.as_ref()).await?;
+                self.keep_lacks(channel, &wanted.lacks).await?;
                 let now = self.now().to_string();
                 Ok(Answer::Json(wire::tokens(&wanted.token, &now)))
             }
@@ -77,6 +80,22 @@ impl Org {
         }
     }
 
+    /// Keeps which types a channel does not know: whoever looks through the channels reads no report for that.
+    async fn keep_lacks(
+        &self,
+        channel: &Enrollment,
+        lacks: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let told = self.store().declared_channel(self.id(), channel.id).await?;
+        let Some(mut row) = told.filter(|row| row.lacks != *lacks) else {
+            return Ok(());
+        };
+        row.lacks.clone_from(lacks);
+        let mut batch = Batch::new();
+        batch.put(row);
+        Ok(self.store().commit(batch).await?)
+    }
+
     /// Gives a channel its list, and keeps which one that was.
     async fn items(&self, channel: &Enrollment) -> Result<Answer, Error> {
         let row = self.device_row(channel).await?;
@@ -102,17 +121,21 @@ impl Org {
                 }
                 None => {
                     let id = ManifestId(self.ids().next(now));
-                    let list = DeclarationManifest::new(self.id(), id, wanted.items, now);
+                    let items = std::mem::take(&mut wanted.items);
+                    let list = DeclarationManifest::new(self.id(), id, items, now);
                     batch.put(list.clone());
                     list
                 }
             };
             let told = self.store().declared_channel(self.id(), channel.id).await?;
             let mut told = told.unwrap_or_else(|| DeclaredChannel::new(self.id(), channel.id, now));
-            if told.manifest == Some(list.id) && told.ended.is_none() && !told.doubted {
+            let is_as_told = told.lacks == wanted.lacks;
+            if told.manifest == Some(list.id) && told.ended.is_none() && !told.doubted && is_as_told
+            {
                 return Ok(list_as_answer(&list));
             }
             told.tell(list.id, now);
+            told.lacks.clone_from(&wanted.lacks);
             batch.expect(Noun::Enrollment, self.id(), channel.id.0, channel.version);
             batch.put(told);
             self.store().commit(batch).await?;
@@ -192,9 +215,16 @@ impl Org {
         let awaiting = report.value("mdm.is-awaiting-configuration");
         let awaiting = awaiting.and_then(serde_json::Value::as_bool);
         let tells_all = report.full && report.value("management.declarations").is_some();
+        let tells_types = report.value("management.client-capabilities").is_some();
         status.take(report, d.now);
-        if tells_all && let Some(of) = device.device {
-            self.doubt(&mut d, id, of, &status).await?;
+        if let Some(of) = device.device {
+            if tells_all {
+                self.doubt(&mut d, id, of, &status).await?;
+            }
+            if tells_types {
+                let channel = user.as_ref().unwrap_or(&device);
+                self.note_lacks(&mut d, channel, of, &status).await?;
+            }
         }
         if !is_user {
             self.load_device_side(&mut d, &device).await?;
@@ -228,6 +258,40 @@ impl Org {
         }
         self.commit(d).await?;
         Ok(Answer::Empty)
+    }
+}
+
+impl Org {
+    /// A channel that says that it does not know types which it was given, or knows them now, gets another list.
+    async fn note_lacks(
+        &self,
+        d: &mut Decision<'_>,
+        channel: &Enrollment,
+        device: DeviceId,
+        status: &ChannelStatus,
+    ) -> Result<(), Error> {
+        let Some((mut row, is_written)) = self.own_row(d, channel.id).await? else {
+            return Ok(());
+        };
+        let of = self.device_row(channel).await?;
+        let words = scopes(channel, of.as_ref());
+        let own = row.own();
+        let all = self
+            .catalogue(&words.iter().cloned().collect(), &own)
+            .await?;
+        let known = status.supported();
+        let lacks = known.map(|known| all.0.lacks(&all.0.sets(&words), &own, &known));
+        let lacks = lacks.unwrap_or_default();
+        // One that was told nothing has nothing to lose.
+        let is_other = row.lacks != lacks && row.manifest.is_some();
+        if is_other {
+            row.lacks = lacks;
+            d.job(d.now, JobKind::DeclareOf { device });
+        }
+        if is_other || is_written {
+            d.batch.put(row);
+        }
+        Ok(())
     }
 }
 

@@ -166,11 +166,23 @@ impl Org {
             return Err(Error::Revoked);
         }
         let session = store.session(org, issued.session).await?;
-        let device = session.and_then(|session| session.device);
-        let device = store.device(org, device.ok_or(NOBODY)?).await?;
-        let enrolment = device.and_then(|device| device.enrollment).ok_or(NOBODY)?;
-        let channel = store.enrollment(org, enrolment).await?;
-        let channel = channel.filter(|c| c.is_live() && c.knows(&speaker.sha256));
+        let session = session.ok_or(NOBODY)?;
+        let channels = match (session.device, &session.udid) {
+            (Some(device), _) => {
+                let device = store.device(org, device).await?;
+                let enrolment = device.and_then(|device| device.enrollment).ok_or(NOBODY)?;
+                store
+                    .enrollment(org, enrolment)
+                    .await?
+                    .into_iter()
+                    .collect()
+            }
+            // A device that its user owns tells nobody its serial number: it is known by its enrolment alone.
+            (None, Some(key)) => store.enrollments_by_key(org, key).await?,
+            (None, None) => Vec::new(),
+        };
+        let mut own = channels.into_iter();
+        let channel = own.find(|c| c.parent.is_none() && c.is_live() && c.knows(&speaker.sha256));
         let channel = channel.ok_or(NOBODY)?;
         if !self.account_holds(&channel).await? {
             return Err(Error::Refused(

@@ -17,6 +17,7 @@ pub use shown::{AssignmentView, ChannelDeclarations, SetView, WantedDeclaration}
 
 use super::Org;
 use crate::clock::Timestamp;
+use crate::ddm::manifest::OWN_ACTIVATION as ACTIVATION;
 use crate::ddm::own;
 use crate::ddm::{
     Channels, Declaration, DeclarationAssignment, DeclarationContent, DeclarationKind,
@@ -32,8 +33,6 @@ use crate::wire::declared::Payload;
 const MOST: u32 = 5_000;
 /// Sets of an organisation. A set that is put, and a declaration that is removed, read all of them.
 const MOST_SETS: usize = 1_000;
-/// What the identifier of a configuration's own activation ends in.
-const ACTIVATION: &str = ".activation";
 
 /// A declaration as it is to be kept.
 #[derive(Clone, Debug)]

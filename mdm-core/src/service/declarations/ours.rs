@@ -68,7 +68,7 @@ impl Org {
 
     /// The row of a channel, and whether it is to be written already: then it is taken out of the batch. `None` when it cannot be read: whoever
     /// enrols or reports is not kept waiting for what is beside the point.
-    async fn own_row(
+    pub(super) async fn own_row(
         &self,
         d: &mut Decision<'_>,
         channel: EnrollmentId,

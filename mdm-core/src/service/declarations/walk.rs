@@ -53,6 +53,8 @@ pub(super) struct Wanted {
     pub(super) token: String,
     /// What is in it.
     pub(super) items: Vec<ManifestItem>,
+    /// Types that are left out of it: the channel does not know them.
+    pub(super) lacks: BTreeSet<String>,
 }
 
 impl Org {
@@ -97,13 +99,20 @@ impl Org {
         let words = scopes(channel, device);
         let told = self.store().declared_channel(self.id(), channel.id).await?;
         let own = told.map(|row| row.own()).unwrap_or_default();
+        let said = readable(self.store().channel_status(self.id(), channel.id).await)?;
+        let said: Option<ChannelStatus> = said.filter(|said| said.ended.is_none());
         let (all, _) = self
             .catalogue(&words.iter().cloned().collect(), &own)
             .await?;
-        let items = all.items(&all.sets(&words), &own);
+        let sets = all.sets(&words);
+        let known = said.as_ref().and_then(ChannelStatus::supported);
+        let lacks = known.map(|known| all.lacks(&sets, &own, &known));
+        let lacks = lacks.unwrap_or_default();
+        let items = all.items(&sets, &own, &lacks);
         Ok(Wanted {
             token: declarations_token(&items),
             items,
+            lacks,
         })
     }
 
@@ -210,27 +219,42 @@ impl Org {
             .collect();
         let ids: Vec<EnrollmentId> = live.iter().map(|c| c.id).collect();
         let told = store.declared_channels_of(self.id(), &ids).await?;
-        let mut own: BTreeMap<EnrollmentId, BTreeSet<DeclarationId>> =
-            told.iter().map(|row| (row.id, row.own())).collect();
+        let mut own: BTreeMap<EnrollmentId, (BTreeSet<DeclarationId>, BTreeSet<String>)> = told
+            .iter()
+            .map(|row| (row.id, (row.own(), row.lacks.clone())))
+            .collect();
         let (all, _) = self
             .catalogue(
                 &words.iter().flatten().cloned().collect(),
-                &own.values().flatten().copied().collect(),
+                &own.values().flat_map(|(own, _)| own).copied().collect(),
             )
             .await?;
-        // Channels of the same sets share a list.
-        let mut lists: BTreeMap<(BTreeSet<DeclarationSetId>, BTreeSet<DeclarationId>), Wanted> =
-            BTreeMap::new();
-        let sets: Vec<_> = live
+        // Channels of the same sets, with the same of our own, that lack the same, share a list.
+        type Of = (
+            BTreeSet<DeclarationSetId>,
+            BTreeSet<DeclarationId>,
+            BTreeSet<String>,
+        );
+        let mut lists: BTreeMap<Of, Wanted> = BTreeMap::new();
+        let sets: Vec<Of> = live
             .iter()
             .zip(&words)
-            .map(|(channel, words)| (all.sets(words), own.remove(&channel.id).unwrap_or_default()))
+            .map(|(channel, words)| {
+                let (own, lacks) = own.remove(&channel.id).unwrap_or_default();
+                (all.sets(words), own, lacks)
+            })
             .collect();
         for of in &sets {
             if !lists.contains_key(of) {
-                let items = all.items(&of.0, &of.1);
+                let items = all.items(&of.0, &of.1, &of.2);
                 let token = declarations_token(&items);
-                lists.insert(of.clone(), Wanted { token, items });
+                let lacks = of.2.clone();
+                let list = Wanted {
+                    token,
+                    items,
+                    lacks,
+                };
+                lists.insert(of.clone(), list);
             }
         }
         let mut doubted: BTreeMap<EnrollmentId, DeclaredChannel> = BTreeMap::new();

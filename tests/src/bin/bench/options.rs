@@ -53,7 +53,7 @@ pub(crate) struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "enrol,idle,enqueue,round,token,ddm,day"
+        default_value = "enrol,idle,enqueue,round,token,ddm,day,ddm-sync"
     )]
     pub(crate) only: Vec<Story>,
     /// The server's program; by default `mdmd` beside this one.
@@ -104,6 +104,8 @@ pub(crate) enum Story {
     Ddm,
     /// A day of a fleet: eight polls for one TokenUpdate and one look at the declarations.
     Day,
+    /// A whole synchronisation of thirty declarations by one device after the other: thirty-three messages each.
+    DdmSync,
 }
 
 impl Story {

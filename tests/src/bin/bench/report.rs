@@ -94,7 +94,7 @@ impl Run {
             Story::Idle => machine.idle,
             Story::Round => machine.round,
             Story::Enqueue => machine.commits,
-            Story::Token | Story::Ddm | Story::Day => return None,
+            Story::Token | Story::Ddm | Story::DdmSync | Story::Day => return None,
         };
         (found > 0.0).then_some(found)
     }

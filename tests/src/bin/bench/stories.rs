@@ -30,6 +30,10 @@ pub(crate) struct Stage<'a> {
     pub(crate) queue: Queue<'a>,
 }
 
+/// Declarations of each device, and devices that synchronise them.
+const DECLARED: usize = 30;
+const SYNCHRONISED: usize = 500;
+
 /// Requests of every device, for each kind.
 type Requests = Vec<Vec<u8>>;
 
@@ -66,6 +70,7 @@ impl Stage<'_> {
                     })?
                 }
                 Story::Day => self.day()?,
+                Story::DdmSync => self.synchronise()?,
             };
             run.add(*story, figures);
         }
@@ -213,6 +218,43 @@ impl Stage<'_> {
             all.merge(self.fetch(nth)?);
         }
         Ok(all)
+    }
+
+    /// Every device, or the first of many, takes its list, fetches what is in it and reports.
+    fn synchronise(&self) -> anyhow::Result<Figures> {
+        let Queue::House(house, mdm) = &self.queue else {
+            anyhow::bail!("only our own server is told what to declare");
+        };
+        let handle = tokio::runtime::Handle::current();
+        let declared = house.declare(mdm, DECLARED);
+        let names = tokio::task::block_in_place(|| handle.block_on(declared))?;
+        let report = r#"{"StatusItems":{"device":{"model":{"family":"Mac"}}},"Errors":[],"FullReport":false}"#;
+        let some = &self.enrolled[..self.enrolled.len().min(SYNCHRONISED)];
+        let all = in_parallel(some, |device| {
+            let say = |endpoint: &str, json| {
+                let message = devices::declarative(device, endpoint, json);
+                self.writer.check_in(device, &message)
+            };
+            let mut messages = vec![say("tokens", None)?, say("declaration-items", None)?];
+            for name in &names {
+                messages.push(say(&format!("declaration/configuration/{name}"), None)?);
+            }
+            messages.push(say("status", Some(report))?);
+            Ok(messages)
+        })?;
+        self.load(None, |nth| {
+            let messages = all.get(nth)?;
+            let last = messages.len() - 1;
+            let exchange = |(n, request)| Exchange {
+                request,
+                wanted: if n == last {
+                    Wanted::Nothing
+                } else {
+                    Wanted::Content
+                },
+            };
+            Some(messages.iter().enumerate().map(exchange).collect())
+        })
     }
 
     fn day(&self) -> anyhow::Result<Figures> {
