@@ -98,7 +98,7 @@ impl Org {
     ) -> Result<Wanted, Error> {
         let words = scopes(channel, device);
         let told = self.store().declared_channel(self.id(), channel.id).await?;
-        let own = told.map(|row| row.own()).unwrap_or_default();
+        let own = told.as_ref().map(DeclaredChannel::own).unwrap_or_default();
         let said = readable(self.store().channel_status(self.id(), channel.id).await)?;
         let said: Option<ChannelStatus> = said.filter(|said| said.ended.is_none());
         let (all, _) = self
@@ -107,7 +107,10 @@ impl Org {
         let sets = all.sets(&words);
         let known = said.as_ref().and_then(ChannelStatus::supported);
         let lacks = known.map(|known| all.lacks(&sets, &own, &known));
-        let lacks = lacks.unwrap_or_default();
+        // One that has not said it again has not changed.
+        let lacks = lacks
+            .or_else(|| told.map(|row| row.lacks))
+            .unwrap_or_default();
         let items = all.items(&sets, &own, &lacks);
         Ok(Wanted {
             token: declarations_token(&items),

@@ -245,15 +245,16 @@ impl Stage<'_> {
         self.load(None, |nth| {
             let messages = all.get(nth)?;
             let last = messages.len() - 1;
-            let exchange = |(n, request)| Exchange {
+            let all = messages.iter().enumerate();
+            let all = all.map(|(n, request)| Exchange {
                 request,
                 wanted: if n == last {
                     Wanted::Nothing
                 } else {
                     Wanted::Content
                 },
-            };
-            Some(messages.iter().enumerate().map(exchange).collect())
+            });
+            Some(all.collect())
         })
     }
 
