@@ -506,7 +506,9 @@ impl fmt::Display for Error {
                 write!(f, "not available in this organisation: {what}")
             }
             ErrorKind::Throttled => f.write_str("too many requests"),
-            ErrorKind::BudgetSpent => f.write_str("our budget is used up; not sent"),
+            ErrorKind::BudgetSpent => {
+                f.write_str("not sent: our budget is used up, or Apple has asked for a pause")
+            }
             ErrorKind::Unavailable { status } => write!(f, "service in trouble (HTTP {status})"),
             ErrorKind::Refused { status, refusals } => {
                 write!(f, "refused (HTTP {status})")?;

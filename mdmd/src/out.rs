@@ -35,6 +35,24 @@ pub(crate) fn print(what: Arguments<'_>, end: &str) {
     }
 }
 
+/// Standard output for whoever writes to it: as [`print`], so that a reader that has gone away is no failure.
+pub(crate) struct Paper;
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if LOST.get().is_none()
+            && let Err(error) = io::stdout().lock().write_all(bytes)
+        {
+            let _ = LOST.set(error);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Puts a sentence on standard error. There is nobody to tell when that fails.
 pub(crate) fn say(what: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{what}");

@@ -38,6 +38,14 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
         "{}",
         ended.err
     );
+    // An account that cannot be one is named by its option.
+    let mut wrong = add;
+    wrong[3] = "FOO";
+    wrong[7] = "-";
+    let key = town.world.apple().api_account().private_key_pem;
+    let ended = town.mdmd_with(&wrong, Some(key.as_bytes())).await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    assert!(ended.err.contains("--client-id"), "{}", ended.err);
     town.furnish().await;
     let serials = town.serials();
     let apple = town.world.apple();
@@ -59,6 +67,19 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
     let listed = town.json(&["inventory", "list"]).await;
     let views = listed["views"].as_array().unwrap();
     assert_eq!(views.len(), serials.len());
+    // Of a list, those that are known are shown and the others are named.
+    for more in [0, 200] {
+        let named = ["inventory", "list", "--json", &serials[1], "NOSUCH9"];
+        let strangers: Vec<String> = (0..more).map(|n| format!("NOSUCHX{n}")).collect();
+        let named: Vec<&str> = named
+            .into_iter()
+            .chain(strangers.iter().map(String::as_str))
+            .collect();
+        let ended = town.mdmd(&named).await;
+        assert_eq!(ended.exit, 3, "{}", ended.err);
+        assert!(ended.err.contains("NOSUCH9"), "{}", ended.err);
+        assert_eq!(ended.json()["views"][0]["serial"], serials[1]);
+    }
     let of = |views: &[Value], serial: &str| {
         views
             .iter()
@@ -127,6 +148,18 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
             .exit,
         3
     );
+    // Whoever stops reading an export changes nothing.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_mdmd"))
+        .arg("--data")
+        .arg(town.data())
+        .args(["inventory", "export"])
+        .stdout(writer)
+        .spawn()
+        .unwrap();
+    let ended = tokio::task::spawn_blocking(|| ended.wait_with_output());
+    assert_eq!(ended.await.unwrap().unwrap().status.code(), Some(0));
     let lines = town
         .mdmd(&["inventory", "export", "--format", "json"])
         .await;
@@ -164,6 +197,9 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
     store.commit(batch).await.unwrap();
     let text = town.mdmd(&["business", "budget"]).await;
     assert!(text.out.contains("Apple wants silence"), "{}", text.out);
+    let ended = town.mdmd(&["inventory", "pull", "--wait", "1"]).await;
+    let says = ended.err.contains("Apple has asked for silence until");
+    assert!(ended.exit == 5 && says, "{}: {}", ended.exit, ended.err);
     let budget = town.json(&["business", "budget"]).await;
     assert!(budget["budgets"][0]["paused_until"].is_string(), "{budget}");
     let budget = town.json(&["business", "budget", "--lift"]).await;

@@ -104,6 +104,14 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
         .mdmd(&["licences", "assign", "--app", "0", &serials[0]])
         .await;
     assert_eq!(ended.exit, 2, "{}", ended.err);
+    // What is named twice is bad input as well.
+    let ended = run(with(&["--app", APP, &serials[0]])).await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    assert!(
+        ended.err.contains("apps: names something twice"),
+        "{}",
+        ended.err
+    );
     let database = std::fs::read(town.data().join("mdmd.sqlite")).unwrap();
     assert!(!database.windows(token.len()).any(|w| w == token.as_bytes()));
 
@@ -119,6 +127,24 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
     let ended = run(with(&[&serials[0], &serials[1], "--accept", digest])).await;
     assert_eq!(ended.exit, 0, "{}", ended.err);
     assert!(apple.holds_licence(APP, &serials[0]) && apple.holds_licence(APP, &serials[1]));
+
+    // The stock follows soon, and the plan says who has one.
+    town.minutes(5).await;
+    let listed = town.json(&["licences", "list"]).await;
+    assert_eq!(
+        listed["locations"][0]["stock"][0]["available"], 0,
+        "{listed}"
+    );
+    let plan = run(with(&[&serials[0], &serials[2]])).await.json();
+    let warned = plan["warnings"].to_string();
+    assert!(
+        warned.contains("1 devices have a licence already"),
+        "{plan}"
+    );
+    assert!(
+        warned.contains("0 licences are left for 1 devices"),
+        "{plan}"
+    );
 
     let plan = run(with(&["--take-back", &serials[0]])).await.json();
     let digest = plan["digest"].as_str().unwrap();

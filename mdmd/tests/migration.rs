@@ -207,6 +207,29 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
         "{status}"
     );
 
+    // Of whom there is none is named.
+    let ended = town
+        .mdmd(&[
+            "migration",
+            "status",
+            &serials[0],
+            &serials[3],
+            "NOSUCH9",
+            "--json",
+        ])
+        .await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert_eq!(ended.json()["without"], json!([serials[3], "NOSUCH9"]));
+    assert_eq!(ended.json()["migrations"].as_array().unwrap().len(), 1);
+    assert!(ended.err.contains("NOSUCH9"), "{}", ended.err);
+
+    // A list that is too long for one request says what to do.
+    let long: String = (0..700_000).map(|n| format!("C02X{n:09}\n")).collect();
+    let long = town.file("long.csv", long);
+    let ended = town.mdmd(&["migration", "cancel", "--csv", &long]).await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    assert!(ended.err.contains("divide the file"), "{}", ended.err);
+
     // Who did it is in the record.
     let record = town.record().await;
     for deed in [

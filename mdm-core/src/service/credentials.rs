@@ -10,7 +10,7 @@ use super::enrol::random_text;
 use super::ports::{Account, ApiKey, ServerCredential};
 use crate::audit::{ApiToken, Role};
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, PortError};
 use crate::ids::{JobId, SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
 use crate::organisation::{ApiCredential, Der, Organisation, TokenKey};
@@ -202,7 +202,13 @@ impl Org {
             server: id,
             token: token.clone(),
         };
-        let account = self.ports().assignment.account(&credential).await?;
+        let account = self.ports().assignment.account(&credential).await;
+        let account = account.map_err(|error| match error {
+            PortError::NeedsPerson(what) => PortError::NeedsPerson(format!(
+                "{what} It was not kept here: import it again then."
+            )),
+            error => error,
+        })?;
         self.again_on_conflict(|| self.keep_server_token(token, &account, id, renews, made_for))
             .await
     }

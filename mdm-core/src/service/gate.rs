@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Org;
+use super::licences::NOT_KNOWN_YET;
 use crate::budget::{
     self, APPS_A_SECOND, Allowance, Budget, BudgetStatus, ORGANISATION_API, RequestClass, allowance,
 };
@@ -349,6 +350,12 @@ impl Org {
             let row = known(&budget::device_assignment(server.id));
             let name = format!("device-assignment {}", server.name);
             later.push(report(&row, name, None, 0));
+        }
+        // Of tokens that are being brought in, whose location is not known yet: only a pause is worth a line.
+        let coming = known(&budget::apps(NOT_KNOWN_YET));
+        if coming.paused(self.now()).is_some() {
+            let apps = Some(Allowance::apps(APPS_A_SECOND));
+            later.push(report(&coming, "apps of new tokens".to_owned(), apps, 0));
         }
         for location in self.locations().await? {
             let row = known(&budget::apps(location.id));

@@ -28,7 +28,7 @@ use crate::store::{Batch, Lease};
 const JUST_NOW: Duration = Duration::from_secs(600);
 /// Of the requests of an import, before it is known whether the location is one that we have. A number of its own each time
 /// would leave the budget of a location that never comes to be.
-const NOT_KNOWN_YET: LocationId = LocationId(0);
+pub(super) const NOT_KNOWN_YET: LocationId = LocationId(0);
 /// How often the stock is read when nothing special is going on.
 const CALM: Duration = Duration::from_secs(6 * 3600);
 
@@ -70,7 +70,8 @@ impl Org {
             .ports()
             .licences
             .claim(&credential, take_over, now)
-            .await?;
+            .await
+            .map_err(asked_again)?;
         if let Some(other) = &reading.claimed_by_other {
             return Err(Error::Precondition(format!(
                 "the location {} is claimed by {other}: two services on one location take each other's licences",
@@ -139,7 +140,8 @@ impl Org {
         let credential = self.content_credential(id).await?;
         let licences = &self.ports().licences;
         let now = self.now();
-        let reading = licences.claim(&credential, false, now).await?;
+        let reading = licences.claim(&credential, false, now).await;
+        let reading = reading.map_err(asked_again)?;
         // Kept by itself: what fails later does not cost it.
         self.alter_location(id, |row| {
             take_location(row, &reading);
@@ -276,15 +278,39 @@ impl Org {
                 return Err(Error::bad_input(field, "is empty"));
             }
         }
+        let apps: BTreeSet<u64> = act.apps.iter().copied().collect();
+        let serials: BTreeSet<&Serial> = act.serials.iter().collect();
+        for (field, twice) in [
+            ("apps", apps.len() != act.apps.len()),
+            ("serials", serials.len() != act.serials.len()),
+        ] {
+            if twice {
+                return Err(Error::bad_input(field, "names something twice"));
+            }
+        }
         if act.apps.contains(&0) {
             return Err(Error::bad_input("apps", "0 is no app of the store"));
         }
         let findings = self.not_known(&act.serials).await?;
         let wanted = act.serials.len() - findings.len();
         let mut warnings = Vec::new();
+        let devices = self.devices_of(&act.serials).await?;
+        let promised = self.promised().await?;
         for app in &act.apps {
-            let stock = location.stock.get(app).copied().unwrap_or_default();
-            let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+            let mut stock = location.stock.get(app).copied().unwrap_or_default();
+            let promised = promised.get(&(location.id, *app)).copied();
+            stock.available = stock.available.saturating_sub(promised.unwrap_or_default());
+            let has = |d: &&Device| {
+                let mut held = d.licences.iter();
+                held.any(|l| l.app == *app && l.location == location.id)
+            };
+            let have = devices.values().filter(has).count();
+            if have > 0 && !act.take_back {
+                warnings.push(format!(
+                    "{app}: {have} devices have a licence already, as last read"
+                ));
+            }
+            let wanted = u64::try_from(wanted.saturating_sub(have)).unwrap_or(u64::MAX);
             if !act.take_back && !stock.device_assignable {
                 warnings.push(format!(
                     "{app}: the location has no licence of it that a device can get"
@@ -406,6 +432,14 @@ impl Org {
             members: act.serials.len(),
             blocked: plan.blocked,
         })
+    }
+}
+
+/// A claim of which nobody knows whether Apple took it may be asked for again: it is read first whose the location is.
+fn asked_again(error: PortError) -> PortError {
+    match error {
+        PortError::Unknown(what) => PortError::retry(what),
+        error => error,
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use abm_client::apps::{
-    AppsClient, AssetQuery, AssetRef, AssignmentQuery, ContentToken, EventState, MdmInfo, Targets,
-    UNLIMITED, meaning,
+    AppsClient, AssetQuery, AssetRef, AssignmentQuery, ContentToken, EventState, Limits, MdmInfo,
+    Targets, UNLIMITED, meaning,
 };
 use abm_client::{Budget, ErrorKind, Moment};
 use async_trait::async_trait;
@@ -22,6 +23,9 @@ use mdm_core::service::ports::{
 
 use super::pages::Page;
 use super::{Apple, CLIENTS, port, user_agent};
+
+/// How long what the service says of its limits counts.
+const FEW_MINUTES: Duration = Duration::from_secs(300);
 
 impl Apple {
     fn apps_client(&self, credential: &ContentCredential) -> Result<AppsClient, PortError> {
@@ -57,9 +61,40 @@ impl Apple {
         .with_gate(gate);
         if clients.len() >= CLIENTS {
             clients.clear();
+            // Limits live in the clients.
+            let asked = self.configs_asked.lock();
+            asked.unwrap_or_else(PoisonError::into_inner).clear();
         }
         clients.insert(entry, client.clone());
         Ok(client)
+    }
+
+    /// The limits of the service, asked for every few minutes: what came through is not asked again with what failed after it.
+    async fn limits_of(
+        &self,
+        client: &AppsClient,
+        credential: &ContentCredential,
+    ) -> Result<Limits, PortError> {
+        let name = mdm_core::identity::sha256_hex(credential.token.expose());
+        let entry = (credential.organisation, credential.location, name);
+        let now = self.clock.now();
+        let fresh = {
+            let asked = self.configs_asked.lock();
+            let asked = asked.unwrap_or_else(PoisonError::into_inner);
+            let at = asked.get(&entry);
+            at.is_some_and(|at| *at <= now && now < *at + FEW_MINUTES)
+        };
+        if fresh {
+            return Ok(client.limits());
+        }
+        let limits = client.service_config().await.map_err(port)?.limits;
+        let asked = self.configs_asked.lock();
+        let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
+        if asked.len() >= CLIENTS {
+            asked.clear();
+        }
+        asked.insert(entry, now);
+        Ok(limits)
     }
 }
 
@@ -72,7 +107,7 @@ impl Licences for Apple {
         _now: Timestamp,
     ) -> Result<LocationReading, PortError> {
         let client = self.apps_client(credential)?;
-        let limits = client.service_config().await.map_err(port)?.limits;
+        let limits = self.limits_of(&client, credential).await?;
         let (config, claimed_by_other) = match client.claim(take_over).await {
             Ok(config) => (config, None),
             Err(error) => match error.kind() {

@@ -76,6 +76,8 @@ pub(crate) struct Apple {
     apps: Clients<LocationId, AppsClient>,
     /// When the account of a server entry was asked for its limits, by the client that keeps them.
     limits_asked: Clients<ServerId, Timestamp>,
+    /// When a location's service was asked for its limits, by the client that keeps them.
+    configs_asked: Clients<LocationId, Timestamp>,
     /// One request at a time for each organisation and service.
     turns: Mutex<HashMap<(OrganisationId, String), Turn>>,
     /// Stocks of licences, and who holds the licences of an app, as far as they were read.
@@ -103,6 +105,7 @@ impl Apple {
             business: Mutex::default(),
             apps: Mutex::default(),
             limits_asked: Mutex::default(),
+            configs_asked: Mutex::default(),
             turns: Mutex::default(),
             stocks: Pages::default(),
             holders: Pages::default(),

@@ -56,7 +56,7 @@ pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
         } => {
             let serials = devices.any()?;
             let client = Client::looking(common, place).await?;
-            let mut all = inventory::views(&client, &serials).await?;
+            let (mut all, unknown) = inventory::views(&client, &serials).await?;
             // A device that stands in none of our lists can have no profile of ours.
             all.retain(|view| !view["assignment"].is_null());
             if *missing {
@@ -65,7 +65,7 @@ pub(crate) async fn run(common: &Common, command: &Assignment) -> Done {
             super::print(common, &json!({ "devices": all }), |answer| {
                 show(&answer["devices"])
             });
-            Ok(())
+            inventory::all_known(&unknown)
         }
         Assignment::AdeProfile {
             change,
@@ -147,11 +147,12 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
         )
         .await?;
     let end = until(wait);
+    let mut pause = LOOK;
     let all = loop {
         // Whether the server can be asked again by now.
         client.get_by("/api/v1/ade-profiles", end).await?;
         match inventory::views(&client, &serials).await {
-            Ok(all) => {
+            Ok((all, _)) => {
                 let has_none = |v: &Value| !v["no_profile"].is_null();
                 if !all.iter().any(has_none) || Instant::now() >= end {
                     break all;
@@ -160,7 +161,9 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
             Err(ended) if Instant::now() >= end => return Err(ended.why).means(Exit::NeverEnded),
             Err(_) => {}
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+        // Many devices are many answers: less and less often.
+        pause = (pause * 2).min(LOOK * 15);
     };
     let missing = all.iter().filter(|v| !v["no_profile"].is_null()).count();
     super::print(common, &json!({ "devices": all }), |answer| {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use abm_client::ErrorKind;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
@@ -70,9 +71,14 @@ pub(crate) async fn run(common: &Common, command: &Business) -> Done {
         } => {
             let file = key;
             let key = secret_file::read(file)?;
-            abm_client::business::ApiAccount::new(client_id, key_id, &key)
-                .means(Exit::BadInput)
-                .about(file)?;
+            if let Err(error) = abm_client::business::ApiAccount::new(client_id, key_id, &key) {
+                let option = match error.kind() {
+                    ErrorKind::InvalidInput { field, .. } if field == "client_id" => "--client-id",
+                    ErrorKind::InvalidInput { field, .. } if field == "key_id" => "--key-id",
+                    _ => return Err(error).means(Exit::BadInput).about(file),
+                };
+                return Err(anyhow!(error).context(option)).means(Exit::BadInput);
+            }
             let client = Client::acting(common, place).await?;
             let answer = client
                 .post_hidden(

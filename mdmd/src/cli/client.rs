@@ -42,6 +42,8 @@ pub(crate) fn until(seconds: u64) -> Instant {
         .map_or(century, |end| end.min(century))
 }
 
+/// How many seconds a command that brings something in waits while Apple is in trouble or asks for a pause.
+pub(crate) const IN_TROUBLE: u64 = 600;
 /// While the server says that waiting helps.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
@@ -231,32 +233,22 @@ impl Client {
         body: &Value,
         end: Instant,
     ) -> Result<Value, Ended> {
-        let mut told = false;
-        let mut pause = LOOK;
-        loop {
-            let ended = match self.post(path, body).await {
-                Err(ended) if ended.again.is_some() => ended,
-                other => return other,
-            };
-            if Instant::now() >= end {
-                return Err(Ended {
-                    exit: Exit::NeverEnded,
-                    ..ended
-                });
-            }
-            if !told {
-                eprintln!("mdmd: waits: {:#}", ended.why);
-                told = true;
-            }
-            // Less and less often: each question would be refused alike until the budget has room again.
-            let wait = pause.min(ended.again.unwrap_or_default().max(LOOK));
-            tokio::time::sleep(wait.min(end.saturating_duration_since(Instant::now()))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        patiently(end, || self.post(path, body)).await
+    }
+
+    /// As [`Client::act`], with the patience of [`IN_TROUBLE`].
+    pub(crate) async fn act_patiently(
+        &self,
+        path: &str,
+        body: &Value,
+        consequence: &str,
+    ) -> Result<Value, Ended> {
+        eprintln!("POST {path}: {consequence}");
+        self.post_patiently(path, body, until(IN_TROUBLE)).await
     }
 
     /// The same with secrets: the body is written once, into a place that is zeroed, and each secret as base64, so that
-    /// whoever reads it has nothing to unescape.
+    /// whoever reads it has nothing to unescape. Has the patience of [`IN_TROUBLE`].
     pub(crate) async fn post_hidden(
         &self,
         path: &str,
@@ -265,7 +257,10 @@ impl Client {
         consequence: &str,
     ) -> Result<Value, Ended> {
         eprintln!("POST {path}: {consequence}");
-        self.ask("POST", path, hidden_body(open, secrets)?).await
+        patiently(until(IN_TROUBLE), || async {
+            self.ask("POST", path, hidden_body(open, secrets)?).await
+        })
+        .await
     }
 
     /// Says what is about to happen, then sends a file as it is, a piece at a time.
@@ -389,6 +384,35 @@ impl Client {
     }
 }
 
+/// Asks again while the server says that waiting helps, but not longer than until `end`.
+async fn patiently<F: Future<Output = Result<Value, Ended>>>(
+    end: Instant,
+    ask: impl Fn() -> F,
+) -> Result<Value, Ended> {
+    let mut told = false;
+    let mut pause = LOOK;
+    loop {
+        let ended = match ask().await {
+            Err(ended) if ended.again.is_some() => ended,
+            other => return other,
+        };
+        if Instant::now() >= end {
+            return Err(Ended {
+                exit: Exit::NeverEnded,
+                ..ended
+            });
+        }
+        if !told {
+            eprintln!("mdmd: waits: {:#}", ended.why);
+            told = true;
+        }
+        // Less and less often: each question would be refused alike until the budget has room again.
+        let wait = pause.min(ended.again.unwrap_or_default().max(LOOK));
+        tokio::time::sleep(wait.min(end.saturating_duration_since(Instant::now()))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
 /// A server that goes away after it was asked may have done it: whoever asked must look before asking again.
 fn answered<T>(method: &str, target: &str, result: Result<T, Ended>) -> Result<T, Ended> {
     result.map_err(|ended| match method {
@@ -408,10 +432,13 @@ fn understood(status: u16, answer: &[u8]) -> Result<Value, Ended> {
     if (200..300).contains(&status) {
         return Ok(value);
     }
-    let sentence = value["detail"].as_str().map_or_else(
+    let mut sentence = value["detail"].as_str().map_or_else(
         || format!("the server answered with status {status}"),
         str::to_owned,
     );
+    if status == 413 {
+        sentence.push_str(": name fewer devices at once, or divide the file");
+    }
     let exit = match status {
         400 | 413 => Exit::BadInput,
         401 | 403 | 404 | 409 | 503 => Exit::Precondition,
@@ -421,6 +448,7 @@ fn understood(status: u16, answer: &[u8]) -> Result<Value, Ended> {
         exit,
         why: anyhow!(sentence),
         again: value["retry_after"].as_u64().map(Duration::from_secs),
+        not_found: status == 404,
     })
 }
 

@@ -1,6 +1,7 @@
 //! `mdmd inventory pull|list|export`: what is known of each device from three sides (Apple's organisation API, Apple's
 //! assignment service, our own enrolment), how old each fact is, and where they contradict each other.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use super::client::{Client, LOOK, Where, until};
 use super::serials::Serials;
 use super::{Common, Done, Ended, Exit, Means as _, cell, original, table};
-use crate::csv;
+use crate::{csv, out};
 
 /// What is known of each device from three sides.
 #[derive(clap::Subcommand, Debug)]
@@ -127,8 +128,9 @@ pub(super) async fn pull(common: &Common, client: &Client, wait: u64) -> Done {
         }
         if Instant::now() >= end {
             super::print(common, &answer, show);
+            let why = held_by(client).await.unwrap_or_default();
             return Err(anyhow!(
-                "it is not read to its end yet; the reading goes on"
+                "it is not read to its end yet; the reading goes on{why}"
             ))
             .means(Exit::NeverEnded);
         }
@@ -136,6 +138,21 @@ pub(super) async fn pull(common: &Common, client: &Client, wait: u64) -> Done {
     };
     super::print(common, &answer, show);
     Ok(())
+}
+
+/// What holds a reading up, as far as the budget of the organisation API tells.
+async fn held_by(client: &Client) -> Result<String, Ended> {
+    let answer = client.get("/api/v1/business/budget").await?;
+    let budgets = answer["budgets"].as_array().into_iter().flatten();
+    let mut own = budgets.filter(|b| {
+        let name = b["name"].as_str().unwrap_or_default();
+        name.starts_with("organisation-api")
+    });
+    let paused = |b: &Value| b["paused_until"].as_str().map(str::to_owned);
+    Ok(match own.find_map(paused) {
+        Some(until) => format!("; Apple has asked for silence until {until}"),
+        None => "; `mdmd business budget` shows what is left of Apple's budget".to_owned(),
+    })
 }
 
 fn show(answer: &Value) {
@@ -177,30 +194,57 @@ pub(super) async fn each(
     }
 }
 
-/// The views of these devices, or of all.
-pub(super) async fn views(client: &Client, serials: &[Serial]) -> Result<Vec<Value>, Ended> {
+/// Devices whose views are asked for one by one; more are looked for among all.
+const FEW: usize = 100;
+
+/// The views of these devices, or of all; and those that are not known.
+pub(super) async fn views(
+    client: &Client,
+    serials: &[Serial],
+) -> Result<(Vec<Value>, Vec<Serial>), Ended> {
     let mut all = Vec::new();
-    if serials.is_empty() {
+    if serials.is_empty() || serials.len() > FEW {
+        let mut wanted: BTreeSet<&str> = serials.iter().map(Serial::as_str).collect();
         each(client, |view| {
-            all.push(view.clone());
+            let serial = view["serial"].as_str().unwrap_or_default();
+            if serials.is_empty() || wanted.remove(serial) {
+                all.push(view.clone());
+            }
             Ok(())
         })
         .await?;
+        let unknown = serials.iter().filter(|s| wanted.contains(s.as_str()));
+        return Ok((all, unknown.cloned().collect()));
     }
+    let mut unknown = Vec::new();
     for serial in serials {
-        all.push(
-            client
-                .get(&format!("/api/v1/inventory/views/{serial}"))
-                .await?,
-        );
+        let path = format!("/api/v1/inventory/views/{serial}");
+        match client.get(&path).await {
+            Ok(view) => all.push(view),
+            Err(ended) if ended.not_found => unknown.push(serial.clone()),
+            Err(ended) => return Err(ended),
+        }
     }
-    Ok(all)
+    Ok((all, unknown))
+}
+
+/// Who is not known here is named, after what is known was shown.
+pub(super) fn all_known(unknown: &[Serial]) -> Done {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = unknown.iter().take(20).map(Serial::as_str).collect();
+    let more = match unknown.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(anyhow!("not known here: {}{more}", names.join(", "))).means(Exit::Precondition)
 }
 
 async fn list(common: &Common, place: &Where, devices: &Serials, contradictions: bool) -> Done {
     let serials = devices.any()?;
     let client = Client::looking(common, place).await?;
-    let mut all = views(&client, &serials).await?;
+    let (mut all, unknown) = views(&client, &serials).await?;
     if contradictions {
         all.retain(|view| {
             view["contradictions"]
@@ -228,7 +272,7 @@ async fn list(common: &Common, place: &Where, devices: &Serials, contradictions:
             ],
         );
     });
-    Ok(())
+    all_known(&unknown)
 }
 
 /// A view for people.
@@ -272,11 +316,11 @@ async fn export(
     common: &Common,
     place: &Where,
     format: Format,
-    out: Option<&std::path::Path>,
+    file: Option<&std::path::Path>,
 ) -> Done {
     let client = Client::looking(common, place).await?;
-    let mut sink: Box<dyn std::io::Write> = match out {
-        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
+    let mut sink: Box<dyn std::io::Write> = match file {
+        None => Box::new(std::io::BufWriter::new(out::Paper)),
         Some(path) => {
             let file = std::fs::File::create_new(path)
                 .with_context(|| format!("--out {}", path.display()))
@@ -298,7 +342,7 @@ async fn export(
     })
     .await?;
     sink.flush()?;
-    if let Some(path) = out {
+    if let Some(path) = file {
         let answer = json!({ "file": path, "devices": count });
         super::print(common, &answer, |_| {
             println!("{count} devices in {}", path.display());

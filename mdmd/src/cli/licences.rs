@@ -125,7 +125,7 @@ async fn list(common: &Common, refresh: Option<i64>, place: &Where) -> Done {
         Some(number) => {
             let client = Client::acting(common, place).await?;
             client
-                .act(
+                .act_patiently(
                     &format!("{PATH}/{number}/refresh"),
                     &json!({}),
                     "the stock of the location is read at Apple.",

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::act::{self, Acceptance};
 use super::client::{Client, Where};
 use super::serials::Serials;
-use super::{Common, Done, Ended, Exit, Means as _, table};
+use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 
 /// Migrations of a list of devices.
 #[derive(clap::Subcommand, Debug)]
@@ -165,7 +165,17 @@ async fn status(common: &Common, devices: &Serials, place: &Where) -> Done {
             ],
         );
     });
-    Ok(())
+    let without = answer["without"].as_array().map_or(&[][..], Vec::as_slice);
+    if without.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = without.iter().take(20).map(cell).collect();
+    let more = match without.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let why = anyhow!("there is no migration of: {}{more}", names.join(", "));
+    Err(why).means(Exit::Precondition)
 }
 
 fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {

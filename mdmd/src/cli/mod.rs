@@ -70,6 +70,8 @@ pub(crate) struct Ended {
     pub(crate) why: anyhow::Error,
     /// Waiting so long may help.
     pub(crate) again: Option<Duration>,
+    /// What was asked for is not there.
+    pub(crate) not_found: bool,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Ended {
@@ -78,6 +80,7 @@ impl<E: Into<anyhow::Error>> From<E> for Ended {
             exit: Exit::Failure,
             why: why.into(),
             again: None,
+            not_found: false,
         }
     }
 }
@@ -96,6 +99,7 @@ impl<T, E: Into<anyhow::Error>> Means<T> for Result<T, E> {
             exit,
             why: why.into(),
             again: None,
+            not_found: false,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! For which devices a command is: serial numbers on the command line, or a CSV file. A bad file does nothing at all.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
@@ -56,11 +57,12 @@ impl Serials {
                 .means(Exit::BadInput);
         }
         let mut all = Vec::new();
+        let mut named = BTreeSet::new();
         for text in &self.serials {
             let serial = Serial::parse(text)
                 .map_err(|error| anyhow!("{text}: {error}"))
                 .means(Exit::BadInput)?;
-            if all.contains(&serial) {
+            if !named.insert(serial.clone()) {
                 return Err(anyhow!("{serial}: is named twice")).means(Exit::BadInput);
             }
             all.push(serial);

@@ -151,7 +151,7 @@ impl Org {
         }))
     }
 
-    pub(super) async fn devices_of(
+    pub(in crate::service) async fn devices_of(
         &self,
         serials: &[Serial],
     ) -> Result<BTreeMap<Serial, Device>, Error> {

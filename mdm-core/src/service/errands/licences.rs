@@ -235,10 +235,15 @@ impl Org {
     }
 
     /// The stock is read again soon after licences were given or taken back, once for errands that end together.
-    async fn put_stock_soon(&self, batch: &mut Batch, location: LocationId) -> Result<(), Error> {
+    async fn put_stock_soon(
+        &self,
+        batch: &mut Batch,
+        location: LocationId,
+        wait: Duration,
+    ) -> Result<(), Error> {
         if let Some(row) = self.store().location(self.id(), location).await? {
             let kind = JobKind::Stock { location };
-            batch.put(Job::new(self.id(), row.job, self.now() + SOON, kind));
+            batch.put(Job::new(self.id(), row.job, self.now() + wait, kind));
         }
         Ok(())
     }
@@ -458,8 +463,12 @@ impl Org {
                     batch.put(device);
                 }
             }
-            if sent && errand.failed.is_empty() {
-                self.put_stock_soon(&mut batch, asked.location).await?;
+            // Who gave by hand looks at once what is left.
+            let by_hand = errand.wave.is_none() && !errand.is_by_itself();
+            if sent && (errand.failed.is_empty() || by_hand) {
+                let wait = if by_hand { READING } else { SOON };
+                self.put_stock_soon(&mut batch, asked.location, wait)
+                    .await?;
             }
             if sent || errand.failed.is_empty() {
                 errand.done(now);

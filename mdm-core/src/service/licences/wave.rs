@@ -383,6 +383,11 @@ impl Org {
         .await
     }
 
+    /// Licences of a location's apps that open errands have promised to devices.
+    pub(super) async fn promised(&self) -> Result<BTreeMap<(LocationId, u64), u64>, Error> {
+        Ok(self.licences_under_way().await?.promised)
+    }
+
     /// What open errands are about to give or to take back.
     async fn licences_under_way(&self) -> Result<UnderWay, Error> {
         let mut under_way = UnderWay::default();

@@ -41,9 +41,9 @@ impl Org {
             let now = self.now();
             let mut batch = Batch::new();
             let mut servers = std::collections::BTreeSet::new();
-            let known = self.store().devices_by_serial(self.id(), serials).await?;
-            for serial in serials {
-                let device = known.iter().find(|d| d.serial == *serial);
+            let known = self.devices_of(serials).await?;
+            for serial in serials.iter().collect::<std::collections::BTreeSet<_>>() {
+                let device = known.get(serial);
                 let server = device
                     .and_then(|d| d.record.as_ref())
                     .filter(|r| !r.gone)

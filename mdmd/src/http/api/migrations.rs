@@ -194,10 +194,12 @@ pub(super) async fn status(
         attempts_of(&office, &org, &of.serials).await
     };
     let mut rows = Vec::new();
+    let mut without: BTreeSet<&Serial> = of.serials.iter().collect();
     for attempt in attempts.map_err(refused)? {
+        without.remove(&attempt.serial);
         rows.push(row(&office, &org, &attempt).await.map_err(refused)?);
     }
-    shown(json!({ "migrations": rows }))
+    shown(json!({ "migrations": rows, "without": without }))
 }
 
 /// Calls `take` with every member of every wave that `keep` lets through, oldest first.

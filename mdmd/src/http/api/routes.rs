@@ -133,7 +133,7 @@ table! {
     post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel), serials, deadline?, available_from?, destination?, runbooks?, reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
     post "/api/v1/migrations" Approver migrations::act, "as the plan, and its digest", "Does what was planned. Answers the numbers of the requests.";
     get  "/api/v1/migrations/proof" Viewer migrations::proof, "", "How far the proof of requests (`?errands=1,2`) is, by re-reading.";
-    post "/api/v1/migrations/status" Viewer migrations::status, "serials?", "Where migrations stand: of these devices, or all open ones.";
+    post "/api/v1/migrations/status" Viewer migrations::status, "serials?", "Where migrations stand: of these devices, or all open ones; and of which there is none (`without`).";
     get  "/api/v1/requests" Viewer migrations::requests, "", "Requests that change something at Apple: state, devices, sendings, results; a page at a time.";
     get  "/api/v1/licences" Viewer licences::list, "", "Locations of Apps and Books with their stock.";
     post "/api/v1/licences/tokens" Admin licences::import, "token, take_over?", "Brings in a content token and claims its location.";
