@@ -67,6 +67,28 @@ pub trait KeyWrap: Send + Sync + 'static {
     ) -> Result<Secret, VaultError>;
 }
 
+/// Keys that nobody attacks: what is wrapped stands there in plain. For tests of a host alone.
+#[cfg(feature = "testing")]
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "nothing to hold")]
+pub struct PlainKeys;
+
+#[cfg(feature = "testing")]
+#[async_trait]
+impl KeyWrap for PlainKeys {
+    fn key_id(&self) -> String {
+        "plain".to_owned()
+    }
+
+    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
+        Ok(plain.expose().to_vec())
+    }
+
+    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
+        Ok(Secret::new(wrapped))
+    }
+}
+
 /// Seals and opens secrets. Cheap to clone; clones share the open data keys.
 #[derive(Clone)]
 pub struct EscrowVault {

@@ -19,24 +19,9 @@ use mdm_core::service::ports::{
 };
 use mdm_core::service::{Act, Mdm, MdmSettings, MigrationAct, Org};
 use mdm_core::store::{DeviceStore as _, SqliteStore};
-use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+use mdm_core::vault::{EscrowVault, PlainKeys};
 
 const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
-
-struct Plain;
-
-#[async_trait]
-impl KeyWrap for Plain {
-    fn key_id(&self) -> String {
-        "plain".to_owned()
-    }
-    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Ok(plain.expose().to_vec())
-    }
-    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
-        Ok(Secret::new(wrapped))
-    }
-}
 
 /// Two services, A and B, and where each device is; each request moves the clock by a second.
 struct Apple {
@@ -185,7 +170,7 @@ impl Stage {
         };
         let domain: Arc<dyn Clock> = Arc::new(clock.clone());
         let shared = Arc::new(store.clone());
-        let mdm = Mdm::new(shared, EscrowVault::new(Plain), domain, ports, settings);
+        let mdm = Mdm::new(shared, EscrowVault::new(PlainKeys), domain, ports, settings);
         let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
         let organisation = made.org.organisation().id;
         let key = Secret::from_text("key");

@@ -228,9 +228,6 @@ async fn what_is_brought_in_waits_out_apples_trouble() {
             .await;
         assert_eq!(ended.exit, 0, "{}", ended.err);
     }
-    let location = town.json(&["licences", "list"]).await["locations"][0]["id"].to_string();
-    town.json(&["licences", "list", "--refresh", &location])
-        .await;
     apple.set_trouble(None);
 
     // New terms: the token is good, and is not here.

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apple::{APPS, Apple, Library, Line, Moment, OURS, Plan, THEIRS};
-use async_trait::async_trait;
 use fixtures::apple::{AppleConfig, LicenceSeed};
 use fixtures::clock::WorldClock;
 use mdm_core::check::{Check, CheckResult};
@@ -27,29 +26,13 @@ use mdm_core::service::ports::Ports;
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::testing::{FailingStore, Moment as Never};
 use mdm_core::store::{SqliteStore, Store};
-use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+use mdm_core::vault::{EscrowVault, PlainKeys};
 use mdmd::config::Config;
 
 const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 const GROUPS: usize = 20;
 const ALL: usize = 5_000;
-
-/// Keys that nobody attacks.
-struct Plain;
-
-#[async_trait]
-impl KeyWrap for Plain {
-    fn key_id(&self) -> String {
-        "plain".to_owned()
-    }
-    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Ok(plain.expose().to_vec())
-    }
-    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
-        Ok(Secret::new(wrapped))
-    }
-}
 
 /// Where licences are.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,7 +191,7 @@ fn process(disk: &SqliteStore, apple: &Apple, clock: &ManualClock) -> Mdm {
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());
     Mdm::new(
         Arc::new(store),
-        EscrowVault::new(Plain),
+        EscrowVault::new(PlainKeys),
         clock,
         ports,
         settings,

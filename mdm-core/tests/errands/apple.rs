@@ -22,7 +22,7 @@ use mdm_core::service::ports::{
 };
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::SqliteStore;
-use mdm_core::vault::{EscrowVault, KeyWrap, VaultError};
+use mdm_core::vault::{EscrowVault, PlainKeys};
 use tokio::sync::Notify;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
@@ -30,21 +30,6 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) const OURS: &str = "OURS";
 const THEIRS: &str = "THEIRS";
-
-struct Plain;
-
-#[async_trait]
-impl KeyWrap for Plain {
-    fn key_id(&self) -> String {
-        "plain".to_owned()
-    }
-    async fn wrap(&self, plain: &Secret, _: &[u8]) -> Result<Vec<u8>, VaultError> {
-        Ok(plain.expose().to_vec())
-    }
-    async fn unwrap(&self, _: &str, wrapped: &[u8], _: &[u8]) -> Result<Secret, VaultError> {
-        Ok(Secret::new(wrapped))
-    }
-}
 
 /// What becomes of a request that changes something.
 #[derive(Clone, Copy, Default)]
@@ -541,7 +526,7 @@ impl Stage {
         let domain: Arc<dyn Clock> = Arc::new(clock.clone());
         let mdm = Mdm::new(
             store.clone(),
-            EscrowVault::new(Plain),
+            EscrowVault::new(PlainKeys),
             domain,
             ports,
             settings,

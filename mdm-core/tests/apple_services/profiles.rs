@@ -1,0 +1,171 @@
+//! Profiles and their assignment: nothing is assigned twice without a look, and what cannot be had keeps nobody waiting.
+
+use std::time::Duration;
+
+use mdm_core::ids::Serial;
+use mdm_core::store::{Batch, Store as _};
+
+use crate::script::{DAY, MINUTE, Page, START, Stage};
+
+#[tokio::test]
+async fn that_profiles_cannot_be_assigned_keeps_nobody_from_reading_the_list() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    *stage.script.refuse.lock().unwrap() = true;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(3600)).await;
+    let asked = stage.script.asked.lock().unwrap().len();
+    assert!((6..=60).contains(&asked), "{asked} readings in an hour");
+}
+
+#[tokio::test]
+async fn an_assignment_whose_answer_was_lost_is_not_repeated_before_the_list_was_read() {
+    let stage = Stage::new(&[(&["A", "B"], &[], false)]).await;
+    *stage.script.lose.lock().unwrap() = true;
+    stage.server("one").await;
+    // The assigner looks at devices once they are listed; the list is read again soon after.
+    stage.pass(Duration::from_secs(500)).await;
+    let asked = stage.device("A").await.assignment.asked.expect("asked");
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+    stage.pass(Duration::from_secs(3600)).await;
+    // The list, read after that, still shows no profile: now it is asked again.
+    let again = stage.device("A").await.assignment.asked.expect("asked");
+    assert!(again >= asked + Duration::from_secs(600), "{asked} {again}");
+    assert!(stage.script.assigned.lock().unwrap().len() >= 2);
+}
+
+#[tokio::test]
+async fn an_assignment_that_apple_refused_is_asked_for_again_when_apple_says() {
+    let stage = Stage::new(&[(&["A", "B"], &[], false)]).await;
+    *stage.script.busy.lock().unwrap() = Some(Duration::from_secs(20));
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(90)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    assert_eq!(assigned.len(), 2, "{assigned:?}");
+    assert_eq!(assigned[0], assigned[1]);
+    let device = stage.device("A").await;
+    assert_eq!(device.assignment.tries, 1, "one had outcomes");
+}
+
+#[tokio::test]
+async fn a_profile_that_apple_shows_late_is_defined_once() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    *stage.script.hidden.lock().unwrap() = 3;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(1800)).await;
+    assert_eq!(*stage.script.hidden.lock().unwrap(), 0, "it was read back");
+    assert_eq!(*stage.script.defined.lock().unwrap(), 1);
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_profile_that_is_not_shown_yet_keeps_nobody_from_the_last_one() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(600)).await;
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+    *stage.script.hidden.lock().unwrap() = 1_000_000;
+    let mut options = mdm_core::organisation::AdeOptions::default();
+    options.department = Some("Another".to_owned());
+    stage.org().await.set_ade_profile(&options).await.unwrap();
+    let page: Page = (&["B"], &[], false);
+    stage.script.changes.lock().unwrap().push_back(page);
+    stage.pass(Duration::from_secs(1800)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    let new = Serial::parse("B").unwrap();
+    assert!(assigned.iter().any(|s| s.contains(&new)), "{assigned:?}");
+    // Once it is shown everybody gets it.
+    *stage.script.hidden.lock().unwrap() = 0;
+    stage.pass(Duration::from_secs(3600)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    let both = ["A", "B"].map(|s| Serial::parse(s).unwrap());
+    assert!(
+        both.iter()
+            .all(|s| assigned[2..].iter().flatten().any(|a| a == s)),
+        "{assigned:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_profile_that_never_comes_to_be_is_defined_again_an_hour_later() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    *stage.script.hidden.lock().unwrap() = 1_000_000;
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(5 * 3600)).await;
+    let defined = *stage.script.defined.lock().unwrap();
+    assert!((4..=6).contains(&defined), "{defined} in five hours");
+}
+
+#[tokio::test]
+async fn no_request_names_more_devices_than_the_account_allows() {
+    let stage = Stage::new(&[(&["A", "B", "C", "D", "E"], &[], false)]).await;
+    *stage.script.most.lock().unwrap() = Some(2);
+    stage.server("one").await;
+    stage.pass(Duration::from_secs(600)).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    assert!(
+        assigned.iter().all(|serials| serials.len() <= 2),
+        "{assigned:?}"
+    );
+    let all: std::collections::BTreeSet<&Serial> = assigned.iter().flatten().collect();
+    assert_eq!(all.len(), 5);
+}
+
+#[tokio::test]
+async fn a_device_that_wants_what_is_not_to_be_had_here_keeps_nobody_waiting() {
+    use mdm_core::device::Platform;
+    use mdm_core::migration::{PinnedRunbook, Variant};
+    use mdm_core::service::Member;
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let one = stage.server("one").await;
+    stage.pass(MINUTE).await;
+    // Its wave goes to the first entry, where it is offered its migration.
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let runbooks = std::collections::BTreeMap::from([(Platform::Ios, runbook)]);
+    let member = Member {
+        serial: Serial::parse("A").unwrap(),
+        deadline: START + DAY * 30,
+        available_from: START + DAY * 10,
+        original_server: None,
+    };
+    let org = stage.org().await;
+    org.plan_wave("one", one, &runbooks, &[member])
+        .await
+        .unwrap();
+    let mut device = stage.device("A").await;
+    device.assignment.wanted = Some("PROFILE-one".to_owned());
+    device.assignment.from = Some(START);
+    let mut batch = Batch::new();
+    batch.put(device);
+    stage.store.commit(batch).await.unwrap();
+    // Somebody assigns it to the second one, where there is another device behind it.
+    let page: Page = (&["A", "B"], &[], false);
+    stage.script.full.lock().unwrap().push_back(page);
+    stage.server("two").await;
+    stage.pass(Duration::from_secs(600)).await;
+    for serial in ["A", "B"] {
+        let device = stage.device(serial).await;
+        assert_eq!(device.assignment.wanted.as_deref(), Some("PROFILE-two"));
+        assert!(
+            device.assignment.asked.is_some(),
+            "{serial} was assigned it"
+        );
+    }
+    // Even where one stays that wants the other's, it keeps nobody from theirs.
+    let mut device = stage.device("A").await;
+    device.assignment.wanted = Some("PROFILE-one".to_owned());
+    device.assignment.not_before = None;
+    let mut batch = Batch::new();
+    batch.put(device);
+    stage.store.commit(batch).await.unwrap();
+    let page: Page = (&["C"], &[], false);
+    stage.script.changes.lock().unwrap().clear();
+    stage
+        .script
+        .full
+        .lock()
+        .unwrap()
+        .push_back((&["A", "B"], &[], true));
+    stage.script.full.lock().unwrap().push_back(page);
+    stage.pass(DAY + MINUTE * 20).await;
+    assert!(stage.device("C").await.assignment.asked.is_some());
+}

@@ -1,0 +1,190 @@
+//! Budgets and pauses of Apple's services, shared through the store by processes that know nothing else of each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use abm_client::{Gate as _, RequestClass};
+use mdm_core::budget::allowance;
+use mdm_core::clock::{Clock, ManualClock, Timestamp};
+use mdm_core::ids::OrganisationId;
+use mdm_core::service::ports::Ports;
+use mdm_core::service::{Mdm, MdmSettings, PauseGate, SharedGate};
+use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::{SqliteStore, Store};
+use mdm_core::vault::{EscrowVault, PlainKeys};
+
+const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
+
+#[tokio::test]
+async fn a_pause_holds_for_every_process_on_one_store() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    // A turn of its own each: they know of each other by the store only.
+    let gate = |name: &str| {
+        PauseGate::new(
+            store.clone(),
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            name.to_owned(),
+            Arc::default(),
+        )
+    };
+    let (one, two, other) = (gate("token 1"), gate("token 1"), gate("token 2"));
+    two.enter(RequestClass::Read).await.expect("no pause yet");
+    one.pause(Duration::from_secs(90)).await;
+    for class in [RequestClass::Read, RequestClass::Write] {
+        let wait = two.enter(class).await.expect_err("paused");
+        assert_eq!(wait, Duration::from_secs(90));
+    }
+    other
+        .enter(RequestClass::Read)
+        .await
+        .expect("another token");
+    // A shorter one that is asked for later ends no longer one.
+    two.pause(Duration::from_secs(10)).await;
+    clock.advance(Duration::from_secs(89));
+    let wait = one.enter(RequestClass::Read).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(1));
+    clock.advance(Duration::from_secs(1));
+    for gate in [&one, &two] {
+        gate.enter(RequestClass::Read).await.expect("it is over");
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_cannot_be_written_down_is_kept_and_written_later() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let clock = ManualClock::new(START);
+    let gate = |store: Arc<dyn Store>| {
+        SharedGate::new(
+            store,
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            vec![("organisation-api".to_owned(), allowance(20, 10))],
+            Arc::default(),
+        )
+    };
+    let away = Arc::new(FailingStore::new(store.clone(), 0, Moment::Before));
+    let ours = gate(away.clone());
+    ours.enter(RequestClass::Read).await.expect("free");
+    away.cut();
+    ours.pause(Duration::from_secs(90)).await;
+    away.mend();
+    let wait = ours.enter(RequestClass::Read).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(90));
+    let others = gate(Arc::new(store));
+    let wait = others.enter(RequestClass::Write).await;
+    assert_eq!(
+        wait.expect_err("paused for them too"),
+        Duration::from_secs(90)
+    );
+    clock.advance(Duration::from_secs(90));
+    ours.enter(RequestClass::Read).await.expect("it is over");
+}
+
+#[tokio::test]
+async fn a_pause_that_is_lifted_is_lifted_in_a_process_that_could_not_write_it_down() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let clock = ManualClock::new(START);
+    let domain: Arc<dyn Clock> = Arc::new(clock.clone());
+    let settings = MdmSettings {
+        device_url: "https://mdm.example.com".to_owned(),
+        enrol_url: "https://mdm.example.com".to_owned(),
+        sign_messages: false,
+    };
+    let keys = EscrowVault::new(PlainKeys);
+    let mdm = Mdm::new(
+        Arc::new(store.clone()),
+        keys,
+        domain.clone(),
+        Ports::refusing(),
+        settings,
+    );
+    let org = mdm
+        .create_organisation("Acme", Vec::new())
+        .await
+        .unwrap()
+        .org;
+    let away = Arc::new(FailingStore::new(store, 0, Moment::Before));
+    let ours = SharedGate::new(
+        away.clone(),
+        domain,
+        org.organisation().id,
+        vec![("organisation-api".to_owned(), allowance(20, 10))],
+        Arc::default(),
+    );
+    ours.enter(RequestClass::Read).await.expect("free");
+    away.cut();
+    ours.pause(Duration::from_secs(3600)).await;
+    away.mend();
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(org.lift_pauses().await.unwrap(), 0);
+    ours.enter(RequestClass::Read).await.expect("lifted");
+}
+
+#[tokio::test]
+async fn a_list_lets_the_reads_of_acts_of_another_process_go_first() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    let gate = || {
+        SharedGate::new(
+            store.clone(),
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            vec![("organisation-api".to_owned(), allowance(20, 10))],
+            Arc::default(),
+        )
+    };
+    let (list, acts) = (gate(), gate());
+    while list.enter(RequestClass::Background).await.is_ok() {}
+    for _ in 0..5 {
+        acts.enter(RequestClass::Read).await.expect("room is left");
+    }
+    let wait = acts.enter(RequestClass::Read).await.expect_err("used up");
+    clock.advance(wait);
+    list.enter(RequestClass::Background)
+        .await
+        .expect("one page");
+    list.enter(RequestClass::Background)
+        .await
+        .expect_err("it steps aside");
+    for _ in 0..19 {
+        acts.enter(RequestClass::Read).await.expect("first");
+    }
+}
+
+#[tokio::test]
+async fn two_processes_share_one_budget() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    let gate = |client: &str| {
+        SharedGate::new(
+            store.clone(),
+            Arc::new(clock.clone()),
+            OrganisationId(1),
+            vec![
+                ("organisation-api".to_owned(), allowance(20, 10)),
+                (format!("organisation-api {client}"), allowance(20, 10)),
+            ],
+            Arc::default(),
+        )
+    };
+    let (one, two) = (gate("a"), gate("b"));
+    for n in 0..10 {
+        let gate = if n % 2 == 0 { &one } else { &two };
+        gate.enter(RequestClass::Write)
+            .await
+            .expect("within the budget");
+    }
+    // Each account has used five; together they have used the organisation's ten.
+    let wait = two.enter(RequestClass::Write).await.expect_err("used up");
+    assert_eq!(wait, Duration::from_secs(3600));
+    one.enter(RequestClass::Read)
+        .await
+        .expect("reads are apart");
+    one.pause(Duration::from_secs(90)).await;
+    let wait = two.enter(RequestClass::Read).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(90));
+    clock.advance(Duration::from_secs(3600));
+    two.enter(RequestClass::Write).await.expect("an hour later");
+}
