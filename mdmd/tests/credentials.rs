@@ -211,32 +211,3 @@ async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
     assert!(row["revoked"].is_string() && row["hash"].is_null(), "{row}");
     assert_eq!(town.mdmd(&["api-token", "revoke", "7"]).await.exit, 3);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_brought_in_waits_out_apples_trouble() {
-    let town = Town::found(2).await;
-    let apple = town.world.apple();
-    apple.set_trouble(Some(fixtures::apple::Trouble::every(3)));
-    town.furnish().await;
-    let token = apple.content_token();
-    for _ in 0..3 {
-        let ended = town
-            .mdmd_with(
-                &["licences", "token", "-", "--json"],
-                Some(token.as_bytes()),
-            )
-            .await;
-        assert_eq!(ended.exit, 0, "{}", ended.err);
-    }
-    apple.set_trouble(None);
-
-    // New terms: the token is good, and is not here.
-    let token = town.token_file("waiting").await;
-    apple.set_terms_pending(true);
-    let ended = town.mdmd(&["token", "import", &token]).await;
-    assert_eq!(ended.exit, 3, "{}", ended.err);
-    assert!(ended.err.contains("import it again"), "{}", ended.err);
-    apple.set_terms_pending(false);
-    let ended = town.mdmd(&["token", "import", &token]).await;
-    assert_eq!(ended.exit, 0, "{}", ended.err);
-}
