@@ -70,8 +70,6 @@ checks! {
     TrustGap = "trust.gap",
     /// One escrow profile, to a certificate whose key we hold.
     FvEscrow = "fv.escrow",
-    /// The recovery key of the original service is held here.
-    FvOldKey = "fv.oldkey",
     /// It will give its bootstrap token to us.
     Bootstrap = "bootstrap",
     /// The lock that the runbook wants can be made and opened.
@@ -88,8 +86,6 @@ checks! {
     ContentToken = "content.token",
     /// No other service gives out licences of the same location.
     ContentTokenShared = "content.token.shared",
-    /// The listeners' certificates last.
-    TlsCert = "tls.cert",
     /// The authority of identities lasts.
     IdentityCa = "identity.ca",
     /// Apple takes the deadline.
