@@ -10,6 +10,7 @@ use axum::extract::State;
 use mdm_core::check::{Check, CheckResult, Unknowns};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
+use mdm_core::error::Error;
 use mdm_core::ids::{Serial, ServerId, WaveId};
 use mdm_core::migration::{AppAction, PinnedRunbook};
 use mdm_core::original::Said;
@@ -183,7 +184,7 @@ fn table(rules: &Unknowns) -> serde_json::Value {
 /// Which runbook is wanted.
 #[derive(Deserialize)]
 pub(super) struct Standard {
-    platform: Platform,
+    platform: Option<Platform>,
     apps: Option<AppAction>,
 }
 
@@ -194,6 +195,10 @@ pub(super) async fn runbook(
     Query(wanted): Query<Standard>,
 ) -> Answer {
     let org = caller.organisation(&office.mdm, &which).await?;
-    let runbook = org.standard_runbook(wanted.platform, wanted.apps).await;
+    // Whose it is comes first: a stranger is not told what is missing.
+    let platform = wanted
+        .platform
+        .ok_or_else(|| refused(Error::bad_input("platform", "must be ios, ipados or macos")))?;
+    let runbook = org.standard_runbook(platform, wanted.apps).await;
     shown(runbook.map_err(refused)?)
 }
