@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with coverage on a stable compiler, and runs one:
 #   ./run.sh TARGET SECONDS [libFuzzer options]     e.g.  ./run.sh answers 600
-#   ./run.sh build                                  only builds
+#   ./run.sh build [TARGET…]                        only builds
 #   ./run.sh prove [SECONDS [TARGET…]]              plants a panic in each target and sees that it is found
 # The flags are those of cargo-fuzz without a sanitizer; `cargo fuzz run -s none TARGET` does the same.
 set -euo pipefail
@@ -13,7 +13,14 @@ flags="$flags -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-
 flags="$flags -Cllvm-args=-sanitizer-coverage-trace-compares"
 # With a target named, the flags reach neither build scripts nor macros.
 [ "$target" = prove ] && export FUZZ_PLANTED=1
-RUSTFLAGS="$flags" cargo build --release --target "$host" ${FUZZ_FEATURES:+--features "$FUZZ_FEATURES"}
+# Only what is named is built: each target is linked with its own optimised copy of everything.
+only=()
+case $target in
+  build) for name in "${@:2}"; do only+=(--bin "$name"); done ;;
+  prove) for name in "${@:3}"; do only+=(--bin "$name"); done ;;
+  *) only=(--bin "$target") ;;
+esac
+RUSTFLAGS="$flags" cargo build --release --target "$host" ${FUZZ_FEATURES:+--features "$FUZZ_FEATURES"} "${only[@]}"
 [ "$target" = build ] && exit 0
 if [ "$target" = prove ]; then
   scratch=$(mktemp -d)

@@ -112,7 +112,6 @@ pub fn jws(data: &[u8]) {
             return;
         }
     };
-    planted(jws.nonce().is_empty());
     let Signer::Key(named) = jws.signer() else {
         return;
     };
@@ -125,7 +124,9 @@ pub fn jws(data: &[u8]) {
         assert_eq!(payload, bytes);
     }
     let _ = (read_new_account(payload), read_account_change(payload));
-    let _ = (read_challenge(payload), read_revocation(payload));
+    let _ = read_challenge(payload);
+    // What no seed says, in a message that is believed.
+    planted(read_revocation(payload).is_ok_and(|it| it.reason == 1));
     if let Ok(csr) = read_csr(payload) {
         let _ = csr_key(&csr);
     }

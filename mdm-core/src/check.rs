@@ -88,8 +88,20 @@ checks! {
     ContentTokenShared = "content.token.shared",
     /// The authority of identities lasts.
     IdentityCa = "identity.ca",
+    /// What must be done at the original service is done.
+    Prerequisites = "prerequisites",
     /// Apple takes the deadline.
     DeadlineRange = "deadline.range",
+    /// The deadline lies in the window of the project.
+    Window = "window",
+    /// The deadline lies on no day that is kept free.
+    Blackout = "blackout",
+    /// No more devices are in a hold at once than there may be.
+    Capacity = "capacity",
+    /// Somebody has turned the project on.
+    Switch = "switch",
+    /// The wave before this one has passed its gate.
+    Gate = "gate",
     /// Apple's budget lets everything leave in time.
     PostBudget = "post.budget",
     /// The runbook can be run.

@@ -29,6 +29,8 @@ const NO_FILE: Duration = Duration::from_secs(1800);
 const STALE: Duration = Duration::from_secs(3600);
 /// A request that Apple works on is looked at this often at most.
 const LOOK: [u64; 5] = [15, 30, 60, 120, 300];
+/// A request of which nobody has noted what came of it is under way no longer than so.
+const UNDER_WAY: Duration = Duration::from_secs(300);
 /// Apple's work that has not ended by then is no longer waited for: the devices themselves tell.
 const GIVEN_UP: Duration = Duration::from_secs(4 * 3600);
 
@@ -301,13 +303,16 @@ impl Errand {
         }
     }
 
-    /// Whether Apple may be changing something for it at this moment.
+    /// Until when a request for it may be under way: it was written down that it is asked, and not what came of that. `None`
+    /// when that is known, or was so long ago that whoever asked is gone.
     #[must_use]
-    pub const fn is_in_flight(&self) -> bool {
-        matches!(
-            self.state,
-            ErrandState::Asked { .. } | ErrandState::Posted { .. }
-        )
+    pub fn under_way_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let ErrandState::Asked { at } = &self.state else {
+            return None;
+        };
+        let open = self.sendings.last().is_some_and(|s| s.outcome.is_none());
+        let until = *at + UNDER_WAY;
+        (open && now < until).then_some(until)
     }
 
     /// The serial numbers of its devices.
@@ -565,7 +570,11 @@ mod tests {
         );
         it.asked(2, at(110));
         assert_eq!(it.next(at(110)), Next::Wait { until: at(140) });
+        let end = at(110) + UNDER_WAY;
+        assert_eq!(it.under_way_until(at(110)), Some(end));
+        assert_eq!(it.under_way_until(end), None);
         it.unknown("the connection broke", at(111));
+        assert_eq!(it.under_way_until(at(111)), None);
         assert_eq!(it.next(at(120)), Next::Wait { until: at(141) });
         assert_eq!(
             it.next(at(141)),

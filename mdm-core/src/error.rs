@@ -30,6 +30,9 @@ pub enum Error {
     /// The state of things does not allow it; the sentence says why.
     #[error("{0}")]
     Precondition(String),
+    /// Too much at once: nothing is wrong, and the same a few seconds later will do.
+    #[error("{0}")]
+    Busy(&'static str),
     /// A cryptographic operation of ours failed.
     #[error("cryptography: {0}")]
     Crypto(&'static str),
@@ -76,7 +79,7 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Store(StoreError::Unavailable(_)) => Some(Duration::from_secs(5)),
+            Self::Store(StoreError::Unavailable(_)) | Self::Busy(_) => Some(Duration::from_secs(5)),
             Self::Port(port) => port.retry_after(),
             _ => None,
         }
@@ -105,7 +108,7 @@ pub enum PortError {
     #[error("refused: {0}")]
     Refused(String),
     /// The other side does not offer this to this organisation.
-    #[error("not offered: {0}")]
+    #[error("not available in this organisation: {0}")]
     FeatureMissing(String),
     /// The position in the device list is no longer known; start over.
     #[error("the cursor has expired")]

@@ -41,6 +41,8 @@ ids! {
     SetUpId,
     /// One attempt of one member of a wave.
     MoveId,
+    /// A whole move.
+    ProjectId,
     /// Members that share runbook and dates.
     WaveId,
     /// One pinned revision of a runbook.
@@ -53,6 +55,8 @@ ids! {
     JobId,
     /// One line of the audit record.
     AuditId,
+    /// The place of a seal in the chain over the record.
+    AuditSealId,
     /// One API token of a person or a program.
     TokenId,
     /// One refused request, kept for the operator.
@@ -127,6 +131,29 @@ impl IdSource {
         let value = previous.max(floor - 1) + 1;
         let (millis, count) = (value >> COUNT_BITS, value & ((1 << COUNT_BITS) - 1));
         (((millis << NODE_BITS) | self.node) << COUNT_BITS) | count
+    }
+
+    /// No id that was drawn at this moment or later is smaller.
+    #[must_use]
+    pub const fn floor(at: Timestamp) -> i64 {
+        let millis = at.as_millis() - EPOCH;
+        if millis < 1 {
+            0
+        } else {
+            millis << (NODE_BITS + COUNT_BITS)
+        }
+    }
+
+    /// When an id was drawn, by the clock of who drew it.
+    #[must_use]
+    pub const fn time(id: i64) -> Timestamp {
+        Timestamp::from_millis((id >> (NODE_BITS + COUNT_BITS)) + EPOCH)
+    }
+
+    /// How far apart ids are that were drawn so long after each other.
+    #[must_use]
+    pub fn span(of: std::time::Duration) -> i64 {
+        i64::try_from(of.as_millis()).unwrap_or(i64::MAX >> 32) << (NODE_BITS + COUNT_BITS)
     }
 
     /// Makes every later id larger than `id`, which another process or an earlier run with a later clock may have drawn.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{
-    DeviceId, EnrollmentId, JobId, LocationId, MoveId, OrganisationId, ServerId, SetUpId,
+    DeviceId, EnrollmentId, JobId, LocationId, MoveId, OrganisationId, ServerId, SetUpId, WaveId,
 };
 use crate::migration::Notice;
 
@@ -138,6 +138,11 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Look after a submitted wave, then come again.
+    LookAfter {
+        /// Which.
+        wave: WaveId,
+    },
     /// Tell people or programs.
     Notify {
         /// What.
@@ -161,6 +166,7 @@ impl JobKind {
                 | Self::Sync { .. }
                 | Self::Assign { .. }
                 | Self::DeclareAll
+                | Self::LookAfter { .. }
                 | Self::Declare { .. }
         )
     }
@@ -185,6 +191,7 @@ impl JobKind {
             Self::DeclareAll => "declare-all",
             Self::Declare { .. } => "declare",
             Self::DeclareOf { .. } => "declare-of",
+            Self::LookAfter { .. } => "look-after",
             Self::Notify { .. } => "notify",
         }
     }

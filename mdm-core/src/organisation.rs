@@ -113,6 +113,9 @@ pub struct Organisation {
     /// The network that enrolment profiles bring along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Signs the chain over the record; made with the first seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_signer: Option<AuditSigner>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
     /// How its people sign in; `None` when they do not.
@@ -156,6 +159,7 @@ impl Organisation {
             token_keys: Vec::new(),
             network_users: Vec::new(),
             network: None,
+            audit_signer: None,
             ordinary_runbook: None,
             sign_in: None,
             settings: Settings::default(),
@@ -184,6 +188,16 @@ impl Network {
             password,
         }
     }
+}
+
+/// The key that signs the chain over the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "two halves of a key")]
+pub struct AuditSigner {
+    /// The public one (SubjectPublicKeyInfo, DER).
+    pub public_key: Der,
+    /// The private one, sealed.
+    pub key: SecretId,
 }
 
 /// A data key as stored: useless without the master key that wrapped it.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Zone;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{DeviceId, OrganisationId, Serial};
@@ -31,53 +32,112 @@ pub struct Told<T> {
     pub by: String,
 }
 
-/// What the original service knew of one device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct OriginalFacts {
-    /// Whose it is.
-    pub organisation: OrganisationId,
-    /// Its key: that of the device.
-    pub id: DeviceId,
-    /// Version of the row; 0 for a new one.
-    #[serde(skip)]
-    pub version: i64,
+/// Makes what is known of a device and what a file says of one from one list: each part of the first with when and by whom.
+macro_rules! parts {
+    ($($(#[$doc:meta])* $part:ident: $type:ty,)*) => {
+        /// What the original service knew of one device.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub struct OriginalFacts {
+            /// Whose it is.
+            pub organisation: OrganisationId,
+            /// Its key: that of the device.
+            pub id: DeviceId,
+            /// Version of the row; 0 for a new one.
+            #[serde(skip)]
+            pub version: i64,
+            $(
+                $(#[$doc])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $part: Option<Told<$type>>,
+            )*
+            /// Keys that we do not know, as they came.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            pub more: BTreeMap<String, serde_json::Value>,
+        }
+
+        /// What a file says of one device: a row of an import. What is left out is not known, and changes nothing.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub struct Said {
+            /// Which device.
+            pub serial: Serial,
+            $(
+                $(#[$doc])*
+                #[serde(default)]
+                pub $part: Option<$type>,
+            )*
+            /// Keys that we do not know, kept.
+            #[serde(flatten)]
+            pub more: BTreeMap<String, serde_json::Value>,
+        }
+
+        impl OriginalFacts {
+            /// A device of which the original told nothing.
+            #[must_use]
+            pub const fn new(organisation: OrganisationId, id: DeviceId) -> Self {
+                Self {
+                    organisation,
+                    id,
+                    version: 0,
+                    $($part: None,)*
+                    more: BTreeMap::new(),
+                }
+            }
+
+            /// Takes what a file says, as of `at`. Parts that are older than what is known stay as they are; answers whether
+            /// anything changed.
+            pub fn take(&mut self, said: Said, at: Timestamp, by: &str) -> bool {
+                let before = self.clone();
+                $(
+                    if let Some(value) = said.$part {
+                        replace(&mut self.$part, value, at, by);
+                    }
+                )*
+                self.more.extend(said.more);
+                *self != before
+            }
+        }
+
+        impl Said {
+            /// Nothing of a device.
+            #[must_use]
+            pub const fn nothing(serial: Serial) -> Self {
+                Self {
+                    serial,
+                    $($part: None,)*
+                    more: BTreeMap::new(),
+                }
+            }
+        }
+    };
+}
+
+parts! {
     /// The operating-system version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system: Option<Told<String>>,
+    system: String,
     /// When the original last heard from it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_seen: Option<Told<Timestamp>>,
+    last_seen: Timestamp,
     /// How it enrolled there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub enrolment: Option<Told<OriginalEnrolment>>,
+    enrolment: OriginalEnrolment,
     /// Whether it is a Shared iPad.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shared: Option<Told<bool>>,
+    shared: bool,
     /// Whether it is set up for Return to Service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub return_to_service: Option<Told<bool>>,
+    return_to_service: bool,
     /// The person who has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Told<DeviceOwner>>,
+    owner: DeviceOwner,
+    /// Where that person lives, by the name of the time zone.
+    time_zone: Zone,
     /// The one local user of a Mac whose account had a channel there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub managed_user: Option<Told<ManagedUser>>,
-    /// The managed apps that it has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub apps: Option<Told<Vec<OriginalApp>>>,
-    /// The networks that it uses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub networks: Option<Told<Vec<OriginalNetwork>>>,
-    /// The configuration profiles that it has from there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profiles: Option<Told<Vec<OriginalProfile>>>,
+    managed_user: ManagedUser,
+    /// The managed apps that it has: all of them.
+    apps: Vec<OriginalApp>,
+    /// The networks that it uses: all of them.
+    networks: Vec<OriginalNetwork>,
+    /// The configuration profiles that it has from there: all of them.
+    profiles: Vec<OriginalProfile>,
     /// Whether a person has locked it to an Apple Account of their own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_lock: Option<Told<bool>>,
-    /// Keys that we do not know, as they came.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub more: BTreeMap<String, serde_json::Value>,
+    user_lock: bool,
 }
 
 /// How a device enrolled at the original service.
@@ -187,45 +247,6 @@ pub struct OriginalProfile {
     pub payloads: BTreeSet<String>,
 }
 
-impl OriginalFacts {
-    /// A device of which the original told nothing.
-    #[must_use]
-    pub const fn new(organisation: OrganisationId, id: DeviceId) -> Self {
-        Self {
-            organisation,
-            id,
-            version: 0,
-            system: None,
-            last_seen: None,
-            enrolment: None,
-            shared: None,
-            return_to_service: None,
-            owner: None,
-            managed_user: None,
-            apps: None,
-            networks: None,
-            profiles: None,
-            user_lock: None,
-            more: BTreeMap::new(),
-        }
-    }
-
-    /// Takes what a file says, as of `at`. Parts that are older than what is known stay as they are; answers whether anything changed.
-    pub fn take(&mut self, said: Said, at: Timestamp, by: &str) -> bool {
-        let before = self.clone();
-        macro_rules! parts {
-            ($($part:ident)*) => {$(
-                if let Some(value) = said.$part {
-                    replace(&mut self.$part, value, at, by);
-                }
-            )*};
-        }
-        parts! { system last_seen enrolment shared return_to_service owner managed_user apps networks profiles user_lock }
-        self.more.extend(said.more);
-        *self != before
-    }
-}
-
 fn replace<T: PartialEq>(part: &mut Option<Told<T>>, value: T, at: Timestamp, by: &str) {
     if part.as_ref().is_some_and(|known| known.at > at) {
         return;
@@ -237,71 +258,7 @@ fn replace<T: PartialEq>(part: &mut Option<Told<T>>, value: T, at: Timestamp, by
     });
 }
 
-/// What a file says of one device: a row of an import. What is left out is not known, and changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Said {
-    /// Which device.
-    pub serial: Serial,
-    /// The operating-system version.
-    #[serde(default)]
-    pub system: Option<String>,
-    /// When the original last heard from it.
-    #[serde(default)]
-    pub last_seen: Option<Timestamp>,
-    /// How it enrolled there.
-    #[serde(default)]
-    pub enrolment: Option<OriginalEnrolment>,
-    /// Whether it is a Shared iPad.
-    #[serde(default)]
-    pub shared: Option<bool>,
-    /// Whether it is set up for Return to Service.
-    #[serde(default)]
-    pub return_to_service: Option<bool>,
-    /// The person who has it.
-    #[serde(default)]
-    pub owner: Option<DeviceOwner>,
-    /// The managed local user of a Mac.
-    #[serde(default)]
-    pub managed_user: Option<ManagedUser>,
-    /// Its managed apps: all of them.
-    #[serde(default)]
-    pub apps: Option<Vec<OriginalApp>>,
-    /// Its networks: all of them.
-    #[serde(default)]
-    pub networks: Option<Vec<OriginalNetwork>>,
-    /// Its configuration profiles: all of them.
-    #[serde(default)]
-    pub profiles: Option<Vec<OriginalProfile>>,
-    /// Whether a person has locked it to an Apple Account of their own.
-    #[serde(default)]
-    pub user_lock: Option<bool>,
-    /// Keys that we do not know, kept.
-    #[serde(flatten)]
-    pub more: BTreeMap<String, serde_json::Value>,
-}
-
 impl Said {
-    /// Nothing of a device.
-    #[must_use]
-    pub const fn nothing(serial: Serial) -> Self {
-        Self {
-            serial,
-            system: None,
-            last_seen: None,
-            enrolment: None,
-            shared: None,
-            return_to_service: None,
-            owner: None,
-            managed_user: None,
-            apps: None,
-            networks: None,
-            profiles: None,
-            user_lock: None,
-            more: BTreeMap::new(),
-        }
-    }
-
     /// Puts lists in order, without doubles, and refuses what cannot be right.
     ///
     /// # Errors

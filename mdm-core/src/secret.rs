@@ -130,6 +130,8 @@ pub enum SecretKind {
     ProfilePassword,
     /// The private key that signs profiles.
     ProfileSigningKey,
+    /// Signs the chain over the record.
+    AuditSigningKey,
     /// A configuration profile of a runbook: it may hold passwords, challenges and keys.
     ProfileContent,
     /// A command as it goes to a device, of a kind that may hold a secret.
@@ -148,7 +150,7 @@ pub enum SecretKind {
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -177,6 +179,7 @@ impl SecretKind {
         Self::AppConfiguration,
         Self::ProfilePassword,
         Self::ProfileSigningKey,
+        Self::AuditSigningKey,
         Self::ProfileContent,
         Self::CommandBody,
         Self::ServerCertificateKey,
@@ -218,6 +221,7 @@ impl SecretKind {
             Self::AppConfiguration => "app_configuration",
             Self::ProfilePassword => "profile_password",
             Self::ProfileSigningKey => "profile_signing_key",
+            Self::AuditSigningKey => "audit_signing_key",
             Self::ProfileContent => "profile_content",
             Self::CommandBody => "command_body",
             Self::ServerCertificateKey => "server_certificate_key",

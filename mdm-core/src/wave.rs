@@ -1,12 +1,15 @@
 //! Waves and server entries as rows. Rules are in `migration::plan` and `sync`; this is what is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::device::Platform;
-use crate::ids::{DeviceId, JobId, OrganisationId, RunbookId, SecretId, ServerId, WaveId};
+use crate::ids::{
+    DeviceId, JobId, OrganisationId, ProjectId, RunbookId, SecretId, Serial, ServerId, WaveId,
+};
 use crate::organisation::AdeOptions;
 
 /// Members that share runbook and dates.
@@ -36,6 +39,24 @@ pub struct Wave {
     /// Made for a list of devices that somebody acted on, not planned as a wave.
     #[serde(default)]
     pub ad_hoc: bool,
+    /// The project that it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// The revision of its project that it was last submitted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// What was accepted of it last; void once members, findings or runbooks are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acceptance: Option<Acceptance>,
+    /// Who said that the next wave may go, and on what evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignOff>,
+    /// Why no more of its devices are offered their migration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
 }
 
 impl Wave {
@@ -60,6 +81,138 @@ impl Wave {
             created,
             ade: None,
             ad_hoc: false,
+            project: None,
+            preset: None,
+            revision: None,
+            acceptance: None,
+            signed: None,
+            paused: None,
+        }
+    }
+
+    /// Whether members can still be put into it.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        !matches!(self.state, WaveState::Closed { .. })
+    }
+}
+
+/// What a wave is for. The later ones go when those before them have passed their gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "four, in their order")]
+pub enum Preset {
+    /// A few devices of each model, of people who know.
+    Pilot,
+    /// Volunteers.
+    Early,
+    /// Most of them.
+    Main,
+    /// Those that were left.
+    Rest,
+}
+
+/// A what-if that somebody has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Acceptance {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The digest of members, dates, runbooks and findings.
+    pub digest: String,
+    /// Findings that are no reason to stay behind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<Waiver>,
+    /// Why, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+impl Acceptance {
+    pub(crate) fn new(
+        by: &str,
+        at: Timestamp,
+        digest: &str,
+        waivers: Vec<Waiver>,
+        reason: &str,
+    ) -> Self {
+        Self {
+            by: by.to_owned(),
+            at,
+            digest: digest.to_owned(),
+            waivers,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+/// A finding that somebody says is no reason for devices to stay behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "what, of whom and why")]
+pub struct Waiver {
+    /// Which check.
+    pub check: Check,
+    /// For which devices; for all of the wave when it is empty.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub serials: BTreeSet<Serial>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Waiver {
+    /// Whether a finding of this check is waived for a device.
+    #[must_use]
+    pub fn covers(&self, check: Check, serial: &Serial) -> bool {
+        self.check == check && (self.serials.is_empty() || self.serials.contains(serial))
+    }
+}
+
+/// Somebody's word that the next wave may go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SignOff {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// How the wave stood then.
+    pub evidence: serde_json::Value,
+}
+
+impl SignOff {
+    pub(crate) fn new(by: &str, at: Timestamp, reason: &str, evidence: serde_json::Value) -> Self {
+        Self {
+            by: by.to_owned(),
+            at,
+            reason: reason.to_owned(),
+            evidence,
+        }
+    }
+}
+
+/// No more devices of a wave are offered their migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Pause {
+    /// Who: a person, or the stop rule.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+impl Pause {
+    pub(crate) fn new(by: &str, at: Timestamp, why: &str) -> Self {
+        Self {
+            by: by.to_owned(),
+            at,
+            why: why.to_owned(),
         }
     }
 }

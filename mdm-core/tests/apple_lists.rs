@@ -31,6 +31,8 @@ struct Apple {
     moves: Mutex<Option<(Serial, &'static str)>>,
     /// The list of devices goes on at these places for ever.
     circle: Mutex<Vec<&'static str>>,
+    /// The list of devices is refused, in these words.
+    refuses: Mutex<Option<&'static str>>,
     pages: Mutex<Vec<String>>,
     /// No device is in the list of a service.
     hidden: AtomicBool,
@@ -90,6 +92,9 @@ impl OrganisationApi for Apple {
         self.note(format!("devices {}", cursor.unwrap_or("-")));
         let serials: Vec<Serial> = self.at.lock().unwrap().keys().cloned().collect();
         let read = |s: &Serial| (s.clone(), self.reading(s, now));
+        if let Some(why) = *self.refuses.lock().unwrap() {
+            return Err(PortError::Refused(why.to_owned()));
+        }
         let circle = self.circle.lock().unwrap();
         let here = circle.iter().position(|c| Some(*c) == cursor);
         let next = here.map_or(0, |n| n + 1);
@@ -154,6 +159,7 @@ impl Stage {
             at: Mutex::new(at),
             moves: Mutex::default(),
             circle: Mutex::default(),
+            refuses: Mutex::default(),
             pages: Mutex::default(),
             hidden: AtomicBool::new(false),
             single: Mutex::default(),
@@ -327,6 +333,32 @@ async fn a_list_in_a_circle_ends_with_an_error_keeps_its_place_and_is_read_on_la
         while stage.mdm.work(10).await.unwrap() > 0 {}
         assert!(org.inventory().await.unwrap().unwrap().complete.is_some());
     }
+}
+
+#[tokio::test]
+async fn a_list_that_is_refused_is_told_to_a_person_and_tried_now_and_then() {
+    let stage = Stage::new().await;
+    let org = stage.org().await;
+    *stage.apple.refuses.lock().unwrap() = Some("no such field");
+    org.start_pull().await.unwrap();
+    let asked = async |minutes: u64| {
+        for _ in 0..minutes {
+            while stage.mdm.work(10).await.unwrap() > 0 {}
+            stage.clock.advance(Duration::from_secs(60));
+        }
+        let pages = stage.apple.pages.lock().unwrap();
+        pages.iter().filter(|p| p.starts_with("devices")).count()
+    };
+    assert!((2..=4).contains(&asked(90).await), "each half an hour");
+    let why = org.inventory().await.unwrap().unwrap().needs_person;
+    assert!(
+        why.as_deref().is_some_and(|w| w.contains("no such field")),
+        "{why:?}"
+    );
+    *stage.apple.refuses.lock().unwrap() = None;
+    asked(31).await;
+    let row = org.inventory().await.unwrap().unwrap();
+    assert!(row.complete.is_some() && row.needs_person.is_none());
 }
 
 #[tokio::test]

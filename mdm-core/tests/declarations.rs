@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use declared::{Gear, QUIET, map, notices, put, set};
 use mdm_core::ddm::{Channels, DeclarationKind, Target};
+use mdm_core::enrollment::OfAccount;
 use mdm_core::error::Error;
+use mdm_core::ids::PersonSessionId;
+use mdm_core::person::AccountMode;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Activation, Answer, NewDeclaration, NewFile};
 use serde_json::{Value, json};
@@ -526,6 +529,28 @@ async fn a_device_that_nobody_knows_by_its_serial_number_gets_its_files_too() {
     let name = address.rsplit_once('/').unwrap().1;
     let got = org.declaration_file(&phone.peer, name).await;
     assert!(matches!(got, Ok(Answer::File { .. })), "{got:?}");
+    // Not while whoever brought it must sign in again.
+    let brought = async |account: Option<OfAccount>| {
+        let known = store.enrollments_by_key(house.org, &phone.udid).await;
+        let mut enrollment = known.unwrap().pop().unwrap();
+        enrollment.account = account;
+        let mut batch = mdm_core::store::Batch::new();
+        batch.put(enrollment);
+        store.commit(batch).await.unwrap();
+    };
+    brought(Some(OfAccount {
+        session: PersonSessionId(999),
+        mode: AccountMode::Byod,
+        subject: "7".to_owned(),
+        issuer: "https://id.example.com".to_owned(),
+    }))
+    .await;
+    let got = org.declaration_file(&phone.peer, name).await;
+    assert!(
+        matches!(got, Err(Error::Refused(why)) if why.contains("sign in again")),
+        "it was served"
+    );
+    brought(None).await;
     // Not after it has left.
     let out = "<key>MessageType</key><string>CheckOut</string>";
     house.check_in(&phone, out).await.unwrap();

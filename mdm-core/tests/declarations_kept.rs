@@ -12,11 +12,13 @@ use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::RunbookId;
 use mdm_core::migration::{PinnedRunbook, StepId, StepPlan, StepStatus, Variant};
-use mdm_core::service::Org;
+use mdm_core::secret::Secret;
+use mdm_core::service::{Activation, Answer, IdentitySettings, NewDeclaration, NewFile, Org};
 use serde_json::json;
 use service_house::{Gadget, House, command};
 
 const TEST: &str = "com.apple.configuration.management.test";
+const USER_PASSWORD: &str = "com.apple.asset.credential.userpassword";
 const OUT: &str = "<key>MessageType</key><string>CheckOut</string>";
 
 /// Something for every device.
@@ -305,15 +307,111 @@ async fn what_was_removed_takes_nobodys_place() {
     house
         .spoil("UPDATE declaration_sets SET doc = json_remove(doc, '$.removed')")
         .await;
-    let new = mdm_core::service::NewDeclaration::new(
-        "more",
-        TEST,
-        declared::map(&json!({ "Echo": "1" })),
-    );
+    let new = NewDeclaration::new("more", TEST, declared::map(&json!({ "Echo": "1" })));
     let full = org.put_declaration(&new).await.unwrap_err();
     assert!(matches!(full, Error::Precondition(_)), "{full}");
     let full = org.put_declaration_set("more", &[]).await.unwrap_err();
     assert!(matches!(full, Error::Precondition(_)), "{full}");
+}
+
+/// With thirty days that are kept.
+async fn forgetful(house: &House) {
+    let keep = IdentitySettings {
+        retention_days: Some(30),
+        ..IdentitySettings::default()
+    };
+    house.org().await.set_identities(keep).await.unwrap();
+}
+
+/// What is over for forty days goes.
+async fn forty_days(house: &House) {
+    house.clock.advance(Duration::from_hours(24 * 40));
+    for _ in 0..3 {
+        house.settle().await;
+        house.clock.advance(Duration::from_hours(2));
+    }
+}
+
+#[tokio::test]
+async fn a_file_stays_as_long_as_a_content_has_it_and_no_longer() {
+    let house = House::new().await;
+    forgetful(&house).await;
+    let org = house.org().await;
+    let phone = house.device("C02KEPT15").await;
+    house.enrol(&phone).await;
+    house.settle().await;
+    let asset = |title: &str| {
+        let payload = declared::map(&json!({ "Accessible": title }));
+        let mut new = NewDeclaration::new("cred", USER_PASSWORD, payload);
+        let content = Secret::from_text(r#"{"UserName":"anna","Password":"hunter2"}"#.to_owned());
+        new.file = Some(NewFile::new(content, "application/json"));
+        new
+    };
+    org.put_declaration(&asset("Always")).await.unwrap();
+    set(&org, "s", &["cred"]).await;
+    org.assign_declarations("s", &Target::Organisation, Channels::Device)
+        .await
+        .unwrap();
+    let mut gear = Gear::default();
+    gear.items(&house, &phone).await;
+    let name = async || {
+        let got = declared::fetch(&house, &phone, "asset", "cred").await;
+        let got = got.unwrap().payload["Reference"]["DataURL"].clone();
+        let address = got.as_str().unwrap().to_owned();
+        address.rsplit_once('/').unwrap().1.to_owned()
+    };
+    let first = name().await;
+    // Another content with the same file: the file keeps its address, and the first content goes.
+    org.put_declaration(&asset("AfterFirstUnlock"))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        gear.items(&house, &phone).await;
+        put(&org, "more", TEST, json!({ "Echo": gear.token })).await;
+        set(&org, "s", &["cred", "more"]).await;
+    }
+    gear.items(&house, &phone).await;
+    forty_days(&house).await;
+    let contents = house
+        .spoil("UPDATE declaration_contents SET version = version WHERE file IS NOT NULL")
+        .await;
+    assert_eq!(contents, 1, "the first content is gone");
+    assert_eq!(name().await, first);
+    let org = house.org().await;
+    let got = org.declaration_file(&phone.peer, &first).await;
+    assert!(matches!(got, Ok(Answer::File { .. })), "{got:?}");
+    // Nobody has it any more: nor have we.
+    let sealed = "UPDATE secrets SET version = version WHERE doc LIKE '%declaration_file%'";
+    assert_eq!(house.spoil(sealed).await, 1);
+    org.remove_declaration("cred").await.unwrap();
+    for n in 0..2 {
+        put(&org, "more", TEST, json!({ "Echo": format!("{n}") })).await;
+        gear.items(&house, &phone).await;
+    }
+    forty_days(&house).await;
+    forty_days(&house).await;
+    assert_eq!(house.spoil(sealed).await, 0, "a file that nobody has stays");
+    let gone = house
+        .org()
+        .await
+        .declaration_file(&phone.peer, &first)
+        .await;
+    assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_set_is_not_made_without_an_activation_that_cannot_be_read() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let mut new = NewDeclaration::new("note", TEST, declared::map(&json!({ "Echo": "1" })));
+    new.activation = Some(Activation::when(None));
+    org.put_declaration(&new).await.unwrap();
+    let spoil = "UPDATE declarations SET doc = '{' WHERE identifier = 'note.activation'";
+    assert_eq!(house.spoil(spoil).await, 1);
+    let put = org.put_declaration_set("s", &["note".to_owned()]).await;
+    assert!(matches!(put, Err(Error::Store(_))), "{put:?}");
+    let none = org.put_declaration_set("s", &["nobody".to_owned()]).await;
+    assert!(matches!(none, Err(Error::BadInput { .. })), "{none:?}");
 }
 
 /// As many channels as a walk goes through in two turns, all before that of the device.

@@ -67,7 +67,7 @@ async fn a_profile_reaches_those_who_have_its_tag_and_goes_with_it() {
         .put_profile("Wi-Fi", &profile("hunter2"), tags(&["lab"]))
         .await
         .unwrap();
-    assert_eq!(item.revision, 1);
+    assert_eq!((item.item.revision, item.unchanged), (1, false));
     house.settle().await;
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
     let both = [phone.serial.clone(), "UNKNOWN1".parse_serial()];
@@ -85,11 +85,19 @@ async fn a_profile_reaches_those_who_have_its_tag_and_goes_with_it() {
         .unwrap();
     house.settle().await;
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    // Nor does the very same profile, which is no new revision; other tags are taken all the same.
+    for (given, unchanged) in [(tags(&["lab", "office"]), true), (tags(&["lab"]), false)] {
+        let again = org.put_profile(" Wi-Fi ", &profile("hunter2"), given).await;
+        let again = again.unwrap();
+        assert_eq!((again.item.revision, again.unchanged), (1, unchanged));
+    }
+    house.settle().await;
+    assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
     // A new revision does.
     let newer = org
         .put_profile("Wi-Fi", &profile("hunter3"), tags(&["lab"]))
         .await;
-    assert_eq!(newer.unwrap().revision, 2);
+    assert_eq!(newer.unwrap().item.revision, 2);
     house.settle().await;
     assert_eq!(kinds(&drain(&house, &phone).await), ["InstallProfile"]);
     // Without the tag it goes, and with it comes again.
@@ -105,7 +113,7 @@ async fn a_profile_reaches_those_who_have_its_tag_and_goes_with_it() {
         .unwrap();
     house.settle().await;
     assert_eq!(kinds(&drain(&house, &phone).await), ["InstallProfile"]);
-    org.remove_library_item("Wi-Fi").await.unwrap();
+    org.remove_library_item(" Wi-Fi").await.unwrap();
     house.settle().await;
     assert_eq!(kinds(&drain(&house, &phone).await), ["RemoveProfile"]);
     for (name, bytes) in house.files() {

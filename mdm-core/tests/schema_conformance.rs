@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use mdm_core::secret::Secret;
-use mdm_core::wire::command::CommandBody;
+use mdm_core::wire::command::{CommandBody, KeysError};
 use mdm_core::wire::requests::*;
 use plist::{Dictionary, Value};
 use schema_table::{Entity, Keys, Node, faults, sample, through_xml, wrong};
@@ -110,6 +110,65 @@ fn with_every_key_a_command_is_as_the_table_says_and_any_other_is_not() {
         }
     }
     assert!(changed > 500, "only {changed} changes were tried");
+}
+
+/// What people and programs write as JSON is refused by name where it contradicts the table, and goes on where it may be newer.
+#[test]
+fn a_command_in_json_that_contradicts_the_table_is_refused_and_a_newer_one_is_not() {
+    let (mut wrongs, mut cases) = (0, 0);
+    let json = |name: &str, keys: &Dictionary| {
+        CommandBody::of_json(name, &mdm_core::wire::json::of_dictionary(keys))
+    };
+    for (name, node) in commands("request") {
+        for n in 0..node.alternatives() {
+            let right = sample(&node, Keys::All(n));
+            let body = json(&name, &right).unwrap();
+            assert!(is_typed(&body), "{name}: {body:?}");
+            for wrong in wrong(&node, &right) {
+                let what = format!("{name}: {}", wrong.what);
+                let (path, done) = wrong.what.rsplit_once(' ').unwrap();
+                if done == "renamed" {
+                    continue;
+                }
+                let Err(KeysError::Key(misfit)) = json(&name, &wrong.dictionary) else {
+                    panic!("{what} is taken");
+                };
+                let key = path.rsplit('/').next().unwrap();
+                assert!(
+                    misfit.path.ends_with(key) || misfit.problem.contains(key),
+                    "{what}: {misfit}"
+                );
+                wrongs += 1;
+            }
+            for key in right.keys() {
+                let mut other = right.clone();
+                let value = other.remove(key).unwrap();
+                other.insert(key.to_uppercase(), value.clone());
+                if key.to_uppercase() != *key {
+                    let refused = json(&name, &other).unwrap_err().to_string();
+                    assert!(refused.ends_with(&format!("is written {key}")), "{refused}");
+                    cases += 1;
+                }
+                let mut newer = right.clone();
+                newer.insert(format!("{key}2"), value);
+                assert!(matches!(json(&name, &newer), Ok(CommandBody::Raw(_))));
+            }
+        }
+        let refused = json(&name.to_lowercase(), &Dictionary::new()).unwrap_err();
+        assert_eq!(refused.to_string(), format!("is written {name}"));
+    }
+    assert!(wrongs > 200 && cases > 100, "{wrongs} {cases}");
+    let tomorrow = json("Tomorrow", &sample_of("DeviceLock")).unwrap();
+    assert!(matches!(tomorrow, CommandBody::Raw(_)));
+    assert_eq!(
+        CommandBody::kind_of_key("DeviceLock", "PIN"),
+        Some("string")
+    );
+    assert_eq!(CommandBody::kind_of_key("DeviceLock", "Pin"), None);
+}
+
+fn sample_of(name: &str) -> Dictionary {
+    sample(&commands("request")[name], Keys::All(0))
 }
 
 /// An independent reader: Python's plistlib finds each command as we meant it, with every key.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use mdm_core::calendar::Zone;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::Serial;
 use mdm_core::original::{
@@ -14,7 +15,7 @@ use mdm_core::original::{
 use crate::csv::{self, CsvError, Row};
 
 /// What a column is for, and the headings under which it is found: small letters, without signs between them.
-const COLUMNS: [(Column, &[&str]); 17] = [
+const COLUMNS: [(Column, &[&str]); 18] = [
     (
         Column::Serial,
         &["serial", "serialnumber", "serialno", "deviceserialnumber"],
@@ -42,6 +43,7 @@ const COLUMNS: [(Column, &[&str]); 17] = [
         Column::Owner,
         &["owner", "user", "fullname", "assigneduser"],
     ),
+    (Column::Zone, &["timezone", "zone"]),
     (Column::Email, &["email", "emailaddress", "useremail"]),
     (Column::Groups, &["group", "groups", "department", "site"]),
     (
@@ -72,6 +74,7 @@ enum Column {
     Shared,
     ReturnToService,
     Owner,
+    Zone,
     Email,
     Groups,
     ManagedUser,
@@ -197,7 +200,15 @@ fn take(
             }
         )*};
     }
+    let zone = match cell(Column::Zone) {
+        None => None,
+        Some((text, at)) => {
+            let zone = Zone::parse(text);
+            Some(zone.map_err(|error| wrong(row.line, at, error.to_string()))?)
+        }
+    };
     once! {
+        time_zone: Zone = zone;
         system: System = cell(Column::System).map(|(text, _)| system(text));
         last_seen: LastSeen = moment(Column::LastSeen)?;
         enrolment: Enrolment = cell(Column::Enrolment).map(|(text, _)| enrolment(text));

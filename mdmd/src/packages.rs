@@ -18,6 +18,8 @@ use crate::config::Config;
 
 /// Bytes of a package that have a hash of their own.
 pub(crate) const PART: usize = 10 * 1024 * 1024;
+/// With what every flat package begins.
+pub(crate) const MAGIC: &[u8] = b"xar!";
 /// How long a file may lie about that is in no library: an upload is that for a moment.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
@@ -38,6 +40,9 @@ pub(crate) enum NotKept {
     /// More than an organisation may have.
     #[error("the packages of this organisation may have {0} bytes together; remove some first")]
     TooMuch(u64),
+    /// Something else than a package.
+    #[error("must be a package (.pkg): a flat one begins with xar!")]
+    NoPackage,
     /// The disk.
     #[error("could not be written")]
     Disk(#[from] io::Error),
@@ -94,10 +99,23 @@ impl Packages {
             together: self.together,
             left: self.together.saturating_sub(held),
             size: 0,
+            begins: Vec::new(),
             parts: Vec::new(),
             hash: Sha256::new(),
             in_part: 0,
         })
+    }
+
+    /// Puts a file that was received again in the place of the one that has the same bytes: should that one be lost or torn, it
+    /// is whole again.
+    pub(crate) fn renew(&self, of: OrganisationId, received: &str, kept: &str) {
+        let (Some(from), Some(to)) = (self.path(of, received), self.path(of, kept)) else {
+            return;
+        };
+        if let Err(error) = std::fs::rename(&from, &to) {
+            tracing::warn!(%error, path = %to.display(), "a package could not be renewed");
+            self.remove(of, received);
+        }
     }
 
     /// Takes a file away; one that is not there is gone already.
@@ -161,6 +179,7 @@ pub(crate) struct Incoming {
     together: u64,
     left: u64,
     size: u64,
+    begins: Vec<u8>,
     parts: Vec<String>,
     hash: Sha256,
     in_part: usize,
@@ -170,6 +189,11 @@ impl Incoming {
     /// Its next piece.
     pub(crate) fn write(&mut self, mut piece: &[u8]) -> Result<(), NotKept> {
         self.size += piece.len() as u64;
+        let missing = MAGIC.len() - self.begins.len();
+        self.begins.extend(piece.iter().take(missing));
+        if !MAGIC.starts_with(&self.begins) {
+            return Err(NotKept::NoPackage);
+        }
         if self.size > self.largest {
             return Err(NotKept::TooLarge(self.largest));
         }
@@ -198,6 +222,9 @@ impl Incoming {
 
     /// All of it is there: on the disk, under its name.
     pub(crate) fn end(mut self, name: String) -> Result<KeptFile, NotKept> {
+        if self.begins != MAGIC {
+            return Err(NotKept::NoPackage);
+        }
         if self.in_part > 0 {
             self.end_part();
         }
@@ -250,7 +277,8 @@ mod tests {
     fn a_file_is_whole_or_not_there_and_each_part_has_its_hash() {
         let directory = tempfile::tempdir().unwrap();
         let packages = packages(directory.path());
-        let content: Vec<u8> = (0..PART + 5).map(|n| n.to_le_bytes()[0]).collect();
+        let bytes = (0..PART + 1).map(|n| n.to_le_bytes()[0]);
+        let content: Vec<u8> = MAGIC.iter().copied().chain(bytes).collect();
         let name = KeptFile::new_name().unwrap();
         let mut incoming = packages.begin(OURS, &name).unwrap();
         // In pieces that end nowhere in particular.
@@ -272,9 +300,18 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), content);
         // One that breaks off leaves nothing.
         let mut incoming = packages.begin(OURS, &"a".repeat(64)).unwrap();
-        incoming.write(b"half").unwrap();
+        incoming.write(b"xa").unwrap();
+        incoming.write(b"r! and half").unwrap();
         drop(incoming);
         assert_eq!(files(directory.path()), std::slice::from_ref(&name));
+        // Something else than a package is seen at once, or at its end.
+        let mut incoming = packages.begin(OURS, &"b".repeat(64)).unwrap();
+        assert!(matches!(incoming.write(b"root:"), Err(NotKept::NoPackage)));
+        drop(incoming);
+        let mut incoming = packages.begin(OURS, &"c".repeat(64)).unwrap();
+        incoming.write(b"xar").unwrap();
+        let short = incoming.end("c".repeat(64));
+        assert!(matches!(short, Err(NotKept::NoPackage)));
         packages.remove(OURS, &name);
         packages.remove(OURS, &name);
         assert!(files(directory.path()).is_empty());
@@ -284,7 +321,7 @@ mod tests {
     fn files_have_a_largest_size_alone_and_together() {
         let directory = tempfile::tempdir().unwrap();
         let packages = packages(directory.path());
-        let piece = vec![0; PART];
+        let piece: Vec<u8> = MAGIC.iter().copied().cycle().take(PART).collect();
         let keep = |letter: &str, parts: usize| {
             let name = letter.repeat(64);
             let mut incoming = packages.begin(OURS, &name)?;
@@ -311,7 +348,7 @@ mod tests {
         let (known, forgotten) = ("a".repeat(64), "b".repeat(64));
         for name in [&known, &forgotten] {
             let mut incoming = packages.begin(OURS, name).unwrap();
-            incoming.write(b"x").unwrap();
+            incoming.write(MAGIC).unwrap();
             incoming.end(name.clone()).unwrap();
         }
         let kept = BTreeSet::from([known.clone()]);

@@ -3,10 +3,12 @@
 
 mod people;
 
+use fixtures::attestation::Attester;
 use fixtures::recorded::{Described, Outcome, Visitor};
-use mdm_core::device::{Device, DeviceRecord};
-use mdm_core::ids::{DeviceId, EnrollmentId, OrganisationCode, Serial, ServerId};
-use mdm_core::organisation::Organisation;
+use mdm_core::device::{Device, DeviceRecord, Platform};
+use mdm_core::ids::{CertificateId, DeviceId, EnrollmentId, OrganisationCode, Serial, ServerId};
+use mdm_core::organisation::{IdentityProtocol, Organisation};
+use mdm_core::service::IdentitySettings;
 use mdm_core::store::Batch;
 use mdmd::config::Duty;
 use people::{Reply, Street, ada, header, send};
@@ -244,6 +246,185 @@ async fn an_account_brings_a_device_of_the_organisation_and_it_is_seen_whose() {
     street.close().await;
 }
 
+/// Everything that is due.
+async fn settle(street: &Street) {
+    for _ in 0..50 {
+        if street.app.mdm.work(50).await.unwrap() == 0 {
+            return;
+        }
+    }
+    panic!("the worker finds something to do for ever");
+}
+
+/// What is next in the queue of a device that does whatever it is told, but for profiles.
+async fn profile_for(street: &Street, visitor: &Visitor<'_>) -> Option<Vec<u8>> {
+    settle(street).await;
+    for _ in 0..20 {
+        let Outcome::Done(command) = visitor.idle().await.unwrap() else {
+            panic!("it is asked to sign in");
+        };
+        if command.is_empty() || people::text(&command).contains("InstallProfile") {
+            return Some(command).filter(|command| !command.is_empty());
+        }
+        let done = visitor.acknowledge(&command).await.unwrap();
+        assert!(matches!(done, Outcome::Done(_)), "{done:?}");
+    }
+    panic!("it is told something for ever");
+}
+
+/// A renewal of the identity of a device that an account brought, to its end.
+async fn renewal(street: &Street, mut visitor: Visitor<'_>, number: u64) {
+    let token = visitor.token().unwrap().to_owned();
+    assert_eq!(
+        profile_for(street, &visitor).await,
+        None,
+        "nothing is due yet"
+    );
+    street.later(25 * 86_400);
+    street.stand_ins.later(street.clock.now_ms());
+    let command = profile_for(street, &visitor).await.expect("a renewal");
+    let mut other = visitor.renewed(&command, number).await.unwrap();
+    let done = visitor.acknowledge(&command).await.unwrap();
+    assert!(matches!(done, Outcome::Done(_)), "{done:?}");
+    // The new one is no way round the token: without it, nothing is announced.
+    visitor.change(&mut other);
+    for wrong in [None, Some("mdmds_never")] {
+        visitor.show(wrong);
+        sign_in_of(visitor.authenticate().await.unwrap());
+    }
+    visitor.show(Some(&token));
+    assert_eq!(
+        visitor.authenticate().await.unwrap(),
+        Outcome::Done(Vec::new())
+    );
+    // The old one speaks until the TokenUpdate of the new one, and is asked for its token as before.
+    visitor.change(&mut other);
+    assert!(works(&visitor).await);
+    visitor.show(None);
+    sign_in_of(visitor.idle().await.unwrap());
+    visitor.show(Some(&token));
+    visitor.change(&mut other);
+    visitor.show(None);
+    sign_in_of(visitor.token_update().await.unwrap());
+    visitor.show(Some(&token));
+    assert_eq!(
+        visitor.token_update().await.unwrap(),
+        Outcome::Done(Vec::new())
+    );
+    assert!(works(&visitor).await);
+    visitor.show(None);
+    sign_in_of(visitor.idle().await.unwrap());
+    visitor.show(Some(&token));
+    visitor.change(&mut other);
+    for said in [visitor.idle().await, visitor.authenticate().await] {
+        let said = said.unwrap();
+        assert!(matches!(said, Outcome::Failed(400, _)), "{said:?}");
+    }
+    visitor.change(&mut other);
+    assert!(works(&visitor).await);
+    assert_eq!(profile_for(street, &visitor).await, None, "one renewal");
+}
+
+/// Identities of thirty days.
+async fn short_lived(street: &Street, ios: IdentityProtocol) {
+    let code = OrganisationCode::parse(&street.code).unwrap();
+    let org = street.app.mdm.organisation(&code).await.unwrap();
+    let mut change = IdentitySettings {
+        identity_days: Some(30),
+        ..IdentitySettings::default()
+    };
+    change.identity_protocol.insert(Platform::Ios, ios);
+    org.set_identities(change).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_identity_of_a_users_own_device_is_renewed_by_scep() {
+    let street = open().await;
+    let done = set(&street, json!({ "device_days": 90 })).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    // It falls back, for its hardware is nobody's business.
+    short_lived(&street, IdentityProtocol::Acme).await;
+    let (visitor, _) = bring(&street, "OWN1", true, 1).await;
+    renewal(&street, visitor, 2).await;
+    let id = organisation(&street).await.id;
+    let known = street.app.mdm.store().enrollments_by_key(id, "UDID-OWN1");
+    let known = known.await.unwrap();
+    assert_eq!(known.len(), 1, "a renewal begins no enrolment");
+    assert!(known[0].is_live() && known[0].account.is_some());
+    // Where attestation is demanded such a device gets nothing.
+    short_lived(&street, IdentityProtocol::AcmeAttested).await;
+    let mut other = Visitor::new(&street.stand_ins, described("OWN2"), true, 3);
+    let at = base(&street, &other, "mdm-byod").await;
+    let url = sign_in_of(other.ask(&at).await.unwrap());
+    sign_in(&street, &mut other, &url).await;
+    let said = other.ask(&at).await.unwrap();
+    assert!(
+        matches!(&said, Outcome::Failed(403, why) if why.contains("attested")),
+        "{said:?}"
+    );
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_good_at_its_own_organisation_alone() {
+    let street = open().await;
+    let other = street.app.mdm.create_organisation("Other", Vec::new());
+    let other = other.await.unwrap();
+    let trust = other
+        .org
+        .trust_device_ca(street.stand_ins.authority().unwrap());
+    trust.await.unwrap();
+    let body = json!({
+        "issuer": street.provider.issuer(), "client_id": street.provider.client_id(),
+        "secret": street.provider.client_secret(), "account": ["byod"], "domains": ["other.test"],
+    });
+    let token = other.administrator_token.expose_text().unwrap();
+    let set = street
+        .api("POST", "/api/v1/sign-in", token, &body.to_string())
+        .await;
+    assert_eq!(set.status, 200, "{}", set.text());
+    let mut visitor = Visitor::new(&street.stand_ins, described("OWN1"), true, 1);
+    let own = base(&street, &visitor, "mdm-byod").await;
+    let url = sign_in_of(visitor.ask(&own).await.unwrap());
+    sign_in(&street, &mut visitor, &url).await;
+    let code = other.org.organisation().code.to_string();
+    let theirs = own.replace(&street.code, &code);
+    let url = sign_in_of(visitor.ask(&theirs).await.unwrap());
+    assert!(url.contains(&code), "{url}");
+    let asked = visitor.ask(&own).await.unwrap();
+    assert!(matches!(asked, Outcome::Profile(_)), "{asked:?}");
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_identity_of_an_organisations_device_is_renewed_by_acme_and_attested_anew() {
+    let mut street = open().await;
+    let done = set(&street, json!({ "device_days": 90 })).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    short_lived(&street, IdentityProtocol::AcmeAttested).await;
+    let attester = Attester::new(people::START).unwrap();
+    let code = OrganisationCode::parse(&street.code).unwrap();
+    let org = street.app.mdm.organisation(&code).await.unwrap();
+    let root = attester.root().unwrap();
+    org.trust_attestations(&[root], false).await.unwrap();
+    street.stand_ins.vouched_by(attester);
+    let (visitor, _) = bring(&street, "ADDE1", false, 1).await;
+    renewal(&street, visitor, 2).await;
+    let org = street.app.mdm.organisation(&code).await.unwrap();
+    let all = org.identities(CertificateId(0), 10).await.unwrap();
+    assert_eq!(all.len(), 2);
+    let store = street.app.mdm.store();
+    for row in store
+        .certificates(org.organisation().id, CertificateId(0), 10)
+        .await
+        .unwrap()
+    {
+        let attested = row.attested.expect("each is attested");
+        assert_eq!(attested.serial.as_deref(), Some("ADDE1"));
+    }
+    street.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_who_is_known_is_let_in_and_only_where_it_is_wanted() {
     let street = open().await;
@@ -321,6 +502,11 @@ async fn somebody_signs_in_at_an_assigned_device_before_it_gets_its_profile() {
     let info = visitor.device_info_header().unwrap();
     let asked = send("GET", &page, &shown(Some(info.clone())), b"").await;
     assert_eq!(asked.status, 409, "not switched on: {}", asked.text());
+    // It has had as many profiles as it may; none of them is for whoever signs in later.
+    for _ in 0..8 {
+        let asked = visitor.ask(&street.path("enrol")).await.unwrap();
+        assert!(matches!(asked, Outcome::Profile(_)), "{asked:?}");
+    }
     let on = set(&street, json!({ "web_view": "required" })).await;
     assert_eq!(on.status, 200, "{}", on.text());
     // By the plain way it is told to sign in first.

@@ -278,7 +278,11 @@ fn packages_are_carried_from_wherever_they_lie_and_what_is_left_out_is_named() {
 
     // Larger than one piece of a backup, and no part is like another.
     let word = |n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes();
-    let content: Vec<u8> = (0..200_000).flat_map(word).collect();
+    let content: Vec<u8> = b"xar!"
+        .iter()
+        .copied()
+        .chain((0..200_000).flat_map(word))
+        .collect();
     let package = folder.path().join("tool.pkg");
     std::fs::write(&package, &content).unwrap();
     let server = Server::start(&data, &[]);

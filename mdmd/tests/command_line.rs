@@ -394,6 +394,32 @@ fn unread() -> Stdio {
 }
 
 #[test]
+fn a_declaration_is_shown_and_removed_whatever_is_in_its_identifier() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    done(&data, &["init", "--organisation", "Test School"]);
+    let server = Server::start(&data);
+    // Everything that a device takes, and that an address has another use for, or none.
+    let odd = "a+b&c=d;e:f@g,h!i$j(k)l*m~n<o>p`q{r}s|t^u[v]";
+    let file = directory.path().join("declaration.json");
+    let document = format!(
+        r#"{{ "Type": "com.apple.configuration.management.test", "Identifier": "{odd}", "Payload": {{ "Echo": "odd" }} }}"#
+    );
+    std::fs::write(&file, document).unwrap();
+    done(&data, &["declaration", "put", file.to_str().unwrap()]);
+    let shown = done(&data, &["declaration", "show", odd, "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown.to_string().contains("\"Echo\":\"odd\""), "{shown}");
+    // One that only begins like it is another.
+    let (exit, said) = fails(&data, &["declaration", "remove", "a"]);
+    assert_eq!(exit, 3, "{said}");
+    done(&data, &["declaration", "remove", odd]);
+    let (exit, said) = fails(&data, &["declaration", "show", odd]);
+    assert_eq!(exit, 3, "{said}");
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
 fn a_reader_that_has_gone_away_is_no_failure_and_a_full_disk_is_one() {
     let directory = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str], out: Stdio| {

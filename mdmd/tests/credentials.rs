@@ -211,3 +211,32 @@ async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
     assert!(row["revoked"].is_string() && row["hash"].is_null(), "{row}");
     assert_eq!(town.mdmd(&["api-token", "revoke", "7"]).await.exit, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_brought_in_waits_out_apples_trouble() {
+    let town = Town::found(2).await;
+    let apple = town.world.apple();
+    town.furnish().await;
+    // The next request meets trouble, and each second one after it.
+    apple.set_trouble(Some(fixtures::apple::Trouble::every(2)));
+    let token = apple.content_token();
+    let import = ["licences", "token", "-", "--json"];
+    let calm = async {
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        apple.set_trouble(None);
+    };
+    let (ended, ()) = tokio::join!(town.mdmd_with(&import, Some(token.as_bytes())), calm);
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+    assert!(ended.err.contains("mdmd: waits: "), "{}", ended.err);
+    apple.set_trouble(None);
+
+    // New terms: the token is good, and is not here.
+    let token = town.token_file("waiting").await;
+    apple.set_terms_pending(true);
+    let ended = town.mdmd(&["token", "import", &token]).await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert!(ended.err.contains("import it again"), "{}", ended.err);
+    apple.set_terms_pending(false);
+    let ended = town.mdmd(&["token", "import", &token]).await;
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+}

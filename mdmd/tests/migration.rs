@@ -5,6 +5,8 @@ mod town;
 
 use std::time::Duration;
 
+use fixtures::apple::organisation::OrganisationKind;
+use fixtures::world::{Fleet, WorldConfig};
 use mdm_core::clock::Timestamp;
 use serde_json::json;
 use town::Town;
@@ -273,4 +275,46 @@ async fn a_proof_that_disagrees_ends_with_4_and_one_that_does_not_come_with_5() 
     let ended = act(&[&serials[2]], &["--wait", "0"]).await;
     assert_eq!(ended.exit, 5, "{}", ended.err);
     assert_eq!(ended.json()["proof"]["pending"], json!([serials[2]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_school_whose_api_knows_no_migrations_says_so_and_is_asked_once() {
+    let now = mdm_core::clock::Clock::now(&mdm_core::clock::SystemClock);
+    let mut config = WorldConfig::new(7, now.as_millis(), Fleet::Count(3));
+    config.organisation = OrganisationKind::School;
+    config.habits.migrations = false;
+    let town = Town::with(config).await;
+    town.furnish().await;
+    // Its devices are read all the same, from the lists.
+    let pulled = town.mdmd(&["inventory", "pull", "--wait", "60"]).await;
+    assert_eq!(pulled.exit, 0, "{}", pulled.err);
+    let serial = town.serials().remove(0);
+    let view = &town.json(&["inventory", "list", &serial]).await["views"][0];
+    let says = |words: &str| view.to_string().contains(words);
+    assert!(says(town.world.original_server()), "{view}");
+
+    let deadline = in_days(&town, 30);
+    let assign = [
+        "migration",
+        "assign",
+        &serial,
+        "--deadline",
+        &deadline,
+        "--json",
+    ];
+    let plan = town.mdmd(&assign).await;
+    assert_eq!(plan.exit, 3, "{}", plan.err);
+    let digest = plan.json()["digest"].as_str().unwrap().to_owned();
+    let ended = town
+        .mdmd(&[assign.as_slice(), &["--accept", &digest]].concat())
+        .await;
+    assert_eq!(ended.exit, 4, "{}", ended.err);
+    let why = ended.json()["proof"]["disagree"][&serial].to_string();
+    let word = "not available in this organisation: ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE";
+    assert!(why.contains(word), "{why}");
+    assert_eq!(changes(&town), 1);
+    town.minutes(60).await;
+    assert_eq!(changes(&town), 1, "it is no failure that time mends");
+    let service = town.world.apple().assigned_server(&serial);
+    assert_eq!(service.as_deref(), Some(town.world.original_server()));
 }

@@ -6,6 +6,10 @@ mod people;
 use std::time::Duration;
 
 use fixtures::openid::TokenFlaw;
+use mdm_core::error::Error;
+use mdm_core::ids::OrganisationCode;
+use mdm_core::person::Purpose;
+use mdm_core::store::Batch;
 use people::{Reply, Street, ada, header, run, text};
 use serde_json::{Value, json};
 
@@ -151,6 +155,16 @@ async fn an_answer_is_taken_once_by_the_browser_that_asked_and_not_for_long() {
         "{}",
         shown.text()
     );
+    // One that does not say whose it is, of a provider that always says so.
+    let nameless = browser.leave().await;
+    assert!(nameless.contains(&format!("iss={issuer}")), "{nameless}");
+    let nameless = nameless.replace(&format!("iss={issuer}"), "x=y");
+    let shown = browser.get(&nameless).await;
+    assert!(
+        shown.text().contains("does not say which provider"),
+        "{}",
+        shown.text()
+    );
     // A code that the provider has redeemed before.
     let (first, second) = (browser.leave().await, browser.leave().await);
     let value = |back: &str, name: &str| {
@@ -160,6 +174,42 @@ async fn an_answer_is_taken_once_by_the_browser_that_asked_and_not_for_long() {
     assert_eq!(browser.get(&first).await.status, 303);
     let replayed = second.replace(&value(&second, "code"), &value(&first, "code"));
     assert_eq!(browser.get(&replayed).await.status, 502);
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_begins_thousands_of_sign_ins_keeps_nobody_else_from_it() {
+    let street = Street::open().await;
+    let code = OrganisationCode::parse(&street.code).unwrap();
+    let org = street.app.mdm.organisation(&code).await.unwrap();
+    let begin = async |address: String, many: usize| {
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..many {
+            let (org, address) = (org.clone(), address.clone());
+            all.spawn(async move {
+                org.begin_sign_in(&address, Purpose::Page, "a browser", None)
+                    .await
+            });
+        }
+        let all = all.join_all().await;
+        let done = all.iter().filter(|it| it.is_ok()).count();
+        for it in all.into_iter().filter_map(Result::err) {
+            assert!(matches!(it, Error::Busy(_)), "{it}");
+        }
+        done
+    };
+    assert_eq!(begin("192.0.2.1".to_owned(), 510).await, 500);
+    // Whoever comes from elsewhere signs in, and gives back what they took.
+    assert_eq!(street.browser().sign_in().await.status, 200);
+    for other in 2..11 {
+        begin(format!("192.0.2.{other}"), 500).await;
+    }
+    // Together they have a bound too, for what they begin is kept; it ends with their time.
+    let refused = street.browser().get(&street.path("sign-in")).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    street.later(601);
+    assert_eq!(begin("192.0.2.1".to_owned(), 3).await, 3);
+    assert_eq!(street.browser().sign_in().await.status, 200);
     street.close().await;
 }
 
@@ -277,6 +327,38 @@ async fn a_code_opens_once_for_whoever_has_its_verifier() {
     // The record has her by that name, and nobody's token.
     let all = street.api("GET", "/api/v1/sessions", token, "").await;
     assert!(all.text().contains("command-line") && !all.text().contains(token));
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_began_at_a_provider_that_was_left_is_not_let_in() {
+    let street = Street::open().await;
+    let org = OrganisationCode::parse(&street.code).unwrap();
+    let at = async |issuer: &str| {
+        let org = street.app.mdm.organisation(&org).await.unwrap();
+        let mut organisation = org.organisation().clone();
+        organisation.sign_in.as_mut().unwrap().issuer = issuer.to_owned();
+        let mut batch = Batch::new();
+        batch.put(organisation);
+        street.app.mdm.store().commit(batch).await.unwrap();
+    };
+    let own = street.provider.issuer();
+    let mut browser = street.browser();
+    let back = browser.leave().await;
+    let granted = code(&street, CHALLENGE).await;
+    at("https://another.test").await;
+    let shown = browser.get(&back).await;
+    assert_eq!(shown.status, 403);
+    assert!(
+        shown.text().contains("provider was changed"),
+        "{}",
+        shown.text()
+    );
+    assert_eq!(redeem(&street, &granted, VERIFIER).await.status, 403);
+    at(&own).await;
+    assert_eq!(browser.get(&back).await.status, 403, "it is used up");
+    let granted = code(&street, CHALLENGE).await;
+    assert_eq!(redeem(&street, &granted, VERIFIER).await.status, 200);
     street.close().await;
 }
 

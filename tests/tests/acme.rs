@@ -118,6 +118,17 @@ async fn a_device_that_attests_obtains_an_identity_and_what_it_attested_is_kept(
         stranger.post(&url, Some(&revoke)).await.problem(),
         "unauthorized"
     );
+    // Nor may whoever has some key, or looks at an account that is not theirs.
+    let nobody = Client::new(&house);
+    assert_eq!(
+        nobody.post(&url, Some(&revoke)).await.problem(),
+        "unauthorized"
+    );
+    let theirs = client.account.clone().unwrap();
+    assert_eq!(
+        stranger.post(&theirs, Some(&json!({}))).await.problem(),
+        "unauthorized"
+    );
     assert_eq!(
         stranger.post(&order.url, None).await.problem(),
         "unauthorized"
@@ -436,8 +447,17 @@ async fn a_profile_is_good_for_its_own_protocol_and_an_old_device_falls_back() {
     let identifier = client_identifier(&house, "DOORA").await;
     let client = Client::registered(&house).await;
     let order = client.order(&identifier).await;
+    // To look is to send nothing.
+    let said = client.post(&order.url, Some(&json!({}))).await;
+    assert_eq!(said.problem(), "malformed", "{said:?}");
     let said = client.post(&order.challenge, Some(&json!({}))).await;
     assert_eq!(said.json()["status"], "valid", "{said:?}");
+    // No attestation names its key, and it may be any but that of the account.
+    let account = openssl::pkey::PKey::from_ec_key(client.key.clone()).unwrap();
+    let said = client.post(&order.finalize, Some(&csr(&account))).await;
+    assert_eq!(said.problem(), "badCSR", "{said:?}");
+    let detail = said.json()["detail"].to_string();
+    assert!(detail.contains("that of the account"), "{detail}");
     let said = client
         .post(&order.finalize, Some(&csr(&hardware_key().unwrap())))
         .await;

@@ -7,6 +7,7 @@ mod house;
 
 use std::time::Duration;
 
+use fixtures::recorded::{CertificateRequest, Invitation, StandIn};
 use house::{Ask, House, TOPIC, check_in, described, report};
 use mdm_core::attested::AttestedFacts;
 use mdm_core::device::Platform;
@@ -264,10 +265,24 @@ async fn a_passcode_is_taken_away_with_the_token_that_the_device_gave() {
 }
 
 /// Sends a certificate request; the certificate, or why there is none.
-async fn certificate_for(
-    house: &House,
-    request: &fixtures::recorded::CertificateRequest,
-) -> Result<fixtures::recorded::StandIn, String> {
+/// A device that enrolled by SCEP: what it was invited with, and itself.
+async fn enrolled(house: &House) -> (Invitation, StandIn) {
+    let invitation = house
+        .stand_ins
+        .invite(&house.url("enrol"), &described("DOORA"), 1)
+        .await
+        .unwrap();
+    let request = house.stand_ins.request(&invitation, 1).await.unwrap();
+    let device = certificate_for(house, &request).await.unwrap();
+    for message in ["Authenticate", "TokenUpdate"] {
+        let body = check_in("DOORA", message, "");
+        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
+        assert_eq!(status, 200, "{said}");
+    }
+    (invitation, device)
+}
+
+async fn certificate_for(house: &House, request: &CertificateRequest) -> Result<StandIn, String> {
     let ask = Ask {
         path: format!("{}?operation=PKIOperation", house.path("scep")),
         post: true,
@@ -344,18 +359,7 @@ async fn who_was_invited_by_serial_number_must_name_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_has_only_so_many_renewals_in_a_week() {
     let house = House::open().await;
-    let invitation = house
-        .stand_ins
-        .invite(&house.url("enrol"), &described("DOORA"), 1)
-        .await
-        .unwrap();
-    let request = house.stand_ins.request(&invitation, 1).await.unwrap();
-    let device = certificate_for(&house, &request).await.unwrap();
-    for message in ["Authenticate", "TokenUpdate"] {
-        let body = check_in("DOORA", message, "");
-        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
-        assert_eq!(status, 200, "{said}");
-    }
+    let (invitation, device) = enrolled(&house).await;
     let renew = async |number: u64| {
         let stand_ins = &house.stand_ins;
         let request = stand_ins.renewal(&invitation, &device, number).await;
@@ -392,18 +396,7 @@ async fn a_device_has_only_so_many_renewals_in_a_week() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_by_scep_gets_nobody_around_an_attestation() {
     let house = House::open().await;
-    let invitation = house
-        .stand_ins
-        .invite(&house.url("enrol"), &described("DOORA"), 1)
-        .await
-        .unwrap();
-    let request = house.stand_ins.request(&invitation, 1).await.unwrap();
-    let device = certificate_for(&house, &request).await.unwrap();
-    for message in ["Authenticate", "TokenUpdate"] {
-        let body = check_in("DOORA", message, "");
-        let (status, said) = house.send(house.signed("checkin", &device, body)).await;
-        assert_eq!(status, 200, "{said}");
-    }
+    let (invitation, device) = enrolled(&house).await;
     let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
     let all = async || store.certificates(id, CertificateId(0), 100).await.unwrap();
     let renew = async |number: u64| {

@@ -13,8 +13,9 @@ use fixtures::recorded::StandIn;
 use house::{Ask, House, NOW_MS, check_in, described, report};
 use mdm_core::clock::Timestamp;
 use mdm_core::ddm::{Channels, Target};
-use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::ids::{OrganisationId, ProjectId, Serial, ServerId, WaveId};
 use mdm_core::original::Said;
+use mdm_core::project::Project;
 use mdm_core::secret::Secret;
 use mdm_core::service::{NewDeclaration, NewFile};
 use mdm_core::store::Batch;
@@ -43,6 +44,13 @@ async fn two() -> (House, House) {
         "their wave",
         ServerId(1),
         std::collections::BTreeMap::new(),
+        Timestamp::from_millis(NOW_MS),
+    ));
+    batch.put(Project::new(
+        theirs.org.organisation().id,
+        ProjectId(THEIR_WAVE),
+        "their wave",
+        ServerId(1),
         Timestamp::from_millis(NOW_MS),
     ));
     theirs.app.mdm.store().commit(batch).await.unwrap();
@@ -320,7 +328,14 @@ async fn a_device_of_one_organisation_gets_nothing_at_the_other() {
 async fn foreign_package(ours: &House, theirs: &House) {
     let name = "name=tool&bundle_identifier=com.example.tool";
     let path = format!("/api/v1/library/packages/upload?{name}");
-    let put = ask(ours, "post", &path, &ours.token, "the bytes of a package").await;
+    let put = ask(
+        ours,
+        "post",
+        &path,
+        &ours.token,
+        "xar! and the bytes of a package",
+    )
+    .await;
     assert_eq!(put.status, 200, "{}", put.text());
     let put: Value = serde_json::from_slice(&put.body).unwrap();
     let file = put["content"]["file"].as_str().unwrap();
@@ -485,6 +500,36 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/checks/rules") => {
             serde_json::json!({ "unknown": { "capable": "block" } })
         }
+        ("post", "/api/v1/audit/verification" | "/api/v1/audit/checkpoints") => {
+            serde_json::json!({})
+        }
+        ("post", "/api/v1/projects") => serde_json::json!({ "name": "walk" }),
+        ("post", "/api/v1/projects/{id}" | "/api/v1/projects/{id}/close") => serde_json::json!({}),
+        ("post", "/api/v1/projects/{id}/switch") => serde_json::json!({ "on": true }),
+        ("post", "/api/v1/waves") => {
+            serde_json::json!({ "project": THEIR_WAVE, "name": "walk" })
+        }
+        ("post", "/api/v1/waves/{id}/members" | "/api/v1/waves/{id}/members/remove") => {
+            serde_json::json!({ "serials": THEIRS })
+        }
+        ("post", "/api/v1/waves/{id}/members/move") => {
+            serde_json::json!({ "to": THEIR_WAVE, "serials": THEIRS })
+        }
+        ("post", "/api/v1/waves/{id}/dates") => serde_json::json!({
+            "all": true, "deadline": "2026-12-20T10:00:00Z", "available_from": "2026-12-12T10:00:00Z",
+        }),
+        ("post", "/api/v1/waves/{id}/plan" | "/api/v1/waves/{id}/what-if") => {
+            serde_json::json!({})
+        }
+        ("post", "/api/v1/waves/{id}/prerequisites") => {
+            serde_json::json!({ "name": "wifi-placed", "evidence": "walk", "all": true })
+        }
+        ("post", "/api/v1/waves/{id}/acceptance") => serde_json::json!({ "digest": "none" }),
+        ("post", "/api/v1/waves/{id}/submission") => serde_json::json!({ "name": "their wave" }),
+        ("post", "/api/v1/waves/{id}/gate") => serde_json::json!({ "reason": "walk" }),
+        ("post", "/api/v1/waves/{id}/pause") => {
+            serde_json::json!({ "paused": true, "reason": "walk" })
+        }
         ("post", "/api/v1/licences/tokens") => serde_json::json!({ "token": "bm9uZQ==" }),
         ("post", "/api/v1/licences/plan") => {
             serde_json::json!({ "location": THEIR_WAVE, "apps": [1], "serials": THEIRS })
@@ -523,11 +568,10 @@ fn but_jobs(contents: &str) -> Vec<&str> {
 fn foreign(path: &str, token: i64, command: &str) -> String {
     let id = match path {
         // They have no location: any number of theirs will do.
-        "/api/v1/waves/{id}"
-        | "/api/v1/waves/{id}/licences"
-        | "/api/v1/waves/{id}/checks"
-        | "/api/v1/licences/{id}/refresh"
-        | "/api/v1/sessions/{id}/revoke" => THEIR_WAVE,
+        "/api/v1/licences/{id}/refresh" | "/api/v1/sessions/{id}/revoke" => THEIR_WAVE,
+        wave if wave.starts_with("/api/v1/waves/{id}") => THEIR_WAVE,
+        // The number of their project is that of their wave.
+        project if project.starts_with("/api/v1/projects/{id}") => THEIR_WAVE,
         "/api/v1/api-tokens/{id}/revoke" => token,
         _ => 0,
     };

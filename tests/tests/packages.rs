@@ -46,10 +46,11 @@ fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
     found.map(|(_, value)| value.trim())
 }
 
-/// Bytes that no part of which is like another.
+/// A package as far as anybody looks at it, with bytes no part of which is like another.
 fn content(length: u32) -> Vec<u8> {
     let word = |n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes();
-    (0..length / 4).flat_map(word).collect()
+    let words = (1..length / 4).flat_map(word);
+    b"xar!".iter().copied().chain(words).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,6 +109,18 @@ async fn a_file_is_given_out_whole_or_by_ranges_and_goes_with_its_item() {
         assert!(manifest.contains(&hash), "{manifest}");
     }
 
+    // The same bytes again are the same revision in the same file, and heal it.
+    let kept = house.directory().join("packages");
+    let folder = std::fs::read_dir(&kept).unwrap().next().unwrap().unwrap();
+    std::fs::write(folder.path().join(&file), b"torn").unwrap();
+    let again = json_of(&upload(&house, about, &bytes).await);
+    assert_eq!(
+        (&again["revision"], &again["unchanged"]),
+        (&json!(1), &json!(true))
+    );
+    assert_eq!(file_of(&again), file);
+    assert!(fetch(&house, "GET", &path, &[]).await.body == bytes);
+
     // Guesses and paths get nothing.
     for name in [
         "0".repeat(64),
@@ -127,7 +140,7 @@ async fn a_file_is_given_out_whole_or_by_ranges_and_goes_with_its_item() {
     }
 
     // A new revision is another file, and the old one is gone; so is the last one with the item.
-    let newer = json_of(&upload(&house, about, b"the newer one").await);
+    let newer = json_of(&upload(&house, about, b"xar!: the newer one").await);
     assert_eq!(newer["revision"], 2);
     let second = file_of(&newer);
     assert_ne!(second, file);
@@ -135,9 +148,8 @@ async fn a_file_is_given_out_whole_or_by_ranges_and_goes_with_its_item() {
     let path = house.path(&format!("package/{second}"));
     assert_eq!(
         fetch(&house, "GET", &path, &[]).await.body,
-        b"the newer one"
+        b"xar!: the newer one"
     );
-    let kept = house.directory().join("packages");
     let files = || {
         let folders = std::fs::read_dir(&kept).unwrap().map(|f| f.unwrap().path());
         folders
@@ -163,9 +175,12 @@ async fn a_file_is_given_out_whole_or_by_ranges_and_goes_with_its_item() {
     large.announced = Some(17 * 1024 * 1024);
     let large = large.send(house.app.address(Duty::Admin).unwrap()).await;
     assert_eq!(large.status, 413, "{}", large.text());
-    let empty = upload(&house, about, b"").await;
-    assert_eq!(empty.status, 400, "{}", empty.text());
-    let nameless = upload(&house, "&bundle_identifier=", b"x").await;
+    for none in [&b""[..], b"xar", b"root:x:0:0:root:/root:/bin/bash"] {
+        let refused = upload(&house, about, none).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains("xar!"), "{}", refused.text());
+    }
+    let nameless = upload(&house, "&bundle_identifier=", b"xar!").await;
     assert_eq!(nameless.status, 400, "{}", nameless.text());
     let own = json!({ "name": "other", "package": {
         "bundle_identifier": "a", "title": "a", "size": 1, "part_size": 1, "sha256s": ["0".repeat(64)], "file": file,

@@ -239,6 +239,19 @@ async fn a_command_for_many_is_answered_for_each() {
             "keys",
         ),
         (json!({ "request_type": "UserList" }), "serials"),
+        // The device would refuse the first, and lock itself without the PIN for the second.
+        (
+            json!({ "serials": [house.serial], "request_type": "DeviceLock", "keys": { "PIN": 123_456 } }),
+            "keys.PIN",
+        ),
+        (
+            json!({ "serials": [house.serial], "request_type": "DeviceLock", "keys": { "Pin": "123456" } }),
+            "keys.Pin",
+        ),
+        (
+            json!({ "serials": [house.serial], "request_type": "devicelock" }),
+            "request_type",
+        ),
         (
             json!({ "serials": [house.serial], "request_type": "UserList", "priority": 100 }),
             "priority",

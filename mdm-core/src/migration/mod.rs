@@ -8,6 +8,7 @@ mod attempt;
 mod effect;
 mod event;
 mod r#move;
+pub mod plan;
 mod runbook;
 mod runner;
 mod set_up;
@@ -20,7 +21,7 @@ pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
 pub use event::{
     AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
 };
-pub use r#move::{Move, MoveState, Outcome, advance_move};
+pub use r#move::{Met, Move, MoveState, Outcome, advance_move};
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,

@@ -1,5 +1,7 @@
 //! Apple's side of one member's attempt: from the plan to the proof. Never writes a set-up. Pure and total.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Attention, Event, Exception, PinnedRunbook, Transition, attempt};
@@ -42,10 +44,25 @@ pub struct Move {
     pub attention: Option<Attention>,
     /// What did not come true.
     pub exceptions: Vec<Exception>,
+    /// What was done for it at the original service, by the names of the project's prerequisites.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub met: BTreeMap<String, Met>,
     /// When it was planned.
     pub created: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+}
+
+/// Somebody's word that a prerequisite is met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "who, when and what shows it")]
+pub struct Met {
+    /// Who said so.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// What shows it.
+    pub evidence: String,
 }
 
 /// Where an attempt stands.
@@ -185,6 +202,7 @@ impl Move {
             wake_at: Some(now + attempt::LOOK_DAILY),
             attention: None,
             exceptions: Vec::new(),
+            met: BTreeMap::new(),
             created: now,
             ended: None,
         }
@@ -194,6 +212,18 @@ impl Move {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, MoveState::Ended(_))
+    }
+
+    /// Whether nothing of it is at Apple yet: its dates can be changed, and it can be taken out without a request.
+    #[must_use]
+    pub const fn is_planned(&self) -> bool {
+        matches!(
+            self.state,
+            MoveState::Planned
+                | MoveState::Blocked { .. }
+                | MoveState::Ready
+                | MoveState::SubmitFailed { .. }
+        )
     }
 
     /// The set-up that it has, if the device has enrolled.

@@ -351,11 +351,15 @@ impl Org {
         // One that announces a new identity has its enrolment named by the session of that.
         let renewed = session.and_then(|s| s.renews);
         let all = &seen.view.enrollments;
-        let enrollment = all
-            .iter()
-            .rev()
-            .find(speaks)
-            .or_else(|| all.iter().find(|e| Some(e.id) == renewed));
+        let speaking = all.iter().rev().find(speaks);
+        // One that was replaced or revoked is refused as everybody's is: no sign-in makes it good again.
+        let certificate = seen.view.certificate.as_ref();
+        if speaking.is_none()
+            && certificate.is_some_and(|it| it.replaced.is_some() || it.revoked.is_some())
+        {
+            return Ok(Passage::Free);
+        }
+        let enrollment = speaking.or_else(|| all.iter().find(|e| Some(e.id) == renewed));
         let begun =
             session.and_then(|s| Some((s.account?, s.told.as_ref()?.account.as_ref()?.mode)));
         let mode = match (enrollment, begun) {

@@ -217,8 +217,8 @@ impl Org {
                 "this certificate does not speak for this device",
             ))?;
         if let Some(serial) = &device.serial {
-            // For the log of a host whose span around the request has such a field: also when nothing is written.
-            tracing::Span::current().record("serial", tracing::field::display(serial));
+            // Also when nothing is written.
+            self.name_device(serial.as_str());
         }
         Ok(device)
     }

@@ -107,6 +107,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) own: OwnDeclarations,
     /// The ADE profile that an offer brings in force.
     pub(crate) profile: Option<String>,
+    /// No more devices of the attempt's wave are offered their migration.
+    pub(crate) offers_paused: bool,
     /// The channel that is speaking right now: what is queued for it needs no push.
     pub(crate) in_session: Option<EnrollmentId>,
     /// Takes the effects that are errands for many devices, where the caller makes one of all of them.
@@ -141,6 +143,7 @@ impl<'a> Decision<'a> {
             secrets: BTreeMap::new(),
             own: OwnDeclarations::default(),
             profile: None,
+            offers_paused: false,
             in_session: None,
             gathered: None,
             seen: None,
@@ -424,7 +427,15 @@ impl<'a> Decision<'a> {
                 // Without a defined profile the assigner fills it in as soon as there is one.
                 if let Some(device) = &mut self.device {
                     device.row.assignment.from = Some(from);
-                    device.row.assignment.wanted.clone_from(&self.profile);
+                    // One that was offered it keeps it; no other is offered it now.
+                    let begins = self
+                        .attempt
+                        .as_ref()
+                        .is_some_and(|a| matches!(a.row.state, MoveState::Scheduled { .. }));
+                    device.row.assignment.wanted = match self.offers_paused && begins {
+                        true => None,
+                        false => self.profile.clone(),
+                    };
                 }
             }
             Effect::Notify(notice) => {

@@ -165,10 +165,12 @@ impl Org {
         proved: &mut Option<String>,
     ) -> Result<Answer, Error> {
         let mut org = self.clone();
+        org.named = Some(Arc::default());
         for _ in 0..TRIES {
             match org.identify(peer, body, proved) {
                 Ok(speaker) => {
                     org.same_device(&speaker, peer).await?;
+                    let _turn = self.mdm.inner.turns.take(&speaker.sha256).await?;
                     let decided = org
                         .again_on_conflict(|| org.decide(&speaker, peer, message))
                         .await?;
@@ -186,7 +188,7 @@ impl Org {
                 },
             }
         }
-        Err(StoreError::Unavailable("too many changes at once".to_owned()).into())
+        Err(Error::Busy("too many changes at once"))
     }
 
     /// The organisation as it is stored, if that is another version than ours.

@@ -89,7 +89,12 @@ impl Org {
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         let (mut session, challenge) = self.new_session(&d, now)?;
         let place = self.place_for(&device, now).await?;
-        if let Some(profile) = self.hand_out_again(&place).await? {
+        // Not where somebody has signed in, nor that of one who did: it would say that somebody else did, or nobody.
+        let signed_in = place.again.as_ref().is_some_and(|s| s.signed_in.is_some());
+        if person.is_none()
+            && !signed_in
+            && let Some(profile) = self.hand_out_again(&place).await?
+        {
             return Ok(Answer::Profile(profile));
         }
         if let Some(old) = &place.instead_of {

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::Org;
 use super::licences::NOT_KNOWN_YET;
+use super::turns::step_aside;
 use crate::budget::{
     self, APPS_A_SECOND, Allowance, Budget, BudgetStatus, ORGANISATION_API, RequestClass, allowance,
 };
@@ -140,7 +141,7 @@ impl SharedGate {
         tries: usize,
         decide: impl Fn(&mut [Limiter], i64) -> Result<T, Duration>,
     ) -> Result<T, Duration> {
-        for _ in 0..tries {
+        for tried in 1..=tries {
             let now = self.clock.now();
             let mut rows = Vec::new();
             for (name, _) in &self.budgets {
@@ -169,7 +170,7 @@ impl SharedGate {
             }
             match self.store.commit(batch).await {
                 Ok(()) => return decided,
-                Err(StoreError::Conflict) => tokio::task::yield_now().await,
+                Err(StoreError::Conflict) => step_aside(tried).await,
                 Err(error) => return Err(away(&error)),
             }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -20,10 +21,11 @@ use crate::library::{
 };
 use crate::organisation::Der;
 use crate::queue::{BodyForm, Command};
+use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Lease, Write};
 use crate::wire::command::CommandBody;
-use crate::wire::payloads::profile_identifier;
+use crate::wire::payloads::{profile_identifier, signed_content};
 use crate::wire::requests::{
     InstallEnterpriseApplication, PackageSource, RemoveApplication, RemoveProfile,
 };
@@ -37,6 +39,27 @@ const PAGE: u32 = 200;
 /// Namespace of the UUIDs of commands: the same item, revision, enrolment and version of the device's row give the same one.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4c69_6272_0000_6172_7900);
 
+/// What became of something that was put into the library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::exhaustive_structs, reason = "two facts")]
+pub struct Put {
+    /// The item as it is now.
+    #[serde(flatten)]
+    pub item: LibraryItem,
+    /// It was there with this content and these tags already: no device gets it again that has it.
+    pub unchanged: bool,
+}
+
+/// What was sent, beside what is kept of it.
+#[derive(Default)]
+struct Sent<'a> {
+    seal: Option<SealedSecret>,
+    /// A profile that came without a signature.
+    unsigned: Option<&'a Secret>,
+    /// One that came with one.
+    signed: Option<&'a Secret>,
+}
+
 impl Org {
     /// Everything in the library, also what was taken out of use, in the order of ids.
     ///
@@ -47,7 +70,8 @@ impl Org {
     }
 
     /// Puts a configuration profile into the library, or a new revision of the item of this name. One that has no signature
-    /// is signed with the organisation's key. Devices with one of its tags get it.
+    /// is signed with the organisation's key. Devices with one of its tags get it. The very same profile again is the same
+    /// revision: nobody gets it twice.
     ///
     /// # Errors
     /// [`Error::BadInput`] when it is no configuration profile of at most 1 MiB, or the name belongs to a package;
@@ -57,7 +81,7 @@ impl Org {
         name: &str,
         profile: &Secret,
         tags: BTreeSet<String>,
-    ) -> Result<LibraryItem, Error> {
+    ) -> Result<Put, Error> {
         let read = |problem: &str| Error::bad_input("profile", problem);
         if profile.len() > LARGEST {
             return Err(read("must be at most 1 MiB"));
@@ -84,7 +108,12 @@ impl Org {
             content: id,
             signed_here: !signed,
         };
-        self.put_item(name, content, tags, Some(row)).await
+        let sent = Sent {
+            seal: Some(row),
+            unsigned: (!signed).then_some(profile),
+            signed: signed.then_some(profile),
+        };
+        self.put_item(name, content, tags, sent).await
     }
 
     /// Puts a package into the library, or a new revision of the item of this name. Macs with one of its tags get it.
@@ -96,13 +125,18 @@ impl Org {
         name: &str,
         package: Package,
         tags: BTreeSet<String>,
-    ) -> Result<LibraryItem, Error> {
+    ) -> Result<Put, Error> {
         if package.file.is_some() {
             return Err(Error::bad_input("file", "is named by whoever keeps it"));
         }
         package.check()?;
-        self.put_item(name, LibraryContent::Package(package), tags, None)
-            .await
+        self.put_item(
+            name,
+            LibraryContent::Package(package),
+            tags,
+            Sent::default(),
+        )
+        .await
     }
 
     /// The same with a file that the host keeps and serves: at [`Org::package_url`], and its manifest at that address with
@@ -116,7 +150,7 @@ impl Org {
         package: Package,
         file: KeptFile,
         tags: BTreeSet<String>,
-    ) -> Result<LibraryItem, Error> {
+    ) -> Result<Put, Error> {
         if !KeptFile::is_name(&file.name) {
             return Err(Error::bad_input("file", "must be a name of a kept file"));
         }
@@ -128,8 +162,13 @@ impl Org {
         package.check()?;
         package.url.clear();
         package.file = Some(file.name);
-        self.put_item(name, LibraryContent::Package(package), tags, None)
-            .await
+        self.put_item(
+            name,
+            LibraryContent::Package(package),
+            tags,
+            Sent::default(),
+        )
+        .await
     }
 
     /// Where the host serves a file that it keeps.
@@ -169,8 +208,8 @@ impl Org {
         name: &str,
         content: LibraryContent,
         tags: BTreeSet<String>,
-        secret: Option<crate::sealed::SealedSecret>,
-    ) -> Result<LibraryItem, Error> {
+        sent: Sent<'_>,
+    ) -> Result<Put, Error> {
         let name = name.trim();
         if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
             return Err(Error::bad_input("name", "must be 1 to 100 characters"));
@@ -179,6 +218,23 @@ impl Org {
             let now = self.now();
             let mut batch = Batch::new();
             let old = self.store().library_item_by_name(self.id(), name).await?;
+            if let Some(old) = old.as_ref().filter(|old| old.removed.is_none())
+                && self.says_the_same(&old.content, &content, &sent).await
+            {
+                let mut item = old.clone();
+                let unchanged = item.tags == tags;
+                if !unchanged {
+                    item.tags.clone_from(&tags);
+                    item.changed = now;
+                    let detail = json!({ "item": item.id, "name": name, "tags": item.tags });
+                    self.audit_into(&mut batch, "library.tagged", detail);
+                    batch.put(item.clone());
+                }
+                // Who has it keeps it; who failed to take it is asked again.
+                self.walk_into(&mut batch, now);
+                self.store().commit(batch).await?;
+                return Ok(Put { item, unchanged });
+            }
             let item = match &old {
                 Some(old) => {
                     let same = std::mem::discriminant(&old.content)
@@ -211,7 +267,7 @@ impl Org {
                 held.replaced = Some(now);
                 batch.put(held);
             }
-            if let Some(secret) = &secret {
+            if let Some(secret) = &sent.seal {
                 batch.put(secret.clone());
             }
             batch.put(item.clone());
@@ -222,9 +278,50 @@ impl Org {
                 json!({ "item": item.id, "name": name, "revision": item.revision, "tags": item.tags }),
             );
             self.store().commit(batch).await?;
-            Ok(item)
+            Ok(Put {
+                item,
+                unchanged: false,
+            })
         })
         .await
+    }
+
+    /// Whether what was sent is what the library has already. A profile that cannot be opened is not, and one that would be
+    /// signed by another certificate today is not either.
+    async fn says_the_same(
+        &self,
+        old: &LibraryContent,
+        new: &LibraryContent,
+        sent: &Sent<'_>,
+    ) -> bool {
+        match (old, new) {
+            (LibraryContent::Package(old), LibraryContent::Package(new)) => {
+                // A file that is kept here has another name each time that it comes.
+                let mut named = new.clone();
+                if old.file.is_some() && new.file.is_some() {
+                    named.file.clone_from(&old.file);
+                }
+                *old == named
+            }
+            (LibraryContent::Profile { content: held, .. }, LibraryContent::Profile { .. }) => {
+                let Ok(held) = self.open_secret(*held).await else {
+                    return false;
+                };
+                match (sent.unsigned, &self.organisation.profile_signer) {
+                    (Some(sent), Some(signer)) => {
+                        let by = &signer.certificate.0;
+                        let content = signed_content(held.expose()).map(Secret::new);
+                        content.is_some_and(|content| content.expose() == sent.expose())
+                            && held.expose().windows(by.len()).any(|part| part == by)
+                    }
+                    (Some(_), None) => false,
+                    (None, _) => sent
+                        .signed
+                        .is_some_and(|sent| sent.expose() == held.expose()),
+                }
+            }
+            _ => false,
+        }
     }
 
     /// Gives an item other tags: devices that it is for now get it, others lose it.
@@ -258,6 +355,7 @@ impl Org {
         what: &str,
         change: impl Fn(&mut LibraryItem),
     ) -> Result<LibraryItem, Error> {
+        let name = name.trim();
         self.again_on_conflict(|| async {
             let now = self.now();
             let found = self.store().library_item_by_name(self.id(), name).await?;

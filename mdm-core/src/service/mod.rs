@@ -10,6 +10,7 @@ mod act;
 mod apart;
 mod asks;
 mod authenticate;
+mod begun;
 mod checkin;
 mod commands;
 mod credentials;
@@ -33,6 +34,7 @@ pub mod ports;
 mod push_certificate;
 mod put_off;
 mod reading;
+mod record;
 mod refusals;
 mod release;
 mod renewal;
@@ -46,6 +48,7 @@ mod service_token;
 pub mod sign_in;
 mod sync;
 mod token_update;
+mod turns;
 mod views;
 mod watchdog;
 mod wave;
@@ -72,12 +75,14 @@ pub use enqueue::{Enqueued, NewCommand};
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
 pub use invitation::Invitation;
+pub use library::Put;
 pub use licences::LicenceAct;
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
+pub use record::RecordReport;
 pub use release::Release;
-pub use wave::{Member, WhatIf};
+pub use wave::{Accepted, Candidates, Dates, GateView, Member, ProjectChange, Standing, WhatIf};
 pub use what_if::{
     Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,
 };
@@ -90,7 +95,7 @@ use crate::ids::{EnrollmentId, IdSource, OrganisationCode, OrganisationId, Runbo
 use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::{Der, Organisation};
 use crate::secret::Secret;
-use crate::store::{Store, StoreError, Write};
+use crate::store::{Store, Write};
 use crate::vault::EscrowVault;
 use crate::wire::WireError;
 use crate::wire::checkin::CheckIn;
@@ -101,9 +106,7 @@ use decision::Decision;
 use door::{Chain, ChainKey, Message, Speaker};
 use put_off::PutOff;
 use scep::{Authority, AuthorityKey, Lists};
-
-/// How often a decision is made again after a conflict before the caller is told.
-const TRIES: usize = 12;
+use turns::{TRIES, Turns};
 
 /// Messages above so many bytes are read apart.
 const LARGE: usize = 256 * 1024;
@@ -158,12 +161,15 @@ struct Inner {
     organisations: Mutex<HashMap<OrganisationCode, Arc<Organisation>>>,
     /// Which domains of accounts are served.
     domains: Mutex<account::Domains>,
+    begun: begun::Begun,
     /// Standard runbooks that are pinned; bounded.
     standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
     /// Who holds licences, for open errands; bounded.
     holders: HolderMemory,
     /// Places for large messages that are being read.
     large: Semaphore,
+    /// Whose messages are being decided on.
+    turns: Turns,
     /// Jobs that go on beside the rounds.
     apart: Apart,
     /// Something was committed that the worker may have to do with.
@@ -173,6 +179,8 @@ struct Inner {
     unwoken: PutOff,
     /// When this process clears away what is over next; `None` until it has worked once.
     clear_at: Mutex<Option<Timestamp>>,
+    /// When the records are sealed next.
+    seal_at: Mutex<Option<Timestamp>>,
     unreleased: PutOff,
 }
 
@@ -194,6 +202,8 @@ pub struct Org {
     organisation: Arc<Organisation>,
     /// In whose name a person's acts are recorded.
     actor: Arc<str>,
+    /// While a device's message is answered: whether the host's span knows the serial number.
+    named: Option<Arc<AtomicBool>>,
 }
 
 impl std::fmt::Debug for Org {
@@ -291,13 +301,16 @@ impl Mdm {
                 chains: Mutex::default(),
                 organisations: Mutex::default(),
                 domains: Mutex::default(),
+                begun: begun::Begun::default(),
                 standards: Mutex::default(),
                 holders: HolderMemory::default(),
                 large: Semaphore::new(LARGE_AT_ONCE),
+                turns: Turns::default(),
                 apart: Apart::default(),
                 stirred: AtomicBool::new(false),
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),
+                seal_at: Mutex::default(),
                 unreleased: PutOff::default(),
             }),
         }
@@ -379,6 +392,7 @@ impl Mdm {
             mdm: self.clone(),
             organisation,
             actor: Arc::from("operator"),
+            named: None,
         }
     }
 }
@@ -468,8 +482,7 @@ impl Org {
         // Never closed. Whoever waits so long for a place is told to come again, and gives back what its body holds.
         let place = tokio::time::timeout(PLACE, self.mdm.inner.large.acquire()).await;
         let Ok(_place) = place else {
-            let busy = "too many large messages at once".to_owned();
-            return Err(StoreError::Unavailable(busy).into());
+            return Err(Error::Busy("too many large messages at once"));
         };
         let body = body.to_vec();
         match tokio::task::spawn_blocking(move || parse(&body)).await {
@@ -505,6 +518,15 @@ impl Org {
         &self.mdm.inner.settings
     }
 
+    /// For the log of a host whose span around the request has a field `serial`: once for each message, however often it is
+    /// decided on.
+    pub(crate) fn name_device(&self, serial: &str) {
+        let named = self.named.as_ref();
+        if !named.is_some_and(|named| named.swap(true, Ordering::Relaxed)) {
+            tracing::Span::current().record("serial", serial);
+        }
+    }
+
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
     pub(crate) async fn commit(&self, mut d: Decision<'_>) -> Result<(), Error> {
         self.seal_commands(&mut d).await?;
@@ -518,10 +540,8 @@ impl Org {
             self.load_queue(&mut d, channel, token_update::ALL_COMMANDS)
                 .await?;
         }
-        // For the log of a host whose span around the request has such a field.
         if let Some(device) = &d.device {
-            let serial = tracing::field::display(&device.row.serial);
-            tracing::Span::current().record("serial", serial);
+            self.name_device(device.row.serial.as_str());
         }
         let batch = d.into_batch();
         if batch.writes.is_empty() {
@@ -536,25 +556,6 @@ impl Org {
             self.mdm.inner.stirred.store(true, Ordering::Relaxed);
         }
         Ok(())
-    }
-
-    /// Decides again when what the decision rested on has changed meanwhile.
-    pub(crate) async fn again_on_conflict<T, F>(&self, decide: impl Fn() -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        for _ in 1..TRIES {
-            match decide().await {
-                Err(e) if e.is_conflict() => tokio::task::yield_now().await,
-                other => return other,
-            }
-        }
-        match decide().await {
-            Err(e) if e.is_conflict() => {
-                Err(StoreError::Unavailable("too many changes at once".to_owned()).into())
-            }
-            other => other,
-        }
     }
 }
 

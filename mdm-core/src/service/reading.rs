@@ -27,6 +27,8 @@ const CIRCLES: u32 = 3;
 const PAGES: u32 = 50;
 /// Between two looks at a reading that is under way.
 const LOOK: Duration = Duration::from_secs(30);
+/// Where only a person can go on.
+const PERSON: Duration = Duration::from_secs(1800);
 /// After a list that ran in a circle.
 const IN_A_CIRCLE: Duration = Duration::from_secs(15 * 60);
 
@@ -222,7 +224,15 @@ impl Org {
                 Ok(false) => return self.job_done(job, lease).await,
                 Err(Error::Port(PortError::NeedsPerson(what))) => {
                     self.pull_needs(&what).await?;
-                    return self.job_later(job, lease, Duration::from_secs(1800)).await;
+                    return self.job_later(job, lease, PERSON).await;
+                }
+                // Time alone does not mend what Apple refuses; whoever waits for the reading sees why.
+                Err(Error::Port(
+                    error @ (PortError::Refused(_) | PortError::FeatureMissing(_)),
+                )) => {
+                    tracing::warn!(organisation = %self.id(), %error, "the organisation's devices cannot be read");
+                    self.pull_needs(&error.to_string()).await?;
+                    return self.job_later(job, lease, PERSON).await;
                 }
                 Err(error) => return Err(error),
             }

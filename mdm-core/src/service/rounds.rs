@@ -77,6 +77,7 @@ impl Mdm {
         done += self.wake(limit).await?;
         done += self.renew_identities().await?;
         done += self.clear_away().await?;
+        done += self.seal_records().await?;
         Ok(done)
     }
 
@@ -146,6 +147,7 @@ const fn is_long(kind: &JobKind) -> bool {
             | JobKind::Pull
             | JobKind::Library { .. }
             | JobKind::DeclareAll
+            | JobKind::LookAfter { .. }
             | JobKind::Declare { .. }
             | JobKind::Stock { .. }
     )

@@ -222,11 +222,36 @@ impl Org {
         .await
     }
 
-    /// Sends a browser off. `browser` is what it holds from now on and shows again when it comes back.
+    /// Sends a browser off. `address` is where it comes from; `browser` is what it holds from now on and shows again when it
+    /// comes back.
     ///
     /// # Errors
-    /// [`Error::Precondition`] without a sign-in that is set; the port's, the store's.
+    /// [`Error::Precondition`] without a sign-in that is set; [`Error::Busy`] while
+    /// this address, or everybody together, has begun too many; the port's, the store's.
     pub async fn begin_sign_in(
+        &self,
+        address: &str,
+        purpose: Purpose,
+        browser: &str,
+        login_hint: Option<&str>,
+    ) -> Result<Departure, Error> {
+        // A device has proved what it is; everybody else is a stranger.
+        let is_proved = matches!(purpose, Purpose::WebView { .. });
+        let (now, begun) = (self.now(), &self.mdm.inner.begun);
+        if !is_proved && !begun.begin(self.id(), address, now, now + PATIENCE) {
+            return Err(Error::Busy(
+                "too many sign-ins from this address are under way",
+            ));
+        }
+        let departed = self.depart(purpose, browser, login_hint).await;
+        // What did not begin, because the provider or the database was away, is counted against nobody.
+        if !is_proved && departed.is_err() {
+            begun.give_back(self.id(), address);
+        }
+        departed
+    }
+
+    async fn depart(
         &self,
         purpose: Purpose,
         browser: &str,
@@ -239,10 +264,7 @@ impl Org {
             .open_sign_ins(self.id(), now, MOST_OPEN)
             .await?;
         if open >= u64::from(MOST_OPEN) {
-            return Err(crate::store::StoreError::Unavailable(
-                "too many sign-ins are under way".to_owned(),
-            )
-            .into());
+            return Err(Error::Busy("too many sign-ins are under way"));
         }
         let provider = self.provider(&setting.issuer).await?;
         let (state, nonce, verifier) = (random_text(32)?, random_text(32)?, random_text(32)?);
@@ -393,6 +415,9 @@ impl Mdm {
             other => other?,
         }
         attempt.version += 1;
+        if !matches!(attempt.purpose, Purpose::WebView { .. }) {
+            self.inner.begun.ended(org.id(), &back.address);
+        }
         let result = org.arrive(&attempt, back).await;
         // Into the bounded record of refusals: strangers can come back from a provider as often as they like.
         let person = org

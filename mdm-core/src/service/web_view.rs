@@ -94,7 +94,7 @@ impl Org {
         self.note_refusal("sign-in", address, Some(&info.serial), listed)
             .await?;
         let purpose = Purpose::WebView { info: Der(message) };
-        self.begin_sign_in(purpose, browser, None).await
+        self.begin_sign_in(address, purpose, browser, None).await
     }
 
     /// Whether a device gets its enrolment profile without anybody having signed in at it.

@@ -131,6 +131,7 @@ impl Org {
             JobKind::Declare { after } => self.declare_job(&job, lease, after).await,
             JobKind::DeclareOf { device } => self.declare_of_job(&job, lease, device).await,
             JobKind::Stock { location } => self.stock_job(&job, lease, location).await,
+            JobKind::LookAfter { wave } => self.look_after_job(&job, lease, wave).await,
             // Wishes are gathered before they come here, like readings below.
             JobKind::Cancel { .. }
             | JobKind::MoveDeadline { .. }
@@ -461,7 +462,7 @@ impl Org {
             && let Some(plan) = self.readable_plan_of(&attempt).await?
         {
             d.attempt_plan = Some(plan);
-            d.profile = self.profile_of_wave(attempt.wave).await?;
+            (d.profile, d.offers_paused) = self.profile_of_wave(attempt.wave).await?;
             d.attempt = Some(Tracked::read(attempt));
         }
         Ok(())
@@ -479,17 +480,22 @@ impl Org {
             .await?
             .map(Tracked::read);
         d.attempt_plan = Some(self.plan(attempt.runbook).await?);
-        d.profile = self.profile_of_wave(attempt.wave).await?;
+        (d.profile, d.offers_paused) = self.profile_of_wave(attempt.wave).await?;
         d.attempt = Some(Tracked::read(attempt));
         Ok(())
     }
 
-    async fn profile_of_wave(&self, wave: crate::ids::WaveId) -> Result<Option<String>, Error> {
+    /// Its profile, and whether its offers are paused.
+    async fn profile_of_wave(
+        &self,
+        wave: crate::ids::WaveId,
+    ) -> Result<(Option<String>, bool), Error> {
         let Some(wave) = readable(self.store().wave(self.id(), wave).await)? else {
-            return Ok(None);
+            return Ok((None, false));
         };
         let server = readable(self.store().server(self.id(), wave.destination).await)?;
-        Ok(server.and_then(|s| self.profile_at(&s, Some(&wave))))
+        let profile = server.and_then(|s| self.profile_at(&s, Some(&wave)));
+        Ok((profile, wave.paused.is_some()))
     }
 }
 

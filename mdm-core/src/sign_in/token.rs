@@ -87,8 +87,8 @@ pub fn read(
         }
     }
     let subject = text("sub")
-        .filter(|s| !s.is_empty() && s.len() <= 255)
-        .ok_or(deny("sub is missing or too long"))?;
+        .filter(|s| !s.is_empty() && s.len() <= 255 && !s.chars().any(char::is_control))
+        .ok_or(deny("sub is missing or cannot be one"))?;
     let fit = |name: &str| {
         let text = text(name)?.trim();
         let fits = !text.is_empty() && text.len() <= LONGEST_NAME;

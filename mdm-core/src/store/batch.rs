@@ -3,6 +3,7 @@
 
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::audit_seal::AuditSeal;
 use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::ddm::status::ChannelStatus;
@@ -22,6 +23,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
+use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -100,8 +102,12 @@ pub enum Write {
     SetUp(SetUp),
     /// Versioned; one unfinished move per device.
     Move(Move),
+    /// Versioned; the name is unique in the organisation.
+    Project(Project),
     /// Versioned.
     Wave(Wave),
+    /// Versioned; the id equals the wave's.
+    WhatIfRun(WhatIfRun),
     /// Immutable: written once, and again with the same content without harm.
     Runbook(Pinned),
     /// Versioned.
@@ -168,6 +174,8 @@ pub enum Write {
     Audit(AuditEntry),
     /// Appended; the store keeps a bounded number per organisation.
     Refusal(Refusal),
+    /// Versioned, though never changed: two that take one place in the chain conflict.
+    AuditSeal(AuditSeal),
 }
 
 macro_rules! into_write {
@@ -182,10 +190,10 @@ macro_rules! into_write {
 
 into_write! {
     Organisation(Organisation), Device(Device), OriginalFacts(OriginalFacts), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
-    Command(Command), SetUp(SetUp), Move(Move), Wave(Wave), Runbook(Pinned), Server(Server), Secret(SealedSecret),
+    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
-    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Job(Job), Audit(AuditEntry), Refusal(Refusal),
+    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -229,8 +237,14 @@ pub enum Noun {
     SetUp,
     /// Moves.
     Move,
+    /// Seals of the chain over the record.
+    AuditSeal,
+    /// Projects.
+    Project,
     /// Waves.
     Wave,
+    /// What-ifs that somebody had run for waves; the key equals the wave's.
+    WhatIfRun,
     /// Server entries.
     Server,
     /// Secrets.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::audit_seal::AuditSeal;
 use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::ddm::status::ChannelStatus;
@@ -24,10 +25,10 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, CertificateId, ContentId, DeclarationId,
-    DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId, LibraryId, LocationId,
-    ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId, RunbookId, SecretId,
-    Serial, ServerId, SessionId, SetUpId, SignInId, WaveId,
+    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, AuditSealId, CertificateId, ContentId,
+    DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
+    LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId,
+    ProjectId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, SignInId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -37,6 +38,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
+use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -184,6 +186,15 @@ macro_rules! hand_on_reads {
         }
         #[async_trait]
         impl<$($g)+> WaveStore for $ty {
+            async fn project(&self, organisation: OrganisationId, id: ProjectId) -> Result<Option<Project>, StoreError> {
+                ($inner)(self).project(organisation, id).await
+            }
+            async fn projects(&self, organisation: OrganisationId) -> Result<Vec<Project>, StoreError> {
+                ($inner)(self).projects(organisation).await
+            }
+            async fn what_if_run(&self, organisation: OrganisationId, wave: WaveId) -> Result<Option<WhatIfRun>, StoreError> {
+                ($inner)(self).what_if_run(organisation, wave).await
+            }
             async fn wave(&self, organisation: OrganisationId, id: WaveId) -> Result<Option<Wave>, StoreError> {
                 ($inner)(self).wave(organisation, id).await
             }
@@ -213,6 +224,12 @@ macro_rules! hand_on_reads {
             }
             async fn audit(&self, organisation: OrganisationId, after: AuditId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
                 ($inner)(self).audit(organisation, after, limit).await
+            }
+            async fn audit_seals(&self, organisation: OrganisationId, after: AuditSealId, limit: u32) -> Result<Vec<AuditSeal>, StoreError> {
+                ($inner)(self).audit_seals(organisation, after, limit).await
+            }
+            async fn newest_audit_seals(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<AuditSeal>, StoreError> {
+                ($inner)(self).newest_audit_seals(organisation, limit).await
             }
             async fn refusals(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<Refusal>, StoreError> {
                 ($inner)(self).refusals(organisation, limit).await
@@ -331,6 +348,9 @@ macro_rules! hand_on_reads {
             }
             async fn declaration_content_by_token(&self, organisation: OrganisationId, token: &str) -> Result<Option<DeclarationContent>, StoreError> {
                 ($inner)(self).declaration_content_by_token(organisation, token).await
+            }
+            async fn declaration_content_by_file(&self, organisation: OrganisationId, name: &str) -> Result<Option<DeclarationContent>, StoreError> {
+                ($inner)(self).declaration_content_by_file(organisation, name).await
             }
             async fn declaration_set(&self, organisation: OrganisationId, id: DeclarationSetId) -> Result<Option<DeclarationSet>, StoreError> {
                 ($inner)(self).declaration_set(organisation, id).await

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use super::{Noun, StoreError};
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
+use crate::audit_seal::AuditSeal;
 use crate::budget::Budget;
 use crate::clock::Timestamp;
 use crate::ddm::status::ChannelStatus;
@@ -27,6 +28,7 @@ use crate::migration::{Move, MoveState, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
+use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -43,7 +45,9 @@ pub(crate) enum Table {
     Sessions,
     Certificates,
     Runbooks,
+    Projects,
     Waves,
+    WhatIfRuns,
     Moves,
     SetUps,
     Commands,
@@ -69,6 +73,7 @@ pub(crate) enum Table {
     ServerCertificates,
     Jobs,
     Audit,
+    AuditSeals,
     Refusals,
 }
 
@@ -88,7 +93,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -97,7 +102,9 @@ impl Table {
         Self::Sessions,
         Self::Certificates,
         Self::Runbooks,
+        Self::Projects,
         Self::Waves,
+        Self::WhatIfRuns,
         Self::Moves,
         Self::SetUps,
         Self::Commands,
@@ -123,6 +130,7 @@ impl Table {
         Self::ServerCertificates,
         Self::Jobs,
         Self::Audit,
+        Self::AuditSeals,
         Self::Refusals,
     ];
 
@@ -137,7 +145,9 @@ impl Table {
             Self::Sessions => "sessions",
             Self::Certificates => "certificates",
             Self::Runbooks => "runbooks",
+            Self::Projects => "projects",
             Self::Waves => "waves",
+            Self::WhatIfRuns => "what_if_runs",
             Self::Moves => "moves",
             Self::SetUps => "set_ups",
             Self::Commands => "commands",
@@ -163,6 +173,7 @@ impl Table {
             Self::ServerCertificates => "server_certificates",
             Self::Jobs => "jobs",
             Self::Audit => "audit",
+            Self::AuditSeals => "audit_seals",
             Self::Refusals => "refusals",
         }
     }
@@ -218,10 +229,12 @@ impl Table {
             Self::Tokens => &[("hash", Text)],
             Self::Refusals => &[("sender", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
-            Self::Budgets | Self::Library | Self::ServerCertificates => &[("name", Text)],
+            Self::Budgets | Self::Library | Self::Projects | Self::ServerCertificates => {
+                &[("name", Text)]
+            }
             Self::Declarations => &[("identifier", Text), ("removed", Int), ("content", Int)],
             Self::DeclarationSets => &[("name", Text), ("removed", Int)],
-            Self::DeclarationContents => &[("token", Text)],
+            Self::DeclarationContents => &[("token", Text), ("file", Int), ("file_name", Text)],
             Self::DeclarationAssignments => &[("scope", Text), ("set_id", Int), ("ended", Int)],
             Self::DeclarationManifests => &[("token", Text), ("created", Int)],
             Self::DeclaredChannels => &[("manifest", Int), ("earlier", Int), ("ended", Int)],
@@ -236,6 +249,8 @@ impl Table {
             | Self::Originals
             | Self::Runbooks
             | Self::Waves
+            | Self::WhatIfRuns
+            | Self::AuditSeals
             | Self::Locations
             | Self::Inventories => &[],
         }
@@ -254,7 +269,10 @@ impl From<Noun> for Table {
             Noun::Command => Self::Commands,
             Noun::SetUp => Self::SetUps,
             Noun::Move => Self::Moves,
+            Noun::Project => Self::Projects,
             Noun::Wave => Self::Waves,
+            Noun::WhatIfRun => Self::WhatIfRuns,
+            Noun::AuditSeal => Self::AuditSeals,
             Noun::Server => Self::Servers,
             Noun::Secret => Self::Secrets,
             Noun::Token => Self::Tokens,
@@ -459,6 +477,9 @@ stored! {
     Server in Servers versioned: |_it| vec![];
     Device in Devices versioned: |it| device_cells(it);
     OriginalFacts in Originals versioned: |_it| vec![];
+    AuditSeal in AuditSeals versioned: |_it| vec![];
+    Project in Projects versioned: |it| vec![text(&it.name)];
+    WhatIfRun in WhatIfRuns versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![
         Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),
         Cell::Int(it.parent.map(|p| p.0)),
@@ -515,7 +536,11 @@ stored! {
         moment(it.removed),
         Cell::Int(Some(it.content.0)),
     ];
-    DeclarationContent in DeclarationContents versioned: |it| vec![text(&it.server_token)];
+    DeclarationContent in DeclarationContents versioned: |it| vec![
+        text(&it.server_token),
+        Cell::Int(it.file.as_ref().map(|file| file.secret.0)),
+        Cell::Text(it.file.as_ref().map(|file| file.name.clone())),
+    ];
     DeclarationSet in DeclarationSets versioned: |it| vec![text(&it.name), moment(it.removed)];
     DeclarationAssignment in DeclarationAssignments versioned: |it| vec![
         Cell::Text(it.ended.is_none().then(|| it.scope())),

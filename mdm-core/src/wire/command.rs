@@ -11,7 +11,8 @@ use plist::{Dictionary, Value};
 use zeroize::Zeroizing;
 
 use super::json::{self, JsonError};
-use super::keys::{Free, Keys};
+use super::keys::misfit::{of_keys, optional};
+use super::keys::{Free, Keys, Misfit};
 use super::plist::{CHECK_IN_LIMIT, PlistError, read_dictionary, write_dictionary};
 use super::requests::*;
 use crate::secret::Secret;
@@ -98,8 +99,42 @@ macro_rules! commands {
                     _ => None,
                 }
             }
+
+            fn misfit(request_type: &str, keys: &Dictionary) -> Option<Misfit> {
+                match request_type {
+                    $(stringify!($keyed) => of_keys::<$keyed>(keys, ""),)*
+                    _ => None,
+                }
+            }
+
+            /// The type of a key of a command, in the words of property lists (`string`, `integer`, …): for who has a text
+            /// and must know what it stands for. `None`: no such command or key is known here.
+            #[must_use]
+            pub fn kind_of_key(request_type: &str, key: &str) -> Option<&'static str> {
+                let kinds = match request_type {
+                    $(stringify!($keyed) => <$keyed as Keys>::kinds(),)*
+                    _ => return None,
+                };
+                let found = kinds.into_iter().find(|(known, _)| *known == key);
+                found.map(|(_, kind)| kind)
+            }
         }
     };
+}
+
+/// Why no command comes of type and keys that are written as JSON. Names no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeysError {
+    /// A value has no place in a property list.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A key of this command cannot be as it is.
+    #[error(transparent)]
+    Key(#[from] Misfit),
+    /// The type differs from that of a command in nothing but capital and small letters.
+    #[error("is written {0}")]
+    Type(&'static str),
 }
 
 commands! {
@@ -274,12 +309,25 @@ impl CommandBody {
         }))
     }
 
-    /// A command whose keys are written as JSON; see [`crate::wire::json`].
+    /// A command whose keys are written as JSON; see [`crate::wire::json`]. A command that is newer than this library, and
+    /// keys that are, go out as they are. What contradicts what is known does not: the device would refuse it, or do
+    /// something else without the key that it does not find. [`Self::read`] asks for none of this.
     ///
     /// # Errors
-    /// [`JsonError`] when a value has no place in a property list.
-    pub fn of_json(request_type: &str, keys: &serde_json::Value) -> Result<Self, JsonError> {
+    /// [`KeysError`] when a value has no place in a property list, or when a known command lacks a key, has one of another
+    /// type, or one that is spelt in other letters.
+    pub fn of_json(request_type: &str, keys: &serde_json::Value) -> Result<Self, KeysError> {
         let mut keys = json::to_dictionary(keys)?;
+        let mut known = Self::REQUEST_TYPES.iter();
+        if let Some(right) = known.find(|known| known.eq_ignore_ascii_case(request_type)) {
+            if *right != request_type {
+                return Err(KeysError::Type(right));
+            }
+            let tether = optional::<bool>(&keys, "", "RequestRequiresNetworkTether");
+            if let Some(misfit) = tether.or_else(|| Self::misfit(request_type, &keys)) {
+                return Err(misfit.into());
+            }
+        }
         keys.insert("RequestType".to_owned(), request_type.into());
         Ok(Self::from_dictionary(keys))
     }

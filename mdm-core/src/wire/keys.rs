@@ -6,6 +6,7 @@
 //! ([`CommandBody::Raw`](super::command::CommandBody::Raw)), an answer keeps such keys in `other`.
 //! Nothing here knows a command, and nothing is refused because its value is unusual.
 
+pub(crate) mod misfit;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use plist::{Dictionary, Value};
 use super::redact::MARK;
 use crate::secret::Secret;
 
+pub use misfit::Misfit;
 pub(crate) use tables::{answer, field_of_keys, numbers, one_of, record, words};
 
 /// A dictionary whose keys are known: a command, a payload, an answer, or a part of one.
@@ -55,6 +57,20 @@ pub trait Keys: Sized + sealed::Sealed {
     /// Whether this key is one of its own.
     #[doc(hidden)]
     fn knows(key: &str) -> bool;
+
+    /// Its own keys with their types, in Apple's words. None where they are not told: only what we send is written by people.
+    #[doc(hidden)]
+    #[must_use]
+    fn kinds() -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
+    /// What is wrong with its own keys, if anything is; `at` is what stands around them.
+    #[doc(hidden)]
+    #[must_use]
+    fn misfit(_of: &Dictionary, _at: &str) -> Option<Misfit> {
+        None
+    }
 }
 
 pub(crate) mod sealed {
@@ -65,7 +81,15 @@ pub(crate) mod sealed {
 
 /// What stands under one key.
 pub(crate) trait Field: Sized {
+    /// Its type, in Apple's words.
+    const KIND: &'static str;
+
     fn to_value(&self) -> Value;
+
+    /// What is wrong with a value, if it is of another type here or below; `at` is its key.
+    fn misfit(value: &Value, at: &str) -> Option<Misfit> {
+        (misfit::kind_of(value) != Self::KIND).then(|| Misfit::of_kind(at, Self::KIND))
+    }
 
     /// The value, and whether everything that was read is in it. `None`: of another type.
     fn of_value(value: &Value) -> Option<(Self, bool)>;
@@ -135,8 +159,10 @@ impl<T> OneOrMany<T> {
 }
 
 macro_rules! plain_field {
-    ($($rust:ty: |$from:ident| $to_value:expr, $of_value:expr;)*) => {$(
+    ($($rust:ty = $kind:literal: |$from:ident| $to_value:expr, $of_value:expr;)*) => {$(
         impl Field for $rust {
+            const KIND: &'static str = $kind;
+
             fn to_value(&self) -> Value {
                 let $from = self;
                 $to_value
@@ -151,18 +177,24 @@ macro_rules! plain_field {
 }
 
 plain_field! {
-    bool: |b| Value::Boolean(*b), Value::as_boolean;
-    i64: |n| Value::Integer((*n).into()), Value::as_signed_integer;
-    u64: |n| Value::Integer((*n).into()), Value::as_unsigned_integer;
-    u32: |n| Value::Integer(u64::from(*n).into()), |v| v.as_unsigned_integer()?.try_into().ok();
-    String: |t| Value::String(t.clone()), |v| v.as_string().map(str::to_owned);
-    Vec<u8>: |d| Value::Data(d.clone()), |v| v.as_data().map(<[u8]>::to_vec);
-    plist::Date: |d| Value::Date(*d), Value::as_date;
+    bool = "boolean": |b| Value::Boolean(*b), Value::as_boolean;
+    i64 = "integer": |n| Value::Integer((*n).into()), Value::as_signed_integer;
+    u64 = "integer": |n| Value::Integer((*n).into()), Value::as_unsigned_integer;
+    u32 = "integer": |n| Value::Integer(u64::from(*n).into()), |v| v.as_unsigned_integer()?.try_into().ok();
+    String = "string": |t| Value::String(t.clone()), |v| v.as_string().map(str::to_owned);
+    Vec<u8> = "data": |d| Value::Data(d.clone()), |v| v.as_data().map(<[u8]>::to_vec);
+    plist::Date = "date": |d| Value::Date(*d), Value::as_date;
     // A mark alone: what is no mark was no secret when it was read.
-    Withheld: |_w| Value::String(MARK.to_owned()), |v| (v.as_string() == Some(MARK)).then_some(Withheld);
+    Withheld = "string": |_w| Value::String(MARK.to_owned()), |v| (v.as_string() == Some(MARK)).then_some(Withheld);
 }
 
 impl Field for Value {
+    const KIND: &'static str = "any";
+
+    fn misfit(_: &Value, _: &str) -> Option<Misfit> {
+        None
+    }
+
     fn to_value(&self) -> Value {
         self.clone()
     }
@@ -173,6 +205,8 @@ impl Field for Value {
 }
 
 impl Field for uuid::Uuid {
+    const KIND: &'static str = "string";
+
     /// As Apple writes it.
     fn to_value(&self) -> Value {
         Value::String(self.hyphenated().to_string().to_uppercase())
@@ -185,6 +219,8 @@ impl Field for uuid::Uuid {
 }
 
 impl Field for f64 {
+    const KIND: &'static str = "real";
+
     fn to_value(&self) -> Value {
         Value::Real(*self)
     }
@@ -201,6 +237,8 @@ impl Field for f64 {
 }
 
 impl Field for Secret {
+    const KIND: &'static str = "string";
+
     /// Passwords are made by us or typed by a person, hence always UTF-8; one that is not would be
     /// sent as an empty text, which every device refuses.
     fn to_value(&self) -> Value {
@@ -217,6 +255,8 @@ impl Field for Secret {
 }
 
 impl Field for SecretData {
+    const KIND: &'static str = "data";
+
     fn to_value(&self) -> Value {
         Value::Data(self.0.expose().to_vec())
     }
@@ -231,6 +271,16 @@ impl Field for SecretData {
 }
 
 impl<T: Field> Field for Vec<T> {
+    const KIND: &'static str = "array";
+
+    fn misfit(value: &Value, at: &str) -> Option<Misfit> {
+        let Some(items) = value.as_array() else {
+            return Some(Misfit::of_kind(at, Self::KIND));
+        };
+        let mut each = items.iter().enumerate();
+        each.find_map(|(n, item)| T::misfit(item, &format!("{at}[{n}]")))
+    }
+
     fn to_value(&self) -> Value {
         Value::Array(self.iter().map(T::to_value).collect())
     }
@@ -252,6 +302,15 @@ impl<T: Field> Field for Vec<T> {
 }
 
 impl<T: Field> Field for BTreeMap<String, T> {
+    const KIND: &'static str = "dictionary";
+
+    fn misfit(value: &Value, at: &str) -> Option<Misfit> {
+        let Some(of) = value.as_dictionary() else {
+            return Some(Misfit::of_kind(at, Self::KIND));
+        };
+        of.keys().find_map(|key| misfit::optional::<T>(of, at, key))
+    }
+
     fn to_value(&self) -> Value {
         let pairs = self
             .iter()
@@ -275,6 +334,8 @@ impl<T: Field> Field for BTreeMap<String, T> {
 }
 
 impl Field for Free {
+    const KIND: &'static str = "dictionary";
+
     fn to_value(&self) -> Value {
         Value::Dictionary(self.0.clone())
     }
@@ -289,6 +350,15 @@ impl Field for Free {
 }
 
 impl<T: Field> Field for OneOrMany<T> {
+    const KIND: &'static str = T::KIND;
+
+    fn misfit(value: &Value, at: &str) -> Option<Misfit> {
+        match value {
+            Value::Array(_) => Vec::<T>::misfit(value, at),
+            one => T::misfit(one, at),
+        }
+    }
+
     fn to_value(&self) -> Value {
         match self {
             Self::One(one) => one.to_value(),

@@ -169,3 +169,59 @@ async fn a_device_that_wants_what_is_not_to_be_had_here_keeps_nobody_waiting() {
     stage.pass(DAY + MINUTE * 20).await;
     assert!(stage.device("C").await.assignment.asked.is_some());
 }
+
+#[tokio::test]
+async fn a_device_that_comes_into_our_list_gets_at_once_what_it_was_offered_before() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    stage.server("one").await;
+    stage.pass(MINUTE * 9).await;
+    let serial = Serial::parse("B").unwrap();
+    let id = mdm_core::ids::DeviceId(1);
+    let mut device = mdm_core::device::Device::new(stage.organisation, id, serial.clone());
+    device.assignment.wanted = stage.device("A").await.assignment.wanted;
+    let mut batch = Batch::new();
+    batch.put(device);
+    stage.store.commit(batch).await.unwrap();
+    let page: Page = (&["B"], &[], false);
+    stage.script.changes.lock().unwrap().push_back(page);
+    while stage.device("B").await.record.is_none() {
+        stage.pass(Duration::from_secs(10)).await;
+    }
+    stage.pass(MINUTE * 2).await;
+    let assigned = stage.script.assigned.lock().unwrap().clone();
+    assert!(assigned.iter().any(|s| s.contains(&serial)), "{assigned:?}");
+}
+
+#[tokio::test]
+async fn asking_for_many_profiles_takes_no_longer_for_each_than_for_a_few() {
+    let stage = Stage::new(&[]).await;
+    let server = stage.server("one").await;
+    let serial = |n: i64| Serial::parse(&format!("MANY{n:06}")).unwrap();
+    let all: Vec<Serial> = (0..16_000).map(serial).collect();
+    for (n, serials) in (0..).zip(all.chunks(1000)) {
+        let mut batch = Batch::new();
+        for (id, serial) in (n * 1000 + 1..).zip(serials) {
+            let id = mdm_core::ids::DeviceId(id);
+            let mut device = mdm_core::device::Device::new(stage.organisation, id, serial.clone());
+            device.record = Some(mdm_core::device::DeviceRecord::new(server, START));
+            batch.put(device);
+        }
+        stage.store.commit(batch).await.unwrap();
+    }
+    let org = stage.org().await;
+    // The best of three: what else the machine does is not measured.
+    let time = async |serials: &[Serial]| {
+        let mut best = Duration::MAX;
+        for _ in 0..3 {
+            let began = std::time::Instant::now();
+            org.assign_profiles(serials).await.unwrap();
+            best = best.min(began.elapsed());
+        }
+        best
+    };
+    let (few, many) = (time(&all[..2_000]).await, time(&all).await);
+    assert!(
+        many < few * 16,
+        "{few:?} for 2,000, {many:?} for eight times as many"
+    );
+}

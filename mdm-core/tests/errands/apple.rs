@@ -89,6 +89,8 @@ pub(crate) struct Library {
     pub(crate) holders: BTreeMap<u64, BTreeSet<Serial>>,
     /// Its token has ended.
     pub(crate) ended: bool,
+    /// Who holds what cannot be read, and time does not mend it.
+    pub(crate) refuses: bool,
     /// Its lists change while they are read.
     pub(crate) restless: bool,
     /// The next requests that change something are refused for so long.
@@ -151,6 +153,12 @@ impl Apple {
 
     pub(crate) fn asked(&self) -> usize {
         self.inside().asked.len()
+    }
+
+    /// For whom the requests were that change something, in order.
+    pub(crate) fn asked_for(&self) -> Vec<Vec<Serial>> {
+        let inside = self.inside();
+        inside.asked.iter().map(|(_, of)| of.clone()).collect()
     }
 }
 
@@ -398,6 +406,9 @@ impl Licences for Apple {
         if library.ended {
             return Err(PortError::NeedsPerson("a new token".to_owned()));
         }
+        if library.refuses {
+            return Err(PortError::Refused("400".to_owned()));
+        }
         library.readings += 1;
         if library
             .rough
@@ -477,6 +488,25 @@ fn token(credential: &ContentCredential) -> String {
     credential.token.expose_text().unwrap().to_owned()
 }
 
+/// A process of the installation.
+fn process(apple: &Apple, store: &Arc<SqliteStore>, clock: &ManualClock) -> Mdm {
+    let port = Arc::new(apple.clone());
+    let ports = Ports {
+        assignment: port.clone(),
+        licences: port.clone(),
+        api: port,
+        ..Ports::refusing()
+    };
+    let settings = MdmSettings {
+        device_url: "https://mdm.example.com".to_owned(),
+        enrol_url: "https://mdm.example.com".to_owned(),
+        sign_messages: false,
+    };
+    let domain: Arc<dyn Clock> = Arc::new(clock.clone());
+    let vault = EscrowVault::new(PlainKeys);
+    Mdm::new(store.clone(), vault, domain, ports, settings)
+}
+
 pub(crate) struct Stage {
     pub(crate) apple: Apple,
     pub(crate) clock: ManualClock,
@@ -510,27 +540,8 @@ impl Stage {
             clock: clock.clone(),
             let_go: Arc::default(),
         };
-        let port = Arc::new(apple.clone());
-        let ports = Ports {
-            assignment: port.clone(),
-            licences: port.clone(),
-            api: port,
-            ..Ports::refusing()
-        };
-        let settings = MdmSettings {
-            device_url: "https://mdm.example.com".to_owned(),
-            enrol_url: "https://mdm.example.com".to_owned(),
-            sign_messages: false,
-        };
         let store = Arc::new(SqliteStore::in_memory().await.unwrap());
-        let domain: Arc<dyn Clock> = Arc::new(clock.clone());
-        let mdm = Mdm::new(
-            store.clone(),
-            EscrowVault::new(PlainKeys),
-            domain,
-            ports,
-            settings,
-        );
+        let mdm = process(&apple, &store, &clock);
         let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
         let org = made.org;
         org.import_api("BUSINESSAPI.x", "k", &Secret::from_text("key"))
@@ -559,6 +570,11 @@ impl Stage {
         };
         stage.org().await.pull(&stage.serials).await.unwrap();
         stage
+    }
+
+    /// One more process of the installation.
+    pub(crate) fn process(&self) -> Mdm {
+        process(&self.apple, &self.store, &self.clock)
     }
 
     pub(crate) async fn org(&self) -> Org {

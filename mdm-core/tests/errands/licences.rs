@@ -248,6 +248,39 @@ async fn a_location_that_needs_a_person_holds_up_no_other() {
 }
 
 #[tokio::test]
+async fn a_reading_that_is_refused_is_told_to_a_person_and_tried_now_and_then() {
+    let stage = stage(2).await;
+    stage.library("closed", &[(APP, 9)]).await;
+    stage.library("good", &[(OTHER, 9)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP, OTHER]).await;
+    stage.pass(MINUTE).await;
+    at_apple(&stage, "closed", |library| library.refuses = true);
+    stage.accept(wave).await;
+    stage.pass(HOUR * 5).await;
+    assert_eq!(holders(&stage, "good", OTHER), all(&stage));
+    let licences =
+        |e: &Errand| matches!(&e.kind, ErrandKind::Associate { apps, .. } if apps == &[APP]);
+    let of_it = async || {
+        let found = stage.errands().await.into_iter().find(licences);
+        found.expect("an errand")
+    };
+    let errand = of_it().await;
+    assert_eq!(errand.state, ErrandState::Waiting);
+    let why = errand.needs_person.expect("a person is told");
+    assert!(why.contains("400"), "{why}");
+    assert!(errand.tries < 12, "{} tries in five hours", errand.tries);
+    at_apple(&stage, "closed", |library| library.refuses = false);
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "closed", APP), all(&stage));
+    let errand = of_it().await;
+    assert_eq!(
+        (errand.state, errand.needs_person),
+        (ErrandState::Done, None)
+    );
+}
+
+#[tokio::test]
 async fn a_return_that_failed_is_tried_again() {
     let stage = stage(1).await;
     submitted(&stage, &[APP]).await;
@@ -409,6 +442,22 @@ async fn what_a_person_gives_while_a_wave_gives_it_stays() {
             .all(|s| matches!(s, MoveState::Ended(_)))
     );
     assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
+async fn of_a_return_that_was_put_off_a_person_may_give_one_app_again() {
+    let stage = stage(2).await;
+    submitted(&stage, &[APP, OTHER]).await;
+    stage.pass(HOUR).await;
+    let location = stage.org().await.locations().await.unwrap()[0].id;
+    at_apple(&stage, "one", |library| library.busy = vec![DAY]);
+    stage.cancel(&stage.serials).await;
+    stage.pass(HOUR).await;
+    by_hand(&stage, location).await;
+    stage.pass(DAY * 2).await;
+    // What was lent beside it goes back.
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+    assert_eq!(holders(&stage, "one", OTHER), BTreeSet::new());
 }
 
 #[tokio::test]

@@ -176,6 +176,43 @@ async fn what_is_decided_while_an_errand_is_under_way_does_not_wait_for_the_leas
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_have_one_request_under_way_and_keep_the_order() {
+    let stage = Stage::new(6, MINUTE, &[Fate::Hangs]).await;
+    let (one, two) = (&stage.mdm, stage.process());
+    for process in [one, &two] {
+        process.set_patience(Some(Duration::from_millis(20)));
+    }
+    let round = async |process: &mdm_core::service::Mdm| {
+        process.work(100).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stage.clock.advance(Duration::from_secs(1));
+    };
+    stage.submit("first", &stage.serials[..2]).await;
+    while stage.apple.asked() == 0 {
+        round(one).await;
+    }
+    // While the first hangs in one process, two more are decided on in the other one, which goes on for a while.
+    stage.submit("second", &stage.serials[2..4]).await;
+    stage.submit("third", &stage.serials[4..]).await;
+    for _ in 0..60 {
+        round(&two).await;
+    }
+    assert_eq!(stage.apple.asked(), 1, "{:?}", stage.apple.asked_for());
+    stage.apple.let_go.notify_one();
+    let began = stage.clock.now();
+    while stage.apple.asked() < 3 {
+        round(one).await;
+        round(&two).await;
+        let waited = stage.clock.now().since(began);
+        assert!(waited < MINUTE, "the others still wait after {waited:?}");
+    }
+    let in_order: Vec<_> = stage.serials.chunks(2).map(<[_]>::to_vec).collect();
+    assert_eq!(stage.apple.asked_for(), in_order);
+    one.idle().await;
+    two.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_was_longer_than_its_lease_is_followed_up_in_time() {
     let stage = Stage::new(2, MINUTE, &[Fate::Hangs]).await;
     stage.mdm.set_patience(Some(Duration::from_millis(20)));

@@ -4,6 +4,8 @@
 mod licences;
 mod organisation;
 mod pages;
+#[cfg(test)]
+mod tests;
 mod traced;
 
 use std::collections::HashMap;
@@ -78,6 +80,8 @@ pub(crate) struct Apple {
     limits_asked: Clients<ServerId, Timestamp>,
     /// When a location's service was asked for its limits, by the client that keeps them.
     configs_asked: Clients<LocationId, Timestamp>,
+    /// Organisations whose API does not know all fields that are read of devices, and when it said so.
+    fewer_fields: Mutex<HashMap<OrganisationId, Timestamp>>,
     /// One request at a time for each organisation and service.
     turns: Mutex<HashMap<(OrganisationId, String), Turn>>,
     /// Stocks of licences, and who holds the licences of an app, as far as they were read.
@@ -96,7 +100,16 @@ impl Apple {
         store: Arc<dyn Store>,
     ) -> Result<Self, abm_client::Error> {
         let transport = Arc::new(transport(&addresses, None)?);
-        Ok(Self {
+        Ok(Self::over(transport, addresses, clock, store))
+    }
+
+    fn over(
+        transport: Arc<dyn Transport>,
+        addresses: Addresses,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn Store>,
+    ) -> Self {
+        Self {
             addresses,
             clock,
             store,
@@ -106,10 +119,11 @@ impl Apple {
             apps: Mutex::default(),
             limits_asked: Mutex::default(),
             configs_asked: Mutex::default(),
+            fewer_fields: Mutex::default(),
             turns: Mutex::default(),
             stocks: Pages::default(),
             holders: Pages::default(),
-        })
+        }
     }
 
     fn client_clock(&self) -> Arc<ClientClock> {

@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 
-use abm_client::Moment;
 use abm_client::business::{
     ApiAccount, AssignmentStatus, BusinessClient, DeviceField, OrgDevice, PageCursor,
     PurchaseSource,
 };
+use abm_client::{ErrorKind, Moment, Refusal};
 use async_trait::async_trait;
 use mdm_core::budget::ORGANISATION_API;
 use mdm_core::clock::Timestamp;
@@ -20,7 +20,7 @@ use mdm_core::service::ports::{
     ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, ReadingPage,
 };
 
-use super::{Apple, CLIENTS, port, user_agent};
+use super::{Apple, CLIENTS, LIMITS, port, user_agent};
 
 /// What is read of each device.
 const FIELDS: [DeviceField; 8] = [
@@ -91,6 +91,28 @@ impl Apple {
     }
 }
 
+impl Apple {
+    /// What is read of each device on a list: all that there is where the API does not know every name.
+    fn fields(&self, key: &ApiKey) -> &'static [DeviceField] {
+        let fewer = self.fewer_fields.lock();
+        let fewer = fewer.unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        match fewer.get(&key.organisation) {
+            Some(said) if now < *said + LIMITS => &[],
+            _ => &FIELDS,
+        }
+    }
+
+    fn note_fewer_fields(&self, key: &ApiKey) {
+        let fewer = self.fewer_fields.lock();
+        let mut fewer = fewer.unwrap_or_else(PoisonError::into_inner);
+        if fewer.len() >= CLIENTS {
+            fewer.clear();
+        }
+        fewer.insert(key.organisation, self.clock.now());
+    }
+}
+
 #[async_trait]
 impl OrganisationApi for Apple {
     async fn servers(&self, key: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
@@ -141,12 +163,13 @@ impl OrganisationApi for Apple {
         now: Timestamp,
     ) -> Result<ReadingPage, PortError> {
         let at = cursor.map(PageCursor::new);
-        let page = self
-            .business_client(key)?
-            .in_background()
-            .devices(&FIELDS, at.as_ref())
-            .await
-            .map_err(|error| paged(error, cursor))?;
+        let client = self.business_client(key)?.in_background();
+        let mut page = client.devices(self.fields(key), at.as_ref()).await;
+        if page.as_ref().is_err_and(is_about_fields) {
+            self.note_fewer_fields(key);
+            page = client.devices(&[], at.as_ref()).await;
+        }
+        let page = page.map_err(|error| paged(error, cursor))?;
         Ok(ReadingPage {
             devices: page
                 .items
@@ -261,6 +284,12 @@ impl OrganisationApi for Apple {
         }
         Ok(reading)
     }
+}
+
+/// The API refuses the name of a field: that of a function which it does not have.
+fn is_about_fields(error: &abm_client::Error) -> bool {
+    let about = |r: &Refusal| r.about.as_deref().is_some_and(|a| a.starts_with("fields["));
+    matches!(error.kind(), ErrorKind::Refused { status: 400, refusals } if refusals.iter().any(about))
 }
 
 /// A refusal in the middle of a list means that the list has to be begun again.

@@ -61,6 +61,27 @@ pub(crate) async fn run(
     let mut body = body;
     body["digest"] = json!(digest);
     let done = client.post_patiently(path, &body, end).await?;
+    let look = match path.contains("licences") {
+        true => "mdmd licences list --refresh NUMBER",
+        false => "mdmd migration status",
+    };
+    let findings = plan["findings"].clone();
+    proved(common, client, done, findings, end, look).await
+}
+
+/// Waits for the proof of what was done, and says how it ended.
+pub(super) async fn prove(common: &Common, client: &Client, done: Value, end: Instant) -> Done {
+    proved(common, client, done, json!({}), end, "mdmd wave status").await
+}
+
+async fn proved(
+    common: &Common,
+    client: &Client,
+    done: Value,
+    findings: Value,
+    end: Instant,
+    look: &str,
+) -> Done {
     let errands: Vec<String> = done["errands"]
         .as_array()
         .into_iter()
@@ -72,7 +93,7 @@ pub(crate) async fn run(
     } else {
         wait(client, &errands.join(","), end).await?
     };
-    let answer = json!({ "done": done, "proof": proof, "findings": plan["findings"] });
+    let answer = json!({ "done": done, "proof": proof, "findings": findings });
     super::print(common, &answer, |answer| {
         let count = |key: &str| match &answer["proof"][key] {
             Value::Array(all) => all.len(),
@@ -91,10 +112,6 @@ pub(crate) async fn run(
             &[("SERIAL", "serial"), ("WHY", "why")],
         );
     });
-    let look = match path.contains("licences") {
-        true => "mdmd licences list --refresh NUMBER",
-        false => "mdmd migration status",
-    };
     verdict(&done, &proof, look)
 }
 

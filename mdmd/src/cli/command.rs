@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::wire::command::CommandBody;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Where};
@@ -81,13 +82,15 @@ pub(crate) struct What {
     /// RequestType, such as DeviceLock.
     #[arg(long, value_name = "TYPE", required_unless_present = "plist")]
     request: Option<String>,
-    /// One of its keys; the value is JSON, or text. Not for secrets: others see a command line.
+    /// One of its keys; the value is JSON, or text, as the key wants it. Not for secrets: others see a command line. A key
+    /// that is not known goes out as it is; one that is must have its type.
     #[arg(long = "key", value_name = "NAME=VALUE", requires = "request")]
     keys: Vec<String>,
     /// Its keys as a JSON object in this file, or `-`; data is {"$data": base64}, a date {"$date": "…"}.
     #[arg(long, value_name = "FILE", requires = "request")]
     keys_file: Option<PathBuf>,
-    /// The whole command as an XML property list in this file, or `-`; for what is newer than this program.
+    /// The whole command as an XML property list in this file, or `-`; for what is newer than this program, and for what it
+    /// takes for wrong: it goes out unchecked.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["request", "keys", "keys_file"])]
     plist: Option<PathBuf>,
 }
@@ -124,10 +127,21 @@ impl What {
                 .split_once('=')
                 .ok_or_else(|| anyhow!("--key: must be NAME=VALUE"))
                 .means(Exit::BadInput)?;
-            let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
-            keys.insert(name.to_owned(), value);
+            let kind = self.request.as_deref();
+            let kind = kind.and_then(|request| CommandBody::kind_of_key(request, name));
+            keys.insert(name.to_owned(), meant(value, kind));
         }
         Ok(keys)
+    }
+}
+
+/// What a value on the command line stands for: JSON if it is some, else text. Where the key is known to be a text, a PIN of
+/// digits is one too.
+fn meant(value: &str, kind: Option<&str>) -> Value {
+    match serde_json::from_str(value) {
+        Ok(json @ Value::String(_)) => json,
+        Ok(json) if kind != Some("string") => json,
+        _ => json!(value),
     }
 }
 
@@ -296,4 +310,28 @@ fn partly(left: usize) -> Done {
         return Ok(());
     }
     Err(anyhow!("not for {left} of the devices")).means(Exit::Disagrees)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_of_digits_is_text_and_what_is_no_text_is_json() {
+        let check = |request: &str, name: &str, value: &str, means: Value| {
+            let what = What {
+                request: Some(request.to_owned()),
+                keys: vec![format!("{name}={value}")],
+                keys_file: None,
+                plist: None,
+            };
+            assert_eq!(what.keys().ok().unwrap()[name], means, "{request} {name}");
+        };
+        check("DeviceLock", "PIN", "012345", json!("012345"));
+        check("DeviceLock", "PIN", "123456", json!("123456"));
+        check("DeviceLock", "PIN", "\"123456\"", json!("123456"));
+        check("DeviceLock", "Message", "null", json!("null"));
+        check("EraseDevice", "PreserveDataPlan", "true", json!(true));
+        check("Tomorrow", "PIN", "123456", json!(123_456));
+    }
 }

@@ -178,8 +178,8 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
         line("seen at Apple", &device["record"]["seen"]);
         let enrolments = report["enrollments"].as_array().map_or(0, Vec::len);
         line("enrolments", &json!(enrolments));
-        line("set-up", &report["set_up"]["state"]);
-        line("attempt", &report["attempt"]["state"]);
+        println!("{:<16} {}", "set-up", stage(&report["set_up"]["state"]));
+        println!("{:<16} {}", "attempt", stage(&report["attempt"]["state"]));
         for secret in report["secrets"].as_array().into_iter().flatten() {
             let old = if secret["replaced"].is_null() {
                 ""
@@ -207,4 +207,99 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
         }
     });
     Ok(())
+}
+
+/// Where a set-up or an attempt stands, for people: its name, since when, and how far its steps are.
+fn stage(state: &Value) -> String {
+    let plain = |name: &str| name.replace('_', " ");
+    if let Some(name) = state.as_str() {
+        return plain(name);
+    }
+    let Some((name, inner)) = state.as_object().and_then(|object| object.iter().next()) else {
+        return cell(state);
+    };
+    if let Some(end) = inner.as_str() {
+        return format!("{}: {}", plain(name), plain(end));
+    }
+    let mut said = plain(name);
+    if !inner["since"].is_null() {
+        said += &format!(" since {}", cell(&inner["since"]));
+    }
+    for (key, word) in [
+        ("activity", "activity"),
+        ("why", "because"),
+        ("tries", "try"),
+    ] {
+        if !inner[key].is_null() {
+            said += &format!(", {word} {}", cell(&inner[key]));
+        }
+    }
+    let blockers = inner["blockers"].as_array().into_iter().flatten();
+    for blocker in blockers {
+        said += &format!("; {}", cell(blocker));
+    }
+    if inner["from"].is_object() {
+        said += &format!(", was {}", stage(&inner["from"]));
+    }
+    let Some(steps) = inner["steps"].as_object() else {
+        return said;
+    };
+    let word = |step: &Value| match &step["status"] {
+        Value::String(word) => word.clone(),
+        Value::Object(object) => object.keys().next().cloned().unwrap_or_default(),
+        _ => String::new(),
+    };
+    let all = |wanted: &str| {
+        let of = steps.iter().filter(|(_, step)| word(step) == wanted);
+        of.map(|(name, _)| plain(name)).collect::<Vec<_>>()
+    };
+    let over = all("done").len() + all("skipped").len();
+    said += &format!("; {over} of {} steps done", steps.len());
+    for (status, told) in [("running", "under way"), ("excepted", "given up")] {
+        let names = all(status);
+        if !names.is_empty() {
+            said += &format!("; {told}: {}", names.join(", "));
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_set_up_stands_is_said_in_words() {
+        let steps = json!({
+            "identify": { "status": { "done": { "evidence": "x" } } },
+            "escrow_filevault": { "status": "running" },
+            "apps": { "status": "waiting" },
+            "verify": { "status": { "excepted": { "why": "x" } } },
+        });
+        let since = "2026-12-10T09:00:00Z";
+        for (state, told) in [
+            (json!(null), "-".to_owned()),
+            (json!("planned"), "planned".to_owned()),
+            (
+                json!({ "ended": "proved_with_exceptions" }),
+                "ended: proved with exceptions".to_owned(),
+            ),
+            (
+                json!({ "holding": { "since": since, "steps": steps } }),
+                format!(
+                    "holding since {since}; 1 of 4 steps done; under way: escrow filevault; given up: verify"
+                ),
+            ),
+            (
+                json!({ "stalled": { "since": since, "from": { "enrolling": { "since": since } } } }),
+                format!("stalled since {since}, was enrolling since {since}"),
+            ),
+            (
+                json!({ "submit_failed": { "since": since, "why": "NOT_ELIGIBLE" } }),
+                format!("submit failed since {since}, because NOT_ELIGIBLE"),
+            ),
+        ] {
+            assert_eq!(stage(&state), told);
+        }
+    }
 }

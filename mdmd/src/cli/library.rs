@@ -3,13 +3,13 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use openssl::sha::Sha256;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file, table};
-use crate::packages::PART;
+use crate::packages::{MAGIC, PART};
 
 /// Profiles and packages for the devices that have their tags.
 #[derive(clap::Subcommand, Debug)]
@@ -188,6 +188,9 @@ fn put(common: &Common, answer: &Value) {
             cell(&line["revision"]),
             cell(&line["tags"])
         );
+        if answer["unchanged"] == true {
+            println!("nothing changed");
+        }
     });
 }
 
@@ -216,6 +219,10 @@ fn hashes(file: &Path) -> Result<(u64, Vec<String>), Ended> {
             .read(&mut buffer[..room])
             .with_context(name)
             .means(Exit::BadInput)?;
+        if size == 0 && !buffer[..read].starts_with(MAGIC) {
+            let problem = "must be a package (.pkg): a flat one begins with xar!";
+            return Err(anyhow!("{}: {problem}", name())).means(Exit::BadInput);
+        }
         if read == 0 {
             break;
         }
@@ -244,7 +251,10 @@ mod tests {
     #[test]
     fn each_part_of_a_package_has_its_hash() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let content: Vec<u8> = (0..PART + 5).map(|n| n.to_le_bytes()[0]).collect();
+        std::fs::write(file.path(), "root:x:0:0").unwrap();
+        assert!(hashes(file.path()).is_err(), "no package");
+        let bytes = (0..PART + 1).map(|n| n.to_le_bytes()[0]);
+        let content: Vec<u8> = MAGIC.iter().copied().chain(bytes).collect();
         std::fs::write(file.path(), &content).unwrap();
         let (size, parts) = hashes(file.path()).unwrap();
         let whole = |bytes: &[u8]| -> String {

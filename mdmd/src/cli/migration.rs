@@ -178,7 +178,7 @@ async fn status(common: &Common, devices: &Serials, place: &Where) -> Done {
     Err(why).means(Exit::Precondition)
 }
 
-fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
+pub(super) fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
     Timestamp::parse(text)
         .ok_or_else(|| anyhow!("{flag}: must be a moment with its zone, such as 2026-12-10T17:00:00Z or 2026-12-10T18:00:00+01:00"))
         .means(Exit::BadInput)

@@ -5,6 +5,7 @@ mod act;
 mod api_token;
 mod apps;
 mod assignment;
+mod audit;
 mod backup;
 mod business;
 mod check;
@@ -23,6 +24,7 @@ mod login;
 mod migration;
 mod organisation;
 mod original;
+mod project;
 mod push;
 #[cfg(feature = "world")]
 mod rehearse;
@@ -35,6 +37,7 @@ mod serials;
 mod serve;
 mod sign_in;
 mod token;
+mod wave;
 #[cfg(feature = "world")]
 mod world;
 
@@ -196,6 +199,15 @@ enum Command {
     #[command(subcommand)]
     Migration(migration::Migration),
     Check(check::Look),
+    /// The record: what happened, by whom and why.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Whole moves: from which services to which, when, and with what.
+    #[command(subcommand)]
+    Project(project::Project),
+    /// Waves: devices that go together.
+    #[command(subcommand)]
+    Wave(Box<wave::Wave>),
     /// Plans of what happens in a hold.
     #[command(subcommand)]
     Runbook(runbook::Runbook),
@@ -288,6 +300,9 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Business(command) => business::run(common, command).await,
             Command::Migration(command) => migration::run(common, command).await,
             Command::Check(look) => check::run(common, look).await,
+            Command::Audit(command) => audit::run(common, command).await,
+            Command::Project(command) => project::run(common, command).await,
+            Command::Wave(command) => wave::run(common, command).await,
             Command::Runbook(command) => runbook::run(common, command).await,
             Command::Apps(command) => apps::run(common, command).await,
             Command::Inventory(command) => inventory::run(common, command).await,
@@ -358,11 +373,30 @@ fn seconds_between(from: &Value, to: &Value) -> Option<i64> {
 
 /// Rows with a heading, columns as wide as they need to be.
 fn table(rows: &Value, columns: &[(&str, &str)]) {
+    for line in lines(rows, columns) {
+        println!("{line}");
+    }
+}
+
+/// The widest that a column is: a SHA-256 in hex. One long name must not push what stands beside every other out of sight;
+/// `--json` has all of it.
+const WIDEST: usize = 64;
+
+fn lines(rows: &Value, columns: &[(&str, &str)]) -> Vec<String> {
+    let last = columns.len().saturating_sub(1);
+    let shown = |(n, key): (usize, &str), row: &Value| {
+        let text = cell(&row[key]);
+        // Nothing stands behind the last one.
+        if n == last || text.chars().count() <= WIDEST {
+            return text;
+        }
+        let cut: String = text.chars().take(WIDEST - 1).collect();
+        format!("{cut}…")
+    };
+    let keys = || columns.iter().map(|(_, key)| *key).enumerate();
+    let rows = rows.as_array().into_iter().flatten();
     let rows: Vec<Vec<String>> = rows
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|row| columns.iter().map(|(_, key)| cell(&row[*key])).collect())
+        .map(|row| keys().map(|at| shown(at, row)).collect())
         .collect();
     let heads: Vec<String> = columns.iter().map(|(head, _)| (*head).to_owned()).collect();
     let wide = |n: usize| {
@@ -373,20 +407,30 @@ fn table(rows: &Value, columns: &[(&str, &str)]) {
             .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(wide).collect();
-    for row in std::iter::once(&heads).chain(&rows) {
-        let line: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        println!("{}", line.join("  ").trim_end());
-    }
+    let all = std::iter::once(&heads).chain(&rows);
+    all.map(|row| {
+        let cells = row.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        line.trim_end().to_owned()
+    })
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn one_long_name_makes_no_table_wide() {
+        let long = "x".repeat(300);
+        let rows = serde_json::json!([{ "a": long, "b": "one" }, { "a": "short", "b": long }]);
+        let lines = lines(&rows, &[("A", "a"), ("B", "b")]);
+        assert_eq!(lines[1].find("one"), Some(WIDEST + "…".len() + 1));
+        assert!(lines[1].contains('…'));
+        assert!(lines[2].ends_with(&long), "the last one is whole");
+    }
 
     #[test]
     fn every_command_is_on_the_page_of_the_command_line() {

@@ -70,6 +70,7 @@ pub(super) async fn sign_in(
     State(front): At,
     Path((code, mode)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let mode = mode_of(&mode).map_err(refuse)?;
@@ -78,6 +79,7 @@ pub(super) async fn sign_in(
     let account = parameter(query.as_deref(), "user-identifier");
     depart(
         &org,
+        &peer,
         &headers,
         Purpose::Account { mode },
         account.as_deref(),

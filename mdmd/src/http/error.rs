@@ -148,6 +148,7 @@ impl IntoResponse for Refusal {
                 Failure::Service(Error::Port(error)) if error.retry_after().is_some() => {
                     tracing::info!(door, %error, "put off");
                 }
+                Failure::Service(error @ Error::Busy(_)) => tracing::warn!(door, %error, "put off"),
                 Failure::Service(error) => tracing::error!(door, %error, "failed"),
                 Failure::Body(error) => tracing::warn!(door, %error, "put off"),
                 Failure::NoToken => tracing::error!(door, "failed"),
@@ -459,6 +460,15 @@ pub(crate) fn nothing_here(door: Door) -> Response {
     )
 }
 
+/// A request that does not say, or says twice, whom it is for.
+pub(super) fn no_host() -> Response {
+    plain(
+        StatusCode::BAD_REQUEST,
+        "text/plain; charset=utf-8",
+        "Host: must be there once\n",
+    )
+}
+
 /// A route that is asked with another method than its own.
 pub(crate) fn wrong_method(door: Door) -> Response {
     if door == Door::Api {
@@ -514,6 +524,7 @@ mod tests {
                 Failure::from(Error::Refused("x")),
                 Failure::from(Error::NotFound("x")),
                 Failure::from(Error::Precondition("x".into())),
+                Failure::from(Error::Busy("x")),
                 Failure::from(Error::Crypto("x")),
                 Failure::from(Error::Store(StoreError::Conflict)),
                 Failure::from(Error::Store(StoreError::Unavailable("x".into()))),

@@ -11,6 +11,7 @@ mod cookie;
 pub(crate) mod desk;
 mod discovery;
 mod download;
+mod drain;
 pub(crate) mod edge;
 mod enrol;
 pub(crate) mod error;
@@ -30,7 +31,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::Version;
+use hyper::header::{HOST, HeaderName, HeaderValue};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
@@ -108,6 +110,7 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router, challenge: Ro
             .layer(CatchPanicLayer::custom(error::panicked))
             .layer(from_fn(observe))
             .layer(from_fn_with_state(Arc::clone(&front.edge), edge::hold))
+            .layer(from_fn(drain::rest))
             .layer(from_fn_with_state(
                 Arc::clone(&front.proxy),
                 identity::locate,
@@ -191,7 +194,10 @@ async fn observe(request: Request, next: Next) -> Response {
     }
     let begun = Instant::now();
     async move {
-        let mut response = next.run(request).await;
+        let mut response = match connection.is_some() && !names_one_host(&request) {
+            true => error::no_host(),
+            false => next.run(request).await,
+        };
         if let Ok(value) = HeaderValue::from_str(&id) {
             response
                 .headers_mut()
@@ -212,6 +218,15 @@ async fn observe(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// Whether a request says once whom it is for. Without that, or with two answers, what stands before this server may have
+/// understood another one than this server does.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
+fn names_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    request.version() != Version::HTTP_11 || hosts == 1
 }
 
 /// Keeps `State` in the signature of handlers short.

@@ -69,13 +69,14 @@ pub(super) fn page(title: &str, inside: &str) -> String {
 /// Sends a browser off to the provider.
 pub(super) async fn depart(
     org: &Org,
+    peer: &Peer,
     headers: &HeaderMap,
     purpose: Purpose,
     hint: Option<&str>,
 ) -> Result<Response, Refusal> {
     let browser = browser_of(headers)?;
     let departure = org
-        .begin_sign_in(purpose, &browser, hint)
+        .begin_sign_in(&peer.address, purpose, &browser, hint)
         .await
         .map_err(refuse)?;
     let kept = cookie::set(cookie::BROWSER, &browser, Some(WAY));
@@ -102,6 +103,7 @@ pub(super) async fn who(
     State(front): At,
     Path(code): Path<String>,
     RawQuery(query): RawQuery,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let org = organisation_of(&front, &code).await?;
@@ -122,7 +124,7 @@ pub(super) async fn who(
         let inside = "<p>You are signed out here. <a href=\"?\">Sign in again</a></p>";
         return Ok(html_page(page("Signed out", inside), None));
     }
-    depart(&org, &headers, Purpose::Page, None).await
+    depart(&org, &peer, &headers, Purpose::Page, None).await
 }
 
 fn signed_in(holder: &Holder, token: &str) -> String {
@@ -195,6 +197,7 @@ pub(super) async fn command_line(
     State(front): At,
     Path(code): Path<String>,
     RawQuery(query): RawQuery,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let org = organisation_of(&front, &code).await?;
@@ -219,7 +222,7 @@ pub(super) async fn command_line(
         challenge,
         state,
     };
-    depart(&org, &headers, purpose, None).await
+    depart(&org, &peer, &headers, purpose, None).await
 }
 
 /// The web view of a device in Setup Assistant, which says who it is in a header.

@@ -7,6 +7,7 @@
 //! <https://developer.apple.com/documentation/devicemanagement/validating-a-managed-device-attestation-attestation>,
 //! <https://www.w3.org/TR/webauthn-2/#sctn-apple-anonymous-attestation> for the form
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use ciborium::Value;
@@ -76,7 +77,7 @@ pub enum AttestationError {
     /// It was made for another challenge.
     #[error("the statement was made for another challenge")]
     Stale,
-    /// One of its facts stands there twice or is no text.
+    /// One of its facts stands there twice, or says in no text which device it is.
     #[error("a fact of the statement cannot be read")]
     Fact,
     /// It certifies a key of a kind that is not accepted.
@@ -314,8 +315,14 @@ fn take_facts<'a>(
                 freshness = Some(extension.value);
                 continue;
             }
-            "9.1" => &mut facts.serial,
-            "9.2" => &mut facts.udid,
+            "9.1" => {
+                facts.serial = text(extension.value).map_err(|_| AttestationError::Fact)?;
+                continue;
+            }
+            "9.2" => {
+                facts.udid = text(extension.value).map_err(|_| AttestationError::Fact)?;
+                continue;
+            }
             "9.4" => &mut facts.software_update_id,
             "10.1" => &mut facts.os_version,
             "10.2" => &mut facts.sep_os_version,
@@ -326,16 +333,31 @@ fn take_facts<'a>(
             // Apple may say more in time.
             _ => continue,
         };
-        *fact = text(extension.value)?;
+        // Nothing is decided by these: one in another form than is known keeps no device from its identity.
+        *fact = match text(extension.value) {
+            Ok(fact) => fact,
+            Err(Unreadable) => {
+                let bytes = extension.value;
+                let shown = bytes.iter().take(LONGEST / 2);
+                let mut fact = "hex:".to_owned();
+                for byte in shown {
+                    let _ = write!(fact, "{byte:02x}");
+                }
+                Some(fact)
+            }
+        };
     }
     Ok(freshness)
 }
 
+/// A fact in another form.
+struct Unreadable;
+
 /// A fact as text: the bytes themselves, without a type of their own. Blank is unknown.
-fn text(bytes: &[u8]) -> Result<Option<String>, AttestationError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| AttestationError::Fact)?;
+fn text(bytes: &[u8]) -> Result<Option<String>, Unreadable> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Unreadable)?;
     if text.len() > LONGEST || text.chars().any(char::is_control) {
-        return Err(AttestationError::Fact);
+        return Err(Unreadable);
     }
     let text = text.trim();
     Ok((!text.is_empty()).then(|| text.to_owned()))

@@ -397,9 +397,10 @@ fn an_attestation_gives_the_devices_facts_and_its_key() {
     let voucher = Voucher::new();
     let key = curve(Nid::SECP384R1);
     let fresh = sha256(b"token");
-    let facts: [(&str, &[u8]); 5] = [
+    let facts: [(&str, &[u8]); 6] = [
         (SERIAL, b"C02XY"),
         ("1.2.840.113635.100.8.9.2", b"0000-UDID"),
+        ("1.2.840.113635.100.8.13.1", b"\x00\x01"),
         (OS, b" "),
         (FRESHNESS, &fresh),
         ("1.2.840.113635.100.8.99.1", b"\xff"),
@@ -410,6 +411,11 @@ fn an_attestation_gives_the_devices_facts_and_its_key() {
     assert_eq!(proved.facts.serial.as_deref(), Some("C02XY"));
     assert_eq!(proved.facts.udid.as_deref(), Some("0000-UDID"));
     assert_eq!(proved.facts.os_version, None, "blank is unknown");
+    assert_eq!(
+        proved.facts.system_integrity.as_deref(),
+        Some("hex:0001"),
+        "a fact in another form keeps nobody out"
+    );
     assert_eq!(proved.key, key.public_key_to_der().unwrap());
     assert_eq!(
         proved.facts.root,

@@ -311,6 +311,16 @@ fn original(facts: &MemberFacts<'_>) -> CheckFinding {
             "see where it is enrolled",
             Owner::OrganisationAdmin,
         )
+    } else if facts
+        .project
+        .is_some_and(|p| !p.originals.is_empty() && !p.originals.contains(server))
+    {
+        CheckFinding::block(
+            Check::OriginalKind,
+            "it is managed by a service that this project does not leave",
+            "leave it out, or name the service in the project",
+            Owner::Destination,
+        )
     } else if let Some((_, name)) = name {
         CheckFinding::pass(Check::OriginalKind, format!("it leaves {name}"))
     } else {

@@ -6,6 +6,7 @@ mod apps;
 mod device;
 mod forecast;
 mod network;
+mod project;
 mod security;
 mod server;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use apps::without_licence;
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf};
+pub use project::{ProjectFacts, Terms};
 pub use server::{Expiry, ServerFacts, look_at_server};
 
 use super::{Owner, PinnedRunbook};
@@ -151,6 +153,8 @@ pub struct MemberFacts<'a> {
     pub deadline: Timestamp,
     /// When our profile is assigned.
     pub available_from: Timestamp,
+    /// What its project says, where it is part of one.
+    pub project: Option<Terms<'a>>,
     /// The escrow of recovery keys: whether there is a certificate, and whether its key was seen to open what is sealed to it.
     pub escrow: Option<bool>,
 }
@@ -173,6 +177,7 @@ pub fn look(facts: &MemberFacts<'_>, now: Timestamp) -> Vec<CheckFinding> {
     apps::look(facts, now, &mut found);
     network::look(facts, &mut found);
     security::look(facts, &mut found);
+    project::look(facts, &mut found);
     found.sort_by_key(|f| f.check);
     found
 }
@@ -242,14 +247,20 @@ impl Matrix {
     /// What is in this one and was not in an earlier one, and the other way round: by check and answer, which devices.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> MatrixChange {
-        let sets = |of: &Self| -> BTreeMap<(Check, CheckResult), BTreeSet<Serial>> {
+        let sets = |of: &Self| -> Answers {
             of.rows
                 .iter()
                 .map(|r| ((r.check, r.result), r.devices.clone()))
                 .collect()
         };
-        let (now, before) = (sets(self), sets(earlier));
-        let beyond = |a: &BTreeMap<_, BTreeSet<Serial>>, b: &BTreeMap<_, BTreeSet<Serial>>| {
+        MatrixChange::between(&sets(earlier), &sets(self))
+    }
+}
+
+impl MatrixChange {
+    /// Of two tables of devices by check and answer.
+    pub(crate) fn between(before: &Answers, now: &Answers) -> Self {
+        let beyond = |a: &Answers, b: &Answers| {
             let none = BTreeSet::new();
             a.iter()
                 .filter_map(|(&(check, result), devices)| {
@@ -259,12 +270,15 @@ impl Matrix {
                 })
                 .collect()
         };
-        MatrixChange {
-            appeared: beyond(&now, &before),
-            gone: beyond(&before, &now),
+        Self {
+            appeared: beyond(now, before),
+            gone: beyond(before, now),
         }
     }
 }
+
+/// Devices by check and answer.
+pub(crate) type Answers = BTreeMap<(Check, CheckResult), BTreeSet<Serial>>;
 
 /// The difference of two matrices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

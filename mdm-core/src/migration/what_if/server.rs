@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::project::{ProjectFacts, look_at_all};
 use super::{Check, CheckFinding, FactSource};
 use crate::clock::Timestamp;
 use crate::licences::LicenceNeed;
@@ -38,6 +39,8 @@ pub struct ServerFacts {
     pub requests: u32,
     /// How many of them leave in an hour.
     pub per_hour: u32,
+    /// The project of the wave, where it is part of one.
+    pub project: Option<ProjectFacts>,
 }
 
 /// Everything that can be said of the server, for members whose deadlines lie between these two.
@@ -72,6 +75,7 @@ pub fn look_at_server(
         )),
     }
     found.push(budget(facts, first, now));
+    look_at_all(facts, &mut found);
     found.sort_by_key(|f| f.check);
     found
 }

@@ -100,6 +100,7 @@ impl Member {
             in_other_wave: self.in_other_wave,
             deadline: self.deadline,
             available_from: self.available_from,
+            project: None,
             escrow: self.escrow,
         };
         look(&facts, NOW)
@@ -398,6 +399,7 @@ fn a_device_that_nobody_knows_is_not_let_through() {
         in_other_wave: false,
         deadline: NOW + 9 * DAY,
         available_from: NOW,
+        project: None,
         escrow: None,
     };
     let blocks: Vec<Check> = look(&facts, NOW)

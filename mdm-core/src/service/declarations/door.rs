@@ -147,7 +147,7 @@ impl Org {
                 return Ok(list_as_answer(&list));
             }
         }
-        Err(StoreError::Unavailable("too many changes at once".to_owned()).into())
+        Err(Error::Busy("too many changes at once"))
     }
 
     async fn one_declaration(

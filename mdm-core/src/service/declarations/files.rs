@@ -190,12 +190,8 @@ impl Org {
             ));
         }
 
-        // Of the file: by the content that is in its name.
-        let id = name.split_once('-').and_then(|(id, _)| id.parse().ok());
-        let mut content = store
-            .declaration_content(org, ContentId(id.ok_or_else(none)?))
-            .await?;
-        // A later content may have kept the file of an earlier one.
+        // The content that it was put with may be gone, where a later one has kept it.
+        let mut content = store.declaration_content_by_file(org, name).await?;
         let wanted = content.as_mut().and_then(|content| content.file.take());
         let file = wanted.filter(|file| file.name == name).ok_or_else(none)?;
         let identifier = content.map(|content| content.identifier).ok_or_else(none)?;

@@ -311,11 +311,15 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn declaration(&self, identifier: &str) -> Result<Declaration, Error> {
+        let found = self.if_declared(identifier).await?;
+        found.ok_or(Error::NotFound("declaration"))
+    }
+
+    async fn if_declared(&self, identifier: &str) -> Result<Option<Declaration>, Error> {
         let found = self
             .store()
             .declaration_by_identifier(self.id(), identifier);
-        let found = found.await?.filter(|it| it.removed.is_none());
-        found.ok_or(Error::NotFound("declaration"))
+        Ok(found.await?.filter(|it| it.removed.is_none()))
     }
 
     /// The present content of a declaration.
@@ -349,7 +353,7 @@ impl Org {
             let now = self.now();
             let (mut ids, mut seen) = (BTreeSet::new(), Vec::new());
             for identifier in members {
-                let Ok(member) = self.declaration(identifier).await else {
+                let Some(member) = self.if_declared(identifier).await? else {
                     return Err(Error::bad_input(
                         "members",
                         format!("{identifier} is no declaration"),
@@ -359,7 +363,9 @@ impl Org {
                 // One that is removed, or gets an activation, meanwhile is looked at anew.
                 seen.push((member.id, member.version));
                 if member.kind == DeclarationKind::Configuration
-                    && let Ok(beside) = self.declaration(&format!("{identifier}{ACTIVATION}")).await
+                    && let Some(beside) = self
+                        .if_declared(&format!("{identifier}{ACTIVATION}"))
+                        .await?
                 {
                     ids.insert(beside.id);
                     seen.push((beside.id, beside.version));

@@ -164,7 +164,8 @@ impl Org {
             .await?;
             return Ok(Stepped::Waits);
         }
-        let mut kept = self.kept_after_all(&errand, asked).await?;
+        let kept = self.kept_after_all(&errand, asked).await?;
+        let mut kept: BTreeSet<DeviceId> = kept.into_keys().collect();
         kept.extend(self.served_elsewhere(&errand, asked).await?);
         let to_send: Vec<ErrandMember> = lacking
             .iter()
@@ -248,26 +249,28 @@ impl Org {
         Ok(())
     }
 
-    /// Devices that keep what was to be taken back without a person's word: they have come into another wave since, or hold
-    /// nothing of ours any more.
+    /// Devices that keep what was to be taken back without a person's word: they have come into another wave since, or a person
+    /// has given them some of it meanwhile. And of each whether the rest is still to go back, in a request of its own.
     async fn kept_after_all(
         &self,
         errand: &Errand,
         asked: &Asked,
-    ) -> Result<BTreeSet<DeviceId>, Error> {
+    ) -> Result<BTreeMap<DeviceId, bool>, Error> {
+        let mut kept = BTreeMap::new();
         if !asked.request.take_back || !errand.is_by_itself() {
-            return Ok(BTreeSet::new());
+            return Ok(kept);
         }
-        let of_it =
-            |l: &HeldLicence| l.location == asked.location && asked.request.apps.contains(&l.app);
-        let mut kept = BTreeSet::new();
         for row in self
             .store()
             .devices_by_serial(self.id(), &errand.serials())
             .await?
         {
-            if !self.to_be_returned(&row).await?.iter().any(of_it) {
-                kept.insert(row.id);
+            let lent = self.to_be_returned(&row).await?;
+            let here = lent.iter().filter(|l| l.location == asked.location);
+            let lent: BTreeSet<u64> = here.map(|l| l.app).collect();
+            let mut apps = asked.request.apps.iter();
+            if !apps.all(|app| lent.contains(app)) {
+                kept.insert(row.id, !lent.is_empty());
             }
         }
         Ok(kept)
@@ -433,7 +436,13 @@ impl Org {
             let mut batch = Batch::new();
             for member in &errand.members {
                 let lacks = asked.lacking(&member.serial, holders).next().is_some();
-                if lacks && sent && !kept.contains(&member.device) {
+                if kept.get(&member.device) == Some(&true) {
+                    let kind = JobKind::ReturnLicences {
+                        device: member.device,
+                    };
+                    batch.put(Job::new(self.id(), JobId(self.ids().next(now)), now, kind));
+                }
+                if lacks && sent && !kept.contains_key(&member.device) {
                     let why = words.get(&member.serial).cloned();
                     let why =
                         why.unwrap_or_else(|| "Apple does not show what was asked for".to_owned());

@@ -1,5 +1,6 @@
 //! Errands brought forward, one after the other in their order: read, write down that it is asked, ask, follow, read again.
-//! Nothing is sent that was not read since it was last sent, and no device is in two requests at a time.
+//! Nothing is sent that was not read since it was last sent, and no device is in two requests at a time; nor are two requests on
+//! their way to one service, whichever process of the installation sends them.
 
 mod ending;
 mod gather;
@@ -27,6 +28,8 @@ use crate::store::{Batch, Lease, StoreError, Write};
 const LOOK: Duration = Duration::from_secs(60);
 /// While a reading of the whole list is under way.
 const READING: Duration = Duration::from_secs(30);
+/// While another process has a request under way.
+const OTHERS: Duration = Duration::from_secs(5);
 /// Where only a person can go on.
 const PERSON: Duration = Duration::from_secs(1800);
 /// A request that Apple never seems to take is given up after so many sendings: with a quarter of an hour and a reading between
@@ -125,7 +128,13 @@ impl Org {
         // By service: what is wrong with one location says nothing about another.
         let mut held: BTreeMap<Option<LocationId>, Timestamp> = BTreeMap::new();
         let mut next: Option<Timestamp> = None;
-        for errand in self.open_errands().await? {
+        let open = self.open_errands().await?;
+        // Before the first one goes: what another process asks at this moment may come later in the list.
+        let now = self.now();
+        for errand in open.iter().filter(|e| e.under_way_until(now).is_some()) {
+            held.insert(errand.location(), now + OTHERS);
+        }
+        for errand in open {
             let licence = errand.kind.is_licence();
             let devices = || errand.members.iter().map(|m| (licence, m.device));
             let service = errand.location();
@@ -146,6 +155,11 @@ impl Org {
             };
             if after.is_ended() {
                 continue;
+            }
+            if after.under_way_until(self.now()).is_some() {
+                // Not by this run: another process asks at this moment, or was killed while it did. What comes after keeps its
+                // place.
+                held.entry(service).or_insert(self.now() + OTHERS);
             }
             // One that was not sent leaves the way free: it reads again before it is sent.
             if after.state != ErrandState::Waiting {
@@ -193,6 +207,7 @@ impl Org {
             Err(Error::Store(StoreError::Unavailable(why))) => {
                 Err(StoreError::Unavailable(why).into())
             }
+            Err(Error::Busy(why)) => Err(Error::Busy(why)),
             // A row or a secret of this one that cannot be read keeps no other from Apple.
             Err(error) => {
                 tracing::error!(organisation = %self.id(), errand = %id, %error, "an errand cannot go on");

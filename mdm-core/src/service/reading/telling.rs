@@ -17,6 +17,7 @@ use crate::store::Batch;
 struct WaveFacts {
     destination: String,
     profile: Option<String>,
+    offers_paused: bool,
 }
 
 /// Tells readings to attempts: what is asked only once for many devices.
@@ -57,6 +58,7 @@ impl Telling {
             .ok_or(Error::NotFound("server entry"))?;
         let facts = WaveFacts {
             profile: org.profile_at(&server, Some(&row)),
+            offers_paused: row.paused.is_some(),
             destination: server.uuid,
         };
         self.waves.insert(wave, facts.clone());
@@ -83,6 +85,7 @@ impl Telling {
             let original = attempt.original_server.clone();
             d.attempt_plan = Some(plan);
             d.profile = facts.profile;
+            d.offers_paused = facts.offers_paused;
             d.attempt = Some(Tracked::read(attempt));
             if !(cancelling && self.scheduling.contains(&id)) {
                 d.tell_move(&Event::OrgTold {

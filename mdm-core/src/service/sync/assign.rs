@@ -2,7 +2,7 @@
 //! without a look at the list in between, and never sooner than Apple allows.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -14,6 +14,7 @@ use crate::device::{AssignmentOutcome, Device};
 use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, Serial, ServerId, WaveId};
 use crate::job::{Job, JobKind};
+use crate::migration::MoveState;
 use crate::service::Org;
 use crate::service::decision::{Decision, Tracked};
 use crate::service::sync::{CALM, PAGES, Run};
@@ -379,6 +380,8 @@ impl Org {
         let default = self.profile_at(&server, None);
         // By wave: which profile, if it goes here and that is defined.
         let mut waves: HashMap<WaveId, Option<Option<String>>> = HashMap::new();
+        // Whose devices are not to be offered their migration now.
+        let mut paused: HashSet<WaveId> = HashSet::new();
         let mut batch = Batch::new();
         let devices = self
             .store()
@@ -411,7 +414,17 @@ impl Org {
                     if let Entry::Vacant(entry) = waves.entry(attempt.wave) {
                         let wave = self.store().wave(self.id(), attempt.wave).await?;
                         let here = wave.filter(|w| w.destination == server.id);
+                        if here.as_ref().is_some_and(|w| w.paused.is_some()) {
+                            paused.insert(attempt.wave);
+                        }
                         entry.insert(here.map(|w| self.profile_at(&server, Some(&w))));
+                    }
+                    let waits = matches!(attempt.state, MoveState::Scheduled { .. });
+                    if waits && paused.contains(&attempt.wave) {
+                        if device.assignment.wanted.take().is_some() {
+                            batch.put(device);
+                        }
+                        continue;
                     }
                     match waves.get(&attempt.wave) {
                         Some(Some(uuid)) => uuid.clone(),

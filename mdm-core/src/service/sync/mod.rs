@@ -379,10 +379,13 @@ impl Org {
                 }
             };
             let before = tracked.row.assignment.wanted.clone();
+            let listed = tracked.row.record.as_ref();
+            let was_here = listed.is_some_and(|r| r.server == row.id && !r.gone);
             self.take_record(&mut d, tracked, record.clone(), row, profile.as_deref())
                 .await?;
             let device = d.device.as_ref().map(|device| &device.row.assignment);
-            wanting |= device.is_some_and(|a| a.wanted.is_some() && a.wanted != before);
+            wanting |=
+                device.is_some_and(|a| a.wanted.is_some() && (a.wanted != before || !was_here));
             append(&mut batch, d.into_batch());
         }
         Ok(Folded {

@@ -242,7 +242,17 @@ impl Org {
             .iter()
             .filter_map(|w| Some((w.id, digest(&self.ade_profile(w.ade.as_ref()?, true)))))
             .collect();
-        digest(&json!([digest(&self.ade_profile(settings, false)), own]))
+        let paused: Vec<WaveId> = waves
+            .iter()
+            .filter(|w| w.paused.is_some())
+            .map(|w| w.id)
+            .collect();
+        let outside = digest(&self.ade_profile(settings, false));
+        // As it was before there were pauses: nothing is gone through anew for their sake.
+        digest(&match paused.is_empty() {
+            true => json!([outside, own]),
+            false => json!([outside, own, paused]),
+        })
     }
 
     /// The ADE profile: `await_device_configured` is always true, which a migration needs and every other enrolment survives.

@@ -1,5 +1,15 @@
 //! Waves: planned, checked, accepted, submitted as errands of few requests. Sends nothing itself.
 
+mod accept;
+mod members;
+mod projects;
+mod steer;
+
+pub use accept::{Accepted, WhatIf};
+pub use members::{Candidates, Dates};
+pub use projects::ProjectChange;
+pub use steer::{GateView, Standing};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -9,16 +19,14 @@ use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::ApiKey;
 use super::sync::append;
-use super::what_if::{Detail, WhatIfReport};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
-use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial, ServerId, WaveId};
-use crate::migration::{Event, Move, PinnedRunbook};
+use crate::migration::{Move, PinnedRunbook};
 use crate::organisation::AdeOptions;
 use crate::store::Batch;
-use crate::wave::{Wave, WaveState};
+use crate::wave::Wave;
 
 /// Apple's limit for a deadline.
 const NINETY_DAYS: Duration = Duration::from_secs(90 * 86_400);
@@ -35,24 +43,6 @@ pub struct Member {
     pub available_from: Timestamp,
     /// The server entry that it leaves, when known.
     pub original_server: Option<String>,
-}
-
-/// What stands against a submission, and the digest of what would be submitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WhatIf {
-    /// The wave.
-    pub wave: WaveId,
-    /// What blocks, by serial number.
-    pub blockers: BTreeMap<Serial, Vec<String>>,
-    /// What stands against all of them: nothing is submitted before it is mended.
-    pub against_all: Vec<String>,
-    /// What does not block and should be known.
-    pub warnings: Vec<String>,
-    /// Binds members, deadlines, runbooks and findings: an acceptance of anything else is void.
-    pub digest: String,
-    /// All of it, check by check.
-    pub report: WhatIfReport,
 }
 
 impl Org {
@@ -88,32 +78,32 @@ impl Org {
     ) -> Result<WaveId, Error> {
         let now = self.now();
         let id = WaveId(self.ids().next(now));
+        let wave = Wave::draft(self.id(), id, name, destination, pinned.clone(), now);
         let mut batch = Batch::new();
-        batch.put(Wave::draft(
-            self.id(),
-            id,
-            name,
-            destination,
-            pinned.clone(),
-            now,
-        ));
+        self.put_members(&mut batch, &wave, members).await?;
+        batch.put(wave);
+        self.store().commit(batch).await?;
+        Ok(id)
+    }
+
+    /// Adds members to a batch: each with the runbook of its platform, its device taken.
+    pub(super) async fn put_members(
+        &self,
+        batch: &mut Batch,
+        wave: &Wave,
+        members: &[Member],
+    ) -> Result<(), Error> {
+        let now = self.now();
         // Who holds which licence is read for what is planned, and before anybody asks what is lacking.
-        self.put_stock_jobs(&mut batch, &self.locations().await?);
+        self.put_stock_jobs(batch, &self.locations().await?);
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
         let unique: BTreeSet<&Serial> = serials.iter().collect();
         if unique.len() != serials.len() {
             return Err(Error::bad_input("members", "a serial number occurs twice"));
         }
-        let devices: BTreeMap<Serial, Device> = self
-            .store()
-            .devices_by_serial(self.id(), &serials)
-            .await?
-            .into_iter()
-            .map(|d| (d.serial.clone(), d))
-            .collect();
+        let devices = self.devices_of(&serials).await?;
         for member in members {
-            let known = devices.get(&member.serial);
-            let mut tracked = match known {
+            let mut tracked = match devices.get(&member.serial) {
                 Some(device) if device.open_move.is_some() => {
                     return Err(Error::bad_input(
                         member.serial.as_str(),
@@ -128,22 +118,11 @@ impl Org {
                     member.serial.clone(),
                 )),
             };
-            let platform = platform_of(&tracked.row).ok_or_else(|| {
-                Error::bad_input(
-                    member.serial.as_str(),
-                    "its platform is not known: read it at the organisation API first",
-                )
-            })?;
-            let runbook = *pinned.get(&platform).ok_or_else(|| {
-                Error::bad_input(
-                    member.serial.as_str(),
-                    format!("the wave has no runbook for {}", platform.as_str()),
-                )
-            })?;
+            let runbook = runbook_for(wave, &tracked.row)?;
             let attempt = Move::plan(
                 self.id(),
                 MoveId(self.ids().next(now)),
-                id,
+                wave.id,
                 tracked.row.id,
                 member.serial.clone(),
                 runbook,
@@ -157,142 +136,11 @@ impl Org {
             tracked.row.assignment.from = None;
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             d.device = Some(tracked);
-            d.audit("move.planned", json!({ "wave": name, "deadline": member.deadline, "available_from": member.available_from }));
+            d.audit("move.planned", json!({ "wave": wave.name, "deadline": member.deadline, "available_from": member.available_from }));
             d.batch.put(attempt);
-            append(&mut batch, d.into_batch());
+            append(batch, d.into_batch());
         }
-        self.store().commit(batch).await?;
-        Ok(id)
-    }
-
-    /// What would happen if the wave were submitted now: every check of every member.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], the vault's, the store's.
-    pub async fn what_if(&self, wave: WaveId) -> Result<WhatIf, Error> {
-        let row = self.store().wave(self.id(), wave).await?;
-        let row = row.ok_or(Error::NotFound("wave"))?;
-        let report = self.look_at_wave(wave, Detail::Problems).await?;
-        let rules = &self.organisation.settings.unknowns;
-        let found: BTreeMap<&Serial, Vec<_>> = report
-            .members
-            .iter()
-            .map(|member| (&member.serial, member.weighed(rules)))
-            .collect();
-        let mut bound = Vec::new();
-        for attempt in self.members(wave).await? {
-            bound.push(json!([
-                attempt.serial,
-                attempt.deadline,
-                attempt.available_from,
-                attempt.runbook,
-                found.get(&attempt.serial),
-            ]));
-        }
-        let (against_all, mut warnings) = (report.against_all(), report.warnings());
-        warnings.extend(self.app_warnings(&row).await?);
-        let digest = crate::identity::sha256_hex(
-            json!([
-                row.name,
-                row.runbooks,
-                row.ade,
-                bound,
-                against_all,
-                warnings
-            ])
-            .to_string()
-            .as_bytes(),
-        );
-        Ok(WhatIf {
-            wave,
-            blockers: report.blockers(rules),
-            against_all,
-            warnings,
-            digest,
-            report,
-        })
-    }
-
-    /// Submits a wave whose what-if was accepted: writes the requests as jobs, and nothing more. Blocked members stay behind.
-    ///
-    /// # Errors
-    /// [`Error::Precondition`] when members, findings or runbooks are no longer those that were accepted.
-    pub async fn submit(&self, wave: WaveId, digest: &str, actor: &str) -> Result<usize, Error> {
-        self.again_on_conflict(|| self.submit_once(wave, digest, actor))
-            .await
-    }
-
-    async fn submit_once(&self, wave: WaveId, digest: &str, actor: &str) -> Result<usize, Error> {
-        let what_if = self.what_if(wave).await?;
-        if what_if.digest != digest {
-            return Err(Error::Precondition(
-                "members, findings or runbooks have changed since they were accepted".to_owned(),
-            ));
-        }
-        if !what_if.against_all.is_empty() {
-            return Err(Error::Precondition(what_if.against_all.join("; ")));
-        }
-        let mut row = self
-            .store()
-            .wave(self.id(), wave)
-            .await?
-            .ok_or(Error::NotFound("wave"))?;
-        if row.state != WaveState::Draft {
-            return Err(Error::Precondition(
-                "the wave is submitted already".to_owned(),
-            ));
-        }
-        let now = self.now();
-        let mut batch = Batch::new();
-        let mut buckets: BTreeMap<Timestamp, Vec<ErrandMember>> = BTreeMap::new();
-        let mut going = Vec::new();
-        for attempt in self.members(wave).await? {
-            let blockers = what_if
-                .blockers
-                .get(&attempt.serial)
-                .cloned()
-                .unwrap_or_default();
-            let deadline = attempt.deadline;
-            let blocked = !blockers.is_empty();
-            if !blocked {
-                going.push(attempt.clone());
-                buckets.entry(deadline).or_default().push(ErrandMember {
-                    device: attempt.device,
-                    serial: attempt.serial.clone(),
-                    attempt: Some(attempt.id),
-                });
-            }
-            let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
-            self.load_for_attempt(&mut d, attempt).await?;
-            d.tell_move(&Event::Checked { blockers });
-            if !blocked {
-                d.tell_move(&Event::Accepted);
-                d.tell_move(&Event::SubmitAsked { deadline });
-            }
-            append(&mut batch, d.into_batch());
-        }
-        let server = self
-            .store()
-            .server(self.id(), row.destination)
-            .await?
-            .ok_or(Error::NotFound("server entry"))?;
-        // Licences first: a device may come as soon as it is offered its migration.
-        self.put_licence_errands(&mut batch, wave, &going).await?;
-        for (deadline, members) in buckets {
-            let kind = ErrandKind::Schedule {
-                server: server.uuid.clone(),
-                deadline,
-            };
-            self.put_errands(&mut batch, Some(wave), &kind, &members, None, actor);
-        }
-        row.state = WaveState::Submitted {
-            by: actor.to_owned(),
-            at: now,
-            digest: digest.to_owned(),
-        };
-        batch.put(row);
-        self.store().commit(batch).await?;
-        Ok(going.len())
+        Ok(())
     }
 
     /// All members of a wave.
@@ -356,6 +204,19 @@ impl Org {
             allowance: self.allowance(),
         })
     }
+}
+
+/// The runbook of a wave for a device's platform.
+pub(super) fn runbook_for(wave: &Wave, device: &Device) -> Result<RunbookId, Error> {
+    let serial = device.serial.as_str();
+    let platform = platform_of(device).ok_or_else(|| {
+        let problem = "its platform is not known: read it at the organisation API first";
+        Error::bad_input(serial, problem)
+    })?;
+    wave.runbooks.get(&platform).copied().ok_or_else(|| {
+        let problem = format!("the wave has no runbook for {}", platform.as_str());
+        Error::bad_input(serial, problem)
+    })
 }
 
 /// The latest deadline that Apple takes, with room for what lies between asking and sending.

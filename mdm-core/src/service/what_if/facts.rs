@@ -13,12 +13,15 @@ use crate::filevault::EscrowKey;
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
 use crate::licences::{NeedCount, Stock};
-use crate::migration::PinnedRunbook;
+use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ServerFacts, look, without_licence,
+    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProjectFacts, ServerFacts, Terms,
+    look, without_licence,
 };
+use crate::migration::{Met, PinnedRunbook};
 use crate::organisation::Issuer;
 use crate::original::OriginalFacts;
+use crate::project::Project;
 use crate::secret::{Secret, SecretKind};
 use crate::service::Org;
 use crate::service::licences::store_apps;
@@ -38,6 +41,17 @@ pub(super) struct Planned {
     runbook: Option<RunbookId>,
 }
 
+/// The project of a wave, and what stands against the wave in it.
+#[derive(Debug)]
+pub(super) struct Within {
+    project: Project,
+    gate: Vec<String>,
+    /// How many devices of all open waves have which deadline.
+    deadlines: BTreeMap<Timestamp, u32>,
+    /// What was done for members at the original service.
+    met: BTreeMap<Serial, BTreeMap<String, Met>>,
+}
+
 /// A plan, stored or not.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -50,6 +64,30 @@ pub(super) struct Plan {
     by_platform: BTreeMap<Platform, (Arc<PinnedRunbook>, Brings)>,
     by_id: BTreeMap<RunbookId, (Arc<PinnedRunbook>, Brings)>,
     escrow: Option<bool>,
+    within: Option<Within>,
+}
+
+impl Within {
+    fn unmet(&self, serial: &Serial) -> Vec<String> {
+        let met = self.met.get(serial);
+        let open = |name: &&String| !met.is_some_and(|met| met.contains_key(*name));
+        self.project
+            .prerequisites
+            .iter()
+            .filter(open)
+            .cloned()
+            .collect()
+    }
+
+    fn facts(&self) -> ProjectFacts {
+        let mut facts = ProjectFacts::default();
+        facts.name.clone_from(&self.project.name);
+        facts.on = self.project.on && self.project.closed.is_none();
+        facts.gate.clone_from(&self.gate);
+        facts.at_once = most_at_once(&self.deadlines);
+        facts.capacity = self.project.capacity;
+        facts
+    }
 }
 
 impl Plan {
@@ -143,11 +181,13 @@ impl Org {
         })
     }
 
-    pub(super) async fn plan_of_wave(&self, wave: &Wave) -> Result<Plan, Error> {
+    /// With `planned` only members of which nothing is at Apple yet, otherwise all that have not ended.
+    pub(super) async fn plan_of_wave(&self, wave: &Wave, planned: bool) -> Result<Plan, Error> {
         let server = self.store().server(self.id(), wave.destination).await?;
         let mut plan = self.whereto(server).await?;
+        plan.within = self.within(wave).await?;
         for attempt in self.members(wave.id).await? {
-            if attempt.is_ended() {
+            if attempt.is_ended() || planned && !attempt.is_planned() {
                 continue;
             }
             if let Entry::Vacant(entry) = plan.by_id.entry(attempt.runbook) {
@@ -161,9 +201,25 @@ impl Org {
                 attempt: Some(attempt.id),
                 runbook: Some(attempt.runbook),
             };
+            if let Some(within) = plan.within.as_mut().filter(|_| !attempt.met.is_empty()) {
+                within.met.insert(attempt.serial.clone(), attempt.met);
+            }
             plan.members.insert(attempt.serial, planned);
         }
         Ok(plan)
+    }
+
+    /// The project of a wave with what only all of its waves together tell.
+    async fn within(&self, wave: &Wave) -> Result<Option<Within>, Error> {
+        let Some(project) = self.project_of(wave).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Within {
+            gate: self.kept_back(&project, wave).await?,
+            deadlines: self.deadlines_of_all().await?,
+            project,
+            met: BTreeMap::new(),
+        }))
     }
 
     async fn whereto(&self, server: Option<Server>) -> Result<Plan, Error> {
@@ -176,6 +232,7 @@ impl Org {
             by_platform: BTreeMap::new(),
             by_id: BTreeMap::new(),
             escrow: self.escrow_works().await?,
+            within: None,
         })
     }
 
@@ -239,7 +296,18 @@ impl Org {
             let runbook = plan.runbook(planned, platform);
             let original = device.and_then(|d| originals.get(&d.id));
             let open = device.and_then(|d| d.open_move);
+            let zone = original.and_then(|o| o.time_zone.as_ref());
+            let unmet = plan.within.as_ref().map(|w| w.unmet(serial));
+            let terms = plan.within.as_ref().map(|within| Terms {
+                window: within.project.window,
+                calendar: &within.project.calendar,
+                zone: zone.map(|told| &told.value),
+                originals: &within.project.originals,
+                unmet: unmet.as_deref().unwrap_or_default(),
+                prerequisites: within.project.prerequisites.len(),
+            });
             let facts = MemberFacts {
+                project: terms,
                 device,
                 original,
                 platform,
@@ -344,6 +412,7 @@ impl Org {
             needs: stock.map(|stock| needs.finish(stock)),
             requests: plan.requests(counts.members),
             per_hour: self.organisation.settings.api_writes_per_hour,
+            project: plan.within.as_ref().map(Within::facts),
         })
     }
 }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::ids::{Serial, ServerId, WaveId};
 use crate::migration::PinnedRunbook;
 use crate::migration::what_if::{CheckFinding, Forecast, Matrix, MatrixRow, look_at_server};
+use crate::wave::Wave;
 
 /// Devices of one question.
 const MOST_SERIALS: usize = 100_000;
@@ -101,7 +102,18 @@ impl MemberReport {
 
     /// What stands against it, in plain words.
     pub(super) fn against(&self, rules: &Unknowns) -> Vec<String> {
-        let blocks = |f: &&CheckFinding| f.counts_as(rules, self.platform) == CheckResult::Block;
+        self.against_but(rules, |_| false)
+    }
+
+    /// The same without what is waived.
+    pub(super) fn against_but(
+        &self,
+        rules: &Unknowns,
+        waived: impl Fn(Check) -> bool,
+    ) -> Vec<String> {
+        let blocks = |f: &&CheckFinding| {
+            f.counts_as(rules, self.platform) == CheckResult::Block && !waived(f.check)
+        };
         self.findings
             .iter()
             .filter(blocks)
@@ -232,7 +244,18 @@ impl Org {
     pub async fn look_at_wave(&self, wave: WaveId, detail: Detail) -> Result<WhatIfReport, Error> {
         let row = self.store().wave(self.id(), wave).await?;
         let row = row.ok_or(Error::NotFound("wave"))?;
-        let plan = self.plan_of_wave(&row).await?;
+        self.look_at_members(&row, false, detail).await
+    }
+
+    /// Looks at the members of a wave: with `planned` at those of which nothing is at Apple yet, otherwise at all that have not
+    /// ended.
+    pub(super) async fn look_at_members(
+        &self,
+        wave: &Wave,
+        planned: bool,
+        detail: Detail,
+    ) -> Result<WhatIfReport, Error> {
+        let plan = self.plan_of_wave(wave, planned).await?;
         let serials: Vec<Serial> = plan.members.keys().cloned().collect();
         self.report_on(&plan, serials, detail).await
     }

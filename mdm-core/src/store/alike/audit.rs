@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::{ThisStore, rows};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
-use crate::ids::{AuditId, DeviceId, OrganisationId};
+use crate::audit_seal::AuditSeal;
+use crate::ids::{AuditId, AuditSealId, DeviceId, OrganisationId};
 use crate::store::{AuditStore, StoreError};
 
 #[async_trait]
@@ -39,6 +40,36 @@ impl AuditStore for ThisStore {
             "audit WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn audit_seals(
+        &self,
+        organisation: OrganisationId,
+        after: AuditSealId,
+        limit: u32,
+    ) -> Result<Vec<AuditSeal>, StoreError> {
+        rows!(
+            self,
+            many,
+            "audit_seals WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn newest_audit_seals(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<AuditSeal>, StoreError> {
+        rows!(
+            self,
+            many,
+            "audit_seals WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
+            organisation.0,
             i64::from(limit)
         )
     }

@@ -110,6 +110,20 @@ impl DeclarationStore for ThisStore {
         )
     }
 
+    async fn declaration_content_by_file(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<DeclarationContent>, StoreError> {
+        rows!(
+            self,
+            one,
+            "declaration_contents WHERE organisation = $1 AND file_name = $2 ORDER BY id DESC LIMIT 1",
+            organisation.0,
+            name.to_owned()
+        )
+    }
+
     async fn declaration_set(
         &self,
         organisation: OrganisationId,

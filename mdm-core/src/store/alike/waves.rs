@@ -1,14 +1,52 @@
-//! Waves and server entries.
+//! Projects, waves and server entries.
 
 use async_trait::async_trait;
 
 use super::{ThisStore, rows};
-use crate::ids::{OrganisationId, ServerId, WaveId};
+use crate::ids::{OrganisationId, ProjectId, ServerId, WaveId};
+use crate::project::{Project, WhatIfRun};
 use crate::store::{StoreError, WaveStore};
 use crate::wave::{Server, Wave};
 
 #[async_trait]
 impl WaveStore for ThisStore {
+    async fn project(
+        &self,
+        organisation: OrganisationId,
+        id: ProjectId,
+    ) -> Result<Option<Project>, StoreError> {
+        rows!(
+            self,
+            one,
+            "projects WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn projects(&self, organisation: OrganisationId) -> Result<Vec<Project>, StoreError> {
+        rows!(
+            self,
+            many,
+            "projects WHERE organisation = $1 ORDER BY id",
+            organisation.0
+        )
+    }
+
+    async fn what_if_run(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+    ) -> Result<Option<WhatIfRun>, StoreError> {
+        rows!(
+            self,
+            one,
+            "what_if_runs WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            wave.0
+        )
+    }
+
     async fn wave(
         &self,
         organisation: OrganisationId,

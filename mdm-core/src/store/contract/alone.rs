@@ -9,9 +9,9 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AssignmentId, AuditId, CommandId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
-    ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId,
-    WaveId,
+    AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId, DeclarationSetId, DeviceId,
+    EnrollmentId, ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId,
+    SecretId, ServerId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -32,6 +32,9 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<SetUp>(store).await?;
     apart::<Move>(store).await?;
     apart::<Wave>(store).await?;
+    apart::<crate::project::Project>(store).await?;
+    apart::<crate::audit_seal::AuditSeal>(store).await?;
+    apart::<crate::project::WhatIfRun>(store).await?;
     apart::<Server>(store).await?;
     apart::<SealedSecret>(store).await?;
     apart::<ApiToken>(store).await?;
@@ -104,11 +107,14 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.holds(o, None, ALL),
             store.runbooks(o, ALL),
             store.attempts(o, WaveId(2), MoveId(0), ALL),
+            store.projects(o),
             store.waves(o, WaveId(0), ALL),
             store.servers(o),
             store.secrets(o, DeviceId(40)),
             store.audit(o, AuditId(0), ALL),
             store.audit_of(o, DeviceId(7), AuditId(0), ALL),
+            store.audit_seals(o, AuditSealId(0), ALL),
+            store.newest_audit_seals(o, ALL),
             store.refusals(o, ALL),
             store.tokens(o),
             store.errands(o, ErrandId(0), ALL),
@@ -150,6 +156,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.secret(o, SecretId(7)),
             store.declaration_by_identifier(o, "declaration.7"),
             store.declaration_content_by_token(o, "token7"),
+            store.declaration_content_by_file(o, "file7"),
             store.acme_account_by_key(o, "thumb7"),
             store.acme_order_by_key(o, "key7"),
         }

@@ -5,7 +5,7 @@ use crate::ddm::{DeclarationAssignment, DeclaredChannel, Target};
 use crate::enrollment::EnrollmentState;
 use crate::ids::{
     AssignmentId, CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
-    ManifestId,
+    ManifestId, SecretId,
 };
 use crate::queue::CommandState;
 use crate::store::{Store, Write};
@@ -254,6 +254,10 @@ pub(super) async fn what_is_out_of_use_goes_with_what_nothing_names(store: &impl
     (told.manifest, told.earlier) = (Some(ManifestId(1)), None);
     let mut elsewhere = samples::declaration_content(B, ContentId(99));
     elsewhere.organisation = B;
+    // What stays has kept the file of what goes; and another organisation has one of the same number.
+    let mut keeps = content(20);
+    keeps.file = content(10).file;
+    let sealed = |of, id: i64| samples::secret(of, SecretId(id));
     put(
         store,
         [
@@ -267,10 +271,15 @@ pub(super) async fn what_is_out_of_use_goes_with_what_nothing_names(store: &impl
             assignment(2, Some(300)).into(),
             assignment(3, None).into(),
             content(10).into(),
-            content(20).into(),
+            keeps.into(),
             content(30).into(),
             content(50).into(),
             content(60).into(),
+            sealed(A, 710).into(),
+            sealed(A, 730).into(),
+            sealed(A, 760).into(),
+            sealed(A, 799).into(),
+            sealed(B, 760).into(),
             elsewhere.into(),
             list.into(),
             told.into(),
@@ -297,6 +306,22 @@ pub(super) async fn what_is_out_of_use_goes_with_what_nothing_names(store: &impl
         theirs.map_err(sentence)?.is_some(),
         "another organisation's content went"
     );
+    // A file goes with the last content that has it, and is found by whichever has it.
+    for (of, id, stays) in [
+        (A, 710, true),
+        (A, 730, true),
+        (A, 760, false),
+        (A, 799, true),
+        (B, 760, true),
+    ] {
+        let found = store.secret(of, SecretId(id)).await.map_err(sentence)?;
+        ensure!(found.is_some() == stays, "file {id} of {of} stays: {stays}");
+    }
+    for (name, has) in [("file10", Some(20)), ("file30", Some(30)), ("file60", None)] {
+        let found = store.declaration_content_by_file(A, name).await;
+        let found = found.map_err(sentence)?.map(|it| it.id.0);
+        ensure!(found == has, "{name} is found with {found:?}");
+    }
     for (id, stays) in [(1, false), (2, true), (3, true)] {
         let found = store.declaration_assignment(A, AssignmentId(id)).await;
         ensure!(

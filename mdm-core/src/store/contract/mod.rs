@@ -12,10 +12,14 @@
 mod acme;
 mod alone;
 mod channel;
+mod channels;
 mod declarations;
+mod errands;
 mod jobs;
+mod people;
 mod reading;
 mod samples;
+mod secrets;
 mod together;
 mod writing;
 
@@ -58,20 +62,20 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         reading::organisations_in_order,
         reading::devices_in_order,
         reading::devices_that_the_sync_asks_for,
-        reading::channels,
+        channels::channels,
         channel::a_message_gets_all_it_needs,
         channel::many_ask_at_once,
-        reading::sessions_and_certificates,
+        channels::sessions_and_certificates,
         reading::commands,
         reading::set_ups,
         reading::runbooks,
         reading::moves,
         reading::waves_and_servers,
-        reading::errands_budgets_and_locations,
+        errands::errands_budgets_and_locations,
         acme::accounts_and_keys_are_found,
         acme::what_has_expired_is_forgotten,
-        reading::secrets_and_tokens,
-        reading::people,
+        secrets::secrets_and_tokens,
+        people::people,
         reading::the_record,
         declarations::lists_in_order,
         declarations::what_channels_were_told,

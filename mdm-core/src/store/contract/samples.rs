@@ -6,10 +6,11 @@ use super::at;
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder, AcmeOrderState};
 use crate::attested::AttestedFacts;
 use crate::audit::{ApiToken, Role};
+use crate::audit_seal::AuditSeal;
 use crate::budget::{Allowance, Budget, RequestClass};
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{
-    Channels, Declaration, DeclarationAssignment, DeclarationContent, DeclarationKind,
+    AssetFile, Channels, Declaration, DeclarationAssignment, DeclarationContent, DeclarationKind,
     DeclarationManifest, DeclarationSet, DeclaredChannel, ManifestItem, Target,
 };
 use crate::device::{Device, DeviceRecord, OrgReading, Platform};
@@ -18,11 +19,11 @@ use crate::enrollment::{
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
-    AcmeAccountId, AcmeNonceId, AssignmentId, BudgetId, CertificateId, CommandId, ContentId,
-    DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
-    LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId,
-    RunbookId, SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId, SignInId,
-    TokenId, WaveId,
+    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, AuditSealId, BudgetId, CertificateId,
+    CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId,
+    InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode,
+    OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerCertificateId,
+    ServerId, SessionId, SetUpId, SignInId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -35,6 +36,7 @@ use crate::migration::{
 use crate::organisation::{Der, Organisation, WrappedKey};
 use crate::original::{OriginalApp, OriginalFacts, Said, Told};
 use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
+use crate::project::{Project, RunRow, WhatIfRun};
 use crate::queue::Command;
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
@@ -90,6 +92,10 @@ samples! {
     SetUp: SetUpId, set_up, |it| it.attention = Some(Attention::HoldLong), |store, org, id| store.set_up(org, id).await;
     Move: MoveId, attempt, |it| it.attention = Some(Attention::SilentForDays), |store, org, id| store.attempt(org, id).await;
     Wave: WaveId, wave, |it| it.state = WaveState::Closed { at: at(79) }, |store, org, id| store.wave(org, id).await;
+    AuditSeal: AuditSealId, audit_seal, |it| it.at = at(99),
+        |store, org, id| Ok(store.audit_seals(org, AuditSealId(id.0 - 1), 1).await?.into_iter().find(|s| s.id == id));
+    Project: ProjectId, project, |it| it.on = true, |store, org, id| store.project(org, id).await;
+    WhatIfRun: WaveId, what_if_run, |it| it.by = "Bo".to_owned(), |store, org, id| store.what_if_run(org, id).await;
     Server: ServerId, server, |it| it.cursor = SyncCursor::Changes { cursor: "c2".to_owned() },
         |store, org, id| store.server(org, id).await;
     SealedSecret: SecretId, secret, |it| it.replaced = Some(at(80)), |store, org, id| store.secret(org, id).await;
@@ -277,6 +283,40 @@ pub(super) fn ended(mut it: Move) -> Move {
     it.wake_at = None;
     it.ended = Some(at(90));
     it
+}
+
+pub(super) fn audit_seal(organisation: OrganisationId, id: AuditSealId) -> AuditSeal {
+    AuditSeal {
+        organisation,
+        id,
+        version: 0,
+        at: at(46),
+        previous: "0e".to_owned(),
+        entries: vec![(AuditId(7), "0d".to_owned())],
+        hash: format!("{id}"),
+        signature: Der(vec![1, 2, 3]),
+    }
+}
+
+pub(super) fn project(organisation: OrganisationId, id: ProjectId) -> Project {
+    let mut it = Project::new(
+        organisation,
+        id,
+        &format!("Project {id}"),
+        ServerId(3),
+        at(47),
+    );
+    it.prerequisites.insert("wifi-placed".to_owned());
+    it
+}
+
+pub(super) fn what_if_run(organisation: OrganisationId, id: WaveId) -> WhatIfRun {
+    let row = RunRow {
+        check: crate::check::Check::Capable,
+        result: crate::check::CheckResult::Unknown,
+        devices: [serial("SERIAL7")].into(),
+    };
+    WhatIfRun::new(organisation, id, at(49), "Anna", "0f", vec![row])
 }
 
 pub(super) fn wave(organisation: OrganisationId, id: WaveId) -> Wave {
@@ -487,7 +527,14 @@ pub(super) fn declaration_content(
         declaration_type: "com.apple.configuration.management.test".to_owned(),
         payload: payload.as_object().cloned().unwrap_or_default(),
         server_token: format!("token{id}"),
-        file: None,
+        file: Some(AssetFile {
+            secret: SecretId(700 + id.0),
+            content_type: "application/json".to_owned(),
+            size: 2,
+            sha256: "aa".to_owned(),
+            source: "bb".to_owned(),
+            name: format!("file{id}"),
+        }),
         created: at(66),
     }
 }

@@ -27,6 +27,9 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<SetUp>(store).await?;
     versions::<Move>(store).await?;
     versions::<Wave>(store).await?;
+    versions::<crate::project::Project>(store).await?;
+    versions::<crate::audit_seal::AuditSeal>(store).await?;
+    versions::<crate::project::WhatIfRun>(store).await?;
     versions::<Server>(store).await?;
     versions::<SealedSecret>(store).await?;
     versions::<ApiToken>(store).await?;

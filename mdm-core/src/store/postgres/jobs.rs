@@ -1,7 +1,6 @@
 //! Jobs are claimed with a lease and never by deleting them; what another daemon is claiming is passed over.
 
 use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
 
 use super::{PostgresStore, Text, failed, raw};
 use crate::clock::Timestamp;
@@ -9,6 +8,43 @@ use crate::ids::{JobId, OrganisationId};
 use crate::job::Job;
 use crate::store::row::{OVER, decode_readable};
 use crate::store::{JobStore, JobTimes, Lease, StoreError};
+
+/// What goes once nothing names it any more: how it is found and locked, and how it is deleted.
+const UNNAMED: [(&str, &str); 2] = [USED, LISTS];
+
+/// Sessions in which an identity was issued that is gone: one is issued together with a change of its session.
+const USED: (&str, &str) = (
+    "SELECT s.id FROM sessions AS s WHERE s.organisation = $1 AND s.used_until < $3 \
+       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id) \
+     ORDER BY s.used_until, s.id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
+    "DELETE FROM sessions AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
+       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id)",
+);
+
+/// Lists of declarations that no channel was told last, or before that. Who tells a channel of one expects it.
+const LISTS: (&str, &str) = (
+    "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.created < $3 \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id) \
+     ORDER BY m.created, m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED",
+    "DELETE FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.id = ANY($2) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id)",
+);
+
+/// Contents that no declaration has any more and no list names, of whatever age. Who takes one into use expects it.
+const CONTENTS: (&str, &str) = (
+    "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 AND $3::bigint IS NOT NULL \
+       AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
+       AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
+         WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) \
+     ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
+    "DELETE FROM declaration_contents AS t WHERE t.organisation = $1 \
+       AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
+       AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
+         WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) AND t.id = ANY($2) \
+     RETURNING t.file",
+);
 
 #[async_trait]
 impl JobStore for PostgresStore {
@@ -74,24 +110,17 @@ impl JobStore for PostgresStore {
     ) -> Result<u64, StoreError> {
         let mut gone = 0;
         for (table, over) in OVER {
-            let table = table.name();
-            let sql = format!(
-                "WITH k AS MATERIALIZED (SELECT id FROM {table} WHERE organisation = $1 AND {over} < $2 \
-                   ORDER BY {over}, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
-                 DELETE FROM {table} AS t USING k WHERE t.organisation = $1 AND t.id = k.id AND t.{over} < $2"
-            );
-            let done = sqlx::query(AssertSqlSafe(sql))
-                .bind(organisation.0)
-                .bind(before.as_millis())
-                .bind(i64::from(limit))
-                .execute(&self.reads)
-                .await
-                .map_err(failed)?;
-            gone += done.rows_affected();
+            gone += self
+                .delete_over(table, over, organisation, before, limit)
+                .await?;
         }
-        let sessions = self.prune_used(organisation, before, limit).await?;
-        let lists = self.prune_lists(organisation, before, limit).await?;
-        Ok(gone + sessions + lists + self.prune_contents(organisation, limit).await?)
+        for unnamed in UNNAMED {
+            gone += self
+                .delete_unnamed(unnamed, organisation, before, limit)
+                .await?;
+        }
+        let contents = self.prune_contents(organisation, before, limit).await?;
+        Ok(gone + contents)
     }
 
     async fn job_times(
@@ -170,116 +199,45 @@ impl PostgresStore {
         .map_err(failed)
     }
 
-    /// Enrolment sessions that no identity was issued in that is still kept.
-    async fn prune_used(
+    /// Contents that no declaration has any more and no list names, and the files that went with the last of them. Whoever
+    /// takes one into use expects it in the same batch, and keeps the file only of a declaration that is put with it.
+    async fn prune_contents(
         &self,
         organisation: OrganisationId,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
         let mut tx = self.reads.begin().await.map_err(failed)?;
-        // Locked first, and looked at again under the lock: an identity is issued together with a change of its session.
-        let ids: Vec<i64> = sqlx::query_scalar(
-            "SELECT s.id FROM sessions AS s WHERE s.organisation = $1 AND s.used_until < $2 \
-               AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id) \
-             ORDER BY s.used_until, s.id LIMIT $3 FOR UPDATE OF s SKIP LOCKED",
-        )
-        .bind(organisation.0)
-        .bind(before.as_millis())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(failed)?;
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let done = sqlx::query(
-            "DELETE FROM sessions AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
-               AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id)",
-        )
-        .bind(organisation.0)
-        .bind(ids)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
-        Ok(done.rows_affected())
-    }
-
-    /// Contents that no declaration has any more and no list names. Whoever takes one into use expects it in the same batch.
-    async fn prune_contents(
-        &self,
-        organisation: OrganisationId,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let mut tx = self.reads.begin().await.map_err(failed)?;
         // Locked first, and looked at again under the lock: who takes one into use expects it, and waits here or was quicker.
-        let ids: Vec<i64> = sqlx::query_scalar(
-            "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = $1 \
-               AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
-               AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
-                 WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) \
-             ORDER BY t.id LIMIT $2 FOR UPDATE OF t SKIP LOCKED",
-        )
+        let ids: Vec<i64> = sqlx::query_scalar(CONTENTS.0)
             .bind(organisation.0)
             .bind(i64::from(limit))
+            .bind(before.as_millis())
             .fetch_all(&mut *tx)
             .await
             .map_err(failed)?;
         if ids.is_empty() {
             return Ok(0);
         }
-        let done = sqlx::query(
-            "DELETE FROM declaration_contents AS t WHERE t.organisation = $1 \
-               AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = $1 AND d.content = t.id) \
-               AND NOT EXISTS (SELECT 1 FROM declaration_manifests AS m, json_array_elements(m.doc->'items') AS named \
-                 WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) AND t.id = ANY($2)",
-        )
+        let gone: Vec<Option<i64>> = sqlx::query_scalar(CONTENTS.1)
             .bind(organisation.0)
             .bind(ids)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed)?;
+        let files: Vec<i64> = gone.iter().copied().flatten().collect();
+        if !files.is_empty() {
+            sqlx::query(
+                "DELETE FROM secrets AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
+                   AND NOT EXISTS (SELECT 1 FROM declaration_contents AS t WHERE t.organisation = $1 AND t.file = s.id)",
+            )
+            .bind(organisation.0)
+            .bind(files)
             .execute(&mut *tx)
             .await
             .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
-        Ok(done.rows_affected())
-    }
-
-    /// Lists of declarations that no channel was told last, or before that.
-    async fn prune_lists(
-        &self,
-        organisation: OrganisationId,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let mut tx = self.reads.begin().await.map_err(failed)?;
-        // Locked first, and looked at again under the lock: who tells a channel of one expects it, and waits here until it
-        // finds it gone, or was quicker and is seen by the second statement.
-        let ids: Vec<i64> = sqlx::query_scalar(
-            "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.created < $2 \
-               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
-               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id) \
-             ORDER BY m.created, m.id LIMIT $3 FOR UPDATE OF m SKIP LOCKED",
-        )
-        .bind(organisation.0)
-        .bind(before.as_millis())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *tx)
-        .await
-        .map_err(failed)?;
-        if ids.is_empty() {
-            return Ok(0);
         }
-        let done = sqlx::query(
-            "DELETE FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.id = ANY($2) \
-               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
-               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id)",
-        )
-        .bind(organisation.0)
-        .bind(ids)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed)?;
         tx.commit().await.map_err(failed)?;
-        Ok(done.rows_affected())
+        Ok(gone.len() as u64)
     }
 }

@@ -23,19 +23,42 @@ const OLDEST: [&str; 9] = [
     "SELECT id FROM certificates WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
 ];
 
-const LISTS: &str = "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.created < ?2 \
-   AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
-   AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id) \
-   ORDER BY m.created, m.id LIMIT ?3";
+/// What goes once nothing names it any more: how it is found, and how it is deleted, which looks again: something may have
+/// come to name it meanwhile.
+const UNNAMED: [(&str, &str); 2] = [USED, LISTS];
 
-const CONTENTS: &str = "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = ?1 \
-   AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
-   AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
-   ORDER BY t.id LIMIT ?2";
+/// Sessions in which an identity was issued that is gone.
+const USED: (&str, &str) = (
+    "SELECT s.id FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?3 \
+       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id) \
+       ORDER BY s.used_until, s.id LIMIT ?2",
+    "DELETE FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?3 AND s.id IN (SELECT value FROM json_each(?2)) \
+       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id)",
+);
 
-const USED: &str = "SELECT s.id FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?2 \
-   AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id) \
-   ORDER BY s.used_until, s.id LIMIT ?3";
+/// Lists of declarations that no channel was told last, or before that.
+const LISTS: (&str, &str) = (
+    "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.created < ?3 \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id) \
+       ORDER BY m.created, m.id LIMIT ?2",
+    "DELETE FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.created < ?3 AND m.id IN (SELECT value FROM json_each(?2)) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id)",
+);
+
+/// Contents that no declaration has any more and no list names, of whatever age. Whoever takes one into use expects it in the
+/// same batch.
+const CONTENTS: (&str, &str) = (
+    "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = ?1 AND ?3 IS NOT NULL \
+       AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
+       AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
+       ORDER BY t.id LIMIT ?2",
+    "DELETE FROM declaration_contents AS t WHERE t.organisation = ?1 AND ?3 IS NOT NULL AND t.id IN (SELECT value FROM json_each(?2)) \
+       AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
+       AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
+     RETURNING file",
+);
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -163,40 +186,17 @@ impl JobStore for SqliteStore {
     ) -> Result<u64, StoreError> {
         let mut gone = 0;
         for ((table, over), which) in OVER.into_iter().zip(OLDEST) {
-            let table = table.name();
-            // Looked for first: nothing to do is the usual answer, and needs no write.
-            let ids: Vec<i64> = sqlx::query_scalar(which)
-                .bind(organisation.0)
-                .bind(before.as_millis())
-                .bind(limit)
-                .fetch_all(&self.reads)
-                .await
-                .map_err(failed)?;
-            for ids in ids.chunks(10_000) {
-                let mut query = QueryBuilder::<Sqlite>::new(format!(
-                    "DELETE FROM {table} WHERE organisation = "
-                ));
-                query.push_bind(organisation.0);
-                // It may have come to life meanwhile.
-                query.push(format!(" AND {over} < "));
-                query.push_bind(before.as_millis()).push(" AND id IN (");
-                let mut list = query.separated(", ");
-                for id in ids {
-                    list.push_bind(*id);
-                }
-                query.push(")");
-                let done = query
-                    .build()
-                    .persistent(false)
-                    .execute(&self.writes)
-                    .await
-                    .map_err(failed)?;
-                gone += done.rows_affected();
-            }
+            gone += self
+                .delete_over(table, over, which, organisation, before, limit)
+                .await?;
         }
-        let sessions = self.prune_used(organisation, before, limit).await?;
-        let lists = self.prune_lists(organisation, before, limit).await?;
-        Ok(gone + sessions + lists + self.prune_contents(organisation, limit).await?)
+        for unnamed in UNNAMED {
+            gone += self
+                .delete_unnamed(unnamed, organisation, before, limit)
+                .await?;
+        }
+        let contents = self.prune_contents(organisation, before, limit).await?;
+        Ok(gone + contents)
     }
 
     async fn job_times(
@@ -228,94 +228,50 @@ impl JobStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Enrolment sessions that no identity was issued in that is still kept.
-    async fn prune_used(
-        &self,
-        organisation: OrganisationId,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let ids: Vec<i64> = sqlx::query_scalar(USED)
-            .bind(organisation.0)
-            .bind(before.as_millis())
-            .bind(limit)
-            .fetch_all(&self.reads)
-            .await
-            .map_err(failed)?;
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        // Again in the write: an identity may have been issued in one meanwhile.
-        let done = sqlx::query(
-            "DELETE FROM sessions AS s WHERE s.organisation = ?1 AND s.used_until < ?2 AND s.id IN (SELECT value FROM json_each(?3)) \
-               AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = ?1 AND c.session = s.id)",
-        )
-        .bind(organisation.0)
-        .bind(before.as_millis())
-        .bind(serde_json::json!(ids).to_string())
-        .execute(&self.writes)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected())
-    }
-
-    /// Contents that no declaration has any more and no list names. Whoever takes one into use expects it in the same batch.
+    /// Contents that no declaration has any more and no list names, and the files that went with the last of them. Whoever
+    /// takes one into use expects it in the same batch, and keeps the file only of a declaration that is put with it.
     async fn prune_contents(
         &self,
         organisation: OrganisationId,
-        limit: u32,
-    ) -> Result<u64, StoreError> {
-        let ids: Vec<i64> = sqlx::query_scalar(CONTENTS)
-            .bind(organisation.0)
-            .bind(limit)
-            .fetch_all(&self.reads)
-            .await
-            .map_err(failed)?;
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        // Again in the write: one may have come into use meanwhile.
-        let done = sqlx::query(
-            "DELETE FROM declaration_contents AS t WHERE t.organisation = ?1 AND t.id IN (SELECT value FROM json_each(?2)) \
-               AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
-               AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1)",
-        )
-        .bind(organisation.0)
-        .bind(serde_json::json!(ids).to_string())
-        .execute(&self.writes)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected())
-    }
-
-    /// Lists of declarations that no channel was told last, or before that.
-    async fn prune_lists(
-        &self,
-        organisation: OrganisationId,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let ids: Vec<i64> = sqlx::query_scalar(LISTS)
+        let ids: Vec<i64> = sqlx::query_scalar(CONTENTS.0)
             .bind(organisation.0)
-            .bind(before.as_millis())
             .bind(limit)
+            .bind(before.as_millis())
             .fetch_all(&self.reads)
             .await
             .map_err(failed)?;
         if ids.is_empty() {
             return Ok(0);
         }
-        // Again in the write: a channel may have been told one meanwhile.
-        let done = sqlx::query(
-            "DELETE FROM declaration_manifests AS m WHERE m.organisation = ?1 AND m.id IN (SELECT value FROM json_each(?2)) \
-               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.manifest = m.id) \
-               AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = ?1 AND c.earlier = m.id)",
-        )
-        .bind(organisation.0)
-        .bind(serde_json::json!(ids).to_string())
-        .execute(&self.writes)
-        .await
-        .map_err(failed)?;
-        Ok(done.rows_affected())
+        let mut tx = self
+            .writes
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
+        // Again in the write: one may have come into use meanwhile.
+        let gone: Vec<Option<i64>> = sqlx::query_scalar(CONTENTS.1)
+            .bind(organisation.0)
+            .bind(serde_json::json!(ids).to_string())
+            .bind(before.as_millis())
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(failed)?;
+        let files: Vec<i64> = gone.iter().copied().flatten().collect();
+        if !files.is_empty() {
+            sqlx::query(
+                "DELETE FROM secrets AS s WHERE s.organisation = ?1 AND s.id IN (SELECT value FROM json_each(?2)) \
+                   AND NOT EXISTS (SELECT 1 FROM declaration_contents AS t WHERE t.organisation = ?1 AND t.file = s.id)",
+            )
+            .bind(organisation.0)
+            .bind(serde_json::json!(files).to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)?;
+        Ok(gone.len() as u64)
     }
 }

@@ -583,6 +583,7 @@ mod tests {
             for (_, _, _, line) in plan {
                 let names = [
                     "audit",
+                    "audit_seals",
                     "certificates",
                     "channel_statuses",
                     "commands",
@@ -599,6 +600,7 @@ mod tests {
                     "j",
                     "moves",
                     "organisations",
+                    "projects",
                     "refusals",
                     "runbooks",
                     "secrets",
@@ -608,6 +610,7 @@ mod tests {
                     "t",
                     "tokens",
                     "waves",
+                    "what_if_runs",
                 ];
                 let scanned = line.strip_prefix("SCAN ").unwrap_or_default();
                 let scanned = scanned.split(' ').next().unwrap_or_default();

@@ -31,6 +31,7 @@ pub struct FailingStore<S> {
     moment: Moment,
     commits: Arc<AtomicU64>,
     cut: Arc<AtomicBool>,
+    overtaken: Arc<AtomicU64>,
 }
 
 impl<S: Store> FailingStore<S> {
@@ -43,6 +44,7 @@ impl<S: Store> FailingStore<S> {
             moment,
             commits: Arc::default(),
             cut: Arc::default(),
+            overtaken: Arc::default(),
         }
     }
 
@@ -68,6 +70,11 @@ impl<S: Store> FailingStore<S> {
         self.cut.store(false, Ordering::SeqCst);
     }
 
+    /// Somebody else is faster at so many of the commits that follow: they conflict and are not applied.
+    pub fn overtake(&self, commits: u64) {
+        self.overtaken.store(commits, Ordering::SeqCst);
+    }
+
     /// The store beneath.
     #[must_use]
     pub fn inner(&self) -> &S {
@@ -81,6 +88,14 @@ impl<S: Store> Store for FailingStore<S> {
         let count = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
         if self.cut.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the power was cut".to_owned()));
+        }
+        let one_less = |left: u64| left.checked_sub(1);
+        let overtaken = &self.overtaken;
+        if overtaken
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+            .is_ok()
+        {
+            return Err(StoreError::Conflict);
         }
         if self.nth == 0 || count < self.nth {
             return self.inner.commit(batch).await;

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use crate::audit::{ApiToken, AuditEntry, Refusal};
-use crate::ids::{AuditId, DeviceId, OrganisationId};
+use crate::audit_seal::AuditSeal;
+use crate::ids::{AuditId, AuditSealId, DeviceId, OrganisationId};
 use crate::store::StoreError;
 
 /// Reads the record, refusals and API tokens.
@@ -24,6 +25,19 @@ pub trait AuditStore: Send + Sync {
         after: AuditId,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Seals of the chain over the record, in their order, after `after`.
+    async fn audit_seals(
+        &self,
+        organisation: OrganisationId,
+        after: AuditSealId,
+        limit: u32,
+    ) -> Result<Vec<AuditSeal>, StoreError>;
+    /// The newest seals, newest first.
+    async fn newest_audit_seals(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<AuditSeal>, StoreError>;
     /// Newest first.
     async fn refusals(
         &self,

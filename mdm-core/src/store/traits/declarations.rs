@@ -56,6 +56,12 @@ pub trait DeclarationStore: Send + Sync {
         organisation: OrganisationId,
         token: &str,
     ) -> Result<Option<DeclarationContent>, StoreError>;
+    /// The newest of those whose file has this name: a later content keeps the file of an earlier one.
+    async fn declaration_content_by_file(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<DeclarationContent>, StoreError>;
     /// By id.
     async fn declaration_set(
         &self,

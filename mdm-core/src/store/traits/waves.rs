@@ -1,14 +1,29 @@
-//! Reads waves and server entries.
+//! Reads projects, waves and server entries.
 
 use async_trait::async_trait;
 
-use crate::ids::{OrganisationId, ServerId, WaveId};
+use crate::ids::{OrganisationId, ProjectId, ServerId, WaveId};
+use crate::project::{Project, WhatIfRun};
 use crate::store::StoreError;
 use crate::wave::{Server, Wave};
 
-/// Reads waves and server entries.
+/// Reads projects, waves and server entries.
 #[async_trait]
 pub trait WaveStore: Send + Sync {
+    /// By id.
+    async fn project(
+        &self,
+        organisation: OrganisationId,
+        id: ProjectId,
+    ) -> Result<Option<Project>, StoreError>;
+    /// All of an organisation, in the order of ids.
+    async fn projects(&self, organisation: OrganisationId) -> Result<Vec<Project>, StoreError>;
+    /// What was found when somebody last had the what-if run for a wave.
+    async fn what_if_run(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+    ) -> Result<Option<WhatIfRun>, StoreError>;
     /// By id.
     async fn wave(
         &self,

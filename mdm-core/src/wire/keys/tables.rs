@@ -7,6 +7,15 @@ macro_rules! field_of_keys {
         impl $crate::wire::keys::sealed::Sealed for $name {}
 
         impl $crate::wire::keys::Field for $name {
+            const KIND: &'static str = "dictionary";
+
+            fn misfit(value: &::plist::Value, at: &str) -> Option<$crate::wire::keys::Misfit> {
+                match value.as_dictionary() {
+                    Some(of) => $crate::wire::keys::misfit::of_keys::<Self>(of, at),
+                    None => Some($crate::wire::keys::Misfit::of_kind(at, Self::KIND)),
+                }
+            }
+
             fn to_value(&self) -> ::plist::Value {
                 ::plist::Value::Dictionary($crate::wire::keys::Keys::to_dictionary(self))
             }
@@ -75,11 +84,11 @@ macro_rules! record {
         }
 
         $crate::wire::keys::record!(@keys $name
-            [$($($choice: $ctype,)*)?] [$($req = $rkey,)*] [$($($opt: $otype = $okey,)*)?]);
+            [$($($choice: $ctype,)*)?] [$($req: $rtype = $rkey,)*] [$($($opt: $otype = $okey,)*)?]);
     };
     (@keys $name:ident
         [$($choice:ident: $ctype:ty,)*]
-        [$($req:ident = $rkey:literal,)*]
+        [$($req:ident: $rtype:ty = $rkey:literal,)*]
         [$($opt:ident: $otype:ty = $okey:literal,)*]
     ) => {
         impl $name {
@@ -127,6 +136,23 @@ macro_rules! record {
                     $(|| key == $rkey)*
                     $(|| key == $okey)*
             }
+
+            fn kinds() -> Vec<(&'static str, &'static str)> {
+                #[allow(unused_mut, reason = "not every record has a choice")]
+                let mut kinds = vec![
+                    $(($rkey, <$rtype as $crate::wire::keys::Field>::KIND),)*
+                    $(($okey, <$otype as $crate::wire::keys::Field>::KIND),)*
+                ];
+                $(kinds.extend(<$ctype as $crate::wire::keys::Keys>::kinds());)*
+                kinds
+            }
+
+            fn misfit(of: &::plist::Dictionary, at: &str) -> Option<$crate::wire::keys::Misfit> {
+                None
+                    $(.or_else(|| <$ctype as $crate::wire::keys::Keys>::misfit(of, at)))*
+                    $(.or_else(|| $crate::wire::keys::misfit::required::<$rtype>(of, at, $rkey)))*
+                    $(.or_else(|| $crate::wire::keys::misfit::optional::<$otype>(of, at, $okey)))*
+            }
         }
 
         $crate::wire::keys::field_of_keys!($name);
@@ -172,6 +198,15 @@ macro_rules! one_of {
 
             fn knows(key: &str) -> bool {
                 false $(|| key == $key)*
+            }
+
+            fn kinds() -> Vec<(&'static str, &'static str)> {
+                vec![$(($key, <$type as $crate::wire::keys::Field>::KIND),)*]
+            }
+
+            fn misfit(of: &::plist::Dictionary, at: &str) -> Option<$crate::wire::keys::Misfit> {
+                $crate::wire::keys::misfit::one_of(of, at, &Self::kinds())
+                    $(.or_else(|| $crate::wire::keys::misfit::optional::<$type>(of, at, $key)))*
             }
         }
 
@@ -285,6 +320,8 @@ macro_rules! words {
         }
 
         impl $crate::wire::keys::Field for $name {
+            const KIND: &'static str = "string";
+
             fn to_value(&self) -> ::plist::Value {
                 self.as_str().into()
             }
@@ -334,6 +371,8 @@ macro_rules! numbers {
         }
 
         impl $crate::wire::keys::Field for $name {
+            const KIND: &'static str = "integer";
+
             fn to_value(&self) -> ::plist::Value {
                 ::plist::Value::Integer(self.number().into())
             }

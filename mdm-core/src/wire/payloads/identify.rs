@@ -75,6 +75,12 @@ pub fn profile_contents(file: &[u8]) -> Result<ProfileContents, ProfileError> {
     Ok(contents)
 }
 
+/// What stands within the signature of a profile. `None` when it has none, or one that does not fit.
+pub(crate) fn signed_content(file: &[u8]) -> Option<Vec<u8>> {
+    let verified = is_signed(file).then(|| verify(file, None, CHECK_IN_LIMIT))?;
+    Some(verified.ok()?.content)
+}
+
 fn is_signed(file: &[u8]) -> bool {
     file.first() == Some(&0x30)
 }

@@ -28,6 +28,7 @@ pub use certificate::{Certificate, CertificateKind, CertificatePayload, Pkcs12Pa
 pub use escrow::EscrowPayload;
 pub use extensions::{KernelExtensionPayload, SystemExtensionPayload};
 pub use filevault::{FileVaultOptionsPayload, FileVaultPayload, FileVaultSwitch};
+pub(crate) use identify::signed_content;
 pub use identify::{ProfileContents, ProfileError, profile_contents, profile_identifier};
 pub use login_items::{
     LoginItem, LoginItemsPayload, ServiceManagementPayload, ServiceRule, ServiceRuleType,

@@ -3,7 +3,8 @@
 use plist::Dictionary;
 
 use super::AppAttributes;
-use crate::wire::keys::{Field, Free, Keys, field_of_keys, numbers, record};
+use crate::wire::keys::misfit::{of_keys, required, spelt};
+use crate::wire::keys::{Field, Free, Keys, Misfit, field_of_keys, numbers, record};
 
 record! {
     /// Sets values such as names and options. Read what became of each item; the status of the
@@ -74,6 +75,19 @@ macro_rules! settings {
             fn knows(_: &str) -> bool {
                 // An item of its own kind may have any key.
                 true
+            }
+
+            fn misfit(of: &Dictionary, at: &str) -> Option<Misfit> {
+                required::<String>(of, at, "Item").or_else(|| {
+                    let item = of.get("Item")?.as_string()?;
+                    match item {
+                        $($item => spelt(of, at, &[($key, "")])
+                            .or_else(|| required::<$vtype>(of, at, $key)),)*
+                        $($kitem => of_keys::<$ktype>(of, at),)*
+                        // Newer than this library.
+                        _ => None,
+                    }
+                })
             }
         }
 

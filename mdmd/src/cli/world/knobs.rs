@@ -111,6 +111,9 @@ pub(crate) struct Knobs {
     /// The content token may change nothing.
     #[arg(long, help_heading = "Behaviour")]
     read_only_licences: bool,
+    /// The organisation API does not know migrations, as in a School of an earlier year.
+    #[arg(long, help_heading = "Behaviour")]
+    no_migrations: bool,
     /// AppleSeed for IT is turned off, and there is no account-driven enrolment.
     #[arg(long, help_heading = "Behaviour")]
     no_extras: bool,
@@ -169,6 +172,7 @@ impl Knobs {
         habits.cancel_reverts = !self.cancel_stays;
         habits.budget_hangs_up = self.budget_hangs_up;
         habits.licences.read_only = self.read_only_licences;
+        habits.migrations = !self.no_migrations;
         habits.account_driven = !self.no_extras;
         habits.seed_for_it = !self.no_extras;
         Ok(())

@@ -166,7 +166,7 @@ fn not_json(error: &serde_json::Error) -> Error {
 
 /// What is wrong, by the words of the reader; what it repeats of the content is left out. The words are matched, for the
 /// reader has no other way to say a field's name. `whole` is what has no field.
-fn problem(whole: &str, path: &str, said: &str) -> Error {
+pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
     let quoted = |before: &str| {
         let rest = said.strip_prefix(before)?;
         let name = rest.split_once('`').map_or(rest, |(name, _)| name);

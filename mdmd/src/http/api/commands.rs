@@ -1,21 +1,19 @@
 //! Commands: queueing one for devices, looking at a queue, taking commands out again. A request that may hold a secret is
 //! shown by nobody here.
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::Response;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::service::{Cancel, Enqueued, NewCommand, Org};
-use mdm_core::wire::command::CommandBody;
+use mdm_core::wire::command::{CommandBody, KeysError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::super::error::partly;
 use super::asked::{Path, Query};
-use super::{Answer, At, By, Hidden, Which, read, refused, shown};
+use super::{About, Answer, Hidden, read, refused, shown};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,8 +70,13 @@ impl New {
                 .map_err(|error| Error::bad_input("plist", error.to_string())),
             (None, Some(kind)) => {
                 let keys = Value::Object(std::mem::take(&mut self.keys));
-                CommandBody::of_json(kind, &keys)
-                    .map_err(|error| Error::bad_input("keys", error.to_string()))
+                CommandBody::of_json(kind, &keys).map_err(|error| match error {
+                    KeysError::Key(misfit) => {
+                        Error::bad_input(format!("keys.{}", misfit.path), misfit.problem)
+                    }
+                    KeysError::Type(_) => Error::bad_input("request_type", error.to_string()),
+                    _ => Error::bad_input("keys", error.to_string()),
+                })
             }
             _ => Err(Error::bad_input(
                 "body",
@@ -110,12 +113,9 @@ fn results(names: &[String], done: &[impl Serialize]) -> Vec<Value> {
 }
 
 pub(super) async fn send(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Query<Which>,
+    About { office, org, .. }: About,
     sent: Body,
 ) -> Result<Response, super::Refusal> {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let mut sent: New = read(&office, sent).await?;
     let body = sent.body().map_err(refused)?;
     let asked = meant(&org, &sent.serials, &sent.channels).await;
@@ -155,12 +155,9 @@ pub(super) async fn send(
 }
 
 pub(super) async fn cancel(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Query<Which>,
+    About { office, org, .. }: About,
     sent: Body,
 ) -> Result<Response, super::Refusal> {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let sent: Out = read(&office, sent).await?;
     let what = match (&sent.uuid, &sent.request_type, sent.all) {
         (Some(uuid), None, false) => Cancel::Uuid(uuid.clone()),
@@ -212,13 +209,10 @@ async fn channel(org: &Org, serial: &str, look: &Look) -> Result<String, Error> 
 }
 
 pub(super) async fn list(
-    State(office): At,
-    Extension(caller): By,
+    About { org, .. }: About,
     Path(serial): Path<String>,
-    Query(which): Query<Which>,
     Query(look): Query<Look>,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let channel = channel(&org, &serial, &look).await.map_err(refused)?;
     let limit = look.limit.unwrap_or(100).clamp(1, 1000);
     let rows = org.commands(&channel, look.open, limit).await;
@@ -227,13 +221,10 @@ pub(super) async fn list(
 }
 
 pub(super) async fn show(
-    State(office): At,
-    Extension(caller): By,
+    About { org, .. }: About,
     Path((serial, uuid)): Path<(String, String)>,
-    Query(which): Query<Which>,
     Query(look): Query<Look>,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let channel = channel(&org, &serial, &look).await.map_err(refused)?;
     let found = org.command(&channel, &uuid).await.map_err(refused)?;
     let mut answer = serde_json::to_value(found).unwrap_or_default();

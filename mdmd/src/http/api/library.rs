@@ -60,20 +60,20 @@ pub(super) async fn profile(About { office, org, .. }: About, sent: Body) -> Ans
     let sent: Profile = read(&office, sent).await?;
     let tags = tags(&sent.tags).map_err(refused)?;
     let profile = Secret::new(sent.profile.bytes().as_slice());
-    let item = org.put_profile(&sent.name, &profile, tags).await;
+    let put = org.put_profile(&sent.name, &profile, tags).await;
     office.poke.notify_one();
-    shown(item.map_err(refused)?)
+    shown(put.map_err(refused)?)
 }
 
 pub(super) async fn package(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: NewPackage = read(&office, sent).await?;
     let tags = tags(&sent.tags).map_err(refused)?;
     let before = packages::files(&org).await?;
-    let item = org.put_package(&sent.name, sent.package, tags).await;
+    let put = org.put_package(&sent.name, sent.package, tags).await;
     office.poke.notify_one();
-    let item = item.map_err(refused)?;
+    let put = put.map_err(refused)?;
     packages::clear(&office, &org, before).await?;
-    shown(item)
+    shown(put)
 }
 
 pub(super) async fn tag(About { office, org, .. }: About, sent: Body) -> Answer {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
@@ -16,8 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::error::Refusal;
-use super::asked::Query;
-use super::{Answer, Asked, At, By, Office, read, refused, shown};
+use super::{About, Answer, Office, read, refused, shown};
 
 /// The acts by name.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -34,7 +31,10 @@ enum Name {
 #[serde(deny_unknown_fields)]
 struct Sent {
     act: Name,
+    #[serde(default)]
     serials: Vec<Serial>,
+    /// In place of serial numbers: every member of a wave that is at Apple.
+    wave: Option<WaveId>,
     deadline: Option<Timestamp>,
     available_from: Option<Timestamp>,
     destination: Option<ServerId>,
@@ -86,9 +86,20 @@ impl Sent {
             },
             Name::Cancel => MigrationAct::Cancel,
         };
+        let serials = match (self.wave, self.serials.is_empty()) {
+            (None, _) => self.serials,
+            // Taking time away from people takes a list of them.
+            (Some(wave), true) if matches!(self.act, Name::Extend | Name::Cancel) => {
+                org.submitted_members(wave).await.map_err(refused)?
+            }
+            _ => {
+                let problem = "takes the place of serial numbers, to extend and to cancel";
+                return Err(bad("wave", problem));
+            }
+        };
         Ok(Act {
             what,
-            serials: self.serials,
+            serials,
             reason: self.reason,
         })
     }
@@ -126,25 +137,13 @@ pub(super) async fn only_server(office: &Office, org: &Org) -> Result<ServerId, 
     }
 }
 
-pub(super) async fn plan(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn plan(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Sent = read(&office, sent).await?;
     let act = sent.act(&office, &org).await?;
     shown(org.plan_act(&act).await.map_err(refused)?)
 }
 
-pub(super) async fn act(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn act(About { office, org, .. }: About, sent: Body) -> Answer {
     let mut sent: Sent = read(&office, sent).await?;
     let digest = sent.digest.take().ok_or_else(|| {
         let problem = "must be that of the plan that was accepted";
@@ -156,8 +155,7 @@ pub(super) async fn act(
     shown(done)
 }
 
-pub(super) async fn proof(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn proof(About { org, which, .. }: About) -> Answer {
     let errands: Result<Vec<ErrandId>, _> = which
         .errands
         .split(',')
@@ -180,13 +178,7 @@ struct StatusOf {
     serials: Vec<Serial>,
 }
 
-pub(super) async fn status(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn status(About { office, org, .. }: About, sent: Body) -> Answer {
     let of: StatusOf = read(&office, sent).await?;
     let attempts = if of.serials.is_empty() {
         open_attempts(&office, &org).await
@@ -298,12 +290,7 @@ async fn row(office: &Office, org: &Org, attempt: &Move) -> Result<Value, Error>
     }))
 }
 
-pub(super) async fn requests(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn requests(About { org, which, .. }: About) -> Answer {
     let rows = org
         .errands(ErrandId(which.after), which.limit())
         .await

@@ -4,6 +4,7 @@
 mod apple;
 mod asked;
 mod assignments;
+mod audit;
 mod commands;
 mod declarations;
 mod devices;
@@ -16,6 +17,7 @@ mod licences;
 mod migrations;
 mod organisations;
 mod packages;
+mod projects;
 pub(crate) mod routes;
 mod sign_in;
 mod tokens;
@@ -155,6 +157,9 @@ pub(crate) struct Which {
     limit: Option<u32>,
     /// Holds: since when the last one of the page before is held, in milliseconds.
     since: Option<i64>,
+    /// The end of the record, and not a page of it.
+    #[serde(default)]
+    newest: bool,
     /// Which requests a proof is asked of, e.g. `1,2`.
     #[serde(default)]
     errands: String,

@@ -67,9 +67,20 @@ pub(super) async fn upload(
     let put = org.put_kept_package(&about.name, package, file, tags).await;
     office.poke.notify_one();
     match put {
-        Ok(item) => {
+        Ok(put) => {
+            if let LibraryContent::Package(Package {
+                file: Some(kept), ..
+            }) = &put.item.content
+                && *kept != name
+            {
+                let (packages, kept) = (Arc::clone(&office.packages), kept.clone());
+                let renewed =
+                    tokio::task::spawn_blocking(move || packages.renew(owner, &name, &kept));
+                // What was not renewed is as it was, and what was received is swept later.
+                let _ = renewed.await;
+            }
             clear(&office, &org, before).await?;
-            shown(item)
+            shown(put)
         }
         Err(error) => {
             remove(&office, owner, [name]).await;
@@ -134,6 +145,7 @@ async fn disk<T: Send + 'static>(
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             Refusal::new(Door::Api, BodyError::TooLarge(most))
         }
+        NotKept::NoPackage => refused(Error::bad_input("body", error.to_string())),
         NotKept::TooMuch(_) => refused(Error::Precondition(error.to_string())),
         NotKept::Disk(problem) => {
             tracing::error!(error = %problem, "a package could not be written");

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, assignments, commands, declarations, devices, holds, identities,
-    inventory, invitations, library, licences, migrations, organisations, packages, sign_in,
-    tokens, waves, what_if,
+    Caller, Office, apple, assignments, audit, commands, declarations, devices, holds, identities,
+    inventory, invitations, library, licences, migrations, organisations, packages, projects,
+    sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -100,8 +100,30 @@ table! {
     get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first, a page at a time (`since` and `after` as in `next`, `limit`).";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. 409 for a device that is not held.";
+    get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
+    post "/api/v1/audit/verification" Helpdesk audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
+    post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
+    get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made.";
+    post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
+    get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";
+    post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift.";
+    post "/api/v1/projects/{id}/switch" Approver projects::switch, "on", "Turns it on or off: off, nothing of it is submitted.";
+    post "/api/v1/projects/{id}/close" Approver projects::close, "", "Closes it once every device has come to an end.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
+    post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest)", "Makes a wave of a project, without members.";
+    get  "/api/v1/waves/{id}/standing" Viewer waves::standing, "", "How a wave stands: where its members are, how many had ended when and will have, its gate, its drift.";
+    post "/api/v1/waves/{id}/members" Planner waves::add, "serials? or candidates? (platform, tag, service, group, product, most), deadline?, available_from?, dry?", "Puts devices into a wave: all of them, or nobody. Who comes late is submitted the next time.";
+    post "/api/v1/waves/{id}/members/remove" Planner waves::remove, "serials? or all?, reason?", "Takes devices out before anything of them is at Apple.";
+    post "/api/v1/waves/{id}/members/move" Planner waves::relocate, "to, serials", "Moves members that are not submitted to another wave.";
+    post "/api/v1/waves/{id}/dates" Planner waves::dates, "serials? or all?, deadline, available_from", "Gives members that are not submitted these dates.";
+    post "/api/v1/waves/{id}/plan" Planner waves::plan, "first?, last?, buckets?, lead_hours?, dry?", "Spreads members that are not submitted over deadlines: in the office hours of their owners, never more at once than may be in a hold.";
+    post "/api/v1/waves/{id}/prerequisites" Planner waves::meet, "name, evidence, serials? or all?", "Says that something was done for members at the original service, with what shows it.";
+    post "/api/v1/waves/{id}/what-if" Planner waves::what_if, "", "Has the what-if run: everything that it finds, what has come and gone since the last one, the requests as they would be sent, the digest.";
+    post "/api/v1/waves/{id}/acceptance" Approver waves::accept, "digest, waivers? (check, serials?, reason), reason?", "Accepts what a what-if found, by name; void when anything of it changes.";
+    post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";
+    post "/api/v1/waves/{id}/gate" Approver waves::sign, "reason", "Signs that the waves after this one may go; how it stands is kept as evidence.";
+    post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on. Those that were offered it go on either way.";
     get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";
     post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?", "Brings in a server token. Apple is asked whose it is before it is kept.";
     get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";
@@ -130,7 +152,7 @@ table! {
     get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check.";
     post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown (check: warn, block, or null for the default)", "Changes that.";
     get  "/api/v1/waves/{id}/checks" Viewer what_if::wave, "", "The what-if of a wave; `detail` as above.";
-    post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel), serials, deadline?, available_from?, destination?, runbooks?, reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
+    post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel), serials or wave (extend, cancel), deadline?, available_from?, destination?, runbooks?, reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
     post "/api/v1/migrations" Approver migrations::act, "as the plan, and its digest", "Does what was planned. Answers the numbers of the requests.";
     get  "/api/v1/migrations/proof" Viewer migrations::proof, "", "How far the proof of requests (`?errands=1,2`) is, by re-reading.";
     post "/api/v1/migrations/status" Viewer migrations::status, "serials?", "Where migrations stand: of these devices, or all open ones; and of which there is none (`without`).";

@@ -1,11 +1,24 @@
-//! Waves: the list, and one with its members.
+//! Waves: made for a project, filled, planned, looked at, accepted by name, submitted, steered.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::body::Body;
+use mdm_core::clock::Timestamp;
+use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
-use mdm_core::ids::WaveId;
+use mdm_core::ids::{ErrandId, ProjectId, Serial, WaveId};
+use mdm_core::service::{Candidates, Dates, Org};
+use mdm_core::wave::{Preset, Waiver};
+use serde::Deserialize;
 use serde_json::json;
 
+use super::super::error::Refusal;
 use super::asked::Path;
-use super::{About, Answer, refused, shown};
+use super::{About, Answer, Office, read, refused, shown};
+
+/// Hours of an offer before its deadline: Apple takes deadlines for 90 days.
+const MOST_LEAD: u32 = 90 * 24;
 
 pub(super) async fn list(About { office, org, which }: About) -> Answer {
     let rows = office
@@ -14,7 +27,8 @@ pub(super) async fn list(About { office, org, which }: About) -> Answer {
         .waves(org.organisation().id, WaveId(which.after), which.limit())
         .await
         .map_err(|error| refused(error.into()))?;
-    shown(json!({ "waves": rows }))
+    let next = super::next_page(&which, rows.iter().map(|wave| wave.id.0));
+    shown(json!({ "waves": rows, "next": next }))
 }
 
 pub(super) async fn show(About { office, org, .. }: About, Path(id): Path<i64>) -> Answer {
@@ -27,4 +41,313 @@ pub(super) async fn show(About { office, org, .. }: About, Path(id): Path<i64>) 
         .ok_or_else(|| refused(Error::NotFound("wave")))?;
     let members = org.members(wave.id).await.map_err(refused)?;
     shown(json!({ "wave": wave, "members": members }))
+}
+
+pub(super) async fn standing(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+    shown(org.standing(WaveId(id)).await.map_err(refused)?)
+}
+
+/// A new one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    project: ProjectId,
+    name: String,
+    preset: Option<Preset>,
+}
+
+pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
+    let sent: New = read(&office, sent).await?;
+    let made = org.new_wave(sent.project, &sent.name, sent.preset).await;
+    shown(made.map_err(refused)?)
+}
+
+/// Who comes in: by serial number, or by what they have in common.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adding {
+    #[serde(default)]
+    serials: Vec<Serial>,
+    candidates: Option<Candidates>,
+    deadline: Option<Timestamp>,
+    available_from: Option<Timestamp>,
+    /// Only says who would.
+    #[serde(default)]
+    dry: bool,
+}
+
+pub(super) async fn add(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Adding = read(&office, sent).await?;
+    let serials = match (sent.candidates, sent.serials.is_empty()) {
+        (Some(of), true) => org.candidates(&of).await.map_err(refused)?,
+        (None, false) => sent.serials,
+        _ => {
+            let problem = "either serial numbers or candidates must be there";
+            return Err(refused(Error::bad_input("serials", problem)));
+        }
+    };
+    if sent.dry || serials.is_empty() {
+        // Whose wave it is comes first.
+        org.standing(WaveId(id)).await.map_err(refused)?;
+        return shown(json!({ "added": 0, "serials": serials }));
+    }
+    let dates = Dates {
+        deadline: sent.deadline,
+        available_from: sent.available_from,
+    };
+    let added = org.add_members(WaveId(id), &serials, dates).await;
+    shown(json!({ "added": added.map_err(refused)?, "serials": serials }))
+}
+
+/// Who goes out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Removing {
+    #[serde(default)]
+    serials: Vec<Serial>,
+    /// Everybody who is not submitted.
+    #[serde(default)]
+    all: bool,
+    #[serde(default)]
+    reason: String,
+}
+
+/// These, or all who are not submitted; never all because a list was empty.
+fn chosen(serials: &[Serial], all: bool) -> Result<Option<&[Serial]>, Error> {
+    match (serials.is_empty(), all) {
+        (false, false) => Ok(Some(serials)),
+        (true, true) => Ok(None),
+        _ => Err(Error::bad_input(
+            "serials",
+            "either serial numbers or `all` must be there",
+        )),
+    }
+}
+
+pub(super) async fn remove(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Removing = read(&office, sent).await?;
+    let who = chosen(&sent.serials, sent.all).map_err(refused)?;
+    let removed = org.remove_members(WaveId(id), who, &sent.reason).await;
+    shown(json!({ "removed": removed.map_err(refused)? }))
+}
+
+/// Who goes into another wave.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Moving {
+    to: WaveId,
+    serials: Vec<Serial>,
+}
+
+pub(super) async fn relocate(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Moving = read(&office, sent).await?;
+    let moved = org.move_members(WaveId(id), sent.to, &sent.serials).await;
+    shown(json!({ "moved": moved.map_err(refused)? }))
+}
+
+/// Dates of members that are not submitted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dating {
+    #[serde(default)]
+    serials: Vec<Serial>,
+    #[serde(default)]
+    all: bool,
+    deadline: Timestamp,
+    available_from: Timestamp,
+}
+
+pub(super) async fn dates(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Dating = read(&office, sent).await?;
+    let who = chosen(&sent.serials, sent.all).map_err(refused)?;
+    let dated = org.set_dates(WaveId(id), who, sent.deadline, sent.available_from);
+    shown(json!({ "planned": dated.await.map_err(refused)? }))
+}
+
+/// How members are spread over deadlines.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Planning {
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    buckets: Option<u32>,
+    lead_hours: Option<u32>,
+    #[serde(default)]
+    dry: bool,
+}
+
+pub(super) async fn plan(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Planning = read(&office, sent).await?;
+    if sent.lead_hours.is_some_and(|hours| hours > MOST_LEAD) {
+        let problem = format!("must be at most {MOST_LEAD}");
+        return Err(refused(Error::bad_input("lead_hours", problem)));
+    }
+    let lead = sent
+        .lead_hours
+        .map(|h| Duration::from_secs(u64::from(h) * 3600));
+    let placed = org
+        .plan_dates(
+            WaveId(id),
+            sent.first,
+            sent.last,
+            sent.buckets,
+            lead,
+            sent.dry,
+        )
+        .await
+        .map_err(refused)?;
+    shown(json!({ "members": placed, "dry": sent.dry }))
+}
+
+/// What was done at the original service.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meeting {
+    name: String,
+    evidence: String,
+    #[serde(default)]
+    serials: Vec<Serial>,
+    #[serde(default)]
+    all: bool,
+}
+
+pub(super) async fn meet(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Meeting = read(&office, sent).await?;
+    let who = chosen(&sent.serials, sent.all).map_err(refused)?;
+    let met = org.meet(WaveId(id), who, &sent.name, &sent.evidence).await;
+    shown(json!({ "met": met.map_err(refused)? }))
+}
+
+pub(super) async fn what_if(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+    shown(org.run_what_if(WaveId(id)).await.map_err(refused)?)
+}
+
+/// What is accepted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Accepting {
+    digest: String,
+    #[serde(default)]
+    waivers: Vec<Waiver>,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn accept(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Accepting = read(&office, sent).await?;
+    let accepted = org
+        .accept(WaveId(id), &sent.digest, &sent.waivers, &sent.reason)
+        .await;
+    shown(accepted.map_err(refused)?)
+}
+
+/// The requests of a wave that start migrations.
+async fn scheduling(
+    office: &Office,
+    org: &Org,
+    wave: WaveId,
+) -> Result<BTreeSet<ErrandId>, Refusal> {
+    let (mut all, mut after) = (BTreeSet::new(), ErrandId(0));
+    loop {
+        let owner = org.organisation().id;
+        let page = office.mdm.store().errands_of(owner, wave, after, 500).await;
+        let page = page.map_err(|error| refused(error.into()))?;
+        let Some(last) = page.last() else {
+            return Ok(all);
+        };
+        after = last.id;
+        let schedules = page
+            .iter()
+            .filter(|e| matches!(e.kind, ErrandKind::Schedule { .. }));
+        all.extend(schedules.map(|e| e.id));
+    }
+}
+
+/// The name of the wave, typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Submitting {
+    name: String,
+}
+
+pub(super) async fn submit(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Submitting = read(&office, sent).await?;
+    let before = scheduling(&office, &org, WaveId(id)).await?;
+    let submitted = org.submit_accepted(WaveId(id), &sent.name).await;
+    let members = submitted.map_err(refused)?;
+    office.poke.notify_one();
+    let errands: Vec<ErrandId> = scheduling(&office, &org, WaveId(id))
+        .await?
+        .difference(&before)
+        .copied()
+        .collect();
+    shown(json!({ "members": members, "errands": errands, "blocked": 0 }))
+}
+
+/// Why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signing {
+    reason: String,
+}
+
+pub(super) async fn sign(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Signing = read(&office, sent).await?;
+    let signed = org.sign_gate(WaveId(id), &sent.reason).await;
+    shown(signed.map_err(refused)?)
+}
+
+/// Whether no more devices are offered their migration, and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pausing {
+    paused: bool,
+    reason: String,
+}
+
+pub(super) async fn pause(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Pausing = read(&office, sent).await?;
+    let paused = org.pause_wave(WaveId(id), sent.paused, &sent.reason).await;
+    office.poke.notify_one();
+    shown(paused.map_err(refused)?)
 }

@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body;
-use axum::extract::State;
 use mdm_core::check::{Check, CheckResult, Unknowns};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
@@ -20,7 +18,7 @@ use serde_json::json;
 
 use super::asked::{Path, Query};
 use super::migrations::{only_server, standard};
-use super::{Answer, Asked, At, By, read, refused, shown};
+use super::{About, Answer, read, refused, shown};
 
 /// What is looked at where nobody says a deadline.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
@@ -34,32 +32,19 @@ struct Import {
     devices: Vec<Said>,
 }
 
-pub(super) async fn import(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn import(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Import = read(&office, sent).await?;
     let taken = sent.taken.unwrap_or_else(|| office.mdm.now());
     let outcome = org.import_originals(&sent.from, taken, sent.devices).await;
     shown(outcome.map_err(refused)?)
 }
 
-pub(super) async fn original(
-    State(office): At,
-    Extension(caller): By,
-    Path(serial): Path<String>,
-    Query(which): Asked,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn original(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
     let serial = Serial::parse(&serial).map_err(refused)?;
     shown(org.original(&serial).await.map_err(refused)?)
 }
 
-pub(super) async fn apps(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn apps(About { org, .. }: About) -> Answer {
     let (apps, devices) = org.original_apps(None).await.map_err(refused)?;
     shown(json!({ "apps": apps, "devices": devices }))
 }
@@ -98,13 +83,7 @@ impl From<Keep> for Detail {
     }
 }
 
-pub(super) async fn check(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn check(About { office, org, .. }: About, sent: Body) -> Answer {
     let asking: Asking = read(&office, sent).await?;
     let now = office.mdm.now();
     let destination = match asking.destination {
@@ -130,19 +109,15 @@ pub(super) struct Wanted {
 }
 
 pub(super) async fn wave(
-    State(office): At,
-    Extension(caller): By,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    Query(which): Asked,
     Query(wanted): Query<Wanted>,
 ) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
     let report = org.look_at_wave(WaveId(id), wanted.detail.into()).await;
     shown(report.map_err(refused)?)
 }
 
-pub(super) async fn rules(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn rules(About { org, .. }: About) -> Answer {
     shown(table(&org.organisation().settings.unknowns))
 }
 
@@ -153,13 +128,7 @@ struct Rules {
     unknown: BTreeMap<Check, Option<CheckResult>>,
 }
 
-pub(super) async fn set_rules(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    sent: Body,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn set_rules(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: Rules = read(&office, sent).await?;
     let rules = org.set_unknowns(&sent.unknown).await.map_err(refused)?;
     shown(table(&rules))
@@ -188,13 +157,7 @@ pub(super) struct Standard {
     apps: Option<AppAction>,
 }
 
-pub(super) async fn runbook(
-    State(office): At,
-    Extension(caller): By,
-    Query(which): Asked,
-    Query(wanted): Query<Standard>,
-) -> Answer {
-    let org = caller.organisation(&office.mdm, &which).await?;
+pub(super) async fn runbook(About { org, .. }: About, Query(wanted): Query<Standard>) -> Answer {
     // Whose it is comes first: a stranger is not told what is missing.
     let platform = wanted
         .platform

@@ -1,0 +1,9 @@
+//! The plan of a move: deadlines spread over the days on which somebody is there, how a wave stands, when the next one may go and
+//! when no more devices are offered theirs. Pure: reads no store and no clock.
+
+mod spread;
+mod tally;
+
+pub(crate) use spread::most_at_once;
+pub use spread::{Placed, Spread, spread};
+pub use tally::{Progress, Tally};

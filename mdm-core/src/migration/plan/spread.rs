@@ -1,0 +1,246 @@
+//! Spreads members over deadlines: each where its owner lives, never more at once than may be in a hold.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::{Calendar, HOLD, Zone};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::Serial;
+
+/// How members are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct Spread {
+    /// No deadline is earlier.
+    pub first: Timestamp,
+    /// No deadline is later.
+    pub last: Timestamp,
+    /// How many devices may be in a hold at once.
+    pub capacity: u32,
+    /// Over how many deadlines, where an owner lives; as many as it takes, from the first on, when left out.
+    pub buckets: Option<u32>,
+    /// How long before its deadline a device is offered its migration.
+    pub lead: Duration,
+}
+
+/// When a member's migration is offered, and when Apple enforces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::exhaustive_structs, reason = "a row of a plan")]
+pub struct Placed {
+    /// Which device.
+    pub serial: Serial,
+    /// *Enforced after*.
+    pub deadline: Timestamp,
+    /// *Available from*.
+    pub available_from: Timestamp,
+}
+
+/// Gives every member its dates. `taken` says how many devices of other waves have which deadline; `earliest` is before every
+/// offer.
+///
+/// Members come in the order of their zones, and in the given order within a zone: who is asked the same gets the same.
+///
+/// # Errors
+/// [`Error::BadInput`] when there is not enough room, with how much there is.
+pub fn spread(
+    members: &[(Serial, Option<Zone>)],
+    calendar: &Calendar,
+    how: &Spread,
+    taken: &BTreeMap<Timestamp, u32>,
+    earliest: Timestamp,
+) -> Result<Vec<Placed>, Error> {
+    let mut zones: BTreeMap<&Zone, Vec<&Serial>> = BTreeMap::new();
+    for (serial, zone) in members {
+        let zone = zone.as_ref().unwrap_or(&calendar.zone);
+        zones.entry(zone).or_default().push(serial);
+    }
+    let mut used = taken.clone();
+    let mut placed = Vec::with_capacity(members.len());
+    for (zone, serials) in zones {
+        let mut slots = calendar.slots(Some(zone), how.first, how.last);
+        let most = how.buckets.map_or(usize::MAX, |n| n as usize);
+        let even = match most {
+            0 => return Err(Error::bad_input("buckets", "must be at least 1")),
+            // From the first slot to the last, as far from each other as they can be.
+            1 => slots.drain(..).next_back().into_iter().collect(),
+            n if n < slots.len() => (0..n)
+                .map(|i| slots[i * (slots.len() - 1) / (n - 1)])
+                .collect(),
+            _ => slots,
+        };
+        let mut left = serials.as_slice();
+        for (at, slot) in even.iter().enumerate() {
+            let remaining = even.len() - at;
+            let room = usize::try_from(how.capacity.saturating_sub(at_once(&used, *slot)))
+                .unwrap_or(usize::MAX);
+            // What did not fit into an earlier one is shared by those that follow.
+            let fair = left.len().div_ceil(remaining);
+            let wanted = if how.buckets.is_some() {
+                fair
+            } else {
+                left.len()
+            };
+            let (now, later) = left.split_at(wanted.min(room).min(left.len()));
+            left = later;
+            if now.is_empty() {
+                continue;
+            }
+            *used.entry(*slot).or_default() += u32::try_from(now.len()).unwrap_or(u32::MAX);
+            placed.extend(now.iter().map(|serial| Placed {
+                serial: (*serial).clone(),
+                deadline: *slot,
+                available_from: (*slot - how.lead).max(earliest),
+            }));
+        }
+        if !left.is_empty() {
+            return Err(Error::bad_input(
+                "last",
+                format!(
+                    "there is room for {} of {} devices in {zone} from {} to {}, with at most {} at once: take more days, or raise the capacity",
+                    serials.len() - left.len(),
+                    serials.len(),
+                    how.first,
+                    how.last,
+                    how.capacity
+                ),
+            ));
+        }
+    }
+    Ok(placed)
+}
+
+/// How many devices would be in a hold at once around a deadline.
+fn at_once(used: &BTreeMap<Timestamp, u32>, slot: Timestamp) -> u32 {
+    let near = used.range(slot - HOLD..=slot + HOLD);
+    near.map(|(_, count)| *count).fold(0, u32::saturating_add)
+}
+
+/// The most devices that would be in a hold at once, and when.
+pub(crate) fn most_at_once(used: &BTreeMap<Timestamp, u32>) -> Option<(u32, Timestamp)> {
+    // The fullest three quarters of an hour begin with some deadline.
+    used.keys()
+        .map(|at| {
+            let together = used.range(*at..=*at + HOLD);
+            let count = together.map(|(_, n)| *n).fold(0, u32::saturating_add);
+            (count, *at)
+        })
+        .max_by_key(|(count, at)| (*count, std::cmp::Reverse(*at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    fn members(count: usize, zone: Option<&str>) -> Vec<(Serial, Option<Zone>)> {
+        let zone = zone.map(|name| Zone::parse(name).unwrap());
+        let name = zone
+            .as_ref()
+            .map_or("X", |z| &z.as_str()[..2])
+            .to_uppercase();
+        let serial = |n| Serial::parse(&format!("{name}{n:04}")).unwrap();
+        (0..count).map(|n| (serial(n), zone.clone())).collect()
+    }
+
+    fn how(capacity: u32, buckets: Option<u32>) -> Spread {
+        Spread {
+            // Monday to Friday.
+            first: at("2026-12-07T00:00:00Z"),
+            last: at("2026-12-11T23:00:00Z"),
+            capacity,
+            buckets,
+            lead: Duration::from_hours(72),
+        }
+    }
+
+    fn counts(placed: &[Placed]) -> BTreeMap<Timestamp, u32> {
+        let mut all = BTreeMap::new();
+        for one in placed {
+            *all.entry(one.deadline).or_default() += 1;
+        }
+        all
+    }
+
+    #[test]
+    fn as_many_deadlines_as_it_takes_and_never_more_at_once_than_there_may_be() {
+        let calendar = Calendar::default();
+        let now = at("2026-12-01T00:00:00Z");
+        let none = BTreeMap::new();
+        let placed = spread(&members(25, None), &calendar, &how(10, None), &none, now).unwrap();
+        let counts = counts(&placed);
+        assert_eq!(counts.values().copied().collect::<Vec<_>>(), [10, 10, 5]);
+        assert_eq!(placed[0].deadline, at("2026-12-07T09:00:00Z"));
+        assert_eq!(placed[0].available_from, at("2026-12-04T09:00:00Z"));
+        // Eight slots a day, five days.
+        let full = spread(&members(401, None), &calendar, &how(10, None), &none, now);
+        let said = full.unwrap_err().to_string();
+        assert!(said.contains("room for 400 of 401"), "{said}");
+    }
+
+    #[test]
+    fn a_number_of_deadlines_is_kept_and_they_lie_apart() {
+        let placed = spread(
+            &members(50, None),
+            &Calendar::default(),
+            &how(100, Some(4)),
+            &BTreeMap::new(),
+            at("2026-12-06T00:00:00Z"),
+        )
+        .unwrap();
+        let counts = counts(&placed);
+        assert_eq!(
+            counts.values().copied().collect::<Vec<_>>(),
+            [13, 13, 12, 12]
+        );
+        assert_eq!(counts.keys().next(), Some(&at("2026-12-07T09:00:00Z")));
+        assert_eq!(counts.keys().last(), Some(&at("2026-12-11T16:00:00Z")));
+        // No offer before the beginning of all.
+        assert_eq!(placed[0].available_from, at("2026-12-06T00:00:00Z"));
+    }
+
+    #[test]
+    fn owners_elsewhere_have_their_own_hours_and_share_the_capacity() {
+        let mut all = members(10, Some("Europe/London"));
+        all.extend(members(10, Some("Europe/Berlin")));
+        let taken = BTreeMap::from([(at("2026-12-07T08:20:00Z"), 4)]);
+        let placed = spread(
+            &all,
+            &Calendar::default(),
+            &how(10, None),
+            &taken,
+            at("2026-12-01T00:00:00Z"),
+        )
+        .unwrap();
+        let of = |zone: &str| -> Vec<(Timestamp, u32)> {
+            let own: Vec<Placed> = placed
+                .iter()
+                .filter(|p| p.serial.as_str().starts_with(zone))
+                .cloned()
+                .collect();
+            assert!(!own.is_empty());
+            counts(&own).into_iter().collect()
+        };
+        let _ = of("EU");
+        let mut used = taken.clone();
+        for (at, count) in counts(&placed) {
+            *used.entry(at).or_default() += count;
+        }
+        // Six at eight o'clock in Greenwich beside the four that are there, four and six more at nine, and what is left at ten.
+        let times: Vec<(Timestamp, u32)> = counts(&placed).into_iter().collect();
+        assert_eq!(
+            times,
+            [
+                (at("2026-12-07T08:00:00Z"), 6),
+                (at("2026-12-07T09:00:00Z"), 6),
+                (at("2026-12-07T10:00:00Z"), 8),
+            ]
+        );
+        assert_eq!(most_at_once(&used), Some((10, at("2026-12-07T08:00:00Z"))));
+    }
+}

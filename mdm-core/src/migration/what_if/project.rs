@@ -1,0 +1,137 @@
+//! What the project says: when deadlines may lie, which services devices may leave, what must be done there first; and for the
+//! whole wave the switch, the gate of the wave before it, and how many devices would be in a hold at once.
+
+use super::{Check, CheckFinding, FactSource, MemberFacts, ServerFacts};
+use crate::calendar::{Calendar, Zone};
+use crate::clock::Timestamp;
+use crate::migration::Owner;
+use crate::project::Window;
+
+/// What a project says of one member.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct Terms<'a> {
+    /// When deadlines may lie at all.
+    pub window: Window,
+    /// When they may lie within a day and a week.
+    pub calendar: &'a Calendar,
+    /// Where the owner lives, where that is known.
+    pub zone: Option<&'a Zone>,
+    /// The services that may be left, by their identifiers at Apple; any when empty.
+    pub originals: &'a std::collections::BTreeSet<String>,
+    /// Prerequisites that are not met for this member.
+    pub unmet: &'a [String],
+    /// How many there are.
+    pub prerequisites: usize,
+}
+
+/// What is known of the project of a wave.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ProjectFacts {
+    /// Its name.
+    pub name: String,
+    /// Somebody has turned it on.
+    pub on: bool,
+    /// What keeps this wave back, of the wave before it: none where there is no such wave, or its gate is open.
+    pub gate: Vec<String>,
+    /// The most devices in a hold at once, with all other waves, and when.
+    pub at_once: Option<(u32, Timestamp)>,
+    /// How many there may be.
+    pub capacity: u32,
+}
+
+pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
+    let Some(terms) = facts.project else {
+        return;
+    };
+    let (deadline, window) = (facts.deadline, terms.window);
+    let word = |at: Option<Timestamp>| at.map_or("any time".to_owned(), |at| at.to_string());
+    let bounds = format!(
+        "from {} to {}",
+        word(window.not_before),
+        word(window.not_after)
+    );
+    let from_operator = |finding: CheckFinding| finding.from(FactSource::Operator, None);
+    found.push(from_operator(if window.contains(deadline) {
+        CheckFinding::pass(Check::Window, bounds)
+    } else {
+        CheckFinding::block(
+            Check::Window,
+            format!("its deadline {deadline} lies outside of the project's window: {bounds}"),
+            "plan the wave anew, or change the window",
+            Owner::Destination,
+        )
+    }));
+    found.push(from_operator(
+        match terms.calendar.blackout(deadline, terms.zone) {
+            None => CheckFinding::pass(Check::Blackout, "on a day that is not kept free"),
+            Some(blackout) => CheckFinding::block(
+                Check::Blackout,
+                format!(
+                    "its deadline {deadline} lies on a day that is kept free, {} to {}: {}",
+                    blackout.first, blackout.last, blackout.why
+                ),
+                "plan the wave anew",
+                Owner::Destination,
+            ),
+        },
+    ));
+    if terms.prerequisites > 0 {
+        found.push(from_operator(if terms.unmet.is_empty() {
+            CheckFinding::pass(
+                Check::Prerequisites,
+                format!("all {} are met", terms.prerequisites),
+            )
+        } else {
+            CheckFinding::block(
+                Check::Prerequisites,
+                format!("not met: {}", terms.unmet.join(", ")),
+                "have it done at the original service, and say so: `mdmd wave met`",
+                Owner::Original,
+            )
+        }));
+    }
+}
+
+pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
+    let Some(project) = &facts.project else {
+        return;
+    };
+    found.push(if project.on {
+        CheckFinding::pass(Check::Switch, format!("{} is on", project.name))
+    } else {
+        CheckFinding::block(
+            Check::Switch,
+            format!("{} is off: nothing is submitted", project.name),
+            "turn it on: `mdmd project on`",
+            Owner::Destination,
+        )
+    });
+    found.push(if project.gate.is_empty() {
+        CheckFinding::pass(Check::Gate, "nothing before it keeps it back")
+    } else {
+        CheckFinding::block(
+            Check::Gate,
+            project.gate.join("; "),
+            "wait, mend what failed, and sign: `mdmd wave gate`",
+            Owner::Destination,
+        )
+    });
+    if let Some((most, at)) = project.at_once {
+        let fact = format!(
+            "at most {most} devices in a hold at once, around {at}; {} may be",
+            project.capacity
+        );
+        found.push(if most <= project.capacity {
+            CheckFinding::pass(Check::Capacity, fact)
+        } else {
+            CheckFinding::block(
+                Check::Capacity,
+                fact,
+                "plan the wave over more deadlines, or raise the capacity",
+                Owner::Destination,
+            )
+        });
+    }
+}

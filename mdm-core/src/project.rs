@@ -1,0 +1,262 @@
+//! A whole move as a row: from which services to which, when, with which runbooks, and what must be true before the next wave
+//! begins. Decides nothing; the rules are in `migration::plan`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::Calendar;
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::error::Error;
+use crate::ids::{OrganisationId, ProjectId, RunbookId, ServerId};
+
+/// The most prerequisites of a project.
+const MOST_PREREQUISITES: usize = 20;
+
+/// A whole move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Project {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: ProjectId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// What people call it.
+    pub name: String,
+    /// Our server entry, to which its devices go.
+    pub destination: ServerId,
+    /// The services at Apple that its devices may leave, by their identifiers there; any but ours when it is empty.
+    #[serde(default)]
+    pub originals: BTreeSet<String>,
+    /// When deadlines may lie at all.
+    #[serde(default)]
+    pub window: Window,
+    /// Nothing is submitted and nothing is offered before somebody turns it on.
+    pub on: bool,
+    /// The pinned runbook that new waves get, by platform.
+    pub runbooks: BTreeMap<Platform, RunbookId>,
+    /// Counts the changes of the plan: a wave names the one that it was submitted with.
+    pub revision: u32,
+    /// When deadlines may lie within a day and a week.
+    #[serde(default)]
+    pub calendar: Calendar,
+    /// How many devices may be in a hold at once.
+    pub capacity: u32,
+    /// What must be true of a wave before the next one is submitted.
+    #[serde(default)]
+    pub gate: Gate,
+    /// When no more devices are offered their migration.
+    #[serde(default)]
+    pub stop: StopRule,
+    /// What must have been done at the original service for each device, by name.
+    #[serde(default)]
+    pub prerequisites: BTreeSet<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was closed.
+    #[serde(default)]
+    pub closed: Option<Timestamp>,
+}
+
+impl Project {
+    /// One that is switched off.
+    #[must_use]
+    pub fn new(
+        organisation: OrganisationId,
+        id: ProjectId,
+        name: &str,
+        destination: ServerId,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            name: name.to_owned(),
+            destination,
+            originals: BTreeSet::new(),
+            window: Window::default(),
+            on: false,
+            runbooks: BTreeMap::new(),
+            revision: 1,
+            calendar: Calendar::default(),
+            capacity: 500,
+            gate: Gate::default(),
+            stop: StopRule::default(),
+            prerequisites: BTreeSet::new(),
+            created,
+            closed: None,
+        }
+    }
+
+    /// Refuses what can never be right.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] names the part.
+    pub fn check(&self) -> Result<(), Error> {
+        self.calendar.check()?;
+        if let (Some(first), Some(last)) = (self.window.not_before, self.window.not_after)
+            && first >= last
+        {
+            return Err(Error::bad_input(
+                "window.not_after",
+                "must be later than not_before",
+            ));
+        }
+        if self.capacity == 0 {
+            return Err(Error::bad_input("capacity", "must be at least 1"));
+        }
+        for (name, percent) in [
+            ("gate.settled_percent", self.gate.settled_percent),
+            ("gate.most_failed_percent", self.gate.most_failed_percent),
+            ("stop.failed_percent", self.stop.failed_percent),
+        ] {
+            if percent > 100 {
+                return Err(Error::bad_input(name, "must be 0 to 100"));
+            }
+        }
+        if self.prerequisites.len() > MOST_PREREQUISITES {
+            return Err(Error::bad_input(
+                "prerequisites",
+                format!("has more than {MOST_PREREQUISITES}"),
+            ));
+        }
+        for name in &self.prerequisites {
+            let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || name.len() > 64 || !name.chars().all(word) {
+                return Err(Error::bad_input(
+                    "prerequisites",
+                    "must be names of small letters, digits and '-', such as wifi-placed",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When deadlines may lie at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "two ends")]
+pub struct Window {
+    /// No profile is offered before, and no deadline lies before.
+    pub not_before: Option<Timestamp>,
+    /// No deadline lies after.
+    pub not_after: Option<Timestamp>,
+}
+
+impl Window {
+    /// Whether a deadline may lie there.
+    #[must_use]
+    pub fn contains(&self, deadline: Timestamp) -> bool {
+        self.not_before.is_none_or(|first| deadline >= first)
+            && self.not_after.is_none_or(|last| deadline <= last)
+    }
+}
+
+/// What must be true of a wave before the next one is submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Gate {
+    /// So many of a hundred members have migrated, with or without exceptions.
+    pub settled_percent: u8,
+    /// At most so many of a hundred have failed, or migrated with exceptions.
+    pub most_failed_percent: u8,
+    /// An approver has signed.
+    pub sign_off: bool,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            settled_percent: 90,
+            most_failed_percent: 2,
+            sign_off: true,
+        }
+    }
+}
+
+/// When no more devices of a wave are offered their migration. Those that were offered it go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StopRule {
+    /// So many have failed, or migrated with exceptions.
+    pub failed: u32,
+    /// And they are so many of a hundred of those that have ended.
+    pub failed_percent: u8,
+    /// So many are in their holds past the ceiling at which somebody is told.
+    pub long_holds: u32,
+    /// Something that the wave needs ends before its last deadline.
+    pub expiries: bool,
+}
+
+impl Default for StopRule {
+    fn default() -> Self {
+        Self {
+            failed: 3,
+            failed_percent: 5,
+            long_holds: 10,
+            expiries: true,
+        }
+    }
+}
+
+/// What of a what-if was found when somebody last had it run for a wave: what the next one is compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WhatIfRun {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key: that of the wave.
+    pub id: crate::ids::WaveId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub by: String,
+    /// The digest of what was found.
+    pub digest: String,
+    /// Reasons by devices.
+    pub found: Vec<RunRow>,
+}
+
+impl WhatIfRun {
+    pub(crate) fn new(
+        organisation: OrganisationId,
+        id: crate::ids::WaveId,
+        at: Timestamp,
+        by: &str,
+        digest: &str,
+        found: Vec<RunRow>,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            at,
+            by: by.to_owned(),
+            digest: digest.to_owned(),
+            found,
+        }
+    }
+}
+
+/// A check, what it found, and for which devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "a row of a table")]
+pub struct RunRow {
+    /// Which check.
+    pub check: crate::check::Check,
+    /// What it found.
+    pub result: crate::check::CheckResult,
+    /// For which devices.
+    pub devices: BTreeSet<crate::ids::Serial>,
+}

@@ -1,0 +1,336 @@
+//! How a wave stands and what follows from it: the gate for the next one, the pause of offers when too much goes wrong, its end
+//! when all of its members have come to theirs. Looks after every submitted wave with one job.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::super::Org;
+use super::accept::sentence;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{JobId, SetUpId, WaveId};
+use crate::job::{Job, JobKind};
+use crate::migration::plan::{Progress, Tally};
+use crate::migration::{Attention, Move, MoveState};
+use crate::project::{Gate, Project};
+use crate::store::{Batch, Lease};
+use crate::wave::{Pause, SignOff, Wave, WaveState};
+
+/// How often a submitted wave is looked at.
+const LOOK: Duration = Duration::from_secs(300);
+/// Holds that are read at a time.
+const PAGE: u32 = 500;
+
+/// How a wave stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The wave.
+    pub wave: Wave,
+    /// Its project's name.
+    pub project: Option<String>,
+    /// When this was counted.
+    pub at: Timestamp,
+    /// Where its members are.
+    pub tally: Tally,
+    /// How many had ended when, and how many will have.
+    pub progress: Progress,
+    /// Its gate, where it is part of a project.
+    pub gate: Option<GateView>,
+    /// What people have changed of the project since it was submitted.
+    pub drift: Vec<String>,
+    /// Members whose deadline Apple shows otherwise than planned.
+    pub moved_elsewhere: usize,
+}
+
+/// The gate of a wave: what is wanted before the next one goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GateView {
+    /// What is wanted.
+    pub wanted: Gate,
+    /// What is not so yet; empty for a gate that is open.
+    pub against: Vec<String>,
+    /// Who has signed.
+    pub signed: Option<SignOff>,
+}
+
+impl Org {
+    /// How a wave stands now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn standing(&self, wave: WaveId) -> Result<Standing, Error> {
+        let row = self.wave_row(wave).await?;
+        let members = self.members(wave).await?;
+        let tally = self.tally(&members).await?;
+        let project = self.project_of(&row).await?;
+        let gate = project.as_ref().map(|p| gate_of(p, &row, &tally));
+        let now = self.now();
+        let elsewhere = |m: &&Move| {
+            !m.is_ended()
+                && m.shown_deadline
+                    .is_some_and(|shown| shown.as_secs() != m.deadline.as_secs())
+        };
+        Ok(Standing {
+            at: now,
+            progress: Progress::of(members.iter(), now),
+            moved_elsewhere: members.iter().filter(elsewhere).count(),
+            drift: project
+                .as_ref()
+                .map(|p| Self::drift(p, &row))
+                .unwrap_or_default(),
+            project: project.map(|p| p.name),
+            wave: row,
+            tally,
+            gate,
+        })
+    }
+
+    async fn tally(&self, members: &[Move]) -> Result<Tally, Error> {
+        let mut tally = Tally::default();
+        let mut own: BTreeSet<SetUpId> = BTreeSet::new();
+        for attempt in members {
+            tally.add(attempt);
+            if matches!(
+                attempt.state,
+                MoveState::Moving { .. } | MoveState::Stalled { .. }
+            ) {
+                own.extend(attempt.set_up());
+            }
+        }
+        let mut after = None;
+        while !own.is_empty() {
+            let page = self.store().holds(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.held_since().map(|since| (since, last.id));
+            let long = page
+                .iter()
+                .filter(|s| s.attention == Some(Attention::HoldLong) && own.contains(&s.id))
+                .count();
+            tally.long_holds += u32::try_from(long).unwrap_or(u32::MAX);
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(tally)
+    }
+
+    /// What keeps a wave back: the waves before it in its project whose gates are not open.
+    pub(in crate::service) async fn kept_back(
+        &self,
+        project: &Project,
+        wave: &Wave,
+    ) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        for earlier in self.waves_of(project.id).await? {
+            // Those of one kind go side by side.
+            let before = match (earlier.preset, wave.preset) {
+                (Some(one), Some(other)) => one < other,
+                _ => false,
+            };
+            if !before {
+                continue;
+            }
+            let members = self.members(earlier.id).await?;
+            if members.is_empty() && !earlier.is_submitted() {
+                continue;
+            }
+            let tally = self.tally(&members).await?;
+            for why in gate_of(project, &earlier, &tally).against {
+                found.push(format!("{}: {why}", earlier.name));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Signs that the waves after this one may go, with how it stands now as evidence.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] for a wave that was not submitted, or is part of no project.
+    pub async fn sign_gate(&self, wave: WaveId, reason: &str) -> Result<Standing, Error> {
+        sentence("reason", reason, true)?;
+        self.again_on_conflict(|| async {
+            let standing = self.standing(wave).await?;
+            let mut row = standing.wave;
+            if row.state == WaveState::Draft || standing.gate.is_none() {
+                let why = "there is nothing to sign: the wave was not submitted, or is part of no project";
+                return Err(Error::Precondition(why.to_owned()));
+            }
+            let evidence = json!({ "tally": standing.tally, "at": standing.at });
+            row.signed = Some(SignOff::new(self.actor(), self.now(), reason, evidence.clone()));
+            let mut batch = Batch::new();
+            let detail = json!({ "wave": row.name, "reason": reason, "evidence": evidence });
+            self.audit_into(&mut batch, "wave.gate-signed", detail);
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        self.standing(wave).await
+    }
+
+    /// Offers no more devices of a wave their migration, or goes on with it. Those that were offered it go on either way.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] without a reason; [`Error::NotFound`], the store's.
+    pub async fn pause_wave(
+        &self,
+        wave: WaveId,
+        pause: bool,
+        reason: &str,
+    ) -> Result<Standing, Error> {
+        sentence("reason", reason, true)?;
+        self.again_on_conflict(|| async {
+            let row = self.wave_row(wave).await?;
+            if row.paused.is_some() == pause {
+                return Ok(());
+            }
+            let mut batch = Batch::new();
+            self.put_pause(&mut batch, row, pause.then_some(reason), reason)
+                .await?;
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        self.standing(wave).await
+    }
+
+    async fn put_pause(
+        &self,
+        batch: &mut Batch,
+        mut row: Wave,
+        why: Option<&str>,
+        reason: &str,
+    ) -> Result<(), Error> {
+        row.paused = why.map(|why| Pause::new(self.actor(), self.now(), why));
+        let what = match why {
+            Some(_) => "wave.paused",
+            None => "wave.resumed",
+        };
+        self.audit_into(batch, what, json!({ "wave": row.name, "reason": reason }));
+        // The assigner goes through its devices anew.
+        self.put_assign_job(batch, row.destination).await?;
+        batch.put(row);
+        Ok(())
+    }
+
+    /// Adds to a batch that a wave is looked after from now on: one job for each wave, under the wave's number.
+    pub(super) fn put_look_after(&self, batch: &mut Batch, wave: &Wave) {
+        let kind = JobKind::LookAfter { wave: wave.id };
+        batch.put(Job::new(
+            self.id(),
+            JobId(wave.id.0),
+            self.now() + LOOK,
+            kind,
+        ));
+    }
+
+    /// Looks after a submitted wave: stops its offers when its rule says so, closes it when all have come to an end.
+    pub(in crate::service) async fn look_after_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        wave: WaveId,
+    ) -> Result<(), Error> {
+        let org = self.clone().acting_for("stop rule");
+        let over = org.again_on_conflict(|| org.look_after(wave)).await?;
+        if over {
+            return self.job_done(job, lease).await;
+        }
+        let mut later = job.clone();
+        later.due = self.now() + LOOK;
+        self.job_stands_or(later, lease).await
+    }
+
+    /// Whether it is over.
+    async fn look_after(&self, wave: WaveId) -> Result<bool, Error> {
+        let Some(mut row) = self.store().wave(self.id(), wave).await? else {
+            return Ok(true);
+        };
+        if !row.is_submitted() {
+            return Ok(true);
+        }
+        let members = self.members(wave).await?;
+        if members.iter().all(Move::is_ended) {
+            let now = self.now();
+            row.state = WaveState::Closed { at: now };
+            row.paused = None;
+            let mut batch = Batch::new();
+            let mut ends = std::collections::BTreeMap::<String, usize>::new();
+            for attempt in &members {
+                if let MoveState::Ended(outcome) = attempt.state {
+                    *ends.entry(format!("{outcome:?}")).or_default() += 1;
+                }
+            }
+            self.audit_into(
+                &mut batch,
+                "wave.closed",
+                json!({ "wave": row.name, "ends": ends }),
+            );
+            batch.put(row);
+            self.store().commit(batch).await?;
+            return Ok(true);
+        }
+        let Some(project) = self.project_of(&row).await? else {
+            return Ok(false);
+        };
+        if row.paused.is_some() {
+            return Ok(false);
+        }
+        let tally = self.tally(&members).await?;
+        let mut why = tally.stops(&project.stop);
+        if why.is_none() && project.stop.expiries {
+            why = self.ends_too_early(&row, &members).await?;
+        }
+        if let Some(why) = why {
+            tracing::warn!(organisation = %self.id(), wave = row.name, why, "no more devices of the wave are offered their migration");
+            let mut batch = Batch::new();
+            self.put_pause(&mut batch, row, Some(&why), &why).await?;
+            self.store().commit(batch).await?;
+        }
+        Ok(false)
+    }
+
+    /// What the rest of a wave needs and what ends before its last deadline.
+    async fn ends_too_early(&self, wave: &Wave, members: &[Move]) -> Result<Option<String>, Error> {
+        let open = members.iter().filter(|m| !m.is_ended());
+        let Some(last) = open.map(|m| m.deadline.max(self.now())).max() else {
+            return Ok(None);
+        };
+        let push = self.organisation.push.as_ref().map(|p| p.not_after);
+        let server = self.store().server(self.id(), wave.destination).await?;
+        let token = server.and_then(|s| s.token_expires);
+        let named = [("the push certificate", push), ("the server token", token)];
+        let mut early = named.into_iter().filter_map(|(name, ends)| {
+            let ends = ends.filter(|ends| *ends < last)?;
+            Some(format!("{name} ends at {ends}, before the last deadline"))
+        });
+        Ok(early.next())
+    }
+
+    /// The serial numbers of members in a wave that an act is for: those that are at Apple and have not ended.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn submitted_members(&self, wave: WaveId) -> Result<Vec<crate::ids::Serial>, Error> {
+        self.wave_row(wave).await?;
+        let members = self.members(wave).await?.into_iter();
+        let there = members.filter(|m| !m.is_ended() && !m.is_planned());
+        Ok(there.map(|m| m.serial).collect())
+    }
+}
+
+fn gate_of(project: &Project, wave: &Wave, tally: &Tally) -> GateView {
+    let wanted = project.gate;
+    let mut against = tally.against(&wanted);
+    if wanted.sign_off && wave.signed.is_none() {
+        against.push("nobody has signed".to_owned());
+    }
+    GateView {
+        wanted,
+        against,
+        signed: wave.signed.clone(),
+    }
+}

@@ -1,0 +1,610 @@
+//! Projects and their waves over rows: members put in, moved and taken out, spread over the hours of their owners, accepted by name
+//! and void when anything changes, kept back by the gate of the wave before, stopped when too much fails. The other half, Apple, is
+//! played in the stories.
+
+mod service_house;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mdm_core::calendar::{Calendar, Zone};
+use mdm_core::check::{Check, CheckResult};
+use mdm_core::device::{Device, DeviceRecord, OrgReading, Platform};
+use mdm_core::error::Error;
+use mdm_core::ids::{DeviceId, ProjectId, Serial, WaveId};
+use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
+use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
+use mdm_core::project::{Gate, Window};
+use mdm_core::service::{Candidates, Dates, Org, ProjectChange};
+use mdm_core::store::Batch;
+use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
+use service_house::{House, START};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn serial(n: usize) -> Serial {
+    Serial::parse(&format!("C02WAVE{n:03}")).unwrap()
+}
+
+fn serials(range: std::ops::Range<usize>) -> Vec<Serial> {
+    range.map(serial).collect()
+}
+
+/// So many Macs at the old service, of which its export tells everything that keeps nobody back.
+async fn fleet(house: &House, count: usize) -> Org {
+    let mut batch = Batch::new();
+    for n in 0..count {
+        let id = DeviceId(house.next_id());
+        let mut device = Device::new(house.org().await.organisation().id, id, serial(n));
+        let mut reading = OrgReading::default();
+        reading.seen = START;
+        reading.assigned_server = Some("THEIRS".to_owned());
+        reading.capable = Some(true);
+        reading.product = Some("iPhone17,1".to_owned());
+        device.reading = Some(reading);
+        if n.is_multiple_of(2) {
+            device.tags.insert("even".to_owned());
+        }
+        batch.put(device);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    let org = house.org().await;
+    let said = |n| {
+        let mut said = Said::nothing(serial(n));
+        said.system = Some("26.1".to_owned());
+        said.last_seen = Some(START - DAY);
+        said.enrolment = Some(OriginalEnrolment::Automated);
+        said.apps = Some(Vec::<OriginalApp>::new());
+        said.networks = Some(Vec::new());
+        said.profiles = Some(Vec::new());
+        let zone = if n.is_multiple_of(5) {
+            "Asia/Tokyo"
+        } else {
+            "Europe/Berlin"
+        };
+        said.time_zone = Some(Zone::parse(zone).unwrap());
+        said
+    };
+    let rows = (0..count).map(said).collect();
+    org.import_originals("Old MDM", START, rows).await.unwrap();
+    org.acting_for("Anna")
+}
+
+async fn project(org: &Org, house: &House) -> ProjectId {
+    let mut change = ProjectChange {
+        window: Some(Window {
+            not_before: None,
+            not_after: Some(START + 30 * DAY),
+        }),
+        ..ProjectChange::default()
+    };
+    // Those that are there last longer than the house's certificates do: nothing else is looked at here.
+    change.gate = Some(Gate::default());
+    let made = org
+        .new_project("Berlin", house.server, &change)
+        .await
+        .unwrap();
+    assert!(!made.on, "a project begins switched off");
+    made.id
+}
+
+async fn wave(org: &Org, project: ProjectId, name: &str, preset: Preset) -> WaveId {
+    org.new_wave(project, name, Some(preset)).await.unwrap().id
+}
+
+async fn members(org: &Org, wave: WaveId) -> Vec<Move> {
+    org.members(wave).await.unwrap()
+}
+
+fn says(result: Result<impl std::fmt::Debug, Error>, sentence: &str) {
+    let said = result.unwrap_err().to_string();
+    assert!(said.contains(sentence), "{said}");
+}
+
+#[tokio::test]
+async fn members_come_by_what_they_have_in_common_and_one_is_in_one_wave_only() {
+    let house = House::new().await;
+    let org = fleet(&house, 20).await;
+    let project = project(&org, &house).await;
+    let pilot = wave(&org, project, "pilot", Preset::Pilot).await;
+    let main = wave(&org, project, "main", Preset::Main).await;
+    says(
+        org.new_wave(project, "pilot", None).await,
+        "another open wave",
+    );
+    let even = Candidates {
+        tag: Some("even".to_owned()),
+        most: Some(4),
+        ..Candidates::default()
+    };
+    let chosen = org.candidates(&even).await.unwrap();
+    assert_eq!(chosen, [0, 2, 4, 6].map(serial));
+    org.add_members(pilot, &chosen, Dates::default())
+        .await
+        .unwrap();
+    says(
+        org.add_members(main, &[serial(1), serial(2)], Dates::default())
+            .await,
+        "C02WAVE002: is in an open wave already",
+    );
+    assert!(
+        members(&org, main).await.is_empty(),
+        "half of a list was taken"
+    );
+    says(
+        org.add_members(main, &[Serial::parse("NOBODY1").unwrap()], Dates::default())
+            .await,
+        "is not known here",
+    );
+    let rest = org.candidates(&Candidates::default()).await.unwrap();
+    assert_eq!(rest.len(), 16, "who is in a wave is no candidate");
+    org.add_members(main, &rest, Dates::default())
+        .await
+        .unwrap();
+    let end = START + 30 * DAY;
+    assert!(members(&org, main).await.iter().all(|m| m.deadline == end));
+
+    assert_eq!(
+        org.move_members(main, pilot, &serials(1..2)).await.unwrap(),
+        1
+    );
+    assert_eq!(members(&org, pilot).await.len(), 5);
+    says(
+        org.move_members(main, pilot, &serials(1..2)).await,
+        "is not in this wave",
+    );
+    assert_eq!(
+        org.remove_members(pilot, Some(&serials(0..1)), "on leave")
+            .await
+            .unwrap(),
+        1
+    );
+    let gone = &members(&org, pilot).await[0];
+    assert_eq!(gone.state, MoveState::Ended(Outcome::Withdrawn));
+    assert_eq!(
+        org.candidates(&Candidates::default()).await.unwrap(),
+        serials(0..1)
+    );
+}
+
+#[tokio::test]
+async fn deadlines_lie_in_the_office_hours_of_the_owners() {
+    let house = House::new().await;
+    let org = fleet(&house, 20).await;
+    let id = project(&org, &house).await;
+    let change = ProjectChange {
+        capacity: Some(5),
+        calendar: Some(Calendar::default()),
+        ..ProjectChange::default()
+    };
+    let changed = org.change_project(id, &change).await.unwrap();
+    assert_eq!(changed.revision, 2);
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    org.add_members(pilot, &serials(0..20), Dates::default())
+        .await
+        .unwrap();
+    let before = members(&org, pilot).await;
+    let dry = org
+        .plan_dates(pilot, None, None, None, None, true)
+        .await
+        .unwrap();
+    assert_eq!(members(&org, pilot).await, before, "a dry run has written");
+    let placed = org
+        .plan_dates(pilot, None, None, None, None, false)
+        .await
+        .unwrap();
+    assert_eq!(dry, placed);
+    let mut counts: BTreeMap<_, u32> = BTreeMap::new();
+    for member in members(&org, pilot).await {
+        let n: usize = member.serial.as_str()[7..].parse().unwrap();
+        let zone = Zone::parse(if n.is_multiple_of(5) {
+            "Asia/Tokyo"
+        } else {
+            "Europe/Berlin"
+        })
+        .unwrap();
+        let local = zone.local(member.deadline);
+        assert!((540..=960).contains(&local.minute), "{member:?}");
+        assert_eq!(member.deadline.since(member.available_from), 7 * DAY);
+        *counts.entry(member.deadline).or_default() += 1;
+    }
+    assert_eq!(counts.values().sum::<u32>(), 20);
+    assert!(counts.values().all(|n| *n <= 5), "{counts:?}");
+    // Another wave finds these hours taken.
+    let report = org.what_if(pilot).await.unwrap().report;
+    let capacity = report
+        .server
+        .iter()
+        .find(|f| f.check == Check::Capacity)
+        .unwrap();
+    assert_eq!(capacity.result, CheckResult::Pass, "{}", capacity.fact);
+    let change = ProjectChange {
+        capacity: Some(4),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let all = org.what_if(pilot).await.unwrap();
+    assert!(
+        all.against_all
+            .iter()
+            .any(|a| a.starts_with("capacity: at most 5"))
+    );
+    says(
+        org.plan_dates(pilot, None, Some(START + 8 * DAY), Some(1), None, true)
+            .await,
+        "there is room for",
+    );
+}
+
+#[tokio::test]
+async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
+    let house = House::new().await;
+    let org = fleet(&house, 6).await;
+    let id = project(&org, &house).await;
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    says(
+        org.submit_accepted(pilot, "pilot").await,
+        "nobody has accepted",
+    );
+    org.add_members(pilot, &serials(0..6), Dates::default())
+        .await
+        .unwrap();
+    org.set_dates(pilot, None, START + 9 * DAY, START + DAY)
+        .await
+        .unwrap();
+    // One lies behind the window.
+    org.set_dates(pilot, Some(&serials(0..1)), START + 40 * DAY, START + DAY)
+        .await
+        .unwrap();
+    let first = org.run_what_if(pilot).await.unwrap();
+    assert!(first.since.is_none());
+    assert!(
+        first.against_all.iter().any(|a| a.starts_with("switch:")),
+        "{:?}",
+        first.against_all
+    );
+    org.switch_project(id, true).await.unwrap();
+    let second = org.run_what_if(pilot).await.unwrap();
+    assert_ne!(first.digest, second.digest);
+    assert_eq!(
+        second.since.clone().unwrap().appeared.len(),
+        0,
+        "the members are as they were"
+    );
+    assert_eq!(
+        second.blockers.keys().cloned().collect::<Vec<_>>(),
+        serials(0..1)
+    );
+    says(
+        org.accept(pilot, &first.digest, &[], "").await,
+        "have changed",
+    );
+    let no = |check| Waiver {
+        check,
+        serials: BTreeSet::new(),
+        reason: "it is known".to_owned(),
+    };
+    says(
+        org.accept(pilot, &second.digest, &[no(Check::Capable)], "")
+            .await,
+        "cannot be waived",
+    );
+    let silent = Waiver {
+        reason: " ".to_owned(),
+        ..no(Check::Window)
+    };
+    says(
+        org.accept(pilot, &second.digest, &[silent], "").await,
+        "must be there",
+    );
+
+    let accepted = org
+        .accept(pilot, &second.digest, &[], "looked at")
+        .await
+        .unwrap();
+    assert_eq!((accepted.going, accepted.staying), (5, 1));
+    assert_eq!(accepted.acceptance.by, "Anna");
+    assert!(org.what_if(pilot).await.unwrap().accepted.is_some());
+    // Somebody moves a member: the acceptance is void, and what has changed is told.
+    org.set_dates(pilot, Some(&serials(1..2)), START + 41 * DAY, START + DAY)
+        .await
+        .unwrap();
+    let third = org.what_if(pilot).await.unwrap();
+    assert!(third.accepted.is_none());
+    let since = third.since.unwrap();
+    assert_eq!(
+        since.appeared,
+        [(
+            Check::Window,
+            CheckResult::Block,
+            BTreeSet::from([serial(1)])
+        )]
+    );
+    says(org.submit_accepted(pilot, "pilot").await, "have changed");
+
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    let one = Waiver {
+        serials: BTreeSet::from([serial(0)]),
+        ..no(Check::Window)
+    };
+    let accepted = org.accept(pilot, &digest, &[one], "").await.unwrap();
+    assert_eq!((accepted.going, accepted.staying), (5, 1));
+    says(org.submit_accepted(pilot, "Pilot").await, "not the name");
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 5);
+    let stays: Vec<Serial> = members(&org, pilot)
+        .await
+        .into_iter()
+        .filter(|m| matches!(m.state, MoveState::Blocked { .. }))
+        .map(|m| m.serial)
+        .collect();
+    assert_eq!(stays, serials(1..2));
+    let id = org.organisation().id;
+    let errands = house
+        .mdm
+        .store()
+        .errands_of(id, pilot, Default::default(), 10)
+        .await;
+    assert_eq!(errands.unwrap().len(), 2, "one request for each deadline");
+
+    // Whoever stayed behind goes with a later submission, and nobody goes twice.
+    says(org.submit_accepted(pilot, "pilot").await, "have changed");
+    org.set_dates(pilot, None, START + 10 * DAY, START + DAY)
+        .await
+        .unwrap();
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 1);
+    says(org.submit_accepted(pilot, "pilot").await, "have changed");
+    says(
+        org.remove_members(pilot, Some(&serials(1..2)), "").await,
+        "call it back",
+    );
+    says(
+        org.set_dates(pilot, Some(&serials(1..2)), START + 10 * DAY, START)
+            .await,
+        "extend it",
+    );
+}
+
+/// Has the members of a wave end, as if Apple and their devices had done their part.
+async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
+    let mut batch = Batch::new();
+    for (mut attempt, outcome) in members(org, wave).await.into_iter().zip(outcomes) {
+        attempt.state = MoveState::Ended(*outcome);
+        attempt.ended = Some(START);
+        attempt.wake_at = None;
+        batch.put(attempt);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+}
+
+async fn submitted(
+    org: &Org,
+    project: ProjectId,
+    name: &str,
+    preset: Preset,
+    of: &[Serial],
+) -> WaveId {
+    let id = wave(org, project, name, preset).await;
+    org.add_members(
+        id,
+        of,
+        Dates {
+            deadline: Some(START + 9 * DAY),
+            available_from: Some(START + DAY),
+        },
+    )
+    .await
+    .unwrap();
+    let digest = org.what_if(id).await.unwrap().digest;
+    org.accept(id, &digest, &[], "").await.unwrap();
+    org.submit_accepted(id, name).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn the_next_wave_waits_for_evidence_and_a_signature() {
+    let house = House::new().await;
+    let org = fleet(&house, 8).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..4)).await;
+    let main = wave(&org, id, "main", Preset::Main).await;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(main, &serials(4..8), dates).await.unwrap();
+    let against = async || -> Vec<String> {
+        let all = org.what_if(main).await.unwrap().against_all;
+        all.into_iter().filter(|a| a.starts_with("gate:")).collect()
+    };
+    assert!(against().await[0].contains("pilot: 0 of 4 devices have migrated"));
+    let digest = org.what_if(main).await.unwrap().digest;
+    org.accept(main, &digest, &[], "").await.unwrap();
+    says(org.submit_accepted(main, "main").await, "gate: pilot");
+
+    end(&house, &org, pilot, &[Outcome::Migrated; 4]).await;
+    assert_eq!(against().await, ["gate: pilot: nobody has signed"]);
+    says(org.sign_gate(pilot, " ").await, "must be there");
+    says(org.sign_gate(main, "fine").await, "nothing to sign");
+    let standing = org.sign_gate(pilot, "all four are well").await.unwrap();
+    let signed = standing.gate.unwrap().signed.unwrap();
+    assert_eq!(
+        (
+            signed.by.as_str(),
+            signed.evidence["tally"]["migrated"].as_u64()
+        ),
+        ("Anna", Some(4))
+    );
+    assert!(against().await.is_empty());
+    says(org.submit_accepted(main, "main").await, "have changed");
+    let digest = org.what_if(main).await.unwrap().digest;
+    org.accept(main, &digest, &[], "").await.unwrap();
+    assert_eq!(org.submit_accepted(main, "main").await.unwrap(), 4);
+    says(
+        org.close_project(id).await,
+        "4 devices have not come to an end",
+    );
+
+    // A change afterwards shows as drift, and changes nothing that was submitted.
+    let before = members(&org, main).await;
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    runbook.soft_ceiling_secs = 600;
+    let change = ProjectChange {
+        runbooks: BTreeMap::from([(Platform::Ios, runbook)]),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let drift = org.standing(main).await.unwrap().drift;
+    assert!(
+        drift[0].contains("revision 1") && drift[1].contains("another runbook for iOS"),
+        "{drift:?}"
+    );
+    assert_eq!(members(&org, main).await, before);
+}
+
+#[tokio::test]
+async fn a_wave_stops_by_itself_and_closes_by_itself() {
+    let house = House::new().await;
+    let org = fleet(&house, 6).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..6)).await;
+    end(&house, &org, pilot, &[Outcome::Failed; 3]).await;
+    house.clock.advance(Duration::from_secs(301));
+    house.mdm.work(50).await.unwrap();
+    let standing = org.standing(pilot).await.unwrap();
+    let paused = standing.wave.paused.unwrap();
+    assert_eq!(paused.by, "stop rule");
+    assert!(paused.why.contains("3 of 3"), "{}", paused.why);
+    assert_eq!((standing.tally.failed, standing.tally.submitting), (3, 3));
+    let standing = org
+        .pause_wave(pilot, false, "it was the lift")
+        .await
+        .unwrap();
+    assert!(standing.wave.paused.is_none());
+
+    end(
+        &house,
+        &org,
+        pilot,
+        &[
+            Outcome::Failed,
+            Outcome::Failed,
+            Outcome::Failed,
+            Outcome::Migrated,
+            Outcome::Migrated,
+            Outcome::Abandoned,
+        ],
+    )
+    .await;
+    house.clock.advance(Duration::from_secs(301));
+    house.mdm.work(50).await.unwrap();
+    let row = org.standing(pilot).await.unwrap().wave;
+    assert!(
+        matches!(row.state, WaveState::Closed { .. }),
+        "{:?}",
+        row.state
+    );
+    assert!(org.close_project(id).await.unwrap().closed.is_some());
+    says(org.new_wave(id, "late", None).await, "is closed");
+    says(org.switch_project(id, true).await, "is closed");
+}
+
+#[tokio::test]
+async fn what_was_not_done_at_the_original_keeps_a_device_back() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let id = project(&org, &house).await;
+    let change = ProjectChange {
+        prerequisites: Some(BTreeSet::from([
+            "wifi-placed".to_owned(),
+            "owner-told".to_owned(),
+        ])),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    org.switch_project(id, true).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(0..2), dates).await.unwrap();
+    let blocked = async || org.what_if(pilot).await.unwrap().blockers;
+    assert!(blocked().await[&serial(0)][0].contains("not met: owner-told, wifi-placed"));
+    says(
+        org.meet(pilot, None, "nothing", "x").await,
+        "none of the project's",
+    );
+    says(
+        org.meet(pilot, None, "owner-told", "").await,
+        "must be there",
+    );
+    org.meet(pilot, None, "owner-told", "letter of the 1st")
+        .await
+        .unwrap();
+    org.meet(
+        pilot,
+        Some(&serials(1..2)),
+        "wifi-placed",
+        "profile list of the old service",
+    )
+    .await
+    .unwrap();
+    let left = blocked().await;
+    assert_eq!(left.keys().cloned().collect::<Vec<_>>(), serials(0..1));
+    assert!(left[&serial(0)][0].ends_with("not met: wifi-placed"));
+    let met = &members(&org, pilot).await[1].met["wifi-placed"];
+    assert_eq!((met.by.as_str(), met.at), ("Anna", START));
+}
+
+#[tokio::test]
+async fn a_pause_keeps_offers_back_and_takes_none_away() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..2)).await;
+    let (store, own) = (house.mdm.store(), org.organisation().id);
+    let mut server = store.server(own, house.server).await.unwrap().unwrap();
+    let profile = DefinedProfile {
+        uuid: "PROFILE".to_owned(),
+        digest: "0f".to_owned(),
+        proved_awaiting: true,
+        defined: None,
+    };
+    server.profile = Some(profile);
+    let mut batch = Batch::new();
+    batch.put(server);
+    // Both are ours at Apple; one of them was offered its migration.
+    for (n, mut attempt) in members(&org, pilot).await.into_iter().enumerate() {
+        let mut device = store.device(own, attempt.device).await.unwrap().unwrap();
+        device.record = Some(DeviceRecord::new(house.server, START));
+        device.assignment.from = Some(START);
+        device.assignment.wanted = Some("PROFILE".to_owned());
+        attempt.state = match n {
+            0 => MoveState::Scheduled {
+                since: START,
+                visible: Some(START),
+            },
+            _ => MoveState::Offered { since: START },
+        };
+        batch.put(device);
+        batch.put(attempt);
+    }
+    store.commit(batch).await.unwrap();
+    let wanted = async || -> Vec<Option<String>> {
+        house.clock.advance(Duration::from_secs(60));
+        house.mdm.work(50).await.unwrap();
+        let found = store.devices_by_serial(own, &serials(0..2)).await.unwrap();
+        found.into_iter().map(|d| d.assignment.wanted).collect()
+    };
+    let offered = Some("PROFILE".to_owned());
+    org.pause_wave(pilot, true, "a bug").await.unwrap();
+    assert_eq!(wanted().await, [None, offered.clone()]);
+    assert_eq!(wanted().await, [None, offered.clone()]);
+    org.pause_wave(pilot, false, "mended").await.unwrap();
+    assert_eq!(wanted().await, [offered.clone(), offered]);
+}

@@ -1,0 +1,394 @@
+//! `mdmd project new|set|list|show|on|off|close`: a whole move with its window, its calendar, its gates and its switch.
+
+use anyhow::{Context as _, anyhow};
+use mdm_core::calendar::{Day, TimeOfDay, Zone};
+use serde_json::{Value, json};
+
+use super::client::{Client, Where};
+use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+
+/// Whole moves: from which services to which, when, and with what.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Project {
+    /// Make one; it begins switched off.
+    New {
+        /// What people call it.
+        name: String,
+        #[command(flatten)]
+        terms: Box<Terms>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Change one: the next revision. What was submitted keeps its own, and shows its drift.
+    Set {
+        /// Its name or number.
+        project: String,
+        #[command(flatten)]
+        terms: Box<Terms>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// List them.
+    List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// One with how its waves stand.
+    Show {
+        /// Its name or number.
+        project: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Turn one on: its waves can be submitted.
+    On {
+        /// Its name or number.
+        project: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Turn one off: nothing of it is submitted. What was submitted goes on.
+    Off {
+        /// Its name or number.
+        project: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Close one whose devices have all come to an end.
+    Close {
+        /// Its name or number.
+        project: String,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// What a project says; what is left out is the default, or stays.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Terms {
+    /// Our server entry (its number in `token status`); the only one when left out.
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<i64>,
+    /// A service at Apple that devices leave, by its identifier there; any but ours when left out.
+    #[arg(long, value_name = "SERVICE")]
+    original: Vec<String>,
+    /// No offer and no deadline before.
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// No deadline after.
+    #[arg(long, value_name = "TIME")]
+    not_after: Option<String>,
+    /// Where owners live of whom nothing else is known, e.g. Europe/Berlin.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// The hours in which deadlines lie, where the owner lives, e.g. 09:00-16:00.
+    #[arg(long, value_name = "FROM-UNTIL")]
+    hours: Option<String>,
+    /// The days on which they lie, e.g. mon,tue,wed,thu.
+    #[arg(long, value_name = "DAYS", value_delimiter = ',')]
+    days: Vec<String>,
+    /// Days that are kept free, e.g. 2026-12-21/2027-01-03=holidays.
+    #[arg(long, value_name = "FIRST/LAST=WHY")]
+    blackout: Vec<String>,
+    /// How many devices may be in a hold at once.
+    #[arg(long, value_name = "DEVICES")]
+    capacity: Option<u32>,
+    /// So many of a hundred must have migrated before the next wave goes.
+    #[arg(long, value_name = "PERCENT")]
+    gate_settled: Option<u8>,
+    /// At most so many of a hundred may have failed or have exceptions.
+    #[arg(long, value_name = "PERCENT")]
+    gate_failed: Option<u8>,
+    /// Whether an approver must sign before the next wave goes.
+    #[arg(long, value_name = "YES-OR-NO", value_parser = ["yes", "no"])]
+    gate_sign_off: Option<String>,
+    /// What must have been done for each device at the service that it leaves, e.g. wifi-placed.
+    #[arg(long, value_name = "NAME")]
+    prerequisite: Vec<String>,
+    /// The runbook of a platform (ios, ipados, macos) as JSON; the standard one when left out.
+    #[arg(long, value_name = "PLATFORM=FILE")]
+    runbook: Vec<String>,
+}
+
+impl Terms {
+    /// As the API takes them; `known` is the project as it is, for what is changed in part.
+    fn body(&self, known: Option<&Value>) -> Result<Value, Ended> {
+        let mut body = json!({});
+        let part = |name: &str| known.map_or_else(|| json!({}), |k| k[name].clone());
+        if let Some(to) = self.to {
+            body["destination"] = json!(to);
+        }
+        if !self.original.is_empty() {
+            body["originals"] = json!(self.original);
+        }
+        if self.not_before.is_some() || self.not_after.is_some() {
+            let mut window = part("window");
+            for (key, given) in [
+                ("not_before", &self.not_before),
+                ("not_after", &self.not_after),
+            ] {
+                if let Some(text) = given {
+                    let flag = format!("--{}", key.replace('_', "-"));
+                    window[key] = json!(super::migration::moment(&flag, text)?);
+                }
+            }
+            body["window"] = window;
+        }
+        let mut calendar = part("calendar");
+        let mut changed = false;
+        if let Some(zone) = &self.zone {
+            calendar["zone"] = json!(Zone::parse(zone).means(Exit::BadInput)?);
+            changed = true;
+        }
+        if let Some(hours) = &self.hours {
+            let (from, until) = hours
+                .split_once('-')
+                .ok_or_else(|| anyhow!("--hours: must be two times like 09:00-16:00"))
+                .means(Exit::BadInput)?;
+            calendar["from"] = json!(TimeOfDay::parse(from).means(Exit::BadInput)?);
+            calendar["until"] = json!(TimeOfDay::parse(until).means(Exit::BadInput)?);
+            changed = true;
+        }
+        if !self.days.is_empty() {
+            calendar["days"] = json!(self.days);
+            changed = true;
+        }
+        if !self.blackout.is_empty() {
+            let all: Result<Vec<Value>, Ended> =
+                self.blackout.iter().map(|b| blackout(b)).collect();
+            calendar["blackouts"] = json!(all?);
+            changed = true;
+        }
+        if changed {
+            body["calendar"] = calendar;
+        }
+        if let Some(capacity) = self.capacity {
+            body["capacity"] = json!(capacity);
+        }
+        let mut gate = part("gate");
+        if let Some(percent) = self.gate_settled {
+            gate["settled_percent"] = json!(percent);
+        }
+        if let Some(percent) = self.gate_failed {
+            gate["most_failed_percent"] = json!(percent);
+        }
+        if let Some(sign) = &self.gate_sign_off {
+            gate["sign_off"] = json!(sign == "yes");
+        }
+        if self.gate_settled.is_some() || self.gate_failed.is_some() || self.gate_sign_off.is_some()
+        {
+            body["gate"] = gate;
+        }
+        if !self.prerequisite.is_empty() {
+            body["prerequisites"] = json!(self.prerequisite);
+        }
+        if !self.runbook.is_empty() {
+            body["runbooks"] = super::migration::runbooks(&self.runbook)?;
+        }
+        Ok(body)
+    }
+}
+
+/// Days that are kept free, as the API takes them.
+fn blackout(text: &str) -> Result<Value, Ended> {
+    let (days, why) = text.split_once('=').unwrap_or((text, ""));
+    let (first, last) = days.split_once('/').unwrap_or((days, days));
+    let day = |text: &str| Day::parse(text).means(Exit::BadInput);
+    Ok(json!({ "first": day(first)?, "last": day(last)?, "why": why }))
+}
+
+/// The number of a project that is named or numbered.
+pub(super) async fn number(client: &Client, named: &str) -> Result<i64, Ended> {
+    if let Ok(number) = named.parse() {
+        return Ok(number);
+    }
+    let all = client.get("/api/v1/projects").await?;
+    let mut rows = all["projects"].as_array().into_iter().flatten();
+    rows.find(|p| p["name"] == named)
+        .and_then(|p| p["id"].as_i64())
+        .with_context(|| format!("there is no project called {named}: `mdmd project list`"))
+        .means(Exit::Precondition)
+}
+
+pub(crate) async fn run(common: &Common, command: &Project) -> Done {
+    match command {
+        Project::New { name, terms, place } => {
+            let mut body = terms.body(None)?;
+            body["name"] = json!(name);
+            let client = Client::acting(common, place).await?;
+            let made = client.post("/api/v1/projects", &body).await?;
+            super::print(common, &made, |made| {
+                println!(
+                    "project {} is {}, switched off; `mdmd project on {name}` turns it on",
+                    cell(&made["id"]),
+                    cell(&made["name"])
+                );
+            });
+        }
+        Project::Set {
+            project,
+            terms,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let path = path(&client, project).await?;
+            let known = client.get(&path).await?;
+            let body = terms.body(Some(&known["project"]))?;
+            if body == json!({}) {
+                return Err(anyhow!("nothing is to be changed")).means(Exit::BadInput);
+            }
+            let changed = client.post(&path, &body).await?;
+            super::print(common, &changed, |changed| {
+                println!(
+                    "{} is at revision {}",
+                    cell(&changed["name"]),
+                    cell(&changed["revision"])
+                );
+            });
+        }
+        Project::List { place } => {
+            let client = Client::looking(common, place).await?;
+            let all = client.get("/api/v1/projects").await?;
+            super::print(common, &all, |all| {
+                table(
+                    &all["projects"],
+                    &[
+                        ("NUMBER", "id"),
+                        ("NAME", "name"),
+                        ("ON", "on"),
+                        ("REVISION", "revision"),
+                        ("MADE", "created"),
+                        ("CLOSED", "closed"),
+                    ],
+                );
+            });
+        }
+        Project::Show { project, place } => {
+            let client = Client::looking(common, place).await?;
+            let path = path(&client, project).await?;
+            let shown = client.get(&path).await?;
+            super::print(common, &shown, show);
+        }
+        Project::On { project, place } => switch(common, place, project, true).await?,
+        Project::Off { project, place } => switch(common, place, project, false).await?,
+        Project::Close { project, place } => {
+            let client = Client::acting(common, place).await?;
+            let path = format!("{}/close", path(&client, project).await?);
+            let said = "nothing is planned or submitted in it any more.";
+            let closed = client.act(&path, &json!({}), said).await?;
+            super::print(common, &closed, |closed| {
+                println!("{} is closed", cell(&closed["name"]));
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn path(client: &Client, project: &str) -> Result<String, Ended> {
+    Ok(format!(
+        "/api/v1/projects/{}",
+        number(client, project).await?
+    ))
+}
+
+async fn switch(common: &Common, place: &Where, project: &str, on: bool) -> Done {
+    let client = Client::acting(common, place).await?;
+    let path = format!("{}/switch", path(&client, project).await?);
+    let said = match on {
+        true => "its waves can be submitted, each after its acceptance.",
+        false => "nothing of it is submitted; what was submitted goes on.",
+    };
+    let switched = client.act(&path, &json!({ "on": on }), said).await?;
+    super::print(common, &switched, |switched| {
+        let state = if switched["on"] == true { "on" } else { "off" };
+        println!("{} is {state}", cell(&switched["name"]));
+    });
+    Ok(())
+}
+
+fn show(shown: &Value) {
+    let project = &shown["project"];
+    let line = |name: &str, value: String| println!("{name:<14} {value}");
+    let joined = |value: &Value| -> String {
+        let all: Vec<String> = value.as_array().into_iter().flatten().map(cell).collect();
+        all.join(" ")
+    };
+    line(
+        "project",
+        format!("{} ({})", cell(&project["name"]), cell(&project["id"])),
+    );
+    line("on", cell(&project["on"]));
+    line("revision", cell(&project["revision"]));
+    line(
+        "leaves",
+        match joined(&project["originals"]) {
+            all if all.is_empty() => "any service but ours".to_owned(),
+            all => all,
+        },
+    );
+    let window = &project["window"];
+    line(
+        "window",
+        format!(
+            "{} to {}",
+            cell(&window["not_before"]),
+            cell(&window["not_after"])
+        ),
+    );
+    let calendar = &project["calendar"];
+    line(
+        "deadlines",
+        format!(
+            "{} from {} until {}, {} where nothing else is known",
+            joined(&calendar["days"]),
+            cell(&calendar["from"]),
+            cell(&calendar["until"]),
+            cell(&calendar["zone"])
+        ),
+    );
+    for free in calendar["blackouts"].as_array().into_iter().flatten() {
+        line(
+            "kept free",
+            format!(
+                "{} to {}  {}",
+                cell(&free["first"]),
+                cell(&free["last"]),
+                cell(&free["why"])
+            ),
+        );
+    }
+    line(
+        "at once",
+        format!("{} devices in a hold", cell(&project["capacity"])),
+    );
+    let gate = &project["gate"];
+    line(
+        "gate",
+        format!(
+            "{} of a hundred migrated, at most {} failed or with exceptions{}",
+            cell(&gate["settled_percent"]),
+            cell(&gate["most_failed_percent"]),
+            if gate["sign_off"] == true {
+                ", signed"
+            } else {
+                ""
+            }
+        ),
+    );
+    if project["prerequisites"]
+        .as_array()
+        .is_some_and(|p| !p.is_empty())
+    {
+        line("prerequisites", joined(&project["prerequisites"]));
+    }
+    let waves: Vec<Value> = shown["waves"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(super::wave::row)
+        .collect();
+    if !waves.is_empty() {
+        println!();
+        table(&Value::Array(waves), &super::wave::COLUMNS);
+    }
+}

@@ -1,0 +1,528 @@
+//! `mdmd wave …`: waves of a project, made, filled, planned, looked at, accepted by name, submitted and steered.
+
+mod plan;
+mod shown;
+
+use anyhow::{Context as _, anyhow};
+use serde_json::{Value, json};
+
+use super::act::{self, Acceptance};
+use super::client::{Client, Where, until};
+use super::migration::moment;
+use super::serials::Serials;
+use super::{Common, Done, Ended, Exit, Means as _, cell};
+
+pub(super) use shown::{COLUMNS, row};
+
+/// Waves: devices that go together.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Wave {
+    /// Make a wave of a project, without members.
+    New {
+        /// What people call it.
+        name: String,
+        /// The project, by its name or number.
+        #[arg(long, value_name = "PROJECT")]
+        project: String,
+        /// What it is for; the later ones wait for the gates of those before them.
+        #[arg(long, value_parser = ["pilot", "early", "main", "rest"])]
+        preset: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// List them.
+    List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Put devices into a wave, by serial number or by what they have in common.
+    Add(Box<plan::Add>),
+    /// Take devices out before anything of them is at Apple.
+    Remove {
+        /// The wave, by its name or number.
+        wave: String,
+        #[command(flatten)]
+        devices: Serials,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Move members that are not submitted to another wave.
+    Move {
+        /// The wave, by its name or number.
+        wave: String,
+        /// The other one.
+        #[arg(long, value_name = "WAVE")]
+        to: String,
+        #[command(flatten)]
+        devices: Serials,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Spread members over deadlines, in the office hours of their owners; or give them one.
+    Plan(Box<plan::Plan>),
+    /// Say that something was done for members at the service that they leave.
+    Met {
+        /// The wave, by its name or number.
+        wave: String,
+        /// One of the project's prerequisites.
+        #[arg(long, value_name = "NAME")]
+        prerequisite: String,
+        /// What shows it.
+        #[arg(long, value_name = "SENTENCE")]
+        evidence: String,
+        #[command(flatten)]
+        devices: Serials,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Have the what-if run: what stands for and against each member, what has changed since, what would be sent.
+    Whatif {
+        /// The wave, by its name or number.
+        wave: String,
+        /// The requests as they would be sent, too.
+        #[arg(long)]
+        requests: bool,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Accept what the what-if found, in your name; void when anything of it changes.
+    Accept {
+        /// The wave, by its name or number.
+        wave: String,
+        /// The digest that `wave whatif` shows.
+        #[arg(long, value_name = "DIGEST")]
+        digest: String,
+        /// A finding that is no reason to stay behind: of all members, or of one with CHECK@SERIAL.
+        #[arg(long, value_name = "CHECK[@SERIAL]=WHY")]
+        waive: Vec<String>,
+        /// Why it is accepted; goes into the record.
+        #[arg(long, value_name = "SENTENCE", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Submit what was accepted; shows the exact requests first, and waits for the proof.
+    Submit {
+        /// The wave, by its name or number.
+        wave: String,
+        /// The name of the wave, typed once more: without it the requests are shown and nothing is sent (exit 3).
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+        /// Wait so many seconds for the proof; the work goes on at the server all the same.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        wait: u64,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// How a wave stands: where its members are, its gate, its drift, how it goes on.
+    Status {
+        /// The wave, by its name or number.
+        wave: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Give every member that is at Apple more time.
+    Extend {
+        /// The wave, by its name or number.
+        wave: String,
+        /// The later deadline.
+        #[arg(long, value_name = "TIME")]
+        deadline: String,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take time away from members of a wave: takes a list of them and a reason.
+    Force {
+        /// The wave, by its name or number.
+        wave: String,
+        #[command(flatten)]
+        devices: Serials,
+        /// The earlier deadline; it may have passed.
+        #[arg(long, value_name = "TIME")]
+        deadline: String,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: String,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Take every member out that is not at Apple.
+    Withdraw {
+        /// The wave, by its name or number.
+        wave: String,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE", default_value = "")]
+        reason: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Call every member back that has not begun, and prove the return to the original service.
+    Cancel {
+        /// The wave, by its name or number.
+        wave: String,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Whether the waves after this one may go; exit 3 when they may not.
+    Gate {
+        /// The wave, by its name or number.
+        wave: String,
+        /// Sign that they may: takes a reason.
+        #[arg(long, value_name = "REASON")]
+        sign: Option<String>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Offer no more of its devices their migration. Those that were offered it go on.
+    Pause {
+        /// The wave, by its name or number.
+        wave: String,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Go on with the offers of a paused wave.
+    Resume {
+        /// The wave, by its name or number.
+        wave: String,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: String,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// A wave that is named or numbered, by its path in the API, with its row.
+struct Found {
+    number: i64,
+    path: String,
+    name: String,
+}
+
+async fn find(client: &Client, named: &str) -> Result<Found, Ended> {
+    let all = client.pages("/api/v1/waves", "waves").await?;
+    let rows: Vec<&Value> = all["waves"].as_array().into_iter().flatten().collect();
+    let number: Option<i64> = named.parse().ok();
+    let by_number = |row: &&&Value| number.is_some() && row["id"].as_i64() == number;
+    // Of those of one name the one that is open: a closed wave may have been called the same.
+    let open = |row: &&&Value| row["name"] == named && !row["state"].is_object_with("closed");
+    let any = |row: &&&Value| row["name"] == named;
+    let row = rows
+        .iter()
+        .find(by_number)
+        .or_else(|| rows.iter().find(open))
+        .or_else(|| rows.iter().rfind(any))
+        .with_context(|| format!("there is no wave called {named}: `mdmd wave list`"))
+        .means(Exit::Precondition)?;
+    let number = row["id"].as_i64().unwrap_or_default();
+    Ok(Found {
+        number,
+        path: format!("/api/v1/waves/{number}"),
+        name: cell(&row["name"]),
+    })
+}
+
+/// Whether a value is an object with this key.
+trait IsObjectWith {
+    fn is_object_with(&self, key: &str) -> bool;
+}
+
+impl IsObjectWith for Value {
+    fn is_object_with(&self, key: &str) -> bool {
+        self.as_object()
+            .is_some_and(|object| object.contains_key(key))
+    }
+}
+
+pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
+    match command {
+        Wave::New {
+            name,
+            project,
+            preset,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let project = super::project::number(&client, project).await?;
+            let body = json!({ "project": project, "name": name, "preset": preset });
+            let made = client.post("/api/v1/waves", &body).await?;
+            super::print(common, &made, |made| {
+                println!("wave {} is {}", cell(&made["id"]), cell(&made["name"]));
+            });
+            Ok(())
+        }
+        Wave::List { place } => {
+            let client = Client::looking(common, place).await?;
+            let all = client.pages("/api/v1/waves", "waves").await?;
+            super::print(common, &all, shown::list);
+            Ok(())
+        }
+        Wave::Add(add) => plan::add(common, add).await,
+        Wave::Plan(how) => plan::run(common, how).await,
+        Wave::Remove {
+            wave,
+            devices,
+            reason,
+            place,
+        } => {
+            let body = json!({ "serials": devices.some()?, "reason": reason });
+            change(common, place, wave, "members/remove", &body, "removed").await
+        }
+        Wave::Withdraw {
+            wave,
+            reason,
+            place,
+        } => {
+            let body = json!({ "all": true, "reason": reason });
+            change(common, place, wave, "members/remove", &body, "removed").await
+        }
+        Wave::Move {
+            wave,
+            to,
+            devices,
+            place,
+        } => {
+            let serials = devices.some()?;
+            let client = Client::acting(common, place).await?;
+            let to = find(&client, to).await?.number;
+            let body = json!({ "to": to, "serials": serials });
+            change(common, place, wave, "members/move", &body, "moved").await
+        }
+        Wave::Met {
+            wave,
+            prerequisite,
+            evidence,
+            devices,
+            place,
+        } => {
+            let serials = devices.any()?;
+            let body = json!({
+                "name": prerequisite, "evidence": evidence, "all": serials.is_empty(), "serials": serials,
+            });
+            change(common, place, wave, "prerequisites", &body, "met").await
+        }
+        Wave::Whatif {
+            wave,
+            requests,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let what_if = client
+                .post(&format!("{}/what-if", found.path), &json!({}))
+                .await?;
+            super::print(common, &what_if, |w| shown::what_if(w, *requests));
+            shown::verdict(&what_if)
+        }
+        Wave::Accept {
+            wave,
+            digest,
+            waive,
+            reason,
+            place,
+        } => {
+            let waivers: Result<Vec<Value>, Ended> = waive.iter().map(|w| waiver(w)).collect();
+            let body = json!({ "digest": digest, "waivers": waivers?, "reason": reason });
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let accepted = client
+                .post(&format!("{}/acceptance", found.path), &body)
+                .await?;
+            super::print(common, &accepted, |accepted| {
+                println!(
+                    "accepted by {}: {} devices would be submitted, {} stay behind",
+                    cell(&accepted["acceptance"]["by"]),
+                    cell(&accepted["going"]),
+                    cell(&accepted["staying"])
+                );
+                println!(
+                    "`mdmd wave submit {} --confirm {}` does it",
+                    found.name, found.name
+                );
+            });
+            Ok(())
+        }
+        Wave::Submit {
+            wave,
+            confirm,
+            wait,
+            place,
+        } => submit(common, place, wave, confirm.as_deref(), *wait).await,
+        Wave::Status { wave, place } => {
+            let client = Client::looking(common, place).await?;
+            let found = find(&client, wave).await?;
+            let standing = client.get(&format!("{}/standing", found.path)).await?;
+            super::print(common, &standing, shown::standing);
+            Ok(())
+        }
+        Wave::Extend {
+            wave,
+            deadline,
+            acceptance,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let deadline = moment("--deadline", deadline)?;
+            let body = json!({ "act": "extend", "wave": found.number, "deadline": deadline });
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
+        Wave::Force {
+            wave,
+            devices,
+            deadline,
+            reason,
+            acceptance,
+            place,
+        } => {
+            let serials = devices.some()?;
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let members = client.get(&found.path).await?;
+            let is_member = |serial: &mdm_core::ids::Serial| {
+                let mut all = members["members"].as_array().into_iter().flatten();
+                all.any(|m| m["serial"] == serial.as_str())
+            };
+            if let Some(stranger) = serials.iter().find(|s| !is_member(s)) {
+                let why = anyhow!("{stranger}: is not in the wave {}", found.name);
+                return Err(why).means(Exit::BadInput);
+            }
+            let body = json!({
+                "act": "force", "serials": serials, "deadline": moment("--deadline", deadline)?, "reason": reason,
+            });
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
+        Wave::Cancel {
+            wave,
+            acceptance,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let body = json!({ "act": "cancel", "wave": found.number });
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
+        Wave::Gate { wave, sign, place } => gate(common, place, wave, sign.as_deref()).await,
+        Wave::Pause {
+            wave,
+            reason,
+            place,
+        } => pause(common, place, wave, true, reason).await,
+        Wave::Resume {
+            wave,
+            reason,
+            place,
+        } => pause(common, place, wave, false, reason).await,
+    }
+}
+
+/// Changes something of a wave's members and says of how many.
+async fn change(
+    common: &Common,
+    place: &Where,
+    wave: &str,
+    path: &str,
+    body: &Value,
+    what: &str,
+) -> Done {
+    let client = Client::acting(common, place).await?;
+    let found = find(&client, wave).await?;
+    let answer = client.post(&format!("{}/{path}", found.path), body).await?;
+    super::print(common, &answer, |answer| {
+        println!("{what} {}", cell(&answer[what]))
+    });
+    Ok(())
+}
+
+/// `CHECK=WHY` or `CHECK@SERIAL=WHY`, as the API takes it.
+fn waiver(text: &str) -> Result<Value, Ended> {
+    let (what, why) = text
+        .split_once('=')
+        .ok_or_else(|| anyhow!("--waive {text}: must be CHECK=WHY or CHECK@SERIAL=WHY"))
+        .means(Exit::BadInput)?;
+    Ok(match what.split_once('@') {
+        Some((check, serial)) => json!({ "check": check, "serials": [serial], "reason": why }),
+        None => json!({ "check": what, "reason": why }),
+    })
+}
+
+async fn submit(
+    common: &Common,
+    place: &Where,
+    wave: &str,
+    confirm: Option<&str>,
+    wait: u64,
+) -> Done {
+    let client = Client::acting(common, place).await?;
+    let found = find(&client, wave).await?;
+    let what_if = client
+        .post(&format!("{}/what-if", found.path), &json!({}))
+        .await?;
+    shown::requests(&what_if, &mut std::io::stderr());
+    let accepted = &what_if["accepted"];
+    let Some(name) = confirm.filter(|_| !accepted.is_null()) else {
+        super::print(common, &what_if, |w| shown::what_if(w, false));
+        let why = match accepted.is_null() {
+            true => anyhow!(
+                "nothing was sent: nobody has accepted this; `mdmd wave accept {} --digest {}` does",
+                found.name,
+                cell(&what_if["digest"])
+            ),
+            false => anyhow!("nothing was sent; --confirm with the name of the wave submits it"),
+        };
+        return Err(why).means(Exit::Precondition);
+    };
+    eprintln!(
+        "From their offers on the users of these devices are asked to move; at their deadlines Apple enforces it. Accepted by {} at {}.",
+        cell(&accepted["by"]),
+        cell(&accepted["at"])
+    );
+    let end = until(wait);
+    let body = json!({ "name": name });
+    let done = client
+        .post(&format!("{}/submission", found.path), &body)
+        .await?;
+    act::prove(common, &client, done, end).await
+}
+
+async fn gate(common: &Common, place: &Where, wave: &str, sign: Option<&str>) -> Done {
+    let client = Client::acting(common, place).await?;
+    let found = find(&client, wave).await?;
+    let standing = match sign {
+        Some(reason) => {
+            let said = "the waves after this one may go, once the rest of the gate is open.";
+            let path = format!("{}/gate", found.path);
+            client
+                .act(&path, &json!({ "reason": reason }), said)
+                .await?
+        }
+        None => client.get(&format!("{}/standing", found.path)).await?,
+    };
+    super::print(common, &standing["gate"], shown::gate);
+    let against = standing["gate"]["against"].as_array();
+    if against.is_none_or(|all| !all.is_empty()) {
+        return Err(anyhow!("the waves after this one may not go yet")).means(Exit::Precondition);
+    }
+    Ok(())
+}
+
+async fn pause(common: &Common, place: &Where, wave: &str, paused: bool, reason: &str) -> Done {
+    let client = Client::acting(common, place).await?;
+    let found = find(&client, wave).await?;
+    let body = json!({ "paused": paused, "reason": reason });
+    let standing = client.post(&format!("{}/pause", found.path), &body).await?;
+    super::print(common, &standing, shown::standing);
+    Ok(())
+}

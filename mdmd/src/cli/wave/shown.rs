@@ -1,0 +1,257 @@
+//! Waves for people: how one stands, what a what-if found, what would be sent.
+
+use std::io::Write;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use crate::cli::{Done, Exit, Means as _, apps, cell, table};
+
+/// The columns of [`row`].
+pub(in crate::cli) const COLUMNS: [(&str, &str); 9] = [
+    ("NUMBER", "id"),
+    ("NAME", "name"),
+    ("FOR", "preset"),
+    ("STATE", "state"),
+    ("MEMBERS", "members"),
+    ("PLANNED", "planned"),
+    ("UNDER WAY", "under_way"),
+    ("MIGRATED", "migrated"),
+    ("FAILED", "failed"),
+];
+
+fn rows(of: &Value) -> impl Iterator<Item = &Value> {
+    of.as_array().into_iter().flatten()
+}
+
+/// `draft`, `submitted`, `closed`, and whether it is paused.
+fn state(wave: &Value) -> String {
+    let word = match &wave["state"] {
+        Value::String(word) => word.clone(),
+        Value::Object(state) => state.keys().next().cloned().unwrap_or_default(),
+        _ => String::new(),
+    };
+    match wave["paused"].is_null() {
+        true => word,
+        false => format!("{word}, paused"),
+    }
+}
+
+/// How a wave stands, as a row of a table.
+pub(in crate::cli) fn row(standing: &Value) -> Value {
+    let (wave, tally) = (&standing["wave"], &standing["tally"]);
+    let sum = |names: &[&str]| -> u64 { names.iter().filter_map(|n| tally[*n].as_u64()).sum() };
+    json!({
+        "id": wave["id"],
+        "name": wave["name"],
+        "preset": wave["preset"],
+        "state": state(wave),
+        "members": tally["members"],
+        "planned": tally["planned"],
+        "under_way": sum(&["submitting", "scheduled", "offered", "overdue", "moving", "stalled"]),
+        "migrated": sum(&["migrated", "with_exceptions"]),
+        "failed": sum(&["failed", "abandoned"]),
+    })
+}
+
+pub(super) fn list(all: &Value) {
+    let lines: Vec<Value> = rows(&all["waves"])
+        .map(|wave| {
+            json!({
+                "id": wave["id"], "name": wave["name"], "preset": wave["preset"], "state": state(wave),
+                "made": wave["created"],
+                "accepted": wave["acceptance"]["by"],
+            })
+        })
+        .collect();
+    table(
+        &Value::Array(lines),
+        &[
+            ("NUMBER", "id"),
+            ("NAME", "name"),
+            ("FOR", "preset"),
+            ("STATE", "state"),
+            ("MADE", "made"),
+            ("ACCEPTED BY", "accepted"),
+        ],
+    );
+}
+
+pub(super) fn standing(standing: &Value) {
+    let (wave, tally) = (&standing["wave"], &standing["tally"]);
+    let line = |name: &str, value: String| println!("{name:<16} {value}");
+    line(
+        "wave",
+        format!("{} ({})", cell(&wave["name"]), cell(&wave["id"])),
+    );
+    line("project", cell(&standing["project"]));
+    line("state", state(wave));
+    if !wave["paused"].is_null() {
+        line(
+            "paused",
+            format!(
+                "by {} at {}: {}",
+                cell(&wave["paused"]["by"]),
+                cell(&wave["paused"]["at"]),
+                cell(&wave["paused"]["why"])
+            ),
+        );
+    }
+    let words = [
+        ("members", "members"),
+        ("planned", "planned"),
+        ("blocked", "  of these blocked"),
+        ("submitting", "asked of Apple"),
+        ("scheduled", "scheduled"),
+        ("offered", "offered"),
+        ("overdue", "overdue"),
+        ("moving", "moving"),
+        ("stalled", "silent"),
+        ("long_holds", "held for long"),
+        ("migrated", "migrated"),
+        ("with_exceptions", "with exceptions"),
+        ("failed", "failed"),
+        ("abandoned", "abandoned"),
+        ("cancelled", "called back"),
+        ("withdrawn", "withdrawn"),
+    ];
+    for (key, name) in words {
+        if key == "members" || tally[key].as_u64() != Some(0) {
+            line(name, cell(&tally[key]));
+        }
+    }
+    for sentence in rows(&standing["drift"]) {
+        line("drift", cell(sentence));
+    }
+    if standing["moved_elsewhere"].as_u64() != Some(0) {
+        line(
+            "changed outside",
+            format!(
+                "{} devices have another deadline at Apple than planned",
+                cell(&standing["moved_elsewhere"])
+            ),
+        );
+    }
+    if !standing["gate"].is_null() {
+        gate(&standing["gate"]);
+    }
+    for (name, key) in [("ended by", "ended"), ("expected by", "expected")] {
+        for point in rows(&standing["progress"][key]) {
+            line(name, format!("{}  {}", cell(&point[0]), cell(&point[1])));
+        }
+    }
+}
+
+pub(super) fn gate(gate: &Value) {
+    let mut against = rows(&gate["against"]).peekable();
+    if against.peek().is_none() {
+        println!("gate             open");
+    }
+    for sentence in against {
+        println!("gate             {}", cell(sentence));
+    }
+    if !gate["signed"].is_null() {
+        let signed = &gate["signed"];
+        println!(
+            "signed           by {} at {}: {}",
+            cell(&signed["by"]),
+            cell(&signed["at"]),
+            cell(&signed["reason"])
+        );
+    }
+}
+
+/// What would be sent, as it would be sent.
+pub(super) fn requests(what_if: &Value, out: &mut dyn Write) {
+    for request in rows(&what_if["requests"]) {
+        // A reader that has gone away is no failure of the act.
+        drop(writeln!(
+            out,
+            "{} {}  ({} devices)\n{:#}",
+            cell(&request["method"]),
+            cell(&request["path"]),
+            cell(&request["devices"]),
+            request["body"]
+        ));
+    }
+}
+
+pub(super) fn what_if(what_if: &Value, with_requests: bool) {
+    let report = &what_if["report"];
+    let reasons: Vec<Value> = rows(&report["matrix"]["rows"])
+        .map(|row| {
+            json!({
+                "counts": row["counts_as"], "check": row["check"], "found": row["result"],
+                "devices": rows(&row["devices"]).count(), "fact": row["fact"],
+                "fix": rows(&row["fixes"]).map(cell).collect::<Vec<_>>().join("; "),
+            })
+        })
+        .collect();
+    table(
+        &Value::Array(reasons),
+        &[
+            ("COUNTS AS", "counts"),
+            ("CHECK", "check"),
+            ("FOUND", "found"),
+            ("DEVICES", "devices"),
+            ("FOR EXAMPLE", "fact"),
+            ("WHAT WOULD MEND IT", "fix"),
+        ],
+    );
+    for sentence in rows(&what_if["against_all"]) {
+        println!("against all: {}", cell(sentence));
+    }
+    for warning in rows(&what_if["warnings"]) {
+        println!("note: {}", cell(warning));
+    }
+    for (serial, findings) in what_if["blockers"].as_object().into_iter().flatten() {
+        let findings: Vec<String> = rows(findings).map(cell).collect();
+        println!("stays behind: {serial}: {}", findings.join("; "));
+    }
+    for (word, key) in [("new", "appeared"), ("gone", "gone")] {
+        for change in rows(&what_if["since"][key]) {
+            println!(
+                "{word} since the last run: {} {} of {} devices",
+                cell(&change[0]),
+                cell(&change[1]),
+                rows(&change[2]).count()
+            );
+        }
+    }
+    if rows(&report["forecast"]["apps"]).next().is_some() {
+        apps::show(&report["forecast"]);
+    }
+    if with_requests {
+        requests(what_if, &mut std::io::stdout());
+    }
+    println!(
+        "{} requests; {} devices blocked, {} with something to be known, {} clear",
+        rows(&what_if["requests"]).count(),
+        cell(&report["blocked"]),
+        cell(&report["warned"]),
+        cell(&report["clear"])
+    );
+    if what_if["accepted"].is_null() {
+        println!("digest {}", cell(&what_if["digest"]));
+    } else {
+        let accepted = &what_if["accepted"];
+        println!(
+            "digest {}, accepted by {} at {}",
+            cell(&what_if["digest"]),
+            cell(&accepted["by"]),
+            cell(&accepted["at"])
+        );
+    }
+}
+
+/// Ends well only when nothing stands against anybody.
+pub(super) fn verdict(what_if: &Value) -> Done {
+    let blocked = what_if["report"]["blocked"].as_u64().unwrap_or(0);
+    let all = rows(&what_if["against_all"]).count();
+    if blocked == 0 && all == 0 {
+        return Ok(());
+    }
+    let why =
+        anyhow!("something stands against {blocked} devices, {all} things against all of them");
+    Err(why).means(Exit::Precondition)
+}

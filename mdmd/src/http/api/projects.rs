@@ -1,0 +1,96 @@
+//! Projects: a whole move with its window, its calendar, its gates and its switch.
+
+use axum::body::Body;
+use mdm_core::ids::{ProjectId, ServerId};
+use mdm_core::project::Project;
+use mdm_core::service::{Org, ProjectChange};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::error::Refusal;
+use super::asked::Path;
+use super::migrations::only_server;
+use super::{About, Answer, read, refused, shown};
+
+pub(super) async fn list(About { org, .. }: About) -> Answer {
+    let projects = org.projects().await.map_err(refused)?;
+    shown(json!({ "projects": projects }))
+}
+
+pub(super) async fn show(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+    let project = org.project(ProjectId(id)).await.map_err(refused)?;
+    shown(with_waves(&org, &project).await?)
+}
+
+/// A project with how its waves stand.
+async fn with_waves(org: &Org, project: &Project) -> Result<Value, Refusal> {
+    let mut waves = Vec::new();
+    for wave in org.waves_of(project.id).await.map_err(refused)? {
+        waves.push(org.standing(wave.id).await.map_err(refused)?);
+    }
+    Ok(json!({ "project": project, "waves": waves }))
+}
+
+/// A new one.
+#[derive(Deserialize)]
+struct New {
+    name: String,
+    destination: Option<ServerId>,
+    #[serde(flatten)]
+    change: Value,
+}
+
+pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
+    let sent: New = read(&office, sent).await?;
+    let destination = match sent.destination {
+        Some(destination) => destination,
+        None => only_server(&office, &org).await?,
+    };
+    let change = change(sent.change)?;
+    let made = org.new_project(&sent.name, destination, &change).await;
+    shown(made.map_err(refused)?)
+}
+
+/// What stands beside the name, read by itself so that a key that is not known is named.
+fn change(sent: Value) -> Result<ProjectChange, Refusal> {
+    serde_path_to_error::deserialize(sent).map_err(|error| {
+        let path = error.path().to_string();
+        refused(super::asked::problem(
+            "body",
+            &path,
+            &error.into_inner().to_string(),
+        ))
+    })
+}
+
+pub(super) async fn alter(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: ProjectChange = read(&office, sent).await?;
+    let changed = org.change_project(ProjectId(id), &sent).await;
+    shown(changed.map_err(refused)?)
+}
+
+/// Which way.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Switch {
+    on: bool,
+}
+
+pub(super) async fn switch(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Answer {
+    let sent: Switch = read(&office, sent).await?;
+    let switched = org.switch_project(ProjectId(id), sent.on).await;
+    shown(switched.map_err(refused)?)
+}
+
+pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+    let closed = org.close_project(ProjectId(id)).await;
+    shown(closed.map_err(refused)?)
+}
