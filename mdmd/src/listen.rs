@@ -476,14 +476,15 @@ impl House {
         }
         // Finish what was accepted, take nothing more.
         http.as_mut().graceful_shutdown();
-        if stopping {
-            return log_end(http.await);
-        }
-        // Everything is answered for as long as anybody may be idle. Whoever has not read its answer by now, and does not
-        // within the same time again, keeps its place from others.
-        match timeout(idle, http).await {
+        let patience = match stopping {
+            // Answered for as long as anybody may be idle, and still not read: it keeps its place from others.
+            false => idle,
+            true if work.any() => Duration::MAX,
+            true => LAST_REQUEST, // Nothing was accepted; who never begins to speak HTTP/2 takes no leave.
+        };
+        match timeout(patience, http).await {
             Ok(ended) => log_end(ended),
-            Err(_) => tracing::debug!("a client that does not read its answer was cut"),
+            Err(_) => tracing::debug!("a client that does not come to an end was cut"),
         }
     }
 }

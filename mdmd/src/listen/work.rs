@@ -24,10 +24,15 @@ impl Work {
         WorkGuard(Arc::clone(self))
     }
 
+    /// Whether there ever was a request.
+    pub(super) fn any(&self) -> bool {
+        self.begun.load(Ordering::SeqCst) > 0
+    }
+
     /// Returns when there was a request, or after so long without one.
     pub(super) async fn first_within(&self, span: Duration) {
         let begun = async {
-            while self.begun.load(Ordering::SeqCst) == 0 {
+            while !self.any() {
                 self.arrived.notified().await;
             }
         };
