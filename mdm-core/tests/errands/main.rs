@@ -213,6 +213,51 @@ async fn two_processes_have_one_request_under_way_and_keep_the_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_errand_that_may_be_sent_again_waits_for_what_another_process_asks() {
+    let stage = Stage::new(6, MINUTE, &[Fate::Lost, Fate::Hangs]).await;
+    let (one, two) = (&stage.mdm, stage.process());
+    for process in [one, &two] {
+        process.set_patience(Some(Duration::from_millis(20)));
+    }
+    let round = async |process: &mdm_core::service::Mdm| {
+        process.work(100).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        stage.clock.advance(Duration::from_secs(1));
+    };
+    stage.submit("first", &stage.serials[..2]).await;
+    let sent = stage.clock.now();
+    stage.pass(MINUTE * 14).await;
+    assert_eq!(stage.apple.asked(), 1, "the first is lost");
+    // It may be sent again once its effect cannot come any more. A little before that the second goes, and hangs.
+    stage.submit("second", &stage.serials[2..4]).await;
+    while stage.apple.asked() == 1 {
+        round(one).await;
+    }
+    let waited = stage.clock.now().since(sent);
+    assert!(waited < MINUTE * 15, "too late to tell: {waited:?}");
+    // What is decided now makes the other process look through all of them.
+    stage.clock.set(sent + MINUTE * 16);
+    stage.submit("third", &stage.serials[4..]).await;
+    for _ in 0..90 {
+        round(&two).await;
+    }
+    assert_eq!(stage.apple.asked(), 2, "{:?}", stage.apple.asked_for());
+    stage.apple.let_go.notify_one();
+    let began = stage.clock.now();
+    while stage.apple.asked() < 4 {
+        round(one).await;
+        round(&two).await;
+        let waited = stage.clock.now().since(began);
+        assert!(waited < MINUTE * 3, "the others still wait after {waited:?}");
+    }
+    let of: Vec<_> = stage.serials.chunks(2).map(<[_]>::to_vec).collect();
+    let sent = [&of[0], &of[1], &of[0], &of[2]].map(Clone::clone);
+    assert_eq!(stage.apple.asked_for(), sent);
+    one.idle().await;
+    two.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_that_was_longer_than_its_lease_is_followed_up_in_time() {
     let stage = Stage::new(2, MINUTE, &[Fate::Hangs]).await;
     stage.mdm.set_patience(Some(Duration::from_millis(20)));
