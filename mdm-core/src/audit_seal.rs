@@ -144,12 +144,12 @@ pub(crate) fn new_key() -> Result<(Secret, Der), openssl::error::ErrorStack> {
     ))
 }
 
-fn sign(key: &Secret, content: &[u8]) -> Result<Vec<u8>, openssl::error::ErrorStack> {
+pub(crate) fn sign(key: &Secret, content: &[u8]) -> Result<Vec<u8>, openssl::error::ErrorStack> {
     let key = PKey::private_key_from_der(key.expose())?;
     Signer::new(MessageDigest::sha256(), &key)?.sign_oneshot_to_vec(content)
 }
 
-fn is_signed(public_key: &Der, content: &[u8], signature: &Der) -> bool {
+pub(crate) fn is_signed(public_key: &Der, content: &[u8], signature: &Der) -> bool {
     let check = || -> Result<bool, openssl::error::ErrorStack> {
         let key = PKey::public_key_from_der(&public_key.0)?;
         Verifier::new(MessageDigest::sha256(), &key)?.verify_oneshot(&signature.0, content)

@@ -160,6 +160,7 @@ pub mod enrol;
 pub mod enrollment;
 pub mod errand;
 pub mod error;
+pub mod evidence;
 pub mod filevault;
 pub mod identity;
 pub mod ids;

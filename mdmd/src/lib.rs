@@ -26,6 +26,7 @@ mod pki;
 mod push;
 #[cfg(feature = "world")]
 pub mod rehearsal;
+mod reports;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -526,6 +526,7 @@ fn body(method: &str, path: &str) -> String {
         }
         ("post", "/api/v1/waves/{id}/acceptance") => serde_json::json!({ "digest": "none" }),
         ("post", "/api/v1/waves/{id}/submission") => serde_json::json!({ "name": "their wave" }),
+        ("post", "/api/v1/waves/{id}/evidence") => serde_json::json!({ "redact": ["owners"] }),
         ("post", "/api/v1/waves/{id}/gate") => serde_json::json!({ "reason": "walk" }),
         ("post", "/api/v1/waves/{id}/pause") => {
             serde_json::json!({ "paused": true, "reason": "walk" })

@@ -21,13 +21,16 @@ pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
 pub use event::{
     AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
 };
-pub use r#move::{Met, Move, MoveState, Outcome, advance_move};
+pub use r#move::{Before, Met, Move, MoveState, Outcome, advance_move};
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,
 };
 pub use runner::last_chance::LastChance;
-pub use set_up::{SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, advance_unreadable, release};
+pub use set_up::{
+    LetOut, LetOutBy, SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, advance_unreadable,
+    release,
+};
 pub use steps::{StepState, StepStatus};
 pub use verdict::{Verdict, VerdictFacts, VerdictKind, judge};
 pub use visible::{VisibleState, visible_state};

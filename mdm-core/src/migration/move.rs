@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attention, Event, Exception, PinnedRunbook, Transition, attempt};
 use crate::clock::Timestamp;
+use crate::device::{Device, DeviceFacts, DeviceRecord, OrgReading};
 use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 
 /// One attempt of one member.
@@ -47,10 +48,43 @@ pub struct Move {
     /// What was done for it at the original service, by the names of the project's prerequisites.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub met: BTreeMap<String, Met>,
+    /// The device as it was known when the migration was last asked of Apple.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+    /// The set-up of the device's newest enrolment in it; stays after the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_as: Option<SetUpId>,
     /// When it was planned.
     pub created: Timestamp,
     /// When it ended.
     pub ended: Option<Timestamp>,
+}
+
+/// A device as it was known before it moved, each part as old as its source had it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Before {
+    /// When this was noted.
+    pub at: Timestamp,
+    /// What the organisation API had said of it.
+    pub reading: Option<OrgReading>,
+    /// What the assignment service had said of it.
+    pub record: Option<DeviceRecord>,
+    /// What it had said itself.
+    pub facts: DeviceFacts,
+}
+
+impl Before {
+    /// A device as it is known now.
+    #[must_use]
+    pub fn of(device: &Device, at: Timestamp) -> Self {
+        Self {
+            at,
+            reading: device.reading.clone(),
+            record: device.record.clone(),
+            facts: device.facts.clone(),
+        }
+    }
 }
 
 /// Somebody's word that a prerequisite is met.
@@ -202,6 +236,8 @@ impl Move {
             wake_at: Some(now + attempt::LOOK_DAILY),
             attention: None,
             exceptions: Vec::new(),
+            before: None,
+            enrolled_as: None,
             met: BTreeMap::new(),
             created: now,
             ended: None,

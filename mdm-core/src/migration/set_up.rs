@@ -59,6 +59,12 @@ pub struct SetUp {
     pub began: Timestamp,
     /// When the hold began.
     pub hold_began: Option<Timestamp>,
+    /// When its first `TokenUpdate` was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled: Option<Timestamp>,
+    /// What decided that its hold ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_out: Option<LetOut>,
     /// When the device was known to be out of the hold.
     pub released: Option<Timestamp>,
     /// When the device last spoke on its channel.
@@ -70,6 +76,50 @@ pub struct SetUp {
     /// It was silent until its ceiling: what only the hold can save goes before the release when it speaks again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_chance: Option<LastChance>,
+    /// Where its steps stood when it ended: what was proved, by what.
+    #[serde(default, skip_serializing_if = "Steps::is_empty")]
+    pub proofs: Steps,
+}
+
+/// What decided that a hold ends, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "what and when")]
+pub struct LetOut {
+    /// What.
+    pub by: LetOutBy,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What decides that a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LetOutBy {
+    /// Every required step was proved.
+    Evidence,
+    /// A required step was given up, and its policy lets the device go.
+    Policy,
+    /// The ceiling of the hold.
+    Ceiling,
+    /// A person.
+    Person,
+    /// The device left by itself, or somebody else ended its hold.
+    Device,
+}
+
+impl LetOutBy {
+    /// For people.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Evidence => "evidence",
+            Self::Policy => "policy",
+            Self::Ceiling => "ceiling",
+            Self::Person => "person",
+            Self::Device => "device",
+        }
+    }
 }
 
 impl SetUp {
@@ -108,10 +158,13 @@ impl SetUp {
             exceptions: Vec::new(),
             began: now,
             hold_began: None,
+            enrolled: None,
+            let_out: None,
             released: None,
             heard: Some(now),
             user_seen: false,
             last_chance: None,
+            proofs: Steps::new(),
         };
         set_up.wake_at = runner::wake(&set_up, None, now);
         set_up
@@ -138,6 +191,12 @@ impl SetUp {
     #[must_use]
     pub fn steps(&self) -> Option<&Steps> {
         self.state.steps()
+    }
+
+    /// Its steps where they stand, or after its end where they stood then.
+    #[must_use]
+    pub fn steps_or_proofs(&self) -> &Steps {
+        self.state.steps().unwrap_or(&self.proofs)
     }
 
     /// Whether it has ended.
@@ -287,7 +346,7 @@ pub fn advance_unreadable(set_up: &SetUp, event: &Event, now: Timestamp) -> Tran
 pub fn release(set_up: &SetUp, now: Timestamp) -> Transition<SetUp> {
     let mut next = set_up.clone();
     let mut effects = Vec::new();
-    runner::begin_release(&mut next, now, &mut effects);
+    runner::begin_release(&mut next, LetOutBy::Ceiling, now, &mut effects);
     if !effects.is_empty() {
         if set_up.ceiling_at.is_some_and(|at| at <= now) {
             runner::last_chance::owe(&mut next, now);

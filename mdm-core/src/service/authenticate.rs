@@ -211,7 +211,8 @@ impl Org {
         d.set_up_plan = plan;
         d.set_up = Some(Tracked::new(set_up.clone()));
         d.enrollments.insert(id, Tracked::new(enrollment));
-        d.take_set_up(&before, set_up, Vec::new(), "authenticate");
+        let evidence = json!({ "message": "Authenticate", "enrolment": id });
+        d.take_set_up(&before, set_up, Vec::new(), "authenticate", evidence);
         self.commit(d).await?;
         Ok(Answer::Empty)
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::asks::{self, Body};
+use super::cause;
 use super::door::Sight;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -18,8 +19,8 @@ use crate::enrollment::{EnrolSession, Enrollment};
 use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
 use crate::migration::{
-    AppPlan, Ask, Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId,
-    advance_move, advance_set_up, advance_unreadable,
+    AppPlan, Ask, Before, Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp,
+    StepId, advance_move, advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
 use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
@@ -208,6 +209,7 @@ impl<'a> Decision<'a> {
             transition.next,
             transition.effects,
             &name_of(event),
+            cause::evidence(event, Some(&before)),
         );
     }
 
@@ -218,6 +220,7 @@ impl<'a> Decision<'a> {
         next: SetUp,
         effects: Vec<Effect>,
         cause: &str,
+        evidence: serde_json::Value,
     ) {
         let (from, to) = (name_of(&before.state), name_of(&next.state));
         let steps = changed_steps(before, &next);
@@ -232,6 +235,7 @@ impl<'a> Decision<'a> {
                     "from": from,
                     "to": to,
                     "cause": cause,
+                    "evidence": evidence,
                     "steps": steps,
                     "attention": next.attention,
                     "exceptions": next.exceptions.get(before.exceptions.len()..).unwrap_or_default(),
@@ -256,7 +260,12 @@ impl<'a> Decision<'a> {
         };
         let before = tracked.row.clone();
         let transition = advance_move(&before, &plan, event, self.now);
-        let next = transition.next;
+        let mut next = transition.next;
+        if matches!(event, Event::SubmitAsked { .. })
+            && let Some(device) = &self.device
+        {
+            next.before = Some(Before::of(&device.row, self.now));
+        }
         let (from, to) = (name_of(&before.state), name_of(&next.state));
         if from != to
             || before.attention != next.attention
@@ -268,6 +277,7 @@ impl<'a> Decision<'a> {
                     "from": from,
                     "to": to,
                     "cause": name_of(event),
+                    "evidence": cause::evidence(event, None),
                     "attention": next.attention,
                     "exceptions": next.exceptions.get(before.exceptions.len()..).unwrap_or_default(),
                 }),
@@ -644,7 +654,7 @@ pub(crate) fn name_of<T: Serialize>(value: &T) -> String {
 fn changed_steps(before: &SetUp, after: &SetUp) -> serde_json::Map<String, serde_json::Value> {
     let empty = crate::migration::Steps::new();
     let old = before.steps().unwrap_or(&empty);
-    let new = after.steps().unwrap_or(old);
+    let new = after.steps_or_proofs();
     new.iter()
         .filter(|(id, state)| old.get(id).map(|s| &s.status) != Some(&state.status))
         .map(|(id, state)| {

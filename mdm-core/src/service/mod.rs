@@ -11,6 +11,7 @@ mod apart;
 mod asks;
 mod authenticate;
 mod begun;
+mod cause;
 mod checkin;
 mod commands;
 mod credentials;
@@ -39,6 +40,7 @@ mod refusals;
 mod release;
 mod renewal;
 mod report;
+mod reports;
 mod restored;
 mod retention;
 mod rounds;
@@ -82,7 +84,9 @@ pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use record::RecordReport;
 pub use release::Release;
-pub use wave::{Accepted, Candidates, Dates, GateView, Member, ProjectChange, Standing, WhatIf};
+pub use wave::{
+    Accepted, Candidates, Dates, GateView, MarkCounts, Member, ProjectChange, Standing, WhatIf,
+};
 pub use what_if::{
     Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,
 };

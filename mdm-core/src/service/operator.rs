@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
+use crate::evidence::{Mark, Observed, marks};
 use crate::filevault::EscrowKey;
 use crate::ids::{
     AuditId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, SetUpId, TokenId,
@@ -49,6 +50,8 @@ pub struct DeviceReport {
     pub set_up: Option<SetUp>,
     /// Its newest attempt.
     pub attempt: Option<Move>,
+    /// The six marks of its newest enrolment: what proves each, or what is missing.
+    pub marks: Vec<Mark>,
     /// Which secrets we hold, without their content.
     pub secrets: Vec<HeldSecret>,
     /// Everything that happened, oldest first.
@@ -221,7 +224,21 @@ impl Org {
                 replaced: s.replaced,
             })
             .collect();
+        let original = self.store().original(self.id(), device.id).await?;
+        let managed_user = original.as_ref().and_then(|o| o.managed_user.as_ref());
+        let plan = match &set_up {
+            // A runbook that cannot be read leaves the marks that need none.
+            Some(set_up) => self.plan(set_up.runbook).await.ok(),
+            None => None,
+        };
+        let marks = marks(&Observed {
+            device: &device,
+            set_up: set_up.as_ref(),
+            plan: plan.as_deref(),
+            managed_user: managed_user.map(|user| user.value.name.as_str()),
+        });
         Ok(DeviceReport {
+            marks,
             state: visible_state(attempt.as_ref(), set_up.as_ref()),
             device,
             enrollments,

@@ -172,7 +172,7 @@ impl Org {
     }
 
     /// The key of the chain; made when there is none yet.
-    async fn audit_key(&self) -> Result<(Der, Secret), Error> {
+    pub(super) async fn audit_key(&self) -> Result<(Der, Secret), Error> {
         let signer = match &self.organisation.audit_signer {
             Some(signer) => signer.clone(),
             None => self.make_audit_key().await?,

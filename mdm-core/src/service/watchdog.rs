@@ -1,6 +1,8 @@
 //! The second way out of a hold: one query, and the same release that the runner commits. Needs neither plan, steps, jobs
 //! nor vault, so a set-up whose runbook cannot be read is released too.
 
+use serde_json::json;
+
 use super::Mdm;
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
@@ -62,7 +64,14 @@ impl Mdm {
             d.attempt = Some(Tracked::read(attempt));
         }
         d.set_up = Some(Tracked::read(set_up.clone()));
-        d.take_set_up(set_up, transition.next, transition.effects, "ceiling");
+        let evidence = json!({ "ceiling": set_up.ceiling_at });
+        d.take_set_up(
+            set_up,
+            transition.next,
+            transition.effects,
+            "ceiling",
+            evidence,
+        );
         org.commit(d).await
     }
 }

@@ -153,6 +153,12 @@ macro_rules! hand_on_reads {
             async fn set_up_of(&self, organisation: OrganisationId, enrollment: EnrollmentId) -> Result<Option<SetUp>, StoreError> {
                 ($inner)(self).set_up_of(organisation, enrollment).await
             }
+            async fn set_ups_of(&self, organisation: OrganisationId, ids: &[SetUpId]) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).set_ups_of(organisation, ids).await
+            }
+            async fn set_ups(&self, organisation: OrganisationId, after: SetUpId, limit: u32) -> Result<Vec<SetUp>, StoreError> {
+                ($inner)(self).set_ups(organisation, after, limit).await
+            }
             async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError> {
                 ($inner)(self).due_set_ups(now, limit).await
             }
@@ -179,6 +185,9 @@ macro_rules! hand_on_reads {
             }
             async fn attempts(&self, organisation: OrganisationId, wave: WaveId, after: MoveId, limit: u32) -> Result<Vec<Move>, StoreError> {
                 ($inner)(self).attempts(organisation, wave, after, limit).await
+            }
+            async fn all_attempts(&self, organisation: OrganisationId, after: MoveId, limit: u32) -> Result<Vec<Move>, StoreError> {
+                ($inner)(self).all_attempts(organisation, after, limit).await
             }
             async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError> {
                 ($inner)(self).due_attempts(now, limit).await

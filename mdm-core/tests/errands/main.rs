@@ -248,7 +248,10 @@ async fn an_earlier_errand_that_may_be_sent_again_waits_for_what_another_process
         round(one).await;
         round(&two).await;
         let waited = stage.clock.now().since(began);
-        assert!(waited < MINUTE * 3, "the others still wait after {waited:?}");
+        assert!(
+            waited < MINUTE * 3,
+            "the others still wait after {waited:?}"
+        );
     }
     let of: Vec<_> = stage.serials.chunks(2).map(<[_]>::to_vec).collect();
     let sent = [&of[0], &of[1], &of[0], &of[2]].map(Clone::clone);

@@ -1,8 +1,10 @@
 //! `mdmd audit tail|verify|checkpoint`: the record, whether anybody has touched it, and what to take along so that it shows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::audit_seal::Checkpoint;
+use mdm_core::evidence::pack::verify_pack;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -19,8 +21,15 @@ pub(crate) enum Audit {
         #[command(flatten)]
         place: Where,
     },
-    /// Look through the chain over it; exit 4 when anybody has changed, removed or reordered a line.
+    /// Look through the chain over it; exit 4 when anybody has changed, removed or reordered a line. Of an evidence pack it
+    /// asks no server.
     Verify {
+        /// An evidence pack, to be looked through instead of the server's record.
+        #[arg(value_name = "PACK")]
+        pack: Option<PathBuf>,
+        /// The fingerprint that the pack's key must have, as you know it from elsewhere.
+        #[arg(long, value_name = "FINGERPRINT", requires = "pack")]
+        key: Option<String>,
         /// A checkpoint that was taken along earlier: finds an end that was cut off, and a chain that was replaced.
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
@@ -57,7 +66,15 @@ pub(crate) async fn run(common: &Common, command: &Audit) -> Done {
             });
             Ok(())
         }
-        Audit::Verify { checkpoint, place } => {
+        Audit::Verify {
+            pack: Some(pack),
+            key,
+            checkpoint,
+            ..
+        } => verify_file(common, pack, key.as_deref(), checkpoint.as_deref()),
+        Audit::Verify {
+            checkpoint, place, ..
+        } => {
             let mut body = json!({});
             if let Some(file) = checkpoint {
                 let content = std::fs::read(file)
@@ -97,6 +114,80 @@ pub(crate) async fn run(common: &Common, command: &Audit) -> Done {
             });
             Ok(())
         }
+    }
+}
+
+/// Looks through an evidence pack, by itself.
+pub(super) fn verify_file(
+    common: &Common,
+    pack: &Path,
+    key: Option<&str>,
+    checkpoint: Option<&Path>,
+) -> Done {
+    let name = || pack.display().to_string();
+    let earlier: Option<Checkpoint> = match checkpoint {
+        Some(file) => {
+            let content = std::fs::read(file);
+            let content = content.with_context(|| file.display().to_string());
+            let read = serde_json::from_slice(&content.means(Exit::BadInput)?);
+            let read = read.with_context(|| file.display().to_string());
+            Some(read.means(Exit::BadInput)?)
+        }
+        None => None,
+    };
+    let file = std::fs::File::open(pack)
+        .with_context(name)
+        .means(Exit::BadInput)?;
+    let mut file = std::io::BufReader::new(file);
+    let report = verify_pack(&mut file, earlier.as_ref()).with_context(name);
+    let report = report.means(Exit::BadInput)?;
+    let plain = |text: &str| -> String {
+        let digits = text.chars().filter(char::is_ascii_hexdigit);
+        digits.map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let mut shown = serde_json::to_value(&report)?;
+    let mut against = report.broken.clone();
+    if let Some(wanted) = key
+        && report.key.as_deref() != Some(plain(wanted).as_str())
+    {
+        against.push("the pack is signed by another key than the one that you named".to_owned());
+    }
+    shown["broken"] = json!(against);
+    shown["manifest"]["files"] = json!(report.manifest.as_ref().map(|m| m.files.len()));
+    super::print(common, &shown, |shown| {
+        let manifest = &shown["manifest"];
+        println!(
+            "pack       {} of {}",
+            cell(&manifest["wave_name"]),
+            cell(&manifest["name"])
+        );
+        println!(
+            "made       {} by {}, {}",
+            cell(&manifest["at"]),
+            cell(&manifest["by"]),
+            cell(&manifest["server"])
+        );
+        println!("key        {}", cell(&shown["key"]));
+        println!(
+            "files      {} of {}",
+            cell(&shown["files"]),
+            cell(&manifest["files"])
+        );
+        show(&json!({
+            "seals": shown["chain"]["seals"], "sealed": shown["chain"]["sealed"],
+            "unsealed": shown["chain"]["unsealed"], "late": shown["chain"]["late"],
+            "broken": shown["broken"],
+        }));
+        if shown["redacted"].as_u64() != Some(0) {
+            println!(
+                "redacted   {}  (entries whose place is proved by the chain, and whose words by the pack alone)",
+                cell(&shown["redacted"])
+            );
+        }
+    });
+    match against.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow!("the pack is not as it was made")).means(Exit::Disagrees),
     }
 }
 

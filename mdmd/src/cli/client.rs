@@ -318,6 +318,59 @@ impl Client {
         understood(status, &answer)
     }
 
+    /// Asks, and writes the answer as it comes: it may be longer than memory.
+    pub(crate) async fn download(
+        &self,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+        to: &mut (dyn std::io::Write + Send),
+    ) -> Result<(), Ended> {
+        let target = self.target(path);
+        let request = Request::builder()
+            .method(method)
+            .uri(&target)
+            .header(CONTENT_TYPE, "application/json");
+        match &self.way {
+            Way::Stopped(stopped) => {
+                let request = request.body(Body::from(body)).means(Exit::BadInput)?;
+                let answer = match stopped.routes.clone().oneshot(request).await {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                };
+                let status = answer.status().as_u16();
+                write_to(status, answer.into_body(), to).await
+            }
+            Way::Socket(path) => {
+                let request = request.header(HOST, "localhost");
+                let request = request
+                    .body(Full::<Bytes>::from(body))
+                    .means(Exit::BadInput)?;
+                let stream = UnixStream::connect(path).await.means(Exit::Precondition)?;
+                send_to(stream, request, to).await
+            }
+            Way::Url {
+                host,
+                port,
+                ca,
+                token,
+            } => {
+                let mut request = request.header(HOST, host);
+                if let Some(token) = token {
+                    let bearer = Zeroizing::new(format!("Bearer {}", token.trim()));
+                    request = request.header(AUTHORIZATION, bearer.as_str());
+                }
+                let request = request
+                    .body(Full::<Bytes>::from(body))
+                    .means(Exit::BadInput)?;
+                let stream = tls(host, *port, ca.as_deref())
+                    .await
+                    .means(Exit::Precondition)?;
+                send_to(stream, request, to).await
+            }
+        }
+    }
+
     /// A path with the organisation that is meant.
     fn target(&self, path: &str) -> String {
         let mut target = path.to_owned();
@@ -597,6 +650,48 @@ where
     let body = collect(answer.into_body()).await?;
     driver.abort();
     Ok((status, body))
+}
+
+/// Sends, and writes what is answered as it comes.
+async fn send_to<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    to: &mut (dyn std::io::Write + Send),
+) -> Result<(), Ended>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let answer = sender.send_request(request).await?;
+    let status = answer.status().as_u16();
+    let done = write_to(status, answer.into_body(), to).await;
+    driver.abort();
+    done
+}
+
+/// Writes a good answer as it comes; reads any other one for its sentence.
+async fn write_to<B>(
+    status: u16,
+    mut body: B,
+    to: &mut (dyn std::io::Write + Send),
+) -> Result<(), Ended>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if !(200..300).contains(&status) {
+        return understood(status, &collect(body).await?).map(drop);
+    }
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| anyhow!("the answer ended early: what came of it is not whole"))?;
+        if let Ok(piece) = frame.into_data() {
+            to.write_all(&piece)?;
+        }
+    }
+    Ok(())
 }
 
 async fn collect<B>(body: B) -> Result<Bytes, Ended>

@@ -180,6 +180,10 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
         line("enrolments", &json!(enrolments));
         println!("{:<16} {}", "set-up", stage(&report["set_up"]["state"]));
         println!("{:<16} {}", "attempt", stage(&report["attempt"]["state"]));
+        for mark in report["marks"].as_array().into_iter().flatten() {
+            let (name, state) = (cell(&mark["mark"]), cell(&mark["state"]).replace('_', " "));
+            println!("{name:<16} {state}: {}", cell(&mark["why"]));
+        }
         for secret in report["secrets"].as_array().into_iter().flatten() {
             let old = if secret["replaced"].is_null() {
                 ""
@@ -201,12 +205,35 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
                     cell(&entry["at"]),
                     cell(&entry["actor"]),
                     cell(&entry["what"]),
-                    entry["detail"]
+                    told(&entry["detail"])
                 );
             }
         }
     });
     Ok(())
+}
+
+/// A line of the record: from where to where because of what, then the rest as it is.
+fn told(detail: &Value) -> String {
+    let Some(object) = detail.as_object().filter(|o| o.contains_key("cause")) else {
+        return detail.to_string();
+    };
+    let mut rest = object.clone();
+    let mut take = |key: &str| rest.remove(key).unwrap_or_default();
+    let (from, to, cause) = (take("from"), take("to"), take("cause"));
+    let evidence = take("evidence");
+    rest.retain(|_, value| !(value.is_null() || *value == json!([]) || *value == json!({})));
+    let mut said = match from == to {
+        true => format!("{} by {}", cell(&to), cell(&cause)),
+        false => format!("{} -> {} by {}", cell(&from), cell(&to), cell(&cause)),
+    };
+    if !evidence.is_null() {
+        said += &format!("  evidence {evidence}");
+    }
+    if !rest.is_empty() {
+        said += &format!("  {}", Value::Object(rest));
+    }
+    said
 }
 
 /// Where a set-up or an attempt stands, for people: its name, since when, and how far its steps are.

@@ -30,6 +30,7 @@ mod push;
 mod rehearse;
 #[cfg(feature = "world")]
 pub mod replay;
+mod report;
 mod restore;
 mod runbook;
 mod secret_file;
@@ -202,6 +203,8 @@ enum Command {
     /// The record: what happened, by whom and why.
     #[command(subcommand)]
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Report(report::Report),
     /// Whole moves: from which services to which, when, and with what.
     #[command(subcommand)]
     Project(project::Project),
@@ -301,6 +304,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Migration(command) => migration::run(common, command).await,
             Command::Check(look) => check::run(common, look).await,
             Command::Audit(command) => audit::run(common, command).await,
+            Command::Report(command) => report::run(common, command).await,
             Command::Project(command) => project::run(common, command).await,
             Command::Wave(command) => wave::run(common, command).await,
             Command::Runbook(command) => runbook::run(common, command).await,

@@ -39,6 +39,9 @@ impl Run {
             return;
         }
         let is_new = current != Some(set_up);
+        if self.m.enrolled_as.is_none_or(|newest| newest < set_up) {
+            self.m.enrolled_as = Some(set_up);
+        }
         match phase {
             SetUpPhase::Ended { end, exceptions } => match end {
                 SetUpEnd::Proved | SetUpEnd::ProvedWithExceptions => {

@@ -6,4 +6,5 @@ mod tally;
 
 pub(crate) use spread::most_at_once;
 pub use spread::{Placed, Spread, spread};
+pub(crate) use tally::ProgressCount;
 pub use tally::{Progress, Tally};

@@ -164,26 +164,40 @@ impl Progress {
     /// Of these members, at a moment.
     #[must_use]
     pub fn of<'a>(members: impl Iterator<Item = &'a Move>, now: Timestamp) -> Self {
+        let mut count = ProgressCount::default();
+        for attempt in members {
+            count.add(attempt, now);
+        }
+        count.finish()
+    }
+}
+
+/// [`Progress`] in the making, member by member.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProgressCount {
+    ended: BTreeMap<Timestamp, u32>,
+    open: BTreeMap<Timestamp, u32>,
+}
+
+impl ProgressCount {
+    pub(crate) fn add(&mut self, attempt: &Move, now: Timestamp) {
         let end_of_day = |at: Timestamp| {
             let days = at.as_millis().div_euclid(DAY_MILLIS) + 1;
             Timestamp::from_millis(days * DAY_MILLIS)
         };
-        let (mut ended, mut open) = (BTreeMap::new(), BTreeMap::new());
-        for attempt in members {
-            let gone = matches!(
-                attempt.state,
-                MoveState::Ended(Outcome::Withdrawn | Outcome::Cancelled)
-            );
-            match attempt.ended {
-                _ if gone => {}
-                Some(at) => *ended.entry(end_of_day(at)).or_insert(0_u32) += 1,
-                None => {
-                    *open
-                        .entry(end_of_day(attempt.deadline.max(now)))
-                        .or_insert(0_u32) += 1
-                }
-            }
-        }
+        let gone = matches!(
+            attempt.state,
+            MoveState::Ended(Outcome::Withdrawn | Outcome::Cancelled)
+        );
+        let place = match attempt.ended {
+            _ if gone => return,
+            Some(at) => self.ended.entry(end_of_day(at)),
+            None => self.open.entry(end_of_day(attempt.deadline.max(now))),
+        };
+        *place.or_default() += 1;
+    }
+
+    pub(crate) fn finish(self) -> Progress {
         let mut sum = 0;
         let mut running = |days: BTreeMap<Timestamp, u32>| -> Vec<(Timestamp, u32)> {
             days.into_iter()
@@ -193,9 +207,9 @@ impl Progress {
                 })
                 .collect()
         };
-        Self {
-            ended: running(ended),
-            expected: running(open),
+        Progress {
+            ended: running(self.ended),
+            expected: running(self.open),
         }
     }
 }

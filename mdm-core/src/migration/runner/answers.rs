@@ -3,7 +3,9 @@
 
 use super::{Run, begin_release, is_before_release};
 use crate::migration::steps::{Progress, Signal, StepStatus, lock, release};
-use crate::migration::{Effect, EffectKey, Event, OperatorAct, Owner, SetUpState, StepId, Told};
+use crate::migration::{
+    Effect, EffectKey, Event, LetOutBy, OperatorAct, Owner, SetUpState, StepId, Told,
+};
 use crate::queue::ReportStatus;
 
 impl Run<'_> {
@@ -125,7 +127,7 @@ impl Run<'_> {
     pub(super) fn operator(&mut self, act: &OperatorAct) {
         match act {
             OperatorAct::Release => {
-                begin_release(&mut self.s, self.now, &mut self.effects);
+                begin_release(&mut self.s, LetOutBy::Person, self.now, &mut self.effects);
                 if self.s.last_chance.take().is_some() {
                     // Now, whatever is missing: nothing goes before it any more.
                     self.effects.push(Effect::Push);

@@ -32,7 +32,7 @@ impl Run<'_> {
         let now = self.now;
         if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {
             state.again = false;
-            state.status = StepStatus::Running;
+            state.run(now);
         }
         self.with_step(id, |_, ctx| steps::start(ctx));
         // A step that ended at once has no deadline any more.

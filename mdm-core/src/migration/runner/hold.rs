@@ -4,7 +4,8 @@
 use super::{HOLD, Run, WAITING_TRIES, hard_ceiling};
 use crate::migration::steps::{Signal, StepState, StepStatus, identify, release};
 use crate::migration::{
-    AppAction, Ask, Attention, Effect, Notice, Owner, SetUpState, StepId, Steps, Told, Variant,
+    AppAction, Ask, Attention, Effect, LetOut, LetOutBy, Notice, Owner, SetUpState, StepId, Steps,
+    Told, Variant,
 };
 
 impl Run<'_> {
@@ -13,6 +14,7 @@ impl Run<'_> {
             // A repeated message; only what it says of the hold may be news.
             return;
         }
+        self.s.enrolled = Some(self.now);
         match (awaiting, profile_awaits) {
             (Some(true), _) => self.hold(),
             (Some(false), false) => self.no_hold(false),
@@ -39,7 +41,7 @@ impl Run<'_> {
         let state = steps
             .entry(StepId::Identify)
             .or_insert_with(|| StepState::waiting(now));
-        state.status = StepStatus::Running;
+        state.run(now);
         state.since = now;
         let attempt = state.ask(identify::WHO, now);
         self.effects.push(Effect::Command {
@@ -117,6 +119,8 @@ impl Run<'_> {
                     Owner::Device,
                 );
                 let why = "the device left the hold by itself".to_owned();
+                let (by, at) = (LetOutBy::Device, self.now);
+                self.s.let_out = Some(LetOut { by, at });
                 self.out_of_hold(StepStatus::Excepted { why });
             }
             (SetUpState::Releasing { .. }, false) => {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::steps::{Signal, StepStatus, release};
 use super::{
-    Attention, Effect, Event, Exception, LastChance, Notice, Owner, PinnedRunbook, SetUp, SetUpEnd,
-    SetUpState, StepId, Steps, Transition,
+    Attention, Effect, Event, Exception, LastChance, LetOut, LetOutBy, Notice, Owner,
+    PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Steps, Transition,
 };
 use crate::clock::Timestamp;
 
@@ -129,7 +129,12 @@ fn proof_time(plan: Option<&PinnedRunbook>) -> Duration {
 }
 
 /// Decides the release where a hold is on, or may be. No second command is made for one that is under way.
-pub(super) fn begin_release(s: &mut SetUp, now: Timestamp, effects: &mut Vec<Effect>) {
+pub(super) fn begin_release(
+    s: &mut SetUp,
+    by: LetOutBy,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) {
     if let SetUpState::Stalled { from, .. } = &s.state
         && matches!(
             from.as_ref(),
@@ -150,6 +155,7 @@ pub(super) fn begin_release(s: &mut SetUp, now: Timestamp, effects: &mut Vec<Eff
     };
     release::ask(&mut steps, now, effects);
     s.ceiling_at = None;
+    s.let_out = Some(LetOut { by, at: now });
     s.state = SetUpState::Releasing {
         since: now,
         tries: 1,
@@ -298,6 +304,9 @@ impl Run<'_> {
     }
 
     fn end(&mut self, end: SetUpEnd) {
+        if let Some(steps) = self.s.state.steps_mut() {
+            self.s.proofs = std::mem::take(steps);
+        }
         self.s.state = SetUpState::Ended(end);
         self.s.wake_at = None;
         self.s.ceiling_at = None;
@@ -384,7 +393,11 @@ impl Run<'_> {
                 if given_up {
                     self.s.attention = Some(Attention::ReleasedWithoutEvidence);
                 }
-                begin_release(&mut self.s, self.now, &mut self.effects);
+                let by = match given_up {
+                    true => LetOutBy::Policy,
+                    false => LetOutBy::Evidence,
+                };
+                begin_release(&mut self.s, by, self.now, &mut self.effects);
             }
             SetUpState::NoHold { proved: true, .. }
                 if StepId::ALL

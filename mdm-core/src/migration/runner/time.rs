@@ -8,7 +8,9 @@ use super::{
     hard_ceiling, is_before_release, last_chance, proof_time, soft_ceiling,
 };
 use crate::migration::steps::{self, Progress, Signal, StepStatus, release};
-use crate::migration::{Attention, Effect, LastChance, Owner, Policy, SetUpState, StepId};
+use crate::migration::{
+    Attention, Effect, LastChance, LetOutBy, Owner, Policy, SetUpState, StepId,
+};
 
 impl Run<'_> {
     pub(super) fn woke(&mut self) {
@@ -45,7 +47,7 @@ impl Run<'_> {
                     } else {
                         Attention::RunbookUnreadable
                     });
-                    begin_release(&mut self.s, now, &mut self.effects);
+                    begin_release(&mut self.s, LetOutBy::Ceiling, now, &mut self.effects);
                     last_chance::owe(&mut self.s, now);
                 } else if now >= *since + soft_ceiling(self.plan) && self.s.attention.is_none() {
                     self.s.attention = Some(Attention::HoldLong);

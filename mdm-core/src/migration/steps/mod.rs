@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use self::app_table::AppsWay;
 use self::declare_apps::DeclaredApps;
 use self::profiles::ProfilesWay;
-use self::verify::Proof;
+pub(crate) use self::verify::Proof;
 use super::{Ask, Effect, Event, Exception, Owner, PinnedRunbook, StepId, StepPlan, Steps, Told};
 use crate::clock::Timestamp;
 use crate::device::Platform;
@@ -44,6 +44,9 @@ pub struct StepState {
     pub status: StepStatus,
     /// When that began.
     pub since: Timestamp,
+    /// When it was started for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
     /// When its policy decides; `None` when it waits for the ceiling of the hold, or for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -168,6 +171,7 @@ impl StepState {
         Self {
             status,
             since,
+            began: None,
             deadline: None,
             nudge_at: None,
             look_at: None,
@@ -184,6 +188,12 @@ impl StepState {
 
     pub(crate) fn is_running(&self) -> bool {
         self.status == StepStatus::Running
+    }
+
+    /// It is under way.
+    pub(crate) fn run(&mut self, now: Timestamp) {
+        self.status = StepStatus::Running;
+        self.began.get_or_insert(now);
     }
 
     /// Makes the next try of a part; a new try is a new command.

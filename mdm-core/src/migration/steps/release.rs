@@ -32,7 +32,7 @@ pub(crate) fn state(steps: &mut Steps, now: Timestamp) -> &mut StepState {
 pub(crate) fn ask(steps: &mut Steps, now: Timestamp, effects: &mut Vec<Effect>) {
     let state = state(steps, now);
     if state.status != StepStatus::Running {
-        state.status = StepStatus::Running;
+        state.run(now);
         state.since = now;
     }
     if state.asked.values().any(|a| a.open) {

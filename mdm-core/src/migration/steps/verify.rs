@@ -35,6 +35,27 @@ pub(crate) struct Proof {
     looks: u32,
 }
 
+impl Proof {
+    /// Profiles that the device does not list; `None` before its first list.
+    pub(crate) const fn profiles(&self) -> Option<&BTreeSet<String>> {
+        self.profiles.as_ref()
+    }
+
+    /// Apps that it does not call managed; `None` before its first list.
+    pub(crate) const fn apps(&self) -> Option<&BTreeSet<String>> {
+        self.apps.as_ref()
+    }
+
+    /// What proves the recovery key, or what was seen instead; `None` while nothing is known.
+    pub(crate) fn key(&self) -> Option<Result<&str, &str>> {
+        match &self.key {
+            Key::Unknown => None,
+            Key::Proved(what) => Some(Ok(what)),
+            Key::Missing(what) => Some(Err(what)),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Key {

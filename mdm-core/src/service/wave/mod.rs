@@ -8,7 +8,7 @@ mod steer;
 pub use accept::{Accepted, WhatIf};
 pub use members::{Candidates, Dates};
 pub use projects::ProjectChange;
-pub use steer::{GateView, Standing};
+pub use steer::{GateView, MarkCounts, Standing};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! How a wave stands and what follows from it: the gate for the next one, the pause of offers when too much goes wrong, its end
 //! when all of its members have come to theirs. Looks after every submitted wave with one job.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,9 +11,10 @@ use super::super::Org;
 use super::accept::sentence;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{JobId, SetUpId, WaveId};
+use crate::evidence::{MarkName, MarkState};
+use crate::ids::{JobId, MoveId, SetUpId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::migration::plan::{Progress, Tally};
+use crate::migration::plan::{Progress, ProgressCount, Tally};
 use crate::migration::{Attention, Move, MoveState};
 use crate::project::{Gate, Project};
 use crate::store::{Batch, Lease};
@@ -44,6 +45,20 @@ pub struct Standing {
     pub drift: Vec<String>,
     /// Members whose deadline Apple shows otherwise than planned.
     pub moved_elsewhere: usize,
+    /// The marks of the devices that have enrolled: how many stand how.
+    pub marks: MarkCounts,
+}
+
+/// How many devices stand how, mark by mark.
+pub type MarkCounts = BTreeMap<MarkName, BTreeMap<MarkState, u32>>;
+
+/// What one walk over the members of a wave counts.
+#[derive(Debug, Default)]
+struct Counted {
+    tally: Tally,
+    progress: ProgressCount,
+    elsewhere: usize,
+    marks: MarkCounts,
 }
 
 /// The gate of a wave: what is wanted before the next one goes.
@@ -65,20 +80,16 @@ impl Org {
     /// [`Error::NotFound`], the store's.
     pub async fn standing(&self, wave: WaveId) -> Result<Standing, Error> {
         let row = self.wave_row(wave).await?;
-        let members = self.members(wave).await?;
-        let tally = self.tally(&members).await?;
+        let now = self.now();
+        let counted = self.count(wave, now).await?;
+        let tally = counted.tally;
         let project = self.project_of(&row).await?;
         let gate = project.as_ref().map(|p| gate_of(p, &row, &tally));
-        let now = self.now();
-        let elsewhere = |m: &&Move| {
-            !m.is_ended()
-                && m.shown_deadline
-                    .is_some_and(|shown| shown.as_secs() != m.deadline.as_secs())
-        };
         Ok(Standing {
             at: now,
-            progress: Progress::of(members.iter(), now),
-            moved_elsewhere: members.iter().filter(elsewhere).count(),
+            progress: counted.progress.finish(),
+            moved_elsewhere: counted.elsewhere,
+            marks: counted.marks,
             drift: project
                 .as_ref()
                 .map(|p| Self::drift(p, &row))
@@ -90,19 +101,49 @@ impl Org {
         })
     }
 
-    async fn tally(&self, members: &[Move]) -> Result<Tally, Error> {
-        let mut tally = Tally::default();
+    /// Goes through the members a page at a time, so that memory does not grow with the wave.
+    async fn count(&self, wave: WaveId, now: Timestamp) -> Result<Counted, Error> {
+        let mut counted = Counted::default();
         let mut own: BTreeSet<SetUpId> = BTreeSet::new();
-        for attempt in members {
-            tally.add(attempt);
-            if matches!(
-                attempt.state,
-                MoveState::Moving { .. } | MoveState::Stalled { .. }
-            ) {
-                own.extend(attempt.set_up());
+        let mut after = MoveId(0);
+        loop {
+            let page = self.store().attempts(self.id(), wave, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            let page = self.member_rows(page).await?;
+            for attempt in &page.attempts {
+                counted.tally.add(attempt);
+                counted.progress.add(attempt, now);
+                own.extend(held_set_up(attempt));
+                let shown = attempt.shown_deadline.filter(|_| !attempt.is_ended());
+                let elsewhere = shown.is_some_and(|s| s.as_secs() != attempt.deadline.as_secs());
+                counted.elsewhere += usize::from(elsewhere);
+                if attempt.enrolled_as.is_none() {
+                    continue;
+                }
+                for mark in page.marks(attempt) {
+                    let of = counted.marks.entry(mark.mark).or_default();
+                    *of.entry(mark.state).or_default() += 1;
+                }
             }
         }
-        let mut after = None;
+        counted.tally.long_holds = self.long_holds(&own).await?;
+        Ok(counted)
+    }
+
+    async fn tally(&self, members: &[Move]) -> Result<Tally, Error> {
+        let mut tally = Tally::default();
+        for attempt in members {
+            tally.add(attempt);
+        }
+        let own = members.iter().filter_map(held_set_up).collect();
+        tally.long_holds = self.long_holds(&own).await?;
+        Ok(tally)
+    }
+
+    /// How many of these are held past the ceiling at which somebody is told.
+    async fn long_holds(&self, own: &BTreeSet<SetUpId>) -> Result<u32, Error> {
+        let (mut after, mut all) = (None, 0);
         while !own.is_empty() {
             let page = self.store().holds(self.id(), after, PAGE).await?;
             let Some(last) = page.last() else { break };
@@ -111,12 +152,12 @@ impl Org {
                 .iter()
                 .filter(|s| s.attention == Some(Attention::HoldLong) && own.contains(&s.id))
                 .count();
-            tally.long_holds += u32::try_from(long).unwrap_or(u32::MAX);
+            all += u32::try_from(long).unwrap_or(u32::MAX);
             if after.is_none() {
                 break;
             }
         }
-        Ok(tally)
+        Ok(all)
     }
 
     /// What keeps a wave back: the waves before it in its project whose gates are not open.
@@ -258,7 +299,7 @@ impl Org {
             row.state = WaveState::Closed { at: now };
             row.paused = None;
             let mut batch = Batch::new();
-            let mut ends = std::collections::BTreeMap::<String, usize>::new();
+            let mut ends = BTreeMap::<String, usize>::new();
             for attempt in &members {
                 if let MoveState::Ended(outcome) = attempt.state {
                     *ends.entry(format!("{outcome:?}")).or_default() += 1;
@@ -320,6 +361,15 @@ impl Org {
         let there = members.filter(|m| !m.is_ended() && !m.is_planned());
         Ok(there.map(|m| m.serial).collect())
     }
+}
+
+/// The set-up of a member that may be in its hold.
+fn held_set_up(attempt: &Move) -> Option<SetUpId> {
+    let may = matches!(
+        attempt.state,
+        MoveState::Moving { .. } | MoveState::Stalled { .. }
+    );
+    attempt.set_up().filter(|_| may)
 }
 
 fn gate_of(project: &Project, wave: &Wave, tally: &Tally) -> GateView {

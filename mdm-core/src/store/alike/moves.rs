@@ -56,6 +56,21 @@ impl MoveStore for ThisStore {
         )
     }
 
+    async fn all_attempts(
+        &self,
+        organisation: OrganisationId,
+        after: MoveId,
+        limit: u32,
+    ) -> Result<Vec<Move>, StoreError> {
+        rows!(
+            self,
+            readable limit,
+            "moves WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0
+        )
+    }
+
     async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError> {
         rows!(
             self,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{ThisStore, rows};
+use super::{ThisStore, ids, list, rows};
 use crate::clock::Timestamp;
 use crate::ids::{EnrollmentId, OrganisationId, RunbookId, SetUpId};
 use crate::migration::{Pinned, SetUp};
@@ -35,6 +35,40 @@ impl SetUpStore for ThisStore {
             "set_ups WHERE organisation = $1 AND enrollment = $2",
             organisation.0,
             enrollment.0
+        )
+    }
+
+    async fn set_ups_of(
+        &self,
+        organisation: OrganisationId,
+        ids: &[SetUpId],
+    ) -> Result<Vec<SetUp>, StoreError> {
+        let ids = list(ids.iter().map(|id| id.0));
+        rows!(
+            self,
+            all_readable,
+            concat!(
+                "set_ups WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
+            organisation.0,
+            ids
+        )
+    }
+
+    async fn set_ups(
+        &self,
+        organisation: OrganisationId,
+        after: SetUpId,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError> {
+        rows!(
+            self,
+            readable limit,
+            "set_ups WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0
         )
     }
 

@@ -11,7 +11,7 @@ use crate::errand::Errand;
 use crate::ids::{
     AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId, DeclarationSetId, DeviceId,
     EnrollmentId, ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId,
-    SecretId, ServerId, WaveId,
+    SecretId, ServerId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -107,6 +107,9 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.holds(o, None, ALL),
             store.runbooks(o, ALL),
             store.attempts(o, WaveId(2), MoveId(0), ALL),
+            store.all_attempts(o, MoveId(0), ALL),
+            store.set_ups(o, SetUpId(0), ALL),
+            store.set_ups_of(o, &[SetUpId(7)]),
             store.projects(o),
             store.waves(o, WaveId(0), ALL),
             store.servers(o),

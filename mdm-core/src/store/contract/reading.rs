@@ -304,6 +304,13 @@ pub(super) async fn set_ups(store: &impl Store) -> Finding {
     );
     let none = store.set_up_of(A, EnrollmentId(10)).await;
     ensure!(none.map_err(sentence)?.is_none(), "found by no enrolment");
+    let asked = [SetUpId(6), SetUpId(99), SetUpId(5)];
+    let some = store.set_ups_of(A, &asked).await;
+    same(some, |s| s.id.0, &[5, 6], "those of some ids")?;
+    let none = store.set_ups_of(A, &[]).await;
+    same(none, |s| s.id.0, &[], "those of no ids")?;
+    let page = store.set_ups(A, SetUpId(3), 2).await;
+    same(page, |s| s.id.0, &[4, 5], "a page of set-ups")?;
     Ok(())
 }
 
@@ -353,6 +360,19 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
     same(page(0, ALL).await, |m| m.id.0, &[1, 2, 3], "members")?;
     same(page(0, 2).await, |m| m.id.0, &[1, 2], "a first page")?;
     same(page(2, 2).await, |m| m.id.0, &[3], "a second page")?;
+    let whole = async |after, limit| store.all_attempts(A, MoveId(after), limit).await;
+    same(
+        whole(0, ALL).await,
+        |m| m.id.0,
+        &[1, 2, 3, 5],
+        "of all waves",
+    )?;
+    same(
+        whole(1, 2).await,
+        |m| m.id.0,
+        &[2, 3],
+        "a page of all waves",
+    )?;
     let address = |m: &crate::migration::Move| (m.organisation.0, m.id.0);
     let due = async |now, limit| store.due_attempts(at(now), limit).await;
     same(due(24, ALL).await, address, &[], "due at 24")?;

@@ -30,6 +30,14 @@ pub trait MoveStore: Send + Sync {
         after: MoveId,
         limit: u32,
     ) -> Result<Vec<Move>, StoreError>;
+    /// Of an organisation, of whatever wave, in the order of ids, after `after`. One that cannot be read is left out, and
+    /// reported in the log.
+    async fn all_attempts(
+        &self,
+        organisation: OrganisationId,
+        after: MoveId,
+        limit: u32,
+    ) -> Result<Vec<Move>, StoreError>;
     /// Of all organisations: those whose wake has come, by (wake, id).
     async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError>;
 }

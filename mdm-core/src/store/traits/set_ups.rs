@@ -22,6 +22,20 @@ pub trait SetUpStore: Send + Sync {
         organisation: OrganisationId,
         enrollment: EnrollmentId,
     ) -> Result<Option<SetUp>, StoreError>;
+    /// Of these ids, as far as there are any, in the order of ids. One that cannot be read is left out, and reported in the
+    /// log.
+    async fn set_ups_of(
+        &self,
+        organisation: OrganisationId,
+        ids: &[SetUpId],
+    ) -> Result<Vec<SetUp>, StoreError>;
+    /// In the order of ids, after `after`. One that cannot be read is left out, and reported in the log.
+    async fn set_ups(
+        &self,
+        organisation: OrganisationId,
+        after: SetUpId,
+        limit: u32,
+    ) -> Result<Vec<SetUp>, StoreError>;
     /// Of all organisations: those whose wake has come, by (wake, id).
     async fn due_set_ups(&self, now: Timestamp, limit: u32) -> Result<Vec<SetUp>, StoreError>;
     /// Of all organisations: those in a hold past their ceiling whose release is not under way. The watchdog's one query.

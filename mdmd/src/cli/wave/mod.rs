@@ -234,6 +234,11 @@ async fn find(client: &Client, named: &str) -> Result<Found, Ended> {
     })
 }
 
+/// The number of a wave that is named or numbered.
+pub(super) async fn number(client: &Client, named: &str) -> Result<i64, Ended> {
+    find(client, named).await.map(|found| found.number)
+}
+
 /// Whether a value is an object with this key.
 trait IsObjectWith {
     fn is_object_with(&self, key: &str) -> bool;

@@ -135,6 +135,18 @@ pub(super) fn standing(standing: &Value) {
     if !standing["gate"].is_null() {
         gate(&standing["gate"]);
     }
+    for name in ["registered", "user", "updated", "apps", "key", "lock"] {
+        let of = &standing["marks"][name];
+        let count = |state: &str| of[state].as_u64().filter(|n| *n > 0);
+        let states = ["proved", "waiting", "missing", "not_wanted"];
+        let said: Vec<String> = states
+            .iter()
+            .filter_map(|state| Some(format!("{} {}", count(state)?, state.replace('_', " "))))
+            .collect();
+        if !said.is_empty() {
+            line(name, said.join(", "));
+        }
+    }
     for (name, key) in [("ended by", "ended"), ("expected by", "expected")] {
         for point in rows(&standing["progress"][key]) {
             line(name, format!("{}  {}", cell(&point[0]), cell(&point[1])));

@@ -18,6 +18,7 @@ mod migrations;
 mod organisations;
 mod packages;
 mod projects;
+mod reports;
 pub(crate) mod routes;
 mod sign_in;
 mod tokens;

@@ -14,7 +14,7 @@ use super::super::error::{Door, Refusal};
 use super::{
     Caller, Office, apple, assignments, audit, commands, declarations, devices, holds, identities,
     inventory, invitations, library, licences, migrations, organisations, packages, projects,
-    sign_in, tokens, waves, what_if,
+    reports, sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -124,6 +124,14 @@ table! {
     post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";
     post "/api/v1/waves/{id}/gate" Approver waves::sign, "reason", "Signs that the waves after this one may go; how it stands is kept as evidence.";
     post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on. Those that were offered it go on either way.";
+    get  "/api/v1/waves/{id}/report" Viewer reports::wave, "", "The report of a wave: funnel, days, states, deadlines, marks, every member. As all reports: `format` (json, csv, html, text), of a CSV `table` for a small one; sent as it is read.";
+    get  "/api/v1/waves/{id}/report/what-if" Viewer reports::what_if, "", "The what-if of a wave as a report: what holds for all, reasons, every finding that is no pass.";
+    post "/api/v1/waves/{id}/evidence" Approver reports::evidence, "redact? (owners, serials)", "The evidence pack of a wave: one signed archive that `mdmd audit verify` checks without the server.";
+    get  "/api/v1/devices/{serial}/report" Viewer reports::device, "", "The single-object report of a device: facts with their ages, marks, steps, every transition with cause and evidence.";
+    get  "/api/v1/reports/exceptions" Viewer reports::exceptions, "", "What did not come true, whose it is, what to do next; of one `wave` or of all.";
+    get  "/api/v1/reports/holds" Viewer reports::holds, "", "How long holds took, step by step, and what ended them; of one `wave` or of all.";
+    get  "/api/v1/reports/unheard" Viewer reports::unheard, "", "Senders that were refused, members that should have come, devices without a word for `days` (7).";
+    get  "/api/v1/reports/requests" Viewer reports::requests, "", "The ledger of requests to Apple that change something; of one `wave` or of all.";
     get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";
     post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?", "Brings in a server token. Apple is asked whose it is before it is kept.";
     get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";

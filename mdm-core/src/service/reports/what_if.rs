@@ -1,0 +1,120 @@
+//! The what-if as a report: what holds for all, reasons by devices, apps that would be lost, and every finding of every member.
+
+use serde_json::json;
+
+use super::cell;
+use crate::check::CheckResult;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::evidence::{ReportKind, ReportRow, ReportSink};
+use crate::ids::WaveId;
+use crate::migration::what_if::CheckFinding;
+use crate::service::{Detail, Org};
+
+const COLUMNS: &[&str] = &[
+    "serial",
+    "platform",
+    "check",
+    "result",
+    "counts as",
+    "fact",
+    "source",
+    "at",
+    "age s",
+    "fix",
+    "who",
+];
+
+impl Org {
+    pub(super) async fn report_what_if(
+        &self,
+        wave: WaveId,
+        sink: &mut dyn ReportSink,
+    ) -> Result<(), Error> {
+        let row = self.wave_row(wave).await?;
+        let report = self.look_at_wave(wave, Detail::Problems).await?;
+        let now = report.at;
+        let title = format!("What-if of wave {}", row.name);
+        let mut head = self.report_head(ReportKind::WhatIf, title, now);
+        head.columns = COLUMNS;
+        head.fact("blocked", report.blocked);
+        head.fact("with something to be known", report.warned);
+        head.fact("clear", report.clear);
+        head.fact("accepted", &row.acceptance);
+        let server = report.server.iter().map(|finding| {
+            let mut row = vec![json!(finding.check.as_str()), cell(finding.result)];
+            row.extend(words(finding, now));
+            row
+        });
+        head.table(
+            "for all",
+            &[
+                "check", "result", "fact", "source", "at", "age s", "fix", "who",
+            ],
+            server.collect(),
+        );
+        let matrix = report.matrix.rows.iter().map(|row| {
+            let fixes: Vec<&str> = row.fixes.iter().map(String::as_str).collect();
+            vec![
+                json!(row.check.as_str()),
+                cell(row.result),
+                cell(row.counts_as),
+                json!(row.devices.len()),
+                json!(row.fact),
+                json!(fixes.join("; ")),
+            ]
+        });
+        head.table(
+            "reasons",
+            &[
+                "check",
+                "result",
+                "counts as",
+                "devices",
+                "for example",
+                "fix",
+            ],
+            matrix.collect(),
+        );
+        let lost = cell(&report.forecast);
+        head.fact("apps", lost);
+        sink.head(head).await?;
+        let rules = &self.organisation.settings.unknowns;
+        for members in report.members.chunks(100) {
+            let mut rows = Vec::new();
+            for member in members {
+                let platform = cell(member.platform.map(crate::device::Platform::as_str));
+                for finding in &member.findings {
+                    if finding.result == CheckResult::Pass {
+                        continue;
+                    }
+                    let counts_as = finding.counts_as(rules, member.platform);
+                    let mut row: ReportRow = vec![
+                        json!(member.serial.as_str()),
+                        platform.clone(),
+                        json!(finding.check.as_str()),
+                        cell(finding.result),
+                        cell(counts_as),
+                    ];
+                    row.extend(words(finding, now));
+                    rows.push(row);
+                }
+            }
+            if !rows.is_empty() {
+                sink.rows(rows).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn words(finding: &CheckFinding, now: Timestamp) -> Vec<serde_json::Value> {
+    vec![
+        json!(finding.fact),
+        cell(finding.source),
+        cell(finding.at),
+        cell(finding.at.map(|at| now.since(at).as_secs())),
+        json!(finding.fix),
+        cell(finding.who),
+    ]
+}

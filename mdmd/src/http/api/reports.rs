@@ -1,0 +1,242 @@
+//! Reports in their formats, sent piece by piece as they are read: memory does not grow with the fleet.
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use mdm_core::error::Error;
+use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
+use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
+use mdm_core::ids::{Serial, WaveId};
+use mdm_core::service::Org;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::super::error::Refusal;
+use super::asked::{Path, Query};
+use super::{About, read, refused};
+use crate::reports::{Format, SERVER, Writer, html};
+
+/// Pieces that wait for a slow reader.
+const WAITING: usize = 2;
+/// After so many days without a word a device is silent.
+const DAYS: u32 = 7;
+/// A report over more days than that asks for nothing.
+const MOST_DAYS: u32 = 3_660;
+
+/// How a report is wanted.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    format: Format,
+    /// Of a CSV: this small table, and not the long one.
+    table: Option<String>,
+    /// Of one wave only.
+    wave: Option<i64>,
+    /// Silent for so many days.
+    days: Option<u32>,
+}
+
+type Sent = Result<Response, Refusal>;
+
+pub(super) async fn what_if(
+    about: About,
+    Path(id): Path<i64>,
+    Query(wanted): Query<Wanted>,
+) -> Sent {
+    send(about.org, ReportAsk::WhatIf(WaveId(id)), wanted).await
+}
+
+pub(super) async fn wave(about: About, Path(id): Path<i64>, Query(wanted): Query<Wanted>) -> Sent {
+    send(about.org, ReportAsk::Wave(WaveId(id)), wanted).await
+}
+
+pub(super) async fn device(
+    about: About,
+    Path(serial): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Sent {
+    let serial = Serial::parse(&serial).map_err(refused)?;
+    send(about.org, ReportAsk::Device(serial), wanted).await
+}
+
+pub(super) async fn exceptions(about: About, Query(wanted): Query<Wanted>) -> Sent {
+    let wave = wanted.wave.map(WaveId);
+    send(about.org, ReportAsk::Exceptions(wave), wanted).await
+}
+
+pub(super) async fn holds(about: About, Query(wanted): Query<Wanted>) -> Sent {
+    let wave = wanted.wave.map(WaveId);
+    send(about.org, ReportAsk::Holds(wave), wanted).await
+}
+
+pub(super) async fn requests(about: About, Query(wanted): Query<Wanted>) -> Sent {
+    let wave = wanted.wave.map(WaveId);
+    send(about.org, ReportAsk::Requests(wave), wanted).await
+}
+
+pub(super) async fn unheard(about: About, Query(wanted): Query<Wanted>) -> Sent {
+    let days = wanted.days.unwrap_or(DAYS);
+    if days > MOST_DAYS {
+        let problem = format!("must be at most {MOST_DAYS}");
+        return Err(refused(Error::bad_input("days", problem)));
+    }
+    send(about.org, ReportAsk::Unheard { days }, wanted).await
+}
+
+/// What goes through the channel: a piece, or why there is no more.
+type Piece = Result<Bytes, Error>;
+
+/// Writes a report into a channel.
+struct Pieces {
+    writer: Writer,
+    to: mpsc::Sender<Piece>,
+}
+
+impl Pieces {
+    async fn put(&self, text: String) -> Result<(), Error> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let gone = |_| Error::Precondition("the reader has gone away".to_owned());
+        self.to.send(Ok(Bytes::from(text))).await.map_err(gone)
+    }
+}
+
+#[async_trait]
+impl ReportSink for Pieces {
+    async fn head(&mut self, head: ReportHead) -> Result<(), Error> {
+        let Some(text) = self.writer.head(&head) else {
+            let names: Vec<&str> = head.tables.iter().map(|t| t.name).collect();
+            let problem = format!("must be one of: {}", names.join(", "));
+            return Err(Error::bad_input("table", problem));
+        };
+        self.put(text).await
+    }
+
+    async fn rows(&mut self, rows: Vec<ReportRow>) -> Result<(), Error> {
+        let text = self.writer.rows(&rows);
+        self.put(text).await
+    }
+}
+
+async fn send(org: Org, ask: ReportAsk, wanted: Wanted) -> Sent {
+    let (to, from) = mpsc::channel::<Piece>(WAITING);
+    let format = wanted.format;
+    let name = ask.kind().as_str();
+    tokio::spawn(async move {
+        let writer = Writer::new(format, wanted.table);
+        let mut pieces = Pieces { writer, to };
+        let done = match org.report_to(&ask, &mut pieces).await {
+            Ok(()) => {
+                let end = pieces.writer.end();
+                pieces.put(end).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
+            // Nobody may be there any more to be told.
+            let _ = pieces.to.send(Err(error)).await;
+        }
+    });
+    let mut answer = streamed(from).await?;
+    let headers = answer.headers_mut();
+    let plain = hyper::header::HeaderValue::from_static;
+    headers.insert(CONTENT_TYPE, plain(format.content_type()));
+    match format {
+        Format::Html => {
+            headers.insert(CONTENT_SECURITY_POLICY, plain(html::POLICY));
+        }
+        Format::Csv => {
+            let file = format!("attachment; filename=\"{name}.{}\"", format.ending());
+            if let Ok(file) = file.parse() {
+                headers.insert(CONTENT_DISPOSITION, file);
+            }
+        }
+        Format::Json | Format::Text => {}
+    }
+    Ok(answer)
+}
+
+/// An answer of these pieces. What is wrong before the first one is an answer of its own.
+async fn streamed(mut from: mpsc::Receiver<Piece>) -> Sent {
+    // What is wrong with the question is known before the first piece.
+    let first = match from.recv().await {
+        Some(Ok(first)) => first,
+        Some(Err(error)) => return Err(refused(error)),
+        None => Bytes::new(),
+    };
+    let rest = stream::unfold(from, |mut from| async move {
+        let piece = from.recv().await?;
+        let piece = piece.map_err(|error| {
+            tracing::warn!(%error, "a report broke off");
+            std::io::Error::other("the report could not be read to its end")
+        });
+        Some((piece, from))
+    });
+    let first = stream::once(async move { Ok::<Bytes, std::io::Error>(first) });
+    let body = Body::from_stream(futures_util::StreamExt::chain(first, rest));
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    let plain = hyper::header::HeaderValue::from_static;
+    headers.insert(X_CONTENT_TYPE_OPTIONS, plain("nosniff"));
+    headers.insert(CACHE_CONTROL, plain("no-store"));
+    Ok(answer)
+}
+
+/// What stands in a pack as pseudonyms.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Packing {
+    #[serde(default)]
+    redact: std::collections::BTreeSet<Redact>,
+}
+
+/// Hands a pack on, piece by piece.
+struct Bare(mpsc::Sender<Piece>);
+
+#[async_trait]
+impl PackSink for Bare {
+    async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
+        let gone = |_| Error::Precondition("the reader has gone away".to_owned());
+        self.0.send(Ok(Bytes::from(bytes))).await.map_err(gone)
+    }
+}
+
+pub(super) async fn evidence(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+    sent: Body,
+) -> Sent {
+    let sent: Packing = read(&office, sent).await?;
+    let ask = PackAsk {
+        wave: WaveId(id),
+        redact: sent.redact,
+        server: SERVER.to_owned(),
+        formats: vec![
+            ("html", || Box::new(Writer::new(Format::Html, None))),
+            ("csv", || Box::new(Writer::new(Format::Csv, None))),
+        ],
+    };
+    let (to, from) = mpsc::channel::<Piece>(WAITING);
+    tokio::spawn(async move {
+        let mut sink = Bare(to.clone());
+        if let Err(error) = org.evidence_to(&ask, &mut sink).await {
+            let _ = to.send(Err(error)).await;
+        }
+    });
+    let mut answer = streamed(from).await?;
+    let headers = answer.headers_mut();
+    let plain = hyper::header::HeaderValue::from_static;
+    headers.insert(CONTENT_TYPE, plain("application/x-tar"));
+    headers.insert(
+        CONTENT_DISPOSITION,
+        plain("attachment; filename=\"evidence.tar\""),
+    );
+    Ok(answer)
+}
