@@ -1,5 +1,7 @@
 //! What happened, by whom and why: rows of the same batch as their cause. Never holds a secret.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -126,6 +128,9 @@ pub struct ApiToken {
     pub name: String,
     /// What it may do.
     pub role: Role,
+    /// The parts of the host's API that it is for, in the host's words; where none is named, those that need no naming.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scopes: BTreeSet<String>,
     /// SHA-256 of the token, lower-case hex.
     pub hash: String,
     /// When it was made.
@@ -153,6 +158,7 @@ impl ApiToken {
             version: 0,
             name: name.to_owned(),
             role,
+            scopes: BTreeSet::new(),
             hash,
             created,
             expires: None,

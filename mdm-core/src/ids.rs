@@ -89,6 +89,10 @@ ids! {
     SignInId,
     /// One session of a person who has signed in.
     PersonSessionId,
+    /// Something that one person has asked for and another one must confirm.
+    ApprovalId,
+    /// What one person did alone lately.
+    AloneId,
     /// One list of declarations, each in one content, as a channel may be told it.
     ManifestId,
 }

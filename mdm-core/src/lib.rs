@@ -144,6 +144,7 @@
 pub mod acme;
 pub mod activation_lock;
 pub mod app_state;
+pub mod approval;
 pub mod apps;
 pub mod attested;
 pub mod audit;

@@ -392,6 +392,9 @@ pub struct Settings {
     /// What counts for a check of the what-if when nobody has told its fact.
     #[serde(skip_serializing_if = "is_default")]
     pub unknowns: Unknowns,
+    /// Every reveal of a secret and every cancellation takes two persons.
+    #[serde(default)]
+    pub two_persons_always: bool,
 }
 
 fn is_default(rules: &Unknowns) -> bool {
@@ -451,6 +454,7 @@ impl Default for Settings {
             api_writes_per_hour: 10,
             ade: AdeOptions::default(),
             unknowns: Unknowns::default(),
+            two_persons_always: false,
         }
     }
 }

@@ -111,6 +111,9 @@ pub struct SignIn {
     pub account_claim: String,
     /// What each group may do.
     pub roles: BTreeMap<String, Role>,
+    /// Groups whose people may look at secrets of devices, as far as their role lets them.
+    #[serde(default)]
+    pub secrets_groups: BTreeSet<String>,
     /// How long an operator's session lasts, in hours.
     pub session_hours: u32,
     /// After how many days whoever brought a device by account signs in there again.
@@ -135,6 +138,7 @@ impl SignIn {
             groups_claim: "groups".to_owned(),
             account_claim: "email".to_owned(),
             roles: BTreeMap::new(),
+            secrets_groups: BTreeSet::new(),
             session_hours: 8,
             device_days: 90,
             web_view: WebView::Off,
@@ -151,6 +155,12 @@ impl SignIn {
             .filter_map(|g| self.roles.get(g))
             .max()
             .copied()
+    }
+
+    /// Whether somebody of these groups may look at secrets of devices.
+    #[must_use]
+    pub fn shows_secrets(&self, groups: &[String]) -> bool {
+        groups.iter().any(|g| self.secrets_groups.contains(g))
     }
 }
 

@@ -10,7 +10,7 @@ use mdm_core::store::SqliteStore;
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::requests::RotateFileVaultKey;
-use service_house::{Gadget, House, command};
+use service_house::{Gadget, House, command, revealed};
 use std::time::Duration;
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
@@ -231,11 +231,11 @@ async fn kept(house: &House, phone: &Gadget, kind: SecretKind) -> Vec<Secret> {
     if newest.count() == 0 {
         return Vec::new();
     }
-    vec![
-        org.reveal(&phone.serial, kind, "tester", "to see it")
+    vec![revealed(
+        org.reveal(&phone.serial, kind, "to see it", None)
             .await
             .unwrap(),
-    ]
+    )]
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use mdm_core::service::ports::{LockOutcome, PushOutcome};
 use mdm_core::service::{Answer, NewCommand};
 use mdm_core::store::Batch;
 use mdm_core::wire::command::CommandBody;
-use service_house::{Gadget, House, START, command, data};
+use service_house::{Gadget, House, START, command, data, revealed};
 
 async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
     let org = house.org().await;
@@ -109,12 +109,12 @@ async fn a_secret_that_does_not_open_is_replaced_by_what_the_device_gives() {
         .reveal(
             &phone.serial,
             mdm_core::secret::SecretKind::UnlockToken,
-            "me",
             "a test",
+            None,
         )
         .await
         .unwrap();
-    assert_eq!(shown.expose(), b"second");
+    assert_eq!(revealed(shown).expose(), b"second");
     // Nor does a row that cannot be read at all refuse the device.
     assert!(
         house
@@ -311,7 +311,7 @@ async fn a_lock_that_was_there_before_we_ever_asked_is_not_taken_for_ours() {
     // The code that opens nothing is shown to nobody in front of the locked device,
     let kind = SecretKind::ServerBypassCode;
     let org = house.org().await;
-    let shown = org.reveal(&phone.serial, kind, "helpdesk", "locked").await;
+    let shown = org.reveal(&phone.serial, kind, "locked", None).await;
     assert!(matches!(shown, Err(Error::NotFound(_))));
     // and when the device enrols anew its lock is still somebody else's.
     let phone = house.device("C02FOREIGN").await;

@@ -15,7 +15,7 @@ use mdm_core::organisation::Der;
 use mdm_core::secret::SecretKind;
 use mdm_core::service::Answer;
 use mdm_core::store::Batch;
-use service_house::{House, command};
+use service_house::{House, command, revealed};
 
 const PASSWORD: &str = "the-password-of-the-wireless-network-at-work";
 
@@ -146,9 +146,9 @@ async fn a_secret_is_shown_for_a_reason_and_once_that_is_in_the_record() {
         STANDARD.encode("opens the passcode")
     );
     house.token_update(&phone, &token).await.unwrap();
-    let org = house.org().await;
+    let org = house.org().await.acting_for("anna");
     let ask =
-        |reason: &'static str| org.reveal(&phone.serial, SecretKind::UnlockToken, "anna", reason);
+        |reason: &'static str| org.reveal(&phone.serial, SecretKind::UnlockToken, reason, None);
     for nothing in ["", "  "] {
         assert!(matches!(ask(nothing).await, Err(Error::BadInput { .. })));
     }
@@ -161,9 +161,11 @@ async fn a_secret_is_shown_for_a_reason_and_once_that_is_in_the_record() {
     };
     assert_eq!(looks().await.len(), 0);
     let shown = ask("locked out").await.unwrap();
-    assert_eq!(shown.expose(), b"opens the passcode");
+    assert_eq!(revealed(shown).expose(), b"opens the passcode");
     let looks = looks().await;
     assert_eq!(looks.len(), 1);
     assert_eq!(looks[0]["reason"], "locked out");
-    assert_eq!(looks[0]["actor"], "anna");
+    let all = org.record_tail(100).await.unwrap();
+    let look = all.iter().find(|e| e.what == "secret.revealed").unwrap();
+    assert_eq!(look.actor, "anna");
 }

@@ -241,7 +241,9 @@ async fn every_route_refuses_the_role_below_its_own_and_not_its_own() {
     ];
     let mut tokens = Vec::new();
     for role in roles {
-        let made = org.new_api_token(&format!("a {role:?}"), role, None).await;
+        let made = org
+            .new_api_token(&format!("a {role:?}"), role, [].into(), None)
+            .await;
         tokens.push(made.unwrap().secret.expose_text().unwrap().to_owned());
     }
     for route in crate::http::api::routes::ROUTES {

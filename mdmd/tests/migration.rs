@@ -147,7 +147,8 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     let acts = [
         ("extend", 60, Vec::new(), 0),
         ("extend", 20, Vec::new(), 3),
-        ("force", 10, vec!["--reason", "the old contract ends"], 0),
+        // It takes somebody else's consent.
+        ("force", 10, vec!["--reason", "the old contract ends"], 3),
     ];
     for (name, days, more, wanted) in acts {
         let to = in_days(&town, days);
@@ -176,6 +177,21 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
             assert_eq!(at.map(|t| t.to_string()), Some(to));
         }
     }
+    let asked = town.json(&["approval", "list"]).await;
+    let number = asked["approvals"][0]["id"].to_string();
+    assert_eq!(asked["approvals"].as_array().unwrap().len(), 1, "{asked}");
+    assert_eq!(town.mdmd(&["approval", "confirm", &number]).await.exit, 3);
+    let helper = town.token("Ada", "helpdesk", &[]).await;
+    let refused = town
+        .mdmd_by(&helper, &["approval", "confirm", &number])
+        .await;
+    assert!(refused.err.contains("greater role"), "{}", refused.err);
+    let bo = town.token("Bo", "approver", &[]).await;
+    let ended = town
+        .mdmd_by(&bo, &["approval", "confirm", &number, "--json"])
+        .await;
+    assert_eq!(ended.exit, 0, "{}", ended.err);
+    assert_eq!(ended.json()["proof"]["proved"].as_array().unwrap().len(), 2);
     let ended = town
         .mdmd(&[
             "migration",
@@ -317,4 +333,55 @@ async fn a_school_whose_api_knows_no_migrations_says_so_and_is_asked_once() {
     assert_eq!(changes(&town), 1, "it is no failure that time mends");
     let service = town.world.apple().assigned_server(&serial);
     assert_eq!(service.as_deref(), Some(town.world.original_server()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_does_what_its_scope_names_and_secrets_must_be_named() {
+    let town = Town::found(2).await;
+    town.furnish().await;
+    let serials = town.serials();
+    town.json(&["inventory", "pull"]).await;
+    let reveal = [
+        "device",
+        "reveal",
+        &serials[0],
+        "recovery_key",
+        "--reason",
+        "locked out",
+    ];
+    let usual = town.token("Usual", "admin", &[]).await;
+    let ended = town.mdmd_by(&usual, &reveal).await;
+    assert!(ended.err.contains("scope"), "{} {}", ended.exit, ended.err);
+    let named = town
+        .token("Named", "helpdesk", &["devices", "secrets"])
+        .await;
+    // It may look, and there is nothing to be seen.
+    let ended = town.mdmd_by(&named, &reveal).await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert!(ended.err.contains("no such secret"), "{}", ended.err);
+    let mut other = reveal;
+    other[3] = "ca_private_key";
+    let ended = town.mdmd_by(&named, &other).await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    let kept = town
+        .mdmd_by(&named, &["device", "secrets", &serials[0], "--json"])
+        .await;
+    assert_eq!(kept.json()["secrets"], json!([]), "{}", kept.err);
+    let ended = town.mdmd_by(&named, &["wave", "list"]).await;
+    assert!(ended.err.contains("scope"), "{} {}", ended.exit, ended.err);
+    let ended = town
+        .mdmd(&[
+            "api-token",
+            "new",
+            "Odd",
+            "--role",
+            "viewer",
+            "--scope",
+            "nonsense",
+        ])
+        .await;
+    assert_eq!(ended.exit, 2, "{}", ended.err);
+    assert!(ended.err.contains("scopes: must be parts"), "{}", ended.err);
+    let list = town.json(&["api-token", "list"]).await.to_string();
+    assert!(list.contains(r#""scopes":["devices","secrets"]"#), "{list}");
 }

@@ -11,6 +11,7 @@ mod house;
 
 use fixtures::recorded::StandIn;
 use house::{Ask, House, NOW_MS, check_in, described, report};
+use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::ids::{OrganisationId, ProjectId, Serial, ServerId, WaveId};
@@ -434,7 +435,16 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/commands") => {
             serde_json::json!({ "serials": THEIRS, "request_type": "UserList" })
         }
-        ("post", "/api/v1/devices/{serial}/clear-passcode") => serde_json::json!({}),
+        (
+            "post",
+            "/api/v1/devices/{serial}/clear-passcode"
+            | "/api/v1/approvals/{id}/confirm"
+            | "/api/v1/approvals/{id}/decline",
+        ) => serde_json::json!({}),
+        ("post", "/api/v1/secrets/reveal") => {
+            serde_json::json!({ "serial": THEIRS[0], "kind": "recovery_key", "reason": "curious" })
+        }
+        ("post", "/api/v1/two-persons") => serde_json::json!({ "always": false }),
         ("post", "/api/v1/devices/tags") => {
             serde_json::json!({ "serials": THEIRS, "add": ["lab"] })
         }
@@ -569,7 +579,10 @@ fn but_jobs(contents: &str) -> Vec<&str> {
 fn foreign(path: &str, token: i64, command: &str) -> String {
     let id = match path {
         // They have no location: any number of theirs will do.
-        "/api/v1/licences/{id}/refresh" | "/api/v1/sessions/{id}/revoke" => THEIR_WAVE,
+        "/api/v1/licences/{id}/refresh"
+        | "/api/v1/sessions/{id}/revoke"
+        | "/api/v1/approvals/{id}/confirm"
+        | "/api/v1/approvals/{id}/decline" => THEIR_WAVE,
         wave if wave.starts_with("/api/v1/waves/{id}") => THEIR_WAVE,
         // The number of their project is that of their wave.
         project if project.starts_with("/api/v1/projects/{id}") => THEIR_WAVE,
@@ -611,6 +624,12 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
         .import_originals("Neighbours", at, vec![told])
         .await
         .unwrap();
+    let seer = ours
+        .org
+        .new_api_token("seer", Role::Helpdesk, ["secrets".to_owned()].into(), None)
+        .await
+        .unwrap();
+    let seer = seer.secret.expose_text().unwrap().to_owned();
     let their_token = theirs.app.mdm.store().tokens(id).await.unwrap()[0].id.0;
     let marks = marks(&theirs).await;
     let mut before = theirs.contents().await;
@@ -635,7 +654,12 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
             ("from the first", format!("{there}?after=-1&limit=1000")),
         ] {
             let case = format!("{method} {path}, {case}");
-            let reply = ask(&ours, method, &asked, &ours.token, &body).await;
+            // Secrets take a token that names them.
+            let token = match path.starts_with("/api/v1/secrets") {
+                true => &seer,
+                false => &ours.token,
+            };
+            let reply = ask(&ours, method, &asked, token, &body).await;
             let said = format!("{}\n{}", reply.head, reply.text());
             tells_nothing(&case, &said, &marks, &format!("{asked} {body}"));
             // The table of routes is everybody's, and nobody makes organisations over the network.

@@ -1,6 +1,8 @@
 //! Credentials that are handed out or made ready: tokens of our own API, and the key pairs for which Apple's portal encrypts
 //! server tokens. A token is shown once and kept as a hash; a private key never leaves the vault.
 
+use std::collections::BTreeSet;
+
 use abm_client::{ServerToken, TokenKeyPair};
 use openssl::x509::X509;
 use serde_json::json;
@@ -51,6 +53,7 @@ impl Org {
         &self,
         name: &str,
         role: Role,
+        scopes: BTreeSet<String>,
         expires: Option<Timestamp>,
     ) -> Result<NewApiToken, Error> {
         let name = name.trim();
@@ -85,12 +88,13 @@ impl Org {
             now,
         );
         token.expires = expires;
+        token.scopes = scopes;
         let mut batch = Batch::new();
         batch.put(token.clone());
         self.audit_into(
             &mut batch,
             "api-token.made",
-            json!({ "token": token.id, "name": name, "role": role, "expires": expires }),
+            json!({ "token": token.id, "name": name, "role": role, "scopes": token.scopes, "expires": expires }),
         );
         self.store().commit(batch).await?;
         Ok(NewApiToken { token, secret })

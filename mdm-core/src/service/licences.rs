@@ -431,6 +431,7 @@ impl Org {
             errands,
             members: act.serials.len(),
             blocked: plan.blocked,
+            approval: None,
         })
     }
 }

@@ -8,6 +8,7 @@ mod account;
 mod acme;
 mod act;
 mod apart;
+mod approvals;
 mod asks;
 mod authenticate;
 mod begun;
@@ -67,6 +68,7 @@ use tokio::sync::Semaphore;
 pub use account::AccountServer;
 pub use acme::{AcmeAnswer, AcmeOutcome, AcmeRequest};
 pub use act::{Act, ActDone, ActPlan, ActProof, MigrationAct, PlannedRequest};
+pub use approvals::{Confirmed, Revealed};
 pub use commands::{Cancel, Cancelled, CommandDetail, CommandSummary};
 pub use credentials::NewApiToken;
 pub use declarations::{

@@ -351,52 +351,6 @@ impl Org {
         .await
     }
 
-    /// Reveals the newest secret of a kind of a device. Written to the record before it is shown.
-    ///
-    /// # Errors
-    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when there is none.
-    pub async fn reveal(
-        &self,
-        serial: &Serial,
-        kind: SecretKind,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Secret, Error> {
-        if reason.trim().is_empty() {
-            return Err(Error::bad_input(
-                "reason",
-                "must say why the secret is revealed",
-            ));
-        }
-        let device = self
-            .store()
-            .device_by_serial(self.id(), serial)
-            .await?
-            .ok_or(Error::NotFound("device"))?;
-        let row = self
-            .store()
-            .secrets(self.id(), device.id)
-            .await?
-            .into_iter()
-            .find(|s| s.kind == kind && s.replaced.is_none())
-            .ok_or(Error::NotFound("secret of this kind"))?;
-        let now = self.now();
-        let detail =
-            json!({ "kind": kind.as_str(), "secret": row.id, "actor": actor, "reason": reason });
-        let mut batch = Batch::new();
-        batch.put(AuditEntry::new(
-            self.id(),
-            AuditId(self.ids().next(now)),
-            now,
-            self.actor(),
-            "secret.revealed",
-            Some(device.id),
-            detail,
-        ));
-        self.store().commit(batch).await?;
-        self.open_row(&row).await
-    }
-
     /// Holds under way: set-ups that wait for us or are being released, oldest hold first, after the one that
     /// [`SetUp::held_since`] and id name. A row that cannot be read is left out, and reported in the log.
     ///

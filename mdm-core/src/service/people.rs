@@ -42,6 +42,8 @@ pub struct Holder {
     pub session: PersonSession,
     /// What they may do now, by the groups that they had when they signed in.
     pub role: Role,
+    /// Whether they may look at secrets of devices.
+    pub secrets: bool,
 }
 
 impl Arrival {
@@ -83,7 +85,8 @@ impl Arrival {
 /// Of somebody's groups only those that matter here are kept: the others are nobody's business.
 fn kept(setting: &SignIn, person: &Person) -> Person {
     let mut person = person.clone();
-    person.groups.retain(|g| setting.roles.contains_key(g));
+    let matters = |g: &String| setting.roles.contains_key(g) || setting.secrets_groups.contains(g);
+    person.groups.retain(matters);
     person.groups.sort();
     person.groups.dedup();
     person
@@ -281,7 +284,13 @@ impl Mdm {
         let role = setting
             .and_then(|s| s.role_of(&session.person.groups))
             .ok_or(UNKNOWN)?;
-        Ok(Holder { org, session, role })
+        let secrets = setting.is_some_and(|s| s.shows_secrets(&session.person.groups));
+        Ok(Holder {
+            org,
+            session,
+            role,
+            secrets,
+        })
     }
 
     /// Whether a token is a session's by its form.

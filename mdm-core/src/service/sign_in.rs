@@ -48,6 +48,8 @@ pub struct NewSignIn {
     pub account_claim: Option<String>,
     /// What each group may do.
     pub roles: Option<BTreeMap<String, Role>>,
+    /// Groups whose people may look at secrets of devices.
+    pub secrets_groups: Option<BTreeSet<String>>,
     /// How long an operator's session lasts, in hours.
     pub session_hours: Option<u32>,
     /// After how many days a device's user signs in again.
@@ -157,6 +159,7 @@ impl Org {
             take(&mut setting.groups_claim, new.groups_claim.as_ref());
             take(&mut setting.account_claim, new.account_claim.as_ref());
             take(&mut setting.roles, new.roles.as_ref());
+            take(&mut setting.secrets_groups, new.secrets_groups.as_ref());
             take(&mut setting.session_hours, new.session_hours.as_ref());
             take(&mut setting.device_days, new.device_days.as_ref());
             take(&mut setting.web_view, new.web_view.as_ref());
@@ -467,7 +470,7 @@ impl Org {
 pub fn shown(setting: &SignIn) -> Value {
     json!({
         "issuer": setting.issuer, "client_id": setting.client_id, "scopes": setting.scopes,
-        "groups_claim": setting.groups_claim, "account_claim": setting.account_claim, "roles": setting.roles,
+        "groups_claim": setting.groups_claim, "account_claim": setting.account_claim, "roles": setting.roles, "secrets_groups": setting.secrets_groups,
         "session_hours": setting.session_hours, "device_days": setting.device_days, "web_view": setting.web_view,
         "account": setting.account, "domains": setting.domains,
     })
@@ -530,6 +533,16 @@ fn check(new: &NewSignIn) -> Result<(), Error> {
         return Err(Error::bad_input(
             "roles",
             "must be at most 500 groups with a role each",
+        ));
+    }
+    if new
+        .secrets_groups
+        .as_ref()
+        .is_some_and(|all| all.len() > 500 || !all.iter().all(group))
+    {
+        return Err(Error::bad_input(
+            "secrets_groups",
+            "must be at most 500 groups",
         ));
     }
     let within = |field: &str, value: Option<u32>, most: u32| match value {

@@ -2,6 +2,7 @@
 //! test can print.
 
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
+use crate::approval::{Alone, Approval};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::audit_seal::AuditSeal;
 use crate::budget::Budget;
@@ -85,9 +86,9 @@ impl Batch {
 #[non_exhaustive]
 pub enum Write {
     /// Versioned.
-    Organisation(Organisation),
+    Organisation(Box<Organisation>),
     /// Versioned; the serial number is unique in the organisation.
-    Device(Device),
+    Device(Box<Device>),
     /// Versioned; the id equals the device's.
     OriginalFacts(OriginalFacts),
     /// Versioned.
@@ -152,6 +153,10 @@ pub enum Write {
     SignInAttempt(SignInAttempt),
     /// Versioned; the hash of the token is unique in the installation.
     PersonSession(PersonSession),
+    /// Versioned.
+    Approval(Approval),
+    /// Versioned; the name is unique in the organisation.
+    Alone(Alone),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -188,12 +193,24 @@ macro_rules! into_write {
     )*};
 }
 
+impl From<Organisation> for Write {
+    fn from(row: Organisation) -> Self {
+        Self::Organisation(Box::new(row))
+    }
+}
+
+impl From<Device> for Write {
+    fn from(row: Device) -> Self {
+        Self::Device(Box::new(row))
+    }
+}
+
 into_write! {
-    Organisation(Organisation), Device(Device), OriginalFacts(OriginalFacts), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
+    OriginalFacts(OriginalFacts), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
     Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
-    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
+    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -287,4 +304,8 @@ pub enum Noun {
     SignInAttempt,
     /// Sessions of people who have signed in.
     PersonSession,
+    /// What takes two persons.
+    Approval,
+    /// What people did alone lately; the name is unique in the organisation.
+    Alone,
 }

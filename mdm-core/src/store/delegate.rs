@@ -12,6 +12,7 @@ use super::{
     SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError, WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
+use crate::approval::{Alone, Approval};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::audit_seal::AuditSeal;
 use crate::budget::Budget;
@@ -25,10 +26,11 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, AuditSealId, CertificateId, ContentId,
-    DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId, JobId,
-    LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId,
-    ProjectId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId, SignInId, WaveId,
+    AcmeAccountId, AcmeNonceId, ApprovalId, AssignmentId, AuditId, AuditSealId, CertificateId,
+    ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId,
+    JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId,
+    PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
+    SignInId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -333,6 +335,15 @@ macro_rules! hand_on_reads {
             }
             async fn person_sessions(&self, organisation: OrganisationId, at: Timestamp, after: PersonSessionId, limit: u32) -> Result<Vec<PersonSession>, StoreError> {
                 ($inner)(self).person_sessions(organisation, at, after, limit).await
+            }
+            async fn approval(&self, organisation: OrganisationId, id: ApprovalId) -> Result<Option<Approval>, StoreError> {
+                ($inner)(self).approval(organisation, id).await
+            }
+            async fn approvals(&self, organisation: OrganisationId, at: Timestamp, after: ApprovalId, limit: u32) -> Result<Vec<Approval>, StoreError> {
+                ($inner)(self).approvals(organisation, at, after, limit).await
+            }
+            async fn alone(&self, organisation: OrganisationId, name: &str) -> Result<Option<Alone>, StoreError> {
+                ($inner)(self).alone(organisation, name).await
             }
             async fn prune_people(&self, organisation: OrganisationId, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
                 ($inner)(self).prune_people(organisation, before, limit).await

@@ -107,8 +107,8 @@ impl Prepared {
 
 fn op(write: &Write) -> Result<Op, StoreError> {
     Ok(match write {
-        Write::Organisation(it) => Op::Put(Row::of(it)?),
-        Write::Device(it) => Op::Put(Row::of(it)?),
+        Write::Organisation(it) => Op::Put(Row::of(it.as_ref())?),
+        Write::Device(it) => Op::Put(Row::of(it.as_ref())?),
         Write::OriginalFacts(it) => Op::Put(Row::of(it)?),
         Write::AuditSeal(it) => Op::Put(Row::of(it)?),
         Write::Project(it) => Op::Put(Row::of(it)?),
@@ -133,6 +133,8 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::AcmeNonce(it) => Op::Put(Row::of(it)?),
         Write::SignInAttempt(it) => Op::Put(Row::of(it)?),
         Write::PersonSession(it) => Op::Put(Row::of(it)?),
+        Write::Approval(it) => Op::Put(Row::of(it)?),
+        Write::Alone(it) => Op::Put(Row::of(it)?),
         Write::Inventory(it) => Op::Put(Row::of(it)?),
         Write::Declaration(it) => Op::Put(Row::of(it)?),
         Write::DeclarationContent(it) => Op::Put(Row::of(it)?),

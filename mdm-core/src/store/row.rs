@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Noun, StoreError};
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
+use crate::approval::{Alone, Approval};
 use crate::audit::{ApiToken, AuditEntry, Refusal};
 use crate::audit_seal::AuditSeal;
 use crate::budget::Budget;
@@ -68,6 +69,8 @@ pub(crate) enum Table {
     AcmeNonces,
     SignIns,
     PersonSessions,
+    Approvals,
+    DoneAlone,
     Errands,
     Budgets,
     ServerCertificates,
@@ -93,7 +96,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -125,6 +128,8 @@ impl Table {
         Self::AcmeNonces,
         Self::SignIns,
         Self::PersonSessions,
+        Self::Approvals,
+        Self::DoneAlone,
         Self::Errands,
         Self::Budgets,
         Self::ServerCertificates,
@@ -168,6 +173,8 @@ impl Table {
             Self::AcmeNonces => "acme_nonces",
             Self::SignIns => "sign_ins",
             Self::PersonSessions => "person_sessions",
+            Self::Approvals => "approvals",
+            Self::DoneAlone => "done_alone",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
             Self::ServerCertificates => "server_certificates",
@@ -244,6 +251,8 @@ impl Table {
             Self::AcmeNonces => &[("expires", Int)],
             Self::SignIns => &[("state", Text), ("code", Text), ("over", Int)],
             Self::PersonSessions => &[("token", Text), ("over", Int)],
+            Self::Approvals => &[("over", Int)],
+            Self::DoneAlone => &[("name", Text), ("over", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers
             | Self::Originals
@@ -293,6 +302,8 @@ impl From<Noun> for Table {
             Noun::AcmeNonce => Self::AcmeNonces,
             Noun::SignInAttempt => Self::SignIns,
             Noun::PersonSession => Self::PersonSessions,
+            Noun::Approval => Self::Approvals,
+            Noun::Alone => Self::DoneAlone,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -479,6 +490,8 @@ stored! {
     OriginalFacts in Originals versioned: |_it| vec![];
     AuditSeal in AuditSeals versioned: |_it| vec![];
     Project in Projects versioned: |it| vec![text(&it.name)];
+    Approval in Approvals versioned: |it| vec![moment(Some(it.over()))];
+    Alone in DoneAlone versioned: |it| vec![text(&it.name), moment(Some(it.over()))];
     WhatIfRun in WhatIfRuns versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![
         Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),

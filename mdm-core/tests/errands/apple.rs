@@ -140,6 +140,9 @@ impl Apple {
                         device.deadline = None;
                         device.assigned_server = Some(THEIRS.to_owned());
                     }
+                    ActivityRequest::UpdateDeadline { deadline, .. } => {
+                        device.deadline = Some(*deadline);
+                    }
                     other => panic!("not asked for here: {other:?}"),
                 }
             }

@@ -11,9 +11,10 @@ use mdm_core::clock::Clock as _;
 use mdm_core::device::MigrationStatus;
 use mdm_core::errand::ErrandState;
 use mdm_core::error::Error;
+use mdm_core::ids::Serial;
 use mdm_core::migration::{MoveState, Outcome};
 use mdm_core::secret::Secret;
-use mdm_core::service::{Act, MigrationAct};
+use mdm_core::service::{Act, MigrationAct, Org};
 
 fn scheduled(states: &[MoveState]) -> bool {
     let is = |s: &MoveState| matches!(s, MoveState::Scheduled { .. });
@@ -210,6 +211,73 @@ async fn two_processes_have_one_request_under_way_and_keep_the_order() {
     assert_eq!(stage.apple.asked_for(), in_order);
     one.idle().await;
     two.idle().await;
+}
+
+#[tokio::test]
+async fn many_cancellations_and_earlier_deadlines_take_two_persons() {
+    let stage = Stage::new(60, MINUTE, &[]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 20).await;
+    assert!(scheduled(&stage.states(wave).await));
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let act = |what, serials: &[Serial]| Act {
+        what,
+        serials: serials.to_vec(),
+        reason: Some("the pilot failed".to_owned()),
+    };
+    let asked = stage.apple.asked();
+    let does = async |by: &Org, act: &Act| {
+        let plan = by.plan_act(act).await.unwrap();
+        by.do_act(act, &plan.digest).await.unwrap()
+    };
+
+    // Twenty alone; six more are too many for one person and a day.
+    let some = act(MigrationAct::Cancel, &stage.serials[..20]);
+    assert_eq!(does(&anna, &some).await.approval, None);
+    let more = act(MigrationAct::Cancel, &stage.serials[20..26]);
+    let waits = does(&anna, &more).await;
+    assert!(waits.errands.is_empty());
+    let waits = waits.approval.unwrap();
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(stage.apple.asked(), asked + 1, "only the first twenty");
+    assert!(matches!(
+        anna.confirm(waits).await,
+        Err(Error::Precondition(_))
+    ));
+    let done = bo.confirm(waits).await.unwrap().act.unwrap();
+    assert_eq!(done.errands.len(), 1);
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(stage.apple.asked(), asked + 2);
+    for serial in &stage.serials[..26] {
+        assert_eq!(stage.apple.status(serial), Some(MigrationStatus::Failed));
+    }
+
+    // An earlier deadline always; and when anything has changed since, nothing is done.
+    let deadline = START + DAY * 3;
+    let force = act(MigrationAct::Force { deadline }, &stage.serials[26..30]);
+    let waits = does(&anna, &force).await.approval.unwrap();
+    let one = act(MigrationAct::Cancel, &stage.serials[26..27]);
+    assert_eq!(does(&bo, &one).await.approval, None);
+    stage.pass(MINUTE * 20).await;
+    assert!(matches!(
+        bo.confirm(waits).await,
+        Err(Error::Precondition(_))
+    ));
+    let force = act(MigrationAct::Force { deadline }, &stage.serials[27..30]);
+    let waits = does(&anna, &force).await.approval.unwrap();
+    bo.confirm(waits).await.unwrap();
+    stage.pass(MINUTE * 20).await;
+    for serial in &stage.serials[27..30] {
+        let shown = stage.apple.inside().devices[serial].deadline;
+        assert_eq!(shown, Some(deadline));
+    }
+    let record = bo.record_tail(1000).await.unwrap();
+    let forced = record.iter().find(|e| e.what == "migration.force").unwrap();
+    assert_eq!(forced.actor, "Anna");
+    let second = record.iter().rfind(|e| e.what == "approval.confirmed");
+    assert_eq!(second.unwrap().actor, "Bo");
+    assert_eq!(second.unwrap().detail["asked_by"], "Anna");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

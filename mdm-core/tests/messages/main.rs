@@ -11,7 +11,7 @@ use mdm_core::error::Error;
 use mdm_core::ids::DeviceId;
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::Answer;
-use service_house::{Gadget, House, command};
+use service_house::{Gadget, House, command, revealed};
 
 const TOPIC: &str = "com.apple.mgmt.External.house";
 
@@ -386,9 +386,11 @@ async fn tokens_have_a_bound_and_so_have_their_rows() {
             (SecretKind::UnlockToken, Some([n, 1])),
             (SecretKind::BootstrapToken, (n % 2 == 1).then_some([n, 2])),
         ] {
-            let shown = org.reveal(&mac.serial, kind, "tester", "to see it").await;
+            // Nobody looks at more than a few.
+            let tester = org.clone().acting_for(&format!("tester {n}"));
+            let shown = tester.reveal(&mac.serial, kind, "to see it", None).await;
             let newest = newest.map(Secret::new);
-            assert_eq!(shown.ok(), newest, "{kind} {n}");
+            assert_eq!(shown.ok().map(revealed), newest, "{kind} {n}");
         }
     }
     assert!(count().await <= others + 18, "{}", count().await);

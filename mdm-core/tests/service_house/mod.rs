@@ -30,7 +30,7 @@ use mdm_core::service::ports::{
     Account, DeviceAssignment, DevicePage, LockOutcome, Ports, PushIdentity, PushOutcome, Pusher,
     ServerCredential,
 };
-use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer};
+use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer, Revealed};
 use mdm_core::store::{Batch, SqliteStore, Store};
 use mdm_core::vault::{EscrowVault, MasterKey};
 use openssl::asn1::Asn1Time;
@@ -623,4 +623,12 @@ fn named(
         .sign(by.map_or(key, |(_, ca)| ca), MessageDigest::sha256())
         .unwrap();
     builder.build()
+}
+
+/// What was shown.
+pub(crate) fn revealed(it: Revealed) -> Secret {
+    match it {
+        Revealed::Shown(secret) => secret,
+        Revealed::Waits(approval) => panic!("waits for approval {approval}"),
+    }
 }

@@ -61,6 +61,12 @@ pub(crate) async fn run(
     let mut body = body;
     body["digest"] = json!(digest);
     let done = client.post_patiently(path, &body, end).await?;
+    if !done["approval"].is_null() {
+        super::print(common, &done, |done| {
+            println!("approval   {}", cell(&done["approval"]));
+        });
+        return super::approval::waits(&done["approval"]);
+    }
     let look = match path.contains("licences") {
         true => "mdmd licences list --refresh NUMBER",
         false => "mdmd migration status",

@@ -20,6 +20,10 @@ pub(crate) enum ApiToken {
         /// What it may do; each role may do what those before it may.
         #[arg(long)]
         role: Role,
+        /// A part of the API that it is for: the first word of its paths, such as devices or waves; several times. Without one,
+        /// all but `secrets`.
+        #[arg(long, value_name = "PART")]
+        scope: Vec<String>,
         /// When it ends: a moment such as 2027-01-31T00:00:00Z, or a number of days. Without it, it ends when it is revoked.
         #[arg(long, value_name = "TIME|DAYS")]
         expires: Option<String>,
@@ -63,6 +67,7 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
         ApiToken::New {
             name,
             role,
+            scope,
             expires,
             out,
             place,
@@ -72,7 +77,7 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
                 .to_possible_value()
                 .map(|v| v.get_name().to_owned())
                 .unwrap_or_default();
-            let body = json!({ "name": name, "role": role, "expires": expires });
+            let body = json!({ "name": name, "role": role, "scopes": scope, "expires": expires });
             let client = Client::acting(common, place).await?;
             let consequence = format!("whoever holds the token may do what a {role} may.");
             let mut made = client
@@ -80,20 +85,14 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
                 .await?;
             if let Some(out) = out {
                 let token = made["token"].as_str().unwrap_or_default();
-                let directory = out.parent().unwrap_or_else(|| std::path::Path::new(""));
-                let file = out
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .ok_or_else(|| anyhow!("--out: must name a file"))
-                    .means(Exit::BadInput)?;
-                crate::install::write(directory, file, token.as_bytes(), 0o600)
-                    .means(Exit::Precondition)?;
+                super::approval::keep(out, token)?;
                 made["token"] = Value::Null;
                 made["file"] = json!(out);
             }
             super::print(common, &made, |made| {
                 println!("number  {}", cell(&made["id"]));
                 println!("role    {}", cell(&made["role"]));
+                println!("scopes  {}", scopes(&made["scopes"]));
                 println!("ends    {}", cell(&made["expires"]));
                 if made["file"].is_null() {
                     println!("token   {}", cell(&made["token"]));
@@ -107,12 +106,19 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
             let client = Client::looking(common, place).await?;
             let answer = client.get("/api/v1/api-tokens").await?;
             super::print(common, &answer, |answer| {
+                let rows = answer["tokens"].as_array().into_iter().flatten();
+                let rows = rows.map(|row| {
+                    let mut row = row.clone();
+                    row["scopes"] = json!(scopes(&row["scopes"]));
+                    row
+                });
                 table(
-                    &answer["tokens"],
+                    &rows.collect(),
                     &[
                         ("NUMBER", "id"),
                         ("NAME", "name"),
                         ("ROLE", "role"),
+                        ("SCOPES", "scopes"),
                         ("MADE", "created"),
                         ("ENDS", "expires"),
                         ("REVOKED", "revoked"),
@@ -139,6 +145,15 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
         }
     }
     Ok(())
+}
+
+/// The parts that a token is for, in a line.
+fn scopes(scopes: &Value) -> String {
+    let words: Vec<String> = scopes.as_array().into_iter().flatten().map(cell).collect();
+    match words.is_empty() {
+        true => "all but secrets".to_owned(),
+        false => words.join(" "),
+    }
 }
 
 /// A moment, or so many days from now.

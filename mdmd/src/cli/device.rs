@@ -50,6 +50,15 @@ pub(crate) enum Device {
         #[command(flatten)]
         place: Where,
     },
+    /// Which secrets of one are kept; never what they are.
+    Secrets {
+        /// Its serial number.
+        serial: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Show a secret of one. More than ten a day take another person, who confirms each.
+    Reveal(super::approval::Reveal),
     /// Take the passcode of an iPhone or iPad away.
     ClearPasscode {
         /// Its serial number.
@@ -89,6 +98,8 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
             });
             Ok(())
         }
+        Device::Secrets { serial, place } => super::approval::kept(common, place, serial).await,
+        Device::Reveal(args) => super::approval::reveal(common, args).await,
         Device::ClearPasscode { serial, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("/api/v1/devices/{serial}/clear-passcode");

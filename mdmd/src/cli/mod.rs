@@ -3,6 +3,7 @@
 
 mod act;
 mod api_token;
+mod approval;
 mod apps;
 mod assignment;
 mod audit;
@@ -205,6 +206,9 @@ enum Command {
     Audit(audit::Audit),
     #[command(subcommand)]
     Report(report::Report),
+    /// What takes two persons: asked for by one, confirmed by another.
+    #[command(subcommand)]
+    Approval(approval::Approval),
     /// Whole moves: from which services to which, when, and with what.
     #[command(subcommand)]
     Project(project::Project),
@@ -305,6 +309,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Check(look) => check::run(common, look).await,
             Command::Audit(command) => audit::run(common, command).await,
             Command::Report(command) => report::run(common, command).await,
+            Command::Approval(command) => approval::run(common, command).await,
             Command::Project(command) => project::run(common, command).await,
             Command::Wave(command) => wave::run(common, command).await,
             Command::Runbook(command) => runbook::run(common, command).await,

@@ -58,6 +58,9 @@ pub(crate) enum SignIn {
         /// After how many days somebody signs in again at the device that they brought.
         #[arg(long, value_name = "DAYS")]
         device_days: Option<u32>,
+        /// A group whose people may look at secrets of devices, as far as their role lets them; several times.
+        #[arg(long, value_name = "GROUP")]
+        secrets_group: Vec<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -138,6 +141,7 @@ pub(crate) async fn run(common: &Common, command: &SignIn) -> Done {
             account,
             domains,
             device_days,
+            secrets_group,
             place,
         } => {
             let mut body = Map::new();
@@ -156,6 +160,9 @@ pub(crate) async fn run(common: &Common, command: &SignIn) -> Done {
             if !account.is_empty() {
                 let modes = account.iter().filter(|a| !matches!(a, Account::None));
                 put("account", json!(modes.map(word).collect::<Vec<_>>()));
+            }
+            if !secrets_group.is_empty() {
+                put("secrets_groups", json!(secrets_group));
             }
             if !domains.is_empty() {
                 put("domains", json!(domains));
@@ -213,6 +220,7 @@ fn people(answer: &Value) {
     for (group, role) in set["roles"].as_object().into_iter().flatten() {
         println!("                  {} = {}", cell(&json!(group)), cell(role));
     }
+    println!("secrets           groups {}", list(&set["secrets_groups"]));
     println!("account           claim {}", cell(&set["account_claim"]));
     println!("sessions          {} hours", cell(&set["session_hours"]));
     println!("assigned devices  {}", cell(&set["web_view"]));

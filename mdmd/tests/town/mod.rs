@@ -14,7 +14,7 @@ use std::time::Duration;
 use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::clock::{Clock, SystemClock, Timestamp};
 use mdmd::app::{App, Drive, Overrides};
-use mdmd::config::{Config, Duty, ListenerConfig};
+use mdmd::config::{Config, Database, Duty, ListenerConfig};
 use serde_json::Value;
 
 /// Between two moments at which the town does what is due.
@@ -33,7 +33,10 @@ impl Clock for TownClock {
 /// World, server and directory.
 pub(crate) struct Town {
     pub(crate) world: World,
+    /// Its server, or the first of several.
     pub(crate) app: Arc<App>,
+    /// The others: on the same database, each with a data directory of its own.
+    pub(crate) others: Vec<Arc<App>>,
     pub(crate) directory: tempfile::TempDir,
     /// What `init` printed.
     pub(crate) made: Value,
@@ -53,44 +56,52 @@ impl Town {
 
     /// The same with a world of one's own.
     pub(crate) async fn with(config: WorldConfig) -> Self {
+        Self::of(config, None, 1).await
+    }
+
+    /// So many servers on one PostgreSQL database.
+    pub(crate) async fn several(devices: usize, url: &str, servers: usize) -> Self {
+        let now = SystemClock.now().as_millis();
+        let config = WorldConfig::new(7, now, Fleet::Count(devices));
+        Self::of(config, Some(url), servers).await
+    }
+
+    async fn of(config: WorldConfig, url: Option<&str>, servers: usize) -> Self {
         let world = World::start(config).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
-        let said = run(&data, &["init", "--organisation", "Town", "--json"], None);
+        let set = url.map(|url| format!("database={url}"));
+        let mut init = vec!["init", "--organisation", "Town", "--json"];
+        if let Some(set) = &set {
+            init.extend(["--set", set]);
+        }
+        let said = run(&data, &init, None);
         assert!(said.status.success(), "{}", text(&said.stderr));
         let made: Value = serde_json::from_slice(&said.stdout).unwrap();
-
-        let endpoints = world.apple().endpoints();
-        let ca = data.join("tls/world.pem");
-        std::fs::write(&ca, &endpoints.ca_pem).unwrap();
-        let mut config = Config::for_directory(&data);
-        let any = "127.0.0.1:0".parse().unwrap();
-        config.listeners = [Duty::Device, Duty::Enrol, Duty::Admin]
-            .map(|duty| ListenerConfig::new(any, duty))
-            .into();
-        config.public.device_url = "https://localhost:0".to_owned();
-        config.public.enrol_url = "https://localhost:0".to_owned();
-        let push = endpoints.push.trim_start_matches("https://");
-        let (host, port) = push.rsplit_once(':').unwrap();
-        config.push.host = host.to_owned();
-        config.push.port = port.parse().unwrap();
-        config.push.ca = Some(ca.clone());
-        config.apple.assignment_url = Some(endpoints.assignment.clone());
-        config.apple.organisation_url = Some(endpoints.business.clone());
-        config.apple.token_url = Some(endpoints.token.clone());
-        config.apple.lock_url = Some(endpoints.lock_removal.clone());
-        config.apple.apps_url = Some(endpoints.apps.clone());
-        config.apple.ca = Some(ca);
-        let mut overrides = Overrides::default();
-        overrides.clock = Some(Arc::new(TownClock(world.clock().clone())));
-        overrides.drive = Drive::Manual;
-        let app = Arc::new(App::start(config, overrides).await.unwrap());
-
+        let mut apps = Vec::new();
+        for nth in 0..servers {
+            let own = match nth {
+                0 => data.clone(),
+                _ => directory.path().join(format!("data{nth}")),
+            };
+            if nth > 0 {
+                // What an operator takes along for one more server: everything but the socket.
+                let copied = Command::new("cp").arg("-r").args([&data, &own]).status();
+                assert!(copied.unwrap().success());
+                let _ = std::fs::remove_file(own.join("mdmd.sock"));
+            }
+            apps.push(serve(&world, &own, url).await);
+        }
         let running = Arc::new(AtomicBool::new(true));
-        tokio::spawn(live(world.clone(), Arc::clone(&app), Arc::clone(&running)));
+        for (nth, app) in apps.iter().enumerate() {
+            let (app, running) = (Arc::clone(app), Arc::clone(&running));
+            tokio::spawn(live(world.clone(), app, nth == 0, running));
+        }
+        let app = apps.remove(0);
         Self {
             world,
             app,
+            others: apps,
             directory,
             made,
             running,
@@ -124,6 +135,36 @@ impl Town {
             run(&data, &arguments, input.as_deref())
         });
         Ended::of(output.await.unwrap())
+    }
+
+    /// Runs the command as the holder of this token, through the administrative listener.
+    pub(crate) async fn mdmd_by(&self, token: &str, arguments: &[&str]) -> Ended {
+        self.mdmd_at(&self.app, token, arguments).await
+    }
+
+    /// The same at one of the town's servers.
+    pub(crate) async fn mdmd_at(&self, app: &App, token: &str, arguments: &[&str]) -> Ended {
+        let (data, token) = (self.data(), token.to_owned());
+        let port = app.address(Duty::Admin).unwrap().port();
+        let url = format!("https://localhost:{port}");
+        let ca = data.join("tls/ca.pem").to_str().unwrap().to_owned();
+        let mut arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        arguments.extend(["--url", &url, "--ca", &ca].map(str::to_owned));
+        let output = tokio::task::spawn_blocking(move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            run_by(&data, &arguments, None, Some(&token))
+        });
+        Ended::of(output.await.unwrap())
+    }
+
+    /// A token of this role for these parts of the API.
+    pub(crate) async fn token(&self, name: &str, role: &str, scopes: &[&str]) -> String {
+        let mut arguments = vec!["api-token", "new", name, "--role", role];
+        for scope in scopes {
+            arguments.extend(["--scope", scope]);
+        }
+        let made = self.json(&arguments).await;
+        made["token"].as_str().unwrap().to_owned()
     }
 
     /// Runs a command with `--json` that must end well, and answers its JSON.
@@ -232,16 +273,52 @@ impl Drop for Town {
     }
 }
 
-/// Does what is due and lets time pass, for as long as the town stands.
-async fn live(world: World, app: Arc<App>, running: Arc<AtomicBool>) {
+/// A server of this world's.
+async fn serve(world: &World, data: &Path, url: Option<&str>) -> Arc<App> {
+    let endpoints = world.apple().endpoints();
+    let ca = data.join("tls/world.pem");
+    std::fs::write(&ca, &endpoints.ca_pem).unwrap();
+    let mut config = Config::for_directory(data);
+    let any = "127.0.0.1:0".parse().unwrap();
+    config.listeners = [Duty::Device, Duty::Enrol, Duty::Admin]
+        .map(|duty| ListenerConfig::new(any, duty))
+        .into();
+    config.public.device_url = "https://localhost:0".to_owned();
+    config.public.enrol_url = "https://localhost:0".to_owned();
+    let push = endpoints.push.trim_start_matches("https://");
+    let (host, port) = push.rsplit_once(':').unwrap();
+    config.push.host = host.to_owned();
+    config.push.port = port.parse().unwrap();
+    config.push.ca = Some(ca.clone());
+    config.apple.assignment_url = Some(endpoints.assignment.clone());
+    config.apple.organisation_url = Some(endpoints.business.clone());
+    config.apple.token_url = Some(endpoints.token.clone());
+    config.apple.lock_url = Some(endpoints.lock_removal.clone());
+    config.apple.apps_url = Some(endpoints.apps.clone());
+    config.apple.ca = Some(ca);
+    if let Some(url) = url {
+        config.database = Database::new(url);
+    }
+    let mut overrides = Overrides::default();
+    overrides.clock = Some(Arc::new(TownClock(world.clock().clone())));
+    overrides.drive = Drive::Manual;
+    Arc::new(App::start(config, overrides).await.unwrap())
+}
+
+/// Does what is due and, for one of them, lets time pass, for as long as the town stands.
+async fn live(world: World, app: Arc<App>, first: bool, running: Arc<AtomicBool>) {
     while running.load(Ordering::Relaxed) {
-        world.run_due().await;
+        if first {
+            world.run_due().await;
+        }
         // A failed round is tried again, as the server's own workers do.
         let _ = app.mdm.work(500).await;
         let _ = app.mdm.watch(500).await;
-        world.deliver_pushes();
-        let now = world.clock().now_ms();
-        world.clock().advance_to(now + JUMP_MS);
+        if first {
+            world.deliver_pushes();
+            let now = world.clock().now_ms();
+            world.clock().advance_to(now + JUMP_MS);
+        }
         tokio::time::sleep(STEP).await;
     }
 }
@@ -263,8 +340,10 @@ impl Ended {
     }
 
     /// Its JSON.
+    #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap()
+        let parsed = serde_json::from_str(&self.out);
+        parsed.unwrap_or_else(|e| panic!("{e}: {} {}", self.exit, self.err))
     }
 }
 
@@ -273,8 +352,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn run(data: &Path, arguments: &[&str], input: Option<&[u8]>) -> Output {
+    run_by(data, arguments, input, None)
+}
+
+fn run_by(data: &Path, arguments: &[&str], input: Option<&[u8]>, token: Option<&str>) -> Output {
     use std::io::Write as _;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mdmd"));
+    command
         .arg("--data")
         .arg(data)
         .args(arguments)
@@ -282,9 +366,11 @@ fn run(data: &Path, arguments: &[&str], input: Option<&[u8]>) -> Output {
         .env_remove("MDMD_URL")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    if let Some(token) = token {
+        command.env("MDMD_TOKEN", token);
+    }
+    let mut child = command.spawn().unwrap();
     // A command that does not read its input is no failure of this side.
     let _ = child.stdin.take().unwrap().write_all(input.unwrap_or(b""));
     child.wait_with_output().unwrap()

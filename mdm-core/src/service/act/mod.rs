@@ -14,8 +14,9 @@ use super::Org;
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
-use crate::ids::{ErrandId, Serial, ServerId, WaveId};
+use crate::ids::{ApprovalId, ErrandId, Serial, ServerId, WaveId};
 use crate::migration::{Event, Move, PinnedRunbook};
+use crate::store::Batch;
 
 /// What a person wants done with the migrations of some devices.
 #[derive(Clone, Debug)]
@@ -168,6 +169,9 @@ pub struct ActDone {
     pub members: usize,
     /// Of these, devices that were left out.
     pub blocked: usize,
+    /// Nothing was begun: another person must confirm this first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalId>,
 }
 
 /// How far the proof of an act is: by re-reading, never by what Apple said of the request.
@@ -216,7 +220,9 @@ impl Org {
         self.plan_of(act, &looked).await
     }
 
-    /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands.
+    /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands. A deadline that is moved
+    /// earlier, and the cancellation of more than 25 migrations in a day by one person, are written down for another person to
+    /// confirm ([`Org::confirm`]).
     ///
     /// # Errors
     /// [`Error::Precondition`] when the plan is no longer the accepted one; as [`Org::plan_act`].
@@ -224,37 +230,73 @@ impl Org {
         self.again_on_conflict(|| async {
             let looked = self.look_into(act).await?;
             self.plan_of(act, &looked).await?.must_be(digest)?;
-            let found = looked.found;
-            match &act.what {
-                MigrationAct::Assign {
-                    destination,
-                    deadline,
-                    available_from,
-                    runbooks,
-                } => {
-                    let from = available_from.unwrap_or_else(|| self.now());
-                    self.assign(
-                        act,
-                        &found,
-                        *destination,
-                        (*deadline, from),
-                        runbooks,
-                        digest,
-                    )
-                    .await
-                }
-                MigrationAct::Extend { deadline } | MigrationAct::Force { deadline } => {
-                    let event = Event::DeadlineMoved {
-                        deadline: *deadline,
-                    };
-                    self.tell_all(act, &found, &event, digest).await
-                }
-                MigrationAct::Cancel => {
-                    self.tell_all(act, &found, &Event::CancelAsked, digest)
-                        .await
-                }
+            let blocked = |found: &&Found| !found.findings.is_empty();
+            let (members, blocked) = (
+                looked.found.len(),
+                looked.found.iter().filter(blocked).count(),
+            );
+            if members == blocked {
+                return Err(nobody());
+            }
+            match self.second_for(act, members - blocked, digest).await? {
+                Ok(batch) => self.perform(act, looked.found, digest, batch).await,
+                Err(approval) => Ok(ActDone {
+                    wave: None,
+                    errands: Vec::new(),
+                    members,
+                    blocked,
+                    approval: Some(approval),
+                }),
             }
         })
         .await
     }
+
+    /// Does what was accepted and confirmed, together with the rows that say so.
+    pub(super) async fn act_as_planned(
+        &self,
+        act: &Act,
+        digest: &str,
+        with: Batch,
+    ) -> Result<ActDone, Error> {
+        let looked = self.look_into(act).await?;
+        self.plan_of(act, &looked).await?.must_be(digest)?;
+        self.perform(act, looked.found, digest, with).await
+    }
+
+    async fn perform(
+        &self,
+        act: &Act,
+        found: Vec<Found>,
+        digest: &str,
+        with: Batch,
+    ) -> Result<ActDone, Error> {
+        match &act.what {
+            MigrationAct::Assign {
+                destination,
+                deadline,
+                available_from,
+                runbooks,
+            } => {
+                let from = available_from.unwrap_or_else(|| self.now());
+                let dates = (*deadline, from);
+                self.assign(act, &found, *destination, dates, runbooks, digest)
+                    .await
+            }
+            MigrationAct::Extend { deadline } | MigrationAct::Force { deadline } => {
+                let event = Event::DeadlineMoved {
+                    deadline: *deadline,
+                };
+                self.tell_all(act, &found, &event, digest, with).await
+            }
+            MigrationAct::Cancel => {
+                self.tell_all(act, &found, &Event::CancelAsked, digest, with)
+                    .await
+            }
+        }
+    }
+}
+
+fn nobody() -> Error {
+    Error::Precondition("something stands against every device: see the findings".to_owned())
 }

@@ -8,7 +8,7 @@ use super::super::Org;
 use super::super::decision::{Decision, Tracked};
 use super::super::sync::append;
 use super::super::wave::platform_of;
-use super::{Act, ActDone, Found, MigrationAct};
+use super::{Act, ActDone, Found, MigrationAct, nobody};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember};
@@ -95,9 +95,7 @@ impl Org {
             append(&mut batch, d.into_batch());
         }
         if members.is_empty() {
-            return Err(Error::Precondition(
-                "something stands against every device: see the findings".to_owned(),
-            ));
+            return Err(nobody());
         }
         self.put_licence_errands(&mut batch, id, &moves).await?;
         let kind = ErrandKind::Schedule {
@@ -124,18 +122,20 @@ impl Org {
             errands,
             members: found.len(),
             blocked: found.len() - members.len(),
+            approval: None,
         })
     }
 
-    /// Tells an event to the attempts of all devices, and makes one errand of what they ask for.
+    /// Tells an event to the attempts of all devices, and makes one errand of what they ask for; in one commit with what `batch`
+    /// holds already.
     pub(super) async fn tell_all(
         &self,
         act: &Act,
         found: &[Found],
         event: &Event,
         digest: &str,
+        mut batch: Batch,
     ) -> Result<ActDone, Error> {
-        let mut batch = Batch::new();
         let mut alike: BTreeMap<WaveId, Vec<ErrandMember>> = BTreeMap::new();
         let mut count = 0;
         for found in found.iter().filter(|f| f.findings.is_empty()) {
@@ -161,9 +161,7 @@ impl Org {
             append(&mut batch, d.into_batch());
         }
         if count == 0 {
-            return Err(Error::Precondition(
-                "something stands against every device: see the findings".to_owned(),
-            ));
+            return Err(nobody());
         }
         let (name, kind, reason) = match &act.what {
             MigrationAct::Force { deadline } => (
@@ -207,6 +205,7 @@ impl Org {
             errands,
             members: found.len(),
             blocked: found.len() - count,
+            approval: None,
         })
     }
 }

@@ -1,10 +1,11 @@
-//! Sign-ins under way and sessions of people.
+//! Sign-ins under way, sessions of people, and what takes two of them.
 
 use async_trait::async_trait;
 
 use super::{ThisStore, failed, rows};
+use crate::approval::{Alone, Approval};
 use crate::clock::Timestamp;
-use crate::ids::{OrganisationId, PersonSessionId, SignInId};
+use crate::ids::{ApprovalId, OrganisationId, PersonSessionId, SignInId};
 use crate::person::{PersonSession, SignInAttempt};
 use crate::store::{PersonStore, StoreError};
 
@@ -89,6 +90,52 @@ impl PersonStore for ThisStore {
         )
     }
 
+    async fn approval(
+        &self,
+        organisation: OrganisationId,
+        id: ApprovalId,
+    ) -> Result<Option<Approval>, StoreError> {
+        rows!(
+            self,
+            one,
+            "approvals WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn approvals(
+        &self,
+        organisation: OrganisationId,
+        at: Timestamp,
+        after: ApprovalId,
+        limit: u32,
+    ) -> Result<Vec<Approval>, StoreError> {
+        rows!(
+            self,
+            many,
+            "approvals WHERE organisation = $1 AND id > $2 AND over > $3 ORDER BY id LIMIT $4",
+            organisation.0,
+            after.0,
+            at.as_millis(),
+            i64::from(limit)
+        )
+    }
+
+    async fn alone(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<Alone>, StoreError> {
+        rows!(
+            self,
+            one,
+            "done_alone WHERE organisation = $1 AND name = $2",
+            organisation.0,
+            name
+        )
+    }
+
     async fn prune_people(
         &self,
         organisation: OrganisationId,
@@ -98,6 +145,8 @@ impl PersonStore for ThisStore {
         let mut gone = 0;
         for table in [
             "DELETE FROM sign_ins WHERE organisation = $1 AND id IN (SELECT id FROM sign_ins WHERE organisation = $1 AND over < $2 ORDER BY over LIMIT $3)",
+            "DELETE FROM approvals WHERE organisation = $1 AND id IN (SELECT id FROM approvals WHERE organisation = $1 AND over < $2 ORDER BY over LIMIT $3)",
+            "DELETE FROM done_alone WHERE organisation = $1 AND id IN (SELECT id FROM done_alone WHERE organisation = $1 AND over < $2 ORDER BY over LIMIT $3)",
             "DELETE FROM person_sessions WHERE organisation = $1 AND id IN (SELECT id FROM person_sessions WHERE organisation = $1 AND over < $2 ORDER BY over LIMIT $3)",
         ] {
             let done = sqlx::query(table)

@@ -9,9 +9,9 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId, DeclarationSetId, DeviceId,
-    EnrollmentId, ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId, RunbookId,
-    SecretId, ServerId, SetUpId, WaveId,
+    ApprovalId, AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId, DeclarationSetId,
+    DeviceId, EnrollmentId, ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId,
+    RunbookId, SecretId, ServerId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -35,6 +35,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<crate::project::Project>(store).await?;
     apart::<crate::audit_seal::AuditSeal>(store).await?;
     apart::<crate::project::WhatIfRun>(store).await?;
+    apart::<crate::approval::Approval>(store).await?;
+    apart::<crate::approval::Alone>(store).await?;
     apart::<Server>(store).await?;
     apart::<SealedSecret>(store).await?;
     apart::<ApiToken>(store).await?;
@@ -111,6 +113,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.set_ups(o, SetUpId(0), ALL),
             store.set_ups_of(o, &[SetUpId(7)]),
             store.projects(o),
+            store.approvals(o, at(97), ApprovalId(0), ALL),
             store.waves(o, WaveId(0), ALL),
             store.servers(o),
             store.secrets(o, DeviceId(40)),

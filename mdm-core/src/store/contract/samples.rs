@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::at;
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder, AcmeOrderState};
+use crate::approval::{Alone, Approval, Wanted};
 use crate::attested::AttestedFacts;
 use crate::audit::{ApiToken, Role};
 use crate::audit_seal::AuditSeal;
@@ -19,9 +20,9 @@ use crate::enrollment::{
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::ids::{
-    AcmeAccountId, AcmeNonceId, AssignmentId, AuditId, AuditSealId, BudgetId, CertificateId,
-    CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId,
-    InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode,
+    AcmeAccountId, AcmeNonceId, AloneId, ApprovalId, AssignmentId, AuditId, AuditSealId, BudgetId,
+    CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
+    ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode,
     OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerCertificateId,
     ServerId, SessionId, SetUpId, SignInId, TokenId, WaveId,
 };
@@ -95,6 +96,8 @@ samples! {
     AuditSeal: AuditSealId, audit_seal, |it| it.at = at(99),
         |store, org, id| Ok(store.audit_seals(org, AuditSealId(id.0 - 1), 1).await?.into_iter().find(|s| s.id == id));
     Project: ProjectId, project, |it| it.on = true, |store, org, id| store.project(org, id).await;
+    Approval: ApprovalId, approval, |it| it.reason = Some("other".to_owned()), |store, org, id| store.approval(org, id).await;
+    Alone: AloneId, alone, |it| it.lately.clear(), |store, org, id| store.alone(org, &format!("reveals of {id}")).await;
     WhatIfRun: WaveId, what_if_run, |it| it.by = "Bo".to_owned(), |store, org, id| store.what_if_run(org, id).await;
     Server: ServerId, server, |it| it.cursor = SyncCursor::Changes { cursor: "c2".to_owned() },
         |store, org, id| store.server(org, id).await;
@@ -307,6 +310,20 @@ pub(super) fn project(organisation: OrganisationId, id: ProjectId) -> Project {
         at(47),
     );
     it.prerequisites.insert("wifi-placed".to_owned());
+    it
+}
+
+pub(super) fn approval(organisation: OrganisationId, id: ApprovalId) -> Approval {
+    let wanted = Wanted::Cancel {
+        serials: vec![serial("SERIAL7")],
+        digest: "0f".to_owned(),
+    };
+    Approval::new(organisation, id, wanted, "Anna".to_owned(), at(95), None)
+}
+
+pub(super) fn alone(organisation: OrganisationId, id: AloneId) -> Alone {
+    let mut it = Alone::new(organisation, id, &format!("reveals of {id}"));
+    it.lately.push((at(96), 1));
     it
 }
 

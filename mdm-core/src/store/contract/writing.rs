@@ -30,6 +30,8 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::project::Project>(store).await?;
     versions::<crate::audit_seal::AuditSeal>(store).await?;
     versions::<crate::project::WhatIfRun>(store).await?;
+    versions::<crate::approval::Approval>(store).await?;
+    versions::<crate::approval::Alone>(store).await?;
     versions::<Server>(store).await?;
     versions::<SealedSecret>(store).await?;
     versions::<ApiToken>(store).await?;
@@ -260,7 +262,7 @@ pub(super) async fn unique_values_are_unique(store: &impl Store) -> Finding {
     refuse(store, [twin.into()], "a taken token of a list").await?;
     // Two of one batch.
     device.serial = samples::serial("SERIAL3");
-    let twin = Write::Device(samples::device(A, DeviceId(3)));
+    let twin = Write::from(samples::device(A, DeviceId(3)));
     refuse(
         store,
         [device.into(), twin],

@@ -1,13 +1,14 @@
-//! Reads sign-ins and sessions of people.
+//! Reads sign-ins and sessions of people, and what takes two of them.
 
 use async_trait::async_trait;
 
+use crate::approval::{Alone, Approval};
 use crate::clock::Timestamp;
-use crate::ids::{OrganisationId, PersonSessionId, SignInId};
+use crate::ids::{ApprovalId, OrganisationId, PersonSessionId, SignInId};
 use crate::person::{PersonSession, SignInAttempt};
 use crate::store::StoreError;
 
-/// Reads sign-ins under way and sessions of people.
+/// Reads sign-ins under way, sessions of people, and what takes two of them.
 #[async_trait]
 pub trait PersonStore: Send + Sync {
     /// A sign-in, by id.
@@ -46,8 +47,28 @@ pub trait PersonStore: Send + Sync {
         after: PersonSessionId,
         limit: u32,
     ) -> Result<Vec<PersonSession>, StoreError>;
-    /// Deletes sign-ins and sessions of an organisation that were over before this moment, at most `limit` of each; answers how
-    /// many.
+    /// Something that takes two persons, by id.
+    async fn approval(
+        &self,
+        organisation: OrganisationId,
+        id: ApprovalId,
+    ) -> Result<Option<Approval>, StoreError>;
+    /// What takes two persons and is not over at this moment, in the order of ids, after `after`.
+    async fn approvals(
+        &self,
+        organisation: OrganisationId,
+        at: Timestamp,
+        after: ApprovalId,
+        limit: u32,
+    ) -> Result<Vec<Approval>, StoreError>;
+    /// What somebody did alone lately, by its name.
+    async fn alone(
+        &self,
+        organisation: OrganisationId,
+        name: &str,
+    ) -> Result<Option<Alone>, StoreError>;
+    /// Deletes sign-ins, sessions, approvals and what was done alone of an organisation that were over before this
+    /// moment, at most `limit` of each; answers how many.
     async fn prune_people(
         &self,
         organisation: OrganisationId,

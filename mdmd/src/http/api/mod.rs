@@ -2,6 +2,7 @@
 //! organisation, the local socket to the administrator of the machine.
 
 mod apple;
+mod approvals;
 mod asked;
 mod assignments;
 mod audit;
@@ -25,6 +26,7 @@ mod tokens;
 mod waves;
 mod what_if;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -66,9 +68,40 @@ pub(crate) struct Caller {
     /// `None` on the local socket: every organisation of this machine.
     organisation: Option<OrganisationId>,
     role: Role,
+    /// Which parts of the API.
+    scope: Scope,
     name: String,
     /// When what it showed ends by itself.
     until: Option<Timestamp>,
+}
+
+/// Which parts of the API somebody may use: parts go by the first word of their paths.
+#[derive(Clone, Debug)]
+enum Scope {
+    /// All of it.
+    All,
+    /// All but secrets of devices.
+    Usual,
+    /// These.
+    Only(BTreeSet<String>),
+}
+
+impl Scope {
+    fn of_token(scopes: BTreeSet<String>) -> Self {
+        match scopes.is_empty() {
+            true => Self::Usual,
+            false => Self::Only(scopes),
+        }
+    }
+
+    /// Whether a part may be used. The table of routes, and who asks, may be seen by everybody.
+    fn lets(&self, part: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Usual => part != routes::SECRETS,
+            Self::Only(parts) => part.is_empty() || part == "session" || parts.contains(part),
+        }
+    }
 }
 
 /// The routes for listeners (bearer token) and for the local socket.
@@ -104,6 +137,7 @@ async fn administrator(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Caller {
         organisation: None,
         role: Role::Admin,
+        scope: Scope::All,
         name: "local administrator".to_owned(),
         until: None,
     });
@@ -128,6 +162,10 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
             found.await.map(|holder| Caller {
                 organisation: Some(holder.session.organisation),
                 role: holder.role,
+                scope: match holder.secrets {
+                    true => Scope::All,
+                    false => Scope::Usual,
+                },
                 name: actor_of(&holder.session.person),
                 until: Some(holder.session.expires),
             })
@@ -135,6 +173,7 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
         false => office.mdm.authenticate(&shown).await.map(|token| Caller {
             organisation: Some(token.organisation),
             role: token.role,
+            scope: Scope::of_token(token.scopes),
             name: token.name,
             until: token.expires,
         }),

@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, assignments, audit, commands, declarations, devices, holds, identities,
-    inventory, invitations, library, licences, migrations, organisations, packages, projects,
-    reports, sign_in, tokens, waves, what_if,
+    Caller, Office, apple, approvals, assignments, audit, commands, declarations, devices, holds,
+    identities, inventory, invitations, library, licences, migrations, organisations, packages,
+    projects, reports, sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -40,7 +40,7 @@ macro_rules! table {
 
         /// Its router. Whoever merges it has put a [`Caller`] before it.
         pub(super) fn router() -> Router<Office> {
-            Router::new()$(.route($path, guarded($method($handler), Role::$role)))*
+            Router::new()$(.route($path, guarded($method($handler), Role::$role, part($path))))*
         }
     };
 }
@@ -50,11 +50,11 @@ table! {
     get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all, a page at a time (`after`, `limit`).";
     post "/api/v1/organisations" Admin organisations::new, "name", "Makes an organisation (local socket only). Shows its first administrator token, once.";
     get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
-    post "/api/v1/api-tokens" Admin tokens::new, "name, role, expires?", "Makes a token. Shows it, once.";
+    post "/api/v1/api-tokens" Admin tokens::new, "name, role, scopes?, expires?", "Makes a token. Shows it, once. `scopes` names parts of the API by the first word of their paths: without them all but `secrets`.";
     post "/api/v1/api-tokens/{id}/revoke" Admin tokens::revoke, "", "Revokes a token.";
     get  "/api/v1/session" Viewer sign_in::who, "", "Who asks: name, role, organisation, and when the session or token ends.";
     get  "/api/v1/sign-in" Viewer sign_in::show, "", "How people sign in, and the redirect address that the provider must know.";
-    post "/api/v1/sign-in" Admin sign_in::set, "issuer, client_id, secret, scopes?, groups_claim?, account_claim?, roles? (group: role), session_hours?, web_view? (off, offered, required), account? (byod, adde), domains?, device_days?", "Sets that; what is left out stays. The provider is asked for its document and keys before it is kept.";
+    post "/api/v1/sign-in" Admin sign_in::set, "issuer, client_id, secret, scopes?, groups_claim?, account_claim?, roles? (group: role), secrets_groups?, session_hours?, web_view? (off, offered, required), account? (byod, adde), domains?, device_days?", "Sets that; what is left out stays. The provider is asked for its document and keys before it is kept.";
     post "/api/v1/sign-in/remove" Admin sign_in::remove, "", "Nobody signs in any more; every session ends with it.";
     get  "/api/v1/sessions" Admin sign_in::sessions, "", "People who are signed in, a page at a time (`after`, `limit`).";
     post "/api/v1/sessions/{id}/revoke" Admin sign_in::revoke, "", "Ends somebody's session.";
@@ -100,6 +100,13 @@ table! {
     get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first, a page at a time (`since` and `after` as in `next`, `limit`).";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. 409 for a device that is not held.";
+    get  "/api/v1/devices/{serial}/secrets" Viewer approvals::kept, "", "Which secrets of a device are kept, and since when; never what they are.";
+    post "/api/v1/secrets/reveal" Helpdesk approvals::reveal, "serial, kind (recovery_key, device_bypass_code, server_bypass_code, recovery_lock_password, firmware_password), reason, approval?", "Shows a secret of a device, once it is in the record that it was. A token must have the scope `secrets`. After ten a day `approval` says what another person must confirm first; it is then asked for again with that.";
+    get  "/api/v1/approvals" Viewer approvals::list, "", "What waits for a second person, or was confirmed and is not used yet; a page at a time.";
+    post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done.";
+    post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Refuses it, or takes it back.";
+    get  "/api/v1/two-persons" Viewer approvals::demanded, "", "Whether every reveal and every cancellation takes two persons.";
+    post "/api/v1/two-persons" Admin approvals::demand, "always", "Changes that. That it is no longer so takes two persons itself.";
     get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
     post "/api/v1/audit/verification" Helpdesk audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
@@ -178,17 +185,34 @@ async fn list() -> axum::Json<&'static [Route]> {
 }
 
 /// Refuses whoever has a smaller role, before anything of the request is read.
-fn guarded(route: MethodRouter<Office>, role: Role) -> MethodRouter<Office> {
+/// The part of the API in which there are secrets of devices: a token must name it.
+pub(super) const SECRETS: &str = "secrets";
+
+/// The first word of a path: what scopes of tokens name.
+fn part(path: &'static str) -> &'static str {
+    let rest = path.strip_prefix("/api/v1").unwrap_or(path);
+    rest.trim_start_matches('/').split('/').next().unwrap_or("")
+}
+
+/// Every part that a scope may name.
+pub(super) fn parts() -> std::collections::BTreeSet<&'static str> {
+    let all = ROUTES.iter().map(|route| part(route.path));
+    all.filter(|part| !part.is_empty()).collect()
+}
+
+fn guarded(route: MethodRouter<Office>, role: Role, part: &'static str) -> MethodRouter<Office> {
     route.route_layer(from_fn(move |request: Request, next: Next| async move {
-        match request.extensions().get::<Caller>() {
-            Some(caller) if caller.role >= role => next.run(request).await,
+        let why = match request.extensions().get::<Caller>() {
+            Some(caller) if caller.role >= role && caller.scope.lets(part) => {
+                return next.run(request).await;
+            }
+            Some(caller) if caller.role >= role => {
+                "this takes a scope that the token does not have"
+            }
             // No caller at all cannot happen: both doors put one there.
-            _ => Refusal::new(
-                Door::Api,
-                Error::Refused("this takes a greater role than the token has"),
-            )
-            .into_response(),
-        }
+            _ => "this takes a greater role than the token has",
+        };
+        Refusal::new(Door::Api, Error::Refused(why)).into_response()
     }))
 }
 

@@ -1,13 +1,17 @@
 //! Tokens of this API: made with a role and an end, shown once, revoked. Never answers a token again.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use mdm_core::audit::{ApiToken, Role};
 use mdm_core::clock::Timestamp;
+use mdm_core::error::Error;
 use mdm_core::ids::TokenId;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::asked::Path;
+use super::routes::parts;
 use super::{About, Answer, read, refused, shown};
 
 #[derive(Deserialize)]
@@ -15,6 +19,8 @@ use super::{About, Answer, read, refused, shown};
 pub(super) struct New {
     name: String,
     role: Role,
+    #[serde(default)]
+    scopes: BTreeSet<String>,
     expires: Option<Timestamp>,
 }
 
@@ -24,6 +30,7 @@ struct Shown {
     id: TokenId,
     name: String,
     role: Role,
+    scopes: BTreeSet<String>,
     created: Timestamp,
     expires: Option<Timestamp>,
     revoked: Option<Timestamp>,
@@ -37,6 +44,7 @@ impl Shown {
             id: row.id,
             name: row.name.clone(),
             role: row.role,
+            scopes: row.scopes.clone(),
             created: row.created,
             expires: row.expires,
             revoked: row.revoked,
@@ -53,8 +61,14 @@ pub(super) async fn list(About { org, .. }: About) -> Answer {
 
 pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
     let sent: New = read(&office, sent).await?;
+    let parts = parts();
+    if !sent.scopes.iter().all(|s| parts.contains(s.as_str())) {
+        let parts: Vec<&str> = parts.into_iter().collect();
+        let problem = format!("must be parts of the API: {}", parts.join(", "));
+        return Err(refused(Error::bad_input("scopes", problem)));
+    }
     let made = org
-        .new_api_token(&sent.name, sent.role, sent.expires)
+        .new_api_token(&sent.name, sent.role, sent.scopes, sent.expires)
         .await
         .map_err(refused)?;
     let mut answer = Shown::of(&made.token);

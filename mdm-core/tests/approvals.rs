@@ -1,0 +1,141 @@
+//! Looks at secrets: a few alone and for a reason, more with somebody else's consent, each consent for one look by one person.
+
+mod service_house;
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use mdm_core::error::Error;
+use mdm_core::ids::ApprovalId;
+use mdm_core::secret::SecretKind;
+use mdm_core::service::{Org, Revealed};
+use service_house::{Gadget, House, revealed};
+
+const KIND: SecretKind = SecretKind::UnlockToken;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// An installation with a phone that gave its unlock token, and two people.
+async fn stage() -> (House, Gadget, Org, Org) {
+    let house = House::new().await;
+    let phone = house.device("C02SHOWN").await;
+    house.enrol(&phone).await;
+    let token = format!(
+        "<key>UnlockToken</key><data>{}</data>",
+        STANDARD.encode("opens the passcode")
+    );
+    house.token_update(&phone, &token).await.unwrap();
+    let org = house.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    (house, phone, anna, bo)
+}
+
+async fn look(org: &Org, phone: &Gadget, approval: Option<ApprovalId>) -> Result<Revealed, Error> {
+    org.reveal(&phone.serial, KIND, "locked out", approval)
+        .await
+}
+
+async fn waits(org: &Org, phone: &Gadget) -> ApprovalId {
+    match look(org, phone, None).await.unwrap() {
+        Revealed::Waits(approval) => approval,
+        Revealed::Shown(_) => panic!("shown"),
+    }
+}
+
+fn is_precondition<T>(done: &Result<T, Error>) -> bool {
+    matches!(done, Err(Error::Precondition(_)))
+}
+
+async fn of_record(org: &Org, what: &str) -> usize {
+    let all = org.record_tail(1000).await.unwrap();
+    all.iter().filter(|entry| entry.what == what).count()
+}
+
+#[tokio::test]
+async fn ten_looks_a_day_and_then_somebody_else_consents_to_each() {
+    let (house, phone, anna, bo) = stage().await;
+    for _ in 0..10 {
+        let shown = revealed(look(&anna, &phone, None).await.unwrap());
+        assert_eq!(shown.expose(), b"opens the passcode");
+    }
+    let asked = waits(&anna, &phone).await;
+    assert_eq!(waits(&anna, &phone).await, asked, "the same question twice");
+    assert_eq!(of_record(&anna, "secret.revealed").await, 10);
+    // Somebody else has looks of their own.
+    revealed(look(&bo, &phone, None).await.unwrap());
+    assert_eq!(bo.approvals(ApprovalId(0), 10).await.unwrap().len(), 1);
+
+    // Not confirmed yet; not by oneself; not for somebody else.
+    assert!(is_precondition(&look(&anna, &phone, Some(asked)).await));
+    assert!(is_precondition(&anna.confirm(asked).await));
+    bo.confirm(asked).await.unwrap();
+    assert!(is_precondition(&bo.confirm(asked).await));
+    assert!(is_precondition(&look(&bo, &phone, Some(asked)).await));
+    let shown = revealed(look(&anna, &phone, Some(asked)).await.unwrap());
+    assert_eq!(shown.expose(), b"opens the passcode");
+    assert!(is_precondition(&look(&anna, &phone, Some(asked)).await));
+    let record = anna.record_tail(100).await.unwrap();
+    let last = record
+        .iter()
+        .rfind(|e| e.what == "secret.revealed")
+        .unwrap();
+    assert_eq!(last.actor, "Anna");
+    assert_eq!(last.detail["confirmed_by"], "Bo");
+    assert!(
+        !serde_json::to_string(&record)
+            .unwrap()
+            .contains("opens the")
+    );
+    assert!(bo.approvals(ApprovalId(0), 10).await.unwrap().is_empty());
+
+    // A day later there are ten again.
+    house.clock.advance(HOUR * 25);
+    revealed(look(&anna, &phone, None).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_consent_ends() {
+    let (house, phone, anna, bo) = stage().await;
+    anna.demand_two_persons(true).await.unwrap();
+    let late = waits(&anna, &phone).await;
+    house.clock.advance(HOUR * 24);
+    assert!(is_precondition(&bo.confirm(late).await));
+    let declined = waits(&anna, &phone).await;
+    assert_ne!(declined, late);
+    bo.decline(declined).await.unwrap();
+    assert!(is_precondition(&bo.confirm(declined).await));
+    let slow = waits(&anna, &phone).await;
+    bo.confirm(slow).await.unwrap();
+    house.clock.advance(HOUR);
+    assert!(is_precondition(&look(&anna, &phone, Some(slow)).await));
+    assert!(matches!(
+        bo.confirm(ApprovalId(1)).await,
+        Err(Error::NotFound(_))
+    ));
+    assert_eq!(of_record(&anna, "secret.revealed").await, 0);
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_see_ten_and_no_more() {
+    let (_house, phone, anna, _) = stage().await;
+    let all = (0..40).map(|_| look(&anna, &phone, None));
+    let all = futures_util::future::join_all(all).await;
+    let shown = |it: &&Result<Revealed, Error>| matches!(it, Ok(Revealed::Shown(_)));
+    let shown = all.iter().filter(shown).count();
+    assert!((1..=10).contains(&shown), "{shown}");
+    assert_eq!(of_record(&anna, "secret.revealed").await, shown);
+}
+
+#[tokio::test]
+async fn that_two_are_demanded_always_is_ended_by_two() {
+    let (_house, phone, anna, bo) = stage().await;
+    assert_eq!(anna.demand_two_persons(true).await.unwrap().1, None);
+    waits(&anna, &phone).await;
+    let (still, asked) = anna.demand_two_persons(false).await.unwrap();
+    assert!(still.settings.two_persons_always);
+    let asked = asked.unwrap();
+    assert!(is_precondition(&anna.confirm(asked).await));
+    waits(&bo, &phone).await;
+    bo.confirm(asked).await.unwrap();
+    revealed(look(&anna, &phone, None).await.unwrap());
+}
