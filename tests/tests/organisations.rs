@@ -14,7 +14,9 @@ use house::{Ask, House, NOW_MS, check_in, described, report};
 use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::ddm::{Channels, Target};
+use mdm_core::device::Platform;
 use mdm_core::ids::{OrganisationId, ProjectId, Serial, ServerId, WaveId};
+use mdm_core::migration::{PinnedRunbook, Variant};
 use mdm_core::original::Said;
 use mdm_core::project::Project;
 use mdm_core::secret::Secret;
@@ -32,6 +34,7 @@ const THEIRS: [&str; 2] = ["OTHERX", "OTHERY"];
 /// So large that no other number contains it.
 const THEIR_WAVE: i64 = 7_340_911_223_344;
 const THEIR_NAME: &str = "Neighbours and daughters";
+const THEIR_RUNBOOK: &str = "neighbourly-runbook";
 const THEIR_DECLARATION: &str = "neighbours.credential";
 
 /// Two organisations; the second one has a wave.
@@ -74,6 +77,11 @@ async fn two() -> (House, House) {
         .org
         .assign_declarations("neighbourly things", &everybody, own);
     assigned.await.unwrap();
+    let runbook = PinnedRunbook::standard(Platform::Macos, Variant::Migration);
+    let kept = theirs
+        .org
+        .edit_runbook(THEIR_RUNBOOK, Platform::Macos, runbook, None, "theirs");
+    kept.await.unwrap();
     (ours, theirs)
 }
 
@@ -90,6 +98,7 @@ async fn marks(of: &House) -> Vec<String> {
     if of.serial == THEIRS[0] {
         marks.extend(THEIRS.map(str::to_owned));
         marks.extend(["their wave".to_owned(), THEIR_WAVE.to_string()]);
+        marks.push(THEIR_RUNBOOK.to_owned());
         marks.extend([
             THEIR_DECLARATION.to_owned(),
             "neighbourly things".to_owned(),
@@ -445,6 +454,11 @@ fn body(method: &str, path: &str) -> String {
             serde_json::json!({ "serial": THEIRS[0], "kind": "recovery_key", "reason": "curious" })
         }
         ("post", "/api/v1/two-persons") => serde_json::json!({ "always": false }),
+        ("post", "/api/v1/devices/{serial}/retry-step") => serde_json::json!({ "step": "trust" }),
+        ("post", "/api/v1/runbooks") => serde_json::json!({
+            "name": THEIR_RUNBOOK, "platform": "ios", "reason": "walk",
+            "runbook": PinnedRunbook::standard(Platform::Ios, Variant::Migration),
+        }),
         ("post", "/api/v1/devices/tags") => {
             serde_json::json!({ "serials": THEIRS, "add": ["lab"] })
         }
@@ -593,6 +607,7 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
         .replace("{serial}", THEIRS[0])
         .replace("{uuid}", command)
         .replace("{identifier}", THEIR_DECLARATION)
+        .replace("{name}", THEIR_RUNBOOK)
         .replace("{id}", &id.to_string());
     assert!(
         !path.contains('{') && path.split('/').all(|part| part != "0"),

@@ -147,3 +147,29 @@ async fn one_seed_tells_one_story() {
     assert_ne!(first["devices"][0], other["devices"][0]);
     assert_eq!(first["verdict"], serde_json::json!(Verdict::Agrees));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "plays weeks of a project for minutes; run it by name"]
+async fn a_project_of_four_waves_goes_from_gate_to_gate() {
+    let mut rehearsal = rehearsal(60, 9, Faults::Many);
+    rehearsal.waves = Some(4);
+    rehearsal.buckets = 10;
+    let summary = play(rehearsal).await;
+    agreed(&summary);
+    assert!(
+        summary.disagreements.is_empty(),
+        "{:?}",
+        summary.disagreements
+    );
+    let names: Vec<&str> = summary.waves.iter().map(|wave| wave.name).collect();
+    assert_eq!(names, ["pilot", "early", "main", "rest"]);
+    let count =
+        |of: &dyn Fn(&mdmd::rehearsal::WaveEnd) -> u32| summary.waves.iter().map(of).sum::<u32>();
+    assert_eq!(count(&|w| w.members), 60);
+    assert_eq!(count(&|w| w.free), 60);
+    assert_eq!(count(&|w| w.migrated + w.with_exceptions), 60);
+    assert!(count(&|w| w.buckets) >= 8);
+    for row in &summary.rows {
+        assert!(row.exceptions.iter().all(|e| !e.why.is_empty()), "{row:#?}");
+    }
+}

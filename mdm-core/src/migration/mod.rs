@@ -10,6 +10,7 @@ mod event;
 mod r#move;
 pub mod plan;
 mod runbook;
+mod runbook_check;
 mod runner;
 mod set_up;
 pub(crate) mod steps;

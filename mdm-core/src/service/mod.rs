@@ -23,6 +23,7 @@ mod enqueue;
 mod enrol;
 mod errands;
 mod facts;
+mod failures;
 mod gate;
 mod identities;
 mod invitation;
@@ -44,7 +45,9 @@ mod report;
 mod reports;
 mod restored;
 mod retention;
+mod retry;
 mod rounds;
+mod runbooks;
 mod safe;
 mod scep;
 mod service_token;
@@ -76,6 +79,7 @@ pub use declarations::{
     WantedDeclaration,
 };
 pub use enqueue::{Enqueued, NewCommand};
+pub use failures::WaveFailures;
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
 pub use invitation::Invitation;
@@ -86,6 +90,7 @@ pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use record::RecordReport;
 pub use release::Release;
+pub use runbooks::{RunbookUse, RunbookView};
 pub use wave::{
     Accepted, Candidates, Dates, GateView, MarkCounts, Member, ProjectChange, Standing, WhatIf,
 };

@@ -39,7 +39,7 @@ impl Org {
         Ok((self.views_of(devices).await?, next))
     }
 
-    async fn views_of(&self, devices: Vec<Device>) -> Result<Vec<Views>, Error> {
+    pub(super) async fn views_of(&self, devices: Vec<Device>) -> Result<Vec<Views>, Error> {
         let servers: Vec<Server> = self.store().servers(self.id()).await?;
         let services = self.inventory().await?.map(|i| i.services);
         let services = services.unwrap_or_default();

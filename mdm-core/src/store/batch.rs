@@ -26,6 +26,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
+use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
@@ -109,6 +110,8 @@ pub enum Write {
     Wave(Wave),
     /// Versioned; the id equals the wave's.
     WhatIfRun(WhatIfRun),
+    /// Versioned; the id comes from the name.
+    KeptRunbook(KeptRunbook),
     /// Immutable: written once, and again with the same content without harm.
     Runbook(Pinned),
     /// Versioned.
@@ -207,7 +210,7 @@ impl From<Device> for Write {
 
 into_write! {
     OriginalFacts(OriginalFacts), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
-    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), Runbook(Pinned), Server(Server), Secret(SealedSecret),
+    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), KeptRunbook(KeptRunbook), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
     ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
@@ -262,6 +265,8 @@ pub enum Noun {
     Wave,
     /// What-ifs that somebody had run for waves; the key equals the wave's.
     WhatIfRun,
+    /// Runbooks that an organisation keeps under a name; the key comes from the name.
+    KeptRunbook,
     /// Server entries.
     Server,
     /// Secrets.

@@ -42,6 +42,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
+use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
@@ -175,6 +176,12 @@ macro_rules! hand_on_reads {
             }
             async fn runbooks(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<Pinned>, StoreError> {
                 ($inner)(self).runbooks(organisation, limit).await
+            }
+            async fn kept_runbook(&self, organisation: OrganisationId, id: RunbookId) -> Result<Option<KeptRunbook>, StoreError> {
+                ($inner)(self).kept_runbook(organisation, id).await
+            }
+            async fn kept_runbooks(&self, organisation: OrganisationId) -> Result<Vec<KeptRunbook>, StoreError> {
+                ($inner)(self).kept_runbooks(organisation).await
             }
         }
         #[async_trait]

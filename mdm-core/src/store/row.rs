@@ -31,6 +31,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
+use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
 use crate::wave::{Server, Wave};
@@ -49,6 +50,7 @@ pub(crate) enum Table {
     Projects,
     Waves,
     WhatIfRuns,
+    KeptRunbooks,
     Moves,
     SetUps,
     Commands,
@@ -96,7 +98,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 40] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -108,6 +110,7 @@ impl Table {
         Self::Projects,
         Self::Waves,
         Self::WhatIfRuns,
+        Self::KeptRunbooks,
         Self::Moves,
         Self::SetUps,
         Self::Commands,
@@ -153,6 +156,7 @@ impl Table {
             Self::Projects => "projects",
             Self::Waves => "waves",
             Self::WhatIfRuns => "what_if_runs",
+            Self::KeptRunbooks => "kept_runbooks",
             Self::Moves => "moves",
             Self::SetUps => "set_ups",
             Self::Commands => "commands",
@@ -259,6 +263,7 @@ impl Table {
             | Self::Runbooks
             | Self::Waves
             | Self::WhatIfRuns
+            | Self::KeptRunbooks
             | Self::AuditSeals
             | Self::Locations
             | Self::Inventories => &[],
@@ -281,6 +286,7 @@ impl From<Noun> for Table {
             Noun::Project => Self::Projects,
             Noun::Wave => Self::Waves,
             Noun::WhatIfRun => Self::WhatIfRuns,
+            Noun::KeptRunbook => Self::KeptRunbooks,
             Noun::AuditSeal => Self::AuditSeals,
             Noun::Server => Self::Servers,
             Noun::Secret => Self::Secrets,
@@ -493,6 +499,7 @@ stored! {
     Approval in Approvals versioned: |it| vec![moment(Some(it.over()))];
     Alone in DoneAlone versioned: |it| vec![text(&it.name), moment(Some(it.over()))];
     WhatIfRun in WhatIfRuns versioned: |_it| vec![];
+    KeptRunbook in KeptRunbooks versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![
         Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),
         Cell::Int(it.parent.map(|p| p.0)),

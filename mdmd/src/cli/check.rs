@@ -38,8 +38,9 @@ pub(crate) struct Plan {
     /// Our server entry (its number in `token status`); the only one when left out.
     #[arg(long, value_name = "NUMBER", conflicts_with = "wave")]
     to: Option<i64>,
-    /// The runbook of a platform (ios, ipados, macos) as JSON; the standard one when left out.
-    #[arg(long, value_name = "PLATFORM=FILE", conflicts_with = "wave")]
+    /// The runbook of a platform (ios, ipados, macos): a file of JSON, or the name of one that the server keeps; the standard one
+    /// when left out.
+    #[arg(long, value_name = "PLATFORM=RUNBOOK", conflicts_with = "wave")]
     runbook: Vec<String>,
 }
 
@@ -71,7 +72,7 @@ pub(super) async fn ask(client: &Client, plan: &Plan, detail: &str) -> Result<Va
         "serials": serials,
         "deadline": deadline.transpose()?,
         "destination": plan.to,
-        "runbooks": super::migration::runbooks(&plan.runbook)?,
+        "runbooks": super::migration::runbooks(client, &plan.runbook).await?,
         "detail": detail,
     });
     client.post("/api/v1/checks", &body).await

@@ -1,4 +1,4 @@
-//! `mdmd device list|show|tag|invite|clear-passcode`: what is known of devices, the single-object report with its timeline, their
+//! `mdmd device list|show|tag|invite|clear-passcode|retry-step`: what is known of devices, the single-object report with its timeline, their
 //! tags, enrolment by download, and passcodes that somebody has forgotten.
 
 use anyhow::anyhow;
@@ -59,6 +59,18 @@ pub(crate) enum Device {
     },
     /// Show a secret of one. More than ten a day take another person, who confirms each.
     Reveal(super::approval::Reveal),
+    /// Have a step of a device's set-up done again that is stuck, was given up or was skipped.
+    RetryStep {
+        /// Its serial number.
+        serial: String,
+        /// The step, as `device show` names it, such as apps-required.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(
+            mdm_core::migration::StepId::ALL.map(mdm_core::migration::StepId::as_str)
+        ))]
+        step: String,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Take the passcode of an iPhone or iPad away.
     ClearPasscode {
         /// Its serial number.
@@ -100,6 +112,20 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
         }
         Device::Secrets { serial, place } => super::approval::kept(common, place, serial).await,
         Device::Reveal(args) => super::approval::reveal(common, args).await,
+        Device::RetryStep {
+            serial,
+            step,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let path = format!("/api/v1/devices/{serial}/retry-step");
+            let said = "what it asked before is taken back, and its exceptions are forgotten.";
+            let answer = client.act(&path, &json!({ "step": step }), said).await?;
+            super::print(common, &answer, |_| {
+                println!("{step} begins again; `mdmd device show {serial}` shows how it goes");
+            });
+            Ok(())
+        }
         Device::ClearPasscode { serial, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("/api/v1/devices/{serial}/clear-passcode");
@@ -208,6 +234,7 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
                 cell(&secret["created"])
             );
         }
+        super::failures::show(&report["failures"]);
         if let Some(entries) = report["timeline"].as_array() {
             println!();
             for entry in entries {

@@ -28,8 +28,9 @@ pub(crate) enum Migration {
         /// Our server entry (its number in `token status`); the only one when left out.
         #[arg(long, value_name = "NUMBER")]
         to: Option<i64>,
-        /// The runbook of a platform (ios, ipados, macos) as JSON; the standard one when left out.
-        #[arg(long, value_name = "PLATFORM=FILE")]
+        /// The runbook of a platform (ios, ipados, macos): a file of JSON, or the name of one that the server keeps; the standard one
+        /// when left out.
+        #[arg(long, value_name = "PLATFORM=RUNBOOK")]
         runbook: Vec<String>,
         /// Why; goes into the record.
         #[arg(long, value_name = "SENTENCE")]
@@ -98,13 +99,14 @@ pub(crate) async fn run(common: &Common, command: &Migration) -> Done {
             acceptance,
             place,
         } => {
+            let client = Client::acting(common, place).await?;
             let body = json!({
                 "act": "assign",
                 "serials": devices.some()?,
                 "deadline": moment("--deadline", deadline)?,
                 "available_from": from.as_deref().map(|f| moment("--from", f)).transpose()?,
                 "destination": to,
-                "runbooks": runbooks(runbook)?,
+                "runbooks": runbooks(&client, runbook).await?,
                 "reason": reason,
             });
             (body, acceptance, place)
@@ -184,28 +186,55 @@ pub(super) fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
         .means(Exit::BadInput)
 }
 
-/// Runbooks from files, by platform. What is in them is checked by the server.
-pub(super) fn runbooks(files: &[String]) -> Result<Value, Ended> {
+/// Runbooks by platform, from files or by the names under which the server keeps them. What is in them is checked by the server.
+pub(super) async fn runbooks(client: &Client, files: &[String]) -> Result<Value, Ended> {
     let mut all = Map::new();
     for file in files {
         let (platform, path) = file
             .split_once('=')
             .filter(|(platform, _)| ["ios", "ipados", "macos"].contains(platform))
             .with_context(|| {
-                format!("--runbook {file}: must be ios=FILE, ipados=FILE or macos=FILE")
+                format!("--runbook {file}: must be ios=, ipados= or macos= and a file or the name of a kept runbook")
             })
             .means(Exit::BadInput)?;
         let path = PathBuf::from(path);
-        let content = std::fs::read(&path)
-            .with_context(|| path.display().to_string())
-            .means(Exit::BadInput)?;
-        let content: Value = serde_json::from_slice(&content)
-            .with_context(|| path.display().to_string())
-            .means(Exit::BadInput)?;
+        let content = match std::fs::read(&path) {
+            Ok(content) => serde_json::from_slice(&content)
+                .with_context(|| path.display().to_string())
+                .means(Exit::BadInput)?,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+                let name = path.display().to_string();
+                kept_runbook(client, platform, &name).await?
+            }
+            Err(why) => {
+                return Err(why)
+                    .with_context(|| path.display().to_string())
+                    .means(Exit::BadInput);
+            }
+        };
         if all.insert(platform.to_owned(), content).is_some() {
             let why = anyhow!("--runbook {platform}: is given twice");
             return Err(why).means(Exit::BadInput);
         }
     }
     Ok(Value::Object(all))
+}
+
+/// What the server keeps under a name, for this platform.
+async fn kept_runbook(client: &Client, platform: &str, name: &str) -> Result<Value, Ended> {
+    let found = super::runbook::kept(client, name, None).await;
+    let mut found = found.map_err(|ended| match ended.not_found {
+        true => Ended {
+            exit: Exit::BadInput,
+            why: anyhow!("--runbook {platform}={name}: there is no such file, and the server keeps no runbook of this name"),
+            ..ended
+        },
+        false => ended,
+    })?;
+    let of = cell(&found["kept"]["platform"]);
+    if of != platform {
+        let why = anyhow!("--runbook {platform}={name}: that runbook is for {of}");
+        return Err(why).means(Exit::BadInput);
+    }
+    Ok(found["runbook"].take())
 }

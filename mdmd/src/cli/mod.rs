@@ -15,6 +15,7 @@ mod command;
 mod config;
 mod declaration;
 mod device;
+mod failures;
 mod hold;
 mod identity;
 mod init;
@@ -34,6 +35,8 @@ pub mod replay;
 mod report;
 mod restore;
 mod runbook;
+#[cfg(feature = "world")]
+mod runbook_try;
 mod secret_file;
 mod serials;
 mod serve;

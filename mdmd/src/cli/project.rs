@@ -105,8 +105,9 @@ pub(crate) struct Terms {
     /// What must have been done for each device at the service that it leaves, e.g. wifi-placed.
     #[arg(long, value_name = "NAME")]
     prerequisite: Vec<String>,
-    /// The runbook of a platform (ios, ipados, macos) as JSON; the standard one when left out.
-    #[arg(long, value_name = "PLATFORM=FILE")]
+    /// The runbook of a platform (ios, ipados, macos): a file of JSON, or the name of one that the server keeps; the standard one
+    /// when left out.
+    #[arg(long, value_name = "PLATFORM=RUNBOOK")]
     runbook: Vec<String>,
 }
 
@@ -182,10 +183,16 @@ impl Terms {
         if !self.prerequisite.is_empty() {
             body["prerequisites"] = json!(self.prerequisite);
         }
-        if !self.runbook.is_empty() {
-            body["runbooks"] = super::migration::runbooks(&self.runbook)?;
-        }
         Ok(body)
+    }
+}
+
+impl Terms {
+    async fn runbooks(&self, client: &Client, body: &mut Value) -> Result<(), Ended> {
+        if !self.runbook.is_empty() {
+            body["runbooks"] = super::migration::runbooks(client, &self.runbook).await?;
+        }
+        Ok(())
     }
 }
 
@@ -216,6 +223,7 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let mut body = terms.body(None)?;
             body["name"] = json!(name);
             let client = Client::acting(common, place).await?;
+            terms.runbooks(&client, &mut body).await?;
             let made = client.post("/api/v1/projects", &body).await?;
             super::print(common, &made, |made| {
                 println!(
@@ -233,7 +241,8 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let client = Client::acting(common, place).await?;
             let path = path(&client, project).await?;
             let known = client.get(&path).await?;
-            let body = terms.body(Some(&known["project"]))?;
+            let mut body = terms.body(Some(&known["project"]))?;
+            terms.runbooks(&client, &mut body).await?;
             if body == json!({}) {
                 return Err(anyhow!("nothing is to be changed")).means(Exit::BadInput);
             }

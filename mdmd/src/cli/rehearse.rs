@@ -13,6 +13,12 @@ pub(crate) struct Rehearse {
     /// How many devices.
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     devices: u32,
+    /// Play a whole project of so many waves (pilot, early, main, rest), each sent when the gate of the one before it is signed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
+    waves: Option<u32>,
+    /// Deadlines of that project, over all of its waves.
+    #[arg(long, value_name = "N", requires = "waves", value_parser = clap::value_parser!(u32).range(1..=500))]
+    buckets: Option<u32>,
     /// One seed tells one story.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -37,6 +43,8 @@ pub(crate) struct Rehearse {
 pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     let mut rehearsal = Rehearsal::new(args.devices, args.seed);
     rehearsal.faults = args.faults;
+    rehearsal.waves = args.waves;
+    rehearsal.buckets = args.buckets.unwrap_or(rehearsal.buckets);
     rehearsal.identities = args.identities;
     rehearsal.database.clone_from(&args.database);
     rehearsal.keep.clone_from(&args.keep);

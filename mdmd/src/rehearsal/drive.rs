@@ -12,6 +12,7 @@ use mdm_core::migration::{
 use mdm_core::service::{Mdm, Org};
 
 use super::progress::Progress;
+use super::project::Course;
 
 /// After so long the rehearsal ends, whatever has not ended by then.
 const HORIZON_MS: i64 = 45 * 86_400_000;
@@ -38,13 +39,18 @@ pub(super) async fn drive(
     world: &World,
     mdm: &Mdm,
     org: &Org,
-    wave: WaveId,
+    waves: &[WaveId],
+    mut course: Option<&mut Course>,
     progress: &mut Progress,
     stop: Stop<'_>,
 ) -> anyhow::Result<()> {
     let start = world.clock().now_ms();
     let mut next_look = start;
     let mut held = BTreeMap::new();
+    let horizon = match course {
+        Some(_) => HORIZON_MS * 4,
+        None => HORIZON_MS,
+    };
     loop {
         settle(world, mdm, stop).await?;
         if stop() {
@@ -53,17 +59,22 @@ pub(super) async fn drive(
         let now = world.clock().now_ms();
         if now >= next_look {
             next_look = now + LOOK_MS;
-            if answer_what_is_asked(world, org, wave).await? {
+            let mut acted = answer_what_is_asked(world, org, waves).await?;
+            if let Some(course) = &mut course {
+                acted |= course.go_on(world, org).await?;
+            }
+            if acted {
                 settle(world, mdm, stop).await?;
             }
             note_held(world, &mut held, now).await;
-            let (states, over) = look(org, wave, &|serial| {
+            let (states, over) = look(org, waves, &|serial| {
                 held.get(serial)
                     .is_some_and(|since| now - since >= STUCK_MS)
             })
             .await?;
             progress.show(now - start, &states);
-            if over {
+            let under_way = course.as_ref().is_none_or(|course| course.is_under_way());
+            if over && under_way {
                 return Ok(());
             }
         }
@@ -78,7 +89,7 @@ pub(super) async fn drive(
             next > now,
             "something is due and is not done: simulated time stands still"
         );
-        if next - start > HORIZON_MS {
+        if next - start > horizon {
             return Ok(());
         }
         world.clock().advance_to(next);
@@ -108,9 +119,9 @@ pub(super) async fn settle(world: &World, mdm: &Mdm, stop: Stop<'_>) -> anyhow::
 
 /// The person of a rehearsal. Of a device that left and was silent for days a person is asked; this one knows which are lost
 /// for good and gives them up, so that the attempt ends with an exception. Its set-up stays and guards the hold, should it come back.
-async fn answer_what_is_asked(world: &World, org: &Org, wave: WaveId) -> anyhow::Result<bool> {
+async fn answer_what_is_asked(world: &World, org: &Org, waves: &[WaveId]) -> anyhow::Result<bool> {
     let mut acted = false;
-    for attempt in org.members(wave).await? {
+    for attempt in members(org, waves).await? {
         let silent = attempt.attention == Some(Attention::SilentForDays);
         let lost = world
             .planned_faults()
@@ -133,14 +144,23 @@ async fn note_held(world: &World, held: &mut BTreeMap<String, i64>, now: i64) {
     }
 }
 
+/// The members of these waves.
+async fn members(org: &Org, waves: &[WaveId]) -> anyhow::Result<Vec<Move>> {
+    let mut all = Vec::new();
+    for wave in waves {
+        all.extend(org.members(*wave).await?);
+    }
+    Ok(all)
+}
+
 /// How many devices are in which state, and whether it is over: everything has ended, or what has not is stuck.
 async fn look(
     org: &Org,
-    wave: WaveId,
+    waves: &[WaveId],
     stuck: &(dyn Fn(&str) -> bool + Sync),
 ) -> anyhow::Result<(BTreeMap<VisibleState, usize>, bool)> {
     let mut states = BTreeMap::new();
-    let attempts = org.members(wave).await?;
+    let attempts = members(org, waves).await?;
     for attempt in &attempts {
         let set_up = match &attempt.state {
             MoveState::Moving { set_up, .. } => org.set_up(*set_up).await?,

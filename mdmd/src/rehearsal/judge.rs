@@ -6,8 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use fixtures::faults::FaultKind;
 use fixtures::verdict::{DeviceVerdict, Whereabouts};
 use fixtures::world::World;
+use mdm_core::audit::AuditEntry;
+use mdm_core::device::Platform;
 use mdm_core::ids::Serial;
-use mdm_core::migration::{Exception, MoveState, Outcome, StepId, VisibleState, visible_state};
+use mdm_core::migration::{
+    Exception, MoveState, Outcome, PinnedRunbook, StepId, Variant, VisibleState, visible_state,
+};
 use mdm_core::secret::SecretKind;
 use mdm_core::service::{Org, Revealed};
 use serde::Serialize;
@@ -48,6 +52,9 @@ pub struct Row {
     pub disagreements: Vec<String>,
     /// It will not end by itself, or is still in its hold.
     pub never_ended: bool,
+    /// What happened to it, oldest first, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<AuditEntry>,
 }
 
 /// What became of a key or a lock.
@@ -89,6 +96,7 @@ pub(super) fn hold_to_forecast(
     rows: &mut [Row],
     verdicts: &[DeviceVerdict],
     forecast: &BTreeMap<String, BTreeSet<String>>,
+    accepted: &BTreeMap<String, Accepted>,
 ) {
     let none = BTreeSet::new();
     for verdict in verdicts {
@@ -96,7 +104,10 @@ pub(super) fn hold_to_forecast(
         if verdict.platform == "macOS" || !moved {
             continue;
         }
-        let lost: BTreeSet<String> = verdict.apps_lost.iter().cloned().collect();
+        let mut lost: BTreeSet<String> = verdict.apps_lost.iter().cloned().collect();
+        if let Some(accepted) = accepted.get(&verdict.serial) {
+            lost.retain(|app| !accepted.dropped.contains(app));
+        }
         let forecast = forecast.get(&verdict.serial).unwrap_or(&none);
         let row = rows.iter_mut().find(|row| row.serial == verdict.serial);
         if let Some(row) = row.filter(|_| lost != *forecast) {
@@ -107,17 +118,37 @@ pub(super) fn hold_to_forecast(
     }
 }
 
-/// Judges every device.
-pub(super) async fn judge(world: &World, org: &Org) -> anyhow::Result<Vec<Row>> {
+/// What was accepted of a device when it was planned.
+#[derive(Debug, Default)]
+pub(super) struct Accepted {
+    /// Apps that it may lose.
+    pub(super) dropped: BTreeSet<String>,
+    /// Nobody wants a lock.
+    pub(super) unlocked: bool,
+}
+
+/// Judges every device against what was accepted of it.
+pub(super) async fn judge(
+    world: &World,
+    org: &Org,
+    accepted: &BTreeMap<String, Accepted>,
+) -> anyhow::Result<Vec<Row>> {
+    let nothing = Accepted::default();
     let mut rows = Vec::new();
     for verdict in world.verdicts().await {
-        rows.push(judge_one(world, org, verdict).await?);
+        let accepted = accepted.get(&verdict.serial).unwrap_or(&nothing);
+        rows.push(judge_one(world, org, verdict, accepted).await?);
     }
     rows.sort_by(|a, b| a.serial.cmp(&b.serial));
     Ok(rows)
 }
 
-async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::Result<Row> {
+async fn judge_one(
+    world: &World,
+    org: &Org,
+    verdict: DeviceVerdict,
+    accepted: &Accepted,
+) -> anyhow::Result<Row> {
     let serial = Serial::parse(&verdict.serial)?;
     let report = org.device_report(&serial).await?;
     let attempt = report.attempt.as_ref();
@@ -140,10 +171,14 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
             .await?
         }
     };
-    let lock = opens(org, &serial, SecretKind::ServerBypassCode, |code| {
-        verdict.lock_opens_with(code)
-    })
-    .await?;
+    let lock = if accepted.unlocked {
+        Proof::NotNeeded
+    } else {
+        opens(org, &serial, SecretKind::ServerBypassCode, |code| {
+            verdict.lock_opens_with(code)
+        })
+        .await?
+    };
     let planned = world.planned_faults().of(&verdict.serial);
     let fired = |kind| verdict.faults.iter().any(|f| f.kind == kind);
     let away = planned
@@ -160,7 +195,7 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
         outcome,
         whereabouts: verdict.whereabouts.name(),
         apps_kept: verdict.apps_kept.len(),
-        apps_lost: lost(&verdict),
+        apps_lost: lost(&verdict, &accepted.dropped),
         recovery_key,
         lock,
         hold_minutes: verdict.hold_ms / 60_000,
@@ -176,6 +211,7 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
             .try_fold(0, |longest, span| span.map(|span| longest.max(span))),
         faults,
         disagreements: Vec::new(),
+        timeline: Vec::new(),
     };
     let never_back = world
         .planned_faults()
@@ -186,6 +222,7 @@ async fn judge_one(world: &World, org: &Org, verdict: DeviceVerdict) -> anyhow::
         row.never_ended = false;
     }
     row.disagreements = disagreements(&row, &verdict, attempt.map(|a| &a.state), never_back);
+    row.disagreements.extend(held_too_long(&report.timeline));
     Ok(row)
 }
 
@@ -207,9 +244,34 @@ async fn opens(
     }
 }
 
+/// The hold whose release was queued only after its ceiling, by the record. A device that says nothing is let go all the same.
+fn held_too_long(timeline: &[AuditEntry]) -> Option<String> {
+    let ceiling = PinnedRunbook::standard(Platform::Ios, Variant::Migration).hard_ceiling_secs;
+    let went = |entry: &&AuditEntry, to: &str| {
+        entry.what == "set-up" && entry.detail["to"] == to && entry.detail["from"] != to
+    };
+    let mut held = None;
+    for entry in timeline {
+        if went(&entry, "holding") {
+            held = Some(entry.at);
+        } else if went(&entry, "releasing") || went(&entry, "proving") {
+            let secs = held
+                .take()
+                .map_or(0, |since| entry.at.since(since).as_secs());
+            if secs > ceiling + 60 {
+                return Some(format!(
+                    "its release was queued {} minutes after its hold began",
+                    secs / 60
+                ));
+            }
+        }
+    }
+    None
+}
+
 /// What is gone or was never there. What a Mac loses with the original's profile goes by design: there it counts what the
 /// plan installs.
-fn lost(verdict: &DeviceVerdict) -> Vec<String> {
+fn lost(verdict: &DeviceVerdict, dropped: &BTreeSet<String>) -> Vec<String> {
     let gone: &[String] = match verdict.platform {
         "macOS" => &[],
         _ => &verdict.apps_lost,
@@ -218,6 +280,7 @@ fn lost(verdict: &DeviceVerdict) -> Vec<String> {
         .iter()
         .chain(&verdict.wanted_missing)
         .chain(&verdict.not_installed)
+        .filter(|app| !dropped.contains(*app))
         .collect();
     all.into_iter().cloned().collect()
 }
@@ -341,7 +404,7 @@ mod tests {
             outcome: None,
             whereabouts: verdict.whereabouts.name(),
             apps_kept: 0,
-            apps_lost: lost(verdict),
+            apps_lost: lost(verdict, &BTreeSet::new()),
             recovery_key: Proof::Proved,
             lock: Proof::Proved,
             hold_minutes: 1,
@@ -354,6 +417,7 @@ mod tests {
             away_minutes: Some(0),
             disagreements: Vec::new(),
             never_ended: false,
+            timeline: Vec::new(),
         }
     }
 
@@ -451,7 +515,8 @@ mod tests {
             let mut rows = [row(verdict, &[])];
             let apps = apps.iter().map(|a| (*a).to_owned()).collect();
             let forecast = BTreeMap::from([(verdict.serial.clone(), apps)]);
-            hold_to_forecast(&mut rows, std::slice::from_ref(verdict), &forecast);
+            let verdicts = std::slice::from_ref(verdict);
+            hold_to_forecast(&mut rows, verdicts, &forecast, &BTreeMap::new());
             rows[0].disagreements.len()
         };
         assert_eq!(check(&verdict, &LOST), 0);

@@ -10,6 +10,7 @@ mod house;
 mod judge;
 mod plan;
 mod progress;
+mod project;
 mod report;
 mod sabotage;
 mod safe;
@@ -24,7 +25,9 @@ use fixtures::faults::{FaultKind, FaultLevel, FaultPlan};
 use fixtures::world::{Fleet, World, WorldConfig};
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
+use mdm_core::device::Platform;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
+use mdm_core::migration::PinnedRunbook;
 use mdm_core::organisation::IdentityProtocol;
 use mdm_core::service::{Detail, Mdm, Org};
 use mdm_core::wave::WaveState;
@@ -34,6 +37,8 @@ pub use house::{House, HouseOptions, StoreWrap, Unfit};
 pub use judge::{Proof, Row};
 pub use plan::Timetable;
 use progress::Progress;
+use project::Course;
+pub use project::WaveEnd;
 pub use report::{Summary, Verdict};
 pub use sabotage::Sabotage;
 pub use safe::KeptSecret;
@@ -110,8 +115,17 @@ pub struct Rehearsal {
     pub never_back: Vec<String>,
     /// When devices are offered their migration and must have begun it.
     pub timetable: Timetable,
+    /// A whole project of so many waves (at most four), one after the other; one wave without a project when left out.
+    pub waves: Option<u32>,
+    /// Deadlines of that project, over all of its waves.
+    pub buckets: u32,
     /// Shows no progress.
     pub quiet: bool,
+    /// Runbooks to try in place of those that a rehearsal makes itself. Every device is of one of their platforms, and its original
+    /// manages the apps of the tables.
+    pub own: BTreeMap<Platform, PinnedRunbook>,
+    /// Keeps what happened to each device, step by step.
+    pub timelines: bool,
 }
 
 impl Rehearsal {
@@ -128,7 +142,11 @@ impl Rehearsal {
             identities: Identities::Scep,
             never_back: Vec::new(),
             timetable: Timetable::default(),
+            waves: None,
+            buckets: 4,
             quiet: false,
+            own: BTreeMap::new(),
+            timelines: false,
         }
     }
 
@@ -142,11 +160,13 @@ impl Rehearsal {
             Faults::Some => FaultLevel::Some,
             Faults::Many => FaultLevel::Many,
         };
-        let mut config = WorldConfig::new(
-            self.seed,
-            START_MS,
-            Fleet::Count(usize::try_from(self.devices)?),
-        );
+        let count = usize::try_from(self.devices)?;
+        let fleet = match plan::kinds(&self.own, count) {
+            None => Fleet::Count(count),
+            Some(kinds) => Fleet::Exactly(kinds),
+        };
+        let mut config = WorldConfig::new(self.seed, START_MS, fleet);
+        config.apps = plan::apps_of(&self.own)?;
         config.faults = FaultPlan::new(level, self.seed);
         config.never_back.clone_from(&self.never_back);
         Ok(World::start(config).await?)
@@ -172,31 +192,66 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     options.database.clone_from(&rehearsal.database);
     options.sabotage = rehearsal.sabotage;
     options.identities = rehearsal.identities;
-    let stage = Stage::set(world, directory, options).await?;
+    let stage = Stage::set(world, directory, options).await?.with(rehearsal);
     let database = stage.mdm().store().name();
     progress.say(&format!(
         "The server: its own listeners with TLS on loopback, {database}."
     ));
-    let (wave, blocked) = stage
-        .plan_for(rehearsal.sabotage, &rehearsal.timetable)
-        .await?;
-    progress.say(&format!(
-        "The wave: {} members, {blocked} blocked, submitted to Apple with their deadlines.",
-        rehearsal.devices
-    ));
-    let forecast = stage.forecast(wave).await?;
+    let mut course = match rehearsal.waves {
+        Some(waves) => {
+            Some(Course::plan(&stage, waves, rehearsal.buckets, rehearsal.sabotage).await?)
+        }
+        None => None,
+    };
+    let (waves, forecast) = match &course {
+        Some(course) => {
+            progress.say(&format!(
+                "The project: {} devices in {} waves, each sent when the gate of the one before it is signed.",
+                rehearsal.devices,
+                course.waves().len()
+            ));
+            (course.waves(), None)
+        }
+        None => {
+            let (wave, blocked) = stage
+                .plan_for(rehearsal.sabotage, &rehearsal.timetable)
+                .await?;
+            progress.say(&format!(
+                "The wave: {} members, {blocked} blocked, submitted to Apple with their deadlines.",
+                rehearsal.devices
+            ));
+            (vec![wave], Some(stage.forecast(wave).await?))
+        }
+    };
     drive::drive(
         &stage.world,
         stage.mdm(),
         &stage.org().await?,
-        wave,
+        &waves,
+        course.as_mut(),
         &mut progress,
         drive::NEVER,
     )
     .await?;
     progress.finish();
+    let forecast = match &mut course {
+        Some(course) => std::mem::take(&mut course.forecast),
+        None => forecast.unwrap_or_default(),
+    };
     let mut rows = stage.judge().await?;
-    judge::hold_to_forecast(&mut rows, &stage.world.verdicts().await, &forecast);
+    if rehearsal.timelines {
+        for row in &mut rows {
+            let serial = Serial::parse(&row.serial)?;
+            row.timeline = stage.org().await?.device_report(&serial).await?.timeline;
+        }
+    }
+    let accepted = plan::accepted(&stage.world, &stage.own);
+    let verdicts = stage.world.verdicts().await;
+    judge::hold_to_forecast(&mut rows, &verdicts, &forecast, &accepted);
+    let (wave_ends, odd) = match &course {
+        Some(course) => course.ends(&stage.org().await?, &verdicts).await?,
+        None => (Vec::new(), Vec::new()),
+    };
     if rehearsal.faults == Faults::Some {
         judge::hold_to_some(&mut rows);
     }
@@ -223,6 +278,8 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
             .iter()
             .map(|(k, n)| (k.name(), *n))
             .collect::<BTreeMap<_, _>>(),
+        waves: wave_ends,
+        disagreements: odd,
         simulated_minutes: (stage.world.clock().now_ms() - START_MS) / 60_000,
         wall: began.elapsed(),
         peak_mib: peak_mib(),
@@ -246,6 +303,8 @@ pub struct Stage {
     pub world: World,
     /// The server.
     pub house: House,
+    /// Runbooks in place of those that a rehearsal makes itself.
+    own: BTreeMap<Platform, PinnedRunbook>,
 }
 
 impl std::fmt::Debug for Stage {
@@ -265,9 +324,20 @@ impl Stage {
         options: HouseOptions,
     ) -> anyhow::Result<Self> {
         let house = House::build(&world, directory, options).await?;
-        let stage = Self { world, house };
+        let stage = Self {
+            world,
+            house,
+            own: BTreeMap::new(),
+        };
         stage.settle().await?;
         Ok(stage)
+    }
+
+    /// The same with the runbooks of this rehearsal in place of those that a stage makes itself, if it has any.
+    #[must_use]
+    pub fn with(mut self, rehearsal: &Rehearsal) -> Self {
+        self.own.clone_from(&rehearsal.own);
+        self
     }
 
     /// The service.
@@ -338,7 +408,7 @@ impl Stage {
             None => {
                 let now = Timestamp::from_millis(self.world.clock().now_ms());
                 let members = plan::members(&self.world, now, timetable);
-                plan::expect_apps(&self.world);
+                plan::expect_apps(&self.world, &self.own);
                 let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
                 org.pull(&serials).await?;
                 // A plan that forgets the apps is not submitted: it goes through only where nobody knows of them.
@@ -352,7 +422,10 @@ impl Stage {
                     org.import_originals("the original", now, said.to_vec())
                         .await?;
                 }
-                let mut runbooks = plan::runbooks(&self.world, sabotage);
+                let mut runbooks = match self.own.is_empty() {
+                    true => plan::runbooks(&self.world, sabotage),
+                    false => plan::stand_ins(&self.own),
+                };
                 if declaring {
                     for runbook in runbooks.values_mut() {
                         *runbook = runbook.clone().with_declared_apps();
@@ -434,7 +507,8 @@ impl Stage {
             &self.world,
             self.mdm(),
             &self.org().await?,
-            wave,
+            &[wave],
+            None,
             &mut Progress::new(0, true),
             stop,
         )
@@ -446,7 +520,8 @@ impl Stage {
     /// # Errors
     /// The service's.
     pub async fn judge(&self) -> anyhow::Result<Vec<Row>> {
-        judge::judge(&self.world, &self.org().await?).await
+        let accepted = plan::accepted(&self.world, &self.own);
+        judge::judge(&self.world, &self.org().await?, &accepted).await
     }
 
     /// Stops the server and leaves the world as it is; answers it, and what a house needs to be built again.

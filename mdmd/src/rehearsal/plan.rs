@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fixtures::device::{Family, Kind};
 use fixtures::world::World;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
@@ -14,6 +15,7 @@ use mdm_core::organisation::Der;
 use mdm_core::original::{ManagedUser, OriginalApp, OriginalEnrolment, Said};
 use mdm_core::service::Member;
 
+use super::judge::Accepted;
 use super::sabotage::Sabotage;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -124,6 +126,93 @@ pub(super) fn runbooks(
         .collect()
 }
 
+/// The kinds of devices on which these runbooks are tried, in turn; `None` without any.
+pub(super) fn kinds(own: &BTreeMap<Platform, PinnedRunbook>, count: usize) -> Option<Vec<Kind>> {
+    let kinds: Vec<Kind> = own
+        .keys()
+        .flat_map(|platform| {
+            let family = match platform {
+                Platform::Macos => Family::Mac,
+                Platform::Ipados => Family::IPad,
+                _ => Family::IPhone,
+            };
+            // With a user whom the original managed and without, where that makes a difference.
+            [Kind::new(family, 26, true), Kind::new(family, 27, false)]
+        })
+        .collect();
+    (!kinds.is_empty()).then(|| kinds.into_iter().cycle().take(count).collect())
+}
+
+/// The apps of the tables of these runbooks, as the original of a simulated device has them.
+pub(super) fn apps_of(
+    own: &BTreeMap<Platform, PinnedRunbook>,
+) -> anyhow::Result<Vec<(String, i64)>> {
+    let mut apps = BTreeMap::new();
+    for app in own.values().flat_map(|runbook| &runbook.apps) {
+        // One without a number is found by its identifier alone.
+        let spare = 800_000_000 + i64::try_from(apps.len())?;
+        let number = app.store_id.map_or(Ok(spare), i64::try_from)?;
+        apps.entry(app.bundle_id.clone()).or_insert(number);
+    }
+    Ok(apps.into_iter().collect())
+}
+
+/// What these runbooks accept of each device: the apps that they drop, and that there is no lock.
+pub(super) fn accepted(
+    world: &World,
+    own: &BTreeMap<Platform, PinnedRunbook>,
+) -> BTreeMap<String, Accepted> {
+    let of = |device: fixtures::original::OriginalDevice| {
+        let runbook = own.get(&Platform::of_product(&device.identity.product)?)?;
+        let dropped = runbook.apps.iter().filter(|a| a.action == AppAction::Drop);
+        let accepted = Accepted {
+            dropped: dropped.map(|app| app.bundle_id.clone()).collect(),
+            unlocked: !runbook.lock,
+        };
+        Some((device.identity.serial, accepted))
+    };
+    world
+        .original()
+        .export()
+        .into_iter()
+        .filter_map(of)
+        .collect()
+}
+
+/// The same runbooks with stand-ins for the contents of their profiles: those are sealed for the server that keeps them.
+pub(super) fn stand_ins(
+    own: &BTreeMap<Platform, PinnedRunbook>,
+) -> BTreeMap<Platform, PinnedRunbook> {
+    let mut own = own.clone();
+    for runbook in own.values_mut() {
+        for profile in &mut runbook.profiles {
+            profile.content = Der(stand_in(&profile.identifier));
+        }
+    }
+    own
+}
+
+fn stand_in(identifier: &str) -> Vec<u8> {
+    let identifier = identifier
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let profile = format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0"><dict>
+<key>PayloadContent</key><array/>
+<key>PayloadDisplayName</key><string>Stand-in</string>
+<key>PayloadType</key><string>Configuration</string>
+<key>PayloadVersion</key><integer>1</integer>
+<key>PayloadIdentifier</key><string>{identifier}</string>
+<key>PayloadUUID</key><string>0B7B4C55-7C1D-4E57-9D0E-3C7F4F1B8E43</string>
+</dict></plist>
+"#
+    );
+    profile.into_bytes()
+}
+
 /// A network of the organisation, with its password: what a runbook's profiles may hold and nobody else may read.
 fn wifi() -> ProfilePlan {
     let content = format!(
@@ -200,15 +289,24 @@ pub(super) fn members(world: &World, start: Timestamp, timetable: &Timetable) ->
 
 /// The apps that must be there afterwards, for the world's judge: those that the original managed on each iPhone and iPad,
 /// and those that the plan installs, on Macs too. As planned, whatever a sabotage makes of it.
-pub(super) fn expect_apps(world: &World) {
-    let runbooks = runbooks(world, None);
+pub(super) fn expect_apps(world: &World, own: &BTreeMap<Platform, PinnedRunbook>) {
+    let runbooks = match own.is_empty() {
+        true => runbooks(world, None),
+        false => own.clone(),
+    };
     for device in world.original().export() {
         let serial = &device.identity.serial;
         if !device.is_mac() {
+            let dropped = |bundle: &String| {
+                let rows = own.values().flat_map(|runbook| &runbook.apps);
+                let mut rows = rows.filter(|app| app.bundle_id == *bundle);
+                rows.any(|app| app.action == AppAction::Drop)
+            };
             let bundles: Vec<String> = device
                 .apps
                 .iter()
                 .map(|(bundle, _, _)| bundle.clone())
+                .filter(|bundle| !dropped(bundle))
                 .collect();
             world.expect_kept(serial, &bundles);
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::judge::{Proof, Row};
+use super::project::WaveEnd;
 
 /// What a rehearsal came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +39,10 @@ pub struct Summary {
     pub missing_faults: Vec<&'static str>,
     /// So many kinds of faults must have fired on each device.
     pub least_faults: usize,
+    /// How each wave of a project ended, by its report and by the world.
+    pub waves: Vec<WaveEnd>,
+    /// Where the reports of a project and the world differ.
+    pub disagreements: Vec<String>,
     /// Simulated time from start to end, in minutes.
     pub simulated_minutes: i64,
     /// Real time.
@@ -54,7 +59,9 @@ impl Summary {
     pub fn verdict(&self) -> Verdict {
         if self.rows.iter().any(|r| r.never_ended) {
             Verdict::NeverEnded
-        } else if self.rows.iter().any(|r| !r.disagreements.is_empty()) {
+        } else if self.rows.iter().any(|r| !r.disagreements.is_empty())
+            || !self.disagreements.is_empty()
+        {
             Verdict::Disagrees
         } else if !self.missing_faults.is_empty() || self.spared().next().is_some() {
             Verdict::NotInjected
@@ -77,6 +84,8 @@ impl Summary {
             "seed": self.seed,
             "faults": self.faults,
             "devices": self.rows,
+            "waves": self.waves,
+            "disagreements": self.disagreements,
             "injected_faults": self.injected,
             "missing_faults": self.missing_faults,
             "spared_devices": self.spared().map(|row| &row.serial).collect::<Vec<_>>(),
@@ -139,6 +148,21 @@ impl Summary {
             count(&|r| !r.exceptions.is_empty()),
             count(&|r| r.never_ended),
         );
+        for wave in &self.waves {
+            println!(
+                "wave {}: {} members, {} deadlines; {} migrated, {} with exceptions, {} failed; {} out in the world",
+                wave.name,
+                wave.members,
+                wave.buckets,
+                wave.migrated,
+                wave.with_exceptions,
+                wave.failed,
+                wave.free
+            );
+        }
+        for disagreement in &self.disagreements {
+            println!("{disagreement}");
+        }
         if !self.injected.is_empty() {
             let kinds: Vec<String> = self
                 .injected

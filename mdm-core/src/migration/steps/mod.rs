@@ -219,6 +219,22 @@ impl StepState {
         self.asked.get(&part).is_some_and(|a| a.open)
     }
 
+    /// What keeps it, as far as the device has said so.
+    #[must_use]
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let refused = self.asked.values().any(|a| a.open && a.not_now);
+        let errors: u16 = self.asked.values().map(|a| a.errors).sum();
+        if refused {
+            return Some("the device answers NotNow".to_owned());
+        }
+        (errors > 0 || self.tries > 0).then(|| {
+            format!(
+                "{errors} errors so far, begun {} times",
+                self.tries.saturating_add(1)
+            )
+        })
+    }
+
     /// When the oldest question without an answer was asked.
     pub(crate) fn oldest_open(&self) -> Option<Timestamp> {
         self.asked.values().filter(|a| a.open).map(|a| a.at).min()

@@ -12,7 +12,7 @@ use crate::original::OriginalEnrolment;
 const FIRST_MAJOR: u32 = 26;
 const DAY: Duration = Duration::from_secs(86_400);
 /// Apple's limit for a deadline, with room for what lies between asking and sending.
-const FURTHEST: Duration = Duration::from_secs(90 * 86_400 - 3600);
+pub(crate) const FURTHEST: Duration = Duration::from_secs(90 * 86_400 - 3600);
 /// How long a device that was added by hand can be taken out by whoever has it.
 const PROVISIONAL: Duration = Duration::from_secs(30 * 86_400);
 

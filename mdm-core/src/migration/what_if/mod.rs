@@ -4,6 +4,7 @@
 
 mod apps;
 mod device;
+pub(crate) use device::FURTHEST;
 mod forecast;
 mod network;
 mod project;

@@ -380,7 +380,11 @@ fn changed() -> Error {
 }
 
 /// A sentence of a person.
-pub(super) fn sentence(field: &'static str, text: &str, needed: bool) -> Result<(), Error> {
+pub(in crate::service) fn sentence(
+    field: &'static str,
+    text: &str,
+    needed: bool,
+) -> Result<(), Error> {
     if text.len() > 1_000 || text.chars().any(char::is_control) {
         return Err(Error::bad_input(field, "must be at most 1000 characters"));
     }

@@ -5,6 +5,7 @@ mod members;
 mod projects;
 mod steer;
 
+pub(super) use accept::sentence;
 pub use accept::{Accepted, WhatIf};
 pub use members::{Candidates, Dates};
 pub use projects::ProjectChange;

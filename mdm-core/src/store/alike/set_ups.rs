@@ -6,6 +6,7 @@ use super::{ThisStore, ids, list, rows};
 use crate::clock::Timestamp;
 use crate::ids::{EnrollmentId, OrganisationId, RunbookId, SetUpId};
 use crate::migration::{Pinned, SetUp};
+use crate::runbook::KeptRunbook;
 use crate::store::{SetUpStore, StoreError};
 
 #[async_trait]
@@ -136,6 +137,32 @@ impl SetUpStore for ThisStore {
             "runbooks WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
             organisation.0,
             i64::from(limit)
+        )
+    }
+
+    async fn kept_runbook(
+        &self,
+        organisation: OrganisationId,
+        id: RunbookId,
+    ) -> Result<Option<KeptRunbook>, StoreError> {
+        rows!(
+            self,
+            one,
+            "kept_runbooks WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0
+        )
+    }
+
+    async fn kept_runbooks(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<Vec<KeptRunbook>, StoreError> {
+        rows!(
+            self,
+            many,
+            "kept_runbooks WHERE organisation = $1 ORDER BY id",
+            organisation.0
         )
     }
 }

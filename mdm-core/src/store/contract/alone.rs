@@ -37,6 +37,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<crate::project::WhatIfRun>(store).await?;
     apart::<crate::approval::Approval>(store).await?;
     apart::<crate::approval::Alone>(store).await?;
+    apart::<crate::runbook::KeptRunbook>(store).await?;
     apart::<Server>(store).await?;
     apart::<SealedSecret>(store).await?;
     apart::<ApiToken>(store).await?;
@@ -108,6 +109,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.commands(o, EnrollmentId(5), ALL),
             store.holds(o, None, ALL),
             store.runbooks(o, ALL),
+            store.kept_runbooks(o),
             store.attempts(o, WaveId(2), MoveId(0), ALL),
             store.all_attempts(o, MoveId(0), ALL),
             store.set_ups(o, SetUpId(0), ALL),

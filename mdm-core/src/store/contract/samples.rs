@@ -39,6 +39,7 @@ use crate::original::{OriginalApp, OriginalFacts, Said, Told};
 use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
 use crate::project::{Project, RunRow, WhatIfRun};
 use crate::queue::Command;
+use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
 use crate::server_certificate::{ServerCertificate, Wish};
@@ -98,6 +99,7 @@ samples! {
     Project: ProjectId, project, |it| it.on = true, |store, org, id| store.project(org, id).await;
     Approval: ApprovalId, approval, |it| it.reason = Some("other".to_owned()), |store, org, id| store.approval(org, id).await;
     Alone: AloneId, alone, |it| it.lately.clear(), |store, org, id| store.alone(org, &format!("reveals of {id}")).await;
+    KeptRunbook: RunbookId, kept_runbook, |it| it.platform = Platform::Macos, |store, org, id| store.kept_runbook(org, id).await;
     WhatIfRun: WaveId, what_if_run, |it| it.by = "Bo".to_owned(), |store, org, id| store.what_if_run(org, id).await;
     Server: ServerId, server, |it| it.cursor = SyncCursor::Changes { cursor: "c2".to_owned() },
         |store, org, id| store.server(org, id).await;
@@ -299,6 +301,15 @@ pub(super) fn audit_seal(organisation: OrganisationId, id: AuditSealId) -> Audit
         hash: format!("{id}"),
         signature: Der(vec![1, 2, 3]),
     }
+}
+
+pub(super) fn kept_runbook(organisation: OrganisationId, id: RunbookId) -> KeptRunbook {
+    let name = format!("runbook {id}");
+    let mut it = KeptRunbook::new(organisation, &name, Platform::Ios);
+    // The suite chooses the ids.
+    it.id = id;
+    it.edited(RunbookId(id.0 + 1), "Ada", at(48), "a longer time for apps");
+    it
 }
 
 pub(super) fn project(organisation: OrganisationId, id: ProjectId) -> Project {

@@ -600,6 +600,7 @@ mod tests {
                     "i",
                     "jobs",
                     "j",
+                    "kept_runbooks",
                     "moves",
                     "organisations",
                     "projects",

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::ids::{EnrollmentId, OrganisationId, RunbookId, SetUpId};
 use crate::migration::{Pinned, SetUp};
+use crate::runbook::KeptRunbook;
 use crate::store::StoreError;
 
 /// Reads set-ups and pinned runbooks.
@@ -64,4 +65,15 @@ pub trait SetUpStore: Send + Sync {
         organisation: OrganisationId,
         limit: u32,
     ) -> Result<Vec<Pinned>, StoreError>;
+    /// A runbook that is kept under a name.
+    async fn kept_runbook(
+        &self,
+        organisation: OrganisationId,
+        id: RunbookId,
+    ) -> Result<Option<KeptRunbook>, StoreError>;
+    /// All runbooks of an organisation that are kept under a name, in the order of ids.
+    async fn kept_runbooks(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<Vec<KeptRunbook>, StoreError>;
 }

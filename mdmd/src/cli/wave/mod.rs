@@ -368,7 +368,10 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
         Wave::Status { wave, place } => {
             let client = Client::looking(common, place).await?;
             let found = find(&client, wave).await?;
-            let standing = client.get(&format!("{}/standing", found.path)).await?;
+            let mut standing = client.get(&format!("{}/standing", found.path)).await?;
+            standing["failures"] = client
+                .get(&format!("{}/failures?limit=20", found.path))
+                .await?;
             super::print(common, &standing, shown::standing);
             Ok(())
         }

@@ -152,6 +152,13 @@ pub(super) fn standing(standing: &Value) {
             line(name, format!("{}  {}", cell(&point[0]), cell(&point[1])));
         }
     }
+    let failures = &standing["failures"];
+    if let Some(counts) = failures["counts"].as_object() {
+        for (mode, count) in counts {
+            line("goes wrong", format!("{mode} on {}", cell(count)));
+        }
+    }
+    super::super::failures::show(&failures["banners"]);
 }
 
 pub(super) fn gate(gate: &Value) {

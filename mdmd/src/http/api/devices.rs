@@ -36,5 +36,9 @@ pub(super) async fn list(About { office, org, which }: About) -> Answer {
 
 pub(super) async fn show(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
     let serial = Serial::parse(&serial).map_err(refused)?;
-    shown(org.device_report(&serial).await.map_err(refused)?)
+    let report = org.device_report(&serial).await.map_err(refused)?;
+    let failures = org.failures_of(&serial).await.map_err(refused)?;
+    let mut report = serde_json::to_value(report).unwrap_or_default();
+    report["failures"] = json!(failures);
+    shown(report)
 }

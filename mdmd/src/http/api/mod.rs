@@ -21,6 +21,7 @@ mod packages;
 mod projects;
 mod reports;
 pub(crate) mod routes;
+mod runbooks;
 mod sign_in;
 mod tokens;
 mod waves;

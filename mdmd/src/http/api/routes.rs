@@ -14,7 +14,7 @@ use super::super::error::{Door, Refusal};
 use super::{
     Caller, Office, apple, approvals, assignments, audit, commands, declarations, devices, holds,
     identities, inventory, invitations, library, licences, migrations, organisations, packages,
-    projects, reports, sign_in, tokens, waves, what_if,
+    projects, reports, runbooks, sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -64,6 +64,7 @@ table! {
     post "/api/v1/commands/cancel" Admin commands::cancel, "serials?, channels?, and uuid, request_type or all", "Takes open commands out of queues. What a set-up asked for stays.";
     get  "/api/v1/devices/{serial}/commands" Viewer commands::list, "", "Commands of a device, newest first; `open` for those that wait, `channel` for a user's, `limit`.";
     get  "/api/v1/devices/{serial}/commands/{uuid}" Viewer commands::show, "", "One command with what was asked and answered, secrets lifted out.";
+    post "/api/v1/devices/{serial}/retry-step" Helpdesk runbooks::retry, "step", "Has a step of its set-up done again that is stuck, was given up or was skipped.";
     post "/api/v1/devices/{serial}/clear-passcode" Helpdesk invitations::clear_passcode, "", "Takes the passcode of an iPhone or iPad away, with the unlock token that it gave.";
     post "/api/v1/devices/tags" Planner library::devices, "serials, add?, take?", "Tags devices: they get what the library has for their tags, and lose what it no longer has.";
     get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
@@ -120,6 +121,7 @@ table! {
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
     post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest)", "Makes a wave of a project, without members.";
     get  "/api/v1/waves/{id}/standing" Viewer waves::standing, "", "How a wave stands: where its members are, how many had ended when and will have, its gate, its drift.";
+    get  "/api/v1/waves/{id}/failures" Viewer waves::failures, "", "What goes wrong with a wave: banners about all of its members, counts by way, and devices with owner, evidence and next action; a page at a time.";
     post "/api/v1/waves/{id}/members" Planner waves::add, "serials? or candidates? (platform, tag, service, group, product, most), deadline?, available_from?, dry?", "Puts devices into a wave: all of them, or nobody. Who comes late is submitted the next time.";
     post "/api/v1/waves/{id}/members/remove" Planner waves::remove, "serials? or all?, reason?", "Takes devices out before anything of them is at Apple.";
     post "/api/v1/waves/{id}/members/move" Planner waves::relocate, "to, serials", "Moves members that are not submitted to another wave.";
@@ -163,6 +165,9 @@ table! {
     get  "/api/v1/originals/{serial}" Viewer what_if::original, "", "What the original service knew of one device: each fact with its moment and who told it.";
     get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, those of most devices first.";
     get  "/api/v1/runbooks/standard" Viewer what_if::runbook, "", "The standard runbook of a `platform` (ios, ipados, macos) for a migration; with `apps` (keep-if-present, install, drop) each app that its devices have from the original service is in the table.";
+    get  "/api/v1/runbooks" Viewer runbooks::list, "", "Runbooks that are kept under a name, with their edits and where each is in use (`drift`: another edit is in force since).";
+    get  "/api/v1/runbooks/{name}" Viewer runbooks::show, "", "One, and what an edit of it says: the one in force, or `?revision=2`. Contents of profiles are sealed.";
+    post "/api/v1/runbooks" Planner runbooks::edit, "name, platform, runbook, revision? (the edit that it was made from), reason?, dry?", "Keeps a runbook under a name, or the next edit of it. What is wrong is named by step and field. A profile without content is taken from the library.";
     post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything)", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost. Nothing is sent or written.";
     get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check.";
     post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown (check: warn, block, or null for the default)", "Changes that.";

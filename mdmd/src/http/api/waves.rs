@@ -7,7 +7,7 @@ use axum::body::Body;
 use mdm_core::clock::Timestamp;
 use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
-use mdm_core::ids::{ErrandId, ProjectId, Serial, WaveId};
+use mdm_core::ids::{ErrandId, MoveId, ProjectId, Serial, WaveId};
 use mdm_core::service::{Candidates, Dates, Org};
 use mdm_core::wave::{Preset, Waiver};
 use serde::Deserialize;
@@ -350,4 +350,21 @@ pub(super) async fn pause(
     let paused = org.pause_wave(WaveId(id), sent.paused, &sent.reason).await;
     office.poke.notify_one();
     shown(paused.map_err(refused)?)
+}
+
+pub(super) async fn failures(About { org, which, .. }: About, Path(id): Path<i64>) -> Answer {
+    let after = MoveId(which.after);
+    let found = org.failures_of_wave(WaveId(id), after, which.limit()).await;
+    let found = found.map_err(refused)?;
+    let next = (found.devices.len() == which.limit() as usize)
+        .then(|| found.devices.last().map(|(id, _, _)| *id))
+        .flatten();
+    let devices: Vec<serde_json::Value> = found
+        .devices
+        .iter()
+        .map(|(_, serial, failures)| json!({ "serial": serial, "failures": failures }))
+        .collect();
+    shown(json!({
+        "name": found.name, "at": found.at, "banners": found.banners, "counts": found.counts, "devices": devices, "next": next,
+    }))
 }

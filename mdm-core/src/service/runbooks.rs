@@ -1,0 +1,288 @@
+//! Runbooks that people keep under a name and edit: checked before they are kept, each edit a revision, and what was submitted with
+//! an earlier one shown as drift. Runs none; what an edit says is pinned like any other.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Org;
+use super::wave::sentence;
+use crate::device::Platform;
+use crate::error::Error;
+use crate::ids::RunbookId;
+use crate::library::LibraryContent;
+use crate::migration::PinnedRunbook;
+use crate::organisation::check_name;
+use crate::runbook::KeptRunbook;
+use crate::secret::SecretKind;
+use crate::store::Batch;
+use crate::vault::EscrowVault;
+
+/// A kept runbook and where it is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RunbookView {
+    /// It, with its edits.
+    #[serde(flatten)]
+    pub runbook: KeptRunbook,
+    /// The number of the edit in force.
+    pub revision: u32,
+    /// Projects and waves that have one of its edits.
+    pub uses: Vec<RunbookUse>,
+}
+
+/// Where a kept runbook is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RunbookUse {
+    /// `project` or `wave`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Which edit it has.
+    pub revision: u32,
+    /// Another edit is in force since: what was submitted keeps its own.
+    pub drift: bool,
+}
+
+impl Org {
+    /// Runbooks that are kept under a name, by name, and where each is in use.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn kept_runbooks(&self) -> Result<Vec<RunbookView>, Error> {
+        let mut kept = self.store().kept_runbooks(self.id()).await?;
+        kept.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut places = Vec::new();
+        for project in self.projects().await? {
+            if project.closed.is_none() {
+                places.push(("project", project.name, project.runbooks));
+            }
+        }
+        for wave in self.all_waves().await? {
+            places.push(("wave", wave.name, wave.runbooks));
+        }
+        let view = |runbook: KeptRunbook| {
+            let revision = runbook.revision();
+            let uses = places.iter().flat_map(|(kind, name, runbooks)| {
+                let found = runbooks.values().find_map(|id| runbook.revision_of(*id));
+                found.map(|has| RunbookUse {
+                    kind,
+                    name: name.clone(),
+                    revision: has,
+                    drift: has != revision,
+                })
+            });
+            RunbookView {
+                uses: uses.collect(),
+                revision,
+                runbook,
+            }
+        };
+        Ok(kept.into_iter().map(view).collect())
+    }
+
+    /// A kept runbook and what an edit of it says; the one in force when none is named. Contents of profiles are sealed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn kept_runbook(
+        &self,
+        name: &str,
+        revision: Option<u32>,
+    ) -> Result<(KeptRunbook, PinnedRunbook), Error> {
+        let kept = self.kept(name).await?.ok_or(Error::NotFound("runbook"))?;
+        let edit = kept.edit(revision);
+        let pinned = edit.ok_or(Error::NotFound("edit of this runbook"))?.pinned;
+        let plan = PinnedRunbook::clone(&*self.plan(pinned).await?);
+        Ok((kept, plan))
+    }
+
+    async fn kept(&self, name: &str) -> Result<Option<KeptRunbook>, Error> {
+        let id = KeptRunbook::id_of(name);
+        Ok(self.store().kept_runbook(self.id(), id).await?)
+    }
+
+    /// Says what is wrong with an edited runbook, if something is, and takes profiles that are named without content from the
+    /// library. Keeps nothing.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] with step and field.
+    pub async fn check_runbook(
+        &self,
+        platform: Platform,
+        mut runbook: PinnedRunbook,
+    ) -> Result<PinnedRunbook, Error> {
+        let library = if runbook.profiles.iter().any(|p| p.content.0.is_empty()) {
+            self.library().await?
+        } else {
+            Vec::new()
+        };
+        for (n, profile) in runbook.profiles.iter_mut().enumerate() {
+            if !profile.content.0.is_empty() {
+                continue;
+            }
+            let wanted = &profile.identifier;
+            let found = library.iter().filter(|item| item.removed.is_none());
+            let mut found = found.filter_map(|item| match &item.content {
+                LibraryContent::Profile {
+                    identifier,
+                    content,
+                    ..
+                } if identifier == wanted => Some(*content),
+                _ => None,
+            });
+            let Some(content) = found.next_back() else {
+                return Err(Error::bad_input(
+                    format!("runbook.profiles[{n}].content"),
+                    "is missing, and the library has no profile with this identifier",
+                ));
+            };
+            let content = self.open_secret(content).await?;
+            content.expose().clone_into(&mut profile.content.0);
+        }
+        if runbook
+            .step(crate::migration::StepId::FvEscrow)
+            .is_some_and(|step| step.required)
+            && self.organisation().escrow.is_none()
+        {
+            return Err(Error::bad_input(
+                "runbook.steps.fv-escrow.required",
+                "there is no escrow certificate, so that it could never be proved",
+            ));
+        }
+        runbook.validate_for(platform)?;
+        Ok(runbook)
+    }
+
+    /// Keeps a runbook under a name, or the next edit of it. `seen` is the edit that it was made from, if the caller knows: another one
+    /// in force since refuses it. The very same content again is no new edit.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] naming step and field, or a platform that is not that of the earlier edits;
+    /// [`Error::Precondition`] when somebody else was faster; the vault's, the store's.
+    pub async fn edit_runbook(
+        &self,
+        name: &str,
+        platform: Platform,
+        runbook: PinnedRunbook,
+        seen: Option<u32>,
+        reason: &str,
+    ) -> Result<KeptRunbook, Error> {
+        let name = check_name(name)?;
+        sentence("reason", reason, false)?;
+        let mut runbook = self.check_runbook(platform, runbook).await?;
+        for profile in &mut runbook.profiles {
+            if !EscrowVault::is_sealed(&profile.content.0) {
+                // Sealed before it is pinned: whoever reads it and gives it back then means the same one.
+                let content = crate::secret::Secret::new(std::mem::take(&mut profile.content.0));
+                let sealed = self
+                    .seal_bytes(SecretKind::ProfileContent, &content)
+                    .await?;
+                profile.content.0 = sealed;
+            }
+        }
+        self.again_on_conflict(|| {
+            let runbook = runbook.clone();
+            async { self.put_edit(name, platform, runbook, seen, reason).await }
+        })
+        .await
+    }
+
+    async fn put_edit(
+        &self,
+        name: &str,
+        platform: Platform,
+        mut runbook: PinnedRunbook,
+        seen: Option<u32>,
+        reason: &str,
+    ) -> Result<KeptRunbook, Error> {
+        let kept = self.kept(name).await?;
+        let mut kept = kept.unwrap_or_else(|| KeptRunbook::new(self.id(), name, platform));
+        if kept.platform != platform {
+            return Err(Error::bad_input(
+                "platform",
+                format!("is {} for this runbook", kept.platform.as_str()),
+            ));
+        }
+        let before = match kept.edit(None) {
+            Some(edit) => Some(self.plan(edit.pinned).await?),
+            None => None,
+        };
+        if let Some(before) = &before {
+            runbook.revision = before.revision;
+            if **before == runbook {
+                return Ok(kept);
+            }
+        }
+        if let Some(seen) = seen.filter(|seen| *seen != kept.revision()) {
+            return Err(Error::Precondition(format!(
+                "the runbook is at revision {}, and this was made from {seen}: somebody has changed it since",
+                kept.revision()
+            )));
+        }
+        runbook.revision = kept.revision() + 1;
+        let pinned: RunbookId = self.pin(name, runbook.clone()).await?;
+        let now = self.now();
+        kept.edited(pinned, self.actor(), now, reason);
+        let changed = before.map(|before| changes(&before, &runbook));
+        let mut batch = Batch::new();
+        self.audit_into(
+            &mut batch,
+            "runbook.edited",
+            json!({
+                "runbook": kept.name,
+                "revision": kept.revision(),
+                "digest": runbook.digest(),
+                "changed": changed.unwrap_or_default(),
+                "reason": reason,
+            }),
+        );
+        batch.put(kept.clone());
+        self.store().commit(batch).await?;
+        Ok(kept)
+    }
+}
+
+/// What is otherwise in the second one, by step and field; contents of profiles are not looked at.
+fn changes(before: &PinnedRunbook, after: &PinnedRunbook) -> Vec<String> {
+    let mut found = Vec::new();
+    for step in &after.steps {
+        match before.step(step.id) {
+            None => found.push(format!("steps.{} is new", step.id)),
+            Some(was) => {
+                let mut differs = |field: &str, differs: bool| {
+                    if differs {
+                        found.push(format!("steps.{}.{field}", step.id));
+                    }
+                };
+                differs("requires", was.requires != step.requires);
+                differs("required", was.required != step.required);
+                differs("timeout_secs", was.timeout_secs != step.timeout_secs);
+                differs("retries", was.retries != step.retries);
+                differs("on_timeout", was.on_timeout != step.on_timeout);
+            }
+        }
+    }
+    let gone = before.steps.iter().filter(|s| after.step(s.id).is_none());
+    found.extend(gone.map(|step| format!("steps.{} is gone", step.id)));
+    for (field, differs) in [
+        ("apps", before.apps != after.apps),
+        ("profiles", before.profiles != after.profiles),
+        ("lock", before.lock != after.lock),
+        (
+            "soft_ceiling_secs",
+            before.soft_ceiling_secs != after.soft_ceiling_secs,
+        ),
+        (
+            "hard_ceiling_secs",
+            before.hard_ceiling_secs != after.hard_ceiling_secs,
+        ),
+        ("status", before.status != after.status),
+        ("variant", before.variant != after.variant),
+    ] {
+        if differs {
+            found.push(field.to_owned());
+        }
+    }
+    found
+}

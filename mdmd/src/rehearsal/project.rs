@@ -1,0 +1,254 @@
+//! A whole project as people play it: its waves one after the other, each brought up to date, planned over its deadlines, looked at,
+//! accepted, submitted by its typed name, and signed once its gate wants nothing else. Uses no other doors than they have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use fixtures::verdict::{DeviceVerdict, Whereabouts};
+use fixtures::world::World;
+use mdm_core::clock::Timestamp;
+use mdm_core::ids::{ProjectId, Serial, WaveId};
+use mdm_core::project::{Gate, StopRule};
+use mdm_core::service::{Dates, Detail, Org, ProjectChange};
+use mdm_core::wave::Preset;
+use serde::Serialize;
+
+use super::sabotage::Sabotage;
+use super::{Stage, plan};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The waves in the order in which they go, and how many of a hundred devices are in each when there are all four.
+const WAVES: [(Preset, &str, usize); 4] = [
+    (Preset::Pilot, "pilot", 5),
+    (Preset::Early, "early", 15),
+    (Preset::Main, "main", 50),
+    (Preset::Rest, "rest", 30),
+];
+
+/// A project on its way.
+pub(super) struct Course {
+    project: ProjectId,
+    legs: Vec<Leg>,
+    /// Apps that each iPhone and iPad was forecast to lose with their data.
+    pub(super) forecast: BTreeMap<String, BTreeSet<String>>,
+}
+
+struct Leg {
+    wave: WaveId,
+    name: &'static str,
+    serials: Vec<Serial>,
+    buckets: u32,
+    submitted: bool,
+}
+
+/// How a wave ended: by the report of the server, and by the world.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct WaveEnd {
+    /// Its name.
+    pub name: &'static str,
+    /// Its members.
+    pub members: u32,
+    /// Deadlines, one request to Apple for each.
+    pub buckets: u32,
+    /// Migrated, by the report.
+    pub migrated: u32,
+    /// Migrated with exceptions, by the report.
+    pub with_exceptions: u32,
+    /// Given up, by the report.
+    pub failed: u32,
+    /// Out of their holds and enrolled, by the world.
+    pub free: u32,
+}
+
+impl Course {
+    /// Makes the project with its waves and members, and turns it on; nothing is submitted.
+    pub(super) async fn plan(
+        stage: &Stage,
+        waves: u32,
+        buckets: u32,
+        sabotage: Option<Sabotage>,
+    ) -> anyhow::Result<Self> {
+        let org = stage.org().await?;
+        let world = &stage.world;
+        let mut serials = Vec::new();
+        for device in world.original().export() {
+            serials.push(Serial::parse(&device.identity.serial)?);
+        }
+        let count = serials.len();
+        let waves = usize::try_from(waves)?.clamp(1, WAVES.len());
+        ensure!(count >= waves, "a wave would have no device");
+        org.pull(&serials).await?;
+        plan::expect_apps(world, &BTreeMap::new());
+        let mut gate = Gate::default();
+        // Exceptions are what some faults must lead to; the signature is what the gate is about here.
+        gate.most_failed_percent = 100;
+        let mut stop = StopRule::default();
+        stop.failed = u32::MAX;
+        stop.long_holds = u32::MAX;
+        let change = ProjectChange {
+            // Members that are not planned yet lie on one day: all of them count there.
+            capacity: Some(u32::try_from(count)?.max(20)),
+            gate: Some(gate),
+            stop: Some(stop),
+            runbooks: plan::runbooks(world, sabotage),
+            ..ProjectChange::default()
+        };
+        let made = org
+            .new_project("rehearsal", stage.house.destination, &change)
+            .await?;
+        org.switch_project(made.id, true).await?;
+        let shares: usize = WAVES[..waves].iter().map(|(_, _, share)| share).sum();
+        let mut left = serials.into_iter();
+        let mut legs = Vec::new();
+        for (n, (preset, name, share)) in WAVES[..waves].iter().enumerate() {
+            // Every wave has somebody; the last one has whoever is left.
+            let after = waves - n - 1;
+            let most = left.len() - after;
+            let size = match after {
+                0 => most,
+                _ => (count * share / shares).clamp(1, most),
+            };
+            let serials: Vec<Serial> = left.by_ref().take(size).collect();
+            let wave = org.new_wave(made.id, name, Some(*preset)).await?;
+            let none = Dates {
+                deadline: None,
+                available_from: None,
+            };
+            org.add_members(wave.id, &serials, none).await?;
+            let own = usize::try_from(buckets)? * size / count;
+            legs.push(Leg {
+                wave: wave.id,
+                name,
+                buckets: u32::try_from(own.clamp(1, size))?,
+                serials,
+                submitted: false,
+            });
+        }
+        Ok(Self {
+            project: made.id,
+            legs,
+            forecast: BTreeMap::new(),
+        })
+    }
+
+    /// Its waves.
+    pub(super) fn waves(&self) -> Vec<WaveId> {
+        self.legs.iter().map(|leg| leg.wave).collect()
+    }
+
+    /// Whether every wave was submitted.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.legs.iter().all(|leg| leg.submitted)
+    }
+
+    /// What people do when they look: sign a gate that wants nothing else, and send the next wave. Says whether they did.
+    pub(super) async fn go_on(&mut self, world: &World, org: &Org) -> anyhow::Result<bool> {
+        let mut acted = false;
+        for n in 0..self.legs.len() {
+            let (wave, submitted) = (self.legs[n].wave, self.legs[n].submitted);
+            if submitted {
+                let standing = org.standing(wave).await?;
+                let gate = standing.gate.context("the gate of a wave")?;
+                if gate.signed.is_none() && gate.against.len() == 1 {
+                    org.sign_gate(wave, "it went as it should").await?;
+                    acted = true;
+                } else if !gate.against.is_empty() {
+                    // The waves after it wait.
+                    return Ok(acted);
+                }
+                continue;
+            }
+            self.submit(world, org, n).await?;
+            return Ok(true);
+        }
+        Ok(acted)
+    }
+
+    async fn submit(&mut self, world: &World, org: &Org, n: usize) -> anyhow::Result<()> {
+        let leg = &mut self.legs[n];
+        let now = Timestamp::from_millis(world.clock().now_ms());
+        let own: BTreeSet<&Serial> = leg.serials.iter().collect();
+        let mut said = plan::original(world, now, true)?;
+        said.retain(|said| own.contains(&said.serial));
+        for said in said.chunks(10_000) {
+            org.import_originals("the original", now, said.to_vec())
+                .await?;
+        }
+        org.plan_dates(
+            leg.wave,
+            Some(now + DAY * 2),
+            None,
+            Some(leg.buckets),
+            Some(DAY),
+            false,
+        )
+        .await?;
+        let report = org.look_at_wave(leg.wave, Detail::Counts).await?;
+        for app in report.forecast.apps {
+            for serial in app.lost.into_keys() {
+                let apps = self.forecast.entry(serial.to_string()).or_default();
+                apps.insert(app.bundle_id.clone());
+            }
+        }
+        let what_if = org.run_what_if(leg.wave).await?;
+        ensure!(
+            what_if.against_all.is_empty() && what_if.blockers.is_empty(),
+            "something stands against the wave {}: {:?} {:?}",
+            leg.name,
+            what_if.against_all,
+            what_if.blockers.iter().next()
+        );
+        org.accept(leg.wave, &what_if.digest, &[], "as planned")
+            .await?;
+        org.submit_accepted(leg.wave, leg.name).await?;
+        leg.submitted = true;
+        Ok(())
+    }
+
+    /// The final report against the world: how each wave ended, and where their numbers differ.
+    pub(super) async fn ends(
+        &self,
+        org: &Org,
+        verdicts: &[DeviceVerdict],
+    ) -> anyhow::Result<(Vec<WaveEnd>, Vec<String>)> {
+        let free: BTreeSet<&str> = verdicts
+            .iter()
+            .filter(|v| v.whereabouts == Whereabouts::Free)
+            .map(|v| v.serial.as_str())
+            .collect();
+        let (mut ends, mut odd) = (Vec::new(), Vec::new());
+        for leg in &self.legs {
+            let tally = org.standing(leg.wave).await?.tally;
+            let out = leg.serials.iter().filter(|s| free.contains(s.as_str()));
+            let end = WaveEnd {
+                name: leg.name,
+                members: tally.members,
+                buckets: leg.buckets,
+                migrated: tally.migrated,
+                with_exceptions: tally.with_exceptions,
+                failed: tally.failed,
+                free: u32::try_from(out.count())?,
+            };
+            if end.migrated + end.with_exceptions != end.free {
+                odd.push(format!(
+                    "the report of the wave {} counts {} as migrated, and {} are out in the world",
+                    end.name,
+                    end.migrated + end.with_exceptions,
+                    end.free
+                ));
+            }
+            if usize::try_from(end.members)? != leg.serials.len() || !tally.is_over() {
+                odd.push(format!("the wave {} has not come to its end", end.name));
+            }
+            ends.push(end);
+        }
+        // Only a project whose devices have all come to an end is closed.
+        if odd.is_empty() {
+            org.close_project(self.project).await?;
+        }
+        Ok((ends, odd))
+    }
+}

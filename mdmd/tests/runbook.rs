@@ -1,0 +1,180 @@
+//! Runbooks from the command line: kept under a name, edited with what is wrong named by step and field, in use and drifting, tried on
+//! a simulated device; and one step of a device done again.
+
+mod town;
+
+use serde_json::json;
+use town::{Ended, Town};
+
+/// Runs a command that must end so and say so.
+async fn ends(town: &Town, arguments: &str, exit: i32, says: &str) -> Ended {
+    let words: Vec<&str> = arguments.split('|').collect();
+    let ended = town.mdmd(&words).await;
+    let all = format!("{}\n{}", ended.out, ended.err);
+    assert_eq!(ended.exit, exit, "{arguments}: {all}");
+    assert!(all.contains(says), "{arguments}: {all}");
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_is_edited_used_and_drifts() {
+    let town = Town::found(2).await;
+    town.furnish().await;
+    ends(&town, "runbook|edit|field", 2, "--platform").await;
+    ends(
+        &town,
+        "runbook|edit|field|--platform|ios|network.timeout=5m|--dry-run",
+        0,
+        "nothing was",
+    )
+    .await;
+    ends(&town, "runbook|show|field", 3, "no such runbook").await;
+    ends(
+        &town,
+        "runbook|edit|field|--platform|ios|network.timeout=5m|--reason|slow lines",
+        0,
+        "revision 1",
+    )
+    .await;
+    // The same again is no new edit, and capitals make no other name.
+    ends(
+        &town,
+        "runbook|edit|Field|network.timeout=5m",
+        0,
+        "revision 1",
+    )
+    .await;
+    for (change, says) in [
+        (
+            "trust.requires=network",
+            "runbook.steps.trust.requires: steps require each other in a circle",
+        ),
+        (
+            "network.on_timeout=skip",
+            "runbook.steps.network.on_timeout",
+        ),
+        ("network.timeout=0s", "runbook.steps.network.timeout_secs"),
+        ("verify.required=false", "runbook.steps.verify.required"),
+        (
+            "--add|fv-escrow",
+            "runbook.steps.fv-escrow: is for Macs only",
+        ),
+        ("--remove|release", "runbook.steps.release"),
+        ("hard_ceiling=5h", "runbook.hard_ceiling_secs"),
+    ] {
+        ends(&town, &format!("runbook|edit|field|{change}"), 2, says).await;
+    }
+    let mut content = town.json(&["runbook", "show", "field"]).await;
+    content["profiles"] = json!([{ "identifier": "net.example.none", "role": "network" }]);
+    let file = town.file("no-profile.json", content.to_string());
+    let says = "runbook.profiles[0].content: is missing, and the library has no profile";
+    ends(&town, &format!("runbook|edit|field|--file|{file}"), 2, says).await;
+    content["profiles"] = json!([]);
+    content["steps"][0]["timout_secs"] = json!(5);
+    let file = town.file("slip.json", content.to_string());
+    let says = "runbook.steps.identify.timout_secs: is not known here";
+    ends(&town, &format!("runbook|edit|field|--file|{file}"), 2, says).await;
+
+    ends(
+        &town,
+        "project|new|Move|--runbook|macos=field",
+        2,
+        "is for ios",
+    )
+    .await;
+    ends(
+        &town,
+        "project|new|Move|--runbook|ios=nobodys",
+        2,
+        "no such file",
+    )
+    .await;
+    ends(&town, "project|new|Move|--runbook|ios=field", 0, "is Move").await;
+    let list = town.json(&["runbook", "list"]).await;
+    let uses = &list["runbooks"][0]["uses"];
+    assert_eq!(uses[0]["name"], "Move", "{list}");
+    assert_eq!(uses[0]["drift"], false, "{list}");
+    ends(
+        &town,
+        "runbook|edit|field|network.retries=4",
+        0,
+        "revision 2",
+    )
+    .await;
+    ends(&town, "runbook|list", 0, "project Move (revision 1)").await;
+    let first = town
+        .json(&["runbook", "show", "field", "--revision", "1"])
+        .await;
+    let retries = |runbook: &serde_json::Value| {
+        let steps = runbook["steps"].as_array().unwrap().iter();
+        let network = steps.clone().find(|step| step["id"] == "network");
+        network.unwrap()["retries"].clone()
+    };
+    assert_eq!(retries(&first), 2);
+    assert_eq!(retries(&town.json(&["runbook", "show", "field"]).await), 4);
+    let record = town.record().await;
+    let edits = record.iter().filter(|(_, what)| what == "runbook.edited");
+    assert_eq!(edits.count(), 2);
+
+    // A device that has not enrolled has no step that could be done again.
+    let serial = &town.serials()[0];
+    town.json(&["inventory", "pull"]).await;
+    let again = format!("device|retry-step|{serial}|network");
+    ends(&town, &again, 3, "has no set-up").await;
+    ends(
+        &town,
+        "device|retry-step|NOBODY123|network",
+        3,
+        "no such device",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_runbook_is_tried_before_anybody_uses_it() {
+    let town = Town::found(1).await;
+    let mut content = town.json(&["runbook", "show", "ios"]).await;
+    content["apps"] = json!([
+        { "bundle_id": "com.acme.notes", "store_id": 4711, "manifest_url": null, "action": "keep-if-present" },
+        { "bundle_id": "com.acme.mail", "store_id": 4712, "manifest_url": null, "action": "install" },
+        { "bundle_id": "com.acme.old", "store_id": 4713, "manifest_url": null, "action": "drop" },
+    ]);
+    let file = town.file("ios.json", content.to_string());
+    ends(
+        &town,
+        &format!("runbook|edit|ours|--platform|ios|--file|{file}"),
+        0,
+        "revision 1",
+    )
+    .await;
+    let tried = ends(&town, "runbook|try|ours|--devices|2", 0, "Migrated").await;
+    for says in [
+        "apps-keep done",
+        "apps-required done",
+        "release done",
+        "verify done",
+    ] {
+        assert!(tried.out.contains(says), "{says}: {}", tried.out);
+    }
+    // An app that is forgotten is one that the world misses: the try says so.
+    let file = town.file(
+        "macos.json",
+        town.json(&["runbook", "show", "macos"]).await.to_string(),
+    );
+    ends(
+        &town,
+        &format!("runbook|try|{file}|--platform|macos"),
+        0,
+        "fv-escrow done",
+    )
+    .await;
+    content["steps"][0]["timeout_secs"] = json!(0);
+    let file = town.file("bad.json", content.to_string());
+    ends(
+        &town,
+        &format!("runbook|try|{file}|--platform|ios"),
+        2,
+        "steps.identify.timeout_secs",
+    )
+    .await;
+}
