@@ -15,7 +15,7 @@ use mdm_core::ids::{DeviceId, ProjectId, Serial, WaveId};
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
 use mdm_core::project::{Gate, Window};
-use mdm_core::service::{Candidates, Dates, Org, ProjectChange};
+use mdm_core::service::{Candidates, Dates, Org, PlanFile, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
 use service_house::{House, START};
@@ -607,4 +607,93 @@ async fn a_pause_keeps_offers_back_and_takes_none_away() {
     assert_eq!(wanted().await, [None, offered.clone()]);
     org.pause_wave(pilot, false, "mended").await.unwrap();
     assert_eq!(wanted().await, [offered.clone(), offered]);
+}
+
+#[tokio::test]
+async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_likes() {
+    let house = House::new().await;
+    let org = fleet(&house, 20).await;
+    let id = project(&org, &house).await;
+    let change = ProjectChange {
+        prerequisites: Some(BTreeSet::from(["wifi-placed".to_owned()])),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let main = wave(&org, id, "main", Preset::Main).await;
+    let dates = Dates {
+        deadline: Some(START + 20 * DAY),
+        available_from: Some(START + 10 * DAY),
+    };
+    org.add_members(pilot, &serials(0..3), dates).await.unwrap();
+    org.add_members(main, &serials(3..20), Dates::default())
+        .await
+        .unwrap();
+    let two = serials(0..2);
+    org.meet(pilot, Some(&two), "wifi-placed", "the export of Monday")
+        .await
+        .unwrap();
+    let plan = org.plan_file(id).await.unwrap();
+    // Through its own text.
+    let text = serde_json::to_string(&plan).unwrap();
+    let plan: PlanFile = serde_json::from_str(&text).unwrap();
+
+    // Where all of it is, nothing comes in.
+    let again = org.take_plan(&plan).await.unwrap();
+    assert!(!again.made && again.rejected.is_empty());
+    assert_eq!(again.added.values().sum::<usize>(), 0);
+    assert_eq!(again.there.values().sum::<usize>(), 20);
+
+    // Elsewhere all of it does, but for a device that is not known there, and once only.
+    let other = House::new().await;
+    let there = fleet(&other, 19).await;
+    let mut plan = plan;
+    // The other entry has a name of its own.
+    plan.project.destination = None;
+    let taken = there.take_plan(&plan).await.unwrap();
+    assert!(taken.made && !taken.project.on);
+    assert_eq!(
+        taken.added,
+        [("pilot".to_owned(), 3), ("main".to_owned(), 16)].into()
+    );
+    assert_eq!(taken.rejected.keys().collect::<Vec<_>>(), [&serial(19)]);
+    let again = there.take_plan(&plan).await.unwrap();
+    assert_eq!(again.added.values().sum::<usize>(), 0);
+    assert_eq!(again.project.id, taken.project.id);
+    let mut back = there.plan_file(taken.project.id).await.unwrap();
+    let mut wanted = plan.clone();
+    wanted.waves[1].members.retain(|m| m.serial != serial(19));
+    (back.exported, back.project.destination) = (wanted.exported, None);
+    for (platform, runbook) in &mut back.project.runbooks {
+        // Which edit it is counts for itself there.
+        runbook.revision = wanted.project.runbooks[platform].revision;
+    }
+    assert_eq!(back, wanted);
+
+    // What cannot be right is named, and nothing is made of it.
+    let named = |field: &'static str, change: &dyn Fn(&mut PlanFile)| {
+        let mut wrong = plan.clone();
+        wrong.project.name = "Wrong".to_owned();
+        wrong.waves[0].name = "first".to_owned();
+        wrong.waves[1].name = "second".to_owned();
+        change(&mut wrong);
+        (field, wrong)
+    };
+    for (field, wrong) in [
+        named("form", &|p| p.form = 2),
+        named("waves[1].name", &|p| p.waves[1].name = "first".to_owned()),
+        named("waves[1].members[0].serial", &|p| {
+            p.waves[1].members[0].serial = serial(0)
+        }),
+        named("waves[0].members[0].met", &|p| {
+            p.project.prerequisites.clear()
+        }),
+        named("waves[0].members[2].deadline", &|p| {
+            p.waves[0].members[2].deadline = p.waves[0].members[2].available_from;
+        }),
+        named("capacity", &|p| p.project.capacity = Some(0)),
+    ] {
+        says(there.take_plan(&wrong).await, field);
+    }
+    assert_eq!(there.projects().await.unwrap().len(), 1);
 }

@@ -104,6 +104,27 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "{planned}"
     );
 
+    // The whole plan as a file, and in again.
+    let file = town.directory.path().join("plan.json");
+    let file = file.to_str().unwrap();
+    let export = format!("project|export|Berlin|--out|{file}");
+    ends(&town, &export, 0, "2 waves with 4 members").await;
+    ends(&town, &export, 3, "").await;
+    let import = format!("project|import|{file}");
+    ends(&town, &import, 0, "was there").await;
+    let plan = std::fs::read_to_string(file).unwrap();
+    let copy = town.file("copy.json", plan.replace("\"Berlin\"", "\"Copy\""));
+    let copied = ends(
+        &town,
+        &format!("project|import|{copy}"),
+        2,
+        "is that of another open wave",
+    )
+    .await;
+    assert!(copied.out.is_empty());
+    let broken = town.file("broken.json", plan.replace("\"waves\"", "\"wafes\""));
+    ends(&town, &format!("project|import|{broken}"), 2, "wafes").await;
+
     // Off, nothing of it goes; on, it takes somebody's word.
     let first = ends(
         &town,

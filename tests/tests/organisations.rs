@@ -450,6 +450,10 @@ fn body(method: &str, path: &str) -> String {
             | "/api/v1/approvals/{id}/confirm"
             | "/api/v1/approvals/{id}/decline",
         ) => serde_json::json!({}),
+        ("post", "/api/v1/plans") => serde_json::json!({
+            "form": 1, "project": { "name": "their wave" },
+            "waves": [{ "name": "their wave", "members": [{ "serial": THEIRS[0] }] }],
+        }),
         ("post", "/api/v1/secrets/reveal") => {
             serde_json::json!({ "serial": THEIRS[0], "kind": "recovery_key", "reason": "curious" })
         }

@@ -92,7 +92,8 @@ pub use record::RecordReport;
 pub use release::Release;
 pub use runbooks::{RunbookUse, RunbookView};
 pub use wave::{
-    Accepted, Candidates, Dates, GateView, MarkCounts, Member, ProjectChange, Standing, WhatIf,
+    Accepted, Candidates, Dates, GateView, MarkCounts, Member, PLAN_FORM, PlanFile, PlanTaken,
+    PlannedMember, PlannedProject, PlannedWave, ProjectChange, Standing, WhatIf,
 };
 pub use what_if::{
     Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,

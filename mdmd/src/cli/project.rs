@@ -1,4 +1,6 @@
-//! `mdmd project new|set|list|show|on|off|close`: a whole move with its window, its calendar, its gates and its switch.
+//! `mdmd project new|set|list|show|on|off|close|export|import`: a whole move with its window, its calendar, its gates and its switch.
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::calendar::{Day, TimeOfDay, Zone};
@@ -51,6 +53,23 @@ pub(crate) enum Project {
     Off {
         /// Its name or number.
         project: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Write the whole plan into a file: project, waves, members, dates. It holds no secret, and no profile.
+    Export {
+        /// Its name or number.
+        project: String,
+        /// The new file; standard output when left out.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Bring in such a file: what is missing is made, what is there stays. Exit 4 when devices were not taken.
+    Import {
+        /// The file, or `-`.
+        file: PathBuf,
         #[command(flatten)]
         place: Where,
     },
@@ -278,6 +297,12 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let shown = client.get(&path).await?;
             super::print(common, &shown, show);
         }
+        Project::Export {
+            project,
+            out,
+            place,
+        } => export(common, place, project, out.as_deref()).await?,
+        Project::Import { file, place } => import(common, place, file).await?,
         Project::On { project, place } => switch(common, place, project, true).await?,
         Project::Off { project, place } => switch(common, place, project, false).await?,
         Project::Close { project, place } => {
@@ -291,6 +316,66 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
         }
     }
     Ok(())
+}
+
+async fn export(common: &Common, place: &Where, project: &str, out: Option<&Path>) -> Done {
+    let client = Client::looking(common, place).await?;
+    let path = format!("{}/plan", path(&client, project).await?);
+    let plan = client.get(&path).await?;
+    let Some(out) = out else {
+        println!("{plan:#}");
+        return Ok(());
+    };
+    super::approval::keep(out, &format!("{plan:#}\n"))?;
+    let members = |wave: &Value| wave["members"].as_array().map_or(0, Vec::len);
+    let waves = plan["waves"].as_array();
+    let answer = json!({
+        "file": out, "waves": waves.map_or(0, Vec::len),
+        "members": waves.into_iter().flatten().map(members).sum::<usize>(),
+    });
+    super::print(common, &answer, |answer| {
+        println!(
+            "{} waves with {} members written to {}",
+            cell(&answer["waves"]),
+            cell(&answer["members"]),
+            cell(&answer["file"])
+        );
+    });
+    Ok(())
+}
+
+async fn import(common: &Common, place: &Where, file: &Path) -> Done {
+    let plan = super::secret_file::read(file)?;
+    let plan: Value = serde_json::from_slice(&plan)
+        .map_err(|error| anyhow!("{}: line {}: this is no JSON", file.display(), error.line()))
+        .means(Exit::BadInput)?;
+    let client = Client::acting(common, place).await?;
+    let taken = client.act_patiently("/api/v1/plans", &plan, "a project is made, switched off.");
+    let taken = taken.await?;
+    super::print(common, &taken, |taken| {
+        let made = match taken["made"] == true {
+            true => "made, switched off",
+            false => "was there",
+        };
+        println!("project   {}, {made}", cell(&taken["project"]["name"]));
+        for (wave, added) in taken["added"].as_object().into_iter().flatten() {
+            let there = cell(&taken["there"][wave]);
+            println!("{wave}   {} added, {there} were there", cell(added));
+        }
+        for (platform, names) in taken["profiles_left_out"].as_object().into_iter().flatten() {
+            println!("profiles of {platform} to be brought in apart: {names}");
+        }
+        let rows = taken["rejected"].as_object().into_iter().flatten();
+        let rows = rows.map(|(serial, why)| json!({ "serial": serial, "why": why }));
+        table(&rows.collect(), &[("NOT TAKEN", "serial"), ("WHY", "why")]);
+    });
+    match taken["rejected"]
+        .as_object()
+        .map_or(0, serde_json::Map::len)
+    {
+        0 => Ok(()),
+        some => Err(anyhow!("{some} devices were not taken")).means(Exit::Disagrees),
+    }
 }
 
 async fn path(client: &Client, project: &str) -> Result<String, Ended> {

@@ -2,12 +2,14 @@
 
 mod accept;
 mod members;
+mod plan_file;
 mod projects;
 mod steer;
 
 pub(super) use accept::sentence;
 pub use accept::{Accepted, WhatIf};
 pub use members::{Candidates, Dates};
+pub use plan_file::{PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedProject, PlannedWave};
 pub use projects::ProjectChange;
 pub use steer::{GateView, MarkCounts, Standing};
 

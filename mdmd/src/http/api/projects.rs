@@ -3,7 +3,7 @@
 use axum::body::Body;
 use mdm_core::ids::{ProjectId, ServerId};
 use mdm_core::project::Project;
-use mdm_core::service::{Org, ProjectChange};
+use mdm_core::service::{Org, PlanFile, ProjectChange};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -71,6 +71,15 @@ pub(super) async fn alter(
     let sent: ProjectChange = read(&office, sent).await?;
     let changed = org.change_project(ProjectId(id), &sent).await;
     shown(changed.map_err(refused)?)
+}
+
+pub(super) async fn plan(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+    shown(org.plan_file(ProjectId(id)).await.map_err(refused)?)
+}
+
+pub(super) async fn take_plan(About { office, org, .. }: About, sent: Body) -> Answer {
+    let plan: PlanFile = read(&office, sent).await?;
+    shown(org.take_plan(&plan).await.map_err(refused)?)
 }
 
 /// Which way.

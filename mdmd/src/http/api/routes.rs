@@ -116,6 +116,8 @@ table! {
     get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";
     post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift.";
     post "/api/v1/projects/{id}/switch" Approver projects::switch, "on", "Turns it on or off: off, nothing of it is submitted.";
+    get  "/api/v1/projects/{id}/plan" Viewer projects::plan, "", "The whole plan as one document: project, waves, members, dates, what was done for them. Profiles of runbooks are named and left out.";
+    post "/api/v1/plans" Planner projects::take_plan, "as `GET …/plan` answers", "Brings such a document in: makes the project, switched off, its waves and members; what is there already stays. Answers who was taken and who was not, and why.";
     post "/api/v1/projects/{id}/close" Approver projects::close, "", "Closes it once every device has come to an end.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";

@@ -1,0 +1,384 @@
+//! A plan as one document: a project with its waves, members, dates and what was done for them at the original service, taken out
+//! and brought in again, here or at another installation. Holds no secret: profiles of runbooks are named, and stay.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::Org;
+use super::{Dates, ProjectChange};
+use crate::calendar::Calendar;
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::error::Error;
+use crate::ids::{ProjectId, Serial, WaveId};
+use crate::migration::{Move, PinnedRunbook};
+use crate::project::{Gate, Project, StopRule, Window};
+use crate::wave::{Preset, Wave};
+
+/// The form of the document.
+pub const PLAN_FORM: u32 = 1;
+/// Members that are put into a wave with one commit.
+const CHUNK: usize = 500;
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
+pub struct PlanFile {
+    /// Its form: [`PLAN_FORM`].
+    pub form: u32,
+    /// When it was taken out.
+    #[serde(default)]
+    pub exported: Option<Timestamp>,
+    /// The project.
+    pub project: PlannedProject,
+    /// Its waves, in the order in which they were made.
+    #[serde(default)]
+    pub waves: Vec<PlannedWave>,
+}
+
+/// A project in a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
+pub struct PlannedProject {
+    /// What people call it.
+    pub name: String,
+    /// Our server entry by the name that it has at Apple; the only one when it is left out.
+    #[serde(default)]
+    pub destination: Option<String>,
+    /// The services that may be left; any when empty.
+    #[serde(default)]
+    pub originals: BTreeSet<String>,
+    /// When deadlines may lie at all.
+    #[serde(default)]
+    pub window: Window,
+    /// When they may lie within a day and a week.
+    #[serde(default)]
+    pub calendar: Calendar,
+    /// How many devices may be in a hold at once.
+    #[serde(default)]
+    pub capacity: Option<u32>,
+    /// What must be true of a wave before the next one is submitted.
+    #[serde(default)]
+    pub gate: Gate,
+    /// When no more devices are offered their migration.
+    #[serde(default)]
+    pub stop: StopRule,
+    /// What must have been done at the original service for each device.
+    #[serde(default)]
+    pub prerequisites: BTreeSet<String>,
+    /// Runbooks by platform, without their profiles; the standard one where there is none.
+    #[serde(default)]
+    pub runbooks: BTreeMap<Platform, PinnedRunbook>,
+    /// Identifiers of the profiles that the runbooks had: they are brought in apart.
+    #[serde(default)]
+    pub profiles_left_out: BTreeMap<Platform, Vec<String>>,
+}
+
+/// A wave in a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
+pub struct PlannedWave {
+    /// What people call it.
+    pub name: String,
+    /// Its place in the order.
+    #[serde(default)]
+    pub preset: Option<Preset>,
+    /// Its members.
+    #[serde(default)]
+    pub members: Vec<PlannedMember>,
+}
+
+/// A member in a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
+pub struct PlannedMember {
+    /// Which device.
+    pub serial: Serial,
+    /// *Enforced after*.
+    #[serde(default)]
+    pub deadline: Option<Timestamp>,
+    /// *Available from*.
+    #[serde(default)]
+    pub available_from: Option<Timestamp>,
+    /// What was done for it at the original service, by name, with what shows it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub met: BTreeMap<String, String>,
+}
+
+/// What became of a plan that was brought in.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PlanTaken {
+    /// The project.
+    pub project: Project,
+    /// Whether it was made now; one that was there keeps its settings.
+    pub made: bool,
+    /// Members that came in now, by wave.
+    pub added: BTreeMap<String, usize>,
+    /// Members that were there already, by wave.
+    pub there: BTreeMap<String, usize>,
+    /// Devices that were not taken, and why.
+    pub rejected: BTreeMap<Serial, String>,
+    /// Profiles that the runbooks had where the plan comes from.
+    pub profiles_left_out: BTreeMap<Platform, Vec<String>>,
+}
+
+impl Org {
+    /// A project as a document, without what is at Apple: members that were submitted are in it like the others.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn plan_file(&self, project: ProjectId) -> Result<PlanFile, Error> {
+        let row = self.project(project).await?;
+        let server = self.store().server(self.id(), row.destination).await?;
+        let (mut runbooks, mut left_out) = (BTreeMap::new(), BTreeMap::new());
+        for (platform, id) in &row.runbooks {
+            let mut runbook = PinnedRunbook::clone(&*self.plan(*id).await?);
+            let profiles = std::mem::take(&mut runbook.profiles);
+            if !profiles.is_empty() {
+                let names = profiles.into_iter().map(|p| p.identifier).collect();
+                left_out.insert(*platform, names);
+            }
+            runbooks.insert(*platform, runbook);
+        }
+        let mut waves = Vec::new();
+        for wave in self.waves_of(project).await? {
+            let members = self.members(wave.id).await?;
+            waves.push(PlannedWave {
+                name: wave.name,
+                preset: wave.preset,
+                members: members.into_iter().map(member).collect(),
+            });
+        }
+        Ok(PlanFile {
+            form: PLAN_FORM,
+            exported: Some(self.now()),
+            project: PlannedProject {
+                name: row.name,
+                destination: server.map(|s| s.name),
+                originals: row.originals,
+                window: row.window,
+                calendar: row.calendar,
+                capacity: Some(row.capacity),
+                gate: row.gate,
+                stop: row.stop,
+                prerequisites: row.prerequisites,
+                runbooks,
+                profiles_left_out: left_out,
+            },
+            waves,
+        })
+    }
+
+    /// Brings in a plan: makes the project, switched off, its waves and their members. What is there already stays as it is, so
+    /// that a plan that was cut off in the middle, or has grown, is brought in again.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] names the part that cannot be right, before anything is made; [`Error::NotFound`] without the server
+    /// entry; [`Error::Precondition`] for a closed project; the store's. What stands against single devices is answered.
+    pub async fn take_plan(&self, plan: &PlanFile) -> Result<PlanTaken, Error> {
+        self.check_plan(plan)?;
+        let there = self.projects().await?;
+        let there = there
+            .into_iter()
+            .find(|p| p.name == plan.project.name.trim());
+        let own = there.as_ref().map(|p| p.id);
+        let waves = self.all_waves().await?;
+        for (n, wave) in plan.waves.iter().enumerate() {
+            let taken = |w: &&Wave| {
+                w.is_open() && w.name == wave.name.trim() && (own.is_none() || w.project != own)
+            };
+            if waves.iter().any(|w| taken(&w)) {
+                let field = format!("waves[{n}].name");
+                return Err(Error::bad_input(field, "is that of another open wave"));
+            }
+        }
+        let (project, made) = match there {
+            Some(project) if project.closed.is_some() => {
+                return Err(Error::Precondition("the project is closed".to_owned()));
+            }
+            Some(project) => (project, false),
+            None => (self.project_of_plan(&plan.project).await?, true),
+        };
+        let mut taken = PlanTaken {
+            made,
+            added: BTreeMap::new(),
+            there: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            profiles_left_out: plan.project.profiles_left_out.clone(),
+            project,
+        };
+        for wave in &plan.waves {
+            let id = self.wave_of_plan(taken.project.id, wave).await?;
+            self.members_of_plan(id, wave, &mut taken).await?;
+        }
+        Ok(taken)
+    }
+
+    fn check_plan(&self, plan: &PlanFile) -> Result<(), Error> {
+        if plan.form != PLAN_FORM {
+            let problem = format!("must be {PLAN_FORM}: another form is not known here");
+            return Err(Error::bad_input("form", problem));
+        }
+        let mut names = BTreeSet::new();
+        let mut all = BTreeSet::new();
+        for (n, wave) in plan.waves.iter().enumerate() {
+            if !names.insert(wave.name.trim()) {
+                return Err(Error::bad_input(
+                    format!("waves[{n}].name"),
+                    "is there twice",
+                ));
+            }
+            for (m, member) in wave.members.iter().enumerate() {
+                let at = |part: &str| format!("waves[{n}].members[{m}].{part}");
+                if !all.insert(&member.serial) {
+                    return Err(Error::bad_input(at("serial"), "is there twice"));
+                }
+                if member
+                    .met
+                    .keys()
+                    .any(|k| !plan.project.prerequisites.contains(k))
+                {
+                    let problem = "must be prerequisites of the project";
+                    return Err(Error::bad_input(at("met"), problem));
+                }
+                if let (Some(from), Some(deadline)) = (member.available_from, member.deadline)
+                    && from >= deadline
+                {
+                    let problem = "must be later than available_from";
+                    return Err(Error::bad_input(at("deadline"), problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn project_of_plan(&self, plan: &PlannedProject) -> Result<Project, Error> {
+        let servers = self.store().servers(self.id()).await?;
+        let server = match (&plan.destination, servers.as_slice()) {
+            (Some(name), all) => all.iter().find(|s| s.name == *name || s.uuid == *name),
+            (None, [only]) => Some(only),
+            (None, _) => {
+                let problem = "must name one of several server entries";
+                return Err(Error::bad_input("project.destination", problem));
+            }
+        };
+        let server = server.ok_or(Error::NotFound("server entry"))?;
+        let change = ProjectChange {
+            destination: None,
+            originals: Some(plan.originals.clone()),
+            window: Some(plan.window),
+            calendar: Some(plan.calendar.clone()),
+            capacity: plan.capacity,
+            gate: Some(plan.gate),
+            stop: Some(plan.stop),
+            prerequisites: Some(plan.prerequisites.clone()),
+            runbooks: plan.runbooks.clone(),
+        };
+        self.new_project(&plan.name, server.id, &change).await
+    }
+
+    async fn wave_of_plan(&self, project: ProjectId, plan: &PlannedWave) -> Result<WaveId, Error> {
+        let waves = self.waves_of(project).await?;
+        let same = |w: &&Wave| w.is_open() && w.name == plan.name.trim();
+        match waves.iter().find(same) {
+            Some(there) => Ok(there.id),
+            None => Ok(self.new_wave(project, &plan.name, plan.preset).await?.id),
+        }
+    }
+
+    async fn members_of_plan(
+        &self,
+        wave: WaveId,
+        plan: &PlannedWave,
+        taken: &mut PlanTaken,
+    ) -> Result<(), Error> {
+        let members = self.members(wave).await?;
+        let there: BTreeSet<&Serial> = members.iter().map(|m| &m.serial).collect();
+        let (old, new): (Vec<&PlannedMember>, Vec<_>) =
+            plan.members.iter().partition(|m| there.contains(&m.serial));
+        taken.there.insert(plan.name.clone(), old.len());
+        // Those of the same dates go in together.
+        let mut alike: BTreeMap<(Option<Timestamp>, Option<Timestamp>), Vec<&PlannedMember>> =
+            BTreeMap::new();
+        for member in new {
+            let dates = (member.deadline, member.available_from);
+            alike.entry(dates).or_default().push(member);
+        }
+        let mut added = Vec::new();
+        for ((deadline, available_from), members) in alike {
+            let dates = Dates {
+                deadline,
+                available_from,
+            };
+            for chunk in members.chunks(CHUNK) {
+                self.add_chunk(wave, chunk, dates, taken, &mut added)
+                    .await?;
+            }
+        }
+        taken.added.insert(plan.name.clone(), added.len());
+        let mut met: BTreeMap<(&str, &str), Vec<Serial>> = BTreeMap::new();
+        for member in added {
+            for (name, evidence) in &member.met {
+                let of = met.entry((name, evidence)).or_default();
+                of.push(member.serial.clone());
+            }
+        }
+        for ((name, evidence), serials) in met {
+            self.meet(wave, Some(&serials), name, evidence).await?;
+        }
+        Ok(())
+    }
+
+    /// All of a chunk at once; where something stands against it, one by one, so that nobody keeps the others out.
+    async fn add_chunk<'a>(
+        &self,
+        wave: WaveId,
+        chunk: &[&'a PlannedMember],
+        dates: Dates,
+        taken: &mut PlanTaken,
+        added: &mut Vec<&'a PlannedMember>,
+    ) -> Result<(), Error> {
+        let serials: Vec<Serial> = chunk.iter().map(|m| m.serial.clone()).collect();
+        match self.add_members(wave, &serials, dates).await {
+            Ok(_) => {
+                added.extend(chunk);
+                return Ok(());
+            }
+            Err(Error::Store(error)) => return Err(error.into()),
+            Err(_) => {}
+        }
+        for member in chunk {
+            let serial = member.serial.clone();
+            match self
+                .add_members(wave, std::slice::from_ref(&serial), dates)
+                .await
+            {
+                Ok(_) => added.push(member),
+                Err(Error::Store(error)) => return Err(error.into()),
+                Err(other) => {
+                    taken.rejected.insert(serial, other.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn member(of: Move) -> PlannedMember {
+    PlannedMember {
+        serial: of.serial,
+        deadline: Some(of.deadline),
+        available_from: Some(of.available_from),
+        met: of
+            .met
+            .into_iter()
+            .map(|(name, met)| (name, met.evidence))
+            .collect(),
+    }
+}
