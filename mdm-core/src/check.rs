@@ -70,6 +70,8 @@ checks! {
     TrustGap = "trust.gap",
     /// One escrow profile, to a certificate whose key we hold.
     FvEscrow = "fv.escrow",
+    /// The recovery key that it has now is held until it has a new one.
+    FvOldkey = "fv.oldkey",
     /// It will give its bootstrap token to us.
     Bootstrap = "bootstrap",
     /// The lock that the runbook wants can be made and opened.

@@ -60,6 +60,23 @@ pub struct Device {
     /// Who signed in at it before it got its last enrolment profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_in: Option<SignedIn>,
+    /// Somebody has asked Apple to move it to another service: a return.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+}
+
+/// That a device leaves us, by whose will and by when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "four facts")]
+pub struct Leaving {
+    /// Apple's identifier of the service that it goes to.
+    pub to: String,
+    /// When Apple enforces it.
+    pub deadline: Timestamp,
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// By whom.
+    pub by: String,
 }
 
 impl Device {
@@ -85,6 +102,7 @@ impl Device {
             given: Vec::new(),
             given_to: None,
             signed_in: None,
+            leaving: None,
         }
     }
 

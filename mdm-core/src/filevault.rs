@@ -16,12 +16,14 @@ use openssl::stack::Stack;
 use openssl::symm::Cipher;
 use openssl::x509::X509;
 use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::ca::{CaError, name, start};
 use crate::clock::Timestamp;
-use crate::secret::Secret;
+use crate::sealed::SealedSecret;
+use crate::secret::{Secret, SecretKind};
 use crate::wire::payloads::{
     CertificatePayload, ConfigurationProfile, EscrowPayload, Payload, PayloadScope,
 };
@@ -196,6 +198,36 @@ pub fn recovery_key(plain: &[u8]) -> Option<Secret> {
             _ => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
         });
     sound.then(|| Secret::new(key))
+}
+
+/// Which recovery key of a Mac we hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "new, old or none")]
+pub enum KeyCustody {
+    /// One that it made for us and that we could open.
+    New,
+    /// The one that the service that it left had: valid until it makes a new one.
+    Old,
+    /// None.
+    None,
+}
+
+impl KeyCustody {
+    /// By what is in the vault for a device.
+    #[must_use]
+    pub fn of(secrets: &[SealedSecret]) -> Self {
+        let ours = |row: &&SealedSecret| {
+            let kinds = [SecretKind::RecoveryKey, SecretKind::OriginalRecoveryKey];
+            kinds.contains(&row.kind) && row.replaced.is_none()
+        };
+        // A device that came before, left and comes again has an older one of ours.
+        match secrets.iter().filter(ours).max_by_key(|row| row.created) {
+            Some(row) if row.kind == SecretKind::RecoveryKey => Self::New,
+            Some(_) => Self::Old,
+            None => Self::None,
+        }
+    }
 }
 
 /// What a `SecurityInfo` answer means for the escrow.

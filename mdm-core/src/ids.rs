@@ -95,6 +95,10 @@ ids! {
     AloneId,
     /// One list of declarations, each in one content, as a channel may be told it.
     ManifestId,
+    /// One job for a sealed hand-off.
+    HandOffId,
+    /// What became of some devices of a hand-off.
+    HandOffPartId,
 }
 
 /// Hands out ascending 63-bit ids: 41 bits of milliseconds, 10 bits that differ between processes, 12 bits of count.

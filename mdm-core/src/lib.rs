@@ -164,6 +164,7 @@ pub mod error;
 pub mod evidence;
 pub mod failure;
 pub mod filevault;
+pub mod hand_off;
 pub mod identity;
 pub mod ids;
 pub mod inventory;

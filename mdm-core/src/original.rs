@@ -134,6 +134,8 @@ parts! {
     apps: Vec<OriginalApp>,
     /// The networks that it uses: all of them.
     networks: Vec<OriginalNetwork>,
+    /// Ways onto a network that stay when that service's go: recorded by a person.
+    other_paths: BTreeSet<OtherPath>,
     /// The configuration profiles that it has from there: all of them.
     profiles: Vec<OriginalProfile>,
     /// Whether a person has locked it to an Apple Account of their own.
@@ -233,6 +235,22 @@ impl OriginalNetwork {
     }
 }
 
+/// A way onto a network that no management service gives, and none takes away.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OtherPath {
+    /// A cellular plan.
+    Cellular,
+    /// A cable.
+    Wired,
+    /// A Wi-Fi network that its user has set up.
+    Unmanaged,
+    /// A word that we do not know: it says nothing.
+    #[serde(untagged)]
+    Other(String),
+}
+
 /// A configuration profile that a device has from the original service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -308,6 +326,15 @@ impl Said {
             networks.sort();
             networks.dedup();
             bounded("networks", networks.len())?;
+        }
+        if let Some(paths) = &self.other_paths {
+            bounded("other_paths", paths.len())?;
+            for path in paths {
+                if let OtherPath::Other(_) = path {
+                    let problem = "must be cellular, wired or unmanaged";
+                    return Err(Error::bad_input("other_paths", problem));
+                }
+            }
         }
         if let Some(profiles) = &mut self.profiles {
             for profile in profiles.iter() {

@@ -29,6 +29,9 @@ pub struct SealedSecret {
     pub created: Timestamp,
     /// When something newer took its place; kept all the same.
     pub replaced: Option<Timestamp>,
+    /// When its content was overwritten, for one that is of no more use to anybody but a thief.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroyed: Option<Timestamp>,
     /// When it was first about to leave the building, for those that do: a bypass code, as its hash in a lock request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<Timestamp>,
@@ -57,6 +60,7 @@ impl SealedSecret {
             sealed: Der(sealed),
             created,
             replaced: None,
+            destroyed: None,
             used: None,
             confirmed: None,
         }

@@ -146,11 +146,27 @@ pub enum SecretKind {
     ClientSecret,
     /// What proves that the sign-in which comes back is the one that we began.
     CodeVerifier,
+    /// The recovery key of a Mac as the service that it leaves had it.
+    OriginalRecoveryKey,
+    /// The bypass code that that service made for the organisation's Activation Lock.
+    OriginalBypassCode,
+    /// The bypass code that the device gave that service.
+    OriginalDeviceBypassCode,
+    /// The password before recoveryOS that that service set.
+    OriginalRecoveryLockPassword,
+    /// The firmware password that that service set.
+    OriginalFirmwarePassword,
+    /// What else that service called a secret of the device: JSON.
+    OriginalOther,
+    /// The private key of a job to which a hand-off is sealed.
+    HandOffPrivateKey,
+    /// The private key that signs what we hand over ourselves.
+    HandOffSigningKey,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 44] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -187,6 +203,14 @@ impl SecretKind {
         Self::DeclarationFile,
         Self::ClientSecret,
         Self::CodeVerifier,
+        Self::OriginalRecoveryKey,
+        Self::OriginalBypassCode,
+        Self::OriginalDeviceBypassCode,
+        Self::OriginalRecoveryLockPassword,
+        Self::OriginalFirmwarePassword,
+        Self::OriginalOther,
+        Self::HandOffPrivateKey,
+        Self::HandOffSigningKey,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -229,6 +253,14 @@ impl SecretKind {
             Self::DeclarationFile => "declaration_file",
             Self::ClientSecret => "client_secret",
             Self::CodeVerifier => "code_verifier",
+            Self::OriginalRecoveryKey => "original_recovery_key",
+            Self::OriginalBypassCode => "original_bypass_code",
+            Self::OriginalDeviceBypassCode => "original_device_bypass_code",
+            Self::OriginalRecoveryLockPassword => "original_recovery_lock_password",
+            Self::OriginalFirmwarePassword => "original_firmware_password",
+            Self::OriginalOther => "original_other",
+            Self::HandOffPrivateKey => "hand_off_private_key",
+            Self::HandOffSigningKey => "hand_off_signing_key",
         }
     }
 

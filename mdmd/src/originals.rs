@@ -7,15 +7,17 @@ use std::collections::BTreeMap;
 
 use mdm_core::calendar::Zone;
 use mdm_core::clock::Timestamp;
+use mdm_core::hand_off::bundle::BundleDevice;
 use mdm_core::ids::Serial;
 use mdm_core::original::{
-    DeviceOwner, ManagedUser, OriginalApp, OriginalEnrolment, OriginalNetwork, Said,
+    DeviceOwner, ManagedUser, OriginalApp, OriginalEnrolment, OriginalNetwork, OtherPath, Said,
 };
+use mdm_core::secret::Secret;
 
 use crate::csv::{self, CsvError, Row};
 
 /// What a column is for, and the headings under which it is found: small letters, without signs between them.
-const COLUMNS: [(Column, &[&str]); 18] = [
+const COLUMNS: [(Column, &[&str]); 19] = [
     (
         Column::Serial,
         &["serial", "serialnumber", "serialno", "deviceserialnumber"],
@@ -52,6 +54,10 @@ const COLUMNS: [(Column, &[&str]); 18] = [
     ),
     (Column::LastSignIn, &["lastsignin", "lastlogin"]),
     (Column::Networks, &["ssid", "ssids", "wifi", "wifinetworks"]),
+    (
+        Column::OtherPaths,
+        &["otherpath", "otherpaths", "othernetwork"],
+    ),
     (Column::UserLock, &["userlock", "findmy", "activationlock"]),
     (
         Column::Bundle,
@@ -63,6 +69,32 @@ const COLUMNS: [(Column, &[&str]); 18] = [
         &["storeid", "adamid", "itunesstoreid", "appstoreid"],
     ),
     (Column::SignedUntil, &["signeduntil", "appexpires"]),
+];
+
+/// Headings of secrets, by the names that these have in a hand-off.
+const SECRETS: [(&str, &[&str]); 5] = [
+    (
+        "recovery_key",
+        &[
+            "recoverykey",
+            "filevaultkey",
+            "filevaultrecoverykey",
+            "personalrecoverykey",
+        ],
+    ),
+    (
+        "bypass_code",
+        &["bypasscode", "activationlockbypasscode", "mdmbypasscode"],
+    ),
+    (
+        "device_bypass_code",
+        &["devicebypasscode", "userbypasscode"],
+    ),
+    (
+        "recovery_lock_password",
+        &["recoverylockpassword", "recoverylock"],
+    ),
+    ("firmware_password", &["firmwarepassword"]),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +112,7 @@ enum Column {
     ManagedUser,
     LastSignIn,
     Networks,
+    OtherPaths,
     UserLock,
     Bundle,
     AppName,
@@ -101,7 +134,77 @@ fn wrong(line: usize, column: usize, problem: impl Into<String>) -> CsvError {
 /// [`CsvError`]: as [`csv::rows`]; for a file without serial numbers or without a column that says anything of them, a heading twice,
 /// a cell that cannot be what its heading says, or two rows of one device that contradict each other.
 pub fn read_csv(content: &[u8]) -> Result<(Vec<Said>, Vec<String>), CsvError> {
+    read_rows(&csv::rows(content)?, false)
+}
+
+/// The same with the secrets of devices, for a hand-off that is sealed before it goes anywhere.
+///
+/// # Errors
+/// [`CsvError`] as [`read_csv`], and for a secret that cannot be what its heading says, or two of one device.
+pub fn read_csv_with_secrets(content: &[u8]) -> Result<(Vec<BundleDevice>, Vec<String>), CsvError> {
     let rows = csv::rows(content)?;
+    let headings: Vec<String> = rows
+        .first()
+        .map(|first| first.cells.iter().map(|cell| plain(cell)).collect())
+        .unwrap_or_default();
+    let secrets: Vec<(usize, &str)> = headings
+        .iter()
+        .enumerate()
+        .filter_map(|(index, heading)| {
+            let named = |(_, names): &&(&str, &[&str])| names.contains(&heading.as_str());
+            Some((index, SECRETS.iter().find(named)?.0))
+        })
+        .collect();
+    let (said, mut unknown) = read_rows(&rows, !secrets.is_empty())?;
+    unknown.retain(|heading| {
+        let heading = plain(heading);
+        !SECRETS
+            .iter()
+            .any(|(_, names)| names.contains(&heading.as_str()))
+    });
+    let serial_at = headings
+        .iter()
+        .position(|heading| COLUMNS[0].1.contains(&heading.as_str()));
+    let mut all: BTreeMap<Serial, BundleDevice> = said
+        .into_iter()
+        .map(|said| (said.serial.clone(), BundleDevice::new(said)))
+        .collect();
+    for row in rows.iter().skip(1) {
+        let serial = serial_at.and_then(|at| row.cells.get(at));
+        let serial = serial.and_then(|text| Serial::parse(text).ok());
+        let Some(device) = serial.and_then(|serial| all.get_mut(&serial)) else {
+            continue;
+        };
+        for (index, name) in &secrets {
+            let text = row.cells.get(*index).map_or("", |cell| cell.trim());
+            if text.is_empty() {
+                continue;
+            }
+            let before = device.secrets.clone();
+            let taken = device.take(name, Secret::from_text(text));
+            taken.map_err(|error| wrong(row.line, index + 1, error.to_string()))?;
+            let contradicts = before
+                .iter()
+                .any(|(kind, secret)| device.secrets.get(kind) != Some(secret));
+            if contradicts {
+                let problem = "contradicts an earlier row of the same device";
+                return Err(wrong(row.line, index + 1, problem));
+            }
+        }
+    }
+    Ok((all.into_values().collect(), unknown))
+}
+
+/// A heading without regard to case and signs.
+fn plain(heading: &str) -> String {
+    heading
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+fn read_rows(rows: &[Row], alone: bool) -> Result<(Vec<Said>, Vec<String>), CsvError> {
     let Some(first) = rows.first() else {
         return Err(wrong(1, 1, "the file is empty"));
     };
@@ -109,7 +212,7 @@ pub fn read_csv(content: &[u8]) -> Result<(Vec<Said>, Vec<String>), CsvError> {
     if !places.contains_key(&Column::Serial) {
         return Err(wrong(first.line, 1, "no column has the heading serial"));
     }
-    if places.len() == 1 {
+    if places.len() == 1 && !alone {
         return Err(wrong(
             first.line,
             1,
@@ -130,11 +233,7 @@ fn headings(first: &Row) -> Result<(BTreeMap<Column, usize>, Vec<String>), CsvEr
     let mut places = BTreeMap::new();
     let mut unknown = Vec::new();
     for (index, cell) in first.cells.iter().enumerate() {
-        let plain: String = cell
-            .chars()
-            .filter(|c| c.is_alphanumeric())
-            .flat_map(char::to_lowercase)
-            .collect();
+        let plain = plain(cell);
         let known = COLUMNS
             .iter()
             .find(|(_, names)| names.contains(&plain.as_str()));
@@ -243,6 +342,17 @@ fn take(
         let networks = said.networks.get_or_insert_with(Vec::new);
         if let Some((names, _)) = cell(Column::Networks) {
             networks.extend(several(names).map(|name| OriginalNetwork::new(&name, true)));
+        }
+    }
+    if let Some((names, at)) = cell(Column::OtherPaths) {
+        let paths = said.other_paths.get_or_insert_with(Default::default);
+        for name in several(names) {
+            paths.insert(match name.to_lowercase().as_str() {
+                "cellular" | "mobile" | "esim" => OtherPath::Cellular,
+                "wired" | "ethernet" | "cable" => OtherPath::Wired,
+                "unmanaged" | "own wifi" | "home" => OtherPath::Unmanaged,
+                _ => return Err(wrong(row.line, at, "must be cellular, wired or unmanaged")),
+            });
         }
     }
     // The same for apps: a row without one says that the device has none.

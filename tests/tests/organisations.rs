@@ -15,7 +15,10 @@ use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::device::Platform;
-use mdm_core::ids::{OrganisationId, ProjectId, Serial, ServerId, WaveId};
+use mdm_core::hand_off::{HandOff, HandOffPart, HandedOver};
+use mdm_core::ids::{
+    HandOffId, HandOffPartId, OrganisationId, ProjectId, SecretId, Serial, ServerId, WaveId,
+};
 use mdm_core::migration::{PinnedRunbook, Variant};
 use mdm_core::original::Said;
 use mdm_core::project::Project;
@@ -56,6 +59,22 @@ async fn two() -> (House, House) {
         "their wave",
         ServerId(1),
         Timestamp::from_millis(NOW_MS),
+    ));
+    batch.put(HandOff::new(
+        (theirs.org.organisation().id, HandOffId(THEIR_WAVE)),
+        "their wave",
+        (Vec::new(), SecretId(1)),
+        (
+            Timestamp::from_millis(NOW_MS),
+            Timestamp::from_millis(NOW_MS + 1_000_000),
+        ),
+        "Neighbour",
+    ));
+    let part = HandedOver::rejected(THEIRS[0], "serial: is not known");
+    batch.put(HandOffPart::new(
+        (theirs.org.organisation().id, HandOffPartId(THEIR_WAVE)),
+        HandOffId(THEIR_WAVE),
+        vec![part],
     ));
     theirs.app.mdm.store().commit(batch).await.unwrap();
     let mut credential = NewDeclaration::new(
@@ -472,6 +491,13 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/library/packages") => {
             serde_json::json!({ "name": "their item", "package": {} })
         }
+        ("post", "/api/v1/hand-off/jobs") => serde_json::json!({ "from": "Walker", "days": 1 }),
+        ("post", "/api/v1/hand-off/jobs/{id}/signer") => {
+            serde_json::json!({ "sha256": "0f".repeat(32) })
+        }
+        ("post", "/api/v1/hand-off/jobs/{id}/bundle" | "/api/v1/hand-off/jobs/{id}/close") => {
+            serde_json::json!({})
+        }
         // Its fields are in the query; without them nothing is read.
         ("post", "/api/v1/library/packages/upload") => serde_json::json!({}),
         ("post", "/api/v1/library/tags") => serde_json::json!({ "name": "their item", "tags": [] }),
@@ -602,6 +628,8 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
         | "/api/v1/approvals/{id}/confirm"
         | "/api/v1/approvals/{id}/decline" => THEIR_WAVE,
         wave if wave.starts_with("/api/v1/waves/{id}") => THEIR_WAVE,
+        // So has their job.
+        job if job.starts_with("/api/v1/hand-off/jobs/{id}") => THEIR_WAVE,
         // The number of their project is that of their wave.
         project if project.starts_with("/api/v1/projects/{id}") => THEIR_WAVE,
         "/api/v1/api-tokens/{id}/revoke" => token,

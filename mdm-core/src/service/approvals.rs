@@ -207,7 +207,9 @@ impl Org {
     ) -> Result<Result<Batch, ApprovalId>, Error> {
         let (serials, digest) = (act.serials.clone(), digest.to_owned());
         let wanted = match &act.what {
-            MigrationAct::Assign { .. } | MigrationAct::Extend { .. } => {
+            MigrationAct::Assign { .. }
+            | MigrationAct::Extend { .. }
+            | MigrationAct::Return { .. } => {
                 return Ok(Ok(Batch::new()));
             }
             MigrationAct::Cancel => {
@@ -225,6 +227,21 @@ impl Org {
             },
         };
         Ok(Err(self.ask_second(wanted, act.reason.as_deref()).await?))
+    }
+
+    /// How many migrations a return calls back: beyond what one person may in a day, it is the cancellation that asks another.
+    pub(super) async fn calls_back(&self, devices: usize) -> Result<Batch, Error> {
+        let mut batch = Batch::new();
+        if devices > 0 {
+            let row = self.alone("cancels", devices, CANCELS_ALONE).await?;
+            batch.put(row.ok_or_else(|| {
+                Error::Precondition(
+                    "that calls back more migrations than one person may in a day: `mdmd migration cancel` asks another person"
+                        .to_owned(),
+                )
+            })?);
+        }
+        Ok(batch)
     }
 
     /// Reveals the newest secret of a kind of a device to the person of this handle. Written to the record before it is shown.

@@ -11,7 +11,10 @@ use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
 use crate::filevault::{self, EscrowKey, KeyVerdict};
 use crate::migration::KeyReading;
+use crate::organisation::Der;
+use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
+use crate::store::StoreError;
 use crate::wire::checkin::MAX_UNLOCK_TOKEN;
 use crate::wire::report::CommandReport;
 
@@ -97,6 +100,42 @@ impl Org {
         }
     }
 
+    /// The device has just given a key that we could open: what the service that it left had of its keys opens nothing any more.
+    async fn destroy_old_keys(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<(), Error> {
+        let Some(device) = enrollment.device else {
+            return Ok(());
+        };
+        let old = |row: &SealedSecret| {
+            row.kind == SecretKind::OriginalRecoveryKey && row.destroyed.is_none()
+        };
+        let all = match self.store().secrets(self.id(), device).await {
+            Ok(all) => all,
+            Err(StoreError::Corrupt { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut destroyed = Vec::new();
+        for row in all.into_iter().filter(old) {
+            let id = row.id;
+            let mut tracked = Tracked::read(row);
+            tracked.row.sealed = Der(Vec::new());
+            tracked.row.replaced = tracked.row.replaced.or(Some(d.now));
+            tracked.row.destroyed = Some(d.now);
+            d.secrets.insert(id, tracked);
+            destroyed.push(id);
+        }
+        if !destroyed.is_empty() {
+            d.audit(
+                "old-recovery-key.destroyed",
+                json!({ "secrets": destroyed }),
+            );
+        }
+        Ok(())
+    }
+
     /// Opens the envelope of the recovery key, seals the key, and says what became of it.
     async fn read_key(
         &self,
@@ -148,6 +187,7 @@ impl Org {
                     KeyReading::BadForm
                 }
                 KeyVerdict::New { key, .. } => {
+                    self.destroy_old_keys(d, enrollment).await?;
                     let kind = SecretKind::RecoveryKey;
                     let secret = self
                         .keep_secret(d, held, kind, enrollment.device, &key)
@@ -162,10 +202,13 @@ impl Org {
                     }
                 }
                 KeyVerdict::Unchanged => match held {
-                    Some(secret) => KeyReading::Escrowed {
-                        secret,
-                        changed: false,
-                    },
+                    Some(secret) => {
+                        self.destroy_old_keys(d, enrollment).await?;
+                        KeyReading::Escrowed {
+                            secret,
+                            changed: false,
+                        }
+                    }
                     None => KeyReading::NotTold,
                 },
             },

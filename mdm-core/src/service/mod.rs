@@ -25,6 +25,7 @@ mod errands;
 mod facts;
 mod failures;
 mod gate;
+mod hand_off;
 mod identities;
 mod invitation;
 mod library;
@@ -81,6 +82,7 @@ pub use declarations::{
 pub use enqueue::{Enqueued, NewCommand};
 pub use failures::WaveFailures;
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
+pub use hand_off::{HandOffOutcome, HandOffView};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
 pub use invitation::Invitation;
 pub use library::Put;

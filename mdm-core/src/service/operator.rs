@@ -10,11 +10,11 @@ use super::{Mdm, Org};
 use crate::audit::{ApiToken, AuditEntry, Role};
 use crate::ca::Ca;
 use crate::clock::Timestamp;
-use crate::device::Device;
+use crate::device::{Device, Platform};
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::evidence::{Mark, Observed, marks};
-use crate::filevault::EscrowKey;
+use crate::filevault::{EscrowKey, KeyCustody};
 use crate::ids::{
     AuditId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, SetUpId, TokenId,
 };
@@ -54,6 +54,10 @@ pub struct DeviceReport {
     pub marks: Vec<Mark>,
     /// Which secrets we hold, without their content.
     pub secrets: Vec<HeldSecret>,
+    /// When it had left us for good: checked out, and in the list of another service.
+    pub moved: Option<Timestamp>,
+    /// Of a Mac, which recovery key we hold.
+    pub recovery_key: Option<KeyCustody>,
     /// Everything that happened, oldest first.
     pub timeline: Vec<AuditEntry>,
 }
@@ -70,6 +74,8 @@ pub struct HeldSecret {
     pub created: Timestamp,
     /// When something newer took its place.
     pub replaced: Option<Timestamp>,
+    /// When its content was overwritten.
+    pub destroyed: Option<Timestamp>,
 }
 
 impl Mdm {
@@ -215,6 +221,11 @@ impl Org {
             (None, None) => None,
         };
         let secrets = self.store().secrets(self.id(), device.id).await?;
+        let gone = device.record.as_ref().filter(|r| r.gone);
+        let left = enrollments.last().and_then(|e| e.ended);
+        let moved = gone.zip(left).map(|(record, left)| left.max(record.seen));
+        let is_mac = device.platform().is_some_and(Platform::is_mac);
+        let recovery_key = is_mac.then(|| KeyCustody::of(&secrets));
         let secrets = secrets
             .into_iter()
             .map(|s| HeldSecret {
@@ -222,6 +233,7 @@ impl Org {
                 kind: s.kind.as_str(),
                 created: s.created,
                 replaced: s.replaced,
+                destroyed: s.destroyed,
             })
             .collect();
         let original = self.store().original(self.id(), device.id).await?;
@@ -245,6 +257,8 @@ impl Org {
             set_up,
             attempt,
             secrets,
+            recovery_key,
+            moved,
             timeline,
         })
     }

@@ -45,6 +45,10 @@ impl Mdm {
                     .store
                     .prune_people(organisation.id, now - DAY, AT_ONCE)
                     .await?;
+                gone += self
+                    .handle(organisation.clone())
+                    .close_expired_hand_offs()
+                    .await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
                         .inner

@@ -15,6 +15,7 @@ use crate::ddm::{
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
+use crate::hand_off::{HandOff, HandOffPart};
 use crate::ids::{JobId, OrganisationId};
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -92,6 +93,10 @@ pub enum Write {
     Device(Box<Device>),
     /// Versioned; the id equals the device's.
     OriginalFacts(OriginalFacts),
+    /// Versioned.
+    HandOff(HandOff),
+    /// Versioned, though never changed.
+    HandOffPart(HandOffPart),
     /// Versioned.
     Enrollment(Enrollment),
     /// Versioned; code and challenge hash are unique in the organisation.
@@ -209,7 +214,7 @@ impl From<Device> for Write {
 }
 
 into_write! {
-    OriginalFacts(OriginalFacts), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
+    OriginalFacts(OriginalFacts), HandOff(HandOff), HandOffPart(HandOffPart), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
     Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), KeptRunbook(KeptRunbook), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
@@ -245,6 +250,10 @@ pub enum Noun {
     Device,
     /// What the original service knew of devices; the key equals the device's.
     OriginalFacts,
+    /// Jobs for sealed hand-offs.
+    HandOff,
+    /// What became of devices of hand-offs.
+    HandOffPart,
     /// Enrolments.
     Enrollment,
     /// Enrolment sessions.

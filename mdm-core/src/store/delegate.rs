@@ -25,12 +25,13 @@ use crate::ddm::{
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
+use crate::hand_off::{HandOff, HandOffPart};
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, ApprovalId, AssignmentId, AuditId, AuditSealId, CertificateId,
-    ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, InventoryId,
-    JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId,
-    PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerId, SessionId, SetUpId,
-    SignInId, WaveId,
+    ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId,
+    HandOffPartId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode,
+    OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerId, SessionId,
+    SetUpId, SignInId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -231,6 +232,9 @@ macro_rules! hand_on_reads {
             async fn secret(&self, organisation: OrganisationId, id: SecretId) -> Result<Option<SealedSecret>, StoreError> {
                 ($inner)(self).secret(organisation, id).await
             }
+            async fn secrets_of(&self, organisation: OrganisationId, devices: &[DeviceId]) -> Result<Vec<SealedSecret>, StoreError> {
+                ($inner)(self).secrets_of(organisation, devices).await
+            }
             async fn secrets(&self, organisation: OrganisationId, device: DeviceId) -> Result<Vec<SealedSecret>, StoreError> {
                 ($inner)(self).secrets(organisation, device).await
             }
@@ -306,6 +310,15 @@ macro_rules! hand_on_reads {
             }
             async fn originals(&self, organisation: OrganisationId, after: DeviceId, limit: u32) -> Result<Vec<OriginalFacts>, StoreError> {
                 ($inner)(self).originals(organisation, after, limit).await
+            }
+            async fn hand_off(&self, organisation: OrganisationId, id: HandOffId) -> Result<Option<HandOff>, StoreError> {
+                ($inner)(self).hand_off(organisation, id).await
+            }
+            async fn hand_offs(&self, organisation: OrganisationId, after: HandOffId, limit: u32) -> Result<Vec<HandOff>, StoreError> {
+                ($inner)(self).hand_offs(organisation, after, limit).await
+            }
+            async fn hand_off_parts(&self, organisation: OrganisationId, job: HandOffId, after: HandOffPartId, limit: u32) -> Result<Vec<HandOffPart>, StoreError> {
+                ($inner)(self).hand_off_parts(organisation, job, after, limit).await
             }
         }
         #[async_trait]

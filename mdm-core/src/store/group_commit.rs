@@ -110,6 +110,8 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::Organisation(it) => Op::Put(Row::of(it.as_ref())?),
         Write::Device(it) => Op::Put(Row::of(it.as_ref())?),
         Write::OriginalFacts(it) => Op::Put(Row::of(it)?),
+        Write::HandOff(it) => Op::Put(Row::of(it)?),
+        Write::HandOffPart(it) => Op::Put(Row::of(it)?),
         Write::AuditSeal(it) => Op::Put(Row::of(it)?),
         Write::Project(it) => Op::Put(Row::of(it)?),
         Write::WhatIfRun(it) => Op::Put(Row::of(it)?),

@@ -21,6 +21,7 @@ use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate,
 };
 use crate::errand::Errand;
+use crate::hand_off::{HandOff, HandOffPart};
 use crate::inventory::Inventory;
 use crate::job::Job;
 use crate::library::LibraryItem;
@@ -43,6 +44,8 @@ pub(crate) enum Table {
     Servers,
     Devices,
     Originals,
+    HandOffs,
+    HandOffParts,
     Enrollments,
     Sessions,
     Certificates,
@@ -98,11 +101,13 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
         Self::Originals,
+        Self::HandOffs,
+        Self::HandOffParts,
         Self::Enrollments,
         Self::Sessions,
         Self::Certificates,
@@ -149,6 +154,8 @@ impl Table {
             Self::Servers => "servers",
             Self::Devices => "devices",
             Self::Originals => "originals",
+            Self::HandOffs => "hand_offs",
+            Self::HandOffParts => "hand_off_parts",
             Self::Enrollments => "enrollments",
             Self::Sessions => "sessions",
             Self::Certificates => "certificates",
@@ -237,6 +244,7 @@ impl Table {
                 ("turn", Int),
             ],
             Self::Secrets | Self::Audit => &[("device", Int)],
+            Self::HandOffParts => &[("job", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Refusals => &[("sender", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
@@ -260,6 +268,7 @@ impl Table {
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers
             | Self::Originals
+            | Self::HandOffs
             | Self::Runbooks
             | Self::Waves
             | Self::WhatIfRuns
@@ -277,6 +286,8 @@ impl From<Noun> for Table {
             Noun::Organisation => Self::Organisations,
             Noun::Device => Self::Devices,
             Noun::OriginalFacts => Self::Originals,
+            Noun::HandOff => Self::HandOffs,
+            Noun::HandOffPart => Self::HandOffParts,
             Noun::Enrollment => Self::Enrollments,
             Noun::Session => Self::Sessions,
             Noun::Certificate => Self::Certificates,
@@ -494,6 +505,8 @@ stored! {
     Server in Servers versioned: |_it| vec![];
     Device in Devices versioned: |it| device_cells(it);
     OriginalFacts in Originals versioned: |_it| vec![];
+    HandOff in HandOffs versioned: |_it| vec![];
+    HandOffPart in HandOffParts versioned: |it| vec![Cell::Int(Some(it.job.0))];
     AuditSeal in AuditSeals versioned: |_it| vec![];
     Project in Projects versioned: |it| vec![text(&it.name)];
     Approval in Approvals versioned: |it| vec![moment(Some(it.over()))];

@@ -29,7 +29,7 @@ pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) const OURS: &str = "OURS";
-const THEIRS: &str = "THEIRS";
+pub(crate) const THEIRS: &str = "THEIRS";
 
 /// What becomes of a request that changes something.
 #[derive(Clone, Copy, Default)]

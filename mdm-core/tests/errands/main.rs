@@ -2,6 +2,7 @@
 //! may still come, and one bad activity that holds up nobody else.
 
 mod apple;
+mod back;
 mod licences;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use anyhow::anyhow;
 use mdm_core::ca::acme::APPLE_ROOT_SHA256;
 use serde_json::{Value, json};
 
+use super::act::{self, Acceptance};
 use super::client::{Client, Where};
 use super::serials::Serials;
 use super::{Common, Done, Exit, Means as _, cell, table};
@@ -59,6 +60,25 @@ pub(crate) enum Device {
     },
     /// Show a secret of one. More than ten a day take another person, who confirms each.
     Reveal(super::approval::Reveal),
+    /// The return ticket: calls back what has not begun, and starts a new migration of what is here toward the service that it
+    /// came from. In the hold nothing can be taken back.
+    Return {
+        #[command(flatten)]
+        devices: Serials,
+        /// When Apple enforces the return of devices that are here, e.g. 2026-12-10T17:00:00Z; at most 90 days ahead.
+        #[arg(long, value_name = "TIME")]
+        deadline: Option<String>,
+        /// The service to return to, by its identifier at Apple (`business services`); the one that each came from when left out.
+        #[arg(long, value_name = "ID")]
+        to: Option<String>,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: Option<String>,
+        #[command(flatten)]
+        acceptance: Acceptance,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Have a step of a device's set-up done again that is stuck, was given up or was skipped.
     RetryStep {
         /// Its serial number.
@@ -88,6 +108,23 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
             timeline,
             place,
         } => show(common, place, serial, *timeline).await,
+        Device::Return {
+            devices,
+            deadline,
+            to,
+            reason,
+            acceptance,
+            place,
+        } => {
+            let deadline = deadline.as_deref();
+            let deadline = deadline.map(|text| super::migration::moment("--deadline", text));
+            let body = json!({
+                "act": "return", "serials": devices.some()?, "deadline": deadline.transpose()?,
+                "to": to, "reason": reason,
+            });
+            let client = Client::acting(common, place).await?;
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
         Device::Tag {
             add,
             take,
@@ -210,6 +247,19 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
                 }
             }
         }
+        if let Value::Object(leaving) = &device["leaving"] {
+            println!(
+                "{:<16} to {} by {}, asked {} by {}",
+                "leaving",
+                cell(&leaving["to"]),
+                cell(&leaving["deadline"]),
+                cell(&leaving["asked"]),
+                cell(&leaving["by"])
+            );
+        }
+        if !report["moved"].is_null() {
+            println!("{:<16} since {}", "moved away", cell(&report["moved"]));
+        }
         line("facts learned", &device["facts"]["learned"]);
         line("profile", &device["record"]["profile_status"]);
         line("seen at Apple", &device["record"]["seen"]);
@@ -221,11 +271,20 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
             let (name, state) = (cell(&mark["mark"]), cell(&mark["state"]).replace('_', " "));
             println!("{name:<16} {state}: {}", cell(&mark["why"]));
         }
+        match report["recovery_key"].as_str() {
+            Some("new") => println!("{:<16} new: made for us, and opened", "recovery key"),
+            Some("old") => println!(
+                "{:<16} old: still valid, from the service that it left",
+                "recovery key"
+            ),
+            Some(_) => println!("{:<16} none", "recovery key"),
+            None => {}
+        }
         for secret in report["secrets"].as_array().into_iter().flatten() {
-            let old = if secret["replaced"].is_null() {
-                ""
-            } else {
-                ", replaced"
+            let old = match (&secret["destroyed"], &secret["replaced"]) {
+                (Value::Null, Value::Null) => "",
+                (Value::Null, _) => ", replaced",
+                _ => ", destroyed",
             };
             println!(
                 "{:<16} {} since {}{old}",

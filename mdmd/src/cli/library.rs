@@ -79,26 +79,29 @@ pub(crate) enum Library {
     },
 }
 
+/// Items as a table.
+pub(super) fn show(answer: &Value) {
+    let items = answer["items"].as_array().into_iter().flatten();
+    let rows: Value = items.map(line).collect();
+    table(
+        &rows,
+        &[
+            ("NAME", "name"),
+            ("KIND", "kind"),
+            ("REVISION", "revision"),
+            ("TAGS", "tags"),
+            ("CHANGED", "changed"),
+            ("REMOVED", "removed"),
+        ],
+    );
+}
+
 pub(crate) async fn run(common: &Common, command: &Library) -> Done {
     match command {
         Library::List { place } => {
             let client = Client::looking(common, place).await?;
             let answer = client.get("/api/v1/library").await?;
-            super::print(common, &answer, |answer| {
-                let items = answer["items"].as_array().into_iter().flatten();
-                let rows: Value = items.map(line).collect();
-                table(
-                    &rows,
-                    &[
-                        ("NAME", "name"),
-                        ("KIND", "kind"),
-                        ("REVISION", "revision"),
-                        ("TAGS", "tags"),
-                        ("CHANGED", "changed"),
-                        ("REMOVED", "removed"),
-                    ],
-                );
-            });
+            super::print(common, &answer, show);
             Ok(())
         }
         Library::Profile {

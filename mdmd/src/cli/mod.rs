@@ -16,6 +16,7 @@ mod config;
 mod declaration;
 mod device;
 mod failures;
+mod hand_off;
 mod hold;
 mod identity;
 mod init;
@@ -26,6 +27,7 @@ mod login;
 mod migration;
 mod organisation;
 mod original;
+mod profile;
 mod project;
 mod push;
 #[cfg(feature = "world")]
@@ -185,6 +187,9 @@ enum Command {
     /// Commands of devices.
     #[command(subcommand, name = "command")]
     Queue(command::Queue),
+    /// What the service that devices leave hands over, sealed: inventory, apps, networks, owners, keys and codes.
+    #[command(subcommand)]
+    HandOff(Box<hand_off::HandOff>),
     /// Devices that wait for us during their set-up.
     #[command(subcommand)]
     Hold(hold::Hold),
@@ -212,6 +217,9 @@ enum Command {
     /// What takes two persons: asked for by one, confirmed by another.
     #[command(subcommand)]
     Approval(approval::Approval),
+    /// Configuration profiles, and whether devices get again what they have from the service that they leave.
+    #[command(subcommand)]
+    Profile(profile::Profile),
     /// Whole moves: from which services to which, when, and with what.
     #[command(subcommand)]
     Project(project::Project),
@@ -303,6 +311,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Organisation(command) => organisation::run(common, command).await,
             Command::Device(command) => device::run(common, command).await,
             Command::Queue(command) => command::run(common, command).await,
+            Command::HandOff(command) => hand_off::run(common, command).await,
             Command::Hold(command) => hold::run(common, command).await,
             Command::Identity(command) => identity::run(common, command).await,
             Command::Token(command) => token::run(common, command).await,
@@ -313,6 +322,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Audit(command) => audit::run(common, command).await,
             Command::Report(command) => report::run(common, command).await,
             Command::Approval(command) => approval::run(common, command).await,
+            Command::Profile(command) => profile::run(common, command).await,
             Command::Project(command) => project::run(common, command).await,
             Command::Wave(command) => wave::run(common, command).await,
             Command::Runbook(command) => runbook::run(common, command).await,

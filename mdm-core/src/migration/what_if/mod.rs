@@ -7,6 +7,7 @@ mod device;
 pub(crate) use device::FURTHEST;
 mod forecast;
 mod network;
+mod profiles;
 mod project;
 mod security;
 mod server;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use apps::without_licence;
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf};
+pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub use project::{ProjectFacts, Terms};
 pub use server::{Expiry, ServerFacts, look_at_server};
 
@@ -142,7 +144,7 @@ pub struct MemberFacts<'a> {
     pub platform: Option<Platform>,
     /// The runbook that it would have.
     pub runbook: Option<&'a PinnedRunbook>,
-    /// What the profiles of the runbook and of the enrolment bring.
+    /// What the profiles of the runbook, of the enrolment and of the library bring.
     pub brings: &'a Brings,
     /// The identifier at Apple of the server entry that it goes to.
     pub destination: &'a str,
@@ -158,6 +160,8 @@ pub struct MemberFacts<'a> {
     pub project: Option<Terms<'a>>,
     /// The escrow of recovery keys: whether there is a certificate, and whether its key was seen to open what is sealed to it.
     pub escrow: Option<bool>,
+    /// Its recovery key from the service that it leaves: since when it is in the vault.
+    pub old_key: Option<Timestamp>,
 }
 
 /// What the profiles that a device gets from us bring.
@@ -168,6 +172,14 @@ pub struct Brings {
     pub networks: BTreeSet<String>,
     /// `PayloadType`s.
     pub payloads: BTreeSet<String>,
+}
+
+impl Brings {
+    /// Adds what something else brings.
+    pub fn add(&mut self, other: &Self) {
+        self.networks.extend(other.networks.iter().cloned());
+        self.payloads.extend(other.payloads.iter().cloned());
+    }
 }
 
 /// Everything that can be said of one member.

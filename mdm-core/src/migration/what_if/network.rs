@@ -22,7 +22,9 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
 }
 
 fn wifi(facts: &MemberFacts<'_>) -> CheckFinding {
-    let Some(told) = facts.original.and_then(|o| o.networks.as_ref()) else {
+    let told = facts.original.and_then(|o| o.networks.as_ref());
+    let recorded = facts.original.and_then(|o| o.other_paths.as_ref());
+    let Some(told) = told else {
         return CheckFinding::unknown(
             Check::WifiPath,
             "nobody has told which networks it uses",
@@ -36,6 +38,8 @@ fn wifi(facts: &MemberFacts<'_>) -> CheckFinding {
         .map(|n| n.ssid.as_str())
         .filter(|ssid| !facts.brings.networks.contains(*ssid))
         .collect();
+    // A way that somebody has recorded, or a network of its own.
+    let stays = !own.is_empty() || recorded.is_some_and(|told| !told.value.is_empty());
     let fix = "put the same network into the runbook's profiles, or into the enrolment profile";
     let finding = if going.is_empty() {
         CheckFinding::pass(
@@ -45,21 +49,25 @@ fn wifi(facts: &MemberFacts<'_>) -> CheckFinding {
                 _ => format!("{} networks come with us as well", managed.len()),
             },
         )
-    } else if own.is_empty() && going.len() == managed.len() {
-        CheckFinding::block(
+    } else if stays {
+        CheckFinding::warn(
             Check::WifiPath,
             format!(
-                "its only networks go with the original service: {}",
+                "networks that go with the original service: {}; another way stays",
                 going.join(", ")
             ),
             fix,
             Owner::Destination,
         )
     } else {
-        CheckFinding::warn(
+        let which = match going.len() == managed.len() {
+            true => "its only networks go",
+            false => "networks go",
+        };
+        CheckFinding::block(
             Check::WifiPath,
             format!(
-                "networks that go with the original service: {}",
+                "{which} with the original service, and no other way is recorded: {}",
                 going.join(", ")
             ),
             fix,

@@ -7,6 +7,7 @@ use crate::migration::{Owner, StepId};
 pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
     if facts.platform.is_some_and(Platform::is_mac) {
         found.push(escrow(facts));
+        found.push(old_key(facts));
         found.push(bootstrap(facts));
     }
     found.extend(lock_policy(facts));
@@ -35,6 +36,22 @@ fn escrow(facts: &MemberFacts<'_>) -> CheckFinding {
         (true, Some(true)) => CheckFinding::pass(Check::FvEscrow, "sealed to a key that works"),
     }
     .from(FactSource::Operator, None)
+}
+
+fn old_key(facts: &MemberFacts<'_>) -> CheckFinding {
+    match facts.old_key {
+        Some(at) => CheckFinding::pass(
+            Check::FvOldkey,
+            "the recovery key that it has now is in the vault until a new one is proved",
+        )
+        .from(FactSource::Import, at),
+        None => CheckFinding::warn(
+            Check::FvOldkey,
+            "nobody here has the recovery key that it has now: if no new one is made, it opens for its users alone",
+            "bring it in with a sealed hand-off: `mdmd hand-off key` begins one",
+            Owner::Original,
+        ),
+    }
 }
 
 fn bootstrap(facts: &MemberFacts<'_>) -> CheckFinding {

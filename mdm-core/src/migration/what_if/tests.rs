@@ -9,7 +9,7 @@ use crate::licences::{LicenceNeed, Stock};
 use crate::migration::{AppAction, AppPlan, StepId, Variant};
 use crate::original::{
     DeviceOwner, ManagedUser, OriginalApp, OriginalEnrolment, OriginalNetwork, OriginalProfile,
-    Said,
+    OtherPath, Said,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_796_112_000_000);
@@ -27,6 +27,7 @@ struct Member {
     deadline: Timestamp,
     available_from: Timestamp,
     escrow: Option<bool>,
+    old_key: Option<Timestamp>,
 }
 
 fn serial(text: &str) -> Serial {
@@ -84,6 +85,7 @@ fn member(platform: Platform) -> Member {
         deadline: NOW + 9 * DAY,
         available_from: NOW,
         escrow: Some(true),
+        old_key: Some(NOW),
     }
 }
 
@@ -102,6 +104,7 @@ impl Member {
             available_from: self.available_from,
             project: None,
             escrow: self.escrow,
+            old_key: self.old_key,
         };
         look(&facts, NOW)
     }
@@ -322,6 +325,19 @@ fn a_network_that_goes_with_the_original_is_named() {
         ];
         tell(m, |s| s.networks = Some(networks));
     });
+    // A way that a person has recorded, and no network of its own.
+    check(Ios, Check::WifiPath, Warn, |m| {
+        m.brings.networks.clear();
+        tell(m, |s| s.other_paths = Some([OtherPath::Cellular].into()));
+    });
+    // One of two networks is a gap as well.
+    check(Ios, Check::WifiPath, Block, |m| {
+        let networks = vec![
+            OriginalNetwork::new("Office", true),
+            OriginalNetwork::new("Plant", true),
+        ];
+        tell(m, |s| s.networks = Some(networks));
+    });
     check(Ios, Check::WifiPath, Unknown, |m| {
         m.original.networks = None
     });
@@ -354,6 +370,8 @@ fn a_network_that_goes_with_the_original_is_named() {
 fn keys_and_locks_must_be_savable() {
     check(Macos, Check::FvEscrow, Block, |m| m.escrow = None);
     check(Macos, Check::FvEscrow, Block, |m| m.escrow = Some(false));
+    check(Macos, Check::FvOldkey, Pass, |_| {});
+    check(Macos, Check::FvOldkey, Warn, |m| m.old_key = None);
     check(Macos, Check::LockUser, Unknown, |m| {
         m.runbook.lock = true;
         m.original.user_lock = None;
@@ -401,6 +419,7 @@ fn a_device_that_nobody_knows_is_not_let_through() {
         available_from: NOW,
         project: None,
         escrow: None,
+        old_key: None,
     };
     let blocks: Vec<Check> = look(&facts, NOW)
         .into_iter()

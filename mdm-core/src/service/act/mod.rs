@@ -1,6 +1,7 @@
 //! Acts on migrations for a list of devices: planned with the exact requests and their consequence, accepted by digest, done
 //! as an ad-hoc wave and its errands, proved by re-reading. No second path beside the waves.
 
+mod back;
 mod perform;
 mod plan;
 mod proof;
@@ -57,6 +58,14 @@ pub enum MigrationAct {
     },
     /// Call migrations back that have not begun.
     Cancel,
+    /// The return ticket: call back what has not begun, and start a migration of what is here toward the service that it came
+    /// from. What is in its hold is left alone.
+    Return {
+        /// When Apple enforces it; not needed where every migration is only called back.
+        deadline: Option<Timestamp>,
+        /// Apple's identifier of the service, for devices that came from elsewhere or from nowhere.
+        to: Option<String>,
+    },
 }
 
 /// One request as it would be sent.
@@ -199,6 +208,8 @@ struct Looked {
     against_all: Vec<String>,
     /// What should be known.
     warnings: Vec<String>,
+    /// Which way back each device has, for a return.
+    back: BTreeMap<Serial, back::Back>,
 }
 
 /// A member of an act with what is known of it.
@@ -230,6 +241,9 @@ impl Org {
         self.again_on_conflict(|| async {
             let looked = self.look_into(act).await?;
             self.plan_of(act, &looked).await?.must_be(digest)?;
+            if let MigrationAct::Return { deadline, .. } = &act.what {
+                return self.give_back(act, &looked, *deadline, digest).await;
+            }
             let blocked = |found: &&Found| !found.findings.is_empty();
             let (members, blocked) = (
                 looked.found.len(),
@@ -289,7 +303,7 @@ impl Org {
                 };
                 self.tell_all(act, &found, &event, digest, with).await
             }
-            MigrationAct::Cancel => {
+            MigrationAct::Cancel | MigrationAct::Return { .. } => {
                 self.tell_all(act, &found, &Event::CancelAsked, digest, with)
                     .await
             }

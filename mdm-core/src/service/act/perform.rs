@@ -178,7 +178,7 @@ impl Org {
                 },
                 None,
             ),
-            MigrationAct::Cancel | MigrationAct::Assign { .. } => {
+            MigrationAct::Cancel | MigrationAct::Assign { .. } | MigrationAct::Return { .. } => {
                 ("migration.cancel", ErrandKind::Cancel, None)
             }
         };

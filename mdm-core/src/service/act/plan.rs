@@ -107,10 +107,15 @@ impl Org {
             // Said of the requests and licences of this plan itself.
             warnings = report.warnings_but(&[Check::PostBudget, Check::AppsLicences]);
         }
+        let mut back = BTreeMap::new();
+        if let MigrationAct::Return { to, .. } = &act.what {
+            back = self.look_back(&mut all, to.as_deref()).await?;
+        }
         Ok(Looked {
             found: all,
             against_all,
             warnings,
+            back,
         })
     }
 
@@ -165,6 +170,9 @@ impl Org {
     }
 
     pub(super) async fn plan_of(&self, act: &Act, looked: &Looked) -> Result<ActPlan, Error> {
+        if let MigrationAct::Return { deadline, .. } = &act.what {
+            return self.plan_back(looked, *deadline).await;
+        }
         let (now, found) = (self.now(), &looked.found);
         let going: Vec<&Found> = found.iter().filter(|f| f.findings.is_empty()).collect();
         let (request, consequence, bound) = match &act.what {
@@ -219,7 +227,7 @@ impl Org {
                 },
                 json!([act.reason]),
             ),
-            MigrationAct::Cancel => (
+            MigrationAct::Cancel | MigrationAct::Return { .. } => (
                 ActivityRequest::Cancel,
                 format!(
                     "{} users are no longer asked to migrate; their devices return to the service that they came from.",
@@ -253,7 +261,9 @@ impl Org {
                 let devices = going.iter().filter_map(|f| f.device.as_ref());
                 requests.extend(self.plan_taking_back(devices).await?);
             }
-            MigrationAct::Extend { .. } | MigrationAct::Force { .. } => {}
+            MigrationAct::Extend { .. }
+            | MigrationAct::Force { .. }
+            | MigrationAct::Return { .. } => {}
         }
         let findings = found
             .iter()
@@ -298,6 +308,8 @@ fn findings(
 ) -> Vec<String> {
     match &act.what {
         MigrationAct::Assign { .. } => against.remove(serial).unwrap_or_default(),
+        // Looked at with everything that its way back takes.
+        MigrationAct::Return { .. } => Vec::new(),
         MigrationAct::Extend { deadline } => against_moving(attempt, device, |current| {
             (*deadline <= current).then(|| {
                 format!("its deadline is {current} already: an earlier one must be forced")
@@ -357,7 +369,11 @@ fn possible(act: &MigrationAct, now: Timestamp) -> Result<(), Error> {
             (*deadline, false)
         }
         MigrationAct::Force { deadline } => (*deadline, true),
-        MigrationAct::Cancel => return Ok(()),
+        MigrationAct::Return {
+            deadline: Some(deadline),
+            ..
+        } => (*deadline, false),
+        MigrationAct::Cancel | MigrationAct::Return { .. } => return Ok(()),
     };
     let latest = latest_deadline(now);
     if deadline <= now && !may_have_passed {

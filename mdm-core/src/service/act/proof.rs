@@ -72,6 +72,12 @@ fn outcome(
             ErrandKind::Cancel | ErrandKind::Return { .. },
             Some(MoveState::Ended(Outcome::Cancelled | Outcome::Withdrawn)),
         ) => Some(Ok(())),
+        // A return: no attempt of ours, and Apple's word by re-reading alone.
+        (ErrandKind::Schedule { .. }, None) => match (errand.is_ended(), failed.or(refused)) {
+            (false, _) => None,
+            (true, Some(why)) => Some(Err(why)),
+            (true, None) => Some(Ok(())),
+        },
         (ErrandKind::Schedule { .. }, Some(MoveState::SubmitFailed { why, .. })) => {
             Some(Err(why.clone()))
         }

@@ -12,11 +12,12 @@ use crate::error::Error;
 use crate::filevault::EscrowKey;
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
+use crate::library::LibraryContent;
 use crate::licences::{NeedCount, Stock};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProjectFacts, ServerFacts, Terms,
-    look, without_licence,
+    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter, ProjectFacts,
+    ServerFacts, Terms, look, without_licence,
 };
 use crate::migration::{Met, PinnedRunbook};
 use crate::organisation::Issuer;
@@ -65,6 +66,8 @@ pub(super) struct Plan {
     by_id: BTreeMap<RunbookId, (Arc<PinnedRunbook>, Brings)>,
     escrow: Option<bool>,
     within: Option<Within>,
+    /// What each profile of the library brings, and to devices with which tags.
+    library: Vec<(BTreeSet<String>, Brings)>,
 }
 
 impl Within {
@@ -139,6 +142,7 @@ type RunbookKey = (Option<RunbookId>, Option<Platform>);
 pub(super) struct Counts {
     pub(super) matrix: Matrix,
     pub(super) forecaster: Forecaster,
+    pub(super) profiles: ProfileCounter,
     needs: NeedCount,
     /// The apps of each runbook that take licences.
     apps: BTreeMap<RunbookKey, Vec<(u64, String)>>,
@@ -150,6 +154,7 @@ impl Counts {
         Self {
             matrix: Matrix::default(),
             forecaster: Forecaster::new(stock),
+            profiles: ProfileCounter::default(),
             needs: NeedCount::default(),
             apps: BTreeMap::new(),
             members: 0,
@@ -233,6 +238,7 @@ impl Org {
             by_id: BTreeMap::new(),
             escrow: self.escrow_works().await?,
             within: None,
+            library: self.library_brings().await?,
         })
     }
 
@@ -248,6 +254,33 @@ impl Org {
             }
             Err(_) => false,
         }))
+    }
+
+    /// What each profile of the library brings to devices with its tags.
+    async fn library_brings(&self) -> Result<Vec<(BTreeSet<String>, Brings)>, Error> {
+        let mut all = Vec::new();
+        for item in self.library().await? {
+            let LibraryContent::Profile { content, .. } = item.content else {
+                continue;
+            };
+            if item.removed.is_some() || item.tags.is_empty() {
+                continue;
+            }
+            let content = match self.open_secret(content).await {
+                Ok(content) => content,
+                Err(error) if error.retry_after().is_some() => return Err(error),
+                // One that cannot be read brings nothing that could be counted on.
+                Err(_) => continue,
+            };
+            if let Ok(contents) = profile_contents(content.expose()) {
+                let brings = Brings {
+                    networks: contents.networks,
+                    payloads: contents.payloads,
+                };
+                all.push((item.tags, brings));
+            }
+        }
+        Ok(all)
     }
 
     /// What the profiles of a runbook bring, and the network of the enrolment profile.
@@ -272,7 +305,7 @@ impl Org {
         Ok(brings)
     }
 
-    /// Looks at a thousand members, with two statements.
+    /// Looks at a thousand members, with three statements.
     pub(super) async fn look_at_chunk(
         &self,
         plan: &Plan,
@@ -286,6 +319,18 @@ impl Org {
         let originals = self.store().originals_of(self.id(), &ids).await?;
         let originals: BTreeMap<DeviceId, OriginalFacts> =
             originals.into_iter().map(|o| (o.id, o)).collect();
+        let macs: Vec<DeviceId> = devices
+            .iter()
+            .filter(|d| platform_of(d).is_some_and(Platform::is_mac))
+            .map(|d| d.id)
+            .collect();
+        let mut old_keys: BTreeMap<DeviceId, Timestamp> = BTreeMap::new();
+        for row in self.store().secrets_of(self.id(), &macs).await? {
+            let held = row.kind == SecretKind::OriginalRecoveryKey && row.replaced.is_none();
+            if let Some(device) = row.device.filter(|_| held) {
+                old_keys.insert(device, row.created);
+            }
+        }
         let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
         let nothing = Brings::default();
         let mut all = Vec::with_capacity(serials.len());
@@ -306,19 +351,32 @@ impl Org {
                 unmet: unmet.as_deref().unwrap_or_default(),
                 prerequisites: within.project.prerequisites.len(),
             });
+            let by_runbook = runbook.map_or(&nothing, |(_, brings)| brings);
+            let mut by_library = Brings::default();
+            for (tags, brings) in &plan.library {
+                if device.is_some_and(|d| !d.tags.is_disjoint(tags)) {
+                    by_library.add(brings);
+                }
+            }
+            counts
+                .profiles
+                .add(serial, original, (by_runbook, &by_library));
+            let mut brings = by_library;
+            brings.add(by_runbook);
             let facts = MemberFacts {
                 project: terms,
                 device,
                 original,
                 platform,
                 runbook: runbook.map(|(runbook, _)| &**runbook),
-                brings: runbook.map_or(&nothing, |(_, brings)| brings),
+                brings: &brings,
                 destination: plan.destination.as_ref().map_or("", |s| &s.uuid),
                 services: &plan.services,
                 in_other_wave: open.is_some() && open != planned.and_then(|p| p.attempt),
                 deadline: planned.map_or(now, |p| p.deadline),
                 available_from: planned.map_or(now, |p| p.available_from),
                 escrow: plan.escrow,
+                old_key: device.and_then(|d| old_keys.get(&d.id).copied()),
             };
             let mut findings = look(&facts, now);
             let licences: BTreeSet<u64> = device

@@ -200,32 +200,19 @@ impl Org {
     ) -> Result<ImportOutcome, Error> {
         let serials: Vec<Serial> = rows.iter().map(|r| r.serial.clone()).collect();
         let devices = self.store().devices_by_serial(self.id(), &serials).await?;
-        let ids: Vec<DeviceId> = devices.iter().map(|d| d.id).collect();
-        let known = self.store().originals_of(self.id(), &ids).await?;
-        let mut known: BTreeMap<DeviceId, OriginalFacts> =
-            known.into_iter().map(|o| (o.id, o)).collect();
-        let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
+        let known: BTreeSet<&Serial> = devices.iter().map(|d| &d.serial).collect();
         let mut outcome = ImportOutcome::default();
         let mut batch = Batch::new();
-        for row in rows {
-            let Some(device) = devices.get(&row.serial) else {
-                outcome.rejected.push(NotTaken {
-                    serial: row.serial.clone(),
-                    why: "serial: is not among the devices that are known here; `mdmd inventory pull` reads those of the organisation"
-                        .to_owned(),
-                });
-                continue;
-            };
-            let mut facts = known
-                .remove(&device.id)
-                .unwrap_or_else(|| OriginalFacts::new(self.id(), device.id));
-            if facts.take(row.clone(), taken, from) {
-                outcome.changed += 1;
-                batch.put(facts);
-            } else {
-                outcome.unchanged += 1;
-            }
+        for row in rows.iter().filter(|row| !known.contains(&row.serial)) {
+            outcome.rejected.push(NotTaken {
+                serial: row.serial.clone(),
+                why: "serial: is not among the devices that are known here; `mdmd inventory pull` reads those of the organisation"
+                    .to_owned(),
+            });
         }
+        let changed = self.facts_into(&mut batch, &devices, (from, taken), rows);
+        outcome.changed = changed.await?.len();
+        outcome.unchanged = rows.len() - outcome.rejected.len() - outcome.changed;
         if outcome.changed > 0 {
             self.audit_into(
                 &mut batch,
@@ -235,5 +222,34 @@ impl Org {
             self.store().commit(batch).await?;
         }
         Ok(outcome)
+    }
+
+    /// Puts what rows say of those of `devices` that they name into a batch; answers of which devices something is new.
+    pub(in crate::service) async fn facts_into(
+        &self,
+        batch: &mut Batch,
+        devices: &[Device],
+        (from, taken): (&str, Timestamp),
+        rows: &[Said],
+    ) -> Result<BTreeSet<Serial>, Error> {
+        let ids: Vec<DeviceId> = devices.iter().map(|d| d.id).collect();
+        let known = self.store().originals_of(self.id(), &ids).await?;
+        let mut known: BTreeMap<DeviceId, OriginalFacts> =
+            known.into_iter().map(|o| (o.id, o)).collect();
+        let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
+        let mut changed = BTreeSet::new();
+        for row in rows {
+            let Some(device) = devices.get(&row.serial) else {
+                continue;
+            };
+            let mut facts = known
+                .remove(&device.id)
+                .unwrap_or_else(|| OriginalFacts::new(self.id(), device.id));
+            if facts.take(row.clone(), taken, from) {
+                changed.insert(row.serial.clone());
+                batch.put(facts);
+            }
+        }
+        Ok(changed)
     }
 }

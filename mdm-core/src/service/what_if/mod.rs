@@ -18,7 +18,9 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{Serial, ServerId, WaveId};
 use crate::migration::PinnedRunbook;
-use crate::migration::what_if::{CheckFinding, Forecast, Matrix, MatrixRow, look_at_server};
+use crate::migration::what_if::{
+    CheckFinding, Forecast, Matrix, MatrixRow, ProfileTable, look_at_server,
+};
 use crate::wave::Wave;
 
 /// Devices of one question.
@@ -80,6 +82,8 @@ pub struct WhatIfReport {
     pub matrix: Matrix,
     /// Apps that would be lost with their data.
     pub forecast: Forecast,
+    /// What devices have from the service that they leave, against what they get from us.
+    pub profiles: ProfileTable,
     /// Devices against which something stands.
     pub blocked: usize,
     /// Devices of which something should be known.
@@ -296,6 +300,7 @@ impl Org {
             members,
             matrix: counts.matrix,
             forecast: counts.forecaster.finish(),
+            profiles: counts.profiles.finish(),
             blocked: count(CheckResult::Block),
             warned: count(CheckResult::Warn),
             clear: count(CheckResult::Pass),

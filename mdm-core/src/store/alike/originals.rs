@@ -1,9 +1,10 @@
-//! What the original service knew of devices.
+//! What the original service knew of devices, and the jobs by which it hands that over.
 
 use async_trait::async_trait;
 
 use super::{ThisStore, ids, list, rows};
-use crate::ids::{DeviceId, OrganisationId};
+use crate::hand_off::{HandOff, HandOffPart};
+use crate::ids::{DeviceId, HandOffId, HandOffPartId, OrganisationId};
 use crate::original::OriginalFacts;
 use crate::store::{OriginalStore, StoreError};
 
@@ -54,6 +55,54 @@ impl OriginalStore for ThisStore {
             "originals WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0
+        )
+    }
+
+    async fn hand_off(
+        &self,
+        organisation: OrganisationId,
+        id: HandOffId,
+    ) -> Result<Option<HandOff>, StoreError> {
+        rows!(
+            self,
+            one,
+            "hand_offs WHERE organisation = $1 AND id = $2",
+            organisation.0,
+            id.0,
+        )
+    }
+
+    async fn hand_offs(
+        &self,
+        organisation: OrganisationId,
+        after: HandOffId,
+        limit: u32,
+    ) -> Result<Vec<HandOff>, StoreError> {
+        rows!(
+            self,
+            many,
+            "hand_offs WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
+            organisation.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn hand_off_parts(
+        &self,
+        organisation: OrganisationId,
+        job: HandOffId,
+        after: HandOffPartId,
+        limit: u32,
+    ) -> Result<Vec<HandOffPart>, StoreError> {
+        rows!(
+            self,
+            many,
+            "hand_off_parts WHERE organisation = $1 AND job = $2 AND id > $3 ORDER BY id LIMIT $4",
+            organisation.0,
+            job.0,
+            after.0,
+            i64::from(limit)
         )
     }
 }

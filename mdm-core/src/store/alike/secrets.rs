@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{ThisStore, rows};
+use super::{ThisStore, ids, list, rows};
 use crate::ids::{DeviceId, OrganisationId, SecretId};
 use crate::sealed::SealedSecret;
 use crate::store::{SecretStore, StoreError};
@@ -20,6 +20,25 @@ impl SecretStore for ThisStore {
             "secrets WHERE organisation = $1 AND id = $2",
             organisation.0,
             id.0
+        )
+    }
+
+    async fn secrets_of(
+        &self,
+        organisation: OrganisationId,
+        devices: &[DeviceId],
+    ) -> Result<Vec<SealedSecret>, StoreError> {
+        let devices = list(devices.iter().map(|id| id.0));
+        rows!(
+            self,
+            many,
+            concat!(
+                "secrets WHERE organisation = $1 AND device ",
+                ids!(2),
+                " ORDER BY id DESC"
+            ),
+            organisation.0,
+            devices
         )
     }
 

@@ -10,8 +10,8 @@ use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
     ApprovalId, AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId, DeclarationSetId,
-    DeviceId, EnrollmentId, ErrandId, JobId, ManifestId, MoveId, OrganisationId, RefusalId,
-    RunbookId, SecretId, ServerId, SetUpId, WaveId,
+    DeviceId, EnrollmentId, ErrandId, HandOffId, HandOffPartId, JobId, ManifestId, MoveId,
+    OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -46,6 +46,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<Location>(store).await?;
     apart::<crate::library::LibraryItem>(store).await?;
     apart::<crate::original::OriginalFacts>(store).await?;
+    apart::<crate::hand_off::HandOff>(store).await?;
+    apart::<crate::hand_off::HandOffPart>(store).await?;
     apart::<crate::server_certificate::ServerCertificate>(store).await?;
     apart::<crate::acme::AcmeAccount>(store).await?;
     apart::<crate::acme::AcmeOrder>(store).await?;
@@ -133,6 +135,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.library(o),
             store.originals_of(o, &[DeviceId(7)]),
             store.originals(o, DeviceId(0), ALL),
+            store.hand_offs(o, HandOffId(0), ALL),
+            store.hand_off_parts(o, HandOffId(3), HandOffPartId(0), ALL),
             store.declarations(o, DeclarationId(0), ALL),
             store.declarations_of(o, &[DeclarationId(7)]),
             store.declaration_sets(o),
@@ -144,6 +148,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.channel_statuses(o, EnrollmentId(0), ALL),
             store.channels(o, EnrollmentId(0), ALL),
             store.devices_of(o, &[DeviceId(7)]),
+            store.secrets_of(o, &[DeviceId(40)]),
             store.open_commands_of_type(o, &[EnrollmentId(5)], "ProfileList"),
         }
         macro_rules! mine {

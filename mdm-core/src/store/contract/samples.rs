@@ -19,12 +19,13 @@ use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate, PushTarget,
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
+use crate::hand_off::{HandOff, HandOffPart, HandOffState, HandedOver};
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, AloneId, ApprovalId, AssignmentId, AuditId, AuditSealId, BudgetId,
     CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
-    ErrandId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode,
-    OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerCertificateId,
-    ServerId, SessionId, SetUpId, SignInId, TokenId, WaveId,
+    ErrandId, HandOffId, HandOffPartId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
+    MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId,
+    Serial, ServerCertificateId, ServerId, SessionId, SetUpId, SignInId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -86,6 +87,10 @@ samples! {
     Device: DeviceId, device, |it| it.facts.name = Some("Anna\u{2019}s Mac".to_owned()), |store, org, id| store.device(org, id).await;
     OriginalFacts: DeviceId, original, |it| it.shared = Some(Told { value: true, at: at(94), by: "export".to_owned() }),
         |store, org, id| store.original(org, id).await;
+    HandOff: HandOffId, hand_off, |it| it.state = HandOffState::Closed { at: at(95), by: "Bo".to_owned() },
+        |store, org, id| store.hand_off(org, id).await;
+    HandOffPart: HandOffPartId, hand_off_part, |it| it.devices.clear(),
+        |store, org, id| Ok(store.hand_off_parts(org, HandOffId(3), HandOffPartId(id.0 - 1), 1).await?.into_iter().find(|p| p.id == id));
     Enrollment: EnrollmentId, enrollment, |it| it.awaiting = Some(false), |store, org, id| store.enrollment(org, id).await;
     EnrolSession: SessionId, session, |it| it.certificate = Some(CertificateId(9)), |store, org, id| store.session(org, id).await;
     IssuedCertificate: CertificateId, certificate, |it| it.revoked = Some(at(77)), |store, org, id| store.certificate(org, id).await;
@@ -449,6 +454,22 @@ pub(super) fn original(organisation: OrganisationId, id: DeviceId) -> OriginalFa
     said.more.insert("asset_tag".to_owned(), "A-17".into());
     it.take(said, at(63), "export");
     it
+}
+
+pub(super) fn hand_off(organisation: OrganisationId, id: HandOffId) -> HandOff {
+    let key = (vec![0, 255], SecretId(6));
+    let mut it = HandOff::new((organisation, id), "Old MDM", key, (at(64), at(65)), "Anna");
+    it.signer = Some(crate::hand_off::ConfirmedSigner {
+        sha256: "0f".repeat(32),
+        by: "Anna".to_owned(),
+        at: at(64),
+    });
+    it
+}
+
+pub(super) fn hand_off_part(organisation: OrganisationId, id: HandOffPartId) -> HandOffPart {
+    let one = HandedOver::rejected("SERIAL7", "serial: is not known");
+    HandOffPart::new((organisation, id), HandOffId(3), vec![one])
 }
 
 pub(super) fn library_item(organisation: OrganisationId, id: LibraryId) -> LibraryItem {

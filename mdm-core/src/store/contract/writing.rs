@@ -41,6 +41,8 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::licences::Location>(store).await?;
     versions::<crate::library::LibraryItem>(store).await?;
     versions::<crate::original::OriginalFacts>(store).await?;
+    versions::<crate::hand_off::HandOff>(store).await?;
+    versions::<crate::hand_off::HandOffPart>(store).await?;
     versions::<crate::server_certificate::ServerCertificate>(store).await?;
     versions::<crate::acme::AcmeAccount>(store).await?;
     versions::<crate::acme::AcmeOrder>(store).await?;

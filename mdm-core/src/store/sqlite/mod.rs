@@ -597,6 +597,8 @@ mod tests {
                     "declared_channels",
                     "devices",
                     "enrollments",
+                    "hand_offs",
+                    "hand_off_parts",
                     "i",
                     "jobs",
                     "j",

@@ -15,6 +15,12 @@ pub trait SecretStore: Send + Sync {
         organisation: OrganisationId,
         id: SecretId,
     ) -> Result<Option<SealedSecret>, StoreError>;
+    /// All of these devices, those of one device newest first.
+    async fn secrets_of(
+        &self,
+        organisation: OrganisationId,
+        devices: &[DeviceId],
+    ) -> Result<Vec<SealedSecret>, StoreError>;
     /// All of a device, newest first.
     async fn secrets(
         &self,

@@ -12,12 +12,19 @@ use super::asked::Path;
 use super::{About, Answer, next_page, read, refused, shown};
 
 /// What a person can use in front of a device. The others are for us to use.
-const SHOWN: [SecretKind; 5] = [
+const SHOWN: [SecretKind; 11] = [
     SecretKind::RecoveryKey,
     SecretKind::DeviceBypassCode,
     SecretKind::ServerBypassCode,
     SecretKind::RecoveryLockPassword,
     SecretKind::FirmwarePassword,
+    // What the service that it left had.
+    SecretKind::OriginalRecoveryKey,
+    SecretKind::OriginalBypassCode,
+    SecretKind::OriginalDeviceBypassCode,
+    SecretKind::OriginalRecoveryLockPassword,
+    SecretKind::OriginalFirmwarePassword,
+    SecretKind::OriginalOther,
 ];
 
 pub(super) async fn list(About { org, which, .. }: About) -> Answer {

@@ -24,6 +24,7 @@ enum Name {
     Extend,
     Force,
     Cancel,
+    Return,
 }
 
 /// An act as it is asked for.
@@ -41,6 +42,8 @@ struct Sent {
     #[serde(default)]
     runbooks: BTreeMap<Platform, PinnedRunbook>,
     reason: Option<String>,
+    /// The service to return to, by its identifier at Apple.
+    to: Option<String>,
     /// That of the plan; only where it is done.
     digest: Option<String>,
 }
@@ -61,6 +64,9 @@ impl Sent {
         }
         if self.act == Name::Cancel && self.deadline.is_some() {
             return Err(bad("deadline", "must not be there to cancel"));
+        }
+        if self.act != Name::Return && self.to.is_some() {
+            return Err(bad("to", "is for a return only"));
         }
         let deadline =
             |sent: Option<Timestamp>| sent.ok_or_else(|| bad("deadline", "must be there"));
@@ -85,6 +91,10 @@ impl Sent {
                 deadline: deadline(self.deadline)?,
             },
             Name::Cancel => MigrationAct::Cancel,
+            Name::Return => MigrationAct::Return {
+                deadline: self.deadline,
+                to: self.to,
+            },
         };
         let serials = match (self.wave, self.serials.is_empty()) {
             (None, _) => self.serials,

@@ -9,6 +9,7 @@ mod audit;
 mod commands;
 mod declarations;
 mod devices;
+mod hand_off;
 mod holds;
 mod identities;
 mod inventory;

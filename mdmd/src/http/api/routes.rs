@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, approvals, assignments, audit, commands, declarations, devices, holds,
-    identities, inventory, invitations, library, licences, migrations, organisations, packages,
-    projects, reports, runbooks, sign_in, tokens, waves, what_if,
+    Caller, Office, apple, approvals, assignments, audit, commands, declarations, devices,
+    hand_off, holds, identities, inventory, invitations, library, licences, migrations,
+    organisations, packages, projects, reports, runbooks, sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -165,6 +165,14 @@ table! {
     post "/api/v1/assignments" Planner assignments::assign, "serials", "Has the wanted profiles of devices assigned now.";
     post "/api/v1/originals" Planner what_if::import, "from, taken?, devices (serial, system?, last_seen?, enrolment?, shared?, return_to_service?, owner?, managed_user?, apps?, networks?, profiles?, user_lock?)", "Takes what the original service knew of devices, as of `taken`. Newer facts stay. Answers what changed, and each row that was not taken with its reason.";
     get  "/api/v1/originals/{serial}" Viewer what_if::original, "", "What the original service knew of one device: each fact with its moment and who told it.";
+    get  "/api/v1/hand-off/jobs" Viewer hand_off::list, "", "Jobs for sealed hand-offs: until when, whose signature is believed, how far; a page at a time.";
+    post "/api/v1/hand-off/jobs" Admin hand_off::new, "from, days? (7) or expires?, signer?", "Makes a job for one bundle: answers the certificate to seal it to. `signer` is the SHA-256 of the exporter's certificate, compared by whoever asks.";
+    get  "/api/v1/hand-off/jobs/{id}" Viewer hand_off::show, "", "One job.";
+    get  "/api/v1/hand-off/jobs/{id}/results" Viewer hand_off::results, "", "What became of each device of its bundle; a page at a time.";
+    post "/api/v1/hand-off/jobs/{id}/signer" Admin hand_off::confirm, "sha256", "Says whose signature is believed: by a person who has compared it.";
+    post "/api/v1/hand-off/jobs/{id}/bundle" Admin hand_off::import, "the bytes of the bundle", "Takes the bundle, once: facts for the what-if, secrets into the vault. Answers what became of each device. The same bundle sent again after a crash goes on.";
+    post "/api/v1/hand-off/jobs/{id}/close" Admin hand_off::close, "", "Takes no bundle any more; its key is destroyed.";
+    get  "/api/v1/hand-off/schema" Viewer hand_off::schema, "", "The JSON schema of what is sealed into a bundle.";
     get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, those of most devices first.";
     get  "/api/v1/runbooks/standard" Viewer what_if::runbook, "", "The standard runbook of a `platform` (ios, ipados, macos) for a migration; with `apps` (keep-if-present, install, drop) each app that its devices have from the original service is in the table.";
     get  "/api/v1/runbooks" Viewer runbooks::list, "", "Runbooks that are kept under a name, with their edits and where each is in use (`drift`: another edit is in force since).";
@@ -174,7 +182,7 @@ table! {
     get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check.";
     post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown (check: warn, block, or null for the default)", "Changes that.";
     get  "/api/v1/waves/{id}/checks" Viewer what_if::wave, "", "The what-if of a wave; `detail` as above.";
-    post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel), serials or wave (extend, cancel), deadline?, available_from?, destination?, runbooks?, reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
+    post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel, return), serials or wave (extend, cancel), deadline?, available_from?, destination?, runbooks?, to? (return), reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
     post "/api/v1/migrations" Approver migrations::act, "as the plan, and its digest", "Does what was planned. Answers the numbers of the requests.";
     get  "/api/v1/migrations/proof" Viewer migrations::proof, "", "How far the proof of requests (`?errands=1,2`) is, by re-reading.";
     post "/api/v1/migrations/status" Viewer migrations::status, "serials?", "Where migrations stand: of these devices, or all open ones; and of which there is none (`without`).";

@@ -1,0 +1,242 @@
+//! The return ticket: before, in the hold, after; each with what stands against it, and proved at Apple.
+
+use std::collections::BTreeMap;
+
+use mdm_core::clock::Clock as _;
+use mdm_core::device::{Device, MigrationStatus, Platform};
+use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
+use mdm_core::ids::{EnrollmentId, ErrandId, Serial, SetUpId};
+use mdm_core::migration::{MoveState, Outcome, SetUp, SetUpEnd, SetUpState, Verdict, VerdictKind};
+use mdm_core::service::{Act, ActPlan, MigrationAct, Org};
+use mdm_core::store::Batch;
+
+use super::apple::{DAY, MINUTE, OURS, START, Stage, THEIRS};
+
+fn back(serials: &[Serial], to: Option<&str>) -> Act {
+    Act {
+        what: MigrationAct::Return {
+            deadline: Some(START + DAY * 60),
+            to: to.map(str::to_owned),
+        },
+        serials: serials.to_vec(),
+        reason: Some("the pilot failed".to_owned()),
+    }
+}
+
+async fn device(stage: &Stage, org: &Org, serial: &Serial) -> Device {
+    let id = org.organisation().id;
+    let device = stage.mdm.store().device_by_serial(id, serial).await;
+    device.unwrap().unwrap()
+}
+
+/// Puts a device into our hands: enrolled, its set-up in `state`, its attempt (if it has one) in `attempt`.
+async fn here(
+    stage: &Stage,
+    org: &Org,
+    serial: &Serial,
+    state: SetUpState,
+    attempt: Option<MoveState>,
+) {
+    let (id, now) = (org.organisation().id, stage.clock.now());
+    let mut device = device(stage, org, serial).await;
+    let mut batch = Batch::new();
+    let key = format!("UDID-{serial}");
+    let enrollment = EnrollmentId(device.id.0);
+    let kind = ChannelKind::Device;
+    let mut enrolment = Enrollment::pending(id, enrollment, key, kind, "ab".to_owned(), now);
+    enrolment.state = EnrollmentState::Enrolled;
+    enrolment.device = Some(device.id);
+    enrolment.serial = Some(serial.clone());
+    let mut of = None;
+    if let Some(open) = device.open_move
+        && let Some(state) = attempt
+    {
+        let mut row = stage.mdm.store().attempt(id, open).await.unwrap().unwrap();
+        of = Some((open, row.runbook));
+        if matches!(state, MoveState::Ended(_)) {
+            device.open_move = None;
+        }
+        row.state = state;
+        row.wake_at = None;
+        batch.put(row);
+    }
+    let verdict = Verdict {
+        kind: VerdictKind::Migration,
+        reasons: Vec::new(),
+    };
+    let runbook = of.map_or(mdm_core::ids::RunbookId(1), |(_, runbook)| runbook);
+    let (set_up, platform) = (SetUpId(device.id.0), Platform::Ios);
+    let attempt = of.map(|(attempt, _)| attempt);
+    let mut row = SetUp::begin(
+        id, set_up, &enrolment, platform, attempt, runbook, verdict, now,
+    );
+    row.state = state;
+    row.wake_at = None;
+    row.ceiling_at = None;
+    device.enrollment = Some(enrollment);
+    batch.put(device).put(enrolment).put(row);
+    stage.mdm.store().commit(batch).await.unwrap();
+    let mut inside = stage.apple.inside();
+    let reading = inside.devices.get_mut(serial).unwrap();
+    reading.assigned_server = Some(OURS.to_owned());
+    reading.status = Some(MigrationStatus::Success);
+}
+
+async fn plan(org: &Org, act: &Act) -> ActPlan {
+    org.pull(&act.serials).await.unwrap();
+    org.plan_act(act).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_device_has_the_way_back_that_its_place_leaves_it() {
+    let stage = Stage::new(5, MINUTE, &[]).await;
+    let org = stage.org().await;
+    let all = stage.serials.clone();
+    let [before, hold, after, stranger, unable] = [0, 1, 2, 3, 4].map(|n| all[n].clone());
+    let wave = stage
+        .submit(
+            "one",
+            &[before.clone(), hold.clone(), after.clone(), unable.clone()],
+        )
+        .await;
+    stage.pass(MINUTE * 30).await;
+    let steps = BTreeMap::new;
+    let holding = SetUpState::Holding {
+        since: START,
+        steps: steps(),
+    };
+    let moving = MoveState::Moving {
+        since: START,
+        set_up: SetUpId(device(&stage, &org, &hold).await.id.0),
+    };
+    here(&stage, &org, &hold, holding, Some(moving)).await;
+    let ended = || SetUpState::Ended(SetUpEnd::Proved);
+    let migrated = || Some(MoveState::Ended(Outcome::Migrated));
+    here(&stage, &org, &after, ended(), migrated()).await;
+    here(&stage, &org, &unable, ended(), migrated()).await;
+    // It enrolled by itself, out of the box: nobody knows from where.
+    here(&stage, &org, &stranger, ended(), None).await;
+    let change = |serial: &Serial| -> Option<bool> {
+        stage
+            .apple
+            .inside()
+            .devices
+            .get_mut(serial)
+            .unwrap()
+            .capable = Some(false);
+        None
+    };
+    change(&unable);
+
+    let act = back(&all, None);
+    let shown = plan(&org, &act).await;
+    let against: Vec<(&str, &str)> = shown
+        .findings
+        .iter()
+        .map(|(serial, why)| (serial.as_str(), why[0].as_str()))
+        .collect();
+    assert_eq!(
+        against,
+        [
+            (
+                hold.as_str(),
+                "it is on its way here: nothing can be taken back now; let it finish, then decide"
+            ),
+            (
+                stranger.as_str(),
+                "nobody knows which service it came from: say where it returns to"
+            ),
+            (unable.as_str(), "Apple says that it cannot migrate"),
+        ]
+    );
+    let kinds: Vec<String> = shown
+        .requests
+        .iter()
+        .map(|r| {
+            r.body["data"]["attributes"]["activityType"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "CANCEL_MDM_MIGRATION",
+            "ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE"
+        ],
+        "{:#?}",
+        shown.requests
+    );
+    assert!(
+        shown.consequence.contains("1 devices leave us"),
+        "{}",
+        shown.consequence
+    );
+    // Nothing is done without the digest of just this plan.
+    let sent = stage.apple.asked();
+    assert!(org.do_act(&act, "0f").await.is_err());
+    let done = org.do_act(&act, &shown.digest).await.unwrap();
+    assert_eq!((done.members, done.blocked), (5, 3));
+    stage.pass(MINUTE * 90).await;
+    assert!(stage.apple.asked() >= sent + 2);
+    {
+        let inside = stage.apple.inside();
+        assert_eq!(
+            inside.devices[&before].assigned_server.as_deref(),
+            Some(THEIRS)
+        );
+        let reading = &inside.devices[&after];
+        assert_eq!(reading.assigned_server.as_deref(), Some(THEIRS));
+        assert_eq!(reading.deadline, Some(START + DAY * 60));
+        assert_eq!(inside.devices[&hold].assigned_server.as_deref(), Some(OURS));
+    }
+    let proof = org.act_proof(&done.errands).await.unwrap();
+    assert!(proof.finished && proof.disagree.is_empty(), "{proof:?}");
+    let mut proved = proof.proved;
+    proved.sort();
+    assert_eq!(proved, [before.clone(), after.clone()]);
+    let states = org.members(wave).await.unwrap();
+    let called = states.iter().find(|m| m.serial == before).unwrap();
+    assert_eq!(called.state, MoveState::Ended(Outcome::Cancelled));
+    let leaving = device(&stage, &org, &after).await.leaving.unwrap();
+    assert_eq!(
+        (leaving.to.as_str(), leaving.deadline),
+        (THEIRS, START + DAY * 60)
+    );
+    // Asked again, each of them says that it is done.
+    let again = plan(&org, &back(std::slice::from_ref(&after), None)).await;
+    let why = &again.findings[&after][0];
+    assert!(why.contains("assigned to that service already"), "{why}");
+    assert!(org.errand(ErrandId(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_return_to_ourselves_or_to_nobody_or_without_a_deadline_is_bad_input() {
+    let stage = Stage::new(1, MINUTE, &[]).await;
+    let org = stage.org().await;
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    let ended = SetUpState::Ended(SetUpEnd::Proved);
+    let migrated = Some(MoveState::Ended(Outcome::Migrated));
+    here(&stage, &org, &stage.serials[0], ended, migrated).await;
+    org.pull(&stage.serials).await.unwrap();
+    let mut late = back(&stage.serials, None);
+    late.what = MigrationAct::Return {
+        deadline: Some(START + DAY * 200),
+        to: None,
+    };
+    let mut never = back(&stage.serials, None);
+    never.what = MigrationAct::Return {
+        deadline: None,
+        to: None,
+    };
+    for (act, field) in [
+        (back(&stage.serials, Some(OURS)), "to"),
+        (late, "deadline"),
+        (never, "deadline"),
+    ] {
+        let why = org.plan_act(&act).await.unwrap_err().to_string();
+        assert!(why.starts_with(&format!("{field}: ")), "{why}");
+    }
+}

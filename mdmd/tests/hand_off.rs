@@ -1,0 +1,181 @@
+//! A sealed hand-off by command, from a job to what the what-if knows; the exporter's side runs without a server.
+
+mod town;
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use town::Town;
+
+const KEY: &str = "ABCD-EFGH-2345-WXYZ-0000-1111";
+
+/// The exporter's side: no data directory, no server, nothing in the environment.
+fn anywhere(directory: &std::path::Path, arguments: &[&str]) -> (i32, Value, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+        .args(arguments)
+        .arg("--json")
+        .current_dir(directory)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let answer = serde_json::from_slice(&done.stdout).unwrap_or(Value::Null);
+    (done.status.code().unwrap_or(-1), answer, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_off_goes_from_a_file_of_the_original_to_the_what_if_and_the_vault() {
+    let town = Town::found(3).await;
+    town.furnish().await;
+    town.json(&["business", "sync"]).await;
+    let serials = town.serials();
+    let away = tempfile::tempdir().unwrap();
+    let at = |name: &str| away.path().join(name).to_str().unwrap().to_owned();
+
+    let made = [
+        "hand-off",
+        "signer",
+        "--name",
+        "Old MDM",
+        "--certificate",
+        "signer.pem",
+        "--key",
+        "signer.key",
+    ];
+    let (exit, signer, said) = anywhere(away.path(), &made);
+    assert_eq!(exit, 0, "{said}");
+    // What is there is never overwritten.
+    assert_eq!(anywhere(away.path(), &made).0, 3);
+    let job = town
+        .json(&[
+            "hand-off",
+            "key",
+            "--from",
+            "Old MDM",
+            "--out",
+            &at("job.pem"),
+        ])
+        .await;
+    let number = job["id"].to_string();
+
+    let csv = format!(
+        "Serial Number,OS Version,Bundle ID,SSID,FileVault Key,Activation Lock Bypass Code,Asset\n\
+         {0},18.5,com.example.a,Office,{KEY},,1\n{0},18.5,com.example.b,Office,{KEY},,1\n{1},26.1,,,,CODE-17,2\nSTRANGER,26.1,,,,,3\n",
+        serials[0], serials[1]
+    );
+    std::fs::write(away.path().join("devices.csv"), &csv).unwrap();
+    let export = |file: &str, out: &str, more: &[&str]| {
+        let mut all = vec![
+            "hand-off",
+            "export",
+            file,
+            "--recipient",
+            "job.pem",
+            "--signer",
+            "signer.pem",
+            "--key",
+            "signer.key",
+            "--taken",
+            "2026-11-20T08:00:00Z",
+            "--job",
+            &number,
+            "--out",
+            out,
+        ];
+        all.extend_from_slice(more);
+        anywhere(away.path(), &all)
+    };
+    // What is wrong is told with its place and never repeated, and nothing is sealed.
+    std::fs::write(away.path().join("bad.csv"), csv.replacen(KEY, "hunter2", 1)).unwrap();
+    let (exit, _, said) = export("bad.csv", "bad.p7m", &[]);
+    assert_eq!(exit, 2);
+    assert!(
+        said.contains("line 2, column 5: secrets.recovery_key") && !said.contains("hunter2"),
+        "{said}"
+    );
+    let zeros = "0".repeat(64);
+    let (exit, _, said) = export("devices.csv", "bad.p7m", &["--recipient-sha256", &zeros]);
+    assert_eq!(exit, 3, "{said}");
+    assert!(!away.path().join("bad.p7m").exists());
+    let told = job["sha256"].as_str().unwrap();
+    let (exit, sealed, said) = export("devices.csv", "bundle.p7m", &["--recipient-sha256", told]);
+    assert_eq!(exit, 0, "{said}");
+    assert!(
+        said.contains("Asset"),
+        "a column that is left out is named: {said}"
+    );
+    assert_eq!(
+        (&sealed["devices"], &sealed["secrets"]),
+        (&json!(3), &json!(2))
+    );
+    let bytes = std::fs::read(away.path().join("bundle.p7m")).unwrap();
+    assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()));
+
+    // Nobody has said whose signature is believed.
+    let import = ["hand-off", "import", &number, &at("bundle.p7m")];
+    let ended = town.mdmd(&import).await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert!(ended.err.contains("mdmd hand-off confirm"), "{}", ended.err);
+    let wrong = ["hand-off", "confirm", &number, "--signer", "0f"];
+    assert_eq!(town.mdmd(&wrong).await.exit, 2);
+    let by = signer["sha256"].as_str().unwrap();
+    let confirmed = town
+        .json(&["hand-off", "confirm", &number, "--signer", by])
+        .await;
+    assert_eq!(confirmed["signer"]["by"], "local administrator");
+
+    // A stranger is no device of the organisation: partly done.
+    let mut arguments = import.to_vec();
+    arguments.push("--json");
+    let ended = town.mdmd(&arguments).await;
+    assert_eq!(ended.exit, 4, "{}", ended.err);
+    let outcome = ended.json();
+    assert_eq!(
+        (&outcome["accepted"], &outcome["rejected"]),
+        (&json!(2), &json!(1))
+    );
+    assert!(!outcome.to_string().contains(KEY) && !ended.err.contains(KEY));
+    let again = town.mdmd(&import).await;
+    assert_eq!(again.exit, 3, "{}", again.err);
+    assert!(again.err.contains("was used"), "{}", again.err);
+
+    let shown = town.json(&["hand-off", "show", &number]).await;
+    assert!(shown["state"]["imported"].is_object(), "{shown}");
+    assert_eq!(shown["devices"].as_array().unwrap().len(), 3);
+    let listed = town.json(&["hand-off", "list"]).await;
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), 1);
+    assert_eq!(town.mdmd(&["hand-off", "close", &number]).await.exit, 3);
+    assert_eq!(town.mdmd(&["hand-off", "show", "99"]).await.exit, 3);
+    let apps = town.json(&["apps", "list"]).await;
+    assert_eq!(apps["apps"].as_array().unwrap().len(), 2, "{apps}");
+    let device = town.json(&["device", "show", &serials[0]]).await;
+    let held: Vec<&Value> = device["secrets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["kind"])
+        .collect();
+    assert_eq!(held, ["original_recovery_key"]);
+
+    // The table of profiles names the network that nobody brings again.
+    let table = ["profile", "equivalence", &serials[0], "--json"];
+    let ended = town.mdmd(&table).await;
+    assert_eq!(ended.exit, 4, "{}", ended.err);
+    let rows = &ended.json()["profiles"]["rows"];
+    assert_eq!(
+        (&rows[0]["what"], &rows[0]["gap"]),
+        (&json!("Office"), &json!([serials[0]])),
+        "{rows}"
+    );
+    let look = town.mdmd(&["check", &serials[0], "--json"]).await.json();
+    let wifi = look["members"][0]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["check"] == "wifi.path");
+    assert_eq!(wifi.unwrap()["result"], "block", "{look}");
+
+    let (exit, schema, _) = anywhere(away.path(), &["hand-off", "schema"]);
+    assert_eq!((exit, &schema["title"]), (0, &json!("Hand-off bundle")));
+}
