@@ -63,7 +63,7 @@ pub struct Refusal {
     pub at: Timestamp,
     /// From where.
     pub address: String,
-    /// Which door: `enrol`, `scep`, `checkin`, `command`.
+    /// Which door: `enrol`, `scep`, `checkin`, `command`; `tls` before any.
     pub door: String,
     /// The field and what was wrong; never the content.
     pub reason: String,

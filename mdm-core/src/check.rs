@@ -90,6 +90,14 @@ checks! {
     ContentTokenShared = "content.token.shared",
     /// The authority of identities lasts.
     IdentityCa = "identity.ca",
+    /// The listeners' certificate lasts.
+    TlsCert = "tls.cert",
+    /// Devices reach check-in, enrolment and SCEP by their public names.
+    Endpoints = "endpoints",
+    /// Apple is asked in a version that knows of migrations.
+    ProtocolVersion = "protocol.version",
+    /// Licences of a location that changes hands outlast the deadline.
+    DeadlineLicences = "deadline.licences30",
     /// What must be done at the original service is done.
     Prerequisites = "prerequisites",
     /// Apple takes the deadline.

@@ -154,6 +154,7 @@ pub mod budget;
 pub mod ca;
 pub mod calendar;
 pub mod check;
+pub mod checklist;
 pub mod clock;
 pub mod ddm;
 pub mod device;

@@ -377,6 +377,10 @@ pub struct Settings {
     /// For how many days settled commands with their reports, superseded enrolments and unused enrolment sessions are kept;
     /// `None` is without end. The record of what happened is not touched.
     pub retention_days: Option<u32>,
+    /// For how many days what was imported of people (owner, time zone, managed user) is kept while its device is in no open wave;
+    /// `None` without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_days: Option<u32>,
     /// The oldest system, such as `26.4`, that may enrol in Setup Assistant: a device that can is told to update first.
     pub minimum_os: BTreeMap<Platform, String>,
     /// What network users of a Mac meet when they log in.
@@ -447,6 +451,7 @@ impl Default for Settings {
             session_minutes: 120,
             display_name: None,
             retention_days: Some(90),
+            owner_days: None,
             minimum_os: BTreeMap::new(),
             user_logins: UserLogins::Unmanaged,
             facts_hours: 24,

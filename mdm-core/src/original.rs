@@ -142,6 +142,26 @@ parts! {
     user_lock: bool,
 }
 
+impl OriginalFacts {
+    /// Takes away what it says of people, as far as that was true before a moment; says whether there was any.
+    pub fn forget_people(&mut self, before: Timestamp) -> bool {
+        let old = self.clone();
+        fn drop_old<T>(part: &mut Option<Told<T>>, before: Timestamp) {
+            if part.as_ref().is_some_and(|told| told.at < before) {
+                *part = None;
+            }
+        }
+        drop_old(&mut self.owner, before);
+        drop_old(&mut self.time_zone, before);
+        drop_old(&mut self.managed_user, before);
+        // Keys that nobody knows may name anybody; they have no moment of their own.
+        if *self != old {
+            self.more.clear();
+        }
+        *self != old
+    }
+}
+
 /// How a device enrolled at the original service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -283,13 +283,17 @@ impl App {
             None => Router::new(),
         };
         let doors = doors(&front, remote, local, challenge);
-        let house = House::new(&config, doors, certificates.clone());
+        let house = House::new(&config, doors, certificates.clone())
+            .telling(crate::turned_away::note(mdm.clone()));
         let addresses = house.accept_all(ports, &config.socket())?;
 
         let stop = CancellationToken::new();
         let workers = (overrides.drive == Drive::Free && config.workers.enabled).then(|| {
             let health = Arc::clone(&health);
-            workers::start(&mdm, &config.workers, poke, health, stop.clone())
+            let looking = crate::probe::keep_looking(mdm.clone(), stop.clone());
+            let tasks = workers::start(&mdm, &config.workers, poke, health, stop.clone());
+            tasks.spawn(looking);
+            tasks
         });
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.keep(stop.clone())));
         Ok(Self {

@@ -23,6 +23,7 @@ mod metrics;
 pub mod originals;
 mod people;
 mod pki;
+mod probe;
 mod push;
 #[cfg(feature = "world")]
 pub mod rehearsal;
@@ -31,4 +32,5 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod turned_away;
 mod workers;

@@ -37,6 +37,7 @@ pub(crate) use self::work::Progress;
 use self::work::Work;
 use crate::config::{Config, Duty, Limits, Network};
 use crate::tls::{Certificates, PortTls, duty_of};
+use crate::turned_away::Told;
 
 /// Once the end has begun: how long a connection may still bring a request that was on its way.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
@@ -92,6 +93,8 @@ pub(crate) struct House {
     tasks: TaskTracker,
     /// The certificates of all ports.
     certificates: Certificates,
+    /// Where a handshake that failed is told.
+    told: Option<Told>,
 }
 
 impl House {
@@ -106,6 +109,15 @@ impl House {
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),
             certificates,
+            told: None,
+        }
+    }
+
+    /// The same, and handshakes that fail are told there.
+    pub(crate) fn telling(self, told: Told) -> Self {
+        Self {
+            told: Some(told),
+            ..self
         }
     }
 
@@ -309,7 +321,8 @@ impl House {
             self.serve(stream, connection, routes, None).await;
             return;
         };
-        let Some(stream) = self.shake_hands(stream, from, &tls.current()).await else {
+        let far = client.unwrap_or_else(|| from.ip());
+        let Some(stream) = self.shake_hands(stream, far, &tls.current()).await else {
             return;
         };
         let Some(duty) = duty_of(stream.ssl()) else {
@@ -335,7 +348,7 @@ impl House {
     async fn shake_hands(
         &self,
         stream: TcpStream,
-        address: SocketAddr,
+        address: IpAddr,
         tls: &PortTls,
     ) -> Option<SslStream<TcpStream>> {
         let mut stream = match tls
@@ -358,14 +371,27 @@ impl House {
             done = timeout(limit, Pin::new(&mut stream).accept()) => match done {
                 Ok(Ok(())) => Some(stream),
                 Ok(Err(error)) => {
-                    tracing::debug!(address = %address.ip(), %error, "handshake failed");
+                    tracing::debug!(%address, %error, "handshake failed");
+                    // Who only opens and closes the port looks whether it is open.
+                    if error.ssl_error().is_some() {
+                        self.turned_away(address, &error.to_string());
+                    }
                     None
                 }
                 Err(_) => {
-                    tracing::debug!(address = %address.ip(), "handshake timed out");
+                    tracing::debug!(%address, "handshake timed out");
+                    self.turned_away(address, "the handshake did not end in time");
                     None
                 }
             }
+        }
+    }
+
+    /// Passes on that a handshake failed. Where too many fail at once the rest is not noted: a list of them is no ledger.
+    fn turned_away(&self, address: IpAddr, why: &str) {
+        if let Some(told) = &self.told {
+            let why: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
+            let _ = told.try_send((address, why));
         }
     }
 

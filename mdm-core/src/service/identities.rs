@@ -93,6 +93,8 @@ pub struct IdentitySettings {
     pub identity_protocol: BTreeMap<Platform, IdentityProtocol>,
     /// For how many days what is over is kept, at least 1; a negative number is without end.
     pub retention_days: Option<i64>,
+    /// For how many days what was imported of people is kept, at least 1; a negative number is without end.
+    pub owner_days: Option<i64>,
 }
 
 /// Where devices are to get their identities.
@@ -262,6 +264,9 @@ impl Org {
             }
             if let Some(days) = change.retention_days {
                 settings.retention_days = or_never("retention_days", days, 1)?;
+            }
+            if let Some(days) = change.owner_days {
+                settings.owner_days = or_never("owner_days", days, 1)?;
             }
             Ok(())
         })

@@ -14,6 +14,7 @@ mod authenticate;
 mod begun;
 mod cause;
 mod checkin;
+mod checklist;
 mod commands;
 mod credentials;
 mod decision;
@@ -196,6 +197,8 @@ struct Inner {
     /// When the records are sealed next.
     seal_at: Mutex<Option<Timestamp>>,
     unreleased: PutOff,
+    /// What the host has seen of its doors from outside, by organisation.
+    outside: Mutex<HashMap<OrganisationId, crate::checklist::Outside>>,
 }
 
 /// Which standard runbook.
@@ -326,6 +329,7 @@ impl Mdm {
                 clear_at: Mutex::default(),
                 seal_at: Mutex::default(),
                 unreleased: PutOff::default(),
+                outside: Mutex::default(),
             }),
         }
     }

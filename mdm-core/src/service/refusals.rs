@@ -83,6 +83,12 @@ impl Org {
         self.session_behind(sha256).await.ok().flatten()?.serial
     }
 
+    /// Records that somebody did not get through the TLS handshake: nobody knows yet who it was, and for whom. For a host. Never
+    /// fails: what cannot be recorded is logged.
+    pub async fn refused_handshake(&self, address: &str, reason: &str) {
+        self.record_refusal("tls", address, reason, None).await;
+    }
+
     /// Records a refusal. That it cannot be recorded is logged and changes no answer.
     pub(super) async fn record_refusal(
         &self,

@@ -1,16 +1,19 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
 //! enrolments, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
 //! left, declarations that are out of use, sign-ins and people's sessions that are over. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
-//! was heard for long.
+//! was heard for long, and what was imported of people goes where its time is over.
 
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::Mdm;
+use serde_json::json;
+
+use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::OrganisationId;
+use crate::ids::{DeviceId, OrganisationId};
 use crate::organisation::Organisation;
+use crate::store::{Batch, StoreError};
 
 /// How often a process looks.
 const EVERY: Duration = Duration::from_hours(6);
@@ -49,6 +52,7 @@ impl Mdm {
                     .handle(organisation.clone())
                     .close_expired_hand_offs()
                     .await?;
+                gone += self.handle(organisation.clone()).forget_people(now).await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
                         .inner
@@ -82,6 +86,51 @@ impl Mdm {
             .unwrap_or_else(PoisonError::into_inner);
         // A start is busy enough: the first look is later, but not so late that one who starts often never looks.
         now >= *next.get_or_insert(now + FIRST)
+    }
+}
+
+impl Org {
+    /// Takes away what was imported of people so long ago that it is not to be kept, where their device is in no open wave; the record
+    /// says of how many, and not whom. Answers how many.
+    async fn forget_people(&self, now: Timestamp) -> Result<u64, Error> {
+        let Some(days) = self.organisation.settings.owner_days else {
+            return Ok(0);
+        };
+        let before = now - Duration::from_secs(u64::from(days) * 86_400);
+        let org = self.clone().acting_for("retention");
+        let (mut after, mut gone) = (DeviceId(0), 0);
+        loop {
+            let page = self.store().originals(self.id(), after, AT_ONCE).await?;
+            let Some(last) = page.last() else {
+                return Ok(gone);
+            };
+            after = last.id;
+            let ids: Vec<DeviceId> = page.iter().map(|o| o.id).collect();
+            let devices = self.store().devices_of(self.id(), &ids).await?;
+            let moving = |id| devices.iter().any(|d| d.id == id && d.open_move.is_some());
+            let mut batch = Batch::new();
+            let mut count = 0_u64;
+            for mut original in page {
+                if !moving(original.id) && original.forget_people(before) {
+                    count += 1;
+                    batch.put(original);
+                }
+            }
+            if count == 0 {
+                continue;
+            }
+            org.audit_into(
+                &mut batch,
+                "retention.people",
+                json!({ "devices": count, "days": days }),
+            );
+            match self.store().commit(batch).await {
+                Ok(()) => gone += count,
+                // An import was faster: the next round looks again.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

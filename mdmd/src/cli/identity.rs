@@ -63,6 +63,9 @@ pub(crate) enum Identity {
         /// For how many days settled commands, superseded enrolments and unused profiles are kept; -1 is without end.
         #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
         retention: Option<i64>,
+        /// For how many days what was imported of people is kept while their device is in no open wave; -1 is without end.
+        #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+        owner_retention: Option<i64>,
         #[command(flatten)]
         place: Where,
     },
@@ -231,6 +234,7 @@ pub(crate) async fn run(common: &Common, command: &Identity) -> Done {
             profile_minutes,
             protocol,
             retention,
+            owner_retention,
             place,
         } => {
             let client = Client::acting(common, place).await?;
@@ -245,6 +249,7 @@ pub(crate) async fn run(common: &Common, command: &Identity) -> Done {
                 "expired_identity_grace_days": grace,
                 "session_minutes": profile_minutes,
                 "retention_days": retention,
+                "owner_days": owner_retention,
             });
             let meaning = "what is set holds for identities that are issued from now on, and for what is over.";
             let answer = client

@@ -17,6 +17,7 @@ mod declaration;
 mod device;
 mod failures;
 mod hand_off;
+mod doctor;
 mod hold;
 mod identity;
 mod init;
@@ -43,6 +44,7 @@ mod secret_file;
 mod serials;
 mod serve;
 mod sign_in;
+mod support;
 mod token;
 mod wave;
 #[cfg(feature = "world")]
@@ -212,6 +214,8 @@ enum Command {
     /// The record: what happened, by whom and why.
     #[command(subcommand)]
     Audit(audit::Audit),
+    Doctor(doctor::Doctor),
+    SupportBundle(support::SupportBundle),
     #[command(subcommand)]
     Report(report::Report),
     /// What takes two persons: asked for by one, confirmed by another.
@@ -320,6 +324,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Migration(command) => migration::run(common, command).await,
             Command::Check(look) => check::run(common, look).await,
             Command::Audit(command) => audit::run(common, command).await,
+            Command::Doctor(command) => doctor::run(common, command).await,
+            Command::SupportBundle(command) => support::run(common, command).await,
             Command::Report(command) => report::run(common, command).await,
             Command::Approval(command) => approval::run(common, command).await,
             Command::Profile(command) => profile::run(common, command).await,

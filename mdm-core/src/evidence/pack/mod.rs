@@ -211,6 +211,20 @@ impl Packer {
     }
 }
 
+/// An archive of these files in the same form, without a manifest.
+///
+/// # Errors
+/// [`Error::Precondition`] for a name or a size that does not fit.
+pub fn plain_archive(files: &[(&str, &[u8])], at: Timestamp) -> Result<Vec<u8>, Error> {
+    let mut packer = Packer::new(at);
+    let mut bytes = Vec::new();
+    for (name, content) in files {
+        bytes.extend(packer.add(name, content)?);
+    }
+    bytes.resize(bytes.len() + 2 * BLOCK, 0);
+    Ok(bytes)
+}
+
 /// What is signed of a manifest.
 pub(crate) fn signed(manifest: &[u8]) -> Vec<u8> {
     [DOMAIN, manifest].concat()

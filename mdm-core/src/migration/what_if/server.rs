@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::project::{ProjectFacts, look_at_all};
 use super::{Check, CheckFinding, FactSource};
+use crate::checklist::Outside;
 use crate::clock::Timestamp;
 use crate::licences::LicenceNeed;
 use crate::migration::Owner;
@@ -33,6 +34,10 @@ pub struct ServerFacts {
     pub expiries: Vec<Expiry>,
     /// Locations of Apps and Books that another service has claimed.
     pub shared: Vec<String>,
+    /// What the host has seen of its doors from outside; none before it has looked.
+    pub outside: Option<Outside>,
+    /// The version of the assignment service's protocol that is sent; none where the host did not say.
+    pub protocol: Option<u32>,
     /// What the members need of licences; none where no location is known.
     pub needs: Option<Vec<LicenceNeed>>,
     /// How many requests change something at Apple.
@@ -73,6 +78,11 @@ pub fn look_at_server(
             "bring in a content token: `mdmd licences token`",
             Owner::Licence,
         )),
+    }
+    found.extend(doors(facts, last, now));
+    found.push(protocol(facts.protocol));
+    if let Some(finding) = licences_end(facts, last, now) {
+        found.push(finding);
     }
     found.push(budget(facts, first, now));
     look_at_all(facts, &mut found);
@@ -130,6 +140,88 @@ fn lasts(expiry: &Expiry, last: Timestamp, now: Timestamp) -> CheckFinding {
         Some(ends) => CheckFinding::pass(expiry.check, format!("{name} lasts until {ends}")),
     }
     .from(FactSource::Operator, None)
+}
+
+/// What was seen of the doors. When that was is no part of the fact: what was accepted stands while nothing changes.
+fn doors(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> Vec<CheckFinding> {
+    let Some(outside) = &facts.outside else {
+        let fact = "nobody has looked at the doors by their public names";
+        return [Check::Endpoints, Check::TlsCert]
+            .map(|check| CheckFinding::unknown(check, fact, "`mdmd doctor`", Owner::Destination))
+            .into();
+    };
+    let wrong: Vec<String> = outside
+        .endpoints
+        .iter()
+        .filter_map(|e| Some(format!("{}: {}", e.name, e.problem.as_ref()?)))
+        .collect();
+    let reached = match wrong.is_empty() {
+        true => CheckFinding::pass(
+            Check::Endpoints,
+            "check-in, enrolment and SCEP answer by their public names",
+        ),
+        false => CheckFinding::block(
+            Check::Endpoints,
+            wrong.join("; "),
+            "mend name, port, proxy or chain: `mdmd doctor`, and `mdmd doctor --probe` from elsewhere",
+            Owner::Destination,
+        ),
+    };
+    let ends = outside.endpoints.iter().filter_map(|e| e.ends).min();
+    let certificate = match ends {
+        Some(_) => lasts(
+            &Expiry {
+                check: Check::TlsCert,
+                name: "the certificate of the listeners".to_owned(),
+                ends,
+            },
+            last,
+            now,
+        ),
+        None => CheckFinding::unknown(
+            Check::TlsCert,
+            "no certificate was seen by the public names",
+            "`mdmd doctor`",
+            Owner::Destination,
+        ),
+    };
+    vec![reached.from(FactSource::Operator, None), certificate]
+}
+
+fn protocol(version: Option<u32>) -> CheckFinding {
+    const FIRST: u32 = 8;
+    match version {
+        Some(version) if version >= FIRST => CheckFinding::pass(
+            Check::ProtocolVersion,
+            format!("version {version} is sent: migrations are shown from {FIRST} on"),
+        ),
+        Some(version) => CheckFinding::block(
+            Check::ProtocolVersion,
+            format!("version {version} is sent, and migrations are shown from {FIRST} on"),
+            "bring this server up to date",
+            Owner::Destination,
+        ),
+        None => CheckFinding::unknown(
+            Check::ProtocolVersion,
+            "which version of the protocol is sent is not known",
+            "see what the host of this library sends",
+            Owner::Destination,
+        ),
+    }
+}
+
+/// Licences of a location that changes hands end 30 days after that.
+fn licences_end(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> Option<CheckFinding> {
+    if facts.shared.is_empty() || last <= now + AFTERWARDS {
+        return None;
+    }
+    let fact = format!(
+        "the last deadline is more than 30 days away, and licences of {} end 30 days after the location has changed hands",
+        facts.shared.join(", ")
+    );
+    let fix = "take the location over later, or have earlier deadlines";
+    let finding = CheckFinding::warn(Check::DeadlineLicences, fact, fix, Owner::Licence);
+    Some(finding.from(FactSource::Api, None))
 }
 
 fn licences(need: &LicenceNeed) -> CheckFinding {

@@ -466,6 +466,47 @@ fn what_ends_too_early_stands_against_all() {
 }
 
 #[test]
+fn what_was_seen_of_the_doors_counts_and_what_nobody_saw_is_unknown() {
+    let mut facts = ServerFacts::default();
+    let of = |facts: &ServerFacts, check, last: u32| {
+        let found = look_at_server(facts, (NOW + DAY, NOW + last * DAY), NOW);
+        found.iter().find(|f| f.check == check).map(|f| f.result)
+    };
+    assert_eq!(of(&facts, Check::Endpoints, 9), Some(Unknown));
+    assert_eq!(of(&facts, Check::TlsCert, 9), Some(Unknown));
+    let door = |problem: Option<&str>| crate::checklist::Endpoint {
+        name: "SCEP".to_owned(),
+        url: "https://mdm.example.com".to_owned(),
+        problem: problem.map(str::to_owned),
+        trusted_by: None,
+        ends: Some(NOW + 45 * DAY),
+        clock_ahead: None,
+    };
+    let seen = |problem| crate::checklist::Outside {
+        at: NOW,
+        endpoints: vec![door(None), door(problem)],
+    };
+    facts.outside = Some(seen(None));
+    assert_eq!(of(&facts, Check::Endpoints, 9), Some(Pass));
+    assert_eq!(of(&facts, Check::TlsCert, 9), Some(Pass));
+    assert_eq!(of(&facts, Check::TlsCert, 20), Some(Warn));
+    assert_eq!(of(&facts, Check::TlsCert, 50), Some(Block));
+    facts.outside = Some(seen(Some("nothing answers")));
+    assert_eq!(of(&facts, Check::Endpoints, 9), Some(Block));
+
+    assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Unknown));
+    facts.protocol = Some(7);
+    assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Block));
+    facts.protocol = Some(8);
+    assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Pass));
+
+    assert_eq!(of(&facts, Check::DeadlineLicences, 40), None);
+    facts.shared.push("Library".to_owned());
+    assert_eq!(of(&facts, Check::DeadlineLicences, 29), None);
+    assert_eq!(of(&facts, Check::DeadlineLicences, 31), Some(Warn));
+}
+
+#[test]
 fn the_server_is_looked_at_too() {
     let mut facts = ServerFacts {
         requests: 10,

@@ -105,7 +105,12 @@ impl Org {
         if let Some(report) = &what_if {
             against_all = report.against_all();
             // Said of the requests and licences of this plan itself.
-            warnings = report.warnings_but(&[Check::PostBudget, Check::AppsLicences]);
+            warnings = report.warnings_but(&[
+                Check::PostBudget,
+                Check::AppsLicences,
+                Check::Endpoints,
+                Check::TlsCert,
+            ]);
         }
         let mut back = BTreeMap::new();
         if let MigrationAct::Return { to, .. } = &act.what {

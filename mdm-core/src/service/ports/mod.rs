@@ -147,6 +147,10 @@ pub struct Account {
 /// Apple's device-assignment service.
 #[async_trait]
 pub trait DeviceAssignment: Send + Sync + 'static {
+    /// The version of the service's protocol that is sent; a host with a client of its own says its own.
+    fn protocol_version(&self) -> Option<u32> {
+        Some(abm_client::assignment::PROTOCOL_VERSION)
+    }
     /// Who we are there.
     async fn account(&self, credential: &ServerCredential) -> Result<Account, PortError>;
     /// A page of the full list; `None` begins it. [`PortError::CursorExpired`] starts over.

@@ -109,7 +109,11 @@ impl Org {
             }
         }
         let (against_all, mut warnings) = (report.against_all(), report.warnings());
-        warnings.extend(self.app_warnings(&row).await?);
+        let of_apps = self.app_warnings(&row).await?;
+        // What a look from outside tells comes and goes with the process that looks; what it blocks is bound.
+        let mut bound_warnings = report.warnings_but(&[Check::Endpoints, Check::TlsCert]);
+        bound_warnings.extend(of_apps.iter().cloned());
+        warnings.extend(of_apps);
         let digest = crate::identity::sha256_hex(
             json!([
                 row.name,
@@ -117,7 +121,7 @@ impl Org {
                 row.ade,
                 bound,
                 against_all,
-                warnings
+                bound_warnings
             ])
             .to_string()
             .as_bytes(),

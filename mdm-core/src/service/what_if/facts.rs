@@ -467,6 +467,8 @@ impl Org {
                 .map(|p| p.proved_awaiting),
             expiries,
             shared,
+            outside: self.mdm.outside(self.id()),
+            protocol: self.mdm.inner.ports.assignment.protocol_version(),
             needs: stock.map(|stock| needs.finish(stock)),
             requests: plan.requests(counts.members),
             per_hour: self.organisation.settings.api_writes_per_hour,

@@ -273,6 +273,7 @@ fn described(org: &Org) -> Value {
             "session_minutes": settings.session_minutes,
             "identity_protocol": settings.identity_protocol,
             "retention_days": settings.retention_days,
+            "owner_days": settings.owner_days,
         },
     })
 }

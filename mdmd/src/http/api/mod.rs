@@ -6,6 +6,7 @@ mod approvals;
 mod asked;
 mod assignments;
 mod audit;
+mod checklist;
 mod commands;
 mod declarations;
 mod devices;

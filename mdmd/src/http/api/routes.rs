@@ -12,9 +12,7 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, approvals, assignments, audit, commands, declarations, devices,
-    hand_off, holds, identities, inventory, invitations, library, licences, migrations,
-    organisations, packages, projects, reports, runbooks, sign_in, tokens, waves, what_if,
+    Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations, devices, hand_off, holds, identities, inventory, invitations, library, licences, migrations, organisations, packages, projects, reports, runbooks, sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -92,7 +90,7 @@ table! {
     post "/api/v1/identities/{serial}/revoke" Approver identities::revoke, "reason", "Revokes the identity of a device: it is refused from its next message on.";
     get  "/api/v1/identities/issuer" Viewer identities::issuer, "", "Who issues, the authorities with their revocation lists, and what is set.";
     post "/api/v1/identities/issuer" Admin identities::set_issuer, "kind (built-in, scep, acme), url?, name?, challenge? or challenge_base64?, authority?, directory_url?, software_key?, attest?", "Says where devices get their identities from now on.";
-    post "/api/v1/identities/settings" Admin identities::settings, "identity_days?, renew_before_days?, expired_identity_grace_days?, session_minutes?, identity_protocol? (by platform: scep, acme, acme-attested), retention_days?", "Changes what is set; a negative grace or retention is without end.";
+    post "/api/v1/identities/settings" Admin identities::settings, "identity_days?, renew_before_days?, expired_identity_grace_days?, session_minutes?, identity_protocol? (by platform: scep, acme, acme-attested), retention_days?, owner_days?", "Changes what is set; a negative grace or retention is without end.";
     post "/api/v1/identities/authority" Admin identities::authority, "certificates?, key?", "Makes an authority, or brings one in: it issues from now on.";
     post "/api/v1/identities/authority/drop" Admin identities::drop_authority, "sha256", "Trusts an authority no longer.";
     post "/api/v1/identities/trusted" Admin identities::trust, "certificates", "Trusts authorities elsewhere.";
@@ -111,6 +109,7 @@ table! {
     get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
     post "/api/v1/audit/verification" Helpdesk audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
+    get  "/api/v1/checklist" Viewer checklist::show, "", "What a migration needs, in order: done, missing, fix; everything that ends against the latest deadline; the doors looked at by their public names.";
     get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made.";
     post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
     get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";

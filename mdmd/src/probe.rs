@@ -1,0 +1,309 @@
+//! Looks at an address as a device or a stranger would: by its public name, from here. Says whether it answers, whose chain it shows and until
+//! when, and how far its clock is off. Sends nothing but a GET.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::header::{DATE, HOST};
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use mdm_core::checklist::{Endpoint, Outside};
+use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
+use mdm_core::identity;
+use mdm_core::ids::OrganisationId;
+use mdm_core::organisation::Der;
+use mdm_core::service::{Mdm, Org};
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use openssl::x509::X509;
+use openssl::x509::store::X509StoreBuilder;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio::net::TcpStream;
+use tokio_openssl::SslStream;
+use tokio_util::sync::CancellationToken;
+
+/// No step of a look takes longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long after the start it is looked first, and how long it is good.
+const FIRST: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_secs(900);
+/// A clock that is further off than this breaks certificates and signatures.
+const CLOCK: i64 = 60;
+/// The most bytes of an answer that are read.
+const LARGEST: usize = 64 * 1024;
+
+/// How the answer of a device's door begins that is asked with another method than its own: so it is known as ours.
+const OURS: &[u8] = b"method: ";
+
+/// By whose authorities a chain is judged.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    System,
+    Anchors,
+    Nobody,
+}
+
+/// What a good answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Any answer of HTTP.
+    Any,
+    /// That of a door of ours that takes no GET.
+    Refusal,
+    /// A good one.
+    Good,
+}
+
+/// Looks at the doors of an organisation by their public names.
+pub(crate) async fn doors(org: &Org) -> Outside {
+    let anchors = org.organisation().anchors.clone();
+    let looks = org.doors().into_iter().map(|(name, url, good)| {
+        let wanted = if good { Wanted::Good } else { Wanted::Refusal };
+        let anchors = anchors.clone();
+        async move { look(name, &url, &anchors, wanted).await }
+    });
+    let endpoints = futures_util::future::join_all(looks).await;
+    Outside {
+        at: SystemClock.now(),
+        endpoints,
+    }
+}
+
+/// Looks at the doors of every organisation, at the start and then now and again: the what-if knows of them without asking.
+pub(crate) async fn keep_looking(mdm: Mdm, stop: CancellationToken) {
+    // A start is busy enough.
+    let mut pause = FIRST;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = AGAIN;
+        let round = async {
+            let mut after = OrganisationId(0);
+            while let Ok(page) = mdm.organisations(after, 50).await {
+                let Some(last) = page.last() else { return };
+                after = last.id;
+                for organisation in &page {
+                    if let Ok(org) = mdm.organisation_by_id(organisation.id).await {
+                        mdm.tell_outside(organisation.id, doors(&org).await);
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = round => {}
+        }
+    }
+}
+
+/// Looks at one address. Never fails: what is wrong is what it answers.
+pub(crate) async fn look(name: &str, url: &str, anchors: &[Der], wanted: Wanted) -> Endpoint {
+    let mut seen = Endpoint {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        problem: None,
+        trusted_by: None,
+        ends: None,
+        clock_ahead: None,
+    };
+    if let Err(problem) = fill(&mut seen, anchors, wanted).await {
+        seen.problem = Some(format!("{problem:#}"));
+    }
+    seen
+}
+
+async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::Result<()> {
+    let uri: Uri = seen.url.parse().context("is no address")?;
+    let host = uri.host().context("names no host")?.to_owned();
+    anyhow::ensure!(uri.scheme_str() == Some("https"), "is not https");
+    let port = uri.port_u16().unwrap_or(443);
+    let mut problem = None;
+    let mut stream = None;
+    for trust in [Trust::System, Trust::Anchors, Trust::Nobody] {
+        if trust == Trust::Anchors && anchors.is_empty() {
+            continue;
+        }
+        match connect(&host, port, anchors, trust).await {
+            Ok(connected) => {
+                seen.trusted_by = match trust {
+                    Trust::System => Some("the system's authorities".to_owned()),
+                    Trust::Anchors => Some("anchor_certs".to_owned()),
+                    Trust::Nobody => None,
+                };
+                stream = Some(connected);
+                break;
+            }
+            // Nothing is there: another trust does not help.
+            Err(Failed::Unreachable(why)) => return Err(why),
+            Err(Failed::Handshake(why)) => problem = Some(why),
+        }
+    }
+    let Some(stream) = stream else {
+        return Err(problem.unwrap_or_else(|| anyhow!("no TLS")));
+    };
+    let certificate = stream.ssl().peer_certificate();
+    let der = certificate.and_then(|c| c.to_der().ok());
+    seen.ends = der.as_deref().and_then(identity::ends);
+    let answered = ask(stream, &uri, &host).await?;
+    seen.clock_ahead = answered.ahead;
+    if seen.trusted_by.is_none() {
+        let why = problem.map_or_else(String::new, |why| format!(": {why:#}"));
+        return Err(anyhow!(
+            "its certificate is accepted neither by the system's authorities nor by anchor_certs{why}"
+        ));
+    }
+    if let Some(ahead) = answered.ahead.filter(|ahead| ahead.abs() > CLOCK) {
+        return Err(anyhow!(
+            "its clock is {ahead} seconds ahead of the one here"
+        ));
+    }
+    let status = answered.status;
+    match wanted {
+        Wanted::Any => Ok(()),
+        Wanted::Good if (200..300).contains(&status) => Ok(()),
+        Wanted::Refusal if status == 400 && answered.says.starts_with(OURS) => Ok(()),
+        _ if status == 404 => Err(anyhow!(
+            "answers with 404: another server, a proxy that changes paths, or another organisation's code"
+        )),
+        _ => Err(anyhow!(
+            "answers with {status}, which this server does not say there"
+        )),
+    }
+}
+
+enum Failed {
+    Unreachable(anyhow::Error),
+    Handshake(anyhow::Error),
+}
+
+async fn connect(
+    host: &str,
+    port: u16,
+    anchors: &[Der],
+    trust: Trust,
+) -> Result<SslStream<TcpStream>, Failed> {
+    let unreachable = |why: anyhow::Error| Failed::Unreachable(why);
+    // An address of version 6 stands in brackets.
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await;
+    let found = found
+        .map_err(|_| unreachable(anyhow!("{name} could not be looked up in time")))?
+        .map_err(|e| unreachable(anyhow!("{name} cannot be looked up: {e}")))?;
+    let addresses: Vec<_> = found.collect();
+    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(&*addresses)).await;
+    let stream = stream
+        .map_err(|_| unreachable(anyhow!("nothing answers at {name} port {port}")))?
+        .map_err(|e| unreachable(anyhow!("nothing answers at {name} port {port}: {e}")))?;
+    let broken = |why: anyhow::Error| Failed::Handshake(why);
+    let ssl = connector(anchors, trust)
+        .and_then(|c| {
+            Ok(c.configure()?
+                .verify_hostname(trust != Trust::Nobody)
+                .into_ssl(name)?)
+        })
+        .map_err(broken)?;
+    let mut stream = SslStream::new(ssl, stream).map_err(|e| broken(e.into()))?;
+    let shake = tokio::time::timeout(PATIENCE, Pin::new(&mut stream).connect()).await;
+    shake
+        .map_err(|_| broken(anyhow!("the TLS handshake does not end")))?
+        .map_err(|e| {
+            let why = stream.ssl().verify_result();
+            let ok = why == openssl::x509::X509VerifyResult::OK;
+            match ok {
+                true => broken(anyhow!("the TLS handshake fails: {e}")),
+                false => broken(anyhow!("{}", why.error_string())),
+            }
+        })?;
+    Ok(stream)
+}
+
+fn connector(anchors: &[Der], trust: Trust) -> anyhow::Result<SslConnector> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    match trust {
+        Trust::System => {
+            // A vendored OpenSSL does not know where the system keeps its CAs.
+            let found = openssl_probe::probe();
+            let directory = found.cert_dir.first().map(std::path::PathBuf::as_path);
+            let _ = builder.load_verify_locations(found.cert_file.as_deref(), directory);
+        }
+        Trust::Anchors => {
+            let mut store = X509StoreBuilder::new()?;
+            for anchor in anchors {
+                store.add_cert(X509::from_der(&anchor.0)?)?;
+            }
+            builder.set_cert_store(store.build());
+        }
+        // The chain is not believed; only its end is read.
+        Trust::Nobody => builder.set_verify(SslVerifyMode::NONE),
+    }
+    Ok(builder.build())
+}
+
+struct Answered {
+    status: u16,
+    ahead: Option<i64>,
+    /// The beginning of its body.
+    says: Vec<u8>,
+}
+
+async fn ask(stream: SslStream<TcpStream>, uri: &Uri, host: &str) -> anyhow::Result<Answered> {
+    let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+    let host = uri.authority().map_or(host, |a| a.as_str()).to_owned();
+    let asked = async move {
+        let shake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = shake?;
+        let driver = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header(HOST, host)
+            .body(Empty::<Bytes>::new())?;
+        let answer = sender.send_request(request).await?;
+        let status = answer.status().as_u16();
+        let date = answer.headers().get(DATE).and_then(|d| d.to_str().ok());
+        let ahead = date.and_then(clock_ahead);
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let says = body.map_or_else(|_| Vec::new(), |body| body.to_bytes().to_vec());
+        driver.abort();
+        Ok::<_, anyhow::Error>(Answered {
+            status,
+            ahead,
+            says,
+        })
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answered) => answered.context("does not speak HTTP as it should"),
+        Err(_) => Err(anyhow!("takes the connection, and does not answer")),
+    }
+}
+
+/// How many seconds a `Date` is ahead of the clock here.
+fn clock_ahead(date: &str) -> Option<i64> {
+    // The old name of the zone stands in HTTP.
+    let date = date.replace("GMT", "+0000");
+    let said = OffsetDateTime::parse(&date, &Rfc2822).ok()?;
+    let here: Timestamp = SystemClock.now();
+    Some(said.unix_timestamp() - here.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_an_answer_is_read() {
+        let now = SystemClock.now().as_secs();
+        let date = |ahead: i64| {
+            let moment = OffsetDateTime::from_unix_timestamp(now + ahead).unwrap();
+            moment.format(&Rfc2822).unwrap().replace("+0000", "GMT")
+        };
+        for ahead in [0, 90, -3600] {
+            let read = clock_ahead(&date(ahead)).unwrap();
+            assert!((read - ahead).abs() <= 2, "{ahead}: {read}");
+        }
+        assert_eq!(clock_ahead("yesterday"), None);
+    }
+}
