@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
 use super::{
-    Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations, devices, hand_off, holds, identities, inventory, invitations, library, licences, migrations, organisations, packages, projects, reports, runbooks, sign_in, tokens, waves, what_if,
+    Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations,
+    devices, hand_off, holds, identities, inventory, invitations, library, licences, migrations,
+    organisations, packages, projects, reports, runbooks, sign_in, tokens, waves, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
