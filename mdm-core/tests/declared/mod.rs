@@ -152,12 +152,12 @@ pub(crate) fn map(value: &Value) -> Map<String, Value> {
 
 pub(crate) async fn put(org: &Org, identifier: &str, of: &str, payload: Value) {
     let new = NewDeclaration::new(identifier, of, map(&payload));
-    org.put_declaration(&new).await.unwrap();
+    Box::pin(org.put_declaration(&new)).await.unwrap();
 }
 
 pub(crate) async fn set(org: &Org, name: &str, members: &[&str]) {
     let members: Vec<String> = members.iter().map(|m| (*m).to_owned()).collect();
-    org.put_declaration_set(name, &members).await.unwrap();
+    Box::pin(org.put_declaration_set(name, &members)).await.unwrap();
 }
 
 pub(crate) async fn ask(
