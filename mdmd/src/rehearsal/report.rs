@@ -84,7 +84,7 @@ impl Summary {
             "seed": self.seed,
             "faults": self.faults,
             "devices": self.rows,
-            "waves": self.waves,
+            "by_wave": self.waves,
             "disagreements": self.disagreements,
             "injected_faults": self.injected,
             "missing_faults": self.missing_faults,
