@@ -157,7 +157,9 @@ pub(crate) async fn put(org: &Org, identifier: &str, of: &str, payload: Value) {
 
 pub(crate) async fn set(org: &Org, name: &str, members: &[&str]) {
     let members: Vec<String> = members.iter().map(|m| (*m).to_owned()).collect();
-    Box::pin(org.put_declaration_set(name, &members)).await.unwrap();
+    Box::pin(org.put_declaration_set(name, &members))
+        .await
+        .unwrap();
 }
 
 pub(crate) async fn ask(
