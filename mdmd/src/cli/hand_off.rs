@@ -293,24 +293,7 @@ fn seal(common: &Common, export: &Export) -> Done {
         Err(error) => return bad(error, &export.signer),
     };
     let (devices, unknown, age) = devices(&export.file)?;
-    let taken = match &export.taken {
-        Some(text) => originals::moment(text)
-            .ok_or_else(|| {
-                anyhow!(
-                    "--taken: must be a moment like 2026-12-10T17:00:00Z, or a day like 2026-12-10"
-                )
-            })
-            .means(Exit::BadInput)?,
-        None => age
-            .ok_or_else(|| anyhow!("--taken: must say when this was true"))
-            .means(Exit::BadInput)?,
-    };
-    if !unknown.is_empty() {
-        eprintln!(
-            "mdmd: columns that are not known here are left out: {}",
-            unknown.join(", ")
-        );
-    }
+    let taken = super::original::taken(export.taken.as_deref(), age, &unknown)?;
     let plain = match bundle::write(&export.from, taken, export.job, &devices) {
         Ok(plain) => plain,
         Err(error) => return bad(error, &export.file),

@@ -29,6 +29,27 @@ pub(crate) struct File {
     taken: Option<String>,
 }
 
+/// When an export was true: as somebody says, or as it says itself. Tells aloud of columns that are left out.
+pub(super) fn taken(
+    said: Option<&str>,
+    age: Option<Timestamp>,
+    unknown: &[String],
+) -> Result<Timestamp, Ended> {
+    let taken = match said {
+        Some(text) => originals::moment(text).ok_or_else(|| {
+            anyhow!("--taken: must be a moment like 2026-12-10T17:00:00Z, or a day like 2026-12-10")
+        }),
+        None => age.ok_or_else(|| anyhow!("--taken: must say when this was true")),
+    };
+    if !unknown.is_empty() {
+        eprintln!(
+            "mdmd: columns that are not known here are left out: {}",
+            unknown.join(", ")
+        );
+    }
+    taken.means(Exit::BadInput)
+}
+
 pub(crate) async fn import(common: &Common, file: &File, place: &Where, apps: bool) -> Done {
     let (devices, unknown, age) = read(file)?;
     if apps && devices.iter().all(|device| device.apps.is_none()) {
@@ -38,24 +59,7 @@ pub(crate) async fn import(common: &Common, file: &File, place: &Where, apps: bo
         );
         return Err(why).means(Exit::BadInput);
     }
-    let taken = match &file.taken {
-        Some(text) => originals::moment(text)
-            .ok_or_else(|| {
-                anyhow!(
-                    "--taken: must be a moment like 2026-12-10T17:00:00Z, or a day like 2026-12-10"
-                )
-            })
-            .means(Exit::BadInput)?,
-        None => age
-            .ok_or_else(|| anyhow!("--taken: must say when this was true"))
-            .means(Exit::BadInput)?,
-    };
-    if !unknown.is_empty() {
-        eprintln!(
-            "mdmd: columns that are not known here are left out: {}",
-            unknown.join(", ")
-        );
-    }
+    let taken = taken(file.taken.as_deref(), age, &unknown)?;
     let client = Client::acting(common, place).await?;
     eprintln!(
         "POST /api/v1/originals: what {} said of {} devices at {taken} is kept as facts for the what-if; nothing is sent to anybody.",

@@ -1,0 +1,325 @@
+//! What goes wrong in a hold, after it, and from outside.
+
+use std::time::Duration;
+
+use super::{Confidence, Failure, FailureMode, Known};
+use crate::clock::Timestamp;
+use crate::migration::Attention;
+use crate::migration::Exception;
+use crate::migration::Move;
+use crate::migration::MoveState;
+use crate::migration::Outcome;
+use crate::migration::Owner;
+use crate::migration::SetUp;
+use crate::migration::SetUpState;
+use crate::migration::StepId;
+use crate::migration::StepStatus;
+use crate::migration::Verdict;
+use crate::migration::VerdictKind;
+use crate::secret::SecretKind;
+use crate::views::Contradiction;
+
+pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failure>) {
+    let migrates = |verdict: &Verdict| verdict.kind == VerdictKind::Migration;
+    let no_hold = set_up.exceptions.iter().find(|e| e.what == "hold");
+    if set_up.attention == Some(Attention::NotAwaiting)
+        || no_hold.is_some() && migrates(&set_up.verdict)
+    {
+        let next = "what can be done without a hold is done; look at the ADE profile that was assigned: all members with the same one will not wait either";
+        let mut failure = Failure::new(
+            FailureMode::NotAwaiting,
+            Owner::Destination,
+            Confidence::Likely,
+            next,
+        );
+        failure = match no_hold {
+            Some(e) => failure.seen(e.why.clone(), e.at),
+            None => failure.seen("it says that it does not await configuration", set_up.heard),
+        };
+        found.push(failure);
+    }
+    if let SetUpState::Holding { since, steps } = &set_up.state {
+        let long = set_up.attention == Some(Attention::HoldLong);
+        for (id, step) in steps {
+            let trouble = step.trouble();
+            if step.status != StepStatus::Running || !(long || trouble.is_some()) {
+                continue;
+            }
+            let next = match set_up.ceiling_at {
+                Some(at) => format!(
+                    "it goes on by its policy, and the device is let go at {at} at the latest; `mdmd device retry-step {} {id}` begins it anew",
+                    serial(set_up)
+                ),
+                None => "it goes on by its policy".to_owned(),
+            };
+            let owner = if *id == StepId::Lock {
+                Owner::Apple
+            } else {
+                Owner::Device
+            };
+            let mut failure =
+                Failure::new(FailureMode::StepStuck, owner, Confidence::Likely, &next)
+                    .seen(format!("step {id} is under way"), step.since);
+            if let Some(trouble) = trouble {
+                failure = failure.seen(trouble, None);
+            }
+            let left = step.deadline.or(set_up.ceiling_at);
+            if let Some(left) = left {
+                let minutes = left.since(now).as_secs() / 60;
+                failure = failure.seen(format!("{minutes} minutes are left"), None);
+            }
+            failure = failure.seen("the hold began", *since);
+            found.push(failure);
+        }
+    }
+    let releasing = match &set_up.state {
+        SetUpState::Releasing { since, tries, .. } => Some((*since, *tries)),
+        SetUpState::Stalled { from, .. } => match from.as_ref() {
+            SetUpState::Releasing { since, tries, .. } => Some((*since, *tries)),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some((since, tries)) =
+        releasing.filter(|(since, _)| now.since(*since) >= Duration::from_mins(5))
+    {
+        let held = set_up
+            .hold_began
+            .map_or(0, |at| now.since(at).as_secs() / 60);
+        let next = format!(
+            "it is pushed again and gets new commands by itself; `mdmd hold release {}` asks once more",
+            serial(set_up)
+        );
+        found.push(
+            Failure::new(
+                FailureMode::TrappedAfterRelease,
+                Owner::Network,
+                Confidence::Likely,
+                &next,
+            )
+            .seen(
+                format!("let go with {tries} commands, none confirmed"),
+                since,
+            )
+            .seen(format!("held for {held} minutes"), set_up.hold_began)
+            .seen("it spoke last", set_up.heard),
+        );
+    }
+}
+
+pub(super) fn serial(set_up: &SetUp) -> &str {
+    set_up.serial.as_ref().map_or("SERIAL", |s| s.as_str())
+}
+
+/// The app that an exception is about.
+pub(super) fn app_of(exception: &Exception) -> Option<&str> {
+    let (step, app) = exception.what.split_once(": ")?;
+    let of_apps = ["apps-keep", "apps-required", "apps", "verify"].contains(&step);
+    (of_apps && app != "recovery key").then_some(app)
+}
+
+pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failure>) {
+    let phone = !set_up.platform.is_mac();
+    let gone: Vec<&Exception> = set_up
+        .exceptions
+        .iter()
+        .filter(|e| e.what.starts_with("apps-keep"))
+        .collect();
+    let forecast = if set_up.released.is_some() && phone {
+        known.forecast
+    } else {
+        &[]
+    };
+    if phone && (!gone.is_empty() || !forecast.is_empty()) {
+        let owner = gone.first().map_or(Owner::Licence, |e| e.owner);
+        let mut failure = Failure::new(
+            FailureMode::AppsGone,
+            owner,
+            Confidence::Certain,
+            "install them again, with a licence for the device: their data does not come back",
+        );
+        for app in forecast {
+            failure = failure.seen(format!("forecast as lost: {app}"), None);
+        }
+        for exception in gone {
+            let name = app_of(exception).unwrap_or("its apps");
+            let said = match forecast.iter().any(|app| app == name) {
+                true => format!("lost, as forecast: {name}"),
+                false => format!("lost, and not forecast: {name}: {}", exception.why),
+            };
+            failure = failure.seen(said, exception.at);
+        }
+        found.push(failure);
+    }
+    let key = set_up
+        .exceptions
+        .iter()
+        .find(|e| e.what == "fv-escrow" || e.what == "verify: recovery key");
+    if let Some(exception) = key {
+        let next = "it is tried again once the Mac brings its bootstrap token, with the next sign-in; an old key stays valid until then";
+        let mut failure = Failure::new(
+            FailureMode::NoNewKey,
+            exception.owner,
+            Confidence::Likely,
+            next,
+        )
+        .seen(exception.why.clone(), exception.at);
+        let has = |kind: SecretKind| known.held.iter().find(|(k, _)| *k == kind);
+        failure = match has(SecretKind::RecoveryKey) {
+            Some((_, at)) => failure.seen("an older recovery key is held, and is still valid", *at),
+            None => failure.seen("no recovery key is held", None),
+        };
+        failure = match has(SecretKind::BootstrapToken) {
+            Some((_, at)) => failure.seen("the bootstrap token is held", *at),
+            None => failure.seen("the Mac has brought no bootstrap token", None),
+        };
+        found.push(failure);
+    }
+    let lock = set_up.steps().and_then(|steps| steps.get(&StepId::Lock));
+    let doubt = match lock.map(|step| (&step.status, step.since)) {
+        Some((StepStatus::Excepted { why }, at)) => Some((why.clone(), at)),
+        Some((StepStatus::Skipped { why }, at)) if why.starts_with("asked") => {
+            Some((why.clone(), at))
+        }
+        _ => set_up
+            .exceptions
+            .iter()
+            .find(|e| e.what == "lock")
+            .map(|e| (e.why.clone(), e.at)),
+    };
+    if let Some((why, at)) = doubt {
+        let next = "what Apple answered is on record and nothing is guessed; once it is released its lock is read at Apple and shown; \
+                    where a person's own lock is on it, that person takes it off";
+        let reading = known.device.reading.as_ref();
+        let read = reading.and_then(|r| Some((r.lock.as_deref()?, r.seen)));
+        let failure = Failure::new(
+            FailureMode::LockUnknown,
+            Owner::Apple,
+            Confidence::Likely,
+            next,
+        )
+        .seen(why, at);
+        found.push(match read {
+            Some((lock, at)) => failure.seen(format!("Apple shows the lock {lock}"), at),
+            None => failure.seen("the lock is unknown: it has not been read", None),
+        });
+    }
+}
+
+pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure>) {
+    let said = attempt.exceptions.iter().find(|e| e.what == "apple");
+    if let (MoveState::Ended(Outcome::Failed), Some(said)) = (&attempt.state, said) {
+        let next = "Apple has removed earlier locks and put one on it that only an administrator of the organisation lifts: at the device with the \
+                    name and password of a Managed Apple Account that may manage devices, or in the portal (Devices, this serial number, Turn Off Activation Lock)";
+        found.push(
+            Failure::new(
+                FailureMode::AppleFailed,
+                Owner::OrganisationAdmin,
+                Confidence::Certain,
+                next,
+            )
+            .seen(said.why.clone(), said.at),
+        );
+    }
+    let moved = matches!(
+        attempt.state,
+        MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)
+    );
+    if moved {
+        let next = "look for it in the list of the original service and remove it there: it may never have heard that the device left";
+        found.push(
+            Failure::new(
+                FailureMode::OriginalStillLists,
+                Owner::Original,
+                Confidence::Possible,
+                next,
+            )
+            .seen("it is enrolled with us", known.set_up.map(|s| s.began))
+            .seen(
+                format!(
+                    "it left the service {}",
+                    attempt.original_server.as_deref().unwrap_or("that it had")
+                ),
+                attempt.ended,
+            ),
+        );
+    }
+}
+
+pub(super) fn from_outside(known: &Known<'_>, found: &mut Vec<Failure>) {
+    let views = known.views;
+    let has = |contradiction| views.contradictions.contains(&contradiction);
+    if has(Contradiction::UnexpectedMigration) {
+        let next = "nothing is done by itself: put it into a wave if it is meant, or cancel it in the portal";
+        let mut failure = Failure::new(
+            FailureMode::UnexpectedMigration,
+            Owner::OrganisationAdmin,
+            Confidence::Likely,
+            next,
+        );
+        if let Some(api) = &views.api {
+            let said = format!("Apple shows a migration to us by {}", moment(api.deadline));
+            failure = failure.seen(said, api.seen);
+        }
+        if let Some(done) = known.device.completed_deadlines.last() {
+            let said = format!("its migration for {done} is complete");
+            failure = failure.seen(said, None);
+        }
+        found.push(failure);
+    }
+    let mut outside = Failure::new(
+        FailureMode::ChangedOutside,
+        Owner::OrganisationAdmin,
+        Confidence::Likely,
+        "nothing is fought over: what Apple shows is followed; ask who did it, and set it right here or there",
+    );
+    if let Some(attempt) = known.attempt.filter(|a| !a.is_ended())
+        && let Some(shown) = attempt.shown_deadline
+        && shown.as_secs() != attempt.deadline.as_secs()
+    {
+        outside = outside.seen(
+            format!("deadline: {} here, {shown} at Apple", attempt.deadline),
+            views.api.as_ref().map(|api| api.seen),
+        );
+    } else if has(Contradiction::DeadlineNotOurs)
+        && let (Some(api), Some(attempt)) = (&views.api, known.attempt)
+    {
+        outside = outside.seen(
+            format!(
+                "deadline: {} here, {} at Apple",
+                attempt.deadline,
+                moment(api.deadline)
+            ),
+            api.seen,
+        );
+    }
+    for contradiction in [
+        Contradiction::ListedButElsewhere,
+        Contradiction::EnrolledButElsewhere,
+        Contradiction::MigrationMissing,
+        Contradiction::ForeignProfile,
+    ] {
+        if has(contradiction) {
+            let api = views.api.as_ref();
+            let service = api.and_then(|api| api.service_name.as_ref().or(api.service.as_ref()));
+            let ours = views.assignment.as_ref().map(|a| a.server.as_str());
+            let said = format!(
+                "{contradiction}; here {}, at Apple {}",
+                ours.unwrap_or("enrolled"),
+                service.map_or("no service", String::as_str)
+            );
+            outside = outside.seen(said, api.map(|api| api.seen));
+        }
+    }
+    if !outside.evidence.is_empty() {
+        found.push(outside);
+    }
+}
+
+pub(super) fn word(status: Option<&crate::device::MigrationStatus>) -> String {
+    status.map_or_else(|| "none".to_owned(), |status| format!("{status:?}"))
+}
+
+pub(super) fn moment(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "no deadline".to_owned(), |at| at.to_string())
+}

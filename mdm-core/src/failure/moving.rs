@@ -1,0 +1,274 @@
+//! What goes wrong before a device comes to us: planned, asked of Apple, offered, on its way.
+
+use std::time::Duration;
+
+use super::{Confidence, Failure, FailureMode, Known};
+use crate::audit::Refusal;
+use crate::clock::Timestamp;
+use crate::device::Platform;
+use crate::migration::Attention;
+use crate::migration::Move;
+use crate::migration::MoveState;
+use crate::migration::Owner;
+use crate::migration::what_if::FURTHEST;
+use crate::views::Contradiction;
+
+use super::holding::{moment, word};
+
+/// A request to Apple whose effect is not seen after this is called one without effect.
+const EFFECT: Duration = Duration::from_mins(30);
+/// Scheduled and still not visible in the assignment list, or not offered, after this.
+const VISIBLE: Duration = Duration::from_mins(60);
+
+pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure>) {
+    let Known { device, now, .. } = *known;
+    let reading = device.reading.as_ref();
+    let planned = matches!(
+        attempt.state,
+        MoveState::Planned | MoveState::Blocked { .. } | MoveState::Ready
+    );
+    if let Some(reading) = reading.filter(|r| r.capable == Some(false))
+        && !attempt.is_ended()
+        && (planned || matches!(attempt.state, MoveState::SubmitFailed { .. }))
+    {
+        let next = "nothing is submitted for it, and Apple is asked again daily; the what-if says what is in the way: a system before 26, \
+                    no Automated Device Enrolment, thirty provisional days, Shared iPad, Return to Service, or a released device";
+        let failure = Failure::new(
+            FailureMode::NotCapable,
+            Owner::OrganisationAdmin,
+            Confidence::Certain,
+            next,
+        );
+        let mut failure = failure.seen("isMdmMigrationCapable is false", reading.seen);
+        if let MoveState::Blocked { blockers } = &attempt.state {
+            for blocker in blockers {
+                failure = failure.seen(blocker.clone(), None);
+            }
+        }
+        found.push(failure);
+    }
+    let latest = now + FURTHEST;
+    if planned && (attempt.deadline <= now || attempt.deadline > latest) {
+        let next = format!(
+            "give it a deadline after {now} and until {latest} (`mdmd wave plan`); nothing is sent with this one"
+        );
+        found.push(
+            Failure::new(
+                FailureMode::DeadlineRejected,
+                Owner::Destination,
+                Confidence::Certain,
+                &next,
+            )
+            .seen(format!("its deadline is {}", attempt.deadline), None),
+        );
+    }
+    let without_effect = match &attempt.state {
+        MoveState::SubmitFailed { since, why } => Some((*since, why.clone())),
+        MoveState::Submitting {
+            since,
+            activity: Some(activity),
+        } if now.since(*since) >= EFFECT => Some((
+            *since,
+            format!("activity {activity} was accepted, and no reading shows its effect"),
+        )),
+        _ => None,
+    };
+    if let Some((since, why)) = without_effect {
+        let next = "it is read again by itself; look whether the serial number and the service are right in the portal, then submit its wave again";
+        let mut failure = Failure::new(
+            FailureMode::NoEffect,
+            Owner::Apple,
+            Confidence::Likely,
+            next,
+        )
+        .seen(why, since);
+        if let Some(reading) = reading {
+            let said = format!(
+                "Apple shows status {}, service {}, deadline {}",
+                word(reading.status.as_ref()),
+                reading.assigned_server.as_deref().unwrap_or("none"),
+                moment(reading.deadline)
+            );
+            failure = failure.seen(said, reading.seen);
+        }
+        found.push(failure);
+    }
+    let waits = match &attempt.state {
+        MoveState::Scheduled { since, visible } => {
+            let from = (*since)
+                .max(attempt.available_from)
+                .max(visible.unwrap_or(*since));
+            now.since(from) >= VISIBLE
+        }
+        MoveState::Offered { .. } | MoveState::Overdue { .. } => true,
+        _ => false,
+    };
+    let unlisted = known
+        .views
+        .contradictions
+        .contains(&Contradiction::AssignedButNotListed);
+    if unlisted || attempt.attention == Some(Attention::NotVisible) {
+        found.push(not_listed(known));
+    } else if let Some(why) = known.views.no_profile.as_ref().filter(|_| waits) {
+        let next = "it is assigned again by itself as soon as Apple takes it; nobody is asked on the device until then";
+        let seen = known.views.assignment.as_ref();
+        let mut failure = Failure::new(
+            FailureMode::ProfileNotInForce,
+            Owner::Apple,
+            Confidence::Likely,
+            next,
+        )
+        .seen(why.to_string(), None);
+        if let Some(view) = seen {
+            let status = format!("the profile's status is {}", view.profile_status);
+            failure = failure.seen(status, view.seen);
+        }
+        found.push(failure);
+    }
+}
+
+/// The three views side by side.
+pub(super) fn not_listed(known: &Known<'_>) -> Failure {
+    let next = "the list is read anew by itself; look whether the token is that of the service in the portal, and whether somebody has \
+                taken the assignment back";
+    let mut failure = Failure::new(
+        FailureMode::NotListed,
+        Owner::OrganisationAdmin,
+        Confidence::Likely,
+        next,
+    );
+    failure = match &known.views.api {
+        Some(api) => {
+            let service = api.service_name.as_ref().or(api.service.as_ref());
+            let service = service.map_or("no service", String::as_str);
+            failure.seen(format!("organisation API: assigned to {service}"), api.seen)
+        }
+        None => failure.seen("organisation API: not read yet", None),
+    };
+    failure = match &known.views.assignment {
+        Some(view) if view.gone => failure.seen(
+            format!(
+                "assignment service: it has left the list of {}",
+                view.server
+            ),
+            view.seen,
+        ),
+        Some(view) => failure.seen(
+            format!("assignment service: in the list of {}", view.server),
+            view.seen,
+        ),
+        None => failure.seen("assignment service: in no list of ours", None),
+    };
+    match &known.views.enrolment {
+        Some(view) => failure.seen(format!("our enrolment: {:?}", view.state), view.since),
+        None => failure.seen("our enrolment: none", None),
+    }
+}
+
+pub(super) fn between(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure>) {
+    let Known { device, now, .. } = *known;
+    if let MoveState::Overdue { since } = attempt.state {
+        let mut failure = Failure::new(
+            FailureMode::PastDeadline,
+            Owner::User,
+            Confidence::Possible,
+            "nothing is done blindly: have the device switched on and online, extend its deadline (`mdmd wave extend`), or give it up",
+        )
+        .seen(format!("its deadline was {}", attempt.deadline), since);
+        if let Some(original) = known.original {
+            if let Some(seen) = &original.last_seen {
+                let said = format!("last seen at the original service {}", seen.value);
+                failure = failure.seen(said, seen.at);
+            }
+            if let Some(user) = &original.managed_user
+                && !user.value.name.is_empty()
+            {
+                let name = &user.value.name;
+                failure.confidence = Confidence::Likely;
+                let said = format!("a Mac waits for the sign-in of its managed user {name}");
+                failure = failure.seen(said, user.at);
+            }
+            if let Some(owner) = &original.owner
+                && let Some(name) = owner.value.name.as_ref().or(owner.value.email.as_ref())
+            {
+                failure = failure.seen(format!("it belongs to {name}"), owner.at);
+            }
+        }
+        if let Some(reading) = &device.reading {
+            let said = format!("Apple shows status {}", word(reading.status.as_ref()));
+            failure = failure.seen(said, reading.seen);
+        }
+        found.push(failure);
+    }
+    let begun = match &attempt.state {
+        MoveState::Started { since } => Some(*since),
+        MoveState::Stalled { since, set_up } => set_up.is_none().then_some(*since),
+        _ => None,
+    };
+    let stalled = known
+        .set_up
+        .is_some_and(|s| s.attention == Some(Attention::EnrolmentStalled));
+    let refused = known.refusals.iter().filter(|r| r.at >= attempt.created);
+    let refused: Vec<&Refusal> = refused.take(5).collect();
+    if let Some(since) = begun.filter(|_| attempt.attention.is_some() || !refused.is_empty()) {
+        found.push(enrolment_fails(since, &refused));
+    } else if stalled && let Some(set_up) = known.set_up {
+        found.push(enrolment_fails(set_up.began, &refused));
+    }
+    let gap = match &attempt.state {
+        MoveState::Started { since }
+        | MoveState::Moving { since, .. }
+        | MoveState::Stalled { since, .. } => {
+            let out = known.set_up.and_then(|s| s.released);
+            out.is_none().then_some(*since)
+        }
+        _ => None,
+    };
+    if let Some(since) = gap {
+        let mac = device.platform().is_some_and(Platform::is_mac);
+        let more = if mac {
+            "; on a Mac platform single sign-on must register again afterwards"
+        } else {
+            ""
+        };
+        let next = format!(
+            "have the access control of the organisation grant a grace period until it is released (the webhooks `started` and `released`){more}"
+        );
+        let minutes = now.since(since).as_secs() / 60;
+        found.push(
+            Failure::new(
+                FailureMode::AccessGap,
+                Owner::OrganisationAdmin,
+                Confidence::Possible,
+                &next,
+            )
+            .seen(format!("it left the original {minutes} minutes ago"), since),
+        );
+    }
+}
+
+pub(super) fn enrolment_fails(since: Timestamp, refused: &[&Refusal]) -> Failure {
+    let (owner, confidence, next) = if refused.is_empty() {
+        (
+            Owner::Network,
+            Confidence::Possible,
+            "nothing of it reached us: look at the way there (port, proxy, certificate chain, the device's clock) with `mdmd doctor --probe`",
+        )
+    } else {
+        (
+            Owner::Destination,
+            Confidence::Likely,
+            "it reached us and was refused: mend what the refusals name; the enrolment address stays as it is, and the device tries again",
+        )
+    };
+    let mut failure = Failure::new(FailureMode::EnrolmentFails, owner, confidence, next)
+        .seen("it has begun, and has not enrolled", since);
+    for refusal in refused {
+        let said = format!(
+            "refused at {} from {}: {}",
+            refusal.door, refusal.address, refusal.reason
+        );
+        failure = failure.seen(said, refusal.at);
+    }
+    failure
+}
