@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/managed-application-list-command>
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum AppState {
     /// There, and managed by us.

@@ -22,6 +22,7 @@ pub const CANCELS_ALONE: u32 = 25;
 
 /// Something that one person has asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Approval {
     /// Whose it is.
@@ -45,6 +46,7 @@ pub struct Approval {
 
 /// What takes two persons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "act", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Wanted {
@@ -77,6 +79,7 @@ pub enum Wanted {
 
 /// What has become of an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ApprovalState {
@@ -170,6 +173,7 @@ impl Approval {
 
 /// What one person did alone lately, of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Alone {
     /// Whose it is.

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/validating-a-managed-device-attestation-attestation>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AttestedFacts {
     /// When we verified it.

@@ -9,6 +9,7 @@ use crate::ids::{AuditId, DeviceId, OrganisationId};
 
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AuditEntry {
     /// Whose it is.
@@ -53,6 +54,7 @@ impl AuditEntry {
 
 /// A request that was refused before anybody was identified: bounded and pruned, for the operator who looks for a lost device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Refusal {
     /// The organisation of the path, if there is one.
@@ -115,6 +117,7 @@ impl Refusal {
 
 /// A token of the REST API, kept as a hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ApiToken {
     /// Whose it is.
@@ -169,6 +172,7 @@ impl ApiToken {
 
 /// What a person may do; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(
     clippy::exhaustive_enums,

@@ -24,6 +24,7 @@ pub(crate) const MOST_ENTRIES: usize = 1_000;
 
 /// Some entries of the record, sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AuditSeal {
     /// Whose it is.
@@ -48,6 +49,7 @@ pub struct AuditSeal {
 /// What of a seal leaves the building: enough to find out later that the end of the record was cut off, or the whole of it
 /// replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Checkpoint {
@@ -159,6 +161,7 @@ pub(crate) fn is_signed(public_key: &Der, content: &[u8], signature: &Der) -> bo
 
 /// What looking through the chain found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ChainReport {
     /// Seals that were looked at.

@@ -11,6 +11,7 @@ macro_rules! checks {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// What is looked at.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[non_exhaustive]
         pub enum Check {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -126,6 +127,7 @@ impl std::fmt::Display for Check {
 
 /// What a check found. Sorted by weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "four answers, each decided on")]
 pub enum CheckResult {
@@ -142,6 +144,7 @@ pub enum CheckResult {
 /// What an unknown counts as: the organisation's own rules, and beside them the default that everything warns and apps of an iPhone
 /// or iPad block, for what is not known there is lost with its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 #[expect(clippy::exhaustive_structs, reason = "rules by their checks")]
 pub struct Unknowns(pub BTreeMap<Check, CheckResult>);

@@ -12,6 +12,7 @@ pub const AFTERWARDS: Duration = Duration::from_secs(30 * 86_400);
 
 /// A part of the way, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -64,6 +65,7 @@ impl Stage {
 
 /// How an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "four, each shown in its own way")]
 pub enum ItemState {
@@ -79,6 +81,7 @@ pub enum ItemState {
 
 /// One thing on the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ChecklistItem {
     /// Where on the way it is needed.
@@ -167,6 +170,7 @@ impl ChecklistItem {
 
 /// The list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Checklist {
     /// When it was made.
@@ -198,6 +202,7 @@ impl Checklist {
 
 /// What a host has seen of its own doors by their public names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "when and what")]
 pub struct Outside {
     /// When it looked.
@@ -208,6 +213,7 @@ pub struct Outside {
 
 /// One door from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "what was seen of a door")]
 pub struct Endpoint {
     /// Which: `check-in`, `enrolment`, `SCEP`.

@@ -14,6 +14,7 @@ use crate::person::SignedIn;
 
 /// A device of an organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Device {
     /// Whose it is.
@@ -67,6 +68,7 @@ pub struct Device {
 
 /// That a device leaves us, by whose will and by when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]
 pub struct Leaving {
     /// Apple's identifier of the service that it goes to.
@@ -123,6 +125,7 @@ impl Device {
 
 /// The three platforms that can migrate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(
     clippy::exhaustive_enums,
@@ -184,6 +187,7 @@ impl Platform {
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/device>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeviceRecord {
     /// The server entry in whose list it stands.
@@ -238,6 +242,7 @@ impl DeviceRecord {
 
 /// Apple's word on a migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum MigrationStatus {
@@ -256,6 +261,7 @@ pub enum MigrationStatus {
 
 /// What the organisation API says of a serial number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct OrgReading {
@@ -298,6 +304,7 @@ impl OrgReading {
 
 /// What the device said of itself in machine information, check-ins and answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DeviceFacts {
@@ -319,6 +326,7 @@ pub struct DeviceFacts {
 
 /// Which ADE profile should be in force, and how assigning it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Assignment {
@@ -338,6 +346,7 @@ pub struct Assignment {
 
 /// What assigning a profile did for one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum AssignmentOutcome {
     /// Assigned; the device is told by Apple.

@@ -21,6 +21,7 @@ use crate::person::{AccountMode, SignedIn};
 /// Its id ascends with the generation: of two enrolments of one device the later has the larger id.
 /// <https://developer.apple.com/documentation/devicemanagement/check-in>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Enrollment {
     /// Whose it is.
@@ -84,6 +85,7 @@ pub struct Enrollment {
 
 /// Whose account brought a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]
 pub struct OfAccount {
     /// The session whose access token its messages carry.
@@ -98,6 +100,7 @@ pub struct OfAccount {
 
 /// A network user's login at a Mac.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "three facts")]
 pub struct Login {
     /// The challenge that waits for its answer. Of no use without the user's password.
@@ -167,6 +170,7 @@ impl Enrollment {
 
 /// Which agent speaks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum ChannelKind {
     /// The device itself.
@@ -182,6 +186,7 @@ pub enum ChannelKind {
 
 /// Where a channel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -200,6 +205,7 @@ pub enum EnrollmentState {
 
 /// How Apple's push service finds a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PushTarget {
     /// `com.apple.mgmt.…`.
     pub topic: String,
@@ -213,6 +219,7 @@ pub struct PushTarget {
 
 /// An enrolment profile that was handed to a verified serial number: ties the certificate that follows to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct EnrolSession {
     /// Whose it is.
@@ -266,6 +273,7 @@ pub struct EnrolSession {
 
 /// What an update of an enrolment profile must leave as it was, or the device refuses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "values of one payload")]
 pub struct Told {
     /// The push topic.
@@ -284,6 +292,7 @@ pub struct Told {
 
 /// What the payload says of the account that brought the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two values of one payload")]
 pub struct ToldAccount {
     /// `EnrollmentMode`.
@@ -341,6 +350,7 @@ fn is_scep(protocol: &IdentityProtocol) -> bool {
 
 /// A device identity that we issued, or that an authority which the organisation trusts issued in a session of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct IssuedCertificate {
     /// Whose it is.

@@ -36,6 +36,7 @@ const GIVEN_UP: Duration = Duration::from_secs(4 * 3600);
 
 /// One request that changes something at Apple for many devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Errand {
     /// Whose it is.
@@ -80,6 +81,7 @@ pub struct Errand {
 
 /// A device of an errand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a device under its three names")]
 pub struct ErrandMember {
     /// The device.
@@ -92,6 +94,7 @@ pub struct ErrandMember {
 
 /// What is asked of Apple.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrandKind {
@@ -162,6 +165,7 @@ impl ErrandKind {
 
 /// Where an errand stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the states, each decided on")]
 pub enum ErrandState {
@@ -197,6 +201,7 @@ pub enum ErrandState {
 
 /// One sending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four facts of one sending")]
 pub struct Sending {
     /// When it was about to be sent.

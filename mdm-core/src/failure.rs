@@ -20,6 +20,7 @@ use crate::views::Views;
 
 /// The ways in which a migration goes wrong, in the order in which devices meet them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "twenty, each decided on")]
 pub enum FailureMode {
@@ -122,6 +123,7 @@ impl FailureMode {
 
 /// How sure the attribution is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "three grades")]
 pub enum Confidence {
@@ -135,6 +137,7 @@ pub enum Confidence {
 
 /// What shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a sentence and its age")]
 pub struct Evidence {
     /// What was seen.
@@ -145,6 +148,7 @@ pub struct Evidence {
 
 /// Something that goes wrong with a device, a wave or the installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Failure {
     /// Which way.

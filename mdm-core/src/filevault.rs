@@ -202,6 +202,7 @@ pub fn recovery_key(plain: &[u8]) -> Option<Secret> {
 
 /// Which recovery key of a Mac we hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "new, old or none")]
 pub enum KeyCustody {

@@ -18,6 +18,7 @@ pub const SCHEMA: &str = include_str!("../assets/hand-off.schema.json");
 
 /// A job: a key for one bundle, until when, and whose signature is believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HandOff {
     /// Whose it is.
@@ -48,6 +49,7 @@ pub struct HandOff {
 
 /// Whose signature over the envelope is believed, and who has made sure of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "what, who and when")]
 pub struct ConfirmedSigner {
     /// SHA-256 of the certificate (DER), in small hexadecimal digits.
@@ -60,6 +62,7 @@ pub struct ConfirmedSigner {
 
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum HandOffState {
@@ -188,6 +191,7 @@ pub fn fingerprint(text: &str) -> Result<String, Error> {
 
 /// What became of some devices of a bundle, in the commit that took them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HandOffPart {
     /// Whose it is.
@@ -223,6 +227,7 @@ impl HandOffPart {
 
 /// What became of one device of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HandedOver {
     /// Which, as the bundle has it; its place in the list where it has none that can be read.

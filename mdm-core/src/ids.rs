@@ -13,6 +13,7 @@ macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(transparent)]
         pub struct $name(pub i64);
 
@@ -93,6 +94,12 @@ ids! {
     ApprovalId,
     /// What one person did alone lately.
     AloneId,
+    /// One request of a program that may come twice.
+    RepeatId,
+    /// One receiver of webhooks.
+    HookId,
+    /// One message to a receiver of webhooks.
+    HookMessageId,
     /// One list of declarations, each in one content, as a channel may be told it.
     ManifestId,
     /// One job for a sealed hand-off.
@@ -177,6 +184,7 @@ impl IdSource {
 
 /// A device's serial number as Apple writes it: upper case, no white space; its length is not promised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct Serial(String);
 
@@ -230,6 +238,7 @@ impl From<Serial> for String {
 
 /// The opaque name of an organisation in the paths that its devices use. It says nothing and cannot be guessed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct OrganisationCode(String);
 

@@ -15,6 +15,7 @@ const RECENT: Duration = Duration::from_secs(15 * 60);
 
 /// Where the reading of an organisation's devices stands. One row for each organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Inventory {
     /// Whose it is.
@@ -57,6 +58,7 @@ pub struct Inventory {
 /// Finds out that a list runs in a circle, with one remembered place only: its places are compared with the one that stood at
 /// the last power of two, so that every circle is met after at most three times its length.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two counters and a place")]
 pub struct Lap {
     /// Places so far.
@@ -85,6 +87,7 @@ impl Lap {
 
 /// A phase of a reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the phases, in their order")]
 pub enum PullPhase {

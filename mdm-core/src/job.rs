@@ -11,6 +11,7 @@ use crate::migration::Notice;
 
 /// Something to be done, not before `due`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Job {
     /// For whom.
@@ -42,6 +43,13 @@ impl Job {
         )
     }
 
+    /// The job that sends what is open about a device. There is one for each device, however much is open.
+    #[must_use]
+    pub const fn tell(organisation: OrganisationId, device: DeviceId, due: Timestamp) -> Self {
+        // Ids are unique over all nouns: that of the device is the key of this job.
+        Self::new(organisation, JobId(device.0), due, JobKind::Tell { device })
+    }
+
     /// A job that nobody has tried.
     #[must_use]
     pub const fn new(
@@ -62,6 +70,7 @@ impl Job {
 
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum JobKind {
@@ -143,6 +152,11 @@ pub enum JobKind {
         /// Which.
         wave: WaveId,
     },
+    /// Send what is open to receivers of webhooks about a device, in its order: [`Job::tell`].
+    Tell {
+        /// About which device.
+        device: DeviceId,
+    },
     /// Tell people or programs.
     Notify {
         /// What.
@@ -168,6 +182,7 @@ impl JobKind {
                 | Self::DeclareAll
                 | Self::LookAfter { .. }
                 | Self::Declare { .. }
+                | Self::Tell { .. }
         )
     }
 
@@ -192,6 +207,7 @@ impl JobKind {
             Self::Declare { .. } => "declare",
             Self::DeclareOf { .. } => "declare-of",
             Self::LookAfter { .. } => "look-after",
+            Self::Tell { .. } => "tell",
             Self::Notify { .. } => "notify",
         }
     }

@@ -166,6 +166,7 @@ pub mod evidence;
 pub mod failure;
 pub mod filevault;
 pub mod hand_off;
+pub mod hook;
 pub mod identity;
 pub mod ids;
 pub mod inventory;
@@ -179,7 +180,10 @@ pub mod original;
 pub mod person;
 pub mod project;
 pub mod queue;
+pub mod repeat;
 pub mod runbook;
+#[cfg(feature = "schema")]
+mod schema;
 pub mod sealed;
 pub mod secret;
 pub mod server_certificate;

@@ -18,6 +18,7 @@ const MOST_TAGS: usize = 100;
 
 /// A profile or a package that is kept for devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LibraryItem {
     /// Whose it is.
@@ -45,6 +46,7 @@ pub struct LibraryItem {
 
 /// What an item of the library is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[non_exhaustive]
 pub enum LibraryContent {
@@ -63,6 +65,7 @@ pub enum LibraryContent {
 
 /// A package for Macs, as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "what people fill in")]
 pub struct Package {
@@ -94,6 +97,7 @@ pub struct Package {
 
 /// A file that the host of this library received and keeps for devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_structs,
     reason = "what a manifest needs to know of it"
@@ -129,6 +133,7 @@ impl KeptFile {
 
 /// An item that was queued for a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "five facts")]
 pub struct Given {
     /// Which.
@@ -149,6 +154,7 @@ pub struct Given {
 
 /// How an item is taken away from a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Undo {

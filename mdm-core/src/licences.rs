@@ -9,6 +9,7 @@ use crate::ids::{JobId, LocationId, MoveId, OrganisationId, SecretId, Serial};
 
 /// A location of Apps and Books whose content token we hold, and its licences as last read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Location {
     /// Whose it is.
@@ -87,6 +88,7 @@ impl Location {
 
 /// How much one request may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two numbers of Apple's")]
 pub struct LicenceLimits {
     /// Most apps.
@@ -106,6 +108,7 @@ impl Default for LicenceLimits {
 
 /// The licences of one app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "built by the port")]
 pub struct Stock {
     /// All licences.
@@ -122,6 +125,7 @@ pub struct Stock {
 
 /// A licence that a device has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "five facts of one licence")]
 pub struct HeldLicence {
     /// Of which location.
@@ -139,6 +143,7 @@ pub struct HeldLicence {
 
 /// What one app needs, has and lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct LicenceNeed {
     /// Store identifier of the app.

@@ -9,6 +9,7 @@ use crate::check::Unknowns;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
+use crate::hook::HookOn;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
 use crate::person::SignIn;
 
@@ -55,6 +56,7 @@ pub fn check_name(name: &str) -> Result<&str, Error> {
 
 /// One Apple School or Business account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Organisation {
     /// First part of every key.
@@ -118,6 +120,9 @@ pub struct Organisation {
     pub audit_signer: Option<AuditSigner>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
+    /// Receivers of webhooks that are on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookOn>,
     /// How its people sign in; `None` when they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignIn>,
@@ -161,6 +166,7 @@ impl Organisation {
             network: None,
             audit_signer: None,
             ordinary_runbook: None,
+            hooks: Vec::new(),
             sign_in: None,
             settings: Settings::default(),
         }
@@ -170,6 +176,7 @@ impl Organisation {
 /// A Wi-Fi network that devices join by their enrolment profile, so that they are not cut off when another service's profiles
 /// go: by password, or an open one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Network {
     /// Its name, of at most 32 bytes.
@@ -192,6 +199,7 @@ impl Network {
 
 /// The key that signs the chain over the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two halves of a key")]
 pub struct AuditSigner {
     /// The public one (SubjectPublicKeyInfo, DER).
@@ -202,6 +210,7 @@ pub struct AuditSigner {
 
 /// A data key as stored: useless without the master key that wrapped it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WrappedKey {
     /// Which master key wrapped it.
     pub key_id: String,
@@ -219,6 +228,7 @@ impl std::fmt::Debug for WrappedKey {
 
 /// A certificate of ours and where its private key lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KeyedCertificate {
     /// The certificate.
     pub certificate: Der,
@@ -228,6 +238,7 @@ pub struct KeyedCertificate {
 
 /// Where devices get their identities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Issuer {
@@ -258,6 +269,7 @@ pub enum Issuer {
 
 /// How a device gets its identity from the authority of this installation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "each is decided on at both doors")]
 pub enum IdentityProtocol {
@@ -273,6 +285,7 @@ pub enum IdentityProtocol {
 
 /// Whose attestations of devices are believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct AttestationTrust {
@@ -284,6 +297,7 @@ pub struct AttestationTrust {
 
 /// The push certificate and the topic that it speaks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PushCertificate {
     /// `com.apple.mgmt.…`: the UID of the certificate's subject; can never change for an enrolled device.
     pub topic: String,
@@ -295,6 +309,7 @@ pub struct PushCertificate {
 
 /// A request for a push certificate and where its private key lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "three facts")]
 pub struct PushRequest {
     /// The certificate request (PKCS#10, DER).
@@ -307,6 +322,7 @@ pub struct PushRequest {
 
 /// A key pair for which Apple's portal encrypts server tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]
 pub struct TokenKey {
     /// The certificate that is uploaded to the portal.
@@ -321,6 +337,7 @@ pub struct TokenKey {
 
 /// An API account of the organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApiCredential {
     /// `BUSINESSAPI.…` or `SCHOOLAPI.…`; the prefix decides host and scope.
     pub client_id: String,
@@ -332,6 +349,7 @@ pub struct ApiCredential {
 
 /// A user who may log in at a Mac by a digest of the password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a name and a reference")]
 pub struct NetworkUser {
     /// The short name.
@@ -344,6 +362,7 @@ pub struct NetworkUser {
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/user-authenticate>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "the protocol's three answers")]
 pub enum UserLogins {
@@ -358,6 +377,7 @@ pub enum UserLogins {
 
 /// What people set for an organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Settings {
@@ -409,6 +429,7 @@ fn is_default(rules: &Unknowns) -> bool {
 ///
 /// Apple: <https://developer.apple.com/documentation/devicemanagement/profile>
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdeOptions {

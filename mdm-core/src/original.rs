@@ -22,6 +22,7 @@ const AHEAD: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// A fact, when it was true, and who told it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a fact and where it comes from")]
 pub struct Told<T> {
     /// The fact.
@@ -37,6 +38,7 @@ macro_rules! parts {
     ($($(#[$doc:meta])* $part:ident: $type:ty,)*) => {
         /// What the original service knew of one device.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[non_exhaustive]
         pub struct OriginalFacts {
             /// Whose it is.
@@ -58,6 +60,7 @@ macro_rules! parts {
 
         /// What a file says of one device: a row of an import. What is left out is not known, and changes nothing.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[non_exhaustive]
         pub struct Said {
             /// Which device.
@@ -164,6 +167,7 @@ impl OriginalFacts {
 
 /// How a device enrolled at the original service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OriginalEnrolment {
@@ -180,6 +184,7 @@ pub enum OriginalEnrolment {
 
 /// The person who has a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct DeviceOwner {
@@ -194,6 +199,7 @@ pub struct DeviceOwner {
 
 /// The managed local user of a Mac.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 #[non_exhaustive]
 pub struct ManagedUser {
@@ -205,6 +211,7 @@ pub struct ManagedUser {
 
 /// An app that the original service manages on a device. What is not taken over in the hold is removed with its data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OriginalApp {
     /// Bundle identifier.
@@ -235,6 +242,7 @@ impl OriginalApp {
 
 /// A network that a device uses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OriginalNetwork {
     /// The name of a Wi-Fi network.
@@ -257,6 +265,7 @@ impl OriginalNetwork {
 
 /// A way onto a network that no management service gives, and none takes away.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OtherPath {
@@ -273,6 +282,7 @@ pub enum OtherPath {
 
 /// A configuration profile that a device has from the original service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OriginalProfile {
     /// `PayloadIdentifier`.

@@ -14,6 +14,7 @@ use crate::organisation::Der;
 
 /// Who somebody is, as the provider's signed token said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four claims")]
 pub struct Person {
     /// `sub`: never changes and is never given to anybody else.
@@ -30,6 +31,7 @@ pub struct Person {
 
 /// Whether devices that enrol by assignment have somebody sign in first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "not, may, must")]
 pub enum WebView {
@@ -47,6 +49,7 @@ pub enum WebView {
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/discover-authentication-servers>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "Apple's two modes")]
 pub enum AccountMode {
@@ -95,6 +98,7 @@ impl AccountMode {
 
 /// How an organisation's people sign in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SignIn {
     /// The provider: `https://…`, exactly as it names itself.
@@ -166,6 +170,7 @@ impl SignIn {
 
 /// What somebody signs in for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Purpose {
@@ -194,6 +199,7 @@ pub enum Purpose {
 
 /// A sign-in under way, from the door to the way back, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SignInAttempt {
     /// Whose it is.
@@ -229,6 +235,7 @@ pub struct SignInAttempt {
 
 /// A proved person, waiting for the program that began the sign-in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two facts")]
 pub struct Granted {
     /// SHA-256 of the one-time code, lower-case hex.
@@ -239,6 +246,7 @@ pub struct Granted {
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -268,6 +276,7 @@ impl SessionUse {
 
 /// Somebody is signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PersonSession {
     /// Whose it is.
@@ -321,6 +330,7 @@ impl PersonSession {
 
 /// Who signed in at a device before it was enrolled, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]
 pub struct SignedIn {
     /// `sub` at the provider.

@@ -16,6 +16,7 @@ const MOST_PREREQUISITES: usize = 20;
 
 /// A whole move.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Project {
     /// Whose it is.
@@ -140,6 +141,7 @@ impl Project {
 
 /// When deadlines may lie at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "two ends")]
 pub struct Window {
@@ -160,6 +162,7 @@ impl Window {
 
 /// What must be true of a wave before the next one is submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Gate {
@@ -183,6 +186,7 @@ impl Default for Gate {
 
 /// When no more devices of a wave are offered their migration. Those that were offered it go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct StopRule {
@@ -209,6 +213,7 @@ impl Default for StopRule {
 
 /// What of a what-if was found when somebody last had it run for a wave: what the next one is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WhatIfRun {
     /// Whose it is.
@@ -251,6 +256,7 @@ impl WhatIfRun {
 
 /// A check, what it found, and for which devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a row of a table")]
 pub struct RunRow {
     /// Which check.

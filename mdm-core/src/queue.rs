@@ -11,6 +11,7 @@ use crate::organisation::Der;
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/sending-mdm-commands-to-a-device>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Command {
     /// Whose it is.
@@ -67,6 +68,7 @@ fn is_zero(count: &u32) -> bool {
 
 /// How a command's body is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BodyForm {
@@ -81,6 +83,7 @@ pub enum BodyForm {
 
 /// The step of a set-up that asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CommandOrigin {
     /// The set-up.
     pub set_up: SetUpId,
@@ -94,6 +97,7 @@ pub struct CommandOrigin {
 
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -131,6 +135,7 @@ impl CommandState {
 
 /// What a device reported of a command, without its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_enums,
     reason = "the protocol's four answers to a command"

@@ -13,6 +13,7 @@ const MOST_EDITS: usize = 200;
 
 /// A runbook under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct KeptRunbook {
     /// Whose it is.
@@ -32,6 +33,7 @@ pub struct KeptRunbook {
 
 /// One edit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RunbookEdit {
     /// Counts the edits, from 1.

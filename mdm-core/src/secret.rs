@@ -162,11 +162,15 @@ pub enum SecretKind {
     HandOffPrivateKey,
     /// The private key that signs what we hand over ourselves.
     HandOffSigningKey,
+    /// What signs messages to a receiver of webhooks.
+    HookSecret,
+    /// The answer to a request that may come twice: it may hold a new token.
+    RepeatedAnswer,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -211,6 +215,8 @@ impl SecretKind {
         Self::OriginalOther,
         Self::HandOffPrivateKey,
         Self::HandOffSigningKey,
+        Self::HookSecret,
+        Self::RepeatedAnswer,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -261,6 +267,8 @@ impl SecretKind {
             Self::OriginalOther => "original_other",
             Self::HandOffPrivateKey => "hand_off_private_key",
             Self::HandOffSigningKey => "hand_off_signing_key",
+            Self::HookSecret => "hook_secret",
+            Self::RepeatedAnswer => "repeated_answer",
         }
     }
 

@@ -26,6 +26,7 @@ const REST: Duration = Duration::from_secs(3600);
 
 /// The certificate of the listeners, its key, and the order that is under way for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ServerCertificate {
     /// [`INSTALLATION`].
@@ -57,6 +58,7 @@ pub struct ServerCertificate {
 
 /// Of whom a certificate is asked, and for which names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "what is configured")]
 pub struct Wish {
     /// Address of the authority's ACME directory.
@@ -67,6 +69,7 @@ pub struct Wish {
 
 /// An account at an authority.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "an address and a key")]
 pub struct Account {
     /// Its address, by which it signs.
@@ -77,6 +80,7 @@ pub struct Account {
 
 /// A certificate that was issued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a certificate and its key")]
 pub struct Issued {
     /// PEM, leaf first.

@@ -18,6 +18,7 @@ const LAG: Duration = Duration::from_secs(3600);
 
 /// What everybody says of one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Views {
     /// Its serial number.
@@ -36,6 +37,7 @@ pub struct Views {
 
 /// The organisation API's view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ApiView {
     /// When it was read.
@@ -56,6 +58,7 @@ pub struct ApiView {
 
 /// The assignment service's view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AssignmentView {
     /// When the record was last seen.
@@ -74,6 +77,7 @@ pub struct AssignmentView {
 
 /// Our own enrolment's view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct EnrolmentView {
     /// Which.
@@ -86,6 +90,7 @@ pub struct EnrolmentView {
 
 /// Two views that cannot both be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Contradiction {
@@ -161,6 +166,7 @@ impl fmt::Display for Contradiction {
 
 /// Why a device has no ADE profile of ours in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 #[non_exhaustive]
 pub enum NoProfile {

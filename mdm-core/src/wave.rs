@@ -14,6 +14,7 @@ use crate::organisation::AdeOptions;
 
 /// Members that share runbook and dates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Wave {
     /// Whose it is.
@@ -99,6 +100,7 @@ impl Wave {
 
 /// What a wave is for. The later ones go when those before them have passed their gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "four, in their order")]
 pub enum Preset {
@@ -114,6 +116,7 @@ pub enum Preset {
 
 /// A what-if that somebody has accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Acceptance {
     /// Who.
@@ -150,6 +153,7 @@ impl Acceptance {
 
 /// A finding that somebody says is no reason for devices to stay behind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "what, of whom and why")]
 pub struct Waiver {
@@ -172,6 +176,7 @@ impl Waiver {
 
 /// Somebody's word that the next wave may go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SignOff {
     /// Who.
@@ -197,6 +202,7 @@ impl SignOff {
 
 /// No more devices of a wave are offered their migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Pause {
     /// Who: a person, or the stop rule.
@@ -219,6 +225,7 @@ impl Pause {
 
 /// Where a wave stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WaveState {
@@ -242,6 +249,7 @@ pub enum WaveState {
 
 /// A server entry of the assignment service whose token we hold, and how far we have read its device list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Server {
     /// Whose it is.
@@ -343,6 +351,7 @@ impl Server {
 
 /// How far the devices of an organisation were gone through for the profile that each of them should want.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "for what, and how far")]
 pub struct Offering {
     /// As in [`Server::offered`] once it is over.
@@ -353,6 +362,7 @@ pub struct Offering {
 
 /// Where we are in Apple's device list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "three phases, each decided on")]
 pub enum SyncCursor {
@@ -394,6 +404,7 @@ impl SyncCursor {
 
 /// An ADE profile that Apple knows. Immutable there: a change is a new one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "four facts")]
 pub struct DefinedProfile {
     /// Apple's UUID of it.

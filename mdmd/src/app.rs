@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::acme::{self, Keeper};
 use crate::apple::{Addresses, Apple};
 use crate::config::{Config, Duty};
+use crate::hooks::Carrier;
 use crate::http::desk::{Desk, FrontDesk};
 use crate::http::edge::Edge;
 use crate::http::{self, Front, Health, api, doors};
@@ -130,6 +131,7 @@ pub fn ports(
         licences: apple.clone(),
         lock_removal: apple,
         people: Arc::new(providers(config, clock)?),
+        hooks: Arc::new(Carrier::new(config)?),
         ..Ports::refusing()
     })
 }
@@ -271,7 +273,7 @@ impl App {
             health: Arc::clone(&health),
             packages: Arc::clone(&packages),
         };
-        let (remote, local) = api::routes(&mdm, &config.limits, &packages, &poke);
+        let (remote, local) = api::routes(&mdm, &config.limits, &packages, &poke, &health);
         let figures = http::figures(Figures::new(mdm.clone(), certificates.clone()));
         let remote = match config.metrics.open_on_admin {
             true => remote.merge(figures.clone()),

@@ -247,9 +247,14 @@ async fn every_route_refuses_the_role_below_its_own_and_not_its_own() {
         tokens.push(made.unwrap().secret.expose_text().unwrap().to_owned());
     }
     for route in crate::http::api::routes::ROUTES {
+        // Has no end to wait for; its own test reads it.
+        if route.path == "/api/v1/events" {
+            continue;
+        }
         let path = route
             .path
             .replace("{serial}", "C02XYZ")
+            .replace("{name}", "nobody")
             .replace("{id}", "7");
         for (role, token) in roles.into_iter().zip(&tokens) {
             let request = match route.method {

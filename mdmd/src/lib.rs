@@ -14,6 +14,7 @@ mod backup;
 pub mod cli;
 pub mod config;
 pub mod csv;
+mod hooks;
 mod http;
 pub mod install;
 mod key_wrap;

@@ -38,6 +38,7 @@ const THEIRS: [&str; 2] = ["OTHERX", "OTHERY"];
 const THEIR_WAVE: i64 = 7_340_911_223_344;
 const THEIR_NAME: &str = "Neighbours and daughters";
 const THEIR_RUNBOOK: &str = "neighbourly-runbook";
+const THEIR_HOOK: &str = "neighbours-hook";
 const THEIR_DECLARATION: &str = "neighbours.credential";
 
 /// Two organisations; the second one has a wave.
@@ -86,6 +87,8 @@ async fn two() -> (House, House) {
     credential.file = Some(NewFile::new(content, "application/json"));
     theirs.org.put_declaration(&credential).await.unwrap();
     let member = [THEIR_DECLARATION.to_owned()];
+    let (hook, none) = ("https://hooks.invalid/", std::collections::BTreeSet::new());
+    theirs.org.new_hook(THEIR_HOOK, hook, &none).await.unwrap();
     let set = theirs
         .org
         .put_declaration_set("neighbourly things", &member)
@@ -121,6 +124,7 @@ async fn marks(of: &House) -> Vec<String> {
         marks.extend([
             THEIR_DECLARATION.to_owned(),
             "neighbourly things".to_owned(),
+            THEIR_HOOK.to_owned(),
         ]);
     }
     let store = of.app.mdm.store();
@@ -585,6 +589,16 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/waves/{id}/pause") => {
             serde_json::json!({ "paused": true, "reason": "walk" })
         }
+        ("post", "/api/v1/webhooks") => {
+            serde_json::json!({ "name": "walk", "url": "https://hooks.invalid/" })
+        }
+        ("post", "/api/v1/webhooks/{name}") => serde_json::json!({ "on": false }),
+        (
+            "post",
+            "/api/v1/webhooks/{name}/secret"
+            | "/api/v1/webhooks/{name}/test"
+            | "/api/v1/webhooks/{name}/remove",
+        ) => serde_json::json!({}),
         ("post", "/api/v1/licences/tokens") => serde_json::json!({ "token": "bm9uZQ==" }),
         ("post", "/api/v1/licences/plan") => {
             serde_json::json!({ "location": THEIR_WAVE, "apps": [1], "serials": THEIRS })
@@ -635,11 +649,16 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
         "/api/v1/api-tokens/{id}/revoke" => token,
         _ => 0,
     };
+    let name = if path.starts_with("/api/v1/webhooks") {
+        THEIR_HOOK
+    } else {
+        THEIR_RUNBOOK
+    };
     let path = path
         .replace("{serial}", THEIRS[0])
         .replace("{uuid}", command)
         .replace("{identifier}", THEIR_DECLARATION)
-        .replace("{name}", THEIR_RUNBOOK)
+        .replace("{name}", name)
         .replace("{id}", &id.to_string());
     assert!(
         !path.contains('{') && path.split('/').all(|part| part != "0"),
@@ -688,6 +707,10 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
             route["method"].as_str().unwrap(),
             route["path"].as_str().unwrap(),
         );
+        // Has no end to wait for; the test of the stream looks at it from another organisation.
+        if path == "/api/v1/events" {
+            continue;
+        }
         let body = body(method, path);
         let there = foreign(path, their_token, &their_command);
         let names_theirs = there != path;

@@ -31,6 +31,7 @@ const MOST_OF_A_SET: usize = 500;
 
 /// The four kinds of declarations; the third label of a type says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -88,6 +89,7 @@ impl DeclarationKind {
 
 /// A declaration: an identifier, and which content it has now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Declaration {
     /// Whose it is.
@@ -117,6 +119,7 @@ pub struct Declaration {
 
 /// One content of a declaration. Written once: a snapshot that a device was told stays what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeclarationContent {
     /// Whose it is.
@@ -143,6 +146,7 @@ pub struct DeclarationContent {
 
 /// The file of an asset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AssetFile {
     /// The sealed bytes.
@@ -161,6 +165,7 @@ pub struct AssetFile {
 
 /// Declarations that are assigned together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeclarationSet {
     /// Whose it is.
@@ -184,6 +189,7 @@ pub struct DeclarationSet {
 
 /// For whom a set is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Target {
@@ -199,6 +205,7 @@ pub enum Target {
 
 /// On which channels of the devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -214,6 +221,7 @@ pub enum Channels {
 
 /// That a set is for somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeclarationAssignment {
     /// Whose it is.
@@ -259,6 +267,7 @@ pub(crate) fn scope(target: &Target, channels: Channels) -> String {
 
 /// A list of declarations, each in one content. Written once, and shared by all channels that should have the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeclarationManifest {
     /// Whose it is.
@@ -278,6 +287,7 @@ pub struct DeclarationManifest {
 
 /// One declaration of a list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_structs,
     reason = "what the protocol's manifest says"
@@ -295,6 +305,7 @@ pub struct ManifestItem {
 
 /// What a channel was told of its declarations. One small row for each channel that ever asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeclaredChannel {
     /// Whose it is.

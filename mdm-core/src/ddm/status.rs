@@ -32,6 +32,7 @@ const DICTIONARIES: [&str; 5] = [
 
 /// Everything that a channel has reported, as of its last report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ChannelStatus {
     /// Whose it is.
@@ -184,6 +185,7 @@ impl ChannelStatus {
 
 /// What a channel says of one declaration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ReportedDeclaration {
     /// Its kind, by the list in which it stands.
@@ -202,6 +204,7 @@ pub struct ReportedDeclaration {
 
 /// Whether a device could make sense of a declaration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Validity {

@@ -11,6 +11,7 @@ use crate::migration::{PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, StepS
 
 /// The names of the marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "six, each with its own proof")]
 pub enum MarkName {
@@ -55,6 +56,7 @@ impl MarkName {
 
 /// How a mark stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "four, each shown in its own way")]
 pub enum MarkState {
@@ -83,6 +85,7 @@ impl MarkState {
 
 /// One mark of one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Mark {
     /// Which.

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_enums,
     reason = "closed on purpose: the service does every one"
@@ -52,6 +53,7 @@ pub enum Effect {
 
 /// Names an effect without its content, so that a failure can be told to the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_enums,
     reason = "one for each effect that can fail for good"
@@ -73,6 +75,7 @@ pub enum EffectKey {
 
 /// What a command says, in our words; the features make the plist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_enums, reason = "closed: the features build each")]
 pub enum Ask {
     /// Who are you, do you wait? (`DeviceInformation`)
@@ -125,6 +128,7 @@ pub const ESCROW_PROFILE: &str = "mdmd.filevault-escrow";
 
 /// What people or programs are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Notice {
@@ -142,4 +146,31 @@ pub enum Notice {
     Migrated,
     /// It ended with exceptions.
     Exception,
+}
+
+impl Notice {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Offered,
+        Self::Overdue,
+        Self::Started,
+        Self::Holding,
+        Self::Released,
+        Self::Migrated,
+        Self::Exception,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Overdue => "overdue",
+            Self::Started => "started",
+            Self::Holding => "holding",
+            Self::Released => "released",
+            Self::Migrated => "migrated",
+            Self::Exception => "exception",
+        }
+    }
 }

@@ -11,6 +11,7 @@ use crate::queue::ReportStatus;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_enums,
     reason = "closed on purpose: both machines answer every event"
@@ -154,6 +155,7 @@ pub enum Event {
 
 /// What a person may do to one device's way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum OperatorAct {
     /// Release it now, whatever is missing.
@@ -168,6 +170,7 @@ pub enum OperatorAct {
 
 /// Where a set-up is, as far as its Move cares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_enums, reason = "a Move answers each")]
 pub enum SetUpPhase {
     /// Authenticated, not yet enrolled.
@@ -193,6 +196,7 @@ pub enum SetUpPhase {
 
 /// What a command's report told, as far as a step cares. Built by the features; content that is secret stays in the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Told {
     /// Nothing beyond the status.
@@ -232,6 +236,7 @@ pub enum Told {
 
 /// One app and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a pair")]
 pub struct AppReading {
     /// Bundle identifier.
@@ -242,6 +247,7 @@ pub struct AppReading {
 
 /// What a security report says of the recovery key. The key itself is in the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(
     clippy::exhaustive_enums,
     reason = "the table of evaluation, row by row"
@@ -266,6 +272,7 @@ pub enum KeyReading {
 
 /// Apple's answer to a lock request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_enums, reason = "what a step decides on")]
 pub enum LockReading {
     /// Locked; our code is sealed.
@@ -284,6 +291,7 @@ pub enum LockReading {
 
 /// How far a lock that exists already can be ours. Apple does not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "what a step decides on")]
 pub enum LockClaim {

@@ -52,6 +52,7 @@ pub struct Transition<T> {
 
 /// Why a person is needed. Stands beside a state, never instead of one, and stops no timer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Attention {
@@ -89,6 +90,7 @@ pub enum Attention {
 
 /// A required thing that did not come true, and who owns the way forward.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Exception {
     /// The step, or the check after release.
@@ -121,6 +123,7 @@ impl Exception {
 
 /// To whom a fault belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Owner {

@@ -11,6 +11,7 @@ use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, W
 
 /// One attempt of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Move {
     /// Whose it is.
@@ -62,6 +63,7 @@ pub struct Move {
 
 /// A device as it was known before it moved, each part as old as its source had it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Before {
     /// When this was noted.
@@ -89,6 +91,7 @@ impl Before {
 
 /// Somebody's word that a prerequisite is met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "who, when and what shows it")]
 pub struct Met {
     /// Who said so.
@@ -101,6 +104,7 @@ pub struct Met {
 
 /// Where an attempt stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -184,6 +188,7 @@ pub enum MoveState {
 
 /// How an attempt ended. A later attempt is a new row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "six ends, each decided on")]
 pub enum Outcome {

@@ -12,6 +12,7 @@ use crate::organisation::Der;
 
 /// The steps of migration in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "each has one file under steps/")]
 pub enum StepId {
@@ -101,6 +102,7 @@ impl std::fmt::Display for StepId {
 
 /// What a step's time-out leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "three policies, each decided on")]
 pub enum Policy {
@@ -114,6 +116,7 @@ pub enum Policy {
 
 /// One step as planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "data that organisations edit")]
 pub struct StepPlan {
     /// Which.
@@ -132,6 +135,7 @@ pub struct StepPlan {
 
 /// What is to become of one app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::exhaustive_enums, reason = "three fates, each decided on")]
 pub enum AppAction {
@@ -145,6 +149,7 @@ pub enum AppAction {
 
 /// One row of the app table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "data that organisations edit")]
 pub struct AppPlan {
     /// Bundle identifier.
@@ -159,6 +164,7 @@ pub struct AppPlan {
 
 /// What a profile of the runbook is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -187,6 +193,7 @@ impl ProfileRole {
 
 /// One row of the profile table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "data that organisations edit")]
 pub struct ProfilePlan {
     /// Top-level `PayloadIdentifier`.
@@ -206,6 +213,7 @@ const fn no_content() -> Der {
 
 /// Which kind of enrolment it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "the three verdicts")]
 pub enum Variant {
@@ -219,6 +227,7 @@ pub enum Variant {
 
 /// The pinned revision of a runbook with a device's app and profile tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "data that organisations edit")]
 pub struct PinnedRunbook {
     /// Which edit of the runbook.
@@ -392,6 +401,7 @@ impl StepPlan {
 
 /// A pinned runbook in the store: immutable, shared by every set-up with the same content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a row")]
 pub struct Pinned {
     /// Whose it is.

@@ -19,6 +19,7 @@ pub type Steps = BTreeMap<StepId, StepState>;
 
 /// One enrolment's way through the hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SetUp {
     /// Whose it is.
@@ -83,6 +84,7 @@ pub struct SetUp {
 
 /// What decided that a hold ends, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "what and when")]
 pub struct LetOut {
     /// What.
@@ -93,6 +95,7 @@ pub struct LetOut {
 
 /// What decides that a hold ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LetOutBy {
@@ -226,6 +229,7 @@ fn held_since(state: &SetUpState) -> Option<Timestamp> {
 
 /// Where a set-up stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(
     clippy::exhaustive_enums,
@@ -283,6 +287,7 @@ pub enum SetUpState {
 
 /// How a set-up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "four ends, each decided on")]
 pub enum SetUpEnd {

@@ -9,6 +9,7 @@ use crate::device::{Device, MigrationStatus};
 
 /// The verdict with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a pair")]
 pub struct Verdict {
     /// What it is taken for.
@@ -19,6 +20,7 @@ pub struct Verdict {
 
 /// What an enrolment is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "the three verdicts")]
 pub enum VerdictKind {

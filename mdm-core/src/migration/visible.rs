@@ -6,6 +6,7 @@ use super::{Move, MoveState, Outcome, SetUp, SetUpEnd, SetUpState};
 
 /// What people see of a device's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the names of the state table, explained there")]
 pub enum VisibleState {

@@ -27,6 +27,7 @@ const OURS: i32 = 100;
 
 /// A command as a list shows it.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CommandSummary {
     /// `CommandUUID`.
@@ -61,6 +62,7 @@ pub struct CommandSummary {
 
 /// A command with what was asked and answered.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CommandDetail {
     /// What a list shows of it.
@@ -86,6 +88,7 @@ pub enum Cancel {
 
 /// What was taken out of a channel's queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Cancelled {
     /// Commands that no device has seen, or that it has put off.

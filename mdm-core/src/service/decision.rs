@@ -16,11 +16,14 @@ use crate::clock::Timestamp;
 use crate::ddm::own::{self, OwnApp};
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment};
-use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, SetUpId};
+use crate::hook::HookMessage;
+use crate::ids::{
+    AuditId, CommandId, EnrollmentId, HookMessageId, IdSource, JobId, SecretId, SetUpId,
+};
 use crate::job::{Job, JobKind};
 use crate::migration::{
-    AppPlan, Ask, Before, Effect, EffectKey, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp,
-    StepId, advance_move, advance_set_up, advance_unreadable,
+    AppPlan, Ask, Before, Effect, EffectKey, Event, Move, MoveState, Notice, Outcome,
+    PinnedRunbook, SetUp, StepId, advance_move, advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
 use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
@@ -116,6 +119,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) gathered: Option<Vec<Effect>>,
     /// What was read for the message that is decided on.
     pub(super) seen: Option<Arc<Sight>>,
+    /// The job that sends messages is in the batch already.
+    telling: bool,
     pub(crate) batch: Batch,
 }
 
@@ -148,6 +153,7 @@ impl<'a> Decision<'a> {
             in_session: None,
             gathered: None,
             seen: None,
+            telling: false,
             batch: Batch::new(),
         }
     }
@@ -451,8 +457,51 @@ impl<'a> Decision<'a> {
             Effect::Notify(notice) => {
                 if let Some(device) = self.device.as_ref().map(|d| d.row.id) {
                     self.job(now, JobKind::Notify { notice, device });
+                    self.tell(notice);
                 }
             }
+        }
+    }
+
+    /// Puts what receivers of webhooks are to be told into the batch of its cause.
+    fn tell(&mut self, notice: Notice) {
+        let Some(device) = self.device.as_ref().map(|d| &d.row) else {
+            return;
+        };
+        let wanted: Vec<_> = self
+            .organisation
+            .hooks
+            .iter()
+            .filter(|hook| hook.wants(notice))
+            .map(|hook| hook.id)
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let (id, serial) = (device.id, device.serial.clone());
+        let attempt = self.attempt.as_ref().map(|a| &a.row);
+        let of = attempt.map(|a| (a.id, a.wave, a.deadline));
+        for hook in wanted {
+            let mut message = HookMessage::new(
+                self.organisation.id,
+                HookMessageId(self.next_id()),
+                hook,
+                id,
+                serial.clone(),
+                notice,
+                self.now,
+            );
+            if let Some((attempt, wave, deadline)) = of {
+                message.attempt = Some(attempt);
+                message.wave = Some(wave);
+                message.deadline = Some(deadline);
+            }
+            self.batch.put(message);
+        }
+        if !self.telling {
+            self.telling = true;
+            let job = Job::tell(self.organisation.id, id, self.now);
+            self.batch.put(job);
         }
     }
 

@@ -22,6 +22,7 @@ const REFUSALS: u32 = 1_000;
 
 /// What goes wrong with a wave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WaveFailures {
     /// The wave's name.

@@ -28,6 +28,7 @@ const PAGE: u32 = 500;
 
 /// A job as people see it: no key, and its certificate as the exporter needs it.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HandOffView {
     /// Its number.

@@ -31,6 +31,7 @@ const REGISTRATION_DAYS: u32 = 3650;
 
 /// An identity as people see it.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct IdentityReport {
     /// Its key; also its X.509 serial number when it was issued here.
@@ -59,6 +60,7 @@ pub struct IdentityReport {
 
 /// What an identity is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum IdentityState {
@@ -78,6 +80,7 @@ pub enum IdentityState {
 
 /// Changes of what people set about identities; what is left out stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
 pub struct IdentitySettings {

@@ -41,6 +41,7 @@ const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4c69_6272_0000_6172_7900
 
 /// What became of something that was put into the library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two facts")]
 pub struct Put {
     /// The item as it is now.

@@ -27,6 +27,7 @@ mod facts;
 mod failures;
 mod gate;
 mod hand_off;
+mod hooks;
 mod identities;
 mod invitation;
 mod library;
@@ -43,6 +44,7 @@ mod record;
 mod refusals;
 mod release;
 mod renewal;
+mod repeats;
 mod report;
 mod reports;
 mod restored;
@@ -84,6 +86,7 @@ pub use enqueue::{Enqueued, NewCommand};
 pub use failures::WaveFailures;
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
 pub use hand_off::{HandOffOutcome, HandOffView};
+pub use hooks::{HookChange, HookTest, NewHook};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
 pub use invitation::Invitation;
 pub use library::Put;
@@ -93,6 +96,7 @@ pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use record::RecordReport;
 pub use release::Release;
+pub use repeats::{Coming, OnlyIf, Repeated};
 pub use runbooks::{RunbookUse, RunbookView};
 pub use wave::{
     Accepted, Candidates, Dates, GateView, MarkCounts, Member, PLAN_FORM, PlanFile, PlanTaken,
@@ -110,6 +114,7 @@ use crate::ids::{EnrollmentId, IdSource, OrganisationCode, OrganisationId, Runbo
 use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::{Der, Organisation};
 use crate::secret::Secret;
+use crate::store::riding::RidingStore;
 use crate::store::{Store, Write};
 use crate::vault::EscrowVault;
 use crate::wire::WireError;
@@ -302,7 +307,7 @@ impl Mdm {
         let _ = openssl::rand::rand_bytes(&mut node);
         Self {
             inner: Arc::new(Inner {
-                store,
+                store: Arc::new(RidingStore(store)),
                 vault,
                 clock,
                 ports,

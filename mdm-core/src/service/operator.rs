@@ -38,6 +38,7 @@ pub struct NewOrganisation {
 
 /// The single-object report of a device.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeviceReport {
     /// What people see of it.
@@ -64,6 +65,7 @@ pub struct DeviceReport {
 
 /// A secret that we hold, without its content.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HeldSecret {
     /// Its key.

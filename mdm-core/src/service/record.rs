@@ -32,6 +32,7 @@ const ORGANISATIONS: u32 = 200;
 
 /// What looking through the record found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RecordReport {
     /// What the chain says.

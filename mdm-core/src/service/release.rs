@@ -15,6 +15,7 @@ use crate::wire::command::CommandBody;
 
 /// What came of letting a device go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Release {

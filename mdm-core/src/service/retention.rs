@@ -1,5 +1,5 @@
 //! Clears away what is over and older than its organisation wants to keep: settled commands with their reports, superseded
-//! enrolments, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
+//! enrolments, requests that came with a key, messages to receivers of webhooks, identities that are over and on no revocation list, enrolment sessions that nobody used or of which no identity is
 //! left, declarations that are out of use, sign-ins and people's sessions that are over. Never touches the record, a secret, or anything that is still open. In the same round devices are woken of which nothing
 //! was heard for long, and what was imported of people goes where its time is over.
 
@@ -40,8 +40,8 @@ impl Mdm {
             after = last.id;
             for organisation in &page {
                 // What has expired there is of no use to anybody, however much is kept.
-                let acme = &self.inner.store;
-                gone += acme.forget_acme(organisation.id, now, AT_ONCE).await?;
+                let store = &self.inner.store;
+                gone += store.forget_acme(organisation.id, now, AT_ONCE).await?;
                 // Strangers can begin sign-ins: what is over does not wait for what people want to keep.
                 gone += self
                     .inner
@@ -53,6 +53,7 @@ impl Mdm {
                     .close_expired_hand_offs()
                     .await?;
                 gone += self.handle(organisation.clone()).forget_people(now).await?;
+                gone += store.prune_repeats(organisation.id, now, AT_ONCE).await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
                         .inner

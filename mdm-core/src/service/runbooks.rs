@@ -19,6 +19,7 @@ use crate::vault::EscrowVault;
 
 /// A kept runbook and where it is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RunbookView {
     /// It, with its edits.
@@ -32,6 +33,7 @@ pub struct RunbookView {
 
 /// Where a kept runbook is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RunbookUse {
     /// `project` or `wave`.

@@ -138,6 +138,7 @@ impl Org {
             | JobKind::ReturnLicences { .. } => {
                 self.gather(std::slice::from_ref(&job), lease).await
             }
+            JobKind::Tell { device } => self.tell_job(&job, lease, device).await,
             JobKind::Notify { notice, device } => {
                 self.notify_job(&job, lease, notice, device).await
             }

@@ -16,6 +16,7 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::hand_off::{HandOff, HandOffPart};
+use crate::hook::{Hook, HookMessage};
 use crate::ids::{JobId, OrganisationId};
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -27,6 +28,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
+use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -165,6 +167,12 @@ pub enum Write {
     Approval(Approval),
     /// Versioned; the name is unique in the organisation.
     Alone(Alone),
+    /// Versioned; the key is unique in the organisation.
+    Repeat(Repeat),
+    /// Versioned; the name is unique among those that are not removed.
+    Hook(Hook),
+    /// Versioned.
+    HookMessage(HookMessage),
     /// A new job, or one that goes on later: replaces the job of that id and ends its lease.
     Job(Job),
     /// A job is done. Conflicts when the job is gone already or another worker has leased it since.
@@ -218,7 +226,7 @@ into_write! {
     Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), KeptRunbook(KeptRunbook), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
-    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
+    ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Repeat(Repeat), Hook(Hook), HookMessage(HookMessage), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
 }
 
 /// Proof of a claim: the end of the lease that was given. A later claim has a later end.
@@ -322,4 +330,10 @@ pub enum Noun {
     Approval,
     /// What people did alone lately; the name is unique in the organisation.
     Alone,
+    /// Requests of programs that may come twice.
+    Repeat,
+    /// Receivers of webhooks.
+    Hook,
+    /// Messages to them.
+    HookMessage,
 }

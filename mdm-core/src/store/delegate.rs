@@ -7,9 +7,10 @@ use async_trait::async_trait;
 
 use super::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
-    CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, JobStore,
-    JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore,
-    SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError, WaveStore,
+    CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, HookStore,
+    JobStore, JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, OriginalStore,
+    PersonStore, RepeatStore, SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError,
+    WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::approval::{Alone, Approval};
@@ -26,12 +27,13 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::hand_off::{HandOff, HandOffPart};
+use crate::hook::{Hook, HookMessage};
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, ApprovalId, AssignmentId, AuditId, AuditSealId, CertificateId,
     ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId,
-    HandOffPartId, InventoryId, JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode,
-    OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId, Serial, ServerId, SessionId,
-    SetUpId, SignInId, WaveId,
+    HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
+    MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId,
+    Serial, ServerId, SessionId, SetUpId, SignInId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -43,6 +45,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
+use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -294,6 +297,36 @@ macro_rules! hand_on_reads {
             }
         }
         #[async_trait]
+        impl<$($g)+> RepeatStore for $ty {
+            async fn repeat(&self, organisation: OrganisationId, key: &str) -> Result<Option<Repeat>, StoreError> {
+                ($inner)(self).repeat(organisation, key).await
+            }
+            async fn prune_repeats(&self, organisation: OrganisationId, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+                ($inner)(self).prune_repeats(organisation, now, limit).await
+            }
+        }
+        #[async_trait]
+        impl<$($g)+> HookStore for $ty {
+            async fn hook(&self, organisation: OrganisationId, id: HookId) -> Result<Option<Hook>, StoreError> {
+                ($inner)(self).hook(organisation, id).await
+            }
+            async fn hook_by_name(&self, organisation: OrganisationId, name: &str) -> Result<Option<Hook>, StoreError> {
+                ($inner)(self).hook_by_name(organisation, name).await
+            }
+            async fn hooks(&self, organisation: OrganisationId, after: HookId, limit: u32) -> Result<Vec<Hook>, StoreError> {
+                ($inner)(self).hooks(organisation, after, limit).await
+            }
+            async fn hook_message(&self, organisation: OrganisationId, id: HookMessageId) -> Result<Option<HookMessage>, StoreError> {
+                ($inner)(self).hook_message(organisation, id).await
+            }
+            async fn open_hook_messages(&self, organisation: OrganisationId, device: DeviceId, limit: u32) -> Result<Vec<HookMessage>, StoreError> {
+                ($inner)(self).open_hook_messages(organisation, device, limit).await
+            }
+            async fn hook_messages(&self, organisation: OrganisationId, hook: HookId, before: HookMessageId, limit: u32) -> Result<Vec<HookMessage>, StoreError> {
+                ($inner)(self).hook_messages(organisation, hook, before, limit).await
+            }
+        }
+        #[async_trait]
         impl<$($g)+> ServerCertificateStore for $ty {
             async fn server_certificate(&self, organisation: OrganisationId, name: &str) -> Result<Option<ServerCertificate>, StoreError> {
                 ($inner)(self).server_certificate(organisation, name).await
@@ -481,6 +514,7 @@ macro_rules! hand_on_reads {
 }
 
 hand_on_reads!([T: Store + ?Sized] Arc<T>, <Self as Deref>::deref);
+hand_on_reads!([T: Store] super::riding::RidingStore<T>, Self::inner);
 #[cfg(feature = "testing")]
 hand_on_reads!([T: Store] super::testing::FailingStore<T>, Self::inner);
 

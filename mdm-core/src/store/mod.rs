@@ -23,6 +23,7 @@ mod group_commit;
     )
 )]
 mod postgres;
+pub(crate) mod riding;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod row;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -44,9 +45,9 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use traits::{
     AcmeStore, AppleStore, AuditStore, CommandStore, CommandsWaiting, CommitFigures,
-    DeclarationStore, DeviceStore, EnrollmentStore, JobStore, JobTimes, LibraryStore, MoveStore,
-    OrganisationStore, OriginalStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore,
-    Store, WaveStore,
+    DeclarationStore, DeviceStore, EnrollmentStore, HookStore, JobStore, JobTimes, LibraryStore,
+    MoveStore, OrganisationStore, OriginalStore, PersonStore, RepeatStore, SecretStore,
+    ServerCertificateStore, SetUpStore, Store, WaveStore,
 };
 
 /// Why the store did not do it.

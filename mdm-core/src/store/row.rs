@@ -22,6 +22,7 @@ use crate::enrollment::{
 };
 use crate::errand::Errand;
 use crate::hand_off::{HandOff, HandOffPart};
+use crate::hook::{Hook, HookMessage};
 use crate::inventory::Inventory;
 use crate::job::Job;
 use crate::library::LibraryItem;
@@ -32,6 +33,7 @@ use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{Project, WhatIfRun};
 use crate::queue::Command;
+use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
@@ -76,6 +78,9 @@ pub(crate) enum Table {
     PersonSessions,
     Approvals,
     DoneAlone,
+    Repeats,
+    Hooks,
+    HookMessages,
     Errands,
     Budgets,
     ServerCertificates,
@@ -101,7 +106,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -138,6 +143,9 @@ impl Table {
         Self::PersonSessions,
         Self::Approvals,
         Self::DoneAlone,
+        Self::Repeats,
+        Self::Hooks,
+        Self::HookMessages,
         Self::Errands,
         Self::Budgets,
         Self::ServerCertificates,
@@ -186,6 +194,9 @@ impl Table {
             Self::PersonSessions => "person_sessions",
             Self::Approvals => "approvals",
             Self::DoneAlone => "done_alone",
+            Self::Repeats => "repeats",
+            Self::Hooks => "hooks",
+            Self::HookMessages => "hook_messages",
             Self::Errands => "errands",
             Self::Budgets => "budgets",
             Self::ServerCertificates => "server_certificates",
@@ -265,6 +276,9 @@ impl Table {
             Self::PersonSessions => &[("token", Text), ("over", Int)],
             Self::Approvals => &[("over", Int)],
             Self::DoneAlone => &[("name", Text), ("over", Int)],
+            Self::Repeats => &[("key", Text), ("over", Int)],
+            Self::Hooks => &[("name", Text)],
+            Self::HookMessages => &[("open_device", Int), ("hook", Int), ("over", Int)],
             Self::Jobs => &[("due", Int), ("leased_until", Int), ("ready_at", Int)],
             Self::Servers
             | Self::Originals
@@ -321,6 +335,9 @@ impl From<Noun> for Table {
             Noun::PersonSession => Self::PersonSessions,
             Noun::Approval => Self::Approvals,
             Noun::Alone => Self::DoneAlone,
+            Noun::Repeat => Self::Repeats,
+            Noun::Hook => Self::Hooks,
+            Noun::HookMessage => Self::HookMessages,
             Noun::Inventory => Self::Inventories,
         }
     }
@@ -440,7 +457,7 @@ impl Window {
 }
 
 /// What may be deleted once it is old: the table, and the column that says since when it is over.
-pub(crate) const OVER: [(Table, &str); 9] = [
+pub(crate) const OVER: [(Table, &str); 10] = [
     (Table::Commands, "settled"),
     (Table::Enrollments, "superseded"),
     (Table::Sessions, "unused_until"),
@@ -450,6 +467,7 @@ pub(crate) const OVER: [(Table, &str); 9] = [
     (Table::DeclarationAssignments, "ended"),
     (Table::ChannelStatuses, "ended"),
     (Table::Certificates, "over"),
+    (Table::HookMessages, "over"),
 ];
 
 /// The senders of these rows of refusals, each once, with their organisations.
@@ -597,6 +615,13 @@ stored! {
         moment(Some(it.expires)),
     ];
     PersonSession in PersonSessions versioned: |it| vec![text(&it.token_hash), moment(Some(it.over()))];
+    Repeat in Repeats versioned: |it| vec![text(&it.key), moment(Some(it.until))];
+    Hook in Hooks versioned: |it| vec![Cell::Text(it.removed.is_none().then(|| it.name.clone()))];
+    HookMessage in HookMessages versioned: |it| vec![
+        Cell::Int(it.over.is_none().then_some(it.device.0)),
+        Cell::Int(Some(it.hook.0)),
+        moment(it.over),
+    ];
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];

@@ -109,6 +109,7 @@ pub struct StatusReport {
 
 /// A status item that could not be told.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StatusError {
     /// `StatusItem`.
@@ -119,6 +120,7 @@ pub struct StatusError {
 
 /// Why something is as it is. <https://developer.apple.com/documentation/devicemanagement/statusreason>
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StatusReason {
     /// Such as `Error.ConfigurationCannotBeApplied`; Apple adds to them.

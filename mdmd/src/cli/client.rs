@@ -493,8 +493,8 @@ fn understood(status: u16, answer: &[u8]) -> Result<Value, Ended> {
         sentence.push_str(": name fewer devices at once, or divide the file");
     }
     let exit = match status {
-        400 | 413 => Exit::BadInput,
-        401 | 403 | 404 | 409 | 503 => Exit::Precondition,
+        400 | 413 | 422 => Exit::BadInput,
+        401 | 403 | 404 | 409 | 412 | 503 => Exit::Precondition,
         _ => Exit::Failure,
     };
     Err(Ended {
@@ -532,7 +532,14 @@ async fn stopped(config: &Config) -> anyhow::Result<Stopped> {
     };
     let mdm = assemble(config, &overrides).await?;
     let packages = Arc::new(Packages::new(config));
-    let routes = api::routes(&mdm, &config.limits, &packages, &Arc::default()).1;
+    let routes = api::routes(
+        &mdm,
+        &config.limits,
+        &packages,
+        &Arc::default(),
+        &Arc::default(),
+    )
+    .1;
     Ok(Stopped { routes, store })
 }
 

@@ -2,6 +2,7 @@
 //! `backup`, `restore`, `config`, `rehearse`, `replay`, `world` and reading a stopped data directory open files.
 
 mod act;
+mod api;
 mod api_token;
 mod approval;
 mod apps;
@@ -25,6 +26,7 @@ mod inventory;
 mod library;
 mod licences;
 mod login;
+mod manual;
 mod migration;
 mod organisation;
 mod original;
@@ -47,6 +49,7 @@ mod sign_in;
 mod support;
 mod token;
 mod wave;
+mod webhook;
 #[cfg(feature = "world")]
 mod world;
 
@@ -54,7 +57,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use mdm_core::clock::Timestamp;
 use serde_json::Value;
 
@@ -254,6 +257,9 @@ enum Command {
     /// Tokens of this installation's own API.
     #[command(subcommand)]
     ApiToken(api_token::ApiToken),
+    /// Programs that are told what becomes of devices.
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// How people sign in at the organisation's own provider.
     #[command(subcommand)]
     SignIn(sign_in::SignIn),
@@ -276,6 +282,11 @@ enum Command {
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Config),
+    /// The API of this program.
+    #[command(subcommand)]
+    Api(api::Api),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 /// Runs the command line of this process to its exit status.
@@ -285,6 +296,11 @@ pub fn main() -> ExitCode {
     let line = CommandLine::parse();
     let done = match &line.command {
         Command::Config(command) => config::run(&line.common, command),
+        Command::Api(command) => api::run(&line.common, command),
+        Command::Completions(asked) => {
+            manual::completions(&line.common, asked, CommandLine::command())
+        }
+        Command::Man(asked) => manual::man(&line.common, asked, CommandLine::command()),
         other => runtime(&line.common, other),
     };
     let printed = out::finish().map_err(|why| anyhow::anyhow!(why).into());
@@ -339,6 +355,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Declaration(command) => declaration::run(common, command).await,
             Command::Licences(command) => licences::run(common, command).await,
             Command::ApiToken(command) => api_token::run(common, command).await,
+            Command::Webhook(command) => webhook::run(common, command).await,
             Command::SignIn(command) => sign_in::run(common, command).await,
             Command::Login(args) => login::login(common, args).await,
             Command::Logout(args) => login::logout(common, args).await,
@@ -350,6 +367,8 @@ fn runtime(common: &Common, command: &Command) -> Done {
             #[cfg(feature = "world")]
             Command::World(args) => world::run(common, args).await,
             Command::Config(command) => config::run(common, command),
+            // Without a runtime, above.
+            Command::Api(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     })
 }
@@ -448,7 +467,6 @@ fn lines(rows: &Value, columns: &[(&str, &str)]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn one_long_name_makes_no_table_wide() {

@@ -23,7 +23,7 @@ use read::{defaults, from_environment, get, overlay, put, set_text, unknown};
 pub use sections::{
     AcmeConfig, AppleConfig, Database, Duty, KeySource, Limits, ListenerConfig, LogConfig,
     LogFormat, MasterKeyConfig, MetricsConfig, PackagesConfig, Proxy, PublicUrls, PushConfig,
-    SignInConfig, TlsFiles, TracesConfig, WorkersConfig,
+    SignInConfig, TlsFiles, TracesConfig, WebhooksConfig, WorkersConfig,
 };
 
 /// The listeners that hold when none is configured.
@@ -64,6 +64,9 @@ pub struct Config {
     /// Where people sign in.
     #[serde(default)]
     pub sign_in: SignInConfig,
+    /// What webhooks may reach.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
     /// Jobs, wakes, watchdog.
     pub workers: WorkersConfig,
     /// Time-outs and sizes.

@@ -276,6 +276,17 @@ pub struct SignInConfig {
     pub ca: Option<PathBuf>,
 }
 
+/// What webhooks may reach.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct WebhooksConfig {
+    /// Networks beside the internet.
+    pub allowed_networks: Vec<Network>,
+    /// A CA beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
 /// The workers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

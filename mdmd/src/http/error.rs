@@ -59,6 +59,14 @@ pub(crate) enum Failure {
     Body(BodyError),
     /// The API's bearer token is missing or not valid.
     NoToken,
+    /// What is to be changed is in another state than the one that was seen.
+    Stale,
+    /// A key stands for another request.
+    OtherRequest,
+    /// The same request is under way; after so many seconds it is known what became of it.
+    UnderWay(u64),
+    /// The same request was done, and its answer was lost.
+    AnswerLost,
 }
 
 impl Refusal {
@@ -90,6 +98,9 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
         Failure::Body(BodyError::TooSlow | BodyError::Broken) => S::BAD_REQUEST,
         Failure::Body(BodyError::Busy) => S::SERVICE_UNAVAILABLE,
         Failure::NoToken => S::UNAUTHORIZED,
+        Failure::Stale => S::PRECONDITION_FAILED,
+        Failure::OtherRequest => S::UNPROCESSABLE_ENTITY,
+        Failure::UnderWay(_) | Failure::AnswerLost => S::CONFLICT,
         Failure::Service(error) => match (error, door) {
             (Error::BadInput { .. }, _) => S::BAD_REQUEST,
             (_, _) if error.retry_after().is_some() || error.is_conflict() => {
@@ -126,6 +137,23 @@ impl IntoResponse for Refusal {
                 (error.to_string(), retry)
             }
             Failure::NoToken => ("authorization: needs a valid bearer token".to_owned(), None),
+            Failure::Stale => (
+                "if-match: it has changed meanwhile; read it and decide anew".to_owned(),
+                None,
+            ),
+            Failure::OtherRequest => (
+                "idempotency-key: stands for another request; use a new one".to_owned(),
+                None,
+            ),
+            Failure::UnderWay(seconds) => (
+                "idempotency-key: the same request is under way".to_owned(),
+                Some(*seconds),
+            ),
+            Failure::AnswerLost => (
+                "idempotency-key: this request was done, and its answer was lost; look at what became of it"
+                    .to_owned(),
+                None,
+            ),
             Failure::Service(error) => {
                 let retry = (status == StatusCode::SERVICE_UNAVAILABLE)
                     .then(|| error.retry_after().map_or(1, |d| d.as_secs().max(1)));
@@ -151,7 +179,7 @@ impl IntoResponse for Refusal {
                 Failure::Service(error @ Error::Busy(_)) => tracing::warn!(door, %error, "put off"),
                 Failure::Service(error) => tracing::error!(door, %error, "failed"),
                 Failure::Body(error) => tracing::warn!(door, %error, "put off"),
-                Failure::NoToken => tracing::error!(door, "failed"),
+                _ => tracing::error!(door, "failed"),
             }
         } else {
             tracing::warn!(door, reason = sentence, "refused");
@@ -193,31 +221,57 @@ impl IntoResponse for Refusal {
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9457>
 fn problem(status: StatusCode, failure: &Failure, detail: &str, retry: Option<u64>) -> String {
-    let (kind, title) = match status {
-        StatusCode::BAD_REQUEST => ("bad-input", "The request cannot be right as it is"),
-        StatusCode::UNAUTHORIZED => ("no-token", "No valid token"),
-        StatusCode::FORBIDDEN => ("refused", "Not allowed"),
-        StatusCode::NOT_FOUND => ("not-found", "There is no such thing here"),
-        StatusCode::METHOD_NOT_ALLOWED => ("wrong-method", "This address takes another method"),
-        StatusCode::CONFLICT => ("precondition", "The state of things does not allow it"),
-        StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The body is too large"),
-        StatusCode::BAD_GATEWAY => ("apple-refused", "Another service refused"),
-        StatusCode::SERVICE_UNAVAILABLE => ("not-now", "Not available at the moment"),
-        _ => ("failure", "Failed on our side"),
+    let known = PROBLEMS.iter().find(|(code, ..)| *code == status.as_u16());
+    let (_, kind, title) = known.unwrap_or(&PROBLEMS[0]);
+    let field = match failure {
+        Failure::Service(Error::BadInput { field, .. }) => Some(field.to_string()),
+        _ => None,
     };
-    let mut problem = serde_json::json!({
-        "type": format!("urn:mdmd:problem:{kind}"),
-        "title": title,
-        "status": status.as_u16(),
-        "detail": detail,
-    });
-    if let Failure::Service(Error::BadInput { field, .. }) = failure {
-        problem["field"] = serde_json::json!(field);
-    }
-    if let Some(seconds) = retry {
-        problem["retry_after"] = serde_json::json!(seconds);
-    }
-    problem.to_string()
+    let problem = Problem {
+        r#type: format!("urn:mdmd:problem:{kind}"),
+        title: (*title).to_owned(),
+        status: status.as_u16(),
+        detail: detail.to_owned(),
+        field,
+        retry_after: retry,
+    };
+    // Texts and numbers: it can always be written.
+    serde_json::to_string(&problem).unwrap_or_default()
+}
+
+/// Every refusal of the API: status, the end of its type, title. The first one is for what is ours to mend.
+pub(crate) const PROBLEMS: &[(u16, &str, &str)] = &[
+    (500, "failure", "Failed on our side"),
+    (400, "bad-input", "The request cannot be right as it is"),
+    (401, "no-token", "No valid token"),
+    (403, "refused", "Not allowed"),
+    (404, "not-found", "There is no such thing here"),
+    (405, "wrong-method", "This address takes another method"),
+    (409, "precondition", "The state of things does not allow it"),
+    (412, "changed", "It has changed meanwhile"),
+    (413, "too-large", "The body is too large"),
+    (422, "other-request", "The key stands for another request"),
+    (502, "apple-refused", "Another service refused"),
+    (503, "not-now", "Not available at the moment"),
+];
+
+/// Problem details, as the API writes them.
+#[derive(serde::Serialize, schemars::JsonSchema)]
+pub(crate) struct Problem {
+    /// What kind of problem: `urn:mdmd:problem:` and a word.
+    r#type: String,
+    /// The kind in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+    /// Of bad input: the field of the body or the query, or the part of the path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    /// Where waiting helps: so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
@@ -230,13 +284,72 @@ fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Body>) 
 }
 
 /// An answer with a result for each of many: success when all of it went well, 207 otherwise.
-pub(crate) fn partly(answer: &serde_json::Value, all: bool) -> Response {
+pub(crate) fn partly(answer: &impl serde::Serialize, all: bool) -> Response {
     let status = if all {
         StatusCode::OK
     } else {
         StatusCode::MULTI_STATUS
     };
-    plain(status, "application/json", answer.to_string())
+    match serde_json::to_vec(answer) {
+        Ok(body) => plain(status, "application/json", body),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            let failure = Failure::Service(Error::Crypto("the answer cannot be written"));
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            let problem = problem(status, &failure, "failed on our side", None);
+            plain(status, "application/problem+json", problem)
+        }
+    }
+}
+
+/// Whether an answer is a document that may have a tag.
+pub(crate) fn is_document(answer: &Response) -> bool {
+    // One that is sent as it is read has no length yet, and is gathered by nobody here.
+    let whole = hyper::body::Body::size_hint(answer.body())
+        .exact()
+        .is_some();
+    whole && answer.status() == StatusCode::OK && media_type(answer.headers()) == "application/json"
+}
+
+/// What a body is.
+pub(crate) fn media_type(headers: &hyper::HeaderMap) -> &str {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    kind.unwrap_or("application/octet-stream")
+}
+
+/// Whoever asks has it already.
+pub(crate) fn not_modified(mut parts: hyper::http::response::Parts) -> Response {
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(CONTENT_TYPE);
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
+}
+
+/// An answer that was given before.
+pub(crate) fn replayed(status: u16, kind: &str, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let headers = response.headers_mut();
+    // It was a header's value before.
+    if let Ok(kind) = HeaderValue::from_str(kind) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
+    let name = HeaderName::from_static("idempotency-replayed");
+    headers.insert(name, HeaderValue::from_static("true"));
+    response
+}
+
+/// Events as they come; kept by nobody in between.
+pub(crate) fn event_stream(body: Body) -> Response {
+    let mut response = plain(StatusCode::OK, "text/event-stream", body);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A proxy that gathers what it hands on would keep events back.
+    let name = HeaderName::from_static("x-accel-buffering");
+    headers.insert(name, HeaderValue::from_static("no"));
+    response
 }
 
 /// A device's answer. The service alone may say *gone* and *no such declaration*: both make a device give something up.

@@ -144,6 +144,11 @@ pub(crate) fn doors(front: &Front, api: Router, local_api: Router, challenge: Ro
     }
 }
 
+/// The document of the API.
+pub(crate) fn api_document() -> &'static serde_json::Value {
+    api::openapi::document()
+}
+
 async fn wrong_method() -> Response {
     error::wrong_method(error::Door::CheckIn)
 }

@@ -14,7 +14,9 @@ use serde_json::Value;
 pub(crate) const SERVER: &str = concat!("mdmd ", env!("CARGO_PKG_VERSION"));
 
 /// How a report is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// One object.

@@ -11,7 +11,7 @@ use mdm_core::ids::{AuditId, DeviceId, Serial, ServerId, WaveId};
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Org, Ports};
-use mdm_core::store::Batch;
+use mdm_core::store::{Batch, Store};
 use mdmd::app::{App, Drive, Overrides};
 use mdmd::config::{Config, Duty, ListenerConfig};
 use openssl::asn1::Asn1Time;
@@ -39,6 +39,14 @@ pub(crate) fn captured() -> &'static Log {
             .init();
         log
     })
+}
+
+/// A name that no other directory has.
+#[allow(dead_code, reason = "not every story has one")]
+fn rand_word() -> String {
+    static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    format!("{count}")
 }
 
 /// A key with a certificate that nobody of ours issued.
@@ -103,6 +111,12 @@ pub(crate) fn described(serial: &str) -> Described {
 impl House {
     /// A server whose list has `DOORA` and `DOORB`.
     pub(crate) async fn open() -> Self {
+        Self::open_with(Ports::refusing(), None).await
+    }
+
+    /// The same with other ports, and perhaps on a store that is there.
+    #[allow(dead_code, reason = "not every story has its own")]
+    pub(crate) async fn open_with(ports: Ports, store: Option<Arc<dyn Store>>) -> Self {
         captured();
         let directory = tempfile::tempdir().unwrap();
         let anchor = mdmd::install::lay_out(directory.path(), "Doors", "localhost").unwrap();
@@ -127,7 +141,8 @@ impl House {
         let now = Timestamp::from_millis(NOW_MS);
         let clock = ManualClock::new(now);
         overrides.clock = Some(Arc::new(clock.clone()));
-        overrides.ports = Some(Ports::refusing());
+        overrides.ports = Some(ports);
+        overrides.store = store;
         overrides.drive = Drive::Manual;
         let app = App::start(config, overrides).await.unwrap();
         let app = Arc::new(app);
@@ -140,6 +155,30 @@ impl House {
             ["DOORA", "DOORB"],
         )
         .await
+    }
+
+    /// Another process of the same installation, on this store, with these ports.
+    #[allow(dead_code, reason = "not every story has one")]
+    pub(crate) async fn process(&self, store: Arc<dyn Store>, ports: Ports) -> App {
+        let own = self
+            ._directory
+            .path()
+            .join(format!("process-{}", rand_word()));
+        std::fs::create_dir_all(own.join("tls")).unwrap();
+        for file in ["master.key", "tls/server.key", "tls/server.pem"] {
+            std::fs::copy(self._directory.path().join(file), own.join(file)).unwrap();
+        }
+        let mut config = Config::for_directory(&own);
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.listeners = vec![ListenerConfig::new(any, Duty::Admin)];
+        config.public.device_url = "https://localhost:0".to_owned();
+        config.public.enrol_url = "https://localhost:0".to_owned();
+        let mut overrides = Overrides::default();
+        overrides.clock = Some(Arc::new(self.clock.clone()));
+        overrides.ports = Some(ports);
+        overrides.store = Some(store);
+        overrides.drive = Drive::Manual;
+        App::start(config, overrides).await.unwrap()
     }
 
     /// Another organisation of the same server.

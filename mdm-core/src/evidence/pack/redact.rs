@@ -14,6 +14,7 @@ use crate::original::OriginalFacts;
 
 /// What is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "two, each replaced in its own way")]
 pub enum Redact {

@@ -12,6 +12,7 @@ use crate::ids::Serial;
 
 /// How members are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
 pub struct Spread {
     /// No deadline is earlier.
@@ -28,6 +29,7 @@ pub struct Spread {
 
 /// When a member's migration is offered, and when Apple enforces it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a row of a plan")]
 pub struct Placed {
     /// Which device.

@@ -10,6 +10,7 @@ use crate::project::{Gate, StopRule};
 
 /// Where the members of a wave are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Tally {
     /// All of them, but those that were taken out.
@@ -150,6 +151,7 @@ fn share(part: u32, of: u32) -> u32 {
 
 /// How many had come to an end at which moment, and how many will have, if the rest ends by its deadlines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Progress {
     /// By days: the moment at which the day is over, and how many had ended by then.

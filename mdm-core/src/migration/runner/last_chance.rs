@@ -28,6 +28,7 @@ pub(crate) fn owe(s: &mut SetUp, now: Timestamp) {
 
 /// Where the last chance of a device stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "two stages, each decided on")]
 pub enum LastChance {

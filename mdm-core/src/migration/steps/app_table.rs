@@ -34,6 +34,7 @@ pub(super) enum Duty {
 
 /// How far the apps of one step are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct AppsWay {
     /// The apps of this step, once it is known which are there.
     #[serde(default)]
@@ -42,6 +43,7 @@ pub(crate) struct AppsWay {
 
 /// How far one app is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct AppWay {
     /// The evidence is in.
     #[serde(default)]
@@ -62,6 +64,7 @@ pub(crate) struct AppWay {
 
 /// Why an app was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Failure {
     pub(crate) why: String,
     pub(crate) owner: Owner,

@@ -14,6 +14,7 @@ use crate::migration::{AppAction, AppReading, Ask, Event, Exception, Owner, Poli
 
 /// How far the declared apps are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct DeclaredApps {
     /// Those that the device has not taken on yet.
     #[serde(default)]

@@ -38,6 +38,7 @@ pub(crate) use self::identify::is_impostor;
 
 /// Where a step stands, and its own state while it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StepState {
     /// Where it stands.
@@ -88,6 +89,7 @@ fn is_false(b: &bool) -> bool {
 
 /// Where a step stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StepStatus {
@@ -125,6 +127,7 @@ impl StepStatus {
 
 /// One command of a step: its newest try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Asked {
     /// Which try.
     pub(crate) attempt: u16,
@@ -143,6 +146,7 @@ pub(crate) struct Asked {
 
 /// What a step remembers besides its commands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Own {
     /// Nothing.

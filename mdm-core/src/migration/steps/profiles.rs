@@ -23,6 +23,7 @@ pub(super) struct Wanted {
 
 /// How far the profiles of one step are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct ProfilesWay {
     /// Refused for good, with the device's words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

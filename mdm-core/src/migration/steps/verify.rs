@@ -20,6 +20,7 @@ const LAST_LOOK: Duration = Duration::from_mins(60);
 
 /// What is proved so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Proof {
     /// Profiles that the device does not list; `None` before the first list.
     #[serde(default)]
@@ -57,6 +58,7 @@ impl Proof {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 enum Key {
     /// Nothing is known yet.

@@ -30,6 +30,7 @@ pub struct LossOf<'a> {
 
 /// What becomes of an app on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum AppFate {
@@ -60,6 +61,7 @@ impl AppFate {
 
 /// One app over all members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AppForecast {
     /// Bundle identifier.
@@ -86,6 +88,7 @@ pub struct AppForecast {
 
 /// What would be lost, app by app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Forecast {
     /// Apps, those that most devices would lose first.

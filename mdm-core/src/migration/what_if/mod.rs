@@ -31,6 +31,7 @@ use crate::original::{OriginalFacts, Told};
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FactSource {
@@ -48,6 +49,7 @@ pub enum FactSource {
 
 /// What one check found for one device, or for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CheckFinding {
     /// Which check.
@@ -197,6 +199,7 @@ pub fn look(facts: &MemberFacts<'_>, now: Timestamp) -> Vec<CheckFinding> {
 
 /// Reasons by devices: for every check and answer, which devices it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a table")]
 pub struct Matrix {
     /// Rows, the weightiest first.
@@ -205,6 +208,7 @@ pub struct Matrix {
 
 /// A reason and the devices that have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a row of a table")]
 pub struct MatrixRow {
     /// Which check.
@@ -295,6 +299,7 @@ pub(crate) type Answers = BTreeMap<(Check, CheckResult), BTreeSet<Serial>>;
 
 /// The difference of two matrices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "two lists")]
 pub struct MatrixChange {
     /// What is new.

@@ -14,6 +14,7 @@ const MOST_NAMES: usize = 20;
 
 /// What a payload is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ProfileKind {
@@ -86,6 +87,7 @@ impl ProfileKind {
 
 /// By what a device gets it from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "the two places for profiles")]
 pub enum DeliveredBy {
@@ -97,6 +99,7 @@ pub enum DeliveredBy {
 
 /// One thing that devices have from the service that they leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ProfileRow {
     /// What it is for.
@@ -115,6 +118,7 @@ pub struct ProfileRow {
 
 /// What the original service delivered against what we deliver.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ProfileTable {
     /// Rows with a gap first, then by kind.

@@ -70,6 +70,7 @@ pub enum MigrationAct {
 
 /// One request as it would be sent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PlannedRequest {
     /// The method.
@@ -100,6 +101,7 @@ impl PlannedRequest {
 
 /// What an act would send and bring about.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ActPlan {
     /// What happens to people, in one sentence.
@@ -168,6 +170,7 @@ impl ActPlan {
 
 /// What was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ActDone {
     /// The ad-hoc wave, if one was made.
@@ -185,6 +188,7 @@ pub struct ActDone {
 
 /// How far the proof of an act is: by re-reading, never by what Apple said of the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ActProof {
     /// Nothing is pending.

@@ -19,6 +19,7 @@ use crate::wire::declarations::StatusReason;
 
 /// A set with the names of what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct SetView {
     /// Its name.
@@ -33,6 +34,7 @@ pub struct SetView {
 
 /// For whom a set is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AssignmentView {
     /// For whom: `organisation`, `tag`, `device` or `user`.
@@ -48,6 +50,7 @@ pub struct AssignmentView {
 
 /// Declarations of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ChannelDeclarations {
     /// The channel's id.
@@ -77,6 +80,7 @@ pub struct ChannelDeclarations {
 
 /// One declaration that a channel should have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WantedDeclaration {
     /// Its kind.

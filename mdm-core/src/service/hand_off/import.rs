@@ -26,6 +26,7 @@ const AHEAD: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// What became of a bundle.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct HandOffOutcome {
     /// The job as it is now.

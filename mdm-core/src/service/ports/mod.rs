@@ -436,6 +436,22 @@ pub trait Notifier: Send + Sync + 'static {
     ) -> Result<(), PortError>;
 }
 
+/// Carries messages to receivers of webhooks.
+#[async_trait]
+pub trait HookCarrier: Send + Sync + 'static {
+    /// Posts a message and answers the HTTP status. Follows no redirection, and connects to no address that the host does not
+    /// let webhooks reach. May come twice.
+    ///
+    /// # Errors
+    /// Why there was no answer, in words without the address.
+    async fn post(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        body: Vec<u8>,
+    ) -> Result<u16, PortError>;
+}
+
 /// Everything that a host supplies.
 #[derive(Clone)]
 #[expect(
@@ -455,6 +471,8 @@ pub struct Ports {
     pub lock_removal: Arc<dyn LockRemoval>,
     /// Notices.
     pub notifier: Arc<dyn Notifier>,
+    /// Webhooks.
+    pub hooks: Arc<dyn HookCarrier>,
     /// Where organisations' people sign in.
     pub people: Arc<dyn IdentityProvider>,
 }
@@ -471,6 +489,7 @@ impl Ports {
             licences: refusing.clone(),
             lock_removal: refusing.clone(),
             notifier: refusing.clone(),
+            hooks: refusing.clone(),
             people: refusing,
         }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, HolderList, IdentityProvider, LicenceEvent, LicenceRequest, Licences,
+    DevicePage, HolderList, HookCarrier, IdentityProvider, LicenceEvent, LicenceRequest, Licences,
     LocationReading, LockOutcome, LockRemoval, LockedDevice, MemberPage, Notifier, OrganisationApi,
     PushIdentity, PushOutcome, Pusher, ReadingPage, Redemption, ServerCredential, Unlocking,
 };
@@ -135,6 +135,18 @@ impl LockRemoval for Refusing {
 impl Notifier for Refusing {
     async fn notify(&self, _: OrganisationId, _: &Serial, _: Notice) -> Result<(), PortError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl HookCarrier for Refusing {
+    async fn post(
+        &self,
+        _: &str,
+        _: &[(&'static str, String)],
+        _: Vec<u8>,
+    ) -> Result<u16, PortError> {
+        Err(PortError::Absent("webhooks"))
     }
 }
 

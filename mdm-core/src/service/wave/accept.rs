@@ -39,6 +39,7 @@ const MOST_WAIVERS: usize = 1_000;
 
 /// What stands against a submission, and the digest of what would be submitted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WhatIf {
     /// The wave.
@@ -63,6 +64,7 @@ pub struct WhatIf {
 
 /// What was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Accepted {
     /// The acceptance.

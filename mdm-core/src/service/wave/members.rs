@@ -35,6 +35,7 @@ const PAGE: u32 = 1000;
 
 /// Devices by what they have in common; all of it holds for each. What is left out matters to none.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
 pub struct Candidates {
@@ -54,6 +55,7 @@ pub struct Candidates {
 
 /// The dates of members.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
 pub struct Dates {

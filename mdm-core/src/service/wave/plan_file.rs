@@ -23,6 +23,7 @@ const CHUNK: usize = 500;
 
 /// A plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
 pub struct PlanFile {
@@ -40,6 +41,7 @@ pub struct PlanFile {
 
 /// A project in a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
 pub struct PlannedProject {
@@ -79,6 +81,7 @@ pub struct PlannedProject {
 
 /// A wave in a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
 pub struct PlannedWave {
@@ -94,6 +97,7 @@ pub struct PlannedWave {
 
 /// A member in a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "a document that people edit")]
 pub struct PlannedMember {
@@ -112,6 +116,7 @@ pub struct PlannedMember {
 
 /// What became of a plan that was brought in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct PlanTaken {
     /// The project.

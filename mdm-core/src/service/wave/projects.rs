@@ -18,6 +18,7 @@ use crate::wave::Wave;
 
 /// What is to be changed of a project; what is left out stays.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
 pub struct ProjectChange {

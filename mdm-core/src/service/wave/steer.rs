@@ -27,6 +27,7 @@ const PAGE: u32 = 500;
 
 /// How a wave stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Standing {
     /// The wave.
@@ -63,6 +64,7 @@ struct Counted {
 
 /// The gate of a wave: what is wanted before the next one goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct GateView {
     /// What is wanted.

@@ -22,6 +22,7 @@ const CHUNK: usize = 500;
 
 /// Why a row was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a row and a sentence")]
 pub struct NotTaken {
     /// Which device.
@@ -32,6 +33,7 @@ pub struct NotTaken {
 
 /// What became of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ImportOutcome {
     /// Devices of which something new is known now.
@@ -44,6 +46,7 @@ pub struct ImportOutcome {
 
 /// An app that the original service manages, over all devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct KnownApp {
     /// Bundle identifier.

@@ -56,6 +56,7 @@ pub enum Detail {
 
 /// What was found for one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct MemberReport {
     /// Which device.
@@ -70,6 +71,7 @@ pub struct MemberReport {
 
 /// What stands for and against a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WhatIfReport {
     /// When it was looked at.

@@ -49,6 +49,9 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<crate::hand_off::HandOff>(store).await?;
     apart::<crate::hand_off::HandOffPart>(store).await?;
     apart::<crate::server_certificate::ServerCertificate>(store).await?;
+    apart::<crate::repeat::Repeat>(store).await?;
+    apart::<crate::hook::Hook>(store).await?;
+    apart::<crate::hook::HookMessage>(store).await?;
     apart::<crate::acme::AcmeAccount>(store).await?;
     apart::<crate::acme::AcmeOrder>(store).await?;
     apart::<crate::acme::AcmeNonce>(store).await?;

@@ -20,19 +20,21 @@ use crate::enrollment::{
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::hand_off::{HandOff, HandOffPart, HandOffState, HandedOver};
+use crate::hook::{Hook, HookMessage};
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, AloneId, ApprovalId, AssignmentId, AuditId, AuditSealId, BudgetId,
     CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
-    ErrandId, HandOffId, HandOffPartId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
-    MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId,
-    Serial, ServerCertificateId, ServerId, SessionId, SetUpId, SignInId, TokenId, WaveId,
+    ErrandId, HandOffId, HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId,
+    LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId,
+    RepeatId, RunbookId, SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId,
+    SignInId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
 use crate::library::{LibraryContent, LibraryItem};
 use crate::licences::{Location, Stock};
 use crate::migration::{
-    Attention, Exception, Move, MoveState, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
+    Attention, Exception, Move, MoveState, Notice, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
     SetUpState, StepId, StepPlan, Variant, Verdict, VerdictKind,
 };
 use crate::organisation::{Der, Organisation, WrappedKey};
@@ -40,6 +42,7 @@ use crate::original::{OriginalApp, OriginalFacts, Said, Told};
 use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
 use crate::project::{Project, RunRow, WhatIfRun};
 use crate::queue::Command;
+use crate::repeat::{Repeat, RepeatState};
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
@@ -134,6 +137,9 @@ samples! {
     DeclaredChannel: EnrollmentId, declared_channel, |it| it.tell(ManifestId(9), at(91)),
         |store, org, id| store.declared_channel(org, id).await;
     SignInAttempt: SignInId, sign_in, |it| it.used = Some(at(92)), |store, org, id| store.sign_in(org, id).await;
+    Repeat: RepeatId, repeat, |it| it.state = RepeatState::Acted, |store, org, id| store.repeat(org, &format!("key {id}")).await;
+    Hook: HookId, hook, |it| it.trouble = Some("500".to_owned()), |store, org, id| store.hook(org, id).await;
+    HookMessage: HookMessageId, hook_message, |it| it.tries += 1, |store, org, id| store.hook_message(org, id).await;
     PersonSession: PersonSessionId, person_session, |it| it.revoked = Some(at(93)), |store, org, id| store.person_session(org, id).await;
     ChannelStatus: EnrollmentId, channel_status, |it| it.reports += 1, |store, org, id| store.channel_status(org, id).await;
 }
@@ -486,6 +492,46 @@ pub(super) fn library_item(organisation: OrganisationId, id: LibraryId) -> Libra
         content,
         tags,
         at(65),
+    )
+}
+
+pub(super) fn repeat(organisation: OrganisationId, id: RepeatId) -> Repeat {
+    let key = format!("key {id}");
+    Repeat::new(
+        organisation,
+        id,
+        key,
+        "0a".to_owned(),
+        at(95),
+        at(195),
+        at(96),
+    )
+}
+
+pub(super) fn hook(organisation: OrganisationId, id: HookId) -> Hook {
+    let notices = [Notice::Released].into();
+    let name = format!("hook {id}");
+    Hook::new(
+        organisation,
+        id,
+        &name,
+        "https://hooks.example",
+        notices,
+        vec![0, 255, 4],
+        at(97),
+    )
+}
+
+pub(super) fn hook_message(organisation: OrganisationId, id: HookMessageId) -> HookMessage {
+    let serial = self::serial("C02HOOK");
+    HookMessage::new(
+        organisation,
+        id,
+        HookId(7),
+        DeviceId(5),
+        serial,
+        Notice::Holding,
+        at(98),
     )
 }
 

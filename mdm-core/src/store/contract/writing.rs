@@ -44,6 +44,9 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::hand_off::HandOff>(store).await?;
     versions::<crate::hand_off::HandOffPart>(store).await?;
     versions::<crate::server_certificate::ServerCertificate>(store).await?;
+    versions::<crate::repeat::Repeat>(store).await?;
+    versions::<crate::hook::Hook>(store).await?;
+    versions::<crate::hook::HookMessage>(store).await?;
     versions::<crate::acme::AcmeAccount>(store).await?;
     versions::<crate::acme::AcmeOrder>(store).await?;
     versions::<crate::acme::AcmeNonce>(store).await?;

@@ -22,6 +22,8 @@ mod declarations;
 mod devices;
 #[path = "../alike/enrollments.rs"]
 mod enrollments;
+#[path = "../alike/hooks.rs"]
+mod hooks;
 #[path = "../alike/library.rs"]
 mod library;
 #[path = "../alike/moves.rs"]
@@ -32,6 +34,8 @@ mod organisations;
 mod originals;
 #[path = "../alike/people.rs"]
 mod people;
+#[path = "../alike/repeats.rs"]
+mod repeats;
 #[path = "../alike/secrets.rs"]
 mod secrets;
 #[path = "../alike/server_certificates.rs"]

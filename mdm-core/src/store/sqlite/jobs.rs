@@ -11,7 +11,7 @@ use crate::store::row::{OVER, Raw, decode_readable};
 use crate::store::{JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
-const OLDEST: [&str; 9] = [
+const OLDEST: [&str; 10] = [
     "SELECT id FROM commands WHERE organisation = ?1 AND settled < ?2 ORDER BY settled, id LIMIT ?3",
     "SELECT id FROM enrollments WHERE organisation = ?1 AND superseded < ?2 ORDER BY superseded, id LIMIT ?3",
     "SELECT id FROM sessions WHERE organisation = ?1 AND unused_until < ?2 ORDER BY unused_until, id LIMIT ?3",
@@ -21,6 +21,7 @@ const OLDEST: [&str; 9] = [
     "SELECT id FROM declaration_assignments WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
     "SELECT id FROM channel_statuses WHERE organisation = ?1 AND ended < ?2 ORDER BY ended, id LIMIT ?3",
     "SELECT id FROM certificates WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
+    "SELECT id FROM hook_messages WHERE organisation = ?1 AND over < ?2 ORDER BY over, id LIMIT ?3",
 ];
 
 /// What goes once nothing names it any more: how it is found, and how it is deleted, which looks again: something may have

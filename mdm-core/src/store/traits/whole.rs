@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use crate::store::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
-    DeclarationStore, DeviceStore, EnrollmentStore, JobStore, LibraryStore, MoveStore,
-    OrganisationStore, OriginalStore, PersonStore, SecretStore, ServerCertificateStore, SetUpStore,
-    StoreError, WaveStore, channel,
+    DeclarationStore, DeviceStore, EnrollmentStore, HookStore, JobStore, LibraryStore, MoveStore,
+    OrganisationStore, OriginalStore, PersonStore, RepeatStore, SecretStore,
+    ServerCertificateStore, SetUpStore, StoreError, WaveStore, channel,
 };
 
 /// What became of batches since a store was opened, in this process.
@@ -45,6 +45,8 @@ pub trait Store:
     + DeclarationStore
     + ServerCertificateStore
     + AcmeStore
+    + RepeatStore
+    + HookStore
     + JobStore
     + 'static
 {

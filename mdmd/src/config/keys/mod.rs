@@ -15,6 +15,7 @@ mod push;
 mod sign_in;
 mod tls;
 mod traces;
+mod webhooks;
 mod whole;
 mod workers;
 
@@ -65,6 +66,7 @@ const SECTIONS: &[&[Key]] = &[
     push::KEYS,
     apple::KEYS,
     sign_in::KEYS,
+    webhooks::KEYS,
     workers::KEYS,
     limits::KEYS,
     packages::KEYS,

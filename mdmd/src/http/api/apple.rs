@@ -1,6 +1,5 @@
 //! Apple's credentials of an organisation: server tokens, push certificate, API account. They come in and are never shown.
 
-use axum::body::Body;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
@@ -10,13 +9,14 @@ use mdm_core::secret::Secret;
 use mdm_core::service::Spent;
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Req};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{About, Answer, Hidden, Refusal, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Hidden, Refusal, refused, shown};
 
 /// A server token, as the file that Apple's portal gave or decrypted, and for a renewal the entry that it must be for.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServerToken {
     file: Option<Hidden>,
@@ -25,15 +25,22 @@ pub(super) struct ServerToken {
 }
 
 /// Certificate and key, PEM; the key is left out when it is one of ours.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushCertificate {
     certificate: String,
     key: Option<Hidden>,
 }
 
+/// The push certificate that came in.
+#[derive(Serialize, JsonSchema)]
+struct Push {
+    topic: String,
+    until: Timestamp,
+}
+
 /// What a request for a push certificate names.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PushRequest {
     name: Option<String>,
@@ -41,7 +48,7 @@ pub(super) struct PushRequest {
 }
 
 /// An account of the organisation API with its key, PEM.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ApiAccount {
     client_id: String,
@@ -49,7 +56,7 @@ pub(super) struct ApiAccount {
     key: Hidden,
 }
 
-pub(super) async fn server_tokens(About { office, org, .. }: About) -> Answer {
+pub(super) async fn server_tokens(About { office, org, .. }: About) -> Answer<impl Shows> {
     let rows = office
         .mdm
         .store()
@@ -57,26 +64,28 @@ pub(super) async fn server_tokens(About { office, org, .. }: About) -> Answer {
         .await
         .map_err(|error| refused(error.into()))?;
     let now = office.mdm.now();
-    let rows: Vec<Value> = rows
+    let rows: Vec<_> = rows
         .iter()
         .map(|server| {
-            json!({
-                "id": server.id,
-                "name": server.name,
-                "uuid": server.uuid,
-                "token_expires": server.token_expires,
-                "warning": server.token_expires.and_then(|end| warning(end, now)),
-                "synced": server.synced,
-                "profile": server.profile.as_ref().map(|p| p.uuid.clone()),
-                "needs_person": server.needs(),
-            })
+            told! {
+                id: server.id,
+                name: server.name.clone(),
+                uuid: server.uuid.clone(),
+                token_expires: server.token_expires,
+                warning: server.token_expires.and_then(|end| warning(end, now)),
+                synced: server.synced,
+                profile: server.profile.as_ref().map(|p| p.uuid.clone()),
+                needs_person: server.needs().map(str::to_owned),
+            }
         })
         .collect();
-    shown(json!({ "servers": rows }))
+    shown(told! { servers: rows })
 }
 
-pub(super) async fn import_server_token(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: ServerToken = read(&office, sent).await?;
+pub(super) async fn import_server_token(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<ServerToken>,
+) -> Answer<impl Shows> {
     let renews = sent.renews.map(ServerId);
     let id = match (&sent.file, &sent.token) {
         (Some(file), None) => org.import_token_file(&file.bytes(), renews).await,
@@ -91,26 +100,25 @@ pub(super) async fn import_server_token(About { office, org, .. }: About, sent: 
     }
     .map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "server": id }))
+    shown(told! { server: id })
 }
 
-pub(super) async fn push_certificate(About { office, org, .. }: About) -> Answer {
+pub(super) async fn push_certificate(About { office, org, .. }: About) -> Answer<impl Shows> {
     let push = org.organisation().push.as_ref();
     let now = office.mdm.now();
     let requests = org.organisation().push_requests.iter();
-    shown(json!({
-        "topic": push.map(|p| p.topic.clone()),
-        "until": push.map(|p| p.not_after),
-        "warning": push.and_then(|p| warning(p.not_after, now)),
-        "requests": requests.map(|r| r.created).collect::<Vec<_>>(),
-    }))
+    shown(told! {
+        topic: push.map(|p| p.topic.clone()),
+        until: push.map(|p| p.not_after),
+        warning: push.and_then(|p| warning(p.not_after, now)),
+        requests: requests.map(|r| r.created).collect::<Vec<_>>(),
+    })
 }
 
 pub(super) async fn request_push_certificate(
-    About { office, org, .. }: About,
-    sent: Body,
-) -> Answer {
-    let sent: PushRequest = read(&office, sent).await?;
+    About { org, .. }: About,
+    Sent(sent): Sent<PushRequest>,
+) -> Answer<impl Shows> {
     // A longer one has no place in a certificate; of one that was given, the sender is told.
     let own = || org.organisation().name.chars().take(64).collect();
     let name: String = sent.name.unwrap_or_else(own);
@@ -120,20 +128,19 @@ pub(super) async fn request_push_certificate(
         .map_err(refused)?;
     let pem = X509Req::from_der(&made.request.0).and_then(|r| r.to_pem());
     let pem = pem.map_err(|_| refused(Error::Crypto("the request cannot be written")))?;
-    shown(json!({
-        "request": String::from_utf8_lossy(&pem), "created": made.created, "name": name,
-    }))
+    shown(told! {
+        request: String::from_utf8_lossy(&pem).into_owned(), created: made.created, name: name,
+    })
 }
 
 pub(super) async fn import_push_certificate(
     About { office, org, .. }: About,
-    sent: Body,
-) -> Answer {
-    let sent: PushCertificate = read(&office, sent).await?;
+    Sent(sent): Sent<PushCertificate>,
+) -> Answer<impl Shows> {
     let Some(key) = &sent.key else {
         let done = org.import_push_answer(sent.certificate.as_bytes()).await;
         let (topic, until) = done.map_err(refused)?;
-        return shown(json!({ "topic": topic, "until": until }));
+        return shown(Push { topic, until });
     };
     let wrong = |field: &str, problem: &str| refused(Error::bad_input(field, problem));
     let certificate = X509::from_pem(sent.certificate.as_bytes())
@@ -161,11 +168,13 @@ pub(super) async fn import_push_certificate(
     org.import_push(&topic, der, until, &key)
         .await
         .map_err(refused)?;
-    shown(json!({ "topic": topic, "until": until }))
+    shown(Push { topic, until })
 }
 
-pub(super) async fn import_api_account(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: ApiAccount = read(&office, sent).await?;
+pub(super) async fn import_api_account(
+    About { org, .. }: About,
+    Sent(sent): Sent<ApiAccount>,
+) -> Answer<impl Shows> {
     let key = sent.key.bytes();
     abm_client::business::ApiAccount::new(&sent.client_id, &sent.key_id, &key)
         .map_err(|error| refused(Error::bad_input("account", error.to_string())))?;
@@ -173,47 +182,47 @@ pub(super) async fn import_api_account(About { office, org, .. }: About, sent: B
         .add_api_account(&sent.client_id, &sent.key_id, &Secret::new(key.as_slice()))
         .await
         .map_err(refused)?;
-    let services: Vec<Value> = services
+    let services: Vec<_> = services
         .iter()
-        .map(|(id, name)| json!({ "id": id, "name": name }))
+        .map(|(id, name)| told! { id: id.clone(), name: name.clone() })
         .collect();
-    shown(json!({ "client_id": sent.client_id, "services": services }))
+    shown(told! { client_id: sent.client_id, services: services })
 }
 
-pub(super) async fn api_account(About { org, .. }: About) -> Answer {
+pub(super) async fn api_account(About { org, .. }: About) -> Answer<impl Shows> {
     let api = org.organisation().api.as_ref();
-    shown(json!({
-        "client_id": api.map(|a| a.client_id.clone()),
-        "key_id": api.map(|a| a.key_id.clone()),
-    }))
+    shown(told! {
+        client_id: api.map(|a| a.client_id.clone()),
+        key_id: api.map(|a| a.key_id.clone()),
+    })
 }
 
-pub(super) async fn token_keys(About { org, .. }: About) -> Answer {
+pub(super) async fn token_keys(About { org, .. }: About) -> Answer<impl Shows> {
     let keys = org.token_keys().await.map_err(refused)?;
     let keys = (1..)
         .zip(&keys)
         .map(|(number, key)| token_key(number, key))
         .collect::<Result<Vec<_>, _>>()?;
-    shown(json!({ "keys": keys }))
+    shown(told! { keys: keys })
 }
 
-pub(super) async fn new_token_key(About { org, .. }: About) -> Answer {
+pub(super) async fn new_token_key(About { org, .. }: About) -> Answer<impl Shows> {
     let made = org.new_token_key().await.map_err(refused)?;
     let keys = org.token_keys().await.map_err(refused)?;
     let place = keys.iter().position(|k| k.key == made.key).unwrap_or(0);
     shown(token_key(place + 1, &made)?)
 }
 
-fn token_key(number: usize, key: &TokenKey) -> Result<Value, Refusal> {
+fn token_key(number: usize, key: &TokenKey) -> Result<impl Shows + use<>, Refusal> {
     let pem = X509::from_der(&key.certificate.0)
         .and_then(|c| c.to_pem())
         .map_err(|_| refused(Error::Crypto("a certificate of ours cannot be read")))?;
-    Ok(json!({
-        "number": number,
-        "described": key.described,
-        "created": key.created,
-        "certificate": String::from_utf8_lossy(&pem),
-    }))
+    Ok(told! {
+        number: number,
+        described: key.described.clone(),
+        created: key.created,
+        certificate: String::from_utf8_lossy(&pem).into_owned(),
+    })
 }
 
 /// People hear of an end at 60, 30 and 7 days.
@@ -228,57 +237,94 @@ fn warning(end: Timestamp, now: Timestamp) -> Option<String> {
         .map(|days| format!("ends within {days} days"))
 }
 
-pub(super) async fn services(About { office, org, .. }: About) -> Answer {
+pub(super) async fn services(About { office, org, .. }: About) -> Answer<impl Shows> {
     let services = org.services().await.map_err(refused)?;
     let services = super::inventory::named(&office, &org, &services).await?;
-    shown(json!({ "services": services }))
+    shown(told! { services: services })
+}
+
+/// So many requests in a time.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Quota {
+    /// In a second.
+    Second {
+        /// Requests.
+        second: u32,
+    },
+    /// In a minute.
+    Minute {
+        /// Requests.
+        minute: u32,
+    },
+    /// In an hour.
+    Hour {
+        /// Requests.
+        hour: u32,
+    },
+    /// In another time.
+    Other {
+        /// How many.
+        requests: u32,
+        /// In how many seconds.
+        seconds: u64,
+    },
 }
 
 /// One kind of requests of a budget. Where Apple names no number there is nothing used and nothing left to tell.
-fn spent(spent: &Spent, waiting: Option<u32>) -> Value {
+fn spent(spent: &Spent, waiting: Option<u32>) -> impl Shows + use<> {
     let (status, number) = (&spent.status, spent.allowed.is_some());
     let allowed = spent.allowed.map(|quota| match quota.window.as_secs() {
-        1 => json!({ "second": quota.requests }),
-        60 => json!({ "minute": quota.requests }),
-        3600 => json!({ "hour": quota.requests }),
-        seconds => json!({ "requests": quota.requests, "seconds": seconds }),
+        1 => Quota::Second {
+            second: quota.requests,
+        },
+        60 => Quota::Minute {
+            minute: quota.requests,
+        },
+        3600 => Quota::Hour {
+            hour: quota.requests,
+        },
+        seconds => Quota::Other {
+            requests: quota.requests,
+            seconds,
+        },
     });
-    json!({
-        "used": number.then_some(status.used),
-        "left": number.then_some(status.left),
-        "waiting": waiting,
-        "allowed": allowed,
-        "next_at": Timestamp::from_millis(status.next_at_ms),
-        "drained_at": Timestamp::from_millis(status.drained_at_ms),
-    })
+    told! {
+        used: number.then_some(status.used),
+        left: number.then_some(status.left),
+        waiting: waiting,
+        allowed: allowed,
+        next_at: Timestamp::from_millis(status.next_at_ms),
+        drained_at: Timestamp::from_millis(status.drained_at_ms),
+    }
 }
 
-pub(super) async fn budget(About { office, org, .. }: About) -> Answer {
+pub(super) async fn budget(About { office, org, .. }: About) -> Answer<impl Shows> {
     let rows = org.budgets().await.map_err(refused)?;
-    let rows: Vec<Value> = rows
+    let rows: Vec<_> = rows
         .iter()
         .map(|row| {
-            json!({
-                "name": row.name,
-                "reads": spent(&row.reads, None),
-                "lists": spent(&row.lists, None),
-                "paused_until": row.paused_until,
-                "lists_step_aside_until": row.lists_step_aside_until,
-                "writes": spent(&row.writes, Some(row.waiting_writes)),
-            })
+            told! {
+                name: row.name.clone(),
+                reads: spent(&row.reads, None),
+                lists: spent(&row.lists, None),
+                paused_until: row.paused_until,
+                lists_step_aside_until: row.lists_step_aside_until,
+                writes: spent(&row.writes, Some(row.waiting_writes)),
+            }
         })
         .collect();
-    shown(json!({ "budgets": rows, "now": office.mdm.now() }))
+    shown(told! { budgets: rows, now: office.mdm.now() })
 }
 
-pub(super) async fn lift_pauses(About { office, org, .. }: About) -> Answer {
+pub(super) async fn lift_pauses(About { office, org, .. }: About) -> Answer<impl Shows> {
     let lifted = org.lift_pauses().await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "lifted": lifted }))
+    shown(told! { lifted: lifted })
 }
 
-pub(super) async fn sync(About { office, org, .. }: About) -> Answer {
+pub(super) async fn sync(About { office, org, .. }: About) -> Answer<impl Shows> {
     let count = org.sync_now().await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "servers": count }))
+    shown(told! { servers: count })
 }

@@ -1,15 +1,15 @@
 //! What takes two persons, and the secrets of devices. A secret is answered by one route only, and nowhere else.
 
-use axum::body::Body;
 use mdm_core::error::Error;
 use mdm_core::ids::{ApprovalId, Serial};
 use mdm_core::secret::SecretKind;
 use mdm_core::service::Revealed;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::asked::Path;
-use super::{About, Answer, next_page, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Page, next_page, refused, shown};
 
 /// What a person can use in front of a device. The others are for us to use.
 const SHOWN: [SecretKind; 11] = [
@@ -27,50 +27,57 @@ const SHOWN: [SecretKind; 11] = [
     SecretKind::OriginalOther,
 ];
 
-pub(super) async fn list(About { org, which, .. }: About) -> Answer {
+pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org.approvals(ApprovalId(which.after), which.limit()).await;
     let rows = rows.map_err(refused)?;
     let next = next_page(&which, rows.iter().map(|row| row.id.0));
-    let rows: Vec<Value> = rows
-        .iter()
-        .map(|row| {
-            let mut shown = json!(row);
-            shown["over"] = json!(row.over());
-            shown
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| Waiting {
+            over: row.over(),
+            row,
         })
         .collect();
-    shown(json!({ "approvals": rows, "next": next }))
+    shown(told! { approvals: rows, next: next })
 }
 
-pub(super) async fn confirm(About { office, org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn confirm(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+) -> Answer<impl Shows> {
     let done = org.confirm(ApprovalId(id)).await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "approval": done.approval, "done": done.act }))
+    shown(told! { approval: done.approval, done: done.act })
 }
 
-pub(super) async fn decline(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn decline(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let row = org.decline(ApprovalId(id)).await.map_err(refused)?;
-    shown(json!({ "approval": row }))
+    shown(told! { approval: row })
 }
 
-pub(super) async fn demanded(About { org, .. }: About) -> Answer {
+pub(super) async fn demanded(About { org, .. }: About) -> Answer<impl Shows> {
     let always = org.organisation().settings.two_persons_always;
-    shown(json!({ "always": always }))
+    shown(told! { always: always })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Demand {
+pub(super) struct Demand {
     always: bool,
 }
 
-pub(super) async fn demand(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Demand = read(&office, sent).await?;
+pub(super) async fn demand(
+    About { org, .. }: About,
+    Sent(sent): Sent<Demand>,
+) -> Answer<impl Shows> {
     let (now, waits) = org.demand_two_persons(sent.always).await.map_err(refused)?;
-    shown(json!({ "always": now.settings.two_persons_always, "approval": waits }))
+    shown(told! { always: now.settings.two_persons_always, approval: waits })
 }
 
-pub(super) async fn kept(About { office, org, .. }: About, Path(serial): Path<String>) -> Answer {
+pub(super) async fn kept(
+    About { office, org, .. }: About,
+    Path(serial): Path<String>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
     let id = org.organisation().id;
     let store = office.mdm.store();
@@ -78,30 +85,32 @@ pub(super) async fn kept(About { office, org, .. }: About, Path(serial): Path<St
     let device = device.map_err(|e| refused(e.into()))?;
     let device = device.ok_or_else(|| refused(Error::NotFound("device")))?;
     let rows = store.secrets(id, device.id).await;
-    let rows: Vec<Value> = rows
+    let rows: Vec<_> = rows
         .map_err(|e| refused(e.into()))?
         .iter()
         .map(|row| {
-            json!({
-                "kind": row.kind.as_str(), "created": row.created, "replaced": row.replaced, "used": row.used,
-                "confirmed": row.confirmed, "shown_on_demand": SHOWN.contains(&row.kind),
-            })
+            told! {
+                kind: row.kind.as_str(), created: row.created, replaced: row.replaced, used: row.used,
+                confirmed: row.confirmed, shown_on_demand: SHOWN.contains(&row.kind),
+            }
         })
         .collect();
-    shown(json!({ "serial": serial, "secrets": rows }))
+    shown(told! { serial: serial, secrets: rows })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Reveal {
+pub(super) struct Reveal {
     serial: Serial,
     kind: String,
     reason: String,
     approval: Option<ApprovalId>,
 }
 
-pub(super) async fn reveal(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Reveal = read(&office, sent).await?;
+pub(super) async fn reveal(
+    About { org, .. }: About,
+    Sent(sent): Sent<Reveal>,
+) -> Answer<impl Shows> {
     let kind = SecretKind::from_name(&sent.kind).filter(|kind| SHOWN.contains(kind));
     let kind = kind.ok_or_else(|| {
         let names: Vec<&str> = SHOWN.iter().map(|kind| kind.as_str()).collect();
@@ -109,16 +118,40 @@ pub(super) async fn reveal(About { office, org, .. }: About, sent: Body) -> Answ
         refused(Error::bad_input("kind", problem))
     })?;
     let found = org.reveal(&sent.serial, kind, &sent.reason, sent.approval);
+    let mut answer = Answered {
+        serial: sent.serial.clone(),
+        kind: kind.as_str(),
+        secret: None,
+        approval: None,
+    };
     match found.await.map_err(refused)? {
         Revealed::Shown(secret) => {
             let text = secret.expose_text().ok_or_else(|| {
                 let why = "this secret is not text: it is of no use to a person";
                 refused(Error::Precondition(why.to_owned()))
             })?;
-            shown(json!({ "serial": sent.serial, "kind": kind.as_str(), "secret": text }))
+            answer.secret = Some(text.to_owned());
         }
-        Revealed::Waits(approval) => shown(json!({
-            "serial": sent.serial, "kind": kind.as_str(), "approval": approval,
-        })),
+        Revealed::Waits(approval) => answer.approval = Some(approval),
     }
+    shown(answer)
+}
+
+/// The secret, or who must confirm first.
+#[derive(Serialize, JsonSchema)]
+struct Answered<A> {
+    serial: Serial,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<A>,
+}
+
+/// What waits, and until when.
+#[derive(Serialize, JsonSchema)]
+struct Waiting<R, O> {
+    #[serde(flatten)]
+    row: R,
+    over: O,
 }

@@ -5,13 +5,14 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, MatchedPath, path::ErrorKind};
 use hyper::http::request::Parts;
+use hyper::http::uri::Uri;
 use mdm_core::error::Error;
 use mdm_core::service::Org;
 use serde::de::DeserializeOwned;
 
 use super::super::body;
 use super::super::error::{Door, Failure, Refusal};
-use super::{Caller, Office, Which, refused};
+use super::{Caller, Nothing, Office, Which, refused};
 
 /// The longest name of a field that is repeated.
 const NAME: usize = 64;
@@ -23,23 +24,26 @@ pub(crate) struct Path<T>(pub(crate) T);
 pub(crate) struct Query<T>(pub(crate) T);
 
 /// What most routes begin with: the organisation that they are about, in the name of who asks.
-pub(crate) struct About {
+pub(crate) struct About<Q = Nothing> {
     pub(super) office: Office,
     pub(super) org: Org,
     /// What else the query says.
-    pub(super) which: Which,
+    pub(super) which: Q,
 }
 
-impl FromRequestParts<Office> for About {
+impl<Q: DeserializeOwned + Send> FromRequestParts<Office> for About<Q> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, office: &Office) -> Result<Self, Refusal> {
-        let Query(which) = Query::<Which>::from_request_parts(parts, office).await?;
+        let Query(named) = Query::<Which>::from_request_parts(parts, office).await?;
         // Proved before any route is found; without it nobody asks.
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| Refusal::new(Door::Api, Failure::NoToken))?;
+        let org = caller.organisation(&office.mdm, &named).await?;
+        // Whose it is comes first.
+        let Query(which) = Query::<Q>::from_request_parts(parts, office).await?;
         Ok(Self {
-            org: caller.organisation(&office.mdm, &which).await?,
+            org,
             office: office.clone(),
             which,
         })
@@ -95,7 +99,14 @@ where
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let query = parts.uri.query().unwrap_or_default();
+        Self::of(&parts.uri)
+    }
+}
+
+impl<T: DeserializeOwned> Query<T> {
+    /// The query of an address.
+    pub(super) fn of(uri: &Uri) -> Result<Self, Refusal> {
+        let query = uri.query().unwrap_or_default();
         // Undone leniently, what is no UTF-8 would become another text.
         if !decodes(query) {
             return Err(refused(Error::bad_input("query", "must be UTF-8")));

@@ -1,65 +1,69 @@
 //! ADE profiles: what they say, what is defined at Apple and proved, and having them assigned.
 
-use axum::body::Body;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::AdeOptions;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use super::{About, Answer, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, refused, shown};
 
 /// For which devices.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+pub(super) struct Serials {
     serials: Vec<Serial>,
 }
 
-pub(super) async fn assign(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Sent = read(&office, sent).await?;
+pub(super) async fn assign(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Serials>,
+) -> Answer<impl Shows> {
     org.assign_profiles(&sent.serials).await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "devices": sent.serials.len() }))
+    shown(told! { devices: sent.serials.len() })
 }
 
-pub(super) async fn profiles(About { office, org, .. }: About) -> Answer {
+pub(super) async fn profiles(About { office, org, .. }: About) -> Answer<impl Shows> {
     let servers = office
         .mdm
         .store()
         .servers(org.organisation().id)
         .await
         .map_err(|error| refused(error.into()))?;
-    let servers: Vec<Value> = servers
+    let servers: Vec<_> = servers
         .iter()
         .map(|server| {
             let current = server.profile.as_ref().map(|p| p.uuid.as_str());
-            let profiles: Vec<Value> = server
+            let profiles: Vec<_> = server
                 .profiles
                 .values()
                 .map(|p| {
-                    json!({
-                        "uuid": p.uuid,
-                        "digest": p.digest,
-                        "proved_awaiting": p.proved_awaiting,
-                        "current": current == Some(p.uuid.as_str()),
-                    })
+                    told! {
+                        uuid: p.uuid.clone(),
+                        digest: p.digest.clone(),
+                        proved_awaiting: p.proved_awaiting,
+                        current: current == Some(p.uuid.as_str()),
+                    }
                 })
                 .collect();
-            json!({
-                "id": server.id,
-                "name": server.name,
-                "profiles": profiles,
-                "proved": org.ade_profile_stands(server),
-                "needs_person": server.needs(),
-            })
+            told! {
+                id: server.id,
+                name: server.name.clone(),
+                profiles: profiles,
+                proved: org.ade_profile_stands(server),
+                needs_person: server.needs().map(str::to_owned),
+            }
         })
         .collect();
-    shown(json!({ "options": org.organisation().settings.ade, "servers": servers }))
+    shown(told! { options: org.organisation().settings.ade.clone(), servers: servers })
 }
 
-pub(super) async fn set(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: AdeOptions = read(&office, sent).await?;
+pub(super) async fn set(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<AdeOptions>,
+) -> Answer<impl Shows> {
     org.set_ade_profile(&sent).await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "options": sent }))
+    shown(told! { options: sent })
 }

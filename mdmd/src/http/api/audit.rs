@@ -1,40 +1,59 @@
 //! The record: what happened, by whom and why, and the chain that shows whether anybody has touched it.
 
-use axum::body::Body;
 use mdm_core::audit_seal::Checkpoint;
 use mdm_core::ids::AuditId;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::{About, Answer, next_page, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Page, next_page, refused, shown};
+
+/// Which part of the record.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Record {
+    /// Behind this id.
+    #[serde(default)]
+    after: i64,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+    /// The end of the record, and not a page of it.
+    #[serde(default)]
+    newest: bool,
+}
 
 /// A page of the record, or with `newest` its end.
-pub(super) async fn list(About { org, which, .. }: About) -> Answer {
+pub(super) async fn list(About { org, which, .. }: About<Record>) -> Answer<impl Shows> {
+    let page = Page {
+        after: which.after,
+        limit: which.limit,
+    };
     let entries = match which.newest {
-        true => org.record_tail(which.limit()).await,
-        false => org.record(AuditId(which.after), which.limit()).await,
+        true => org.record_tail(page.limit()).await,
+        false => org.record(AuditId(page.after), page.limit()).await,
     };
     let entries = entries.map_err(refused)?;
     let next = match which.newest {
         true => None,
-        false => next_page(&which, entries.iter().map(|entry| entry.id.0)),
+        false => next_page(&page, entries.iter().map(|entry| entry.id.0)),
     };
-    shown(json!({ "entries": entries, "next": next }))
+    shown(told! { entries: entries, next: next })
 }
 
 /// A checkpoint that was taken along earlier.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Earlier {
+pub(super) struct Earlier {
     checkpoint: Option<Checkpoint>,
 }
 
-pub(super) async fn verify(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Earlier = read(&office, sent).await?;
+pub(super) async fn verify(
+    About { org, .. }: About,
+    Sent(sent): Sent<Earlier>,
+) -> Answer<impl Shows> {
     let report = org.verify_record(sent.checkpoint.as_ref()).await;
     shown(report.map_err(refused)?)
 }
 
-pub(super) async fn checkpoint(About { org, .. }: About) -> Answer {
+pub(super) async fn checkpoint(About { org, .. }: About) -> Answer<impl Shows> {
     shown(org.checkpoint().await.map_err(refused)?)
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use mdm_core::checklist::Checklist;
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::described::Shows;
 use super::{About, Answer, refused, shown};
 use crate::probe;
 use crate::reports::SERVER;
@@ -11,7 +14,17 @@ use crate::reports::SERVER;
 /// What was seen of the doors is good for so long.
 const YOUNG: Duration = Duration::from_secs(30);
 
-pub(super) async fn show(About { office, org, .. }: About) -> Answer {
+/// The list, and who made it.
+#[derive(Serialize, JsonSchema)]
+struct Made {
+    #[serde(flatten)]
+    list: Checklist,
+    /// How many items are missing.
+    missing: usize,
+    server: &'static str,
+}
+
+pub(super) async fn show(About { office, org, .. }: About) -> Answer<impl Shows> {
     let id = org.organisation().id;
     let now = mdm_core::clock::Clock::now(&mdm_core::clock::SystemClock);
     let young = office
@@ -24,8 +37,9 @@ pub(super) async fn show(About { office, org, .. }: About) -> Answer {
     }
     let list = org.checklist().await.map_err(refused)?;
     let missing = list.missing().count();
-    let mut list = serde_json::to_value(list).unwrap_or_default();
-    list["missing"] = json!(missing);
-    list["server"] = json!(SERVER);
-    shown(list)
+    shown(Made {
+        list,
+        missing,
+        server: SERVER,
+    })
 }

@@ -1,21 +1,20 @@
 //! Commands: queueing one for devices, looking at a queue, taking commands out again. A request that may hold a secret is
 //! shown by nobody here.
 
-use axum::body::Body;
-use axum::response::Response;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::service::{Cancel, Enqueued, NewCommand, Org};
 use mdm_core::wire::command::{CommandBody, KeysError};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::super::error::partly;
 use super::asked::{Path, Query};
-use super::{About, Answer, Hidden, read, refused, shown};
+use super::described::{Partly, Sent, Shows, told};
+use super::{About, Answer, Hidden, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct New {
     #[serde(default)]
@@ -36,7 +35,7 @@ pub(super) struct New {
     push: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Out {
     #[serde(default)]
@@ -50,7 +49,7 @@ pub(super) struct Out {
 }
 
 /// What a list of commands is asked with beside a page.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Look {
     channel: Option<String>,
     #[serde(default)]
@@ -106,17 +105,27 @@ async fn meant(
     Ok((names, found.chain(channels.iter().cloned()).collect()))
 }
 
-fn results(names: &[String], done: &[impl Serialize]) -> Vec<Value> {
+/// What became of one of many.
+#[derive(Serialize, JsonSchema)]
+struct Outcome<T> {
+    /// The device or channel as it was named.
+    id: String,
+    result: T,
+}
+
+fn results<T: Clone>(names: &[String], done: &[T]) -> Vec<Outcome<T>> {
     let each = names.iter().zip(done);
-    each.map(|(name, result)| json!({ "id": name, "result": result }))
-        .collect()
+    each.map(|(name, result)| Outcome {
+        id: name.clone(),
+        result: result.clone(),
+    })
+    .collect()
 }
 
 pub(super) async fn send(
     About { office, org, .. }: About,
-    sent: Body,
-) -> Result<Response, super::Refusal> {
-    let mut sent: New = read(&office, sent).await?;
+    Sent(mut sent): Sent<New>,
+) -> Result<Partly<impl Shows>, super::Refusal> {
     let body = sent.body().map_err(refused)?;
     let asked = meant(&org, &sent.serials, &sent.channels).await;
     let (names, channels) = asked.map_err(refused)?;
@@ -142,23 +151,25 @@ pub(super) async fn send(
     let unpushed = (new.wake && queued > 0 && org.organisation().push.is_none()).then_some(
         "no push certificate is imported: devices find the command when they come by themselves",
     );
-    let answer = json!({
-        "uuid": new.uuid,
-        "request_type": new.body.request_type(),
-        "understood": understood,
-        "queued": queued,
-        "asked": done.len(),
-        "push": unpushed,
-        "results": results(&names, &done),
-    });
-    Ok(partly(&answer, queued == done.len() && unpushed.is_none()))
+    let answer = told! {
+        uuid: new.uuid,
+        request_type: new.body.request_type().to_owned(),
+        understood: understood,
+        queued: queued,
+        asked: done.len(),
+        push: unpushed,
+        results: results(&names, &done),
+    };
+    Ok(Partly {
+        answer,
+        all: queued == done.len() && unpushed.is_none(),
+    })
 }
 
 pub(super) async fn cancel(
-    About { office, org, .. }: About,
-    sent: Body,
-) -> Result<Response, super::Refusal> {
-    let sent: Out = read(&office, sent).await?;
+    About { org, .. }: About,
+    Sent(sent): Sent<Out>,
+) -> Result<Partly<impl Shows>, super::Refusal> {
     let what = match (&sent.uuid, &sent.request_type, sent.all) {
         (Some(uuid), None, false) => Cancel::Uuid(uuid.clone()),
         (None, Some(kind), false) => Cancel::RequestType(kind.clone()),
@@ -180,13 +191,13 @@ pub(super) async fn cancel(
     let sum = |of: fn(&mdm_core::service::Cancelled) -> u32| -> u32 {
         done.iter().flatten().map(of).sum()
     };
-    let answer = json!({
-        "waiting": sum(|c| c.waiting),
-        "handed_out": sum(|c| c.handed_out),
-        "kept": sum(|c| c.kept),
-        "results": results(&names, &done),
-    });
-    Ok(partly(&answer, known))
+    let answer = told! {
+        waiting: sum(|c| c.waiting),
+        handed_out: sum(|c| c.handed_out),
+        kept: sum(|c| c.kept),
+        results: results(&names, &done),
+    };
+    Ok(Partly { answer, all: known })
 }
 
 /// The channel that is looked at: the device's own, or one of its users'.
@@ -212,23 +223,33 @@ pub(super) async fn list(
     About { org, .. }: About,
     Path(serial): Path<String>,
     Query(look): Query<Look>,
-) -> Answer {
+) -> Answer<impl Shows> {
     let channel = channel(&org, &serial, &look).await.map_err(refused)?;
     let limit = look.limit.unwrap_or(100).clamp(1, 1000);
     let rows = org.commands(&channel, look.open, limit).await;
     let rows = rows.map_err(refused)?;
-    shown(json!({ "serial": serial, "channel": channel, "commands": rows }))
+    shown(told! { serial: serial, channel: channel, commands: rows })
+}
+
+/// One command, and whose it is.
+#[derive(Serialize, JsonSchema)]
+struct One<T> {
+    #[serde(flatten)]
+    found: T,
+    serial: String,
+    channel: String,
 }
 
 pub(super) async fn show(
     About { org, .. }: About,
     Path((serial, uuid)): Path<(String, String)>,
     Query(look): Query<Look>,
-) -> Answer {
+) -> Answer<impl Shows> {
     let channel = channel(&org, &serial, &look).await.map_err(refused)?;
     let found = org.command(&channel, &uuid).await.map_err(refused)?;
-    let mut answer = serde_json::to_value(found).unwrap_or_default();
-    answer["serial"] = json!(serial);
-    answer["channel"] = json!(channel);
-    shown(answer)
+    shown(One {
+        found,
+        serial,
+        channel,
+    })
 }

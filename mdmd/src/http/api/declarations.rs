@@ -1,19 +1,21 @@
 //! Declarations: contents, sets, for whom they are, and what devices say of them. Shows no file's content.
 
-use axum::body::Body;
+use mdm_core::clock::Timestamp;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::error::Error;
 use mdm_core::ids::{DeclarationId, Serial};
 use mdm_core::secret::Secret;
 use mdm_core::service::{Activation, NewDeclaration, NewFile, Org};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::super::error::Refusal;
 use super::asked::Path;
-use super::{About, Answer, Hidden, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Hidden, Page, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct New {
     identifier: String,
@@ -27,20 +29,20 @@ pub(super) struct New {
     predicate: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Set {
     name: String,
     members: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Assign {
     name: String,
@@ -56,28 +58,51 @@ pub(super) struct Assign {
     on_users: bool,
 }
 
-pub(super) async fn list(About { org, which, .. }: About) -> Answer {
+pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let all = org
         .declarations(DeclarationId(which.after), which.limit())
         .await;
     let (all, next) = all.map_err(refused)?;
-    shown(json!({ "declarations": all, "next": next }))
+    shown(told! { declarations: all, next: next })
 }
 
-pub(super) async fn show(About { org, .. }: About, Path(identifier): Path<String>) -> Answer {
+/// A declaration as a device gets it, and what is known of it here.
+#[derive(Serialize, JsonSchema)]
+struct One<P> {
+    #[serde(rename = "Type")]
+    declaration_type: String,
+    #[serde(rename = "Identifier")]
+    identifier: String,
+    #[serde(rename = "ServerToken")]
+    server_token: String,
+    #[serde(rename = "Payload")]
+    payload: P,
+    created: Timestamp,
+    changed: Timestamp,
+}
+
+pub(super) async fn show(
+    About { org, .. }: About,
+    Path(identifier): Path<String>,
+) -> Answer<impl Shows> {
     let declaration = org.declaration(&identifier).await.map_err(refused)?;
     let content = org.declaration_content(&declaration).await;
     let content = content.map_err(refused)?;
     // As a device gets it, and what is known of it here beside it.
-    shown(json!({
-        "Type": content.declaration_type, "Identifier": content.identifier,
-        "ServerToken": content.server_token, "Payload": content.payload,
-        "created": declaration.created, "changed": declaration.changed,
-    }))
+    shown(One {
+        declaration_type: content.declaration_type,
+        identifier: content.identifier,
+        server_token: content.server_token,
+        payload: content.payload,
+        created: declaration.created,
+        changed: declaration.changed,
+    })
 }
 
-pub(super) async fn put(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: New = read(&office, sent).await?;
+pub(super) async fn put(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<New>,
+) -> Answer<impl Shows> {
     let mut new = NewDeclaration::new(&sent.identifier, &sent.r#type, sent.payload);
     new.file = sent.file.map(|file| {
         let content_type = sent.content_type.as_deref();
@@ -94,56 +119,67 @@ pub(super) async fn put(About { office, org, .. }: About, sent: Body) -> Answer 
 pub(super) async fn remove(
     About { office, org, .. }: About,
     Path(identifier): Path<String>,
-) -> Answer {
+) -> Answer<impl Shows> {
     let done = org.remove_declaration(&identifier).await;
     office.poke.notify_one();
     shown(done.map_err(refused)?)
 }
 
-pub(super) async fn of_device(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
+pub(super) async fn of_device(
+    About { org, .. }: About,
+    Path(serial): Path<String>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
     let channels = org.declarations_of_device(&serial).await;
-    shown(json!({ "serial": serial, "channels": channels.map_err(refused)? }))
+    shown(told! { serial: serial, channels: channels.map_err(refused)? })
 }
 
-pub(super) async fn sets(About { org, .. }: About) -> Answer {
-    shown(json!({ "sets": org.declaration_sets().await.map_err(refused)? }))
+pub(super) async fn sets(About { org, .. }: About) -> Answer<impl Shows> {
+    shown(told! { sets: org.declaration_sets().await.map_err(refused)? })
 }
 
-pub(super) async fn put_set(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Set = read(&office, sent).await?;
+pub(super) async fn put_set(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Set>,
+) -> Answer<impl Shows> {
     let done = org.put_declaration_set(&sent.name, &sent.members).await;
     office.poke.notify_one();
     shown(done.map_err(refused)?)
 }
 
-pub(super) async fn remove_set(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Named = read(&office, sent).await?;
+pub(super) async fn remove_set(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Named>,
+) -> Answer<impl Shows> {
     let done = org.remove_declaration_set(&sent.name).await;
     office.poke.notify_one();
     shown(done.map_err(refused)?)
 }
 
-pub(super) async fn assign(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Assign = read(&office, sent).await?;
+pub(super) async fn assign(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Assign>,
+) -> Answer<impl Shows> {
     let mut changed = 0;
     for (target, channels) in targets(&org, &sent).await? {
         let done = org.assign_declarations(&sent.name, &target, channels).await;
         changed += usize::from(done.map_err(refused)?);
     }
     office.poke.notify_one();
-    shown(json!({ "name": sent.name, "assigned": changed }))
+    shown(told! { name: sent.name, assigned: changed })
 }
 
-pub(super) async fn unassign(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Assign = read(&office, sent).await?;
+pub(super) async fn unassign(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Assign>,
+) -> Answer<impl Shows> {
     let mut changed = 0;
     for (target, channels) in targets(&org, &sent).await? {
         let done = org.unassign_declarations(&sent.name, &target, channels);
         changed += usize::from(done.await.map_err(refused)?);
     }
     office.poke.notify_one();
-    shown(json!({ "name": sent.name, "taken": changed }))
+    shown(told! { name: sent.name, taken: changed })
 }
 
 /// For whom; at least one. All of them are looked up before anything is changed.

@@ -4,23 +4,38 @@ use axum::Extension;
 use axum::extract::State;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{Serial, SetUpId};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::asked::{Path, Query};
-use super::{About, Answer, Asked, At, By, refused, shown};
+use super::described::{Shows, told};
+use super::{About, Answer, Asked, At, By, at_most, refused, shown};
 
-pub(super) async fn list(About { office, org, which }: About) -> Answer {
+/// Which page of the holds.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Held {
+    /// Behind this one: the `after` of the page before's `next`.
+    #[serde(default)]
+    after: i64,
+    /// Since when that one is held, in milliseconds: the `since` of that `next`.
+    since: Option<i64>,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+}
+
+pub(super) async fn list(About { office, org, which }: About<Held>) -> Answer<impl Shows> {
     let after = which
         .since
         .map(|since| (Timestamp::from_millis(since), SetUpId(which.after)));
-    let rows = org.holds(after, which.limit()).await.map_err(refused)?;
-    let next = (rows.len() == which.limit() as usize)
+    let rows = org
+        .holds(after, at_most(which.limit))
+        .await
+        .map_err(refused)?;
+    let next = (rows.len() == at_most(which.limit) as usize)
         .then(|| rows.last())
         .flatten()
-        .and_then(|last| {
-            Some(json!({ "since": last.held_since()?.as_millis(), "after": last.id }))
-        });
-    shown(json!({ "holds": rows, "next": next, "now": office.mdm.now() }))
+        .and_then(|last| Some(told! { since: last.held_since()?.as_millis(), after: last.id }));
+    shown(told! { holds: rows, next: next, now: office.mdm.now() })
 }
 
 pub(super) async fn release(
@@ -28,11 +43,11 @@ pub(super) async fn release(
     Extension(caller): By,
     Path(serial): Path<String>,
     Query(which): Asked,
-) -> Answer {
+) -> Answer<impl Shows> {
     let org = caller.organisation(&office.mdm, &which).await?;
     let serial = Serial::parse(&serial).map_err(refused)?;
     let release = org.release_now(&serial).await.map_err(refused)?;
     tracing::info!(%serial, by = caller.name, ?release, "released by a person");
     office.poke.notify_one();
-    shown(json!({ "serial": serial, "release": release }))
+    shown(told! { serial: serial, release: release })
 }

@@ -1,7 +1,6 @@
 //! Device identities: what there is, who issues them, renewal and revocation; and what was refused at the devices' doors.
 //! Keys and challenges come in and are never shown.
 
-use axum::body::Body;
 use mdm_core::ca::acme::apple_root;
 use mdm_core::error::Error;
 use mdm_core::identity::sha256_hex;
@@ -11,14 +10,15 @@ use mdm_core::secret::Secret;
 use mdm_core::service::{IdentitySettings, NewIssuer, Org};
 use openssl::pkey::PKey;
 use openssl::x509::X509;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::asked::Path;
-use super::{About, Answer, Hidden, Refusal, either, next_page, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Hidden, Page, Refusal, either, next_page, refused, shown};
 
 /// Who issues from now on.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, tag = "kind")]
 pub(super) enum IssuerAsked {
     BuiltIn,
@@ -39,21 +39,21 @@ pub(super) enum IssuerAsked {
 }
 
 /// An authority that is brought in: certificates (PEM), itself first, and its key (PEM). Without, one is made.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuthorityAsked {
     certificates: Option<String>,
     key: Option<Hidden>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Certificates {
     certificates: String,
 }
 
 /// Whose attestations are believed.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AttestationAsked {
     /// Root certificates (PEM); none when left out.
@@ -62,62 +62,66 @@ pub(super) struct AttestationAsked {
     without_apple: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dropped {
     sha256: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Registration {
     wanted: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
     reason: String,
 }
 
-pub(super) async fn list(About { org, which, .. }: About) -> Answer {
+pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org
         .identities(CertificateId(which.after), which.limit())
         .await
         .map_err(refused)?;
     let next = next_page(&which, rows.iter().map(|row| row.id.0));
-    shown(json!({ "identities": rows, "next": next }))
+    shown(told! { identities: rows, next: next })
 }
 
-pub(super) async fn refusals(About { org, which, .. }: About) -> Answer {
+pub(super) async fn refusals(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org.refusals(which.limit()).await.map_err(refused)?;
-    shown(json!({ "refusals": rows }))
+    shown(told! { refusals: rows })
 }
 
-pub(super) async fn renew(About { office, org, .. }: About, Path(serial): Path<String>) -> Answer {
+pub(super) async fn renew(
+    About { office, org, .. }: About,
+    Path(serial): Path<String>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
     let renewing = org.renew_identity(&serial).await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "serial": serial, "renewing": renewing }))
+    shown(told! { serial: serial, renewing: renewing })
 }
 
 pub(super) async fn revoke(
-    About { office, org, .. }: About,
-    Path(serial): Path<String>,
-    sent: Body,
-) -> Answer {
-    let serial = Serial::parse(&serial).map_err(refused)?;
-    let why: Why = read(&office, sent).await?;
+    About { org, .. }: About,
+    Path(serial): Path<Serial>,
+    Sent(why): Sent<Why>,
+) -> Answer<impl Shows> {
     let revoked = org.revoke_identity(&serial, &why.reason).await;
-    shown(json!({ "serial": serial, "revoked": revoked.map_err(refused)? }))
+    shown(told! { serial: serial, revoked: revoked.map_err(refused)? })
 }
 
-pub(super) async fn issuer(About { org, .. }: About) -> Answer {
+pub(super) async fn issuer(About { org, .. }: About) -> Answer<impl Shows> {
     shown(described(&org))
 }
 
-pub(super) async fn set_issuer(About { office, org, .. }: About, sent: Body) -> Answer {
-    let new = match read(&office, sent).await? {
+pub(super) async fn set_issuer(
+    About { office, org, .. }: About,
+    Sent(asked): Sent<IssuerAsked>,
+) -> Answer<impl Shows> {
+    let new = match asked {
         IssuerAsked::BuiltIn => NewIssuer::BuiltIn,
         IssuerAsked::Scep {
             url,
@@ -150,14 +154,18 @@ pub(super) async fn set_issuer(About { office, org, .. }: About, sent: Body) -> 
     again(&office, &org).await
 }
 
-pub(super) async fn settings(About { office, org, .. }: About, sent: Body) -> Answer {
-    let change: IdentitySettings = read(&office, sent).await?;
+pub(super) async fn settings(
+    About { office, org, .. }: About,
+    Sent(change): Sent<IdentitySettings>,
+) -> Answer<impl Shows> {
     org.set_identities(change).await.map_err(refused)?;
     again(&office, &org).await
 }
 
-pub(super) async fn authority(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: AuthorityAsked = read(&office, sent).await?;
+pub(super) async fn authority(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<AuthorityAsked>,
+) -> Answer<impl Shows> {
     match (&sent.certificates, &sent.key) {
         (None, None) => org.new_authority().await.map_err(refused)?,
         (Some(certificates), Some(key)) => {
@@ -182,15 +190,19 @@ pub(super) async fn authority(About { office, org, .. }: About, sent: Body) -> A
     again(&office, &org).await
 }
 
-pub(super) async fn trust(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Certificates = read(&office, sent).await?;
+pub(super) async fn trust(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Certificates>,
+) -> Answer<impl Shows> {
     let all = der_of(&sent.certificates)?;
     org.trust_authorities(&all).await.map_err(refused)?;
     again(&office, &org).await
 }
 
-pub(super) async fn attestation(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: AttestationAsked = read(&office, sent).await?;
+pub(super) async fn attestation(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<AttestationAsked>,
+) -> Answer<impl Shows> {
     let roots = match &sent.certificates {
         Some(pem) => der_of(pem)?,
         None => Vec::new(),
@@ -201,16 +213,20 @@ pub(super) async fn attestation(About { office, org, .. }: About, sent: Body) ->
     again(&office, &org).await
 }
 
-pub(super) async fn drop_authority(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Dropped = read(&office, sent).await?;
+pub(super) async fn drop_authority(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Dropped>,
+) -> Answer<impl Shows> {
     org.distrust_authority(&sent.sha256)
         .await
         .map_err(refused)?;
     again(&office, &org).await
 }
 
-pub(super) async fn registration(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Registration = read(&office, sent).await?;
+pub(super) async fn registration(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Registration>,
+) -> Answer<impl Shows> {
     org.use_registration_authority(sent.wanted)
         .await
         .map_err(refused)?;
@@ -218,32 +234,69 @@ pub(super) async fn registration(About { office, org, .. }: About, sent: Body) -
 }
 
 /// How it stands after a change.
-async fn again(office: &super::Office, org: &Org) -> Answer {
+async fn again(office: &super::Office, org: &Org) -> Answer<impl Shows + use<>> {
     let id = org.organisation().id;
     let org = office.mdm.organisation_by_id(id).await.map_err(refused)?;
     shown(described(&org))
 }
 
-fn described(org: &Org) -> Value {
+/// Who issues, and what is set for that kind.
+#[derive(Default, Serialize, JsonSchema)]
+struct Issues {
+    /// `built-in`, `scep`, `acme`, or `other`.
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Whether there is one; it is shown to nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    challenge: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    software_key: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attest: Option<bool>,
+}
+
+impl Issues {
+    fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            ..Self::default()
+        }
+    }
+}
+
+fn described(org: &Org) -> impl Shows + use<> {
     let organisation: &Organisation = org.organisation();
     let settings = &organisation.settings;
     let issuer = match &organisation.issuer {
-        Issuer::BuiltIn => json!({ "kind": "built-in" }),
+        Issuer::BuiltIn => Issues::new("built-in"),
         Issuer::Scep {
             url,
             name,
             challenge,
             ..
-        } => json!({ "kind": "scep", "url": url, "name": name, "challenge": challenge.is_some() }),
+        } => Issues {
+            url: Some(url.clone()),
+            name: name.clone(),
+            challenge: Some(challenge.is_some()),
+            ..Issues::new("scep")
+        },
         Issuer::Acme {
             directory_url,
             hardware_bound,
             attest,
-        } => json!({
-            "kind": "acme", "directory_url": directory_url, "software_key": !hardware_bound, "attest": attest,
-        }),
+        } => Issues {
+            directory_url: Some(directory_url.clone()),
+            software_key: Some(!hardware_bound),
+            attest: Some(*attest),
+            ..Issues::new("acme")
+        },
         // A later version of the library may know more.
-        _ => json!({ "kind": "other" }),
+        _ => Issues::new("other"),
     };
     let own = organisation.identity_cas.iter().enumerate().map(|(n, ca)| {
         let list = org.revocation_list_url(&ca.certificate.0);
@@ -261,36 +314,36 @@ fn described(org: &Org) -> Value {
         .into_iter()
         .chain(trust.roots.iter().map(|der| der.0.as_slice()));
     let roots = roots.map(|der| one(der, "attests", None));
-    json!({
-        "issuer": issuer,
-        "acme_directory": org.acme_directory_url(),
-        "registration_authority": organisation.registration.is_some(),
-        "authorities": own.chain(others).chain(roots).collect::<Vec<_>>(),
-        "settings": {
-            "identity_days": settings.identity_days,
-            "renew_before_days": settings.renew_before_days,
-            "expired_identity_grace_days": settings.expired_identity_grace_days,
-            "session_minutes": settings.session_minutes,
-            "identity_protocol": settings.identity_protocol,
-            "retention_days": settings.retention_days,
-            "owner_days": settings.owner_days,
+    told! {
+        issuer: issuer,
+        acme_directory: org.acme_directory_url(),
+        registration_authority: organisation.registration.is_some(),
+        authorities: own.chain(others).chain(roots).collect::<Vec<_>>(),
+        settings: told! {
+            identity_days: settings.identity_days,
+            renew_before_days: settings.renew_before_days,
+            expired_identity_grace_days: settings.expired_identity_grace_days,
+            session_minutes: settings.session_minutes,
+            identity_protocol: settings.identity_protocol.clone(),
+            retention_days: settings.retention_days,
+            owner_days: settings.owner_days,
         },
-    })
+    }
 }
 
-fn one(der: &[u8], role: &str, list: Option<String>) -> Value {
+fn one(der: &[u8], role: &'static str, list: Option<String>) -> impl Shows + use<> {
     let x509 = X509::from_der(der).ok();
     let subject = x509.as_ref().and_then(|c| {
         let names = c.subject_name().entries();
         names.last().and_then(|e| e.data().to_string().ok())
     });
-    json!({
-        "sha256": sha256_hex(der),
-        "name": subject,
-        "role": role,
-        "until": x509.as_ref().map(|c| c.not_after().to_string()),
-        "revocation_list": list,
-    })
+    told! {
+        sha256: sha256_hex(der),
+        name: subject,
+        role: role,
+        until: x509.as_ref().map(|c| c.not_after().to_string()),
+        revocation_list: list,
+    }
 }
 
 /// The certificates of a PEM text, at least one.

@@ -6,13 +6,15 @@ use mdm_core::ids::{DeviceId, Serial};
 use mdm_core::inventory::Inventory;
 use mdm_core::service::Org;
 use mdm_core::views::Views;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::super::error::Refusal;
 use super::asked::{Path, Query};
-use super::{About, Answer, Asked, At, By, Office, refused, shown};
+use super::described::{Shows, told};
+use super::{About, Answer, Asked, At, By, Office, Page, refused, shown};
 
-pub(super) async fn show(About { office, org, .. }: About) -> Answer {
+pub(super) async fn show(About { office, org, .. }: About) -> Answer<impl Shows> {
     let row = org.inventory().await.map_err(refused)?;
     let services = named(
         &office,
@@ -23,27 +25,43 @@ pub(super) async fn show(About { office, org, .. }: About) -> Answer {
     shown(summary(row.as_ref(), services))
 }
 
-pub(super) async fn pull(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+pub(super) async fn pull(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer<impl Shows> {
     let org = caller.organisation(&office.mdm, &which).await?;
     let row = org.start_pull().await.map_err(refused)?;
     tracing::info!(by = caller.name, "the inventory is read");
     office.poke.notify_one();
-    shown(summary(Some(&row), json!([])))
+    shown(summary(Some(&row), Vec::new()))
 }
 
-pub(super) async fn views(About { org, which, .. }: About) -> Answer {
+pub(super) async fn views(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let (rows, next) = org
         .views_page(DeviceId(which.after), which.limit())
         .await
         .map_err(refused)?;
     let next = next.filter(|_| rows.len() == which.limit() as usize);
-    let rows: Vec<Value> = rows.iter().map(view).collect();
-    shown(json!({ "views": rows, "next": next }))
+    let rows: Vec<_> = rows.iter().map(view).collect();
+    shown(told! { views: rows, next: next })
 }
 
-pub(super) async fn one(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
+pub(super) async fn one(
+    About { org, .. }: About,
+    Path(serial): Path<String>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
     shown(view(&org.views(&serial).await.map_err(refused)?))
+}
+
+/// A service of the organisation, as Apple names it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Service {
+    id: String,
+    name: String,
+    /// It is an entry of this server.
+    ours: bool,
 }
 
 /// Services with their names, and which are ours.
@@ -51,7 +69,7 @@ pub(super) async fn named(
     office: &Office,
     org: &Org,
     services: &[(String, String)],
-) -> Result<Value, Refusal> {
+) -> Result<Vec<Service>, Refusal> {
     let servers = office
         .mdm
         .store()
@@ -61,39 +79,43 @@ pub(super) async fn named(
     let ours = |id: &str| servers.iter().any(|s| s.uuid.eq_ignore_ascii_case(id));
     Ok(services
         .iter()
-        .map(|(id, name)| json!({ "id": id, "name": name, "ours": ours(id) }))
+        .map(|(id, name)| Service {
+            id: id.clone(),
+            name: name.clone(),
+            ours: ours(id),
+        })
         .collect())
 }
 
-fn summary(row: Option<&Inventory>, services: Value) -> Value {
-    json!({
-        "wanted": row.and_then(|r| r.wanted),
-        "begun": row.and_then(Inventory::begun),
-        "complete": row.and_then(|r| r.complete),
-        "ended": row.and_then(|r| r.ended),
-        "pages": row.map(|r| r.pages),
-        "devices": row.map(|r| r.devices),
-        "needs_person": row.and_then(|r| r.needs_person.clone()),
-        "services": services,
-    })
+fn summary(row: Option<&Inventory>, services: Vec<Service>) -> impl Shows + use<> {
+    told! {
+        wanted: row.and_then(|r| r.wanted),
+        begun: row.and_then(Inventory::begun),
+        complete: row.and_then(|r| r.complete),
+        ended: row.and_then(|r| r.ended),
+        pages: row.map(|r| r.pages),
+        devices: row.map(|r| r.devices),
+        needs_person: row.and_then(|r| r.needs_person.clone()),
+        services: services,
+    }
 }
 
 /// The three views with the sentences that people need.
-fn view(views: &Views) -> Value {
-    let contradictions: Vec<Value> = views
+fn view(views: &Views) -> impl Shows + use<> {
+    let contradictions: Vec<_> = views
         .contradictions
         .iter()
-        .map(|c| json!({ "kind": c, "sentence": c.sentence() }))
+        .map(|c| told! { kind: *c, sentence: c.sentence() })
         .collect();
-    json!({
-        "serial": views.serial,
-        "api": views.api,
-        "assignment": views.assignment,
-        "enrolment": views.enrolment,
-        "contradictions": contradictions,
-        "no_profile": views
+    told! {
+        serial: views.serial.clone(),
+        api: views.api.clone(),
+        assignment: views.assignment.clone(),
+        enrolment: views.enrolment.clone(),
+        contradictions: contradictions,
+        no_profile: views
             .no_profile
             .as_ref()
-            .map(|why| json!({ "reason": why, "sentence": why.to_string() })),
-    })
+            .map(|why| told! { reason: why.clone(), sentence: why.to_string() }),
+    }
 }

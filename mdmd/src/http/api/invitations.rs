@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::UserLogins;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::asked::{Path, Query};
-use super::{About, Answer, Asked, At, By, Hidden, either, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Asked, At, By, Hidden, either, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Invite {
     serial: String,
@@ -29,7 +29,7 @@ const fn week() -> u32 {
     7
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Demands {
     minimum_os: Option<BTreeMap<Platform, String>>,
@@ -43,7 +43,7 @@ pub(super) struct Demands {
     wifi_hidden: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct User {
     name: String,
@@ -51,35 +51,36 @@ pub(super) struct User {
     password_base64: Option<Hidden>,
 }
 
-pub(super) async fn invite(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Invite = read(&office, sent).await?;
+pub(super) async fn invite(
+    About { org, .. }: About,
+    Sent(sent): Sent<Invite>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&sent.serial).map_err(refused)?;
     let valid = Duration::from_hours(24 * u64::from(sent.days));
     let made = org.invite(&serial, valid).await.map_err(refused)?;
-    shown(json!({
-        "serial": serial, "code": made.code.expose_text(), "page": org.download_url(), "expires": made.expires,
-    }))
+    shown(told! {
+        serial: serial, code: made.code.expose_text().map(str::to_owned), page: org.download_url(), expires: made.expires,
+    })
 }
 
-pub(super) async fn demands(About { org, .. }: About) -> Answer {
+pub(super) async fn demands(About { org, .. }: About) -> Answer<impl Shows> {
     let settings = &org.organisation().settings;
     let users = org.organisation().network_users.iter();
     let network = org.organisation().network.as_ref();
-    shown(json!({
-        "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
-        "network_users": users.map(|u| u.name.clone()).collect::<Vec<_>>(),
-        "wifi": network.map(|network| &network.ssid),
-    }))
+    shown(told! {
+        minimum_os: settings.minimum_os.clone(), user_logins: settings.user_logins, facts_hours: settings.facts_hours,
+        network_users: users.map(|u| u.name.clone()).collect::<Vec<_>>(),
+        wifi: network.map(|network| network.ssid.clone()),
+    })
 }
 
 pub(super) async fn demand(
     State(office): At,
     Extension(caller): By,
     Query(which): Asked,
-    sent: Body,
-) -> Answer {
+    Sent(sent): Sent<Demands>,
+) -> Answer<impl Shows> {
     let org = caller.organisation(&office.mdm, &which).await?;
-    let sent: Demands = read(&office, sent).await?;
     let password = either(
         "wifi_password",
         sent.wifi_password.as_ref(),
@@ -101,14 +102,13 @@ pub(super) async fn demand(
         .map_err(refused)?;
     let org = caller.organisation(&office.mdm, &which).await?;
     let network = org.organisation().network.as_ref();
-    shown(json!({
-        "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
-        "wifi": network.map(|network| &network.ssid),
-    }))
+    shown(told! {
+        minimum_os: settings.minimum_os, user_logins: settings.user_logins, facts_hours: settings.facts_hours,
+        wifi: network.map(|network| network.ssid.clone()),
+    })
 }
 
-pub(super) async fn user(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: User = read(&office, sent).await?;
+pub(super) async fn user(About { org, .. }: About, Sent(sent): Sent<User>) -> Answer<impl Shows> {
     let password = either(
         "password",
         sent.password.as_ref(),
@@ -120,15 +120,15 @@ pub(super) async fn user(About { office, org, .. }: About, sent: Body) -> Answer
         None => org.remove_network_user(&sent.name).await,
     }
     .map_err(refused)?;
-    shown(json!({ "name": sent.name, "kept": password.is_some() }))
+    shown(told! { name: sent.name, kept: password.is_some() })
 }
 
 pub(super) async fn clear_passcode(
     About { office, org, .. }: About,
     Path(serial): Path<String>,
-) -> Answer {
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
     let uuid = org.clear_passcode(&serial).await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "serial": serial, "uuid": uuid }))
+    shown(told! { serial: serial, uuid: uuid })
 }

@@ -1,16 +1,16 @@
 //! The library: configuration profiles and packages, and the tags that bring them to devices. Shows no profile's content.
 
-use axum::body::Body;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::library::{Package, tags};
 use mdm_core::secret::Secret;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::{About, Answer, Hidden, packages, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Hidden, packages, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Profile {
     name: String,
@@ -19,7 +19,7 @@ pub(super) struct Profile {
     tags: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPackage {
     name: String,
@@ -28,20 +28,20 @@ pub(super) struct NewPackage {
     tags: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tags {
     name: String,
     tags: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Devices {
     serials: Vec<String>,
@@ -51,13 +51,15 @@ pub(super) struct Devices {
     take: Vec<String>,
 }
 
-pub(super) async fn list(About { org, .. }: About) -> Answer {
+pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let items = org.library().await.map_err(refused)?;
-    shown(json!({ "items": items }))
+    shown(told! { items: items })
 }
 
-pub(super) async fn profile(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Profile = read(&office, sent).await?;
+pub(super) async fn profile(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Profile>,
+) -> Answer<impl Shows> {
     let tags = tags(&sent.tags).map_err(refused)?;
     let profile = Secret::new(sent.profile.bytes().as_slice());
     let put = org.put_profile(&sent.name, &profile, tags).await;
@@ -65,8 +67,10 @@ pub(super) async fn profile(About { office, org, .. }: About, sent: Body) -> Ans
     shown(put.map_err(refused)?)
 }
 
-pub(super) async fn package(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: NewPackage = read(&office, sent).await?;
+pub(super) async fn package(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<NewPackage>,
+) -> Answer<impl Shows> {
     let tags = tags(&sent.tags).map_err(refused)?;
     let before = packages::files(&org).await?;
     let put = org.put_package(&sent.name, sent.package, tags).await;
@@ -76,16 +80,20 @@ pub(super) async fn package(About { office, org, .. }: About, sent: Body) -> Ans
     shown(put)
 }
 
-pub(super) async fn tag(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Tags = read(&office, sent).await?;
+pub(super) async fn tag(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Tags>,
+) -> Answer<impl Shows> {
     let tags = tags(&sent.tags).map_err(refused)?;
     let item = org.tag_library_item(&sent.name, tags).await;
     office.poke.notify_one();
     shown(item.map_err(refused)?)
 }
 
-pub(super) async fn remove(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Named = read(&office, sent).await?;
+pub(super) async fn remove(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Named>,
+) -> Answer<impl Shows> {
     let before = packages::files(&org).await?;
     let item = org.remove_library_item(&sent.name).await;
     office.poke.notify_one();
@@ -94,8 +102,10 @@ pub(super) async fn remove(About { office, org, .. }: About, sent: Body) -> Answ
     shown(item)
 }
 
-pub(super) async fn devices(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Devices = read(&office, sent).await?;
+pub(super) async fn devices(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Devices>,
+) -> Answer<impl Shows> {
     let serials = sent.serials.iter().map(|text| Serial::parse(text));
     let serials = serials.collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let (add, take) = (tags(&sent.add), tags(&sent.take));
@@ -106,5 +116,5 @@ pub(super) async fn devices(About { office, org, .. }: About, sent: Body) -> Ans
     let unknown = org.tag_devices(&serials, &add, &take).await;
     office.poke.notify_one();
     let unknown = unknown.map_err(refused)?;
-    shown(json!({ "tagged": serials.len() - unknown.len(), "unknown": unknown }))
+    shown(told! { tagged: serials.len() - unknown.len(), unknown: unknown })
 }

@@ -1,21 +1,21 @@
 //! Licences of Apps and Books: content tokens, what a location has, what a wave needs, giving and taking back by hand.
 
-use axum::body::Body;
 use mdm_core::error::Error;
 use mdm_core::ids::{LocationId, Serial, WaveId};
 use mdm_core::licences::Location;
 use mdm_core::secret::Secret;
 use mdm_core::service::LicenceAct;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::asked::Path;
-use super::{About, Answer, Hidden, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Hidden, refused, shown};
 
 /// A content token as Apple's portal gave it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ContentToken {
+pub(super) struct ContentToken {
     token: Hidden,
     /// Displace another management service that has claimed the location.
     #[serde(default)]
@@ -23,9 +23,9 @@ struct ContentToken {
 }
 
 /// Giving or taking back.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+pub(super) struct Giving {
     location: LocationId,
     #[serde(default)]
     take_back: bool,
@@ -34,7 +34,7 @@ struct Sent {
     digest: Option<String>,
 }
 
-impl Sent {
+impl Giving {
     fn act(self) -> LicenceAct {
         LicenceAct {
             location: self.location,
@@ -45,8 +45,10 @@ impl Sent {
     }
 }
 
-pub(super) async fn import(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: ContentToken = read(&office, sent).await?;
+pub(super) async fn import(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<ContentToken>,
+) -> Answer<impl Shows> {
     // A content token is base64 of JSON by itself: it is kept as it came, once our own layer is undone.
     let token = sent.token.content_token();
     abm_client::apps::ContentToken::read(&token)
@@ -56,16 +58,16 @@ pub(super) async fn import(About { office, org, .. }: About, sent: Body) -> Answ
         .await
         .map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "location": id }))
+    shown(told! { location: id })
 }
 
-pub(super) async fn list(About { org, .. }: About) -> Answer {
+pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let rows = org.locations().await.map_err(refused)?;
-    let rows: Vec<Value> = rows.iter().map(location).collect();
-    shown(json!({ "locations": rows }))
+    let rows: Vec<_> = rows.iter().map(location).collect();
+    shown(told! { locations: rows })
 }
 
-pub(super) async fn refresh(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn refresh(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let row = org
         .refresh_location(LocationId(id))
         .await
@@ -73,18 +75,19 @@ pub(super) async fn refresh(About { org, .. }: About, Path(id): Path<i64>) -> An
     shown(location(&row))
 }
 
-pub(super) async fn need(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn need(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let rows = org.licence_need(WaveId(id)).await.map_err(refused)?;
-    shown(json!({ "apps": rows }))
+    shown(told! { apps: rows })
 }
 
-pub(super) async fn plan(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Sent = read(&office, sent).await?;
+pub(super) async fn plan(About { org, .. }: About, Sent(sent): Sent<Giving>) -> Answer<impl Shows> {
     shown(org.plan_licences(&sent.act()).await.map_err(refused)?)
 }
 
-pub(super) async fn act(About { office, org, .. }: About, sent: Body) -> Answer {
-    let mut sent: Sent = read(&office, sent).await?;
+pub(super) async fn act(
+    About { office, org, .. }: About,
+    Sent(mut sent): Sent<Giving>,
+) -> Answer<impl Shows> {
     let digest = sent.digest.take().ok_or_else(|| {
         let problem = "must be that of the plan that was accepted";
         refused(Error::bad_input("digest", problem))
@@ -98,28 +101,28 @@ pub(super) async fn act(About { office, org, .. }: About, sent: Body) -> Answer 
 }
 
 /// A location without its token.
-fn location(row: &Location) -> Value {
-    let stock: Vec<Value> = row
+fn location(row: &Location) -> impl Shows + use<> {
+    let stock: Vec<_> = row
         .stock
         .iter()
         .map(|(app, stock)| {
-            json!({
-                "app": app,
-                "total": stock.total,
-                "assigned": stock.assigned,
-                "available": stock.available,
-                "unlimited": stock.unlimited,
-                "device_assignable": stock.device_assignable,
-            })
+            told! {
+                app: *app,
+                total: stock.total,
+                assigned: stock.assigned,
+                available: stock.available,
+                unlimited: stock.unlimited,
+                device_assignable: stock.device_assignable,
+            }
         })
         .collect();
-    json!({
-        "id": row.id,
-        "name": row.name,
-        "token_expires": row.token_expires,
-        "claimed_by_other": row.claimed_by_other,
-        "needs_person": row.needs_person,
-        "stock": stock,
-        "stock_read": row.stock_read,
-    })
+    told! {
+        id: row.id,
+        name: row.name.clone(),
+        token_expires: row.token_expires,
+        claimed_by_other: row.claimed_by_other.clone(),
+        needs_person: row.needs_person.clone(),
+        stock: stock,
+        stock_read: row.stock_read,
+    }
 }

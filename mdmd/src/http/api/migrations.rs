@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::body::Body;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
@@ -10,16 +9,17 @@ use mdm_core::ids::{ErrandId, Serial, ServerId, WaveId};
 use mdm_core::migration::{Move, PinnedRunbook, Variant, visible_state};
 use mdm_core::service::{Act, MigrationAct, Org};
 use mdm_core::wave::{Wave, WaveState};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::super::error::Refusal;
-use super::{About, Answer, Office, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Office, Page, refused, shown};
 
 /// The acts by name.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-enum Name {
+pub(super) enum Name {
     Assign,
     Extend,
     Force,
@@ -28,9 +28,9 @@ enum Name {
 }
 
 /// An act as it is asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Sent {
+pub(super) struct Asked {
     act: Name,
     #[serde(default)]
     serials: Vec<Serial>,
@@ -48,7 +48,7 @@ struct Sent {
     digest: Option<String>,
 }
 
-impl Sent {
+impl Asked {
     /// The act as the library knows it.
     async fn act(self, office: &Office, org: &Org) -> Result<Act, Refusal> {
         let bad = |field: &str, problem: &str| refused(Error::bad_input(field, problem));
@@ -147,14 +147,18 @@ pub(super) async fn only_server(office: &Office, org: &Org) -> Result<ServerId, 
     }
 }
 
-pub(super) async fn plan(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Sent = read(&office, sent).await?;
+pub(super) async fn plan(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Asked>,
+) -> Answer<impl Shows> {
     let act = sent.act(&office, &org).await?;
     shown(org.plan_act(&act).await.map_err(refused)?)
 }
 
-pub(super) async fn act(About { office, org, .. }: About, sent: Body) -> Answer {
-    let mut sent: Sent = read(&office, sent).await?;
+pub(super) async fn act(
+    About { office, org, .. }: About,
+    Sent(mut sent): Sent<Asked>,
+) -> Answer<impl Shows> {
     let digest = sent.digest.take().ok_or_else(|| {
         let problem = "must be that of the plan that was accepted";
         refused(Error::bad_input("digest", problem))
@@ -165,7 +169,15 @@ pub(super) async fn act(About { office, org, .. }: About, sent: Body) -> Answer 
     shown(done)
 }
 
-pub(super) async fn proof(About { org, which, .. }: About) -> Answer {
+/// Which requests a proof is asked of.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Proving {
+    /// Their numbers, with commas between them, such as `1,2`.
+    #[serde(default)]
+    errands: String,
+}
+
+pub(super) async fn proof(About { org, which, .. }: About<Proving>) -> Answer<impl Shows> {
     let errands: Result<Vec<ErrandId>, _> = which
         .errands
         .split(',')
@@ -181,27 +193,29 @@ pub(super) async fn proof(About { org, which, .. }: About) -> Answer {
 }
 
 /// For which devices; none for all of which something is under way.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct StatusOf {
+pub(super) struct StatusOf {
     #[serde(default)]
     serials: Vec<Serial>,
 }
 
-pub(super) async fn status(About { office, org, .. }: About, sent: Body) -> Answer {
-    let of: StatusOf = read(&office, sent).await?;
+pub(super) async fn status(
+    About { office, org, .. }: About,
+    Sent(of): Sent<StatusOf>,
+) -> Answer<impl Shows> {
     let attempts = if of.serials.is_empty() {
         open_attempts(&office, &org).await
     } else {
         attempts_of(&office, &org, &of.serials).await
     };
     let mut rows = Vec::new();
-    let mut without: BTreeSet<&Serial> = of.serials.iter().collect();
+    let mut without: BTreeSet<Serial> = of.serials.iter().cloned().collect();
     for attempt in attempts.map_err(refused)? {
         without.remove(&attempt.serial);
         rows.push(row(&office, &org, &attempt).await.map_err(refused)?);
     }
-    shown(json!({ "migrations": rows, "without": without }))
+    shown(told! { migrations: rows, without: without })
 }
 
 /// Calls `take` with every member of every wave that `keep` lets through, oldest first.
@@ -274,7 +288,7 @@ async fn attempts_of(office: &Office, org: &Org, serials: &[Serial]) -> Result<V
 }
 
 /// Where one attempt stands, and what Apple last said of its device.
-async fn row(office: &Office, org: &Org, attempt: &Move) -> Result<Value, Error> {
+async fn row(office: &Office, org: &Org, attempt: &Move) -> Result<impl Shows + use<>, Error> {
     let set_up = match attempt.set_up() {
         Some(id) => org.set_up(id).await?,
         None => None,
@@ -285,26 +299,26 @@ async fn row(office: &Office, org: &Org, attempt: &Move) -> Result<Value, Error>
         .device(org.organisation().id, attempt.device)
         .await?;
     let reading = device.as_ref().and_then(|d| d.reading.as_ref());
-    Ok(json!({
-        "serial": attempt.serial,
-        "wave": attempt.wave,
-        "state": visible_state(Some(attempt), set_up.as_ref()),
-        "deadline": attempt.deadline,
-        "available_from": attempt.available_from,
-        "apple": reading.and_then(|r| r.status.clone()),
-        "service": reading.and_then(|r| r.assigned_server.clone()),
-        "read": reading.map(|r| r.seen),
-        "attention": attempt.attention,
-        "exceptions": attempt.exceptions,
-        "ended": attempt.ended,
-    }))
+    Ok(told! {
+        serial: attempt.serial.clone(),
+        wave: attempt.wave,
+        state: visible_state(Some(attempt), set_up.as_ref()),
+        deadline: attempt.deadline,
+        available_from: attempt.available_from,
+        apple: reading.and_then(|r| r.status.clone()),
+        service: reading.and_then(|r| r.assigned_server.clone()),
+        read: reading.map(|r| r.seen),
+        attention: attempt.attention.clone(),
+        exceptions: attempt.exceptions.clone(),
+        ended: attempt.ended,
+    })
 }
 
-pub(super) async fn requests(About { org, which, .. }: About) -> Answer {
+pub(super) async fn requests(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org
         .errands(ErrandId(which.after), which.limit())
         .await
         .map_err(refused)?;
     let next = super::next_page(&which, rows.iter().map(|e| e.id.0));
-    shown(json!({ "requests": rows, "next": next }))
+    shown(told! { requests: rows, next: next })
 }

@@ -1,6 +1,11 @@
 //! `/api/v1`: what people and programs may ask and do. Every route names the role that it takes; a token belongs to one
 //! organisation, the local socket to the administrator of the machine.
 
+#![allow(
+    non_camel_case_types,
+    reason = "an answer that is made on the spot has a type for each field, of the field's name"
+)]
+
 mod apple;
 mod approvals;
 mod asked;
@@ -9,7 +14,9 @@ mod audit;
 mod checklist;
 mod commands;
 mod declarations;
+mod described;
 mod devices;
+mod events;
 mod hand_off;
 mod holds;
 mod identities;
@@ -18,24 +25,28 @@ mod invitations;
 mod library;
 mod licences;
 mod migrations;
+pub(crate) mod openapi;
 mod organisations;
 mod packages;
 mod projects;
+mod repeated;
 mod reports;
 pub(crate) mod routes;
 mod runbooks;
 mod sign_in;
+mod tagged;
 mod tokens;
 mod waves;
+mod webhooks;
 mod what_if;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::AUTHORIZATION;
@@ -46,12 +57,15 @@ use mdm_core::ids::{OrganisationCode, OrganisationId};
 use mdm_core::person::SessionUse;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Mdm, Org, actor_of};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use zeroize::Zeroizing;
 
 use asked::{About, read};
+use described::{Shown, Shows};
 
+use super::Health;
 use super::error::{Door, Failure, Refusal};
 use crate::config::Limits;
 use crate::packages::Packages;
@@ -63,6 +77,9 @@ pub(crate) struct Office {
     limits: Arc<Limits>,
     packages: Arc<Packages>,
     poke: Arc<Notify>,
+    health: Arc<Health>,
+    /// Places for streams of events.
+    streams: Arc<Semaphore>,
 }
 
 /// Who asks, proved.
@@ -113,20 +130,27 @@ pub(crate) fn routes(
     limits: &Limits,
     packages: &Arc<Packages>,
     poke: &Arc<Notify>,
+    health: &Arc<Health>,
 ) -> (Router, Router) {
     let office = Office {
         mdm: mdm.clone(),
         limits: Arc::new(limits.clone()),
         packages: Arc::clone(packages),
         poke: Arc::clone(poke),
+        health: Arc::clone(health),
+        streams: Arc::new(Semaphore::new(events::MOST)),
     };
-    let routes = routes::router().method_not_allowed_fallback(wrong_method);
+    let routes = routes::router()
+        .method_not_allowed_fallback(wrong_method)
+        // A request with a key is done once, and only once it is known whether it may be done at all.
+        .layer(from_fn_with_state(office.clone(), tagged::tags))
+        .layer(from_fn_with_state(office.clone(), repeated::once));
     let local = routes
         .clone()
         .layer(from_fn(administrator))
         .with_state(office.clone());
     let remote = routes
-        .layer(axum::middleware::from_fn_with_state(office.clone(), bearer))
+        .layer(from_fn_with_state(office.clone(), bearer))
         .with_state(office);
     (remote, local)
 }
@@ -191,33 +215,42 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
     }
 }
 
-/// What a query may say: `?organisation=` for the local socket of an installation with several, the page of a list.
-#[derive(Debug, Default, Deserialize)]
+/// What every query may say.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Which {
+    /// The code of an organisation: for the local socket of an installation with several.
     organisation: Option<String>,
-    #[serde(default)]
-    after: i64,
-    limit: Option<u32>,
-    /// Holds: since when the last one of the page before is held, in milliseconds.
-    since: Option<i64>,
-    /// The end of the record, and not a page of it.
-    #[serde(default)]
-    newest: bool,
-    /// Which requests a proof is asked of, e.g. `1,2`.
-    #[serde(default)]
-    errands: String,
 }
 
-impl Which {
+/// A query that says no more.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct Nothing {}
+
+/// Which page of a list.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct Page {
+    /// Behind this id: the `next` of the page before.
+    #[serde(default)]
+    after: i64,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+}
+
+impl Page {
     fn limit(&self) -> u32 {
-        self.limit.unwrap_or(100).clamp(1, 1000)
+        at_most(self.limit)
     }
+}
+
+/// How long a page is.
+fn at_most(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(100).clamp(1, 1000)
 }
 
 type Asked = asked::Query<Which>;
 type By = Extension<Caller>;
 type At = State<Office>;
-type Answer = Result<Json<serde_json::Value>, Refusal>;
+type Answer<T> = Result<Shown<T>, Refusal>;
 
 impl Caller {
     /// The organisation that is asked about: the token's, the one that is named, or the only one.
@@ -290,6 +323,20 @@ impl Hidden {
     }
 }
 
+impl JsonSchema for Hidden {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hidden".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "password", "writeOnly": true })
+    }
+}
+
 impl<'de> Deserialize<'de> for Hidden {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
@@ -334,7 +381,7 @@ fn either(
 }
 
 /// Where the next page begins: after the last row of a full one.
-fn next_page(which: &Which, ids: impl ExactSizeIterator<Item = i64>) -> Option<i64> {
+fn next_page(which: &Page, ids: impl ExactSizeIterator<Item = i64>) -> Option<i64> {
     (ids.len() == which.limit() as usize)
         .then(|| ids.last())
         .flatten()
@@ -345,10 +392,7 @@ fn refused(error: Error) -> Refusal {
 }
 
 /// A value of ours as JSON.
-fn shown(value: impl serde::Serialize) -> Answer {
-    serde_json::to_value(value).map(Json).map_err(|_| {
-        refused(Error::Precondition(
-            "the answer cannot be written as JSON".to_owned(),
-        ))
-    })
+#[expect(clippy::unnecessary_wraps, reason = "the last word of every handler")]
+fn shown<T: Shows>(value: T) -> Answer<T> {
+    Ok(Shown(value))
 }

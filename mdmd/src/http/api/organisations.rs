@@ -1,27 +1,33 @@
 //! Organisations: the list, and making one. Making one shows its first administrator token, once.
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::State;
-use axum::{Extension, Json};
+use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
-use mdm_core::ids::OrganisationId;
+use mdm_core::ids::{OrganisationCode, OrganisationId};
 use mdm_core::organisation::Organisation;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::asked::Query;
-use super::{Answer, Asked, At, By, next_page, read, refused, shown};
+use super::described::{Shows, Unread, told};
+use super::{Answer, Asked, At, By, Page, next_page, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct New {
     name: String,
 }
 
-pub(super) async fn list(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+pub(super) async fn list(
+    State(office): At,
+    Extension(caller): By,
+    Query(named): Asked,
+    Query(which): Query<Page>,
+) -> Answer<impl Shows> {
     let rows = match caller.organisation {
         Some(_) => {
-            let org = caller.organisation(&office.mdm, &which).await?;
+            let org = caller.organisation(&office.mdm, &named).await?;
             vec![org.organisation().clone()]
         }
         None => office
@@ -34,16 +40,21 @@ pub(super) async fn list(State(office): At, Extension(caller): By, Query(which):
         Some(_) => None,
         None => next_page(&which, rows.iter().map(|o| o.id.0)),
     };
-    let rows: Vec<Value> = rows.iter().map(summary).collect();
-    shown(json!({ "organisations": rows, "next": next }))
+    let rows: Vec<_> = rows.iter().map(Summary::of).collect();
+    shown(told! { organisations: rows, next: next })
 }
 
-pub(super) async fn new(State(office): At, Extension(caller): By, sent: Body) -> Answer {
+pub(super) async fn new(
+    State(office): At,
+    Extension(caller): By,
+    // Read when it is known that they may: whoever may not is told that first.
+    sent: Unread<New>,
+) -> Answer<impl Shows> {
     if caller.organisation.is_some() {
         let why = "an organisation is made on the machine itself, through its local socket";
         return Err(refused(Error::Refused(why)));
     }
-    let asked: New = read(&office, sent).await?;
+    let asked = sent.read(&office).await?;
     // Devices of a second organisation reach us by the same listeners, so they need the same anchors.
     let anchors = office
         .mdm
@@ -59,20 +70,46 @@ pub(super) async fn new(State(office): At, Extension(caller): By, sent: Body) ->
         .create_organisation(&asked.name, anchors)
         .await
         .map_err(refused)?;
-    let mut answer = summary(made.org.organisation());
-    answer["administrator_token"] = json!(made.administrator_token.expose_text());
-    Ok(Json(answer))
+    shown(Made {
+        organisation: Summary::of(made.org.organisation()),
+        administrator_token: made.administrator_token.expose_text().map(str::to_owned),
+    })
 }
 
-fn summary(organisation: &Organisation) -> Value {
-    json!({
-        "id": organisation.id,
-        "code": organisation.code,
-        "name": organisation.name,
-        "created": organisation.created,
-        "push_topic": organisation.push.as_ref().map(|p| p.topic.clone()),
-        "push_until": organisation.push.as_ref().map(|p| p.not_after),
-        "api_account": organisation.api.as_ref().map(|a| a.client_id.clone()),
-        "servers": organisation.servers.len(),
-    })
+/// An organisation without what is its own.
+#[derive(Serialize, JsonSchema)]
+struct Summary {
+    id: OrganisationId,
+    /// Its name in the paths of its devices, and in `?organisation=`.
+    code: OrganisationCode,
+    name: String,
+    created: Timestamp,
+    push_topic: Option<String>,
+    push_until: Option<Timestamp>,
+    api_account: Option<String>,
+    servers: usize,
+}
+
+impl Summary {
+    fn of(organisation: &Organisation) -> Self {
+        Self {
+            id: organisation.id,
+            code: organisation.code.clone(),
+            name: organisation.name.clone(),
+            created: organisation.created,
+            push_topic: organisation.push.as_ref().map(|p| p.topic.clone()),
+            push_until: organisation.push.as_ref().map(|p| p.not_after),
+            api_account: organisation.api.as_ref().map(|a| a.client_id.clone()),
+            servers: organisation.servers.len(),
+        }
+    }
+}
+
+/// One just made.
+#[derive(Serialize, JsonSchema)]
+struct Made {
+    #[serde(flatten)]
+    organisation: Summary,
+    /// Shown this once.
+    administrator_token: Option<String>,
 }

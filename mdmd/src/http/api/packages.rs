@@ -13,17 +13,19 @@ use mdm_core::error::Error;
 use mdm_core::ids::OrganisationId;
 use mdm_core::library::{KeptFile, LibraryContent, Package, tags};
 use mdm_core::service::Org;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::body::BodyError;
 use super::super::edge::{Passed, is_over_budget};
 use super::super::error::Door;
 use super::asked::Query;
+use super::described::Shows;
 use super::{Answer, Asked, At, By, Office, Refusal, refused, shown};
 use crate::packages::{Incoming, NotKept};
 
 /// What is said of a package beside its bytes.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct About {
     name: String,
     bundle_identifier: String,
@@ -42,7 +44,7 @@ pub(super) async fn upload(
     about: Result<Query<About>, Refusal>,
     passed: Option<Extension<Passed>>,
     sent: Body,
-) -> Answer {
+) -> Answer<impl Shows> {
     // Of an organisation that is not the caller's nothing more is said.
     let org = caller.organisation(&office.mdm, &which).await?;
     let Query(about) = about?;

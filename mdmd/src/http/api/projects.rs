@@ -1,47 +1,57 @@
 //! Projects: a whole move with its window, its calendar, its gates and its switch.
 
-use axum::body::Body;
 use mdm_core::ids::{ProjectId, ServerId};
 use mdm_core::project::Project;
 use mdm_core::service::{Org, PlanFile, ProjectChange};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::error::Refusal;
 use super::asked::Path;
+use super::described::{Sent, Shows, Versioned, told};
 use super::migrations::only_server;
-use super::{About, Answer, read, refused, shown};
+use super::{About, Answer, refused, shown};
 
-pub(super) async fn list(About { org, .. }: About) -> Answer {
+pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let projects = org.projects().await.map_err(refused)?;
-    shown(json!({ "projects": projects }))
+    shown(told! { projects: projects })
 }
 
-pub(super) async fn show(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn show(
+    About { org, .. }: About,
+    Path(id): Path<i64>,
+) -> Result<Versioned<impl Shows>, Refusal> {
     let project = org.project(ProjectId(id)).await.map_err(refused)?;
-    shown(with_waves(&org, &project).await?)
+    Ok(Versioned {
+        version: project.version,
+        answer: with_waves(&org, project).await?,
+    })
 }
 
 /// A project with how its waves stand.
-async fn with_waves(org: &Org, project: &Project) -> Result<Value, Refusal> {
+async fn with_waves(org: &Org, project: Project) -> Result<impl Shows + use<>, Refusal> {
     let mut waves = Vec::new();
     for wave in org.waves_of(project.id).await.map_err(refused)? {
         waves.push(org.standing(wave.id).await.map_err(refused)?);
     }
-    Ok(json!({ "project": project, "waves": waves }))
+    Ok(told! { project: project, waves: waves })
 }
 
 /// A new one.
-#[derive(Deserialize)]
-struct New {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct New {
     name: String,
     destination: Option<ServerId>,
     #[serde(flatten)]
+    #[schemars(with = "ProjectChange")]
     change: Value,
 }
 
-pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: New = read(&office, sent).await?;
+pub(super) async fn new(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<New>,
+) -> Answer<impl Shows> {
     let destination = match sent.destination {
         Some(destination) => destination,
         None => only_server(&office, &org).await?,
@@ -64,42 +74,42 @@ fn change(sent: Value) -> Result<ProjectChange, Refusal> {
 }
 
 pub(super) async fn alter(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: ProjectChange = read(&office, sent).await?;
+    Sent(sent): Sent<ProjectChange>,
+) -> Answer<impl Shows> {
     let changed = org.change_project(ProjectId(id), &sent).await;
     shown(changed.map_err(refused)?)
 }
 
-pub(super) async fn plan(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn plan(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     shown(org.plan_file(ProjectId(id)).await.map_err(refused)?)
 }
 
-pub(super) async fn take_plan(About { office, org, .. }: About, sent: Body) -> Answer {
-    let plan: PlanFile = read(&office, sent).await?;
+pub(super) async fn take_plan(
+    About { org, .. }: About,
+    Sent(plan): Sent<PlanFile>,
+) -> Answer<impl Shows> {
     shown(org.take_plan(&plan).await.map_err(refused)?)
 }
 
 /// Which way.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Switch {
+pub(super) struct Switch {
     on: bool,
 }
 
 pub(super) async fn switch(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Switch = read(&office, sent).await?;
+    Sent(sent): Sent<Switch>,
+) -> Answer<impl Shows> {
     let switched = org.switch_project(ProjectId(id), sent.on).await;
     shown(switched.map_err(refused)?)
 }
 
-pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let closed = org.close_project(ProjectId(id)).await;
     shown(closed.map_err(refused)?)
 }

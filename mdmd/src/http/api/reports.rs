@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use hyper::header::{
@@ -14,12 +14,15 @@ use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
 use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
 use mdm_core::ids::{Serial, WaveId};
 use mdm_core::service::Org;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::super::error::Refusal;
 use super::asked::{Path, Query};
-use super::{About, read, refused};
+use super::described::{Operation, Sent, Told};
+use super::{About, refused};
 use crate::reports::{Format, SERVER, Writer, html};
 
 /// Pieces that wait for a slow reader.
@@ -30,7 +33,7 @@ const DAYS: u32 = 7;
 const MOST_DAYS: u32 = 3_660;
 
 /// How a report is wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Wanted {
     #[serde(default)]
     format: Format,
@@ -42,17 +45,60 @@ pub(super) struct Wanted {
     days: Option<u32>,
 }
 
-type Sent = Result<Response, Refusal>;
+/// A report on its way, in the form that was asked for.
+pub(super) struct Report(Response);
+
+impl IntoResponse for Report {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Told for Report {
+    fn describe(operation: &mut Operation<'_>) {
+        let text = json!({ "schema": { "type": "string" } });
+        let content = json!({
+            "application/json": { "schema": { "type": "object" } },
+            "text/csv": text, "text/html": text, "text/plain": text,
+        });
+        let about = "The report, in the `format` that was asked for.";
+        let answer = json!({ "description": about, "content": content });
+        operation.answers.insert("200".to_owned(), answer);
+    }
+}
+
+/// A pack on its way.
+pub(super) struct Pack(Response);
+
+impl IntoResponse for Pack {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Told for Pack {
+    fn describe(operation: &mut Operation<'_>) {
+        let answer =
+            json!({ "description": "The archive.", "content": { "application/x-tar": {} } });
+        operation.answers.insert("200".to_owned(), answer);
+    }
+}
+
+type Reported = Result<Report, Refusal>;
 
 pub(super) async fn what_if(
     about: About,
     Path(id): Path<i64>,
     Query(wanted): Query<Wanted>,
-) -> Sent {
+) -> Reported {
     send(about.org, ReportAsk::WhatIf(WaveId(id)), wanted).await
 }
 
-pub(super) async fn wave(about: About, Path(id): Path<i64>, Query(wanted): Query<Wanted>) -> Sent {
+pub(super) async fn wave(
+    about: About,
+    Path(id): Path<i64>,
+    Query(wanted): Query<Wanted>,
+) -> Reported {
     send(about.org, ReportAsk::Wave(WaveId(id)), wanted).await
 }
 
@@ -60,27 +106,27 @@ pub(super) async fn device(
     about: About,
     Path(serial): Path<String>,
     Query(wanted): Query<Wanted>,
-) -> Sent {
+) -> Reported {
     let serial = Serial::parse(&serial).map_err(refused)?;
     send(about.org, ReportAsk::Device(serial), wanted).await
 }
 
-pub(super) async fn exceptions(about: About, Query(wanted): Query<Wanted>) -> Sent {
+pub(super) async fn exceptions(about: About, Query(wanted): Query<Wanted>) -> Reported {
     let wave = wanted.wave.map(WaveId);
     send(about.org, ReportAsk::Exceptions(wave), wanted).await
 }
 
-pub(super) async fn holds(about: About, Query(wanted): Query<Wanted>) -> Sent {
+pub(super) async fn holds(about: About, Query(wanted): Query<Wanted>) -> Reported {
     let wave = wanted.wave.map(WaveId);
     send(about.org, ReportAsk::Holds(wave), wanted).await
 }
 
-pub(super) async fn requests(about: About, Query(wanted): Query<Wanted>) -> Sent {
+pub(super) async fn requests(about: About, Query(wanted): Query<Wanted>) -> Reported {
     let wave = wanted.wave.map(WaveId);
     send(about.org, ReportAsk::Requests(wave), wanted).await
 }
 
-pub(super) async fn unheard(about: About, Query(wanted): Query<Wanted>) -> Sent {
+pub(super) async fn unheard(about: About, Query(wanted): Query<Wanted>) -> Reported {
     let days = wanted.days.unwrap_or(DAYS);
     if days > MOST_DAYS {
         let problem = format!("must be at most {MOST_DAYS}");
@@ -125,7 +171,7 @@ impl ReportSink for Pieces {
     }
 }
 
-async fn send(org: Org, ask: ReportAsk, wanted: Wanted) -> Sent {
+async fn send(org: Org, ask: ReportAsk, wanted: Wanted) -> Reported {
     let (to, from) = mpsc::channel::<Piece>(WAITING);
     let format = wanted.format;
     let name = ask.kind().as_str();
@@ -160,11 +206,11 @@ async fn send(org: Org, ask: ReportAsk, wanted: Wanted) -> Sent {
         }
         Format::Json | Format::Text => {}
     }
-    Ok(answer)
+    Ok(Report(answer))
 }
 
 /// An answer of these pieces. What is wrong before the first one is an answer of its own.
-async fn streamed(mut from: mpsc::Receiver<Piece>) -> Sent {
+async fn streamed(mut from: mpsc::Receiver<Piece>) -> Result<Response, Refusal> {
     // What is wrong with the question is known before the first piece.
     let first = match from.recv().await {
         Some(Ok(first)) => first,
@@ -190,9 +236,9 @@ async fn streamed(mut from: mpsc::Receiver<Piece>) -> Sent {
 }
 
 /// What stands in a pack as pseudonyms.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Packing {
+pub(super) struct Packing {
     #[serde(default)]
     redact: std::collections::BTreeSet<Redact>,
 }
@@ -209,11 +255,10 @@ impl PackSink for Bare {
 }
 
 pub(super) async fn evidence(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Sent {
-    let sent: Packing = read(&office, sent).await?;
+    Sent(sent): Sent<Packing>,
+) -> Result<Pack, Refusal> {
     let ask = PackAsk {
         wave: WaveId(id),
         redact: sent.redact,
@@ -238,5 +283,5 @@ pub(super) async fn evidence(
         CONTENT_DISPOSITION,
         plain("attachment; filename=\"evidence.tar\""),
     );
-    Ok(answer)
+    Ok(Pack(answer))
 }

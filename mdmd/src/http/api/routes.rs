@@ -8,17 +8,20 @@ use axum::response::IntoResponse as _;
 use axum::routing::{MethodRouter, get, post};
 use mdm_core::audit::Role;
 use mdm_core::error::Error;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::error::{Door, Refusal};
+use super::described::{Described, Operation};
 use super::{
     Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations,
-    devices, hand_off, holds, identities, inventory, invitations, library, licences, migrations,
-    organisations, packages, projects, reports, runbooks, sign_in, tokens, waves, what_if,
+    devices, events, hand_off, holds, identities, inventory, invitations, library, licences,
+    migrations, openapi, organisations, packages, projects, reports, runbooks, sign_in, tokens,
+    waves, webhooks, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub(crate) struct Route {
     pub(crate) method: &'static str,
     pub(crate) path: &'static str,
@@ -42,11 +45,21 @@ macro_rules! table {
         pub(super) fn router() -> Router<Office> {
             Router::new()$(.route($path, guarded($method($handler), Role::$role, part($path))))*
         }
+
+        /// Each route with the name of its handler and what describes it.
+        pub(super) fn described() -> Vec<(&'static Route, &'static str, Describe)> {
+            let describe: Vec<(&'static str, Describe)> = vec![
+                $((stringify!($handler), |operation| describe($handler, operation))),*
+            ];
+            let both = ROUTES.iter().zip(describe);
+            both.map(|(route, (handler, describe))| (route, handler, describe)).collect()
+        }
     };
 }
 
 table! {
     get  "/api/v1" Viewer list, "", "This table.";
+    get  "/api/v1/openapi.json" Viewer openapi::show, "", "The document of this API (OpenAPI 3.1), made of what is really read and answered.";
     get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all, a page at a time (`after`, `limit`).";
     post "/api/v1/organisations" Admin organisations::new, "name", "Makes an organisation (local socket only). Shows its first administrator token, once.";
     get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
@@ -109,6 +122,7 @@ table! {
     get  "/api/v1/two-persons" Viewer approvals::demanded, "", "Whether every reveal and every cancellation takes two persons.";
     post "/api/v1/two-persons" Admin approvals::demand, "always", "Changes that. That it is no longer so takes two persons itself.";
     get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
+    get  "/api/v1/events" Viewer events::follow, "", "The record as it grows, as a stream of events (`text/event-stream`). A `Last-Event-ID` goes on behind that entry; one that was committed late may come a second time.";
     post "/api/v1/audit/verification" Helpdesk audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
     get  "/api/v1/checklist" Viewer checklist::show, "", "What a migration needs, in order: done, missing, fix; everything that ends against the latest deadline; the doors looked at by their public names.";
@@ -144,6 +158,13 @@ table! {
     get  "/api/v1/reports/holds" Viewer reports::holds, "", "How long holds took, step by step, and what ended them; of one `wave` or of all.";
     get  "/api/v1/reports/unheard" Viewer reports::unheard, "", "Senders that were refused, members that should have come, devices without a word for `days` (7).";
     get  "/api/v1/reports/requests" Viewer reports::requests, "", "The ledger of requests to Apple that change something; of one `wave` or of all.";
+    get  "/api/v1/webhooks" Viewer webhooks::list, "", "Receivers of webhooks: what they are told, since when they have taken nothing.";
+    post "/api/v1/webhooks" Admin webhooks::new, "name, url, notices? (offered, overdue, started, holding, released, migrated, exception)", "Makes a receiver. Shows its secret, once.";
+    post "/api/v1/webhooks/{name}" Admin webhooks::alter, "url?, notices?, on?", "Changes it, switches it off, or on again: then it is told what is still open.";
+    post "/api/v1/webhooks/{name}/secret" Admin webhooks::rotate, "", "Gives it a new secret, shown once. The one before signs beside it for a day.";
+    post "/api/v1/webhooks/{name}/test" Admin webhooks::test, "", "Sends it a message now, and says what came of it.";
+    post "/api/v1/webhooks/{name}/remove" Admin webhooks::remove, "", "Removes it; what is open goes to nobody.";
+    get  "/api/v1/webhooks/{name}/messages" Viewer webhooks::messages, "", "What it was told and is to be told, newest first, a page at a time (`before`, `limit`).";
     get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";
     post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?", "Brings in a server token. Apple is asked whose it is before it is kept.";
     get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";
@@ -196,11 +217,16 @@ table! {
     get  "/api/v1/waves/{id}/licences" Viewer licences::need, "", "What the devices of a wave need, have and lack, by app.";
 }
 
-async fn list() -> axum::Json<&'static [Route]> {
-    axum::Json(ROUTES)
+type Describe = fn(&mut Operation<'_>);
+
+fn describe<A>(handler: impl Described<A>, operation: &mut Operation<'_>) {
+    handler.describe(operation);
 }
 
-/// Refuses whoever has a smaller role, before anything of the request is read.
+async fn list() -> openapi::Table {
+    super::Shown(ROUTES)
+}
+
 /// The part of the API in which there are secrets of devices: a token must name it.
 pub(super) const SECRETS: &str = "secrets";
 
@@ -216,6 +242,7 @@ pub(super) fn parts() -> std::collections::BTreeSet<&'static str> {
     all.filter(|part| !part.is_empty()).collect()
 }
 
+/// Refuses whoever has a smaller role, before anything of the request is read.
 fn guarded(route: MethodRouter<Office>, role: Role, part: &'static str) -> MethodRouter<Office> {
     route.route_layer(from_fn(move |request: Request, next: Next| async move {
         let why = match request.extensions().get::<Caller>() {

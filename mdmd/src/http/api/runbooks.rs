@@ -1,44 +1,47 @@
 //! Runbooks that are kept under a name: listed, shown, edited; and one step of one device done again.
 
-use axum::body::Body;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::migration::{PinnedRunbook, StepId};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use mdm_core::runbook::KeptRunbook;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::super::error::Refusal;
-use super::asked::{Path, Query, problem};
-use super::{About, Answer, read, refused, shown};
+use super::asked::{Path, problem};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, refused, shown};
 
-pub(super) async fn list(About { org, .. }: About) -> Answer {
+pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let runbooks = org.kept_runbooks().await.map_err(refused)?;
-    shown(json!({ "runbooks": runbooks }))
+    shown(told! { runbooks: runbooks })
 }
 
 /// Which edit is wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Which {
+    /// Its number; the one in force when left out.
     revision: Option<u32>,
 }
 
 pub(super) async fn show(
-    About { org, .. }: About,
+    About { org, which, .. }: About<Which>,
     Path(name): Path<String>,
-    Query(which): Query<Which>,
-) -> Answer {
+) -> Answer<impl Shows> {
     let found = org.kept_runbook(&name, which.revision).await;
     let (kept, runbook) = found.map_err(refused)?;
-    shown(json!({ "kept": kept, "runbook": runbook }))
+    shown(told! { kept: kept, runbook: runbook })
 }
 
 /// An edit.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Edit {
+pub(super) struct Edit {
     name: String,
     platform: Platform,
+    #[schemars(with = "PinnedRunbook")]
     runbook: Value,
     revision: Option<u32>,
     #[serde(default)]
@@ -47,8 +50,17 @@ struct Edit {
     dry: bool,
 }
 
-pub(super) async fn edit(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Edit = read(&office, sent).await?;
+/// What became of an edit.
+#[derive(Serialize, JsonSchema)]
+struct Edited {
+    name: String,
+    /// Of the runbook as it would be kept; only where it was looked at and not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    kept: Option<KeptRunbook>,
+}
+
+pub(super) async fn edit(About { org, .. }: About, Sent(sent): Sent<Edit>) -> Answer<impl Shows> {
     if sent.name.eq_ignore_ascii_case("standard") {
         let why = "is that of the runbooks that come with the server";
         return Err(refused(Error::bad_input("name", why)));
@@ -57,7 +69,11 @@ pub(super) async fn edit(About { office, org, .. }: About, sent: Body) -> Answer
     if sent.dry {
         let checked = org.check_runbook(sent.platform, runbook).await;
         let digest = checked.map_err(refused)?.digest();
-        return shown(json!({ "name": sent.name, "digest": digest, "kept": null }));
+        return shown(Edited {
+            name: sent.name,
+            digest: Some(digest),
+            kept: None,
+        });
     }
     let kept = org
         .edit_runbook(
@@ -68,7 +84,11 @@ pub(super) async fn edit(About { office, org, .. }: About, sent: Body) -> Answer
             &sent.reason,
         )
         .await;
-    shown(json!({ "name": sent.name, "kept": kept.map_err(refused)? }))
+    shown(Edited {
+        kept: Some(kept.map_err(refused)?),
+        name: sent.name,
+        digest: None,
+    })
 }
 
 /// A runbook as it was sent. What is wrong is named by its step; a key that means nothing is a slip of whoever wrote it.
@@ -133,27 +153,27 @@ fn by_step(path: &str, sent: &Value) -> String {
 }
 
 /// Which step.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Retry {
+pub(super) struct Retry {
     step: StepId,
 }
 
 pub(super) async fn retry(
     About { office, org, .. }: About,
     Path(serial): Path<String>,
-    sent: Body,
-) -> Answer {
+    Sent(sent): Sent<Retry>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
-    let sent: Retry = read(&office, sent).await?;
     org.retry_step(&serial, sent.step).await.map_err(refused)?;
     office.poke.notify_one();
-    shown(json!({ "serial": serial, "step": sent.step }))
+    shown(told! { serial: serial, step: sent.step })
 }
 
 #[cfg(test)]
 mod tests {
     use mdm_core::migration::Variant;
+    use serde_json::json;
 
     use super::*;
 

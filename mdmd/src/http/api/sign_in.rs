@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Extension;
-use axum::body::Body;
 use axum::extract::State;
 use mdm_core::audit::Role;
 use mdm_core::ids::PersonSessionId;
@@ -11,13 +10,15 @@ use mdm_core::person::{AccountMode, PersonSession, WebView};
 use mdm_core::secret::Secret;
 use mdm_core::service::Org;
 use mdm_core::service::sign_in::{NewSignIn, shown as setting};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::asked::{Path, Query};
-use super::{About, Answer, Asked, At, By, Hidden, next_page, read, refused, shown};
+use super::described::{Sent, Shows, told};
+use super::{About, Answer, Asked, At, By, Hidden, Page, next_page, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Set {
     issuer: Option<String>,
@@ -36,19 +37,21 @@ pub(super) struct Set {
 }
 
 /// What is set, and what the provider must be told of us.
-fn of(org: &Org, set: Option<Value>) -> Value {
-    json!({
-        "sign_in": set, "redirect_uri": org.return_url(), "service_discovery": org.service_discovery_url(),
-    })
+fn of(org: &Org, set: Option<Value>) -> impl Shows + use<> {
+    told! {
+        sign_in: set, redirect_uri: org.return_url(), service_discovery: org.service_discovery_url(),
+    }
 }
 
-pub(super) async fn show(About { org, .. }: About) -> Answer {
+pub(super) async fn show(About { org, .. }: About) -> Answer<impl Shows> {
     let set = org.organisation().sign_in.as_ref().map(setting);
     shown(of(&org, set))
 }
 
-pub(super) async fn set(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Set = read(&office, sent).await?;
+pub(super) async fn set(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Set>,
+) -> Answer<impl Shows> {
     let new = NewSignIn {
         issuer: sent.issuer,
         client_id: sent.client_id,
@@ -69,43 +72,47 @@ pub(super) async fn set(About { office, org, .. }: About, sent: Body) -> Answer 
     shown(of(&org, Some(setting(&set))))
 }
 
-pub(super) async fn remove(About { office, org, .. }: About) -> Answer {
+pub(super) async fn remove(About { office, org, .. }: About) -> Answer<impl Shows> {
     org.remove_sign_in().await.map_err(refused)?;
     office.poke.notify_one();
     shown(of(&org, None))
 }
 
 /// Who asks.
-pub(super) async fn who(State(office): At, Extension(caller): By, Query(which): Asked) -> Answer {
+pub(super) async fn who(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer<impl Shows> {
     let org = caller.organisation(&office.mdm, &which).await?;
     let organisation = org.organisation();
-    shown(json!({
-        "name": caller.name, "role": caller.role, "until": caller.until,
-        "organisation": organisation.code, "organisation_name": organisation.name,
-    }))
-}
-
-/// A session as people see it: without its hash.
-fn row(session: &PersonSession) -> Value {
-    json!({
-        "id": session.id, "name": session.person.name, "account": session.person.account,
-        "for": session.used_for.as_str(), "groups": session.person.groups, "device": session.device,
-        "enrolment": session.enrollment,
-        "created": session.created, "expires": session.expires, "revoked": session.revoked,
+    shown(told! {
+        name: caller.name, role: caller.role, until: caller.until,
+        organisation: organisation.code.clone(), organisation_name: organisation.name.clone(),
     })
 }
 
-pub(super) async fn sessions(About { org, which, .. }: About) -> Answer {
+/// A session as people see it: without its hash.
+fn row(session: &PersonSession) -> impl Shows + use<> {
+    told! {
+        id: session.id, name: session.person.name.clone(), account: session.person.account.clone(),
+        r#for: session.used_for.as_str(), groups: session.person.groups.clone(), device: session.device,
+        enrolment: session.enrollment,
+        created: session.created, expires: session.expires, revoked: session.revoked,
+    }
+}
+
+pub(super) async fn sessions(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org
         .person_sessions(PersonSessionId(which.after), which.limit())
         .await
         .map_err(refused)?;
     let next = next_page(&which, rows.iter().map(|r| r.id.0));
-    let rows: Vec<Value> = rows.iter().map(row).collect();
-    shown(json!({ "sessions": rows, "next": next }))
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    shown(told! { sessions: rows, next: next })
 }
 
-pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let session = org
         .revoke_session(PersonSessionId(id))
         .await

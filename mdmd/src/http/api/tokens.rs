@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::Body;
 use mdm_core::audit::{ApiToken, Role};
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::ids::TokenId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::asked::Path;
+use super::described::{Sent, Shows, told};
 use super::routes::parts;
-use super::{About, Answer, read, refused, shown};
+use super::{About, Answer, refused, shown};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct New {
     name: String,
@@ -25,7 +25,7 @@ pub(super) struct New {
 }
 
 /// A token as people see it: without its hash.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Shown {
     id: TokenId,
     name: String,
@@ -53,14 +53,13 @@ impl Shown {
     }
 }
 
-pub(super) async fn list(About { org, .. }: About) -> Answer {
+pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let rows = org.api_tokens().await.map_err(refused)?;
     let rows: Vec<Shown> = rows.iter().map(Shown::of).collect();
-    shown(json!({ "tokens": rows }))
+    shown(told! { tokens: rows })
 }
 
-pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: New = read(&office, sent).await?;
+pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answer<impl Shows> {
     let parts = parts();
     if !sent.scopes.iter().all(|s| parts.contains(s.as_str())) {
         let parts: Vec<&str> = parts.into_iter().collect();
@@ -76,7 +75,7 @@ pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer 
     shown(answer)
 }
 
-pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let row = org.revoke_api_token(TokenId(id)).await.map_err(refused)?;
     shown(Shown::of(&row))
 }

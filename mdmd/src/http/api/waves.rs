@@ -3,24 +3,24 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::body::Body;
 use mdm_core::clock::Timestamp;
 use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
 use mdm_core::ids::{ErrandId, MoveId, ProjectId, Serial, WaveId};
 use mdm_core::service::{Candidates, Dates, Org};
 use mdm_core::wave::{Preset, Waiver};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::super::error::Refusal;
 use super::asked::Path;
-use super::{About, Answer, Office, read, refused, shown};
+use super::described::{Sent, Shows, Versioned, told};
+use super::{About, Answer, Office, Page, refused, shown};
 
 /// Hours of an offer before its deadline: Apple takes deadlines for 90 days.
 const MOST_LEAD: u32 = 90 * 24;
 
-pub(super) async fn list(About { office, org, which }: About) -> Answer {
+pub(super) async fn list(About { office, org, which }: About<Page>) -> Answer<impl Shows> {
     let rows = office
         .mdm
         .store()
@@ -28,10 +28,13 @@ pub(super) async fn list(About { office, org, which }: About) -> Answer {
         .await
         .map_err(|error| refused(error.into()))?;
     let next = super::next_page(&which, rows.iter().map(|wave| wave.id.0));
-    shown(json!({ "waves": rows, "next": next }))
+    shown(told! { waves: rows, next: next })
 }
 
-pub(super) async fn show(About { office, org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn show(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+) -> Result<Versioned<impl Shows>, Refusal> {
     let wave = office
         .mdm
         .store()
@@ -40,32 +43,34 @@ pub(super) async fn show(About { office, org, .. }: About, Path(id): Path<i64>) 
         .map_err(|error| refused(error.into()))?
         .ok_or_else(|| refused(Error::NotFound("wave")))?;
     let members = org.members(wave.id).await.map_err(refused)?;
-    shown(json!({ "wave": wave, "members": members }))
+    Ok(Versioned {
+        version: wave.version,
+        answer: told! { wave: wave, members: members },
+    })
 }
 
-pub(super) async fn standing(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn standing(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     shown(org.standing(WaveId(id)).await.map_err(refused)?)
 }
 
 /// A new one.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct New {
+pub(super) struct New {
     project: ProjectId,
     name: String,
     preset: Option<Preset>,
 }
 
-pub(super) async fn new(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: New = read(&office, sent).await?;
+pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answer<impl Shows> {
     let made = org.new_wave(sent.project, &sent.name, sent.preset).await;
     shown(made.map_err(refused)?)
 }
 
 /// Who comes in: by serial number, or by what they have in common.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Adding {
+pub(super) struct Adding {
     #[serde(default)]
     serials: Vec<Serial>,
     candidates: Option<Candidates>,
@@ -77,11 +82,10 @@ struct Adding {
 }
 
 pub(super) async fn add(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Adding = read(&office, sent).await?;
+    Sent(sent): Sent<Adding>,
+) -> Answer<impl Shows> {
     let serials = match (sent.candidates, sent.serials.is_empty()) {
         (Some(of), true) => org.candidates(&of).await.map_err(refused)?,
         (None, false) => sent.serials,
@@ -93,20 +97,28 @@ pub(super) async fn add(
     if sent.dry || serials.is_empty() {
         // Whose wave it is comes first.
         org.standing(WaveId(id)).await.map_err(refused)?;
-        return shown(json!({ "added": 0, "serials": serials }));
+        return shown(Added { added: 0, serials });
     }
     let dates = Dates {
         deadline: sent.deadline,
         available_from: sent.available_from,
     };
     let added = org.add_members(WaveId(id), &serials, dates).await;
-    shown(json!({ "added": added.map_err(refused)?, "serials": serials }))
+    let added = added.map_err(refused)?;
+    shown(Added { added, serials })
+}
+
+/// Who came in.
+#[derive(Serialize, JsonSchema)]
+struct Added {
+    added: usize,
+    serials: Vec<Serial>,
 }
 
 /// Who goes out.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Removing {
+pub(super) struct Removing {
     #[serde(default)]
     serials: Vec<Serial>,
     /// Everybody who is not submitted.
@@ -129,38 +141,36 @@ fn chosen(serials: &[Serial], all: bool) -> Result<Option<&[Serial]>, Error> {
 }
 
 pub(super) async fn remove(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Removing = read(&office, sent).await?;
+    Sent(sent): Sent<Removing>,
+) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
     let removed = org.remove_members(WaveId(id), who, &sent.reason).await;
-    shown(json!({ "removed": removed.map_err(refused)? }))
+    shown(told! { removed: removed.map_err(refused)? })
 }
 
 /// Who goes into another wave.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Moving {
+pub(super) struct Moving {
     to: WaveId,
     serials: Vec<Serial>,
 }
 
 pub(super) async fn relocate(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Moving = read(&office, sent).await?;
+    Sent(sent): Sent<Moving>,
+) -> Answer<impl Shows> {
     let moved = org.move_members(WaveId(id), sent.to, &sent.serials).await;
-    shown(json!({ "moved": moved.map_err(refused)? }))
+    shown(told! { moved: moved.map_err(refused)? })
 }
 
 /// Dates of members that are not submitted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Dating {
+pub(super) struct Dating {
     #[serde(default)]
     serials: Vec<Serial>,
     #[serde(default)]
@@ -170,20 +180,19 @@ struct Dating {
 }
 
 pub(super) async fn dates(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Dating = read(&office, sent).await?;
+    Sent(sent): Sent<Dating>,
+) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
     let dated = org.set_dates(WaveId(id), who, sent.deadline, sent.available_from);
-    shown(json!({ "planned": dated.await.map_err(refused)? }))
+    shown(told! { planned: dated.await.map_err(refused)? })
 }
 
 /// How members are spread over deadlines.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Planning {
+pub(super) struct Planning {
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     buckets: Option<u32>,
@@ -193,11 +202,10 @@ struct Planning {
 }
 
 pub(super) async fn plan(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Planning = read(&office, sent).await?;
+    Sent(sent): Sent<Planning>,
+) -> Answer<impl Shows> {
     if sent.lead_hours.is_some_and(|hours| hours > MOST_LEAD) {
         let problem = format!("must be at most {MOST_LEAD}");
         return Err(refused(Error::bad_input("lead_hours", problem)));
@@ -216,13 +224,13 @@ pub(super) async fn plan(
         )
         .await
         .map_err(refused)?;
-    shown(json!({ "members": placed, "dry": sent.dry }))
+    shown(told! { members: placed, dry: sent.dry })
 }
 
 /// What was done at the original service.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Meeting {
+pub(super) struct Meeting {
     name: String,
     evidence: String,
     #[serde(default)]
@@ -232,24 +240,23 @@ struct Meeting {
 }
 
 pub(super) async fn meet(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Meeting = read(&office, sent).await?;
+    Sent(sent): Sent<Meeting>,
+) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
     let met = org.meet(WaveId(id), who, &sent.name, &sent.evidence).await;
-    shown(json!({ "met": met.map_err(refused)? }))
+    shown(told! { met: met.map_err(refused)? })
 }
 
-pub(super) async fn what_if(About { org, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn what_if(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     shown(org.run_what_if(WaveId(id)).await.map_err(refused)?)
 }
 
 /// What is accepted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Accepting {
+pub(super) struct Accepting {
     digest: String,
     #[serde(default)]
     waivers: Vec<Waiver>,
@@ -258,11 +265,10 @@ struct Accepting {
 }
 
 pub(super) async fn accept(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Accepting = read(&office, sent).await?;
+    Sent(sent): Sent<Accepting>,
+) -> Answer<impl Shows> {
     let accepted = org
         .accept(WaveId(id), &sent.digest, &sent.waivers, &sent.reason)
         .await;
@@ -292,18 +298,17 @@ async fn scheduling(
 }
 
 /// The name of the wave, typed.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Submitting {
+pub(super) struct Submitting {
     name: String,
 }
 
 pub(super) async fn submit(
     About { office, org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Submitting = read(&office, sent).await?;
+    Sent(sent): Sent<Submitting>,
+) -> Answer<impl Shows> {
     let before = scheduling(&office, &org, WaveId(id)).await?;
     let submitted = org.submit_accepted(WaveId(id), &sent.name).await;
     let members = submitted.map_err(refused)?;
@@ -313,30 +318,29 @@ pub(super) async fn submit(
         .difference(&before)
         .copied()
         .collect();
-    shown(json!({ "members": members, "errands": errands, "blocked": 0 }))
+    shown(told! { members: members, errands: errands, blocked: 0 })
 }
 
 /// Why.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Signing {
+pub(super) struct Signing {
     reason: String,
 }
 
 pub(super) async fn sign(
-    About { office, org, .. }: About,
+    About { org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Signing = read(&office, sent).await?;
+    Sent(sent): Sent<Signing>,
+) -> Answer<impl Shows> {
     let signed = org.sign_gate(WaveId(id), &sent.reason).await;
     shown(signed.map_err(refused)?)
 }
 
 /// Whether no more devices are offered their migration, and why.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Pausing {
+pub(super) struct Pausing {
     paused: bool,
     reason: String,
 }
@@ -344,27 +348,34 @@ struct Pausing {
 pub(super) async fn pause(
     About { office, org, .. }: About,
     Path(id): Path<i64>,
-    sent: Body,
-) -> Answer {
-    let sent: Pausing = read(&office, sent).await?;
+    Sent(sent): Sent<Pausing>,
+) -> Answer<impl Shows> {
     let paused = org.pause_wave(WaveId(id), sent.paused, &sent.reason).await;
     office.poke.notify_one();
     shown(paused.map_err(refused)?)
 }
 
-pub(super) async fn failures(About { org, which, .. }: About, Path(id): Path<i64>) -> Answer {
+pub(super) async fn failures(
+    About { org, which, .. }: About<Page>,
+    Path(id): Path<i64>,
+) -> Answer<impl Shows> {
     let after = MoveId(which.after);
     let found = org.failures_of_wave(WaveId(id), after, which.limit()).await;
     let found = found.map_err(refused)?;
     let next = (found.devices.len() == which.limit() as usize)
         .then(|| found.devices.last().map(|(id, _, _)| *id))
         .flatten();
-    let devices: Vec<serde_json::Value> = found
+    let devices: Vec<_> = found
         .devices
-        .iter()
-        .map(|(_, serial, failures)| json!({ "serial": serial, "failures": failures }))
+        .into_iter()
+        .map(|(_, serial, failures)| told! { serial: serial, failures: failures })
         .collect();
-    shown(json!({
-        "name": found.name, "at": found.at, "banners": found.banners, "counts": found.counts, "devices": devices, "next": next,
-    }))
+    shown(told! {
+        name: found.name,
+        at: found.at,
+        banners: found.banners,
+        counts: found.counts,
+        devices: devices,
+        next: next,
+    })
 }

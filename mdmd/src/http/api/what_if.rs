@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::body::Body;
 use mdm_core::check::{Check, CheckResult, Unknowns};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
@@ -13,46 +12,52 @@ use mdm_core::ids::{Serial, ServerId, WaveId};
 use mdm_core::migration::{AppAction, PinnedRunbook};
 use mdm_core::original::Said;
 use mdm_core::service::{Detail, Question};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::asked::{Path, Query};
+use super::described::{Sent, Shows, told};
 use super::migrations::{only_server, standard};
-use super::{About, Answer, read, refused, shown};
+use super::{About, Answer, refused, shown};
 
 /// What is looked at where nobody says a deadline.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
 /// What a file of the original service says.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Import {
+pub(super) struct Import {
     from: String,
     taken: Option<Timestamp>,
     devices: Vec<Said>,
 }
 
-pub(super) async fn import(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Import = read(&office, sent).await?;
+pub(super) async fn import(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Import>,
+) -> Answer<impl Shows> {
     let taken = sent.taken.unwrap_or_else(|| office.mdm.now());
     let outcome = org.import_originals(&sent.from, taken, sent.devices).await;
     shown(outcome.map_err(refused)?)
 }
 
-pub(super) async fn original(About { org, .. }: About, Path(serial): Path<String>) -> Answer {
+pub(super) async fn original(
+    About { org, .. }: About,
+    Path(serial): Path<String>,
+) -> Answer<impl Shows> {
     let serial = Serial::parse(&serial).map_err(refused)?;
     shown(org.original(&serial).await.map_err(refused)?)
 }
 
-pub(super) async fn apps(About { org, .. }: About) -> Answer {
+pub(super) async fn apps(About { org, .. }: About) -> Answer<impl Shows> {
     let (apps, devices) = org.original_apps(None).await.map_err(refused)?;
-    shown(json!({ "apps": apps, "devices": devices }))
+    shown(told! { apps: apps, devices: devices })
 }
 
 /// A plan to be looked at.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asking {
+pub(super) struct Asking {
     serials: Vec<Serial>,
     deadline: Option<Timestamp>,
     available_from: Option<Timestamp>,
@@ -64,7 +69,7 @@ struct Asking {
 }
 
 /// How much of each device is shown.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Keep {
     Counts,
@@ -83,8 +88,10 @@ impl From<Keep> for Detail {
     }
 }
 
-pub(super) async fn check(About { office, org, .. }: About, sent: Body) -> Answer {
-    let asking: Asking = read(&office, sent).await?;
+pub(super) async fn check(
+    About { office, org, .. }: About,
+    Sent(asking): Sent<Asking>,
+) -> Answer<impl Shows> {
     let now = office.mdm.now();
     let destination = match asking.destination {
         Some(destination) => destination,
@@ -102,7 +109,7 @@ pub(super) async fn check(About { office, org, .. }: About, sent: Body) -> Answe
 }
 
 /// How much of each member of a wave is wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Wanted {
     #[serde(default)]
     detail: Keep,
@@ -112,52 +119,57 @@ pub(super) async fn wave(
     About { org, .. }: About,
     Path(id): Path<i64>,
     Query(wanted): Query<Wanted>,
-) -> Answer {
+) -> Answer<impl Shows> {
     let report = org.look_at_wave(WaveId(id), wanted.detail.into()).await;
     shown(report.map_err(refused)?)
 }
 
-pub(super) async fn rules(About { org, .. }: About) -> Answer {
+pub(super) async fn rules(About { org, .. }: About) -> Answer<impl Shows> {
     shown(table(&org.organisation().settings.unknowns))
 }
 
 /// Rules by checks; nothing takes a rule back.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rules {
+pub(super) struct Rules {
     unknown: BTreeMap<Check, Option<CheckResult>>,
 }
 
-pub(super) async fn set_rules(About { office, org, .. }: About, sent: Body) -> Answer {
-    let sent: Rules = read(&office, sent).await?;
+pub(super) async fn set_rules(
+    About { org, .. }: About,
+    Sent(sent): Sent<Rules>,
+) -> Answer<impl Shows> {
     let rules = org.set_unknowns(&sent.unknown).await.map_err(refused)?;
     shown(table(&rules))
 }
 
 /// What an unknown of each check counts as.
-fn table(rules: &Unknowns) -> serde_json::Value {
-    let rows: Vec<serde_json::Value> = Check::ALL
+fn table(rules: &Unknowns) -> impl Shows + use<> {
+    let rows: Vec<_> = Check::ALL
         .iter()
         .map(|check| {
-            json!({
-                "check": check,
-                "mac": rules.of(*check, Some(Platform::Macos)),
-                "iphone_ipad": rules.of(*check, Some(Platform::Ios)),
-                "own_rule": rules.0.get(check),
-            })
+            told! {
+                check: *check,
+                mac: rules.of(*check, Some(Platform::Macos)),
+                iphone_ipad: rules.of(*check, Some(Platform::Ios)),
+                own_rule: rules.0.get(check).copied(),
+            }
         })
         .collect();
-    json!({ "checks": rows })
+    told! { checks: rows }
 }
 
 /// Which runbook is wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Standard {
     platform: Option<Platform>,
     apps: Option<AppAction>,
 }
 
-pub(super) async fn runbook(About { org, .. }: About, Query(wanted): Query<Standard>) -> Answer {
+pub(super) async fn runbook(
+    About { org, .. }: About,
+    Query(wanted): Query<Standard>,
+) -> Answer<impl Shows> {
     // Whose it is comes first: a stranger is not told what is missing.
     let platform = wanted
         .platform
