@@ -44,10 +44,7 @@ fn shells_read_their_completions() {
         );
         let told = Command::new("bash").args(["-c", &asked]).output().unwrap();
         let told = String::from_utf8(told.stdout).unwrap();
-        assert!(
-            told.contains("submit") && told.contains("what-if"),
-            "{told}"
-        );
+        assert!(told.contains("submit") && told.contains("whatif"), "{told}");
     }
     let json = mdmd(&["completions", "bash", "--json"]);
     assert!(String::from_utf8_lossy(&json.stdout).contains("\"shell\": \"bash\""));

@@ -410,7 +410,7 @@ impl Org {
             }
             let silent = hook.failing_since.map(|since| now.since(since));
             let over = hook.is_on() && silent.is_some_and(|silent| silent > PATIENCE);
-            if hook == before {
+            if hook == before && !over {
                 return Ok(());
             }
             let mut batch = Batch::new();

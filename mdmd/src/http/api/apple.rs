@@ -89,10 +89,14 @@ pub(super) async fn import_server_token(
     let renews = sent.renews.map(ServerId);
     let id = match (&sent.file, &sent.token) {
         (Some(file), None) => org.import_token_file(&file.bytes(), renews).await,
-        (None, Some(token)) => {
-            let token = Secret::new(token.bytes().as_slice());
-            org.import_server_token(&token, renews).await
-        }
+        // Its form is ours to judge, before Apple is asked with it.
+        (None, Some(token)) => match abm_client::ServerToken::from_json(&token.bytes()) {
+            Ok(_) => {
+                let token = Secret::new(token.bytes().as_slice());
+                org.import_server_token(&token, renews).await
+            }
+            Err(error) => Err(Error::bad_input("token", error.to_string())),
+        },
         _ => {
             let problem = "must be there, or token; not both";
             Err(Error::bad_input("file", problem))

@@ -169,7 +169,7 @@ impl Operation<'_> {
 
 /// Takes `null` out of what a schema allows.
 fn not_null(schema: &mut Value) {
-    if let Some(kinds) = schema["type"].as_array_mut() {
+    if let Some(kinds) = schema.get_mut("type").and_then(Value::as_array_mut) {
         kinds.retain(|kind| kind != "null");
         if let [only] = kinds.as_slice() {
             schema["type"] = only.clone();
