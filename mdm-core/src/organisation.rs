@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::hook::HookOn;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
 use crate::person::SignIn;
+use crate::texts::OwnerTexts;
 
 /// DER bytes of a certificate, written as base64 in documents.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -413,12 +414,19 @@ pub struct Settings {
     pub api_writes_per_hour: u32,
     /// What ADE profiles say beyond what a migration demands.
     pub ade: AdeOptions,
+    /// What owners of devices are told, in place of our own texts.
+    #[serde(skip_serializing_if = "no_texts")]
+    pub owner_texts: OwnerTexts,
     /// What counts for a check of the what-if when nobody has told its fact.
     #[serde(skip_serializing_if = "is_default")]
     pub unknowns: Unknowns,
     /// Every reveal of a secret and every cancellation takes two persons.
     #[serde(default)]
     pub two_persons_always: bool,
+}
+
+fn no_texts(texts: &OwnerTexts) -> bool {
+    texts.0.is_empty()
 }
 
 fn is_default(rules: &Unknowns) -> bool {
@@ -479,6 +487,7 @@ impl Default for Settings {
             api_reads_per_minute: 20,
             api_writes_per_hour: 10,
             ade: AdeOptions::default(),
+            owner_texts: OwnerTexts::default(),
             unknowns: Unknowns::default(),
             two_persons_always: false,
         }

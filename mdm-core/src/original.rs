@@ -10,6 +10,7 @@ use crate::calendar::Zone;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{DeviceId, OrganisationId, Serial};
+use crate::texts::check_language;
 
 /// The most apps, profiles or networks of one device.
 pub const MOST_ENTRIES: usize = 2_000;
@@ -131,6 +132,8 @@ parts! {
     owner: DeviceOwner,
     /// Where that person lives, by the name of the time zone.
     time_zone: Zone,
+    /// In which language that person reads, such as `de` or `pt-BR`.
+    language: String,
     /// The one local user of a Mac whose account had a channel there.
     managed_user: ManagedUser,
     /// The managed apps that it has: all of them.
@@ -156,6 +159,7 @@ impl OriginalFacts {
         }
         drop_old(&mut self.owner, before);
         drop_old(&mut self.time_zone, before);
+        drop_old(&mut self.language, before);
         drop_old(&mut self.managed_user, before);
         // Keys that nobody knows may name anybody; they have no moment of their own.
         if *self != old {
@@ -336,6 +340,9 @@ impl Said {
             for text in words {
                 word("owner", text)?;
             }
+        }
+        if let Some(language) = &self.language {
+            check_language("language", language)?;
         }
         if let Some(user) = &self.managed_user {
             word("managed_user.name", &user.name)?;

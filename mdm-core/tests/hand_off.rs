@@ -491,7 +491,7 @@ fn what_is_written_fits_the_published_schema() {
     let mut full = told(1);
     let everything = serde_json::json!({
         "serial": "full-1", "system": "26.1", "last_seen": "2026-12-01T00:00:00Z", "enrolment": "automated", "shared": false,
-        "return_to_service": false, "owner": { "name": "A", "email": "a@example.com", "groups": ["x"] }, "time_zone": "Europe/Berlin",
+        "return_to_service": false, "owner": { "name": "A", "email": "a@example.com", "groups": ["x"] }, "time_zone": "Europe/Berlin", "language": "pt-BR",
         "managed_user": { "name": "ada", "last_sign_in": "2026-12-01T00:00:00Z" },
         "apps": [{ "bundle_id": "a", "name": "A", "store_id": 7, "signed_until": "2027-01-01T00:00:00Z" }],
         "networks": [{ "ssid": "Office", "managed": true }], "profiles": [{ "identifier": "p", "name": "P", "payloads": ["com.apple.wifi.managed"] }],

@@ -17,7 +17,7 @@ use mdm_core::secret::Secret;
 use crate::csv::{self, CsvError, Row};
 
 /// What a column is for, and the headings under which it is found: small letters, without signs between them.
-const COLUMNS: [(Column, &[&str]); 19] = [
+const COLUMNS: [(Column, &[&str]); 20] = [
     (
         Column::Serial,
         &["serial", "serialnumber", "serialno", "deviceserialnumber"],
@@ -46,6 +46,7 @@ const COLUMNS: [(Column, &[&str]); 19] = [
         &["owner", "user", "fullname", "assigneduser"],
     ),
     (Column::Zone, &["timezone", "zone"]),
+    (Column::Language, &["language", "preferredlanguage"]),
     (Column::Email, &["email", "emailaddress", "useremail"]),
     (Column::Groups, &["group", "groups", "department", "site"]),
     (
@@ -107,6 +108,7 @@ enum Column {
     ReturnToService,
     Owner,
     Zone,
+    Language,
     Email,
     Groups,
     ManagedUser,
@@ -308,6 +310,7 @@ fn take(
     };
     once! {
         time_zone: Zone = zone;
+        language: Language = cell(Column::Language).map(|(text, _)| text.to_owned());
         system: System = cell(Column::System).map(|(text, _)| system(text));
         last_seen: LastSeen = moment(Column::LastSeen)?;
         enrolment: Enrolment = cell(Column::Enrolment).map(|(text, _)| enrolment(text));

@@ -99,8 +99,9 @@ pub use release::Release;
 pub use repeats::{Coming, OnlyIf, Repeated};
 pub use runbooks::{RunbookUse, RunbookView};
 pub use wave::{
-    Accepted, Candidates, Dates, GateView, MarkCounts, Member, PLAN_FORM, PlanFile, PlanTaken,
-    PlannedMember, PlannedProject, PlannedWave, ProjectChange, Standing, WhatIf,
+    Accepted, CalendarPiece, Candidates, Dates, GateView, MarkCounts, Member, OwnerNotice,
+    OwnerNotices, PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedProject, PlannedWave,
+    ProjectChange, Standing, WhatIf,
 };
 pub use what_if::{
     Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,

@@ -190,24 +190,55 @@ impl Client {
 
     async fn pages_of(&self, size: u32, path: &str, rows: &str) -> Result<Value, Ended> {
         let mut all = Vec::new();
-        let mut next = String::new();
-        loop {
-            let mut page = self.get(&format!("{path}?limit={size}{next}")).await?;
-            if let Some(found) = page[rows].as_array_mut() {
+        let mut next = Some(String::new());
+        let mut last = Value::Null;
+        while let Some(place) = next {
+            (last, next) = self.page(size, path, &place).await?;
+            if let Some(found) = last[rows].as_array_mut() {
                 all.append(found);
             }
-            next = match page["next"].take() {
-                Value::Number(after) => format!("&after={after}"),
-                Value::Object(place) => place
+        }
+        last[rows] = Value::Array(all);
+        Ok(last)
+    }
+
+    /// Every page of a list, one by one: for lists that are as long as the fleet.
+    pub(crate) async fn each_page(
+        &self,
+        path: &str,
+        mut take: impl FnMut(Value) -> Result<(), Ended>,
+    ) -> Result<(), Ended> {
+        let mut next = Some(String::new());
+        while let Some(place) = next {
+            let page;
+            (page, next) = self.page(PAGE, path, &place).await?;
+            take(page)?;
+        }
+        Ok(())
+    }
+
+    /// One page of a list, and where the next one begins.
+    async fn page(
+        &self,
+        size: u32,
+        path: &str,
+        place: &str,
+    ) -> Result<(Value, Option<String>), Ended> {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let mut page = self
+            .get(&format!("{path}{sign}limit={size}{place}"))
+            .await?;
+        let next = match page["next"].take() {
+            Value::Number(after) => Some(format!("&after={after}")),
+            Value::Object(place) => Some(
+                place
                     .iter()
                     .map(|(name, value)| format!("&{name}={value}"))
                     .collect(),
-                _ => {
-                    page[rows] = Value::Array(all);
-                    return Ok(page);
-                }
-            };
-        }
+            ),
+            _ => None,
+        };
+        Ok((page, next))
     }
 
     /// Says what is about to be sent and what it means, then sends it.

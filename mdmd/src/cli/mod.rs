@@ -257,6 +257,9 @@ enum Command {
     /// Tokens of this installation's own API.
     #[command(subcommand)]
     ApiToken(api_token::ApiToken),
+    /// What owners of devices are told, by language.
+    #[command(subcommand)]
+    Text(wave::Text),
     /// Programs that are told what becomes of devices.
     #[command(subcommand)]
     Webhook(webhook::Webhook),
@@ -355,6 +358,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Declaration(command) => declaration::run(common, command).await,
             Command::Licences(command) => licences::run(common, command).await,
             Command::ApiToken(command) => api_token::run(common, command).await,
+            Command::Text(command) => wave::text(common, command).await,
             Command::Webhook(command) => webhook::run(common, command).await,
             Command::SignIn(command) => sign_in::run(common, command).await,
             Command::Login(args) => login::login(common, args).await,

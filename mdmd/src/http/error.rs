@@ -341,6 +341,13 @@ pub(crate) fn replayed(status: u16, kind: &str, body: Vec<u8>) -> Response {
     response
 }
 
+/// A file for people's own programs.
+pub(crate) fn attachment(kind: &'static str, body: Body) -> Response {
+    let mut response = plain(StatusCode::OK, kind, body);
+    unkept(&mut response, None);
+    response
+}
+
 /// Events as they come; kept by nobody in between.
 pub(crate) fn event_stream(body: Body) -> Response {
     let mut response = plain(StatusCode::OK, "text/event-stream", body);

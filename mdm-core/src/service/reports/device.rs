@@ -207,7 +207,7 @@ fn facts(
         }
         told! {
             system "system at the original", last_seen "last seen at the original",
-            owner "owner", time_zone "time zone", managed_user "managed user",
+            owner "owner", time_zone "time zone", language "language", managed_user "managed user",
             user_lock "locked to an account of somebody",
         }
         let count = |n: usize| json!(n);

@@ -2,6 +2,7 @@
 
 mod accept;
 mod members;
+mod notices;
 mod plan_file;
 mod projects;
 mod steer;
@@ -9,6 +10,7 @@ mod steer;
 pub(super) use accept::sentence;
 pub use accept::{Accepted, WhatIf};
 pub use members::{Candidates, Dates};
+pub use notices::{CalendarPiece, OwnerNotice, OwnerNotices};
 pub use plan_file::{PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedProject, PlannedWave};
 pub use projects::ProjectChange;
 pub use steer::{GateView, MarkCounts, Standing};

@@ -1,5 +1,6 @@
 //! `mdmd wave …`: waves of a project, made, filled, planned, looked at, accepted by name, submitted and steered.
 
+mod notices;
 mod plan;
 mod shown;
 
@@ -12,6 +13,7 @@ use super::migration::moment;
 use super::serials::Serials;
 use super::{Common, Done, Ended, Exit, Means as _, cell};
 
+pub(super) use notices::{Text, text};
 pub(super) use shown::{COLUMNS, row};
 
 /// Waves: devices that go together.
@@ -35,6 +37,10 @@ pub(crate) enum Wave {
         #[command(flatten)]
         place: Where,
     },
+    /// What owners of its devices are told, as CSV for a mail merge.
+    Notices(notices::Notices),
+    /// Its deadlines as a calendar (iCalendar).
+    Calendar(notices::Notices),
     /// Put devices into a wave, by serial number or by what they have in common.
     Add(Box<plan::Add>),
     /// Take devices out before anything of them is at Apple.
@@ -365,6 +371,8 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             wait,
             place,
         } => submit(common, place, wave, confirm.as_deref(), *wait).await,
+        Wave::Notices(asked) => notices::notices(common, asked).await,
+        Wave::Calendar(asked) => notices::calendar(common, asked).await,
         Wave::Status { wave, place } => {
             let client = Client::looking(common, place).await?;
             let found = find(&client, wave).await?;

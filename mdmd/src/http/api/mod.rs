@@ -25,6 +25,7 @@ mod invitations;
 mod library;
 mod licences;
 mod migrations;
+mod notices;
 pub(crate) mod openapi;
 mod organisations;
 mod packages;

@@ -16,8 +16,8 @@ use super::described::{Described, Operation};
 use super::{
     Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations,
     devices, events, hand_off, holds, identities, inventory, invitations, library, licences,
-    migrations, openapi, organisations, packages, projects, reports, runbooks, sign_in, tokens,
-    waves, webhooks, what_if,
+    migrations, notices, openapi, organisations, packages, projects, reports, runbooks, sign_in,
+    tokens, waves, webhooks, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -158,6 +158,10 @@ table! {
     get  "/api/v1/reports/holds" Viewer reports::holds, "", "How long holds took, step by step, and what ended them; of one `wave` or of all.";
     get  "/api/v1/reports/unheard" Viewer reports::unheard, "", "Senders that were refused, members that should have come, devices without a word for `days` (7).";
     get  "/api/v1/reports/requests" Viewer reports::requests, "", "The ledger of requests to Apple that change something; of one `wave` or of all.";
+    get  "/api/v1/waves/{id}/notices" Viewer notices::list, "", "What owners are told before the migration of their devices, for a mail merge; a page at a time (`after`, `limit`), in each owner's language or in `language`.";
+    get  "/api/v1/waves/{id}/calendar" Viewer notices::calendar, "", "The deadlines of a wave as a calendar (`text/calendar`, RFC 5545).";
+    get  "/api/v1/owner-texts" Viewer notices::texts, "", "The texts for owners by language: the organisation's own, and ours for other languages.";
+    post "/api/v1/owner-texts" Planner notices::set_texts, "texts (language: subject, body; or null for ours)", "Changes them.";
     get  "/api/v1/webhooks" Viewer webhooks::list, "", "Receivers of webhooks: what they are told, since when they have taken nothing.";
     post "/api/v1/webhooks" Admin webhooks::new, "name, url, notices? (offered, overdue, started, holding, released, migrated, exception)", "Makes a receiver. Shows its secret, once.";
     post "/api/v1/webhooks/{name}" Admin webhooks::alter, "url?, notices?, on?", "Changes it, switches it off, or on again: then it is told what is still open.";

@@ -1,0 +1,134 @@
+//! What owners of devices are told before their migration, and their deadlines as a calendar. Sends nothing.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use mdm_core::error::Error;
+use mdm_core::ids::{MoveId, WaveId};
+use mdm_core::service::Org;
+use mdm_core::texts::OwnerText;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::error::{Refusal, attachment};
+use super::asked::Path;
+use super::described::{Operation, Sent, Shows, Told, told};
+use super::{About, Answer, at_most, refused, shown};
+
+/// Members that are read for one piece of a calendar.
+const PIECE: u32 = 500;
+
+/// In which language, and which page.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Which {
+    /// In place of each owner's own, such as `de`.
+    language: Option<String>,
+    /// Behind this id: the `next` of the page before.
+    #[serde(default)]
+    after: i64,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+}
+
+/// In which language.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct In {
+    /// In place of each owner's own, such as `de`.
+    language: Option<String>,
+}
+
+/// Texts by language; nothing takes one back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Texts {
+    texts: BTreeMap<String, Option<OwnerText>>,
+}
+
+/// Says in the document that a calendar is answered.
+pub(super) struct Calendar(Response);
+
+impl Told for Calendar {
+    fn describe(operation: &mut Operation<'_>) {
+        let content = json!({ "text/calendar": { "schema": { "type": "string" } } });
+        let answer = json!({ "description": "The calendar (RFC 5545).", "content": content });
+        operation.answers.insert("200".to_owned(), answer);
+    }
+}
+
+impl IntoResponse for Calendar {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+pub(super) async fn texts(About { org, .. }: About) -> Answer<impl Shows> {
+    shown(told! { texts: org.owner_texts() })
+}
+
+pub(super) async fn set_texts(
+    About { org, .. }: About,
+    Sent(sent): Sent<Texts>,
+) -> Answer<impl Shows> {
+    let texts = org.set_owner_texts(&sent.texts).await.map_err(refused)?;
+    shown(told! { texts: texts })
+}
+
+pub(super) async fn list(
+    About { org, which, .. }: About<Which>,
+    Path(id): Path<i64>,
+) -> Answer<impl Shows> {
+    let (language, after) = (which.language.as_deref(), MoveId(which.after));
+    let page = org.owner_notices(WaveId(id), language, after, at_most(which.limit));
+    shown(page.await.map_err(refused)?)
+}
+
+/// What is still to be sent of a calendar.
+struct Rest {
+    org: Org,
+    wave: WaveId,
+    language: Option<String>,
+    next: Option<MoveId>,
+}
+
+impl Rest {
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(after) = self.next else {
+            return Ok(None);
+        };
+        let language = self.language.as_deref();
+        let piece = self.org.wave_calendar(self.wave, language, after, PIECE);
+        let piece = piece.await?;
+        self.next = piece.next;
+        Ok(Some(Bytes::from(piece.text)))
+    }
+}
+
+pub(super) async fn calendar(
+    About { org, which, .. }: About<In>,
+    Path(id): Path<i64>,
+) -> Result<Calendar, Refusal> {
+    let mut rest = Rest {
+        org,
+        wave: WaveId(id),
+        language: which.language,
+        next: Some(MoveId(0)),
+    };
+    // What is wrong with the question is known before the first piece.
+    let first = rest.piece().await.map_err(refused)?.unwrap_or_default();
+    let rest = stream::unfold(rest, |mut rest| async move {
+        let piece = rest.piece().await.transpose()?;
+        let piece = piece.map_err(|error| {
+            tracing::warn!(%error, "a calendar broke off");
+            rest.next = None;
+            std::io::Error::other("the calendar could not be read to its end")
+        });
+        Some((piece, rest))
+    });
+    let first = stream::once(async move { Ok::<Bytes, std::io::Error>(first) });
+    let body = Body::from_stream(StreamExt::chain(first, rest));
+    Ok(Calendar(attachment("text/calendar; charset=utf-8", body)))
+}
