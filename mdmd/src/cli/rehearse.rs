@@ -10,9 +10,9 @@ use crate::rehearsal::{self, Faults, Identities, Rehearsal, Sabotage, Unfit, Ver
 /// Plays a whole migration against simulated devices and gives the world's verdict.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Rehearse {
-    /// How many devices.
-    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    devices: u32,
+    /// How many devices; 25 when left out, with `--waves` 5,000.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    devices: Option<u32>,
     /// Play a whole project of so many waves (pilot, early, main, rest), each sent when the gate of the one before it is signed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4))]
     waves: Option<u32>,
@@ -22,9 +22,9 @@ pub(crate) struct Rehearse {
     /// One seed tells one story.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What goes wrong in the world.
-    #[arg(long, value_enum, default_value_t = Faults::None)]
-    faults: Faults,
+    /// What goes wrong in the world; nothing when left out, with `--waves` many things.
+    #[arg(long, value_enum)]
+    faults: Option<Faults>,
     /// How the devices get their identities.
     #[arg(long, value_enum, default_value_t = Identities::Scep)]
     identities: Identities,
@@ -41,8 +41,12 @@ pub(crate) struct Rehearse {
 
 /// Runs it; 4 when the world disagrees with our records, 5 when something never ended.
 pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
-    let mut rehearsal = Rehearsal::new(args.devices, args.seed);
-    rehearsal.faults = args.faults;
+    let (devices, faults) = match args.waves {
+        Some(_) => (5_000, Faults::Many),
+        None => (25, Faults::None),
+    };
+    let mut rehearsal = Rehearsal::new(args.devices.unwrap_or(devices), args.seed);
+    rehearsal.faults = args.faults.unwrap_or(faults);
     rehearsal.waves = args.waves;
     rehearsal.buckets = args.buckets.unwrap_or(rehearsal.buckets);
     rehearsal.identities = args.identities;

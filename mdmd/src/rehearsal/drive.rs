@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use fixtures::faults::FaultKind;
 use fixtures::world::World;
+use mdm_core::clock::Timestamp;
 use mdm_core::ids::WaveId;
 use mdm_core::migration::{
     Attention, Move, MoveState, OperatorAct, Outcome, VisibleState, visible_state,
@@ -21,8 +22,12 @@ const HORIZON_MS: i64 = 45 * 86_400_000;
 /// is asked for again every half hour.
 const STUCK_MS: i64 = 12 * 3_600_000;
 
-/// How often the states are counted, in simulated time.
+/// How often the states are counted, in simulated time; in a project, whose people do not look every hour, more seldom.
 const LOOK_MS: i64 = 3_600_000;
+const PROJECT_LOOK_MS: i64 = 3 * LOOK_MS;
+
+/// While no device is in a hold, or on its way into one, the server's own work is done together, at most so late.
+const CALM_MS: i64 = 1_800_000;
 
 /// Things done in one round of the worker.
 const ROUND: u32 = 500;
@@ -47,9 +52,9 @@ pub(super) async fn drive(
     let start = world.clock().now_ms();
     let mut next_look = start;
     let mut held = BTreeMap::new();
-    let horizon = match course {
-        Some(_) => HORIZON_MS * 4,
-        None => HORIZON_MS,
+    let (horizon, every) = match course {
+        Some(_) => (HORIZON_MS * 4, PROJECT_LOOK_MS),
+        None => (HORIZON_MS, LOOK_MS),
     };
     loop {
         settle(world, mdm, stop).await?;
@@ -58,16 +63,18 @@ pub(super) async fn drive(
         }
         let now = world.clock().now_ms();
         if now >= next_look {
-            next_look = now + LOOK_MS;
-            let mut acted = answer_what_is_asked(world, org, waves).await?;
+            next_look = now + every;
+            let mut attempts = members(org, waves).await?;
+            let mut acted = answer_what_is_asked(world, org, &attempts).await?;
             if let Some(course) = &mut course {
                 acted |= course.go_on(world, org).await?;
             }
             if acted {
                 settle(world, mdm, stop).await?;
+                attempts = members(org, waves).await?;
             }
             note_held(world, &mut held, now).await;
-            let (states, over) = look(org, waves, &|serial| {
+            let (states, over) = look(org, &attempts, &|serial| {
                 held.get(serial)
                     .is_some_and(|since| now - since >= STUCK_MS)
             })
@@ -78,17 +85,17 @@ pub(super) async fn drive(
                 return Ok(());
             }
         }
-        let server = mdm
-            .next_due()
-            .await?
-            .map(mdm_core::clock::Timestamp::as_millis);
+        let server = mdm.next_due().await?.map(Timestamp::as_millis);
+        let due = [world.next_due(), server];
+        anyhow::ensure!(
+            due.into_iter().flatten().all(|due| due > now),
+            "something is due and is not done: simulated time stands still"
+        );
+        let calm = if world.is_pressing() { 0 } else { CALM_MS };
+        let server = server.map(|due| due.max(now + calm));
         let Some(next) = [world.next_due(), server].into_iter().flatten().min() else {
             return Ok(());
         };
-        anyhow::ensure!(
-            next > now,
-            "something is due and is not done: simulated time stands still"
-        );
         if next - start > horizon {
             return Ok(());
         }
@@ -99,8 +106,12 @@ pub(super) async fn drive(
 /// Does everything that is due at this moment.
 pub(super) async fn settle(world: &World, mdm: &Mdm, stop: Stop<'_>) -> anyhow::Result<()> {
     // A bound, so that two sides which keep each other busy without time passing are found.
-    for _ in 0..10_000 {
+    for round in 0..10_000 {
         let mut done = world.run_due().await;
+        // The server has nothing left of before, and nobody has spoken to it since.
+        if round > 0 && done == 0 {
+            return Ok(());
+        }
         loop {
             let worked = mdm.work(ROUND).await? + mdm.watch(ROUND).await?;
             // A store that is down leaves due what is due.
@@ -119,9 +130,9 @@ pub(super) async fn settle(world: &World, mdm: &Mdm, stop: Stop<'_>) -> anyhow::
 
 /// The person of a rehearsal. Of a device that left and was silent for days a person is asked; this one knows which are lost
 /// for good and gives them up, so that the attempt ends with an exception. Its set-up stays and guards the hold, should it come back.
-async fn answer_what_is_asked(world: &World, org: &Org, waves: &[WaveId]) -> anyhow::Result<bool> {
+async fn answer_what_is_asked(world: &World, org: &Org, attempts: &[Move]) -> anyhow::Result<bool> {
     let mut acted = false;
-    for attempt in members(org, waves).await? {
+    for attempt in attempts {
         let silent = attempt.attention == Some(Attention::SilentForDays);
         let lost = world
             .planned_faults()
@@ -156,12 +167,11 @@ async fn members(org: &Org, waves: &[WaveId]) -> anyhow::Result<Vec<Move>> {
 /// How many devices are in which state, and whether it is over: everything has ended, or what has not is stuck.
 async fn look(
     org: &Org,
-    waves: &[WaveId],
+    attempts: &[Move],
     stuck: &(dyn Fn(&str) -> bool + Sync),
 ) -> anyhow::Result<(BTreeMap<VisibleState, usize>, bool)> {
     let mut states = BTreeMap::new();
-    let attempts = members(org, waves).await?;
-    for attempt in &attempts {
+    for attempt in attempts {
         let set_up = match &attempt.state {
             MoveState::Moving { set_up, .. } => org.set_up(*set_up).await?,
             _ => None,

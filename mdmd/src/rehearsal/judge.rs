@@ -91,38 +91,13 @@ pub(super) fn hold_to_some(rows: &mut [Row]) {
     }
 }
 
-/// What was forecast is what was lost, app by app, on every iPhone and iPad on which nothing went wrong.
-pub(super) fn hold_to_forecast(
-    rows: &mut [Row],
-    verdicts: &[DeviceVerdict],
-    forecast: &BTreeMap<String, BTreeSet<String>>,
-    accepted: &BTreeMap<String, Accepted>,
-) {
-    let none = BTreeSet::new();
-    for verdict in verdicts {
-        let moved = verdict.whereabouts == Whereabouts::Free && verdict.faults.is_empty();
-        if verdict.platform == "macOS" || !moved {
-            continue;
-        }
-        let mut lost: BTreeSet<String> = verdict.apps_lost.iter().cloned().collect();
-        if let Some(accepted) = accepted.get(&verdict.serial) {
-            lost.retain(|app| !accepted.dropped.contains(app));
-        }
-        let forecast = forecast.get(&verdict.serial).unwrap_or(&none);
-        let row = rows.iter_mut().find(|row| row.serial == verdict.serial);
-        if let Some(row) = row.filter(|_| lost != *forecast) {
-            row.disagreements.push(format!(
-                "the forecast was that it loses {forecast:?}, and it lost {lost:?}"
-            ));
-        }
-    }
-}
-
 /// What was accepted of a device when it was planned.
 #[derive(Debug, Default)]
 pub(super) struct Accepted {
     /// Apps that it may lose.
     pub(super) dropped: BTreeSet<String>,
+    /// Apps that it loses by the forecast, which was accepted so.
+    pub(super) waived: BTreeSet<String>,
     /// Nobody wants a lock.
     pub(super) unlocked: bool,
 }
@@ -221,7 +196,8 @@ async fn judge_one(
         // It never comes back and is named as an exception: that is all that can be had.
         row.never_ended = false;
     }
-    row.disagreements = disagreements(&row, &verdict, attempt.map(|a| &a.state), never_back);
+    let state = attempt.map(|a| &a.state);
+    row.disagreements = disagreements(&row, &verdict, state, &accepted.waived, never_back);
     row.disagreements.extend(held_too_long(&report.timeline));
     Ok(row)
 }
@@ -298,6 +274,7 @@ fn disagreements(
     row: &Row,
     verdict: &DeviceVerdict,
     state: Option<&MoveState>,
+    waived: &BTreeSet<String>,
     never_back: bool,
 ) -> Vec<String> {
     let mut found = Vec::new();
@@ -325,6 +302,7 @@ fn disagreements(
         let unsaid: Vec<&str> = row
             .apps_lost
             .iter()
+            .filter(|bundle| !waived.contains(*bundle))
             .map(String::as_str)
             .filter(|bundle| !APPS.iter().any(|step| says(&format!("{step}: {bundle}"))))
             .collect();
@@ -365,7 +343,7 @@ fn disagreements(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use fixtures::faults::FaultRecord;
     use fixtures::world::{Fleet, WorldConfig};
     use mdm_core::clock::Timestamp;
@@ -375,10 +353,10 @@ mod tests {
     use super::*;
 
     const ENDED: MoveState = MoveState::Ended(Outcome::MigratedWithExceptions);
-    const LOST: [&str; 2] = ["net.example.one", "net.example.two"];
+    pub(in super::super) const LOST: [&str; 2] = ["net.example.one", "net.example.two"];
 
     /// A Mac that is free, with everything that a fault can excuse: it was silent in its hold.
-    async fn free() -> DeviceVerdict {
+    pub(in super::super) async fn free() -> DeviceVerdict {
         let world = World::start(WorldConfig::new(1, START_MS, Fleet::Count(2)))
             .await
             .unwrap();
@@ -396,7 +374,7 @@ mod tests {
         verdict
     }
 
-    fn row(verdict: &DeviceVerdict, exceptions: &[&str]) -> Row {
+    pub(in super::super) fn row(verdict: &DeviceVerdict, exceptions: &[&str]) -> Row {
         let at = Timestamp::from_millis(START_MS + 1);
         Row {
             serial: verdict.serial.clone(),
@@ -422,7 +400,7 @@ mod tests {
     }
 
     fn found(row: &Row, verdict: &DeviceVerdict) -> Vec<String> {
-        disagreements(row, verdict, Some(&ENDED), false)
+        disagreements(row, verdict, Some(&ENDED), &BTreeSet::new(), false)
     }
 
     #[tokio::test]
@@ -503,27 +481,5 @@ mod tests {
         verdict.faults[0].kind = FaultKind::LostCheckOut;
         let said = found(&excepted, &verdict);
         assert!(said[0].contains("lost-check-out"), "{said:?}");
-    }
-
-    #[tokio::test]
-    async fn a_loss_that_was_not_forecast_is_a_disagreement_and_one_that_was_is_none() {
-        let mut verdict = free().await;
-        verdict.platform = "iOS";
-        verdict.faults.clear();
-        verdict.apps_lost = LOST.map(str::to_owned).into();
-        let check = |verdict: &DeviceVerdict, apps: &[&str]| {
-            let mut rows = [row(verdict, &[])];
-            let apps = apps.iter().map(|a| (*a).to_owned()).collect();
-            let forecast = BTreeMap::from([(verdict.serial.clone(), apps)]);
-            let verdicts = std::slice::from_ref(verdict);
-            hold_to_forecast(&mut rows, verdicts, &forecast, &BTreeMap::new());
-            rows[0].disagreements.len()
-        };
-        assert_eq!(check(&verdict, &LOST), 0);
-        assert_eq!(check(&verdict, &LOST[..1]), 1);
-        assert_eq!(check(&verdict, &[]), 1);
-        verdict.apps_lost.clear();
-        assert_eq!(check(&verdict, &LOST), 1);
-        assert_eq!(check(&verdict, &[]), 0);
     }
 }

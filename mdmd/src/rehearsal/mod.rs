@@ -4,8 +4,10 @@
 //! [`run`] plays one from start to verdict. Tests that want to meddle take it apart: [`Stage::set`], [`Stage::plan`],
 //! [`Stage::play`], [`Stage::judge`].
 
+mod account;
 mod causes;
 mod drive;
+mod forecast;
 mod house;
 mod judge;
 mod plan;
@@ -33,6 +35,7 @@ use mdm_core::service::{Detail, Mdm, Org};
 use mdm_core::wave::WaveState;
 
 use crate::app::App;
+pub use forecast::AppEnd;
 pub use house::{House, HouseOptions, StoreWrap, Unfit};
 pub use judge::{Proof, Row};
 pub use plan::Timetable;
@@ -238,18 +241,22 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
         Some(course) => std::mem::take(&mut course.forecast),
         None => forecast.unwrap_or_default(),
     };
-    let mut rows = stage.judge().await?;
+    let accepted = match &course {
+        Some(_) => plan::accepted_loss(&stage.world),
+        None => plan::accepted(&stage.world, &stage.own),
+    };
+    let org = stage.org().await?;
+    let mut rows = judge::judge(&stage.world, &org, &accepted).await?;
     if rehearsal.timelines {
         for row in &mut rows {
             let serial = Serial::parse(&row.serial)?;
-            row.timeline = stage.org().await?.device_report(&serial).await?.timeline;
+            row.timeline = org.device_report(&serial).await?.timeline;
         }
     }
-    let accepted = plan::accepted(&stage.world, &stage.own);
     let verdicts = stage.world.verdicts().await;
-    judge::hold_to_forecast(&mut rows, &verdicts, &forecast, &accepted);
+    let apps = forecast::hold_to(&mut rows, &verdicts, &forecast, &accepted);
     let (wave_ends, odd) = match &course {
-        Some(course) => course.ends(&stage.org().await?, &verdicts).await?,
+        Some(course) => course.ends(&org, &verdicts, &rows).await?,
         None => (Vec::new(), Vec::new()),
     };
     if rehearsal.faults == Faults::Some {
@@ -278,6 +285,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
             .iter()
             .map(|(k, n)| (k.name(), *n))
             .collect::<BTreeMap<_, _>>(),
+        apps,
         waves: wave_ends,
         disagreements: odd,
         simulated_minutes: (stage.world.clock().now_ms() - START_MS) / 60_000,
@@ -408,7 +416,7 @@ impl Stage {
             None => {
                 let now = Timestamp::from_millis(self.world.clock().now_ms());
                 let members = plan::members(&self.world, now, timetable);
-                plan::expect_apps(&self.world, &self.own);
+                plan::expect_apps(&self.world, &self.own, None);
                 let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
                 org.pull(&serials).await?;
                 // A plan that forgets the apps is not submitted: it goes through only where nobody knows of them.

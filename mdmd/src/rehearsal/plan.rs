@@ -1,6 +1,6 @@
 //! What is rehearsed: runbooks from what the original hands over, and a wave whose deadlines lie on several days.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fixtures::device::{Family, Kind};
@@ -44,6 +44,9 @@ impl Default for Timetable {
 
 /// The one app that every iPhone and iPad gets, whether it had it before or not.
 const EVERYWHERE: &str = "net.example.remote";
+
+/// The app of the original on which a project decides nothing: iPhones and iPads lose it with its data, and people accept that.
+pub(super) const LEFT_BEHIND: &str = "net.example.viewer";
 
 /// The password of the network that every device gets.
 pub(super) const WIFI_PASSWORD: &str = "rehearsed-Wi-Fi-7Qm2xK9v";
@@ -167,6 +170,7 @@ pub(super) fn accepted(
         let dropped = runbook.apps.iter().filter(|a| a.action == AppAction::Drop);
         let accepted = Accepted {
             dropped: dropped.map(|app| app.bundle_id.clone()).collect(),
+            waived: BTreeSet::new(),
             unlocked: !runbook.lock,
         };
         Some((device.identity.serial, accepted))
@@ -243,6 +247,27 @@ fn wifi() -> ProfilePlan {
     }
 }
 
+/// The same without [`LEFT_BEHIND`] on iPhones and iPads.
+pub(super) fn leave_behind(runbooks: &mut BTreeMap<Platform, PinnedRunbook>) {
+    for (platform, runbook) in runbooks {
+        if !platform.is_mac() {
+            runbook.apps.retain(|app| app.bundle_id != LEFT_BEHIND);
+        }
+    }
+}
+
+/// What is accepted where [`LEFT_BEHIND`] is.
+pub(super) fn accepted_loss(world: &World) -> BTreeMap<String, Accepted> {
+    let devices = world.original().export().into_iter();
+    let phones = devices.filter(|device| !device.is_mac());
+    let accepted = |device: fixtures::original::OriginalDevice| {
+        let mut accepted = Accepted::default();
+        accepted.waived.insert(LEFT_BEHIND.to_owned());
+        (device.identity.serial, accepted)
+    };
+    phones.map(accepted).collect()
+}
+
 /// The sabotages that are altered runbooks.
 fn alter(runbook: &mut PinnedRunbook, sabotage: Sabotage) {
     const APPS: [StepId; 3] = [StepId::AppsRequired, StepId::AppsKeep, StepId::Apps];
@@ -288,8 +313,12 @@ pub(super) fn members(world: &World, start: Timestamp, timetable: &Timetable) ->
 }
 
 /// The apps that must be there afterwards, for the world's judge: those that the original managed on each iPhone and iPad,
-/// and those that the plan installs, on Macs too. As planned, whatever a sabotage makes of it.
-pub(super) fn expect_apps(world: &World, own: &BTreeMap<Platform, PinnedRunbook>) {
+/// and those that the plan installs, on Macs too. As planned, whatever a sabotage makes of it; none of those that are `lost` on purpose.
+pub(super) fn expect_apps(
+    world: &World,
+    own: &BTreeMap<Platform, PinnedRunbook>,
+    lost: Option<&str>,
+) {
     let runbooks = match own.is_empty() {
         true => runbooks(world, None),
         false => own.clone(),
@@ -306,7 +335,7 @@ pub(super) fn expect_apps(world: &World, own: &BTreeMap<Platform, PinnedRunbook>
                 .apps
                 .iter()
                 .map(|(bundle, _, _)| bundle.clone())
-                .filter(|bundle| !dropped(bundle))
+                .filter(|bundle| !dropped(bundle) && Some(bundle.as_str()) != lost)
                 .collect();
             world.expect_kept(serial, &bundles);
         }

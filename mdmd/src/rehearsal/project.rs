@@ -7,17 +7,23 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use fixtures::verdict::{DeviceVerdict, Whereabouts};
 use fixtures::world::World;
+use mdm_core::check::Check;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{ProjectId, Serial, WaveId};
 use mdm_core::project::{Gate, StopRule};
 use mdm_core::service::{Dates, Detail, Org, ProjectChange};
-use mdm_core::wave::Preset;
+use mdm_core::wave::{Preset, Waiver};
 use serde::Serialize;
 
+use super::judge::Row;
 use super::sabotage::Sabotage;
-use super::{Stage, plan};
+use super::{Stage, account, plan};
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// From the submission of a wave to its first deadline, and from there to its last.
+const FIRST: Duration = Duration::from_secs(36 * 3_600);
+const SPAN: Duration = Duration::from_secs(4 * 86_400);
 
 /// The waves in the order in which they go, and how many of a hundred devices are in each when there are all four.
 const WAVES: [(Preset, &str, usize); 4] = [
@@ -81,7 +87,9 @@ impl Course {
         let waves = usize::try_from(waves)?.clamp(1, WAVES.len());
         ensure!(count >= waves, "a wave would have no device");
         org.pull(&serials).await?;
-        plan::expect_apps(world, &BTreeMap::new());
+        plan::expect_apps(world, &BTreeMap::new(), Some(plan::LEFT_BEHIND));
+        let mut runbooks = plan::runbooks(world, sabotage);
+        plan::leave_behind(&mut runbooks);
         let mut gate = Gate::default();
         // Exceptions are what some faults must lead to; the signature is what the gate is about here.
         gate.most_failed_percent = 100;
@@ -93,7 +101,7 @@ impl Course {
             capacity: Some(u32::try_from(count)?.max(20)),
             gate: Some(gate),
             stop: Some(stop),
-            runbooks: plan::runbooks(world, sabotage),
+            runbooks,
             ..ProjectChange::default()
         };
         let made = org
@@ -179,8 +187,8 @@ impl Course {
         }
         org.plan_dates(
             leg.wave,
-            Some(now + DAY * 2),
-            None,
+            Some(now + FIRST),
+            Some(now + FIRST + SPAN),
             Some(leg.buckets),
             Some(DAY),
             false,
@@ -194,15 +202,22 @@ impl Course {
             }
         }
         let what_if = org.run_what_if(leg.wave).await?;
+        // Nobody decided anything about one app: what the forecast says of it is accepted by name, and nothing else.
+        let waiver = Waiver {
+            check: Check::AppsMapped,
+            serials: BTreeSet::new(),
+            reason: format!("nobody needs {} any more", plan::LEFT_BEHIND),
+        };
+        let accepted = org
+            .accept(leg.wave, &what_if.digest, &[waiver], "as planned")
+            .await?;
         ensure!(
-            what_if.against_all.is_empty() && what_if.blockers.is_empty(),
+            what_if.against_all.is_empty() && accepted.staying == 0,
             "something stands against the wave {}: {:?} {:?}",
             leg.name,
             what_if.against_all,
             what_if.blockers.iter().next()
         );
-        org.accept(leg.wave, &what_if.digest, &[], "as planned")
-            .await?;
         org.submit_accepted(leg.wave, leg.name).await?;
         leg.submitted = true;
         Ok(())
@@ -213,7 +228,16 @@ impl Course {
         &self,
         org: &Org,
         verdicts: &[DeviceVerdict],
+        rows: &[Row],
     ) -> anyhow::Result<(Vec<WaveEnd>, Vec<String>)> {
+        let of: BTreeMap<&str, &DeviceVerdict> =
+            verdicts.iter().map(|v| (v.serial.as_str(), v)).collect();
+        let judged: BTreeMap<&str, (&Row, &DeviceVerdict)> = rows
+            .iter()
+            .map(|row| row.serial.as_str())
+            .zip(rows)
+            .filter_map(|(serial, row)| Some((serial, (row, *of.get(serial)?))))
+            .collect();
         let free: BTreeSet<&str> = verdicts
             .iter()
             .filter(|v| v.whereabouts == Whereabouts::Free)
@@ -221,6 +245,14 @@ impl Course {
             .collect();
         let (mut ends, mut odd) = (Vec::new(), Vec::new());
         for leg in &self.legs {
+            let members = leg.serials.iter().map(Serial::as_str);
+            let members = members.filter_map(|s| Some((s, *judged.get(s)?))).collect();
+            let differences = account::differences(org, leg.wave, &members).await?;
+            odd.extend(
+                differences
+                    .iter()
+                    .map(|odd| format!("wave {}: {odd}", leg.name)),
+            );
             let tally = org.standing(leg.wave).await?.tally;
             let out = leg.serials.iter().filter(|s| free.contains(s.as_str()));
             let end = WaveEnd {

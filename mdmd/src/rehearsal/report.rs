@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::json;
 
+use super::forecast::AppEnd;
 use super::judge::{Proof, Row};
 use super::project::WaveEnd;
 
@@ -39,6 +40,8 @@ pub struct Summary {
     pub missing_faults: Vec<&'static str>,
     /// So many kinds of faults must have fired on each device.
     pub least_faults: usize,
+    /// Each app that was forecast as lost or that was lost: on how many devices.
+    pub apps: Vec<AppEnd>,
     /// How each wave of a project ended, by its report and by the world.
     pub waves: Vec<WaveEnd>,
     /// Where the reports of a project and the world differ.
@@ -84,6 +87,7 @@ impl Summary {
             "seed": self.seed,
             "faults": self.faults,
             "devices": self.rows,
+            "by_lost_app": self.apps,
             "by_wave": self.waves,
             "disagreements": self.disagreements,
             "injected_faults": self.injected,
@@ -148,6 +152,12 @@ impl Summary {
             count(&|r| !r.exceptions.is_empty()),
             count(&|r| r.never_ended),
         );
+        for app in &self.apps {
+            println!(
+                "app {}: forecast as lost on {}, lost on {}, of which {} are exceptions",
+                app.bundle_id, app.forecast, app.lost, app.excepted
+            );
+        }
         for wave in &self.waves {
             println!(
                 "wave {}: {} members, {} deadlines; {} migrated, {} with exceptions, {} failed; {} out in the world",
