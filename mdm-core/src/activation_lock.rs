@@ -11,7 +11,9 @@ use std::time::Duration;
 use abm_client::BypassCode;
 
 use crate::clock::Timestamp;
-use crate::secret::Secret;
+use crate::device::RadioNumbers;
+use crate::sealed::SealedSecret;
+use crate::secret::{Secret, SecretKind};
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
 use crate::wire::reports::{DeviceInformation, ServiceSubscription};
@@ -19,6 +21,9 @@ use crate::wire::requests::{Setting, Settings};
 
 /// How long after supervision began a device gives out its own code: about fifteen days.
 const DEVICE_CODE_WINDOW: Duration = Duration::from_secs(15 * 86_400);
+
+/// So many codes are tried on one lock: whoever tries more is guessing.
+const MOST_CODES: usize = 8;
 
 /// A code could not be made, or a text is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,19 +64,35 @@ pub fn device_gives_code(supervised_since: Timestamp, now: Timestamp) -> bool {
     now.since(supervised_since) <= DEVICE_CODE_WINDOW
 }
 
-/// The codes to try on a locked device, the likelier one first. Both are tried.
+/// The codes to try on a locked device, the likeliest first: all are tried. By Apple's word a lock is the organisation's
+/// (`MDM`), its user's (`USER`), or nobody knows; what something newer has replaced comes last.
 #[must_use]
-pub fn codes_to_try<'a>(
-    ours: Option<&'a Secret>,
-    devices: Option<&'a Secret>,
-    locked_by_us: bool,
-) -> Vec<&'a Secret> {
-    let order = if locked_by_us {
-        [ours, devices]
-    } else {
-        [devices, ours]
+pub fn codes_to_try<'a>(held: &'a [SealedSecret], word: Option<&str>) -> Vec<&'a SealedSecret> {
+    use SecretKind::{
+        DeviceBypassCode, OriginalBypassCode, OriginalDeviceBypassCode, ServerBypassCode,
     };
-    order.into_iter().flatten().collect()
+    let order = match word {
+        Some("USER") => [
+            DeviceBypassCode,
+            OriginalDeviceBypassCode,
+            ServerBypassCode,
+            OriginalBypassCode,
+        ],
+        _ => [
+            ServerBypassCode,
+            DeviceBypassCode,
+            OriginalBypassCode,
+            OriginalDeviceBypassCode,
+        ],
+    };
+    let place = |row: &SealedSecret| order.iter().position(|kind| *kind == row.kind);
+    let mut codes: Vec<&SealedSecret> = held
+        .iter()
+        .filter(|row| row.destroyed.is_none() && place(row).is_some())
+        .collect();
+    codes.sort_by_key(|row| (row.replaced.is_some(), place(row), -row.created.as_millis()));
+    codes.truncate(MOST_CODES);
+    codes
 }
 
 /// Allows or forbids the user's own lock on a supervised device. Forbidden is Apple's default.
@@ -80,19 +101,7 @@ pub fn allow_user_lock(allowed: bool) -> CommandBody {
     CommandBody::Settings(Settings::new([Setting::activation_lock_allowed(allowed)]))
 }
 
-/// The cellular numbers by which a removal names the device.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RemovalNumbers {
-    /// Of the first slot.
-    pub imei: Option<String>,
-    /// Of the second slot.
-    pub imei2: Option<String>,
-    /// Of the first slot.
-    pub meid: Option<String>,
-}
-
-impl RemovalNumbers {
+impl RadioNumbers {
     /// From the device's own answer.
     #[must_use]
     pub fn of(information: &DeviceInformation) -> Self {
@@ -115,6 +124,7 @@ impl RemovalNumbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{OrganisationId, SecretId};
 
     #[test]
     fn the_published_code_has_the_published_hash() {
@@ -159,7 +169,7 @@ mod tests {
              </dict><dict><key>Slot</key><string>CTSubscriptionSlotOne</string><key>IMEI</key>\
              <string>1</string><key>MEID</key><string>m</string></dict></array></dict>",
         );
-        let numbers = RemovalNumbers::of(&slots.device_information().unwrap());
+        let numbers = RadioNumbers::of(&slots.device_information().unwrap());
         let of = |text: &str| Some(text.to_owned());
         assert_eq!(
             (numbers.imei, numbers.imei2, numbers.meid),
@@ -168,12 +178,34 @@ mod tests {
     }
 
     #[test]
-    fn both_codes_are_tried() {
-        let (a, b) = (Secret::from_text("a"), Secret::from_text("b"));
-        assert_eq!(codes_to_try(Some(&a), Some(&b), true), [&a, &b]);
-        assert_eq!(codes_to_try(Some(&a), Some(&b), false), [&b, &a]);
-        assert_eq!(codes_to_try(None, Some(&b), true), [&b]);
-        assert!(codes_to_try(None, None, true).is_empty());
+    fn every_code_is_tried_and_the_likeliest_first() {
+        use SecretKind::{
+            BootstrapToken, DeviceBypassCode, OriginalBypassCode, OriginalDeviceBypassCode,
+            ServerBypassCode,
+        };
+        let row = |n: i64, kind: SecretKind| {
+            let (org, at) = (OrganisationId(1), Timestamp::from_millis(n));
+            SealedSecret::new(org, SecretId(n), kind, None, Vec::new(), at)
+        };
+        let mut held = vec![
+            row(1, ServerBypassCode),
+            row(2, OriginalDeviceBypassCode),
+            row(3, DeviceBypassCode),
+            row(4, OriginalBypassCode),
+            row(5, BootstrapToken),
+            row(6, ServerBypassCode),
+        ];
+        held[0].replaced = Some(Timestamp::from_millis(6));
+        let order = |held: &[SealedSecret], word| -> Vec<i64> {
+            let codes = codes_to_try(held, word);
+            codes.iter().map(|row| row.id.0).collect()
+        };
+        assert_eq!(order(&held, Some("MDM")), [6, 3, 4, 2, 1]);
+        assert_eq!(order(&held, None), [6, 3, 4, 2, 1]);
+        assert_eq!(order(&held, Some("USER")), [3, 2, 6, 4, 1]);
+        held[5].destroyed = Some(Timestamp::from_millis(7));
+        assert_eq!(order(&held, Some("USER")), [3, 2, 4, 1]);
+        assert!(order(&[], None).is_empty());
     }
 
     #[test]

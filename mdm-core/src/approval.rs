@@ -73,6 +73,11 @@ pub enum Wanted {
         /// Which: the name of its [`SecretKind`].
         kind: String,
     },
+    /// The Activation Lock of a device is lifted with a code of the vault.
+    ClearLock {
+        /// Whose.
+        serial: Serial,
+    },
     /// That two persons are no longer demanded always.
     Alone,
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
+use crate::device_lock::DeviceLock;
 use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId, SessionId};
 use crate::library::Given;
 use crate::licences::HeldLicence;
@@ -64,6 +65,9 @@ pub struct Device {
     /// Somebody has asked Apple to move it to another service: a return.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaving: Option<Leaving>,
+    /// What is known of its Activation Lock, and of the last time that somebody wanted it lifted.
+    #[serde(default, skip_serializing_if = "DeviceLock::is_nothing")]
+    pub lock: DeviceLock,
 }
 
 /// That a device leaves us, by whose will and by when.
@@ -105,6 +109,7 @@ impl Device {
             given_to: None,
             signed_in: None,
             leaving: None,
+            lock: DeviceLock::default(),
         }
     }
 
@@ -290,8 +295,6 @@ pub struct OrgReading {
     pub added: Option<Timestamp>,
     /// Whether it was added by hand, not bought for the organisation.
     pub added_by_hand: Option<bool>,
-    /// Whether Apple shows an Activation Lock (`MDM`, `USER`, `NONE`); `None` when not asked.
-    pub lock: Option<String>,
 }
 
 impl OrgReading {
@@ -322,6 +325,31 @@ pub struct DeviceFacts {
     pub name: Option<String>,
     /// Whether FileVault is on (Mac).
     pub filevault_on: Option<bool>,
+    /// The numbers of its radios, by which a removal of its lock names it.
+    #[serde(skip_serializing_if = "RadioNumbers::is_nothing")]
+    pub radio: RadioNumbers,
+}
+
+/// The cellular numbers of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+#[non_exhaustive]
+pub struct RadioNumbers {
+    /// Of the first slot.
+    pub imei: Option<String>,
+    /// Of the second slot.
+    pub imei2: Option<String>,
+    /// Of the first slot.
+    pub meid: Option<String>,
+}
+
+impl RadioNumbers {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Which ADE profile should be in force, and how assigning it goes.

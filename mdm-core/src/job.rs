@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{
-    DeviceId, EnrollmentId, JobId, LocationId, MoveId, OrganisationId, ServerId, SetUpId, WaveId,
+    DeviceId, EnrollmentId, JobId, LocationId, MoveId, OrganisationId, SecretId, ServerId, SetUpId,
+    WaveId,
 };
 use crate::migration::Notice;
 
@@ -83,6 +84,23 @@ pub enum JobKind {
     Lock {
         /// Which.
         set_up: SetUpId,
+    },
+    /// Read at Apple whether a device is locked.
+    ReadLock {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Lift the Activation Lock of a device, then read whether it is gone.
+    ClearLock {
+        /// Which.
+        device: DeviceId,
+    },
+    /// Have a Mac make another recovery key, because somebody has seen this one.
+    RotateKey {
+        /// Which Mac.
+        device: DeviceId,
+        /// The key that was seen.
+        secret: SecretId,
     },
     /// Read a device at the organisation API and tell its Move.
     ReadDevice {
@@ -181,6 +199,7 @@ impl JobKind {
                 | Self::Assign { .. }
                 | Self::DeclareAll
                 | Self::LookAfter { .. }
+                | Self::RotateKey { .. }
                 | Self::Declare { .. }
                 | Self::Tell { .. }
         )
@@ -192,6 +211,9 @@ impl JobKind {
         match self {
             Self::Push { .. } => "push",
             Self::Lock { .. } => "lock",
+            Self::ReadLock { .. } => "read-lock",
+            Self::ClearLock { .. } => "clear-lock",
+            Self::RotateKey { .. } => "rotate-key",
             Self::ReadDevice { .. } => "read-device",
             Self::Errands => "errands",
             Self::Pull => "pull",

@@ -158,6 +158,7 @@ pub mod checklist;
 pub mod clock;
 pub mod ddm;
 pub mod device;
+pub mod device_lock;
 pub mod enrol;
 pub mod enrollment;
 pub mod errand;

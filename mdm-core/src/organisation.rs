@@ -423,6 +423,8 @@ pub struct Settings {
     /// Every reveal of a secret and every cancellation takes two persons.
     #[serde(default)]
     pub two_persons_always: bool,
+    /// So many minutes after somebody has seen the recovery key of a Mac it is to make another; `None` leaves it.
+    pub rotate_revealed_minutes: Option<u32>,
 }
 
 fn no_texts(texts: &OwnerTexts) -> bool {
@@ -490,6 +492,7 @@ impl Default for Settings {
             owner_texts: OwnerTexts::default(),
             unknowns: Unknowns::default(),
             two_persons_always: false,
+            rotate_revealed_minutes: Some(60),
         }
     }
 }

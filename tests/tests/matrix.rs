@@ -60,9 +60,15 @@ fn runbook(platform: Platform) -> PinnedRunbook {
     let mut declare = StepPlan::standard(StepId::Declare);
     declare.requires = vec![StepId::Identify];
     runbook.steps.push(declare);
+    let mut before = vec![StepId::Declare];
+    if platform.is_mac() {
+        let step = StepPlan::standard(StepId::RecoveryLock);
+        runbook.steps.push(step);
+        before.push(StepId::RecoveryLock);
+    }
     for step in &mut runbook.steps {
         if step.id == StepId::Release {
-            step.requires.push(StepId::Declare);
+            step.requires.extend(&before);
         }
     }
     runbook.steps.sort_by_key(|step| step.id);

@@ -480,6 +480,13 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/secrets/reveal") => {
             serde_json::json!({ "serial": THEIRS[0], "kind": "recovery_key", "reason": "curious" })
         }
+        ("post", "/api/v1/secrets/clear-lock") => {
+            serde_json::json!({ "serial": THEIRS[0], "reason": "curious" })
+        }
+        ("post", "/api/v1/devices/{serial}/rotate-filevault") => {
+            serde_json::json!({ "reason": "curious" })
+        }
+        ("post", "/api/v1/filevault") => serde_json::json!({ "rotate_revealed_minutes": 5 }),
         ("post", "/api/v1/two-persons") => serde_json::json!({ "always": false }),
         ("post", "/api/v1/devices/{serial}/retry-step") => serde_json::json!({ "step": "trust" }),
         ("post", "/api/v1/runbooks") => serde_json::json!({

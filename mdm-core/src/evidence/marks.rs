@@ -327,7 +327,7 @@ fn key(set_up: &SetUp) -> Mark {
             };
             make(NAME, state, what).seen(FactSource::Mdm, at)
         }
-        _ if step(set_up, StepId::FvEscrow).is_none() && verify_is_over(set_up) => make(
+        _ if no_escrow(set_up) && verify_is_over(set_up) => make(
             NAME,
             MarkState::NotWanted,
             "the runbook escrows no recovery key",
@@ -345,26 +345,31 @@ fn key(set_up: &SetUp) -> Mark {
     }
 }
 
+/// The runbook has no escrow for it, or only for others.
+fn no_escrow(set_up: &SetUp) -> bool {
+    step(set_up, StepId::FvEscrow)
+        .is_none_or(|state| matches!(state.status, StepStatus::Skipped { .. }))
+}
+
 fn lock(device: &Device, set_up: &SetUp, plan: Option<&PinnedRunbook>) -> Mark {
     const NAME: MarkName = MarkName::Lock;
     let state = step(set_up, StepId::Lock);
     let wanted = plan.map_or(state.is_some(), |plan| {
-        plan.lock && plan.step(StepId::Lock).is_some()
+        let step = plan.step(StepId::Lock);
+        plan.lock && step.is_some_and(|step| step.is_for(&set_up.tags))
     });
     if !wanted {
         return make(NAME, MarkState::NotWanted, "the runbook wants no lock");
     }
     // Read back at Apple after it was asked for: that is the proof.
     let asked = state.and_then(|s| s.began).unwrap_or(set_up.began);
-    if let Some(reading) = device.reading.as_ref().filter(|r| r.seen >= asked)
-        && let Some(lock) = &reading.lock
-    {
-        let why = format!("read back at Apple: {lock}");
-        let held = match lock.as_str() {
+    if let Some(read) = device.lock.apple.as_ref().filter(|r| r.at >= asked) {
+        let why = format!("read back at Apple: {}", read.word);
+        let held = match read.word.as_str() {
             "MDM" => MarkState::Proved,
             _ => MarkState::Missing,
         };
-        return make(NAME, held, why).seen(FactSource::Api, reading.seen);
+        return make(NAME, held, why).seen(FactSource::Api, read.at);
     }
     match state.map(|s| (&s.status, s.since)) {
         Some((StepStatus::Done { evidence }, at)) => {

@@ -190,8 +190,8 @@ pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failur
     if let Some((why, at)) = doubt {
         let next = "what Apple answered is on record and nothing is guessed; once it is released its lock is read at Apple and shown; \
                     where a person's own lock is on it, that person takes it off";
-        let reading = known.device.reading.as_ref();
-        let read = reading.and_then(|r| Some((r.lock.as_deref()?, r.seen)));
+        let read = known.device.lock.apple.as_ref();
+        let read = read.map(|r| (r.word.as_str(), r.at));
         let failure = Failure::new(
             FailureMode::LockUnknown,
             Owner::Apple,

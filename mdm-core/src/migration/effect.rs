@@ -1,5 +1,7 @@
 //! Everything that the machines may ask of the outside: a closed list. Each may be done twice without harm.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::StepId;
@@ -46,6 +48,11 @@ pub enum Effect {
     Offer {
         /// *Available from*.
         from: Timestamp,
+    },
+    /// Give the device tags.
+    Tag {
+        /// Which.
+        tags: BTreeSet<String>,
     },
     /// Tell people or programs.
     Notify(Notice),
@@ -110,6 +117,10 @@ pub enum Ask {
     },
     /// FileVault and security state. (`SecurityInfo`)
     Security,
+    /// Take the password in the vault before recoveryOS; one that is not there is made first. (`SetRecoveryLock`)
+    SetRecoveryLock,
+    /// Is the password in the vault the one in force? (`VerifyRecoveryLock`)
+    VerifyRecoveryLock,
     /// The device's own bypass code. (`ActivationLockBypassCode`)
     BypassCode,
     /// Use declarations and report status. (`DeclarativeManagement`)

@@ -232,6 +232,11 @@ pub enum Told {
         /// What became of the recovery key.
         key: KeyReading,
     },
+    /// The password before recoveryOS.
+    RecoveryLock {
+        /// Whether the one that it was asked for is in force.
+        verified: bool,
+    },
 }
 
 /// One app and its state.

@@ -23,6 +23,7 @@ pub use event::{
     AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
 };
 pub use r#move::{Before, Met, Move, MoveState, Outcome, advance_move};
+pub(crate) use runbook::GROUP;
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,

@@ -1,7 +1,7 @@
 //! The plan of a hold: steps with their order, evidence, time-outs and policies, pinned for a set-up. Plain data; the
 //! standard runbooks are made here, the steps themselves are under `steps/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,17 +40,21 @@ pub enum StepId {
     DeclareApps,
     /// Activation Lock.
     Lock,
+    /// The password before recoveryOS (Mac with Apple silicon).
+    RecoveryLock,
     /// The end of the hold.
     Release,
     /// The proof afterwards.
     Verify,
+    /// Tags that the device gets.
+    Tag,
     /// Notices.
     Tell,
 }
 
 impl StepId {
     /// All, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Identify,
         Self::Declare,
         Self::Trust,
@@ -63,8 +67,10 @@ impl StepId {
         Self::Apps,
         Self::DeclareApps,
         Self::Lock,
+        Self::RecoveryLock,
         Self::Release,
         Self::Verify,
+        Self::Tag,
         Self::Tell,
     ];
 
@@ -87,8 +93,10 @@ impl StepId {
             Self::Apps => "apps",
             Self::DeclareApps => "declare-apps",
             Self::Lock => "lock",
+            Self::RecoveryLock => "recovery-lock",
             Self::Release => "release",
             Self::Verify => "verify",
+            Self::Tag => "tag",
             Self::Tell => "tell",
         }
     }
@@ -131,7 +139,17 @@ pub struct StepPlan {
     pub retries: u16,
     /// What the time-out leads to.
     pub on_timeout: Policy,
+    /// Only for devices that had one of these tags when they enrolled, or whose owner is in one of these groups
+    /// (`group:NAME`); for every device when empty.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub only: BTreeSet<String>,
+    /// The tags that the step `tag` gives.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
 }
+
+/// How a group of a device's owner is written where tags stand.
+pub(crate) const GROUP: &str = "group:";
 
 /// What is to become of one app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,7 +287,7 @@ impl PinnedRunbook {
         let mut steps: Vec<StepPlan> = StepId::ALL
             .into_iter()
             .filter(|id| match id {
-                StepId::Declare | StepId::DeclareApps => false,
+                StepId::Declare | StepId::DeclareApps | StepId::RecoveryLock | StepId::Tag => false,
                 StepId::Bootstrap | StepId::FvEscrow | StepId::Apps => mac,
                 StepId::AppsRequired => !mac,
                 StepId::AppsKeep => !mac && variant != Variant::Ordinary,
@@ -384,9 +402,10 @@ impl StepPlan {
             StepId::Apps => (&[StepId::Identify], false, 2, 1, Skip),
             StepId::DeclareApps => (&[StepId::Identify], false, 5, 0, Skip),
             StepId::Lock => (&[StepId::Identify], true, 10, 3, ReleaseWithException),
+            StepId::RecoveryLock => (&[StepId::Identify], true, 5, 2, ReleaseWithException),
             StepId::Release => (&[], true, 120, 0, Block),
             StepId::Verify => (&[StepId::Release], true, 24 * 60, 0, ReleaseWithException),
-            StepId::Tell => (&[StepId::Release], false, 10, 0, Skip),
+            StepId::Tag | StepId::Tell => (&[StepId::Release], false, 10, 0, Skip),
         };
         Self {
             id,
@@ -395,7 +414,15 @@ impl StepPlan {
             timeout_secs: minutes * 60,
             retries,
             on_timeout,
+            only: BTreeSet::new(),
+            tags: BTreeSet::new(),
         }
+    }
+
+    /// Whether it is for a device with these tags and groups.
+    #[must_use]
+    pub fn is_for(&self, tags: &BTreeSet<String>) -> bool {
+        self.only.is_empty() || !self.only.is_disjoint(tags)
     }
 }
 

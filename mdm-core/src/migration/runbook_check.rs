@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use super::runbook::GROUP;
 use super::{AppAction, ESCROW_PROFILE, PinnedRunbook, Policy, StepId, StepPlan};
 use crate::device::Platform;
 use crate::error::Error;
+use crate::library;
 use crate::vault::EscrowVault;
 use crate::wire::payloads::profile_identifier;
 
@@ -68,6 +70,7 @@ impl PinnedRunbook {
                 let why = "a step can be tried again at most twenty times";
                 return bad(of(step.id, "retries"), why);
             }
+            self::tags_fit(step)?;
         }
         if self.hard_ceiling_secs == 0 || self.hard_ceiling_secs > HIGHEST_CEILING {
             let why = "the hard ceiling must be between one second and four hours";
@@ -227,11 +230,47 @@ impl PinnedRunbook {
     }
 }
 
+/// Whether a step names tags and groups that can be, and only where they mean something.
+fn tags_fit(step: &StepPlan) -> Result<(), Error> {
+    let always = matches!(step.id, StepId::Identify | StepId::Release | StepId::Verify);
+    if always && !step.only.is_empty() {
+        let why = "must be empty: it is the evidence of the others, for every device";
+        return bad(of(step.id, "only"), why);
+    }
+    for name in &step.only {
+        let fits = match name.strip_prefix(GROUP) {
+            Some(group) => (1..=200).contains(&group.trim().len()),
+            None => library::tags([name]).is_ok_and(|tags| tags.contains(name)),
+        };
+        if !fits {
+            let why = "must be tags in small letters, or groups as group:NAME";
+            return bad(of(step.id, "only"), why);
+        }
+    }
+    if step.only.len() > 100 {
+        return bad(of(step.id, "only"), "must be at most 100");
+    }
+    let gives = step.id == StepId::Tag;
+    if gives == step.tags.is_empty() {
+        let why = match gives {
+            true => "is empty: the step gives the tags that stand there",
+            false => "only the step tag gives tags",
+        };
+        return bad(of(step.id, "tags"), why);
+    }
+    let fits = library::tags(&step.tags).is_ok_and(|tags| tags == step.tags);
+    if gives && !fits {
+        let why = "must be 1 to 64 small letters, digits, '-', '_' or '.', and not too many";
+        return bad(of(step.id, "tags"), why);
+    }
+    Ok(())
+}
+
 impl StepId {
     /// Whether Macs have it, or else iPhone and iPad.
     const fn is_for(self, mac: bool) -> bool {
         match self {
-            Self::Bootstrap | Self::FvEscrow | Self::Apps => mac,
+            Self::Bootstrap | Self::FvEscrow | Self::Apps | Self::RecoveryLock => mac,
             Self::AppsRequired | Self::AppsKeep => !mac,
             _ => true,
         }

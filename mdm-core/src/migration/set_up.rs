@@ -1,7 +1,7 @@
 //! The device's side: one enrolment from Authenticate to release and proof. It alone owns the release; the watchdog
 //! commits the same one. Pure and total.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,12 @@ pub struct SetUp {
     /// It was silent until its ceiling: what only the hold can save goes before the release when it speaks again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_chance: Option<LastChance>,
+    /// The tags that the device had when it enrolled, and the groups of its owner (`group:NAME`).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// Whether the Mac has Apple silicon, once it has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apple_silicon: Option<bool>,
     /// Where its steps stood when it ended: what was proved, by what.
     #[serde(default, skip_serializing_if = "Steps::is_empty")]
     pub proofs: Steps,
@@ -167,6 +173,8 @@ impl SetUp {
             heard: Some(now),
             user_seen: false,
             last_chance: None,
+            tags: BTreeSet::new(),
+            apple_silicon: None,
             proofs: Steps::new(),
         };
         set_up.wake_at = runner::wake(&set_up, None, now);

@@ -14,6 +14,9 @@ use crate::organisation::Organisation;
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
 
+/// Uses of devices' secrets by one person, as they are counted.
+pub(super) const REVEALS: &str = "reveals";
+
 /// What asking for a secret came to.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "shown, or not yet")]
@@ -70,6 +73,14 @@ impl Org {
         let (what, serials, digest) = match &approval.wanted {
             Wanted::Reveal { .. } => {
                 approval.state = ApprovalState::Confirmed { by, at };
+                return self.confirmed(approval, batch).await;
+            }
+            Wanted::ClearLock { serial } => {
+                let device = self.clearable(serial).await?;
+                let (asker, reason) = (approval.by.clone(), approval.reason.clone());
+                let reason = reason.unwrap_or_default();
+                self.begin_clearing(&mut batch, device, &asker, &reason, Some(&by));
+                approval.state = ApprovalState::Done { by, at };
                 return self.confirmed(approval, batch).await;
             }
             Wanted::Alone => {
@@ -162,7 +173,11 @@ impl Org {
     }
 
     /// Writes down that somebody wants what takes two. The same asked for again is the same row.
-    async fn ask_second(&self, wanted: Wanted, reason: Option<&str>) -> Result<ApprovalId, Error> {
+    pub(super) async fn ask_second(
+        &self,
+        wanted: Wanted,
+        reason: Option<&str>,
+    ) -> Result<ApprovalId, Error> {
         let now = self.now();
         let mut after = ApprovalId(0);
         loop {
@@ -185,7 +200,12 @@ impl Org {
     }
 
     /// Counts so many more of what this person does alone, in the batch that does them; `None` when they take two.
-    async fn alone(&self, what: &str, count: usize, most: u32) -> Result<Option<Alone>, Error> {
+    pub(super) async fn alone(
+        &self,
+        what: &str,
+        count: usize,
+        most: u32,
+    ) -> Result<Option<Alone>, Error> {
         if self.fresh().await?.settings.two_persons_always {
             return Ok(None);
         }
@@ -289,7 +309,7 @@ impl Org {
         let mut batch = Batch::new();
         let confirmed = match approval {
             Some(id) => Some(self.use_approval(id, serial, kind, &mut batch).await?),
-            None => match self.alone("reveals", 1, REVEALS_ALONE).await? {
+            None => match self.alone(REVEALS, 1, REVEALS_ALONE).await? {
                 Some(row) => {
                     batch.put(row);
                     None
@@ -305,7 +325,12 @@ impl Org {
                 }
             },
         };
-        let detail = json!({ "kind": kind.as_str(), "secret": row.id, "reason": reason, "confirmed_by": confirmed });
+        let fresh = self.fresh().await?;
+        let rotates = self.rotate_after_reveal(&mut batch, &fresh, &device, &row);
+        let mut detail = json!({ "kind": kind.as_str(), "secret": row.id, "reason": reason, "confirmed_by": confirmed });
+        if let Some(at) = rotates {
+            detail["rotates"] = json!(at);
+        }
         self.audit_of_device(&mut batch, &device, "secret.revealed", detail);
         self.store().commit(batch).await?;
         Ok(Revealed::Shown(self.open_row(&row).await?))

@@ -20,6 +20,8 @@ const ESCROW: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4573_6372_0000_6f77_5072);
 pub(crate) enum Body {
     /// Made already.
     Made(Box<CommandBody>),
+    /// Carries the password before recoveryOS, which is in the vault or made for it: filled in by whoever commits.
+    RecoveryLock,
     /// Installs the configuration profile whose content this is, sealed: it is opened when the command is handed out.
     SealedProfile(Der),
 }
@@ -45,6 +47,9 @@ pub(crate) fn build(
             ))))
         });
     }
+    if matches!(ask, Ask::SetRecoveryLock | Ask::VerifyRecoveryLock) {
+        return Some(Body::RecoveryLock);
+    }
     made(ask, organisation, plan, platform).map(|body| Body::Made(Box::new(body)))
 }
 
@@ -61,7 +66,7 @@ fn made(
             Query::AwaitingConfiguration,
         ])),
         // Above.
-        Ask::InstallProfile { .. } => return None,
+        Ask::InstallProfile { .. } | Ask::SetRecoveryLock | Ask::VerifyRecoveryLock => return None,
         Ask::InstallEscrow => {
             let escrow = organisation.escrow.as_ref()?;
             let name = organisation

@@ -199,6 +199,8 @@ impl Org {
             verdict,
             now,
         );
+        d.set_up_plan.clone_from(&plan);
+        set_up.tags = self.tags_of(&d, &enrollment).await?;
         if plan.is_none() {
             // It enrols all the same: its hold lasts until its ceiling, and a person has that long to mend the runbook.
             set_up.attention = Some(Attention::RunbookUnreadable);

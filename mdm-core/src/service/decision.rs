@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::asks::{self, Body};
 use super::cause;
 use super::door::Sight;
+use super::worker::LOCK_SHOWS;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::ddm::own::{self, OwnApp};
@@ -21,6 +22,7 @@ use crate::ids::{
     AuditId, CommandId, EnrollmentId, HookMessageId, IdSource, JobId, SecretId, SetUpId,
 };
 use crate::job::{Job, JobKind};
+use crate::migration::steps::lock;
 use crate::migration::{
     AppPlan, Ask, Before, Effect, EffectKey, Event, Move, MoveState, Notice, Outcome,
     PinnedRunbook, SetUp, StepId, advance_move, advance_set_up, advance_unreadable,
@@ -103,6 +105,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) commands: BTreeMap<CommandId, Tracked<Command>>,
     /// Of the new ones, those whose body may hold a secret: sealed before they are written.
     pub(crate) to_seal: BTreeSet<CommandId>,
+    /// Of these, those that carry the password before recoveryOS: whether it is set, and at which try.
+    pub(crate) passwords: Vec<(CommandId, bool, u16)>,
     /// Steps whose open commands are taken back, by channel and set-up: also those that were not loaded here, which is
     /// for whoever commits.
     pub(crate) dropped: BTreeSet<(EnrollmentId, SetUpId, StepId)>,
@@ -145,6 +149,7 @@ impl<'a> Decision<'a> {
             attempt_plan: None,
             commands: BTreeMap::new(),
             to_seal: BTreeSet::new(),
+            passwords: Vec::new(),
             dropped: BTreeSet::new(),
             secrets: BTreeMap::new(),
             own: OwnDeclarations::default(),
@@ -250,10 +255,18 @@ impl<'a> Decision<'a> {
         }
         let phase = (before.phase() != next.phase() || before.version == 0).then(|| next.phase());
         let id = next.id;
+        let out = before.released.is_none() && next.released.is_some();
+        let lock = next.steps_or_proofs().get(&StepId::Lock);
+        let asked = out && lock.is_some_and(|lock| lock::was_asked(&lock.status));
         if let Some(tracked) = &mut self.set_up {
             tracked.row = next;
         }
         self.perform(effects);
+        if let Some(device) = self.device.as_ref().map(|d| d.row.id).filter(|_| asked) {
+            // No hold waits for it; until then its lock counts as asked for, and no more.
+            let due = (self.now + LOCK_SHOWS).next_minute();
+            self.job(due, JobKind::ReadLock { device });
+        }
         if let Some(phase) = phase {
             self.tell_move(&Event::SetUpChanged { set_up: id, phase });
         }
@@ -343,12 +356,15 @@ impl<'a> Decision<'a> {
                 if self.commands.values().any(|c| c.row.uuid == uuid) {
                     return;
                 }
-                let Some(body) = asks::build(
+                let body = asks::build(
                     &ask,
                     self.organisation,
                     self.set_up_plan.as_deref(),
                     set_up.platform,
-                ) else {
+                );
+                // A password is kept for a device that is known, or not at all.
+                let lost = matches!(body, Some(Body::RecoveryLock)) && set_up.device.is_none();
+                let Some(body) = body.filter(|_| !lost) else {
                     let why =
                         "what the command needs is missing from organisation or runbook".to_owned();
                     self.tell_set_up(&Event::EffectFailed {
@@ -366,6 +382,17 @@ impl<'a> Decision<'a> {
                         }
                         let bytes = body.encode(&uuid).to_vec();
                         (body.request_type().to_owned(), bytes, BodyForm::Plain)
+                    }
+                    Body::RecoveryLock => {
+                        self.to_seal.insert(id);
+                        let sets = ask == Ask::SetRecoveryLock;
+                        self.passwords.push((id, sets, attempt));
+                        let kind = if sets {
+                            "SetRecoveryLock"
+                        } else {
+                            "VerifyRecoveryLock"
+                        };
+                        (kind.to_owned(), Vec::new(), BodyForm::Plain)
                     }
                     Body::SealedProfile(sealed) => (
                         "InstallProfile".to_owned(),
@@ -453,6 +480,22 @@ impl<'a> Decision<'a> {
                         false => self.profile.clone(),
                     };
                 }
+            }
+            Effect::Tag { tags } => {
+                let Some(device) = &mut self.device else {
+                    return;
+                };
+                let mut all = device.row.tags.clone();
+                all.extend(tags);
+                // More than a device may have are not given.
+                if all == device.row.tags || crate::library::tags(&all).is_err() {
+                    return;
+                }
+                device.row.tags.clone_from(&all);
+                let id = device.row.id;
+                self.audit("device.tagged", json!({ "tags": all }));
+                self.job(now, JobKind::LibraryOf { device: id });
+                self.job(now, JobKind::DeclareOf { device: id });
             }
             Effect::Notify(notice) => {
                 if let Some(device) = self.device.as_ref().map(|d| d.row.id) {

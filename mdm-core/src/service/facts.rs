@@ -128,6 +128,7 @@ impl Org {
         if d.device.is_none() {
             d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
         }
+        self.learn_lock(d, enrollment, report);
         let Some(device) = &mut d.device else {
             return Ok(());
         };

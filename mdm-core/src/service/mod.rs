@@ -33,6 +33,7 @@ mod invitation;
 mod library;
 mod licences;
 mod lifted;
+mod locks;
 mod login;
 mod operator;
 mod people;
@@ -41,6 +42,7 @@ mod push_certificate;
 mod put_off;
 mod reading;
 mod record;
+mod recovery_lock;
 mod refusals;
 mod release;
 mod renewal;
@@ -50,6 +52,7 @@ mod reports;
 mod restored;
 mod retention;
 mod retry;
+mod rotation;
 mod rounds;
 mod runbooks;
 mod safe;
@@ -91,12 +94,14 @@ pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer}
 pub use invitation::Invitation;
 pub use library::Put;
 pub use licences::LicenceAct;
+pub use locks::{ClearAsked, LockView};
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use record::RecordReport;
 pub use release::Release;
 pub use repeats::{Coming, OnlyIf, Repeated};
+pub use rotation::Rotation;
 pub use runbooks::{RunbookUse, RunbookView};
 pub use wave::{
     Accepted, CalendarPiece, Candidates, Dates, GateView, MarkCounts, Member, OwnerNotice,
@@ -553,6 +558,10 @@ impl Org {
 
     /// Commits what a decision came to; nothing is sent to the store when it came to nothing.
     pub(crate) async fn commit(&self, mut d: Decision<'_>) -> Result<(), Error> {
+        if !d.passwords.is_empty() {
+            // Seldom: on a heap of its own.
+            Box::pin(self.fill_passwords(&mut d)).await?;
+        }
         self.seal_commands(&mut d).await?;
         if d.own.channel.is_some() {
             // Seldom, and large: on a heap of its own.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::declarations::declared_apps;
@@ -205,6 +207,9 @@ impl Org {
             match status {
                 ReportStatus::Acknowledged => {
                     self.learn_facts(d, enrollment, report, &next).await?;
+                    if report.is_rotation_answer() && key == Some(KeyReading::NotEscrowed) {
+                        self.ask_new_key(d, enrollment, &next.uuid);
+                    }
                 }
                 ReportStatus::Error | ReportStatus::CommandFormatError => {
                     self.note_failed(d, enrollment, report, &next).await?;
@@ -236,6 +241,10 @@ impl Org {
         ) = (&mut d.device, &told)
         {
             device.row.facts.filevault_on = Some(*on);
+        }
+        if matches!(told, Told::Identity { .. }) {
+            self.learn_silicon(d, report);
+            self.learn_lock(d, enrollment, report);
         }
         if let Told::Identity {
             awaiting: Some(awaiting),
@@ -362,6 +371,10 @@ impl Org {
         if d.device.is_none() {
             d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
         }
+        if command.request_type == "RotateFileVaultKey" {
+            let why = json!({ "uuid": command.uuid, "why": why_failed(report) });
+            d.audit("recovery-key.rotation-refused", why);
+        }
         if let Some(device) = &mut d.device {
             let given = &mut device.row.given;
             if let Some(given) = given.iter_mut().find(|g| g.command == command.uuid) {
@@ -441,6 +454,9 @@ fn read_told(
             let reading = |(bundle_id, state)| AppReading { bundle_id, state };
             Told::Managed(states.into_iter().map(reading).collect())
         }),
+        "VerifyRecoveryLock" => report
+            .recovery_lock_verified()
+            .map(|verified| Told::RecoveryLock { verified }),
         "SecurityInfo" => report.security_info().map(|info| Told::Security {
             filevault_on: info.file_vault.enabled,
             key: key.unwrap_or(KeyReading::NotTold),

@@ -26,6 +26,8 @@ use crate::store::{Batch, Lease, Write};
 
 /// Jobs and wakes that are worked on side by side; commits of all of them share transactions.
 pub(super) const SIDE_BY_SIDE: usize = 32;
+/// Apple shows a lock a while after it was asked for.
+pub(super) const LOCK_SHOWS: Duration = Duration::from_mins(5);
 /// After so many tries a push is given up: the next wake asks again.
 const PUSH_TRIES: u32 = 6;
 
@@ -131,6 +133,13 @@ impl Org {
             JobKind::Declare { after } => self.declare_job(&job, lease, after).await,
             JobKind::DeclareOf { device } => self.declare_of_job(&job, lease, device).await,
             JobKind::Stock { location } => self.stock_job(&job, lease, location).await,
+            JobKind::ReadLock { device } => self.read_lock_job(&job, lease, device).await,
+            JobKind::ClearLock { device } => {
+                Box::pin(self.clear_lock_job(&job, lease, device)).await
+            }
+            JobKind::RotateKey { device, secret } => {
+                Box::pin(self.rotate_key_job(&job, lease, device, secret)).await
+            }
             JobKind::LookAfter { wave } => self.look_after_job(&job, lease, wave).await,
             // Wishes are gathered before they come here, like readings below.
             JobKind::Cancel { .. }
@@ -405,6 +414,14 @@ impl Org {
             d.tell_set_up(&Event::LockAnswered {
                 answer: answer.clone(),
             });
+            // One that is out already is read back from here; the others when they come out.
+            let out = d.set_up.as_ref().is_some_and(|s| s.row.released.is_some());
+            if let Some(device) = d.device.as_ref().map(|d| d.row.id).filter(|_| out) {
+                d.job(
+                    (d.now + LOCK_SHOWS).next_minute(),
+                    JobKind::ReadLock { device },
+                );
+            }
             d.batch.put(done(job, lease));
             self.commit(d).await
         })

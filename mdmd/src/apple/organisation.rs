@@ -10,14 +10,15 @@ use abm_client::{ErrorKind, Moment, Refusal};
 use async_trait::async_trait;
 use mdm_core::budget::ORGANISATION_API;
 use mdm_core::clock::Timestamp;
-use mdm_core::device::{MigrationStatus, OrgReading};
+use mdm_core::device::{MigrationStatus, OrgReading, RadioNumbers};
 use mdm_core::errand::MOST_DEVICES;
 use mdm_core::error::PortError;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::Serial;
 use mdm_core::service::SharedGate;
 use mdm_core::service::ports::{
-    ActivityReading, ActivityRequest, ApiKey, MemberPage, OrganisationApi, ReadingPage,
+    ActivityReading, ActivityRequest, ApiKey, Described, LockSaid, MemberPage, OrganisationApi,
+    ReadingPage,
 };
 
 use super::{Apple, CLIENTS, LIMITS, port, user_agent};
@@ -206,6 +207,48 @@ impl OrganisationApi for Apple {
             readings.push((serial.clone(), reading));
         }
         Ok(readings)
+    }
+
+    async fn lock(
+        &self,
+        key: &ApiKey,
+        serial: &Serial,
+        behind: bool,
+    ) -> Result<LockSaid, PortError> {
+        let mut client = self.business_client(key)?;
+        if behind {
+            client = client.in_background();
+        }
+        let said = client.activation_lock(serial.as_str()).await;
+        let said = said.map_err(port)?;
+        let word = said.lock_type.as_ref().map(|word| word.as_str().to_owned());
+        let on = match (&said.is_locked, word.as_deref()) {
+            (Some(on), _) => *on,
+            (None, Some(word)) => word != "NONE",
+            (None, None) => {
+                let why = "Apple's answer says nothing of the lock";
+                return Err(PortError::Refused(why.to_owned()));
+            }
+        };
+        let plain = || if on { "LOCKED" } else { "NONE" }.to_owned();
+        Ok(LockSaid {
+            on,
+            word: word.unwrap_or_else(plain),
+        })
+    }
+
+    async fn described(&self, key: &ApiKey, serial: &Serial) -> Result<Described, PortError> {
+        let client = self.business_client(key)?;
+        let device = client.device(serial.as_str(), &[]).await.map_err(port)?;
+        let device = device.attributes;
+        let mut radio = RadioNumbers::default();
+        let mut imei = device.imei.into_iter();
+        (radio.imei, radio.imei2) = (imei.next(), imei.next());
+        radio.meid = device.meid.into_iter().next();
+        Ok(Described {
+            product: device.product_type,
+            radio,
+        })
     }
 
     async fn submit(

@@ -136,6 +136,7 @@ fn line(row: &Value) -> Value {
         ),
         Some("cancel") => format!("cancel {devices} devices"),
         Some("reveal") => format!("{} of {}", cell(&wanted["kind"]), cell(&wanted["serial"])),
+        Some("clear-lock") => format!("lift the lock of {}", cell(&wanted["serial"])),
         Some("alone") => "two persons only for many".to_owned(),
         _ => cell(&wanted["act"]),
     };

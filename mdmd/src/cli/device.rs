@@ -1,4 +1,4 @@
-//! `mdmd device list|show|tag|invite|clear-passcode|retry-step`: what is known of devices, the single-object report with its timeline, their
+//! `mdmd device list|show|tag|invite|lock|clear-passcode|retry-step`: what is known of devices, the single-object report with its timeline, their
 //! tags, enrolment by download, and passcodes that somebody has forgotten.
 
 use anyhow::anyhow;
@@ -91,6 +91,19 @@ pub(crate) enum Device {
         #[command(flatten)]
         place: Where,
     },
+    /// Its Activation Lock: as read at Apple, as the device says, and how far a clearing is.
+    Lock {
+        /// Its serial number.
+        serial: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Have its Activation Lock lifted with the bypass codes that are kept, and read back. More than ten a day take another
+    /// person.
+    ClearLock(super::lock::ClearLock),
+    /// Have a Mac make a new recovery key.
+    #[command(name = "rotate-filevault")]
+    RotateFilevault(super::lock::Rotate),
     /// Take the passcode of an iPhone or iPad away.
     ClearPasscode {
         /// Its serial number.
@@ -163,6 +176,9 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
             });
             Ok(())
         }
+        Device::Lock { serial, place } => super::lock::look(common, place, serial).await,
+        Device::ClearLock(args) => super::lock::clear(common, args).await,
+        Device::RotateFilevault(args) => super::lock::rotate(common, args).await,
         Device::ClearPasscode { serial, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("/api/v1/devices/{serial}/clear-passcode");

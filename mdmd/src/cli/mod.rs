@@ -25,6 +25,7 @@ mod init;
 mod inventory;
 mod library;
 mod licences;
+mod lock;
 mod login;
 mod manual;
 mod migration;

@@ -1,4 +1,4 @@
-//! `mdmd organisation new|list|enrolment|user`: organisations, what their enrolments demand, and users who log in at Macs.
+//! `mdmd organisation new|list|enrolment|recovery-keys|user`: organisations, what their enrolments demand, and users who log in at Macs.
 
 use std::path::PathBuf;
 
@@ -47,6 +47,17 @@ pub(crate) enum Organisation {
         /// Profiles bring no network any more.
         #[arg(long, conflicts_with = "wifi")]
         no_wifi: bool,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Show after how many minutes a recovery key that somebody has seen is changed, or change that.
+    RecoveryKeys {
+        /// After so many minutes, at most a week.
+        #[arg(long, value_name = "MINUTES")]
+        rotate_revealed: Option<u32>,
+        /// It is not changed.
+        #[arg(long, conflicts_with = "rotate_revealed")]
+        keep_revealed: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -169,6 +180,29 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 println!("asked anew after {} hours", cell(&answer["facts_hours"]));
                 println!("network          {}", cell(&answer["wifi"]));
             });
+        }
+        Organisation::RecoveryKeys {
+            rotate_revealed,
+            keep_revealed,
+            place,
+        } => {
+            let path = "/api/v1/filevault";
+            let answer = if rotate_revealed.is_some() || *keep_revealed {
+                let client = Client::acting(common, place).await?;
+                let said = "it holds for every recovery key that is revealed from now on.";
+                let change = json!({ "rotate_revealed_minutes": rotate_revealed });
+                client.act(path, &change, said).await?
+            } else {
+                Client::looking(common, place).await?.get(path).await?
+            };
+            super::print(
+                common,
+                &answer,
+                |answer| match answer["rotate_revealed_minutes"].as_u64() {
+                    Some(minutes) => println!("changed {minutes} minutes after it was seen"),
+                    None => println!("not changed when it was seen"),
+                },
+            );
         }
         Organisation::WhatIf { unknown, place } => {
             let mut rules = Map::new();

@@ -335,13 +335,23 @@ fn apply(runbook: &mut PinnedRunbook, change: &str) -> anyhow::Result<()> {
                     let names = value.split(',').filter(|name| !name.is_empty());
                     step.requires = names.map(step_id).collect::<anyhow::Result<_>>()?;
                 }
-                _ => {
-                    anyhow::bail!("a step has requires, required, timeout, retries and on_timeout")
-                }
+                "only" => step.only = names(value),
+                "tags" => step.tags = names(value),
+                _ => anyhow::bail!(
+                    "a step has requires, required, timeout, retries, on_timeout, only and tags"
+                ),
             }
         }
     }
     Ok(())
+}
+
+fn names(value: &str) -> std::collections::BTreeSet<String> {
+    let names = value.split(',').map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn yes(value: &str) -> anyhow::Result<bool> {

@@ -34,12 +34,14 @@ fn of(what: &str) -> Option<&'static [FaultKind]> {
     Some(match step {
         // What has to come true in the hold, and its proof afterwards.
         "identify" | "trust" | "network" | "security" | "bootstrap" | "fv-escrow"
-        | "apps-required" | "apps-keep" | "apps" | "verify" => SILENT_IN_HOLD,
+        | "recovery-lock" | "apps-required" | "apps-keep" | "apps" | "verify" => SILENT_IN_HOLD,
         "lock" | "deadline" => APPLE_LATE,
         "operator" => GIVEN_UP,
         // A hold that is not kept, a success that Apple does not tell, a runbook that cannot be read: ours to prevent.
         // The others are conditions of nothing and have no exceptions.
-        "hold" | "apple" | "runbook" | "declare" | "declare-apps" | "release" | "tell" => NEVER,
+        "hold" | "apple" | "runbook" | "declare" | "declare-apps" | "release" | "tag" | "tell" => {
+            NEVER
+        }
         _ => return None,
     })
 }

@@ -73,6 +73,8 @@ impl Run<'_> {
                 steps: self.s.state.steps().unwrap_or(&NO_STEPS),
                 held,
                 user_seen: self.s.user_seen,
+                tags: &self.s.tags,
+                apple_silicon: self.s.apple_silicon,
             };
             let progress = say(&state, &ctx);
             self.take_progress(step, &mut state, progress);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Next, Progress, Signal, StepContext};
+use super::{Next, Progress, Signal, StepContext, StepStatus};
 use crate::migration::{Effect, EffectKey, Event, LockClaim, LockReading, Owner};
 
 /// Doing it again is harmless (the same code), and finds a request that got lost.
@@ -55,6 +55,15 @@ pub(super) fn on(signal: Signal<'_>) -> Progress {
         Signal::TimeUp => Progress::except("Apple has not answered the lock request", Owner::Apple),
         // Anything else is for other steps.
         _ => Progress::wait(),
+    }
+}
+
+/// Whether the step ended with a lock that Apple may show.
+pub(crate) fn was_asked(status: &StepStatus) -> bool {
+    match status {
+        StepStatus::Done { .. } => true,
+        StepStatus::Skipped { why } => why.starts_with("asked"),
+        _ => false,
     }
 }
 

@@ -14,13 +14,15 @@ pub(crate) mod identify;
 pub(crate) mod lock;
 mod network;
 mod profiles;
+mod recovery_lock;
 pub(crate) mod release;
 mod security;
+mod tag;
 mod tell;
 mod trust;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -279,6 +281,10 @@ pub(crate) struct StepContext<'a> {
     pub(crate) held: bool,
     /// A user channel of the device has enrolled.
     pub(crate) user_seen: bool,
+    /// The tags that the device had when it enrolled, and the groups of its owner.
+    pub(crate) tags: &'a BTreeSet<String>,
+    /// Whether the Mac has Apple silicon, once it has told.
+    pub(crate) apple_silicon: Option<bool>,
 }
 
 impl StepContext<'_> {
@@ -395,6 +401,10 @@ pub(crate) fn failure(told: &Told) -> String {
 
 /// Starts a step: its first commands, or the reason why there is nothing to do.
 pub(crate) fn start(ctx: &StepContext<'_>) -> Progress {
+    if !ctx.step.is_for(ctx.tags) {
+        let only: Vec<&str> = ctx.step.only.iter().map(String::as_str).collect();
+        return Progress::skip(format!("only for devices with {}", only.join(", ")));
+    }
     match ctx.step.id {
         StepId::Identify => identify::start(),
         StepId::Declare => declare::start(),
@@ -408,9 +418,11 @@ pub(crate) fn start(ctx: &StepContext<'_>) -> Progress {
         StepId::AppsKeep => apps_keep::start(ctx),
         StepId::Apps => apps::start(ctx),
         StepId::Lock => lock::start(ctx),
+        StepId::RecoveryLock => recovery_lock::start(ctx),
         // The end of the hold belongs to the set-up, which needs no runbook for it.
         StepId::Release => Progress::wait(),
         StepId::Verify => verify::start(ctx),
+        StepId::Tag => tag::start(ctx),
         StepId::Tell => tell::start(),
     }
 }
@@ -435,8 +447,11 @@ pub(crate) fn on(
         StepId::AppsKeep => apps_keep::on(state, signal, ctx, now),
         StepId::Apps => apps::on(state, signal, ctx, now),
         StepId::Lock => lock::on(signal),
+        StepId::RecoveryLock => recovery_lock::on(signal),
         StepId::Release => Progress::wait(),
         StepId::Verify => verify::on(state, signal, ctx, now),
+        // Over as soon as it begins.
+        StepId::Tag => Progress::wait(),
         StepId::Tell => tell::on(signal),
     }
 }

@@ -126,7 +126,8 @@ fn wanted_apps(ctx: &StepContext<'_>) -> BTreeSet<String> {
 }
 
 fn wants_key(ctx: &StepContext<'_>) -> bool {
-    ctx.platform.is_mac() && ctx.plan.step(StepId::FvEscrow).is_some()
+    let step = ctx.plan.step(StepId::FvEscrow);
+    ctx.platform.is_mac() && step.is_some_and(|step| step.is_for(ctx.tags))
 }
 
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {

@@ -19,7 +19,7 @@ use self::refusing::Refusing;
 
 use crate::budget::Allowance;
 use crate::clock::Timestamp;
-use crate::device::{AssignmentOutcome, DeviceRecord, OrgReading};
+use crate::device::{AssignmentOutcome, DeviceRecord, OrgReading, RadioNumbers};
 use crate::enrollment::PushTarget;
 use crate::error::{Error, PortError};
 use crate::ids::{OrganisationId, Serial, ServerId};
@@ -290,6 +290,32 @@ pub struct ReadingPage {
     pub next: Option<String>,
 }
 
+/// Whether a device is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct LockSaid {
+    /// Whether it is.
+    pub on: bool,
+    /// Apple's word: `MDM`, `USER`, `NONE`.
+    pub word: String,
+}
+
+/// How Apple describes a device to whoever wants its lock lifted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "built by the port, read by the service"
+)]
+pub struct Described {
+    /// `iPhone17,2`, `Mac15,7`.
+    pub product: Option<String>,
+    /// The numbers of its radios.
+    pub radio: RadioNumbers,
+}
+
 /// The organisation's API.
 #[async_trait]
 pub trait OrganisationApi: Send + Sync + 'static {
@@ -325,6 +351,19 @@ pub trait OrganisationApi: Send + Sync + 'static {
         serials: &[Serial],
         now: Timestamp,
     ) -> Result<String, PortError>;
+    /// Whether a device is locked, and by whom. With `behind` nobody waits for it.
+    async fn lock(
+        &self,
+        _key: &ApiKey,
+        _serial: &Serial,
+        _behind: bool,
+    ) -> Result<LockSaid, PortError> {
+        Err(PortError::Absent("reading of locks"))
+    }
+    /// How a removal of its lock names a device: product type and the numbers of its radios.
+    async fn described(&self, _key: &ApiKey, _serial: &Serial) -> Result<Described, PortError> {
+        Err(PortError::Absent("description of devices"))
+    }
     /// Reads an activity, its result included once it is finished.
     async fn activity(&self, key: &ApiKey, id: &str) -> Result<ActivityReading, PortError>;
 }

@@ -179,7 +179,23 @@ fn facts(
         fact("can migrate", cell(reading.capable), "api", at);
         fact("migration at Apple", cell(&reading.status), "api", at);
         fact("deadline at Apple", cell(reading.deadline), "api", at);
-        fact("Activation Lock at Apple", cell(&reading.lock), "api", at);
+    }
+    let lock = &device.lock;
+    if let Some(read) = &lock.apple {
+        let at = Some(read.at);
+        fact("Activation Lock at Apple", cell(&read.word), "api", at);
+    }
+    if let Some(told) = &lock.device {
+        fact("Activation Lock", cell(&told.word), "mdm", Some(told.at));
+    }
+    if let (Some(clearing), Some((proof, by))) = (&lock.clearing, lock.proof()) {
+        let at = by.map_or(clearing.asked, |sight| sight.at);
+        fact(
+            "clearing of its lock",
+            cell(proof.as_str()),
+            "api",
+            Some(at),
+        );
     }
     if let Some(record) = &device.record {
         let at = Some(record.seen);

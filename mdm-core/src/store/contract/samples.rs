@@ -394,6 +394,8 @@ pub(super) fn pinned(organisation: OrganisationId, id: RunbookId) -> Pinned {
             revision: 1,
             variant: Variant::Migration,
             steps: vec![StepPlan {
+                only: ["lab".to_owned(), "group:Sales".to_owned()].into(),
+                tags: std::collections::BTreeSet::new(),
                 id: StepId::Identify,
                 requires: Vec::new(),
                 required: true,

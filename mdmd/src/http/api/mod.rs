@@ -24,6 +24,7 @@ mod inventory;
 mod invitations;
 mod library;
 mod licences;
+mod locks;
 mod migrations;
 mod notices;
 pub(crate) mod openapi;

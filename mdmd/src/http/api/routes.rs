@@ -15,7 +15,7 @@ use super::super::error::{Door, Refusal};
 use super::described::{Described, Operation};
 use super::{
     Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations,
-    devices, events, hand_off, holds, identities, inventory, invitations, library, licences,
+    devices, events, hand_off, holds, identities, inventory, invitations, library, licences, locks,
     migrations, notices, openapi, organisations, packages, projects, reports, runbooks, sign_in,
     tokens, waves, webhooks, what_if,
 };
@@ -116,6 +116,11 @@ table! {
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. 409 for a device that is not held.";
     get  "/api/v1/devices/{serial}/secrets" Viewer approvals::kept, "", "Which secrets of a device are kept, and since when; never what they are.";
     post "/api/v1/secrets/reveal" Helpdesk approvals::reveal, "serial, kind (recovery_key, device_bypass_code, server_bypass_code, recovery_lock_password, firmware_password), reason, approval?", "Shows a secret of a device, once it is in the record that it was. A token must have the scope `secrets`. After ten a day `approval` says what another person must confirm first; it is then asked for again with that.";
+    get  "/api/v1/devices/{serial}/lock" Viewer locks::show, "", "Its Activation Lock: as read at Apple, as the device says, and how far the proof of a clearing is (`asked`, `cleared-not-read`, `off`, `still-on`, `refused`).";
+    post "/api/v1/secrets/clear-lock" Helpdesk locks::clear, "serial, reason", "Has the Activation Lock of a device lifted with the bypass codes that are kept, then read back. Counts as a look at a secret: more than ten a day, or the organisation's rule, take two persons.";
+    post "/api/v1/devices/{serial}/rotate-filevault" Helpdesk locks::rotate, "reason", "Has a Mac make a new recovery key, with the one that is kept. A command for it that waits already is answered with `already`.";
+    get  "/api/v1/filevault" Viewer locks::rules, "", "After how many minutes a recovery key that somebody has seen is changed.";
+    post "/api/v1/filevault" Admin locks::rule, "rotate_revealed_minutes (or null)", "Changes that: at most a week; null leaves such a key as it is.";
     get  "/api/v1/approvals" Viewer approvals::list, "", "What waits for a second person, or was confirmed and is not used yet; a page at a time.";
     post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done.";
     post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Refuses it, or takes it back.";
