@@ -333,6 +333,14 @@ impl Calendar {
         self.keeps_free(zone.unwrap_or(&self.zone).local(at).day)
     }
 
+    /// Whether a moment lies within the hours of a day on which people work, for an owner who lives there.
+    #[must_use]
+    pub fn works(&self, at: Timestamp, zone: Option<&Zone>) -> bool {
+        let local = zone.unwrap_or(&self.zone).local(at);
+        let hours = self.from.0..=self.until.0;
+        self.days.contains(&local.day.0.weekday().into()) && hours.contains(&local.minute)
+    }
+
     fn keeps_free(&self, day: Day) -> Option<&Blackout> {
         self.blackouts
             .iter()

@@ -118,6 +118,9 @@ pub struct SignIn {
     /// Groups whose people may look at secrets of devices, as far as their role lets them.
     #[serde(default)]
     pub secrets_groups: BTreeSet<String>,
+    /// What single people may do, whatever their groups say: by account in lower case, or by subject.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub people: BTreeMap<String, OwnRole>,
     /// How long an operator's session lasts, in hours.
     pub session_hours: u32,
     /// After how many days whoever brought a device by account signs in there again.
@@ -143,6 +146,7 @@ impl SignIn {
             account_claim: "email".to_owned(),
             roles: BTreeMap::new(),
             secrets_groups: BTreeSet::new(),
+            people: BTreeMap::new(),
             session_hours: 8,
             device_days: 90,
             web_view: WebView::Off,
@@ -151,20 +155,65 @@ impl SignIn {
         }
     }
 
-    /// The greatest role of these groups; `None` for somebody who may do nothing here.
+    /// What was said of this person alone. The subject comes first: at some providers people change their own account.
     #[must_use]
-    pub fn role_of(&self, groups: &[String]) -> Option<Role> {
-        groups
-            .iter()
-            .filter_map(|g| self.roles.get(g))
-            .max()
-            .copied()
+    pub fn own_role(&self, person: &Person) -> Option<&OwnRole> {
+        let by_account = || {
+            let account = person.account.as_ref()?;
+            self.people.get(&account.to_lowercase())
+        };
+        self.people.get(&person.subject).or_else(by_account)
     }
 
-    /// Whether somebody of these groups may look at secrets of devices.
+    /// The role of a person: their own where one is set, else the greatest of their groups; `None` for somebody who may do
+    /// nothing here.
     #[must_use]
-    pub fn shows_secrets(&self, groups: &[String]) -> bool {
-        groups.iter().any(|g| self.secrets_groups.contains(g))
+    pub fn role_of(&self, person: &Person) -> Option<Role> {
+        if let Some(own) = self.own_role(person) {
+            return own.role;
+        }
+        let roles = person.groups.iter().filter_map(|g| self.roles.get(g));
+        roles.max().copied()
+    }
+
+    /// Whether a person may look at secrets of devices.
+    #[must_use]
+    pub fn shows_secrets(&self, person: &Person) -> bool {
+        match self.own_role(person) {
+            Some(own) => own.secrets,
+            None => {
+                let of = |g: &String| self.secrets_groups.contains(g);
+                person.groups.iter().any(of)
+            }
+        }
+    }
+}
+
+/// What one person may do, whatever their groups say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct OwnRole {
+    /// Their role; `None` for somebody who is kept out.
+    pub role: Option<Role>,
+    /// Whether they may look at secrets of devices, as far as the role goes.
+    pub secrets: bool,
+    /// When it was set.
+    pub set: Timestamp,
+    /// By whom.
+    pub by: String,
+}
+
+impl OwnRole {
+    /// A rule that is set now.
+    #[must_use]
+    pub const fn new(role: Option<Role>, secrets: bool, set: Timestamp, by: String) -> Self {
+        Self {
+            role,
+            secrets,
+            set,
+            by,
+        }
     }
 }
 
@@ -369,20 +418,53 @@ pub fn domain_of(account: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn person(account: &str, groups: &[&str]) -> Person {
+        Person {
+            subject: "s-1".to_owned(),
+            name: "Ada".to_owned(),
+            account: Some(account.to_owned()),
+            groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+        }
+    }
+
     #[test]
     fn the_greatest_role_of_somebodys_groups_counts_and_no_group_is_no_role() {
         let mut setting = SignIn::new("https://i".to_owned(), "c".to_owned(), SecretId(1));
         setting.roles = [("help", Role::Helpdesk), ("plan", Role::Planner)]
             .map(|(group, role)| (group.to_owned(), role))
             .into();
-        let of = |groups: &[&str]| {
-            setting.role_of(&groups.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>())
-        };
+        let of = |groups: &[&str]| setting.role_of(&person("ada@example.com", groups));
         assert_eq!(of(&["plan", "help", "x"]), Some(Role::Planner));
         assert_eq!(of(&["help"]), Some(Role::Helpdesk));
         // Names are compared letter by letter.
         assert_eq!(of(&["Help", "helper", ""]), None);
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn a_persons_own_role_comes_before_their_groups_and_the_subject_before_the_account() {
+        let mut setting = SignIn::new("https://i".to_owned(), "c".to_owned(), SecretId(1));
+        setting.roles.insert("plan".to_owned(), Role::Planner);
+        setting.secrets_groups.insert("plan".to_owned());
+        let own = |role, secrets| {
+            OwnRole::new(role, secrets, Timestamp::from_millis(1), "root".to_owned())
+        };
+        let ada = person("Ada@Example.com", &["plan"]);
+        assert_eq!(setting.role_of(&ada), Some(Role::Planner));
+        assert!(setting.shows_secrets(&ada));
+        let account = "ada@example.com".to_owned();
+        setting
+            .people
+            .insert(account.clone(), own(Some(Role::Viewer), false));
+        assert_eq!(setting.role_of(&ada), Some(Role::Viewer));
+        assert!(!setting.shows_secrets(&ada));
+        assert_eq!(
+            setting.role_of(&person("bob@example.com", &["plan"])),
+            Some(Role::Planner)
+        );
+        // Kept out by the subject, whatever the account says.
+        setting.people.insert("s-1".to_owned(), own(None, true));
+        assert_eq!(setting.role_of(&ada), None);
     }
 
     #[test]

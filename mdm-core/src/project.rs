@@ -139,6 +139,57 @@ impl Project {
     }
 }
 
+/// What of a project is pinned to a wave with its submission: what is changed afterwards is shown as the wave's drift.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct PinnedPlan {
+    /// When deadlines may lie at all.
+    pub window: Window,
+    /// When they may lie within a day and a week.
+    pub calendar: Calendar,
+    /// How many devices may be in a hold at once.
+    pub capacity: u32,
+    /// What must be true of the wave before the next one is submitted.
+    pub gate: Gate,
+    /// When no more of its devices are offered their migration.
+    pub stop: StopRule,
+    /// What must have been done at the original service.
+    pub prerequisites: BTreeSet<String>,
+}
+
+impl PinnedPlan {
+    /// As the project has it now.
+    #[must_use]
+    pub fn of(project: &Project) -> Self {
+        Self {
+            window: project.window,
+            calendar: project.calendar.clone(),
+            capacity: project.capacity,
+            gate: project.gate,
+            stop: project.stop,
+            prerequisites: project.prerequisites.clone(),
+        }
+    }
+
+    /// What is otherwise there, part by part.
+    #[must_use]
+    pub fn differences(&self, now: &Self) -> Vec<&'static str> {
+        let parts = [
+            ("window", self.window != now.window),
+            ("calendar", self.calendar != now.calendar),
+            ("capacity", self.capacity != now.capacity),
+            ("gate", self.gate != now.gate),
+            ("stop rule", self.stop != now.stop),
+            ("prerequisites", self.prerequisites != now.prerequisites),
+        ];
+        parts
+            .into_iter()
+            .filter_map(|(name, other)| other.then_some(name))
+            .collect()
+    }
+}
+
 /// When deadlines may lie at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -11,6 +11,7 @@ use crate::ids::{
     DeviceId, JobId, OrganisationId, ProjectId, RunbookId, SecretId, Serial, ServerId, WaveId,
 };
 use crate::organisation::AdeOptions;
+use crate::project::PinnedPlan;
 
 /// Members that share runbook and dates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct Wave {
     /// The revision of its project that it was last submitted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u32>,
+    /// What its project said when it was last submitted; counts from then on, whatever the project says later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PinnedPlan>,
     /// What was accepted of it last; void once members, findings or runbooks are others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acceptance: Option<Acceptance>,
@@ -58,6 +62,9 @@ pub struct Wave {
     /// Why no more of its devices are offered their migration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
+    /// What had gone wrong when somebody last had its offers go on: its stop rule counts what comes after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
 }
 
 impl Wave {
@@ -85,9 +92,11 @@ impl Wave {
             project: None,
             preset: None,
             revision: None,
+            plan: None,
             acceptance: None,
             signed: None,
             paused: None,
+            resumed: None,
         }
     }
 
@@ -187,11 +196,21 @@ pub struct SignOff {
     pub reason: String,
     /// How the wave stood then.
     pub evidence: serde_json::Value,
+    /// The gate is open with this signature though the wave does not stand as was wanted.
+    #[serde(default)]
+    pub despite: bool,
 }
 
 impl SignOff {
-    pub(crate) fn new(by: &str, at: Timestamp, reason: &str, evidence: serde_json::Value) -> Self {
+    pub(crate) fn new(
+        by: &str,
+        at: Timestamp,
+        reason: &str,
+        evidence: serde_json::Value,
+        despite: bool,
+    ) -> Self {
         Self {
+            despite,
             by: by.to_owned(),
             at,
             reason: reason.to_owned(),
@@ -219,6 +238,45 @@ impl Pause {
             by: by.to_owned(),
             at,
             why: why.to_owned(),
+        }
+    }
+}
+
+/// Somebody has had the offers of a wave go on, knowing what had gone wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Resumed {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// How many had failed, or migrated with exceptions.
+    pub bad: u32,
+    /// How many had ended.
+    pub ended: u32,
+    /// How many were held for long.
+    pub long_holds: u32,
+    /// What ends before the last deadline, as it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<String>,
+}
+
+impl Resumed {
+    pub(crate) fn new(
+        by: &str,
+        at: Timestamp,
+        counts: (u32, u32, u32),
+        expiry: Option<String>,
+    ) -> Self {
+        let (bad, ended, long_holds) = counts;
+        Self {
+            by: by.to_owned(),
+            at,
+            bad,
+            ended,
+            long_holds,
+            expiry,
         }
     }
 }

@@ -12,12 +12,14 @@ use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::{Device, DeviceRecord, OrgReading, Platform};
 use mdm_core::error::Error;
 use mdm_core::ids::{DeviceId, ProjectId, Serial, WaveId};
+use mdm_core::migration::plan::LaterBecause;
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
 use mdm_core::project::{Gate, Window};
 use mdm_core::service::{Candidates, Dates, Org, PlanFile, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
+use serde_json::json;
 use service_house::{House, START};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -424,11 +426,19 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
     org.accept(main, &digest, &[], "").await.unwrap();
     says(org.submit_accepted(main, "main").await, "gate: pilot");
 
+    says(org.sign_gate(pilot, "soon", false).await, "0 of 4 devices");
+    // One that says nothing of what it is for waits for all that do.
+    let free = org.new_wave(id, "free", None).await.unwrap().id;
+    let held = org.what_if(free).await.unwrap().against_all;
+    assert!(held.iter().any(|a| a.contains("pilot: 0 of 4")), "{held:?}");
     end(&house, &org, pilot, &[Outcome::Migrated; 4]).await;
     assert_eq!(against().await, ["gate: pilot: nobody has signed"]);
-    says(org.sign_gate(pilot, " ").await, "must be there");
-    says(org.sign_gate(main, "fine").await, "nothing to sign");
-    let standing = org.sign_gate(pilot, "all four are well").await.unwrap();
+    says(org.sign_gate(pilot, " ", false).await, "must be there");
+    says(org.sign_gate(main, "fine", false).await, "nothing to sign");
+    let standing = org
+        .sign_gate(pilot, "all four are well", false)
+        .await
+        .unwrap();
     let signed = standing.gate.unwrap().signed.unwrap();
     assert_eq!(
         (
@@ -447,6 +457,45 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
         "4 devices have not come to an end",
     );
 
+    // What has not begun may be proposed a later deadline, and never an earlier one: these lie on a Saturday, and it is kept free.
+    let mut batch = Batch::new();
+    for mut attempt in members(&org, main).await {
+        attempt.state = MoveState::Scheduled {
+            since: START,
+            visible: Some(START),
+        };
+        batch.put(attempt);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    let proposed = async |why| {
+        let all = org.later_deadlines(main).await.unwrap();
+        assert!(
+            all.iter()
+                .all(|g| g.why == why && g.deadline > dates.deadline),
+            "{all:?}"
+        );
+        all.iter().map(|g| g.serials.len()).sum::<usize>()
+    };
+    assert_eq!(proposed(LaterBecause::Hours).await, 4);
+    let mut calendar = Calendar::default();
+    let day = Zone::utc().local(dates.deadline.unwrap()).day;
+    let free = json!({ "first": day.to_string(), "last": day.to_string(), "why": "audit" });
+    calendar
+        .blackouts
+        .push(serde_json::from_value(free).unwrap());
+    let change = ProjectChange {
+        calendar: Some(calendar),
+        gate: Some(Gate::default()),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    assert_eq!(proposed(LaterBecause::KeptFree).await, 4);
+    let drift = org.standing(main).await.unwrap().drift;
+    assert!(
+        drift.iter().any(|d| d.contains("another calendar")),
+        "{drift:?}"
+    );
+
     // A change afterwards shows as drift, and changes nothing that was submitted.
     let before = members(&org, main).await;
     let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
@@ -458,7 +507,7 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
     org.change_project(id, &change).await.unwrap();
     let drift = org.standing(main).await.unwrap().drift;
     assert!(
-        drift[0].contains("revision 1") && drift[1].contains("another runbook for iOS"),
+        drift[0].contains("revision 1") && drift[2].contains("another runbook for iOS"),
         "{drift:?}"
     );
     assert_eq!(members(&org, main).await, before);

@@ -273,7 +273,8 @@ async fn nobody_is_sent_to_an_address_that_a_link_names() {
 }
 
 /// What a program on somebody's machine does, by hand: to the code.
-async fn code(street: &Street, challenge: &str) -> String {
+/// Where a browser ends that signs in for a program.
+async fn arrive(street: &Street, challenge: &str) -> Reply {
     let state = "s".repeat(43);
     let redirect = people::escape("http://127.0.0.1:50123/mdmd-sign-in");
     let path = street.path(&format!(
@@ -282,8 +283,13 @@ async fn code(street: &Street, challenge: &str) -> String {
     let mut browser = street.browser();
     let away = browser.get(&path).await;
     let back = browser.at_provider(&away).await;
-    let home = browser.get(&back).await;
+    browser.get(&back).await
+}
+
+async fn code(street: &Street, challenge: &str) -> String {
+    let home = arrive(street, challenge).await;
     let to = header(&home, "location").unwrap_or_else(|| panic!("{}", home.text()));
+    let state = "s".repeat(43);
     let query = to
         .strip_prefix("http://127.0.0.1:50123/mdmd-sign-in?")
         .unwrap_or_else(|| panic!("{to}"));
@@ -418,6 +424,65 @@ async fn a_session_of_the_command_line_ends_in_every_way() {
         .await;
     assert_eq!(off.status, 200);
     assert_eq!(ask(&token).await, 401);
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_person_may_do_more_or_less_than_their_groups_or_is_kept_out() {
+    let street = Street::open().await;
+    let session = async || {
+        let made = redeem(&street, &code(&street, CHALLENGE).await, VERIFIER).await;
+        let made: Value = serde_json::from_slice(&made.body).unwrap();
+        made["token"].as_str().unwrap().to_owned()
+    };
+    let admin = async |path: &str, body: Value| {
+        let done = street
+            .api("POST", path, &street.admin, &body.to_string())
+            .await;
+        let said: Value = serde_json::from_slice(&done.body).unwrap();
+        (done.status, said)
+    };
+    let list = async |token: &str| {
+        street
+            .api("GET", "/api/v1/sessions", token, "")
+            .await
+            .status
+    };
+    let account = ada().email.to_uppercase();
+    let token = session().await;
+    assert_eq!(list(&token).await, 200, "her group is of administrators");
+    let (status, said) = admin(
+        "/api/v1/users",
+        json!({ "account": account, "role": "viewer" }),
+    )
+    .await;
+    assert_eq!((status, &said["role"]), (200, &json!("viewer")), "{said}");
+    assert_eq!(list(&token).await, 403);
+    let shown = street.api("GET", "/api/v1/users", &street.admin, "").await;
+    let shown: Value = serde_json::from_slice(&shown.body).unwrap();
+    assert_eq!(shown["users"][0]["account"], json!(ada().email), "{shown}");
+    let other = session().await;
+    let (status, said) = admin("/api/v1/users/revoke", json!({ "account": account })).await;
+    assert_eq!(
+        (status, &said["sessions_ended"]),
+        (200, &json!(2)),
+        "{said}"
+    );
+    for token in [&token, &other] {
+        assert_eq!(list(token).await, 401);
+    }
+    let home = arrive(&street, CHALLENGE).await;
+    assert_eq!(home.status, 403, "she is kept out: {}", home.text());
+    let forget = json!({ "account": account, "forget": true });
+    assert_eq!(admin("/api/v1/users/revoke", forget.clone()).await.0, 200);
+    assert_eq!(list(&session().await).await, 200, "her groups count again");
+    assert_eq!(admin("/api/v1/users/revoke", forget).await.0, 404);
+    let (status, said) = admin("/api/v1/users", json!({ "account": " ", "role": "admin" })).await;
+    assert_eq!(status, 400);
+    assert!(
+        said["detail"].as_str().unwrap().contains("account"),
+        "{said}"
+    );
     street.close().await;
 }
 

@@ -549,6 +549,10 @@ fn body(method: &str, path: &str) -> String {
             serde_json::json!({ "serials": THEIRS })
         }
         ("post", "/api/v1/sign-in") => serde_json::json!({ "session_hours": 9 }),
+        ("post", "/api/v1/users") => {
+            serde_json::json!({ "account": "eve@example.com", "role": "admin" })
+        }
+        ("post", "/api/v1/users/revoke") => serde_json::json!({ "account": "eve@example.com" }),
         ("post", "/api/v1/sign-in/remove" | "/api/v1/sessions/{id}/revoke") => {
             serde_json::json!({})
         }

@@ -11,10 +11,14 @@ use crate::audit::Role;
 use crate::error::Error;
 use crate::identity::sha256_hex;
 use crate::ids::PersonSessionId;
-use crate::person::{Granted, Person, PersonSession, Purpose, SessionUse, SignIn};
+use crate::organisation::Organisation;
+use crate::person::{Granted, OwnRole, Person, PersonSession, Purpose, SessionUse, SignIn};
 use crate::secret::Secret;
 use crate::sign_in::pkce;
 use crate::store::{Batch, StoreError};
+
+/// People of an organisation with roles of their own.
+const MOST_PEOPLE: usize = 500;
 
 /// What a session's token begins with, so that nobody takes it for a token of the API, and those who look for lost secrets find
 /// it.
@@ -116,14 +120,16 @@ impl Org {
 
     /// What somebody may do; that it is nothing is on record.
     async fn role(&self, setting: &SignIn, person: &Person) -> Result<Role, Error> {
-        if let Some(role) = setting.role_of(&person.groups) {
+        if let Some(role) = setting.role_of(person) {
             return Ok(role);
         }
         let mut batch = Batch::new();
         let detail = json!({ "subject": person.subject, "name": person.name, "reason": "no role" });
         self.audit_as(&mut batch, "sign-in", "sign-in.refused", detail);
         self.store().commit(batch).await?;
-        Err(Error::Refused("none of your groups has a role here"))
+        Err(Error::Refused(
+            "neither you nor a group of yours has a role here",
+        ))
     }
 
     pub(super) async fn open_session(
@@ -198,6 +204,97 @@ impl Org {
             .await?)
     }
 
+    /// Says what one person may do, whatever their groups say: by account (letters' case aside) or by the provider's subject. At
+    /// the next request it holds; again does no harm.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for an empty or overlong name, or more than 500 people; [`Error::Precondition`] when nobody signs in;
+    /// the store's.
+    pub async fn set_own_role(
+        &self,
+        who: &str,
+        role: Role,
+        secrets: bool,
+    ) -> Result<OwnRole, Error> {
+        let key = key_of(who)?;
+        self.again_on_conflict(|| async {
+            let (mut organisation, mut setting) = self.setting().await?;
+            let own = OwnRole::new(Some(role), secrets, self.now(), self.actor().to_owned());
+            let detail = json!({
+                "who": key, "role": role, "secrets": secrets, "before": setting.people.get(&key),
+            });
+            setting.people.insert(key.clone(), own.clone());
+            if setting.people.len() > MOST_PEOPLE {
+                return Err(Error::bad_input(
+                    "account",
+                    "is one too many: 500 people have roles of their own; give roles to groups",
+                ));
+            }
+            organisation.sign_in = Some(setting);
+            let mut batch = Batch::new();
+            batch.put(organisation);
+            self.audit_into(&mut batch, "user.set", detail);
+            self.store().commit(batch).await?;
+            Ok(own)
+        })
+        .await
+    }
+
+    /// Keeps one person out from now on, and ends every session in which they act here; sessions of devices that they brought
+    /// stay. Answers how many sessions ended. With `forget` their groups count again instead, and no session ends.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for an empty or overlong name; [`Error::NotFound`] when nothing of theirs is to be forgotten;
+    /// [`Error::Precondition`] when nobody signs in; the store's.
+    pub async fn revoke_user(&self, who: &str, forget: bool) -> Result<usize, Error> {
+        let key = key_of(who)?;
+        self.again_on_conflict(|| async {
+            let (mut organisation, mut setting) = self.setting().await?;
+            let now = self.now();
+            let mut batch = Batch::new();
+            let mut ended = 0;
+            if forget {
+                setting
+                    .people
+                    .remove(&key)
+                    .ok_or(Error::NotFound("role of this person"))?;
+            } else {
+                let own = OwnRole::new(None, false, now, self.actor().to_owned());
+                setting.people.insert(key.clone(), own);
+                let mut after = PersonSessionId(0);
+                loop {
+                    let page = self.person_sessions(after, 500).await?;
+                    let Some(last) = page.last() else { break };
+                    after = last.id;
+                    for mut session in page {
+                        let device = matches!(session.used_for, SessionUse::Device(_));
+                        if !device && session.revoked.is_none() && names(&key, &session.person) {
+                            session.revoked = Some(now);
+                            batch.put(session);
+                            ended += 1;
+                        }
+                    }
+                }
+            }
+            organisation.sign_in = Some(setting);
+            batch.put(organisation);
+            let detail = json!({ "who": key, "forgotten": forget, "sessions": ended });
+            self.audit_into(&mut batch, "user.revoked", detail);
+            self.store().commit(batch).await?;
+            Ok(ended)
+        })
+        .await
+    }
+
+    async fn setting(&self) -> Result<(Organisation, SignIn), Error> {
+        let mut organisation = self.fresh().await?;
+        let setting = organisation.sign_in.take().ok_or_else(|| {
+            let why = "nobody signs in here; `mdmd sign-in set` sets a provider";
+            Error::Precondition(why.to_owned())
+        })?;
+        Ok((organisation, setting))
+    }
+
     /// Ends a session: whoever shows it is refused from now on. Again does no harm.
     ///
     /// # Errors
@@ -219,6 +316,26 @@ impl Org {
         })
         .await
     }
+}
+
+/// Under which name somebody's own role is kept: an account in lower case, a subject as it is.
+fn key_of(who: &str) -> Result<String, Error> {
+    let who = who.trim();
+    if who.is_empty() || who.len() > 255 || who.contains(char::is_control) {
+        return Err(Error::bad_input(
+            "account",
+            "must be an account or a subject of the provider, of at most 255 bytes",
+        ));
+    }
+    Ok(match who.contains('@') {
+        true => who.to_lowercase(),
+        false => who.to_owned(),
+    })
+}
+
+fn names(key: &str, person: &Person) -> bool {
+    let account = person.account.as_ref().map(|a| a.to_lowercase());
+    person.subject == key || account.as_deref() == Some(key)
 }
 
 impl Mdm {
@@ -246,7 +363,7 @@ impl Mdm {
         batch.put(attempt);
         let made = match (proved, org.sign_in()) {
             (true, Ok(setting)) if setting.issuer == issuer => {
-                let role = setting.role_of(&granted.person.groups).ok_or(UNKNOWN)?;
+                let role = setting.role_of(&granted.person).ok_or(UNKNOWN)?;
                 let used_for = SessionUse::CommandLine;
                 Some(org.session_into(&mut batch, used_for, &granted.person, Some(role))?)
             }
@@ -282,9 +399,9 @@ impl Mdm {
         }
         // By what is set now: a group that lost its role takes it from its people at once.
         let role = setting
-            .and_then(|s| s.role_of(&session.person.groups))
+            .and_then(|s| s.role_of(&session.person))
             .ok_or(UNKNOWN)?;
-        let secrets = setting.is_some_and(|s| s.shows_secrets(&session.person.groups));
+        let secrets = setting.is_some_and(|s| s.shows_secrets(&session.person));
         Ok(Holder {
             org,
             session,

@@ -471,6 +471,7 @@ pub fn shown(setting: &SignIn) -> Value {
     json!({
         "issuer": setting.issuer, "client_id": setting.client_id, "scopes": setting.scopes,
         "groups_claim": setting.groups_claim, "account_claim": setting.account_claim, "roles": setting.roles, "secrets_groups": setting.secrets_groups,
+        "people": setting.people,
         "session_hours": setting.session_hours, "device_days": setting.device_days, "web_view": setting.web_view,
         "account": setting.account, "domains": setting.domains,
     })

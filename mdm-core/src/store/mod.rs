@@ -23,6 +23,8 @@ mod group_commit;
     )
 )]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod refill;
 pub(crate) mod riding;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod row;

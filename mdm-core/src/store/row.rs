@@ -516,7 +516,16 @@ macro_rules! stored {
                 $cells
             }
         }
-    )*};
+    )*
+
+        /// The columns that a row's document makes.
+        pub(crate) fn cells_of(table: Table, raw: Raw) -> Result<Vec<Cell>, StoreError> {
+            match table {
+                Table::Organisations => decode::<Organisation>(raw).map(|it| it.cells()),
+                $(Table::$table => decode::<$noun>(raw).map(|it| it.cells()),)*
+            }
+        }
+    };
 }
 
 stored! {

@@ -49,6 +49,7 @@ mod serve;
 mod sign_in;
 mod support;
 mod token;
+mod user;
 mod wave;
 mod webhook;
 #[cfg(feature = "world")]
@@ -274,6 +275,9 @@ enum Command {
     /// Sessions of people who have signed in.
     #[command(subcommand)]
     Session(login::Session),
+    /// People who sign in, one by one: what they may do whatever their groups say.
+    #[command(subcommand)]
+    User(user::User),
     /// Play a whole migration against simulated devices; the verdict is the simulated world's.
     #[cfg(feature = "world")]
     Rehearse(rehearse::Rehearse),
@@ -365,6 +369,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Login(args) => login::login(common, args).await,
             Command::Logout(args) => login::logout(common, args).await,
             Command::Session(command) => login::session(common, command).await,
+            Command::User(command) => user::run(common, command).await,
             #[cfg(feature = "world")]
             Command::Rehearse(args) => rehearse::run(common, args).await,
             #[cfg(feature = "world")]

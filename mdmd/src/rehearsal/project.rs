@@ -161,7 +161,7 @@ impl Course {
                 let standing = org.standing(wave).await?;
                 let gate = standing.gate.context("the gate of a wave")?;
                 if gate.signed.is_none() && gate.against.len() == 1 {
-                    org.sign_gate(wave, "it went as it should").await?;
+                    org.sign_gate(wave, "it went as it should", false).await?;
                     acted = true;
                 } else if !gate.against.is_empty() {
                     // The waves after it wait.

@@ -1,6 +1,6 @@
 //! Spreads members over deadlines: each where its owner lives, never more at once than may be in a hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -115,15 +115,19 @@ pub fn spread(
 }
 
 /// How many devices would be in a hold at once around a deadline.
-fn at_once(used: &BTreeMap<Timestamp, u32>, slot: Timestamp) -> u32 {
+pub(super) fn at_once(used: &BTreeMap<Timestamp, u32>, slot: Timestamp) -> u32 {
     let near = used.range(slot - HOLD..=slot + HOLD);
     near.map(|(_, count)| *count).fold(0, u32::saturating_add)
 }
 
-/// The most devices that would be in a hold at once, and when.
-pub(crate) fn most_at_once(used: &BTreeMap<Timestamp, u32>) -> Option<(u32, Timestamp)> {
+/// The most devices that would be in a hold at once with one of these deadlines among theirs, and when.
+pub(crate) fn most_at_once(
+    used: &BTreeMap<Timestamp, u32>,
+    own: &BTreeSet<Timestamp>,
+) -> Option<(u32, Timestamp)> {
     // The fullest three quarters of an hour begin with some deadline.
     used.keys()
+        .filter(|at| own.range(**at..=**at + HOLD).next().is_some())
         .map(|at| {
             let together = used.range(*at..=*at + HOLD);
             let count = together.map(|(_, n)| *n).fold(0, u32::saturating_add);
@@ -243,6 +247,9 @@ mod tests {
                 (at("2026-12-07T10:00:00Z"), 8),
             ]
         );
-        assert_eq!(most_at_once(&used), Some((10, at("2026-12-07T08:00:00Z"))));
+        assert_eq!(
+            most_at_once(&used, &used.keys().copied().collect()),
+            Some((10, at("2026-12-07T08:00:00Z")))
+        );
     }
 }

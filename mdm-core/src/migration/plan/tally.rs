@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::migration::{Move, MoveState, Outcome};
 use crate::project::{Gate, StopRule};
+use crate::wave::Resumed;
 
 /// Where the members of a wave are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -126,9 +127,12 @@ impl Tally {
 
     /// Why no more devices are to be offered their migration.
     #[must_use]
-    pub fn stops(&self, rule: &StopRule) -> Option<String> {
-        let bad = self.failed + self.with_exceptions;
-        let ended = self.ended().max(1);
+    pub fn stops(&self, rule: &StopRule, resumed: Option<&Resumed>) -> Option<String> {
+        // What somebody knew who had the offers go on does not stop them again.
+        let (known, over, long) = resumed.map_or((0, 0, 0), |r| (r.bad, r.ended, r.long_holds));
+        let bad = (self.failed + self.with_exceptions).saturating_sub(known);
+        let ended = self.ended().saturating_sub(over).max(1);
+        let long_holds = self.long_holds.saturating_sub(long);
         if rule.failed > 0
             && bad >= rule.failed
             && share(bad, ended) >= u32::from(rule.failed_percent)
@@ -137,8 +141,8 @@ impl Tally {
                 "{bad} of {ended} devices that have ended failed or have exceptions"
             ));
         }
-        if rule.long_holds > 0 && self.long_holds >= rule.long_holds {
-            return Some(format!("{} devices are held for long", self.long_holds));
+        if rule.long_holds > 0 && long_holds >= rule.long_holds {
+            return Some(format!("{long_holds} devices are held for long"));
         }
         None
     }
@@ -287,20 +291,31 @@ mod tests {
     #[test]
     fn a_wave_stops_when_too_many_fail_and_not_for_one_alone() {
         let rule = StopRule::default();
-        assert!(tally(&[(Outcome::Failed, 2)], 50).stops(&rule).is_none());
+        assert!(
+            tally(&[(Outcome::Failed, 2)], 50)
+                .stops(&rule, None)
+                .is_none()
+        );
         assert!(
             tally(&[(Outcome::Failed, 3), (Outcome::Migrated, 97)], 0)
-                .stops(&rule)
+                .stops(&rule, None)
                 .is_none()
         );
         assert!(
             tally(&[(Outcome::Failed, 3), (Outcome::Migrated, 40)], 0)
-                .stops(&rule)
+                .stops(&rule, None)
                 .is_some()
         );
         let mut held = tally(&[], 50);
         held.long_holds = 10;
-        assert!(held.stops(&rule).is_some());
+        assert!(held.stops(&rule, None).is_some());
+        // What somebody knew who had it go on does not stop it again; as many more do.
+        let known = Resumed::new("Anna", Timestamp::from_millis(1), (3, 43, 10), None);
+        held.failed = 3;
+        held.migrated = 40;
+        assert!(held.stops(&rule, Some(&known)).is_none());
+        held.failed = 6;
+        assert!(held.stops(&rule, Some(&known)).is_some());
     }
 
     #[test]

@@ -53,7 +53,27 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
         word(window.not_after)
     );
     let from_operator = |finding: CheckFinding| finding.from(FactSource::Operator, None);
-    found.push(from_operator(if window.contains(deadline) {
+    let early = window
+        .not_before
+        .filter(|first| facts.available_from < *first);
+    found.push(from_operator(if let Some(first) = early {
+        CheckFinding::block(
+            Check::Window,
+            format!(
+                "it would be offered from {}, before the project's window begins: {first}",
+                facts.available_from
+            ),
+            "have it offered later, or change the window",
+            Owner::Destination,
+        )
+    } else if window.contains(deadline) && !terms.calendar.works(deadline, terms.zone) {
+        CheckFinding::warn(
+            Check::Window,
+            format!("its deadline {deadline} lies outside of the hours in which people work"),
+            "plan the wave anew: `mdmd wave plan`",
+            Owner::Destination,
+        )
+    } else if window.contains(deadline) {
         CheckFinding::pass(Check::Window, bounds)
     } else {
         CheckFinding::block(

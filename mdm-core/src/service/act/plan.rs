@@ -17,8 +17,10 @@ use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::{Error, PortError};
-use crate::ids::Serial;
+use crate::ids::{Serial, WaveId};
 use crate::migration::{Move, MoveState, PinnedRunbook};
+use crate::project::PinnedPlan;
+use crate::wave::Wave;
 
 /// A reading this old is renewed before an act is planned.
 const STALE: Duration = Duration::from_secs(15 * 60);
@@ -101,6 +103,9 @@ impl Org {
                 findings,
             });
         }
+        if let MigrationAct::Extend { deadline } = &act.what {
+            self.look_at_projects(&mut all, *deadline).await?;
+        }
         let (mut against_all, mut warnings) = (Vec::new(), Vec::new());
         if let Some(report) = &what_if {
             against_all = report.against_all();
@@ -122,6 +127,53 @@ impl Org {
             warnings,
             back,
         })
+    }
+
+    /// A later deadline lies where the project of its device lets deadlines lie, as the wave was submitted.
+    async fn look_at_projects(&self, all: &mut [Found], deadline: Timestamp) -> Result<(), Error> {
+        let mut plans: BTreeMap<WaveId, Option<PinnedPlan>> = BTreeMap::new();
+        let mut zones = BTreeMap::new();
+        let devices: Vec<_> = all
+            .iter()
+            .filter_map(|f| Some(f.device.as_ref()?.id))
+            .collect();
+        for chunk in devices.chunks(1000) {
+            for facts in self.store().originals_of(self.id(), chunk).await? {
+                zones.extend(facts.time_zone.map(|told| (facts.id, told.value)));
+            }
+        }
+        for found in all {
+            let (Some(attempt), true) = (&found.attempt, found.findings.is_empty()) else {
+                continue;
+            };
+            if !plans.contains_key(&attempt.wave) {
+                let row = self.store().wave(self.id(), attempt.wave).await?;
+                let plan = match row {
+                    Some(Wave {
+                        plan: Some(plan), ..
+                    }) => Some(plan),
+                    Some(row) => self.project_of(&row).await?.map(|p| PinnedPlan::of(&p)),
+                    None => None,
+                };
+                plans.insert(attempt.wave, plan);
+            }
+            let Some(Some(plan)) = plans.get(&attempt.wave) else {
+                continue;
+            };
+            if !plan.window.contains(deadline) {
+                let why = format!("{deadline} lies outside of the project's window");
+                found.findings.push(why);
+            }
+            let zone = found.device.as_ref().and_then(|d| zones.get(&d.id));
+            if let Some(free) = plan.calendar.blackout(deadline, zone) {
+                let why = format!(
+                    "{deadline} lies on a day that is kept free, {} to {}: {}",
+                    free.first, free.last, free.why
+                );
+                found.findings.push(why);
+            }
+        }
+        Ok(())
     }
 
     /// Which of these were not read, or so long ago that a plan should not rest on it.

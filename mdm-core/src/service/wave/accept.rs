@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::ids::{Serial, WaveId};
 use crate::migration::Event;
 use crate::migration::what_if::MatrixChange;
-use crate::project::{RunRow, WhatIfRun};
+use crate::project::{PinnedPlan, RunRow, WhatIfRun};
 use crate::store::Batch;
 use crate::wave::{Acceptance, Waiver, Wave, WaveState};
 
@@ -359,6 +359,7 @@ impl Org {
                     project.id.0,
                     project.version,
                 );
+                row.plan = Some(PinnedPlan::of(&project));
                 Some(project.revision)
             }
             None => None,

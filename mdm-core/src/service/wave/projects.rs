@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::ids::{ProjectId, RunbookId, ServerId, WaveId};
 use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::check_name;
-use crate::project::{Gate, Project, StopRule, Window};
+use crate::project::{Gate, PinnedPlan, Project, StopRule, Window};
 use crate::store::Batch;
 use crate::wave::Wave;
 
@@ -205,6 +205,13 @@ impl Org {
             "submitted with revision {revision} of {}; it is at {}",
             project.name, project.revision
         ));
+        let now = PinnedPlan::of(project);
+        let parts = wave.plan.as_ref().map(|plan| plan.differences(&now));
+        for part in parts.unwrap_or_default() {
+            found.push(format!(
+                "another {part} since: this wave keeps what it was submitted with"
+            ));
+        }
         for (platform, runbook) in &project.runbooks {
             if wave
                 .runbooks
@@ -256,10 +263,19 @@ impl Org {
             if project.closed.is_some() {
                 return Err(Error::Precondition("the project is closed".to_owned()));
             }
+            let before = json!(project);
             change(&mut project)?;
+            let after = json!(project);
+            let changes: BTreeMap<&String, [&serde_json::Value; 2]> = after
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(name, now)| before[name.as_str()] != **now)
+                .map(|(name, now)| (name, [&before[name.as_str()], now]))
+                .collect();
             let mut batch = Batch::new();
             let detail =
-                json!({ "project": id, "name": project.name, "revision": project.revision });
+                json!({ "project": id, "name": project.name, "revision": project.revision, "changes": changes });
             self.audit_into(&mut batch, what, detail);
             batch.put(project.clone());
             self.store().commit(batch).await?;

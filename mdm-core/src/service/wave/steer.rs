@@ -14,11 +14,13 @@ use crate::error::Error;
 use crate::evidence::{MarkName, MarkState};
 use crate::ids::{JobId, MoveId, SetUpId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::migration::plan::{Progress, ProgressCount, Tally};
+use crate::migration::plan::{
+    Bounds, LaterDeadline, Progress, ProgressCount, Tally, Waiting, later,
+};
 use crate::migration::{Attention, Move, MoveState};
 use crate::project::{Gate, Project};
 use crate::store::{Batch, Lease};
-use crate::wave::{Pause, SignOff, Wave, WaveState};
+use crate::wave::{Pause, Resumed, SignOff, Wave, WaveState};
 
 /// How often a submitted wave is looked at.
 const LOOK: Duration = Duration::from_secs(300);
@@ -173,9 +175,11 @@ impl Org {
             // Those of one kind go side by side.
             let before = match (earlier.preset, wave.preset) {
                 (Some(one), Some(other)) => one < other,
-                _ => false,
+                // One that says nothing of what it is for goes when all that do have passed their gates.
+                (Some(_), None) => true,
+                (None, _) => false,
             };
-            if !before {
+            if !before || earlier.id == wave.id {
                 continue;
             }
             let members = self.members(earlier.id).await?;
@@ -183,6 +187,10 @@ impl Org {
                 continue;
             }
             let tally = self.tally(&members).await?;
+            // All were called back or taken out: nobody is left from whom something could be learned.
+            if tally.members == 0 && !earlier.is_open() {
+                continue;
+            }
             for why in gate_of(project, &earlier, &tally).against {
                 found.push(format!("{}: {why}", earlier.name));
             }
@@ -190,11 +198,18 @@ impl Org {
         Ok(found)
     }
 
-    /// Signs that the waves after this one may go, with how it stands now as evidence.
+    /// Signs that the waves after this one may go, with how it stands now as evidence. With `despite` the gate opens though the wave
+    /// does not stand as was wanted.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] for a wave that was not submitted, or is part of no project.
-    pub async fn sign_gate(&self, wave: WaveId, reason: &str) -> Result<Standing, Error> {
+    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] for a wave that was not submitted, is part of no project, or
+    /// does not stand as is wanted.
+    pub async fn sign_gate(
+        &self,
+        wave: WaveId,
+        reason: &str,
+        despite: bool,
+    ) -> Result<Standing, Error> {
         sentence("reason", reason, true)?;
         self.again_on_conflict(|| async {
             let standing = self.standing(wave).await?;
@@ -203,10 +218,18 @@ impl Org {
                 let why = "there is nothing to sign: the wave was not submitted, or is part of no project";
                 return Err(Error::Precondition(why.to_owned()));
             }
-            let evidence = json!({ "tally": standing.tally, "at": standing.at });
-            row.signed = Some(SignOff::new(self.actor(), self.now(), reason, evidence.clone()));
+            let wanted = standing.gate.map(|gate| gate.wanted).unwrap_or_default();
+            let against = standing.tally.against(&wanted);
+            if !despite && !against.is_empty() {
+                return Err(Error::Precondition(format!(
+                    "there is nothing yet that a signature could rest on: {}. Wait, or open the gate despite it",
+                    against.join("; ")
+                )));
+            }
+            let evidence = json!({ "tally": standing.tally, "at": standing.at, "against": against });
+            row.signed = Some(SignOff::new(self.actor(), self.now(), reason, evidence.clone(), despite));
             let mut batch = Batch::new();
-            let detail = json!({ "wave": row.name, "reason": reason, "evidence": evidence });
+            let detail = json!({ "wave": row.name, "reason": reason, "evidence": evidence, "despite": despite });
             self.audit_into(&mut batch, "wave.gate-signed", detail);
             batch.put(row);
             Ok(self.store().commit(batch).await?)
@@ -232,6 +255,18 @@ impl Org {
                 return Ok(());
             }
             let mut batch = Batch::new();
+            let mut row = row;
+            if !pause {
+                let members = self.members(wave).await?;
+                let tally = self.tally(&members).await?;
+                let counts = (
+                    tally.failed + tally.with_exceptions,
+                    tally.ended(),
+                    tally.long_holds,
+                );
+                let expiry = self.ends_too_early(&row, &members).await?;
+                row.resumed = Some(Resumed::new(self.actor(), self.now(), counts, expiry));
+            }
             self.put_pause(&mut batch, row, pause.then_some(reason), reason)
                 .await?;
             Ok(self.store().commit(batch).await?)
@@ -323,9 +358,12 @@ impl Org {
             return Ok(false);
         }
         let tally = self.tally(&members).await?;
-        let mut why = tally.stops(&project.stop);
-        if why.is_none() && project.stop.expiries {
-            why = self.ends_too_early(&row, &members).await?;
+        let stop = row.plan.as_ref().map_or(project.stop, |plan| plan.stop);
+        let mut why = tally.stops(&stop, row.resumed.as_ref());
+        if why.is_none() && stop.expiries {
+            let known = row.resumed.as_ref().and_then(|r| r.expiry.as_ref());
+            let early = self.ends_too_early(&row, &members).await?;
+            why = early.filter(|early| Some(early) != known);
         }
         if let Some(why) = why {
             tracing::warn!(organisation = %self.id(), wave = row.name, why, "no more devices of the wave are offered their migration");
@@ -345,12 +383,62 @@ impl Org {
         let push = self.organisation.push.as_ref().map(|p| p.not_after);
         let server = self.store().server(self.id(), wave.destination).await?;
         let token = server.and_then(|s| s.token_expires);
-        let named = [("the push certificate", push), ("the server token", token)];
+        let content = self.locations().await?;
+        let content = content.iter().filter_map(|l| l.token_expires).min();
+        let named = [
+            ("the push certificate", push),
+            ("the server token", token),
+            ("a content token", content),
+        ];
         let mut early = named.into_iter().filter_map(|(name, ends)| {
             let ends = ends.filter(|ends| *ends < last)?;
             Some(format!("{name} ends at {ends}, before the last deadline"))
         });
         Ok(early.next())
+    }
+
+    /// Deadlines of a submitted wave that should lie later, as its project is now: proposals, which somebody takes with
+    /// [`Org::plan_act`](super::super::Org) as extensions. Never an earlier one; devices that have begun are left alone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] for a wave without a project; the store's.
+    pub async fn later_deadlines(&self, wave: WaveId) -> Result<Vec<LaterDeadline>, Error> {
+        let row = self.wave_row(wave).await?;
+        let project = self.project_of(&row).await?.ok_or_else(|| {
+            let why = "the wave is part of no project, which would say where deadlines may lie";
+            Error::Precondition(why.to_owned())
+        })?;
+        let members = self.members(wave).await?;
+        let waits = |m: &&Move| {
+            let state = &m.state;
+            matches!(
+                state,
+                MoveState::Scheduled { .. } | MoveState::Offered { .. }
+            )
+        };
+        let open: Vec<&Move> = members.iter().filter(waits).collect();
+        let ids: Vec<_> = open.iter().map(|m| m.device).collect();
+        let mut zones = BTreeMap::new();
+        for ids in ids.chunks(1000) {
+            for facts in self.store().originals_of(self.id(), ids).await? {
+                zones.extend(facts.time_zone.map(|zone| (facts.id, zone.value)));
+            }
+        }
+        let waiting = open.iter().map(|m| Waiting {
+            serial: m.serial.clone(),
+            zone: zones.get(&m.device).cloned(),
+            deadline: m.deadline,
+            offered: matches!(m.state, MoveState::Offered { .. }),
+        });
+        let now = self.now();
+        let bounds = Bounds {
+            window: project.window,
+            calendar: &project.calendar,
+            capacity: project.capacity,
+            latest: super::latest_deadline(now),
+        };
+        let used = self.deadlines_of_all().await?;
+        Ok(later(waiting.collect(), &bounds, used, now))
     }
 
     /// The serial numbers of members in a wave that an act is for: those that are at Apple and have not ended.
@@ -375,10 +463,13 @@ fn held_set_up(attempt: &Move) -> Option<SetUpId> {
 }
 
 fn gate_of(project: &Project, wave: &Wave, tally: &Tally) -> GateView {
-    let wanted = project.gate;
+    let wanted = wave.plan.as_ref().map_or(project.gate, |plan| plan.gate);
     let mut against = tally.against(&wanted);
     if wanted.sign_off && wave.signed.is_none() {
         against.push("nobody has signed".to_owned());
+    }
+    if wave.signed.as_ref().is_some_and(|signed| signed.despite) {
+        against.clear();
     }
     GateView {
         wanted,

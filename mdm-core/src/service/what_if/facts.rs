@@ -82,12 +82,12 @@ impl Within {
             .collect()
     }
 
-    fn facts(&self) -> ProjectFacts {
+    fn facts(&self, own: &BTreeSet<Timestamp>) -> ProjectFacts {
         let mut facts = ProjectFacts::default();
         facts.name.clone_from(&self.project.name);
         facts.on = self.project.on && self.project.closed.is_none();
         facts.gate.clone_from(&self.gate);
-        facts.at_once = most_at_once(&self.deadlines);
+        facts.at_once = most_at_once(&self.deadlines, own);
         facts.capacity = self.project.capacity;
         facts
     }
@@ -472,7 +472,10 @@ impl Org {
             needs: stock.map(|stock| needs.finish(stock)),
             requests: plan.requests(counts.members),
             per_hour: self.organisation.settings.api_writes_per_hour,
-            project: plan.within.as_ref().map(Within::facts),
+            project: plan.within.as_ref().map(|within| {
+                let own = plan.members.values().chain(&plan.alike);
+                within.facts(&own.map(|p| p.deadline).collect())
+            }),
         })
     }
 }

@@ -219,6 +219,8 @@ mod tests {
                 made.insert(rest.split_whitespace().next().unwrap().to_owned());
             }
         }
+        // What the tables themselves have been through goes with the tables.
+        made.retain(|name| !name.starts_with("schema_"));
         let all: BTreeSet<_> = Table::ALL.iter().map(|t| t.name().to_owned()).collect();
         assert_eq!(made, all);
     }

@@ -46,6 +46,7 @@ mod set_ups;
 mod waves;
 
 use std::str::FromStr as _;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,8 +56,9 @@ use sqlx::{Connection as _, Executor as _};
 
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
+use super::refill::refill_postgres;
 use super::row::{Raw, Stored, decode, decode_all, decode_readable};
-use super::schema::{APPLIED, other_version, same_version};
+use super::schema::{APPLIED, FLOOR, Had, beside, had, newest, other_version};
 use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
 
 /// After how long without use a connection is asked whether it still lives.
@@ -70,7 +72,12 @@ const GATHERERS: u32 = 2;
 /// How long one connection may take to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-static MIGRATIONS: Migrator = sqlx::migrate!("schema/postgres");
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut scripts = sqlx::migrate!("schema/postgres");
+    // Those of a newer version, beside which this one may work: looked at before.
+    scripts.set_ignore_missing(true);
+    scripts
+});
 
 /// How to use a PostgreSQL server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,10 +129,18 @@ impl PostgresStore {
             Err(error) => return Err(why_not(&server, error).await),
         };
         durable(&writes, options).await?;
+        let applied = sqlx::query_as(APPLIED).fetch_all(&writes).await;
+        if had(&MIGRATIONS, applied).more {
+            beside(
+                &MIGRATIONS,
+                sqlx::query_scalar(FLOOR).fetch_one(&writes).await,
+            )?;
+        }
         MIGRATIONS
             .run(&writes)
             .await
             .map_err(|error| StoreError::Database(error.to_string()))?;
+        refill_postgres(&writes).await?;
         Self::over(writes, server, options).await
     }
 
@@ -138,11 +153,16 @@ impl PostgresStore {
         let server = server(url)?.options([("default_transaction_read_only", "on")]);
         let mut first = first(&server).await?;
         let applied = sqlx::query_as(APPLIED).fetch_all(&mut first).await;
-        let same = same_version(&MIGRATIONS, applied);
+        let fits = match had(&MIGRATIONS, applied) {
+            Had { ours: false, .. } => Err(other_version()),
+            Had { more: false, .. } => Ok(()),
+            Had { more: true, .. } => beside(
+                &MIGRATIONS,
+                sqlx::query_scalar(FLOOR).fetch_one(&mut first).await,
+            ),
+        };
         let _ = first.close().await;
-        if !same {
-            return Err(other_version());
-        }
+        fits?;
         let writes = steady(1).connect_with(server.clone()).await;
         Self::over(writes.map_err(unavailable)?, server, options).await
     }
@@ -195,11 +215,7 @@ impl PostgresStore {
 impl PostgresStore {
     /// The number of the newest change to the tables.
     pub(super) fn newest_change(&self) -> i64 {
-        MIGRATIONS
-            .iter()
-            .map(|script| script.version)
-            .max()
-            .unwrap_or(0)
+        newest(&MIGRATIONS)
     }
 
     pub(super) const fn reading_pool(&self) -> &PgPool {

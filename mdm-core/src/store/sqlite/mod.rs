@@ -45,6 +45,7 @@ mod set_ups;
 mod waves;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,8 +56,9 @@ use sqlx::sqlite::{
 
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
+use super::refill::refill_sqlite;
 use super::row::{Raw, Stored, decode, decode_all, decode_readable};
-use super::schema::{APPLIED, other_version, same_version};
+use super::schema::{APPLIED, FLOOR, Had, beside, had, newest, other_version};
 use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
 
 /// How many connections read at once.
@@ -68,7 +70,12 @@ const STATEMENTS: usize = 600;
 /// How long a connection waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 
-static MIGRATIONS: Migrator = sqlx::migrate!("schema/sqlite");
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut scripts = sqlx::migrate!("schema/sqlite");
+    // Those of a newer version, beside which this one may work: looked at before.
+    scripts.set_ignore_missing(true);
+    scripts
+});
 
 /// A store in SQLite.
 ///
@@ -117,9 +124,17 @@ impl SqliteStore {
         let reads = reads.map_err(unavailable)?;
         let applied: Result<Vec<(i64, Vec<u8>)>, _> =
             sqlx::query_as(APPLIED).fetch_all(&reads).await;
-        if !same_version(&MIGRATIONS, applied) {
+        let fits = match had(&MIGRATIONS, applied) {
+            Had { ours: false, .. } => Err(other_version()),
+            Had { more: false, .. } => Ok(()),
+            Had { more: true, .. } => beside(
+                &MIGRATIONS,
+                sqlx::query_scalar(FLOOR).fetch_one(&reads).await,
+            ),
+        };
+        if let Err(error) = fits {
             reads.close().await;
-            return Err(other_version());
+            return Err(error);
         }
         let writes = pool(1).connect_with(options).await;
         let writes = writes.map_err(unavailable)?;
@@ -168,11 +183,7 @@ impl SqliteStore {
 impl SqliteStore {
     /// The number of the newest change to the tables.
     pub(super) fn newest_change(&self) -> i64 {
-        MIGRATIONS
-            .iter()
-            .map(|script| script.version)
-            .max()
-            .unwrap_or(0)
+        newest(&MIGRATIONS)
     }
 
     pub(super) const fn reading_pool(&self) -> &SqlitePool {
@@ -296,10 +307,15 @@ fn durable(path: &Path) -> SqliteConnectOptions {
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    let applied = sqlx::query_as(APPLIED).fetch_all(pool).await;
+    if had(&MIGRATIONS, applied).more {
+        beside(&MIGRATIONS, sqlx::query_scalar(FLOOR).fetch_one(pool).await)?;
+    }
     MIGRATIONS
         .run(pool)
         .await
-        .map_err(|error| StoreError::Database(error.to_string()))
+        .map_err(|error| StoreError::Database(error.to_string()))?;
+    refill_sqlite(pool).await
 }
 
 pub(super) fn unavailable(error: sqlx::Error) -> StoreError {

@@ -4,6 +4,8 @@ mod notices;
 mod plan;
 mod shown;
 
+use std::path::Path;
+
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
@@ -142,6 +144,16 @@ pub(crate) enum Wave {
         #[command(flatten)]
         place: Where,
     },
+    /// Propose later deadlines for what has not begun: with the reason, and never an earlier one. Changes nothing.
+    Later {
+        /// The wave, by its name or number.
+        wave: String,
+        /// Write a list of devices for each proposed deadline into this new directory, for `mdmd migration extend --csv`.
+        #[arg(long, value_name = "DIRECTORY")]
+        lists: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Take time away from members of a wave: takes a list of them and a reason.
     Force {
         /// The wave, by its name or number.
@@ -185,6 +197,9 @@ pub(crate) enum Wave {
         /// Sign that they may: takes a reason.
         #[arg(long, value_name = "REASON")]
         sign: Option<String>,
+        /// With `--sign`: open the gate though the wave does not stand as was wanted. The record says what stood against it.
+        #[arg(long, requires = "sign")]
+        despite: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -395,6 +410,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let body = json!({ "act": "extend", "wave": found.number, "deadline": deadline });
             act::run(common, &client, "/api/v1/migrations", body, acceptance).await
         }
+        Wave::Later { wave, lists, place } => later(common, place, wave, lists.as_deref()).await,
         Wave::Force {
             wave,
             devices,
@@ -430,7 +446,12 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let body = json!({ "act": "cancel", "wave": found.number });
             act::run(common, &client, "/api/v1/migrations", body, acceptance).await
         }
-        Wave::Gate { wave, sign, place } => gate(common, place, wave, sign.as_deref()).await,
+        Wave::Gate {
+            wave,
+            sign,
+            despite,
+            place,
+        } => gate(common, place, wave, sign.as_deref(), *despite).await,
         Wave::Pause {
             wave,
             reason,
@@ -458,6 +479,47 @@ async fn change(
     let answer = client.post(&format!("{}/{path}", found.path), body).await?;
     super::print(common, &answer, |answer| {
         println!("{what} {}", cell(&answer[what]))
+    });
+    Ok(())
+}
+
+async fn later(common: &Common, place: &Where, wave: &str, lists: Option<&Path>) -> Done {
+    let client = Client::looking(common, place).await?;
+    let found = find(&client, wave).await?;
+    let mut answer = client.get(&format!("{}/later", found.path)).await?;
+    if let Some(directory) = lists {
+        std::fs::create_dir(directory)
+            .with_context(|| format!("--lists {}", directory.display()))
+            .means(Exit::Precondition)?;
+        for (n, group) in (1..).zip(answer["proposals"].as_array_mut().into_iter().flatten()) {
+            let serials = group["serials"].as_array().into_iter().flatten();
+            let rows: String = serials
+                .filter_map(Value::as_str)
+                .map(|s| format!("{s}\n"))
+                .collect();
+            let file = directory.join(format!("{n}.csv"));
+            std::fs::write(&file, format!("serial\n{rows}"))
+                .with_context(|| file.display().to_string())
+                .means(Exit::Precondition)?;
+            group["list"] = json!(file);
+        }
+    }
+    super::print(common, &answer, |answer| {
+        let rows = answer["proposals"].as_array().into_iter().flatten().map(|group| {
+            let count = group["serials"].as_array().map_or(0, Vec::len);
+            let deadline = match &group["deadline"] {
+                Value::Null => json!("no room"),
+                deadline => deadline.clone(),
+            };
+            json!({ "deadline": deadline, "why": group["why"], "devices": count, "list": group["list"] })
+        });
+        let columns = [
+            ("DEADLINE", "deadline"),
+            ("WHY", "why"),
+            ("DEVICES", "devices"),
+            ("LIST", "list"),
+        ];
+        super::table(&rows.collect(), &columns);
     });
     Ok(())
 }
@@ -513,15 +575,32 @@ async fn submit(
     act::prove(common, &client, done, end).await
 }
 
-async fn gate(common: &Common, place: &Where, wave: &str, sign: Option<&str>) -> Done {
+async fn gate(
+    common: &Common,
+    place: &Where,
+    wave: &str,
+    sign: Option<&str>,
+    despite: bool,
+) -> Done {
     let client = Client::acting(common, place).await?;
     let found = find(&client, wave).await?;
     let standing = match sign {
         Some(reason) => {
-            let said = "the waves after this one may go, once the rest of the gate is open.";
+            let said = match despite {
+                true => {
+                    "the waves after this one may go, though this one does not stand as was wanted."
+                }
+                false => {
+                    "the waves after this one may go, as long as this one stands as is wanted."
+                }
+            };
             let path = format!("{}/gate", found.path);
             client
-                .act(&path, &json!({ "reason": reason }), said)
+                .act(
+                    &path,
+                    &json!({ "reason": reason, "despite": despite }),
+                    said,
+                )
                 .await?
         }
         None => client.get(&format!("{}/standing", found.path)).await?,

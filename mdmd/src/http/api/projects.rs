@@ -1,5 +1,8 @@
 //! Projects: a whole move with its window, its calendar, its gates and its switch.
 
+use axum::Extension;
+use mdm_core::audit::Role;
+use mdm_core::error::Error;
 use mdm_core::ids::{ProjectId, ServerId};
 use mdm_core::project::Project;
 use mdm_core::service::{Org, PlanFile, ProjectChange};
@@ -11,7 +14,7 @@ use super::super::error::Refusal;
 use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
 use super::migrations::only_server;
-use super::{About, Answer, refused, shown};
+use super::{About, Answer, By, refused, shown};
 
 pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let projects = org.projects().await.map_err(refused)?;
@@ -75,9 +78,14 @@ fn change(sent: Value) -> Result<ProjectChange, Refusal> {
 
 pub(super) async fn alter(
     About { org, .. }: About,
+    Extension(caller): By,
     Path(id): Path<i64>,
     Sent(sent): Sent<ProjectChange>,
 ) -> Answer<impl Shows> {
+    if (sent.gate.is_some() || sent.stop.is_some()) && caller.role < Role::Approver {
+        let why = "what opens a gate and what stops a wave is changed by an approver";
+        return Err(refused(Error::Refused(why)));
+    }
     let changed = org.change_project(ProjectId(id), &sent).await;
     shown(changed.map_err(refused)?)
 }

@@ -71,6 +71,9 @@ table! {
     post "/api/v1/sign-in/remove" Admin sign_in::remove, "", "Nobody signs in any more; every session ends with it.";
     get  "/api/v1/sessions" Admin sign_in::sessions, "", "People who are signed in, a page at a time (`after`, `limit`).";
     post "/api/v1/sessions/{id}/revoke" Admin sign_in::revoke, "", "Ends somebody's session.";
+    get  "/api/v1/users" Admin sign_in::users, "", "Who may do what: people with roles of their own, and the roles of groups.";
+    post "/api/v1/users" Admin sign_in::new_user, "account, role, secrets?", "Says what one person may do, whatever their groups say; by account, or by the provider's subject.";
+    post "/api/v1/users/revoke" Admin sign_in::revoke_user, "account, forget?", "Keeps a person out and ends their sessions; with `forget` their groups count again instead.";
     get  "/api/v1/devices" Viewer devices::list, "", "Devices, a page at a time (`after`, `limit`).";
     get  "/api/v1/devices/{serial}" Viewer devices::show, "", "Everything about one device, with its timeline.";
     post "/api/v1/commands" Admin commands::send, "serials?, channels?, request_type and keys? or plist, uuid?, priority?, expires?, together?, push?", "Queues a command for devices. 207 with a result for each when some cannot have it.";
@@ -134,7 +137,7 @@ table! {
     get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made.";
     post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
     get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";
-    post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift.";
+    post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift. Gate and stop rule take an approver.";
     post "/api/v1/projects/{id}/switch" Approver projects::switch, "on", "Turns it on or off: off, nothing of it is submitted.";
     get  "/api/v1/projects/{id}/plan" Viewer projects::plan, "", "The whole plan as one document: project, waves, members, dates, what was done for them. Profiles of runbooks are named and left out.";
     post "/api/v1/plans" Planner projects::take_plan, "as `GET …/plan` answers", "Brings such a document in: makes the project, switched off, its waves and members; what is there already stays. Answers who was taken and who was not, and why.";
@@ -142,6 +145,7 @@ table! {
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
     post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest)", "Makes a wave of a project, without members.";
+    get  "/api/v1/waves/{id}/later" Viewer waves::later, "", "Deadlines that should lie later, with the reason; null where nothing later is left. Taken with `act: extend` for a list.";
     get  "/api/v1/waves/{id}/standing" Viewer waves::standing, "", "How a wave stands: where its members are, how many had ended when and will have, its gate, its drift.";
     get  "/api/v1/waves/{id}/failures" Viewer waves::failures, "", "What goes wrong with a wave: banners about all of its members, counts by way, and devices with owner, evidence and next action; a page at a time.";
     post "/api/v1/waves/{id}/members" Planner waves::add, "serials? or candidates? (platform, tag, service, group, product, most), deadline?, available_from?, dry?", "Puts devices into a wave: all of them, or nobody. Who comes late is submitted the next time.";
@@ -153,7 +157,7 @@ table! {
     post "/api/v1/waves/{id}/what-if" Planner waves::what_if, "", "Has the what-if run: everything that it finds, what has come and gone since the last one, the requests as they would be sent, the digest.";
     post "/api/v1/waves/{id}/acceptance" Approver waves::accept, "digest, waivers? (check, serials?, reason), reason?", "Accepts what a what-if found, by name; void when anything of it changes.";
     post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";
-    post "/api/v1/waves/{id}/gate" Approver waves::sign, "reason", "Signs that the waves after this one may go; how it stands is kept as evidence.";
+    post "/api/v1/waves/{id}/gate" Approver waves::sign, "reason, despite?", "Signs that the waves after this one may go; how it stands is kept as evidence. With `despite` also where it does not stand as was wanted.";
     post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on. Those that were offered it go on either way.";
     get  "/api/v1/waves/{id}/report" Viewer reports::wave, "", "The report of a wave: funnel, days, states, deadlines, marks, every member. As all reports: `format` (json, csv, html, text), of a CSV `table` for a small one; sent as it is read.";
     get  "/api/v1/waves/{id}/report/what-if" Viewer reports::what_if, "", "The what-if of a wave as a report: what holds for all, reasons, every finding that is no pass.";

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use mdm_core::audit::Role;
 use mdm_core::ids::PersonSessionId;
-use mdm_core::person::{AccountMode, PersonSession, WebView};
+use mdm_core::person::{AccountMode, OwnRole, PersonSession, WebView};
 use mdm_core::secret::Secret;
 use mdm_core::service::Org;
 use mdm_core::service::sign_in::{NewSignIn, shown as setting};
@@ -118,4 +118,62 @@ pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Ans
         .await
         .map_err(refused)?;
     shown(row(&session))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    /// An account, or a subject of the provider.
+    account: String,
+    role: Role,
+    #[serde(default)]
+    secrets: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Out {
+    /// An account, or a subject of the provider.
+    account: String,
+    #[serde(default)]
+    forget: bool,
+}
+
+fn user(account: &str, own: &OwnRole) -> impl Shows + use<> {
+    told! {
+        account: account.to_owned(), role: own.role, secrets: own.secrets, set: own.set, by: own.by.clone(),
+    }
+}
+
+pub(super) async fn users(About { org, .. }: About) -> Answer<impl Shows> {
+    let setting = org.organisation().sign_in.as_ref();
+    let users: Vec<_> = setting
+        .into_iter()
+        .flat_map(|s| s.people.iter().map(|(account, own)| user(account, own)))
+        .collect();
+    let groups = setting.map(|s| s.roles.clone()).unwrap_or_default();
+    let secrets = setting.map(|s| s.secrets_groups.clone());
+    shown(told! { users: users, groups: groups, secrets_groups: secrets.unwrap_or_default() })
+}
+
+pub(super) async fn new_user(
+    About { org, .. }: About,
+    Sent(sent): Sent<User>,
+) -> Answer<impl Shows> {
+    let own = org
+        .set_own_role(&sent.account, sent.role, sent.secrets)
+        .await
+        .map_err(refused)?;
+    shown(user(&sent.account, &own))
+}
+
+pub(super) async fn revoke_user(
+    About { org, .. }: About,
+    Sent(sent): Sent<Out>,
+) -> Answer<impl Shows> {
+    let ended = org
+        .revoke_user(&sent.account, sent.forget)
+        .await
+        .map_err(refused)?;
+    shown(told! { account: sent.account, kept_out: !sent.forget, sessions_ended: ended })
 }

@@ -49,6 +49,11 @@ pub(super) async fn show(
     })
 }
 
+pub(super) async fn later(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+    let proposals = org.later_deadlines(WaveId(id)).await.map_err(refused)?;
+    shown(told! { proposals: proposals })
+}
+
 pub(super) async fn standing(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     shown(org.standing(WaveId(id)).await.map_err(refused)?)
 }
@@ -326,6 +331,9 @@ pub(super) async fn submit(
 #[serde(deny_unknown_fields)]
 pub(super) struct Signing {
     reason: String,
+    /// Open the gate though the wave does not stand as was wanted.
+    #[serde(default)]
+    despite: bool,
 }
 
 pub(super) async fn sign(
@@ -333,7 +341,7 @@ pub(super) async fn sign(
     Path(id): Path<i64>,
     Sent(sent): Sent<Signing>,
 ) -> Answer<impl Shows> {
-    let signed = org.sign_gate(WaveId(id), &sent.reason).await;
+    let signed = org.sign_gate(WaveId(id), &sent.reason, sent.despite).await;
     shown(signed.map_err(refused)?)
 }
 
