@@ -134,6 +134,9 @@ pub struct ApiToken {
     /// The parts of the host's API that it is for, in the host's words; where none is named, those that need no naming.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub scopes: BTreeSet<String>,
+    /// The organisations in which a partner of the installation may act, and no other; empty for a token of one organisation.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub partner_of: BTreeSet<OrganisationId>,
     /// SHA-256 of the token, lower-case hex.
     pub hash: String,
     /// When it was made.
@@ -162,6 +165,7 @@ impl ApiToken {
             name: name.to_owned(),
             role,
             scopes: BTreeSet::new(),
+            partner_of: BTreeSet::new(),
             hash,
             created,
             expires: None,

@@ -96,6 +96,8 @@ ids! {
     AloneId,
     /// One request of a program that may come twice.
     RepeatId,
+    /// One template of the installation.
+    TemplateId,
     /// One receiver of webhooks.
     HookId,
     /// One message to a receiver of webhooks.

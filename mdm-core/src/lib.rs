@@ -191,6 +191,7 @@ pub mod server_certificate;
 pub mod service;
 pub mod sign_in;
 pub mod store;
+pub mod template;
 pub mod texts;
 pub mod vault;
 pub mod views;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::hook::HookOn;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
 use crate::person::SignIn;
+use crate::template::PushedTemplate;
 use crate::texts::OwnerTexts;
 
 /// DER bytes of a certificate, written as base64 in documents.
@@ -127,6 +128,9 @@ pub struct Organisation {
     /// How its people sign in; `None` when they do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign_in: Option<SignIn>,
+    /// The template of the installation that its projects follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<PushedTemplate>,
     /// What people set.
     pub settings: Settings,
 }
@@ -169,6 +173,7 @@ impl Organisation {
             ordinary_runbook: None,
             hooks: Vec::new(),
             sign_in: None,
+            template: None,
             settings: Settings::default(),
         }
     }

@@ -487,6 +487,17 @@ fn body(method: &str, path: &str) -> String {
             serde_json::json!({ "reason": "curious" })
         }
         ("post", "/api/v1/filevault") => serde_json::json!({ "rotate_revealed_minutes": 5 }),
+        ("post", "/api/v1/tags") => serde_json::json!({ "tag": "lab", "serials": THEIRS }),
+        ("post", "/api/v1/templates") => {
+            serde_json::json!({ "name": "walker", "template": { "capacity": 7 } })
+        }
+        ("post", "/api/v1/templates/push" | "/api/v1/templates/remove") => {
+            serde_json::json!({ "name": "walker", "organisations": [] })
+        }
+        ("post", "/api/v1/partners") => {
+            serde_json::json!({ "name": "walker", "organisations": [] })
+        }
+        ("post", "/api/v1/partners/{id}/dismiss") => serde_json::json!({}),
         ("post", "/api/v1/two-persons") => serde_json::json!({ "always": false }),
         ("post", "/api/v1/devices/{serial}/retry-step") => serde_json::json!({ "step": "trust" }),
         ("post", "/api/v1/runbooks") => serde_json::json!({
@@ -652,7 +663,9 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
         "/api/v1/licences/{id}/refresh"
         | "/api/v1/sessions/{id}/revoke"
         | "/api/v1/approvals/{id}/confirm"
-        | "/api/v1/approvals/{id}/decline" => THEIR_WAVE,
+        | "/api/v1/approvals/{id}/decline"
+        // Nor a partner.
+        | "/api/v1/partners/{id}/dismiss" => THEIR_WAVE,
         wave if wave.starts_with("/api/v1/waves/{id}") => THEIR_WAVE,
         // So has their job.
         job if job.starts_with("/api/v1/hand-off/jobs/{id}") => THEIR_WAVE,

@@ -44,6 +44,9 @@ pub struct NewApiToken {
     pub secret: Secret,
 }
 
+/// What the names of partners begin with, in the record too.
+pub(super) const PARTNER: &str = "partner ";
+
 impl Org {
     /// Makes a token of the API.
     ///
@@ -59,6 +62,10 @@ impl Org {
         let name = name.trim();
         // Brackets are in the names of people who have signed in.
         let forbidden = |c: char| c.is_control() || "<>".contains(c);
+        if name.to_lowercase().starts_with(PARTNER.trim_end()) {
+            let problem = "must not begin like that of a partner";
+            return Err(Error::bad_input("name", problem));
+        }
         if name.is_empty() || name.len() > 100 || name.chars().any(forbidden) {
             return Err(Error::bad_input("name", "must be 1 to 100 characters"));
         }

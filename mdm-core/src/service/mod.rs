@@ -36,6 +36,7 @@ mod lifted;
 mod locks;
 mod login;
 mod operator;
+mod partners;
 mod people;
 pub mod ports;
 mod push_certificate;
@@ -60,6 +61,8 @@ mod scep;
 mod service_token;
 pub mod sign_in;
 mod sync;
+mod tags;
+mod templates;
 mod token_update;
 mod turns;
 mod views;
@@ -103,6 +106,8 @@ pub use release::Release;
 pub use repeats::{Coming, OnlyIf, Repeated};
 pub use rotation::Rotation;
 pub use runbooks::{RunbookUse, RunbookView};
+pub use tags::{TagSet, TagsInUse};
+pub use templates::{TemplatePush, TemplateView};
 pub use wave::{
     Accepted, CalendarPiece, Candidates, Dates, GateView, MarkCounts, Member, OwnerNotice,
     OwnerNotices, PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedProject, PlannedWave,

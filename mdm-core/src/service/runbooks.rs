@@ -171,7 +171,21 @@ impl Org {
         reason: &str,
     ) -> Result<KeptRunbook, Error> {
         let name = check_name(name)?;
+        self.must_be_own(name, platform).await?;
         sentence("reason", reason, false)?;
+        self.keep_runbook(name, platform, runbook, seen, reason)
+            .await
+    }
+
+    /// The same, whoever has the name.
+    pub(super) async fn keep_runbook(
+        &self,
+        name: &str,
+        platform: Platform,
+        runbook: PinnedRunbook,
+        seen: Option<u32>,
+        reason: &str,
+    ) -> Result<KeptRunbook, Error> {
         let mut runbook = self.check_runbook(platform, runbook).await?;
         for profile in &mut runbook.profiles {
             if !EscrowVault::is_sealed(&profile.content.0) {
@@ -262,6 +276,8 @@ fn changes(before: &PinnedRunbook, after: &PinnedRunbook) -> Vec<String> {
                 differs("timeout_secs", was.timeout_secs != step.timeout_secs);
                 differs("retries", was.retries != step.retries);
                 differs("on_timeout", was.on_timeout != step.on_timeout);
+                differs("only", was.only != step.only);
+                differs("tags", was.tags != step.tags);
             }
         }
     }

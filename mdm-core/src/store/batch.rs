@@ -32,6 +32,7 @@ use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
+use crate::template::Template;
 use crate::wave::{Server, Wave};
 
 /// The writes of one decision and what it rests on. All of it or nothing is applied.
@@ -119,6 +120,8 @@ pub enum Write {
     WhatIfRun(WhatIfRun),
     /// Versioned; the id comes from the name.
     KeptRunbook(KeptRunbook),
+    /// Versioned; the id comes from the name.
+    Template(Template),
     /// Immutable: written once, and again with the same content without harm.
     Runbook(Pinned),
     /// Versioned.
@@ -223,7 +226,7 @@ impl From<Device> for Write {
 
 into_write! {
     OriginalFacts(OriginalFacts), HandOff(HandOff), HandOffPart(HandOffPart), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
-    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), KeptRunbook(KeptRunbook), Runbook(Pinned), Server(Server), Secret(SealedSecret),
+    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), KeptRunbook(KeptRunbook), Template(Template), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
     ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Repeat(Repeat), Hook(Hook), HookMessage(HookMessage), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
@@ -284,6 +287,8 @@ pub enum Noun {
     WhatIfRun,
     /// Runbooks that an organisation keeps under a name; the key comes from the name.
     KeptRunbook,
+    /// Templates of the installation; the key comes from the name.
+    Template,
     /// Server entries.
     Server,
     /// Secrets.

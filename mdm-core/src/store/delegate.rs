@@ -33,7 +33,7 @@ use crate::ids::{
     ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId,
     HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
     MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId,
-    Serial, ServerId, SessionId, SetUpId, SignInId, WaveId,
+    Serial, ServerId, SessionId, SetUpId, SignInId, TemplateId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -49,6 +49,7 @@ use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
+use crate::template::Template;
 use crate::wave::{Server, Wave};
 
 macro_rules! hand_on_reads {
@@ -364,6 +365,12 @@ macro_rules! hand_on_reads {
             }
             async fn library(&self, organisation: OrganisationId) -> Result<Vec<LibraryItem>, StoreError> {
                 ($inner)(self).library(organisation).await
+            }
+            async fn template(&self, organisation: OrganisationId, id: TemplateId) -> Result<Option<Template>, StoreError> {
+                ($inner)(self).template(organisation, id).await
+            }
+            async fn templates(&self, organisation: OrganisationId) -> Result<Vec<Template>, StoreError> {
+                ($inner)(self).templates(organisation).await
             }
         }
         #[async_trait]

@@ -116,6 +116,7 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::Project(it) => Op::Put(Row::of(it)?),
         Write::WhatIfRun(it) => Op::Put(Row::of(it)?),
         Write::KeptRunbook(it) => Op::Put(Row::of(it)?),
+        Write::Template(it) => Op::Put(Row::of(it)?),
         Write::Enrollment(it) => Op::Put(Row::of(it)?),
         Write::Session(it) => Op::Put(Row::of(it)?),
         Write::Certificate(it) => Op::Put(Row::of(it)?),

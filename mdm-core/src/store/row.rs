@@ -37,6 +37,7 @@ use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::server_certificate::ServerCertificate;
+use crate::template::Template;
 use crate::wave::{Server, Wave};
 
 /// The tables, in the order in which their rows are locked.
@@ -56,6 +57,7 @@ pub(crate) enum Table {
     Waves,
     WhatIfRuns,
     KeptRunbooks,
+    Templates,
     Moves,
     SetUps,
     Commands,
@@ -106,7 +108,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 46] = [
+    pub(crate) const ALL: [Self; 47] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -121,6 +123,7 @@ impl Table {
         Self::Waves,
         Self::WhatIfRuns,
         Self::KeptRunbooks,
+        Self::Templates,
         Self::Moves,
         Self::SetUps,
         Self::Commands,
@@ -172,6 +175,7 @@ impl Table {
             Self::Waves => "waves",
             Self::WhatIfRuns => "what_if_runs",
             Self::KeptRunbooks => "kept_runbooks",
+            Self::Templates => "templates",
             Self::Moves => "moves",
             Self::SetUps => "set_ups",
             Self::Commands => "commands",
@@ -287,6 +291,7 @@ impl Table {
             | Self::Waves
             | Self::WhatIfRuns
             | Self::KeptRunbooks
+            | Self::Templates
             | Self::AuditSeals
             | Self::Locations
             | Self::Inventories => &[],
@@ -312,6 +317,7 @@ impl From<Noun> for Table {
             Noun::Wave => Self::Waves,
             Noun::WhatIfRun => Self::WhatIfRuns,
             Noun::KeptRunbook => Self::KeptRunbooks,
+            Noun::Template => Self::Templates,
             Noun::AuditSeal => Self::AuditSeals,
             Noun::Server => Self::Servers,
             Noun::Secret => Self::Secrets,
@@ -540,6 +546,7 @@ stored! {
     Alone in DoneAlone versioned: |it| vec![text(&it.name), moment(Some(it.over()))];
     WhatIfRun in WhatIfRuns versioned: |_it| vec![];
     KeptRunbook in KeptRunbooks versioned: |_it| vec![];
+    Template in Templates versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![
         Cell::Text((it.state != EnrollmentState::Superseded).then(|| it.key.clone())),
         Cell::Int(it.parent.map(|p| p.0)),

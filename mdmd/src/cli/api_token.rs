@@ -157,7 +157,7 @@ fn scopes(scopes: &Value) -> String {
 }
 
 /// A moment, or so many days from now.
-fn end(text: &str) -> Result<Timestamp, Ended> {
+pub(super) fn end(text: &str) -> Result<Timestamp, Ended> {
     if let Ok(days) = text.parse::<u16>() {
         let span = std::time::Duration::from_secs(u64::from(days) * 86_400);
         return Ok(SystemClock.now() + span);

@@ -31,6 +31,7 @@ mod manual;
 mod migration;
 mod organisation;
 mod original;
+mod partner;
 mod profile;
 mod project;
 mod push;
@@ -48,6 +49,8 @@ mod serials;
 mod serve;
 mod sign_in;
 mod support;
+mod tag;
+mod template;
 mod token;
 mod user;
 mod wave;
@@ -247,6 +250,15 @@ enum Command {
     /// Which ADE profile each device has, and why not.
     #[command(subcommand)]
     Assignment(assignment::Assignment),
+    /// Tags of devices, by which the library, declarations, waves and steps of runbooks find them.
+    #[command(subcommand)]
+    Tag(tag::Tag),
+    /// Templates of this installation: what projects of chosen organisations are like, locked there.
+    #[command(subcommand)]
+    Template(Box<template::Template>),
+    /// Partners of this installation: planners in some of its organisations.
+    #[command(subcommand)]
+    Partner(partner::Partner),
     /// Profiles and packages for the devices that have their tags.
     #[command(subcommand)]
     Library(library::Library),
@@ -359,6 +371,9 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Apps(command) => apps::run(common, command).await,
             Command::Inventory(command) => inventory::run(common, command).await,
             Command::Assignment(command) => assignment::run(common, command).await,
+            Command::Tag(command) => tag::run(common, command).await,
+            Command::Template(command) => template::run(common, command).await,
+            Command::Partner(command) => partner::run(common, command).await,
             Command::Library(command) => library::run(common, command).await,
             Command::Declaration(command) => declaration::run(common, command).await,
             Command::Licences(command) => licences::run(common, command).await,

@@ -64,8 +64,17 @@ impl Org {
             let now = self.now();
             let id = ProjectId(self.ids().next(now));
             let mut project = Project::new(self.id(), id, name, destination, now);
-            apply(&mut project, change, &pinned);
+            let mut asked = pinned.clone();
+            if let Some(template) = self.fresh().await?.template {
+                template.rule(&mut project);
+                // The standard runbook of a platform stands back; one that somebody asks for is refused below.
+                asked.retain(|p, _| {
+                    change.runbooks.contains_key(p) || !template.runbooks.contains_key(p)
+                });
+            }
+            apply(&mut project, change, &asked);
             project.check()?;
+            self.must_follow(&project).await?;
             let mut batch = Batch::new();
             self.audit_into(
                 &mut batch,
@@ -273,6 +282,9 @@ impl Org {
                 .filter(|(name, now)| before[name.as_str()] != **now)
                 .map(|(name, now)| (name, [&before[name.as_str()], now]))
                 .collect();
+            if project.closed.is_none() {
+                self.must_follow(&project).await?;
+            }
             let mut batch = Batch::new();
             let detail =
                 json!({ "project": id, "name": project.name, "revision": project.revision, "changes": changes });

@@ -38,6 +38,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<crate::approval::Approval>(store).await?;
     apart::<crate::approval::Alone>(store).await?;
     apart::<crate::runbook::KeptRunbook>(store).await?;
+    apart::<crate::template::Template>(store).await?;
     apart::<Server>(store).await?;
     apart::<SealedSecret>(store).await?;
     apart::<ApiToken>(store).await?;
@@ -115,6 +116,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.holds(o, None, ALL),
             store.runbooks(o, ALL),
             store.kept_runbooks(o),
+            store.templates(o),
             store.attempts(o, WaveId(2), MoveId(0), ALL),
             store.all_attempts(o, MoveId(0), ALL),
             store.set_ups(o, SetUpId(0), ALL),

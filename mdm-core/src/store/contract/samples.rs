@@ -27,7 +27,7 @@ use crate::ids::{
     ErrandId, HandOffId, HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId,
     LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId,
     RepeatId, RunbookId, SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId,
-    SignInId, TokenId, WaveId,
+    SignInId, TemplateId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -48,6 +48,7 @@ use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
 use crate::server_certificate::{ServerCertificate, Wish};
 use crate::store::{Noun, Store, StoreError, Write};
+use crate::template::Template;
 use crate::wave::{Server, SyncCursor, Wave, WaveState};
 
 /// A versioned noun as the suite handles it.
@@ -108,6 +109,7 @@ samples! {
     Approval: ApprovalId, approval, |it| it.reason = Some("other".to_owned()), |store, org, id| store.approval(org, id).await;
     Alone: AloneId, alone, |it| it.lately.clear(), |store, org, id| store.alone(org, &format!("reveals of {id}")).await;
     KeptRunbook: RunbookId, kept_runbook, |it| it.platform = Platform::Macos, |store, org, id| store.kept_runbook(org, id).await;
+    Template: TemplateId, template, |it| it.revision += 1, |store, org, id| store.template(org, id).await;
     WhatIfRun: WaveId, what_if_run, |it| it.by = "Bo".to_owned(), |store, org, id| store.what_if_run(org, id).await;
     Server: ServerId, server, |it| it.cursor = SyncCursor::Changes { cursor: "c2".to_owned() },
         |store, org, id| store.server(org, id).await;
@@ -320,6 +322,15 @@ pub(super) fn kept_runbook(organisation: OrganisationId, id: RunbookId) -> KeptR
     // The suite chooses the ids.
     it.id = id;
     it.edited(RunbookId(id.0 + 1), "Ada", at(48), "a longer time for apps");
+    it
+}
+
+pub(super) fn template(organisation: OrganisationId, id: TemplateId) -> Template {
+    let mut it = Template::new(&format!("template {id}"));
+    // The suite chooses whose it is, and its id.
+    (it.organisation, it.id) = (organisation, id);
+    it.content.on = Some(true);
+    it.edited("Ada", at(49), "begun");
     it
 }
 

@@ -33,6 +33,7 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::approval::Approval>(store).await?;
     versions::<crate::approval::Alone>(store).await?;
     versions::<crate::runbook::KeptRunbook>(store).await?;
+    versions::<crate::template::Template>(store).await?;
     versions::<Server>(store).await?;
     versions::<SealedSecret>(store).await?;
     versions::<ApiToken>(store).await?;

@@ -37,6 +37,8 @@ pub(crate) mod routes;
 mod runbooks;
 mod sign_in;
 mod tagged;
+mod tags;
+mod templates;
 mod tokens;
 mod waves;
 mod webhooks;
@@ -89,6 +91,8 @@ pub(crate) struct Office {
 pub(crate) struct Caller {
     /// `None` on the local socket: every organisation of this machine.
     organisation: Option<OrganisationId>,
+    /// Of a partner of the installation: the organisations in which it may act. Its own is none.
+    partner_of: BTreeSet<OrganisationId>,
     role: Role,
     /// Which parts of the API.
     scope: Scope,
@@ -165,6 +169,7 @@ async fn wrong_method() -> Response {
 async fn administrator(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(Caller {
         organisation: None,
+        partner_of: BTreeSet::new(),
         role: Role::Admin,
         scope: Scope::All,
         name: "local administrator".to_owned(),
@@ -190,6 +195,7 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
             let found = office.mdm.session_holder(&shown, SessionUse::CommandLine);
             found.await.map(|holder| Caller {
                 organisation: Some(holder.session.organisation),
+                partner_of: BTreeSet::new(),
                 role: holder.role,
                 scope: match holder.secrets {
                     true => Scope::All,
@@ -201,6 +207,7 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
         }
         false => office.mdm.authenticate(&shown).await.map(|token| Caller {
             organisation: Some(token.organisation),
+            partner_of: token.partner_of,
             role: token.role,
             scope: Scope::of_token(token.scopes),
             name: token.name,
@@ -222,6 +229,13 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
 pub(crate) struct Which {
     /// The code of an organisation: for the local socket of an installation with several.
     organisation: Option<String>,
+}
+
+impl Which {
+    /// The code as it was sent.
+    fn code(&self) -> Option<&str> {
+        self.organisation.as_deref()
+    }
 }
 
 /// A query that says no more.
@@ -255,6 +269,15 @@ type At = State<Office>;
 type Answer<T> = Result<Shown<T>, Refusal>;
 
 impl Caller {
+    /// Whether it came through the local socket.
+    const fn is_local(&self) -> bool {
+        self.organisation.is_none()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The organisation that is asked about: the token's, the one that is named, or the only one.
     async fn organisation(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {
         let org = self.find(mdm, which).await?;
@@ -269,6 +292,19 @@ impl Caller {
                 Some(mdm.organisation(&code).await.map_err(refused)?)
             }
         };
+        if !self.partner_of.is_empty() {
+            return match (named, self.partner_of.first()) {
+                (Some(org), _) if self.partner_of.contains(&org.organisation().id) => Ok(org),
+                (Some(_), _) => Err(refused(Error::NotFound("organisation"))),
+                (None, Some(only)) if self.partner_of.len() == 1 => {
+                    mdm.organisation_by_id(*only).await.map_err(refused)
+                }
+                (None, _) => Err(refused(Error::bad_input(
+                    "organisation",
+                    "you may act in several; name one by its code",
+                ))),
+            };
+        }
         match (named, self.organisation) {
             (Some(org), None) => Ok(org),
             (Some(org), Some(own)) if org.organisation().id == own => Ok(org),

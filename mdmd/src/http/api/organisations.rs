@@ -26,6 +26,19 @@ pub(super) async fn list(
     Query(which): Query<Page>,
 ) -> Answer<impl Shows> {
     let rows = match caller.organisation {
+        Some(_) if !caller.partner_of.is_empty() => {
+            let mut rows = Vec::new();
+            for id in &caller.partner_of {
+                let org = office.mdm.organisation_by_id(*id).await;
+                rows.push(org.map_err(refused)?.organisation().clone());
+            }
+            let named = named.code();
+            rows.retain(|o| named.is_none_or(|code| o.code.to_string() == code));
+            if rows.is_empty() {
+                return Err(refused(Error::NotFound("organisation")));
+            }
+            rows
+        }
         Some(_) => {
             let org = caller.organisation(&office.mdm, &named).await?;
             vec![org.organisation().clone()]

@@ -17,7 +17,7 @@ use super::{
     Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations,
     devices, events, hand_off, holds, identities, inventory, invitations, library, licences, locks,
     migrations, notices, openapi, organisations, packages, projects, reports, runbooks, sign_in,
-    tokens, waves, webhooks, what_if,
+    tags, templates, tokens, waves, webhooks, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -65,6 +65,9 @@ table! {
     get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
     post "/api/v1/api-tokens" Admin tokens::new, "name, role, scopes?, expires?", "Makes a token. Shows it, once. `scopes` names parts of the API by the first word of their paths: without them all but `secrets`.";
     post "/api/v1/api-tokens/{id}/revoke" Admin tokens::revoke, "", "Revokes a token.";
+    get  "/api/v1/partners" Admin tokens::partners, "", "Partners that may act in this organisation; on the local socket all.";
+    post "/api/v1/partners" Admin tokens::new_partner, "name, organisations, expires?", "Makes a partner's token: a planner in these organisations and nowhere else, without acceptance and secrets (local socket only). Shows it, once.";
+    post "/api/v1/partners/{id}/dismiss" Admin tokens::dismiss, "", "Sends a partner away from this organisation.";
     get  "/api/v1/session" Viewer sign_in::who, "", "Who asks: name, role, organisation, and when the session or token ends.";
     get  "/api/v1/sign-in" Viewer sign_in::show, "", "How people sign in, and the redirect address that the provider must know.";
     post "/api/v1/sign-in" Admin sign_in::set, "issuer, client_id, secret, scopes?, groups_claim?, account_claim?, roles? (group: role), secrets_groups?, session_hours?, web_view? (off, offered, required), account? (byod, adde), domains?, device_days?", "Sets that; what is left out stays. The provider is asked for its document and keys before it is kept.";
@@ -83,6 +86,8 @@ table! {
     post "/api/v1/devices/{serial}/retry-step" Helpdesk runbooks::retry, "step", "Has a step of its set-up done again that is stuck, was given up or was skipped.";
     post "/api/v1/devices/{serial}/clear-passcode" Helpdesk invitations::clear_passcode, "", "Takes the passcode of an iPhone or iPad away, with the unlock token that it gave.";
     post "/api/v1/devices/tags" Planner library::devices, "serials, add?, take?", "Tags devices: they get what the library has for their tags, and lose what it no longer has.";
+    get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it.";
+    post "/api/v1/tags" Planner tags::set, "tag, serials", "Gives a tag to exactly these devices, and takes it from all others. Answers `added`, `taken`, and `unknown` serial numbers.";
     get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
     post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
     post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?", "Puts a package for Macs into the library, or a new revision of it.";
@@ -124,6 +129,11 @@ table! {
     post "/api/v1/devices/{serial}/rotate-filevault" Helpdesk locks::rotate, "reason", "Has a Mac make a new recovery key, with the one that is kept. A command for it that waits already is answered with `already`.";
     get  "/api/v1/filevault" Viewer locks::rules, "", "After how many minutes a recovery key that somebody has seen is changed.";
     post "/api/v1/filevault" Admin locks::rule, "rotate_revealed_minutes (or null)", "Changes that: at most a week; null leaves such a key as it is.";
+    get  "/api/v1/templates" Admin templates::list, "", "Templates of the installation with where each is in force and what is otherwise there (local socket only).";
+    post "/api/v1/templates" Admin templates::edit, "name, template (runbooks?, window?, calendar?, capacity?, gate?, stop?, prerequisites?, on?), revision?, reason?", "Makes a template, or the next edit of it (local socket only). Changes nothing where it is in force before it is pushed.";
+    post "/api/v1/templates/push" Admin templates::push, "name, organisations", "Puts a template into organisations, pinned and locked; answers each with its `revision`, or `why` not (local socket only).";
+    post "/api/v1/templates/remove" Admin templates::remove, "name, organisations?", "Takes a template from organisations, or where none is named out of use (local socket only).";
+    get  "/api/v1/template" Viewer templates::own, "", "The template that is in force in this organisation, and what of its projects is otherwise.";
     get  "/api/v1/approvals" Viewer approvals::list, "", "What waits for a second person, or was confirmed and is not used yet; a page at a time.";
     post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done.";
     post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Refuses it, or takes it back.";

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use axum::Extension;
+use axum::extract::State;
 use mdm_core::audit::{ApiToken, Role};
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
-use mdm_core::ids::TokenId;
+use mdm_core::ids::{OrganisationCode, TokenId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::asked::Path;
-use super::described::{Sent, Shows, told};
+use super::asked::{Path, Query};
+use super::described::{Sent, Shows, Unread, told};
 use super::routes::parts;
-use super::{About, Answer, refused, shown};
+use super::{About, Answer, Asked, At, By, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -78,4 +80,79 @@ pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answ
 pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
     let row = org.revoke_api_token(TokenId(id)).await.map_err(refused)?;
     shown(Shown::of(&row))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPartner {
+    name: String,
+    /// Codes of organisations.
+    organisations: BTreeSet<OrganisationCode>,
+    expires: Option<Timestamp>,
+}
+
+/// A partner as people see it.
+#[derive(Serialize, JsonSchema)]
+struct Partner {
+    #[serde(flatten)]
+    token: Shown,
+    /// In how many organisations it may act.
+    organisations: usize,
+}
+
+impl Partner {
+    fn of(row: &ApiToken) -> Self {
+        Self {
+            token: Shown::of(row),
+            organisations: row.partner_of.len(),
+        }
+    }
+}
+
+pub(super) async fn partners(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer<impl Shows> {
+    let rows = match (caller.is_local(), which.code()) {
+        (true, None) => office.mdm.partners().await,
+        _ => {
+            let org = caller.organisation(&office.mdm, &which).await?;
+            org.partners().await
+        }
+    };
+    let rows: Vec<Partner> = rows.map_err(refused)?.iter().map(Partner::of).collect();
+    shown(told! { partners: rows })
+}
+
+pub(super) async fn new_partner(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Unread<NewPartner>,
+) -> Answer<impl Shows> {
+    if !caller.is_local() {
+        caller.organisation(&office.mdm, &which).await?;
+        let why = "a partner is made on the machine itself, through its local socket";
+        return Err(refused(Error::Refused(why)));
+    }
+    let sent = sent.read(&office).await?;
+    let mut organisations = BTreeSet::new();
+    for code in &sent.organisations {
+        let org = office.mdm.organisation(code).await.map_err(refused)?;
+        organisations.insert(org.organisation().id);
+    }
+    let made = office
+        .mdm
+        .new_partner(&sent.name, &organisations, sent.expires, caller.name())
+        .await
+        .map_err(refused)?;
+    let mut answer = Partner::of(&made.token);
+    answer.token.token = made.secret.expose_text().map(str::to_owned);
+    shown(answer)
+}
+
+pub(super) async fn dismiss(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+    let row = org.dismiss_partner(TokenId(id)).await.map_err(refused)?;
+    shown(Partner::of(&row))
 }

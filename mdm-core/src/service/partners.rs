@@ -1,0 +1,117 @@
+//! Partners of the installation: somebody who plans in some of its organisations, and in no other. A partner is no person of any of
+//! them: accepts nothing, confirms nothing, sees no secret.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::credentials::PARTNER;
+use super::enrol::random_text;
+use super::{Mdm, NewApiToken, Org};
+use crate::audit::{ApiToken, Role};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{OrganisationId, TokenId};
+use crate::secret::Secret;
+use crate::server_certificate::INSTALLATION;
+use crate::store::Batch;
+
+/// The most organisations of a partner.
+const MOST: usize = 1_000;
+
+impl Mdm {
+    /// Makes a partner's token for these organisations: a planner there. Each has it in its record.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a name that is empty or taken, an end that has passed, no organisation; [`Error::NotFound`] for one that is
+    /// not there; the store's.
+    pub async fn new_partner(
+        &self,
+        name: &str,
+        organisations: &BTreeSet<OrganisationId>,
+        expires: Option<Timestamp>,
+        by: &str,
+    ) -> Result<NewApiToken, Error> {
+        let name = name.trim();
+        let forbidden = |c: char| c.is_control() || "<>".contains(c);
+        if name.is_empty() || name.len() > 80 || name.chars().any(forbidden) {
+            return Err(Error::bad_input("name", "must be 1 to 80 characters"));
+        }
+        if organisations.is_empty() || organisations.len() > MOST {
+            return Err(Error::bad_input("organisations", "must be 1 to 1000"));
+        }
+        let now = self.now();
+        if expires.is_some_and(|end| end <= now) {
+            return Err(Error::bad_input("expires", "must lie in the future"));
+        }
+        let name = format!("{PARTNER}{name}");
+        let all = self.inner.store.tokens(INSTALLATION).await?;
+        let living = |t: &&ApiToken| t.revoked.is_none() && t.expires.is_none_or(|end| now < end);
+        if all
+            .iter()
+            .filter(living)
+            .any(|t| t.name.eq_ignore_ascii_case(&name))
+        {
+            return Err(Error::bad_input("name", "is taken: choose another"));
+        }
+        let secret = Secret::from_text(random_text(32)?);
+        let hash = crate::identity::sha256_hex(secret.expose());
+        let id = TokenId(self.inner.ids.next(now));
+        let mut token = ApiToken::new(INSTALLATION, id, &name, Role::Planner, hash, now);
+        token.expires = expires;
+        token.partner_of.clone_from(organisations);
+        let mut batch = Batch::new();
+        for organisation in organisations {
+            let org = self.organisation_by_id(*organisation).await?.acting_for(by);
+            let detail = json!({ "token": id, "name": name, "expires": expires });
+            org.audit_into(&mut batch, "partner.made", detail);
+        }
+        batch.put(token.clone());
+        self.inner.store.commit(batch).await?;
+        Ok(NewApiToken { token, secret })
+    }
+
+    /// Every partner's token, revoked ones included.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn partners(&self) -> Result<Vec<ApiToken>, Error> {
+        Ok(self.inner.store.tokens(INSTALLATION).await?)
+    }
+}
+
+impl Org {
+    /// Partners that may act here.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn partners(&self) -> Result<Vec<ApiToken>, Error> {
+        let mut all = self.store().tokens(INSTALLATION).await?;
+        all.retain(|token| token.partner_of.contains(&self.id()));
+        Ok(all)
+    }
+
+    /// Sends a partner away from this organisation: the next request that names it finds nothing. One that may act nowhere any more is
+    /// revoked. Again does no harm.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub async fn dismiss_partner(&self, id: TokenId) -> Result<ApiToken, Error> {
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let found = self.partners().await?.into_iter().find(|t| t.id == id);
+            let mut token = found.ok_or(Error::NotFound("partner"))?;
+            token.partner_of.remove(&self.id());
+            if token.partner_of.is_empty() {
+                token.revoked = token.revoked.or(Some(now));
+            }
+            let mut batch = Batch::new();
+            let detail = json!({ "token": id, "name": token.name });
+            self.audit_into(&mut batch, "partner.dismissed", detail);
+            batch.put(token.clone());
+            self.store().commit(batch).await?;
+            Ok(token)
+        })
+        .await
+    }
+}

@@ -1,0 +1,100 @@
+//! Tags of devices as a whole: which there are, with the groups of owners beside them, and a tag that exactly some devices have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::Org;
+use crate::error::Error;
+use crate::ids::{DeviceId, Serial};
+
+/// Devices that are read at a time.
+const PAGE: u32 = 1_000;
+
+/// Tags and groups, each with how many devices have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct TagsInUse {
+    /// Tags.
+    pub tags: BTreeMap<String, usize>,
+    /// Groups of devices' owners, as the service that they left had them.
+    pub groups: BTreeMap<String, usize>,
+}
+
+/// What became of a tag that exactly some devices were to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct TagSet {
+    /// The tag as it is written.
+    pub tag: String,
+    /// Devices that have it since.
+    pub added: usize,
+    /// Devices that have lost it.
+    pub taken: usize,
+    /// Serial numbers that are not known.
+    pub unknown: Vec<Serial>,
+}
+
+impl Org {
+    /// Which tags and groups there are.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tags_in_use(&self) -> Result<TagsInUse, Error> {
+        let mut found = TagsInUse::default();
+        let mut after = DeviceId(0);
+        loop {
+            let page = self.store().devices(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
+            after = last.id;
+            for tag in page.iter().flat_map(|device| &device.tags) {
+                *found.tags.entry(tag.clone()).or_default() += 1;
+            }
+            let ids: Vec<DeviceId> = page.iter().map(|device| device.id).collect();
+            let originals = self.store().originals_of(self.id(), &ids).await?;
+            let owners = originals.into_iter().filter_map(|original| original.owner);
+            for group in owners.flat_map(|owner| owner.value.groups) {
+                *found.groups.entry(group).or_default() += 1;
+            }
+        }
+    }
+
+    /// Gives a tag to exactly these devices: others that have it lose it.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a tag that cannot be; as [`Org::tag_devices`]. What was changed before an error stays changed.
+    pub async fn set_tag(&self, tag: &str, serials: &BTreeSet<Serial>) -> Result<TagSet, Error> {
+        let tags = crate::library::tags([tag])?;
+        let mut done = TagSet {
+            tag: tags.first().cloned().unwrap_or_default(),
+            ..TagSet::default()
+        };
+        let (mut lose, mut have) = (Vec::new(), BTreeSet::new());
+        let mut after = DeviceId(0);
+        loop {
+            let page = self.store().devices(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for device in page {
+                if !device.tags.contains(&done.tag) {
+                    continue;
+                }
+                match serials.contains(&device.serial) {
+                    true => drop(have.insert(device.serial)),
+                    false => lose.push(device.serial),
+                }
+            }
+        }
+        let get: Vec<Serial> = serials.difference(&have).cloned().collect();
+        let none = BTreeSet::new();
+        done.taken = lose.len();
+        self.tag_devices(&lose, &none, &tags).await?;
+        done.unknown = self.tag_devices(&get, &tags, &none).await?;
+        done.added = get.len() - done.unknown.len();
+        Ok(done)
+    }
+}

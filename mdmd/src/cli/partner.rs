@@ -1,0 +1,101 @@
+//! `mdmd partner new|list|dismiss`: somebody who plans in some organisations of this installation, and in no other.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, Where};
+use super::{Common, Done, cell, table};
+
+/// Partners of this installation.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Partner {
+    /// Make a partner's token: a planner in these organisations and nowhere else, who accepts nothing and sees no secret. It is
+    /// shown once and kept only as a hash.
+    New {
+        /// Who will hold it. The records name this.
+        name: String,
+        /// Code of an organisation; several times.
+        #[arg(long = "for", value_name = "CODE", required = true)]
+        organisations: Vec<String>,
+        /// When it ends: a moment such as 2027-01-31T00:00:00Z, or a number of days.
+        #[arg(long, value_name = "TIME|DAYS")]
+        expires: Option<String>,
+        /// Write it to this new file (mode 0600) instead of showing it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// List those that may act in an organisation; on the machine itself all.
+    List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Send one away from an organisation.
+    Dismiss {
+        /// Its number in `partner list`.
+        number: i64,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+pub(crate) async fn run(common: &Common, command: &Partner) -> Done {
+    match command {
+        Partner::New {
+            name,
+            organisations,
+            expires,
+            out,
+            place,
+        } => {
+            let expires = expires.as_deref().map(super::api_token::end).transpose()?;
+            let client = Client::acting(common, place).await?;
+            let body = json!({ "name": name, "organisations": organisations, "expires": expires });
+            let said = "whoever holds the token may plan in these organisations.";
+            let mut made = client.act("/api/v1/partners", &body, said).await?;
+            if let Some(out) = out {
+                let token = made["token"].as_str().unwrap_or_default();
+                super::approval::keep(out, token)?;
+                made["token"] = Value::Null;
+                made["file"] = json!(out);
+            }
+            super::print(common, &made, |made| {
+                println!("number  {}", cell(&made["id"]));
+                println!("ends    {}", cell(&made["expires"]));
+                match made["file"].is_null() {
+                    true => println!("token   {}", cell(&made["token"])),
+                    false => println!("token   written to {}", cell(&made["file"])),
+                }
+            });
+        }
+        Partner::List { place } => {
+            let client = Client::looking(common, place).await?;
+            let answer = client.get("/api/v1/partners").await?;
+            super::print(common, &answer, |answer| {
+                table(
+                    &answer["partners"],
+                    &[
+                        ("NUMBER", "id"),
+                        ("NAME", "name"),
+                        ("ORGANISATIONS", "organisations"),
+                        ("MADE", "created"),
+                        ("ENDS", "expires"),
+                        ("REVOKED", "revoked"),
+                    ],
+                );
+            });
+        }
+        Partner::Dismiss { number, place } => {
+            let client = Client::acting(common, place).await?;
+            let path = format!("/api/v1/partners/{number}/dismiss");
+            let said = "it finds nothing of this organisation any more.";
+            let answer = client.act(&path, &json!({}), said).await?;
+            super::print(common, &answer, |answer| {
+                println!("{} is sent away", cell(&answer["name"]));
+            });
+        }
+    }
+    Ok(())
+}

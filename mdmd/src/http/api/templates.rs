@@ -1,0 +1,133 @@
+//! Templates of the installation. They are made and pushed on the machine itself; an organisation sees the one that is in force there.
+
+use axum::Extension;
+use axum::extract::State;
+use mdm_core::error::Error;
+use mdm_core::ids::OrganisationCode;
+use mdm_core::template::TemplateContent;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::error::Refusal;
+use super::asked::Query;
+use super::described::{Shows, Unread, told};
+use super::{About, Answer, Asked, At, By, Caller, Office, Which, refused, shown};
+
+/// Whoever comes through the local socket; nobody else, and of a neighbour nobody hears.
+async fn local(office: &Office, caller: &Caller, which: &Which) -> Result<(), Refusal> {
+    if caller.organisation.is_none() {
+        return Ok(());
+    }
+    caller.organisation(&office.mdm, which).await?;
+    let why = "templates are made and pushed on the machine itself, through its local socket";
+    Err(refused(Error::Refused(why)))
+}
+
+pub(super) async fn list(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+) -> Answer<impl Shows> {
+    local(&office, &caller, &which).await?;
+    let all = office.mdm.templates().await.map_err(refused)?;
+    shown(told! { templates: all })
+}
+
+pub(super) async fn own(About { org, .. }: About) -> Answer<impl Shows> {
+    let found = org.pushed_template().await.map_err(refused)?;
+    let (template, drift) = found.unzip();
+    shown(told! { template: template, drift: drift.unwrap_or_default() })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Edit {
+    name: String,
+    template: TemplateContent,
+    /// The edit that it was made from.
+    revision: Option<u32>,
+    #[serde(default)]
+    reason: String,
+}
+
+pub(super) async fn edit(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Unread<Edit>,
+) -> Answer<impl Shows> {
+    local(&office, &caller, &which).await?;
+    let sent = sent.read(&office).await?;
+    let by = &caller.name;
+    let made =
+        office
+            .mdm
+            .edit_template(&sent.name, &sent.template, sent.revision, by, &sent.reason);
+    shown(made.await.map_err(refused)?)
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Push {
+    name: String,
+    /// Codes of organisations.
+    organisations: Vec<OrganisationCode>,
+}
+
+pub(super) async fn push(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Unread<Push>,
+) -> Answer<impl Shows> {
+    local(&office, &caller, &which).await?;
+    let sent = sent.read(&office).await?;
+    office.mdm.template(&sent.name).await.map_err(refused)?;
+    let mut results = Vec::new();
+    for code in sent.organisations {
+        let org = office.mdm.organisation(&code).await;
+        let done = match org {
+            Ok(org) => org.acting_for(&caller.name).push_template(&sent.name).await,
+            Err(error) => Err(error),
+        };
+        let why = match &done {
+            Err(error) if error.retry_after().is_some() => {
+                return Err(refused(Error::Precondition(error.to_string())));
+            }
+            Err(error) => Some(error.to_string()),
+            Ok(_) => None,
+        };
+        let revision = done.ok().map(|pushed| pushed.revision);
+        results.push(told! { organisation: code, revision: revision, why: why });
+    }
+    shown(told! { name: sent.name, results: results })
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remove {
+    name: String,
+    /// From these organisations; out of use where none is named.
+    #[serde(default)]
+    organisations: Vec<OrganisationCode>,
+}
+
+pub(super) async fn remove(
+    State(office): At,
+    Extension(caller): By,
+    Query(which): Asked,
+    sent: Unread<Remove>,
+) -> Answer<impl Shows> {
+    local(&office, &caller, &which).await?;
+    let sent = sent.read(&office).await?;
+    if sent.organisations.is_empty() {
+        let gone = office.mdm.remove_template(&sent.name).await;
+        gone.map_err(refused)?;
+    }
+    for code in &sent.organisations {
+        let org = office.mdm.organisation(code).await.map_err(refused)?;
+        let org = org.acting_for(&caller.name);
+        org.take_template(&sent.name).await.map_err(refused)?;
+    }
+    shown(told! { name: sent.name, organisations: sent.organisations })
+}

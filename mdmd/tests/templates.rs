@@ -1,0 +1,369 @@
+//! Several organisations on one installation: a template that is pushed to some of them and locked there, a partner who plans in some
+//! of them, and tags that find their devices.
+
+mod town;
+
+use mdm_core::device::Platform;
+use mdm_core::ids::OrganisationCode;
+use mdm_core::migration::{PinnedRunbook, Variant};
+use mdm_core::store::Batch;
+use serde_json::{Value, json};
+use town::{Ended, Town};
+
+/// The town's own organisation, and others beside it: their codes.
+async fn stage(others: &[&str]) -> (Town, Vec<String>) {
+    let town = Town::found(3).await;
+    town.furnish().await;
+    town.json(&["inventory", "pull"]).await;
+    let mut codes = vec![town.made["organisation"].as_str().unwrap().to_owned()];
+    for name in others {
+        let made = town.json(&["organisation", "new", name]).await;
+        codes.push(made["code"].as_str().unwrap().to_owned());
+    }
+    (town, codes)
+}
+
+/// Runs a command that must end so and say so.
+async fn ends(town: &Town, arguments: &str, exit: i32, says: &str) -> Ended {
+    let words: Vec<&str> = arguments.split('|').collect();
+    let ended = town.mdmd(&words).await;
+    let all = format!("{}\n{}", ended.out, ended.err);
+    assert_eq!(ended.exit, exit, "{arguments}: {all}");
+    assert!(all.contains(says), "{arguments}: {all}");
+    ended
+}
+
+async fn capacity(town: &Town, code: &str) -> Value {
+    let shown = town
+        .json(&["project", "show", "Berlin", "--organisation", code])
+        .await;
+    shown["project"]["capacity"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown() {
+    let (town, codes) = stage(&["Branch", "Stranger"]).await;
+    let (own, branch) = (codes[0].as_str(), codes[1].as_str());
+    let at = format!("--organisation|{own}");
+    ends(&town, "template|new|Careful|--capacity|0", 2, "capacity: ").await;
+    ends(&town, "template|new|Careful", 2, "must say something").await;
+    ends(
+        &town,
+        "template|edit|Careful|--capacity|40",
+        3,
+        "there is none",
+    )
+    .await;
+    let made = "template|new|Careful|--capacity|40|--off|--runbook|ios=standard|--reason|begun";
+    ends(&town, made, 0, "revision 1").await;
+    ends(&town, made, 3, "there is one").await;
+    ends(
+        &town,
+        &format!("project|new|Berlin|{at}"),
+        0,
+        "switched off",
+    )
+    .await;
+    assert_eq!(capacity(&town, own).await, 500);
+
+    let push = format!("template|push|Careful|--to|{own}|--to|{branch}");
+    ends(&town, &push, 0, "revision 1 is in force").await;
+    assert_eq!(capacity(&town, own).await, 40);
+    // Locked there: an edit of its own is refused and says by what.
+    let set = format!("project|set|Berlin|--capacity|50|{at}");
+    ends(&town, &set, 3, "locked by the template Careful").await;
+    ends(
+        &town,
+        &format!("project|on|Berlin|{at}"),
+        3,
+        "locked by the template Careful",
+    )
+    .await;
+    let edit = format!("runbook|edit|Careful ios|lock=true|{at}");
+    ends(&town, &edit, 3, "locked by the template Careful").await;
+    let mut other = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    other.lock = true;
+    let file = town.file("other.json", serde_json::to_vec(&other).unwrap());
+    let another = format!("project|set|Berlin|--runbook|ios={file}|{at}");
+    ends(&town, &another, 3, "runbooks is locked").await;
+    // What it leaves out is the organisation's own; what is made there follows it from the beginning.
+    ends(
+        &town,
+        &format!("project|set|Berlin|--hours|10:00-15:00|{at}"),
+        0,
+        "revision",
+    )
+    .await;
+    ends(
+        &town,
+        &format!("project|new|Paris|--capacity|7|{at}"),
+        3,
+        "capacity is locked",
+    )
+    .await;
+    ends(&town, &format!("project|new|Paris|{at}"), 0, "").await;
+    let paris = town
+        .json(&["project", "show", "Paris", "--organisation", own])
+        .await;
+    assert_eq!(paris["project"]["capacity"], 40);
+
+    // A newer edit is nowhere in force, and shown as such, before it is pushed.
+    ends(
+        &town,
+        "template|edit|Careful|--capacity|60|--reason|faster",
+        0,
+        "revision 2",
+    )
+    .await;
+    assert_eq!(capacity(&town, own).await, 40);
+    let shown = town.json(&["template", "list"]).await;
+    let force = &shown["templates"][0]["pushed"];
+    assert_eq!(force.as_array().unwrap().len(), 2, "{shown:#}");
+    let drift = force[0]["drift"].to_string();
+    assert!(
+        drift.contains("revision 1 is in force, and the template is at 2"),
+        "{drift}"
+    );
+    let mine = town
+        .json(&["template", "show", "--own", "--organisation", own])
+        .await;
+    assert_eq!(mine["template"]["name"], "Careful");
+    // What was changed past the lock is shown too, and mended by the next push.
+    let code = OrganisationCode::parse(own).unwrap();
+    let org = town.app.mdm.organisation(&code).await.unwrap();
+    let mut berlin = org.projects().await.unwrap().remove(0);
+    berlin.capacity = 77;
+    let mut batch = Batch::new();
+    batch.put(berlin);
+    town.app.mdm.store().commit(batch).await.unwrap();
+    let mine = town
+        .json(&["template", "show", "--own", "--organisation", own])
+        .await;
+    assert!(
+        mine["drift"]
+            .to_string()
+            .contains("Berlin: capacity is otherwise"),
+        "{mine:#}"
+    );
+    ends(&town, &push, 0, "revision 2 is in force").await;
+    assert_eq!(capacity(&town, own).await, 60);
+    let mine = town
+        .json(&["template", "show", "--own", "--organisation", own])
+        .await;
+    assert_eq!(mine["drift"], json!([]));
+
+    // One at a time, where it was chosen, and taken away by who put it there.
+    ends(&town, "template|new|Quick|--capacity|900", 0, "revision 1").await;
+    let second = ends(
+        &town,
+        &format!("template|push|Quick|--to|{own}"),
+        4,
+        "Careful is in force",
+    )
+    .await;
+    assert!(second.out.contains("not pushed"), "{}", second.out);
+    ends(
+        &town,
+        "template|push|Quick|--to|nowhere",
+        2,
+        "organisations",
+    )
+    .await;
+    ends(
+        &town,
+        "template|remove|Careful",
+        3,
+        "in force in 2 organisations",
+    )
+    .await;
+    ends(
+        &town,
+        &format!("template|remove|Careful|--from|{}", codes[2]),
+        3,
+        "not in force",
+    )
+    .await;
+    ends(
+        &town,
+        &format!("template|remove|Careful|--from|{own}|--from|{branch}"),
+        0,
+        "",
+    )
+    .await;
+    ends(&town, &set, 0, "revision").await;
+    ends(&town, &edit, 0, "").await;
+    ends(&town, "template|remove|Careful", 0, "out of use").await;
+    ends(&town, &push, 3, "").await;
+    let record = town.record().await;
+    let of = |what: &str| record.iter().filter(|(_, entry)| entry == what).count();
+    assert_eq!((of("template.pushed"), of("template.taken")), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_plans_in_the_organisations_of_its_list_and_nowhere_else() {
+    let (town, codes) = stage(&["Branch", "Stranger"]).await;
+    let [own, branch, stranger] = [0, 1, 2].map(|n| codes[n].as_str());
+    let serial = town.serials().remove(0);
+    let none = town
+        .mdmd(&["partner", "new", "Ines", "--for", "nowhere1"])
+        .await;
+    assert_ne!(none.exit, 0);
+    let made = town
+        .json(&["partner", "new", "Ines", "--for", own, "--for", branch])
+        .await;
+    let token = made["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        town.mdmd(&["partner", "new", "Ines", "--for", own])
+            .await
+            .exit,
+        2
+    );
+    let by = async |arguments: &[&str], at: Option<&str>| {
+        let mut all = arguments.to_vec();
+        if let Some(code) = at {
+            all.extend(["--organisation", code]);
+        }
+        town.mdmd_by(&token, &all).await
+    };
+    // Plans there; must say where.
+    let tag = ["tag", "set", "lab", serial.as_str()];
+    assert_eq!(by(&tag, None).await.exit, 2);
+    let done = by(&tag, Some(own)).await;
+    assert_eq!(done.exit, 0, "{}", done.err);
+    assert_eq!(by(&["project", "new", "Berlin"], Some(own)).await.exit, 0);
+    assert_eq!(by(&["device", "list"], Some(branch)).await.exit, 0);
+    let seen = by(&["organisation", "list", "--json"], None).await.json();
+    let seen: Vec<&str> = seen["organisations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|o| o["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(seen.len(), 2);
+    assert!(!seen.contains(&stranger));
+    // Nowhere else, whatever it asks.
+    for arguments in [
+        &["device", "list"][..],
+        &["project", "list"],
+        &tag,
+        &["partner", "list"],
+    ] {
+        let refused = by(arguments, Some(stranger)).await;
+        assert_ne!(refused.exit, 0, "{arguments:?}");
+        assert!(!refused.out.contains("Stranger") && !refused.err.contains("Stranger"));
+    }
+    let elsewhere = by(&["device", "list"], Some(stranger)).await;
+    assert!(elsewhere.err.contains("organisation"), "{}", elsewhere.err);
+    // Accepts nothing, reveals nothing, makes no tokens and no templates.
+    for arguments in [
+        &["wave", "accept", "pilot", "--digest", "00"][..],
+        &["approval", "confirm", "1"],
+        &[
+            "device",
+            "reveal",
+            serial.as_str(),
+            "recovery_key",
+            "--reason",
+            "x",
+        ],
+        &["device", "clear-lock", serial.as_str(), "--reason", "x"],
+        &["api-token", "new", "more", "--role", "viewer"],
+        &["template", "list"],
+        &["partner", "new", "Udo", "--for", own],
+    ] {
+        let refused = by(arguments, Some(own)).await;
+        assert_ne!(refused.exit, 0, "{arguments:?}: {}", refused.out);
+    }
+    // Whoever tells tokens apart by their names is not deceived.
+    let deceit = town
+        .mdmd(&[
+            "api-token",
+            "new",
+            "Partner Ines",
+            "--role",
+            "viewer",
+            "--organisation",
+            own,
+        ])
+        .await;
+    assert_eq!(deceit.exit, 2, "{}", deceit.err);
+    let record = town.record().await;
+    assert!(
+        record
+            .iter()
+            .any(|(actor, what)| actor == "partner Ines" && what == "device.tagged")
+    );
+    assert!(record.iter().any(|(_, what)| what == "partner.made"));
+    // Sent away by one, it still works for the other.
+    let number = made["id"].to_string();
+    town.json(&["partner", "dismiss", &number, "--organisation", branch])
+        .await;
+    assert_ne!(by(&["device", "list"], Some(branch)).await.exit, 0);
+    assert_eq!(by(&["device", "list"], Some(own)).await.exit, 0);
+    assert_eq!(
+        by(&["device", "list"], None).await.exit,
+        0,
+        "there is but one left"
+    );
+    town.json(&["partner", "dismiss", &number, "--organisation", own])
+        .await;
+    assert_ne!(by(&["device", "list"], Some(own)).await.exit, 0);
+    let all = town.json(&["partner", "list"]).await;
+    assert!(!all["partners"][0]["revoked"].is_null(), "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_is_set_for_exactly_some_and_waves_find_them_by_it() {
+    let (town, _) = stage(&[]).await;
+    let serials = town.serials();
+    ends(
+        &town,
+        &format!("tag|set|lab|{}|{}", serials[0], serials[1]),
+        0,
+        "added 2, taken 0",
+    )
+    .await;
+    ends(
+        &town,
+        &format!("tag|set|Lab|{}|{}", serials[1], serials[2]),
+        0,
+        "added 1, taken 1",
+    )
+    .await;
+    ends(
+        &town,
+        &format!("tag|set|lab|{}|NOBODY1", serials[1]),
+        4,
+        "unknown NOBODY1",
+    )
+    .await;
+    ends(&town, "tag|set|a b|NOBODY1", 2, "tags: ").await;
+    ends(&town, "tag|set|lab", 2, "").await;
+    let list = town.json(&["tag", "list"]).await;
+    assert_eq!(list["tags"], json!({ "lab": 1 }));
+    ends(&town, "project|new|Berlin", 0, "").await;
+    ends(
+        &town,
+        "wave|new|pilot|--project|Berlin|--preset|pilot",
+        0,
+        "",
+    )
+    .await;
+    ends(&town, "wave|add|pilot|--tag|lab", 0, "added 1").await;
+    // An owner's group, as the service that it leaves had it.
+    let told =
+        json!([{ "serial": serials[2], "owner": { "name": "Ida", "groups": ["Research"] } }]);
+    let file = town.file("told.json", told.to_string());
+    ends(
+        &town,
+        &format!("inventory|import|{file}|--from|Old MDM"),
+        0,
+        "",
+    )
+    .await;
+    let list = town.json(&["tag", "list"]).await;
+    assert_eq!(list["groups"], json!({ "Research": 1 }));
+    ends(&town, "wave|add|pilot|--group|Research", 0, "added 1").await;
+    ends(&town, "tag|set|lab|--nobody", 0, "added 0, taken 1").await;
+    assert_eq!(town.json(&["tag", "list"]).await["tags"], json!({}));
+}
