@@ -1,12 +1,14 @@
 //! What takes two persons: asked for by one, confirmed by another; and how much somebody did alone lately. Decides nothing
 //! about roles: who may ask and who may confirm is for whoever lets people in.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{AloneId, ApprovalId, OrganisationId, Serial};
+use crate::ids::{AloneId, ApprovalId, OrganisationId, SecretId, Serial};
+use crate::organisation::Der;
 use crate::secret::SecretKind;
 
 /// How long somebody may take to confirm.
@@ -80,6 +82,26 @@ pub enum Wanted {
     },
     /// That two persons are no longer demanded always.
     Alone,
+    /// What we know of devices that move away is handed over to another installation, keys and codes included.
+    HandOver {
+        /// Address of its API.
+        url: String,
+        /// An authority to trust for that address, PEM.
+        ca: Option<String>,
+        /// The number of the agreement there.
+        source: i64,
+        /// The token of the door there, sealed.
+        token: SecretId,
+    },
+    /// An export of what we know of devices, keys and codes included, by whoever asked.
+    Export {
+        /// The certificate to which it is sealed.
+        recipient: Der,
+        /// The number of the job there, where it is known.
+        job: Option<i64>,
+        /// Which devices; all of them where none is named.
+        serials: BTreeSet<Serial>,
+    },
 }
 
 /// What has become of an approval.

@@ -109,6 +109,8 @@ checks! {
     Blackout = "blackout",
     /// No more devices are in a hold at once than there may be.
     Capacity = "capacity",
+    /// No more devices of a group are in the gap at once than there may be.
+    Gap = "gap",
     /// Somebody has turned the project on.
     Switch = "switch",
     /// The wave before this one has passed its gate.

@@ -68,6 +68,9 @@ pub struct Device {
     /// What is known of its Activation Lock, and of the last time that somebody wanted it lifted.
     #[serde(default, skip_serializing_if = "DeviceLock::is_nothing")]
     pub lock: DeviceLock,
+    /// When what we knew of it was handed over to the installation that it moved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<Timestamp>,
 }
 
 /// That a device leaves us, by whose will and by when.
@@ -110,6 +113,7 @@ impl Device {
             signed_in: None,
             leaving: None,
             lock: DeviceLock::default(),
+            handed_over: None,
         }
     }
 
@@ -370,6 +374,9 @@ pub struct Assignment {
     pub not_before: Option<Timestamp>,
     /// Why it has no profile, in Apple's word.
     pub last_refusal: Option<String>,
+    /// Why it is not offered its migration yet, in a sentence: others of its group are on their way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
 }
 
 /// What assigning a profile did for one device.

@@ -1,6 +1,7 @@
 //! The sealed hand-off: a job for one bundle of the service that devices leave, and what became of each device of it. Decides
 //! nothing; what is in a bundle is in [`bundle`], what is around it in [`envelope`].
 
+pub mod agreement;
 pub mod bundle;
 pub mod envelope;
 
@@ -43,6 +44,9 @@ pub struct HandOff {
     /// Whose signature is believed; none before a person has confirmed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<ConfirmedSigner>,
+    /// The agreement for which it was made, by the other side itself; none where a person has made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<i64>,
     /// How far it is.
     pub state: HandOffState,
 }
@@ -120,6 +124,7 @@ impl HandOff {
             expires,
             by: by.to_owned(),
             signer: None,
+            source: None,
             state: HandOffState::Open,
         }
     }

@@ -165,6 +165,11 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Hand over what we know of a device that has left us.
+    HandOver {
+        /// Which.
+        device: DeviceId,
+    },
     /// Look after a submitted wave, then come again.
     LookAfter {
         /// Which.
@@ -228,6 +233,7 @@ impl JobKind {
             Self::DeclareAll => "declare-all",
             Self::Declare { .. } => "declare",
             Self::DeclareOf { .. } => "declare-of",
+            Self::HandOver { .. } => "hand-over",
             Self::LookAfter { .. } => "look-after",
             Self::Tell { .. } => "tell",
             Self::Notify { .. } => "notify",

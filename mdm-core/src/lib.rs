@@ -166,6 +166,7 @@ pub mod error;
 pub mod evidence;
 pub mod failure;
 pub mod filevault;
+pub mod gap;
 pub mod hand_off;
 pub mod hook;
 pub mod identity;

@@ -9,6 +9,7 @@ use crate::check::Unknowns;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
+use crate::hand_off::agreement::{AgreedDestination, AgreedSource};
 use crate::hook::HookOn;
 use crate::ids::{OrganisationCode, OrganisationId, RunbookId, SecretId, ServerId};
 use crate::person::SignIn;
@@ -131,6 +132,15 @@ pub struct Organisation {
     /// The template of the installation that its projects follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PushedTemplate>,
+    /// Signs what we hand over of devices that leave; made when it is first asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_off_signer: Option<KeyedCertificate>,
+    /// Services from which sealed hand-offs come by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreed_sources: Vec<AgreedSource>,
+    /// Where devices that move away are handed over to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed_destination: Option<AgreedDestination>,
     /// What people set.
     pub settings: Settings,
 }
@@ -174,6 +184,9 @@ impl Organisation {
             hooks: Vec::new(),
             sign_in: None,
             template: None,
+            hand_off_signer: None,
+            agreed_sources: Vec::new(),
+            agreed_destination: None,
             settings: Settings::default(),
         }
     }

@@ -9,6 +9,7 @@ use crate::calendar::Calendar;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
+use crate::gap::GapLimits;
 use crate::ids::{OrganisationId, ProjectId, RunbookId, ServerId};
 
 /// The most prerequisites of a project.
@@ -47,6 +48,9 @@ pub struct Project {
     pub calendar: Calendar,
     /// How many devices may be in a hold at once.
     pub capacity: u32,
+    /// How many devices of a group may be in the gap at once: offered their migration, and not through.
+    #[serde(default, skip_serializing_if = "GapLimits::is_empty")]
+    pub gap: GapLimits,
     /// What must be true of a wave before the next one is submitted.
     #[serde(default)]
     pub gate: Gate,
@@ -86,6 +90,7 @@ impl Project {
             revision: 1,
             calendar: Calendar::default(),
             capacity: 500,
+            gap: GapLimits::default(),
             gate: Gate::default(),
             stop: StopRule::default(),
             prerequisites: BTreeSet::new(),
@@ -111,6 +116,7 @@ impl Project {
         if self.capacity == 0 {
             return Err(Error::bad_input("capacity", "must be at least 1"));
         }
+        self.gap.check()?;
         for (name, percent) in [
             ("gate.settled_percent", self.gate.settled_percent),
             ("gate.most_failed_percent", self.gate.most_failed_percent),

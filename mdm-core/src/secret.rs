@@ -166,11 +166,13 @@ pub enum SecretKind {
     HookSecret,
     /// The answer to a request that may come twice: it may hold a new token.
     RepeatedAnswer,
+    /// The token of the door at another installation to which we hand over.
+    HandOverToken,
 }
 
 impl SecretKind {
     /// Every kind, for settings and tests that must leave none out.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::RecoveryKey,
         Self::RecoveryKeyEnvelope,
         Self::EscrowPrivateKey,
@@ -217,6 +219,7 @@ impl SecretKind {
         Self::HandOffSigningKey,
         Self::HookSecret,
         Self::RepeatedAnswer,
+        Self::HandOverToken,
     ];
 
     /// The stable name, as stored and as bound into sealed values.
@@ -269,6 +272,7 @@ impl SecretKind {
             Self::HandOffSigningKey => "hand_off_signing_key",
             Self::HookSecret => "hook_secret",
             Self::RepeatedAnswer => "repeated_answer",
+            Self::HandOverToken => "hand_over_token",
         }
     }
 

@@ -174,6 +174,11 @@ pub enum NoProfile {
     NotListed,
     /// Its wave has not offered it the migration yet.
     NotOffered,
+    /// Others of its group are on their way, and as many as may be.
+    GroupFull {
+        /// Which, in a sentence.
+        why: String,
+    },
     /// It is offered from a later moment on.
     NotYet {
         /// From when.
@@ -224,6 +229,7 @@ impl fmt::Display for NoProfile {
             Self::NotOffered => {
                 f.write_str("its migration is not scheduled yet, so it is not offered")
             }
+            Self::GroupFull { why } => write!(f, "it waits for its group: {why}"),
             Self::NotYet { from } => write!(f, "it is offered from {from} on"),
             Self::NotDefined {
                 needs_person: Some(what),
@@ -451,6 +457,9 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
     }
     if let Some(what) = server.and_then(|s| s.needs().map(str::to_owned)) {
         return Some(NoProfile::NeedsPerson { what });
+    }
+    if let Some(why) = &assignment.waits {
+        return Some(NoProfile::GroupFull { why: why.clone() });
     }
     let until = assignment.not_before.filter(|at| *at > now);
     Some(match (assignment.last_refusal.as_deref(), until) {

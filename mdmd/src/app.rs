@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::acme::{self, Keeper};
 use crate::apple::{Addresses, Apple};
 use crate::config::{Config, Duty};
+use crate::hand_over::Elsewhere;
 use crate::hooks::Carrier;
 use crate::http::desk::{Desk, FrontDesk};
 use crate::http::edge::Edge;
@@ -132,6 +133,7 @@ pub fn ports(
         lock_removal: apple,
         people: Arc::new(providers(config, clock)?),
         hooks: Arc::new(Carrier::new(config)?),
+        hand_over: Arc::new(Elsewhere),
         ..Ports::refusing()
     })
 }

@@ -14,6 +14,7 @@ mod backup;
 pub mod cli;
 pub mod config;
 pub mod csv;
+pub mod hand_over;
 mod hooks;
 mod http;
 pub mod install;

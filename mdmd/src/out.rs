@@ -53,6 +53,11 @@ impl Write for Paper {
     }
 }
 
+/// Whether nobody reads any more, or nothing can be printed.
+pub(crate) fn is_lost() -> bool {
+    LOST.get().is_some()
+}
+
 /// Puts a sentence on standard error. There is nobody to tell when that fails.
 pub(crate) fn say(what: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{what}");

@@ -520,6 +520,26 @@ fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/hand-off/jobs/{id}/bundle" | "/api/v1/hand-off/jobs/{id}/close") => {
             serde_json::json!({})
         }
+        ("post", "/api/v1/hand-off/signer") => serde_json::json!({}),
+        ("post", "/api/v1/hand-off/sources") => {
+            serde_json::json!({ "name": "Walker", "signer": "0f".repeat(32) })
+        }
+        (
+            "post",
+            "/api/v1/hand-off/sources/{id}/end"
+            | "/api/v1/hand-off/sources/{id}/jobs"
+            | "/api/v1/hand-off/destination/end"
+            | "/api/v1/hand-off/exports/{id}/bundle",
+        ) => serde_json::json!({}),
+        ("post", "/api/v1/hand-off/sources/{id}/bundles") => {
+            serde_json::json!({ "job": THEIR_WAVE, "bundle": "AAAA" })
+        }
+        ("post", "/api/v1/hand-off/destination") => {
+            serde_json::json!({ "url": "https://walker.invalid", "source": 7, "token": "x" })
+        }
+        ("post", "/api/v1/hand-off/exports") => serde_json::json!({
+            "certificate": "none", "sha256": "0f".repeat(32), "reason": "walk", "serials": THEIRS,
+        }),
         // Its fields are in the query; without them nothing is read.
         ("post", "/api/v1/library/packages/upload") => serde_json::json!({}),
         ("post", "/api/v1/library/tags") => serde_json::json!({ "name": "their item", "tags": [] }),
@@ -668,7 +688,12 @@ fn foreign(path: &str, token: i64, command: &str) -> String {
         | "/api/v1/partners/{id}/dismiss" => THEIR_WAVE,
         wave if wave.starts_with("/api/v1/waves/{id}") => THEIR_WAVE,
         // So has their job.
-        job if job.starts_with("/api/v1/hand-off/jobs/{id}") => THEIR_WAVE,
+        job if job.starts_with("/api/v1/hand-off/jobs/{id}")
+            || job.starts_with("/api/v1/hand-off/sources/{id}")
+            || job.starts_with("/api/v1/hand-off/exports/{id}") =>
+        {
+            THEIR_WAVE
+        }
         // The number of their project is that of their wave.
         project if project.starts_with("/api/v1/projects/{id}") => THEIR_WAVE,
         "/api/v1/api-tokens/{id}/revoke" => token,

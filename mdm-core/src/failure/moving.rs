@@ -11,7 +11,7 @@ use crate::migration::Move;
 use crate::migration::MoveState;
 use crate::migration::Owner;
 use crate::migration::what_if::FURTHEST;
-use crate::views::Contradiction;
+use crate::views::{Contradiction, NoProfile};
 
 use super::holding::{moment, word};
 
@@ -110,15 +110,21 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
     if unlisted || attempt.attention == Some(Attention::NotVisible) {
         found.push(not_listed(known));
     } else if let Some(why) = known.views.no_profile.as_ref().filter(|_| waits) {
-        let next = "it is assigned again by itself as soon as Apple takes it; nobody is asked on the device until then";
+        let (owner, sure, next) = match why {
+            NoProfile::GroupFull { .. } => (
+                Owner::Destination,
+                Confidence::Certain,
+                "it is offered its migration by itself as soon as one of them is through; give it a later deadline where that is too late (`mdmd wave extend`), or raise the limit (`mdmd project set --gap`)",
+            ),
+            _ => (
+                Owner::Apple,
+                Confidence::Likely,
+                "it is assigned again by itself as soon as Apple takes it; nobody is asked on the device until then",
+            ),
+        };
         let seen = known.views.assignment.as_ref();
-        let mut failure = Failure::new(
-            FailureMode::ProfileNotInForce,
-            Owner::Apple,
-            Confidence::Likely,
-            next,
-        )
-        .seen(why.to_string(), None);
+        let mut failure = Failure::new(FailureMode::ProfileNotInForce, owner, sure, next)
+            .seen(why.to_string(), None);
         if let Some(view) = seen {
             let status = format!("the profile's status is {}", view.profile_status);
             failure = failure.seen(status, view.seen);

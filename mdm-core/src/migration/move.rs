@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Attention, Event, Exception, PinnedRunbook, Transition, attempt};
 use crate::clock::Timestamp;
 use crate::device::{Device, DeviceFacts, DeviceRecord, OrgReading};
-use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
+use crate::gap::GapPlace;
+use crate::ids::{DeviceId, MoveId, OrganisationId, ProjectId, RunbookId, Serial, SetUpId, WaveId};
 
 /// One attempt of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct Move {
     /// The set-up of the device's newest enrolment in it; stays after the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolled_as: Option<SetUpId>,
+    /// Its place in the gap, where the project limits how many of a group are there at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<GapPlace>,
     /// When it was planned.
     pub created: Timestamp,
     /// When it ended.
@@ -244,6 +248,7 @@ impl Move {
             before: None,
             enrolled_as: None,
             met: BTreeMap::new(),
+            gap: None,
             created: now,
             ended: None,
         }
@@ -265,6 +270,40 @@ impl Move {
                 | MoveState::Ready
                 | MoveState::SubmitFailed { .. }
         )
+    }
+
+    /// Whether it is through: its set-up has ended, or nothing comes of it.
+    #[must_use]
+    pub const fn is_through(&self) -> bool {
+        matches!(self.state, MoveState::Settling { .. } | MoveState::Ended(_))
+    }
+
+    /// Whether the device may begin at any moment, or has begun: it was offered its migration.
+    #[must_use]
+    pub const fn has_been_offered(&self) -> bool {
+        matches!(
+            self.state,
+            MoveState::Offered { .. }
+                | MoveState::Started { .. }
+                | MoveState::Moving { .. }
+                | MoveState::Stalled { .. }
+        )
+    }
+
+    /// Whether a profile that is brought in force now is what offers it its migration.
+    #[must_use]
+    pub const fn may_be_offered(&self) -> bool {
+        matches!(
+            self.state,
+            MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. }
+        )
+    }
+
+    /// The project in whose gap it has a place, as long as it is there.
+    #[must_use]
+    pub fn in_gap(&self) -> Option<ProjectId> {
+        let place = self.gap.as_ref().filter(|_| !self.is_through());
+        place.map(|place| place.project)
     }
 
     /// The set-up that it has, if the device has enrolled.

@@ -9,6 +9,7 @@ use crate::approval::{Alone, Approval, ApprovalState, CANCELS_ALONE, REVEALS_ALO
 use crate::audit::AuditEntry;
 use crate::device::Device;
 use crate::error::Error;
+use crate::hand_off::agreement::AgreedDestination;
 use crate::ids::{AloneId, ApprovalId, AuditId, Serial};
 use crate::organisation::Organisation;
 use crate::secret::{Secret, SecretKind};
@@ -71,7 +72,7 @@ impl Org {
         let detail = json!({ "approval": id, "asked_by": approval.by, "wanted": approval.wanted, "reason": approval.reason });
         self.audit_into(&mut batch, "approval.confirmed", detail);
         let (what, serials, digest) = match &approval.wanted {
-            Wanted::Reveal { .. } => {
+            Wanted::Reveal { .. } | Wanted::Export { .. } => {
                 approval.state = ApprovalState::Confirmed { by, at };
                 return self.confirmed(approval, batch).await;
             }
@@ -80,6 +81,25 @@ impl Org {
                 let (asker, reason) = (approval.by.clone(), approval.reason.clone());
                 let reason = reason.unwrap_or_default();
                 self.begin_clearing(&mut batch, device, &asker, &reason, Some(&by));
+                approval.state = ApprovalState::Done { by, at };
+                return self.confirmed(approval, batch).await;
+            }
+            Wanted::HandOver {
+                url,
+                ca,
+                source,
+                token,
+            } => {
+                let agreed = AgreedDestination {
+                    url: url.clone(),
+                    ca: ca.clone(),
+                    source: *source,
+                    token: *token,
+                    asked_by: approval.by.clone(),
+                    at,
+                    confirmed_by: by.clone(),
+                };
+                self.put_destination(&mut batch, Some(agreed)).await?;
                 approval.state = ApprovalState::Done { by, at };
                 return self.confirmed(approval, batch).await;
             }
@@ -149,6 +169,9 @@ impl Org {
             let detail =
                 json!({ "approval": id, "asked_by": approval.by, "wanted": approval.wanted });
             self.audit_into(&mut batch, "approval.refused", detail);
+            if let Wanted::HandOver { token, .. } = &approval.wanted {
+                self.destroy_secret(&mut batch, *token).await?;
+            }
             batch.put(approval.clone());
             self.store().commit(batch).await?;
             Ok(approval)

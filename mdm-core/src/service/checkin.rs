@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, EnrollmentState};
 use crate::error::Error;
 use crate::ids::{DeviceId, SecretId};
+use crate::job::JobKind;
 use crate::migration::Event;
 use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
@@ -81,6 +82,7 @@ impl Org {
         let id = enrollment.id;
         let mut tracked = Tracked::read(enrollment);
         leave(&mut tracked.row, now);
+        let tracked_device = tracked.row.device;
         d.enrollments.insert(id, tracked);
         if let Some(device) = &mut d.device
             && device.row.enrollment == Some(id)
@@ -90,6 +92,12 @@ impl Org {
         if !already {
             d.audit("enrolment.checked-out", json!({ "enrolment": id }));
             d.tell_set_up(&Event::CheckedOut);
+            // Whether it has moved, its list will tell.
+            if self.hands_over()
+                && let Some(device) = tracked_device
+            {
+                d.job(now.next_minute(), JobKind::HandOver { device });
+            }
         }
         self.commit(d).await?;
         Ok(Answer::Empty)

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::hand_off::envelope::{KeyPair, Purpose, pem_of, sha256};
 use crate::hand_off::{ConfirmedSigner, HandOff, HandOffPart, HandOffState, fingerprint};
-use crate::ids::{HandOffId, HandOffPartId, SecretId};
+use crate::ids::{HandOffId, HandOffPartId, IdSource, SecretId};
 use crate::organisation::Der;
 use crate::secret::SecretKind;
 use crate::store::Batch;
@@ -23,6 +23,8 @@ use crate::store::Batch;
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(90 * 86_400);
 /// Jobs that wait at once. Each has a key; nobody needs so many.
 const MOST_OPEN: usize = 100;
+/// How long a job of an agreement waits for its bundle.
+pub(super) const AGREED: std::time::Duration = std::time::Duration::from_secs(86_400);
 /// Jobs that are read at a time.
 const PAGE: u32 = 500;
 
@@ -83,6 +85,16 @@ impl Org {
         expires: Timestamp,
         signer: Option<&str>,
     ) -> Result<HandOffView, Error> {
+        self.make_hand_off(from, expires, signer, None).await
+    }
+
+    pub(super) async fn make_hand_off(
+        &self,
+        from: &str,
+        expires: Timestamp,
+        signer: Option<&str>,
+        source: Option<i64>,
+    ) -> Result<HandOffView, Error> {
         let from = crate::organisation::check_name(from)
             .map_err(|_| Error::bad_input("from", "must be 1 to 200 characters"))?;
         let now = self.now();
@@ -93,7 +105,11 @@ impl Org {
             ));
         }
         let signer = signer.map(fingerprint).transpose()?;
-        let waiting = self.all_hand_offs().await?;
+        // A job of an agreement ends within a day: no more of them than that are looked at, however many there were.
+        let waiting = match source {
+            Some(_) => self.hand_offs_since(now - AGREED).await?,
+            None => self.all_hand_offs().await?,
+        };
         if waiting.iter().filter(|job| !job.is_over()).count() >= MOST_OPEN {
             return Err(Error::Precondition(format!(
                 "{MOST_OPEN} jobs wait for their bundles: close some first"
@@ -120,6 +136,7 @@ impl Org {
             self.actor(),
         );
         job.signer = signer.map(|sha256| self.believed(sha256));
+        job.source = source;
         batch.put(job.clone());
         self.audit_into(
             &mut batch,
@@ -258,9 +275,14 @@ impl Org {
     }
 
     async fn all_hand_offs(&self) -> Result<Vec<HandOff>, Error> {
+        self.hand_offs_since(Timestamp::from_millis(0)).await
+    }
+
+    async fn hand_offs_since(&self, since: Timestamp) -> Result<Vec<HandOff>, Error> {
+        let first = HandOffId(IdSource::floor(since).max(0));
         let mut all = Vec::new();
         loop {
-            let after = all.last().map_or(HandOffId(0), |job: &HandOff| job.id);
+            let after = all.last().map_or(first, |job: &HandOff| job.id);
             let page = self.store().hand_offs(self.id(), after, PAGE).await?;
             let full = page.len() == PAGE as usize;
             all.extend(page);
@@ -278,7 +300,11 @@ impl Org {
     }
 
     /// Overwrites a sealed secret with nothing. That it was there stays known.
-    async fn destroy_secret(&self, batch: &mut Batch, id: SecretId) -> Result<(), Error> {
+    pub(super) async fn destroy_secret(
+        &self,
+        batch: &mut Batch,
+        id: SecretId,
+    ) -> Result<(), Error> {
         if let Some(mut row) = self.store().secret(self.id(), id).await? {
             row.sealed = Der(Vec::new());
             row.replaced = row.replaced.or(Some(self.now()));

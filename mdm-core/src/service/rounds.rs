@@ -147,6 +147,7 @@ const fn is_long(kind: &JobKind) -> bool {
             | JobKind::Pull
             | JobKind::Library { .. }
             | JobKind::DeclareAll
+            | JobKind::HandOver { .. }
             | JobKind::LookAfter { .. }
             | JobKind::Declare { .. }
             | JobKind::Stock { .. }

@@ -244,7 +244,12 @@ impl Table {
                 ("ends", Int),
                 ("session", Int),
             ],
-            Self::Moves => &[("wave", Int), ("open_device", Int), ("wake_at", Int)],
+            Self::Moves => &[
+                ("wave", Int),
+                ("open_device", Int),
+                ("wake_at", Int),
+                ("gap", Int),
+            ],
             Self::SetUps => &[
                 ("enrollment", Int),
                 ("wake_at", Int),
@@ -575,6 +580,7 @@ stored! {
         Cell::Int(Some(it.wave.0)),
         Cell::Int((!matches!(it.state, MoveState::Ended(_))).then_some(it.device.0)),
         moment(it.wake_at),
+        Cell::Int(it.in_gap().map(|project| project.0)),
     ];
     SetUp in SetUps versioned: |it| vec![
         Cell::Int(Some(it.enrollment.0)),

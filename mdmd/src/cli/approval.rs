@@ -137,6 +137,12 @@ fn line(row: &Value) -> Value {
         Some("cancel") => format!("cancel {devices} devices"),
         Some("reveal") => format!("{} of {}", cell(&wanted["kind"]), cell(&wanted["serial"])),
         Some("clear-lock") => format!("lift the lock of {}", cell(&wanted["serial"])),
+        Some("hand-over") => format!(
+            "hand over what is known of devices that move away, keys included, to {}",
+            cell(&wanted["url"])
+        ),
+        Some("export") if devices == 0 => "export every device, keys included".to_owned(),
+        Some("export") => format!("export {devices} devices, keys included"),
         Some("alone") => "two persons only for many".to_owned(),
         _ => cell(&wanted["act"]),
     };

@@ -202,17 +202,20 @@ impl Client {
         Ok(last)
     }
 
-    /// Every page of a list, one by one: for lists that are as long as the fleet.
+    /// Every page of a list behind a row, one by one, for as long as they are wanted: for lists that are as long as the fleet.
     pub(crate) async fn each_page(
         &self,
         path: &str,
-        mut take: impl FnMut(Value) -> Result<(), Ended>,
+        after: i64,
+        mut take: impl FnMut(Value) -> Result<bool, Ended>,
     ) -> Result<(), Ended> {
-        let mut next = Some(String::new());
+        let mut next = Some(format!("&after={after}"));
         while let Some(place) = next {
             let page;
             (page, next) = self.page(PAGE, path, &place).await?;
-            take(page)?;
+            if !take(page)? {
+                break;
+            }
         }
         Ok(())
     }
@@ -357,11 +360,35 @@ impl Client {
         body: Vec<u8>,
         to: &mut (dyn std::io::Write + Send),
     ) -> Result<(), Ended> {
+        self.pour(method, path, None, body, to).await
+    }
+
+    /// Reads what has no end for as long as it comes.
+    pub(crate) async fn listen(
+        &self,
+        path: &str,
+        header: Option<(&str, &str)>,
+        to: &mut (dyn std::io::Write + Send),
+    ) -> Result<(), Ended> {
+        self.pour("GET", path, header, Vec::new(), to).await
+    }
+
+    async fn pour(
+        &self,
+        method: &str,
+        path: &str,
+        header: Option<(&str, &str)>,
+        body: Vec<u8>,
+        to: &mut (dyn std::io::Write + Send),
+    ) -> Result<(), Ended> {
         let target = self.target(path);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(&target)
             .header(CONTENT_TYPE, "application/json");
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
         match &self.way {
             Way::Stopped(stopped) => {
                 let request = request.body(Body::from(body)).means(Exit::BadInput)?;

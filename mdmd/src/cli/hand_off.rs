@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 use mdm_core::hand_off::bundle::{self, BundleDevice};
 use mdm_core::hand_off::envelope::{self, KeyPair, Purpose};
@@ -97,6 +99,88 @@ pub(crate) enum HandOff {
     Export(Export),
     /// Print the JSON schema of what is sealed.
     Schema,
+    /// Show the certificate with which this installation signs what it hands over itself.
+    Ours {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// At the destination: take hand-offs of another installation without a person each time, after you have compared the SHA-256 of
+    /// its signer (`ours` there). It comes with a token of the role helpdesk and the
+    /// scope hand-off, which you make for it.
+    Agree {
+        /// What the source is called.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+        /// SHA-256 of its certificate.
+        #[arg(long, value_name = "SHA-256")]
+        signer: String,
+        /// For how many days.
+        #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// At the original: hand devices that move away over to another installation by itself, once another person has
+    /// confirmed it (`mdmd approval confirm`).
+    To {
+        /// Address of the other installation's API.
+        #[arg(long, value_name = "URL")]
+        address: String,
+        /// An authority to trust for that address (PEM) beside the system's.
+        #[arg(long, value_name = "FILE")]
+        address_ca: Option<PathBuf>,
+        /// The number of the agreement there.
+        #[arg(long, value_name = "NUMBER")]
+        source: i64,
+        /// A token of there with the scope hand-off; `-` reads standard input.
+        #[arg(long, value_name = "FILE")]
+        token: PathBuf,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Show what was agreed on.
+    Agreements {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Hand nothing over any more; or take nothing of an agreement any more.
+    End {
+        /// Which agreement, at the destination.
+        #[arg(long, value_name = "NUMBER")]
+        source: Option<i64>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Ask for an export of what this installation knows of its devices, keys and codes included; another person
+    /// confirms it (`mdmd approval confirm`).
+    Ask {
+        #[command(flatten)]
+        devices: super::serials::Serials,
+        /// The certificate of the job (PEM), from whoever takes the bundle.
+        #[arg(long, value_name = "FILE")]
+        recipient: PathBuf,
+        /// SHA-256 of that certificate, as the other side told it.
+        #[arg(long, value_name = "SHA-256")]
+        recipient_sha256: String,
+        /// The number of the job there.
+        #[arg(long, value_name = "NUMBER")]
+        job: Option<i64>,
+        /// Why; goes into the record.
+        #[arg(long, value_name = "SENTENCE")]
+        reason: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Write an export that was confirmed to a file, once.
+    Fetch {
+        /// The number of its approval.
+        approval: i64,
+        /// The new file for the bundle.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        #[command(flatten)]
+        place: Where,
+    },
 }
 
 /// Seals and signs.
@@ -219,7 +303,120 @@ pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
             print!("{SCHEMA}");
             Ok(())
         }
+        other => between(common, other).await,
     }
+}
+
+/// Says what waits for another person.
+fn waits(answer: &Value) {
+    let number = cell(&answer["approval"]);
+    println!("waits for another person: `mdmd approval confirm {number}`");
+}
+
+/// What two installations do with each other.
+async fn between(common: &Common, command: &HandOff) -> Done {
+    const API: &str = "/api/v1/hand-off";
+    let (place, path, body, consequence) = match command {
+        HandOff::Ours { place } => (
+            place,
+            "signer".to_owned(),
+            json!({}),
+            "a key to sign with is made when there is none; nothing is sent to anybody.",
+        ),
+        HandOff::Agree {
+            name,
+            signer,
+            days,
+            place,
+        } => (
+            place,
+            "sources".to_owned(),
+            json!({ "name": name, "signer": signer, "days": days }),
+            "bundles that this certificate signed are taken without a person each time, with their keys and codes.",
+        ),
+        HandOff::To {
+            address,
+            address_ca,
+            source,
+            token,
+            place,
+        } => {
+            let ca = address_ca.as_deref().map(read).transpose()?;
+            let ca = ca.map(|pem| String::from_utf8_lossy(&pem).into_owned());
+            let token = super::secret_file::read(token)?;
+            let open = json!({ "url": address, "source": source, "ca": ca });
+            let client = Client::acting(common, place).await?;
+            let consequence = "once another person has confirmed it, what is known of each device that moves away is sealed, signed and sent there.";
+            let secrets = [("token_base64", token.trim_ascii())];
+            let answer = client
+                .post_hidden(&format!("{API}/destination"), &open, &secrets, consequence)
+                .await?;
+            super::print(common, &answer, waits);
+            return Ok(());
+        }
+        HandOff::End { source, place } => (
+            place,
+            match source {
+                Some(source) => format!("sources/{source}/end"),
+                None => "destination/end".to_owned(),
+            },
+            json!({}),
+            "nothing goes this way any more.",
+        ),
+        HandOff::Ask {
+            devices,
+            recipient,
+            recipient_sha256,
+            job,
+            reason,
+            place,
+        } => {
+            let certificate = String::from_utf8_lossy(&read(recipient)?).into_owned();
+            let body = json!({
+                "certificate": certificate, "sha256": recipient_sha256, "job": job,
+                "serials": devices.any()?, "reason": reason,
+            });
+            let consequence = "once another person has confirmed it, what is known of these devices, keys and codes included, may be written to a sealed file.";
+            let client = Client::acting(common, place).await?;
+            let path = format!("{API}/exports");
+            let answer = client.act(&path, &body, consequence).await?;
+            super::print(common, &answer, waits);
+            return Ok(());
+        }
+        HandOff::Fetch {
+            approval,
+            out,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let path = format!("{API}/exports/{approval}/bundle");
+            let consequence = "the export is made, once, and is in the record.";
+            let answer = client.act(&path, &json!({}), consequence).await?;
+            let bundle = STANDARD.decode(cell_text(&answer["bundle"]))?;
+            new_file(out, 0o600, &bundle)?;
+            let shown =
+                json!({ "file": out, "devices": answer["devices"], "signer": answer["signer"] });
+            super::print(common, &shown, |shown| {
+                println!("{} devices in {}", cell(&shown["devices"]), out.display());
+                println!("signer's SHA-256  {}", cell(&shown["signer"]));
+            });
+            return Ok(());
+        }
+        HandOff::Agreements { place } => {
+            let client = Client::looking(common, place).await?;
+            let answer = client.get(&format!("{API}/agreements")).await?;
+            super::print(common, &answer, |answer| println!("{answer:#}"));
+            return Ok(());
+        }
+        // Those above this function.
+        _ => return Ok(()),
+    };
+    let client = Client::acting(common, place).await?;
+    let answer = client
+        .act(&format!("{API}/{path}"), &body, consequence)
+        .await?;
+    super::print(common, &answer, |answer| println!("{answer:#}"));
+    Ok(())
 }
 
 async fn import(common: &Common, place: &Where, job: i64, file: &Path) -> Done {

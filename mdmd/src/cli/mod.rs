@@ -17,6 +17,7 @@ mod config;
 mod declaration;
 mod device;
 mod doctor;
+mod events;
 mod failures;
 mod hand_off;
 mod hold;
@@ -222,6 +223,7 @@ enum Command {
     /// The record: what happened, by whom and why.
     #[command(subcommand)]
     Audit(audit::Audit),
+    Events(events::Events),
     Doctor(doctor::Doctor),
     SupportBundle(support::SupportBundle),
     #[command(subcommand)]
@@ -360,6 +362,7 @@ fn runtime(common: &Common, command: &Command) -> Done {
             Command::Migration(command) => migration::run(common, command).await,
             Command::Check(look) => check::run(common, look).await,
             Command::Audit(command) => audit::run(common, command).await,
+            Command::Events(command) => events::run(common, command).await,
             Command::Doctor(command) => doctor::run(common, command).await,
             Command::SupportBundle(command) => support::run(common, command).await,
             Command::Report(command) => report::run(common, command).await,

@@ -112,6 +112,10 @@ pub(crate) struct Terms {
     /// How many devices may be in a hold at once.
     #[arg(long, value_name = "DEVICES")]
     capacity: Option<u32>,
+    /// How many devices of a group of owners, or with a tag, may be between two services at once: `group:Sales=5`, `tag:till=1`,
+    /// `each-group=10` for the groups that are not named. The limits that are named are all there are; `none` is none.
+    #[arg(long, value_name = "GROUP=DEVICES")]
+    gap: Vec<String>,
     /// So many of a hundred must have migrated before the next wave goes.
     #[arg(long, value_name = "PERCENT")]
     gate_settled: Option<u8>,
@@ -185,6 +189,9 @@ impl Terms {
         if let Some(capacity) = self.capacity {
             body["capacity"] = json!(capacity);
         }
+        if !self.gap.is_empty() {
+            body["gap"] = limits(&self.gap)?;
+        }
         let mut gate = part("gate");
         if let Some(percent) = self.gate_settled {
             gate["settled_percent"] = json!(percent);
@@ -213,6 +220,34 @@ impl Terms {
         }
         Ok(())
     }
+}
+
+/// Limits of groups, as the API takes them.
+fn limits(all: &[String]) -> Result<Value, Ended> {
+    let mut limits = json!({});
+    if let [none] = all
+        && none == "none"
+    {
+        return Ok(limits);
+    }
+    for text in all {
+        // The name may have such a sign too.
+        let read = text.rsplit_once('=').and_then(|(group, most)| {
+            let most: u32 = most.parse().ok()?;
+            match group.split_once(':') {
+                Some(("group", name)) => limits["groups"][name] = json!(most),
+                Some(("tag", name)) => limits["tags"][name] = json!(most),
+                None if group == "each-group" => limits["each_group"] = json!(most),
+                _ => return None,
+            }
+            Some(())
+        });
+        read.ok_or_else(|| {
+            anyhow!("--gap: must be like group:Sales=5, tag:till=1, each-group=10, or none")
+        })
+        .means(Exit::BadInput)?;
+    }
+    Ok(limits)
 }
 
 /// Days that are kept free, as the API takes them.
@@ -455,6 +490,21 @@ fn show(shown: &Value) {
         "at once",
         format!("{} devices in a hold", cell(&project["capacity"])),
     );
+    let gap = &project["gap"];
+    for (kind, all) in [("group", &gap["groups"]), ("tag", &gap["tags"])] {
+        for (name, most) in all.as_object().into_iter().flatten() {
+            line(
+                "in the gap",
+                format!("{} of the {kind} {}", cell(most), cell(&json!(name))),
+            );
+        }
+    }
+    if gap["each_group"].is_u64() {
+        line(
+            "in the gap",
+            format!("{} of each other group", cell(&gap["each_group"])),
+        );
+    }
     let gate = &project["gate"];
     line(
         "gate",

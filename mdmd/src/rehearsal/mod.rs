@@ -360,6 +360,18 @@ impl Stage {
         &self.house.app
     }
 
+    /// The runbooks of a rehearsal, by platform.
+    #[must_use]
+    pub fn runbooks(&self) -> BTreeMap<Platform, PinnedRunbook> {
+        plan::runbooks(&self.world, None)
+    }
+
+    /// Our server entry, to which devices go.
+    #[must_use]
+    pub const fn destination(&self) -> ServerId {
+        self.house.destination
+    }
+
     /// The organisation, as it is now.
     ///
     /// # Errors

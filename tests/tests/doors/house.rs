@@ -94,7 +94,7 @@ pub(crate) struct House {
     pub(crate) token: String,
     /// The first of its devices.
     pub(crate) serial: &'static str,
-    anchor: Der,
+    pub(crate) anchor: Der,
     _directory: Arc<tempfile::TempDir>,
 }
 

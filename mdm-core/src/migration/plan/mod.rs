@@ -8,6 +8,6 @@ mod tally;
 pub(crate) use later::{Bounds, Waiting, later};
 pub use later::{LaterBecause, LaterDeadline};
 pub(crate) use spread::most_at_once;
-pub use spread::{Placed, Spread, spread};
+pub use spread::{Gaps, Placed, Spread, spread};
 pub(crate) use tally::ProgressCount;
 pub use tally::{Progress, Tally};

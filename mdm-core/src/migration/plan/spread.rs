@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::calendar::{Calendar, HOLD, Zone};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::gap::{GapGroup, GapLimits, Stay, free_from};
 use crate::ids::Serial;
+
+/// Whoever waits for others of a group is asked at least so long before its deadline.
+const NOTICE: Duration = Duration::from_hours(24);
 
 /// How members are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +44,49 @@ pub struct Placed {
     pub available_from: Timestamp,
 }
 
+/// Who may be in the gap with whom: limits, the groups of members, and for how long others are there.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "an argument list with names")]
+pub struct Gaps {
+    /// The limits.
+    pub limits: GapLimits,
+    /// The groups of members.
+    pub groups: BTreeMap<Serial, BTreeSet<GapGroup>>,
+    /// For how long devices that are not spread here are in the gap.
+    pub stays: BTreeMap<GapGroup, Vec<Stay>>,
+}
+
+impl Gaps {
+    /// When a member with this deadline can be offered its migration, not before `wish`; none where its groups leave no room, or
+    /// less than `notice` before the deadline. Takes the room.
+    fn take(
+        &mut self,
+        serial: &Serial,
+        wish: Timestamp,
+        deadline: Timestamp,
+        notice: Duration,
+    ) -> Option<Timestamp> {
+        let until = deadline + HOLD;
+        let groups = self.groups.get(serial).into_iter().flatten();
+        let limited: Vec<(GapGroup, u32)> = groups
+            .filter_map(|group| Some((group.clone(), self.limits.most(group)?)))
+            .collect();
+        let mut from = wish;
+        for (group, most) in &limited {
+            let stays = self.stays.get(group).map_or(&[][..], Vec::as_slice);
+            // Free of one group from then on, it is free of it later as well.
+            from = free_from(stays, from, until, *most)?;
+        }
+        if from > wish && from + notice > deadline {
+            return None;
+        }
+        for (group, _) in limited {
+            self.stays.entry(group).or_default().push((from, until));
+        }
+        Some(from)
+    }
+}
+
 /// Gives every member its dates. `taken` says how many devices of other waves have which deadline; `earliest` is before every
 /// offer.
 ///
@@ -53,6 +100,7 @@ pub fn spread(
     how: &Spread,
     taken: &BTreeMap<Timestamp, u32>,
     earliest: Timestamp,
+    mut gaps: Gaps,
 ) -> Result<Vec<Placed>, Error> {
     let mut zones: BTreeMap<&Zone, Vec<&Serial>> = BTreeMap::new();
     for (serial, zone) in members {
@@ -73,7 +121,7 @@ pub fn spread(
                 .collect(),
             _ => slots,
         };
-        let mut left = serials.as_slice();
+        let mut left = serials.clone();
         for (at, slot) in even.iter().enumerate() {
             let remaining = even.len() - at;
             let room = usize::try_from(how.capacity.saturating_sub(at_once(&used, *slot)))
@@ -85,28 +133,56 @@ pub fn spread(
             } else {
                 left.len()
             };
-            let (now, later) = left.split_at(wanted.min(room).min(left.len()));
-            left = later;
-            if now.is_empty() {
-                continue;
+            let (most, wish) = (wanted.min(room), (*slot - how.lead).max(earliest));
+            let mut later = Vec::new();
+            let mut now = 0;
+            // Who has the same groups as one for whom there is no room has none either.
+            let mut full: BTreeSet<BTreeSet<GapGroup>> = BTreeSet::new();
+            for serial in left {
+                let groups = gaps.groups.get(serial);
+                let alike = groups.is_some_and(|groups| full.contains(groups));
+                let from = match now < most && !alike {
+                    true => gaps.take(serial, wish, *slot, NOTICE.min(how.lead)),
+                    false => None,
+                };
+                let Some(available_from) = from else {
+                    if now < most && !alike {
+                        full.extend(gaps.groups.get(serial).cloned());
+                    }
+                    later.push(serial);
+                    continue;
+                };
+                now += 1;
+                placed.push(Placed {
+                    serial: serial.clone(),
+                    deadline: *slot,
+                    available_from,
+                });
             }
-            *used.entry(*slot).or_default() += u32::try_from(now.len()).unwrap_or(u32::MAX);
-            placed.extend(now.iter().map(|serial| Placed {
-                serial: (*serial).clone(),
-                deadline: *slot,
-                available_from: (*slot - how.lead).max(earliest),
-            }));
+            left = later;
+            if now > 0 {
+                *used.entry(*slot).or_default() += u32::try_from(now).unwrap_or(u32::MAX);
+            }
         }
         if !left.is_empty() {
+            let groups = match gaps.limits.is_empty() {
+                true => "",
+                false => " and no more of a group on their way than its limit says",
+            };
             return Err(Error::bad_input(
                 "last",
                 format!(
-                    "there is room for {} of {} devices in {zone} from {} to {}, with at most {} at once: take more days, or raise the capacity",
+                    "there is room for {} of {} devices in {zone} from {} to {}, with at most {} at once{groups}: take more days, or raise the capacity{}",
                     serials.len() - left.len(),
                     serials.len(),
                     how.first,
                     how.last,
-                    how.capacity
+                    how.capacity,
+                    if groups.is_empty() {
+                        ""
+                    } else {
+                        " or the limits"
+                    }
                 ),
             ));
         }
@@ -178,13 +254,28 @@ mod tests {
         let calendar = Calendar::default();
         let now = at("2026-12-01T00:00:00Z");
         let none = BTreeMap::new();
-        let placed = spread(&members(25, None), &calendar, &how(10, None), &none, now).unwrap();
+        let placed = spread(
+            &members(25, None),
+            &calendar,
+            &how(10, None),
+            &none,
+            now,
+            Gaps::default(),
+        )
+        .unwrap();
         let counts = counts(&placed);
         assert_eq!(counts.values().copied().collect::<Vec<_>>(), [10, 10, 5]);
         assert_eq!(placed[0].deadline, at("2026-12-07T09:00:00Z"));
         assert_eq!(placed[0].available_from, at("2026-12-04T09:00:00Z"));
         // Eight slots a day, five days.
-        let full = spread(&members(401, None), &calendar, &how(10, None), &none, now);
+        let full = spread(
+            &members(401, None),
+            &calendar,
+            &how(10, None),
+            &none,
+            now,
+            Gaps::default(),
+        );
         let said = full.unwrap_err().to_string();
         assert!(said.contains("room for 400 of 401"), "{said}");
     }
@@ -197,6 +288,7 @@ mod tests {
             &how(100, Some(4)),
             &BTreeMap::new(),
             at("2026-12-06T00:00:00Z"),
+            Gaps::default(),
         )
         .unwrap();
         let counts = counts(&placed);
@@ -221,6 +313,7 @@ mod tests {
             &how(10, None),
             &taken,
             at("2026-12-01T00:00:00Z"),
+            Gaps::default(),
         )
         .unwrap();
         let of = |zone: &str| -> Vec<(Timestamp, u32)> {
@@ -251,5 +344,52 @@ mod tests {
             most_at_once(&used, &used.keys().copied().collect()),
             Some((10, at("2026-12-07T08:00:00Z")))
         );
+    }
+
+    #[test]
+    fn no_more_of_a_group_are_in_the_gap_than_may_be_and_who_waits_is_asked_later() {
+        let all = members(7, None);
+        let group = GapGroup::Tag("till".to_owned());
+        let mut gaps = Gaps::default();
+        gaps.limits.tags.insert("till".to_owned(), 2);
+        // Five of seven are tills, and a till of another wave is on its way until Monday evening.
+        for (serial, _) in &all[..5] {
+            gaps.groups.insert(serial.clone(), [group.clone()].into());
+        }
+        let other = (at("2026-12-01T00:00:00Z"), at("2026-12-07T18:00:00Z"));
+        gaps.stays.insert(group.clone(), vec![other]);
+        let how = Spread {
+            last: at("2026-12-18T23:00:00Z"),
+            ..how(10, None)
+        };
+        let (none, now) = (BTreeMap::new(), at("2026-12-01T00:00:00Z"));
+        let spread = |gaps: Gaps| spread(&all, &Calendar::default(), &how, &none, now, gaps);
+        let placed = spread(gaps.clone()).unwrap();
+        assert_eq!(placed.len(), 7);
+        let stays: Vec<Stay> = placed
+            .iter()
+            .filter(|p| gaps.groups.contains_key(&p.serial))
+            .map(|p| (p.available_from, p.deadline + HOLD))
+            .chain([other])
+            .collect();
+        assert_eq!(stays.len(), 6);
+        let (most, _) = crate::gap::most_at_once(&stays).unwrap();
+        assert_eq!(most, 2, "{placed:#?}");
+        for one in &placed {
+            assert!(one.available_from + NOTICE <= one.deadline, "{one:?}");
+        }
+        // The others go at once.
+        let first = at("2026-12-07T09:00:00Z");
+        let at_first = placed.iter().filter(|p| p.deadline == first).count();
+        assert_eq!(at_first, 3, "{placed:#?}");
+        // In one week there is no room for all of them.
+        gaps.limits.tags.insert("till".to_owned(), 1);
+        let how = Spread {
+            last: at("2026-12-09T23:00:00Z"),
+            ..how
+        };
+        let cramped = super::spread(&all, &Calendar::default(), &how, &none, now, gaps);
+        let said = cramped.unwrap_err().to_string();
+        assert!(said.contains("than its limit says"), "{said}");
     }
 }

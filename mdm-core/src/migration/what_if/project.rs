@@ -4,6 +4,7 @@
 use super::{Check, CheckFinding, FactSource, MemberFacts, ServerFacts};
 use crate::calendar::{Calendar, Zone};
 use crate::clock::Timestamp;
+use crate::gap::GapGroup;
 use crate::migration::Owner;
 use crate::project::Window;
 
@@ -39,6 +40,10 @@ pub struct ProjectFacts {
     pub at_once: Option<(u32, Timestamp)>,
     /// How many there may be.
     pub capacity: u32,
+    /// Of each group that has a limit: the most devices in the gap at once, when, and how many may be. Empty without limits.
+    pub in_gap: Vec<(GapGroup, u32, Timestamp, u32)>,
+    /// There are such limits.
+    pub limits_gap: bool,
 }
 
 pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
@@ -150,6 +155,28 @@ pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
                 Check::Capacity,
                 fact,
                 "plan the wave over more deadlines, or raise the capacity",
+                Owner::Destination,
+            )
+        });
+    }
+    if project.limits_gap {
+        let over: Vec<String> = project
+            .in_gap
+            .iter()
+            .filter(|(_, most, _, limit)| most > limit)
+            .map(|(group, most, at, limit)| {
+                format!("{most} devices of the {group} around {at}, {limit} may be")
+            })
+            .collect();
+        found.push(if over.is_empty() {
+            let groups = project.in_gap.len();
+            let fact = format!("{groups} groups with limits, none has more on their way at once");
+            CheckFinding::pass(Check::Gap, fact)
+        } else {
+            CheckFinding::block(
+                Check::Gap,
+                format!("between offer and end at once: {}", over.join("; ")),
+                "plan the wave anew (`mdmd wave plan`), or raise the limit (`mdmd project set --gap`)",
                 Owner::Destination,
             )
         });

@@ -491,6 +491,28 @@ pub trait HookCarrier: Send + Sync + 'static {
     ) -> Result<u16, PortError>;
 }
 
+/// Another installation, and the door there that is open to us.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an address and a key")]
+pub struct HandOverTo {
+    /// Address of its API, without a trailing slash.
+    pub url: String,
+    /// An authority to trust beside the system's, PEM.
+    pub ca: Option<String>,
+    /// What we show there.
+    pub token: Secret,
+}
+
+/// Brings what we know of devices that have moved away to the installation that has them now.
+#[async_trait]
+pub trait HandOver: Send + Sync + 'static {
+    /// Sends JSON to a path there and answers what it says; follows no redirection.
+    ///
+    /// # Errors
+    /// [`PortError::Refused`] where the other side does not take it, one that says when to come again where it cannot now.
+    async fn post(&self, to: &HandOverTo, path: &str, body: Vec<u8>) -> Result<Vec<u8>, PortError>;
+}
+
 /// Everything that a host supplies.
 #[derive(Clone)]
 #[expect(
@@ -514,6 +536,8 @@ pub struct Ports {
     pub hooks: Arc<dyn HookCarrier>,
     /// Where organisations' people sign in.
     pub people: Arc<dyn IdentityProvider>,
+    /// Other installations.
+    pub hand_over: Arc<dyn HandOver>,
 }
 
 impl Ports {
@@ -529,7 +553,8 @@ impl Ports {
             lock_removal: refusing.clone(),
             notifier: refusing.clone(),
             hooks: refusing.clone(),
-            people: refusing,
+            people: refusing.clone(),
+            hand_over: refusing,
         }
     }
 }

@@ -6,9 +6,10 @@ use async_trait::async_trait;
 
 use super::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
-    DevicePage, HolderList, HookCarrier, IdentityProvider, LicenceEvent, LicenceRequest, Licences,
-    LocationReading, LockOutcome, LockRemoval, LockedDevice, MemberPage, Notifier, OrganisationApi,
-    PushIdentity, PushOutcome, Pusher, ReadingPage, Redemption, ServerCredential, Unlocking,
+    DevicePage, HandOver, HandOverTo, HolderList, HookCarrier, IdentityProvider, LicenceEvent,
+    LicenceRequest, Licences, LocationReading, LockOutcome, LockRemoval, LockedDevice, MemberPage,
+    Notifier, OrganisationApi, PushIdentity, PushOutcome, Pusher, ReadingPage, Redemption,
+    ServerCredential, Unlocking,
 };
 use crate::clock::Timestamp;
 use crate::device::{AssignmentOutcome, OrgReading};
@@ -191,5 +192,12 @@ impl IdentityProvider for Refusing {
     }
     async fn redeem(&self, _: &Redemption) -> Result<Secret, PortError> {
         Err(PortError::Absent("identity provider"))
+    }
+}
+
+#[async_trait]
+impl HandOver for Refusing {
+    async fn post(&self, _: &HandOverTo, _: &str, _: Vec<u8>) -> Result<Vec<u8>, PortError> {
+        Err(PortError::Absent("hand-over"))
     }
 }

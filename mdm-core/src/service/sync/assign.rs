@@ -14,10 +14,11 @@ use crate::device::{AssignmentOutcome, Device};
 use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, Serial, ServerId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::migration::MoveState;
+use crate::migration::{Move, MoveState};
 use crate::service::Org;
 use crate::service::decision::{Decision, Tracked};
 use crate::service::sync::{CALM, PAGES, Run};
+use crate::service::wave::gap::Places;
 use crate::store::{Batch, Lease, StoreError};
 use crate::wave::{Offering, Server};
 
@@ -189,10 +190,15 @@ impl Org {
                 self.hold_back(waiting, None).await?;
                 continue;
             }
-            let serials: Vec<Serial> = same.iter().map(|d| d.serial.clone()).collect();
-            if !self.hold_back(same.clone(), Some(now)).await? {
+            let same = match self.take_places(server.id, &same, ASKED).await? {
+                Places::Taken(with_places) => with_places,
+                Places::Uncounted if self.hold_back(same.clone(), Some(now)).await? => same,
+                Places::Uncounted | Places::Again => continue,
+            };
+            if same.is_empty() {
                 continue;
             }
+            let serials: Vec<Serial> = same.iter().map(|d| d.serial.clone()).collect();
             let answer = self
                 .ports()
                 .assignment
@@ -358,6 +364,16 @@ impl Org {
         };
         assignment.not_before = Some(now + wait);
         assignment.last_refusal.clone_from(&word);
+        // Refused for sure, it is offered nothing, and its place is another's.
+        let refused = word.is_some() && !matches!(outcome, AssignmentOutcome::Other(_));
+        if refused && let Some(open) = tracked.row.open_move {
+            let attempt = self.store().attempt(self.id(), open).await?;
+            let waits = |a: &Move| matches!(a.state, MoveState::Scheduled { .. });
+            if let Some(mut attempt) = attempt.filter(|a| waits(a) && a.gap.is_some()) {
+                attempt.gap = None;
+                d.batch.put(attempt);
+            }
+        }
         d.device = Some(tracked);
         d.audit(
             "device.profile-assigned",

@@ -16,8 +16,8 @@ use crate::calendar::{HOLD, Zone};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
-use crate::ids::{DeviceId, ProjectId, Serial, WaveId};
-use crate::migration::plan::{Placed, Spread, spread};
+use crate::ids::{DeviceId, MoveId, ProjectId, Serial, WaveId};
+use crate::migration::plan::{Gaps, Placed, Spread, spread};
 use crate::migration::{Event, Met, Move};
 use crate::organisation::check_name;
 use crate::project::Project;
@@ -421,7 +421,16 @@ impl Org {
             }
         }
         taken.retain(|at, count| *count > 0 && *at + HOLD >= now);
-        let placed = spread(&order, &project.calendar, &how, &taken, begin)?;
+        let mut gaps = Gaps::default();
+        if !project.gap.is_empty() {
+            let own: BTreeSet<MoveId> = planned.iter().map(|m| m.id).collect();
+            gaps.stays = self.gap_stays(&project, |m| own.contains(&m.id)).await?;
+            let groups = self.gap_groups(&ids).await?;
+            let of = |m: &&Move| Some((m.serial.clone(), groups.get(&m.device)?.clone()));
+            gaps.groups = planned.iter().filter_map(of).collect();
+            gaps.limits = project.gap.clone();
+        }
+        let placed = spread(&order, &project.calendar, &how, &taken, begin, gaps)?;
         if !dry {
             let dates: BTreeMap<Serial, (Timestamp, Timestamp)> = placed
                 .iter()

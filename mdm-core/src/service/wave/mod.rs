@@ -1,6 +1,7 @@
 //! Waves: planned, checked, accepted, submitted as errands of few requests. Sends nothing itself.
 
 mod accept;
+pub(in crate::service) mod gap;
 mod members;
 mod notices;
 mod plan_file;
@@ -139,6 +140,7 @@ impl Org {
             tracked.row.open_move = Some(attempt.id);
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
+            tracked.row.assignment.waits = None;
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             d.device = Some(tracked);
             d.audit("move.planned", json!({ "wave": wave.name, "deadline": member.deadline, "available_from": member.available_from }));

@@ -11,6 +11,7 @@ use crate::calendar::Calendar;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
+use crate::gap::GapLimits;
 use crate::ids::{ProjectId, Serial, WaveId};
 use crate::migration::{Move, PinnedRunbook};
 use crate::project::{Gate, Project, StopRule, Window};
@@ -62,6 +63,9 @@ pub struct PlannedProject {
     /// How many devices may be in a hold at once.
     #[serde(default)]
     pub capacity: Option<u32>,
+    /// How many devices of a group may be in the gap at once.
+    #[serde(default, skip_serializing_if = "GapLimits::is_empty")]
+    pub gap: GapLimits,
     /// What must be true of a wave before the next one is submitted.
     #[serde(default)]
     pub gate: Gate,
@@ -170,6 +174,7 @@ impl Org {
                 window: row.window,
                 calendar: row.calendar,
                 capacity: Some(row.capacity),
+                gap: row.gap,
                 gate: row.gate,
                 stop: row.stop,
                 prerequisites: row.prerequisites,
@@ -280,6 +285,7 @@ impl Org {
             window: Some(plan.window),
             calendar: Some(plan.calendar.clone()),
             capacity: plan.capacity,
+            gap: Some(plan.gap.clone()),
             gate: Some(plan.gate),
             stop: Some(plan.stop),
             prerequisites: Some(plan.prerequisites.clone()),

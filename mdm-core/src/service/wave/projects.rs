@@ -9,6 +9,7 @@ use super::super::Org;
 use crate::calendar::Calendar;
 use crate::device::Platform;
 use crate::error::Error;
+use crate::gap::GapLimits;
 use crate::ids::{ProjectId, RunbookId, ServerId, WaveId};
 use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::check_name;
@@ -32,6 +33,8 @@ pub struct ProjectChange {
     pub calendar: Option<Calendar>,
     /// How many devices may be in a hold at once.
     pub capacity: Option<u32>,
+    /// How many devices of a group may be in the gap at once.
+    pub gap: Option<GapLimits>,
     /// What must be true of a wave before the next one is submitted.
     pub gate: Option<Gate>,
     /// When no more devices are offered their migration.
@@ -104,6 +107,10 @@ impl Org {
         }
         let pinned = self.pin_all(&name, &change.runbooks, false).await?;
         let planned = !self.waves_of(id).await?.is_empty();
+        if change.gap.as_ref().is_some_and(|gap| !gap.is_empty()) {
+            // Whoever is in the gap already counts from the first moment on.
+            self.note_places(&self.project(id).await?).await?;
+        }
         self.alter_project(id, "project.changed", |project: &mut Project| {
             let moved = change.destination.filter(|d| *d != project.destination);
             if moved.is_some() && planned {
@@ -305,6 +312,6 @@ fn apply(project: &mut Project, change: &ProjectChange, pinned: &BTreeMap<Platfo
             }
         )*};
     }
-    take! { destination originals window calendar capacity gate stop prerequisites }
+    take! { destination originals window calendar capacity gap gate stop prerequisites }
     project.runbooks.extend(pinned);
 }

@@ -354,6 +354,9 @@ impl Org {
         let Some(project) = self.project_of(&row).await? else {
             return Ok(false);
         };
+        if !project.gap.is_empty() {
+            self.note_places_of(project.id, &row).await?;
+        }
         if row.paused.is_some() {
             return Ok(false);
         }

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::filevault::EscrowKey;
+use crate::gap::{GapGroup, Stay};
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
 use crate::library::LibraryContent;
@@ -49,6 +50,8 @@ pub(super) struct Within {
     gate: Vec<String>,
     /// How many devices of all open waves have which deadline.
     deadlines: BTreeMap<Timestamp, u32>,
+    /// For how long the devices of each group that has a limit are in the gap.
+    stays: BTreeMap<GapGroup, Vec<Stay>>,
     /// What was done for members at the original service.
     met: BTreeMap<Serial, BTreeMap<String, Met>>,
 }
@@ -89,6 +92,16 @@ impl Within {
         facts.gate.clone_from(&self.gate);
         facts.at_once = most_at_once(&self.deadlines, own);
         facts.capacity = self.project.capacity;
+        facts.limits_gap = !self.project.gap.is_empty();
+        facts.in_gap = self
+            .stays
+            .iter()
+            .filter_map(|(group, stays)| {
+                let limit = self.project.gap.most(group)?;
+                let (most, at) = crate::gap::most_at_once(stays)?;
+                Some((group.clone(), most, at, limit))
+            })
+            .collect();
         facts
     }
 }
@@ -222,6 +235,7 @@ impl Org {
         Ok(Some(Within {
             gate: self.kept_back(&project, wave).await?,
             deadlines: self.deadlines_of_all().await?,
+            stays: self.gap_stays(&project, |_| false).await?,
             project,
             met: BTreeMap::new(),
         }))

@@ -5,8 +5,8 @@ use crate::audit::{AuditEntry, Refusal};
 use crate::device::Device;
 
 use crate::ids::{
-    AuditId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, RefusalId, RunbookId,
-    ServerId, SetUpId, WaveId,
+    AuditId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, ProjectId, RefusalId,
+    RunbookId, ServerId, SetUpId, WaveId,
 };
 use crate::migration::{SetUp, SetUpEnd, SetUpState, Steps};
 use crate::queue::CommandState;
@@ -336,6 +336,9 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
     };
     let mut elsewhere = attempt(5, 9, 50);
     elsewhere.wave = WaveId(3);
+    if let Some(place) = &mut elsewhere.gap {
+        place.project = ProjectId(4);
+    }
     let mut other = samples::attempt(B, MoveId(2));
     other.wake_at = Some(at(25));
     put(
@@ -373,6 +376,15 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
         &[2, 3],
         "a page of all waves",
     )?;
+    // One of these has ended, and one is in the gap of another project.
+    let gap = async |id, after, limit| {
+        let found = store.attempts_in_gap(A, ProjectId(id), MoveId(after), limit);
+        found.await
+    };
+    same(gap(3, 0, ALL).await, |m| m.id.0, &[2, 3], "in the gap")?;
+    same(gap(3, 2, ALL).await, |m| m.id.0, &[3], "a second page")?;
+    same(gap(3, 0, 1).await, |m| m.id.0, &[2], "a first page")?;
+    same(gap(4, 0, ALL).await, |m| m.id.0, &[5], "of another project")?;
     let address = |m: &crate::migration::Move| (m.organisation.0, m.id.0);
     let due = async |now, limit| store.due_attempts(at(now), limit).await;
     same(due(24, ALL).await, address, &[], "due at 24")?;

@@ -19,6 +19,7 @@ use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate, PushTarget,
 };
 use crate::errand::{Errand, ErrandKind, ErrandMember};
+use crate::gap::{GapGroup, GapPlace};
 use crate::hand_off::{HandOff, HandOffPart, HandOffState, HandedOver};
 use crate::hook::{Hook, HookMessage};
 use crate::ids::{
@@ -292,6 +293,11 @@ pub(super) fn attempt(organisation: OrganisationId, id: MoveId) -> Move {
         at(49),
     );
     it.state = MoveState::Offered { since: at(51) };
+    it.gap = Some(GapPlace {
+        project: ProjectId(3),
+        since: at(51),
+        groups: [GapGroup::Tag("till".to_owned())].into(),
+    });
     it.wake_at = Some(at(52));
     it
 }

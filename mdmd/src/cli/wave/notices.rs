@@ -109,7 +109,7 @@ async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Resu
     let mut count = 0;
     let mut begin = true;
     client
-        .each_page(path, |page| {
+        .each_page(path, 0, |page| {
             let mut csv = String::new();
             if std::mem::take(&mut begin) {
                 csv.push_str(&COLUMNS.map(|(head, _)| head).join(","));
@@ -122,7 +122,7 @@ async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Resu
                 count += 1;
             }
             to.write_all(csv.as_bytes()).map_err(|why| anyhow!(why))?;
-            Ok(())
+            Ok(true)
         })
         .await?;
     Ok(count)

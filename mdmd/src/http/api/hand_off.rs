@@ -1,12 +1,15 @@
 //! Sealed hand-offs: jobs, their signers, their bundles. Shows no secret, and what a bundle says only as what became of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::hand_off::{SCHEMA, envelope};
-use mdm_core::ids::{HandOffId, HandOffPartId};
+use mdm_core::ids::{ApprovalId, HandOffId, HandOffPartId, Serial};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,10 +18,12 @@ use super::super::body;
 use super::super::error::{Door, Refusal};
 use super::asked::Path;
 use super::described::{Sent, Shows, told};
-use super::{About, Answer, Page, next_page, refused, shown};
+use super::{About, Answer, Hidden, Page, either, next_page, refused, shown};
 
 /// How long a job waits where nobody says it.
 const DAYS: u32 = 7;
+/// How long an agreement holds where nobody says it.
+const AGREED_DAYS: u32 = 30;
 /// Parts of results that are shown at once; each has a few hundred devices.
 const PARTS: u32 = 20;
 
@@ -111,4 +116,123 @@ pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answ
 pub(super) async fn schema(About { .. }: About) -> Answer<impl Shows> {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap_or_default();
     shown(schema)
+}
+
+/// Whose hand-offs are taken by themselves.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Agree {
+    name: String,
+    signer: String,
+    days: Option<u32>,
+}
+
+/// What another installation brings.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Brought {
+    job: i64,
+    bundle: String,
+}
+
+/// Where devices that move away are handed over to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Destination {
+    url: String,
+    source: i64,
+    token: Option<Hidden>,
+    token_base64: Option<Hidden>,
+    ca: Option<String>,
+}
+
+/// An export of what is known here.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asking {
+    certificate: String,
+    sha256: String,
+    reason: String,
+    job: Option<i64>,
+    #[serde(default)]
+    serials: BTreeSet<Serial>,
+}
+
+pub(super) async fn signer(About { org, .. }: About) -> Answer<impl Shows> {
+    shown(org.hand_off_signer().await.map_err(refused)?)
+}
+
+pub(super) async fn agreements(About { org, .. }: About) -> Answer<impl Shows> {
+    shown(org.agreements().await.map_err(refused)?)
+}
+
+pub(super) async fn agree(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<Agree>,
+) -> Answer<impl Shows> {
+    let seconds = u64::from(sent.days.unwrap_or(AGREED_DAYS)) * 86_400;
+    let until = office.mdm.now() + Duration::from_secs(seconds);
+    let agreed = org.agree_source(&sent.name, &sent.signer, until).await;
+    shown(agreed.map_err(refused)?)
+}
+
+pub(super) async fn end_source(
+    About { org, .. }: About,
+    Path(id): Path<i64>,
+) -> Answer<impl Shows> {
+    org.end_source(id).await.map_err(refused)?;
+    shown(org.agreements().await.map_err(refused)?)
+}
+
+pub(super) async fn agreed_job(
+    About { org, .. }: About,
+    Path(id): Path<i64>,
+) -> Answer<impl Shows> {
+    shown(org.agreed_hand_off(id).await.map_err(refused)?)
+}
+
+pub(super) async fn agreed_bundle(
+    About { org, .. }: About,
+    Path(id): Path<i64>,
+    Sent(sent): Sent<Brought>,
+) -> Answer<impl Shows> {
+    let bundle = STANDARD.decode(sent.bundle.trim());
+    let bundle = bundle.map_err(|_| refused(Error::bad_input("bundle", "must be base64")))?;
+    let outcome = org.take_agreed(id, HandOffId(sent.job), bundle).await;
+    shown(outcome.map_err(refused)?)
+}
+
+pub(super) async fn destination(
+    About { org, .. }: About,
+    Sent(sent): Sent<Destination>,
+) -> Answer<impl Shows> {
+    let token = either("token", sent.token.as_ref(), sent.token_base64.as_ref());
+    let token = token.map_err(refused)?;
+    let missing = || refused(Error::bad_input("token", "is missing"));
+    let token = token.ok_or_else(missing)?;
+    let asked = org.agree_destination(&sent.url, sent.ca.as_deref(), sent.source, &token);
+    shown(told! { approval: asked.await.map_err(refused)? })
+}
+
+pub(super) async fn end_destination(About { org, .. }: About) -> Answer<impl Shows> {
+    org.end_destination().await.map_err(refused)?;
+    shown(org.agreements().await.map_err(refused)?)
+}
+
+pub(super) async fn ask(About { org, .. }: About, Sent(sent): Sent<Asking>) -> Answer<impl Shows> {
+    let asked = org.ask_export(
+        sent.certificate.as_bytes(),
+        &sent.sha256,
+        sent.job,
+        sent.serials,
+        &sent.reason,
+    );
+    shown(told! { approval: asked.await.map_err(refused)? })
+}
+
+pub(super) async fn export(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+    let sealed = org.make_export(ApprovalId(id)).await.map_err(refused)?;
+    shown(told! {
+        bundle: STANDARD.encode(&sealed.bundle), devices: sealed.devices, signer: sealed.signer,
+    })
 }

@@ -145,7 +145,7 @@ table! {
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
     get  "/api/v1/checklist" Viewer checklist::show, "", "What a migration needs, in order: done, missing, fix; everything that ends against the latest deadline; the doors looked at by their public names.";
     get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made.";
-    post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
+    post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gap? (each_group, groups, tags), gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
     get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";
     post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift. Gate and stop rule take an approver.";
     post "/api/v1/projects/{id}/switch" Approver projects::switch, "on", "Turns it on or off: off, nothing of it is submitted.";
@@ -217,6 +217,16 @@ table! {
     post "/api/v1/hand-off/jobs/{id}/signer" Admin hand_off::confirm, "sha256", "Says whose signature is believed: by a person who has compared it.";
     post "/api/v1/hand-off/jobs/{id}/bundle" Admin hand_off::import, "the bytes of the bundle", "Takes the bundle, once: facts for the what-if, secrets into the vault. Answers what became of each device. The same bundle sent again after a crash goes on.";
     post "/api/v1/hand-off/jobs/{id}/close" Admin hand_off::close, "", "Takes no bundle any more; its key is destroyed.";
+    post "/api/v1/hand-off/signer" Admin hand_off::signer, "", "The certificate with which we sign what we hand over ourselves; made when it is first asked for.";
+    get  "/api/v1/hand-off/agreements" Viewer hand_off::agreements, "", "What was agreed on with other installations.";
+    post "/api/v1/hand-off/sources" Admin hand_off::agree, "name, signer, days? (30)", "At the destination: takes hand-offs that this signer has signed without a person each time; whoever asks has compared its SHA-256.";
+    post "/api/v1/hand-off/sources/{id}/end" Admin hand_off::end_source, "", "Makes no job for that agreement any more.";
+    post "/api/v1/hand-off/sources/{id}/jobs" Helpdesk hand_off::agreed_job, "", "A job of that agreement, for the other installation itself: its token needs the scope `hand-off` and no greater role.";
+    post "/api/v1/hand-off/sources/{id}/bundles" Helpdesk hand_off::agreed_bundle, "job, bundle (base64)", "Takes the bundle of such a job.";
+    post "/api/v1/hand-off/destination" Admin hand_off::destination, "url, source, token or token_base64, ca?", "At the original: asks that devices which move away are handed over to another installation. Another person confirms it (`/api/v1/approvals`).";
+    post "/api/v1/hand-off/destination/end" Admin hand_off::end_destination, "", "Hands nothing over any more; the token is destroyed.";
+    post "/api/v1/hand-off/exports" Admin hand_off::ask, "certificate, sha256, reason, job?, serials?", "Asks for an export of devices with their keys and codes, sealed to the certificate of a job. Another person confirms it (`/api/v1/approvals`).";
+    post "/api/v1/hand-off/exports/{id}/bundle" Admin hand_off::export, "", "Makes an export that was confirmed, by the number of its approval, once.";
     get  "/api/v1/hand-off/schema" Viewer hand_off::schema, "", "The JSON schema of what is sealed into a bundle.";
     get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, those of most devices first.";
     get  "/api/v1/runbooks/standard" Viewer what_if::runbook, "", "The standard runbook of a `platform` (ios, ipados, macos) for a migration; with `apps` (keep-if-present, install, drop) each app that its devices have from the original service is in the table.";

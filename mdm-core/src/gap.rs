@@ -1,0 +1,249 @@
+//! Limits on how many devices of one group may be in the gap at once. The gap begins when a device is offered its migration, for it
+//! may begin at any moment from then on, and ends with its set-up. Whoever is offered a migration takes a place first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::error::Error;
+use crate::ids::ProjectId;
+use crate::original::OriginalFacts;
+
+/// Limits of one project.
+const MOST: usize = 200;
+/// Bytes of the name of a group.
+const LONGEST: usize = 512;
+
+/// How many devices may be in the gap at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct GapLimits {
+    /// Of each group of owners for which nothing else is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub each_group: Option<u32>,
+    /// Of a group of owners, by its name in the import.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, u32>,
+    /// Of the devices with a tag.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, u32>,
+}
+
+impl GapLimits {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Refuses what can never be right.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] names the part.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.groups.len() + self.tags.len() > MOST {
+            return Err(Error::bad_input("gap", format!("has more than {MOST}")));
+        }
+        if self.each_group == Some(0) {
+            return Err(Error::bad_input("gap.each_group", "must be at least 1"));
+        }
+        for (part, all) in [("gap.groups", &self.groups), ("gap.tags", &self.tags)] {
+            for (name, most) in all {
+                if name.trim().is_empty()
+                    || name.len() > LONGEST
+                    || name.chars().any(char::is_control)
+                {
+                    let problem = format!("must be by names of 1 to {LONGEST} bytes");
+                    return Err(Error::bad_input(part, problem));
+                }
+                if *most == 0 {
+                    return Err(Error::bad_input(part, "must be at least 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many devices of a group may be in the gap at once; none says that nobody counts them.
+    #[must_use]
+    pub fn most(&self, group: &GapGroup) -> Option<u32> {
+        match group {
+            GapGroup::Group(name) => self.groups.get(name).copied().or(self.each_group),
+            GapGroup::Tag(name) => self.tags.get(name).copied(),
+        }
+    }
+
+    /// Why a device of these groups must wait, if it must, for whoever of them is in the gap.
+    #[must_use]
+    pub fn against(
+        &self,
+        groups: &BTreeSet<GapGroup>,
+        used: &BTreeMap<GapGroup, u32>,
+    ) -> Option<String> {
+        groups.iter().find_map(|group| {
+            let most = self.most(group)?;
+            let there = used.get(group).copied().unwrap_or_default();
+            (there >= most).then(|| {
+                format!("{there} devices of the {group} are on their way, and {most} may be")
+            })
+        })
+    }
+}
+
+/// What devices have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[expect(clippy::exhaustive_enums, reason = "two kinds")]
+pub enum GapGroup {
+    /// Their owners are of this group, as the original service told.
+    Group(String),
+    /// They have this tag.
+    Tag(String),
+}
+
+impl std::fmt::Display for GapGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Group(name) => write!(f, "group {name}"),
+            Self::Tag(name) => write!(f, "tag {name}"),
+        }
+    }
+}
+
+/// The groups of a device.
+#[must_use]
+pub fn groups_of(device: &Device, told: Option<&OriginalFacts>) -> BTreeSet<GapGroup> {
+    let owner = told.and_then(|told| told.owner.as_ref());
+    let groups = owner.into_iter().flat_map(|owner| &owner.value.groups);
+    let tags = device.tags.iter().cloned().map(GapGroup::Tag);
+    groups.cloned().map(GapGroup::Group).chain(tags).collect()
+}
+
+/// A place in the gap that an attempt has taken: it counts from before its profile is asked for at Apple until its set-up has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "whose limits, since when, as what"
+)]
+pub struct GapPlace {
+    /// The project whose limits are meant.
+    pub project: ProjectId,
+    /// Since when.
+    pub since: Timestamp,
+    /// The groups of the device as they were then.
+    pub groups: BTreeSet<GapGroup>,
+}
+
+/// For how long a device is in the gap: from its offer until after its deadline.
+pub type Stay = (Timestamp, Timestamp);
+
+/// The most devices that are in the gap at once, and when.
+#[must_use]
+pub fn most_at_once(stays: &[Stay]) -> Option<(u32, Timestamp)> {
+    let mut changes: Vec<(Timestamp, i64)> = stays
+        .iter()
+        .flat_map(|(from, until)| [(*from, 1), (*until, -1)])
+        .collect();
+    // Whoever goes makes room for who comes at the same moment.
+    changes.sort_unstable();
+    let (mut count, mut most) = (0, None);
+    for (at, by) in changes {
+        count += by;
+        if most.is_none_or(|(most, _)| count > most) {
+            most = Some((count, at));
+        }
+    }
+    most.map(|(count, at)| (u32::try_from(count).unwrap_or(u32::MAX), at))
+}
+
+/// The first moment, not before `wish`, from which on until `until` fewer than `most` of these stay.
+#[must_use]
+pub fn free_from(
+    stays: &[Stay],
+    wish: Timestamp,
+    until: Timestamp,
+    most: u32,
+) -> Option<Timestamp> {
+    let mut changes: Vec<(Timestamp, i64)> = stays
+        .iter()
+        .filter(|(begin, end)| *begin < until && *end > wish)
+        .flat_map(|(begin, end)| [((*begin).max(wish), 1), (*end, -1)])
+        .collect();
+    changes.sort_unstable();
+    let (mut count, mut free) = (0, (most > 0).then_some(wish));
+    for (at, by) in changes {
+        count += by;
+        let full = count >= i64::from(most);
+        free = match free {
+            _ if full => None,
+            None if at < until => Some(at),
+            other => other,
+        };
+    }
+    free
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_millis(hours * 3_600_000)
+    }
+
+    #[test]
+    fn a_place_is_free_once_enough_have_gone() {
+        let stays = [(at(0), at(10)), (at(2), at(6)), (at(20), at(30))];
+        let check = |wish, until, most, free: Option<i64>| {
+            let found = free_from(&stays, at(wish), at(until), most);
+            assert_eq!(found, free.map(at), "{wish} to {until}, {most}");
+        };
+        check(0, 15, 1, Some(10));
+        check(0, 15, 2, Some(6));
+        check(0, 15, 3, Some(0));
+        check(11, 15, 1, Some(11));
+        // Somebody comes before it would have gone.
+        check(0, 25, 1, None);
+        check(0, 25, 2, Some(6));
+        // At the moment at which one goes the next one may come.
+        check(10, 20, 1, Some(10));
+        check(5, 6, 2, None);
+        assert_eq!(most_at_once(&stays), Some((2, at(2))));
+        assert_eq!(
+            most_at_once(&[(at(0), at(1)), (at(1), at(2))]),
+            Some((1, at(0)))
+        );
+        assert_eq!(most_at_once(&[]), None);
+    }
+
+    #[test]
+    fn a_limit_of_its_own_comes_before_that_of_each_group() {
+        let mut limits = GapLimits {
+            each_group: Some(3),
+            ..GapLimits::default()
+        };
+        limits.groups.insert("Sales".to_owned(), 1);
+        limits.check().unwrap();
+        let (sales, other) = (GapGroup::Group("Sales".into()), GapGroup::Group("x".into()));
+        assert_eq!(
+            (limits.most(&sales), limits.most(&other)),
+            (Some(1), Some(3))
+        );
+        assert_eq!(limits.most(&GapGroup::Tag("Sales".into())), None);
+        let all = BTreeSet::from([sales.clone(), other]);
+        assert_eq!(limits.against(&all, &BTreeMap::new()), None);
+        let said = limits.against(&all, &BTreeMap::from([(sales, 1)])).unwrap();
+        assert_eq!(
+            said,
+            "1 devices of the group Sales are on their way, and 1 may be"
+        );
+        limits.tags.insert(String::new(), 1);
+        assert!(limits.check().is_err());
+    }
+}
