@@ -231,8 +231,8 @@ impl Org {
     /// [`Error::BadInput`] for an empty list, a serial number that occurs twice, a missing reason or a deadline that Apple
     /// does not take; the port's, the store's.
     pub async fn plan_act(&self, act: &Act) -> Result<ActPlan, Error> {
-        let looked = self.look_into(act).await?;
-        self.plan_of(act, &looked).await
+        let looked = Box::pin(self.look_into(act)).await?;
+        Box::pin(self.plan_of(act, &looked)).await
     }
 
     /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands. A deadline that is moved
@@ -243,8 +243,10 @@ impl Org {
     /// [`Error::Precondition`] when the plan is no longer the accepted one; as [`Org::plan_act`].
     pub async fn do_act(&self, act: &Act, digest: &str) -> Result<ActDone, Error> {
         self.again_on_conflict(|| async {
-            let looked = self.look_into(act).await?;
-            self.plan_of(act, &looked).await?.must_be(digest)?;
+            let looked = Box::pin(self.look_into(act)).await?;
+            Box::pin(self.plan_of(act, &looked))
+                .await?
+                .must_be(digest)?;
             if let MigrationAct::Return { deadline, .. } = &act.what {
                 return self.give_back(act, &looked, *deadline, digest).await;
             }
@@ -257,7 +259,7 @@ impl Org {
                 return Err(nobody());
             }
             match self.second_for(act, members - blocked, digest).await? {
-                Ok(batch) => self.perform(act, looked.found, digest, batch).await,
+                Ok(batch) => Box::pin(self.perform(act, looked.found, digest, batch)).await,
                 Err(approval) => Ok(ActDone {
                     wave: None,
                     errands: Vec::new(),
@@ -277,9 +279,11 @@ impl Org {
         digest: &str,
         with: Batch,
     ) -> Result<ActDone, Error> {
-        let looked = self.look_into(act).await?;
-        self.plan_of(act, &looked).await?.must_be(digest)?;
-        self.perform(act, looked.found, digest, with).await
+        let looked = Box::pin(self.look_into(act)).await?;
+        Box::pin(self.plan_of(act, &looked))
+            .await?
+            .must_be(digest)?;
+        Box::pin(self.perform(act, looked.found, digest, with)).await
     }
 
     async fn perform(

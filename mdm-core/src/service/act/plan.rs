@@ -1,5 +1,6 @@
 //! What an act would do, and what stands against it: reads, never writes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ impl Org {
                     available_from: available_from.unwrap_or_else(|| self.now()),
                     runbooks: runbooks.clone(),
                 };
-                Some(self.look_at(&question, Detail::Problems).await?)
+                Some(Box::pin(self.look_at(&question, Detail::Problems)).await?)
             }
             _ => None,
         };
@@ -146,7 +147,7 @@ impl Org {
             let (Some(attempt), true) = (&found.attempt, found.findings.is_empty()) else {
                 continue;
             };
-            if !plans.contains_key(&attempt.wave) {
+            if let Entry::Vacant(unread) = plans.entry(attempt.wave) {
                 let row = self.store().wave(self.id(), attempt.wave).await?;
                 let plan = match row {
                     Some(Wave {
@@ -155,7 +156,7 @@ impl Org {
                     Some(row) => self.project_of(&row).await?.map(|p| PinnedPlan::of(&p)),
                     None => None,
                 };
-                plans.insert(attempt.wave, plan);
+                unread.insert(plan);
             }
             let Some(Some(plan)) = plans.get(&attempt.wave) else {
                 continue;

@@ -221,7 +221,7 @@ table! {
     get  "/api/v1/hand-off/agreements" Viewer hand_off::agreements, "", "What was agreed on with other installations.";
     post "/api/v1/hand-off/sources" Admin hand_off::agree, "name, signer, days? (30)", "At the destination: takes hand-offs that this signer has signed without a person each time; whoever asks has compared its SHA-256.";
     post "/api/v1/hand-off/sources/{id}/end" Admin hand_off::end_source, "", "Makes no job for that agreement any more.";
-    post "/api/v1/hand-off/sources/{id}/jobs" Helpdesk hand_off::agreed_job, "", "A job of that agreement, for the other installation itself: its token needs the scope `hand-off` and no greater role.";
+    post "/api/v1/hand-off/sources/{id}/jobs" Helpdesk hand_off::agreed_job, "", "A job of that agreement, for the other installation itself: its token needs the scope `hand-off` and is a helpdesk token.";
     post "/api/v1/hand-off/sources/{id}/bundles" Helpdesk hand_off::agreed_bundle, "job, bundle (base64)", "Takes the bundle of such a job.";
     post "/api/v1/hand-off/destination" Admin hand_off::destination, "url, source, token or token_base64, ca?", "At the original: asks that devices which move away are handed over to another installation. Another person confirms it (`/api/v1/approvals`).";
     post "/api/v1/hand-off/destination/end" Admin hand_off::end_destination, "", "Hands nothing over any more; the token is destroyed.";
