@@ -119,7 +119,7 @@ async fn whatever_is_forged_is_refused() {
     let shown = street.browser().sign_in().await;
     assert_eq!(shown.status, 403);
     assert!(
-        shown.text().contains("none of your groups"),
+        shown.text().contains("nor a group of yours"),
         "{}",
         shown.text()
     );

@@ -189,7 +189,7 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         &town,
         "wave|gate|pilot|--sign|they are well",
         3,
-        "signed           by local administrator",
+        "nothing yet that a signature could rest on",
     )
     .await;
     ends(&town, "wave|plan|main", 0, "").await;

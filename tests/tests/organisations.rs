@@ -810,7 +810,7 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
                 let named = marks.iter().any(|mark| seen.text().contains(mark));
                 assert!(
                     named
-                        || ["/licences", "/checks", "/messages", "/notices"]
+                        || ["/licences", "/checks", "/messages", "/later", "/notices"]
                             .iter()
                             .any(|last| path.ends_with(last)),
                     "{case}"
