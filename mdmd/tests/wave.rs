@@ -226,6 +226,15 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     )
     .await;
 
+    // Opened by somebody who says why, and the record says what stood against it.
+    ends(
+        &town,
+        "wave|gate|pilot|--sign|we know why|--despite",
+        0,
+        "signed           by local administrator",
+    )
+    .await;
+
     // Paused and resumed; withdrawn where nothing is at Apple, called back where something is.
     ends(&town, "wave|pause|pilot|--reason|a bug", 0, "paused").await;
     ends(&town, "wave|resume|pilot|--reason|mended", 0, "submitted").await;
