@@ -91,7 +91,11 @@ pub(super) async fn drive(
             due.into_iter().flatten().all(|due| due > now),
             "something is due and is not done: simulated time stands still"
         );
-        let calm = if world.is_pressing() { 0 } else { CALM_MS };
+        // A project's own months only: elsewhere each thing is done at its moment.
+        let calm = match course.is_some() && !world.is_pressing() {
+            true => CALM_MS,
+            false => 0,
+        };
         let server = server.map(|due| due.max(now + calm));
         let Some(next) = [world.next_due(), server].into_iter().flatten().min() else {
             return Ok(());
