@@ -15,20 +15,20 @@ fn tools() -> Option<PathBuf> {
         return Some(PathBuf::from(there));
     }
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi-tools");
+    // The tests of this file run at once, perhaps in several processes: whoever comes first makes the directory, the others wait.
+    let lock = std::fs::File::create(place.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     let ready = place.join("ready");
     if !ready.exists() {
-        let made = Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&place)
-            .output();
-        let made = made.is_ok_and(|made| made.status.success());
-        let got = made
-            && Command::new(place.join("bin/pip"))
-                .args(["install", "--quiet", "--disable-pip-version-check"])
-                .args(TOOLS)
-                .status()
-                .is_ok_and(|got| got.success());
-        if !got {
+        // A registry may have a bad minute.
+        let made = (0..3).any(|_| match make(&place) {
+            Ok(()) => true,
+            Err(why) => {
+                eprintln!("the tools of the API's document: {why}");
+                false
+            }
+        });
+        if !made {
             let required = std::env::var_os("MDMD_TEST_REQUIRE_SCHEMATHESIS").is_some();
             assert!(
                 !required,
@@ -40,6 +40,21 @@ fn tools() -> Option<PathBuf> {
         std::fs::write(&ready, "").unwrap();
     }
     Some(place.join("bin"))
+}
+
+/// An environment of Python with the tools, from nothing.
+fn make(place: &Path) -> Result<(), String> {
+    let run = |command: &mut Command| match command.output() {
+        Ok(done) if done.status.success() => Ok(()),
+        Ok(done) => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(place))?;
+    run(Command::new(place.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(TOOLS))
 }
 
 fn mdmd(data: &Path, arguments: &[&str]) -> serde_json::Value {
