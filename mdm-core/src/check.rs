@@ -155,11 +155,13 @@ impl Unknowns {
     /// What an unknown of this check counts as, for a device of this platform.
     #[must_use]
     pub fn of(&self, check: Check, platform: Option<Platform>) -> CheckResult {
-        let apps = matches!(check, Check::AppsMapped | Check::AppsSource);
-        let by_default = if apps && platform.is_some_and(|p| !p.is_mac()) {
-            CheckResult::Block
-        } else {
-            CheckResult::Warn
+        let by_default = match check {
+            Check::AppsMapped | Check::AppsSource | Check::AppsLicences
+                if platform.is_some_and(|p| !p.is_mac()) =>
+            {
+                CheckResult::Block
+            }
+            _ => CheckResult::Warn,
         };
         self.0.get(&check).copied().unwrap_or(by_default)
     }

@@ -46,6 +46,8 @@ ids! {
     ProjectId,
     /// Members that share runbook and dates.
     WaveId,
+    /// A piece of what somebody accepted.
+    AcceptedId,
     /// One pinned revision of a runbook.
     RunbookId,
     /// One sealed secret.

@@ -323,3 +323,45 @@ pub struct RunRow {
     /// For which devices.
     pub devices: BTreeSet<crate::ids::Serial>,
 }
+
+/// A piece of what somebody accepted: all of a what-if but its members comes first, then these. Never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct AcceptedPart {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// Its key.
+    pub id: crate::ids::AcceptedId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// Of which wave.
+    pub wave: crate::ids::WaveId,
+    /// The digest that was accepted.
+    pub digest: String,
+    /// Counts the pieces of one acceptance, from 0.
+    pub part: u32,
+    /// What was shown to whoever accepted it.
+    pub content: serde_json::Value,
+}
+
+impl AcceptedPart {
+    pub(crate) fn new(
+        (organisation, id): (OrganisationId, crate::ids::AcceptedId),
+        wave: crate::ids::WaveId,
+        digest: &str,
+        part: u32,
+        content: serde_json::Value,
+    ) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            wave,
+            digest: digest.to_owned(),
+            part,
+            content,
+        }
+    }
+}

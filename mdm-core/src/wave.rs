@@ -11,7 +11,7 @@ use crate::ids::{
     DeviceId, JobId, OrganisationId, ProjectId, RunbookId, SecretId, Serial, ServerId, WaveId,
 };
 use crate::organisation::AdeOptions;
-use crate::project::PinnedPlan;
+use crate::project::{PinnedPlan, Project};
 
 /// Members that share runbook and dates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,19 @@ impl Wave {
             paused: None,
             resumed: None,
         }
+    }
+
+    /// The runbooks with which a draft would be submitted now: those that its project has at this moment. None for a wave that was
+    /// submitted: it keeps its own.
+    pub(crate) fn runbooks_of_now(
+        &self,
+        project: &Project,
+    ) -> Option<BTreeMap<Platform, RunbookId>> {
+        matches!(self.state, WaveState::Draft).then(|| {
+            let mut runbooks = self.runbooks.clone();
+            runbooks.extend(&project.runbooks);
+            runbooks
+        })
     }
 
     /// Whether members can still be put into it.

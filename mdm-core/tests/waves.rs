@@ -11,7 +11,8 @@ use mdm_core::calendar::{Calendar, Zone};
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::{Device, DeviceRecord, OrgReading, Platform};
 use mdm_core::error::Error;
-use mdm_core::ids::{DeviceId, ProjectId, Serial, WaveId};
+use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
+use mdm_core::ids::{AcceptedId, DeviceId, ProjectId, Serial, WaveId};
 use mdm_core::migration::plan::LaterBecause;
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
@@ -265,6 +266,10 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
         "{:?}",
         first.against_all
     );
+    says(
+        org.accept(pilot, &first.digest, &[], "").await,
+        "switch: Berlin is off",
+    );
     org.switch_project(id, true).await.unwrap();
     let second = org.run_what_if(pilot).await.unwrap();
     assert_ne!(first.digest, second.digest);
@@ -368,6 +373,165 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
     );
 }
 
+struct Bytes(Vec<u8>);
+
+#[async_trait::async_trait]
+impl PackSink for Bytes {
+    async fn bytes(&mut self, bytes: Vec<u8>) -> Result<(), Error> {
+        self.0.extend(bytes);
+        Ok(())
+    }
+}
+
+/// The evidence pack of a wave, as text.
+async fn evidence(org: &Org, wave: WaveId, redact: &[Redact]) -> String {
+    let ask = PackAsk {
+        wave,
+        redact: redact.iter().copied().collect(),
+        server: "mdmd".to_owned(),
+        formats: Vec::new(),
+    };
+    let mut bytes = Bytes(Vec::new());
+    org.evidence_to(&ask, &mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes.0).into_owned()
+}
+
+#[tokio::test]
+async fn a_waiver_holds_for_what_was_known_when_it_was_given() {
+    let house = House::new().await;
+    let org = fleet(&house, 4).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(0..4), dates).await.unwrap();
+    let tell = async |days: u32, n: usize, apps: &[&str]| {
+        let mut said = Said::nothing(serial(n));
+        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+        said.last_seen = Some(START - 20 * DAY);
+        let at = START + days * DAY;
+        org.import_originals("Old MDM", at, vec![said])
+            .await
+            .unwrap();
+    };
+    house.clock.advance(DAY);
+    for n in 0..4 {
+        tell(1, n, &["com.example.game"]).await;
+    }
+    let waiver = Waiver {
+        check: Check::AppsMapped,
+        serials: BTreeSet::new(),
+        reason: "one game, the owners agreed".to_owned(),
+    };
+    let seen = org.run_what_if(pilot).await.unwrap();
+    assert_eq!((seen.blockers.len(), seen.requests.len()), (4, 0));
+    let accepted = org
+        .accept(pilot, &seen.digest, &[waiver], "")
+        .await
+        .unwrap();
+    assert_eq!((accepted.going, accepted.staying), (4, 0));
+    // What is shown is what will be sent.
+    let shown = org.what_if(pilot).await.unwrap();
+    assert_eq!((shown.blockers.len(), shown.waived.len()), (0, 4));
+    assert_eq!(shown.requests.len(), 1);
+    assert_eq!(shown.requests[0].devices, 4);
+    // What was shown is kept under its digest, and goes into the evidence; with pseudonyms it names nobody.
+    let parts = org.accepted_parts(pilot, AcceptedId(0)).await.unwrap();
+    assert_eq!(parts.len(), 2);
+    assert!(parts.iter().all(|part| part.digest == seen.digest));
+    assert_eq!(parts[0].content["accepted"]["by"], "Anna");
+    assert_eq!(parts[0].content["waived"].as_object().unwrap().len(), 4);
+    assert_eq!(parts[0].content["requests"][0]["devices"], 4);
+    let told = parts[1].content["members"].to_string();
+    assert!(told.contains("com.example.game"), "{told}");
+    let pack = evidence(&org, pilot, &[]).await;
+    assert!(pack.contains("accepted/") && pack.contains(&seen.digest));
+    assert!(pack.contains("one game, the owners agreed") && pack.contains("C02WAVE003"));
+    let pack = evidence(&org, pilot, &[Redact::Owners, Redact::Serials]).await;
+    assert!(pack.contains("com.example.game") && !pack.contains("C02WAVE003"));
+    // A day goes by: what was said twenty days ago was said twenty-one days ago, and nothing else.
+    house.clock.advance(DAY);
+    assert!(org.what_if(pilot).await.unwrap().accepted.is_some());
+    // It comes to light that one of them has forty more.
+    let many: Vec<String> = (0..40).map(|n| format!("com.example.app{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    tell(2, 3, &[&["com.example.game"], &many[..]].concat()).await;
+    let now = org.what_if(pilot).await.unwrap();
+    assert!(
+        now.accepted.is_none(),
+        "a waiver covers what nobody knew of"
+    );
+    assert_eq!((now.blockers.len(), now.requests.len()), (4, 0));
+    says(org.submit_accepted(pilot, "pilot").await, "have changed");
+}
+
+#[tokio::test]
+async fn a_draft_goes_with_the_runbook_that_its_project_has_now() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(0..2), dates).await.unwrap();
+    let edit = async |secs| {
+        let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        runbook.soft_ceiling_secs = secs;
+        let change = ProjectChange {
+            runbooks: BTreeMap::from([(Platform::Ios, runbook)]),
+            ..ProjectChange::default()
+        };
+        let made = org.change_project(id, &change).await.unwrap();
+        made.runbooks[&Platform::Ios]
+    };
+    let pins = async || -> BTreeSet<_> {
+        let members = members(&org, pilot).await;
+        members.into_iter().map(|m| m.runbook).collect()
+    };
+    let first = org.run_what_if(pilot).await.unwrap();
+    org.accept(pilot, &first.digest, &[], "").await.unwrap();
+    // Before it is submitted the runbook is mended: what was accepted is void, and it is said why.
+    let mended = edit(600).await;
+    let drift = org.standing(pilot).await.unwrap().drift;
+    assert!(drift[0].contains("another runbook for iOS"), "{drift:?}");
+    let second = org.what_if(pilot).await.unwrap();
+    assert_eq!(second.drift, drift);
+    assert!(second.accepted.is_none());
+    assert_eq!(second.runbooks[&Platform::Ios], mended);
+    says(org.submit_accepted(pilot, "pilot").await, "have changed");
+    assert!(!pins().await.contains(&mended), "looking has written");
+    let run = org.run_what_if(pilot).await.unwrap();
+    assert_eq!(run.digest, second.digest);
+    assert_eq!(pins().await, BTreeSet::from([mended]));
+    assert!(org.standing(pilot).await.unwrap().drift.is_empty());
+    // Mended again, and submitted by somebody who has only looked: its members have what was accepted, whoever pinned it.
+    let again = edit(700).await;
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    org.submit_accepted(pilot, "pilot").await.unwrap();
+    assert_eq!(pins().await, BTreeSet::from([again]));
+    let row = org.standing(pilot).await.unwrap().wave;
+    assert_eq!(
+        (row.runbooks[&Platform::Ios], row.revision),
+        (again, Some(3))
+    );
+    // From now on it keeps it.
+    edit(800).await;
+    let drift = org.standing(pilot).await.unwrap().drift;
+    assert_eq!(drift.len(), 2, "{drift:?}");
+    assert_eq!(
+        org.what_if(pilot).await.unwrap().runbooks[&Platform::Ios],
+        again
+    );
+    assert_eq!(pins().await, BTreeSet::from([again]));
+}
+
 /// Has the members of a wave end, as if Apple and their devices had done their part.
 async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
     let mut batch = Batch::new();
@@ -423,8 +587,11 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
     };
     assert!(against().await[0].contains("pilot: 0 of 4 devices have migrated"));
     let digest = org.what_if(main).await.unwrap().digest;
-    org.accept(main, &digest, &[], "").await.unwrap();
-    says(org.submit_accepted(main, "main").await, "gate: pilot");
+    says(org.accept(main, &digest, &[], "").await, "gate: pilot");
+    says(
+        org.submit_accepted(main, "main").await,
+        "nobody has accepted",
+    );
 
     says(org.sign_gate(pilot, "soon", false).await, "0 of 4 devices");
     // One that says nothing of what it is for waits for all that do.
@@ -448,7 +615,6 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
         ("Anna", Some(4))
     );
     assert!(against().await.is_empty());
-    says(org.submit_accepted(main, "main").await, "have changed");
     let digest = org.what_if(main).await.unwrap().digest;
     org.accept(main, &digest, &[], "").await.unwrap();
     assert_eq!(org.submit_accepted(main, "main").await.unwrap(), 4);

@@ -3,16 +3,19 @@
 
 mod service_house;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::{Device, OrgReading, Platform};
 use mdm_core::ids::{AuditId, DeviceId, Serial};
+use mdm_core::migration::what_if::CheckFinding;
 use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, Variant};
 use mdm_core::organisation::Der;
 use mdm_core::original::{OriginalApp, OriginalEnrolment, OriginalNetwork, Said};
-use mdm_core::service::{Detail, Member, Org, Question, WhatIfReport};
+use mdm_core::service::{
+    Act, Detail, Member, MigrationAct, Org, ProjectChange, Question, WhatIfReport,
+};
 use mdm_core::store::Batch;
 use service_house::{House, START};
 
@@ -219,10 +222,134 @@ async fn a_runbook_begins_with_the_apps_that_are_there() {
     // With it nothing stands against anybody; no Mac has these apps.
     let mut question = question(&house, 2);
     question.runbooks.get_mut(&Platform::Ios).unwrap().apps = runbook.apps;
+    // As long as licences come from elsewhere nobody knows whether it stays: that blocks, until somebody says that they do.
     let report = org.look_at(&question, Detail::Counts).await.unwrap();
-    assert_eq!(report.blocked, 0);
+    assert_eq!(report.blocked, 2);
+    let blocks = Some((CheckResult::Block, 2));
+    assert_eq!(found(&report, Check::AppsLicences), blocks);
+    let licences = BTreeMap::from([(Check::AppsLicences, Some(CheckResult::Warn))]);
+    org.set_unknowns(&licences).await.unwrap();
+    let org = house.org().await;
+    let report = org.look_at(&question, Detail::Counts).await.unwrap();
+    assert_eq!(report.blocked, 0, "{:#?}", report.matrix);
     let mac = org.standard_runbook(Platform::Macos, keep).await.unwrap();
     assert_eq!(mac.apps, []);
+}
+
+#[tokio::test]
+async fn whoever_loses_an_app_is_blocked() {
+    let house = House::new().await;
+    let org = fleet(&house, 3).await;
+    // One has an app that is to stay and can be had nowhere, one an app without a fate, one what is kept.
+    let mut rows = vec![said(0), said(1), said(2)];
+    rows[0].apps = Some(vec![OriginalApp::new("com.example.nowhere")]);
+    rows[1].apps = Some(vec![OriginalApp::new("com.example.forgotten")]);
+    org.import_originals("Old MDM", START, rows).await.unwrap();
+    let mut question = question(&house, 3);
+    let apps = &mut question.runbooks.get_mut(&Platform::Ios).unwrap().apps;
+    apps.push(AppPlan {
+        bundle_id: "com.example.nowhere".to_owned(),
+        store_id: None,
+        manifest_url: None,
+        action: AppAction::KeepIfPresent,
+    });
+    let report = org.look_at(&question, Detail::Problems).await.unwrap();
+    let losing: Vec<&Serial> = report.forecast.losing.iter().collect();
+    assert_eq!(losing, [&serial(0), &serial(1)]);
+    let rules = &org.organisation().settings.unknowns;
+    let blocked = report.members.iter().filter(|member| {
+        let ios = Some(Platform::Ios);
+        let of = |f: &&CheckFinding| f.counts_as(rules, ios) == CheckResult::Block;
+        member.findings.iter().any(|f| of(&f))
+    });
+    let blocked: Vec<&Serial> = blocked.map(|member| &member.serial).collect();
+    assert_eq!(blocked, losing, "the forecast and the checks disagree");
+    // By whatever door: the act leaves them out, and says what they would lose.
+    let act = Act {
+        what: MigrationAct::Assign {
+            destination: house.server,
+            deadline: question.deadline,
+            available_from: None,
+            runbooks: question.runbooks.clone(),
+        },
+        serials: question.serials.clone(),
+        reason: None,
+    };
+    let plan = org.plan_act(&act).await.unwrap();
+    assert_eq!((plan.members, plan.blocked), (3, 2), "{:?}", plan.findings);
+    let forecast = plan.forecast.as_ref().unwrap();
+    assert_eq!(forecast.losing.len(), 2);
+    // Another app comes to light on one that is left out anyway: what was accepted is void.
+    let mut more = said(0);
+    let lost = ["com.example.nowhere", "com.example.other"].map(OriginalApp::new);
+    more.apps = Some(lost.into());
+    house.clock.advance(Duration::from_secs(60));
+    org.import_originals("Old MDM", START + Duration::from_secs(60), vec![more])
+        .await
+        .unwrap();
+    let refused = org
+        .do_act(&act, &plan.digest)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("are not those that were accepted"),
+        "{refused}"
+    );
+    // A project that is to leave that service, and that nobody has turned on, is named.
+    assert!(plan.warnings.iter().all(|w| !w.starts_with("switch: ")));
+    let change = ProjectChange {
+        originals: Some(BTreeSet::from(["THEIRS".to_owned()])),
+        ..ProjectChange::default()
+    };
+    let made = org
+        .new_project("Berlin", house.server, &change)
+        .await
+        .unwrap();
+    let off = async || {
+        let plan = org.plan_act(&act).await.unwrap();
+        plan.warnings
+            .iter()
+            .filter(|w| w.starts_with("switch: 3 devices"))
+            .count()
+    };
+    assert_eq!(off().await, 1);
+    org.switch_project(made.id, true).await.unwrap();
+    assert_eq!(off().await, 0);
+}
+
+#[tokio::test]
+async fn what_nobody_knows_of_the_server_counts_as_somebody_says() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    org.import_originals("Old MDM", START, vec![said(0)])
+        .await
+        .unwrap();
+    let act = Act {
+        what: MigrationAct::Assign {
+            destination: house.server,
+            deadline: START + 9 * DAY,
+            available_from: None,
+            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+        },
+        serials: vec![serial(0)],
+        reason: None,
+    };
+    let plan = org.plan_act(&act).await.unwrap();
+    assert!(plan.against_all.is_empty(), "{:?}", plan.against_all);
+    assert!(plan.warnings.iter().any(|w| w.starts_with("await: ")));
+    let rules = [Check::Await, Check::Endpoints].map(|check| (check, Some(CheckResult::Block)));
+    org.set_unknowns(&rules.into()).await.unwrap();
+    let org = house.org().await;
+    let plan = org.plan_act(&act).await.unwrap();
+    let checks: Vec<&str> = plan
+        .against_all
+        .iter()
+        .filter_map(|a| a.split(':').next())
+        .collect();
+    assert_eq!(checks, ["await", "endpoints"]);
+    assert!(plan.warnings.iter().all(|w| !w.starts_with("await: ")));
+    assert!(org.do_act(&act, &plan.digest).await.is_err());
 }
 
 #[tokio::test]

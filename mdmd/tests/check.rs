@@ -82,6 +82,14 @@ async fn a_fleet_is_looked_at_before_anything_is_asked_of_apple() {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         town.mdmd(&arguments).await
     };
+    // Nobody has brought in a location of Apps and Books: whether iPhones keep them is not known, until somebody says that there are
+    // licences elsewhere.
+    let ended = run(with(&["check", "--all"])).await;
+    assert_eq!(ended.exit, 3, "{}\n{}", ended.out, ended.err);
+    assert!(ended.out.contains("apps.licences"), "{}", ended.out);
+    let licences = "apps.licences=warn";
+    town.json(&["organisation", "what-if", "--unknown", licences])
+        .await;
     let ended = run(with(&["check", "--all", "--explain"])).await;
     assert_eq!(ended.exit, 0, "{}\n{}", ended.out, ended.err);
     let kept = run(with(&["apps", "diff", "--all"])).await;

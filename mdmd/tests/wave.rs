@@ -197,8 +197,9 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     let against = kept.json()["against_all"].to_string();
     assert!(against.contains("gate: pilot: 0 of 2"), "{against}");
     let accept = format!("wave|accept|main|--digest|{}", digest(&kept));
-    ends(&town, &accept, 0, "").await;
-    ends(&town, "wave|submit|main|--confirm|main", 3, "gate: pilot").await;
+    ends(&town, &accept, 3, "gate: pilot: 0 of 2").await;
+    let submit = "wave|submit|main|--confirm|main";
+    ends(&town, submit, 3, "nobody has accepted this").await;
     assert_eq!(changes(&town), 1);
 
     // More time for all of them; less only for a list of members.

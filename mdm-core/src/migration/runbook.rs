@@ -180,6 +180,17 @@ pub struct AppPlan {
     pub action: AppAction,
 }
 
+impl AppPlan {
+    /// Whether what the row says can come true: an app that is to be there or to stay has a number in the store or a manifest, by
+    /// which it can be licensed and asked for.
+    #[must_use]
+    pub const fn can_be_had(&self) -> bool {
+        matches!(self.action, AppAction::Drop)
+            || self.store_id.is_some()
+            || self.manifest_url.is_some()
+    }
+}
+
 /// What a profile of the runbook is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

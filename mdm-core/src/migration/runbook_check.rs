@@ -195,6 +195,11 @@ impl PinnedRunbook {
                 let why = "must begin with https://";
                 return bad(format!("apps[{n}].manifest_url"), why);
             }
+            // A Mac keeps what nobody takes over; an iPhone or iPad removes it with its data.
+            if !mac && !app.can_be_had() {
+                let why = "is missing, and manifest_url too: without one of them it cannot be licensed and asked for, and goes with its data";
+                return bad(format!("apps[{n}].store_id"), why);
+            }
             let step = match (app.action, mac) {
                 (AppAction::Drop, _) | (AppAction::KeepIfPresent, true) => continue,
                 (AppAction::Install, true) => StepId::Apps,
@@ -440,6 +445,28 @@ mod tests {
             "profiles[0].content",
             "",
         );
+    }
+
+    #[test]
+    fn an_app_of_an_iphone_that_is_to_be_there_can_be_had_somewhere() {
+        for (action, store_id, fits) in [
+            (AppAction::KeepIfPresent, None, false),
+            (AppAction::Install, None, false),
+            (AppAction::Drop, None, true),
+            (AppAction::KeepIfPresent, Some(7), true),
+        ] {
+            let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+            runbook.apps = vec![AppPlan {
+                store_id,
+                ..app(action)
+            }];
+            let said = runbook.validate_for(Platform::Ios);
+            assert_eq!(said.is_ok(), fits, "{action:?}");
+            if let Err(error) = said {
+                let said = error.to_string();
+                assert!(said.starts_with("runbook.apps[0].store_id: "), "{said}");
+            }
+        }
     }
 
     #[test]

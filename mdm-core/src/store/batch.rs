@@ -26,7 +26,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
-use crate::project::{Project, WhatIfRun};
+use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::queue::Command;
 use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
@@ -118,6 +118,8 @@ pub enum Write {
     Wave(Wave),
     /// Versioned; the id equals the wave's.
     WhatIfRun(WhatIfRun),
+    /// A piece of what somebody accepted.
+    AcceptedPart(AcceptedPart),
     /// Versioned; the id comes from the name.
     KeptRunbook(KeptRunbook),
     /// Versioned; the id comes from the name.
@@ -226,7 +228,7 @@ impl From<Device> for Write {
 
 into_write! {
     OriginalFacts(OriginalFacts), HandOff(HandOff), HandOffPart(HandOffPart), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
-    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), KeptRunbook(KeptRunbook), Template(Template), Runbook(Pinned), Server(Server), Secret(SealedSecret),
+    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), AcceptedPart(AcceptedPart), KeptRunbook(KeptRunbook), Template(Template), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
     ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Repeat(Repeat), Hook(Hook), HookMessage(HookMessage), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
@@ -285,6 +287,8 @@ pub enum Noun {
     Wave,
     /// What-ifs that somebody had run for waves; the key equals the wave's.
     WhatIfRun,
+    /// Pieces of what somebody accepted.
+    AcceptedPart,
     /// Runbooks that an organisation keeps under a name; the key comes from the name.
     KeptRunbook,
     /// Templates of the installation; the key comes from the name.

@@ -43,7 +43,7 @@ use crate::migration::{Move, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
-use crate::project::{Project, WhatIfRun};
+use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::queue::Command;
 use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
@@ -220,6 +220,9 @@ macro_rules! hand_on_reads {
             }
             async fn what_if_run(&self, organisation: OrganisationId, wave: WaveId) -> Result<Option<WhatIfRun>, StoreError> {
                 ($inner)(self).what_if_run(organisation, wave).await
+            }
+            async fn accepted_parts(&self, organisation: OrganisationId, wave: WaveId, after: crate::ids::AcceptedId, limit: u32) -> Result<Vec<AcceptedPart>, StoreError> {
+                ($inner)(self).accepted_parts(organisation, wave, after, limit).await
             }
             async fn wave(&self, organisation: OrganisationId, id: WaveId) -> Result<Option<Wave>, StoreError> {
                 ($inner)(self).wave(organisation, id).await

@@ -115,6 +115,7 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::AuditSeal(it) => Op::Put(Row::of(it)?),
         Write::Project(it) => Op::Put(Row::of(it)?),
         Write::WhatIfRun(it) => Op::Put(Row::of(it)?),
+        Write::AcceptedPart(it) => Op::Put(Row::of(it)?),
         Write::KeptRunbook(it) => Op::Put(Row::of(it)?),
         Write::Template(it) => Op::Put(Row::of(it)?),
         Write::Enrollment(it) => Op::Put(Row::of(it)?),

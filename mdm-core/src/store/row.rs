@@ -31,7 +31,7 @@ use crate::migration::{Move, MoveState, Pinned, SetUp};
 use crate::organisation::Organisation;
 use crate::original::OriginalFacts;
 use crate::person::{PersonSession, SignInAttempt};
-use crate::project::{Project, WhatIfRun};
+use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::queue::Command;
 use crate::repeat::Repeat;
 use crate::runbook::KeptRunbook;
@@ -56,6 +56,7 @@ pub(crate) enum Table {
     Projects,
     Waves,
     WhatIfRuns,
+    AcceptedParts,
     KeptRunbooks,
     Templates,
     Moves,
@@ -108,7 +109,7 @@ pub(crate) enum Cell {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 47] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
@@ -122,6 +123,7 @@ impl Table {
         Self::Projects,
         Self::Waves,
         Self::WhatIfRuns,
+        Self::AcceptedParts,
         Self::KeptRunbooks,
         Self::Templates,
         Self::Moves,
@@ -174,6 +176,7 @@ impl Table {
             Self::Projects => "projects",
             Self::Waves => "waves",
             Self::WhatIfRuns => "what_if_runs",
+            Self::AcceptedParts => "accepted_parts",
             Self::KeptRunbooks => "kept_runbooks",
             Self::Templates => "templates",
             Self::Moves => "moves",
@@ -265,6 +268,7 @@ impl Table {
             ],
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::HandOffParts => &[("job", Int)],
+            Self::AcceptedParts => &[("wave", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Refusals => &[("sender", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
@@ -321,6 +325,7 @@ impl From<Noun> for Table {
             Noun::Project => Self::Projects,
             Noun::Wave => Self::Waves,
             Noun::WhatIfRun => Self::WhatIfRuns,
+            Noun::AcceptedPart => Self::AcceptedParts,
             Noun::KeptRunbook => Self::KeptRunbooks,
             Noun::Template => Self::Templates,
             Noun::AuditSeal => Self::AuditSeals,
@@ -550,6 +555,7 @@ stored! {
     Approval in Approvals versioned: |it| vec![moment(Some(it.over()))];
     Alone in DoneAlone versioned: |it| vec![text(&it.name), moment(Some(it.over()))];
     WhatIfRun in WhatIfRuns versioned: |_it| vec![];
+    AcceptedPart in AcceptedParts versioned: |it| vec![Cell::Int(Some(it.wave.0))];
     KeptRunbook in KeptRunbooks versioned: |_it| vec![];
     Template in Templates versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![

@@ -197,6 +197,28 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
             .collect();
         line(format!("left out: {serial}: {}", findings.join("; ")));
     }
+    for app in plan["forecast"]["apps"].as_array().into_iter().flatten() {
+        let name = cell(&app["bundle_id"]);
+        let lost = app["lost"].as_object().into_iter().flatten();
+        let lost: Vec<String> = lost
+            .map(|(serial, why)| format!("{serial} ({})", cell(why)))
+            .collect();
+        if !lost.is_empty() {
+            line(format!("lost with its data: {name}: {}", lost.join(", ")));
+        }
+        if app["uncertain"].as_u64().is_some_and(|n| n > 0) {
+            let count = cell(&app["uncertain"]);
+            line(format!(
+                "not known: whether {name} stays on {count} devices"
+            ));
+        }
+    }
+    let unknown = plan["forecast"]["unknown"].as_array().map_or(0, Vec::len);
+    if unknown > 0 {
+        line(format!(
+            "not known: which apps {unknown} devices would lose"
+        ));
+    }
     line(format!(
         "{} devices, {} of them left out",
         cell(&plan["members"]),

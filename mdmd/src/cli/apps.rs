@@ -91,6 +91,7 @@ pub(super) fn show(forecast: &Value) {
                 "kept": app["kept"],
                 "dropped": app["dropped"],
                 "lost": lost.map_or(0, serde_json::Map::len),
+                "uncertain": app["uncertain"],
                 "people": people,
                 "why": why.into_iter().collect::<Vec<_>>().join(", "),
             })
@@ -106,6 +107,7 @@ pub(super) fn show(forecast: &Value) {
             ("KEPT", "kept"),
             ("DROPPED", "dropped"),
             ("LOST", "lost"),
+            ("NOT KNOWN", "uncertain"),
             ("PEOPLE", "people"),
             ("WHY", "why"),
         ],

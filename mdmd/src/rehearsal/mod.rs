@@ -25,7 +25,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use fixtures::faults::{FaultKind, FaultLevel, FaultPlan};
 use fixtures::world::{Fleet, World, WorldConfig};
-use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::ids::{OrganisationId, Serial, ServerId, WaveId};
@@ -433,11 +432,7 @@ impl Stage {
                 org.pull(&serials).await?;
                 // A plan that forgets the apps is not submitted: it goes through only where nobody knows of them.
                 let blind = sabotage == Some(Sabotage::SkipApps);
-                if blind {
-                    let unknown = [Check::AppsMapped, Check::AppsSource];
-                    let warns = unknown.map(|check| (check, Some(CheckResult::Warn)));
-                    org.set_unknowns(&warns.into()).await?;
-                }
+                plan::say_unknowns(&org, blind).await?;
                 for said in plan::original(&self.world, now, !blind)?.chunks(10_000) {
                     org.import_originals("the original", now, said.to_vec())
                         .await?;

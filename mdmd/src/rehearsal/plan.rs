@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fixtures::device::{Family, Kind};
 use fixtures::world::World;
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::ids::Serial;
@@ -13,7 +14,7 @@ use mdm_core::migration::{
 };
 use mdm_core::organisation::Der;
 use mdm_core::original::{ManagedUser, OriginalApp, OriginalEnrolment, Said};
-use mdm_core::service::Member;
+use mdm_core::service::{Member, Org};
 
 use super::judge::Accepted;
 use super::sabotage::Sabotage;
@@ -50,6 +51,20 @@ pub(super) const LEFT_BEHIND: &str = "net.example.viewer";
 
 /// The password of the network that every device gets.
 pub(super) const WIFI_PASSWORD: &str = "rehearsed-Wi-Fi-7Qm2xK9v";
+
+/// Says what counts as a warning here: that licences come from elsewhere, for the devices of the world have theirs; and where the
+/// plan is to be `blind`, what nobody knows of apps.
+pub(super) async fn say_unknowns(org: &Org, blind: bool) -> anyhow::Result<()> {
+    let mut warns = vec![Check::AppsLicences];
+    if blind {
+        warns.extend([Check::AppsMapped, Check::AppsSource]);
+    }
+    let warns = warns
+        .into_iter()
+        .map(|check| (check, Some(CheckResult::Warn)));
+    org.set_unknowns(&warns.collect()).await?;
+    Ok(())
+}
 
 /// What the original's administrator exports of the devices before they move.
 pub(super) fn original(world: &World, now: Timestamp, apps: bool) -> anyhow::Result<Vec<Said>> {

@@ -90,6 +90,7 @@ impl Course {
         plan::expect_apps(world, &BTreeMap::new(), Some(plan::LEFT_BEHIND));
         let mut runbooks = plan::runbooks(world, sabotage);
         plan::leave_behind(&mut runbooks);
+        plan::say_unknowns(&org, false).await?;
         let mut gate = Gate::default();
         // Exceptions are what some faults must lead to; the signature is what the gate is about here.
         gate.most_failed_percent = 100;

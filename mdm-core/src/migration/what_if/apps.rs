@@ -48,24 +48,13 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         .filter(|app| plan(&app.bundle_id).is_none())
         .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
         .collect();
-    found.push(weight(if open.is_empty() {
-        CheckFinding::pass(
-            Check::AppsMapped,
-            format!("each of {} managed apps has a fate", apps.len()),
-        )
-    } else {
-        CheckFinding::block(
-            Check::AppsMapped,
-            format!(
-                "{} of {} managed apps have no fate and would go with their data: {}",
-                open.len(),
-                apps.len(),
-                some_of(&open)
-            ),
-            "give each of them install, keep-if-present or drop in the runbook",
-            Owner::Destination,
-        )
-    }));
+    // On a Mac an app that is not taken over stays.
+    let nowhere: Vec<&str> = apps
+        .iter()
+        .filter(|app| !mac && plan(&app.bundle_id).is_some_and(|p| !p.can_be_had()))
+        .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
+        .collect();
+    found.push(weight(mapped(apps.len(), &open, &nowhere)));
     let last = facts.deadline + AFTERWARDS;
     let ending: Vec<&str> = apps
         .iter()
@@ -81,6 +70,7 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
             "sign these apps anew",
             Owner::Destination,
         )
+        .binding(ending.join(", "))
     } else if age > BELIEVED {
         CheckFinding::warn(
             Check::AppsSource,
@@ -91,13 +81,67 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
             IMPORT,
             Owner::Original,
         )
+        .binding("old")
     } else {
         CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
     }));
 }
 
+/// Whether each of so many apps has a fate that can come true: `open` are those without one, `nowhere` those that are to stay and
+/// that can be had nowhere.
+fn mapped(count: usize, open: &[&str], nowhere: &[&str]) -> CheckFinding {
+    let check = Check::AppsMapped;
+    let (mut facts, mut bound, mut fixes) = (Vec::new(), Vec::new(), Vec::new());
+    if !open.is_empty() {
+        facts.push(format!(
+            "{} of {count} managed apps have no fate and would go with their data: {}",
+            open.len(),
+            some_of(open)
+        ));
+        bound.push(open.join(", "));
+        fixes.push("give each of them install, keep-if-present or drop in the runbook");
+    }
+    if !nowhere.is_empty() {
+        facts.push(format!(
+            "{} of {count} managed apps are to stay and would go with their data, for the runbook names neither their number in the \
+             store nor a manifest: {}",
+            nowhere.len(),
+            some_of(nowhere)
+        ));
+        bound.push(nowhere.join(", "));
+        fixes.push("give each of them its store_id or manifest_url in the runbook, or drop it");
+    }
+    if facts.is_empty() {
+        return CheckFinding::pass(check, format!("each of {count} managed apps has a fate"));
+    }
+    CheckFinding::block(
+        check,
+        facts.join("; "),
+        &fixes.join("; "),
+        Owner::Destination,
+    )
+    .binding(bound.join("; "))
+}
+
+/// That nobody can say whether a device keeps apps: their licences come from elsewhere.
+pub(crate) fn licence_not_known(names: &[String]) -> CheckFinding {
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    CheckFinding::unknown(
+        Check::AppsLicences,
+        format!(
+            "no location of Apps and Books is known here: without a licence from elsewhere these go with their data: {}",
+            some_of(&all)
+        ),
+        "bring in a content token: `mdmd licences token`; or say that licences come from elsewhere: \
+         `mdmd organisation what-if --unknown apps.licences=warn`",
+        Owner::Licence,
+    )
+    .binding(names.join(", "))
+}
+
 /// That a device would lose apps for want of licences.
 pub(crate) fn without_licence(names: &[String]) -> CheckFinding {
+    let all = names.join(", ");
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     CheckFinding::block(
         Check::AppsLicences,
@@ -108,6 +152,7 @@ pub(crate) fn without_licence(names: &[String]) -> CheckFinding {
         LICENCES,
         Owner::Licence,
     )
+    .binding(all)
     .from(FactSource::Api, None)
 }
 

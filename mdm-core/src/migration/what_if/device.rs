@@ -381,7 +381,8 @@ fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
                 ),
                 "ask this person to sign in before the deadline",
                 Owner::User,
-            ),
+            )
+            .binding(&user.name),
             None => CheckFinding::warn(
                 Check::ManagedUser,
                 format!(
@@ -390,7 +391,8 @@ fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
                 ),
                 "ask this person to sign in before the deadline",
                 Owner::User,
-            ),
+            )
+            .binding(&user.name),
         }
     };
     Some(finding.import(told))
@@ -413,6 +415,7 @@ fn contact(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
         15..=60 => CheckFinding::warn(Check::ContactRecent, fact, fix, Owner::User),
         _ => CheckFinding::block(Check::ContactRecent, fact, fix, Owner::User),
     }
+    .binding("")
     .import(told)
 }
 
@@ -431,6 +434,7 @@ fn deadline(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
             format!("its deadline is later than {latest}, the end of Apple's 90 days"),
             "choose an earlier deadline",
         )
+        .binding("later than Apple's 90 days")
     } else if facts.available_from > facts.deadline {
         against(
             "it would be offered only after its deadline".to_owned(),

@@ -86,6 +86,16 @@ pub struct AppForecast {
     pub uncertain: u64,
 }
 
+/// Apps that a device has and for which there is no licence here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoLicence {
+    /// It loses these: nobody has a licence left.
+    pub lost: Vec<String>,
+    /// Whether it loses these is not known: licences come from elsewhere.
+    pub uncertain: Vec<String>,
+}
+
 /// What would be lost, app by app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -124,9 +134,9 @@ impl Forecaster {
         }
     }
 
-    /// Counts a member. Answers the apps that it has and would lose for want of a licence.
-    pub fn add(&mut self, member: &LossOf<'_>) -> Vec<String> {
-        let mut short = Vec::new();
+    /// Counts a member. Answers the apps that it has and for which there is no licence here.
+    pub fn add(&mut self, member: &LossOf<'_>) -> NoLicence {
+        let mut short = NoLicence::default();
         if member.platform.is_none_or(Platform::is_mac) {
             return short;
         }
@@ -170,8 +180,11 @@ impl Forecaster {
             row.dropped += u64::from(fate == AppFate::Dropped);
             row.short += u64::from(fate == AppFate::LostLicence);
             row.uncertain += u64::from(fate == AppFate::Uncertain);
-            if fate == AppFate::LostLicence {
-                short.push(app.name.as_ref().unwrap_or(&app.bundle_id).clone());
+            let name = || app.name.as_ref().unwrap_or(&app.bundle_id).clone();
+            match fate {
+                AppFate::LostLicence => short.lost.push(name()),
+                AppFate::Uncertain => short.uncertain.push(name()),
+                _ => {}
             }
             if fate.is_lost() {
                 row.lost.insert(member.serial.clone(), fate);

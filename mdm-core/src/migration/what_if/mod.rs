@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apps::without_licence;
-pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf};
+pub(crate) use apps::{licence_not_known, without_licence};
+pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub use project::{ProjectFacts, Terms};
 pub use server::{Expiry, ServerFacts, look_at_server};
@@ -70,6 +70,9 @@ pub struct CheckFinding {
     /// Who can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<Owner>,
+    /// What an acceptance is bound to, where that is not the fact as people read it.
+    #[serde(skip)]
+    bound: Option<String>,
 }
 
 impl CheckFinding {
@@ -82,6 +85,7 @@ impl CheckFinding {
             at: None,
             fix: String::new(),
             who: None,
+            bound: None,
         }
     }
 
@@ -112,6 +116,18 @@ impl CheckFinding {
         self.source = Some(source);
         self.at = at.into();
         self
+    }
+
+    /// Binds an acceptance to this and not to the fact: to more where the fact names examples, to less where it counts days or says
+    /// when something was read.
+    pub(super) fn binding(mut self, to: impl Into<String>) -> Self {
+        self.bound = Some(to.into());
+        self
+    }
+
+    /// What an acceptance of it is bound to: another fact voids it, and time that passes does not.
+    pub(crate) fn bound(&self) -> &str {
+        self.bound.as_deref().unwrap_or(&self.fact)
     }
 
     pub(super) fn import<T>(self, told: &Told<T>) -> Self {

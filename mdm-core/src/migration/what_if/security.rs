@@ -4,6 +4,12 @@ use super::{Check, CheckFinding, FactSource, MemberFacts};
 use crate::device::Platform;
 use crate::migration::{Owner, StepId};
 
+/// Payloads that take recovery keys into escrow: the one of now, and the one before macOS 10.13.
+const ESCROWS: [&str; 2] = [
+    "com.apple.security.FDERecoveryKeyEscrow",
+    "com.apple.security.FDERecoveryRedirect",
+];
+
 pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
     if facts.platform.is_some_and(Platform::is_mac) {
         found.push(escrow(facts));
@@ -20,6 +26,17 @@ fn escrow(facts: &MemberFacts<'_>) -> CheckFinding {
         .is_some_and(|r| r.step(StepId::FvEscrow).is_some());
     let against =
         |fact: &str, fix: &str| CheckFinding::block(Check::FvEscrow, fact, fix, Owner::Destination);
+    let second = ESCROWS
+        .iter()
+        .find(|kind| facts.brings.payloads.contains(**kind));
+    if let Some(kind) = second {
+        let fact = format!(
+            "a profile of the runbook or of the library brings a second escrow ({kind}): with two of them none is made, or the key goes elsewhere"
+        );
+        let fix =
+            "take that payload out of the profile, or the profile from the runbook or the tag";
+        return against(&fact, fix).from(FactSource::Operator, None);
+    }
     match (step, facts.escrow) {
         (false, _) => against(
             "the runbook takes no recovery key into escrow",

@@ -91,6 +91,10 @@ fn member(platform: Platform) -> Member {
 
 impl Member {
     fn look(&self) -> Vec<CheckFinding> {
+        self.look_at(NOW)
+    }
+
+    fn look_at(&self, now: Timestamp) -> Vec<CheckFinding> {
         let facts = MemberFacts {
             device: Some(&self.device),
             original: Some(&self.original),
@@ -106,7 +110,7 @@ impl Member {
             escrow: self.escrow,
             old_key: self.old_key,
         };
-        look(&facts, NOW)
+        look(&facts, now)
     }
 }
 
@@ -293,6 +297,47 @@ fn an_app_without_a_fate_blocks_an_iphone_and_warns_of_a_mac() {
 }
 
 #[test]
+fn an_app_that_is_to_stay_and_can_be_had_nowhere_blocks_an_iphone() {
+    let nowhere = |action| {
+        move |m: &mut Member| m.runbook.apps = vec![app("com.example.notes", None, action)]
+    };
+    for action in [AppAction::KeepIfPresent, AppAction::Install] {
+        check(Ios, Check::AppsMapped, Block, nowhere(action));
+        // A Mac keeps what nobody takes over.
+        check(Macos, Check::AppsMapped, Pass, nowhere(action));
+    }
+    check(Ios, Check::AppsMapped, Pass, nowhere(AppAction::Drop));
+    check(Ios, Check::AppsMapped, Pass, |m| {
+        nowhere(AppAction::Install)(m);
+        m.runbook.apps[0].manifest_url = Some("https://apps.example.com/notes.plist".to_owned());
+    });
+}
+
+#[test]
+fn an_acceptance_is_bound_to_every_app_and_not_to_the_days_that_pass() {
+    let of = |m: &Member, check, now| {
+        let found = m.look_at(now).into_iter().find(|f| f.check == check);
+        found.unwrap().bound().to_owned()
+    };
+    let mut m = member(Ios);
+    let apps = |names: &[&str]| Some(names.iter().map(|n| OriginalApp::new(n)).collect());
+    let five = ["a.one", "a.two", "a.three", "a.four", "a.five"];
+    tell(&mut m, |s| s.apps = apps(&five));
+    let before = of(&m, Check::AppsMapped, NOW);
+    // The fact names three and counts the others.
+    tell(&mut m, |s| {
+        s.apps = apps(&["a.one", "a.two", "a.three", "a.four", "a.six"])
+    });
+    assert_ne!(of(&m, Check::AppsMapped, NOW), before);
+    tell(&mut m, |s| s.last_seen = Some(NOW - 20 * DAY));
+    let quiet = |now| of(&m, Check::ContactRecent, now);
+    assert_eq!(quiet(NOW), quiet(NOW + 3 * DAY));
+    m.deadline = NOW + 120 * DAY;
+    let late = |now| of(&m, Check::DeadlineRange, now);
+    assert_eq!(late(NOW), late(NOW + DAY));
+}
+
+#[test]
 fn apps_that_nobody_told_block_an_iphone_by_default_and_nothing_else_does() {
     let mut m = member(Ios);
     m.original = OriginalFacts::new(OrganisationId(1), DeviceId(1));
@@ -370,6 +415,11 @@ fn a_network_that_goes_with_the_original_is_named() {
 fn keys_and_locks_must_be_savable() {
     check(Macos, Check::FvEscrow, Block, |m| m.escrow = None);
     check(Macos, Check::FvEscrow, Block, |m| m.escrow = Some(false));
+    // One of ours is enough: of a second one Apple takes neither, or the wrong one.
+    check(Macos, Check::FvEscrow, Block, |m| {
+        let second = "com.apple.security.FDERecoveryKeyEscrow".to_owned();
+        m.brings.payloads.insert(second);
+    });
     check(Macos, Check::FvOldkey, Pass, |_| {});
     check(Macos, Check::FvOldkey, Warn, |m| m.old_key = None);
     check(Macos, Check::LockUser, Unknown, |m| {
@@ -686,8 +736,16 @@ fn the_forecast_counts_apps_devices_and_people() {
         runbook: Some(&runbook),
         licences: &none,
     };
-    assert_eq!(of(&bob, Some(BTreeMap::new())), ["com.example.notes"]);
-    assert_eq!(of(&bob, None), [] as [&str; 0]);
+    let short = of(&bob, Some(BTreeMap::new()));
+    assert_eq!(
+        (short.lost, short.uncertain.len()),
+        (vec!["com.example.notes".to_owned()], 0)
+    );
+    let short = of(&bob, None);
+    assert_eq!(
+        (short.lost.len(), short.uncertain),
+        (0, vec!["com.example.notes".to_owned()])
+    );
     // A Mac loses nothing in this way, and a device of which nobody told is not among those that lose nothing.
     let mac = LossOf {
         serial: &serials[0],

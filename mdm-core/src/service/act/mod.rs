@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{ApprovalId, ErrandId, Serial, ServerId, WaveId};
+use crate::migration::what_if::Forecast;
 use crate::migration::{Event, Move, PinnedRunbook};
 use crate::store::Batch;
 
@@ -118,6 +119,9 @@ pub struct ActPlan {
     pub members: usize,
     /// Of these, devices that are left out.
     pub blocked: usize,
+    /// Apps that would be lost with their data, of devices that start to migrate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// Binds all of this: an acceptance of anything else is void.
     pub digest: String,
 }
@@ -144,8 +148,15 @@ impl ActPlan {
             against_all: Vec::new(),
             warnings,
             members,
+            forecast: None,
             digest,
         }
+    }
+
+    /// The same, with the apps that would be lost.
+    fn losing(mut self, forecast: Option<Forecast>) -> Self {
+        self.forecast = forecast;
+        self
     }
 
     /// The same, with what stands against all of it. Nothing is accepted of such a plan, so that no digest is bound to it.
@@ -212,8 +223,18 @@ struct Looked {
     against_all: Vec<String>,
     /// What should be known.
     warnings: Vec<String>,
+    /// What every check found, for devices that start to migrate.
+    seen: Option<Seen>,
     /// Which way back each device has, for a return.
     back: BTreeMap<Serial, back::Back>,
+}
+
+/// What the what-if of an act found.
+struct Seen {
+    /// What the acceptance of it is bound to.
+    bound: Value,
+    /// Apps that would be lost with their data.
+    forecast: Forecast,
 }
 
 /// A member of an act with what is known of it.
@@ -244,9 +265,8 @@ impl Org {
     pub async fn do_act(&self, act: &Act, digest: &str) -> Result<ActDone, Error> {
         self.again_on_conflict(|| async {
             let looked = Box::pin(self.look_into(act)).await?;
-            Box::pin(self.plan_of(act, &looked))
-                .await?
-                .must_be(digest)?;
+            let plan = Box::pin(self.plan_of(act, &looked)).await?;
+            plan.must_be(digest)?;
             if let MigrationAct::Return { deadline, .. } = &act.what {
                 return self.give_back(act, &looked, *deadline, digest).await;
             }
@@ -259,7 +279,7 @@ impl Org {
                 return Err(nobody());
             }
             match self.second_for(act, members - blocked, digest).await? {
-                Ok(batch) => Box::pin(self.perform(act, looked.found, digest, batch)).await,
+                Ok(batch) => Box::pin(self.perform(act, looked.found, &plan, batch)).await,
                 Err(approval) => Ok(ActDone {
                     wave: None,
                     errands: Vec::new(),
@@ -280,19 +300,19 @@ impl Org {
         with: Batch,
     ) -> Result<ActDone, Error> {
         let looked = Box::pin(self.look_into(act)).await?;
-        Box::pin(self.plan_of(act, &looked))
-            .await?
-            .must_be(digest)?;
-        Box::pin(self.perform(act, looked.found, digest, with)).await
+        let plan = Box::pin(self.plan_of(act, &looked)).await?;
+        plan.must_be(digest)?;
+        Box::pin(self.perform(act, looked.found, &plan, with)).await
     }
 
     async fn perform(
         &self,
         act: &Act,
         found: Vec<Found>,
-        digest: &str,
+        plan: &ActPlan,
         with: Batch,
     ) -> Result<ActDone, Error> {
+        let digest = plan.digest.as_str();
         match &act.what {
             MigrationAct::Assign {
                 destination,
@@ -302,7 +322,7 @@ impl Org {
             } => {
                 let from = available_from.unwrap_or_else(|| self.now());
                 let dates = (*deadline, from);
-                self.assign(act, &found, *destination, dates, runbooks, digest)
+                self.assign(act, &found, *destination, dates, runbooks, plan)
                     .await
             }
             MigrationAct::Extend { deadline } | MigrationAct::Force { deadline } => {

@@ -8,7 +8,7 @@ use super::super::Org;
 use super::super::decision::{Decision, Tracked};
 use super::super::sync::append;
 use super::super::wave::platform_of;
-use super::{Act, ActDone, Found, MigrationAct, nobody};
+use super::{Act, ActDone, ActPlan, Found, MigrationAct, nobody};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember};
@@ -26,8 +26,9 @@ impl Org {
         destination: ServerId,
         (deadline, from): (Timestamp, Timestamp),
         runbooks: &BTreeMap<Platform, PinnedRunbook>,
-        digest: &str,
+        plan: &ActPlan,
     ) -> Result<ActDone, Error> {
+        let digest = plan.digest.as_str();
         let now = self.now();
         let server = self
             .store()
@@ -117,6 +118,7 @@ impl Org {
             json!({ "wave": id, "devices": members.len(), "digest": digest, "reason": act.reason }),
         );
         batch.put(wave);
+        self.keep_accepted(&mut batch, id, digest, plan)?;
         self.store().commit(batch).await?;
         Ok(ActDone {
             wave: Some(id),

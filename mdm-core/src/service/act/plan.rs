@@ -12,7 +12,7 @@ use super::super::ports::ActivityRequest;
 use super::super::wave::{latest_deadline, platform_of};
 use super::super::what_if::{Detail, Question};
 use super::super::worker::same_deadline;
-use super::{Act, ActPlan, Found, Looked, MigrationAct, PlannedRequest};
+use super::{Act, ActPlan, Found, Looked, MigrationAct, PlannedRequest, Seen};
 use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
@@ -20,7 +20,7 @@ use crate::errand::MOST_DEVICES;
 use crate::error::{Error, PortError};
 use crate::ids::{Serial, WaveId};
 use crate::migration::{Move, MoveState, PinnedRunbook};
-use crate::project::PinnedPlan;
+use crate::project::{PinnedPlan, Project};
 use crate::wave::Wave;
 
 /// A reading this old is renewed before an act is planned.
@@ -109,23 +109,32 @@ impl Org {
         }
         let (mut against_all, mut warnings) = (Vec::new(), Vec::new());
         if let Some(report) = &what_if {
-            against_all = report.against_all();
+            against_all = report.against_all(rules);
             // Said of the requests and licences of this plan itself.
-            warnings = report.warnings_but(&[
-                Check::PostBudget,
-                Check::AppsLicences,
-                Check::Endpoints,
-                Check::TlsCert,
-            ]);
+            warnings = report.warnings_but(
+                rules,
+                &[
+                    Check::PostBudget,
+                    Check::AppsLicences,
+                    Check::Endpoints,
+                    Check::TlsCert,
+                ],
+            );
+            warnings.extend(self.projects_off(&all).await?);
         }
         let mut back = BTreeMap::new();
         if let MigrationAct::Return { to, .. } = &act.what {
             back = self.look_back(&mut all, to.as_deref()).await?;
         }
+        let seen = what_if.map(|report| Seen {
+            bound: report.bound(rules),
+            forecast: report.forecast,
+        });
         Ok(Looked {
             found: all,
             against_all,
             warnings,
+            seen,
             back,
         })
     }
@@ -175,6 +184,41 @@ impl Org {
             }
         }
         Ok(())
+    }
+
+    /// Projects that nobody has turned on, and whose devices these are.
+    async fn projects_off(&self, found: &[Found]) -> Result<Vec<String>, Error> {
+        let mut off = self.projects().await?;
+        off.retain(|project| !project.on && project.closed.is_none());
+        if off.is_empty() {
+            return Ok(Vec::new());
+        }
+        let servers = self.store().servers(self.id()).await?;
+        let ours: BTreeSet<String> = servers.into_iter().map(|s| s.uuid).collect();
+        let from = |found: &Found| {
+            found
+                .device
+                .as_ref()?
+                .reading
+                .as_ref()?
+                .assigned_server
+                .clone()
+        };
+        let from: Vec<String> = found.iter().filter_map(from).collect();
+        let of = |project: &Project| {
+            let leaves = |server: &&String| match project.originals.is_empty() {
+                true => !ours.contains(*server),
+                false => project.originals.contains(*server),
+            };
+            let count = from.iter().filter(leaves).count();
+            (count > 0).then(|| {
+                format!(
+                    "switch: {count} devices are at a service that {} is to leave, and that project is off: this goes past it",
+                    project.name
+                )
+            })
+        };
+        Ok(off.iter().filter_map(of).collect())
     }
 
     /// Which of these were not read, or so long ago that a plan should not rest on it.
@@ -257,7 +301,12 @@ impl Org {
                     server: server.uuid,
                     deadline: *deadline,
                 };
-                (request, consequence, json!([available_from, revisions]))
+                let bound = looked.seen.as_ref().map(|seen| &seen.bound);
+                (
+                    request,
+                    consequence,
+                    json!([available_from, revisions, bound]),
+                )
             }
             MigrationAct::Extend { deadline } => (
                 ActivityRequest::UpdateDeadline {
@@ -336,6 +385,7 @@ impl Org {
             found.len(),
             &bound,
         )
+        .losing(looked.seen.as_ref().map(|seen| seen.forecast.clone()))
         .against_all(looked.against_all.clone()))
     }
 

@@ -15,7 +15,7 @@ use crate::evidence::pack::{
     ReportText,
 };
 use crate::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
-use crate::ids::{AuditId, AuditSealId, DeviceId, ErrandId, MoveId, WaveId};
+use crate::ids::{AcceptedId, AuditId, AuditSealId, DeviceId, ErrandId, MoveId, Serial, WaveId};
 use crate::migration::{Move, visible_state};
 use crate::original::OriginalFacts;
 use crate::service::Org;
@@ -27,6 +27,7 @@ const ROWS: usize = 5_000;
 const README: &str = "Evidence of one wave of a device migration.\n\n\
 Check it, on any machine, without the server that made it:\n\n    mdmd audit verify PACK [--key FINGERPRINT] [--checkpoint FILE]\n\n\
 wave.json        the wave, its project, how it stands, the last what-if\n\
+accepted/        what was shown to whoever accepted it, under its digest: checks, facts, apps that would be lost, requests\n\
 approvals.json   who accepted what, what was waived and why, who signed the gate\n\
 runbooks/        what the devices were taken through\n\
 requests/        requests to Apple; *.result is Apple's result file as it came\n\
@@ -81,6 +82,7 @@ impl Org {
         };
         out.put("README.txt", README.as_bytes()).await?;
         let members = self.pack_wave(ask.wave, &mut out).await?;
+        self.pack_accepted(ask.wave, &mut out).await?;
         self.pack_runbooks(&members, &mut out).await?;
         self.pack_requests(ask.wave, &mut out).await?;
         self.pack_members(ask.wave, &mut out).await?;
@@ -144,6 +146,45 @@ impl Org {
         out.object("wave.json", value).await?;
         out.object("approvals.json", approvals).await?;
         Ok(row.runbooks.into_values().collect())
+    }
+
+    /// What was accepted, as it was shown.
+    async fn pack_accepted(&self, wave: WaveId, out: &mut Out<'_>) -> Result<(), Error> {
+        let mut after = AcceptedId(0);
+        loop {
+            let page = self.accepted_parts(wave, after).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.id;
+            for mut part in page {
+                let mut words = Vec::new();
+                if out.redaction.has(Redact::Owners) {
+                    without_people(&mut part.content);
+                    for original in self.originals_in(&part.content).await? {
+                        words.extend(out.redaction.words_of(Some(&original)));
+                    }
+                    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+                    words.dedup();
+                }
+                let name = format!("accepted/{}-{:.12}.json", part.id, part.digest);
+                let mut value =
+                    json!({ "digest": part.digest, "part": part.part, "content": part.content });
+                out.redaction.value(&mut value, &words);
+                out.put(&name, format!("{value:#}\n").as_bytes()).await?;
+            }
+        }
+    }
+
+    /// What is known of the members that a piece names.
+    async fn originals_in(&self, content: &Value) -> Result<Vec<OriginalFacts>, Error> {
+        let members = content["members"].as_array().into_iter().flatten();
+        let serials: Vec<Serial> = members
+            .filter_map(|member| Serial::parse(member["serial"].as_str()?).ok())
+            .collect();
+        let devices = self.devices_of(&serials).await?;
+        let ids: Vec<DeviceId> = devices.values().map(|d| d.id).collect();
+        Ok(self.store().originals_of(self.id(), &ids).await?)
     }
 
     async fn pack_runbooks(
@@ -327,6 +368,18 @@ fn member(attempt: &Move, page: &MemberRows, held: Vec<Value>) -> Value {
         "before": { "device": attempt.before, "original": page.originals.get(&attempt.device) },
         "after": after, "marks": page.marks(attempt), "vault": held,
     })
+}
+
+/// Sums that name people, or one device as an example for others: every one of these devices is told of by itself.
+fn without_people(value: &mut Value) {
+    match value {
+        Value::Object(all) => {
+            all.retain(|name, _| !matches!(name.as_str(), "people" | "matrix" | "warnings"));
+            all.values_mut().for_each(without_people);
+        }
+        Value::Array(all) => all.iter_mut().for_each(without_people),
+        _ => {}
+    }
 }
 
 /// Contents of profiles are sealed, and nobody's evidence.

@@ -11,13 +11,15 @@ use super::super::decision::Decision;
 use super::super::ports::ActivityRequest;
 use super::super::sync::append;
 use super::super::what_if::{Detail, WhatIfReport};
+use super::runbook_for;
 use crate::check::Check;
 use crate::clock::Timestamp;
+use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
-use crate::ids::{Serial, WaveId};
-use crate::migration::Event;
+use crate::ids::{RunbookId, Serial, WaveId};
 use crate::migration::what_if::MatrixChange;
+use crate::migration::{Event, Move};
 use crate::project::{PinnedPlan, RunRow, WhatIfRun};
 use crate::store::Batch;
 use crate::wave::{Acceptance, Waiver, Wave, WaveState};
@@ -44,14 +46,20 @@ const MOST_WAIVERS: usize = 1_000;
 pub struct WhatIf {
     /// The wave.
     pub wave: WaveId,
-    /// What blocks, by serial number.
+    /// What blocks and is not waived by the acceptance that holds, by serial number.
     pub blockers: BTreeMap<Serial, Vec<String>>,
+    /// What would block and is waived by the acceptance that holds, by serial number.
+    pub waived: BTreeMap<Serial, Vec<String>>,
     /// What stands against all of them: nothing is submitted before it is mended.
     pub against_all: Vec<String>,
     /// What does not block and should be known.
     pub warnings: Vec<String>,
-    /// Binds members, deadlines, runbooks and findings: an acceptance of anything else is void.
+    /// Binds members, deadlines, runbooks and the facts of findings: an acceptance of anything else is void.
     pub digest: String,
+    /// The runbooks that its members go with: those of the project of now for a draft, its own for one that was submitted.
+    pub runbooks: BTreeMap<Platform, RunbookId>,
+    /// What is otherwise than when it was last looked at, or submitted.
+    pub drift: Vec<String>,
     /// What has come and gone since somebody last had it run; none before that.
     pub since: Option<MatrixChange>,
     /// The acceptance that holds for exactly this.
@@ -81,49 +89,44 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the vault's, the store's.
     pub async fn what_if(&self, wave: WaveId) -> Result<WhatIf, Error> {
-        let row = self.wave_row(wave).await?;
+        let mut row = self.wave_row(wave).await?;
         let report = self.look_at_members(&row, true, Detail::Problems).await?;
         let rules = &self.organisation.settings.unknowns;
-        let found: BTreeMap<&Serial, Vec<_>> = report
-            .members
-            .iter()
-            .map(|member| (&member.serial, member.weighed(rules)))
-            .collect();
-        let mut bound = Vec::new();
-        let mut buckets: BTreeMap<Timestamp, Vec<Serial>> = BTreeMap::new();
-        let blocked = report.blockers(rules);
-        for attempt in self.members(wave).await? {
-            if !attempt.is_planned() {
-                continue;
-            }
-            bound.push(json!([
-                attempt.serial,
-                attempt.deadline,
-                attempt.available_from,
-                attempt.runbook,
-                found.get(&attempt.serial),
-            ]));
-            if !blocked.contains_key(&attempt.serial) {
-                buckets
-                    .entry(attempt.deadline)
-                    .or_default()
-                    .push(attempt.serial);
+        let (mut drift, mut draft) = (Vec::new(), false);
+        if let Some(project) = self.project_of(&row).await? {
+            drift = Self::drift(&project, &row);
+            if let Some(of_now) = row.runbooks_of_now(&project) {
+                (row.runbooks, draft) = (of_now, true);
             }
         }
-        let (against_all, mut warnings) = (report.against_all(), report.warnings());
+        let planned: Vec<Move> = {
+            let mut all = self.members(wave).await?;
+            all.retain(Move::is_planned);
+            all
+        };
+        let dates: Vec<_> = planned
+            .iter()
+            .map(|a| {
+                let pinned = (!draft).then_some(a.runbook);
+                (&a.serial, a.deadline, a.available_from, pinned)
+            })
+            .collect();
+        let against_all = report.against_all(rules);
+        let mut warnings = report.warnings_but(rules, &[]);
         let of_apps = self.app_warnings(&row).await?;
         // What a look from outside tells comes and goes with the process that looks; what it blocks is bound.
-        let mut bound_warnings = report.warnings_but(&[Check::Endpoints, Check::TlsCert]);
-        bound_warnings.extend(of_apps.iter().cloned());
+        let mut known = report.server_warnings(rules, &[Check::Endpoints, Check::TlsCert]);
+        known.extend(of_apps.iter().cloned());
         warnings.extend(of_apps);
         let digest = crate::identity::sha256_hex(
             json!([
                 row.name,
                 row.runbooks,
                 row.ade,
-                bound,
+                dates,
+                report.bound(rules),
                 against_all,
-                bound_warnings
+                known
             ])
             .to_string()
             .as_bytes(),
@@ -131,15 +134,24 @@ impl Org {
         let earlier = self.store().what_if_run(self.id(), wave).await?;
         let since = earlier.map(|earlier| change_since(&earlier.found, &run_rows(&report)));
         let accepted = row.acceptance.clone().filter(|a| a.digest == digest);
+        let waivers = accepted.as_ref().map_or(&[][..], |a| &a.waivers[..]);
+        let (blockers, waived) = (
+            report.staying(rules, waivers),
+            report.waived(rules, waivers),
+        );
+        let buckets = buckets(planned, &blockers);
         Ok(WhatIf {
             wave,
-            blockers: blocked,
+            blockers,
+            waived,
             against_all,
             warnings,
             digest,
+            drift,
             since,
             accepted,
             requests: self.requests_of(&row, &buckets).await?,
+            runbooks: row.runbooks,
             report,
         })
     }
@@ -177,6 +189,7 @@ impl Org {
     /// As [`Org::what_if`].
     pub async fn run_what_if(&self, wave: WaveId) -> Result<WhatIf, Error> {
         let what_if = self.what_if(wave).await?;
+        self.pin_anew(wave, &what_if.runbooks).await?;
         self.again_on_conflict(|| async {
             let now = self.now();
             let found = run_rows(&what_if.report);
@@ -187,7 +200,7 @@ impl Org {
             let mut batch = Batch::new();
             batch.put(run);
             let detail = json!({
-                "wave": wave, "digest": what_if.digest, "blocked": what_if.report.blocked,
+                "runbooks": what_if.runbooks, "wave": wave, "digest": what_if.digest, "blocked": what_if.report.blocked,
                 "warned": what_if.report.warned, "clear": what_if.report.clear,
             });
             self.audit_into(&mut batch, "wave.what-if", detail);
@@ -195,6 +208,33 @@ impl Org {
         })
         .await?;
         Ok(what_if)
+    }
+
+    /// Gives the members of a draft the runbooks that it was looked at with.
+    async fn pin_anew(
+        &self,
+        wave: WaveId,
+        runbooks: &BTreeMap<Platform, RunbookId>,
+    ) -> Result<(), Error> {
+        let mut row = self.wave_row(wave).await?;
+        if row.runbooks == *runbooks || row.is_submitted() || !row.is_open() {
+            return Ok(());
+        }
+        row.runbooks.clone_from(runbooks);
+        self.repin_members(&row).await?;
+        self.again_on_conflict(|| async {
+            let mut row = self.wave_row(wave).await?;
+            if !matches!(row.state, WaveState::Draft) {
+                return Ok(());
+            }
+            row.runbooks.clone_from(runbooks);
+            let mut batch = Batch::new();
+            let detail = json!({ "wave": row.name, "runbooks": runbooks });
+            self.audit_into(&mut batch, "wave.runbooks", detail);
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
     }
 
     /// Accepts what a what-if found, in the name of whoever acts: the wave can be submitted as long as nothing of it changes.
@@ -213,19 +253,35 @@ impl Org {
         check_waivers(waivers)?;
         sentence("reason", reason, false)?;
         self.again_on_conflict(|| async {
-            let what_if = self.what_if(wave).await?;
+            let mut what_if = self.what_if(wave).await?;
             if what_if.digest != digest {
                 return Err(changed());
+            }
+            if !what_if.against_all.is_empty() {
+                let why = what_if.against_all.join("; ");
+                return Err(Error::Precondition(format!(
+                    "nothing can be accepted before what stands against all of it is mended: {why}"
+                )));
             }
             let mut row = self.wave_row(wave).await?;
             let acceptance =
                 Acceptance::new(self.actor(), self.now(), digest, waivers.to_vec(), reason);
             row.acceptance = Some(acceptance.clone());
-            let staying = self.staying(&what_if, waivers).len();
+            // Kept as it will be shown from now on.
+            let rules = &self.organisation.settings.unknowns;
+            what_if.accepted = Some(acceptance.clone());
+            what_if.blockers = what_if.report.staying(rules, waivers);
+            what_if.waived = what_if.report.waived(rules, waivers);
+            let mut planned = self.members(wave).await?;
+            planned.retain(Move::is_planned);
+            let buckets = buckets(planned, &what_if.blockers);
+            what_if.requests = self.requests_of(&row, &buckets).await?;
+            let staying = what_if.blockers.len();
             let mut batch = Batch::new();
             let detail =
                 json!({ "wave": row.name, "digest": digest, "waivers": waivers, "reason": reason });
             self.audit_into(&mut batch, "wave.accepted", detail);
+            self.keep_accepted(&mut batch, wave, digest, &what_if)?;
             batch.put(row);
             self.store().commit(batch).await?;
             Ok(Accepted {
@@ -235,19 +291,6 @@ impl Org {
             })
         })
         .await
-    }
-
-    /// Against whom something stands that nobody has waived.
-    fn staying(&self, what_if: &WhatIf, waivers: &[Waiver]) -> BTreeMap<Serial, Vec<String>> {
-        let rules = &self.organisation.settings.unknowns;
-        let members = what_if.report.members.iter();
-        members
-            .map(|member| {
-                let waived = |check| waivers.iter().any(|w| w.covers(check, &member.serial));
-                (member.serial.clone(), member.against_but(rules, waived))
-            })
-            .filter(|(_, against)| !against.is_empty())
-            .collect()
     }
 
     /// Submits what was accepted; `name` is the wave's, typed by whoever does it.
@@ -308,13 +351,36 @@ impl Org {
         }
         let now = self.now();
         let mut batch = Batch::new();
-        let mut staying = self.staying(&what_if, waivers);
+        let rules = &self.organisation.settings.unknowns;
+        let mut staying = what_if.report.staying(rules, waivers);
+        let project = self.project_of(&row).await?;
+        let draft = project.as_ref().and_then(|p| row.runbooks_of_now(p));
+        if let Some(of_now) = &draft {
+            if *of_now != what_if.runbooks {
+                return Err(changed());
+            }
+            row.runbooks.clone_from(of_now);
+        }
+        let devices = match draft {
+            Some(_) => {
+                let members = what_if.report.members.iter();
+                let serials: Vec<Serial> = members.map(|m| m.serial.clone()).collect();
+                self.devices_of(&serials).await?
+            }
+            None => BTreeMap::new(),
+        };
         let mut buckets: BTreeMap<Timestamp, Vec<ErrandMember>> = BTreeMap::new();
         let mut going = Vec::new();
-        for attempt in self.members(wave).await? {
+        for mut attempt in self.members(wave).await? {
             if !attempt.is_planned() {
                 continue;
             }
+            let before = attempt.clone();
+            if let Some(device) = devices.get(&attempt.serial) {
+                // One whose platform is not known any more is blocked, and keeps what it has.
+                attempt.runbook = runbook_for(&row, device).unwrap_or(attempt.runbook);
+            }
+            let runbook = attempt.runbook;
             let blockers = staying.remove(&attempt.serial).unwrap_or_default();
             let deadline = attempt.deadline;
             let blocked = !blockers.is_empty();
@@ -327,7 +393,11 @@ impl Org {
                 });
             }
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
-            self.load_for_attempt(&mut d, attempt).await?;
+            self.load_for_attempt(&mut d, before).await?;
+            if let Some(tracked) = &mut d.attempt {
+                tracked.row.runbook = runbook;
+                d.attempt_plan = Some(self.plan(runbook).await?);
+            }
             d.tell_move(&Event::Checked { blockers });
             if !blocked {
                 d.tell_move(&Event::Accepted);
@@ -351,19 +421,19 @@ impl Org {
             self.put_errands(&mut batch, Some(wave), &kind, &members, None, actor);
         }
         // Whatever opened its gate must still hold: another process may have closed it meanwhile.
-        row.revision = match self.project_of(&row).await? {
-            Some(project) => {
-                batch.expect(
-                    crate::store::Noun::Project,
-                    self.id(),
-                    project.id.0,
-                    project.version,
-                );
-                row.plan = Some(PinnedPlan::of(&project));
-                Some(project.revision)
+        if let Some(project) = project {
+            batch.expect(
+                crate::store::Noun::Project,
+                self.id(),
+                project.id.0,
+                project.version,
+            );
+            row.plan = Some(PinnedPlan::of(&project));
+            // A revision is that of the runbooks too: what goes later with those of an earlier one is of that one.
+            if row.runbooks == project.runbooks || row.revision.is_none() {
+                row.revision = Some(project.revision);
             }
-            None => None,
-        };
+        }
         row.state = WaveState::Submitted {
             by: actor.to_owned(),
             at: now,
@@ -379,6 +449,21 @@ impl Org {
         self.store().commit(batch).await?;
         Ok(going.len())
     }
+}
+
+/// Who goes, by deadline.
+fn buckets(
+    planned: Vec<Move>,
+    staying: &BTreeMap<Serial, Vec<String>>,
+) -> BTreeMap<Timestamp, Vec<Serial>> {
+    let mut buckets: BTreeMap<Timestamp, Vec<Serial>> = BTreeMap::new();
+    for attempt in planned {
+        if !staying.contains_key(&attempt.serial) {
+            let bucket = buckets.entry(attempt.deadline).or_default();
+            bucket.push(attempt.serial);
+        }
+    }
+    buckets
 }
 
 fn changed() -> Error {

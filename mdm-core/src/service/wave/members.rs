@@ -328,6 +328,28 @@ impl Org {
         .await
     }
 
+    /// Gives members of a draft the runbooks of `wave`, as it would be.
+    pub(super) async fn repin_members(&self, wave: &Wave) -> Result<(), Error> {
+        self.each_planned(wave.id, None, "submitted already", None, |d, attempt| {
+            let device = d.device.as_ref().map(|t| &t.row);
+            let device = device.ok_or(Error::NotFound("device"))?;
+            // One whose platform is not known any more is blocked, and keeps what it has.
+            let runbook = runbook_for(wave, device).unwrap_or(attempt.runbook);
+            if runbook != attempt.runbook {
+                d.audit(
+                    "move.runbook",
+                    json!({ "wave": wave.name, "runbook": runbook }),
+                );
+            }
+            if let Some(tracked) = &mut d.attempt {
+                tracked.row.runbook = runbook;
+            }
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
     /// Says that a prerequisite is met for members of a wave, with what shows it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Waves: planned, checked, accepted, submitted as errands of few requests. Sends nothing itself.
 
 mod accept;
+mod accepted;
 pub(in crate::service) mod gap;
 mod members;
 mod notices;

@@ -211,9 +211,22 @@ impl Org {
         }
     }
 
-    /// What of a submitted wave would be otherwise if it were submitted now: what people have changed of its project since.
+    /// What of a wave would be otherwise if it were submitted now: what people have changed of its project since it was submitted,
+    /// or since a draft was last looked at.
     pub(super) fn drift(project: &Project, wave: &Wave) -> Vec<String> {
         let mut found = Vec::new();
+        if let Some(now) = wave.runbooks_of_now(project) {
+            let others = now
+                .iter()
+                .filter(|(p, id)| wave.runbooks.get(p) != Some(id));
+            let say = |(platform, _): (&Platform, _)| {
+                format!(
+                    "another runbook for {} since: its devices take that one, and what was accepted is void",
+                    platform.as_str()
+                )
+            };
+            return others.map(say).collect();
+        }
         let Some(revision) = wave.revision.filter(|r| *r != project.revision) else {
             return found;
         };

@@ -18,7 +18,7 @@ use crate::licences::{NeedCount, Stock};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
     Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter, ProjectFacts,
-    ServerFacts, Terms, look, without_licence,
+    ServerFacts, Terms, licence_not_known, look, without_licence,
 };
 use crate::migration::{Met, PinnedRunbook};
 use crate::organisation::Issuer;
@@ -204,12 +204,23 @@ impl Org {
         let server = self.store().server(self.id(), wave.destination).await?;
         let mut plan = self.whereto(server).await?;
         plan.within = self.within(wave).await?;
+        // The members of a draft go with what their project has now; those of a wave that was submitted keep what they have.
+        let project = plan.within.as_ref().map(|within| &within.project);
+        let of_now = project.and_then(|project| wave.runbooks_of_now(project));
+        for (platform, id) in of_now.iter().flatten() {
+            let runbook = self.plan(*id).await?;
+            let brings = self.profiles_bring(&runbook).await?;
+            plan.by_platform.insert(*platform, (runbook, brings));
+        }
         for attempt in self.members(wave.id).await? {
             if attempt.is_ended() || planned && !attempt.is_planned() {
                 continue;
             }
-            if let Entry::Vacant(entry) = plan.by_id.entry(attempt.runbook) {
-                let runbook = self.plan(attempt.runbook).await?;
+            let pinned = of_now.is_none().then_some(attempt.runbook);
+            if let Some(pinned) = pinned
+                && let Entry::Vacant(entry) = plan.by_id.entry(pinned)
+            {
+                let runbook = self.plan(pinned).await?;
                 let brings = self.profiles_bring(&runbook).await?;
                 entry.insert((runbook, brings));
             }
@@ -217,7 +228,7 @@ impl Org {
                 deadline: attempt.deadline,
                 available_from: attempt.available_from,
                 attempt: Some(attempt.id),
-                runbook: Some(attempt.runbook),
+                runbook: pinned,
             };
             if let Some(within) = plan.within.as_mut().filter(|_| !attempt.met.is_empty()) {
                 within.met.insert(attempt.serial.clone(), attempt.met);
@@ -411,8 +422,11 @@ impl Org {
                 runbook: facts.runbook,
                 licences: &licences,
             });
-            if !short.is_empty() {
-                findings.push(without_licence(&short));
+            if !short.lost.is_empty() {
+                findings.push(without_licence(&short.lost));
+            }
+            if !short.uncertain.is_empty() {
+                findings.push(licence_not_known(&short.uncertain));
             }
             counts.matrix.add(serial, platform, &findings, rules);
             counts.members += 1;

@@ -7,7 +7,7 @@ mod import;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use import::{ImportOutcome, KnownApp, NotTaken};
 
@@ -21,7 +21,7 @@ use crate::migration::PinnedRunbook;
 use crate::migration::what_if::{
     CheckFinding, Forecast, Matrix, MatrixRow, ProfileTable, look_at_server,
 };
-use crate::wave::Wave;
+use crate::wave::{Waiver, Wave};
 
 /// Devices of one question.
 const MOST_SERIALS: usize = 100_000;
@@ -95,28 +95,19 @@ pub struct WhatIfReport {
 }
 
 impl MemberReport {
-    /// What was found that is no pass, and what it counts as.
-    pub(super) fn weighed(&self, rules: &Unknowns) -> Vec<(Check, CheckResult)> {
+    /// What was found that is no pass, what it counts as, and the facts to which an acceptance is bound.
+    fn bound(&self, rules: &Unknowns) -> Vec<(Check, CheckResult, &str)> {
         let problems = self
             .findings
             .iter()
             .filter(|f| f.result != CheckResult::Pass);
         problems
-            .map(|f| (f.check, f.counts_as(rules, self.platform)))
+            .map(|f| (f.check, f.counts_as(rules, self.platform), f.bound()))
             .collect()
     }
 
-    /// What stands against it, in plain words.
-    pub(super) fn against(&self, rules: &Unknowns) -> Vec<String> {
-        self.against_but(rules, |_| false)
-    }
-
-    /// The same without what is waived.
-    pub(super) fn against_but(
-        &self,
-        rules: &Unknowns,
-        waived: impl Fn(Check) -> bool,
-    ) -> Vec<String> {
+    /// What stands against it and is not waived, in plain words.
+    fn against_but(&self, rules: &Unknowns, waived: impl Fn(Check) -> bool) -> Vec<String> {
         let blocks = |f: &&CheckFinding| {
             f.counts_as(rules, self.platform) == CheckResult::Block && !waived(f.check)
         };
@@ -131,35 +122,77 @@ impl MemberReport {
 impl WhatIfReport {
     /// What stands against each device, in plain words; devices against which nothing stands are left out.
     pub(super) fn blockers(&self, rules: &Unknowns) -> BTreeMap<Serial, Vec<String>> {
-        self.members
-            .iter()
-            .map(|member| (member.serial.clone(), member.against(rules)))
-            .filter(|(_, against)| !against.is_empty())
-            .collect()
+        self.staying(rules, &[])
     }
 
-    /// What stands against all of them.
-    pub(super) fn against_all(&self) -> Vec<String> {
+    /// Against whom something stands that nobody has waived.
+    pub(super) fn staying(
+        &self,
+        rules: &Unknowns,
+        waivers: &[Waiver],
+    ) -> BTreeMap<Serial, Vec<String>> {
+        let against = |member: &MemberReport| {
+            let waived = |check| waivers.iter().any(|w| w.covers(check, &member.serial));
+            (member.serial.clone(), member.against_but(rules, waived))
+        };
+        let all = self.members.iter().map(against);
+        all.filter(|(_, against)| !against.is_empty()).collect()
+    }
+
+    /// What would stand against devices, and is waived.
+    pub(super) fn waived(
+        &self,
+        rules: &Unknowns,
+        waivers: &[Waiver],
+    ) -> BTreeMap<Serial, Vec<String>> {
+        let waived = |member: &MemberReport| {
+            let holds = |check| !waivers.iter().any(|w| w.covers(check, &member.serial));
+            (member.serial.clone(), member.against_but(rules, holds))
+        };
+        let all = self.members.iter().map(waived);
+        all.filter(|(_, waived)| !waived.is_empty()).collect()
+    }
+
+    /// What stands against all of them, unknowns weighed.
+    pub(super) fn against_all(&self, rules: &Unknowns) -> Vec<String> {
         let blocks = self
             .server
             .iter()
-            .filter(|f| f.result == CheckResult::Block);
+            .filter(|f| f.counts_as(rules, None) == CheckResult::Block);
         blocks.map(CheckFinding::line).collect()
     }
 
-    /// What should be known, of the server and of how many devices.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        self.warnings_but(&[])
-    }
-
-    /// The same without these checks of the server.
-    pub(super) fn warnings_but(&self, without: &[Check]) -> Vec<String> {
-        let of_all = self
+    /// What should be known of the server, without these checks.
+    pub(super) fn server_warnings(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
+        let warns = self
             .server
             .iter()
-            .filter(|f| matches!(f.result, CheckResult::Warn | CheckResult::Unknown))
-            .filter(|f| !without.contains(&f.check))
-            .map(CheckFinding::line);
+            .filter(|f| f.counts_as(rules, None) == CheckResult::Warn)
+            .filter(|f| !without.contains(&f.check));
+        warns.map(CheckFinding::line).collect()
+    }
+
+    /// What an acceptance is bound to: of every device what was found and the facts of it, without ages and moments of reading;
+    /// which apps would be lost where, and of which devices nobody knows. Wants a report that keeps at least the problems.
+    pub(super) fn bound(&self, rules: &Unknowns) -> Value {
+        let members: Vec<_> = self
+            .members
+            .iter()
+            .map(|m| (&m.serial, m.platform, m.bound(rules)))
+            .collect();
+        let lost: Vec<_> = self
+            .forecast
+            .apps
+            .iter()
+            .filter(|app| !app.lost.is_empty() || app.uncertain > 0)
+            .map(|app| (&app.bundle_id, &app.lost, app.uncertain))
+            .collect();
+        json!([members, lost, self.forecast.unknown])
+    }
+
+    /// What should be known, of the server without these checks, and of how many devices.
+    pub(super) fn warnings_but(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
+        let of_all = self.server_warnings(rules, without).into_iter();
         let warning = |row: &&MatrixRow| row.counts_as == CheckResult::Warn;
         let mut of_some = Vec::new();
         // What one file would tell is one sentence.

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{ThisStore, rows};
-use crate::ids::{OrganisationId, ProjectId, ServerId, WaveId};
-use crate::project::{Project, WhatIfRun};
+use crate::ids::{AcceptedId, OrganisationId, ProjectId, ServerId, WaveId};
+use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::store::{StoreError, WaveStore};
 use crate::wave::{Server, Wave};
 
@@ -44,6 +44,24 @@ impl WaveStore for ThisStore {
             "what_if_runs WHERE organisation = $1 AND id = $2",
             organisation.0,
             wave.0
+        )
+    }
+
+    async fn accepted_parts(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: AcceptedId,
+        limit: u32,
+    ) -> Result<Vec<AcceptedPart>, StoreError> {
+        rows!(
+            self,
+            many,
+            "accepted_parts WHERE organisation = $1 AND wave = $2 AND id > $3 ORDER BY id LIMIT $4",
+            organisation.0,
+            wave.0,
+            after.0,
+            i64::from(limit)
         )
     }
 

@@ -9,9 +9,10 @@ use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::ids::{
-    ApprovalId, AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId, DeclarationSetId,
-    DeviceId, EnrollmentId, ErrandId, HandOffId, HandOffPartId, JobId, ManifestId, MoveId,
-    OrganisationId, ProjectId, RefusalId, RunbookId, SecretId, ServerId, SetUpId, WaveId,
+    AcceptedId, ApprovalId, AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId,
+    DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId, HandOffPartId, JobId,
+    ManifestId, MoveId, OrganisationId, ProjectId, RefusalId, RunbookId, SecretId, ServerId,
+    SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -35,6 +36,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
     apart::<crate::project::Project>(store).await?;
     apart::<crate::audit_seal::AuditSeal>(store).await?;
     apart::<crate::project::WhatIfRun>(store).await?;
+    apart::<crate::project::AcceptedPart>(store).await?;
     apart::<crate::approval::Approval>(store).await?;
     apart::<crate::approval::Alone>(store).await?;
     apart::<crate::runbook::KeptRunbook>(store).await?;
@@ -143,6 +145,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.originals(o, DeviceId(0), ALL),
             store.hand_offs(o, HandOffId(0), ALL),
             store.hand_off_parts(o, HandOffId(3), HandOffPartId(0), ALL),
+            store.accepted_parts(o, WaveId(3), AcceptedId(0), ALL),
             store.declarations(o, DeclarationId(0), ALL),
             store.declarations_of(o, &[DeclarationId(7)]),
             store.declaration_sets(o),

@@ -23,12 +23,12 @@ use crate::gap::{GapGroup, GapPlace};
 use crate::hand_off::{HandOff, HandOffPart, HandOffState, HandedOver};
 use crate::hook::{Hook, HookMessage};
 use crate::ids::{
-    AcmeAccountId, AcmeNonceId, AloneId, ApprovalId, AssignmentId, AuditId, AuditSealId, BudgetId,
-    CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId,
-    ErrandId, HandOffId, HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId,
-    LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId,
-    RepeatId, RunbookId, SecretId, Serial, ServerCertificateId, ServerId, SessionId, SetUpId,
-    SignInId, TemplateId, TokenId, WaveId,
+    AcceptedId, AcmeAccountId, AcmeNonceId, AloneId, ApprovalId, AssignmentId, AuditId,
+    AuditSealId, BudgetId, CertificateId, CommandId, ContentId, DeclarationId, DeclarationSetId,
+    DeviceId, EnrollmentId, ErrandId, HandOffId, HandOffPartId, HookId, HookMessageId, InventoryId,
+    JobId, LibraryId, LocationId, ManifestId, MoveId, OrganisationCode, OrganisationId,
+    PersonSessionId, ProjectId, RepeatId, RunbookId, SecretId, Serial, ServerCertificateId,
+    ServerId, SessionId, SetUpId, SignInId, TemplateId, TokenId, WaveId,
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
@@ -41,7 +41,7 @@ use crate::migration::{
 use crate::organisation::{Der, Organisation, WrappedKey};
 use crate::original::{OriginalApp, OriginalFacts, Said, Told};
 use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
-use crate::project::{Project, RunRow, WhatIfRun};
+use crate::project::{AcceptedPart, Project, RunRow, WhatIfRun};
 use crate::queue::Command;
 use crate::repeat::{Repeat, RepeatState};
 use crate::runbook::KeptRunbook;
@@ -111,6 +111,8 @@ samples! {
     Alone: AloneId, alone, |it| it.lately.clear(), |store, org, id| store.alone(org, &format!("reveals of {id}")).await;
     KeptRunbook: RunbookId, kept_runbook, |it| it.platform = Platform::Macos, |store, org, id| store.kept_runbook(org, id).await;
     Template: TemplateId, template, |it| it.revision += 1, |store, org, id| store.template(org, id).await;
+    AcceptedPart: AcceptedId, accepted_part, |it| it.part += 1,
+        |store, org, id| Ok(store.accepted_parts(org, WaveId(3), AcceptedId(id.0 - 1), 1).await?.into_iter().find(|p| p.id == id));
     WhatIfRun: WaveId, what_if_run, |it| it.by = "Bo".to_owned(), |store, org, id| store.what_if_run(org, id).await;
     Server: ServerId, server, |it| it.cursor = SyncCursor::Changes { cursor: "c2".to_owned() },
         |store, org, id| store.server(org, id).await;
@@ -364,6 +366,11 @@ pub(super) fn alone(organisation: OrganisationId, id: AloneId) -> Alone {
     let mut it = Alone::new(organisation, id, &format!("reveals of {id}"));
     it.lately.push((at(96), 1));
     it
+}
+
+pub(super) fn accepted_part(organisation: OrganisationId, id: AcceptedId) -> AcceptedPart {
+    let content = serde_json::json!({ "warnings": ["capable: \u{2019}"] });
+    AcceptedPart::new((organisation, id), WaveId(3), "0f", 1, content)
 }
 
 pub(super) fn what_if_run(organisation: OrganisationId, id: WaveId) -> WhatIfRun {

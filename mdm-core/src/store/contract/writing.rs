@@ -30,6 +30,7 @@ pub(super) async fn every_noun_keeps_its_versions(store: &impl Store) -> Finding
     versions::<crate::project::Project>(store).await?;
     versions::<crate::audit_seal::AuditSeal>(store).await?;
     versions::<crate::project::WhatIfRun>(store).await?;
+    versions::<crate::project::AcceptedPart>(store).await?;
     versions::<crate::approval::Approval>(store).await?;
     versions::<crate::approval::Alone>(store).await?;
     versions::<crate::runbook::KeptRunbook>(store).await?;

@@ -602,6 +602,7 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{sql}: {error}"));
             for (_, _, _, line) in plan {
                 let names = [
+                    "accepted_parts",
                     "audit",
                     "audit_seals",
                     "certificates",

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::ids::{OrganisationId, ProjectId, ServerId, WaveId};
-use crate::project::{Project, WhatIfRun};
+use crate::ids::{AcceptedId, OrganisationId, ProjectId, ServerId, WaveId};
+use crate::project::{AcceptedPart, Project, WhatIfRun};
 use crate::store::StoreError;
 use crate::wave::{Server, Wave};
 
@@ -24,6 +24,14 @@ pub trait WaveStore: Send + Sync {
         organisation: OrganisationId,
         wave: WaveId,
     ) -> Result<Option<WhatIfRun>, StoreError>;
+    /// What somebody accepted of a wave, in the order of ids, after `after`.
+    async fn accepted_parts(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: AcceptedId,
+        limit: u32,
+    ) -> Result<Vec<AcceptedPart>, StoreError>;
     /// By id.
     async fn wave(
         &self,

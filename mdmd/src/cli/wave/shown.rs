@@ -227,6 +227,13 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
         let findings: Vec<String> = rows(findings).map(cell).collect();
         println!("stays behind: {serial}: {}", findings.join("; "));
     }
+    for (serial, findings) in what_if["waived"].as_object().into_iter().flatten() {
+        let findings: Vec<String> = rows(findings).map(cell).collect();
+        println!("goes, waived: {serial}: {}", findings.join("; "));
+    }
+    for sentence in rows(&what_if["drift"]) {
+        println!("drift: {}", cell(sentence));
+    }
     for (word, key) in [("new", "appeared"), ("gone", "gone")] {
         for change in rows(&what_if["since"][key]) {
             println!(
@@ -246,7 +253,7 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
     println!(
         "{} requests; {} devices blocked, {} with something to be known, {} clear",
         rows(&what_if["requests"]).count(),
-        cell(&report["blocked"]),
+        blocked(what_if),
         cell(&report["warned"]),
         cell(&report["clear"])
     );
@@ -263,9 +270,16 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
     }
 }
 
+/// Devices against which something stands that nobody has waived.
+fn blocked(what_if: &Value) -> usize {
+    what_if["blockers"]
+        .as_object()
+        .map_or(0, serde_json::Map::len)
+}
+
 /// Ends well only when nothing stands against anybody.
 pub(super) fn verdict(what_if: &Value) -> Done {
-    let blocked = what_if["report"]["blocked"].as_u64().unwrap_or(0);
+    let blocked = blocked(what_if);
     let all = rows(&what_if["against_all"]).count();
     if blocked == 0 && all == 0 {
         return Ok(());
