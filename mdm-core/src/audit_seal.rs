@@ -17,8 +17,11 @@ use crate::ids::{AuditId, AuditSealId, IdSource, OrganisationId};
 use crate::organisation::Der;
 use crate::secret::Secret;
 
-/// What is sealed so long after its own time is counted.
-const LATE: Duration = Duration::from_secs(3600);
+/// An entry is committed no later than this after its id was drawn: what is sealed by a seal after one that has passed over its
+/// time by more came later than any commit does.
+pub(crate) const LATE: Duration = Duration::from_secs(120);
+/// So many seals back what they name is marked as sealed, and looked through before something is sealed.
+pub(crate) const SEALS_BACK: i64 = 8;
 /// The most entries of one seal.
 pub(crate) const MOST_ENTRIES: usize = 1_000;
 
@@ -114,6 +117,15 @@ impl AuditSeal {
         sha256_hex(all.to_string().as_bytes())
     }
 
+    /// Up to when whatever was committed in its time is sealed, by this seal or one before it. A full one may have left some
+    /// behind its last entry.
+    fn covers(&self) -> Timestamp {
+        match self.entries.iter().map(|(id, _)| *id).max() {
+            Some(last) if self.entries.len() >= MOST_ENTRIES => self.at.min(IdSource::time(last.0)),
+            _ => self.at,
+        }
+    }
+
     /// What of it leaves the building.
     #[must_use]
     pub fn checkpoint(&self, organisation: &str, public_key: &Der) -> Checkpoint {
@@ -168,15 +180,22 @@ pub struct ChainReport {
     pub seals: u64,
     /// Entries that are sealed and as they were.
     pub sealed: u64,
-    /// Entries that no seal names: the tail that came since the last one.
+    /// Entries that no seal names yet: the tail that came since the last one.
     pub unsealed: u64,
-    /// Of those that are sealed, entries whose own time is more than an hour before that of their seal: the server did not run, or
-    /// somebody has put them in.
+    /// When the oldest of them was written; the sealer runs every ten seconds.
+    pub unsealed_since: Option<Timestamp>,
+    /// Entries that came after seals had passed over their time, sealed since or not: somebody has put them in, or a commit took
+    /// more than two minutes. Each is named in `broken` too.
     pub late: u64,
     /// The newest seal.
     pub newest: Option<AuditSealId>,
     /// What is not as it should be, in sentences; empty for a record that nobody has touched.
     pub broken: Vec<String>,
+}
+
+/// Whether an entry is older than what a seal up to this moment can have left.
+fn came_late(id: AuditId, covered: Timestamp) -> bool {
+    covered.since(IdSource::time(id.0)) > LATE
 }
 
 /// The most sentences of a report: a chain that is broken everywhere is one fact.
@@ -192,6 +211,8 @@ pub(crate) struct ChainWalk {
     claimed: BTreeMap<AuditId, String>,
     /// Seen, named by no seal yet.
     seen: BTreeMap<AuditId, String>,
+    /// Up to when the seals so far have sealed whatever was there.
+    covered: Option<Timestamp>,
     report: ChainReport,
 }
 
@@ -202,6 +223,7 @@ impl ChainWalk {
             last: None,
             claimed: BTreeMap::new(),
             seen: BTreeMap::new(),
+            covered: None,
             report: ChainReport::default(),
         }
     }
@@ -237,9 +259,20 @@ impl ChainWalk {
         self.last = Some((seal.id, seal.hash.clone()));
         self.report.seals += 1;
         self.report.newest = Some(seal.id);
+        // A clock that was set back has seals of an earlier time behind those of a later one.
+        let passed = self.covered.map(|covered| covered.min(seal.at));
+        self.covered = match self.covered {
+            Some(covered) if seal.at >= covered => Some(covered.max(seal.covers())),
+            _ => Some(seal.covers()),
+        };
         for (id, hash) in &seal.entries {
-            if seal.at.since(IdSource::time(id.0)) > LATE {
+            if let Some(passed) = passed.filter(|passed| came_late(*id, *passed)) {
                 self.report.late += 1;
+                self.broken(format!(
+                    "entry {id} came after the record was sealed up to {passed}, and is sealed by seal {} of {}: somebody has put \
+                     it in, or its commit took more than two minutes",
+                    seal.id, seal.at
+                ));
             }
             match self.seen.remove(id) {
                 Some(seen) => self.meet(*id, hash, &seen),
@@ -269,17 +302,29 @@ impl ChainWalk {
         }
     }
 
-    /// The newest seal that was taken, to be compared with a checkpoint.
-    pub(crate) fn hash_of_last(&self) -> Option<(AuditSealId, &str)> {
-        self.last.as_ref().map(|(id, hash)| (*id, hash.as_str()))
-    }
-
     pub(crate) fn finish(mut self) -> ChainReport {
         let missing: Vec<AuditId> = self.claimed.keys().copied().collect();
         for id in missing {
             self.broken(format!("entry {id} was sealed and is not there any more"));
         }
-        self.report.unsealed = u64::try_from(self.seen.len()).unwrap_or(u64::MAX);
+        let seen = std::mem::take(&mut self.seen);
+        for id in seen.into_keys() {
+            match self.covered.filter(|covered| came_late(id, *covered)) {
+                Some(covered) => {
+                    self.report.late += 1;
+                    self.broken(format!(
+                        "entry {id} is named by no seal, and the record is sealed up to {covered}: somebody has put it in, or \
+                         its commit took more than two minutes"
+                    ));
+                }
+                None => {
+                    self.report.unsealed += 1;
+                    let first = self.report.unsealed_since;
+                    let first = first.unwrap_or_else(|| IdSource::time(id.0));
+                    self.report.unsealed_since = Some(first);
+                }
+            }
+        }
         self.report
     }
 }
@@ -376,6 +421,38 @@ mod tests {
         let again =
             AuditSeal::make(A, None, seals[0].entries.clone(), seals[0].at, &other).unwrap();
         check(&|s, _| s[0] = again.clone(), "seal 1 is not signed");
+    }
+
+    #[test]
+    fn what_comes_after_seals_have_passed_is_late_and_a_clock_that_went_back_makes_nothing_late() {
+        let (key, public) = new_key().unwrap();
+        let of = |at: i64| AuditId(IdSource::floor(Timestamp::from_millis(at)));
+        let year = 1_800_000_000_000;
+        let back = year - 30_000_000_000;
+        // The clock goes back; the last one comes ten minutes after its time, others being sealed meanwhile.
+        let all = [
+            (year, vec![year - 5_000]),
+            (back, vec![back - 5_000]),
+            (back + 3_600_000, vec![back + 5_000]),
+            (back + 3_610_000, vec![back + 3_000_000]),
+        ];
+        let mut walk = ChainWalk::new(public);
+        let mut seals: Vec<AuditSeal> = Vec::new();
+        for (at, entries) in &all {
+            let named = entries.iter().map(|id| (of(*id), "x".to_owned())).collect();
+            let at = Timestamp::from_millis(*at);
+            let seal = AuditSeal::make(A, seals.last(), named, at, &key).unwrap();
+            walk.seal(&seal);
+            seals.push(seal);
+            for id in entries {
+                walk.entry(of(*id), "x".to_owned());
+            }
+        }
+        // The server did not run for an hour: what came just before was not passed over.
+        walk.entry(of(back + 3_605_000), "x".to_owned());
+        let report = walk.finish();
+        assert_eq!((report.sealed, report.late, report.unsealed), (4, 1, 1));
+        assert_eq!(report.broken.len(), 1, "{:?}", report.broken);
     }
 
     #[test]

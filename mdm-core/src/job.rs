@@ -170,6 +170,8 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Seal what has come to the record: one job for each organisation that has something to seal.
+    Seal,
     /// Look after a submitted wave, then come again.
     LookAfter {
         /// Which.
@@ -205,6 +207,7 @@ impl JobKind {
                 | Self::DeclareAll
                 | Self::LookAfter { .. }
                 | Self::RotateKey { .. }
+                | Self::Seal
                 | Self::Declare { .. }
                 | Self::Tell { .. }
         )
@@ -234,6 +237,7 @@ impl JobKind {
             Self::Declare { .. } => "declare",
             Self::DeclareOf { .. } => "declare-of",
             Self::HandOver { .. } => "hand-over",
+            Self::Seal => "seal",
             Self::LookAfter { .. } => "look-after",
             Self::Tell { .. } => "tell",
             Self::Notify { .. } => "notify",

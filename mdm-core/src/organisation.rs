@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit_seal::Checkpoint;
 use crate::check::Unknowns;
 use crate::clock::Timestamp;
 use crate::device::Platform;
@@ -121,6 +122,9 @@ pub struct Organisation {
     /// Signs the chain over the record; made with the first seal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_signer: Option<AuditSigner>,
+    /// The newest checkpoint that left the building: with it a record whose end was cut off is found without whoever took it along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Checkpoint>,
     /// The runbook for enrolments outside a wave.
     pub ordinary_runbook: Option<RunbookId>,
     /// Receivers of webhooks that are on.
@@ -180,6 +184,7 @@ impl Organisation {
             network_users: Vec::new(),
             network: None,
             audit_signer: None,
+            left: None,
             ordinary_runbook: None,
             hooks: Vec::new(),
             sign_in: None,

@@ -51,7 +51,26 @@ async fn what_is_committed_is_sealed_by_itself_and_once() {
     assert_eq!(before.last().unwrap().id, checkpoint.seal);
     let entries = house.mdm.store().audit(id, AuditId(0), 1000).await.unwrap();
     let named: usize = before.iter().map(|s| s.entries.len()).sum();
-    assert_eq!(named, entries.len());
+    // The last one says that a checkpoint left, and is the tail.
+    assert_eq!(named + 1, entries.len());
+    assert_eq!(entries.last().unwrap().what, "record.left");
+    let report = org.verify_record(None).await.unwrap();
+    assert_eq!((report.chain.unsealed, report.chain.late), (1, 0));
+    assert!(report.chain.unsealed_since.is_some());
+    let still = house
+        .mdm
+        .store()
+        .audit_seals(id, AuditSealId(0), 100)
+        .await
+        .unwrap();
+    assert_eq!(still, before, "looking seals nothing");
+    minute(&house).await;
+    let before = house
+        .mdm
+        .store()
+        .audit_seals(id, AuditSealId(0), 100)
+        .await
+        .unwrap();
     // Nothing came: nothing is sealed.
     minute(&house).await;
     let after = house
@@ -88,11 +107,11 @@ async fn whatever_is_done_to_the_rows_is_found() {
             "DELETE FROM audit_seals WHERE id = 2",
             "seal 2 is not there",
         ),
-        // The end goes, and the lines that it named: only the checkpoint knows.
+        // The end goes: only the checkpoint knows.
         ("DELETE FROM audit_seals WHERE id >= 3", "checkpoint of"),
         // Whoever seals the whole of it anew has another key.
         (
-            "DELETE FROM audit_seals",
+            "DELETE FROM audit_seals; UPDATE audit SET version = 1",
             "seal 1 is another than that of the checkpoint",
         ),
     ] {
@@ -109,27 +128,98 @@ async fn whatever_is_done_to_the_rows_is_found() {
             checkpoint = first[0].checkpoint(&code, &checkpoint.public_key);
         }
         house.spoil(sql).await;
-        house.clock.advance(Duration::from_secs(600));
+        if word.contains("another than") {
+            minute(&house).await;
+        }
         let report = org.verify_record(Some(&checkpoint)).await.unwrap();
         let broken = report.chain.broken.join("; ");
         assert!(broken.contains(word), "{sql}: {broken}");
     }
 }
 
+/// Puts a line of somebody else's between those that are sealed; marked or not as one that is sealed.
+async fn forge(house: &House, version: i64) {
+    house
+        .spoil(&format!(
+            "INSERT INTO audit SELECT organisation, id + 1, {version}, device, \
+             replace(replace(doc, '\"actor\":\"Anna\"', '\"actor\":\"Bo\"'), '\"id\":' || id, '\"id\":' || (id + 1)) \
+             FROM audit WHERE doc LIKE '%project 1%'"
+        ))
+        .await;
+}
+
 #[tokio::test]
-async fn a_line_that_comes_late_is_sealed_and_counted_and_a_checkpoint_is_checked_first() {
-    let (house, org, checkpoint) = sealed().await;
+async fn a_line_that_was_put_in_is_found_before_and_after_the_sealer_has_met_it() {
+    for version in [1, 2] {
+        let (house, org, checkpoint) = sealed().await;
+        for n in 3..6 {
+            act(&house, &org, n).await;
+            minute(&house).await;
+        }
+        forge(&house, version).await;
+        let report = org.verify_record(Some(&checkpoint)).await.unwrap();
+        let broken = report.chain.broken.join("; ");
+        assert!(broken.contains("is named by no seal"), "{broken}");
+        assert_eq!((report.chain.late, report.chain.unsealed), (1, 0));
+        minute(&house).await;
+        let report = org.verify_record(None).await.unwrap();
+        let broken = report.chain.broken.join("; ");
+        // Which of the two depends on whether the sealer was told to leave it.
+        let word = ["and is sealed by seal", "is named by no seal"];
+        assert!(broken.contains(word[usize::from(version == 2)]), "{broken}");
+        assert_eq!((report.chain.late, report.chain.unsealed), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_no_seal_names_is_sealed_however_small_its_id_is() {
+    let (house, org, _) = sealed().await;
     house
         .spoil(
-            "INSERT INTO audit SELECT organisation, id + 1, version, device, \
-             replace(replace(doc, '\"actor\":\"Anna\"', '\"actor\":\"Bo\"'), '\"id\":' || id, '\"id\":' || (id + 1)) \
+            "INSERT INTO audit SELECT organisation, id / 2, 1, device, replace(doc, '\"id\":' || id, '\"id\":' || (id / 2)) \
              FROM audit WHERE doc LIKE '%project 1%'",
         )
         .await;
-    house.clock.advance(Duration::from_secs(7200));
-    let report = org.verify_record(Some(&checkpoint)).await.unwrap();
-    assert_eq!(report.chain.broken, Vec::<String>::new());
-    assert_eq!((report.chain.late, report.chain.unsealed), (1, 0));
+    minute(&house).await;
+    let id = org.organisation().id;
+    let open = house.mdm.store().unsealed_audit(id, 100).await.unwrap();
+    assert_eq!(open, Vec::new());
+    let seal = house.mdm.store().newest_audit_seals(id, 1).await.unwrap();
+    let entries = house.mdm.store().audit(id, AuditId(0), 1).await.unwrap();
+    assert_eq!(seal[0].entries[0].0, entries[0].id);
+}
+
+#[tokio::test]
+async fn an_end_that_was_cut_off_after_something_left_is_found_without_what_left() {
+    let (house, org, _) = sealed().await;
+    act(&house, &org, 7).await;
+    // A report left: nobody here has its checkpoint.
+    let left = org.leaves(None).await.unwrap().unwrap();
+    let at = left.seal;
+    house
+        .spoil(&format!(
+            "DELETE FROM audit_seals WHERE id >= {}; DELETE FROM audit WHERE id >= (SELECT min(id) FROM audit WHERE doc LIKE '%project 2%')",
+            at.0 - 1
+        ))
+        .await;
+    let broken = org.verify_record(None).await.unwrap().chain.broken;
+    let broken = broken.join("; ");
+    assert!(broken.contains("the end was cut off"), "{broken}");
+    // The chain grows past that place, and something leaves again: it stays found.
+    for n in 10..16 {
+        act(&house, &org, n).await;
+        minute(&house).await;
+    }
+    let again = org.leaves(None).await.unwrap().unwrap();
+    assert!(again.seal > left.seal);
+    let broken = org.verify_record(None).await.unwrap().chain.broken;
+    let broken = broken.join("; ");
+    assert!(broken.contains("is another than that of"), "{broken}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_checked_first() {
+    let (_house, org, checkpoint) = sealed().await;
     let mut other = checkpoint.clone();
     other.hash.replace_range(0..2, "zz");
     let said = org

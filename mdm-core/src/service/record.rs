@@ -1,5 +1,5 @@
-//! The record and the chain over it: what was committed is sealed once a minute, and whenever somebody looks through it or takes a
-//! checkpoint along. Whoever loses the race for a place in the chain seals at the next round.
+//! The record and the chain over it: what was committed is sealed by one leased job of the organisation, at most every ten seconds,
+//! and whenever something leaves the building. Looking through it reads only.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -11,24 +11,22 @@ use serde_json::json;
 use super::{Mdm, Org};
 use crate::audit::AuditEntry;
 use crate::audit_seal::{
-    AuditSeal, ChainReport, ChainWalk, Checkpoint, MOST_ENTRIES, entry_hash, new_key,
+    AuditSeal, ChainReport, ChainWalk, Checkpoint, MOST_ENTRIES, SEALS_BACK, entry_hash, new_key,
 };
+use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{AuditId, AuditSealId, IdSource, OrganisationId, SecretId};
+use crate::ids::{AuditId, AuditSealId, IdSource, JobId, OrganisationId, SecretId};
+use crate::job::{Job, JobKind};
 use crate::organisation::{AuditSigner, Der};
 use crate::secret::{Secret, SecretKind};
-use crate::store::{Batch, StoreError};
+use crate::store::{Batch, Lease, StoreError};
 
-/// How often a process seals what has come.
-const EVERY: Duration = Duration::from_secs(60);
-/// An entry is committed no later than this after its id was drawn; what comes later still is sealed when somebody looks.
-const LATE: Duration = Duration::from_secs(120);
-/// Seals that are read back to know what of that time is sealed.
-const BACK: u32 = 64;
+/// How often it is looked whether there is something to seal, and how far seals are apart at least that nothing else asked for.
+const EVERY: Duration = Duration::from_secs(10);
+/// How often somebody who needs everything sealed takes part in the race for a place in the chain.
+const TURNS: u32 = 10;
 /// Rows that are read at a time.
 const PAGE: u32 = 1_000;
-/// Organisations that are read at a time.
-const ORGANISATIONS: u32 = 200;
 
 /// What looking through the record found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,7 +41,7 @@ pub struct RecordReport {
 }
 
 impl Mdm {
-    /// Seals what has come to the record of every organisation, if a minute has gone by; answers how many seals there were.
+    /// Asks for a seal where there is something to seal, if ten seconds have gone by; answers for how many organisations.
     pub(super) async fn seal_records(&self) -> Result<usize, Error> {
         let now = self.now();
         {
@@ -59,28 +57,22 @@ impl Mdm {
             // First: what fails below is not tried in every round.
             *next = Some(now + EVERY);
         }
-        let (mut after, mut sealed) = (OrganisationId(0), 0);
-        loop {
-            let page = self.inner.store.organisations(after, ORGANISATIONS).await?;
-            let Some(last) = page.last() else {
-                return Ok(sealed);
+        let store = &self.inner.store;
+        let (mut after, mut asked) = (OrganisationId(0), 0);
+        while let Some(entry) = store.next_unsealed_audit(after).await? {
+            after = entry.organisation;
+            let asks = async {
+                let org = self.organisation_by_id(after).await?;
+                org.acting_for("worker").ask_for_seal(now).await
             };
-            after = last.id;
-            for organisation in page {
-                let id = organisation.id;
-                match self
-                    .handle(organisation)
-                    .acting_for("worker")
-                    .seal_record()
-                    .await
-                {
-                    Ok(made) => sealed += made,
-                    Err(error) => {
-                        tracing::warn!(organisation = %id, %error, "the record could not be sealed; it is tried again");
-                    }
+            match asks.await {
+                Ok(did) => asked += usize::from(did),
+                Err(error) => {
+                    tracing::warn!(organisation = %after, %error, "the record could not be sealed; it is tried again");
                 }
             }
         }
+        Ok(asked)
     }
 }
 
@@ -124,33 +116,71 @@ impl Org {
         }
     }
 
-    /// Seals what has come lately and is not sealed; answers how many seals were made.
-    async fn seal_record(&self) -> Result<usize, Error> {
-        let mut made = 0;
+    /// Puts the job that seals, unless somebody has sealed just now. All processes ask, and one has the lease.
+    async fn ask_for_seal(&self, now: Timestamp) -> Result<bool, Error> {
+        let newest = self.store().newest_audit_seals(self.id(), 1).await?;
+        // A clock that was set back keeps nothing waiting.
+        let just_now = |seal: &AuditSeal| seal.at <= now && now.since(seal.at) < EVERY;
+        if newest.first().is_some_and(just_now) {
+            return Ok(false);
+        }
+        let key = match &self.organisation.audit_signer {
+            Some(signer) => signer.key,
+            None => self.make_audit_key().await?.key,
+        };
+        // Ids are unique over all nouns: that of the key is the key of this job.
+        let job = Job::new(self.id(), JobId(key.0), now, JobKind::Seal);
+        let mut batch = Batch::new();
+        batch.put(job);
+        self.store().commit(batch).await?;
+        Ok(true)
+    }
+
+    /// Seals what is there. What comes meanwhile asks anew.
+    pub(super) async fn seal_job(&self, job: &Job, lease: Lease) -> Result<(), Error> {
+        self.seal_record().await?;
+        match self.job_done(job, lease).await {
+            // Asked for again meanwhile.
+            Err(error) if error.is_conflict() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Seals everything that is committed and not sealed, whenever it was written.
+    ///
+    /// # Errors
+    /// The vault's, the store's; [`StoreError::Conflict`] when others were faster again and again.
+    async fn seal_record(&self) -> Result<(), Error> {
+        let most = u32::try_from(MOST_ENTRIES).unwrap_or(u32::MAX);
+        let back = u32::try_from(SEALS_BACK).unwrap_or(u32::MAX);
+        let mut turns = 0;
         loop {
-            let newest = self.store().newest_audit_seals(self.id(), BACK).await?;
-            let from = newest
-                .first()
-                .and_then(|seal| seal.entries.iter().map(|(id, _)| *id).max())
-                .map_or(AuditId(0), |id| AuditId(id.0 - IdSource::span(LATE)));
+            // Before anything is read: whatever is committed by now is in this seal or those before it.
+            let now = self.now();
+            let open = self.store().unsealed_audit(self.id(), most).await?;
+            if open.is_empty() {
+                return Ok(());
+            }
+            let newest = self.store().newest_audit_seals(self.id(), back).await?;
+            // A process of an earlier version marks nothing.
             let sealed: BTreeSet<AuditId> = newest
                 .iter()
                 .flat_map(|seal| seal.entries.iter().map(|(id, _)| *id))
                 .collect();
-            let mut entries = Vec::new();
-            let mut after = from;
-            while entries.len() < MOST_ENTRIES {
-                let page = self.store().audit(self.id(), after, PAGE).await?;
-                let Some(last) = page.last() else { break };
-                after = last.id;
-                let fresh = page.iter().filter(|entry| !sealed.contains(&entry.id));
-                entries.extend(fresh.map(|entry| (entry.id, entry_hash(entry))));
+            let entries: Vec<(AuditId, String)> = open
+                .iter()
+                .filter(|entry| !sealed.contains(&entry.id))
+                .map(|entry| (entry.id, entry_hash(entry)))
+                .collect();
+            if entries.is_empty() {
+                return Ok(());
             }
-            entries.truncate(MOST_ENTRIES);
-            if entries.is_empty() || !self.put_seal(newest.first(), entries).await? {
-                return Ok(made);
+            if !self.put_seal(newest.first(), entries, now).await? {
+                turns += 1;
+                if turns >= TURNS {
+                    return Err(StoreError::Conflict.into());
+                }
             }
-            made += 1;
         }
     }
 
@@ -159,9 +189,10 @@ impl Org {
         &self,
         previous: Option<&AuditSeal>,
         entries: Vec<(AuditId, String)>,
+        at: Timestamp,
     ) -> Result<bool, Error> {
         let (_, key) = self.audit_key().await?;
-        let seal = AuditSeal::make(self.id(), previous, entries, self.now(), &key)?;
+        let seal = AuditSeal::make(self.id(), previous, entries, at, &key)?;
         let mut batch = Batch::new();
         batch.put(seal);
         match self.store().commit(batch).await {
@@ -209,8 +240,9 @@ impl Org {
         .await
     }
 
-    /// Seals everything that is not sealed, late entries too, then looks through the whole chain. With a checkpoint that was taken
-    /// along earlier it also finds a chain whose end was cut off, or that was replaced as a whole.
+    /// Looks through the whole chain, and reads only: what no seal names yet is told as the tail, and what is older than a seal can
+    /// have left as put in. The newest checkpoint that left the building finds a chain whose end was cut off, or that was replaced
+    /// as a whole; so does one that was taken along earlier, which nobody of this server can have changed.
     ///
     /// # Errors
     /// [`Error::BadInput`] for a checkpoint of another organisation, or one that its own key did not sign; the store's.
@@ -225,35 +257,33 @@ impl Org {
                 return Err(Error::bad_input("checkpoint", problem));
             }
         }
-        self.seal_stragglers().await?;
-        self.seal_record().await?;
-        let org = self.mdm.organisation_by_id(self.id()).await?;
-        let Some(signer) = org.organisation.audit_signer.clone() else {
-            return Ok(RecordReport {
-                chain: ChainReport::default(),
-                checkpoint: None,
-            });
-        };
-        let mut walk = ChainWalk::new(signer.public_key.clone());
+        let organisation = self.fresh().await?;
+        // What is sealed while this goes on is not looked at: its entries may lie before where the walk is.
+        let end = self.store().newest_audit_seals(self.id(), 1).await?;
+        let end = end.into_iter().next();
+        let key = organisation.audit_signer.as_ref().map(|s| &s.public_key);
+        let mut walk = ChainWalk::new(key.cloned().unwrap_or(Der(Vec::new())));
+        let mut known: Vec<(&Checkpoint, &str)> = Vec::new();
+        known.extend(earlier.map(|it| (it, "the checkpoint")));
+        if let Some(left) = &organisation.left {
+            known.push((left, "the last checkpoint that left,"));
+        }
         let mut found = Vec::new();
-        let mut newest = None;
         let (mut after, mut entries_after) = (AuditSealId(0), AuditId(0));
         loop {
-            let seals = self.store().audit_seals(self.id(), after, 20).await?;
+            let mut seals = self.store().audit_seals(self.id(), after, 20).await?;
+            seals.retain(|seal| end.as_ref().is_some_and(|end| seal.id <= end.id));
             let Some(last) = seals.last() else { break };
             after = last.id;
-            newest = Some(last.clone());
             for seal in &seals {
                 walk.seal(seal);
-                if let Some(earlier) = earlier.filter(|e| e.seal == seal.id)
-                    && walk
-                        .hash_of_last()
-                        .is_some_and(|(_, hash)| hash != earlier.hash)
-                {
-                    found.push(format!(
-                        "seal {} is another than that of the checkpoint of {}",
-                        seal.id, earlier.at
-                    ));
+                for (checkpoint, name) in &known {
+                    if checkpoint.seal == seal.id && checkpoint.hash != seal.hash {
+                        found.push(format!(
+                            "seal {} is another than that of {name} of {}",
+                            seal.id, checkpoint.at
+                        ));
+                    }
                 }
                 let upto = seal.entries.iter().map(|(id, _)| *id).max();
                 while upto.is_some_and(|upto| entries_after < upto) {
@@ -274,90 +304,91 @@ impl Org {
                 walk.entry(entry.id, entry_hash(entry));
             }
         }
-        if let Some(earlier) = earlier {
-            if newest
-                .as_ref()
-                .is_none_or(|newest| newest.id < earlier.seal)
-            {
+        for (checkpoint, name) in &known {
+            if end.as_ref().is_none_or(|end| end.id < checkpoint.seal) {
                 found.push(format!(
-                    "the end was cut off: the checkpoint of {} is of seal {}, and the newest is {}",
-                    earlier.at,
-                    earlier.seal,
-                    newest.as_ref().map_or(0, |newest| newest.id.0)
+                    "the end was cut off: {name} of {} is of seal {}, and the newest is {}",
+                    checkpoint.at,
+                    checkpoint.seal,
+                    end.as_ref().map_or(0, |end| end.id.0)
                 ));
             }
-            if earlier.public_key != signer.public_key {
-                found.push(
-                    "the checkpoint is of another audit key: the chain was replaced".to_owned(),
-                );
+            if key != Some(&checkpoint.public_key) {
+                found.push(format!(
+                    "{name} of {} is of another audit key: the chain was replaced",
+                    checkpoint.at
+                ));
+            }
+            if !checkpoint.is_signed() {
+                found.push(format!("{name} of {} was changed", checkpoint.at));
             }
         }
         let mut chain = walk.finish();
         chain.broken.extend(found);
         let code = self.organisation.code.to_string();
-        Ok(RecordReport {
-            checkpoint: newest.map(|newest| newest.checkpoint(&code, &signer.public_key)),
-            chain,
-        })
+        let checkpoint = end
+            .zip(key)
+            .map(|(newest, key)| newest.checkpoint(&code, key));
+        Ok(RecordReport { checkpoint, chain })
     }
 
-    /// The newest seal, as it may leave the building, after everything was sealed.
+    /// The newest seal as it may leave the building, after everything was sealed. It is remembered that it left, and the record says
+    /// so.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a record without an entry; the store's.
     pub async fn checkpoint(&self) -> Result<Checkpoint, Error> {
-        self.seal_record().await?;
-        let org = self.mdm.organisation_by_id(self.id()).await?;
-        let newest = self.store().newest_audit_seals(self.id(), 1).await?;
-        let signer = org.organisation.audit_signer.clone();
-        let (Some(newest), Some(signer)) = (newest.into_iter().next(), signer) else {
-            return Err(Error::NotFound("seal of the record"));
-        };
-        let code = self.organisation.code.to_string();
-        Ok(newest.checkpoint(&code, &signer.public_key))
+        self.leaves(Some("checkpoint"))
+            .await?
+            .ok_or(Error::NotFound("seal of the record"))
     }
 
-    /// Seals entries that came so late that no round has seen them.
-    async fn seal_stragglers(&self) -> Result<(), Error> {
-        let old = AuditId(IdSource::floor(self.now() - LATE - EVERY));
-        let mut open: BTreeSet<AuditId> = BTreeSet::new();
-        let (mut after, mut entries_after) = (AuditSealId(0), AuditId(0));
-        let mut sealed: BTreeSet<AuditId> = BTreeSet::new();
-        let mut late = Vec::new();
-        loop {
-            let seals = self.store().audit_seals(self.id(), after, 20).await?;
-            let Some(last) = seals.last() else { break };
-            after = last.id;
-            for (id, _) in seals.iter().flat_map(|seal| &seal.entries) {
-                if !open.remove(id) {
-                    sealed.insert(*id);
-                }
-            }
-            while sealed.last().is_some_and(|upto| entries_after < *upto) {
-                let page = self.store().audit(self.id(), entries_after, PAGE).await?;
-                let Some(last) = page.last() else { break };
-                entries_after = last.id;
-                open.extend(page.iter().map(|e| e.id).filter(|id| !sealed.remove(id)));
-            }
-        }
-        open.retain(|id| *id < old);
-        let Some(first) = open.first().copied() else {
-            return Ok(());
+    /// Whether the chain has the seal of this checkpoint as it was.
+    async fn is_in_chain(&self, checkpoint: Option<&Checkpoint>) -> Result<bool, Error> {
+        let Some(checkpoint) = checkpoint else {
+            return Ok(true);
         };
-        // Few, if any: what took longer than a commit ever takes.
-        let mut after = AuditId(first.0 - 1);
-        while late.len() < MOST_ENTRIES {
-            let page = self.store().audit(self.id(), after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            let ours = page.iter().filter(|entry| open.contains(&entry.id));
-            late.extend(ours.map(|entry| (entry.id, entry_hash(entry))));
-            if open.last().is_some_and(|last| after >= *last) {
-                break;
+        let before = AuditSealId(checkpoint.seal.0 - 1);
+        let found = self.store().audit_seals(self.id(), before, 1).await?;
+        let same = |seal: &AuditSeal| seal.id == checkpoint.seal && seal.hash == checkpoint.hash;
+        Ok(found.first().is_some_and(same))
+    }
+
+    /// Something leaves the building: seals what is committed, remembers the newest seal as one that somebody outside knows, and
+    /// answers it; nothing for a record without an entry. With `what` there is an entry of it, which the next seal names.
+    ///
+    /// # Errors
+    /// The vault's, the store's.
+    pub async fn leaves(&self, what: Option<&str>) -> Result<Option<Checkpoint>, Error> {
+        self.seal_record().await?;
+        self.again_on_conflict(|| async {
+            let mut organisation = self.fresh().await?;
+            let newest = self.store().newest_audit_seals(self.id(), 1).await?;
+            let signer = organisation.audit_signer.as_ref();
+            let (Some(newest), Some(signer)) = (newest.first(), signer) else {
+                return Ok(None);
+            };
+            let code = organisation.code.to_string();
+            let checkpoint = newest.checkpoint(&code, &signer.public_key);
+            let mut batch = Batch::new();
+            // The one that is remembered stays where it does not fit: another in its place would hide what was cut off.
+            let known = organisation.left.as_ref();
+            if known.is_none_or(|known| known.seal < checkpoint.seal)
+                && self.is_in_chain(known).await?
+            {
+                organisation.left = Some(checkpoint.clone());
+                batch.put(organisation);
             }
-        }
-        let newest = self.store().newest_audit_seals(self.id(), 1).await?;
-        late.truncate(MOST_ENTRIES);
-        self.put_seal(newest.first(), late).await.map(drop)
+            if let Some(what) = what {
+                let detail =
+                    json!({ "with": what, "seal": checkpoint.seal, "hash": checkpoint.hash });
+                self.audit_into(&mut batch, "record.left", detail);
+            }
+            if !batch.is_empty() {
+                self.store().commit(batch).await?;
+            }
+            Ok(Some(checkpoint))
+        })
+        .await
     }
 }

@@ -141,6 +141,7 @@ impl Org {
                 Box::pin(self.rotate_key_job(&job, lease, device, secret)).await
             }
             JobKind::HandOver { device } => self.hand_over_job(&job, lease, device).await,
+            JobKind::Seal => self.seal_job(&job, lease).await,
             JobKind::LookAfter { wave } => self.look_after_job(&job, lease, wave).await,
             // Wishes are gathered before they come here, like readings below.
             JobKind::Cancel { .. }

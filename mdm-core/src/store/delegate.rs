@@ -257,6 +257,12 @@ macro_rules! hand_on_reads {
             async fn audit(&self, organisation: OrganisationId, after: AuditId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
                 ($inner)(self).audit(organisation, after, limit).await
             }
+            async fn unsealed_audit(&self, organisation: OrganisationId, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+                ($inner)(self).unsealed_audit(organisation, limit).await
+            }
+            async fn next_unsealed_audit(&self, after: OrganisationId) -> Result<Option<AuditEntry>, StoreError> {
+                ($inner)(self).next_unsealed_audit(after).await
+            }
             async fn audit_seals(&self, organisation: OrganisationId, after: AuditSealId, limit: u32) -> Result<Vec<AuditSeal>, StoreError> {
                 ($inner)(self).audit_seals(organisation, after, limit).await
             }

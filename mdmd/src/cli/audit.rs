@@ -175,7 +175,7 @@ pub(super) fn verify_file(
         );
         show(&json!({
             "seals": shown["chain"]["seals"], "sealed": shown["chain"]["sealed"],
-            "unsealed": shown["chain"]["unsealed"], "late": shown["chain"]["late"],
+            "unsealed": shown["chain"]["unsealed"], "unsealed_since": shown["chain"]["unsealed_since"], "late": shown["chain"]["late"],
             "broken": shown["broken"],
         }));
         if shown["redacted"].as_u64() != Some(0) {
@@ -194,12 +194,16 @@ pub(super) fn verify_file(
 fn show(report: &Value) {
     println!("seals      {}", cell(&report["seals"]));
     println!("sealed     {}", cell(&report["sealed"]));
+    match &report["unsealed_since"] {
+        Value::Null => println!("unsealed   {}", cell(&report["unsealed"])),
+        since => println!(
+            "unsealed   {}  (the tail that has come since {})",
+            cell(&report["unsealed"]),
+            cell(since)
+        ),
+    }
     println!(
-        "unsealed   {}  (the tail that has come since)",
-        cell(&report["unsealed"])
-    );
-    println!(
-        "late       {}  (sealed more than an hour after their own time)",
+        "late       {}  (came after the record was sealed up to their time)",
         cell(&report["late"])
     );
     for sentence in report["broken"].as_array().into_iter().flatten() {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use mdm_core::clock::{Clock as _, SystemClock};
+use mdm_core::ids::OrganisationId;
 use mdm_core::store::ArchivedRow;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -42,6 +43,7 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
     let archive = app::look_at_archive(&config)
         .await
         .means(Exit::Precondition)?;
+    let unsealed = seal(&config).await.err();
     let name = || backup.out.display().to_string();
     // Before the file is made: it may lie there too.
     let found = files(&config).means(Exit::Precondition)?;
@@ -100,7 +102,8 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
         }
     };
     closed?;
-    let told = json!({ "file": backup.out, "made": made, "rows": rows, "files": files, "bytes": bytes, "left_out": left_out });
+    let unsealed = unsealed.map(|error| format!("{error:#}"));
+    let told = json!({ "file": backup.out, "made": made, "rows": rows, "files": files, "bytes": bytes, "left_out": left_out, "unsealed": unsealed });
     super::print(common, &told, |_| {
         println!(
             "{}: {rows} rows, {files} files, {bytes} bytes",
@@ -109,9 +112,41 @@ pub(crate) async fn back_up(common: &Common, backup: &Backup) -> Done {
         for what in &left_out {
             println!("NOT in it: {what}");
         }
+        if let Some(why) = &unsealed {
+            println!("The record could not be sealed before: {why}");
+        }
         println!("It opens with the master key only, which is not in it: keep that elsewhere.");
     });
     Ok(())
+}
+
+/// Seals the record of every organisation: a backup leaves the building. It is made also where that fails.
+async fn seal(config: &Config) -> anyhow::Result<()> {
+    let store = app::open_store(config).await?;
+    let overrides = app::Overrides {
+        store: Some(store.clone()),
+        ..app::Overrides::default()
+    };
+    let mdm = app::assemble(config, &overrides).await?;
+    let sealed = async {
+        let mut after = OrganisationId(0);
+        loop {
+            let page = mdm.organisations(after, 200).await?;
+            let Some(last) = page.last() else {
+                return anyhow::Ok(());
+            };
+            after = last.id;
+            for organisation in page {
+                let org = mdm.organisation_by_id(organisation.id).await?;
+                org.acting_for("backup").leaves(Some("backup")).await?;
+            }
+        }
+    };
+    let sealed = sealed.await;
+    drop(mdm);
+    let closed = store.close().await;
+    sealed?;
+    Ok(closed?)
 }
 
 /// Files of an installation.

@@ -177,19 +177,33 @@ fn reached(moment: &Value, wanted: &Value) -> bool {
 /// Goes through all views, a page at a time.
 pub(super) async fn each(
     client: &Client,
-    mut take: impl FnMut(&Value) -> Result<(), Ended>,
+    take: impl FnMut(&Value) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
+    each_from(client, "", take).await.map(drop)
+}
+
+/// The same, the first page asked for with more words; answers what the first page said beside its views.
+async fn each_from(
+    client: &Client,
+    words: &str,
+    mut take: impl FnMut(&Value) -> Result<(), Ended>,
+) -> Result<Value, Ended> {
     let mut after = json!(0);
+    let mut first = None;
     loop {
+        let words = if first.is_none() { words } else { "" };
         let page = client
-            .get(&format!("/api/v1/inventory/views?limit=1000&after={after}"))
+            .get(&format!(
+                "/api/v1/inventory/views?limit=1000&after={after}{words}"
+            ))
             .await?;
+        first.get_or_insert_with(|| page["record"].clone());
         for view in page["views"].as_array().into_iter().flatten() {
             take(view)?;
         }
         after = page["next"].clone();
         if after.is_null() {
-            return Ok(());
+            return Ok(first.unwrap_or_default());
         }
     }
 }
@@ -332,7 +346,7 @@ async fn export(
         writeln!(sink, "{}", COLUMNS.map(|(name, _)| name).join(","))?;
     }
     let mut count = 0_u64;
-    each(&client, |view| {
+    let record = each_from(&client, "&export=true", |view| {
         count += 1;
         match format {
             Format::Json => writeln!(sink, "{view}")?,
@@ -343,9 +357,16 @@ async fn export(
     .await?;
     sink.flush()?;
     if let Some(path) = file {
-        let answer = json!({ "file": path, "devices": count });
+        let answer = json!({ "file": path, "devices": count, "record": record });
         super::print(common, &answer, |_| {
             println!("{count} devices in {}", path.display());
+            if !record.is_null() {
+                println!(
+                    "the record is sealed up to seal {} ({})",
+                    cell(&record["seal"]),
+                    cell(&record["hash"])
+                );
+            }
         });
     }
     Ok(())

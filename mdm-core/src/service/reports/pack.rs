@@ -68,6 +68,7 @@ impl Org {
         let detail = json!({ "wave": row.name, "redacted": ask.redact });
         self.audit_into(&mut batch, "evidence.exported", detail);
         self.store().commit(batch).await?;
+        self.leaves(None).await?;
         let record = self.verify_record(None).await?;
         let (public_key, key) = self.audit_key().await?;
         let at = self.now();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Org;
 use super::{Dates, ProjectChange};
+use crate::audit_seal::Checkpoint;
 use crate::calendar::Calendar;
 use crate::clock::Timestamp;
 use crate::device::Platform;
@@ -33,6 +34,9 @@ pub struct PlanFile {
     /// When it was taken out.
     #[serde(default)]
     pub exported: Option<Timestamp>,
+    /// The newest seal of the record at that time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Checkpoint>,
     /// The project.
     pub project: PlannedProject,
     /// Its waves, in the order in which they were made.
@@ -167,6 +171,7 @@ impl Org {
         Ok(PlanFile {
             form: PLAN_FORM,
             exported: Some(self.now()),
+            record: self.leaves(Some("project")).await?,
             project: PlannedProject {
                 name: row.name,
                 destination: server.map(|s| s.name),

@@ -44,6 +44,32 @@ impl AuditStore for ThisStore {
         )
     }
 
+    async fn unsealed_audit(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        rows!(
+            self,
+            many,
+            "audit WHERE organisation = $1 AND version = 1 ORDER BY id LIMIT $2",
+            organisation.0,
+            i64::from(limit)
+        )
+    }
+
+    async fn next_unsealed_audit(
+        &self,
+        after: OrganisationId,
+    ) -> Result<Option<AuditEntry>, StoreError> {
+        rows!(
+            self,
+            one,
+            "audit WHERE organisation > $1 AND version = 1 ORDER BY organisation, id LIMIT 1",
+            after.0
+        )
+    }
+
     async fn audit_seals(
         &self,
         organisation: OrganisationId,

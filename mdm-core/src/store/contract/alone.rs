@@ -131,6 +131,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.secrets(o, DeviceId(40)),
             store.audit(o, AuditId(0), ALL),
             store.audit_of(o, DeviceId(7), AuditId(0), ALL),
+            store.unsealed_audit(o, ALL),
             store.audit_seals(o, AuditSealId(0), ALL),
             store.newest_audit_seals(o, ALL),
             store.refusals(o, ALL),

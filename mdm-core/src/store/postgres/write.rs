@@ -7,6 +7,7 @@ use sqlx::postgres::{PgArguments, PgPool, Postgres};
 use sqlx::query::QueryAs;
 use sqlx::{AssertSqlSafe, Transaction};
 
+use crate::audit_seal::SEALS_BACK;
 pub(super) use crate::store::group_commit::Failure;
 use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
 use crate::store::row::{Cell, ColumnKind, Key, Row, Table, senders};
@@ -159,6 +160,9 @@ async fn write(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), Failure> {
             let guard = " WHERE t.version = EXCLUDED.version - 1";
             insert(tx, *table, rows, Some(guard)).await?;
         }
+        if let Some(rows) = turn.puts.get(&Table::AuditSeals) {
+            mark_sealed(tx, rows).await?;
+        }
         for (table, rows) in &turn.inserts {
             insert(tx, *table, rows, None).await?;
         }
@@ -297,6 +301,24 @@ fn insertion(table: Table, guard: Option<&'static str>) -> String {
     }
     sql.push_str(" RETURNING t.id");
     sql
+}
+
+/// Marks the entries that these seals, and a few before them, name: a process of an earlier version makes seals and marks nothing.
+async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+    for row in rows {
+        sqlx::query(
+            "UPDATE audit SET version = 2 WHERE version = 1 AND organisation = $1 AND id = ANY (ARRAY( \
+             SELECT (e ->> 0)::bigint FROM audit_seals AS s, json_array_elements(s.doc -> 'entries') AS e \
+             WHERE s.organisation = $1 AND s.id > $2 - $3 AND s.id <= $2))",
+        )
+        .bind(row.key.organisation)
+        .bind(row.key.id)
+        .bind(SEALS_BACK)
+        .execute(&mut **tx)
+        .await
+        .map_err(failure)?;
+    }
+    Ok(())
 }
 
 /// Keeps the newest refusals of each sender, and of each organisation, that got one.

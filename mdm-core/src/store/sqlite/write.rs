@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::sqlite::{Sqlite, SqlitePool};
 use sqlx::{QueryBuilder, Transaction};
 
+use crate::audit_seal::SEALS_BACK;
 pub(super) use crate::store::group_commit::Failure;
 use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
 use crate::store::row::{Cell, Key, Row, Table, senders};
@@ -250,6 +251,9 @@ async fn write(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), Failure> {
             // A changed row must have had the version before.
             insert(tx, *table, rows, " WHERE t.version = excluded.version - 1").await?;
         }
+        if let Some(rows) = turn.puts.get(&Table::AuditSeals) {
+            mark_sealed(tx, rows).await?;
+        }
         for (table, rows) in &turn.inserts {
             insert_new(tx, *table, rows).await?;
         }
@@ -340,6 +344,24 @@ fn push_rows(query: &mut QueryBuilder<Sqlite>, rows: &[&Row]) {
             };
         }
     });
+}
+
+/// Marks the entries that these seals, and a few before them, name: a process of an earlier version makes seals and marks nothing.
+async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+    for row in rows {
+        sqlx::query(
+            "UPDATE audit SET version = 2 WHERE version = 1 AND organisation = ?1 AND id IN \
+             (SELECT json_extract(e.value, '$[0]') FROM audit_seals AS s, json_each(s.doc, '$.entries') AS e \
+             WHERE s.organisation = ?1 AND s.id > ?2 - ?3 AND s.id <= ?2)",
+        )
+        .bind(row.key.organisation)
+        .bind(row.key.id)
+        .bind(SEALS_BACK)
+        .execute(&mut **tx)
+        .await
+        .map_err(failure)?;
+    }
+    Ok(())
 }
 
 /// Keeps the newest refusals of each sender, and of each organisation, that got one: a walk over a bounded piece of an index

@@ -25,6 +25,17 @@ pub trait AuditStore: Send + Sync {
         after: AuditId,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// Of the organisation, what no seal names, oldest first, whenever it was committed.
+    async fn unsealed_audit(
+        &self,
+        organisation: OrganisationId,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError>;
+    /// An entry that no seal names, of the first organisation behind this one that has any.
+    async fn next_unsealed_audit(
+        &self,
+        after: OrganisationId,
+    ) -> Result<Option<AuditEntry>, StoreError>;
     /// Seals of the chain over the record, in their order, after `after`.
     async fn audit_seals(
         &self,

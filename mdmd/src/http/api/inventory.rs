@@ -7,7 +7,7 @@ use mdm_core::inventory::Inventory;
 use mdm_core::service::Org;
 use mdm_core::views::Views;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::error::Refusal;
 use super::asked::{Path, Query};
@@ -37,14 +37,35 @@ pub(super) async fn pull(
     shown(summary(Some(&row), Vec::new()))
 }
 
-pub(super) async fn views(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
+/// Which views.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Viewed {
+    /// Behind this id.
+    #[serde(default)]
+    after: i64,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+    /// They are taken along: what the record says until now is sealed first, and `record` is its newest seal.
+    #[serde(default)]
+    export: bool,
+}
+
+pub(super) async fn views(About { org, which, .. }: About<Viewed>) -> Answer<impl Shows> {
+    let record = match which.export {
+        true => org.leaves(Some("inventory")).await.map_err(refused)?,
+        false => None,
+    };
+    let which = Page {
+        after: which.after,
+        limit: which.limit,
+    };
     let (rows, next) = org
         .views_page(DeviceId(which.after), which.limit())
         .await
         .map_err(refused)?;
     let next = next.filter(|_| rows.len() == which.limit() as usize);
     let rows: Vec<_> = rows.iter().map(view).collect();
-    shown(told! { views: rows, next: next })
+    shown(told! { views: rows, next: next, record: record })
 }
 
 pub(super) async fn one(

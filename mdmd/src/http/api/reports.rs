@@ -9,6 +9,7 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     X_CONTENT_TYPE_OPTIONS,
 };
+use mdm_core::audit_seal::Checkpoint;
 use mdm_core::error::Error;
 use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
 use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
@@ -141,6 +142,8 @@ type Piece = Result<Bytes, Error>;
 /// Writes a report into a channel.
 struct Pieces {
     writer: Writer,
+    /// The seal of the record up to which everything was sealed before the report was made.
+    sealed: Option<Checkpoint>,
     to: mpsc::Sender<Piece>,
 }
 
@@ -154,9 +157,17 @@ impl Pieces {
     }
 }
 
+/// A checkpoint as people note it.
+fn sealed_as(sealed: &Checkpoint) -> String {
+    format!("seal {} of {}, {}", sealed.seal, sealed.at, sealed.hash)
+}
+
 #[async_trait]
 impl ReportSink for Pieces {
-    async fn head(&mut self, head: ReportHead) -> Result<(), Error> {
+    async fn head(&mut self, mut head: ReportHead) -> Result<(), Error> {
+        if let Some(sealed) = self.sealed.take() {
+            head.facts.push(("record", json!(sealed_as(&sealed))));
+        }
         let Some(text) = self.writer.head(&head) else {
             let names: Vec<&str> = head.tables.iter().map(|t| t.name).collect();
             let problem = format!("must be one of: {}", names.join(", "));
@@ -177,14 +188,18 @@ async fn send(org: Org, ask: ReportAsk, wanted: Wanted) -> Reported {
     let name = ask.kind().as_str();
     tokio::spawn(async move {
         let writer = Writer::new(format, wanted.table);
-        let mut pieces = Pieces { writer, to };
-        let done = match org.report_to(&ask, &mut pieces).await {
-            Ok(()) => {
-                let end = pieces.writer.end();
-                pieces.put(end).await
-            }
-            Err(error) => Err(error),
+        let mut pieces = Pieces {
+            writer,
+            sealed: None,
+            to,
         };
+        let done = async {
+            pieces.sealed = org.leaves(None).await?;
+            org.report_to(&ask, &mut pieces).await?;
+            let end = pieces.writer.end();
+            pieces.put(end).await
+        };
+        let done = done.await;
         if let Err(error) = done {
             // Nobody may be there any more to be told.
             let _ = pieces.to.send(Err(error)).await;
