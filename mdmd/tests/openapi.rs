@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What the tools are, in versions that were tried.
-const TOOLS: [&str; 2] = ["schemathesis>=4,<5", "openapi-spec-validator>=0.7,<0.9"];
+const TOOLS: [&str; 2] = ["schemathesis==4.32.5", "openapi-spec-validator>=0.7,<0.9"];
 
 /// A directory with the tools, made once for all tests of this machine. `MDMD_TEST_PYTHON` names one that is there already.
 fn tools() -> Option<PathBuf> {
@@ -167,7 +167,7 @@ fn no_request_finds_a_failure_or_an_answer_outside_the_document() {
         .args(["--max-examples", &examples, "--continue-on-failure"])
         .args([
             "--max-time",
-            "150",
+            "240",
             "--request-timeout",
             "30",
             "--no-shrink",
@@ -175,8 +175,9 @@ fn no_request_finds_a_failure_or_an_answer_outside_the_document() {
         .args([
             "--suppress-health-check",
             "all",
+            // Two would be threads of one interpreter: they gain nothing, and trip over each other in its generator now and then.
             "--workers",
-            "2",
+            "1",
             "--warnings",
             "off",
         ])

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fixtures::apple::organisation::MigrationStatus;
 use fixtures::world::World;
-use mdm_core::check::Check;
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
 use mdm_core::gap::GapLimits;
 use mdm_core::ids::{ProjectId, Serial, WaveId};
@@ -41,6 +41,10 @@ async fn set(stage: &Stage) -> (Org, ProjectId, WaveId, Vec<Serial>) {
         .map(|device| Serial::parse(&device.identity.serial).unwrap())
         .collect();
     org.pull(&all).await.unwrap();
+    // The devices of the world have their licences from elsewhere.
+    let warns = [(Check::AppsLicences, Some(CheckResult::Warn))];
+    org.set_unknowns(&warns.into()).await.unwrap();
+    let org = stage.org().await.unwrap();
     let (store, id) = (stage.mdm().store(), org.organisation().id);
     let tills = all[..TILLS].to_vec();
     let mut batch = Batch::new();

@@ -805,6 +805,8 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
             // What is shown must be what the neighbour sees with the same question: the marks are there to be found.
             if method == "get" && names_theirs {
                 let seen = ask(&theirs, method, &there, &theirs.token, "").await;
+                // What leaves the building is in the record of whose it is.
+                before = theirs.contents().await;
                 assert_eq!(seen.status, 200, "{case}: {}", seen.text());
                 // What a wave without a runbook for apps needs names nothing, and without members nobody is told anything.
                 let named = marks.iter().any(|mark| seen.text().contains(mark));

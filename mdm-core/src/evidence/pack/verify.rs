@@ -379,7 +379,7 @@ mod tests {
     use super::super::Packer;
     use super::*;
     use crate::audit_seal::new_key;
-    use crate::ids::{AuditId, OrganisationId, WaveId};
+    use crate::ids::{AuditId, IdSource, OrganisationId, WaveId};
     use crate::secret::Secret;
 
     const A: OrganisationId = OrganisationId(1);
@@ -396,7 +396,15 @@ mod tests {
         let (key, public) = new_key().unwrap();
         let entry = |n: i64| {
             let detail = serde_json::json!({ "n": n });
-            AuditEntry::new(A, AuditId(n), AT, "Anna", "wave.submitted", None, detail)
+            AuditEntry::new(
+                A,
+                AuditId(IdSource::floor(AT) + n),
+                AT,
+                "Anna",
+                "wave.submitted",
+                None,
+                detail,
+            )
         };
         let entries: Vec<AuditEntry> = (1..=5).map(entry).collect();
         let mut seals: Vec<AuditSeal> = Vec::new();
