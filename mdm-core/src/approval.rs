@@ -68,6 +68,17 @@ pub enum Wanted {
         /// Of the plan that was accepted.
         digest: String,
     },
+    /// Devices return to the service that they came from.
+    Return {
+        /// Which.
+        serials: Vec<Serial>,
+        /// When Apple enforces it, for those that are here.
+        deadline: Option<Timestamp>,
+        /// Apple's identifier of the service, where somebody named one.
+        to: Option<String>,
+        /// Of the plan that was accepted.
+        digest: String,
+    },
     /// One look at a secret of one device, by whoever asked.
     Reveal {
         /// Whose.

@@ -119,6 +119,8 @@ checks! {
     PostBudget = "post.budget",
     /// The runbook can be run.
     RunbookValid = "runbook.valid",
+    /// Where a device stands, there is a way back.
+    ReturnWay = "return.way",
 }
 
 impl std::fmt::Display for Check {

@@ -2,6 +2,7 @@
 //! Decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -299,9 +300,61 @@ pub struct OrgReading {
     pub added: Option<Timestamp>,
     /// Whether it was added by hand, not bought for the organisation.
     pub added_by_hand: Option<bool>,
+    /// How often in a row Apple said that it cannot migrate; none unless it says so now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incapable: Option<Incapable>,
+}
+
+/// Readings in a row that call a device incapable of migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::exhaustive_structs, reason = "since when, and how often")]
+pub struct Incapable {
+    /// When the first of them was.
+    pub since: Timestamp,
+    /// How many there were.
+    pub readings: u32,
+}
+
+impl Incapable {
+    /// So many readings are wanted before it is believed: what Apple says lags behind an assignment.
+    pub const READINGS: u32 = 3;
+    /// And so much time from the first to the last.
+    pub const OVER: Duration = Duration::from_secs(30 * 60);
 }
 
 impl OrgReading {
+    /// The same after an earlier one: it counts on how often in a row the device was called incapable.
+    #[must_use]
+    pub fn after(mut self, before: Option<&Self>) -> Self {
+        self.incapable = (self.capable == Some(false)).then(|| {
+            let first = |at| Incapable {
+                since: at,
+                readings: 1,
+            };
+            match before.filter(|b| b.capable == Some(false)) {
+                Some(before) => {
+                    let known = before.incapable.unwrap_or_else(|| first(before.seen));
+                    let newer = u32::from(self.seen > before.seen);
+                    Incapable {
+                        readings: known.readings.saturating_add(newer),
+                        ..known
+                    }
+                }
+                None => first(self.seen),
+            }
+        });
+        self
+    }
+
+    /// Whether Apple has said so often enough, over long enough, that the device cannot migrate.
+    #[must_use]
+    pub fn cannot_migrate(&self) -> bool {
+        self.incapable.is_some_and(|it| {
+            it.readings >= Incapable::READINGS && self.seen.since(it.since) >= Incapable::OVER
+        })
+    }
+
     /// Whether all of it was true at `not_before` or later.
     #[must_use]
     pub fn is_young(&self, not_before: Timestamp) -> bool {
@@ -377,6 +430,9 @@ pub struct Assignment {
     /// Why it is not offered its migration yet, in a sentence: others of its group are on their way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
+    /// Why it is not offered its migration any more, in a sentence: its deadline has come too near.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_late: Option<String>,
 }
 
 /// What assigning a profile did for one device.

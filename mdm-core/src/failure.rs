@@ -6,6 +6,8 @@ mod moving;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use self::holding::{after_it, at_the_end, from_outside, in_the_hold};
@@ -210,6 +212,8 @@ pub struct Known<'a> {
     pub refusals: &'a [Refusal],
     /// Apps that it was forecast to lose with their data.
     pub forecast: &'a [String],
+    /// How long people have until a deadline, at the least.
+    pub notice: Duration,
     /// Now.
     pub now: Timestamp,
 }

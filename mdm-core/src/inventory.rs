@@ -1,6 +1,7 @@
 //! How far the device list of the organisation API is read: services, which devices each has, and what the API says of each
 //! device, page by page. What is kept is enough to go on after a crash without losing or repeating a page.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub struct Inventory {
     pub kept_everything: bool,
     /// The organisation's device-management services as last read: Apple's identifier and name.
     pub services: Vec<(String, String)>,
+    /// Those that are no management services like ours, by identifier: what they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub other_kinds: BTreeMap<String, String>,
     /// Why a person is needed, in a sentence.
     pub needs_person: Option<String>,
     /// Whether the list that is being read goes on.
@@ -131,6 +135,7 @@ impl Inventory {
             ended: None,
             kept_everything: false,
             services: Vec::new(),
+            other_kinds: BTreeMap::new(),
             needs_person: None,
             lap: Lap::default(),
         }

@@ -443,6 +443,8 @@ pub struct Settings {
     /// What counts for a check of the what-if when nobody has told its fact.
     #[serde(skip_serializing_if = "is_default")]
     pub unknowns: Unknowns,
+    /// How long people have between what is asked of them and its deadline, at the least, in hours: whoever gives them less forces it.
+    pub notice_hours: u32,
     /// Every reveal of a secret and every cancellation takes two persons.
     #[serde(default)]
     pub two_persons_always: bool,
@@ -493,6 +495,12 @@ impl Settings {
         let wanted = std::time::Duration::from_secs(u64::from(self.renew_before_days) * 86_400);
         until - wanted.min(until.since(from) / 3)
     }
+
+    /// How long people have until a deadline, at the least.
+    #[must_use]
+    pub fn notice(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(u64::from(self.notice_hours) * 3600)
+    }
 }
 
 impl Default for Settings {
@@ -514,6 +522,7 @@ impl Default for Settings {
             ade: AdeOptions::default(),
             owner_texts: OwnerTexts::default(),
             unknowns: Unknowns::default(),
+            notice_hours: 24,
             two_persons_always: false,
             rotate_revealed_minutes: Some(60),
         }

@@ -1,5 +1,5 @@
 //! What the original management service knew of a device: its system, its apps, its networks, its people. It is what can be known
-//! of a device before it comes, told by a file that a person brings in, never by the device. Every part has the moment at which
+//! of a device before it comes, told by a file that a person brings in; only its list of managed apps is told by the device too, while it is here. Every part has the moment at which
 //! it was true and who told it; a newer part replaces an older one, part by part. Decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ pub const MOST_ENTRIES: usize = 2_000;
 const LONGEST: usize = 512;
 /// The most bytes of the keys that we do not know, as JSON.
 const MOST_MORE: usize = 16 * 1024;
+/// Who told what a device said itself.
+pub const BY_DEVICE: &str = "the device itself";
 /// How far ahead of our clock the moment of a fact may be.
 const AHEAD: std::time::Duration = std::time::Duration::from_secs(86_400);
 
@@ -54,6 +56,9 @@ macro_rules! parts {
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub $part: Option<Told<$type>>,
             )*
+            /// The managed apps that it has, all of them, as it last told us itself while it was here.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub reported_apps: Option<Told<Vec<OriginalApp>>>,
             /// Keys that we do not know, as they came.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             pub more: BTreeMap<String, serde_json::Value>,
@@ -85,6 +90,7 @@ macro_rules! parts {
                     id,
                     version: 0,
                     $($part: None,)*
+                    reported_apps: None,
                     more: BTreeMap::new(),
                 }
             }
@@ -144,11 +150,20 @@ parts! {
     other_paths: BTreeSet<OtherPath>,
     /// The configuration profiles that it has from there: all of them.
     profiles: Vec<OriginalProfile>,
+    /// The declarations that it has from there: all of them.
+    declarations: Vec<OriginalDeclaration>,
     /// Whether a person has locked it to an Apple Account of their own.
     user_lock: bool,
 }
 
 impl OriginalFacts {
+    /// The newest list of its managed apps: that of the service that it leaves, or its own from when it was here.
+    #[must_use]
+    pub fn known_apps(&self) -> Option<&Told<Vec<OriginalApp>>> {
+        let all = self.reported_apps.iter().chain(&self.apps);
+        all.max_by_key(|told| told.at)
+    }
+
     /// Takes away what it says of people, as far as that was true before a moment; says whether there was any.
     pub fn forget_people(&mut self, before: Timestamp) -> bool {
         let old = self.clone();
@@ -299,6 +314,18 @@ pub struct OriginalProfile {
     pub payloads: BTreeSet<String>,
 }
 
+/// A declaration that a device has from the original service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct OriginalDeclaration {
+    /// `Identifier`.
+    pub identifier: String,
+    /// `Type`, such as `com.apple.configuration.passcode.settings`.
+    #[serde(rename = "type")]
+    pub declaration_type: String,
+}
+
 fn replace<T: PartialEq>(part: &mut Option<Told<T>>, value: T, at: Timestamp, by: &str) {
     if part.as_ref().is_some_and(|known| known.at > at) {
         return;
@@ -385,6 +412,15 @@ impl Said {
             profiles.sort();
             profiles.dedup_by(|b, a| a.identifier == b.identifier);
             bounded("profiles", profiles.len())?;
+        }
+        if let Some(declarations) = &mut self.declarations {
+            for declaration in declarations.iter() {
+                filled("declarations.identifier", &declaration.identifier)?;
+                filled("declarations.type", &declaration.declaration_type)?;
+            }
+            declarations.sort();
+            declarations.dedup_by(|b, a| a.identifier == b.identifier);
+            bounded("declarations", declarations.len())?;
         }
         // Whatever we know by its key is sealed; what we do not know is kept as it came, so none of it may be a secret.
         let secret = |key: &&String| {

@@ -179,6 +179,11 @@ pub enum NoProfile {
         /// Which, in a sentence.
         why: String,
     },
+    /// Its deadline has come so near that its user would have less notice than is owed: it is not offered any more.
+    TooLate {
+        /// How near, in a sentence.
+        why: String,
+    },
     /// It is offered from a later moment on.
     NotYet {
         /// From when.
@@ -230,6 +235,7 @@ impl fmt::Display for NoProfile {
                 f.write_str("its migration is not scheduled yet, so it is not offered")
             }
             Self::GroupFull { why } => write!(f, "it waits for its group: {why}"),
+            Self::TooLate { why } => f.write_str(why),
             Self::NotYet { from } => write!(f, "it is offered from {from} on"),
             Self::NotDefined {
                 needs_person: Some(what),
@@ -458,8 +464,14 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
     if let Some(what) = server.and_then(|s| s.needs().map(str::to_owned)) {
         return Some(NoProfile::NeedsPerson { what });
     }
-    if let Some(why) = &assignment.waits {
-        return Some(NoProfile::GroupFull { why: why.clone() });
+    match (&assignment.waits, &assignment.too_late) {
+        (Some(why), None) => return Some(NoProfile::GroupFull { why: why.clone() }),
+        (Some(why), Some(late)) => {
+            let why = format!("{why}; {late}");
+            return Some(NoProfile::GroupFull { why });
+        }
+        (None, Some(why)) => return Some(NoProfile::TooLate { why: why.clone() }),
+        (None, None) => {}
     }
     let until = assignment.not_before.filter(|at| *at > now);
     Some(match (assignment.last_refusal.as_deref(), until) {

@@ -65,6 +65,9 @@ pub struct Wave {
     /// What had gone wrong when somebody last had its offers go on: its stop rule counts what comes after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<Resumed>,
+    /// When its members that are not submitted were last looked at by themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_again: Option<Timestamp>,
 }
 
 impl Wave {
@@ -97,6 +100,7 @@ impl Wave {
             signed: None,
             paused: None,
             resumed: None,
+            looked_again: None,
         }
     }
 

@@ -345,3 +345,123 @@ fn an_attempt_that_nobody_starts_is_named_overdue_and_can_be_extended_or_taken_b
     assert_eq!(a.row.state, MoveState::Ended(Outcome::Cancelled));
     insta::assert_snapshot!("overdue", a.log);
 }
+
+#[test]
+fn a_mac_waits_a_day_for_the_channel_of_its_managed_user() {
+    let begun = |expected| {
+        let mut s = Story::new(Platform::Macos, Variant::Migration);
+        s.set_up.user_expected = expected;
+        s.enrol();
+        s.answer();
+        s.lock_answers();
+        s.tell(&Event::BootstrapTokenStored);
+        s.answer_all();
+        told(&mut s);
+        s
+    };
+    // One that had no managed user waits for none.
+    let mut s = begun(false);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    // Three hours later somebody signs in: not before that is it proved.
+    let mut s = begun(true);
+    while s.now < START + Duration::from_hours(3) {
+        s.wake();
+        s.answer_all();
+        assert!(!s.set_up.is_ended(), "{}", s.log);
+    }
+    s.tell(&Event::UserEnrolled);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    // Nobody ever does.
+    let mut s = begun(true);
+    s.run(200);
+    assert!(s.now < START + Duration::from_hours(26), "{}", s.log);
+    assert_eq!(
+        s.set_up.state,
+        SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
+    );
+    let one = &s.set_up.exceptions[0];
+    assert!(one.what.contains("user channel"), "{one:?}");
+    assert!(one.why.contains("has not signed in"), "{one:?}");
+    assert_eq!(one.owner, mdm_core::migration::Owner::User);
+}
+
+#[test]
+fn the_step_that_tells_gives_its_tags_too() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    let step = s.plan.steps.iter_mut().find(|s| s.id == StepId::Tell);
+    step.unwrap().tags.insert("moved".to_owned());
+    s.plan.validate().unwrap();
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    told(&mut s);
+    s.run(3);
+    assert!(s.log.contains("moved"), "{}", s.log);
+    // No other step gives any.
+    let step = s.plan.steps.iter_mut().find(|s| s.id == StepId::Verify);
+    step.unwrap().tags.insert("moved".to_owned());
+    assert!(s.plan.validate().is_err());
+}
+
+#[test]
+fn what_somebody_took_out_of_our_list_is_read_at_apple() {
+    let told = |ours, in_force| Event::AssignmentTold {
+        ours,
+        profile_in_force: in_force,
+        deadline: None,
+    };
+    let reads = |a: &Attempt, event: &Event| {
+        let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let next = advance_move(&a.row, &plan, event, START + Duration::from_hours(2));
+        next.effects
+            .contains(&mdm_core::migration::Effect::ReadDevice)
+    };
+    let mut a = scheduled();
+    // It was never there: nobody has taken it away.
+    assert!(!reads(&a, &told(false, false)));
+    a.tell(65, &told(true, false));
+    assert!(reads(&a, &told(false, false)));
+    a.tell(66, &told(true, true));
+    assert!(matches!(a.row.state, MoveState::Offered { .. }));
+    assert!(reads(&a, &told(false, false)));
+    // Its profile is gone, and it is still ours: it is assigned again, and that is all.
+    assert!(!reads(&a, &told(true, false)));
+}
+
+#[test]
+fn a_lock_that_apple_does_not_show_is_an_exception_after_a_day() {
+    let begun = || {
+        let mut s = Story::new(Platform::Ios, Variant::Migration);
+        s.enrol();
+        s.answer();
+        s.lock_answers();
+        s.set_up.lock_unread = true;
+        s.answer_all();
+        told(&mut s);
+        s
+    };
+    // Asked and not yet read; then Apple shows it.
+    let mut s = begun();
+    while s.now < START + Duration::from_hours(2) {
+        s.wake();
+        s.answer_all();
+        assert!(!s.set_up.is_ended(), "{}", s.log);
+    }
+    s.set_up.lock_unread = false;
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    // It never does.
+    let mut s = begun();
+    s.run(200);
+    assert!(s.now < START + Duration::from_hours(26), "{}", s.log);
+    assert_eq!(
+        s.set_up.state,
+        SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
+    );
+    let one = &s.set_up.exceptions[0];
+    assert!(one.what.contains("lock"), "{one:?}");
+    assert_eq!(one.owner, mdm_core::migration::Owner::Apple);
+}

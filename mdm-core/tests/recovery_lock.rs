@@ -328,7 +328,7 @@ fn a_runbook_whose_tags_mean_nothing_is_refused_with_step_and_field() {
     );
     check(
         &|r| step(r, StepId::Trust, "", "lab"),
-        "runbook.steps.trust.tags: only the step tag",
+        "runbook.steps.trust.tags: only the steps tag",
     );
     check(
         &|r| step(r, StepId::Trust, "a b", ""),

@@ -915,3 +915,158 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
     }
     assert_eq!(there.projects().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn every_word_of_people_is_in_the_pack_and_a_void_one_is_not_done() {
+    let house = House::new().await;
+    let org = fleet(&house, 3).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(0..2), dates).await.unwrap();
+    let accept = async |reason: &str| {
+        let seen = org.run_what_if(pilot).await.unwrap();
+        org.accept(pilot, &seen.digest, &[], reason).await.unwrap();
+    };
+    let told = async || {
+        let items = org.checklist().await.unwrap().items;
+        let of = |item: &&mdm_core::checklist::ChecklistItem| {
+            item.stage == mdm_core::checklist::Stage::WhatIf && item.item == "pilot"
+        };
+        items.iter().find(of).unwrap().fact.clone()
+    };
+    accept("the first time").await;
+    assert_eq!(told().await, "accepted by Anna");
+    // One more member, and nobody has looked at it.
+    org.add_members(pilot, &serials(2..3), dates).await.unwrap();
+    assert!(told().await.contains("is void"), "{}", told().await);
+    accept("the second time").await;
+    assert_eq!(told().await, "accepted by Anna");
+    org.submit_accepted(pilot, "pilot").await.unwrap();
+
+    // What two persons did for a member is there, and what they did for another device is not.
+    let (store, own) = (house.mdm.store(), org.organisation().id);
+    let ask = |n: usize| {
+        let wanted = mdm_core::approval::Wanted::Force {
+            serials: serials(n..n + 1),
+            deadline: START + 2 * DAY,
+            digest: "0f".to_owned(),
+        };
+        mdm_core::audit::AuditEntry::new(
+            own,
+            mdm_core::ids::AuditId(house.next_id()),
+            START,
+            "Bo",
+            "approval.confirmed",
+            None,
+            json!({ "asked_by": "Anna", "wanted": wanted, "reason": "the lease ends" }),
+        )
+    };
+    let mut batch = Batch::new();
+    batch.put(ask(1)).put(ask(7));
+    store.commit(batch).await.unwrap();
+    let pack = evidence(&org, pilot, &[]).await;
+    let from = pack.find("approvals.json\0").unwrap();
+    let text = &pack[from..];
+    let (from, to) = (text.find('{').unwrap(), text.find("\n}\n").unwrap() + 2);
+    let words: serde_json::Value = serde_json::from_str(&text[from..to]).unwrap();
+    let reasons: Vec<&str> = words["acceptances"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["accepted"]["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(reasons, ["the first time", "the second time"]);
+    let mut whats: Vec<(&str, &str)> = words["record"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["what"].as_str().unwrap(),
+                one["actor"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    whats.sort_unstable();
+    assert_eq!(
+        whats,
+        [
+            ("approval.confirmed", "Bo"),
+            ("wave.accepted", "Anna"),
+            ("wave.accepted", "Anna"),
+            ("wave.submitted", "Anna"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn who_is_blocked_is_looked_at_again_daily_and_the_change_is_told() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let dates = Dates {
+        deadline: Some(START + 20 * DAY),
+        available_from: Some(START + 10 * DAY),
+    };
+    org.add_members(pilot, &serials(0..2), dates).await.unwrap();
+    let tell = async |system: &str| {
+        let mut said = Said::nothing(serial(0));
+        said.system = Some(system.to_owned());
+        let now = house.mdm.now();
+        org.import_originals("Old MDM", now, vec![said])
+            .await
+            .unwrap();
+    };
+    let day = async || {
+        house.clock.advance(DAY + Duration::from_secs(600));
+        house.mdm.work(50).await.unwrap();
+        members(&org, pilot).await
+    };
+    tell("18.5").await;
+    org.run_what_if(pilot).await.unwrap();
+    let all = day().await;
+    let MoveState::Blocked { blockers } = &all[0].state else {
+        panic!("{:?}", all[0].state);
+    };
+    assert!(blockers[0].starts_with("os.minimum"), "{blockers:?}");
+    assert_eq!(all[1].state, MoveState::Planned);
+    // As before: nothing is told anew.
+    day().await;
+    house.clock.advance(Duration::from_secs(1));
+    tell("26.1").await;
+    let all = day().await;
+    assert_eq!(all[0].state, MoveState::Planned);
+    let record = org.record_tail(1000).await.unwrap();
+    let looked: Vec<_> = record
+        .iter()
+        .filter(|entry| entry.what == "wave.looked-again")
+        .map(|entry| {
+            (
+                entry.detail["newly"].clone(),
+                entry.detail["no_more"].clone(),
+            )
+        })
+        .collect();
+    let one = json!([serial(0)]);
+    let mut wanted = vec![(one.clone(), json!([])), (json!([]), one)];
+    if looked[0].0 == json!([]) {
+        wanted.reverse();
+    }
+    assert_eq!(looked, wanted);
+    let moved = record.iter().filter(|entry| {
+        entry.device == Some(all[0].device)
+            && entry
+                .detail
+                .to_string()
+                .to_lowercase()
+                .contains("\"blocked\"")
+    });
+    assert!(moved.count() >= 2, "{record:#?}");
+}

@@ -179,3 +179,116 @@ async fn a_hand_off_goes_from_a_file_of_the_original_to_the_what_if_and_the_vaul
     let (exit, schema, _) = anywhere(away.path(), &["hand-off", "schema"]);
     assert_eq!((exit, &schema["title"]), (0, &json!("Hand-off bundle")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_an_installation_goes_out_of_a_stopped_directory_once_two_persons_agreed() {
+    let town = Town::found(3).await;
+    town.furnish().await;
+    town.json(&["business", "sync"]).await;
+    let pem = town.directory.path().join("job.pem");
+    let key = [
+        "hand-off",
+        "key",
+        "--from",
+        "Old MDM",
+        "--out",
+        pem.to_str().unwrap(),
+    ];
+    let job = town.json(&key).await;
+    let (number, sha256) = (job["id"].to_string(), job["sha256"].as_str().unwrap());
+    let ask = [
+        "hand-off",
+        "ask",
+        "--recipient",
+        pem.to_str().unwrap(),
+        "--recipient-sha256",
+        sha256,
+        "--job",
+        &number,
+        "--reason",
+        "the move",
+    ];
+    let approval = town.json(&ask).await["approval"].to_string();
+    let approval = approval.trim_matches('"').to_owned();
+    // A backup of now, and one of when another person had confirmed it.
+    let place = |name: &str| town.directory.path().join(name);
+    let back_up = async |name: &str| {
+        let file = place(name);
+        town.json(&["backup", "--out", file.to_str().unwrap()])
+            .await;
+        let data = place(&format!("{name}.data"));
+        std::fs::create_dir(&data).unwrap();
+        std::fs::copy(town.data().join("master.key"), data.join("master.key")).unwrap();
+        let restored = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+            .arg("--data")
+            .arg(&data)
+            .arg("restore")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(
+            restored.status.success(),
+            "{}",
+            String::from_utf8_lossy(&restored.stderr)
+        );
+        data
+    };
+    let early = back_up("early").await;
+    let second = town.token("second", "admin", &[]).await;
+    let confirmed = town
+        .mdmd_by(&second, &["approval", "confirm", &approval])
+        .await;
+    assert_eq!(confirmed.exit, 0, "{}", confirmed.err);
+    let late = back_up("late").await;
+    let export = |data: &std::path::Path, out: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+            .arg("--data")
+            .arg(data)
+            .args([
+                "hand-off",
+                "export",
+                "--approval",
+                &approval,
+                "--json",
+                "--out",
+            ])
+            .arg(place(out))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        (done.status.code().unwrap_or(-1), said)
+    };
+    let (exit, said) = export(&early, "early.p7m");
+    assert_eq!(exit, 3, "{said}");
+    assert!(said.contains("not confirmed by another person"), "{said}");
+    assert!(!place("early.p7m").exists());
+    // Nothing serves there, and the export is in its record, once.
+    let (exit, said) = export(&late, "late.p7m");
+    assert_eq!(exit, 0, "{said}");
+    let (exit, said) = export(&late, "again.p7m");
+    assert_eq!(exit, 3, "{said}");
+    let tail = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+        .arg("--data")
+        .arg(&late)
+        .args(["audit", "tail", "--json"])
+        .output()
+        .unwrap();
+    let tail = String::from_utf8_lossy(&tail.stdout).into_owned();
+    assert!(tail.contains("hand-off.exported"), "{tail}");
+    // With what is not of an installation it is bad input.
+    let both = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+        .args([
+            "hand-off",
+            "export",
+            "devices.csv",
+            "--approval",
+            "7",
+            "--out",
+            "x",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(both.status.code(), Some(2));
+    let sealed = std::fs::read(place("late.p7m")).unwrap();
+    assert!(!sealed.is_empty());
+}

@@ -1,5 +1,5 @@
 //! Limits on how many devices of a group are between two services at once: they hold in the plan, and where devices are offered
-//! their migration, whatever the plan says. What is counted is the world's: who has a profile at Apple, and who is through.
+//! their migration, whatever the plan says; and nobody is offered one without the notice that is owed. What is counted is the world's: who has a profile at Apple, and who is through.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -219,6 +219,95 @@ async fn whatever_the_plan_says_no_device_is_offered_more_than_there_may_be() {
     }
     assert_eq!(most, 2, "the world has seen {most} tills at once");
     assert!(extended > 0, "nobody has waited beyond the deadline");
+    let all = members(&org, wave).await;
+    assert!(migrated(&all), "{all:#?}");
+    stage.strike().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_came_too_near_is_not_offered_without_notice() {
+    let world = Rehearsal::new(DEVICES, 7).world().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let options = HouseOptions::default();
+    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (org, project, wave, tills) = set(&stage).await;
+    org.change_project(project, &limits(10)).await.unwrap();
+    submit(&org, wave).await;
+    // Paused until less than a day is left: until then nobody was asked.
+    org.pause_wave(wave, true, "the help desk is ill")
+        .await
+        .unwrap();
+    let deadline = members(&org, wave).await[0].deadline;
+    watch(&stage, wave, &tills, Some(deadline - 20 * HOUR)).await;
+    org.pause_wave(wave, false, "it is well again")
+        .await
+        .unwrap();
+    watch(&stage, wave, &tills, Some(deadline - 16 * HOUR)).await;
+    assert_eq!(between(&stage.world, &tills), BTreeSet::new());
+    let told = org
+        .failures_of_wave(wave, mdm_core::ids::MoveId(0), 100)
+        .await;
+    let told = told.unwrap().devices;
+    assert_eq!(told.len(), DEVICES as usize, "{told:#?}");
+    for (_, serial, found) in &told {
+        let said = serde_json::to_string(found).unwrap();
+        assert!(said.contains("less than 24 hours"), "{serial}: {said}");
+        assert!(said.contains("mdmd migration extend"), "{serial}: {said}");
+    }
+    let record = org.record_tail(1000).await.unwrap();
+    let stays = record.iter().filter(|e| e.what == "device.not-offered");
+    assert_eq!(stays.count(), DEVICES as usize, "once for each");
+    // One is extended and goes; one is forced, by name and with another person's word, and goes at once.
+    let act = |what, serial: &Serial| Act {
+        what,
+        serials: vec![serial.clone()],
+        reason: Some("the lease ends".to_owned()),
+    };
+    let later = act(
+        MigrationAct::Extend {
+            deadline: deadline + 3 * DAY,
+        },
+        &tills[0],
+    );
+    let plan = org.plan_act(&later).await.unwrap();
+    org.do_act(&later, &plan.digest).await.unwrap();
+    let sooner = act(
+        MigrationAct::Force {
+            deadline: deadline - HOUR,
+        },
+        &tills[1],
+    );
+    let plan = org.plan_act(&sooner).await.unwrap();
+    let asked = org.do_act(&sooner, &plan.digest).await.unwrap();
+    let bo = org.clone().acting_for("Bo");
+    bo.confirm(asked.approval.unwrap()).await.unwrap();
+    watch(&stage, wave, &tills, Some(deadline + 20 * HOUR)).await;
+    let ended = |all: &[Move], serial: &Serial| {
+        let one = all.iter().find(|attempt| attempt.serial == *serial);
+        migrated(std::slice::from_ref(one.unwrap()))
+    };
+    let all = members(&org, wave).await;
+    assert!(ended(&all, &tills[1]), "{all:#?}");
+    let left = all
+        .iter()
+        .find(|attempt| attempt.serial == tills[2])
+        .unwrap();
+    assert!(!left.is_ended() && left.offered.is_none(), "{left:#?}");
+    // Long after its deadline it is given a later one: only then is its user asked.
+    let mut later = act(
+        MigrationAct::Extend {
+            deadline: deadline + 4 * DAY,
+        },
+        &tills[2],
+    );
+    let open = members(&org, wave)
+        .await
+        .into_iter()
+        .filter(|m| !m.is_ended());
+    later.serials = open.map(|m| m.serial).collect();
+    let plan = org.plan_act(&later).await.unwrap();
+    org.do_act(&later, &plan.digest).await.unwrap();
+    watch(&stage, wave, &tills, None).await;
     let all = members(&org, wave).await;
     assert!(migrated(&all), "{all:#?}");
     stage.strike().await.unwrap();

@@ -621,3 +621,42 @@ async fn what_a_device_does_reaches_the_receivers_that_want_it() {
     house.org.remove_hook("good").await.unwrap();
     assert!(house.org.hook_named("good").await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planner_changes_no_gate_and_no_stop_rule() {
+    let house = House::open().await;
+    let at = Timestamp::from_millis(NOW_MS);
+    let mut batch = Batch::new();
+    let id = house.org.organisation().id;
+    batch.put(Project::new(id, ProjectId(77), "A move", ServerId(1), at));
+    house.app.mdm.store().commit(batch).await.unwrap();
+    let of = async |role, name: &str| {
+        let made = house.org.new_api_token(name, role, BTreeSet::new(), None);
+        let made = made.await.unwrap();
+        made.secret.expose_text().unwrap().to_owned()
+    };
+    let planner = of(mdm_core::audit::Role::Planner, "planner").await;
+    let approver = of(mdm_core::audit::Role::Approver, "approver").await;
+    let path = "/api/v1/projects/77";
+    let post = async |token: &str, body: &Value| {
+        let request = Request::new("POST", path).by(token).with(body.to_string());
+        request.send(house.app.address(Duty::Admin).unwrap()).await
+    };
+    let gate =
+        json!({ "gate": { "settled_percent": 0, "most_failed_percent": 100, "sign_off": false } });
+    let stop = json!({ "stop": { "failed": 99, "failed_percent": 100, "long_holds": 99, "expiries": false } });
+    let before = ask(&house, "GET", path, &json!({}), &[]).await.text();
+    for body in [&gate, &stop] {
+        let refused = post(&planner, body).await;
+        assert_eq!(refused.status, 403, "{body}: {}", refused.text());
+    }
+    // Hidden among what a planner may change it is refused as well, and nothing of it is done.
+    let mut both = gate.clone();
+    both["capacity"] = json!(7);
+    assert_eq!(post(&planner, &both).await.status, 403);
+    let after = ask(&house, "GET", path, &json!({}), &[]).await.text();
+    assert_eq!(after, before);
+    assert_eq!(post(&planner, &json!({ "capacity": 7 })).await.status, 200);
+    let changed = post(&approver, &gate).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+}

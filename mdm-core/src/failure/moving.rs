@@ -33,13 +33,18 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
     {
         let next = "nothing is submitted for it, and Apple is asked again daily; the what-if says what is in the way: a system before 26, \
                     no Automated Device Enrolment, thirty provisional days, Shared iPad, Return to Service, or a released device";
-        let failure = Failure::new(
-            FailureMode::NotCapable,
-            Owner::OrganisationAdmin,
-            Confidence::Certain,
-            next,
-        );
+        // Until it was read often enough it may be no more than a lag of Apple's.
+        let sure = match reading.cannot_migrate() {
+            true => Confidence::Certain,
+            false => Confidence::Possible,
+        };
+        let mode = FailureMode::NotCapable;
+        let failure = Failure::new(mode, Owner::OrganisationAdmin, sure, next);
         let mut failure = failure.seen("isMdmMigrationCapable is false", reading.seen);
+        if let Some(it) = reading.incapable {
+            let said = format!("said {} times in a row", it.readings);
+            failure = failure.seen(said, it.since);
+        }
         if let MoveState::Blocked { blockers } = &attempt.state {
             for blocker in blockers {
                 failure = failure.seen(blocker.clone(), None);
@@ -47,10 +52,10 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         }
         found.push(failure);
     }
-    let latest = now + FURTHEST;
-    if planned && (attempt.deadline <= now || attempt.deadline > latest) {
+    let (soonest, latest) = (now + known.notice, now + FURTHEST);
+    if attempt.is_planned() && (attempt.deadline < soonest || attempt.deadline > latest) {
         let next = format!(
-            "give it a deadline after {now} and until {latest} (`mdmd wave plan`); nothing is sent with this one"
+            "give it a deadline from {soonest} until {latest} (`mdmd wave plan`); nothing is sent with this one"
         );
         found.push(
             Failure::new(
@@ -109,12 +114,22 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         .contains(&Contradiction::AssignedButNotListed);
     if unlisted || attempt.attention == Some(Attention::NotVisible) {
         found.push(not_listed(known));
-    } else if let Some(why) = known.views.no_profile.as_ref().filter(|_| waits) {
+    } else if let Some(why) = known
+        .views
+        .no_profile
+        .as_ref()
+        .filter(|why| waits || matches!(why, NoProfile::TooLate { .. }))
+    {
         let (owner, sure, next) = match why {
             NoProfile::GroupFull { .. } => (
                 Owner::Destination,
                 Confidence::Certain,
                 "it is offered its migration by itself as soon as one of them is through; give it a later deadline where that is too late (`mdmd wave extend`), or raise the limit (`mdmd project set --gap`)",
+            ),
+            NoProfile::TooLate { .. } => (
+                Owner::Destination,
+                Confidence::Certain,
+                "it stays behind: give it a later deadline (`mdmd wave later` proposes one, `mdmd migration extend`), and it is offered by itself; less notice takes `mdmd migration force`",
             ),
             _ => (
                 Owner::Apple,

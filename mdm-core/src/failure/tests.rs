@@ -47,6 +47,7 @@ fn found(device: &Device, attempt: &Move) -> Vec<Failure> {
         held: &[],
         refusals: &[],
         forecast: &[],
+        notice: Duration::from_hours(24),
         now: NOW,
     })
 }
@@ -92,6 +93,10 @@ fn what_goes_wrong_before_a_device_moves_names_its_owner_and_what_to_do() {
     late.deadline = NOW + Duration::from_hours(24 * 91);
     let failure = one(&device(), &late, FailureMode::DeadlineRejected);
     assert!(failure.next.contains("until 2027-03"), "{failure:#?}");
+    let mut near = attempt(MoveState::Planned);
+    near.deadline = NOW + Duration::from_hours(23);
+    let failure = one(&device(), &near, FailureMode::DeadlineRejected);
+    assert_eq!(failure.owner, Owner::Destination);
     let why = "INVALID_SERIAL".to_owned();
     let failed = attempt(MoveState::SubmitFailed { since: NOW, why });
     let failure = one(&device(), &failed, FailureMode::NoEffect);

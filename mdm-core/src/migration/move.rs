@@ -1,6 +1,7 @@
 //! Apple's side of one member's attempt: from the plan to the proof. Never writes a set-up. Pure and total.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ use crate::clock::Timestamp;
 use crate::device::{Device, DeviceFacts, DeviceRecord, OrgReading};
 use crate::gap::GapPlace;
 use crate::ids::{DeviceId, MoveId, OrganisationId, ProjectId, RunbookId, Serial, SetUpId, WaveId};
+
+/// For what lies between looking at a deadline and bringing our profile in force.
+const ROOM: Duration = Duration::from_secs(3600);
 
 /// One attempt of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,12 @@ pub struct Move {
     /// The deadline that Apple last showed for it since it was confirmed, whoever has moved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown_deadline: Option<Timestamp>,
+    /// When its user was first asked: our profile was in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered: Option<Timestamp>,
+    /// Somebody has made its deadline earlier, by name and with another person's word: no notice is owed any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// When our profile is assigned, so that prompting begins (*available from*).
     pub available_from: Timestamp,
     /// The server entry that it leaves, as recorded when it was planned.
@@ -239,6 +249,8 @@ impl Move {
             runbook,
             deadline,
             shown_deadline: None,
+            offered: None,
+            forced: false,
             available_from,
             original_server,
             state: MoveState::Planned,
@@ -297,6 +309,23 @@ impl Move {
             self.state,
             MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. }
         )
+    }
+
+    /// Why its user is not asked now: the deadline leaves less than the notice that is owed. One that was offered once, or forced,
+    /// goes on.
+    #[must_use]
+    pub fn too_late(&self, notice: Duration, now: Timestamp) -> Option<String> {
+        let unasked = matches!(
+            self.state,
+            MoveState::Scheduled { .. } | MoveState::Overdue { .. }
+        ) && self.offered.is_none();
+        (unasked && !self.forced && self.deadline < now + notice.saturating_sub(ROOM)).then(|| {
+            let hours = notice.as_secs() / 3600;
+            format!(
+                "its deadline {} leaves its user less than {hours} hours, and nobody was asked yet",
+                self.deadline
+            )
+        })
     }
 
     /// The project in whose gap it has a place, as long as it is there.

@@ -143,7 +143,7 @@ pub struct StepPlan {
     /// (`group:NAME`); for every device when empty.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub only: BTreeSet<String>,
-    /// The tags that the step `tag` gives.
+    /// The tags that the steps `tag` and `tell` give.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
 }

@@ -255,16 +255,16 @@ fn tags_fit(step: &StepPlan) -> Result<(), Error> {
     if step.only.len() > 100 {
         return bad(of(step.id, "only"), "must be at most 100");
     }
-    let gives = step.id == StepId::Tag;
-    if gives == step.tags.is_empty() {
-        let why = match gives {
-            true => "is empty: the step gives the tags that stand there",
-            false => "only the step tag gives tags",
-        };
+    let why = match (step.id, step.tags.is_empty()) {
+        (StepId::Tag, true) => Some("is empty: the step gives the tags that stand there"),
+        (StepId::Tag | StepId::Tell, _) | (_, true) => None,
+        (_, false) => Some("only the steps tag and tell give tags"),
+    };
+    if let Some(why) = why {
         return bad(of(step.id, "tags"), why);
     }
     let fits = library::tags(&step.tags).is_ok_and(|tags| tags == step.tags);
-    if gives && !fits {
+    if !step.tags.is_empty() && !fits {
         let why = "must be 1 to 64 small letters, digits, '-', '_' or '.', and not too many";
         return bad(of(step.id, "tags"), why);
     }

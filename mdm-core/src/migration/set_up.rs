@@ -74,6 +74,12 @@ pub struct SetUp {
     /// A user channel of it has enrolled.
     #[serde(default)]
     pub user_seen: bool,
+    /// The service that the Mac left managed a local user of it, whose channel is part of the proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub user_expected: bool,
+    /// Apple was asked for its lock and has not been seen to hold it: that is part of the proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lock_unread: bool,
     /// It was silent until its ceiling: what only the hold can save goes before the release when it speaks again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_chance: Option<LastChance>,
@@ -172,6 +178,8 @@ impl SetUp {
             released: None,
             heard: Some(now),
             user_seen: false,
+            user_expected: false,
+            lock_unread: false,
             last_chance: None,
             tags: BTreeSet::new(),
             apple_silicon: None,

@@ -128,6 +128,18 @@ impl Org {
             Wanted::Cancel { serials, digest } => {
                 (MigrationAct::Cancel, serials.clone(), digest.clone())
             }
+            Wanted::Return {
+                serials,
+                deadline,
+                to,
+                digest,
+            } => {
+                let what = MigrationAct::Return {
+                    deadline: *deadline,
+                    to: to.clone(),
+                };
+                (what, serials.clone(), digest.clone())
+            }
         };
         let act = Act {
             what,
@@ -250,18 +262,25 @@ impl Org {
     ) -> Result<Result<Batch, ApprovalId>, Error> {
         let (serials, digest) = (act.serials.clone(), digest.to_owned());
         let wanted = match &act.what {
-            MigrationAct::Assign { .. }
-            | MigrationAct::Extend { .. }
-            | MigrationAct::Return { .. } => {
+            MigrationAct::Assign { .. } | MigrationAct::Extend { .. } => {
                 return Ok(Ok(Batch::new()));
             }
-            MigrationAct::Cancel => {
+            // A return undoes a migration as well: both count together.
+            MigrationAct::Cancel | MigrationAct::Return { .. } => {
                 if let Some(row) = self.alone("cancels", devices, CANCELS_ALONE).await? {
                     let mut batch = Batch::new();
                     batch.put(row);
                     return Ok(Ok(batch));
                 }
-                Wanted::Cancel { serials, digest }
+                match &act.what {
+                    MigrationAct::Return { deadline, to } => Wanted::Return {
+                        serials,
+                        deadline: *deadline,
+                        to: to.clone(),
+                        digest,
+                    },
+                    _ => Wanted::Cancel { serials, digest },
+                }
             }
             MigrationAct::Force { deadline } => Wanted::Force {
                 serials,
@@ -270,21 +289,6 @@ impl Org {
             },
         };
         Ok(Err(self.ask_second(wanted, act.reason.as_deref()).await?))
-    }
-
-    /// How many migrations a return calls back: beyond what one person may in a day, it is the cancellation that asks another.
-    pub(super) async fn calls_back(&self, devices: usize) -> Result<Batch, Error> {
-        let mut batch = Batch::new();
-        if devices > 0 {
-            let row = self.alone("cancels", devices, CANCELS_ALONE).await?;
-            batch.put(row.ok_or_else(|| {
-                Error::Precondition(
-                    "that calls back more migrations than one person may in a day: `mdmd migration cancel` asks another person"
-                        .to_owned(),
-                )
-            })?);
-        }
-        Ok(batch)
     }
 
     /// Reveals the newest secret of a kind of a device to the person of this handle. Written to the record before it is shown.
@@ -382,7 +386,7 @@ impl Org {
         Ok(by)
     }
 
-    fn audit_of_device(
+    pub(super) fn audit_of_device(
         &self,
         batch: &mut Batch,
         device: &Device,

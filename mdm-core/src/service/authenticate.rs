@@ -201,6 +201,7 @@ impl Org {
         );
         d.set_up_plan.clone_from(&plan);
         set_up.tags = self.tags_of(&d, &enrollment).await?;
+        set_up.user_expected = self.expects_user(&set_up).await?;
         if plan.is_none() {
             // It enrols all the same: its hold lasts until its ceiling, and a person has that long to mend the runbook.
             set_up.attention = Some(Attention::RunbookUnreadable);
@@ -217,6 +218,20 @@ impl Org {
         d.take_set_up(&before, set_up, Vec::new(), "authenticate", evidence);
         self.commit(d).await?;
         Ok(Answer::Empty)
+    }
+}
+
+impl Org {
+    /// Whether a Mac that migrates had a local user whose account the service that it left managed: that user's channel is part of the
+    /// proof.
+    async fn expects_user(&self, set_up: &SetUp) -> Result<bool, Error> {
+        let migrates = set_up.move_id.is_some() && set_up.platform.is_mac();
+        let Some(device) = set_up.device.filter(|_| migrates) else {
+            return Ok(false);
+        };
+        let original = super::checkin::readable(self.store().original(self.id(), device).await)?;
+        let user = original.and_then(|o| o.managed_user);
+        Ok(user.is_some_and(|told| !told.value.name.is_empty()))
     }
 }
 

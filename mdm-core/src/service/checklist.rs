@@ -449,8 +449,27 @@ impl Org {
             let run = self.store().what_if_run(self.id(), wave.id).await?;
             items.push(match (&wave.acceptance, run) {
                 (Some(accepted), _) => {
-                    let fact = format!("accepted by {}", accepted.by);
-                    let mut item = ChecklistItem::done(Stage::WhatIf, name, fact);
+                    let mut item = match Box::pin(self.what_if(wave.id)).await {
+                        Ok(found) if found.accepted.is_some() => {
+                            let fact = format!("accepted by {}", accepted.by);
+                            ChecklistItem::done(Stage::WhatIf, name, fact)
+                        }
+                        // Accepted once, and something has changed since.
+                        Ok(_) => {
+                            let fact = format!(
+                                "what {} accepted is void: members, findings or runbooks have changed since",
+                                accepted.by
+                            );
+                            let fix = "`mdmd wave whatif`, then `mdmd wave accept`";
+                            ChecklistItem::not(Later, Stage::WhatIf, name, fact, fix)
+                        }
+                        Err(error) if error.retry_after().is_some() => return Err(error),
+                        Err(error) => {
+                            let fact = format!("cannot be looked at: {error}");
+                            let fix = "mend that, then `mdmd wave whatif`";
+                            ChecklistItem::not(Missing, Stage::WhatIf, name, fact, fix)
+                        }
+                    };
                     item.at = Some(accepted.at);
                     item
                 }

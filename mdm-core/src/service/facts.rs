@@ -7,20 +7,24 @@ use uuid::Uuid;
 
 use super::decision::{Decision, Tracked};
 use super::{Mdm, Org};
+use crate::apps;
 use crate::clock::Timestamp;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
 use crate::ids::{CommandId, DeviceId, OrganisationId};
 use crate::job::Job;
+use crate::original::{BY_DEVICE, MOST_ENTRIES, OriginalApp, OriginalFacts, Told};
 use crate::queue::Command;
 use crate::store::Batch;
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
-use crate::wire::requests::{DeviceInformation, Query};
+use crate::wire::requests::{DeviceInformation, ManagedApplicationList, Query};
 
 /// Namespace of the UUIDs of these commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4661_6374_0000_7300_0000);
 
+/// Of the two questions, that about apps.
+const APPS: &str = "/apps";
 /// Devices that are looked at, and woken, at a time.
 const PAGE: u32 = 500;
 
@@ -78,11 +82,8 @@ impl Org {
         if hours == 0 || enrollment.channel != ChannelKind::Device || d.now.since(since) < span {
             return false;
         }
-        let (id, now) = (CommandId(d.next_id()), d.now);
-        let name = format!("{}/{}", enrollment.id, now.as_millis());
-        let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes());
-        let uuid = uuid.hyphenated().to_string().to_ascii_uppercase();
-        let body: CommandBody = DeviceInformation::of([
+        let now = d.now;
+        let information: CommandBody = DeviceInformation::of([
             Query::SerialNumber,
             Query::ProductName,
             Query::DeviceName,
@@ -90,23 +91,61 @@ impl Org {
             Query::BuildVersion,
         ])
         .into();
-        let bytes = body.encode(&uuid).to_vec();
-        let mut command = Command::queued(
-            self.id(),
-            id,
-            enrollment.id,
-            uuid,
-            body.request_type(),
-            bytes,
-            now,
-        );
-        // The next time it is asked anew.
-        command.expires = Some(now + span);
-        d.commands.insert(id, Tracked::new(command));
+        let apps = CommandBody::ManagedApplicationList(ManagedApplicationList::of(&[]));
+        for (what, body) in [("", information), (APPS, apps)] {
+            let id = CommandId(d.next_id());
+            let uuid = uuid_of(enrollment, now, what);
+            let bytes = body.encode(&uuid).to_vec();
+            let mut command = Command::queued(
+                self.id(),
+                id,
+                enrollment.id,
+                uuid,
+                body.request_type(),
+                bytes,
+                now,
+            );
+            // The next time it is asked anew.
+            command.expires = Some(now + span);
+            d.commands.insert(id, Tracked::new(command));
+        }
         if let Some(row) = d.enrollment_mut(enrollment.id) {
             row.asked_facts = Some(now);
         }
         true
+    }
+
+    /// Keeps the list that a device gives of all its managed apps, when it was asked for all of them. It is what is known of them when it
+    /// goes back, or comes again.
+    async fn learn_apps(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+        report: &CommandReport,
+        command: &Command,
+    ) -> Result<(), Error> {
+        let asked = enrollment
+            .asked_facts
+            .map(|at| uuid_of(enrollment, at, APPS));
+        let (Some(device), true) = (enrollment.device, asked == Some(command.uuid.clone())) else {
+            return Ok(());
+        };
+        let Some(states) = apps::managed_states(report) else {
+            return Ok(());
+        };
+        let there = states.into_iter().filter(|(_, state)| state.is_taken_on());
+        let mut value: Vec<OriginalApp> = there.map(|(id, _)| OriginalApp::new(&id)).collect();
+        value.sort();
+        value.truncate(MOST_ENTRIES);
+        let known = self.store().original(self.id(), device).await?;
+        let mut row = known.unwrap_or_else(|| OriginalFacts::new(self.id(), device));
+        row.reported_apps = Some(Told {
+            value,
+            at: d.now,
+            by: BY_DEVICE.to_owned(),
+        });
+        d.batch.put(row);
+        Ok(())
     }
 
     /// Learns what an answer says of the device. An answer of another device than it should be teaches nothing.
@@ -123,6 +162,9 @@ impl Org {
         let (told, security) = match command.request_type.as_str() {
             "DeviceInformation" => (report.device_information(), None),
             "SecurityInfo" => (None, report.security_info()),
+            "ManagedApplicationList" => {
+                return self.learn_apps(d, enrollment, report, command).await;
+            }
             _ => return Ok(()),
         };
         if d.device.is_none() {
@@ -152,4 +194,11 @@ impl Org {
         }
         Ok(())
     }
+}
+
+/// The UUID of a question of that moment; the same question asked twice is one command.
+fn uuid_of(enrollment: &Enrollment, asked: Timestamp, what: &str) -> String {
+    let name = format!("{}/{}{what}", enrollment.id, asked.as_millis());
+    let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes());
+    uuid.hyphenated().to_string().to_ascii_uppercase()
 }

@@ -244,6 +244,7 @@ impl Org {
             held: &held,
             refusals: &own,
             forecast: &forecast,
+            notice: self.organisation().settings.notice(),
             now: self.now(),
         }))
     }

@@ -43,6 +43,8 @@ const SHOWS: [Duration; 3] = [
     Duration::from_hours(1),
     Duration::from_hours(6),
 ];
+/// Apple's word for a lock of the organisation's.
+const ORGANISATION: &str = "MDM";
 /// So often a reading is tried that Apple's budget or a failure puts off.
 const READS: u32 = 24;
 /// So often Apple is asked to lift a lock before that is given up.
@@ -261,9 +263,31 @@ impl Org {
             Some(wait) => self.later(job, lease, wait, job.tries + 1),
             None => done(job, lease),
         };
+        if sight.word == ORGANISATION {
+            // First: what ends this job must not end before it.
+            self.lock_is_read(&device).await?;
+        }
         let seen = |lock: &mut DeviceLock| lock.apple = Some(sight.clone());
         let said = json!({ "lock": sight.word });
         self.note_lock(id, "lock.read", said, seen, next).await
+    }
+
+    /// Apple shows the lock: the proof of its set-up waits for it no longer.
+    async fn lock_is_read(&self, device: &Device) -> Result<(), Error> {
+        let Some(enrollment) = device.enrollment else {
+            return Ok(());
+        };
+        self.again_on_conflict(|| async {
+            let set_up = self.store().set_up_of(self.id(), enrollment).await?;
+            let Some(mut set_up) = set_up.filter(|s| s.lock_unread) else {
+                return Ok(());
+            };
+            set_up.lock_unread = false;
+            let mut batch = Batch::new();
+            batch.put(set_up);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await
     }
 
     fn later(&self, job: &Job, lease: Lease, wait: Duration, tries: u32) -> Write {

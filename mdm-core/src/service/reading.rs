@@ -266,7 +266,7 @@ impl Org {
         let now = self.now();
         let page = match &row.phase {
             PullPhase::Idle if !row.is_wanted() => return Ok(false),
-            PullPhase::Idle => Ok(PulledPage::Services(api.servers(&key).await?)),
+            PullPhase::Idle => Ok(PulledPage::Services(api.services(&key).await?)),
             PullPhase::Members {
                 service, cursor, ..
             } => match row.services.get(*service) {
@@ -354,7 +354,14 @@ impl Org {
         match (page, of) {
             (PulledPage::Over, _) => row.phase = PullPhase::Idle,
             (PulledPage::Services(services), _) => {
-                row.services.clone_from(services);
+                let named = services.iter();
+                row.services = named
+                    .clone()
+                    .map(|(id, name, _)| (id.clone(), name.clone()))
+                    .collect();
+                row.other_kinds = named
+                    .filter_map(|(id, _, what)| Some((id.clone(), what.clone()?)))
+                    .collect();
                 row.pages = 1;
                 row.devices = 0;
                 row.phase = PullPhase::Members {
@@ -475,7 +482,7 @@ impl Org {
                 Placed::Older => {}
                 Placed::Nowhere(reading) => {
                     // Nobody is told what is not known.
-                    tracked.row.reading = Some(reading);
+                    tracked.row.reading = Some(reading.after(tracked.row.reading.as_ref()));
                     batch.put(tracked.row);
                 }
                 Placed::Known(reading) => told.take(self, batch, tracked, reading).await?,
@@ -656,7 +663,7 @@ impl Org {
 enum PulledPage {
     /// The list has to be begun again.
     Over,
-    Services(Vec<(String, String)>),
+    Services(Vec<(String, String, Option<String>)>),
     Members(Vec<Serial>, Option<String>),
     Devices(Vec<(Serial, OrgReading)>, Option<String>),
 }

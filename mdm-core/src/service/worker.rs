@@ -19,7 +19,8 @@ use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
 use crate::ids::{AuditId, DeviceId, EnrollmentId, MoveId, OrganisationId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
-use crate::migration::{Event, LockClaim, LockReading, Move, Notice, SetUp};
+use crate::migration::steps::lock::was_asked;
+use crate::migration::{Event, LockClaim, LockReading, Move, Notice, SetUp, StepId};
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
 use crate::store::{Batch, Lease, Write};
@@ -416,6 +417,13 @@ impl Org {
             d.tell_set_up(&Event::LockAnswered {
                 answer: answer.clone(),
             });
+            // Where it can be read at all, that Apple shows it is part of the proof.
+            let readable = self.organisation.api.is_some();
+            if let Some(row) = d.set_up.as_mut().map(|s| &mut s.row).filter(|_| readable) {
+                let step = row.steps_or_proofs().get(&StepId::Lock);
+                let asked = step.is_some_and(|step| was_asked(&step.status));
+                row.lock_unread |= asked && row.move_id.is_some() && !row.is_ended();
+            }
             // One that is out already is read back from here; the others when they come out.
             let out = d.set_up.as_ref().is_some_and(|s| s.row.released.is_some());
             if let Some(device) = d.device.as_ref().map(|d| d.row.id).filter(|_| out) {

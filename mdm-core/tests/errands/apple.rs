@@ -516,7 +516,7 @@ pub(crate) struct Stage {
     pub(crate) mdm: Mdm,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) organisation: OrganisationId,
-    destination: ServerId,
+    pub(crate) destination: ServerId,
     pub(crate) serials: Vec<Serial>,
 }
 

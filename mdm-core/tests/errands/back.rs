@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Clock as _;
 use mdm_core::device::{Device, MigrationStatus, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::ids::{EnrollmentId, ErrandId, Serial, SetUpId};
 use mdm_core::migration::{MoveState, Outcome, SetUp, SetUpEnd, SetUpState, Verdict, VerdictKind};
+use mdm_core::original::{BY_DEVICE, OriginalApp, OriginalFacts, Told};
 use mdm_core::service::{Act, ActPlan, MigrationAct, Org};
 use mdm_core::store::Batch;
 
@@ -127,6 +129,11 @@ async fn each_device_has_the_way_back_that_its_place_leaves_it() {
         None
     };
     change(&unable);
+    // Said often enough, over long enough: it is no lag.
+    for _ in 0..3 {
+        org.pull(&all).await.unwrap();
+        stage.clock.advance(MINUTE * 16);
+    }
 
     let act = back(&all, None);
     let shown = plan(&org, &act).await;
@@ -140,13 +147,16 @@ async fn each_device_has_the_way_back_that_its_place_leaves_it() {
         [
             (
                 hold.as_str(),
-                "it is on its way here: nothing can be taken back now; let it finish, then decide"
+                "return.way: it is on its way here: nothing can be taken back now; let it finish, then decide"
             ),
             (
                 stranger.as_str(),
-                "nobody knows which service it came from: say where it returns to"
+                "return.way: nobody knows which service it came from: say where it returns to"
             ),
-            (unable.as_str(), "Apple says that it cannot migrate"),
+            (
+                unable.as_str(),
+                "capable: Apple says that it cannot migrate"
+            ),
         ]
     );
     let kinds: Vec<String> = shown
@@ -239,4 +249,132 @@ async fn a_return_to_ourselves_or_to_nobody_or_without_a_deadline_is_bad_input()
         let why = org.plan_act(&act).await.unwrap_err().to_string();
         assert!(why.starts_with(&format!("{field}: ")), "{why}");
     }
+}
+
+/// A device that is here, has told of its apps, and came with a wave.
+async fn migrated(stage: &Stage, serial: &Serial) {
+    let org = stage.org().await;
+    let ended = SetUpState::Ended(SetUpEnd::Proved);
+    let outcome = Some(MoveState::Ended(Outcome::Migrated));
+    here(stage, &org, serial, ended, outcome).await;
+}
+
+fn result(plan: &ActPlan, serial: &Serial, check: Check) -> Option<(CheckResult, String)> {
+    let member = plan.checks.iter().find(|m| m.serial == *serial).unwrap();
+    let finding = member.findings.iter().find(|f| f.check == check)?;
+    // Whatever is no pass says what would mend it, and who can.
+    assert_eq!(finding.fix.is_empty(), finding.result == CheckResult::Pass);
+    assert_eq!(finding.who.is_none(), finding.result == CheckResult::Pass);
+    Some((finding.result, finding.fact.clone()))
+}
+
+#[tokio::test]
+async fn a_way_back_is_looked_at_with_every_check() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    let org = stage.org().await;
+    let [told, silent] = [0, 1].map(|n| stage.serials[n].clone());
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    for serial in &stage.serials {
+        migrated(&stage, serial).await;
+    }
+    let (id, now) = (org.organisation().id, stage.clock.now());
+    let mut row = device(&stage, &org, &told).await;
+    row.facts.learned = Some(now);
+    row.facts.os_version = Some("26.2".to_owned());
+    let mut apps = OriginalFacts::new(id, row.id);
+    let own = vec![OriginalApp::new("com.example.notes")];
+    apps.reported_apps = Some(Told {
+        value: own,
+        at: now,
+        by: BY_DEVICE.to_owned(),
+    });
+    let mut batch = Batch::new();
+    batch.put(row).put(apps);
+    stage.mdm.store().commit(batch).await.unwrap();
+
+    let at = |days: u32| {
+        let mut act = back(&stage.serials, None);
+        act.what = MigrationAct::Return {
+            deadline: Some(stage.clock.now() + DAY * days),
+            to: None,
+        };
+        act
+    };
+    let plan_of = plan(&org, &at(9)).await;
+    let of = |check| result(&plan_of, &told, check);
+    assert_eq!(of(Check::ReturnWay).unwrap().0, CheckResult::Pass);
+    assert_eq!(of(Check::OsMinimum).unwrap().0, CheckResult::Pass);
+    assert_eq!(of(Check::DeadlineRange).unwrap().0, CheckResult::Pass);
+    let (mapped, said) = of(Check::AppsMapped).unwrap();
+    assert_eq!(mapped, CheckResult::Warn);
+    assert!(said.contains("com.example.notes"), "{said}");
+    // What a device never told is unknown, and no pass.
+    let (mapped, _) = result(&plan_of, &silent, Check::AppsMapped).unwrap();
+    assert_eq!(mapped, CheckResult::Unknown);
+    let lost = &plan_of.forecast.as_ref().unwrap().apps[0];
+    assert_eq!(lost.bundle_id, "com.example.notes");
+    assert_eq!(lost.lost.keys().collect::<Vec<_>>(), [&told]);
+    let server: Vec<Check> = plan_of.server.iter().map(|f| f.check).collect();
+    assert_eq!(server, [Check::Capacity, Check::PostBudget]);
+
+    // Unknown apps block by default, and less than a day of notice always.
+    let rules = [(Check::AppsMapped, None), (Check::AppsSource, None)];
+    org.set_unknowns(&rules.into()).await.unwrap();
+    let org = stage.org().await;
+    let plan_of = plan(&org, &at(9)).await;
+    assert_eq!(plan_of.findings.keys().collect::<Vec<_>>(), [&silent]);
+    let mut soon = at(1);
+    soon.what = MigrationAct::Return {
+        deadline: Some(stage.clock.now() + DAY - MINUTE),
+        to: None,
+    };
+    let plan_of = plan(&org, &soon).await;
+    assert_eq!(plan_of.blocked, 2);
+    let why = plan_of.findings[&told].join("; ");
+    assert!(why.contains("less than 24 hours"), "{why}");
+}
+
+#[tokio::test]
+async fn a_return_of_many_takes_two_persons_and_goes_as_it_was_looked_at() {
+    let stage = Stage::new(30, MINUTE, &[]).await;
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    for serial in &stage.serials {
+        migrated(&stage, serial).await;
+    }
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let act = back(&stage.serials[..26], None);
+    let shown = plan(&anna, &act).await;
+    assert_eq!(
+        (shown.members, shown.blocked),
+        (26, 0),
+        "{:?}",
+        shown.findings
+    );
+    let sent = stage.apple.asked();
+    let waits = anna.do_act(&act, &shown.digest).await.unwrap();
+    assert!(waits.errands.is_empty());
+    let waits = waits.approval.unwrap();
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(
+        stage.apple.asked(),
+        sent,
+        "nothing before another person says so"
+    );
+    assert!(anna.confirm(waits).await.is_err());
+    let done = bo.confirm(waits).await.unwrap().act.unwrap();
+    assert_eq!(done.members, 26);
+    stage.pass(MINUTE * 60).await;
+    for serial in &stage.serials[..26] {
+        let inside = stage.apple.inside();
+        let reading = &inside.devices[serial];
+        assert_eq!(reading.assigned_server.as_deref(), Some(THEIRS), "{serial}");
+    }
+    // A few go by one person's word.
+    let few = back(&stage.serials[26..], None);
+    let shown = plan(&bo, &few).await;
+    let done = bo.do_act(&few, &shown.digest).await.unwrap();
+    assert_eq!((done.approval, done.errands.len()), (None, 1));
 }

@@ -5,17 +5,20 @@ mod apple;
 mod back;
 mod licences;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use apple::{DAY, Fate, Looks, MINUTE, OURS, START, Stage};
+use mdm_core::calendar::Calendar;
 use mdm_core::clock::Clock as _;
 use mdm_core::device::MigrationStatus;
 use mdm_core::errand::ErrandState;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::project::Window;
 use mdm_core::secret::Secret;
-use mdm_core::service::{Act, MigrationAct, Org};
+use mdm_core::service::{Act, Dates, MigrationAct, Org, ProjectChange};
 
 fn scheduled(states: &[MoveState]) -> bool {
     let is = |s: &MoveState| matches!(s, MoveState::Scheduled { .. });
@@ -461,4 +464,94 @@ async fn many_devices_are_planned_though_the_lists_take_long() {
     for state in stage.states(wave).await {
         assert_eq!(state, MoveState::Ended(Outcome::Withdrawn));
     }
+}
+
+#[tokio::test]
+async fn a_deadline_that_has_come_too_near_meanwhile_is_not_sent() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    // Nobody worked for a month but an hour less than the notice that people have.
+    stage.clock.set(START + DAY * 29 + MINUTE * 60);
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(stage.apple.asked(), 0);
+    for state in stage.states(wave).await {
+        let MoveState::SubmitFailed { why, .. } = state else {
+            panic!("{state:?}");
+        };
+        assert!(why.contains("nearer than 24 hours"), "{why}");
+        assert!(why.contains("give a later one"), "{why}");
+    }
+    // Less notice is a setting of the organisation, and then it goes.
+    let org = stage.org().await;
+    for bad in [0, 721] {
+        let refused = org.set_what_if(&BTreeMap::new(), Some(bad)).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.starts_with("notice_hours: "), "{refused}");
+    }
+    let settings = org.set_what_if(&BTreeMap::new(), Some(2)).await.unwrap();
+    assert_eq!(settings.notice_hours, 2);
+    stage.accept(wave).await;
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(stage.apple.asked(), 1);
+    assert!(scheduled(&stage.states(wave).await));
+}
+
+#[tokio::test]
+async fn an_extension_keeps_to_the_window_and_to_the_days_that_are_kept_free() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    let org = stage.org().await.acting_for("Anna");
+    let mut calendar = Calendar::default();
+    let free = r#"{"first": "2026-12-21", "last": "2027-01-03", "why": "holidays"}"#;
+    calendar.blackouts = vec![serde_json::from_str(free).unwrap()];
+    let change = ProjectChange {
+        window: Some(Window {
+            not_before: None,
+            not_after: Some(START + DAY * 50),
+        }),
+        calendar: Some(calendar),
+        ..ProjectChange::default()
+    };
+    let project = org.new_project("move", stage.destination, &change).await;
+    let project = project.unwrap().id;
+    org.switch_project(project, true).await.unwrap();
+    let wave = org.new_wave(project, "all", None).await.unwrap().id;
+    let dates = Dates {
+        deadline: Some(START + DAY * 7),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(wave, &stage.serials, dates).await.unwrap();
+    let seen = org.run_what_if(wave).await.unwrap();
+    org.accept(wave, &seen.digest, &[], "").await.unwrap();
+    org.submit_accepted(wave, "all").await.unwrap();
+    stage.pass(MINUTE * 20).await;
+    assert!(scheduled(&stage.states(wave).await));
+
+    let act = |deadline| Act {
+        what: MigrationAct::Extend { deadline },
+        serials: stage.serials.clone(),
+        reason: None,
+    };
+    let asked = stage.apple.asked();
+    for (deadline, why) in [
+        (START + DAY * 60, "outside of the project's window"),
+        (START + DAY * 20, "a day that is kept free"),
+    ] {
+        let act = act(deadline);
+        let plan = org.plan_act(&act).await.unwrap();
+        assert_eq!((plan.members, plan.blocked), (2, 2), "{deadline}");
+        for findings in plan.findings.values() {
+            assert!(findings[0].contains(why), "{findings:?}");
+        }
+        let refused = org.do_act(&act, &plan.digest).await;
+        assert!(
+            matches!(refused, Err(Error::Precondition(_))),
+            "{refused:?}"
+        );
+    }
+    stage.pass(MINUTE * 20).await;
+    assert_eq!(stage.apple.asked(), asked, "nothing was sent");
+    let act = act(START + DAY * 40);
+    let plan = org.plan_act(&act).await.unwrap();
+    assert_eq!(plan.findings, BTreeMap::new());
+    org.do_act(&act, &plan.digest).await.unwrap();
 }

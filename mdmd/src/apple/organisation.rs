@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use abm_client::business::{
     ApiAccount, AssignmentStatus, BusinessClient, DeviceField, OrgDevice, PageCursor,
-    PurchaseSource,
+    PurchaseSource, ServerType,
 };
 use abm_client::{ErrorKind, Moment, Refusal};
 use async_trait::async_trait;
@@ -117,16 +117,27 @@ impl Apple {
 #[async_trait]
 impl OrganisationApi for Apple {
     async fn servers(&self, key: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        let all = self.services(key).await?.into_iter();
+        Ok(all.map(|(id, name, _)| (id, name)).collect())
+    }
+
+    async fn services(
+        &self,
+        key: &ApiKey,
+    ) -> Result<Vec<(String, String, Option<String>)>, PortError> {
         let client = self.business_client(key)?;
         let mut all = Vec::new();
         let mut cursor = None;
         loop {
             let page = client.servers(cursor.as_ref()).await.map_err(port)?;
-            all.extend(
-                page.items
-                    .into_iter()
-                    .map(|s| (s.id, s.attributes.server_name.unwrap_or_default())),
-            );
+            all.extend(page.items.into_iter().map(|s| {
+                let other = match s.attributes.server_type {
+                    Some(ServerType::AppleMdm) => Some("Apple's built-in service".to_owned()),
+                    Some(ServerType::AppleConfigurator) => Some("Apple Configurator".to_owned()),
+                    _ => None,
+                };
+                (s.id, s.attributes.server_name.unwrap_or_default(), other)
+            }));
             cursor = page.next;
             if cursor.is_none() {
                 return Ok(all);

@@ -188,6 +188,18 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
     for sentence in plan["against_all"].as_array().into_iter().flatten() {
         line(format!("against all: {}", cell(sentence)));
     }
+    for member in plan["checks"].as_array().into_iter().flatten() {
+        line(format!(
+            "{}  {}",
+            cell(&member["serial"]),
+            cell(&member["counts_as"])
+        ));
+        checked(&member["findings"], &mut line);
+    }
+    if plan["server"].as_array().is_some_and(|all| !all.is_empty()) {
+        line("for all of them".to_owned());
+        checked(&plan["server"], &mut line);
+    }
     for (serial, findings) in plan["findings"].as_object().into_iter().flatten() {
         let findings: Vec<String> = findings
             .as_array()
@@ -204,7 +216,11 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
             .map(|(serial, why)| format!("{serial} ({})", cell(why)))
             .collect();
         if !lost.is_empty() {
-            line(format!("lost with its data: {name}: {}", lost.join(", ")));
+            let how = match plan["checks"].is_null() {
+                true => "lost with its data",
+                false => "lost with its data unless the other service takes it over",
+            };
+            line(format!("{how}: {name}: {}", lost.join(", ")));
         }
         if app["uncertain"].as_u64().is_some_and(|n| n > 0) {
             let count = cell(&app["uncertain"]);
@@ -225,6 +241,32 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
         cell(&plan["blocked"])
     ));
     line(format!("digest {}", cell(&plan["digest"])));
+}
+
+/// Every check, with its fact, where that comes from and of when it is, what would mend it and who can.
+fn checked(findings: &Value, line: &mut impl FnMut(String)) {
+    for finding in findings.as_array().into_iter().flatten() {
+        let mut text = format!(
+            "  {:7}  {}: {}",
+            cell(&finding["result"]),
+            cell(&finding["check"]),
+            cell(&finding["fact"])
+        );
+        let from = ["source", "at"].map(|key| cell(&finding[key]));
+        let from: Vec<&str> = from
+            .iter()
+            .map(String::as_str)
+            .filter(|s| !s.is_empty())
+            .collect();
+        if !from.is_empty() {
+            text.push_str(&format!(" ({})", from.join(", ")));
+        }
+        if !finding["fix"].is_null() {
+            let (fix, who) = (cell(&finding["fix"]), cell(&finding["who"]));
+            text.push_str(&format!("; {fix} [{who}]"));
+        }
+        line(text);
+    }
 }
 
 /// An object of sentences as rows.

@@ -135,6 +135,7 @@ fn line(row: &Value) -> Value {
             cell(&wanted["deadline"])
         ),
         Some("cancel") => format!("cancel {devices} devices"),
+        Some("return") => format!("return {devices} devices"),
         Some("reveal") => format!("{} of {}", cell(&wanted["kind"]), cell(&wanted["serial"])),
         Some("clear-lock") => format!("lift the lock of {}", cell(&wanted["serial"])),
         Some("hand-over") => format!(

@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
 use super::{Common, Ended, Exit, Means as _};
-use crate::app::{Overrides, assemble, look_at_store};
+use crate::app::{Overrides, assemble, look_at_store, open_store};
 use crate::config::Config;
 use crate::http::api;
 use crate::key_wrap::MasterKeys;
@@ -86,6 +86,17 @@ enum Way {
     Stopped(Box<Stopped>),
 }
 
+/// What a command does where nothing serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfStopped {
+    /// Nothing: a server must run.
+    Refused,
+    /// It reads the data directory.
+    Read,
+    /// It reads and writes it.
+    Written,
+}
+
 struct Stopped {
     routes: Router,
     store: Arc<dyn Store>,
@@ -102,12 +113,17 @@ impl Drop for Stopped {
 impl Client {
     /// For commands that act: a server must run.
     pub(crate) async fn acting(common: &Common, place: &Where) -> Result<Self, Ended> {
-        Self::open(common, place, false).await
+        Self::open(common, place, IfStopped::Refused).await
     }
 
     /// For commands that look: a stopped data directory will do.
     pub(crate) async fn looking(common: &Common, place: &Where) -> Result<Self, Ended> {
-        Self::open(common, place, true).await
+        Self::open(common, place, IfStopped::Read).await
+    }
+
+    /// For an export that two persons have agreed on: a server, or a stopped data directory, into whose record it goes.
+    pub(crate) async fn exporting(common: &Common, place: &Where) -> Result<Self, Ended> {
+        Self::open(common, place, IfStopped::Written).await
     }
 
     /// For `login` and `logout`: a listener with exactly this session, or none yet, with its host and port.
@@ -131,7 +147,7 @@ impl Client {
         Ok((client, host, port))
     }
 
-    async fn open(common: &Common, place: &Where, may_read: bool) -> Result<Self, Ended> {
+    async fn open(common: &Common, place: &Where, stopped: IfStopped) -> Result<Self, Ended> {
         let organisation = place.organisation.clone();
         if let Some(url) = &place.url {
             let way = remote(url, place.ca.clone()).means(Exit::BadInput)?;
@@ -141,8 +157,9 @@ impl Client {
         let socket = config.socket();
         let way = if UnixStream::connect(&socket).await.is_ok() {
             Way::Socket(socket)
-        } else if may_read && config.data_directory.is_dir() {
-            Way::Stopped(Box::new(stopped(&config).await.means(Exit::Precondition)?))
+        } else if stopped != IfStopped::Refused && config.data_directory.is_dir() {
+            let opened = self::stopped(&config, stopped).await;
+            Way::Stopped(Box::new(opened.means(Exit::Precondition)?))
         } else {
             let why = anyhow!(
                 "nothing serves {}; start it with `mdmd serve`, or name a server with --url",
@@ -580,10 +597,13 @@ fn pieces(file: tokio::fs::File) -> Body {
 }
 
 /// The routes over a data directory that nothing serves. Whatever is wrong with it, it is as it was before.
-async fn stopped(config: &Config) -> anyhow::Result<Stopped> {
+async fn stopped(config: &Config, how: IfStopped) -> anyhow::Result<Stopped> {
     // Before the database: without a key there is nothing to see.
     MasterKeys::load(config)?;
-    let store = look_at_store(config).await?;
+    let store = match how {
+        IfStopped::Written => open_store(config).await?,
+        IfStopped::Refused | IfStopped::Read => look_at_store(config).await?,
+    };
     let overrides = Overrides {
         store: Some(Arc::clone(&store)),
         ..Overrides::default()

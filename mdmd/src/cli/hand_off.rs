@@ -187,10 +187,15 @@ pub(crate) enum HandOff {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Export {
     /// CSV, or JSON: a list of devices, or an object with one under `devices`. `-` reads standard input.
-    file: PathBuf,
+    #[arg(required_unless_present = "approval", conflicts_with = "approval")]
+    file: Option<PathBuf>,
+    /// From this installation itself, running or stopped: the number of an export that was asked for (`hand-off ask`) and that another
+    /// person has confirmed. A backup is restored to a directory of its own first, so that the export is in a record.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["recipient", "recipient_sha256", "job", "from", "taken", "signer", "key"])]
+    approval: Option<i64>,
     /// The certificate of the job (PEM), from whoever takes the bundle.
-    #[arg(long, value_name = "FILE")]
-    recipient: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "approval")]
+    recipient: Option<PathBuf>,
     /// SHA-256 of that certificate, as the other side told it: another one is refused.
     #[arg(long, value_name = "SHA-256")]
     recipient_sha256: Option<String>,
@@ -204,14 +209,16 @@ pub(crate) struct Export {
     #[arg(long, value_name = "TIME")]
     taken: Option<String>,
     /// The certificate that signs (PEM).
-    #[arg(long, value_name = "FILE")]
-    signer: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "approval")]
+    signer: Option<PathBuf>,
     /// Its private key (PEM).
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "approval")]
+    key: Option<PathBuf>,
     /// The new file for the bundle.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    place: Where,
 }
 
 pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
@@ -298,7 +305,13 @@ pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
             certificate,
             key,
         } => signer(common, name, certificate, key),
-        HandOff::Export(export) => seal(common, export),
+        HandOff::Export(export) => match export.approval {
+            Some(approval) => {
+                let client = Client::exporting(common, &export.place).await?;
+                fetch(common, &client, approval, &export.out).await
+            }
+            None => seal(common, export),
+        },
         HandOff::Schema => {
             print!("{SCHEMA}");
             Ok(())
@@ -389,18 +402,7 @@ async fn between(common: &Common, command: &HandOff) -> Done {
             place,
         } => {
             let client = Client::acting(common, place).await?;
-            let path = format!("{API}/exports/{approval}/bundle");
-            let consequence = "the export is made, once, and is in the record.";
-            let answer = client.act(&path, &json!({}), consequence).await?;
-            let bundle = STANDARD.decode(cell_text(&answer["bundle"]))?;
-            new_file(out, 0o600, &bundle)?;
-            let shown =
-                json!({ "file": out, "devices": answer["devices"], "signer": answer["signer"] });
-            super::print(common, &shown, |shown| {
-                println!("{} devices in {}", cell(&shown["devices"]), out.display());
-                println!("signer's SHA-256  {}", cell(&shown["signer"]));
-            });
-            return Ok(());
+            return fetch(common, &client, *approval, out).await;
         }
         HandOff::Agreements { place } => {
             let client = Client::looking(common, place).await?;
@@ -416,6 +418,25 @@ async fn between(common: &Common, command: &HandOff) -> Done {
         .act(&format!("{API}/{path}"), &body, consequence)
         .await?;
     super::print(common, &answer, |answer| println!("{answer:#}"));
+    Ok(())
+}
+
+/// Has an export made that was confirmed, and writes it to a file.
+async fn fetch(common: &Common, client: &Client, approval: i64, out: &Path) -> Done {
+    if out.exists() {
+        // It is made once: a place where it cannot be written would lose it.
+        return Err(anyhow!("{}: is there already", out.display())).means(Exit::Precondition);
+    }
+    let path = format!("/api/v1/hand-off/exports/{approval}/bundle");
+    let consequence = "the export is made, once, and is in the record.";
+    let answer = client.act(&path, &json!({}), consequence).await?;
+    let bundle = STANDARD.decode(cell_text(&answer["bundle"]))?;
+    new_file(out, 0o600, &bundle)?;
+    let shown = json!({ "file": out, "devices": answer["devices"], "signer": answer["signer"] });
+    super::print(common, &shown, |shown| {
+        println!("{} devices in {}", cell(&shown["devices"]), out.display());
+        println!("signer's SHA-256  {}", cell(&shown["signer"]));
+    });
     Ok(())
 }
 
@@ -464,10 +485,16 @@ fn seal(common: &Common, export: &Export) -> Done {
     let bad = |error: mdm_core::error::Error, path: &Path| {
         Err(anyhow!("{}: {error}", path.display())).means(Exit::BadInput)
     };
-    let recipient = read(&export.recipient)?;
+    let (Some(file), Some(to), Some(signed_by), Some(key)) =
+        (&export.file, &export.recipient, &export.signer, &export.key)
+    else {
+        let why = "a file, --recipient, --signer and --key, or --approval, must be there";
+        return Err(anyhow!(why)).means(Exit::BadInput);
+    };
+    let recipient = read(to)?;
     let recipient = match envelope::certificate(&recipient, "recipient") {
         Ok(recipient) => recipient,
-        Err(error) => return bad(error, &export.recipient),
+        Err(error) => return bad(error, to),
     };
     let found = envelope::sha256(&recipient);
     if let Some(told) = &export.recipient_sha256 {
@@ -476,28 +503,25 @@ fn seal(common: &Common, export: &Export) -> Done {
             .means(Exit::BadInput)?;
         if told != found {
             let why = "is not the certificate that the other side told of: nothing was sealed";
-            return Err(anyhow!(
-                "{}: {why} (SHA-256 {found})",
-                export.recipient.display()
-            ))
-            .means(Exit::Precondition);
+            return Err(anyhow!("{}: {why} (SHA-256 {found})", to.display()))
+                .means(Exit::Precondition);
         }
     }
-    let certificate = read(&export.signer)?;
-    let key = super::secret_file::read(&export.key)?;
+    let certificate = read(signed_by)?;
+    let key = super::secret_file::read(key)?;
     let signer = match KeyPair::from_pem(&certificate, &key) {
         Ok(signer) => signer,
-        Err(error) => return bad(error, &export.signer),
+        Err(error) => return bad(error, signed_by),
     };
-    let (devices, unknown, age) = devices(&export.file)?;
+    let (devices, unknown, age) = devices(file)?;
     let taken = super::original::taken(export.taken.as_deref(), age, &unknown)?;
     let plain = match bundle::write(&export.from, taken, export.job, &devices) {
         Ok(plain) => plain,
-        Err(error) => return bad(error, &export.file),
+        Err(error) => return bad(error, file),
     };
     let sealed = match envelope::seal(&plain, &recipient, &signer, SystemClock.now()) {
         Ok(sealed) => sealed,
-        Err(error) => return bad(error, &export.recipient),
+        Err(error) => return bad(error, to),
     };
     new_file(&export.out, 0o600, &sealed)?;
     let secrets: usize = devices.iter().map(|device| device.secrets.len()).sum();

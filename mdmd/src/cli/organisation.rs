@@ -61,8 +61,11 @@ pub(crate) enum Organisation {
         #[command(flatten)]
         place: Where,
     },
-    /// Show what an unknown counts as in the what-if, check by check, or change it.
+    /// Show what an unknown counts as in the what-if, check by check, and how long people have until a deadline, or change it.
     WhatIf {
+        /// People have at least so many hours until a deadline; less than that takes `mdmd migration force`.
+        #[arg(long, value_name = "HOURS")]
+        notice: Option<u32>,
         /// A check and what it counts as when nobody has told its fact: CHECK=warn, CHECK=block, or CHECK=default.
         #[arg(long, value_name = "CHECK=ANSWER")]
         unknown: Vec<String>,
@@ -204,7 +207,11 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 },
             );
         }
-        Organisation::WhatIf { unknown, place } => {
+        Organisation::WhatIf {
+            notice,
+            unknown,
+            place,
+        } => {
             let mut rules = Map::new();
             for text in unknown {
                 let (check, answer) = text
@@ -223,13 +230,13 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 rules.insert(check.to_owned(), answer);
             }
             let path = "/api/v1/checks/rules";
-            let answer = if rules.is_empty() {
+            let answer = if rules.is_empty() && notice.is_none() {
                 Client::looking(common, place).await?.get(path).await?
             } else {
                 let client = Client::acting(common, place).await?;
-                let said =
-                    "from now on an unknown of these checks counts as said, in every what-if.";
-                client.act(path, &json!({ "unknown": rules }), said).await?
+                let said = "from now on it counts as said, in every what-if.";
+                let change = json!({ "unknown": rules, "notice_hours": notice });
+                client.act(path, &change, said).await?
             };
             super::print(common, &answer, |answer| {
                 table(
@@ -241,6 +248,8 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                         ("OWN RULE", "own_rule"),
                     ],
                 );
+                let hours = cell(&answer["notice_hours"]);
+                println!("people have at least {hours} hours until a deadline");
             });
         }
         Organisation::User {

@@ -345,6 +345,11 @@ impl Run {
         match &mut self.m.state {
             MoveState::Scheduled { visible, .. } => {
                 if !ours {
+                    // Somebody took it out of our list again: Apple's other service says where it is now.
+                    if visible.take().is_some() {
+                        self.effects.push(Effect::ReadDevice);
+                        self.m.wake_at = Some(self.scheduled_wake());
+                    }
                     return;
                 }
                 let first = visible.is_none();
@@ -363,6 +368,9 @@ impl Run {
                 let missing = !(ours && in_force);
                 let told = self.m.attention == Some(Attention::ProfileNotInForce);
                 if missing && !told && self.m.attention.is_none() {
+                    if !ours {
+                        self.effects.push(Effect::ReadDevice);
+                    }
                     self.m.attention = Some(Attention::ProfileNotInForce);
                     self.effects.push(Effect::Offer {
                         from: self.m.available_from,
@@ -379,6 +387,7 @@ impl Run {
     fn offered(&mut self) {
         self.clear();
         self.effects.push(Effect::Notify(Notice::Offered));
+        self.m.offered.get_or_insert(self.now);
         self.m.state = MoveState::Offered { since: self.now };
         self.m.wake_at = Some(self.past_deadline());
     }
@@ -394,6 +403,8 @@ impl Run {
             | MoveState::SubmitFailed { .. } => self.m.deadline = deadline,
             MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. } => {
                 self.effects.push(Effect::MoveDeadline { deadline });
+                // Only force makes one earlier.
+                self.m.forced = deadline < self.m.deadline;
                 self.count_to(deadline);
             }
             // A request is on its way, or the device is.
@@ -417,7 +428,15 @@ impl Run {
         if matches!(self.m.state, MoveState::Overdue { .. }) && deadline > self.now {
             // The device has time again.
             self.clear();
-            self.m.state = MoveState::Offered { since: self.now };
+            let since = self.now;
+            self.m.state = match self.m.offered {
+                Some(_) => MoveState::Offered { since },
+                // Its user was never asked.
+                None => MoveState::Scheduled {
+                    since,
+                    visible: None,
+                },
+            };
         }
         self.m.wake_at = Some(match self.m.state {
             MoveState::Scheduled { .. } => self.scheduled_wake(),

@@ -11,16 +11,13 @@ use crate::clock::Timestamp;
 use crate::ids::Serial;
 use crate::project::Window;
 
-/// How long an owner is to have between the offer and the deadline, at the least.
-const NOTICE: Duration = Duration::from_secs(86_400);
-
 /// Why a deadline should lie later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LaterBecause {
-    /// It was not offered yet, and its owner would have less than a day.
+    /// It was not offered yet, and its owner would have less than the notice that is owed.
     NotOffered,
     /// It lies outside of the project's window, as that is now.
     Window,
@@ -61,6 +58,8 @@ pub(crate) struct Bounds<'a> {
     pub(crate) window: Window,
     pub(crate) calendar: &'a Calendar,
     pub(crate) capacity: u32,
+    /// How long an owner is to have between the offer and the deadline, at the least.
+    pub(crate) notice: Duration,
     /// No deadline is later: Apple's limit.
     pub(crate) latest: Timestamp,
 }
@@ -81,7 +80,7 @@ pub(crate) fn later(
     let first = bounds
         .window
         .not_before
-        .map_or(now + NOTICE, |begin| begin.max(now + NOTICE));
+        .map_or(now + bounds.notice, |begin| begin.max(now + bounds.notice));
     let mut slots: BTreeMap<Option<Zone>, Vec<Timestamp>> = BTreeMap::new();
     let mut found: BTreeMap<(Option<Timestamp>, LaterBecause), Vec<Serial>> = BTreeMap::new();
     for one in waiting.into_iter().rev() {
@@ -120,7 +119,7 @@ fn because(
     now: Timestamp,
 ) -> Option<LaterBecause> {
     let (at, zone) = (one.deadline, one.zone.as_ref());
-    if !one.offered && at < now + NOTICE {
+    if !one.offered && at < now + bounds.notice {
         return Some(LaterBecause::NotOffered);
     }
     // One that has passed is enforced whenever its device is heard of: there is nothing to move.
@@ -175,6 +174,7 @@ mod tests {
             window,
             calendar: &calendar,
             capacity: 2,
+            notice: Duration::from_secs(86_400),
             latest: at("2027-03-01T00:00:00Z"),
         };
         let mut used: BTreeMap<Timestamp, u32> = BTreeMap::new();

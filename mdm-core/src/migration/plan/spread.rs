@@ -11,9 +11,6 @@ use crate::error::Error;
 use crate::gap::{GapGroup, GapLimits, Stay, free_from};
 use crate::ids::Serial;
 
-/// Whoever waits for others of a group is asked at least so long before its deadline.
-const NOTICE: Duration = Duration::from_hours(24);
-
 /// How members are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -29,6 +26,8 @@ pub struct Spread {
     pub buckets: Option<u32>,
     /// How long before its deadline a device is offered its migration.
     pub lead: Duration,
+    /// Whoever waits for others of a group is asked at least so long before its deadline.
+    pub notice: Duration,
 }
 
 /// When a member's migration is offered, and when Apple enforces it.
@@ -142,7 +141,7 @@ pub fn spread(
                 let groups = gaps.groups.get(serial);
                 let alike = groups.is_some_and(|groups| full.contains(groups));
                 let from = match now < most && !alike {
-                    true => gaps.take(serial, wish, *slot, NOTICE.min(how.lead)),
+                    true => gaps.take(serial, wish, *slot, how.notice.min(how.lead)),
                     false => None,
                 };
                 let Some(available_from) = from else {
@@ -238,6 +237,7 @@ mod tests {
             capacity,
             buckets,
             lead: Duration::from_hours(72),
+            notice: Duration::from_hours(24),
         }
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let (most, _) = crate::gap::most_at_once(&stays).unwrap();
         assert_eq!(most, 2, "{placed:#?}");
         for one in &placed {
-            assert!(one.available_from + NOTICE <= one.deadline, "{one:?}");
+            assert!(one.available_from + how.notice <= one.deadline, "{one:?}");
         }
         // The others go at once.
         let first = at("2026-12-07T09:00:00Z");

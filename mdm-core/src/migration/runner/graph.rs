@@ -73,6 +73,8 @@ impl Run<'_> {
                 steps: self.s.state.steps().unwrap_or(&NO_STEPS),
                 held,
                 user_seen: self.s.user_seen,
+                user_expected: self.s.user_expected,
+                lock_unread: self.s.lock_unread,
                 tags: &self.s.tags,
                 apple_silicon: self.s.apple_silicon,
             };

@@ -281,6 +281,10 @@ pub(crate) struct StepContext<'a> {
     pub(crate) held: bool,
     /// A user channel of the device has enrolled.
     pub(crate) user_seen: bool,
+    /// A local user of the Mac was managed, and is to be so again.
+    pub(crate) user_expected: bool,
+    /// Apple was asked for the lock and was not seen to hold it yet.
+    pub(crate) lock_unread: bool,
     /// The tags that the device had when it enrolled, and the groups of its owner.
     pub(crate) tags: &'a BTreeSet<String>,
     /// Whether the Mac has Apple silicon, once it has told.
@@ -423,7 +427,7 @@ pub(crate) fn start(ctx: &StepContext<'_>) -> Progress {
         StepId::Release => Progress::wait(),
         StepId::Verify => verify::start(ctx),
         StepId::Tag => tag::start(ctx),
-        StepId::Tell => tell::start(),
+        StepId::Tell => tell::start(ctx),
     }
 }
 

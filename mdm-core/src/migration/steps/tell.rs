@@ -1,11 +1,16 @@
-//! People and programs are told of the release. Nothing depends on it.
+//! People and programs are told of the release, and the device gets the step's tags. Nothing depends on it.
 
-use super::{Progress, Signal};
+use super::{Progress, Signal, StepContext};
 use crate::migration::{Effect, EffectKey, Event, Notice};
 
-pub(super) fn start() -> Progress {
+pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
+    let mut effects = vec![Effect::Notify(Notice::Released)];
+    if !ctx.step.tags.is_empty() {
+        let tags = ctx.step.tags.clone();
+        effects.push(Effect::Tag { tags });
+    }
     Progress {
-        effects: vec![Effect::Notify(Notice::Released)],
+        effects,
         ..Progress::default()
     }
 }

@@ -1,4 +1,5 @@
-//! The proof after release, by what the device itself says: profiles listed, apps managed, the recovery key in our vault.
+//! The proof after release, by what the device itself says: profiles listed, apps managed, the recovery key in our vault, the channel of
+//! a Mac's managed user, and the lock as Apple shows it.
 //! Waits patiently, and names each check that did not come true.
 
 use std::collections::BTreeSet;
@@ -149,12 +150,16 @@ fn look(mut proof: Proof, state: Option<&StepState>, ctx: &StepContext<'_>) -> P
         asks.push((SECURITY, Ask::Security));
     }
     proof.looks = proof.looks.saturating_add(1);
-    if asks.is_empty() && !(open(PROFILES) || open(APPS) || open(SECURITY)) {
+    let nothing_asked = asks.is_empty() && !(open(PROFILES) || open(APPS) || open(SECURITY));
+    if nothing_asked && !outside_missing(ctx) {
         return done(proof, ctx);
     }
+    // Nothing that could be asked makes a person sign in: it is looked again.
+    let look_in = nothing_asked.then(|| spacing(&proof));
     Progress {
         own: Some(Own::Proof(proof)),
         asks,
+        look_in,
         ..Progress::default()
     }
 }
@@ -171,6 +176,23 @@ fn apps_missing(proof: &Proof, ctx: &StepContext<'_>) -> bool {
         None => !wanted_apps(ctx).is_empty(),
         Some(missing) => !missing.is_empty(),
     }
+}
+
+/// A local user was managed where the Mac came from, and has no channel with us yet.
+const fn user_missing(ctx: &StepContext<'_>) -> bool {
+    ctx.platform.is_mac() && ctx.user_expected && !ctx.user_seen
+}
+
+/// What no question to the device brings.
+const fn outside_missing(ctx: &StepContext<'_>) -> bool {
+    user_missing(ctx) || ctx.lock_unread
+}
+
+/// How long until the next look: soon at first, seldom later.
+fn spacing(proof: &Proof) -> Duration {
+    FIRST_LOOK
+        .saturating_mul(1_u32 << proof.looks.saturating_sub(1).min(6))
+        .min(LAST_LOOK)
 }
 
 fn key_missing(proof: &Proof, ctx: &StepContext<'_>) -> bool {
@@ -213,16 +235,15 @@ pub(super) fn on(
             let open = [PROFILES, APPS, SECURITY].iter().any(|p| state.is_open(*p));
             let complete = !profiles_missing(&proof, ctx)
                 && !apps_missing(&proof, ctx)
-                && !key_missing(&proof, ctx);
+                && !key_missing(&proof, ctx)
+                && !outside_missing(ctx);
             if complete && !open {
                 return done(proof, ctx);
             }
-            let spacing = FIRST_LOOK
-                .saturating_mul(1_u32 << proof.looks.saturating_sub(1).min(6))
-                .min(LAST_LOOK);
+            let look_in = (!open).then(|| spacing(&proof));
             Progress {
                 own: Some(Own::Proof(proof)),
-                look_in: (!open).then_some(spacing),
+                look_in,
                 ..Progress::default()
             }
         }
@@ -301,6 +322,14 @@ fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress 
             _ => "the Mac has not told its security state".to_owned(),
         };
         exceptions.push(ctx.exception(Some("recovery key"), why, Owner::Device, now));
+    }
+    if user_missing(ctx) {
+        let why = "its managed user has not signed in since it came: no user channel has enrolled";
+        exceptions.push(ctx.exception(Some("user channel"), why, Owner::User, now));
+    }
+    if ctx.lock_unread {
+        let why = "Apple does not show the lock that it was asked for";
+        exceptions.push(ctx.exception(Some("lock"), why, Owner::Apple, now));
     }
     let why = format!("{} checks did not come true", exceptions.len());
     Progress {

@@ -7,6 +7,7 @@ use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::migration::{AppAction, AppPlan, Owner};
+use crate::original::OriginalFacts;
 
 /// A list is believed so long.
 const BELIEVED: Duration = Duration::from_secs(14 * 86_400);
@@ -16,7 +17,7 @@ const IMPORT: &str = "bring in the apps of the original service: `mdmd apps impo
 
 pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<CheckFinding>) {
     let mac = facts.platform.is_some_and(Platform::is_mac);
-    let Some(told) = facts.original.and_then(|o| o.apps.as_ref()) else {
+    let Some(told) = facts.original.and_then(OriginalFacts::known_apps) else {
         for check in [Check::AppsMapped, Check::AppsSource] {
             found.push(CheckFinding::unknown(
                 check,
@@ -160,7 +161,7 @@ pub(crate) fn without_licence(names: &[String]) -> CheckFinding {
 pub(super) const LICENCES: &str = "buy licences, or move them to a location whose token is here";
 
 /// The first names of a list, and how many there are beside these.
-fn some_of(names: &[&str]) -> String {
+pub(super) fn some_of(names: &[&str]) -> String {
     let first = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(3) {
         0 => first,

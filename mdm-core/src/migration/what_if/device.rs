@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Check, CheckFinding, FactSource, MemberFacts};
 use crate::clock::Timestamp;
-use crate::device::{MigrationStatus, Platform};
+use crate::device::{MigrationStatus, OrgReading, Platform};
 use crate::migration::Owner;
 use crate::original::OriginalEnrolment;
 
@@ -41,7 +41,7 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
     found.push(runbook(facts));
 }
 
-fn system(facts: &MemberFacts<'_>) -> CheckFinding {
+pub(super) fn system(facts: &MemberFacts<'_>) -> CheckFinding {
     let own = facts.device.and_then(|d| {
         let version = d.facts.os_version.clone()?;
         Some((version, FactSource::Mdm, d.facts.learned?))
@@ -82,7 +82,7 @@ fn system(facts: &MemberFacts<'_>) -> CheckFinding {
     .from(source, at)
 }
 
-fn family(facts: &MemberFacts<'_>) -> CheckFinding {
+pub(super) fn family(facts: &MemberFacts<'_>) -> CheckFinding {
     let product = facts
         .device
         .and_then(|d| d.reading.as_ref()?.product.clone());
@@ -104,7 +104,7 @@ fn family(facts: &MemberFacts<'_>) -> CheckFinding {
     }
 }
 
-fn member(facts: &MemberFacts<'_>) -> CheckFinding {
+pub(super) fn member(facts: &MemberFacts<'_>) -> CheckFinding {
     let Some(reading) = facts.device.and_then(|d| d.reading.as_ref()) else {
         return CheckFinding::block(
             Check::OrgMember,
@@ -142,17 +142,28 @@ fn member(facts: &MemberFacts<'_>) -> CheckFinding {
     finding.from(FactSource::Api, reading.seen)
 }
 
-fn capable(facts: &MemberFacts<'_>) -> CheckFinding {
+pub(super) fn capable(facts: &MemberFacts<'_>) -> CheckFinding {
     let reading = facts.device.and_then(|d| d.reading.as_ref());
     let said = reading.and_then(|r| r.capable);
     let finding = match said {
         Some(true) => CheckFinding::pass(Check::Capable, "Apple says that it can migrate"),
-        Some(false) => CheckFinding::block(
+        Some(false) if reading.is_some_and(OrgReading::cannot_migrate) => CheckFinding::block(
             Check::Capable,
             "Apple says that it cannot migrate",
-            "see its system, how it enrolled, and whether it is shared",
+            "see its system, how it enrolled, and whether it is shared; it is asked again daily",
             Owner::OrganisationAdmin,
         ),
+        // What Apple says lags behind an assignment.
+        Some(false) => {
+            let times = reading.and_then(|r| r.incapable).map_or(1, |i| i.readings);
+            CheckFinding::warn(
+                Check::Capable,
+                format!("Apple says that it cannot migrate: provisional, after {times} readings"),
+                "wait: it counts after three readings over half an hour, which are made by themselves for members of a wave",
+                Owner::Apple,
+            )
+            .binding("provisional")
+        }
         // Absent is not false: it can lag behind an assignment.
         None => CheckFinding::unknown(
             Check::Capable,
@@ -167,7 +178,7 @@ fn capable(facts: &MemberFacts<'_>) -> CheckFinding {
     }
 }
 
-fn provisional(facts: &MemberFacts<'_>, now: Timestamp) -> Option<CheckFinding> {
+pub(super) fn provisional(facts: &MemberFacts<'_>, now: Timestamp) -> Option<CheckFinding> {
     let reading = facts.device?.reading.as_ref()?;
     if !reading.added_by_hand? {
         return Some(
@@ -297,7 +308,14 @@ fn original(facts: &MemberFacts<'_>) -> CheckFinding {
     };
     let enrolled = facts.device.is_some_and(|d| d.enrollment.is_some());
     let name = facts.services.iter().find(|(id, _)| id == server);
-    let finding = if server == facts.destination && enrolled {
+    let finding = if let Some(what) = facts.other_kinds.get(server) {
+        CheckFinding::block(
+            Check::OriginalKind,
+            format!("it is managed by {what}, which Apple lets no device migrate from"),
+            "assign it to a management service first, or erase it and let it enrol automatically",
+            Owner::OrganisationAdmin,
+        )
+    } else if server == facts.destination && enrolled {
         CheckFinding::block(
             Check::OriginalKind,
             "it has come already: it is assigned to the destination and enrolled",
@@ -334,7 +352,7 @@ fn original(facts: &MemberFacts<'_>) -> CheckFinding {
     finding.from(FactSource::Api, reading.seen)
 }
 
-fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
+pub(super) fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
     let reading = facts.device.and_then(|d| d.reading.as_ref());
     let status = reading.and_then(|r| r.status.as_ref());
     let finding = match status {
@@ -352,7 +370,7 @@ fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
     }
 }
 
-fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+pub(super) fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
     if !facts.platform.is_some_and(Platform::is_mac) {
         return None;
     }
@@ -419,8 +437,9 @@ fn contact(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
     .import(told)
 }
 
-fn deadline(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
+pub(super) fn deadline(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
     let latest = now + FURTHEST;
+    let hours = facts.notice.as_secs() / 3600;
     let against = |fact: String, fix: &str| {
         CheckFinding::block(Check::DeadlineRange, fact, fix, Owner::Destination)
     };
@@ -440,15 +459,18 @@ fn deadline(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
             "it would be offered only after its deadline".to_owned(),
             "have it offered earlier, or choose a later deadline",
         )
-    } else if facts.deadline.since(now.max(facts.available_from)) < DAY {
-        CheckFinding::warn(
-            Check::DeadlineRange,
-            "its user has less than a day to choose a moment",
-            "choose a later deadline",
-            Owner::Destination,
+    } else if facts.deadline < now.max(facts.available_from) + facts.notice {
+        against(
+            format!(
+                "its user would have less than {hours} hours to choose a moment"
+            ),
+            "choose a later deadline; one that is submitted is made earlier by force: `mdmd migration force`",
         )
     } else {
-        CheckFinding::pass(Check::DeadlineRange, format!("by {}", facts.deadline))
+        CheckFinding::pass(
+            Check::DeadlineRange,
+            format!("by {}, with {hours} hours of notice at the least", facts.deadline),
+        )
     }
     .from(FactSource::Operator, None)
 }

@@ -140,7 +140,7 @@ impl Forecaster {
         if member.platform.is_none_or(Platform::is_mac) {
             return short;
         }
-        let Some(told) = member.original.and_then(|o| o.apps.as_ref()) else {
+        let Some(told) = member.original.and_then(OriginalFacts::known_apps) else {
             self.all.unknown.insert(member.serial.clone());
             return short;
         };

@@ -3,6 +3,7 @@
 //! Pure: reads no store and no clock, and asks nobody.
 
 mod apps;
+mod back;
 mod device;
 pub(crate) use device::FURTHEST;
 mod forecast;
@@ -13,21 +14,23 @@ mod security;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use apps::{licence_not_known, without_licence};
+pub use back::{BackFacts, WayBack, look_back};
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub use project::{ProjectFacts, Terms};
-pub use server::{Expiry, ServerFacts, look_at_server};
+pub use server::{Ends, Expiry, ServerFacts, look_at_returns, look_at_server};
 
 use super::{Owner, PinnedRunbook};
 pub use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::ids::Serial;
-use crate::original::{OriginalFacts, Told};
+use crate::original::{BY_DEVICE, OriginalFacts, Told};
 
 /// Where a fact comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -130,8 +133,22 @@ impl CheckFinding {
         self.bound.as_deref().unwrap_or(&self.fact)
     }
 
+    /// The fact without what is this device's alone, so that alike ones can be counted.
+    pub(crate) fn bound_line(&self) -> &str {
+        match self.check {
+            Check::AppsMapped => {
+                "managed apps go with their data unless that service takes each over before it releases the device"
+            }
+            _ => &self.fact,
+        }
+    }
+
     pub(super) fn import<T>(self, told: &Told<T>) -> Self {
-        self.from(FactSource::Import, told.at)
+        let source = match told.by == BY_DEVICE {
+            true => FactSource::Mdm,
+            false => FactSource::Import,
+        };
+        self.from(source, told.at)
     }
 
     /// What it counts as for a device of this platform: an unknown by the rules, everything else as it is.
@@ -168,16 +185,24 @@ pub struct MemberFacts<'a> {
     pub destination: &'a str,
     /// The names of the organisation's services, by their identifiers at Apple.
     pub services: &'a [(String, String)],
+    /// Those of them that are no management services like ours, by their identifiers: what they are.
+    pub other_kinds: &'a BTreeMap<String, String>,
     /// It is in another wave that is open.
     pub in_other_wave: bool,
     /// When Apple enforces it.
     pub deadline: Timestamp,
     /// When our profile is assigned.
     pub available_from: Timestamp,
+    /// How long its user has until the deadline, at the least.
+    pub notice: Duration,
     /// What its project says, where it is part of one.
     pub project: Option<Terms<'a>>,
     /// The escrow of recovery keys: whether there is a certificate, and whether its key was seen to open what is sealed to it.
     pub escrow: Option<bool>,
+    /// Whether the ADE profile that it gets makes it wait, as read back from Apple; none before one was defined.
+    pub awaits: Option<bool>,
+    /// A bypass code was made, sealed, opened again, and had the same hash; none where nobody tried, for no lock is wanted.
+    pub codes: Option<bool>,
     /// Its recovery key from the service that it leaves: since when it is in the vault.
     pub old_key: Option<Timestamp>,
 }

@@ -74,6 +74,11 @@ impl ProfileKind {
             | "com.apple.syspolicy.kernel-extension-policy"
             | "com.apple.servicemanagement"
             | "com.apple.notificationsettings" => Self::Approvals,
+            declared if declared.starts_with("com.apple.configuration.account.") => Self::SignIn,
+            "com.apple.configuration.passcode.settings"
+            | "com.apple.configuration.security.certificate"
+            | "com.apple.configuration.diskmanagement.settings" => Self::Security,
+            "com.apple.configuration.services.background-tasks" => Self::Approvals,
             "com.apple.applicationaccess"
             | "com.apple.mobiledevice.passwordpolicy"
             | "com.apple.MCX.FileVault2"
@@ -84,6 +89,9 @@ impl ProfileKind {
         }
     }
 }
+
+/// How the types of declarations begin that say how a device is to be.
+const CONFIGURATION: &str = "com.apple.configuration.";
 
 /// By what a device gets it from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,9 +112,9 @@ pub enum DeliveredBy {
 pub struct ProfileRow {
     /// What it is for.
     pub kind: ProfileKind,
-    /// The name of the network, or the `PayloadType`.
+    /// The name of the network, the `PayloadType`, or the `Type` of a declaration.
     pub what: String,
-    /// Profiles in which it came: some of them.
+    /// Profiles in which it came, or the identifiers of declarations: some of them.
     pub profiles: BTreeSet<String>,
     /// How many devices have it.
     pub devices: u64,
@@ -172,6 +180,14 @@ impl ProfileCounter {
             let name = profile.name.as_deref().unwrap_or(&profile.identifier);
             for payload in &profile.payloads {
                 had.entry(payload).or_default().insert(name);
+            }
+        }
+        let declared = original.and_then(|o| o.declarations.as_ref());
+        for declaration in declared.into_iter().flat_map(|told| &told.value) {
+            // Assets, activations and management serve the configurations.
+            if declaration.declaration_type.starts_with(CONFIGURATION) {
+                let names = had.entry(&declaration.declaration_type).or_default();
+                names.insert(&declaration.identifier);
             }
         }
         for (payload, names) in had {
@@ -271,7 +287,9 @@ mod tests {
                             {"identifier":"b","payloads":["com.apple.TCC.configuration-profile-policy"]}]}"#,
         );
         let two = told(
-            r#"{"serial":"TWO","profiles":[{"identifier":"a","payloads":["com.apple.vpn.managed"]}]}"#,
+            r#"{"serial":"TWO","profiles":[{"identifier":"a","payloads":["com.apple.vpn.managed"]}],
+                "declarations":[{"identifier":"rules","type":"com.apple.configuration.passcode.settings"},
+                                {"identifier":"on","type":"com.apple.activation.simple"}]}"#,
         );
         let three = told(r#"{"serial":"THREE","system":"18.0"}"#);
         table.add(&one.0, Some(&one.1), (&runbook, &library));
@@ -295,6 +313,7 @@ mod tests {
                 r#"WiFi Plant 1 {} ["ONE"] {}"#,
                 r#"Vpn com.apple.vpn.managed 2 {Library} ["TWO"] {"Network", "a"}"#,
                 r#"Approvals com.apple.TCC.configuration-profile-policy 1 {} ["ONE"] {"b"}"#,
+                r#"Security com.apple.configuration.passcode.settings 1 {} ["TWO"] {"rules"}"#,
                 r#"WiFi Office 1 {Runbook} [] {}"#,
             ]
         );

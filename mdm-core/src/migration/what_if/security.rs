@@ -94,7 +94,31 @@ fn lock_policy(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
     let step = runbook.step(StepId::Lock).is_some();
     let finding = match (runbook.lock, step) {
         (false, _) => CheckFinding::pass(Check::LockPolicy, "no lock is wanted"),
-        (true, true) => CheckFinding::pass(Check::LockPolicy, "locked in the hold, code first"),
+        (true, true) if facts.awaits == Some(false) => CheckFinding::block(
+            Check::LockPolicy,
+            "a lock is wanted, and the ADE profile makes no device wait for it",
+            "have it defined anew: `mdmd assignment ade-profile`",
+            Owner::Destination,
+        ),
+        (true, true) if facts.codes == Some(false) => CheckFinding::block(
+            Check::LockPolicy,
+            "a bypass code that was made, sealed and opened again is not the same: no lock could be lifted",
+            "restore the organisation's keys",
+            Owner::Destination,
+        ),
+        (true, true) if facts.awaits.is_none() || facts.codes.is_none() => CheckFinding::unknown(
+            Check::LockPolicy,
+            match facts.awaits {
+                None => "a lock is wanted, and no ADE profile was read back yet",
+                Some(_) => "a lock is wanted, and nobody has tried a bypass code",
+            },
+            "see `mdmd assignment ade-profile`",
+            Owner::Destination,
+        ),
+        (true, true) => CheckFinding::pass(
+            Check::LockPolicy,
+            "locked in the hold, and the way of its code into the vault and back was tried",
+        ),
         (true, false) => CheckFinding::block(
             Check::LockPolicy,
             "a lock is wanted, and the runbook has no step for it",

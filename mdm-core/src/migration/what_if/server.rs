@@ -20,8 +20,22 @@ pub struct Expiry {
     pub check: Check,
     /// What it is, as people know it.
     pub name: String,
-    /// When it ends; none for what is not there.
-    pub ends: Option<Timestamp>,
+    /// When it ends.
+    pub ends: Ends,
+}
+
+/// When something ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "all there is to know of an end")]
+pub enum Ends {
+    /// Then.
+    At(Timestamp),
+    /// It is not there.
+    Missing,
+    /// Nobody here can know, and why.
+    Unsaid(String),
+    /// It may last, and does not work: who refuses it, in a sentence.
+    Refused(String),
 }
 
 /// What is known of the server and of Apple's services when a wave is looked at.
@@ -42,6 +56,10 @@ pub struct ServerFacts {
     pub needs: Option<Vec<LicenceNeed>>,
     /// How many requests change something at Apple.
     pub requests: u32,
+    /// How many others wait to be sent before them.
+    pub waiting: u32,
+    /// How many left within the last hour.
+    pub used: u32,
     /// How many of them leave in an hour.
     pub per_hour: u32,
     /// The project of the wave, where it is part of one.
@@ -90,6 +108,42 @@ pub fn look_at_server(
     found
 }
 
+/// What can be said of the server for devices that return: whether their requests leave in time, and how many of them would be in a
+/// hold at once, `most`, of so many that may be; none where no project of theirs says how many.
+#[must_use]
+pub fn look_at_returns(
+    facts: &ServerFacts,
+    most: (u32, Option<u32>),
+    first: Timestamp,
+    now: Timestamp,
+) -> Vec<CheckFinding> {
+    let check = Check::Capacity;
+    let capacity = match most {
+        (most, Some(may)) if most > may => CheckFinding::block(
+            check,
+            format!("{most} devices would be in a hold at once, {may} may be"),
+            "let fewer return at a time, or with other deadlines",
+            Owner::Destination,
+        ),
+        (most, Some(may)) => {
+            let fact = format!("at most {most} devices in a hold at once; {may} may be");
+            CheckFinding::pass(check, fact)
+        }
+        (most, None) => CheckFinding::unknown(
+            check,
+            format!(
+                "{most} devices in a hold at once, and no project of theirs says how many may be"
+            ),
+            "see that the other service can take as many at once",
+            Owner::Original,
+        ),
+    };
+    vec![
+        capacity.from(FactSource::Operator, None),
+        budget(facts, first, now),
+    ]
+}
+
 fn awaits(facts: &ServerFacts) -> CheckFinding {
     match facts.awaits {
         Some(true) => CheckFinding::pass(Check::Await, "read back from Apple: devices wait for us"),
@@ -112,32 +166,44 @@ fn awaits(facts: &ServerFacts) -> CheckFinding {
 fn lasts(expiry: &Expiry, last: Timestamp, now: Timestamp) -> CheckFinding {
     let name = &expiry.name;
     let fix = "renew it before the wave";
-    match expiry.ends {
-        None => CheckFinding::block(
+    match &expiry.ends {
+        Ends::Missing => CheckFinding::block(
             expiry.check,
             format!("{name} is not there"),
             "bring it in",
             Owner::OrganisationAdmin,
         ),
-        Some(ends) if ends <= now => CheckFinding::block(
+        Ends::Unsaid(why) => CheckFinding::unknown(
+            expiry.check,
+            format!("when {name} ends is not known here: {why}"),
+            "see that it lasts until 30 days after the last deadline",
+            Owner::OrganisationAdmin,
+        ),
+        Ends::Refused(why) => CheckFinding::block(
+            expiry.check,
+            format!("{name} does not work: {why}"),
+            "do what Apple asks for, or bring in a new one",
+            Owner::OrganisationAdmin,
+        ),
+        &Ends::At(ends) if ends <= now => CheckFinding::block(
             expiry.check,
             format!("{name} has ended at {ends}"),
             fix,
             Owner::OrganisationAdmin,
         ),
-        Some(ends) if ends < last => CheckFinding::block(
+        &Ends::At(ends) if ends < last => CheckFinding::block(
             expiry.check,
             format!("{name} ends at {ends}, before the last deadline"),
             fix,
             Owner::OrganisationAdmin,
         ),
-        Some(ends) if ends < last + AFTERWARDS => CheckFinding::warn(
+        &Ends::At(ends) if ends < last + AFTERWARDS => CheckFinding::warn(
             expiry.check,
             format!("{name} ends at {ends}, less than 30 days after the last deadline"),
             fix,
             Owner::OrganisationAdmin,
         ),
-        Some(ends) => CheckFinding::pass(expiry.check, format!("{name} lasts until {ends}")),
+        Ends::At(ends) => CheckFinding::pass(expiry.check, format!("{name} lasts until {ends}")),
     }
     .from(FactSource::Operator, None)
 }
@@ -169,11 +235,11 @@ fn doors(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> Vec<CheckFindi
     };
     let ends = outside.endpoints.iter().filter_map(|e| e.ends).min();
     let certificate = match ends {
-        Some(_) => lasts(
+        Some(ends) => lasts(
             &Expiry {
                 check: Check::TlsCert,
                 name: "the certificate of the listeners".to_owned(),
-                ends,
+                ends: Ends::At(ends),
             },
             last,
             now,
@@ -248,19 +314,31 @@ fn licences(need: &LicenceNeed) -> CheckFinding {
 }
 
 fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> CheckFinding {
-    let hours = facts.requests.div_ceil(facts.per_hour.max(1));
-    let fact = format!(
-        "{} requests at {} an hour: the last one leaves in about {hours} hours",
-        facts.requests, facts.per_hour
-    );
+    // What left in this hour counts against it, and what waits goes first.
+    let before = facts.waiting.saturating_add(facts.used);
+    let all = facts.requests.saturating_add(before);
+    let hours = all.div_ceil(facts.per_hour.max(1));
+    let mut fact = format!("{} requests at {} an hour", facts.requests, facts.per_hour);
+    if before > 0 {
+        use std::fmt::Write as _;
+        let _ = write!(
+            fact,
+            ", after {} that wait, and {} left within the hour",
+            facts.waiting, facts.used
+        );
+    }
+    let fact = format!("{fact}: the last one leaves in about {hours} hours");
     let leaves = now + Duration::from_secs(u64::from(hours) * 3600);
     let fix = "have fewer deadlines, or begin earlier";
-    if facts.requests > facts.per_hour && leaves >= first {
+    // How much of the hour is used says nothing of the plan.
+    let bound = format!("{} requests", facts.requests);
+    if facts.requests > 0 && all > facts.per_hour && leaves >= first {
         CheckFinding::block(Check::PostBudget, fact, fix, Owner::Apple)
     } else if hours > 1 {
         CheckFinding::warn(Check::PostBudget, fact, fix, Owner::Apple)
     } else {
         CheckFinding::pass(Check::PostBudget, fact)
     }
-    .from(FactSource::Operator, None)
+    .binding(bound)
+    .from(FactSource::Operator, now)
 }

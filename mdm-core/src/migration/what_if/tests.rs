@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::device::{DeviceRecord, MigrationStatus, OrgReading};
+use crate::device::{DeviceRecord, Incapable, MigrationStatus, OrgReading};
 use crate::ids::{DeviceId, EnrollmentId, OrganisationId, ServerId};
 use crate::licences::{LicenceNeed, Stock};
 use crate::migration::{AppAction, AppPlan, StepId, Variant};
@@ -23,10 +23,13 @@ struct Member {
     runbook: PinnedRunbook,
     brings: Brings,
     services: Vec<(String, String)>,
+    other_kinds: BTreeMap<String, String>,
     in_other_wave: bool,
     deadline: Timestamp,
     available_from: Timestamp,
     escrow: Option<bool>,
+    awaits: Option<bool>,
+    codes: Option<bool>,
     old_key: Option<Timestamp>,
 }
 
@@ -81,10 +84,13 @@ fn member(platform: Platform) -> Member {
             payloads: BTreeSet::new(),
         },
         services: vec![("THEIRS".to_owned(), "The old one".to_owned())],
+        other_kinds: BTreeMap::new(),
         in_other_wave: false,
         deadline: NOW + 9 * DAY,
         available_from: NOW,
         escrow: Some(true),
+        awaits: Some(true),
+        codes: Some(true),
         old_key: Some(NOW),
     }
 }
@@ -103,11 +109,15 @@ impl Member {
             brings: &self.brings,
             destination: "OURS",
             services: &self.services,
+            other_kinds: &self.other_kinds,
             in_other_wave: self.in_other_wave,
             deadline: self.deadline,
             available_from: self.available_from,
+            notice: DAY,
             project: None,
             escrow: self.escrow,
+            awaits: self.awaits,
+            codes: self.codes,
             old_key: self.old_key,
         };
         look(&facts, now)
@@ -169,7 +179,22 @@ fn what_apple_says_of_it_counts() {
     check(Ios, Check::OrgMember, Block, |m| {
         reading(m).unknown = true;
     });
-    check(Ios, Check::Capable, Block, |m| {
+    let reads = |readings, over: Duration| {
+        move |m: &mut Member| {
+            let reading = reading(m);
+            reading.capable = Some(false);
+            reading.incapable = Some(Incapable {
+                since: reading.seen - over,
+                readings,
+            });
+        }
+    };
+    let half = Duration::from_secs(30 * 60);
+    check(Ios, Check::Capable, Block, reads(3, half));
+    // Often and at once, or seldom and long: it may be a lag.
+    check(Ios, Check::Capable, Warn, reads(9, half / 2));
+    check(Ios, Check::Capable, Warn, reads(2, DAY));
+    check(Ios, Check::Capable, Warn, |m| {
         reading(m).capable = Some(false)
     });
     check(Ios, Check::Capable, Unknown, |m| reading(m).capable = None);
@@ -188,6 +213,10 @@ fn what_apple_says_of_it_counts() {
     });
     check(Ios, Check::OriginalKind, Unknown, |m| {
         m.services.clear();
+    });
+    check(Ios, Check::OriginalKind, Block, |m| {
+        let what = "Apple's built-in service".to_owned();
+        m.other_kinds.insert("THEIRS".to_owned(), what);
     });
     check(Ios, Check::Provisional, Block, |m| {
         reading(m).added_by_hand = Some(true);
@@ -430,6 +459,27 @@ fn keys_and_locks_must_be_savable() {
         m.runbook.lock = true;
         tell(m, |s| s.user_lock = Some(true));
     });
+    let locks = |awaits, codes| {
+        move |m: &mut Member| {
+            m.runbook.lock = true;
+            (m.awaits, m.codes) = (awaits, codes);
+        }
+    };
+    check(Ios, Check::LockPolicy, Pass, locks(Some(true), Some(true)));
+    check(
+        Ios,
+        Check::LockPolicy,
+        Block,
+        locks(Some(false), Some(true)),
+    );
+    check(
+        Ios,
+        Check::LockPolicy,
+        Block,
+        locks(Some(true), Some(false)),
+    );
+    check(Ios, Check::LockPolicy, Unknown, locks(None, Some(true)));
+    check(Ios, Check::LockPolicy, Unknown, locks(Some(true), None));
     check(Ios, Check::LockPolicy, Block, |m| {
         m.runbook.lock = true;
         m.runbook.steps.retain(|s| s.id != StepId::Lock);
@@ -448,8 +498,15 @@ fn a_deadline_is_one_that_apple_takes_and_people_can_meet() {
     check(Ios, Check::DeadlineRange, Block, |m| {
         m.available_from = NOW + 10 * DAY
     });
-    check(Ios, Check::DeadlineRange, Warn, |m| {
-        m.deadline = NOW + DAY / 2
+    // Notice counts from the offer, and less of it is no warning.
+    let just = |m: &mut Member| m.deadline = NOW + DAY;
+    check(Ios, Check::DeadlineRange, Pass, just);
+    check(Ios, Check::DeadlineRange, Block, |m| {
+        m.deadline = NOW + DAY - Duration::from_millis(1)
+    });
+    check(Ios, Check::DeadlineRange, Block, |m| {
+        just(m);
+        m.available_from = NOW + DAY / 24;
     });
 }
 
@@ -464,11 +521,15 @@ fn a_device_that_nobody_knows_is_not_let_through() {
         brings: &brings,
         destination: "OURS",
         services: &[],
+        other_kinds: &BTreeMap::new(),
         in_other_wave: false,
         deadline: NOW + 9 * DAY,
         available_from: NOW,
+        notice: DAY,
         project: None,
         escrow: None,
+        awaits: None,
+        codes: None,
         old_key: None,
     };
     let blocks: Vec<Check> = look(&facts, NOW)
@@ -488,7 +549,7 @@ fn a_device_that_nobody_knows_is_not_let_through() {
 
 #[test]
 fn what_ends_too_early_stands_against_all() {
-    let at = |days: u32| Some(NOW + days * DAY);
+    let at = |days: u32| Ends::At(NOW + days * DAY);
     let push = |ends| Expiry {
         check: Check::PushCert,
         name: "the push certificate".to_owned(),
@@ -508,7 +569,9 @@ fn what_ends_too_early_stands_against_all() {
             .unwrap()
             .result
     };
-    assert_eq!(result(None), Block);
+    assert_eq!(result(Ends::Missing), Block);
+    assert_eq!(result(Ends::Refused("401".to_owned())), Block);
+    assert_eq!(result(Ends::Unsaid("it is not ours".to_owned())), Unknown);
     assert_eq!(result(at(0)), Block);
     assert_eq!(result(at(19)), Block);
     assert_eq!(result(at(49)), Warn);
@@ -575,6 +638,17 @@ fn the_server_is_looked_at_too() {
     assert_eq!(of(&facts, Check::PostBudget), Some(Warn));
     facts.requests = 241;
     assert_eq!(of(&facts, Check::PostBudget), Some(Block));
+    // What waits goes first, and what left within the hour counts.
+    facts.requests = 1;
+    for (waiting, used, result) in [(0, 9, Pass), (0, 10, Warn), (10, 0, Warn), (230, 10, Block)] {
+        (facts.waiting, facts.used) = (waiting, used);
+        assert_eq!(
+            of(&facts, Check::PostBudget),
+            Some(result),
+            "{waiting} {used}"
+        );
+    }
+    (facts.waiting, facts.used) = (0, 0);
     facts.shared.push("Library".to_owned());
     assert_eq!(of(&facts, Check::ContentTokenShared), Some(Warn));
     let need = |available| {

@@ -1,8 +1,8 @@
-//! The return ticket: what can be undone for each device. Before it has begun, its migration is called back and it is assigned to
+//! The return ticket: what can be undone for each device, with a what-if of its own. Before it has begun, its migration is called back and it is assigned to
 //! its original again, which re-reading proves. In the hold, nothing: it is let through, and then somebody decides. Afterwards, a
 //! new migration toward the service that it came from, with a deadline of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -10,20 +10,28 @@ use super::super::Org;
 use super::super::decision::Decision;
 use super::super::ports::ActivityRequest;
 use super::super::sync::append;
+use super::super::wave::platform_of;
+use super::super::what_if::MemberReport;
 use super::plan::{begun, is_at_apple};
 use super::{Act, ActDone, ActPlan, Found, Looked, PlannedRequest, nobody};
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
-use crate::device::{Device, Leaving, MigrationStatus};
+use crate::device::Leaving;
 use crate::enrollment::EnrollmentState;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
 use crate::filevault::KeyCustody;
-use crate::ids::{AuditId, Serial, WaveId};
+use crate::ids::{AuditId, DeviceId, Serial, WaveId};
+use crate::migration::plan::most_at_once;
+use crate::migration::what_if::{
+    BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, ServerFacts, Terms, WayBack,
+    look_at_returns, look_back,
+};
 use crate::migration::{Event, Move, MoveState, SetUpState};
-
-/// Apple migrates systems from this one on.
-const OLDEST: u64 = 26;
+use crate::original::OriginalFacts;
+use crate::project::Project;
+use crate::sealed::SealedSecret;
+use crate::store::Batch;
 
 /// Where the way back of a device leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,13 +44,51 @@ pub(super) enum Back {
     None(String),
 }
 
+/// Devices that are looked at together.
+const PAGE: usize = 500;
+
+/// What the checks look at beside the device itself.
+#[derive(Default)]
+struct KnownBack {
+    secrets: BTreeMap<DeviceId, Vec<SealedSecret>>,
+    originals: BTreeMap<DeviceId, OriginalFacts>,
+}
+
+/// One device whose way back is looked at.
+struct BackOf<'a> {
+    found: &'a Found,
+    back: &'a Back,
+    project: Option<&'a Project>,
+    known: &'a KnownBack,
+    services: &'a [(String, String)],
+    other_kinds: &'a BTreeMap<String, String>,
+    deadline: Timestamp,
+}
+
+/// What a look at ways back found.
+#[derive(Default)]
+pub(super) struct BackLook {
+    /// Which way each has; none for whom something stands against it.
+    pub(super) ways: BTreeMap<Serial, Back>,
+    /// Every check of each.
+    pub(super) members: Vec<MemberReport>,
+    /// What holds for all.
+    pub(super) server: Vec<CheckFinding>,
+    /// Apps that would be lost.
+    pub(super) forecast: Forecaster,
+    /// How many leave.
+    leaving: u32,
+    /// How many devices may be in a hold at once, by the strictest of their projects.
+    capacity: Option<u32>,
+}
+
 impl Org {
-    /// Which way back each device has; findings of those that have none.
+    /// Which way back each device has, and everything that can be said of it. Who is blocked has none.
     pub(super) async fn look_back(
         &self,
         found: &mut [Found],
-        to: Option<&str>,
-    ) -> Result<BTreeMap<Serial, Back>, Error> {
+        (to, deadline): (Option<&str>, Option<Timestamp>),
+    ) -> Result<BackLook, Error> {
         let ours = self.store().servers(self.id()).await?;
         let is_ours = |id: &str| ours.iter().any(|s| s.uuid.eq_ignore_ascii_case(id));
         if to.is_some_and(is_ours) {
@@ -51,35 +97,230 @@ impl Org {
                 "is a server entry of ours: nobody returns there",
             ));
         }
-        let known = self.inventory().await?.map(|i| i.services);
-        let known = known.unwrap_or_default();
+        let inventory = self.inventory().await?;
+        let (services, other_kinds) = inventory
+            .map(|i| (i.services, i.other_kinds))
+            .unwrap_or_default();
         if let Some(to) = to
-            && !known.is_empty()
-            && !known.iter().any(|(id, _)| id.eq_ignore_ascii_case(to))
+            && !services.is_empty()
+            && !services.iter().any(|(id, _)| id.eq_ignore_ascii_case(to))
         {
             let problem = "is no service of the organisation; `mdmd business services` lists them";
             return Err(Error::bad_input("to", problem));
         }
-        let mut ways = BTreeMap::new();
-        for found in found {
-            let back = self.way_back(found, to).await?;
-            let back = match back {
-                Back::After(service) if is_ours(&service) => {
-                    let why = "the service that it came from is ours: say where it returns to";
-                    Back::None(why.to_owned())
+        let now = self.now();
+        let mut look = BackLook {
+            forecast: Forecaster::new(None),
+            ..BackLook::default()
+        };
+        let mut projects: BTreeMap<WaveId, Option<Project>> = BTreeMap::new();
+        for chunk in found.chunks_mut(PAGE) {
+            let known = self.known_of(chunk).await?;
+            for found in chunk {
+                let (back, wave) = self.way_back(found, to).await?;
+                let back = match back {
+                    Back::After(service) if is_ours(&service) => {
+                        let why = "the service that it came from is ours: say where it returns to";
+                        Back::None(why.to_owned())
+                    }
+                    back => back,
+                };
+                if matches!(back, Back::After(_)) && deadline.is_none() {
+                    let problem =
+                        "must say when Apple enforces the return of devices that are here";
+                    return Err(Error::bad_input("deadline", problem));
                 }
-                back => back,
-            };
-            if let Back::None(why) = &back {
-                found.findings.push(why.clone());
+                let project = match wave {
+                    Some(wave) => self.project_in(wave, &mut projects).await?,
+                    None => None,
+                };
+                let of = BackOf {
+                    found,
+                    back: &back,
+                    project: project.as_ref(),
+                    known: &known,
+                    services: &services,
+                    other_kinds: &other_kinds,
+                    deadline: deadline.unwrap_or(now),
+                };
+                let findings = self.checked_back(&of, &mut look);
+                let rules = &self.organisation.settings.unknowns;
+                let platform = found.device.as_ref().and_then(platform_of);
+                let report = MemberReport::of(found.serial.clone(), platform, findings, rules);
+                found.findings = report.against(rules);
+                let goes = found.findings.is_empty();
+                if let (Back::After(_), true) = (&back, goes) {
+                    look.leaving += 1;
+                    look.capacity = match (look.capacity, &project) {
+                        (Some(least), Some(p)) => Some(least.min(p.capacity)),
+                        (least, p) => least.or(p.as_ref().map(|p| p.capacity)),
+                    };
+                }
+                let back = match goes {
+                    true => back,
+                    false => Back::None(found.findings.join("; ")),
+                };
+                look.ways.insert(found.serial.clone(), back);
+                look.members.push(report);
             }
-            ways.insert(found.serial.clone(), back);
         }
-        Ok(ways)
+        look.server = self
+            .server_of_returns(&look, deadline.unwrap_or(now))
+            .await?;
+        Ok(look)
     }
 
-    async fn way_back(&self, found: &Found, to: Option<&str>) -> Result<Back, Error> {
-        let none = |why: &str| Ok(Back::None(why.to_owned()));
+    /// What the checks look at, of a page of devices with two statements.
+    async fn known_of(&self, found: &[Found]) -> Result<KnownBack, Error> {
+        let ids: Vec<DeviceId> = found
+            .iter()
+            .filter_map(|f| Some(f.device.as_ref()?.id))
+            .collect();
+        let mut known = KnownBack::default();
+        for row in self.store().secrets_of(self.id(), &ids).await? {
+            if let Some(device) = row.device {
+                known.secrets.entry(device).or_default().push(row);
+            }
+        }
+        for row in self.store().originals_of(self.id(), &ids).await? {
+            known.originals.insert(row.id, row);
+        }
+        Ok(known)
+    }
+
+    /// The project of a wave, as long as it is open.
+    async fn project_in(
+        &self,
+        wave: WaveId,
+        known: &mut BTreeMap<WaveId, Option<Project>>,
+    ) -> Result<Option<Project>, Error> {
+        if let Some(project) = known.get(&wave) {
+            return Ok(project.clone());
+        }
+        let project = match self.store().wave(self.id(), wave).await? {
+            Some(row) => self.project_of(&row).await?,
+            None => None,
+        };
+        let project = project.filter(|p| p.closed.is_none());
+        known.insert(wave, project.clone());
+        Ok(project)
+    }
+
+    fn checked_back(&self, of: &BackOf<'_>, look: &mut BackLook) -> Vec<CheckFinding> {
+        let device = of.found.device.as_ref();
+        let id = device.map(|d| d.id);
+        let platform = device.and_then(platform_of);
+        let original = id.and_then(|id| of.known.originals.get(&id));
+        let held = id.and_then(|id| of.known.secrets.get(&id));
+        let held = held.map_or(&[][..], Vec::as_slice);
+        let zone = original.and_then(|o| o.time_zone.as_ref());
+        let (any, brings) = (BTreeSet::new(), Brings::default());
+        let project = of.project.map(|project| Terms {
+            window: project.window,
+            calendar: &project.calendar,
+            zone: zone.map(|told| &told.value),
+            originals: &any,
+            unmet: &[],
+            prerequisites: 0,
+        });
+        let now = self.now();
+        let facts = MemberFacts {
+            device,
+            original,
+            platform,
+            runbook: None,
+            brings: &brings,
+            destination: match of.back {
+                Back::After(to) => to,
+                Back::Before | Back::None(_) => "",
+            },
+            services: of.services,
+            other_kinds: of.other_kinds,
+            in_other_wave: false,
+            deadline: of.deadline,
+            available_from: now,
+            notice: self.organisation.settings.notice(),
+            project,
+            escrow: None,
+            awaits: None,
+            codes: None,
+            old_key: None,
+        };
+        let back = BackFacts {
+            way: match of.back {
+                Back::Before => WayBack::Before,
+                Back::After(_) => WayBack::After,
+                Back::None(why) => WayBack::None(why),
+            },
+            custody: KeyCustody::of(held),
+            locked: held
+                .iter()
+                .any(|r| r.confirmed.is_some() && r.replaced.is_none()),
+        };
+        if matches!(of.back, Back::After(_)) {
+            // Only what it told us itself: what the other service once knew is no list of what it has now.
+            let own = original.map(|o| {
+                let mut own = o.clone();
+                own.apps = None;
+                own
+            });
+            look.forecast.add(&LossOf {
+                serial: &of.found.serial,
+                platform,
+                original: own.as_ref(),
+                runbook: None,
+                licences: &BTreeSet::new(),
+            });
+        }
+        look_back(&facts, &back, now)
+    }
+
+    async fn server_of_returns(
+        &self,
+        look: &BackLook,
+        deadline: Timestamp,
+    ) -> Result<Vec<CheckFinding>, Error> {
+        if look.leaving == 0 {
+            return Ok(Vec::new());
+        }
+        let mut used = self.deadlines_of_all().await?;
+        *used.entry(deadline).or_default() += look.leaving;
+        let most = most_at_once(&used, &BTreeSet::from([deadline]));
+        let most = most.map_or(look.leaving, |(most, _)| most);
+        let after = look.ways.values().filter_map(|back| match back {
+            Back::After(to) => Some(to),
+            Back::Before | Back::None(_) => None,
+        });
+        let mut services: BTreeMap<&String, usize> = BTreeMap::new();
+        for to in after {
+            *services.entry(to).or_default() += 1;
+        }
+        let requests: usize = services.values().map(|n| n.div_ceil(MOST_DEVICES)).sum();
+        let budget = self.budgets().await?.into_iter().next();
+        let facts = ServerFacts {
+            requests: u32::try_from(requests).unwrap_or(u32::MAX),
+            waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
+            used: budget.map_or(0, |b| b.writes.status.used),
+            per_hour: self.organisation.settings.api_writes_per_hour,
+            ..ServerFacts::default()
+        };
+        let now = self.now();
+        Ok(look_at_returns(
+            &facts,
+            (most, look.capacity),
+            deadline,
+            now,
+        ))
+    }
+
+    /// Its way back, and the wave by which it came.
+    async fn way_back(
+        &self,
+        found: &Found,
+        to: Option<&str>,
+    ) -> Result<(Back, Option<WaveId>), Error> {
+        let open = found.attempt.as_ref().map(|a| a.wave);
+        let none = |why: &str| Ok((Back::None(why.to_owned()), open));
         let Some(device) = &found.device else {
             return none("it is not known here");
         };
@@ -95,7 +336,7 @@ impl Org {
                 | MoveState::Scheduled { .. }
                 | MoveState::Offered { .. }
                 | MoveState::Overdue { .. },
-            ) if !begun(Some(device)) => return Ok(Back::Before),
+            ) if !begun(Some(device)) => return Ok((Back::Before, open)),
             Some(MoveState::Cancelling { .. }) => return none("it is being cancelled already"),
             Some(MoveState::Settling { .. }) => {
                 return none(
@@ -113,7 +354,7 @@ impl Org {
         if newest.is_none_or(|e| e.state != EnrollmentState::Enrolled) {
             return none("it is not enrolled here: there is nothing to return from");
         }
-        let mut came_from = None;
+        let (mut came_from, mut came_by) = (None, None);
         for (at, enrolment) in enrolments.iter().rev().enumerate() {
             let Some(set_up) = self.store().set_up_of(self.id(), enrolment.id).await? else {
                 continue;
@@ -131,15 +372,13 @@ impl Org {
                 && let Some(attempt) = self.store().attempt(self.id(), id).await?
             {
                 came_from = attempt.original_server;
+                came_by = Some(attempt.wave);
             }
         }
         let Some(service) = to.map(str::to_owned).or(came_from) else {
             return none("nobody knows which service it came from: say where it returns to");
         };
-        Ok(match against(device, &service) {
-            Some(why) => Back::None(why),
-            None => Back::After(service),
-        })
+        Ok((Back::After(service), came_by))
     }
 
     pub(super) async fn plan_back(
@@ -156,13 +395,7 @@ impl Org {
                 _ => {}
             }
         }
-        let deadline = match (after.is_empty(), deadline) {
-            (false, None) => {
-                let problem = "must say when Apple enforces the return of devices that are here";
-                return Err(Error::bad_input("deadline", problem));
-            }
-            (_, deadline) => deadline.unwrap_or(now),
-        };
+        let deadline = deadline.unwrap_or(now);
         let mut requests = Vec::new();
         let mut ask = |request: &ActivityRequest, serials: &[Serial]| -> Result<(), Error> {
             for serials in serials.chunks(MOST_DEVICES) {
@@ -200,62 +433,32 @@ impl Org {
             ));
         }
         let mut warnings = self.act_warnings(&requests).await?;
-        if count > 0 {
-            warnings.extend(self.stays_behind(&after).await?);
-        }
+        let rules = &self.organisation.settings.unknowns;
+        warnings.extend(looked.return_warnings(rules));
         let devices = before.iter().filter_map(|f| f.device.as_ref());
         requests.extend(self.plan_taking_back(devices).await?);
         let findings = looked.found.iter().filter(|f| !f.findings.is_empty());
         let findings = findings.map(|f| (f.serial.clone(), f.findings.clone()));
-        let bound = json!({ "back": after.keys().collect::<Vec<_>>(), "deadline": deadline_of(count, deadline) });
-        Ok(ActPlan::new(
+        let checks: Vec<_> = looked
+            .checks
+            .iter()
+            .map(|m| (&m.serial, m.bound(rules)))
+            .collect();
+        let bound = json!({
+            "back": after.keys().collect::<Vec<_>>(), "deadline": deadline_of(count, deadline), "checks": checks,
+        });
+        let plan = ActPlan::new(
             sentences.join(" "),
             requests,
             findings.collect(),
             warnings,
             looked.found.len(),
             &bound,
-        ))
-    }
-
-    /// What somebody must see to at the other side, because it stays here.
-    async fn stays_behind(
-        &self,
-        after: &BTreeMap<&str, Vec<&Found>>,
-    ) -> Result<Vec<String>, Error> {
-        let (mut keys, mut codes) = (0, 0);
-        let devices: Vec<_> = after
-            .values()
-            .flatten()
-            .filter_map(|f| f.device.as_ref().map(|d| d.id))
-            .collect();
-        for ids in devices.chunks(500) {
-            let mut held = BTreeMap::<_, Vec<_>>::new();
-            for row in self.store().secrets_of(self.id(), ids).await? {
-                held.entry(row.device).or_default().push(row);
-            }
-            for rows in held.values() {
-                keys += usize::from(KeyCustody::of(rows) == KeyCustody::New);
-                let confirmed = rows
-                    .iter()
-                    .any(|r| r.confirmed.is_some() && r.replaced.is_none());
-                codes += usize::from(confirmed);
-            }
-        }
-        let mut warnings = vec![
-            "apps that the other service does not take over before it releases a device go with their data".to_owned(),
-        ];
-        if keys > 0 {
-            warnings.push(format!(
-                "recovery keys of {keys} Macs are here and stay valid until the other service has new ones: hand them over"
-            ));
-        }
-        if codes > 0 {
-            warnings.push(format!(
-                "{codes} devices have a lock of ours, whose codes are here: Apple takes the lock away when they leave"
-            ));
-        }
-        Ok(warnings)
+        );
+        Ok(plan
+            .losing((count > 0).then(|| looked.lost.clone()))
+            .checked(looked.checks.clone(), looked.server.clone())
+            .against_all(looked.against_all.clone()))
     }
 
     pub(super) async fn give_back(
@@ -264,11 +467,10 @@ impl Org {
         looked: &Looked,
         deadline: Option<Timestamp>,
         digest: &str,
+        mut batch: Batch,
     ) -> Result<ActDone, Error> {
         let now = self.now();
         let deadline = deadline.unwrap_or(now);
-        let before = looked.back.values().filter(|back| **back == Back::Before);
-        let mut batch = self.calls_back(before.count()).await?;
         let mut calling: BTreeMap<WaveId, Vec<ErrandMember>> = BTreeMap::new();
         let mut leaving: BTreeMap<&str, Vec<ErrandMember>> = BTreeMap::new();
         let mut count = 0;
@@ -362,32 +564,4 @@ fn member_of(attempt: &Move) -> ErrandMember {
 /// A plan that calls back only does not depend on a deadline.
 fn deadline_of(count: usize, deadline: Timestamp) -> Option<Timestamp> {
     (count > 0).then_some(deadline)
-}
-
-/// What stands against a new migration of a device that is here.
-fn against(device: &Device, to: &str) -> Option<String> {
-    let reading = device.reading.as_ref()?;
-    let stays = reading.assigned_server.as_deref() == Some(to);
-    let old = device
-        .facts
-        .os_version
-        .as_deref()
-        .and_then(|v| v.split('.').next()?.parse::<u64>().ok());
-    let why = if reading.unknown {
-        "the organisation does not have it any more"
-    } else if stays {
-        "it is assigned to that service already"
-    } else if reading.capable == Some(false) {
-        "Apple says that it cannot migrate"
-    } else if matches!(
-        reading.status,
-        Some(MigrationStatus::Requested | MigrationStatus::Started)
-    ) {
-        "another migration of it is pending"
-    } else if old.is_some_and(|major| major < OLDEST) {
-        "its system is older than 26 and cannot migrate"
-    } else {
-        return None;
-    };
-    Some(why.to_owned())
 }

@@ -12,11 +12,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Org;
+use super::what_if::MemberReport;
+use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{ApprovalId, ErrandId, Serial, ServerId, WaveId};
-use crate::migration::what_if::Forecast;
+use crate::migration::what_if::{CheckFinding, Forecast};
 use crate::migration::{Event, Move, PinnedRunbook};
 use crate::store::Batch;
 
@@ -122,6 +124,12 @@ pub struct ActPlan {
     /// Apps that would be lost with their data, of devices that start to migrate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// Every check of each device that is to return.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<MemberReport>,
+    /// What holds for all that are to return.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub server: Vec<CheckFinding>,
     /// Binds all of this: an acceptance of anything else is void.
     pub digest: String,
 }
@@ -149,8 +157,16 @@ impl ActPlan {
             warnings,
             members,
             forecast: None,
+            checks: Vec::new(),
+            server: Vec::new(),
             digest,
         }
+    }
+
+    /// The same, with the table of what was looked at.
+    fn checked(mut self, checks: Vec<MemberReport>, server: Vec<CheckFinding>) -> Self {
+        (self.checks, self.server) = (checks, server);
+        self
     }
 
     /// The same, with the apps that would be lost.
@@ -227,6 +243,44 @@ struct Looked {
     seen: Option<Seen>,
     /// Which way back each device has, for a return.
     back: BTreeMap<Serial, back::Back>,
+    /// Every check of each device, for a return.
+    checks: Vec<MemberReport>,
+    /// What holds for all of them, for a return.
+    server: Vec<CheckFinding>,
+    /// Apps that would be lost, for a return.
+    lost: Forecast,
+}
+
+impl Looked {
+    /// What should be known of devices that return, each sentence once with how many it is about.
+    fn return_warnings(&self, rules: &Unknowns) -> Vec<String> {
+        let mut all: BTreeMap<String, usize> = BTreeMap::new();
+        let warns = |f: &&CheckFinding, platform| f.counts_as(rules, platform) == CheckResult::Warn;
+        for member in self
+            .checks
+            .iter()
+            .filter(|m| m.counts_as != CheckResult::Block)
+        {
+            let findings = member.findings.iter();
+            for finding in findings.filter(|f| warns(f, member.platform)) {
+                // Which apps each of them has is in the table.
+                let line = match finding.result {
+                    CheckResult::Unknown => {
+                        format!("{}: not known; {}", finding.check, finding.fix)
+                    }
+                    _ => format!("{}: {}", finding.check, finding.bound_line()),
+                };
+                *all.entry(line).or_default() += 1;
+            }
+        }
+        // Of the budget it is said with the requests.
+        let server = self.server.iter().filter(|f| f.check != Check::PostBudget);
+        let server = server.filter(|f| warns(f, None)).map(CheckFinding::line);
+        let devices = all
+            .into_iter()
+            .map(|(line, n)| format!("{line} ({n} devices)"));
+        devices.chain(server).collect()
+    }
 }
 
 /// What the what-if of an act found.
@@ -257,7 +311,7 @@ impl Org {
     }
 
     /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands. A deadline that is moved
-    /// earlier, and the cancellation of more than 25 migrations in a day by one person, are written down for another person to
+    /// earlier, and the cancellation or return of more than 25 devices in a day by one person, are written down for another person to
     /// confirm ([`Org::confirm`]).
     ///
     /// # Errors
@@ -267,9 +321,6 @@ impl Org {
             let looked = Box::pin(self.look_into(act)).await?;
             let plan = Box::pin(self.plan_of(act, &looked)).await?;
             plan.must_be(digest)?;
-            if let MigrationAct::Return { deadline, .. } = &act.what {
-                return self.give_back(act, &looked, *deadline, digest).await;
-            }
             let blocked = |found: &&Found| !found.findings.is_empty();
             let (members, blocked) = (
                 looked.found.len(),
@@ -279,7 +330,7 @@ impl Org {
                 return Err(nobody());
             }
             match self.second_for(act, members - blocked, digest).await? {
-                Ok(batch) => Box::pin(self.perform(act, looked.found, &plan, batch)).await,
+                Ok(batch) => Box::pin(self.perform(act, looked, &plan, batch)).await,
                 Err(approval) => Ok(ActDone {
                     wave: None,
                     errands: Vec::new(),
@@ -302,17 +353,21 @@ impl Org {
         let looked = Box::pin(self.look_into(act)).await?;
         let plan = Box::pin(self.plan_of(act, &looked)).await?;
         plan.must_be(digest)?;
-        Box::pin(self.perform(act, looked.found, &plan, with)).await
+        Box::pin(self.perform(act, looked, &plan, with)).await
     }
 
     async fn perform(
         &self,
         act: &Act,
-        found: Vec<Found>,
+        looked: Looked,
         plan: &ActPlan,
         with: Batch,
     ) -> Result<ActDone, Error> {
         let digest = plan.digest.as_str();
+        if let MigrationAct::Return { deadline, .. } = &act.what {
+            return self.give_back(act, &looked, *deadline, digest, with).await;
+        }
+        let found = looked.found;
         match &act.what {
             MigrationAct::Assign {
                 destination,

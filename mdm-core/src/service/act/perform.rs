@@ -80,6 +80,7 @@ impl Org {
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
             tracked.row.assignment.waits = None;
+            tracked.row.assignment.too_late = None;
             d.device = Some(tracked);
             d.attempt_plan = Some(self.plan(runbook).await?);
             d.audit("move.planned", json!({ "wave": name, "deadline": deadline, "available_from": from, "reason": act.reason }));

@@ -12,13 +12,15 @@ use super::super::ports::ActivityRequest;
 use super::super::wave::{latest_deadline, platform_of};
 use super::super::what_if::{Detail, Question};
 use super::super::worker::same_deadline;
+use super::back::BackLook;
 use super::{Act, ActPlan, Found, Looked, MigrationAct, PlannedRequest, Seen};
-use crate::check::Check;
+use crate::check::{Check, CheckResult};
 use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::{Error, PortError};
 use crate::ids::{Serial, WaveId};
+use crate::migration::what_if::CheckFinding;
 use crate::migration::{Move, MoveState, PinnedRunbook};
 use crate::project::{PinnedPlan, Project};
 use crate::wave::Wave;
@@ -122,9 +124,13 @@ impl Org {
             );
             warnings.extend(self.projects_off(&all).await?);
         }
-        let mut back = BTreeMap::new();
-        if let MigrationAct::Return { to, .. } = &act.what {
-            back = self.look_back(&mut all, to.as_deref()).await?;
+        let mut look = BackLook::default();
+        if let MigrationAct::Return { to, deadline } = &act.what {
+            let whither = (to.as_deref(), *deadline);
+            look = Box::pin(self.look_back(&mut all, whither)).await?;
+            let blocks = |f: &&CheckFinding| f.counts_as(rules, None) == CheckResult::Block;
+            let blocking = look.server.iter().filter(blocks);
+            against_all.extend(blocking.map(CheckFinding::line));
         }
         let seen = what_if.map(|report| Seen {
             bound: report.bound(rules),
@@ -135,7 +141,10 @@ impl Org {
             against_all,
             warnings,
             seen,
-            back,
+            back: look.ways,
+            checks: look.members,
+            server: look.server,
+            lost: look.forecast.finish(),
         })
     }
 

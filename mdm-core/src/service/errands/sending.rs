@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{PERSON, READING, Stepped};
 use crate::clock::Timestamp;
 use crate::errand::{Errand, ErrandKind, ErrandMember};
@@ -34,6 +36,10 @@ impl Org {
             self.refuse(&errand, &error.to_string()).await?;
             return Ok(Stepped::Waits);
         }
+        if let Some(why) = self.without_notice(&errand, now).await? {
+            self.refuse(&errand, &why).await?;
+            return Ok(Stepped::Waits);
+        }
         let key = self.api_key().await?;
         let id = errand.id;
         errand.asked(members.len(), now);
@@ -54,6 +60,26 @@ impl Org {
             Err(error) => Err(error),
         };
         self.take_answer(id, members, answer).await
+    }
+
+    /// Why a deadline is not sent any more: since somebody looked at it, it has come too near.
+    async fn without_notice(
+        &self,
+        errand: &Errand,
+        now: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        let ErrandKind::Schedule { deadline, .. } = errand.kind else {
+            return Ok(None);
+        };
+        let notice = self.fresh().await?.settings.notice();
+        let late = deadline < now + notice;
+        Ok(late.then(|| {
+            let hours = notice.as_secs() / 3600;
+            format!(
+                "the deadline {deadline} has come nearer than {hours} hours before it could be sent: nothing was sent; \
+                 give a later one, and submit again"
+            )
+        }))
     }
 
     /// Whoever stood still between writing down that it asks and asking no longer asks: another process may do it by now.
@@ -193,6 +219,29 @@ impl Org {
         Ok(())
     }
 
+    /// A device that was to return, and of which nothing was sent, is not leaving.
+    async fn stays_after_all(
+        &self,
+        batch: &mut Batch,
+        errand: &Errand,
+        member: &ErrandMember,
+        why: &str,
+    ) -> Result<(), Error> {
+        let returns =
+            matches!(errand.kind, ErrandKind::Schedule { .. }) && member.attempt.is_none();
+        if !returns || errand.was_sent() {
+            return Ok(());
+        }
+        let device = self.store().device(self.id(), member.device).await?;
+        if let Some(mut device) = device.filter(|d| d.leaving.is_some()) {
+            device.leaving = None;
+            let detail = json!({ "why": why });
+            self.audit_of_device(batch, &device, "return.refused", detail);
+            batch.put(device);
+        }
+        Ok(())
+    }
+
     /// Apple will not do it: nothing was changed, and nothing is sent again.
     pub(super) async fn refuse(&self, errand: &Errand, why: &str) -> Result<(), Error> {
         tracing::warn!(organisation = %self.id(), errand = %errand.id, kind = errand.kind.as_str(), why, "Apple refuses a request");
@@ -209,6 +258,8 @@ impl Org {
                     self.tell_member(&mut batch, member, &event).await?;
                 }
                 self.put_return_again(&mut batch, &errand, member).await?;
+                self.stays_after_all(&mut batch, &errand, member, why)
+                    .await?;
             }
             for serial in errand.serials() {
                 errand.failed.insert(serial, why.to_owned());

@@ -321,6 +321,15 @@ pub struct Described {
 pub trait OrganisationApi: Send + Sync + 'static {
     /// Server entries: identifier and name.
     async fn servers(&self, key: &ApiKey) -> Result<Vec<(String, String)>, PortError>;
+    /// The same, each with what it is where it is no management service like ours (Apple's built-in one, Apple Configurator). A host whose
+    /// client does not tell leaves it open.
+    async fn services(
+        &self,
+        key: &ApiKey,
+    ) -> Result<Vec<(String, String, Option<String>)>, PortError> {
+        let all = self.servers(key).await?.into_iter();
+        Ok(all.map(|(id, name)| (id, name, None)).collect())
+    }
     /// Which devices a server entry has: one page, from `cursor`. [`PortError::CursorExpired`] when the list must be begun
     /// again.
     async fn members(

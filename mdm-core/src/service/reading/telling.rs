@@ -1,16 +1,21 @@
 //! Tells readings to attempts, in the batch that keeps the reading.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::device::{Device, OrgReading};
 use crate::errand::ErrandKind;
 use crate::error::Error;
 use crate::ids::{DeviceId, WaveId};
+use crate::job::JobKind;
 use crate::migration::{Event, MoveState};
 use crate::service::Org;
 use crate::service::decision::{Decision, Tracked};
 use crate::service::sync::append;
 use crate::store::Batch;
+
+/// A member of a plan that Apple calls incapable for the first time is read again so soon.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
 
 /// What telling a device to its attempt needs of the wave.
 #[derive(Clone)]
@@ -74,6 +79,8 @@ impl Telling {
     ) -> Result<(), Error> {
         let mut d = Decision::new(&org.organisation, org.ids(), org.now(), "worker");
         let (id, open) = (device.row.id, device.row.open_move);
+        let reading = reading.after(device.row.reading.as_ref());
+        let doubtful = reading.capable == Some(false) && !reading.cannot_migrate();
         device.row.reading = Some(reading.clone());
         d.device = Some(device);
         if let Some(open) = open
@@ -83,6 +90,10 @@ impl Telling {
             let facts = self.facts(org, attempt.wave).await?;
             let cancelling = matches!(attempt.state, MoveState::Cancelling { .. });
             let original = attempt.original_server.clone();
+            if doubtful && attempt.is_planned() {
+                let kind = JobKind::ReadDevice { device: id };
+                d.job((org.now() + AGAIN).next_minute(), kind);
+            }
             d.attempt_plan = Some(plan);
             d.profile = facts.profile;
             d.offers_paused = facts.offers_paused;

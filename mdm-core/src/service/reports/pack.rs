@@ -28,7 +28,7 @@ const README: &str = "Evidence of one wave of a device migration.\n\n\
 Check it, on any machine, without the server that made it:\n\n    mdmd audit verify PACK [--key FINGERPRINT] [--checkpoint FILE]\n\n\
 wave.json        the wave, its project, how it stands, the last what-if\n\
 accepted/        what was shown to whoever accepted it, under its digest: checks, facts, apps that would be lost, requests\n\
-approvals.json   who accepted what, what was waived and why, who signed the gate\n\
+approvals.json   who accepted what (every time), what was waived and why, who submitted, who signed the gate, what took two persons\n\
 runbooks/        what the devices were taken through\n\
 requests/        requests to Apple; *.result is Apple's result file as it came\n\
 members/         every device: as it was known before, and after\n\
@@ -142,6 +142,8 @@ impl Org {
         let approvals = json!({
             "acceptance": row.acceptance, "state": row.state, "gate": standing.gate,
             "signed": row.signed, "paused": row.paused, "revision": row.revision,
+            "acceptances": self.acceptances_of(wave).await?,
+            "record": self.approvals_in_record(&row).await?,
         });
         let value = json!({ "project": project, "standing": standing, "what_if": run });
         out.object("wave.json", value).await?;

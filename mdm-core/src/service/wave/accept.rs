@@ -115,7 +115,7 @@ impl Org {
         let mut warnings = report.warnings_but(rules, &[]);
         let of_apps = self.app_warnings(&row).await?;
         // What a look from outside tells comes and goes with the process that looks; what it blocks is bound.
-        let mut known = report.server_warnings(rules, &[Check::Endpoints, Check::TlsCert]);
+        let mut known = report.server_bound(rules, &[Check::Endpoints, Check::TlsCert]);
         known.extend(of_apps.iter().cloned());
         warnings.extend(of_apps);
         let digest = crate::identity::sha256_hex(
@@ -204,6 +204,10 @@ impl Org {
                 "warned": what_if.report.warned, "clear": what_if.report.clear,
             });
             self.audit_into(&mut batch, "wave.what-if", detail);
+            let row = self.wave_row(wave).await?;
+            if row.is_open() {
+                self.put_look_after(&mut batch, &row);
+            }
             Ok(self.store().commit(batch).await?)
         })
         .await?;
@@ -279,7 +283,7 @@ impl Org {
             let staying = what_if.blockers.len();
             let mut batch = Batch::new();
             let detail =
-                json!({ "wave": row.name, "digest": digest, "waivers": waivers, "reason": reason });
+                json!({ "wave": row.name, "id": wave, "digest": digest, "waivers": waivers, "reason": reason });
             self.audit_into(&mut batch, "wave.accepted", detail);
             self.keep_accepted(&mut batch, wave, digest, &what_if)?;
             batch.put(row);
@@ -440,7 +444,7 @@ impl Org {
             digest: digest.to_owned(),
         };
         let detail = json!({
-            "wave": row.name, "digest": digest, "members": going.len(), "deadlines": requests,
+            "wave": row.name, "id": wave, "digest": digest, "members": going.len(), "deadlines": requests,
             "revision": row.revision, "waivers": waivers,
         });
         self.audit_into(&mut batch, "wave.submitted", detail);

@@ -28,6 +28,8 @@ use crate::wave::{Preset, Wave, WaveState};
 const LEAD: Duration = Duration::from_secs(7 * 86_400);
 /// The deadline of a member for whom nobody has planned one yet.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// Between a plan and its submission.
+const HOUR: Duration = Duration::from_secs(3600);
 /// Members of one commit.
 const CHUNK: usize = 500;
 /// Devices that are read at a time.
@@ -211,9 +213,10 @@ impl Org {
         let end = project.and_then(|p| p.window.not_after);
         let usual = end.unwrap_or(now + MONTH).min(latest_deadline(now));
         let deadline = dates.deadline.unwrap_or(usual);
-        let available_from = dates
-            .available_from
-            .unwrap_or_else(|| (deadline - LEAD).max(now));
+        let available_from = dates.available_from.unwrap_or_else(|| {
+            let lead = LEAD.max(self.organisation.settings.notice());
+            (deadline - lead).max(now)
+        });
         for serials in serials.chunks(CHUNK) {
             self.again_on_conflict(|| async {
                 let row = self.open_wave(wave).await?;
@@ -407,11 +410,18 @@ impl Org {
             Error::Precondition(why.to_owned())
         })?;
         let now = self.now();
-        let lead = lead.unwrap_or(LEAD);
+        let notice = self.organisation.settings.notice();
+        if lead.is_some_and(|lead| lead < notice) {
+            let hours = notice.as_secs() / 3600;
+            let problem = format!("must leave people {hours} hours at the least");
+            return Err(Error::bad_input("lead_hours", problem));
+        }
+        let lead = lead.unwrap_or(LEAD.max(notice));
         let window = project.window;
         let begin = window.not_before.unwrap_or(now).max(now);
-        // Whoever is offered it tomorrow has until the day after.
-        let first = first.unwrap_or(begin + lead).max(begin);
+        // An hour for what lies between the plan and its submission.
+        let soonest = begin + notice + HOUR;
+        let first = first.unwrap_or(begin + lead).max(soonest);
         let last = last.or(window.not_after).unwrap_or(first + 2 * LEAD);
         let how = Spread {
             first,
@@ -419,6 +429,7 @@ impl Org {
             capacity: project.capacity,
             buckets,
             lead,
+            notice,
         };
         let members = self.members(wave).await?;
         let planned: Vec<&Move> = members.iter().filter(|m| m.is_planned()).collect();

@@ -7,6 +7,7 @@ mod members;
 mod notices;
 mod plan_file;
 mod projects;
+mod recheck;
 mod steer;
 
 pub(super) use accept::sentence;
@@ -142,6 +143,7 @@ impl Org {
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
             tracked.row.assignment.waits = None;
+            tracked.row.assignment.too_late = None;
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             d.device = Some(tracked);
             d.audit("move.planned", json!({ "wave": wave.name, "deadline": member.deadline, "available_from": member.available_from }));

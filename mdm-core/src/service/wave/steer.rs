@@ -294,7 +294,7 @@ impl Org {
         Ok(())
     }
 
-    /// Adds to a batch that a wave is looked after from now on: one job for each wave, under the wave's number.
+    /// Adds to a batch that a wave is looked after from now on, a draft for what changes of its members: one job for each wave, under the wave's number.
     pub(super) fn put_look_after(&self, batch: &mut Batch, wave: &Wave) {
         let kind = JobKind::LookAfter { wave: wave.id };
         batch.put(Job::new(
@@ -317,6 +317,10 @@ impl Org {
         if over {
             return self.job_done(job, lease).await;
         }
+        // What stops this keeps nobody's offers running.
+        if let Err(error) = org.look_again_at(wave).await {
+            tracing::warn!(organisation = %self.id(), %wave, %error, "members cannot be looked at again");
+        }
         let mut later = job.clone();
         later.due = self.now() + LOOK;
         self.job_stands_or(later, lease).await
@@ -328,7 +332,7 @@ impl Org {
             return Ok(true);
         };
         if !row.is_submitted() {
-            return Ok(true);
+            return Ok(!row.is_open());
         }
         let members = self.members(wave).await?;
         if members.iter().all(Move::is_ended) {
@@ -438,6 +442,7 @@ impl Org {
             window: project.window,
             calendar: &project.calendar,
             capacity: project.capacity,
+            notice: self.organisation.settings.notice(),
             latest: super::latest_deadline(now),
         };
         let used = self.deadlines_of_all().await?;

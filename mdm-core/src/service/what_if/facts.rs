@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{MemberReport, Question};
+use crate::activation_lock;
 use crate::check::{Check, CheckResult};
 use crate::clock::Timestamp;
+use crate::ddm::Target;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::filevault::EscrowKey;
@@ -17,7 +19,7 @@ use crate::library::LibraryContent;
 use crate::licences::{NeedCount, Stock};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    Brings, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter, ProjectFacts,
+    Brings, Ends, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter, ProjectFacts,
     ServerFacts, Terms, licence_not_known, look, without_licence,
 };
 use crate::migration::{Met, PinnedRunbook};
@@ -65,12 +67,29 @@ pub(super) struct Plan {
     /// Without it there is nowhere to go: that is a finding.
     destination: Option<Server>,
     services: Vec<(String, String)>,
+    other_kinds: BTreeMap<String, String>,
     by_platform: BTreeMap<Platform, (Arc<PinnedRunbook>, Brings)>,
     by_id: BTreeMap<RunbookId, (Arc<PinnedRunbook>, Brings)>,
     escrow: Option<bool>,
+    /// Whether a bypass code comes out of the vault as it went in; none where no runbook wants a lock.
+    codes: Option<bool>,
     within: Option<Within>,
-    /// What each profile of the library brings, and to devices with which tags.
-    library: Vec<(BTreeSet<String>, Brings)>,
+    /// What each profile of the library and each set of declarations brings, and to which devices.
+    library: Vec<(ForWhom, Brings)>,
+}
+
+/// Which devices something of the library goes to.
+#[derive(Debug, Default)]
+pub(super) struct ForWhom {
+    everyone: bool,
+    tags: BTreeSet<String>,
+    devices: BTreeSet<DeviceId>,
+}
+
+impl ForWhom {
+    fn has(&self, device: &Device) -> bool {
+        self.everyone || self.devices.contains(&device.id) || !device.tags.is_disjoint(&self.tags)
+    }
 }
 
 impl Within {
@@ -107,6 +126,12 @@ impl Within {
 }
 
 impl Plan {
+    /// Whether the ADE profile at the destination was read back as one that makes devices wait.
+    fn awaits(&self) -> Option<bool> {
+        let profile = self.destination.as_ref()?.profile.as_ref()?;
+        Some(profile.proved_awaiting)
+    }
+
     fn planned(&self, serial: &Serial) -> Option<Planned> {
         self.members.get(serial).copied().or(self.alike)
     }
@@ -190,13 +215,39 @@ impl Org {
             attempt: None,
             runbook: None,
         };
-        Ok(Plan {
+        let mut plan = Plan {
             members: BTreeMap::new(),
             alike: Some(alike),
             by_platform,
             by_id: BTreeMap::new(),
             ..self.whereto(server).await?
-        })
+        };
+        self.try_codes(&mut plan).await?;
+        Ok(plan)
+    }
+
+    /// Tries the way of a bypass code into the vault and back, where a runbook wants a lock. The code is thrown away.
+    async fn try_codes(&self, plan: &mut Plan) -> Result<(), Error> {
+        let mut runbooks = plan.by_platform.values().chain(plan.by_id.values());
+        if !runbooks.any(|(runbook, _)| runbook.lock) {
+            return Ok(());
+        }
+        let works = async || -> Result<bool, Error> {
+            let Ok(code) = activation_lock::new_code() else {
+                return Ok(false);
+            };
+            let kind = SecretKind::ServerBypassCode;
+            let sealed = self.seal_bytes(kind, &code).await?;
+            let opened = self.open_bytes(kind, &sealed).await?;
+            let hash = |code| activation_lock::escrow_key(code).ok();
+            Ok(hash(&opened).is_some() && hash(&opened) == hash(&code))
+        };
+        plan.codes = Some(match works().await {
+            Ok(works) => works,
+            Err(error) if error.retry_after().is_some() => return Err(error),
+            Err(_) => false,
+        });
+        Ok(())
     }
 
     /// With `planned` only members of which nothing is at Apple yet, otherwise all that have not ended.
@@ -235,6 +286,7 @@ impl Org {
             }
             plan.members.insert(attempt.serial, planned);
         }
+        self.try_codes(&mut plan).await?;
         Ok(plan)
     }
 
@@ -253,15 +305,20 @@ impl Org {
     }
 
     async fn whereto(&self, server: Option<Server>) -> Result<Plan, Error> {
-        let services = self.inventory().await?.map(|i| i.services);
+        let inventory = self.inventory().await?;
+        let (services, other_kinds) = inventory
+            .map(|i| (i.services, i.other_kinds))
+            .unwrap_or_default();
         Ok(Plan {
             members: BTreeMap::new(),
             alike: None,
             destination: server,
-            services: services.unwrap_or_default(),
+            services,
+            other_kinds,
             by_platform: BTreeMap::new(),
             by_id: BTreeMap::new(),
             escrow: self.escrow_works().await?,
+            codes: None,
             within: None,
             library: self.library_brings().await?,
         })
@@ -282,7 +339,7 @@ impl Org {
     }
 
     /// What each profile of the library brings to devices with its tags.
-    async fn library_brings(&self) -> Result<Vec<(BTreeSet<String>, Brings)>, Error> {
+    async fn library_brings(&self) -> Result<Vec<(ForWhom, Brings)>, Error> {
         let mut all = Vec::new();
         for item in self.library().await? {
             let LibraryContent::Profile { content, .. } = item.content else {
@@ -302,10 +359,49 @@ impl Org {
                     networks: contents.networks,
                     payloads: contents.payloads,
                 };
-                all.push((item.tags, brings));
+                let whom = ForWhom {
+                    tags: item.tags,
+                    ..ForWhom::default()
+                };
+                all.push((whom, brings));
             }
         }
+        self.declarations_bring(&mut all).await?;
         Ok(all)
+    }
+
+    /// What the sets of declarations bring, by the types in them.
+    async fn declarations_bring(&self, all: &mut Vec<(ForWhom, Brings)>) -> Result<(), Error> {
+        let (store, id) = (self.store(), self.id());
+        for set in store.declaration_sets(id).await? {
+            if set.removed.is_some() {
+                continue;
+            }
+            let mut whom = ForWhom::default();
+            for assigned in store.declaration_assignments_of(id, set.id).await? {
+                match assigned.target {
+                    _ if assigned.ended.is_some() => {}
+                    Target::Organisation => whom.everyone = true,
+                    Target::Tag(tag) => {
+                        whom.tags.insert(tag);
+                    }
+                    Target::Device(device) => {
+                        whom.devices.insert(device);
+                    }
+                    // Whoever that is, it is not the device that has it.
+                    Target::User(_) => {}
+                }
+            }
+            let members: Vec<_> = set.members.iter().copied().collect();
+            let members = store.declarations_of(id, &members).await?;
+            let payloads = members.into_iter().map(|it| it.declaration_type).collect();
+            let brings = Brings {
+                networks: BTreeSet::new(),
+                payloads,
+            };
+            all.push((whom, brings));
+        }
+        Ok(())
     }
 
     /// What the profiles of a runbook bring, and the network of the enrolment profile.
@@ -378,8 +474,8 @@ impl Org {
             });
             let by_runbook = runbook.map_or(&nothing, |(_, brings)| brings);
             let mut by_library = Brings::default();
-            for (tags, brings) in &plan.library {
-                if device.is_some_and(|d| !d.tags.is_disjoint(tags)) {
+            for (whom, brings) in &plan.library {
+                if device.is_some_and(|d| whom.has(d)) {
                     by_library.add(brings);
                 }
             }
@@ -397,10 +493,14 @@ impl Org {
                 brings: &brings,
                 destination: plan.destination.as_ref().map_or("", |s| &s.uuid),
                 services: &plan.services,
+                other_kinds: &plan.other_kinds,
                 in_other_wave: open.is_some() && open != planned.and_then(|p| p.attempt),
                 deadline: planned.map_or(now, |p| p.deadline),
                 available_from: planned.map_or(now, |p| p.available_from),
+                notice: self.organisation.settings.notice(),
                 escrow: plan.escrow,
+                awaits: plan.awaits(),
+                codes: plan.codes,
                 old_key: device.and_then(|d| old_keys.get(&d.id).copied()),
             };
             let mut findings = look(&facts, now);
@@ -449,61 +549,86 @@ impl Org {
         stock: Option<&BTreeMap<u64, Stock>>,
     ) -> Result<ServerFacts, Error> {
         let server = plan.destination.as_ref();
-        let mut expiries = vec![Expiry {
-            check: Check::PushCert,
-            name: "the push certificate".to_owned(),
-            ends: self.organisation.push.as_ref().map(|p| p.not_after),
-        }];
-        let mut lasts = |check, name, ends: Option<Timestamp>| {
-            if ends.is_some() {
-                expiries.push(Expiry { check, name, ends });
-            }
-        };
+        let mut expiries = Vec::new();
+        let mut lasts = |check, name: String, ends| expiries.push(Expiry { check, name, ends });
+        let push = self.organisation.push.as_ref().map(|p| p.not_after);
+        let name = "the push certificate".to_owned();
+        lasts(Check::PushCert, name, push.map_or(Ends::Missing, Ends::At));
         if let Some(server) = server {
             let name = format!("the server token of {}", server.name);
-            lasts(Check::AssignmentToken, name, server.token_expires);
+            let unsaid = || Ends::Unsaid("the token does not say it".to_owned());
+            let ends = server.token_expires.map_or_else(unsaid, Ends::At);
+            lasts(Check::AssignmentToken, name, ends);
+        } else {
+            let name = "the server entry to which devices would go".to_owned();
+            lasts(Check::AssignmentToken, name, Ends::Missing);
         }
         let mut shared = Vec::new();
         for location in self.locations().await? {
-            if location.claimed_by_other.is_some() {
-                shared.push(location.name.clone());
-            }
             let name = format!("the content token of {}", location.name);
-            lasts(Check::ContentToken, name, location.token_expires);
+            let unsaid = || Ends::Unsaid("the token does not say it".to_owned());
+            let ends = match location.needs_person {
+                // That another service has claimed it is a finding of its own.
+                Some(why) if location.claimed_by_other.is_none() => Ends::Refused(why),
+                _ => location.token_expires.map_or_else(unsaid, Ends::At),
+            };
+            lasts(Check::ContentToken, name, ends);
+            if location.claimed_by_other.is_some() {
+                shared.push(location.name);
+            }
         }
-        if matches!(self.organisation.issuer, Issuer::BuiltIn)
-            && let Some(authority) = self.organisation.identity_cas.first()
-        {
-            let name = "the authority that issues identities".to_owned();
-            lasts(
-                Check::IdentityCa,
-                name,
-                identity::ends(&authority.certificate.0),
-            );
-        }
-        if server.is_none() {
-            expiries.push(Expiry {
-                check: Check::AssignmentToken,
-                name: "the server entry to which devices would go".to_owned(),
-                ends: None,
-            });
-        }
+        let (name, ends) = self.issuer_ends();
+        lasts(Check::IdentityCa, name, ends);
         let needs = std::mem::take(&mut counts.needs);
+        let budget = self.budgets().await?.into_iter().next();
         Ok(ServerFacts {
-            awaits: server
-                .and_then(|s| s.profile.as_ref())
-                .map(|p| p.proved_awaiting),
+            awaits: plan.awaits(),
             expiries,
             shared,
             outside: self.mdm.outside(self.id()),
             protocol: self.mdm.inner.ports.assignment.protocol_version(),
             needs: stock.map(|stock| needs.finish(stock)),
             requests: plan.requests(counts.members),
+            waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
+            used: budget.map_or(0, |b| b.writes.status.used),
             per_hour: self.organisation.settings.api_writes_per_hour,
             project: plan.within.as_ref().map(|within| {
                 let own = plan.members.values().chain(&plan.alike);
                 within.facts(&own.map(|p| p.deadline).collect())
             }),
         })
+    }
+
+    /// The authority that issues identities, and when it ends.
+    fn issuer_ends(&self) -> (String, Ends) {
+        let elsewhere = |name: &str, why: &str| (name.to_owned(), Ends::Unsaid(why.to_owned()));
+        let certificate = |der: &[u8]| match identity::ends(der) {
+            Some(ends) => Ends::At(ends),
+            None => Ends::Unsaid("its certificate cannot be read".to_owned()),
+        };
+        match &self.organisation.issuer {
+            Issuer::BuiltIn => {
+                let authority = self.organisation.identity_cas.first();
+                let ends = authority.map_or(Ends::Missing, |a| certificate(&a.certificate.0));
+                ("the authority that issues identities".to_owned(), ends)
+            }
+            Issuer::Scep {
+                authority: Some(authority),
+                ..
+            } => {
+                let name = "the authority of the SCEP server that issues identities";
+                (name.to_owned(), certificate(&authority.0))
+            }
+            Issuer::Scep {
+                authority: None, ..
+            } => elsewhere(
+                "the authority of the SCEP server that issues identities",
+                "its certificate was not brought in",
+            ),
+            Issuer::Acme { .. } => elsewhere(
+                "the authority of the ACME server that issues identities",
+                "it is not ours",
+            ),
+        }
     }
 }

@@ -21,10 +21,13 @@ use crate::migration::PinnedRunbook;
 use crate::migration::what_if::{
     CheckFinding, Forecast, Matrix, MatrixRow, ProfileTable, look_at_server,
 };
+use crate::organisation::Settings;
 use crate::wave::{Waiver, Wave};
 
 /// Devices of one question.
 const MOST_SERIALS: usize = 100_000;
+/// The most hours of notice that can be asked for: thirty days.
+const MOST_NOTICE: u32 = 720;
 
 /// A plan to be looked at, before anything of it is stored.
 #[derive(Clone, Debug)]
@@ -95,8 +98,29 @@ pub struct WhatIfReport {
 }
 
 impl MemberReport {
+    /// What these findings come to for a device.
+    pub(super) fn of(
+        serial: Serial,
+        platform: Option<Platform>,
+        findings: Vec<CheckFinding>,
+        rules: &Unknowns,
+    ) -> Self {
+        let counts_as = findings.iter().map(|f| f.counts_as(rules, platform)).max();
+        Self {
+            serial,
+            platform,
+            counts_as: counts_as.unwrap_or(CheckResult::Pass),
+            findings,
+        }
+    }
+
+    /// What stands against it, in plain words.
+    pub(super) fn against(&self, rules: &Unknowns) -> Vec<String> {
+        self.against_but(rules, |_| false)
+    }
+
     /// What was found that is no pass, what it counts as, and the facts to which an acceptance is bound.
-    fn bound(&self, rules: &Unknowns) -> Vec<(Check, CheckResult, &str)> {
+    pub(super) fn bound(&self, rules: &Unknowns) -> Vec<(Check, CheckResult, &str)> {
         let problems = self
             .findings
             .iter()
@@ -172,6 +196,18 @@ impl WhatIfReport {
         warns.map(CheckFinding::line).collect()
     }
 
+    /// The same as an acceptance is bound to it: without what changes by itself.
+    pub(super) fn server_bound(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
+        let warns = self
+            .server
+            .iter()
+            .filter(|f| f.counts_as(rules, None) == CheckResult::Warn)
+            .filter(|f| !without.contains(&f.check));
+        warns
+            .map(|f| format!("{}: {}", f.check, f.bound()))
+            .collect()
+    }
+
     /// What an acceptance is bound to: of every device what was found and the facts of it, without ages and moments of reading;
     /// which apps would be lost where, and of which devices nobody knows. Wants a report that keeps at least the problems.
     pub(super) fn bound(&self, rules: &Unknowns) -> Value {
@@ -229,6 +265,19 @@ impl Org {
         &self,
         rules: &BTreeMap<Check, Option<CheckResult>>,
     ) -> Result<Unknowns, Error> {
+        let settings = self.set_what_if(rules, None).await?;
+        Ok(settings.unknowns)
+    }
+
+    /// The same, and how many hours people have until a deadline, at the least: both or none of it.
+    ///
+    /// # Errors
+    /// As [`Org::set_unknowns`]; [`Error::BadInput`] for no hour, and for more than thirty days of them.
+    pub async fn set_what_if(
+        &self,
+        rules: &BTreeMap<Check, Option<CheckResult>>,
+        notice_hours: Option<u32>,
+    ) -> Result<Settings, Error> {
         let passes = |rule: &Option<CheckResult>| {
             matches!(rule, Some(CheckResult::Pass | CheckResult::Unknown))
         };
@@ -236,8 +285,21 @@ impl Org {
             let problem = "an unknown counts as warn or block, and never as a pass";
             return Err(Error::bad_input(check.as_str(), problem));
         }
-        self.change_organisation("what-if.unknowns", json!(rules), |organisation| {
-            let own = &mut organisation.settings.unknowns.0;
+        if notice_hours.is_some_and(|hours| !(1..=MOST_NOTICE).contains(&hours)) {
+            let problem = format!("must be from 1 to {MOST_NOTICE}");
+            return Err(Error::bad_input("notice_hours", problem));
+        }
+        let (what, detail) = match notice_hours {
+            None => ("what-if.unknowns", json!(rules)),
+            Some(hours) => {
+                let detail = json!({ "unknown": rules, "notice_hours": hours });
+                ("what-if.rules", detail)
+            }
+        };
+        self.change_organisation(what, detail, |organisation| {
+            let settings = &mut organisation.settings;
+            settings.notice_hours = notice_hours.unwrap_or(settings.notice_hours);
+            let own = &mut settings.unknowns.0;
             for (check, rule) in rules {
                 match rule {
                     Some(rule) => own.insert(*check, *rule),
@@ -247,7 +309,7 @@ impl Org {
             Ok(())
         })
         .await
-        .map(|organisation| organisation.settings.unknowns)
+        .map(|organisation| organisation.settings)
     }
 
     /// Looks at a plan with every check, as far as facts are known now.

@@ -84,7 +84,7 @@ async fn a_list_is_read_to_its_end() {
     }
     mdm.store().commit(batch).await.unwrap();
     let client = Client {
-        way: Way::Stopped(Box::new(stopped(&config).await.unwrap())),
+        way: Way::Stopped(Box::new(stopped(&config, IfStopped::Read).await.unwrap())),
         organisation: Some(first.code.to_string()),
     };
     for (path, rows, name) in [

@@ -234,8 +234,8 @@ table! {
     get  "/api/v1/runbooks/{name}" Viewer runbooks::show, "", "One, and what an edit of it says: the one in force, or `?revision=2`. Contents of profiles are sealed.";
     post "/api/v1/runbooks" Planner runbooks::edit, "name, platform, runbook, revision? (the edit that it was made from), reason?, dry?", "Keeps a runbook under a name, or the next edit of it. What is wrong is named by step and field. A profile without content is taken from the library.";
     post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything)", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost. Nothing is sent or written.";
-    get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check.";
-    post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown (check: warn, block, or null for the default)", "Changes that.";
+    get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check, and how many hours people have until a deadline.";
+    post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown? (check: warn, block, or null for the default), notice_hours?", "Changes that.";
     get  "/api/v1/waves/{id}/checks" Viewer what_if::wave, "", "The what-if of a wave; `detail` as above.";
     post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel, return), serials or wave (extend, cancel), deadline?, available_from?, destination?, runbooks?, to? (return), reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
     post "/api/v1/migrations" Approver migrations::act, "as the plan, and its digest", "Does what was planned. Answers the numbers of the requests.";

@@ -125,26 +125,30 @@ pub(super) async fn wave(
 }
 
 pub(super) async fn rules(About { org, .. }: About) -> Answer<impl Shows> {
-    shown(table(&org.organisation().settings.unknowns))
+    let settings = &org.organisation().settings;
+    shown(table(&settings.unknowns, settings.notice_hours))
 }
 
-/// Rules by checks; nothing takes a rule back.
+/// Rules by checks, where nothing takes a rule back, and the notice that people have; what is left out stays.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
+    #[serde(default)]
     unknown: BTreeMap<Check, Option<CheckResult>>,
+    notice_hours: Option<u32>,
 }
 
 pub(super) async fn set_rules(
     About { org, .. }: About,
     Sent(sent): Sent<Rules>,
 ) -> Answer<impl Shows> {
-    let rules = org.set_unknowns(&sent.unknown).await.map_err(refused)?;
-    shown(table(&rules))
+    let settings = org.set_what_if(&sent.unknown, sent.notice_hours).await;
+    let settings = settings.map_err(refused)?;
+    shown(table(&settings.unknowns, settings.notice_hours))
 }
 
-/// What an unknown of each check counts as.
-fn table(rules: &Unknowns) -> impl Shows + use<> {
+/// What an unknown of each check counts as, and the least notice.
+fn table(rules: &Unknowns, notice_hours: u32) -> impl Shows + use<> {
     let rows: Vec<_> = Check::ALL
         .iter()
         .map(|check| {
@@ -156,7 +160,7 @@ fn table(rules: &Unknowns) -> impl Shows + use<> {
             }
         })
         .collect();
-    told! { checks: rows }
+    told! { checks: rows, notice_hours: notice_hours }
 }
 
 /// Which runbook is wanted.

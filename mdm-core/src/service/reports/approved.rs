@@ -1,0 +1,108 @@
+//! The words of people on a wave: every acceptance of it, and of the record what they submitted, signed, and confirmed for each other.
+//! Reads only.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::PAGE;
+use crate::audit::AuditEntry;
+use crate::error::Error;
+use crate::ids::{AcceptedId, AuditId, MoveId, WaveId};
+use crate::service::Org;
+use crate::wave::Wave;
+
+/// Entries about a wave as a whole; they name it.
+const OF_WAVES: [&str; 4] = [
+    "wave.accepted",
+    "wave.submitted",
+    "wave.gate-signed",
+    "wave.ade-profile",
+];
+/// Entries of what takes two persons; they name devices.
+const OF_TWO: [&str; 3] = ["approval.asked", "approval.confirmed", "approval.refused"];
+
+impl Org {
+    /// Everything that was accepted of a wave, oldest first: who, when, what was waived and why. What was shown to them is kept under
+    /// the digest.
+    pub(super) async fn acceptances_of(&self, wave: WaveId) -> Result<Vec<Value>, Error> {
+        let (mut all, mut after) = (Vec::new(), AcceptedId(0));
+        loop {
+            let page = self.accepted_parts(wave, after).await?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            after = last.id;
+            // What was shown begins with its first part; an act on a list has nobody's name in it, but in the record.
+            let first = page.iter().filter(|part| part.part == 0);
+            all.extend(first.map(
+                |part| json!({ "digest": part.digest, "accepted": part.content.get("accepted") }),
+            ));
+        }
+    }
+
+    /// What the record says of people who acted on this wave, and of what two of them did for its members.
+    pub(super) async fn approvals_in_record(&self, wave: &Wave) -> Result<Vec<Value>, Error> {
+        let mut serials = BTreeSet::new();
+        let mut after = MoveId(0);
+        loop {
+            let page = self
+                .store()
+                .attempts(self.id(), wave.id, after, PAGE)
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            serials.extend(page.into_iter().map(|a| a.serial.as_str().to_owned()));
+        }
+        let (mut all, mut after) = (Vec::new(), AuditId(0));
+        loop {
+            let page = self.store().audit(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            after = last.id;
+            let about = page.iter().filter(|entry| is_about(entry, wave, &serials));
+            all.extend(about.map(|entry| {
+                json!({
+                    "at": entry.at, "actor": entry.actor, "what": entry.what,
+                    "detail": of_members(&entry.detail, &serials),
+                })
+            }));
+        }
+    }
+}
+
+fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<String>) -> bool {
+    let detail = &entry.detail;
+    if OF_WAVES.contains(&entry.what.as_str()) {
+        // Names may be used again; older entries say nothing else.
+        return match detail.get("id") {
+            Some(id) => *id == json!(wave.id),
+            None => detail["wave"] == json!(wave.name),
+        };
+    }
+    if !OF_TWO.contains(&entry.what.as_str()) {
+        return false;
+    }
+    let wanted = &detail["wanted"];
+    let is_member = |serial: &Value| serial.as_str().is_some_and(|s| serials.contains(s));
+    match &wanted["serials"] {
+        // An export without names is one of all devices.
+        Value::Array(named) => named.is_empty() || named.iter().any(is_member),
+        _ => is_member(&wanted["serial"]),
+    }
+}
+
+/// Devices of other waves are nobody's business here: they are counted.
+fn of_members(detail: &Value, serials: &BTreeSet<String>) -> Value {
+    let mut detail = detail.clone();
+    if let Some(Value::Array(named)) = detail.pointer_mut("/wanted/serials") {
+        let before = named.len();
+        named.retain(|serial| serial.as_str().is_some_and(|s| serials.contains(s)));
+        let others = before - named.len();
+        if others > 0 {
+            detail["wanted"]["others"] = json!(others);
+        }
+    }
+    detail
+}
