@@ -433,6 +433,10 @@ impl Stage {
                 // A plan that forgets the apps is not submitted: it goes through only where nobody knows of them.
                 let blind = sabotage == Some(Sabotage::SkipApps);
                 plan::say_unknowns(&org, blind).await?;
+                if timetable.is_short() {
+                    // A story leaves people less time than an organisation does.
+                    org.set_what_if(&BTreeMap::new(), Some(1)).await?;
+                }
                 for said in plan::original(&self.world, now, !blind)?.chunks(10_000) {
                     org.import_originals("the original", now, said.to_vec())
                         .await?;

@@ -33,6 +33,13 @@ pub struct Timetable {
     pub days: u32,
 }
 
+impl Timetable {
+    /// Whether people have less than a day from the offer to the first deadline.
+    pub(super) fn is_short(&self) -> bool {
+        self.deadline < self.offer + DAY
+    }
+}
+
 impl Default for Timetable {
     fn default() -> Self {
         Self {
