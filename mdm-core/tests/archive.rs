@@ -10,22 +10,8 @@ use mdm_core::store::{
 };
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::requests::{DeviceInformation, Query};
-use service_house::House;
+use service_house::{House, rows};
 use tokio::sync::mpsc;
-
-async fn rows(store: &impl Archive) -> Vec<ArchivedRow> {
-    let (to, mut from) = mpsc::channel(8);
-    let taken = async {
-        let mut rows = Vec::new();
-        while let Some(row) = from.recv().await {
-            rows.push(row);
-        }
-        rows
-    };
-    let (sent, rows) = tokio::join!(store.export(to), taken);
-    assert_eq!(sent.unwrap(), rows.len() as u64);
-    rows
-}
 
 async fn put(
     store: &impl Archive,

@@ -3,12 +3,108 @@
 
 mod service_house;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mdm_core::audit_seal::Checkpoint;
 use mdm_core::ids::{AuditId, AuditSealId, ServerId};
 use mdm_core::service::{Org, ProjectChange};
+use mdm_core::store::testing::TestPostgres;
+use mdm_core::store::{PostgresOptions, PostgresStore};
 use service_house::House;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+/// Where the record is kept.
+enum Base {
+    Sqlite,
+    Postgres(Box<TestPostgres>),
+}
+
+/// An installation on it, whose rows a test may spoil.
+struct Place {
+    house: House,
+    url: Option<String>,
+}
+
+impl std::ops::Deref for Place {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        &self.house
+    }
+}
+
+impl Base {
+    async fn place(&self) -> Place {
+        let Self::Postgres(server) = self else {
+            let house = House::new().await;
+            return Place { house, url: None };
+        };
+        let url = server.database().await;
+        let mut options = PostgresOptions::default();
+        options.accept_lost_commits = true;
+        let store = PostgresStore::connect(&url, options).await.unwrap();
+        Place {
+            house: House::over_store(Arc::new(store)).await,
+            url: Some(url),
+        }
+    }
+}
+
+impl Place {
+    /// Statements past every rule, as SQLite has them; `{json}` stands behind a text that becomes a document.
+    async fn spoil(&self, sql: &str) -> u64 {
+        let Some(url) = &self.url else {
+            return self.house.spoil(&sql.replace("{json}", "")).await;
+        };
+        let sql = sql
+            .replace("{json}", "::json")
+            .replace("doc LIKE", "doc::text LIKE")
+            .replace("replace(doc,", "replace(doc::text,");
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        let done = connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        done.rows_affected()
+    }
+}
+
+/// Every story on both databases.
+macro_rules! on_both {
+    ($($story:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $story() {
+                Box::pin(super::$story(&super::Base::Sqlite)).await;
+            })*
+        }
+
+        #[tokio::test]
+        async fn on_postgres() {
+            let Some(server) = TestPostgres::find().await else {
+                let needed = std::env::var_os("MDMD_TEST_REQUIRE_POSTGRES").is_some();
+                assert!(!needed, "there is no PostgreSQL to test with");
+                return;
+            };
+            let base = Base::Postgres(Box::new(server));
+            $(
+                eprintln!("{} on PostgreSQL", stringify!($story));
+                Box::pin($story(&base)).await;
+            )*
+            if let Base::Postgres(server) = base {
+                server.clean().await;
+            }
+        }
+    };
+}
+
+on_both! {
+    what_is_committed_is_sealed_by_itself_and_once
+    whatever_is_done_to_the_rows_is_found
+    a_line_that_was_put_in_is_found_before_and_after_the_sealer_has_met_it
+    what_no_seal_names_is_sealed_however_small_its_id_is
+    an_end_that_was_cut_off_after_something_left_is_found_without_what_left
+    a_checkpoint_is_checked_first
+    a_clock_that_was_set_back_keeps_nothing_from_being_sealed
+}
 
 /// Lets a minute pass, so that the worker seals.
 async fn minute(house: &House) {
@@ -24,8 +120,8 @@ async fn act(house: &House, org: &Org, n: usize) {
         .unwrap();
 }
 
-async fn sealed() -> (House, Org, Checkpoint) {
-    let house = House::new().await;
+async fn sealed(base: &Base) -> (Place, Org, Checkpoint) {
+    let house = base.place().await;
     let org = house.org().await.acting_for("Anna");
     // The first round only sets the time of the next.
     minute(&house).await;
@@ -37,9 +133,8 @@ async fn sealed() -> (House, Org, Checkpoint) {
     (house, org, checkpoint)
 }
 
-#[tokio::test]
-async fn what_is_committed_is_sealed_by_itself_and_once() {
-    let (house, org, checkpoint) = sealed().await;
+async fn what_is_committed_is_sealed_by_itself_and_once(base: &Base) {
+    let (house, org, checkpoint) = sealed(base).await;
     let id = org.organisation().id;
     let before = house
         .mdm
@@ -88,11 +183,10 @@ async fn what_is_committed_is_sealed_by_itself_and_once() {
     assert_eq!(tail[1].id, entries.last().unwrap().id);
 }
 
-#[tokio::test]
-async fn whatever_is_done_to_the_rows_is_found() {
+async fn whatever_is_done_to_the_rows_is_found(base: &Base) {
     for (sql, word) in [
         (
-            "UPDATE audit SET doc = replace(doc, 'project 1', 'project 9') WHERE doc LIKE '%project 1%'",
+            "UPDATE audit SET doc = replace(doc, 'project 1', 'project 9'){json} WHERE doc LIKE '%project 1%'",
             "was changed after it was sealed",
         ),
         (
@@ -100,7 +194,7 @@ async fn whatever_is_done_to_the_rows_is_found() {
             "is not there any more",
         ),
         (
-            "UPDATE audit_seals SET doc = replace(doc, '\"previous\":\"', '\"previous\":\"0') WHERE id = 2",
+            "UPDATE audit_seals SET doc = replace(doc, '\"previous\":\"', '\"previous\":\"0'){json} WHERE id = 2",
             "seal 2",
         ),
         (
@@ -115,7 +209,7 @@ async fn whatever_is_done_to_the_rows_is_found() {
             "seal 1 is another than that of the checkpoint",
         ),
     ] {
-        let (house, org, mut checkpoint) = sealed().await;
+        let (house, org, mut checkpoint) = sealed(base).await;
         if word.contains("another than") {
             let id = org.organisation().id;
             let first = house
@@ -138,20 +232,19 @@ async fn whatever_is_done_to_the_rows_is_found() {
 }
 
 /// Puts a line of somebody else's between those that are sealed; marked or not as one that is sealed.
-async fn forge(house: &House, version: i64) {
+async fn forge(house: &Place, version: i64) {
     house
         .spoil(&format!(
             "INSERT INTO audit SELECT organisation, id + 1, {version}, device, \
-             replace(replace(doc, '\"actor\":\"Anna\"', '\"actor\":\"Bo\"'), '\"id\":' || id, '\"id\":' || (id + 1)) \
+             replace(replace(doc, '\"actor\":\"Anna\"', '\"actor\":\"Bo\"'), '\"id\":' || id, '\"id\":' || (id + 1)){{json}} \
              FROM audit WHERE doc LIKE '%project 1%'"
         ))
         .await;
 }
 
-#[tokio::test]
-async fn a_line_that_was_put_in_is_found_before_and_after_the_sealer_has_met_it() {
+async fn a_line_that_was_put_in_is_found_before_and_after_the_sealer_has_met_it(base: &Base) {
     for version in [1, 2] {
-        let (house, org, checkpoint) = sealed().await;
+        let (house, org, checkpoint) = sealed(base).await;
         for n in 3..6 {
             act(&house, &org, n).await;
             minute(&house).await;
@@ -171,12 +264,11 @@ async fn a_line_that_was_put_in_is_found_before_and_after_the_sealer_has_met_it(
     }
 }
 
-#[tokio::test]
-async fn what_no_seal_names_is_sealed_however_small_its_id_is() {
-    let (house, org, _) = sealed().await;
+async fn what_no_seal_names_is_sealed_however_small_its_id_is(base: &Base) {
+    let (house, org, _) = sealed(base).await;
     house
         .spoil(
-            "INSERT INTO audit SELECT organisation, id / 2, 1, device, replace(doc, '\"id\":' || id, '\"id\":' || (id / 2)) \
+            "INSERT INTO audit SELECT organisation, id / 2, 1, device, replace(doc, '\"id\":' || id, '\"id\":' || (id / 2)){json} \
              FROM audit WHERE doc LIKE '%project 1%'",
         )
         .await;
@@ -189,9 +281,8 @@ async fn what_no_seal_names_is_sealed_however_small_its_id_is() {
     assert_eq!(seal[0].entries[0].0, entries[0].id);
 }
 
-#[tokio::test]
-async fn an_end_that_was_cut_off_after_something_left_is_found_without_what_left() {
-    let (house, org, _) = sealed().await;
+async fn an_end_that_was_cut_off_after_something_left_is_found_without_what_left(base: &Base) {
+    let (house, org, _) = sealed(base).await;
     act(&house, &org, 7).await;
     // A report left: nobody here has its checkpoint.
     let left = org.leaves(None).await.unwrap().unwrap();
@@ -217,9 +308,8 @@ async fn an_end_that_was_cut_off_after_something_left_is_found_without_what_left
     assert!(broken.contains("is another than that of"), "{broken}");
 }
 
-#[tokio::test]
-async fn a_checkpoint_is_checked_first() {
-    let (_house, org, checkpoint) = sealed().await;
+async fn a_checkpoint_is_checked_first(base: &Base) {
+    let (_house, org, checkpoint) = sealed(base).await;
     let mut other = checkpoint.clone();
     other.hash.replace_range(0..2, "zz");
     let said = org
@@ -239,4 +329,33 @@ async fn a_checkpoint_is_checked_first() {
         .unwrap_err()
         .to_string();
     assert!(said.contains("another organisation"), "{said}");
+}
+
+async fn a_clock_that_was_set_back_keeps_nothing_from_being_sealed(base: &Base) {
+    let (house, org, _) = sealed(base).await;
+    // Data of a rehearsal in another year: the newest ids are those of a time to come.
+    house
+        .clock
+        .set(house.mdm.now() - Duration::from_secs(400 * 86_400));
+    minute(&house).await;
+    act(&house, &org, 8).await;
+    minute(&house).await;
+    minute(&house).await;
+    let report = org.verify_record(None).await.unwrap();
+    assert_eq!(report.chain.broken, Vec::<String>::new());
+    assert_eq!((report.chain.unsealed, report.chain.late), (0, 0));
+    let checkpoint = org.checkpoint().await.unwrap();
+    act(&house, &org, 9).await;
+    let left = org.leaves(None).await.unwrap().unwrap();
+    assert!(left.seal > checkpoint.seal);
+    let open = house
+        .mdm
+        .store()
+        .unsealed_audit(org.organisation().id, 10)
+        .await;
+    assert_eq!(
+        open.unwrap(),
+        Vec::new(),
+        "what leaves has everything sealed"
+    );
 }

@@ -202,16 +202,22 @@ async fn an_answer_that_was_lost_is_verified_and_every_try_has_the_same_password
     );
 }
 
+/// The set-up of this Mac with the usual runbook, to its end; and what became of the step.
+async fn played(serial: &str, mac: &mut Mac) -> (House, Gadget, StepStatus) {
+    let house = House::new().await;
+    let gadget = held(&house, serial, runbook(|_| {})).await;
+    mac.play(&house, &gadget).await;
+    let became = status(&house, &gadget, StepId::RecoveryLock).await;
+    (house, gadget, became)
+}
+
 #[tokio::test]
 async fn a_mac_that_lies_is_found_out_and_released_with_an_exception() {
-    let house = House::new().await;
-    let gadget = held(&house, "C02LIARMAC", runbook(|_| {})).await;
     let mut mac = Mac {
         lies: true,
         ..Mac::default()
     };
-    mac.play(&house, &gadget).await;
-    let given_up = status(&house, &gadget, StepId::RecoveryLock).await;
+    let (house, gadget, given_up) = played("C02LIARMAC", &mut mac).await;
     assert!(
         matches!(&given_up, StepStatus::Excepted { why } if why.contains("not the one in force")),
         "{given_up:?}"
@@ -238,14 +244,11 @@ async fn a_mac_that_lies_is_found_out_and_released_with_an_exception() {
 
 #[tokio::test]
 async fn an_intel_mac_has_none_and_is_not_asked() {
-    let house = House::new().await;
-    let gadget = held(&house, "C02INTELMC", runbook(|_| {})).await;
     let mut mac = Mac {
         intel: true,
         ..Mac::default()
     };
-    mac.play(&house, &gadget).await;
-    let skipped = status(&house, &gadget, StepId::RecoveryLock).await;
+    let (house, gadget, skipped) = played("C02INTELMC", &mut mac).await;
     assert!(
         matches!(&skipped, StepStatus::Skipped { why } if why.contains("Intel")),
         "{skipped:?}"

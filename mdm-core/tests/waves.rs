@@ -17,7 +17,7 @@ use mdm_core::migration::plan::LaterBecause;
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
 use mdm_core::project::{Gate, Window};
-use mdm_core::service::{Candidates, Dates, Org, PlanFile, ProjectChange};
+use mdm_core::service::{Candidates, Dates, Org, PlanFile, PlannedMet, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
 use serde_json::json;
@@ -845,7 +845,8 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
         .await
         .unwrap();
     let two = serials(0..2);
-    org.meet(pilot, Some(&two), "wifi-placed", "the export of Monday")
+    let bo = org.clone().acting_for("Bo");
+    bo.meet(pilot, Some(&two), "wifi-placed", "the export of Monday")
         .await
         .unwrap();
     let plan = org.plan_file(id).await.unwrap();
@@ -865,6 +866,8 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
     let mut plan = plan;
     // The other entry has a name of its own.
     plan.project.destination = None;
+    // Somebody else brings it in, later: who said what and when is as it was said.
+    other.clock.advance(DAY);
     let taken = there.take_plan(&plan).await.unwrap();
     assert!(taken.made && !taken.project.on);
     assert_eq!(
@@ -887,6 +890,14 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
         runbook.revision = wanted.project.runbooks[platform].revision;
     }
     assert_eq!(back, wanted);
+    let met = &members(
+        &there,
+        there.waves_of(taken.project.id).await.unwrap()[0].id,
+    )
+    .await[0]
+        .met;
+    let met = &met["wifi-placed"];
+    assert_eq!((met.by.as_str(), met.at), ("Bo", START));
 
     // What cannot be right is named, and nothing is made of it.
     let named = |field: &'static str, change: &dyn Fn(&mut PlanFile)| {
@@ -905,6 +916,14 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
         }),
         named("waves[0].members[0].met", &|p| {
             p.project.prerequisites.clear()
+        }),
+        named("waves[0].members[0].met", &|p| {
+            let later = PlannedMet::Said {
+                evidence: "x".to_owned(),
+                by: "Bo".to_owned(),
+                at: START + 90 * DAY,
+            };
+            p.waves[0].members[0].met = [("wifi-placed".to_owned(), later)].into();
         }),
         named("waves[0].members[2].deadline", &|p| {
             p.waves[0].members[2].deadline = p.waves[0].members[2].available_from;

@@ -4,46 +4,29 @@
 mod town;
 
 use serde_json::json;
-use town::{Ended, Town};
-
-/// Runs a command that must end so and say so.
-async fn ends(town: &Town, arguments: &str, exit: i32, says: &str) -> Ended {
-    let words: Vec<&str> = arguments.split('|').collect();
-    let ended = town.mdmd(&words).await;
-    let all = format!("{}\n{}", ended.out, ended.err);
-    assert_eq!(ended.exit, exit, "{arguments}: {all}");
-    assert!(all.contains(says), "{arguments}: {all}");
-    ended
-}
+use town::Town;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runbook_is_edited_used_and_drifts() {
     let town = Town::found(2).await;
     town.furnish().await;
-    ends(&town, "runbook|edit|field", 2, "--platform").await;
-    ends(
-        &town,
+    town.ends("runbook|edit|field", 2, "--platform").await;
+    town.ends(
         "runbook|edit|field|--platform|ios|network.timeout=5m|--dry-run",
         0,
         "nothing was",
     )
     .await;
-    ends(&town, "runbook|show|field", 3, "no such runbook").await;
-    ends(
-        &town,
+    town.ends("runbook|show|field", 3, "no such runbook").await;
+    town.ends(
         "runbook|edit|field|--platform|ios|network.timeout=5m|--reason|slow lines",
         0,
         "revision 1",
     )
     .await;
     // The same again is no new edit, and capitals make no other name.
-    ends(
-        &town,
-        "runbook|edit|Field|network.timeout=5m",
-        0,
-        "revision 1",
-    )
-    .await;
+    town.ends("runbook|edit|Field|network.timeout=5m", 0, "revision 1")
+        .await;
     for (change, says) in [
         (
             "trust.requires=network",
@@ -62,46 +45,36 @@ async fn a_runbook_is_edited_used_and_drifts() {
         ("--remove|release", "runbook.steps.release"),
         ("hard_ceiling=5h", "runbook.hard_ceiling_secs"),
     ] {
-        ends(&town, &format!("runbook|edit|field|{change}"), 2, says).await;
+        town.ends(&format!("runbook|edit|field|{change}"), 2, says)
+            .await;
     }
     let mut content = town.json(&["runbook", "show", "field"]).await;
     content["profiles"] = json!([{ "identifier": "net.example.none", "role": "network" }]);
     let file = town.file("no-profile.json", content.to_string());
     let says = "runbook.profiles[0].content: is missing, and the library has no profile";
-    ends(&town, &format!("runbook|edit|field|--file|{file}"), 2, says).await;
+    town.ends(&format!("runbook|edit|field|--file|{file}"), 2, says)
+        .await;
     content["profiles"] = json!([]);
     content["steps"][0]["timout_secs"] = json!(5);
     let file = town.file("slip.json", content.to_string());
     let says = "runbook.steps.identify.timout_secs: is not known here";
-    ends(&town, &format!("runbook|edit|field|--file|{file}"), 2, says).await;
+    town.ends(&format!("runbook|edit|field|--file|{file}"), 2, says)
+        .await;
 
-    ends(
-        &town,
-        "project|new|Move|--runbook|macos=field",
-        2,
-        "is for ios",
-    )
-    .await;
-    ends(
-        &town,
-        "project|new|Move|--runbook|ios=nobodys",
-        2,
-        "no such file",
-    )
-    .await;
-    ends(&town, "project|new|Move|--runbook|ios=field", 0, "is Move").await;
+    town.ends("project|new|Move|--runbook|macos=field", 2, "is for ios")
+        .await;
+    town.ends("project|new|Move|--runbook|ios=nobodys", 2, "no such file")
+        .await;
+    town.ends("project|new|Move|--runbook|ios=field", 0, "is Move")
+        .await;
     let list = town.json(&["runbook", "list"]).await;
     let uses = &list["runbooks"][0]["uses"];
     assert_eq!(uses[0]["name"], "Move", "{list}");
     assert_eq!(uses[0]["drift"], false, "{list}");
-    ends(
-        &town,
-        "runbook|edit|field|network.retries=4",
-        0,
-        "revision 2",
-    )
-    .await;
-    ends(&town, "runbook|list", 0, "project Move (revision 1)").await;
+    town.ends("runbook|edit|field|network.retries=4", 0, "revision 2")
+        .await;
+    town.ends("runbook|list", 0, "project Move (revision 1)")
+        .await;
     let first = town
         .json(&["runbook", "show", "field", "--revision", "1"])
         .await;
@@ -120,14 +93,9 @@ async fn a_runbook_is_edited_used_and_drifts() {
     let serial = &town.serials()[0];
     town.json(&["inventory", "pull"]).await;
     let again = format!("device|retry-step|{serial}|network");
-    ends(&town, &again, 3, "has no set-up").await;
-    ends(
-        &town,
-        "device|retry-step|NOBODY123|network",
-        3,
-        "no such device",
-    )
-    .await;
+    town.ends(&again, 3, "has no set-up").await;
+    town.ends("device|retry-step|NOBODY123|network", 3, "no such device")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,14 +108,15 @@ async fn an_edited_runbook_is_tried_before_anybody_uses_it() {
         { "bundle_id": "com.acme.old", "store_id": 4713, "manifest_url": null, "action": "drop" },
     ]);
     let file = town.file("ios.json", content.to_string());
-    ends(
-        &town,
+    town.ends(
         &format!("runbook|edit|ours|--platform|ios|--file|{file}"),
         0,
         "revision 1",
     )
     .await;
-    let tried = ends(&town, "runbook|try|ours|--devices|2", 0, "Migrated").await;
+    let tried = town
+        .ends("runbook|try|ours|--devices|2", 0, "Migrated")
+        .await;
     for says in [
         "apps-keep done",
         "apps-required done",
@@ -161,8 +130,7 @@ async fn an_edited_runbook_is_tried_before_anybody_uses_it() {
         "macos.json",
         town.json(&["runbook", "show", "macos"]).await.to_string(),
     );
-    ends(
-        &town,
+    town.ends(
         &format!("runbook|try|{file}|--platform|macos"),
         0,
         "fv-escrow done",
@@ -170,8 +138,7 @@ async fn an_edited_runbook_is_tried_before_anybody_uses_it() {
     .await;
     content["steps"][0]["timeout_secs"] = json!(0);
     let file = town.file("bad.json", content.to_string());
-    ends(
-        &town,
+    town.ends(
         &format!("runbook|try|{file}|--platform|ios"),
         2,
         "steps.identify.timeout_secs",

@@ -8,7 +8,7 @@ use mdm_core::ids::OrganisationCode;
 use mdm_core::migration::{PinnedRunbook, Variant};
 use mdm_core::store::Batch;
 use serde_json::{Value, json};
-use town::{Ended, Town};
+use town::Town;
 
 /// The town's own organisation, and others beside it: their codes.
 async fn stage(others: &[&str]) -> (Town, Vec<String>) {
@@ -23,16 +23,6 @@ async fn stage(others: &[&str]) -> (Town, Vec<String>) {
     (town, codes)
 }
 
-/// Runs a command that must end so and say so.
-async fn ends(town: &Town, arguments: &str, exit: i32, says: &str) -> Ended {
-    let words: Vec<&str> = arguments.split('|').collect();
-    let ended = town.mdmd(&words).await;
-    let all = format!("{}\n{}", ended.out, ended.err);
-    assert_eq!(ended.exit, exit, "{arguments}: {all}");
-    assert!(all.contains(says), "{arguments}: {all}");
-    ended
-}
-
 async fn capacity(town: &Town, code: &str) -> Value {
     let shown = town
         .json(&["project", "show", "Berlin", "--organisation", code])
@@ -45,71 +35,59 @@ async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown(
     let (town, codes) = stage(&["Branch", "Stranger"]).await;
     let (own, branch) = (codes[0].as_str(), codes[1].as_str());
     let at = format!("--organisation|{own}");
-    ends(&town, "template|new|Careful|--capacity|0", 2, "capacity: ").await;
-    ends(&town, "template|new|Careful", 2, "must say something").await;
-    ends(
-        &town,
-        "template|edit|Careful|--capacity|40",
-        3,
-        "there is none",
-    )
-    .await;
+    town.ends("template|new|Careful|--capacity|0", 2, "capacity: ")
+        .await;
+    town.ends("template|new|Careful", 2, "must say something")
+        .await;
+    town.ends("template|edit|Careful|--capacity|40", 3, "there is none")
+        .await;
     let made = "template|new|Careful|--capacity|40|--off|--runbook|ios=standard|--reason|begun";
-    ends(&town, made, 0, "revision 1").await;
-    ends(&town, made, 3, "there is one").await;
-    ends(
-        &town,
-        &format!("project|new|Berlin|{at}"),
-        0,
-        "switched off",
-    )
-    .await;
+    town.ends(made, 0, "revision 1").await;
+    town.ends(made, 3, "there is one").await;
+    town.ends(&format!("project|new|Berlin|{at}"), 0, "switched off")
+        .await;
     assert_eq!(capacity(&town, own).await, 500);
 
     let push = format!("template|push|Careful|--to|{own}|--to|{branch}");
-    ends(&town, &push, 0, "revision 1 is in force").await;
+    town.ends(&push, 0, "revision 1 is in force").await;
     assert_eq!(capacity(&town, own).await, 40);
     // Locked there: an edit of its own is refused and says by what.
     let set = format!("project|set|Berlin|--capacity|50|{at}");
-    ends(&town, &set, 3, "locked by the template Careful").await;
-    ends(
-        &town,
+    town.ends(&set, 3, "locked by the template Careful").await;
+    town.ends(
         &format!("project|on|Berlin|{at}"),
         3,
         "locked by the template Careful",
     )
     .await;
     let edit = format!("runbook|edit|Careful ios|lock=true|{at}");
-    ends(&town, &edit, 3, "locked by the template Careful").await;
+    town.ends(&edit, 3, "locked by the template Careful").await;
     let mut other = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
     other.lock = true;
     let file = town.file("other.json", serde_json::to_vec(&other).unwrap());
     let another = format!("project|set|Berlin|--runbook|ios={file}|{at}");
-    ends(&town, &another, 3, "runbooks is locked").await;
+    town.ends(&another, 3, "runbooks is locked").await;
     // What it leaves out is the organisation's own; what is made there follows it from the beginning.
-    ends(
-        &town,
+    town.ends(
         &format!("project|set|Berlin|--hours|10:00-15:00|{at}"),
         0,
         "revision",
     )
     .await;
-    ends(
-        &town,
+    town.ends(
         &format!("project|new|Paris|--capacity|7|{at}"),
         3,
         "capacity is locked",
     )
     .await;
-    ends(&town, &format!("project|new|Paris|{at}"), 0, "").await;
+    town.ends(&format!("project|new|Paris|{at}"), 0, "").await;
     let paris = town
         .json(&["project", "show", "Paris", "--organisation", own])
         .await;
     assert_eq!(paris["project"]["capacity"], 40);
 
     // A newer edit is nowhere in force, and shown as such, before it is pushed.
-    ends(
-        &town,
+    town.ends(
         "template|edit|Careful|--capacity|60|--reason|faster",
         0,
         "revision 2",
@@ -145,7 +123,7 @@ async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown(
             .contains("Berlin: capacity is otherwise"),
         "{mine:#}"
     );
-    ends(&town, &push, 0, "revision 2 is in force").await;
+    town.ends(&push, 0, "revision 2 is in force").await;
     assert_eq!(capacity(&town, own).await, 60);
     let mine = town
         .json(&["template", "show", "--own", "--organisation", own])
@@ -153,47 +131,36 @@ async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown(
     assert_eq!(mine["drift"], json!([]));
 
     // One at a time, where it was chosen, and taken away by who put it there.
-    ends(&town, "template|new|Quick|--capacity|900", 0, "revision 1").await;
-    let second = ends(
-        &town,
-        &format!("template|push|Quick|--to|{own}"),
-        4,
-        "Careful is in force",
-    )
-    .await;
+    town.ends("template|new|Quick|--capacity|900", 0, "revision 1")
+        .await;
+    let second = town
+        .ends(
+            &format!("template|push|Quick|--to|{own}"),
+            4,
+            "Careful is in force",
+        )
+        .await;
     assert!(second.out.contains("not pushed"), "{}", second.out);
-    ends(
-        &town,
-        "template|push|Quick|--to|nowhere",
-        2,
-        "organisations",
-    )
-    .await;
-    ends(
-        &town,
-        "template|remove|Careful",
-        3,
-        "in force in 2 organisations",
-    )
-    .await;
-    ends(
-        &town,
+    town.ends("template|push|Quick|--to|nowhere", 2, "organisations")
+        .await;
+    town.ends("template|remove|Careful", 3, "in force in 2 organisations")
+        .await;
+    town.ends(
         &format!("template|remove|Careful|--from|{}", codes[2]),
         3,
         "not in force",
     )
     .await;
-    ends(
-        &town,
+    town.ends(
         &format!("template|remove|Careful|--from|{own}|--from|{branch}"),
         0,
         "",
     )
     .await;
-    ends(&town, &set, 0, "revision").await;
-    ends(&town, &edit, 0, "").await;
-    ends(&town, "template|remove|Careful", 0, "out of use").await;
-    ends(&town, &push, 3, "").await;
+    town.ends(&set, 0, "revision").await;
+    town.ends(&edit, 0, "").await;
+    town.ends("template|remove|Careful", 0, "out of use").await;
+    town.ends(&push, 3, "").await;
     let record = town.record().await;
     let of = |what: &str| record.iter().filter(|(_, entry)| entry == what).count();
     assert_eq!((of("template.pushed"), of("template.taken")), (2, 1));
@@ -316,54 +283,43 @@ async fn a_partner_plans_in_the_organisations_of_its_list_and_nowhere_else() {
 async fn a_tag_is_set_for_exactly_some_and_waves_find_them_by_it() {
     let (town, _) = stage(&[]).await;
     let serials = town.serials();
-    ends(
-        &town,
+    town.ends(
         &format!("tag|set|lab|{}|{}", serials[0], serials[1]),
         0,
         "added 2, taken 0",
     )
     .await;
-    ends(
-        &town,
+    town.ends(
         &format!("tag|set|Lab|{}|{}", serials[1], serials[2]),
         0,
         "added 1, taken 1",
     )
     .await;
-    ends(
-        &town,
+    town.ends(
         &format!("tag|set|lab|{}|NOBODY1", serials[1]),
         4,
         "unknown NOBODY1",
     )
     .await;
-    ends(&town, "tag|set|a b|NOBODY1", 2, "tags: ").await;
-    ends(&town, "tag|set|lab", 2, "").await;
+    town.ends("tag|set|a b|NOBODY1", 2, "tags: ").await;
+    town.ends("tag|set|lab", 2, "").await;
     let list = town.json(&["tag", "list"]).await;
     assert_eq!(list["tags"], json!({ "lab": 1 }));
-    ends(&town, "project|new|Berlin", 0, "").await;
-    ends(
-        &town,
-        "wave|new|pilot|--project|Berlin|--preset|pilot",
-        0,
-        "",
-    )
-    .await;
-    ends(&town, "wave|add|pilot|--tag|lab", 0, "added 1").await;
+    town.ends("project|new|Berlin", 0, "").await;
+    town.ends("wave|new|pilot|--project|Berlin|--preset|pilot", 0, "")
+        .await;
+    town.ends("wave|add|pilot|--tag|lab", 0, "added 1").await;
     // An owner's group, as the service that it leaves had it.
     let told =
         json!([{ "serial": serials[2], "owner": { "name": "Ida", "groups": ["Research"] } }]);
     let file = town.file("told.json", told.to_string());
-    ends(
-        &town,
-        &format!("inventory|import|{file}|--from|Old MDM"),
-        0,
-        "",
-    )
-    .await;
+    town.ends(&format!("inventory|import|{file}|--from|Old MDM"), 0, "")
+        .await;
     let list = town.json(&["tag", "list"]).await;
     assert_eq!(list["groups"], json!({ "Research": 1 }));
-    ends(&town, "wave|add|pilot|--group|Research", 0, "added 1").await;
-    ends(&town, "tag|set|lab|--nobody", 0, "added 0, taken 1").await;
+    town.ends("wave|add|pilot|--group|Research", 0, "added 1")
+        .await;
+    town.ends("tag|set|lab|--nobody", 0, "added 0, taken 1")
+        .await;
     assert_eq!(town.json(&["tag", "list"]).await["tags"], json!({}));
 }

@@ -20,10 +20,10 @@ const fn of_attention(attention: &Attention) -> &'static str {
             "read Apple's word in the request, mend it and submit the wave again: `mdmd wave submit`"
         }
         Attention::NotVisible => {
-            "compare the three views of the device (`mdmd inventory show`) and have the lists read: `mdmd token sync`"
+            "compare the three views of the device (`mdmd device show`) and have the lists read: `mdmd business sync`"
         }
         Attention::ProfileNotInForce => {
-            "see why the ADE profile is not assigned (`mdmd assignment status`); no prompt comes before it is"
+            "see why the ADE profile is not assigned (`mdmd assignment list`); no prompt comes before it is"
         }
         Attention::OverdueWithoutSignIn => {
             "reach the owner: it is off, offline, or its managed user has not signed in; extend its deadline or end the attempt"

@@ -13,6 +13,7 @@ use crate::identity;
 use crate::ids::{DeviceId, MoveId, OrganisationId, WaveId};
 use crate::migration::{MoveState, Outcome};
 use crate::organisation::Issuer;
+use crate::project::Project;
 use crate::wave::{Preset, Wave, WaveState};
 
 /// Rows that are read at a time.
@@ -164,12 +165,12 @@ impl Org {
             Some(push) => lasts(
                 "push certificate",
                 push.not_after,
-                "renew it at identity.apple.com with the same account, for another topic reaches no device: `mdmd push request`",
+                "renew it at identity.apple.com with the same account, for another topic reaches no device: `mdmd push csr`",
             ),
             None => lacks(
                 "push certificate",
                 "is not there: no device can be woken",
-                "`mdmd push request`, then `mdmd push import`",
+                "`mdmd push csr`, then `mdmd push import`",
             ),
         }];
         items.push(match &organisation.api {
@@ -197,7 +198,7 @@ impl Org {
                 None => ChecklistItem::not(Warn, STAGE, &name, "does not say when it ends", fix),
             });
             if let Some(why) = &server.needs_person {
-                let fix = "do what Apple asks for, then `mdmd token sync`";
+                let fix = "do what Apple asks for, then `mdmd business sync`";
                 items.push(ChecklistItem::not(Missing, STAGE, &name, why.as_str(), fix));
             }
         }
@@ -276,7 +277,7 @@ impl Org {
                 }
                 None => {
                     let fact = "was not defined at Apple yet";
-                    let fix = "`mdmd token sync`; then see `mdmd assignment ade-profile`";
+                    let fix = "`mdmd business sync`; then see `mdmd assignment ade-profile`";
                     ChecklistItem::not(Missing, STAGE, &name, fact, fix)
                 }
             });
@@ -375,6 +376,9 @@ impl Org {
                 false => ChecklistItem::done(Stage::Close, "projects", "all are closed"),
             });
         }
+        for project in projects.iter().filter(|p| p.closed.is_some()) {
+            items.extend(self.imported_of(project).await?);
+        }
         let none = [0; 6];
         for project in open {
             items.push(match project.on {
@@ -424,6 +428,31 @@ impl Org {
             }
         }
         Ok(items)
+    }
+
+    /// What of a closed project's imported secrets is still there; nothing where nothing was imported for it.
+    async fn imported_of(&self, project: &Project) -> Result<Option<ChecklistItem>, Error> {
+        let found = self.look_at_imported(project, false).await?;
+        let stays: u64 = found.stays.values().sum();
+        let name = format!("{}: what was imported", project.name);
+        Ok(match (found.count(), stays) {
+            (0, 0) => None,
+            (0, stays) => {
+                let whys: Vec<&str> = found.stays.keys().map(String::as_str).collect();
+                let fact = format!(
+                    "whatever could go is destroyed; {stays} secrets stay: {}",
+                    whys.join("; ")
+                );
+                Some(ChecklistItem::done(Stage::Close, &name, fact))
+            }
+            (goes, _) => {
+                let fact = format!(
+                    "{goes} keys, codes and passwords of the service that devices left are still kept, and open nothing that ours do not"
+                );
+                let fix = "`mdmd project purge PROJECT --reason TEXT`";
+                Some(ChecklistItem::not(Warn, Stage::Close, &name, fact, fix))
+            }
+        })
     }
 
     async fn of_wave(
@@ -522,7 +551,7 @@ impl Org {
                     ChecklistItem::not(Later, Stage::Gate, name, fact.as_str(), fix)
                 }
             });
-            let fix = "`mdmd report evidence`, have exceptions mended, purge what was imported, `mdmd project close`";
+            let fix = "`mdmd report evidence`, have exceptions mended, `mdmd project close`, then `mdmd project purge` what was imported";
             let over = matches!(wave.state, WaveState::Closed { .. });
             let said = if over {
                 "closed"

@@ -62,7 +62,7 @@ impl Org {
         let name = name.trim();
         // Brackets are in the names of people who have signed in.
         let forbidden = |c: char| c.is_control() || "<>".contains(c);
-        if name.to_lowercase().starts_with(PARTNER.trim_end()) {
+        if name.to_lowercase().starts_with(PARTNER) {
             let problem = "must not begin like that of a partner";
             return Err(Error::bad_input("name", problem));
         }

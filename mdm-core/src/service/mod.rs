@@ -40,6 +40,7 @@ mod operator;
 mod partners;
 mod people;
 pub mod ports;
+mod purge;
 mod push_certificate;
 mod put_off;
 mod reading;
@@ -103,6 +104,7 @@ pub use locks::{ClearAsked, LockView};
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
+pub use purge::{KeptSecret, Purge};
 pub use record::RecordReport;
 pub use release::Release;
 pub use repeats::{Coming, OnlyIf, Repeated};
@@ -112,8 +114,8 @@ pub use tags::{TagSet, TagsInUse};
 pub use templates::{TemplatePush, TemplateView};
 pub use wave::{
     Accepted, CalendarPiece, Candidates, Dates, GateView, MarkCounts, Member, OwnerNotice,
-    OwnerNotices, PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedProject, PlannedWave,
-    ProjectChange, Standing, WhatIf,
+    OwnerNotices, PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedMet, PlannedProject,
+    PlannedWave, ProjectChange, Standing, WhatIf,
 };
 pub use what_if::{
     Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,

@@ -50,8 +50,9 @@ impl Mdm {
                 .seal_at
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            // A start is busy enough.
-            if now < *next.get_or_insert(now + EVERY) {
+            // A start is busy enough. What lies further ahead than a round was set by a clock that has gone back since.
+            let due = *next.get_or_insert(now + EVERY);
+            if now < due && due <= now + EVERY {
                 return Ok(0);
             }
             // First: what fails below is not tried in every round.

@@ -2,10 +2,7 @@
 //! resumed where a process ended, harmless when two do it at once.
 
 use super::StoreError;
-use super::row::{Cell, ColumnKind, Raw, Table, cells_of};
-
-/// How many rows are read and written with one transaction.
-const PAGE: i64 = 500;
+use super::row::{Cell, ColumnKind, PAGE, Raw, Table, cells_of, page_of};
 
 /// A row whose columns are to be made anew; one that cannot be read stays as it is, for whoever mends it.
 pub(super) fn again(table: Table, raw: Raw) -> Option<Vec<Cell>> {
@@ -39,20 +36,7 @@ macro_rules! refill {
                     continue;
                 };
                 let columns = table.columns();
-                let read = format!(
-                    concat!(
-                        "SELECT organisation, id, version, ",
-                        $doc,
-                        " FROM {} WHERE (organisation, id) > (",
-                        $sign,
-                        "1, ",
-                        $sign,
-                        "2) ORDER BY organisation, id LIMIT ",
-                        $sign,
-                        "3"
-                    ),
-                    table.name()
-                );
+                let read = page_of(table, "", $doc, $sign);
                 let write = format!(
                     concat!(
                         "UPDATE {} SET {} WHERE organisation = ",

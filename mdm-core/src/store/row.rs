@@ -697,6 +697,19 @@ fn device_cells(device: &Device) -> Vec<Cell> {
     ]
 }
 
+/// How many rows are read with one statement by whoever goes through whole tables.
+pub(crate) const PAGE: i64 = 500;
+
+/// Reads the next rows of a table behind organisation and id (parameters 1 and 2), as many as parameter 3 says: organisation, id,
+/// version, these columns, the document. `sign` stands before a parameter's number, `doc` reads the document as text.
+pub(crate) fn page_of(table: Table, columns: &str, doc: &str, sign: &str) -> String {
+    format!(
+        "SELECT organisation, id, version{columns}, {doc} FROM {} WHERE (organisation, id) > ({sign}1, {sign}2) \
+         ORDER BY organisation, id LIMIT {sign}3",
+        table.name()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

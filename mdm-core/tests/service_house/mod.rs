@@ -31,7 +31,7 @@ use mdm_core::service::ports::{
     ServerCredential,
 };
 use mdm_core::service::{Answer, Mdm, MdmSettings, Org, Peer, Revealed};
-use mdm_core::store::{Batch, SqliteStore, Store};
+use mdm_core::store::{Archive, ArchivedRow, Batch, SqliteStore, Store};
 use mdm_core::vault::{EscrowVault, MasterKey};
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
@@ -626,6 +626,21 @@ fn named(
         .sign(by.map_or(key, |(_, ca)| ca), MessageDigest::sha256())
         .unwrap();
     builder.build()
+}
+
+/// Every row of a store, as a backup takes them out.
+pub(crate) async fn rows(store: &impl Archive) -> Vec<ArchivedRow> {
+    let (to, mut from) = tokio::sync::mpsc::channel(8);
+    let taken = async {
+        let mut rows = Vec::new();
+        while let Some(row) = from.recv().await {
+            rows.push(row);
+        }
+        rows
+    };
+    let (sent, rows) = tokio::join!(store.export(to), taken);
+    assert_eq!(sent.unwrap(), rows.len() as u64);
+    rows
 }
 
 /// What was shown.

@@ -1,6 +1,6 @@
 //! `mdmd api-token new|list|revoke`: who else may speak our API, and what each may do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::ValueEnum as _;
@@ -80,27 +80,13 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
             let body = json!({ "name": name, "role": role, "scopes": scope, "expires": expires });
             let client = Client::acting(common, place).await?;
             let consequence = format!("whoever holds the token may do what a {role} may.");
-            let mut made = client
+            let made = client
                 .act("/api/v1/api-tokens", &body, &consequence)
                 .await?;
-            if let Some(out) = out {
-                let token = made["token"].as_str().unwrap_or_default();
-                super::approval::keep(out, token)?;
-                made["token"] = Value::Null;
-                made["file"] = json!(out);
-            }
-            super::print(common, &made, |made| {
-                println!("number  {}", cell(&made["id"]));
+            hand_out(common, made, out.as_deref(), |made| {
                 println!("role    {}", cell(&made["role"]));
                 println!("scopes  {}", scopes(&made["scopes"]));
-                println!("ends    {}", cell(&made["expires"]));
-                if made["file"].is_null() {
-                    println!("token   {}", cell(&made["token"]));
-                    println!("        shown this once; only its hash is kept");
-                } else {
-                    println!("token   written to {}", cell(&made["file"]));
-                }
-            });
+            })?;
         }
         ApiToken::List { place } => {
             let client = Client::looking(common, place).await?;
@@ -144,6 +130,33 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
             });
         }
     }
+    Ok(())
+}
+
+/// A token that was just made: into its file, or shown this once; `more` is what else there is to say of it.
+pub(super) fn hand_out(
+    common: &Common,
+    mut made: Value,
+    out: Option<&Path>,
+    more: impl FnOnce(&Value),
+) -> Done {
+    if let Some(out) = out {
+        let token = made["token"].as_str().unwrap_or_default();
+        super::approval::keep(out, token)?;
+        made["token"] = Value::Null;
+        made["file"] = json!(out);
+    }
+    super::print(common, &made, |made| {
+        println!("number  {}", cell(&made["id"]));
+        more(made);
+        println!("ends    {}", cell(&made["expires"]));
+        if made["file"].is_null() {
+            println!("token   {}", cell(&made["token"]));
+            println!("        shown this once; only its hash is kept");
+        } else {
+            println!("token   written to {}", cell(&made["file"]));
+        }
+    });
     Ok(())
 }
 

@@ -26,9 +26,9 @@ pub(crate) struct Look {
 pub(crate) struct Plan {
     #[command(flatten)]
     devices: Serials,
-    /// A wave (its number), with the deadlines and runbooks of its members.
-    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["serials", "csv", "all"])]
-    wave: Option<i64>,
+    /// A wave, by its name or number, with the deadlines and runbooks of its members.
+    #[arg(long, value_name = "WAVE", conflicts_with_all = ["serials", "csv", "all"])]
+    wave: Option<String>,
     /// Every device that is known.
     #[arg(long, conflicts_with_all = ["serials", "csv"])]
     all: bool,
@@ -46,7 +46,8 @@ pub(crate) struct Plan {
 
 /// Asks for a report; `detail` as the API names it.
 pub(super) async fn ask(client: &Client, plan: &Plan, detail: &str) -> Result<Value, Ended> {
-    if let Some(wave) = plan.wave {
+    if let Some(wave) = &plan.wave {
+        let wave = super::wave::number(client, wave).await?;
         return client
             .get(&format!("/api/v1/waves/{wave}/checks?detail={detail}"))
             .await;

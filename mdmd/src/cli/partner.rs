@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{Client, Where};
 use super::{Common, Done, cell, table};
@@ -54,21 +54,8 @@ pub(crate) async fn run(common: &Common, command: &Partner) -> Done {
             let client = Client::acting(common, place).await?;
             let body = json!({ "name": name, "organisations": organisations, "expires": expires });
             let said = "whoever holds the token may plan in these organisations.";
-            let mut made = client.act("/api/v1/partners", &body, said).await?;
-            if let Some(out) = out {
-                let token = made["token"].as_str().unwrap_or_default();
-                super::approval::keep(out, token)?;
-                made["token"] = Value::Null;
-                made["file"] = json!(out);
-            }
-            super::print(common, &made, |made| {
-                println!("number  {}", cell(&made["id"]));
-                println!("ends    {}", cell(&made["expires"]));
-                match made["file"].is_null() {
-                    true => println!("token   {}", cell(&made["token"])),
-                    false => println!("token   written to {}", cell(&made["file"])),
-                }
-            });
+            let made = client.act("/api/v1/partners", &body, said).await?;
+            super::api_token::hand_out(common, made, out.as_deref(), |_| {})?;
         }
         Partner::List { place } => {
             let client = Client::looking(common, place).await?;

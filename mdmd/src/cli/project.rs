@@ -1,4 +1,4 @@
-//! `mdmd project new|set|list|show|on|off|close|export|import`: a whole move with its window, its calendar, its gates and its switch.
+//! `mdmd project new|set|list|show|on|off|close|purge|export|import`: a whole move with its window, its calendar, its gates and its switch.
 
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,27 @@ pub(crate) enum Project {
         #[command(flatten)]
         place: Where,
     },
+    /// Destroy the keys, codes and passwords that were imported for a closed one. What is still the only key of a device stays.
+    /// Prints what would go and ends with 3; with `--accept` it does it.
+    Purge(Purge),
+}
+
+/// What is destroyed.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Purge {
+    /// Its name or number.
+    project: String,
+    /// Why; it goes into the record.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Do it: the digest of what was looked at.
+    #[arg(long, value_name = "DIGEST")]
+    accept: Option<String>,
+    /// Also what the original service called a secret without saying which: nobody can prove that it is replaced.
+    #[arg(long)]
+    other: bool,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// What a project says; what is left out is the default, or stays.
@@ -340,6 +361,7 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
         Project::Import { file, place } => import(common, place, file).await?,
         Project::On { project, place } => switch(common, place, project, true).await?,
         Project::Off { project, place } => switch(common, place, project, false).await?,
+        Project::Purge(args) => purge(common, args).await?,
         Project::Close { project, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("{}/close", path(&client, project).await?);
@@ -351,6 +373,49 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
         }
     }
     Ok(())
+}
+
+async fn purge(common: &Common, args: &Purge) -> Done {
+    let client = Client::acting(common, &args.place).await?;
+    let path = format!("{}/purge", path(&client, &args.project).await?);
+    let mut body = json!({ "other": args.other });
+    let Some(digest) = &args.accept else {
+        let plan = client.post(&format!("{path}/plan"), &body).await?;
+        super::print(common, &plan, show_purge);
+        let goes = plan["goes"].as_object().map_or(0, serde_json::Map::len);
+        let why = match goes {
+            0 => anyhow!("nothing was destroyed, and nothing would be"),
+            _ => anyhow!(
+                "nothing was destroyed; --accept {} does what is planned here",
+                cell(&plan["digest"])
+            ),
+        };
+        return Err(why).means(Exit::Precondition);
+    };
+    body["reason"] = json!(args.reason);
+    body["digest"] = json!(digest);
+    let said =
+        "these keys, codes and passwords are gone for good; backups made before still have them.";
+    let done = client.act(&path, &body, said).await?;
+    super::print(common, &done, show_purge);
+    Ok(())
+}
+
+fn show_purge(purge: &Value) {
+    for (kind, count) in purge["goes"].as_object().into_iter().flatten() {
+        println!("goes   {count} of {kind}");
+    }
+    for (why, count) in purge["stays"].as_object().into_iter().flatten() {
+        println!("stay   {count}: {why}");
+    }
+    let columns = [("STAYS", "serial"), ("KIND", "kind"), ("WHY", "why")];
+    if purge["kept"]
+        .as_array()
+        .is_some_and(|kept| !kept.is_empty())
+    {
+        table(&purge["kept"], &columns);
+    }
+    println!("digest {}", cell(&purge["digest"]));
 }
 
 async fn export(common: &Common, place: &Where, project: &str, out: Option<&Path>) -> Done {

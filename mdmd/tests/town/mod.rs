@@ -125,7 +125,17 @@ impl Town {
         self.mdmd_with(arguments, None).await
     }
 
-    /// The same with something on standard input.
+    /// Runs a command, its words between bars, that must end so and say so.
+    pub(crate) async fn ends(&self, arguments: &str, exit: i32, says: &str) -> Ended {
+        let words: Vec<&str> = arguments.split('|').collect();
+        let ended = self.mdmd(&words).await;
+        let all = format!("{}\n{}", ended.out, ended.err);
+        assert_eq!(ended.exit, exit, "{arguments}: {all}");
+        assert!(all.contains(says), "{arguments}: {all}");
+        ended
+    }
+
+    /// Runs the command with something on standard input.
     pub(crate) async fn mdmd_with(&self, arguments: &[&str], input: Option<&[u8]>) -> Ended {
         let data = self.data();
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();

@@ -365,24 +365,41 @@ impl Org {
         evidence: &str,
     ) -> Result<usize, Error> {
         sentence("evidence", evidence, true)?;
+        let met = Met {
+            by: self.actor().to_owned(),
+            at: self.now(),
+            evidence: evidence.to_owned(),
+        };
+        match self.meet_as(wave, serials, prerequisite, &met).await? {
+            0 => Err(nobody()),
+            met => Ok(met),
+        }
+    }
+
+    /// The same as somebody has said it, perhaps earlier and elsewhere.
+    pub(super) async fn meet_as(
+        &self,
+        wave: WaveId,
+        serials: Option<&[Serial]>,
+        prerequisite: &str,
+        met: &Met,
+    ) -> Result<usize, Error> {
         let row = self.open_wave(wave).await?;
         let project = self.project_of(&row).await?;
         if !project.is_some_and(|p| p.prerequisites.contains(prerequisite)) {
             let problem = "is none of the project's";
             return Err(Error::bad_input("prerequisite", problem));
         }
-        let (by, at) = (self.actor().to_owned(), self.now());
+        let elsewhere = (met.by != self.actor()).then_some(met);
         self.each_planned(wave, serials, "submitted already", None, |d, _| {
-            d.audit(
-                "move.prerequisite",
-                json!({ "met": prerequisite, "evidence": evidence }),
-            );
+            let mut detail = json!({ "met": prerequisite, "evidence": met.evidence });
+            if let Some(met) = elsewhere {
+                detail["said_by"] = json!(met.by);
+                detail["said"] = json!(met.at);
+            }
+            d.audit("move.prerequisite", detail);
             if let Some(tracked) = &mut d.attempt {
-                let met = Met {
-                    by: by.clone(),
-                    at,
-                    evidence: evidence.to_owned(),
-                };
+                let met = met.clone();
                 tracked.row.met.insert(prerequisite.to_owned(), met);
             }
             Ok(())
@@ -433,6 +450,9 @@ impl Org {
         };
         let members = self.members(wave).await?;
         let planned: Vec<&Move> = members.iter().filter(|m| m.is_planned()).collect();
+        if planned.is_empty() {
+            return Err(nobody());
+        }
         let ids: Vec<DeviceId> = planned.iter().map(|m| m.device).collect();
         let mut zones: BTreeMap<DeviceId, Zone> = BTreeMap::new();
         for ids in ids.chunks(CHUNK) {
@@ -606,4 +626,9 @@ impl Wave {
     pub const fn is_submitted(&self) -> bool {
         matches!(self.state, WaveState::Submitted { .. })
     }
+}
+
+fn nobody() -> Error {
+    let why = "the wave has no member that is not submitted yet: there is nobody to do it for";
+    Error::Precondition(why.to_owned())
 }

@@ -14,7 +14,9 @@ pub(super) use accept::sentence;
 pub use accept::{Accepted, WhatIf};
 pub use members::{Candidates, Dates};
 pub use notices::{CalendarPiece, OwnerNotice, OwnerNotices};
-pub use plan_file::{PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedProject, PlannedWave};
+pub use plan_file::{
+    PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedMet, PlannedProject, PlannedWave,
+};
 pub use projects::ProjectChange;
 pub use steer::{GateView, MarkCounts, Standing};
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::super::Org;
+use super::accept::sentence;
 use super::{Dates, ProjectChange};
 use crate::audit_seal::Checkpoint;
 use crate::calendar::Calendar;
@@ -14,7 +15,7 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::gap::GapLimits;
 use crate::ids::{ProjectId, Serial, WaveId};
-use crate::migration::{Move, PinnedRunbook};
+use crate::migration::{Met, Move, PinnedRunbook};
 use crate::project::{Gate, Project, StopRule, Window};
 use crate::wave::{Preset, Wave};
 
@@ -119,7 +120,26 @@ pub struct PlannedMember {
     pub available_from: Option<Timestamp>,
     /// What was done for it at the original service, by name, with what shows it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub met: BTreeMap<String, String>,
+    pub met: BTreeMap<String, PlannedMet>,
+}
+
+/// What shows that something was done, as a plan has it: a sentence, or a sentence with who said it and when.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+#[expect(clippy::exhaustive_enums, reason = "a document that people edit")]
+pub enum PlannedMet {
+    /// Said by whoever brings the plan in, now.
+    Evidence(String),
+    /// Said by somebody before.
+    Said {
+        /// What shows it.
+        evidence: String,
+        /// Who said so.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// What became of a plan that was brought in.
@@ -240,6 +260,7 @@ impl Org {
             let problem = format!("must be {PLAN_FORM}: another form is not known here");
             return Err(Error::bad_input("form", problem));
         }
+        let now = self.now();
         let mut names = BTreeSet::new();
         let mut all = BTreeSet::new();
         for (n, wave) in plan.waves.iter().enumerate() {
@@ -261,6 +282,15 @@ impl Org {
                 {
                     let problem = "must be prerequisites of the project";
                     return Err(Error::bad_input(at("met"), problem));
+                }
+                for met in member.met.values() {
+                    if let PlannedMet::Said { by, at: said, .. } = met
+                        && (*said > now || by.trim().is_empty() || by.len() > 200)
+                    {
+                        let problem =
+                            "must say who said it, and a moment that is not in the future";
+                        return Err(Error::bad_input(at("met"), problem));
+                    }
                 }
                 if let (Some(from), Some(deadline)) = (member.available_from, member.deadline)
                     && from >= deadline
@@ -338,15 +368,24 @@ impl Org {
             }
         }
         taken.added.insert(plan.name.clone(), added.len());
-        let mut met: BTreeMap<(&str, &str), Vec<Serial>> = BTreeMap::new();
+        let mut met: BTreeMap<(&str, &PlannedMet), Vec<Serial>> = BTreeMap::new();
         for member in added {
-            for (name, evidence) in &member.met {
-                let of = met.entry((name, evidence)).or_default();
+            for (name, said) in &member.met {
+                let of = met.entry((name, said)).or_default();
                 of.push(member.serial.clone());
             }
         }
-        for ((name, evidence), serials) in met {
-            self.meet(wave, Some(&serials), name, evidence).await?;
+        for ((name, said), serials) in met {
+            let met = match said.clone() {
+                PlannedMet::Evidence(evidence) => Met {
+                    by: self.actor().to_owned(),
+                    at: self.now(),
+                    evidence,
+                },
+                PlannedMet::Said { evidence, by, at } => Met { by, at, evidence },
+            };
+            sentence("met", &met.evidence, true)?;
+            self.meet_as(wave, Some(&serials), name, &met).await?;
         }
         Ok(())
     }
@@ -394,7 +433,7 @@ fn member(of: Move) -> PlannedMember {
         met: of
             .met
             .into_iter()
-            .map(|(name, met)| (name, met.evidence))
+            .map(|(name, Met { by, at, evidence })| (name, PlannedMet::Said { evidence, by, at }))
             .collect(),
     }
 }

@@ -6,10 +6,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::{Archive, ArchivedCell, ArchivedRow};
 use crate::store::StoreError;
-use crate::store::row::{ColumnKind, Table};
-
-/// How many rows are read with one statement.
-const PAGE: i64 = 500;
+use crate::store::row::{ColumnKind, PAGE, Table, page_of};
 
 /// A work that nobody does any more: who had leased it is not there where the row goes.
 fn given_back(table: Table, cells: &mut [ArchivedCell]) {
@@ -61,21 +58,7 @@ macro_rules! archive {
                 }
                 let mut count = 0;
                 for table in Table::ALL {
-                    let sql = format!(
-                        concat!(
-                            "SELECT organisation, id, version{}, ",
-                            $doc,
-                            " FROM {} WHERE (organisation, id) > (",
-                            $sign,
-                            "1, ",
-                            $sign,
-                            "2) ORDER BY organisation, id LIMIT ",
-                            $sign,
-                            "3"
-                        ),
-                        names(table),
-                        table.name()
-                    );
+                    let sql = page_of(table, &names(table), $doc, $sign);
                     let mut after = (i64::MIN, i64::MIN);
                     loop {
                         let rows = sqlx::query(AssertSqlSafe(sql.clone()))

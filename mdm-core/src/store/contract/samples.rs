@@ -1,18 +1,28 @@
 //! Rows to try a store with: each noun with every optional part filled in, and how to change, name and read it back.
 
+mod declared;
+mod doors;
+mod people;
+
 use std::collections::BTreeMap;
 
+pub(super) use declared::{
+    channel_status, declaration, declaration_assignment, declaration_content, declaration_manifest,
+    declaration_set, declared_channel,
+};
+pub(super) use doors::{acme_account, acme_nonce, acme_order, server_certificate};
+pub(super) use people::{person, person_session, sign_in};
+
 use super::at;
-use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder, AcmeOrderState};
+use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::approval::{Alone, Approval, Wanted};
-use crate::attested::AttestedFacts;
 use crate::audit::{ApiToken, Role};
 use crate::audit_seal::AuditSeal;
 use crate::budget::{Allowance, Budget, RequestClass};
 use crate::ddm::status::ChannelStatus;
 use crate::ddm::{
-    AssetFile, Channels, Declaration, DeclarationAssignment, DeclarationContent, DeclarationKind,
-    DeclarationManifest, DeclarationSet, DeclaredChannel, ManifestItem, Target,
+    Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
+    DeclaredChannel,
 };
 use crate::device::{Device, DeviceRecord, OrgReading, Platform};
 use crate::enrollment::{
@@ -40,14 +50,14 @@ use crate::migration::{
 };
 use crate::organisation::{Der, Organisation, WrappedKey};
 use crate::original::{OriginalApp, OriginalFacts, Said, Told};
-use crate::person::{AccountMode, Person, PersonSession, Purpose, SessionUse, SignInAttempt};
+use crate::person::{PersonSession, SignInAttempt};
 use crate::project::{AcceptedPart, Project, RunRow, WhatIfRun};
 use crate::queue::Command;
 use crate::repeat::{Repeat, RepeatState};
 use crate::runbook::KeptRunbook;
 use crate::sealed::SealedSecret;
 use crate::secret::SecretKind;
-use crate::server_certificate::{ServerCertificate, Wish};
+use crate::server_certificate::ServerCertificate;
 use crate::store::{Noun, Store, StoreError, Write};
 use crate::template::Template;
 use crate::wave::{Server, SyncCursor, Wave, WaveState};
@@ -561,208 +571,10 @@ pub(super) fn hook_message(organisation: OrganisationId, id: HookMessageId) -> H
     )
 }
 
-pub(super) fn server_certificate(
-    organisation: OrganisationId,
-    id: ServerCertificateId,
-) -> ServerCertificate {
-    let key = WrappedKey {
-        key_id: "k1".to_owned(),
-        wrapped: Der(vec![0, 255]),
-    };
-    let wish = Wish {
-        directory: "https://acme.example/directory".to_owned(),
-        names: ["mdm.example".to_owned()].into(),
-    };
-    let mut it = ServerCertificate::new(id, &format!("certificate {id}"), key, wish);
-    it.organisation = organisation;
-    it.challenges
-        .insert("token".to_owned(), "token.thumbprint".to_owned());
-    it
-}
-
-pub(super) fn acme_account(organisation: OrganisationId, id: AcmeAccountId) -> AcmeAccount {
-    let key = Der(vec![0, 255, 3]);
-    AcmeAccount::new(organisation, id, format!("thumb{id}"), key, at(66))
-}
-
-pub(super) fn acme_order(organisation: OrganisationId, id: SessionId) -> AcmeOrder {
-    let mut it = AcmeOrder::new(
-        organisation,
-        id,
-        format!("{id}.name"),
-        AcmeAccountId(3),
-        Der(vec![1, 2]),
-        "token".to_owned(),
-        1,
-        at(67),
-    );
-    let mut facts = AttestedFacts::new(at(68), "root".to_owned());
-    facts.serial = Some("SERIAL7".to_owned());
-    it.state = AcmeOrderState::Ready {
-        at: at(68),
-        attested: Some(Box::new(facts)),
-        key: Some(Der(vec![9])),
-    };
-    it.certified = Some(format!("key{id}"));
-    it
-}
-
-pub(super) fn acme_nonce(organisation: OrganisationId, id: AcmeNonceId) -> AcmeNonce {
-    AcmeNonce::new(organisation, id, at(69))
-}
-
 pub(super) fn inventory(organisation: OrganisationId, id: InventoryId) -> Inventory {
     let mut it = Inventory::new(organisation, JobId(63));
     it.id = id;
     it.wanted = Some(at(64));
     it.services = vec![("OURS".to_owned(), "Ours".to_owned())];
     it
-}
-
-pub(super) fn declaration(organisation: OrganisationId, id: DeclarationId) -> Declaration {
-    Declaration {
-        organisation,
-        id,
-        version: 0,
-        identifier: format!("declaration.{id}"),
-        kind: DeclarationKind::Configuration,
-        declaration_type: "com.apple.configuration.management.test".to_owned(),
-        server_token: format!("token{id}"),
-        content: ContentId(5),
-        created: at(66),
-        changed: at(67),
-        removed: None,
-    }
-}
-
-pub(super) fn declaration_content(
-    organisation: OrganisationId,
-    id: ContentId,
-) -> DeclarationContent {
-    let payload = serde_json::json!({ "Echo": "Zo\u{eb}", "Deep": { "x": [u64::MAX, 0.5, null] } });
-    DeclarationContent {
-        organisation,
-        id,
-        version: 0,
-        identifier: format!("declaration.{id}"),
-        declaration_type: "com.apple.configuration.management.test".to_owned(),
-        payload: payload.as_object().cloned().unwrap_or_default(),
-        server_token: format!("token{id}"),
-        file: Some(AssetFile {
-            secret: SecretId(700 + id.0),
-            content_type: "application/json".to_owned(),
-            size: 2,
-            sha256: "aa".to_owned(),
-            source: "bb".to_owned(),
-            name: format!("file{id}"),
-        }),
-        created: at(66),
-    }
-}
-
-pub(super) fn declaration_set(
-    organisation: OrganisationId,
-    id: DeclarationSetId,
-) -> DeclarationSet {
-    DeclarationSet {
-        organisation,
-        id,
-        version: 0,
-        name: format!("set {id}"),
-        members: [DeclarationId(1), DeclarationId(2)].into(),
-        created: at(66),
-        changed: at(67),
-        removed: None,
-    }
-}
-
-pub(super) fn declaration_assignment(
-    organisation: OrganisationId,
-    id: AssignmentId,
-) -> DeclarationAssignment {
-    DeclarationAssignment {
-        organisation,
-        id,
-        version: 0,
-        set: DeclarationSetId(7),
-        target: Target::Tag(format!("tag {id}")),
-        channels: Channels::Device,
-        created: at(66),
-        ended: None,
-    }
-}
-
-pub(super) fn declaration_manifest(
-    organisation: OrganisationId,
-    id: ManifestId,
-) -> DeclarationManifest {
-    let item = ManifestItem {
-        kind: DeclarationKind::Configuration,
-        identifier: format!("declaration.{id}"),
-        server_token: "token5".to_owned(),
-        content: ContentId(5),
-    };
-    DeclarationManifest::new(organisation, id, vec![item], at(66))
-}
-
-pub(super) fn declared_channel(organisation: OrganisationId, id: EnrollmentId) -> DeclaredChannel {
-    let mut it = DeclaredChannel::new(organisation, id, at(66));
-    it.tell(ManifestId(7), at(66));
-    it.tell(ManifestId(8), at(67));
-    it
-}
-
-pub(super) fn channel_status(organisation: OrganisationId, id: EnrollmentId) -> ChannelStatus {
-    let mut it = ChannelStatus::new(organisation, id, at(66));
-    let value = serde_json::json!({ "model": { "family": "Mac" } });
-    it.items.insert("device".to_owned(), value);
-    it.errors.insert("app.managed.list".to_owned(), Vec::new());
-    it
-}
-
-pub(super) fn person() -> Person {
-    Person {
-        subject: "7".to_owned(),
-        name: "Zo\u{eb}".to_owned(),
-        account: Some("zoe@example.com".to_owned()),
-        groups: vec!["admins".to_owned()],
-    }
-}
-
-pub(super) fn sign_in(organisation: OrganisationId, id: SignInId) -> SignInAttempt {
-    SignInAttempt {
-        organisation,
-        id,
-        version: 0,
-        state_hash: format!("state {organisation} {id}"),
-        nonce_hash: "nonce".to_owned(),
-        browser_hash: "browser".to_owned(),
-        verifier: Der(vec![1, 2, 3]),
-        issuer: "https://id.example.com".to_owned(),
-        purpose: Purpose::Account {
-            mode: AccountMode::Byod,
-        },
-        created: at(66),
-        expires: at(70 + id.0),
-        used: None,
-        granted: None,
-    }
-}
-
-pub(super) fn person_session(organisation: OrganisationId, id: PersonSessionId) -> PersonSession {
-    PersonSession {
-        profile: None,
-        organisation,
-        id,
-        version: 0,
-        token_hash: format!("token {organisation} {id}"),
-        used_for: SessionUse::Device(AccountMode::Adde),
-        person: person(),
-        issuer: "https://id.example.com".to_owned(),
-        device: Some(DeviceId(40)),
-        enrollment: None,
-        created: at(66),
-        expires: at(70 + id.0),
-        revoked: None,
-    }
 }

@@ -121,3 +121,39 @@ pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answ
     let closed = org.close_project(ProjectId(id)).await;
     shown(closed.map_err(refused)?)
 }
+
+/// What is looked at.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PurgeAsked {
+    #[serde(default)]
+    other: bool,
+}
+
+pub(super) async fn purge_plan(
+    About { org, .. }: About,
+    Path(id): Path<i64>,
+    Sent(sent): Sent<PurgeAsked>,
+) -> Answer<impl Shows> {
+    let plan = org.purge_plan(ProjectId(id), sent.other).await;
+    shown(plan.map_err(refused)?)
+}
+
+/// What is accepted, and why.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PurgeAccepted {
+    reason: String,
+    digest: String,
+    #[serde(default)]
+    other: bool,
+}
+
+pub(super) async fn purge(
+    About { org, .. }: About,
+    Path(id): Path<i64>,
+    Sent(sent): Sent<PurgeAccepted>,
+) -> Answer<impl Shows> {
+    let done = org.purge(ProjectId(id), sent.other, &sent.reason, &sent.digest);
+    shown(done.await.map_err(refused)?)
+}

@@ -152,6 +152,8 @@ table! {
     get  "/api/v1/projects/{id}/plan" Viewer projects::plan, "", "The whole plan as one document: project, waves, members, dates, what was done for them. Profiles of runbooks are named and left out.";
     post "/api/v1/plans" Planner projects::take_plan, "as `GET …/plan` answers", "Brings such a document in: makes the project, switched off, its waves and members; what is there already stays. Answers who was taken and who was not, and why.";
     post "/api/v1/projects/{id}/close" Approver projects::close, "", "Closes it once every device has come to an end.";
+    post "/api/v1/projects/{id}/purge/plan" Admin projects::purge_plan, "other?", "What would be destroyed of the keys, codes and passwords that were imported for a closed project, and what stays because it is the only key of its device, with the digest. `other`: also what nobody can prove to be replaced, of what the original service called a secret without saying which.";
+    post "/api/v1/projects/{id}/purge" Admin projects::purge, "reason, digest, other?", "Destroys exactly that. The record has who, why, and which.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
     post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest)", "Makes a wave of a project, without members.";
