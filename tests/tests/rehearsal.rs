@@ -6,7 +6,7 @@ use fixtures::faults::FaultKind;
 use fixtures::world::serial_number;
 use mdm_core::device::Platform;
 use mdm_core::migration::{PinnedRunbook, Variant, VisibleState};
-use mdmd::rehearsal::{Faults, Proof, Rehearsal, Row, Summary, Verdict};
+use mdmd::rehearsal::{Faults, HouseOptions, Proof, Rehearsal, Row, Stage, Summary, Verdict};
 use tests::{SOON, agreed, play, told};
 
 fn rehearsal(devices: u32, seed: u64, faults: Faults) -> Rehearsal {
@@ -146,6 +146,30 @@ async fn one_seed_tells_one_story() {
     let other = told(&play(rehearsal(2, 8, Faults::Many)).await);
     assert_ne!(first["devices"][0], other["devices"][0]);
     assert_eq!(first["verdict"], serde_json::json!(Verdict::Agrees));
+}
+
+/// After a day without news of it the server wakes a device by itself, in a round that had nothing else to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_finds_to_do_by_itself_is_done_before_time_goes_on() {
+    const MINUTE: i64 = 60_000;
+    let directory = tempfile::tempdir().unwrap();
+    let world = rehearsal(2, 6, Faults::None).world().await.unwrap();
+    let stage = Stage::set(world, directory.path(), HouseOptions::default());
+    let stage = stage.await.unwrap();
+    let (wave, _) = stage.plan_for(None, &SOON).await.unwrap();
+    stage.play(wave).await.unwrap();
+    let clock = stage.world.clock().clone();
+    // Once all of it is a day old; the server looks every six hours for what it knows nothing new of.
+    clock.advance_to(clock.now_ms() + 25 * 60 * MINUTE);
+    for _ in 0..6 * 60 / 3 + 2 {
+        stage.settle().await.unwrap();
+        let due = stage.mdm().next_due().await.unwrap();
+        let due = due.map(|due| due.as_millis());
+        assert!(due.is_none_or(|due| due > clock.now_ms()), "{due:?}");
+        // Its own hours are ten minutes apart: most of these moments are nobody's.
+        clock.advance_to(clock.now_ms() + 3 * MINUTE);
+    }
+    stage.strike().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

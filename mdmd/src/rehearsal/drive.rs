@@ -57,7 +57,7 @@ pub(super) async fn drive(
         None => (HORIZON_MS, LOOK_MS),
     };
     loop {
-        settle(world, mdm, stop).await?;
+        let mut server = settle(world, mdm, stop).await?;
         if stop() {
             return Ok(());
         }
@@ -70,7 +70,7 @@ pub(super) async fn drive(
                 acted |= course.go_on(world, org).await?;
             }
             if acted {
-                settle(world, mdm, stop).await?;
+                server = settle(world, mdm, stop).await?;
                 attempts = members(org, waves).await?;
             }
             note_held(world, &mut held, now).await;
@@ -85,7 +85,7 @@ pub(super) async fn drive(
                 return Ok(());
             }
         }
-        let server = mdm.next_due().await?.map(Timestamp::as_millis);
+        let server = server.map(Timestamp::as_millis);
         let due = [world.next_due(), server];
         anyhow::ensure!(
             due.into_iter().flatten().all(|due| due > now),
@@ -107,26 +107,31 @@ pub(super) async fn drive(
     }
 }
 
-/// Does everything that is due at this moment.
-pub(super) async fn settle(world: &World, mdm: &Mdm, stop: Stop<'_>) -> anyhow::Result<()> {
+/// Does everything that is due at this moment, and answers when the server has something to do next.
+pub(super) async fn settle(
+    world: &World,
+    mdm: &Mdm,
+    stop: Stop<'_>,
+) -> anyhow::Result<Option<Timestamp>> {
     // A bound, so that two sides which keep each other busy without time passing are found.
-    for round in 0..10_000 {
+    for _ in 0..10_000 {
         let mut done = world.run_due().await;
-        // The server has nothing left of before, and nobody has spoken to it since.
-        if round > 0 && done == 0 {
-            return Ok(());
-        }
-        loop {
+        let next = loop {
+            // One question; a round that has nothing to do asks many.
+            let next = mdm.next_due().await?;
+            if next.is_none_or(|due| due > mdm.now()) {
+                break next;
+            }
             let worked = mdm.work(ROUND).await? + mdm.watch(ROUND).await?;
             // A store that is down leaves due what is due.
             if worked == 0 || stop() {
-                break;
+                break next;
             }
             done += worked;
-        }
+        };
         done += world.deliver_pushes();
         if done == 0 || stop() {
-            return Ok(());
+            return Ok(next);
         }
     }
     anyhow::bail!("server and world keep each other busy without time passing")

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fixtures::faults::FaultKind;
 use fixtures::verdict::{DeviceVerdict, Whereabouts};
 use fixtures::world::World;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use mdm_core::audit::AuditEntry;
 use mdm_core::device::Platform;
 use mdm_core::ids::Serial;
@@ -17,6 +18,9 @@ use mdm_core::service::{Org, Revealed};
 use serde::Serialize;
 
 use super::causes;
+
+/// So many devices are judged side by side.
+const AT_ONCE: usize = 8;
 
 /// One device of the report.
 #[derive(Debug, Serialize)]
@@ -109,11 +113,14 @@ pub(super) async fn judge(
     accepted: &BTreeMap<String, Accepted>,
 ) -> anyhow::Result<Vec<Row>> {
     let nothing = Accepted::default();
-    let mut rows = Vec::new();
-    for verdict in world.verdicts().await {
+    let judged = world.verdicts().await.into_iter().map(|verdict| {
         let accepted = accepted.get(&verdict.serial).unwrap_or(&nothing);
-        rows.push(judge_one(world, org, verdict, accepted).await?);
-    }
+        Box::pin(judge_one(world, org, verdict, accepted))
+    });
+    let mut rows: Vec<Row> = futures_util::stream::iter(judged)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await?;
     rows.sort_by(|a, b| a.serial.cmp(&b.serial));
     Ok(rows)
 }

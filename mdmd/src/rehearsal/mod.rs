@@ -501,7 +501,8 @@ impl Stage {
     /// # Errors
     /// The service's, or that both sides keep each other busy without time passing.
     pub async fn settle(&self) -> anyhow::Result<()> {
-        drive::settle(&self.world, self.mdm(), drive::NEVER).await
+        drive::settle(&self.world, self.mdm(), drive::NEVER).await?;
+        Ok(())
     }
 
     /// Plays until every attempt of the wave and every set-up has ended, or the horizon is reached.

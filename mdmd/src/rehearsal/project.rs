@@ -47,6 +47,8 @@ struct Leg {
     serials: Vec<Serial>,
     buckets: u32,
     submitted: bool,
+    /// Its gate is signed and open: nobody looks at it again.
+    passed: bool,
 }
 
 /// How a wave ended: by the report of the server, and by the world.
@@ -134,6 +136,7 @@ impl Course {
                 buckets: u32::try_from(own.clamp(1, size))?,
                 serials,
                 submitted: false,
+                passed: false,
             });
         }
         Ok(Self {
@@ -158,6 +161,9 @@ impl Course {
         let mut acted = false;
         for n in 0..self.legs.len() {
             let (wave, submitted) = (self.legs[n].wave, self.legs[n].submitted);
+            if self.legs[n].passed {
+                continue;
+            }
             if submitted {
                 let standing = org.standing(wave).await?;
                 let gate = standing.gate.context("the gate of a wave")?;
@@ -168,6 +174,7 @@ impl Course {
                     // The waves after it wait.
                     return Ok(acted);
                 }
+                self.legs[n].passed = true;
                 continue;
             }
             self.submit(world, org, n).await?;

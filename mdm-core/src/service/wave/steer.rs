@@ -64,6 +64,37 @@ struct Counted {
     marks: MarkCounts,
 }
 
+/// What looking after a wave needs of its members.
+#[derive(Debug, Default)]
+struct Walk {
+    tally: Tally,
+    /// All of them, those that were taken out too.
+    members: usize,
+    /// How many ended how.
+    ends: BTreeMap<String, usize>,
+    /// How many have not ended.
+    open: usize,
+    /// The last deadline of those, not before now.
+    last_deadline: Option<Timestamp>,
+}
+
+impl Walk {
+    fn add(&mut self, attempt: &Move, now: Timestamp) {
+        self.tally.add(attempt);
+        self.members += 1;
+        match &attempt.state {
+            MoveState::Ended(outcome) => {
+                *self.ends.entry(format!("{outcome:?}")).or_default() += 1;
+            }
+            _ => {
+                self.open += 1;
+                let deadline = attempt.deadline.max(now);
+                self.last_deadline = self.last_deadline.max(Some(deadline));
+            }
+        }
+    }
+}
+
 /// The gate of a wave: what is wanted before the next one goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -135,14 +166,22 @@ impl Org {
         Ok(counted)
     }
 
-    async fn tally(&self, members: &[Move]) -> Result<Tally, Error> {
-        let mut tally = Tally::default();
-        for attempt in members {
-            tally.add(attempt);
+    /// The same without the marks.
+    async fn walk_members(&self, wave: WaveId) -> Result<Walk, Error> {
+        let mut walk = Walk::default();
+        let mut own: BTreeSet<SetUpId> = BTreeSet::new();
+        let mut after = MoveId(0);
+        loop {
+            let page = self.store().attempts(self.id(), wave, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for attempt in &page {
+                walk.add(attempt, self.now());
+                own.extend(held_set_up(attempt));
+            }
         }
-        let own = members.iter().filter_map(held_set_up).collect();
-        tally.long_holds = self.long_holds(&own).await?;
-        Ok(tally)
+        walk.tally.long_holds = self.long_holds(&own).await?;
+        Ok(walk)
     }
 
     /// How many of these are held past the ceiling at which somebody is told.
@@ -182,11 +221,10 @@ impl Org {
             if !before || earlier.id == wave.id {
                 continue;
             }
-            let members = self.members(earlier.id).await?;
-            if members.is_empty() && !earlier.is_submitted() {
+            let Walk { tally, members, .. } = self.walk_members(earlier.id).await?;
+            if members == 0 && !earlier.is_submitted() {
                 continue;
             }
-            let tally = self.tally(&members).await?;
             // All were called back or taken out: nobody is left from whom something could be learned.
             if tally.members == 0 && !earlier.is_open() {
                 continue;
@@ -257,14 +295,14 @@ impl Org {
             let mut batch = Batch::new();
             let mut row = row;
             if !pause {
-                let members = self.members(wave).await?;
-                let tally = self.tally(&members).await?;
+                let walk = self.walk_members(wave).await?;
+                let tally = &walk.tally;
                 let counts = (
                     tally.failed + tally.with_exceptions,
                     tally.ended(),
                     tally.long_holds,
                 );
-                let expiry = self.ends_too_early(&row, &members).await?;
+                let expiry = self.ends_too_early(&row, walk.last_deadline).await?;
                 row.resumed = Some(Resumed::new(self.actor(), self.now(), counts, expiry));
             }
             self.put_pause(&mut batch, row, pause.then_some(reason), reason)
@@ -334,22 +372,16 @@ impl Org {
         if !row.is_submitted() {
             return Ok(!row.is_open());
         }
-        let members = self.members(wave).await?;
-        if members.iter().all(Move::is_ended) {
+        let walk = self.walk_members(wave).await?;
+        if walk.open == 0 {
             let now = self.now();
             row.state = WaveState::Closed { at: now };
             row.paused = None;
             let mut batch = Batch::new();
-            let mut ends = BTreeMap::<String, usize>::new();
-            for attempt in &members {
-                if let MoveState::Ended(outcome) = attempt.state {
-                    *ends.entry(format!("{outcome:?}")).or_default() += 1;
-                }
-            }
             self.audit_into(
                 &mut batch,
                 "wave.closed",
-                json!({ "wave": row.name, "ends": ends }),
+                json!({ "wave": row.name, "ends": walk.ends }),
             );
             batch.put(row);
             self.store().commit(batch).await?;
@@ -364,12 +396,12 @@ impl Org {
         if row.paused.is_some() {
             return Ok(false);
         }
-        let tally = self.tally(&members).await?;
+        let tally = &walk.tally;
         let stop = row.plan.as_ref().map_or(project.stop, |plan| plan.stop);
         let mut why = tally.stops(&stop, row.resumed.as_ref());
         if why.is_none() && stop.expiries {
             let known = row.resumed.as_ref().and_then(|r| r.expiry.as_ref());
-            let early = self.ends_too_early(&row, &members).await?;
+            let early = self.ends_too_early(&row, walk.last_deadline).await?;
             why = early.filter(|early| Some(early) != known);
         }
         if let Some(why) = why {
@@ -382,11 +414,12 @@ impl Org {
     }
 
     /// What the rest of a wave needs and what ends before its last deadline.
-    async fn ends_too_early(&self, wave: &Wave, members: &[Move]) -> Result<Option<String>, Error> {
-        let open = members.iter().filter(|m| !m.is_ended());
-        let Some(last) = open.map(|m| m.deadline.max(self.now())).max() else {
-            return Ok(None);
-        };
+    async fn ends_too_early(
+        &self,
+        wave: &Wave,
+        last: Option<Timestamp>,
+    ) -> Result<Option<String>, Error> {
+        let Some(last) = last else { return Ok(None) };
         let push = self.organisation.push.as_ref().map(|p| p.not_after);
         let server = self.store().server(self.id(), wave.destination).await?;
         let token = server.and_then(|s| s.token_expires);
