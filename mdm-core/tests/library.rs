@@ -12,6 +12,8 @@ use mdm_core::library::Package;
 use mdm_core::secret::Secret;
 use mdm_core::service::Answer;
 use mdm_core::service::ports::PushOutcome;
+use mdm_core::wire::command::CommandBody;
+use mdm_core::wire::requests::ManagedApplicationList;
 use service_house::{Gadget, House, command};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
@@ -219,7 +221,12 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
          <key>OSVersion</key><string>27.1</string><key>DeviceName</key><string>Anna</string></dict>",
         phone.serial
     );
-    assert_eq!(house.report(&phone, &told).await.unwrap(), Answer::Empty);
+    // And which managed apps it has.
+    let asked = house.report(&phone, &told).await.unwrap();
+    let (uuid, kind) = command(&asked).unwrap();
+    assert_eq!(kind, "ManagedApplicationList");
+    tell_apps(&house, &phone, &uuid, "com.example.notes").await;
+    assert_eq!(apps_of(&house, &phone).await, ["com.example.notes"]);
     let report = house
         .org()
         .await
@@ -240,6 +247,39 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
         .unwrap();
     house.clock.advance(Duration::from_hours(100));
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+
+    // A person may ask; an answer about some apps says nothing of the others.
+    let org = house.org().await;
+    let some = ["com.example.mail".to_owned()];
+    for (uuid, identifiers, known) in [
+        ("of-some", &some[..], "com.example.notes"),
+        ("of-all", &[], "com.example.mail"),
+    ] {
+        let body = CommandBody::ManagedApplicationList(ManagedApplicationList::of(identifiers));
+        let udid = [phone.udid.clone()];
+        org.enqueue_many(&udid, uuid, &body, false).await.unwrap();
+        let asked = house.report(&phone, IDLE).await.unwrap();
+        assert_eq!(command(&asked).unwrap().0, uuid);
+        tell_apps(&house, &phone, uuid, "com.example.mail").await;
+        assert_eq!(apps_of(&house, &phone).await, [known], "{uuid}");
+    }
+}
+
+async fn tell_apps(house: &House, gadget: &Gadget, uuid: &str, app: &str) {
+    let told = format!(
+        "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>\
+         <key>ManagedApplicationList</key><dict><key>{app}</key><dict><key>Status</key><string>Managed</string></dict></dict>"
+    );
+    assert_eq!(house.report(gadget, &told).await.unwrap(), Answer::Empty);
+}
+
+/// The apps that a device has told of itself.
+async fn apps_of(house: &House, gadget: &Gadget) -> Vec<String> {
+    let org = house.org().await;
+    let id = org.device_report(&gadget.serial).await.unwrap().device.id;
+    let row = house.mdm.store().original(house.org, id).await.unwrap();
+    let told = row.and_then(|row| row.reported_apps).unwrap();
+    told.value.into_iter().map(|app| app.bundle_id).collect()
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use mdm_core::wave::Wave;
 use service_house::{Gadget, House, START};
 
 const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
 const KINDS: [(&str, &str); 5] = [
     ("recovery_key", "ABCD-EFGH-2345-WXYZ-0000-1111"),
     ("bypass_code", "000H4-0R40M-30F2-0918-5HR3-8F17"),
@@ -109,6 +110,16 @@ async fn import(house: &House, gadgets: &[&Gadget]) {
 
 /// A secret of ours, as one that the device gave or Apple confirmed.
 async fn hold(house: &House, gadget: &Gadget, kind: SecretKind, confirmed: Option<Timestamp>) {
+    hold_since(house, gadget, kind, confirmed, START + MINUTE).await;
+}
+
+async fn hold_since(
+    house: &House,
+    gadget: &Gadget,
+    kind: SecretKind,
+    confirmed: Option<Timestamp>,
+    created: Timestamp,
+) {
     let device = house
         .org()
         .await
@@ -118,7 +129,7 @@ async fn hold(house: &House, gadget: &Gadget, kind: SecretKind, confirmed: Optio
         .device;
     let id = SecretId(house.next_id());
     let sealed = b"sealed".to_vec();
-    let mut row = SealedSecret::new(house.org, id, kind, Some(device.id), sealed, START);
+    let mut row = SealedSecret::new(house.org, id, kind, Some(device.id), sealed, created);
     row.confirmed = confirmed;
     let mut batch = Batch::new();
     batch.put(row);
@@ -200,6 +211,16 @@ async fn the_only_key_of_a_device_stays_and_what_ours_has_replaced_goes() {
         6,
         "nothing goes of a device that is not here"
     );
+
+    // What we held when the Mac was here before is none: the service in between may have set another.
+    let before = START - DAY;
+    hold_since(&house, &mac, SecretKind::RecoveryKey, None, before).await;
+    hold_since(&house, &mac, SecretKind::DeviceBypassCode, None, before).await;
+    for kind in [SecretKind::ServerBypassCode, SecretKind::FirmwarePassword] {
+        hold_since(&house, &mac, kind, Some(before), before).await;
+    }
+    let still = org.purge_plan(project, false).await.unwrap();
+    assert_eq!(counts(&still), first, "{still:?}");
 
     // Now ours take their places.
     hold(&house, &mac, SecretKind::RecoveryKey, None).await;

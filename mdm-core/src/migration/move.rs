@@ -319,11 +319,14 @@ impl Move {
             self.state,
             MoveState::Scheduled { .. } | MoveState::Overdue { .. }
         ) && self.offered.is_none();
-        (unasked && !self.forced && self.deadline < now + notice.saturating_sub(ROOM)).then(|| {
+        // What the portal shows counts where somebody has moved it there: that is when Apple enforces.
+        let deadline = self
+            .shown_deadline
+            .map_or(self.deadline, |shown| shown.min(self.deadline));
+        (unasked && !self.forced && deadline < now + notice.saturating_sub(ROOM)).then(|| {
             let hours = notice.as_secs() / 3600;
             format!(
-                "its deadline {} leaves its user less than {hours} hours, and nobody was asked yet",
-                self.deadline
+                "its deadline {deadline} leaves its user less than {hours} hours, and nobody was asked yet"
             )
         })
     }

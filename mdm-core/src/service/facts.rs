@@ -15,7 +15,7 @@ use crate::ids::{CommandId, DeviceId, OrganisationId};
 use crate::job::Job;
 use crate::original::{BY_DEVICE, MOST_ENTRIES, OriginalApp, OriginalFacts, Told};
 use crate::queue::Command;
-use crate::store::Batch;
+use crate::store::{Batch, StoreError};
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
 use crate::wire::requests::{DeviceInformation, ManagedApplicationList, Query};
@@ -127,7 +127,9 @@ impl Org {
         let asked = enrollment
             .asked_facts
             .map(|at| uuid_of(enrollment, at, APPS));
-        let (Some(device), true) = (enrollment.device, asked == Some(command.uuid.clone())) else {
+        // A person may have asked before the day is over.
+        let whole = asked.as_deref() == Some(&command.uuid) || asks_for_all(command);
+        let (Some(device), true) = (enrollment.device, whole) else {
             return Ok(());
         };
         let Some(states) = apps::managed_states(report) else {
@@ -137,7 +139,14 @@ impl Org {
         let mut value: Vec<OriginalApp> = there.map(|(id, _)| OriginalApp::new(&id)).collect();
         value.sort();
         value.truncate(MOST_ENTRIES);
-        let known = self.store().original(self.id(), device).await?;
+        let known = match self.store().original(self.id(), device).await {
+            // Refusing the report would make the device repeat it for ever, with everything behind it waiting.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%error, "what the original told of a device cannot be read, and its apps are not kept");
+                return Ok(());
+            }
+            known => known?,
+        };
         let mut row = known.unwrap_or_else(|| OriginalFacts::new(self.id(), device));
         row.reported_apps = Some(Told {
             value,
@@ -201,4 +210,12 @@ fn uuid_of(enrollment: &Enrollment, asked: Timestamp, what: &str) -> String {
     let name = format!("{}/{}{what}", enrollment.id, asked.as_millis());
     let uuid = Uuid::new_v5(&COMMANDS, name.as_bytes());
     uuid.hyphenated().to_string().to_ascii_uppercase()
+}
+
+/// Whether a command of a person asks for all managed apps, and not for some.
+fn asks_for_all(command: &Command) -> bool {
+    let asked = CommandBody::read(&command.body.0);
+    let all = |asked: &ManagedApplicationList| asked.identifiers.as_ref().is_none_or(Vec::is_empty);
+    command.origin.is_none()
+        && matches!(asked, Ok(CommandBody::ManagedApplicationList(asked)) if all(&asked))
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Org;
 use crate::device::Device;
 use crate::error::Error;
+use crate::filevault::KeyCustody;
 use crate::ids::{DeviceId, MoveId, ProjectId, SecretId, Serial, SetUpId, WaveId};
 use crate::migration::SetUp;
 use crate::organisation::Der;
@@ -345,20 +346,26 @@ impl Imported {
             return Some("the device is in an open wave, or on its way to another service");
         }
         let mac = set_up.platform.is_mac();
+        // What is older than the imported one is of an earlier stay with us: the service in between may have set another.
         let ours = |kind| {
             self.held
                 .iter()
-                .find(|held| held.kind == kind && is_ours(held))
+                .find(|held| held.kind == kind && is_ours(held) && held.created >= row.created)
         };
-        // Confirmed by Apple: the lock that is on is opened by our code.
-        let locked = || ours(SecretKind::ServerBypassCode).is_some_and(|c| c.confirmed.is_some());
+        let confirmed = |kind| {
+            let at = ours(kind).and_then(|held| held.confirmed);
+            at.is_some_and(|at| at >= enrolled)
+        };
+        // Confirmed by Apple since the device came: the lock that is on is opened by our code.
+        let locked = || confirmed(SecretKind::ServerBypassCode);
         let off = || {
             let read = device.lock.apple.as_ref();
             read.is_some_and(|read| !read.on && read.at >= enrolled)
         };
         let (proved, why) = match row.kind {
             SecretKind::OriginalRecoveryKey => (
-                !mac || ours(SecretKind::RecoveryKey).is_some(),
+                !mac || ours(SecretKind::RecoveryKey).is_some()
+                    && KeyCustody::of(&self.held) == KeyCustody::New,
                 "it is the only recovery key of the Mac that is known: none of its own is escrowed here",
             ),
             SecretKind::OriginalBypassCode => (
@@ -373,7 +380,7 @@ impl Imported {
             SecretKind::OriginalRecoveryLockPassword => (true, ""),
             SecretKind::OriginalFirmwarePassword => (
                 !mac || set_up.apple_silicon == Some(true)
-                    || ours(SecretKind::FirmwarePassword).is_some_and(|p| p.confirmed.is_some()),
+                    || confirmed(SecretKind::FirmwarePassword),
                 "a firmware password stays when a Mac moves: it is the only one that is known",
             ),
             _ => (

@@ -36,6 +36,10 @@ impl Org {
             if text.trim().is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
                 return Err(Error::bad_input(field, "must be 1 to 64 characters"));
             }
+            // An address stands in a request as an IA5String.
+            if field == "email" && !text.is_ascii() {
+                return Err(Error::bad_input(field, "must be of ASCII characters"));
+            }
         }
         let now = self.now();
         let (request, private) = make(common_name, email)

@@ -332,7 +332,8 @@ async fn export(
     format: Format,
     file: Option<&std::path::Path>,
 ) -> Done {
-    let client = Client::looking(common, place).await?;
+    // The record says that it was taken along, and is sealed for that.
+    let client = Client::exporting(common, place).await?;
     let mut sink: Box<dyn std::io::Write> = match file {
         None => Box::new(std::io::BufWriter::new(out::Paper)),
         Some(path) => {

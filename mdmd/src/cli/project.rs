@@ -419,7 +419,8 @@ fn show_purge(purge: &Value) {
 }
 
 async fn export(common: &Common, place: &Where, project: &str, out: Option<&Path>) -> Done {
-    let client = Client::looking(common, place).await?;
+    // The record says that it was taken along.
+    let client = Client::exporting(common, place).await?;
     let path = format!("{}/plan", path(&client, project).await?);
     let plan = client.get(&path).await?;
     let Some(out) = out else {

@@ -113,10 +113,11 @@ pub(crate) struct How {
     place: Where,
 }
 
+/// What is taken along is in the record, and the record is sealed for it: also in a stopped data directory.
 pub(crate) async fn run(common: &Common, command: &Report) -> Done {
     match command {
         Report::WhatIf { wave, how } => {
-            let client = Client::looking(common, &how.place).await?;
+            let client = Client::exporting(common, &how.place).await?;
             let id = super::wave::number(&client, &wave.wave).await?;
             fetch(
                 common,
@@ -127,12 +128,12 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
             .await
         }
         Report::Wave { wave, how } => {
-            let client = Client::looking(common, &how.place).await?;
+            let client = Client::exporting(common, &how.place).await?;
             let id = super::wave::number(&client, &wave.wave).await?;
             fetch(common, &client, &format!("/api/v1/waves/{id}/report"), how).await
         }
         Report::Device { serial, how } => {
-            let client = Client::looking(common, &how.place).await?;
+            let client = Client::exporting(common, &how.place).await?;
             let path = format!("/api/v1/devices/{}/report", escaped(serial));
             fetch(common, &client, &path, how).await
         }
@@ -156,7 +157,7 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
             super::audit::verify_file(common, out, None, None)
         }
         Report::Unheard { days, how } => {
-            let client = Client::looking(common, &how.place).await?;
+            let client = Client::exporting(common, &how.place).await?;
             let path = format!("/api/v1/reports/unheard?days={days}");
             fetch(common, &client, &path, how).await
         }
@@ -165,7 +166,7 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
 
 /// A report of one wave or of all.
 async fn some(common: &Common, name: &str, wave: &MaybeWave, how: &How) -> Done {
-    let client = Client::looking(common, &how.place).await?;
+    let client = Client::exporting(common, &how.place).await?;
     let mut path = format!("/api/v1/reports/{name}");
     if let Some(wave) = &wave.wave {
         let id = super::wave::number(&client, wave).await?;

@@ -419,6 +419,8 @@ impl Run {
             MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. }
         ) && !same_moment(deadline, self.m.deadline)
         {
+            // A force that did not come about excuses nothing.
+            self.m.forced &= deadline <= self.m.deadline;
             self.count_to(deadline);
         }
     }

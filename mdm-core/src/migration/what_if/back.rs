@@ -176,7 +176,8 @@ fn contact(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
 
 /// What it has is known from itself; what the other service takes over, nobody here can know.
 fn apps(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<CheckFinding>) {
-    const ASK: &str = "it is asked daily; wake it: `mdmd command send`";
+    const ASK: &str =
+        "it is asked daily; ask it now: `mdmd command send --request ManagedApplicationList`";
     let mac = facts.platform.is_some_and(Platform::is_mac);
     let Some(told) = facts.original.and_then(|o| o.reported_apps.as_ref()) else {
         for check in [Check::AppsMapped, Check::AppsSource] {

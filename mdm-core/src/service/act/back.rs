@@ -29,7 +29,7 @@ use crate::migration::what_if::{
 };
 use crate::migration::{Event, Move, MoveState, SetUpState};
 use crate::original::OriginalFacts;
-use crate::project::Project;
+use crate::project::{Project, Window};
 use crate::sealed::SealedSecret;
 use crate::store::Batch;
 
@@ -216,7 +216,8 @@ impl Org {
         let zone = original.and_then(|o| o.time_zone.as_ref());
         let (any, brings) = (BTreeSet::new(), Brings::default());
         let project = of.project.map(|project| Terms {
-            window: project.window,
+            // The window is that of the way here: its end must not keep anybody from going back.
+            window: Window::default(),
             calendar: &project.calendar,
             zone: zone.map(|told| &told.value),
             originals: &any,

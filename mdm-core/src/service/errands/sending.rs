@@ -36,7 +36,10 @@ impl Org {
             self.refuse(&errand, &error.to_string()).await?;
             return Ok(Stepped::Waits);
         }
-        if let Some(why) = self.without_notice(&errand, now).await? {
+        // What was sent once may have its effect already: who lacks it gets the same again.
+        if !errand.was_sent()
+            && let Some(why) = self.without_notice(&errand, now).await?
+        {
             self.refuse(&errand, &why).await?;
             return Ok(Stepped::Waits);
         }

@@ -309,7 +309,7 @@ async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
         sqlx::query(
             "UPDATE audit SET version = 2 WHERE version = 1 AND organisation = $1 AND id = ANY (ARRAY( \
              SELECT (e ->> 0)::bigint FROM audit_seals AS s, json_array_elements(s.doc -> 'entries') AS e \
-             WHERE s.organisation = $1 AND s.id > $2 - $3 AND s.id <= $2))",
+             WHERE s.organisation = $1 AND s.id >= $2 - $3 AND s.id <= $2))",
         )
         .bind(row.key.organisation)
         .bind(row.key.id)
