@@ -16,9 +16,11 @@ use mdm_core::identity;
 use mdm_core::ids::OrganisationId;
 use mdm_core::organisation::Der;
 use mdm_core::service::{Mdm, Org};
-use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
-use openssl::x509::X509;
-use openssl::x509::store::X509StoreBuilder;
+use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslRef, SslVerifyMode};
+use openssl::stack::Stack;
+use openssl::x509::store::{X509Lookup, X509StoreBuilder};
+use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
+use openssl::x509::{X509, X509PurposeId, X509StoreContext};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::net::TcpStream;
@@ -43,7 +45,6 @@ const OURS: &[u8] = b"method: ";
 enum Trust {
     System,
     Anchors,
-    Nobody,
 }
 
 /// What a good answer is.
@@ -122,30 +123,25 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
     let host = uri.host().context("names no host")?.to_owned();
     anyhow::ensure!(uri.scheme_str() == Some("https"), "is not https");
     let port = uri.port_u16().unwrap_or(443);
+    // An address of version 6 stands in brackets.
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = connect(name, port).await?;
     let mut problem = None;
-    let mut stream = None;
-    for trust in [Trust::System, Trust::Anchors, Trust::Nobody] {
+    for trust in [Trust::System, Trust::Anchors] {
         if trust == Trust::Anchors && anchors.is_empty() {
             continue;
         }
-        match connect(&host, port, anchors, trust).await {
-            Ok(connected) => {
-                seen.trusted_by = match trust {
-                    Trust::System => Some("the system's authorities".to_owned()),
-                    Trust::Anchors => Some("anchor_certs".to_owned()),
-                    Trust::Nobody => None,
-                };
-                stream = Some(connected);
+        match judge(stream.ssl(), name, anchors, trust) {
+            Ok(()) => {
+                seen.trusted_by = Some(match trust {
+                    Trust::System => "the system's authorities".to_owned(),
+                    Trust::Anchors => "anchor_certs".to_owned(),
+                });
                 break;
             }
-            // Nothing is there: another trust does not help.
-            Err(Failed::Unreachable(why)) => return Err(why),
-            Err(Failed::Handshake(why)) => problem = Some(why),
+            Err(why) => problem = Some(why),
         }
     }
-    let Some(stream) = stream else {
-        return Err(problem.unwrap_or_else(|| anyhow!("no TLS")));
-    };
     let certificate = stream.ssl().peer_certificate();
     let der = certificate.and_then(|c| c.to_der().ok());
     seen.ends = der.as_deref().and_then(identity::ends);
@@ -176,72 +172,68 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
     }
 }
 
-enum Failed {
-    Unreachable(anyhow::Error),
-    Handshake(anyhow::Error),
-}
-
-async fn connect(
-    host: &str,
-    port: u16,
-    anchors: &[Der],
-    trust: Trust,
-) -> Result<SslStream<TcpStream>, Failed> {
-    let unreachable = |why: anyhow::Error| Failed::Unreachable(why);
-    // An address of version 6 stands in brackets.
-    let name = host.trim_start_matches('[').trim_end_matches(']');
+/// Takes whatever chain is shown: it is judged afterwards. Who breaks a handshake off is a sender that was refused, and who looks at
+/// its own doors is none.
+async fn connect(name: &str, port: u16) -> anyhow::Result<SslStream<TcpStream>> {
     let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await;
     let found = found
-        .map_err(|_| unreachable(anyhow!("{name} could not be looked up in time")))?
-        .map_err(|e| unreachable(anyhow!("{name} cannot be looked up: {e}")))?;
+        .map_err(|_| anyhow!("{name} could not be looked up in time"))?
+        .map_err(|e| anyhow!("{name} cannot be looked up: {e}"))?;
     let addresses: Vec<_> = found.collect();
     let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(&*addresses)).await;
     let stream = stream
-        .map_err(|_| unreachable(anyhow!("nothing answers at {name} port {port}")))?
-        .map_err(|e| unreachable(anyhow!("nothing answers at {name} port {port}: {e}")))?;
-    let broken = |why: anyhow::Error| Failed::Handshake(why);
-    let ssl = connector(anchors, trust)
-        .and_then(|c| {
-            Ok(c.configure()?
-                .verify_hostname(trust != Trust::Nobody)
-                .into_ssl(name)?)
-        })
-        .map_err(broken)?;
-    let mut stream = SslStream::new(ssl, stream).map_err(|e| broken(e.into()))?;
-    let shake = tokio::time::timeout(PATIENCE, Pin::new(&mut stream).connect()).await;
-    shake
-        .map_err(|_| broken(anyhow!("the TLS handshake does not end")))?
-        .map_err(|e| {
-            let why = stream.ssl().verify_result();
-            let ok = why == openssl::x509::X509VerifyResult::OK;
-            match ok {
-                true => broken(anyhow!("the TLS handshake fails: {e}")),
-                false => broken(anyhow!("{}", why.error_string())),
-            }
-        })?;
+        .map_err(|_| anyhow!("nothing answers at {name} port {port}"))?
+        .map_err(|e| anyhow!("nothing answers at {name} port {port}: {e}"))?;
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_verify(SslVerifyMode::NONE);
+    let ssl = builder.build().configure()?.verify_hostname(false);
+    let mut stream = SslStream::new(ssl.into_ssl(name)?, stream)?;
+    tokio::time::timeout(PATIENCE, Pin::new(&mut stream).connect())
+        .await
+        .map_err(|_| anyhow!("the TLS handshake does not end"))?
+        .map_err(|e| anyhow!("the TLS handshake fails: {e}"))?;
     Ok(stream)
 }
 
-fn connector(anchors: &[Der], trust: Trust) -> anyhow::Result<SslConnector> {
-    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+/// Whether these authorities stand for the chain that was shown, and it for this name.
+fn judge(ssl: &SslRef, name: &str, anchors: &[Der], trust: Trust) -> anyhow::Result<()> {
+    let certificate = ssl.peer_certificate().context("it shows no certificate")?;
+    let mut store = X509StoreBuilder::new()?;
     match trust {
         Trust::System => {
             // A vendored OpenSSL does not know where the system keeps its CAs.
             let found = openssl_probe::probe();
-            let directory = found.cert_dir.first().map(std::path::PathBuf::as_path);
-            let _ = builder.load_verify_locations(found.cert_file.as_deref(), directory);
+            if let Some(file) = &found.cert_file {
+                let lookup = store.add_lookup(X509Lookup::file())?;
+                let _ = lookup.load_cert_file(file, SslFiletype::PEM);
+            }
+            for directory in found.cert_dir.iter().filter_map(|at| at.to_str()) {
+                let lookup = store.add_lookup(X509Lookup::hash_dir())?;
+                let _ = lookup.add_dir(directory, SslFiletype::PEM);
+            }
         }
         Trust::Anchors => {
-            let mut store = X509StoreBuilder::new()?;
             for anchor in anchors {
                 store.add_cert(X509::from_der(&anchor.0)?)?;
             }
-            builder.set_cert_store(store.build());
         }
-        // The chain is not believed; only its end is read.
-        Trust::Nobody => builder.set_verify(SslVerifyMode::NONE),
     }
-    Ok(builder.build())
+    let mut wanted = X509VerifyParam::new()?;
+    wanted.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+    match name.parse() {
+        Ok(address) => wanted.set_ip(address)?,
+        Err(_) => wanted.set_host(name)?,
+    }
+    wanted.set_purpose(X509PurposeId::SSL_SERVER)?;
+    store.set_param(&wanted)?;
+    let none = Stack::new()?;
+    let chain = ssl.peer_cert_chain().unwrap_or(&none);
+    let mut context = X509StoreContext::new()?;
+    let (good, why) = context.init(&store.build(), &certificate, chain, |context| {
+        Ok((context.verify_cert()?, context.error()))
+    })?;
+    anyhow::ensure!(good, "{}", why.error_string());
+    Ok(())
 }
 
 struct Answered {

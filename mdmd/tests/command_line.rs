@@ -156,6 +156,8 @@ fn an_installation_from_its_making_to_its_end() {
     assert_eq!(fails(&data, &["device", "show", "C02X"]).0, 3);
     assert_eq!(fails(&data, &["device", "show", "not a serial"]).0, 2);
 
+    what_leaves_a_stopped_data_directory(&data, directory.path());
+
     let server = Server::start(&data);
     assert_eq!(
         fails(&data, &["serve"]).0,
@@ -496,4 +498,48 @@ fn an_init_that_was_cut_off_is_known_for_what_it_is() {
         assert!(said.contains("init.unfinished"), "{command}: {said}");
         assert!(key.exists(), "{command} removed something");
     }
+}
+
+/// That is when one wants to look: whether anybody has touched the record, and the pack of a wave, which the record knows of
+/// afterwards.
+fn what_leaves_a_stopped_data_directory(data: &Path, beside: &Path) {
+    use mdm_core::ids::{OrganisationId, ServerId, WaveId};
+    use mdm_core::store::{Batch, OrganisationStore as _, SqliteStore, Store as _};
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&data.join("mdmd.sqlite")).await.unwrap();
+        let all = store.organisations(OrganisationId(0), 1).await.unwrap();
+        let (id, at) = (WaveId(7), mdm_core::clock::Timestamp::from_millis(1));
+        let none = std::collections::BTreeMap::new();
+        let mut batch = Batch::new();
+        batch.put(mdm_core::wave::Wave::draft(
+            all[0].id,
+            id,
+            "pilot",
+            ServerId(1),
+            none,
+            at,
+        ));
+        store.commit(batch).await.unwrap();
+        store.close().await.unwrap();
+    });
+    let looked = done(data, &["audit", "verify"]);
+    assert!(
+        looked.contains("unsealed   ") && !looked.contains("unsealed   0"),
+        "{looked}"
+    );
+    let pack = beside.join("pilot.tar");
+    let pack = pack.to_str().unwrap();
+    done(
+        data,
+        &["report", "evidence", "--wave", "pilot", "--out", pack],
+    );
+    assert!(done(data, &["audit", "verify", pack]).contains("pilot"));
+    assert!(done(data, &["audit", "tail"]).contains("evidence.exported"));
+    let point = beside.join("checkpoint.json");
+    let point = point.to_str().unwrap();
+    done(data, &["audit", "checkpoint", "--out", point]);
+    let looked = done(data, &["audit", "verify", "--checkpoint", point]);
+    // The line that says that the checkpoint left is the tail.
+    assert!(looked.contains("unsealed   1"), "{looked}");
 }

@@ -6,6 +6,7 @@ mod town;
 use std::process::Command;
 
 use mdmd::config::Duty;
+use openssl::ssl::{SslConnector, SslMethod};
 use town::Town;
 
 /// How an item of the checklist stands.
@@ -134,14 +135,34 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
         assert!(ended.out.contains(why), "{url}: {}", ended.out);
     }
 
-    // The look without anchors broke off in the handshake: whoever looks for a lost device sees the address.
-    let unheard = town.json(&["report", "unheard"]).await;
-    let refused = unheard["rows"].as_array().unwrap().iter();
-    let mut handshakes = refused.filter(|row| row["door"] == "tls");
-    assert!(
-        handshakes.any(|row| row["address"] == "127.0.0.1"),
-        "{unheard:#}"
-    );
+    for url in ["notaurl", "https://", "mdm.example.com/x", "/mdm"] {
+        let ended = town.mdmd(&["doctor", "--probe", url]).await;
+        assert_eq!(ended.exit, 2, "{url}: {}{}", ended.out, ended.err);
+    }
+
+    // Whoever looks at its own doors is no sender that was refused, whomever it trusts.
+    let handshakes = async || {
+        let unheard = town.json(&["report", "unheard"]).await;
+        let refused = unheard["rows"].as_array().unwrap().iter();
+        let handshakes = refused.filter(|row| row["door"] == "tls");
+        handshakes
+            .map(|row| row["address"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(handshakes().await.is_empty(), "{:?}", handshakes().await);
+    // A device that does not trust our authority breaks off: whoever looks for it sees the address.
+    let stranger = SslConnector::builder(SslMethod::tls_client())
+        .unwrap()
+        .build();
+    let stream = std::net::TcpStream::connect(("localhost", port)).unwrap();
+    assert!(stranger.connect("localhost", stream).is_err());
+    for _ in 0..100 {
+        if !handshakes().await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(handshakes().await.iter().any(|at| at == "127.0.0.1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,63 +6,28 @@ use async_trait::async_trait;
 use fixtures::verdict::Whereabouts;
 use mdm_core::error::Error;
 use mdm_core::evidence::pack::{PackAsk, PackSink, Redact, ReportText, verify_pack};
-use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
+use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, WholeReport};
 use mdm_core::ids::WaveId;
 use mdm_core::service::Org;
 use mdmd::rehearsal::{Faults, HouseOptions, Rehearsal, Stage};
 use serde_json::Value;
 use tests::{Haystack, Needles, SOON};
 
-/// A whole report.
-#[derive(Default)]
-struct Kept {
-    head: Option<ReportHead>,
-    rows: Vec<ReportRow>,
-}
-
-#[async_trait]
-impl ReportSink for Kept {
-    async fn head(&mut self, head: ReportHead) -> Result<(), Error> {
-        self.head = Some(head);
-        Ok(())
+/// A report in which every row has a value for every column.
+async fn whole(org: &Org, ask: ReportAsk) -> WholeReport {
+    let mut kept = WholeReport::default();
+    org.report_to(&ask, &mut kept).await.unwrap();
+    let head = kept.head.as_ref().unwrap();
+    let columns = head.columns.len();
+    assert!(kept.rows.iter().all(|row| row.len() == columns), "{ask:?}");
+    for table in &head.tables {
+        assert!(
+            table.rows.iter().all(|r| r.len() == table.columns.len()),
+            "{}",
+            table.name
+        );
     }
-
-    async fn rows(&mut self, rows: Vec<ReportRow>) -> Result<(), Error> {
-        self.rows.extend(rows);
-        Ok(())
-    }
-}
-
-impl Kept {
-    async fn of(org: &Org, ask: ReportAsk) -> Self {
-        let mut kept = Self::default();
-        org.report_to(&ask, &mut kept).await.unwrap();
-        let columns = kept.head.as_ref().unwrap().columns.len();
-        assert!(kept.rows.iter().all(|row| row.len() == columns), "{ask:?}");
-        let tables = &kept.head.as_ref().unwrap().tables;
-        for table in tables {
-            assert!(
-                table.rows.iter().all(|r| r.len() == table.columns.len()),
-                "{}",
-                table.name
-            );
-        }
-        kept
-    }
-
-    /// A number of a small table, by the first cell of its row.
-    fn number(&self, table: &str, row: &str, column: usize) -> u64 {
-        let tables = &self.head.as_ref().unwrap().tables;
-        let table = tables.iter().find(|t| t.name == table).unwrap();
-        let row = table.rows.iter().find(|r| r[0] == row);
-        row.and_then(|row| row[column].as_u64()).unwrap_or(0)
-    }
-
-    fn column(&self, name: &str) -> Vec<&Value> {
-        let columns = self.head.as_ref().unwrap().columns;
-        let at = columns.iter().position(|c| *c == name).unwrap();
-        self.rows.iter().map(|row| &row[at]).collect()
-    }
+    kept
 }
 
 struct Bytes(Vec<u8>);
@@ -129,7 +94,7 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
         .iter()
         .filter(|v| v.whereabouts == Whereabouts::Free)
         .count() as u64;
-    let report = Kept::of(&org, ReportAsk::Wave(wave)).await;
+    let report = whole(&org, ReportAsk::Wave(wave)).await;
     assert_eq!(report.rows.len(), 16);
     assert_eq!(report.number("funnel", "members", 1), 16);
     assert_eq!(report.number("funnel", "enrolled", 1), with_us);
@@ -147,7 +112,7 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
     // Each has a moment at which what is said of it was true.
     assert!(report.column("Apple age s").iter().all(|age| age.is_u64()));
 
-    let holds = Kept::of(&org, ReportAsk::Holds(Some(wave))).await;
+    let holds = whole(&org, ReportAsk::Holds(Some(wave))).await;
     let let_out: u64 = ["evidence", "policy", "ceiling", "person", "device"]
         .map(|by| holds.number("let out by", by, 1))
         .iter()
@@ -173,7 +138,7 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
         "{told} and {longest}"
     );
 
-    let exceptions = Kept::of(&org, ReportAsk::Exceptions(Some(wave))).await;
+    let exceptions = whole(&org, ReportAsk::Exceptions(Some(wave))).await;
     assert!(exceptions.column("owner").iter().all(|c| c.is_string()));
     assert!(
         exceptions
@@ -181,17 +146,17 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
             .iter()
             .all(|c| c.as_str().is_some_and(|s| !s.is_empty()))
     );
-    let requests = Kept::of(&org, ReportAsk::Requests(Some(wave))).await;
+    let requests = whole(&org, ReportAsk::Requests(Some(wave))).await;
     assert!(requests.column("kind").iter().any(|c| *c == "schedule"));
     assert!(requests.column("activity").iter().any(|c| c.is_string()));
-    let unheard = Kept::of(&org, ReportAsk::Unheard { days: 7 }).await;
+    let unheard = whole(&org, ReportAsk::Unheard { days: 7 }).await;
     assert!(unheard.head.is_some());
-    Kept::of(&org, ReportAsk::WhatIf(wave)).await;
+    whole(&org, ReportAsk::WhatIf(wave)).await;
 
     // Every transition has its cause and its evidence.
     let serial = &verdicts[0].serial;
     let ask = ReportAsk::Device(mdm_core::ids::Serial::parse(serial).unwrap());
-    let device = Kept::of(&org, ask).await;
+    let device = whole(&org, ask).await;
     let (whats, froms) = (device.column("what"), device.column("from"));
     let mut transitions = 0;
     for ((what, from), (cause, evidence)) in whats
@@ -239,6 +204,10 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
         assert!(!found.broken.is_empty(), "byte {at} of {}", bytes.len());
     }
 
+    // What is of something else than this wave has its place in the chain, and no words.
+    assert!(report.chain.sealed > report.others && report.others > 0);
+    assert!(all.contains("\"what\":\"wave.submitted\"") && !all.contains("organisation.created"));
+
     // A later checkpoint does not fit to it, an earlier one does.
     let later = org.checkpoint().await.unwrap();
     let found = verify_pack(&mut &*bytes, Some(&later)).unwrap();
@@ -259,15 +228,38 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
     let mut hay = Haystack::new();
     hay.add("pack", bytes.clone());
     assert_eq!(needles.search(&hay), []);
-    let redacted = pack(&org, wave, &[Redact::Owners, Redact::Serials]).await;
+    let redacted = pack(
+        &org,
+        wave,
+        &[Redact::Actors, Redact::Owners, Redact::Serials],
+    )
+    .await;
     let report = verify_pack(&mut &*redacted, None).unwrap();
     assert_eq!(report.broken, Vec::<String>::new());
-    assert!(report.redacted > 0);
+    assert!(report.redacted > 0 && report.others > 0);
     let text = String::from_utf8_lossy(&redacted);
     for verdict in &verdicts {
         assert!(all.contains(&verdict.serial));
         assert!(!text.contains(&verdict.serial), "{}", verdict.serial);
+        // Nor by any other number or name by which it is known.
+        let serial = mdm_core::ids::Serial::parse(&verdict.serial).unwrap();
+        let device = org.device_report(&serial).await.unwrap().device;
+        for known in [
+            device.facts.udid,
+            device.facts.name,
+            device.facts.radio.imei,
+        ] {
+            let Some(known) = known else { continue };
+            assert!(all.contains(&known), "{known}");
+            assert!(!text.contains(&known), "{known}");
+        }
     }
+    // Whoever acted is one pseudonym everywhere, and those who are nobody stay.
+    assert!(
+        all.contains("\"Anna\"") && !text.contains("Anna"),
+        "an operator is named"
+    );
+    assert!(text.contains("\"actor\":\"worker\""));
     let mut uses = BTreeMap::<&str, usize>::new();
     for (at, _) in text.match_indices("device-") {
         if let Some(name) = text.get(at..at + 23) {

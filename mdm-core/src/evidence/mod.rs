@@ -10,4 +10,6 @@ mod report;
 pub use hold::{HoldFigures, Percentiles, StepFigures};
 pub use marks::{Mark, MarkName, MarkState, Observed, marks};
 pub use next::next_action;
-pub use report::{ReportAsk, ReportHead, ReportKind, ReportRow, ReportSink, ReportTable};
+pub use report::{
+    ReportAsk, ReportHead, ReportKind, ReportRow, ReportSink, ReportTable, WholeReport,
+};

@@ -176,3 +176,73 @@ pub trait ReportSink: Send {
     /// As before.
     async fn rows(&mut self, rows: Vec<ReportRow>) -> Result<(), Error>;
 }
+
+/// A whole report in memory: for whoever counts in it, of a wave that is small enough.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct WholeReport {
+    /// The heading; nothing before it has come.
+    pub head: Option<ReportHead>,
+    /// The rows of the long table.
+    pub rows: Vec<ReportRow>,
+}
+
+#[async_trait]
+impl ReportSink for WholeReport {
+    async fn head(&mut self, head: ReportHead) -> Result<(), Error> {
+        self.head = Some(head);
+        Ok(())
+    }
+
+    async fn rows(&mut self, rows: Vec<ReportRow>) -> Result<(), Error> {
+        self.rows.extend(rows);
+        Ok(())
+    }
+}
+
+impl WholeReport {
+    fn columns(&self) -> &'static [&'static str] {
+        self.head.as_ref().map_or(&[], |head| head.columns)
+    }
+
+    /// A cell of a row of the long table; nothing where there is no such column.
+    #[must_use]
+    pub fn cell<'a>(&self, row: &'a ReportRow, column: &str) -> Option<&'a Value> {
+        row.get(self.columns().iter().position(|c| *c == column)?)
+    }
+
+    /// The same as text; empty for what is none.
+    #[must_use]
+    pub fn text<'a>(&self, row: &'a ReportRow, column: &str) -> &'a str {
+        let cell = self.cell(row, column).and_then(Value::as_str);
+        cell.unwrap_or_default()
+    }
+
+    /// A column of the long table.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Vec<&Value> {
+        let rows = self.rows.iter();
+        rows.filter_map(|row| self.cell(row, name)).collect()
+    }
+
+    fn small<'a>(&'a self, table: &'a str) -> impl Iterator<Item = &'a ReportRow> {
+        let tables = self.head.iter().flat_map(|head| &head.tables);
+        tables
+            .filter(move |t| t.name == table)
+            .flat_map(|t| &t.rows)
+    }
+
+    /// A number of a small table, in the row that begins with this word; 0 where there is none.
+    #[must_use]
+    pub fn number(&self, table: &str, word: &str, column: usize) -> u64 {
+        let row = self.small(table).find(|row| row[0] == word);
+        row.and_then(|row| row[column].as_u64()).unwrap_or_default()
+    }
+
+    /// The sum of a column of a small table.
+    #[must_use]
+    pub fn sum(&self, table: &str, column: usize) -> u64 {
+        let rows = self.small(table);
+        rows.filter_map(|row| row[column].as_u64()).sum()
+    }
+}

@@ -19,6 +19,9 @@ use crate::migration::VerdictKind;
 use crate::secret::SecretKind;
 use crate::views::Contradiction;
 
+/// How long it is said of a device that the original service may still list it.
+const ORIGINAL_LISTS: Duration = Duration::from_hours(30 * 24);
+
 pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failure>) {
     let migrates = |verdict: &Verdict| verdict.kind == VerdictKind::Migration;
     let no_hold = set_up.exceptions.iter().find(|e| e.what == "hold");
@@ -225,7 +228,9 @@ pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Fail
         attempt.state,
         MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)
     );
-    if moved {
+    // What nobody has told after so long is for the clean-up list of the whole project, and not of each device for ever.
+    let young = |ended: Timestamp| known.now.since(ended) <= ORIGINAL_LISTS;
+    if moved && attempt.ended.is_none_or(young) {
         let next = "look for it in the list of the original service and remove it there: it may never have heard that the device left";
         found.push(
             Failure::new(

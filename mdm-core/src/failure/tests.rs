@@ -144,4 +144,7 @@ fn a_device_in_the_gap_and_one_that_the_original_may_still_list_are_named() {
     let done = attempt(MoveState::Ended(Outcome::Migrated));
     let failure = one(&device(), &done, FailureMode::OriginalStillLists);
     assert_eq!(failure.owner, Owner::Original);
+    let mut long_ago = done;
+    long_ago.ended = Some(NOW - Duration::from_hours(31 * 24));
+    assert_eq!(found(&device(), &long_ago), []);
 }

@@ -84,7 +84,7 @@ pub(crate) async fn run(common: &Common, command: &Audit) -> Done {
                     .with_context(|| file.display().to_string())
                     .means(Exit::BadInput)?;
             }
-            let client = Client::acting(common, place).await?;
+            let client = Client::looking(common, place).await?;
             let report = client.post("/api/v1/audit/verification", &body).await?;
             super::print(common, &report, show);
             match report["broken"].as_array().map_or(0, Vec::len) {
@@ -93,7 +93,7 @@ pub(crate) async fn run(common: &Common, command: &Audit) -> Done {
             }
         }
         Audit::Checkpoint { out, place } => {
-            let client = Client::acting(common, place).await?;
+            let client = Client::exporting(common, place).await?;
             let checkpoint = client.post("/api/v1/audit/checkpoints", &json!({})).await?;
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
@@ -178,6 +178,12 @@ pub(super) fn verify_file(
             "unsealed": shown["chain"]["unsealed"], "unsealed_since": shown["chain"]["unsealed_since"], "late": shown["chain"]["late"],
             "broken": shown["broken"],
         }));
+        if shown["others"].as_u64() != Some(0) {
+            println!(
+                "others     {}  (entries of other waves: only their places in the chain are in the pack)",
+                cell(&shown["others"])
+            );
+        }
         if shown["redacted"].as_u64() != Some(0) {
             println!(
                 "redacted   {}  (entries whose place is proved by the chain, and whose words by the pack alone)",

@@ -90,6 +90,13 @@ fn show(list: &Value) {
 }
 
 async fn probe_all(common: &Common, doctor: &Doctor) -> Done {
+    for url in &doctor.probe {
+        let read: Option<hyper::Uri> = url.parse().ok();
+        if read.is_none_or(|uri| uri.scheme().is_none() || uri.host().is_none()) {
+            let why = anyhow!("--probe: must be an address like https://mdm.example.com:8443/");
+            return Err(why).means(Exit::BadInput);
+        }
+    }
     let mut anchors = Vec::new();
     if let Some(file) = &doctor.anchors {
         let name = || file.display().to_string();

@@ -493,6 +493,9 @@ fn lines(rows: &Value, columns: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[cfg(test)]
+mod said;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -74,7 +74,7 @@ pub(crate) enum Report {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Pseudonyms in place of these; the same one for the same device or person within the pack.
-        #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["owners", "serials"])]
+        #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = ["actors", "owners", "serials"])]
         redact: Vec<String>,
         #[command(flatten)]
         place: Where,
@@ -146,11 +146,11 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
             redact,
             place,
         } => {
-            let client = Client::acting(common, place).await?;
+            let client = Client::exporting(common, place).await?;
             let id = super::wave::number(&client, &wave.wave).await?;
             let path = format!("/api/v1/waves/{id}/evidence");
             let body = serde_json::to_vec(&json!({ "redact": redact }))?;
-            eprintln!("POST {path}: the record says that it was exported, and by whom.");
+            eprintln!("POST {path}: the record will say that it was exported, and by whom.");
             let fetch =
                 async |to: &mut (dyn Write + Send)| client.download("POST", &path, body, to).await;
             into_file(out, fetch).await?;

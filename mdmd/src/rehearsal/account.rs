@@ -3,66 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
 use fixtures::verdict::{DeviceVerdict, Whereabouts};
 use mdm_core::error::Error;
-use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
+use mdm_core::evidence::{ReportAsk, WholeReport};
 use mdm_core::ids::WaveId;
 use mdm_core::migration::VisibleState;
 use mdm_core::service::Org;
-use serde_json::Value;
 
 use super::judge::{Proof, Row};
 
-/// A report as it comes.
-#[derive(Default)]
-struct Whole {
-    head: Option<ReportHead>,
-    rows: Vec<ReportRow>,
-}
-
-#[async_trait]
-impl ReportSink for Whole {
-    async fn head(&mut self, head: ReportHead) -> Result<(), Error> {
-        self.head = Some(head);
-        Ok(())
-    }
-
-    async fn rows(&mut self, rows: Vec<ReportRow>) -> Result<(), Error> {
-        self.rows.extend(rows);
-        Ok(())
-    }
-}
-
-impl Whole {
-    async fn of(org: &Org, ask: &ReportAsk) -> Result<Self, Error> {
-        let mut whole = Self::default();
-        org.report_to(ask, &mut whole).await?;
-        Ok(whole)
-    }
-
-    /// A cell of the long table, as text.
-    fn cell<'a>(&self, row: &'a ReportRow, column: &str) -> &'a str {
-        let columns = self.head.as_ref().map_or(&[][..], |head| head.columns);
-        let at = columns.iter().position(|c| *c == column);
-        let value = at.and_then(|at| row.get(at));
-        value.and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// The second column of a small table beside this word in its first.
-    fn count(&self, table: &str, word: &str) -> u64 {
-        let tables = self.head.iter().flat_map(|head| &head.tables);
-        let mut rows = tables.filter(|t| t.name == table).flat_map(|t| &t.rows);
-        let row = rows.find(|row| row[0] == word);
-        row.and_then(|row| row[1].as_u64()).unwrap_or_default()
-    }
-
-    /// The sum of a column of a small table.
-    fn sum(&self, table: &str, column: usize) -> u64 {
-        let tables = self.head.iter().flat_map(|head| &head.tables);
-        let rows = tables.filter(|t| t.name == table).flat_map(|t| &t.rows);
-        rows.filter_map(|row| row[column].as_u64()).sum()
-    }
+async fn whole(org: &Org, ask: &ReportAsk) -> Result<WholeReport, Error> {
+    let mut whole = WholeReport::default();
+    org.report_to(ask, &mut whole).await?;
+    Ok(whole)
 }
 
 /// Where the reports of a wave differ from the world and from what was judged of its devices, one sentence each.
@@ -71,7 +24,7 @@ pub(super) async fn differences(
     wave: WaveId,
     members: &BTreeMap<&str, (&Row, &DeviceVerdict)>,
 ) -> anyhow::Result<Vec<String>> {
-    let report = Whole::of(org, &ReportAsk::Wave(wave)).await?;
+    let report = whole(org, &ReportAsk::Wave(wave)).await?;
     let mut odd = Vec::new();
     let world = |holds: &dyn Fn(&DeviceVerdict) -> bool| {
         let count = members.values().filter(|(_, v)| holds(v)).count();
@@ -81,15 +34,15 @@ pub(super) async fn differences(
     let out = world(&|v| v.enrolled_with_destination);
     let state = |state: VisibleState| {
         let word = serde_json::to_value(state).unwrap_or_default();
-        report.count("states", word.as_str().unwrap_or_default())
+        report.number("states", word.as_str().unwrap_or_default(), 1)
     };
     let ended = state(VisibleState::Migrated) + state(VisibleState::MigratedWithExceptions);
     let all = u64::try_from(members.len())?;
     for (what, said, is) in [
-        ("members", report.count("funnel", "members"), all),
-        ("enrolled", report.count("funnel", "enrolled"), out),
-        ("released", report.count("funnel", "released"), free),
-        ("migrated", report.count("funnel", "migrated"), free),
+        ("members", report.number("funnel", "members", 1), all),
+        ("enrolled", report.number("funnel", "enrolled", 1), out),
+        ("released", report.number("funnel", "released", 1), free),
+        ("migrated", report.number("funnel", "migrated", 1), free),
         ("migrated by its states", ended, free),
         ("members by its deadlines", report.sum("deadlines", 1), all),
         (
@@ -107,13 +60,13 @@ pub(super) async fn differences(
         odd.push("its report does not list its members".to_owned());
     }
     for line in &report.rows {
-        let serial = report.cell(line, "serial");
+        let serial = report.text(line, "serial");
         let Some((row, verdict)) = members.get(serial) else {
             odd.push(format!("its report lists {serial}, which is no member"));
             continue;
         };
         let says_more = |mark: &str, untrue: bool| {
-            let says = report.cell(line, mark) == "proved" && untrue;
+            let says = report.text(line, mark) == "proved" && untrue;
             says.then(|| format!("{serial}: its report calls the mark {mark} proved; it is not so"))
         };
         let apps = !verdict.wanted_missing.is_empty() || !verdict.not_installed.is_empty();
@@ -122,7 +75,7 @@ pub(super) async fn differences(
         odd.extend(says_more("lock", row.lock == Proof::Missing));
         odd.extend(says_more("registered", !verdict.enrolled_with_destination));
         let state = serde_json::to_value(row.outcome)?;
-        if report.cell(line, "state") != state.as_str().unwrap_or_default() {
+        if report.text(line, "state") != state.as_str().unwrap_or_default() {
             odd.push(format!(
                 "{serial}: its report and its record differ: {state}"
             ));
@@ -138,12 +91,12 @@ async fn exceptions(
     wave: WaveId,
     members: &BTreeMap<&str, (&Row, &DeviceVerdict)>,
 ) -> anyhow::Result<Vec<String>> {
-    let report = Whole::of(org, &ReportAsk::Exceptions(Some(wave))).await?;
+    let report = whole(org, &ReportAsk::Exceptions(Some(wave))).await?;
     let mut owned = BTreeMap::<&str, usize>::new();
     let mut odd = Vec::new();
     for line in &report.rows {
-        let serial = report.cell(line, "serial");
-        match report.cell(line, "owner") {
+        let serial = report.text(line, "serial");
+        match report.text(line, "owner") {
             "" => odd.push(format!("{serial}: an exception without an owner")),
             _ => *owned.entry(serial).or_default() += 1,
         }

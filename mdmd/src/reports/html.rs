@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use mdm_core::evidence::{ReportHead, ReportRow, ReportTable};
 use serde_json::Value;
 
-use super::{SERVER, words};
+use super::{SERVER, plain, words};
 
 /// What the page may load: its own style, and nothing else.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -72,7 +72,7 @@ pub(super) fn head(head: &ReportHead) -> String {
                 text,
                 "<tr><th>{}</th><td>{}</td></tr>",
                 escape(name),
-                escape(&words(value))
+                escape(&plain(value))
             );
         }
         text.push_str("</tbody></table>\n");

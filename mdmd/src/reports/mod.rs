@@ -140,5 +140,33 @@ fn words(value: &Value) -> String {
     }
 }
 
+/// A fact for people: what has parts as `name part`, never as the text of a program.
+fn plain(value: &Value) -> String {
+    let inner = |value: &Value| match value {
+        Value::Object(_) | Value::Array(_) => format!("({})", plain(value)),
+        other => plain(other),
+    };
+    let is_nothing = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(all) => all.is_empty(),
+        Value::Object(all) => all.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    };
+    match value {
+        Value::Object(all) => {
+            let parts = all.iter().filter(|(_, value)| !is_nothing(value));
+            let parts = parts.map(|(name, value)| match (name.as_str(), value) {
+                // The word of a state says itself what it is.
+                ("state", Value::String(word)) => word.clone(),
+                _ => format!("{} {}", name.replace('_', " "), inner(value)),
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        }
+        Value::Array(all) => all.iter().map(inner).collect::<Vec<_>>().join("; "),
+        other => words(other),
+    }
+}
+
 #[cfg(test)]
 mod tests;

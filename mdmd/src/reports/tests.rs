@@ -115,3 +115,33 @@ fn a_terminal_gets_no_orders() {
         "{text}"
     );
 }
+
+#[test]
+fn what_has_parts_is_said_in_words_and_whole() {
+    let mut head = heading();
+    let long = "a reason that is longer than any column of a table for people is wide";
+    head.facts.push((
+        "gate",
+        json!({ "wanted": { "settled_percent": 90, "sign_off": true }, "against": [], "signed": { "by": "Anna", "reason": long } }),
+    ));
+    head.facts
+        .push(("state", json!({ "state": "submitted", "by": null })));
+    head.facts.push(("changed", json!(["one", "two"])));
+    for format in [Format::Text, Format::Html] {
+        let mut writer = Writer::new(format, None);
+        let said = writer.head(&head).unwrap();
+        for wanted in [
+            "wanted (settled percent 90, sign off yes)",
+            "signed (by Anna, reason a reason that",
+            long,
+            "submitted",
+            "one; two",
+        ] {
+            assert!(said.contains(wanted), "{wanted}: {said}");
+        }
+        assert!(!said.contains("{\"") && !said.contains("{&quot;"), "{said}");
+    }
+    // A program reads the parts.
+    let mut writer = Writer::new(Format::Json, None);
+    assert!(writer.head(&head).unwrap().contains("\"settled_percent\""));
+}

@@ -5,21 +5,24 @@ use std::fmt::Write as _;
 use mdm_core::evidence::{ReportHead, ReportRow};
 use serde_json::Value;
 
-use super::{SERVER, words};
+use super::{SERVER, plain, words};
 
 /// No column is wider; the other formats have all of it.
 const WIDEST: usize = 48;
 
-fn shown(value: &Value) -> String {
-    let text = words(value);
-    let text = match text.is_empty() {
+/// What a device says of itself may hold anything; a terminal must not obey it.
+fn tame(text: &str) -> String {
+    match text.is_empty() {
         true => "-".to_owned(),
-        // What a device says of itself may hold anything; a terminal must not obey it.
         false => text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
-            .collect::<String>(),
-    };
+            .collect(),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = tame(&words(value));
     if text.chars().count() <= WIDEST {
         return text;
     }
@@ -61,7 +64,7 @@ pub(super) fn head(head: &ReportHead) -> String {
         head.title, head.organisation, head.at
     );
     for (name, value) in &head.facts {
-        let _ = writeln!(text, "{name:<40} {}", shown(value));
+        let _ = writeln!(text, "{name:<40} {}", tame(&plain(value)));
     }
     for small in &head.tables {
         let _ = writeln!(text, "\n{}", small.name);

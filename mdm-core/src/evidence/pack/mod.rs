@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use redact::Word;
 pub use redact::{Redact, Redaction};
-pub(crate) use verify::PackedEntry;
+pub(crate) use verify::{EntryPlace, PackedEntry, WholeEntry};
 pub use verify::{PackReport, verify_pack};
 
 use super::report::{ReportHead, ReportRow};

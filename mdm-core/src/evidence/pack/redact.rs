@@ -1,7 +1,7 @@
-//! Pseudonyms in place of serial numbers and owners: the same one for the same word within one pack, so that what belongs together can still
+//! Pseudonyms in place of devices, owners and whoever has done something: the same one for the same word within one pack, so that what belongs together can still
 //! be joined, and another one in the next. The key that makes them is kept nowhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
@@ -9,6 +9,7 @@ use openssl::sign::Signer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::device::Device;
 use crate::error::Error;
 use crate::original::OriginalFacts;
 
@@ -16,20 +17,34 @@ use crate::original::OriginalFacts;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[expect(clippy::exhaustive_enums, reason = "two, each replaced in its own way")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "three, each replaced in its own way"
+)]
 pub enum Redact {
-    /// Names and addresses of those who have the devices, and of their local users.
+    /// Names and addresses of those who have the devices, and of their local users; what devices are called.
     Owners,
-    /// Serial numbers.
+    /// Serial numbers, the other numbers by which a device is known, and what devices are called.
     Serials,
+    /// Whoever has done something: operators by name and address, tokens by name.
+    Actors,
+}
+
+/// A word that is replaced, and what stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Word {
+    word: String,
+    stands: String,
 }
 
 /// What makes pseudonyms for one pack.
 pub struct Redaction {
     what: BTreeSet<Redact>,
     key: [u8; 32],
-    /// All serial numbers that are replaced wherever they stand.
-    serials: BTreeSet<String>,
+    /// What is replaced wherever it stands by itself.
+    known: Dictionary,
+    /// What is replaced in sentences that people have typed: there a part of a name is that person.
+    typed: Dictionary,
 }
 
 impl std::fmt::Debug for Redaction {
@@ -42,8 +57,85 @@ impl std::fmt::Debug for Redaction {
 
 /// A word of a person that is shorter stands in too many others.
 const SHORTEST: usize = 2;
+/// So short a part of a name is none of anybody.
+const SHORTEST_PART: usize = 3;
 /// What stands before the name of somebody whose sign-in is waited for.
 const SIGN_IN: &str = "waiting for the sign-in of ";
+/// Who acts without being anybody.
+const NOBODY: [&str; 9] = [
+    "device",
+    "worker",
+    "watchdog",
+    "operator",
+    "retention",
+    "backup",
+    "stop rule",
+    "local administrator",
+    "first administrator",
+];
+/// Keys whose values people have typed.
+const TYPED: [&str; 7] = [
+    "reason", "evidence", "why", "waivers", "note", "despite", "met",
+];
+/// Keys of numbers and names by which a device is known, in our words and in Apple's, without signs and capitals.
+const HARDWARE: [(&str, Redact); 19] = [
+    ("serialnumber", Redact::Serials),
+    ("udid", Redact::Serials),
+    ("provisioningudid", Redact::Serials),
+    ("imei", Redact::Serials),
+    ("imei2", Redact::Serials),
+    ("meid", Redact::Serials),
+    ("meid2", Redact::Serials),
+    ("eid", Redact::Serials),
+    ("iccid", Redact::Serials),
+    ("wifimac", Redact::Serials),
+    ("wifimacaddress", Redact::Serials),
+    ("bluetoothmac", Redact::Serials),
+    ("bluetoothmacaddress", Redact::Serials),
+    ("ethernetmac", Redact::Serials),
+    ("ethernetmacs", Redact::Serials),
+    ("ethernetmacaddress", Redact::Serials),
+    ("devicename", Redact::Owners),
+    ("hostname", Redact::Owners),
+    ("localhostname", Redact::Owners),
+];
+/// Keys of whoever has done something at Apple.
+const AT_APPLE: [&str; 2] = ["deviceassignedby", "profileassignedby"];
+
+/// Words of one pack, found at the begin of a run of letters and digits.
+#[derive(Default)]
+struct Dictionary {
+    words: HashMap<String, String>,
+    /// The lengths of all of them, so that at each place only these are looked for.
+    lengths: BTreeSet<usize>,
+}
+
+impl Word {
+    /// The longer one first: an address may begin with a name.
+    pub(crate) fn order(words: &mut Vec<Self>) {
+        words.sort_by(|a, b| (b.word.len(), &b.word).cmp(&(a.word.len(), &a.word)));
+        words.dedup();
+    }
+}
+
+impl Dictionary {
+    fn add(&mut self, word: &str, stands: String) {
+        self.lengths.insert(word.len());
+        self.words.entry(word.to_owned()).or_insert(stands);
+    }
+
+    /// The longest word that begins here and ends where a run of letters and digits does.
+    fn at<'a>(&'a self, text: &str) -> Option<(usize, &'a str)> {
+        self.lengths.iter().rev().find_map(|length| {
+            let word = text.get(..*length)?;
+            let alone = text[*length..]
+                .chars()
+                .next()
+                .is_none_or(|c| !c.is_alphanumeric());
+            Some((*length, self.words.get(word).filter(|_| alone)?.as_str()))
+        })
+    }
+}
 
 impl Redaction {
     /// One with a key of its own.
@@ -57,7 +149,8 @@ impl Redaction {
         Ok(Self {
             what: what.into_iter().collect(),
             key,
-            serials: BTreeSet::new(),
+            known: Dictionary::default(),
+            typed: Dictionary::default(),
         })
     }
 
@@ -69,10 +162,78 @@ impl Redaction {
         self.what.contains(&what)
     }
 
-    /// Serial numbers that are replaced from now on.
-    pub(crate) fn know(&mut self, serials: impl IntoIterator<Item = String>) {
+    fn names_devices(&self) -> bool {
+        self.has(Redact::Serials) || self.has(Redact::Owners)
+    }
+
+    /// A device whose numbers are replaced from now on, wherever they stand.
+    pub(crate) fn know_device(&mut self, device: &Device) {
+        if !self.has(Redact::Serials) {
+            return;
+        }
+        self.know_serial(device.serial.as_str());
+        let facts = &device.facts;
+        let attested = device.attested.as_ref().and_then(|a| a.udid.as_ref());
+        for udid in facts.udid.iter().chain(attested) {
+            self.know("udid", udid);
+        }
+        let radio = &facts.radio;
+        for number in [&radio.imei, &radio.imei2, &radio.meid]
+            .into_iter()
+            .flatten()
+        {
+            self.know("number", number);
+        }
+    }
+
+    pub(crate) fn know_serial(&mut self, serial: &str) {
         if self.has(Redact::Serials) {
-            self.serials.extend(serials);
+            self.know("device", serial);
+        }
+    }
+
+    fn know(&mut self, kind: &str, word: &str) {
+        let stands = self.pseudonym(kind, word);
+        self.known.add(word, stands);
+    }
+
+    /// Somebody who has done something.
+    pub(crate) fn know_actor(&mut self, actor: &str) {
+        let actor = actor.trim();
+        if !self.has(Redact::Actors) || actor.is_empty() || NOBODY.contains(&actor) {
+            return;
+        }
+        let stands = self.pseudonym("actor", actor);
+        self.known.add(actor, stands.clone());
+        // People who have signed in stand there as `name <address>`.
+        let parts = match actor.split_once(" <") {
+            Some((name, account)) => vec![name, account.trim_end_matches('>')],
+            None => Vec::new(),
+        };
+        for part in parts {
+            self.known.add(part, stands.clone());
+            self.know_typed(part, &stands);
+        }
+        self.know_typed(actor, &stands);
+    }
+
+    /// The owner of a member: name and address are replaced everywhere, the parts of the name in what people typed.
+    pub(crate) fn know_owner(&mut self, original: &OriginalFacts) {
+        for Word { word, stands } in self.words_of(Some(original), None) {
+            // One word may be a name and a key of ours; several, and an address, are somebody.
+            if word.contains([' ', '@']) {
+                self.known.add(&word, stands.clone());
+            }
+            self.know_typed(&word, &stands);
+        }
+    }
+
+    fn know_typed(&mut self, name: &str, stands: &str) {
+        self.typed.add(name, stands.to_owned());
+        for part in name.split([' ', '@']) {
+            if part.chars().count() >= SHORTEST_PART {
+                self.typed.add(part, stands.to_owned());
+            }
         }
     }
 
@@ -91,78 +252,118 @@ impl Redaction {
         format!("{kind}-{hex}")
     }
 
-    /// The words by which the owner of one device is known.
-    pub(crate) fn words_of(&self, original: Option<&OriginalFacts>) -> Vec<String> {
-        let Some(original) = original.filter(|_| self.has(Redact::Owners)) else {
-            return Vec::new();
-        };
+    /// The words by which the owner of one device is known, and those that it is called.
+    pub(crate) fn words_of(
+        &self,
+        original: Option<&OriginalFacts>,
+        device: Option<&Device>,
+    ) -> Vec<Word> {
         let mut words = Vec::new();
-        if let Some(owner) = &original.owner {
-            words.extend(owner.value.name.clone());
-            words.extend(owner.value.email.clone());
-            words.extend(owner.value.groups.iter().cloned());
+        if let Some(original) = original.filter(|_| self.has(Redact::Owners)) {
+            if let Some(owner) = &original.owner {
+                words.extend(owner.value.name.clone());
+                words.extend(owner.value.email.clone());
+                words.extend(owner.value.groups.iter().cloned());
+            }
+            if let Some(user) = &original.managed_user {
+                words.push(user.value.name.clone());
+            }
         }
-        if let Some(user) = &original.managed_user {
-            words.push(user.value.name.clone());
+        if let Some(person) = device.and_then(|d| d.signed_in.as_ref())
+            && self.has(Redact::Owners)
+        {
+            words.push(person.name.clone());
+            words.extend(person.account.clone());
         }
         words.retain(|word| word.chars().count() >= SHORTEST);
-        // The longer one first: an address may begin with a name.
-        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        let mut words: Vec<Word> = words
+            .into_iter()
+            .map(|word| Word {
+                stands: self.pseudonym("owner", &word),
+                word,
+            })
+            .collect();
+        let name = device.and_then(|d| d.facts.name.as_ref());
+        if let Some(name) = name.filter(|name| self.names_devices() && is_a_name(name)) {
+            words.push(Word {
+                stands: self.pseudonym("name", name),
+                word: name.clone(),
+            });
+        }
+        Word::order(&mut words);
         words
     }
 
-    /// A text with pseudonyms; `words` are those of its device's owner.
-    pub(crate) fn text(&self, text: &str, words: &[String]) -> String {
-        let mut text = text.to_owned();
-        if self.has(Redact::Owners) {
-            for word in words {
-                text = replace_word(&text, word, &self.pseudonym("owner", word));
-            }
-            if let Some((before, name)) = text.split_once(SIGN_IN)
-                && !name.starts_with("owner-")
-            {
-                let (name, after) = name
-                    .split_once(';')
-                    .map_or((name, ""), |(name, after)| (name, after));
-                let name = self.pseudonym("owner", name.trim());
-                let joint = if after.is_empty() { "" } else { ";" };
-                text = format!("{before}{SIGN_IN}{name}{joint}{after}");
-            }
-        }
-        if !self.serials.is_empty() {
-            text = self.without_serials(&text);
-        }
-        text
+    /// The word of somebody who has a device.
+    pub(crate) fn owner(&self, name: &str) -> Option<Word> {
+        self.has(Redact::Owners).then(|| Word {
+            stands: self.pseudonym("owner", name),
+            word: name.to_owned(),
+        })
     }
 
-    /// Every run of letters and digits that is a serial number is replaced.
-    fn without_serials(&self, text: &str) -> String {
+    /// A text with pseudonyms; `words` are those of its device, `typed` whether somebody has typed it.
+    fn text_of(&self, text: &str, words: &[Word], typed: bool) -> String {
+        let mut text = text.to_owned();
+        for Word { word, stands } in words {
+            text = replace_word(&text, word, stands);
+        }
+        if self.has(Redact::Owners)
+            && let Some((before, name)) = text.split_once(SIGN_IN)
+            && !name.starts_with("owner-")
+        {
+            let (name, after) = name
+                .split_once(';')
+                .map_or((name, ""), |(name, after)| (name, after));
+            let name = self.pseudonym("owner", name.trim());
+            let joint = if after.is_empty() { "" } else { ";" };
+            text = format!("{before}{SIGN_IN}{name}{joint}{after}");
+        }
+        self.without_known(&text, typed)
+    }
+
+    /// A text that nobody has typed.
+    pub(crate) fn text(&self, text: &str, words: &[Word]) -> String {
+        self.text_of(text, words, false)
+    }
+
+    /// Every known word that begins where a run of letters and digits does.
+    fn without_known(&self, text: &str, typed: bool) -> String {
+        if self.known.words.is_empty() && (self.typed.words.is_empty() || !typed) {
+            return text.to_owned();
+        }
         let mut said = String::with_capacity(text.len());
         let mut rest = text;
-        while !rest.is_empty() {
-            let end = rest
-                .find(|c: char| !c.is_ascii_alphanumeric())
-                .unwrap_or(rest.len());
-            let (run, after) = rest.split_at(end);
-            match self.serials.contains(run) {
-                true => said.push_str(&self.pseudonym("device", run)),
-                false => said.push_str(run),
+        while let Some(first) = rest.chars().next() {
+            if first.is_alphanumeric() {
+                let here = self.known.at(rest);
+                let here = here.or_else(|| self.typed.at(rest).filter(|_| typed));
+                if let Some((length, stands)) = here {
+                    said.push_str(stands);
+                    rest = &rest[length..];
+                    continue;
+                }
+                let end = rest.find(|c: char| !c.is_alphanumeric());
+                let (run, after) = rest.split_at(end.unwrap_or(rest.len()));
+                said.push_str(run);
+                rest = after;
+            } else {
+                said.push(first);
+                rest = &rest[first.len_utf8()..];
             }
-            let mut signs = after
-                .char_indices()
-                .skip_while(|(_, c)| !c.is_ascii_alphanumeric());
-            let next = signs.next().map_or(after.len(), |(at, _)| at);
-            said.push_str(&after[..next]);
-            rest = &after[next..];
         }
         said
     }
 
     /// The same of every text in a value, the names of its keys among them; says whether anything was replaced.
-    pub(crate) fn value(&self, value: &mut Value, words: &[String]) -> bool {
+    pub(crate) fn value(&self, value: &mut Value, words: &[Word]) -> bool {
+        self.value_of(value, words, false)
+    }
+
+    fn value_of(&self, value: &mut Value, words: &[Word], typed: bool) -> bool {
         match value {
             Value::String(text) => {
-                let other = self.text(text, words);
+                let other = self.text_of(text, words, typed);
                 let changed = other != *text;
                 *text = other;
                 changed
@@ -170,23 +371,23 @@ impl Redaction {
             Value::Array(all) => {
                 let mut changed = false;
                 for one in all {
-                    changed |= self.value(one, words);
+                    changed |= self.value_of(one, words, typed);
                 }
                 changed
             }
             Value::Object(all) => {
                 let mut changed = false;
+                // What a device says of itself calls what it is called a name.
+                let facts = all.contains_key("udid") && all.contains_key("os_version");
                 for (name, mut one) in std::mem::take(all) {
-                    let other = self.text(&name, words);
+                    let other = self.text_of(&name, words, false);
                     changed |= other != name;
-                    changed |= match name.as_str() {
-                        // Whoever signed in at the device.
-                        "signed_in" if self.has(Redact::Owners) && !one.is_null() => {
-                            let word = one.to_string();
-                            one = self.pseudonym("owner", &word).into();
-                            true
+                    changed |= match self.whole(&name, facts) {
+                        Some(kind) if !one.is_null() => self.replace_whole(kind, &mut one),
+                        _ => {
+                            let typed = typed || TYPED.contains(&name.as_str());
+                            self.value_of(&mut one, words, typed)
                         }
-                        _ => self.value(&mut one, words),
                     };
                     all.insert(other, one);
                 }
@@ -195,6 +396,71 @@ impl Redaction {
             _ => false,
         }
     }
+
+    /// What kind of word the value of this key is, whatever it is.
+    fn whole(&self, key: &str, facts: bool) -> Option<&'static str> {
+        // Whoever signed in at the device.
+        if key == "signed_in" {
+            return self.has(Redact::Owners).then_some("owner");
+        }
+        if facts && key == "name" {
+            return self.names_devices().then_some("name");
+        }
+        let plain: String = key
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        if AT_APPLE.contains(&plain.as_str()) {
+            return self.has(Redact::Actors).then_some("actor");
+        }
+        let (name, what) = HARDWARE.iter().find(|(name, _)| *name == plain)?;
+        let hidden = match what {
+            Redact::Owners => self.names_devices(),
+            other => self.has(*other),
+        };
+        hidden.then_some(match (*name, what) {
+            ("serialnumber", _) => "device",
+            ("udid" | "provisioningudid", _) => "udid",
+            (_, Redact::Owners) => "name",
+            _ => "number",
+        })
+    }
+
+    fn replace_whole(&self, kind: &str, value: &mut Value) -> bool {
+        match value {
+            Value::Array(all) => {
+                let mut changed = false;
+                for one in all {
+                    changed |= self.replace_whole(kind, one);
+                }
+                changed
+            }
+            Value::String(word) if word.is_empty() => false,
+            other => {
+                let word = other
+                    .as_str()
+                    .map_or_else(|| other.to_string(), str::to_owned);
+                *other = self.pseudonym(kind, &word).into();
+                true
+            }
+        }
+    }
+}
+
+/// Whether what a device is called is more than what it is.
+fn is_a_name(name: &str) -> bool {
+    const WHAT: [&str; 8] = [
+        "iphone",
+        "ipad",
+        "ipod",
+        "mac",
+        "macbook",
+        "macbook air",
+        "macbook pro",
+        "imac",
+    ];
+    name.chars().count() > SHORTEST && !WHAT.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// A word where it stands by itself.
@@ -228,7 +494,7 @@ mod tests {
     #[test]
     fn what_belongs_together_stays_together_and_nobody_is_named() {
         let mut redaction = Redaction::new([Redact::Owners, Redact::Serials]).unwrap();
-        redaction.know(["C02A".to_owned()]);
+        redaction.know_serial("C02A");
         let owner = json!({ "organisation": 1, "id": 2, "owner": { "value": { "name": "Eva Ander", "email": "eva@example.com" }, "at": "2026-01-01T00:00:00Z", "by": "x" },
             "managed_user": { "value": { "name": "eva" }, "at": "2026-01-01T00:00:00Z", "by": "x" } });
         let original: OriginalFacts = serde_json::from_value(owner).unwrap();
@@ -236,7 +502,7 @@ mod tests {
             (original.organisation, original.id),
             (OrganisationId(1), DeviceId(2))
         );
-        let words = redaction.words_of(Some(&original));
+        let words = redaction.words_of(Some(&original), None);
         let mut value = json!({
             "C02A": ["C02A", "of Eva Ander <eva@example.com>", "C02AB", "xC02A"],
             "user": "waiting for the sign-in of eva", "n": 7, "evaluate": "evaluated",
@@ -258,5 +524,80 @@ mod tests {
         let other = Redaction::new([Redact::Serials]).unwrap();
         assert_ne!(other.pseudonym("device", "C02A"), device);
         assert!(!format!("{redaction:?}").contains("C02A"));
+    }
+
+    #[test]
+    fn a_device_is_known_by_more_than_its_serial_number() {
+        let check = |what: &[Redact], gone: &[&str], stay: &[&str]| {
+            let mut redaction = Redaction::new(what.iter().copied()).unwrap();
+            let serial = crate::ids::Serial::parse("C02A").unwrap();
+            let mut device = Device::new(OrganisationId(1), DeviceId(2), serial);
+            device.facts.udid = Some("00008140-00AA11".to_owned());
+            device.facts.name = Some("Anna's MacBook".to_owned());
+            device.facts.radio.imei = Some("35 123".to_owned());
+            redaction.know_device(&device);
+            let words = redaction.words_of(None, Some(&device));
+            let mut value = json!({
+                "facts": { "udid": "00008140-00AA11", "os_version": "26.1", "name": "Anna's MacBook", "family": "Mac" },
+                "says": "00008140-00AA11 is Anna's MacBook with 35 123",
+                "raw": { "LocalHostName": "annas-mac", "WiFiMAC": "aa:bb", "EthernetMACs": ["cc:dd"], "MEID": "A1", "IsSupervised": true },
+            });
+            redaction.value(&mut value, &words);
+            let text = value.to_string();
+            for word in gone {
+                assert!(!text.contains(word), "{what:?} {word}: {text}");
+            }
+            for word in stay {
+                assert!(text.contains(word), "{what:?} {word}: {text}");
+            }
+        };
+        let numbers = ["00008140-00AA11", "35 123", "aa:bb", "cc:dd", "A1"];
+        let names = ["Anna", "annas-mac"];
+        let always = ["26.1", "\"Mac\"", "IsSupervised"];
+        check(
+            &[Redact::Serials],
+            &[&numbers[..], &names].concat(),
+            &always,
+        );
+        check(&[Redact::Owners], &names, &[&numbers[..], &always].concat());
+        check(
+            &[Redact::Actors],
+            &[],
+            &[&numbers[..], &names, &always].concat(),
+        );
+    }
+
+    #[test]
+    fn whoever_acted_is_one_pseudonym_and_sentences_that_people_typed_name_nobody() {
+        let mut redaction = Redaction::new([Redact::Actors, Redact::Owners]).unwrap();
+        redaction.know_actor("Anna Approver <anna@example.com>");
+        redaction.know_actor("nightly-sync");
+        redaction.know_actor("worker");
+        let owner = json!({ "organisation": 1, "id": 2, "owner": { "value": { "name": "Eva Ander", "email": "eva@example.com" }, "at": "2026-01-01T00:00:00Z", "by": "x" } });
+        redaction.know_owner(&serde_json::from_value(owner).unwrap());
+        let mut value = json!({
+            "by": "Anna Approver <anna@example.com>", "actor": "worker", "token": "nightly-sync",
+            "text": "signed by Anna Approver, mail anna@example.com, for Eva Ander",
+            "reason": "Eva asked Anna; see Ander", "Eva": "evaluate Eva",
+            "device_assigned_by": "boss@example.com",
+        });
+        assert!(redaction.value(&mut value, &[]));
+        let anna = value["by"].as_str().unwrap().to_owned();
+        assert!(anna.starts_with("actor-"));
+        assert_eq!(value["actor"], "worker");
+        assert_eq!(value["token"].as_str().unwrap().len(), anna.len());
+        let text = value["text"].as_str().unwrap();
+        assert!(
+            text.starts_with(&format!("signed by {anna}, mail {anna}, for owner-")),
+            "{text}"
+        );
+        let reason = value["reason"].as_str().unwrap();
+        assert!(
+            reason.contains(&format!("asked {anna}; see owner-")),
+            "{reason}"
+        );
+        // One word of nobody's sentence is no name.
+        assert_eq!(value["Eva"], "evaluate Eva");
+        assert!(!value.to_string().contains("example.com"), "{value}");
     }
 }

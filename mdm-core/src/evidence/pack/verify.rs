@@ -14,6 +14,7 @@ use crate::audit::AuditEntry;
 use crate::audit_seal::{AuditSeal, ChainReport, ChainWalk, Checkpoint, entry_hash, is_signed};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::ids::AuditId;
 use crate::organisation::Der;
 
 /// The longest file that is read whole: a page of the record, the manifest. Others are only hashed.
@@ -37,6 +38,8 @@ pub struct PackReport {
     pub chain: ChainReport,
     /// Entries with pseudonyms in them: their place in the chain is proved, their words by the signature of the pack alone.
     pub redacted: u64,
+    /// Entries of other waves and of nothing that the pack is about: only their places in the chain are in it.
+    pub others: u64,
     /// What is not as it should be, in sentences; empty for a pack that nobody has touched.
     pub broken: Vec<String>,
 }
@@ -51,12 +54,30 @@ impl PackReport {
 
 /// A line of the record in a pack.
 #[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum PackedEntry {
+    /// One of the wave.
+    Whole(WholeEntry),
+    /// One of something else: its place in the chain, and not what it says.
+    Place(EntryPlace),
+}
+
+/// An entry with its words.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PackedEntry {
+pub(crate) struct WholeEntry {
     pub(crate) entry: AuditEntry,
     /// The hash that was sealed, where pseudonyms have changed the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<String>,
+}
+
+/// An entry without its words.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntryPlace {
+    pub(crate) id: AuditId,
+    pub(crate) sealed: String,
 }
 
 /// Looks through a pack. `earlier` is a checkpoint that was taken along before: it finds a record that was replaced as a whole.
@@ -98,7 +119,7 @@ struct Walk<'a> {
     moment: Option<u64>,
     seals: Vec<AuditSeal>,
     /// Id, hash that must have been sealed, in the order of the pack.
-    entries: Vec<(crate::ids::AuditId, String)>,
+    entries: Vec<(AuditId, String)>,
 }
 
 impl Walk<'_> {
@@ -247,14 +268,23 @@ impl Walk<'_> {
                 serde_json::from_slice(line).map(|seal| self.seals.push(seal))
             } else if name.ends_with("-entries.jsonl") {
                 serde_json::from_slice::<PackedEntry>(line).map(|line| {
-                    let hash = match line.sealed {
-                        Some(sealed) => {
-                            self.report.redacted += 1;
-                            sealed
+                    let (id, hash) = match line {
+                        PackedEntry::Place(place) => {
+                            self.report.others += 1;
+                            (place.id, place.sealed)
                         }
-                        None => entry_hash(&line.entry),
+                        PackedEntry::Whole(whole) => {
+                            let hash = match whole.sealed {
+                                Some(sealed) => {
+                                    self.report.redacted += 1;
+                                    sealed
+                                }
+                                None => entry_hash(&whole.entry),
+                            };
+                            (whole.entry.id, hash)
+                        }
                     };
-                    self.entries.push((line.entry.id, hash));
+                    self.entries.push((id, hash));
                 })
             } else {
                 return;
@@ -320,7 +350,7 @@ fn check_chain(
     report: &mut PackReport,
     manifest: &Manifest,
     seals: &[AuditSeal],
-    entries: &[(crate::ids::AuditId, String)],
+    entries: &[(AuditId, String)],
     earlier: Option<&Checkpoint>,
 ) {
     if entries.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
@@ -438,7 +468,7 @@ mod tests {
         );
         let entries = made.entries.iter().map(|entry| {
             let (entry, sealed) = (entry.clone(), None);
-            serde_json::to_string(&PackedEntry { entry, sealed }).unwrap()
+            serde_json::to_string(&PackedEntry::Whole(WholeEntry { entry, sealed })).unwrap()
         });
         let entries = lines(entries.collect());
         let name = "audit/000001-001-entries.jsonl";

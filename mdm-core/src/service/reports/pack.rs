@@ -1,5 +1,5 @@
-//! The evidence pack of a wave: approvals, requests with Apple's raw answers, before and after of every device, reports, and the whole record with
-//! its chain. Made a page at a time; holds no secret, and with pseudonyms neither serial numbers nor people.
+//! The evidence pack of a wave: approvals, requests with Apple's raw answers, before and after of every device, reports, and the chain of the whole
+//! record with the entries that are of this wave. Made a page at a time; holds no secret, and with pseudonyms neither devices nor people.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::PAGE;
 use super::page::MemberRows;
+use crate::audit::AuditEntry;
 use crate::audit_seal::AuditSeal;
 use crate::error::Error;
 use crate::evidence::pack::{
-    FORMAT, MakeReport, Manifest, PackAsk, PackSink, PackedEntry, Packer, Redact, Redaction,
-    ReportText,
+    EntryPlace, FORMAT, MakeReport, Manifest, PackAsk, PackSink, PackedEntry, Packer, Redact,
+    Redaction, ReportText, WholeEntry, Word,
 };
 use crate::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
 use crate::ids::{AcceptedId, AuditId, AuditSealId, DeviceId, ErrandId, MoveId, Serial, WaveId};
@@ -20,6 +21,7 @@ use crate::migration::{Move, visible_state};
 use crate::original::OriginalFacts;
 use crate::service::Org;
 use crate::store::Batch;
+use crate::wave::Wave;
 
 /// Rows of a report in one file.
 const ROWS: usize = 5_000;
@@ -33,7 +35,7 @@ runbooks/        what the devices were taken through\n\
 requests/        requests to Apple; *.result is Apple's result file as it came\n\
 members/         every device: as it was known before, and after\n\
 reports/         for people\n\
-audit/           the record, with the seals that chain it, and the newest seal\n\
+audit/           the record: entries of this wave and its devices, of all others their places in the chain; the seals, and the newest one\n\
 manifest.json    every file with its SHA-256; manifest.sig signs it with the key of the record\n";
 
 /// The pack on its way out.
@@ -73,9 +75,8 @@ impl Org {
         let (public_key, key) = self.audit_key().await?;
         let at = self.now();
         let mut redaction = Redaction::new(ask.redact.iter().copied())?;
-        if ask.redact.contains(&Redact::Serials) {
-            self.know_serials(&mut redaction).await?;
-        }
+        let about = self.about(&row, &mut redaction).await?;
+        self.know(&row, &mut redaction).await?;
         let mut out = Out {
             packer: Packer::new(at),
             sink,
@@ -88,8 +89,8 @@ impl Org {
         self.pack_requests(ask.wave, &mut out).await?;
         self.pack_members(ask.wave, &mut out).await?;
         self.pack_reports(ask, &mut out).await?;
-        self.pack_record(record.checkpoint.as_ref().map(|c| c.seal), &mut out)
-            .await?;
+        let newest = record.checkpoint.as_ref().map(|c| c.seal);
+        self.pack_record(newest, &about, &mut out).await?;
         let checkpoint = record.checkpoint;
         let value = serde_json::to_value(&checkpoint).unwrap_or_default();
         out.put("audit/checkpoint.json", format!("{value:#}\n").as_bytes())
@@ -102,7 +103,7 @@ impl Org {
             wave_name: row.name,
             at,
             server: ask.server.clone(),
-            by: self.actor().to_owned(),
+            by: out.redaction.text(self.actor(), &[]),
             redacted: ask.redact.iter().copied().collect(),
             broken: record.chain.broken,
             checkpoint,
@@ -113,17 +114,74 @@ impl Org {
         out.sink.bytes(end).await
     }
 
-    /// Every serial number of the organisation: words of the record may name any of them.
-    async fn know_serials(&self, redaction: &mut Redaction) -> Result<(), Error> {
-        let mut after = DeviceId(0);
+    /// What the pack is about: the wave, its project, its members. Their owners are known from now on.
+    async fn about(&self, wave: &Wave, redaction: &mut Redaction) -> Result<About, Error> {
+        let mut about = About {
+            wave: [json!(wave.id), json!(wave.name)],
+            project: Vec::new(),
+            devices: BTreeSet::new(),
+            serials: BTreeSet::new(),
+        };
+        if let Some(project) = self.project_of(wave).await? {
+            about.project = vec![json!(project.id), json!(project.name)];
+        }
+        let mut after = MoveId(0);
         loop {
-            let page = self.store().devices(self.id(), after, PAGE).await?;
+            let page = self
+                .store()
+                .attempts(self.id(), wave.id, after, PAGE)
+                .await?;
             let Some(last) = page.last() else {
-                return Ok(());
+                return Ok(about);
             };
             after = last.id;
-            redaction.know(page.into_iter().map(|d| d.serial.as_str().to_owned()));
+            let ids: Vec<DeviceId> = page.iter().map(|attempt| attempt.device).collect();
+            if redaction.has(Redact::Owners) {
+                for original in self.store().originals_of(self.id(), &ids).await? {
+                    redaction.know_owner(&original);
+                }
+            }
+            about.devices.extend(ids);
+            about
+                .serials
+                .extend(page.into_iter().map(|attempt| attempt.serial.to_string()));
         }
+    }
+
+    /// Every device of the organisation, and everybody who has acted in it: words of the record may name any of them.
+    async fn know(&self, wave: &Wave, redaction: &mut Redaction) -> Result<(), Error> {
+        if redaction.has(Redact::Serials) {
+            let mut after = DeviceId(0);
+            loop {
+                let page = self.store().devices(self.id(), after, PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = last.id;
+                page.iter().for_each(|device| redaction.know_device(device));
+            }
+        }
+        if redaction.has(Redact::Actors) {
+            redaction.know_actor(self.actor());
+            let said = [
+                wave.acceptance.as_ref().map(|a| &a.by),
+                wave.signed.as_ref().map(|s| &s.by),
+            ];
+            said.into_iter()
+                .flatten()
+                .for_each(|by| redaction.know_actor(by));
+            let mut after = AuditId(0);
+            loop {
+                let page = self.store().audit(self.id(), after, PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = last.id;
+                let mut actors: Vec<&str> = page.iter().map(|entry| &*entry.actor).collect();
+                actors.sort_unstable();
+                actors.dedup();
+                actors
+                    .into_iter()
+                    .for_each(|actor| redaction.know_actor(actor));
+            }
+        }
+        Ok(())
     }
 
     /// The wave and what people have said of it; answers the runbooks of its members.
@@ -165,10 +223,9 @@ impl Org {
                 if out.redaction.has(Redact::Owners) {
                     without_people(&mut part.content);
                     for original in self.originals_in(&part.content).await? {
-                        words.extend(out.redaction.words_of(Some(&original)));
+                        words.extend(out.redaction.words_of(Some(&original), None));
                     }
-                    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
-                    words.dedup();
+                    Word::order(&mut words);
                 }
                 let name = format!("accepted/{}-{:.12}.json", part.id, part.digest);
                 let mut value =
@@ -245,7 +302,11 @@ impl Org {
                     .map(|s| json!({ "kind": s.kind.as_str(), "sealed": s.created, "replaced": s.replaced }))
                     .collect();
                 let mut value = member(attempt, &page, held);
-                let words = out.redaction.words_of(page.originals.get(&attempt.device));
+                let of = (
+                    page.originals.get(&attempt.device),
+                    page.devices.get(&attempt.device),
+                );
+                let words = out.redaction.words_of(of.0, of.1);
                 out.redaction.value(&mut value, &words);
                 text.push_str(&value.to_string());
                 text.push('\n');
@@ -288,6 +349,7 @@ impl Org {
     async fn pack_record(
         &self,
         newest: Option<AuditSealId>,
+        about: &About,
         out: &mut Out<'_>,
     ) -> Result<(), Error> {
         let (mut after, mut entries_after, mut number) = (AuditSealId(0), AuditId(0), 0);
@@ -321,30 +383,95 @@ impl Org {
                 let Some(last) = page.last() else { break };
                 entries_after = last.id;
                 part += 1;
-                let ids: Vec<DeviceId> = page.iter().filter_map(|e| e.device).collect();
-                let known: BTreeMap<DeviceId, OriginalFacts> =
-                    match out.redaction.has(Redact::Owners) {
-                        true => {
-                            let rows = self.store().originals_of(self.id(), &ids).await?;
-                            rows.into_iter().map(|o| (o.id, o)).collect()
-                        }
-                        false => BTreeMap::new(),
-                    };
-                let mut text = String::new();
-                for mut entry in page {
-                    let sealed = crate::audit_seal::entry_hash(&entry);
-                    let words = entry.device.and_then(|id| known.get(&id));
-                    let words = out.redaction.words_of(words);
-                    let changed = out.redaction.value(&mut entry.detail, &words);
-                    let sealed = changed.then_some(sealed);
-                    text.push_str(&line(&PackedEntry { entry, sealed })?);
-                }
+                let text = self.entries_of(page, about, &out.redaction).await?;
                 out.put(
                     &format!("audit/{number:06}-{part:03}-entries.jsonl"),
                     text.as_bytes(),
                 )
                 .await?;
             }
+        }
+    }
+
+    /// Entries as lines: those that the pack is about with their words, the others with their places alone.
+    async fn entries_of(
+        &self,
+        page: Vec<AuditEntry>,
+        about: &About,
+        redaction: &Redaction,
+    ) -> Result<String, Error> {
+        let ids: Vec<DeviceId> = page
+            .iter()
+            .filter_map(|entry| entry.device)
+            .filter(|device| about.devices.contains(device))
+            .collect();
+        let (mut originals, mut devices) = (BTreeMap::new(), BTreeMap::new());
+        if !redaction.is_empty() {
+            let rows = self.store().originals_of(self.id(), &ids).await?;
+            originals.extend(rows.into_iter().map(|o| (o.id, o)));
+            let rows = self.store().devices_of(self.id(), &ids).await?;
+            devices.extend(rows.into_iter().map(|d| (d.id, d)));
+        }
+        let mut text = String::new();
+        for mut entry in page {
+            let sealed = crate::audit_seal::entry_hash(&entry);
+            if !about.has(&entry) {
+                let place = EntryPlace {
+                    id: entry.id,
+                    sealed,
+                };
+                text.push_str(&line(&PackedEntry::Place(place))?);
+                continue;
+            }
+            let of = entry.device;
+            let original = of.and_then(|id| originals.get(&id));
+            let device = of.and_then(|id| devices.get(&id));
+            let words = redaction.words_of(original, device);
+            let mut changed = redaction.value(&mut entry.detail, &words);
+            let actor = redaction.text(&entry.actor, &words);
+            changed |= actor != entry.actor;
+            entry.actor = actor;
+            let sealed = changed.then_some(sealed);
+            text.push_str(&line(&PackedEntry::Whole(WholeEntry { entry, sealed }))?);
+        }
+        Ok(text)
+    }
+}
+
+/// What a pack is about.
+struct About {
+    /// The number and the name, as entries name one or the other.
+    wave: [Value; 2],
+    project: Vec<Value>,
+    devices: BTreeSet<DeviceId>,
+    serials: BTreeSet<String>,
+}
+
+impl About {
+    /// Whether an entry is of this wave, its project or one of its members.
+    fn has(&self, entry: &AuditEntry) -> bool {
+        match entry.device {
+            Some(device) => self.devices.contains(&device),
+            // What is of another wave may name the project, too.
+            None => {
+                let wave = entry.detail.get("wave");
+                wave.is_none_or(|wave| wave.is_null() || self.wave.contains(wave))
+                    && self.is_named(&entry.detail)
+            }
+        }
+    }
+
+    fn is_named(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.serials.contains(text),
+            Value::Array(all) => all.iter().any(|one| self.is_named(one)),
+            Value::Object(all) => all.iter().any(|(name, one)| {
+                (name == "wave" && self.wave.contains(one))
+                    || (name == "project" && self.project.contains(one))
+                    || self.serials.contains(name)
+                    || self.is_named(one)
+            }),
+            _ => false,
         }
     }
 }
@@ -453,7 +580,10 @@ impl ReportSink for Parts<'_, '_> {
         let owner = owner.filter(|_| columns.contains(&"owner told at"));
         for row in &mut rows {
             let word = owner.and_then(|n| row.get(n)?.as_str());
-            let words: Vec<String> = word.map(str::to_owned).into_iter().collect();
+            let words: Vec<Word> = word
+                .and_then(|word| self.out.redaction.owner(word))
+                .into_iter()
+                .collect();
             for value in row.iter_mut() {
                 self.out.redaction.value(value, &words);
             }

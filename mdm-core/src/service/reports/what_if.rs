@@ -7,7 +7,7 @@ use crate::check::CheckResult;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::evidence::{ReportKind, ReportRow, ReportSink};
-use crate::ids::WaveId;
+use crate::ids::{Serial, WaveId};
 use crate::migration::what_if::CheckFinding;
 use crate::service::{Detail, Org};
 
@@ -25,6 +25,22 @@ const COLUMNS: &[&str] = &[
     "who",
 ];
 
+/// Of the apps, what would become of them.
+const APPS: &[&str] = &[
+    "app",
+    "name",
+    "devices",
+    "kept",
+    "dropped",
+    "lost",
+    "uncertain",
+    "licences short",
+    "lost on",
+    "people",
+];
+/// So many devices and people are named beside an app; all are among the rows.
+const NAMED: usize = 20;
+
 impl Org {
     pub(super) async fn report_what_if(
         &self,
@@ -37,6 +53,10 @@ impl Org {
         let title = format!("What-if of wave {}", row.name);
         let mut head = self.report_head(ReportKind::WhatIf, title, now);
         head.columns = COLUMNS;
+        if row.is_submitted() {
+            let told = "how things are now, of members that have not ended; what was accepted then is in the evidence pack";
+            head.fact("what this is", told);
+        }
         head.fact("blocked", report.blocked);
         head.fact("with something to be known", report.warned);
         head.fact("clear", report.clear);
@@ -76,8 +96,29 @@ impl Org {
             ],
             matrix.collect(),
         );
-        let lost = cell(&report.forecast);
-        head.fact("apps", lost);
+        let forecast = &report.forecast;
+        head.fact("devices whose apps nobody has told", forecast.unknown.len());
+        head.fact(
+            "devices that would lose an app with its data",
+            forecast.losing.len(),
+        );
+        let apps = forecast.apps.iter().map(|app| {
+            let names: Vec<&str> = app.lost.keys().map(Serial::as_str).take(NAMED).collect();
+            let people: Vec<&str> = app.people.iter().map(String::as_str).take(NAMED).collect();
+            vec![
+                json!(app.bundle_id),
+                json!(app.name),
+                json!(app.present),
+                json!(app.kept),
+                json!(app.dropped),
+                json!(app.lost.len()),
+                json!(app.uncertain),
+                json!(app.short),
+                json!(names.join(" ")),
+                json!(people.join(", ")),
+            ]
+        });
+        head.table("apps", APPS, apps.collect());
         sink.head(head).await?;
         let rules = &self.organisation.settings.unknowns;
         for members in report.members.chunks(100) {

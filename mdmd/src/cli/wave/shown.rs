@@ -281,6 +281,11 @@ fn blocked(what_if: &Value) -> usize {
 pub(super) fn verdict(what_if: &Value) -> Done {
     let blocked = blocked(what_if);
     let all = rows(&what_if["against_all"]).count();
+    let count = |name: &str| what_if["report"][name].as_u64().unwrap_or(0);
+    if count("blocked") + count("warned") + count("clear") == 0 {
+        let why = "the wave has no member that is not submitted yet: nobody was looked at";
+        return Err(anyhow!(why)).means(Exit::Precondition);
+    }
     if blocked == 0 && all == 0 {
         return Ok(());
     }

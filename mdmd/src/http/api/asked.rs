@@ -121,6 +121,22 @@ impl<T: DeserializeOwned> Query<T> {
     }
 }
 
+/// Refuses a query with a key that the route does not know: what is misspelt must not pass for what is left out.
+pub(super) fn only(uri: &Uri, known: impl Fn(&str) -> bool) -> Result<(), Refusal> {
+    let query = uri.query().unwrap_or_default();
+    if !decodes(query) {
+        return Err(refused(Error::bad_input("query", "must be UTF-8")));
+    }
+    let mut keys = form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key);
+    match keys.find(|key| !known(key)) {
+        Some(key) => {
+            let name: String = key.chars().take(NAME).collect();
+            Err(refused(Error::bad_input(name, "is not known here")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whether a query's escapes stand for UTF-8.
 fn decodes(query: &str) -> bool {
     let mut bytes = Vec::with_capacity(query.len());
@@ -222,7 +238,10 @@ fn plain(expected: &str) -> String {
     }
     match expected {
         "i64" | "i32" => "a whole number".to_owned(),
-        "u64" | "u32" | "u16" | "u8" => "a whole number from 0".to_owned(),
+        "u8" => format!("a whole number from 0 to {}", u8::MAX),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" => "a whole number from 0".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" => "an object".to_owned(),
         other => other.to_owned(),
@@ -280,11 +299,11 @@ mod tests {
             (r#"{"name":7}"#, "name: must be a string"),
             (
                 r#"{"name":"a","days":"hunter2"}"#,
-                "days: must be a whole number from 0",
+                "days: must be a whole number from 0 to 4294967295",
             ),
             (
                 r#"{"name":"a","days":-1}"#,
-                "days: must be a whole number from 0",
+                "days: must be a whole number from 0 to 4294967295",
             ),
             (
                 r#"{"name":"a","tags":["b",7]}"#,

@@ -21,6 +21,13 @@ pub(crate) fn document() -> &'static Value {
     &DOCUMENT
 }
 
+/// Whether a route reads a key of this name in its query.
+pub(super) fn reads(method: &str, path: &str, key: &str) -> bool {
+    let parameters = document()["paths"][path][method]["parameters"].as_array();
+    let mut all = parameters.into_iter().flatten();
+    all.any(|one| one["in"] == "query" && one["name"] == key)
+}
+
 pub(super) async fn show(_: About) -> Answer<impl Shows> {
     shown(document())
 }

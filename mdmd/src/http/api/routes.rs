@@ -43,7 +43,7 @@ macro_rules! table {
 
         /// Its router. Whoever merges it has put a [`Caller`] before it.
         pub(super) fn router() -> Router<Office> {
-            Router::new()$(.route($path, guarded($method($handler), Role::$role, part($path))))*
+            Router::new()$(.route($path, guarded($method($handler), Role::$role, (stringify!($method), $path))))*
         }
 
         /// Each route with the name of its handler and what describes it.
@@ -141,7 +141,7 @@ table! {
     post "/api/v1/two-persons" Admin approvals::demand, "always", "Changes that. That it is no longer so takes two persons itself.";
     get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
     get  "/api/v1/events" Viewer events::follow, "", "The record as it grows, as a stream of events (`text/event-stream`). A `Last-Event-ID` goes on behind that entry; one that was committed late may come a second time.";
-    post "/api/v1/audit/verification" Helpdesk audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
+    post "/api/v1/audit/verification" Viewer audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
     get  "/api/v1/checklist" Viewer checklist::show, "", "What a migration needs, in order: done, missing, fix; everything that ends against the latest deadline; the doors looked at by their public names.";
     get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made.";
@@ -173,7 +173,7 @@ table! {
     post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on. Those that were offered it go on either way.";
     get  "/api/v1/waves/{id}/report" Viewer reports::wave, "", "The report of a wave: funnel, days, states, deadlines, marks, every member. As all reports: `format` (json, csv, html, text), of a CSV `table` for a small one; sent as it is read.";
     get  "/api/v1/waves/{id}/report/what-if" Viewer reports::what_if, "", "The what-if of a wave as a report: what holds for all, reasons, every finding that is no pass.";
-    post "/api/v1/waves/{id}/evidence" Approver reports::evidence, "redact? (owners, serials)", "The evidence pack of a wave: one signed archive that `mdmd audit verify` checks without the server.";
+    post "/api/v1/waves/{id}/evidence" Approver reports::evidence, "redact? (actors, owners, serials)", "The evidence pack of a wave: one signed archive that `mdmd audit verify` checks without the server.";
     get  "/api/v1/devices/{serial}/report" Viewer reports::device, "", "The single-object report of a device: facts with their ages, marks, steps, every transition with cause and evidence.";
     get  "/api/v1/reports/exceptions" Viewer reports::exceptions, "", "What did not come true, whose it is, what to do next; of one `wave` or of all.";
     get  "/api/v1/reports/holds" Viewer reports::holds, "", "How long holds took, step by step, and what ended them; of one `wave` or of all.";
@@ -277,12 +277,23 @@ pub(super) fn parts() -> std::collections::BTreeSet<&'static str> {
     all.filter(|part| !part.is_empty()).collect()
 }
 
-/// Refuses whoever has a smaller role, before anything of the request is read.
-fn guarded(route: MethodRouter<Office>, role: Role, part: &'static str) -> MethodRouter<Office> {
+/// Refuses whoever has a smaller role, before anything of the request is read, and then keys of the query that the route does not
+/// know.
+fn guarded(
+    route: MethodRouter<Office>,
+    role: Role,
+    (method, path): (&'static str, &'static str),
+) -> MethodRouter<Office> {
+    let part = part(path);
     route.route_layer(from_fn(move |request: Request, next: Next| async move {
         let why = match request.extensions().get::<Caller>() {
             Some(caller) if caller.role >= role && caller.scope.lets(part) => {
-                return next.run(request).await;
+                // Which organisation may be said everywhere.
+                let known = |key: &str| key == "organisation" || openapi::reads(method, path, key);
+                return match super::asked::only(request.uri(), known) {
+                    Ok(()) => next.run(request).await,
+                    Err(refusal) => refusal.into_response(),
+                };
             }
             Some(caller) if caller.role >= role => {
                 "this takes a scope that the token does not have"
@@ -333,7 +344,9 @@ mod tests {
         for route in ROUTES {
             assert!(
                 route.method == "get"
-                    || route.path.ends_with("/status")
+                    || ["/status", "/verification"]
+                        .iter()
+                        .any(|end| route.path.ends_with(end))
                     || route.role > Role::Viewer,
                 "{} {}",
                 route.method,

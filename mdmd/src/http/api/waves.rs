@@ -8,7 +8,7 @@ use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
 use mdm_core::ids::{ErrandId, MoveId, ProjectId, Serial, WaveId};
 use mdm_core::service::{Candidates, Dates, Org};
-use mdm_core::wave::{Preset, Waiver};
+use mdm_core::wave::{Preset, Waiver, Wave};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,17 +31,18 @@ pub(super) async fn list(About { office, org, which }: About<Page>) -> Answer<im
     shown(told! { waves: rows, next: next })
 }
 
+async fn row(office: &Office, org: &Org, id: i64) -> Result<Wave, Refusal> {
+    let store = office.mdm.store();
+    let found = store.wave(org.organisation().id, WaveId(id)).await;
+    let found = found.map_err(|error| refused(error.into()))?;
+    found.ok_or_else(|| refused(Error::NotFound("wave")))
+}
+
 pub(super) async fn show(
     About { office, org, .. }: About,
     Path(id): Path<i64>,
 ) -> Result<Versioned<impl Shows>, Refusal> {
-    let wave = office
-        .mdm
-        .store()
-        .wave(org.organisation().id, WaveId(id))
-        .await
-        .map_err(|error| refused(error.into()))?
-        .ok_or_else(|| refused(Error::NotFound("wave")))?;
+    let wave = row(&office, &org, id).await?;
     let members = org.members(wave.id).await.map_err(refused)?;
     Ok(Versioned {
         version: wave.version,
@@ -49,9 +50,13 @@ pub(super) async fn show(
     })
 }
 
-pub(super) async fn later(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
-    let proposals = org.later_deadlines(WaveId(id)).await.map_err(refused)?;
-    shown(told! { proposals: proposals })
+pub(super) async fn later(
+    About { office, org, .. }: About,
+    Path(id): Path<i64>,
+) -> Answer<impl Shows> {
+    let wave = row(&office, &org, id).await?;
+    let proposals = org.later_deadlines(wave.id).await.map_err(refused)?;
+    shown(told! { wave: wave.id, name: wave.name, proposals: proposals })
 }
 
 pub(super) async fn standing(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {

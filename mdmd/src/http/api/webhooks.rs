@@ -155,5 +155,5 @@ pub(super) async fn messages(
     let rows = rows.map_err(refused)?;
     let full = rows.len() >= limit as usize;
     let next = rows.last().filter(|_| full).map(|last| last.id);
-    shown(told! { messages: rows, next: next })
+    shown(told! { webhook: name, messages: rows, next: next })
 }
