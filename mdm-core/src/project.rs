@@ -364,4 +364,70 @@ impl AcceptedPart {
             content,
         }
     }
+
+    /// Takes out who would lose what, and whose sign-in was waited for; answers whether anybody was in it.
+    pub(crate) fn forget_people(&mut self) -> bool {
+        let before = self.content.clone();
+        forget_people(&mut self.content);
+        self.content != before
+    }
+}
+
+/// What stands in the place of a sentence that names a person.
+const FORGOTTEN: &str = "a person was named here";
+
+fn forget_people(content: &mut serde_json::Value) {
+    use serde_json::Value;
+    let names = crate::check::Check::ManagedUser.to_string();
+    match content {
+        Value::Object(map) => {
+            if let Some(Value::Array(people)) = map.get_mut("people") {
+                people.clear();
+            }
+            if map.get("check").is_some_and(|check| *check == *names)
+                && let Some(fact) = map.get_mut("fact")
+            {
+                *fact = FORGOTTEN.into();
+            }
+            map.values_mut().for_each(forget_people);
+        }
+        Value::Array(all) => all.iter_mut().for_each(forget_people),
+        // A finding in one line.
+        Value::String(line) if line.starts_with(&format!("{names}: ")) => {
+            *line = format!("{names}: {FORGOTTEN}");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_accepted_forgets_people_and_keeps_what_was_found() {
+        let line = "managed.user: its migration waits for the sign-in of eva";
+        let content = |people: &[&str], fact: &str, line: &str| {
+            json!({
+                "digest": "d", "warnings": [line, "apps.mapped: 2 devices"],
+                "report": {
+                    "forecast": { "apps": [{ "bundle_id": "com.acme", "people": people, "lost": { "F1": "nobody-keeps-it" } }] },
+                    "matrix": { "rows": [{ "check": "managed.user", "fact": fact, "devices": ["F1"] }] },
+                },
+                "members": [{ "serial": "F1", "findings": [
+                    { "check": "managed.user", "fact": fact }, { "check": "os.version", "fact": "26.1" },
+                ] }],
+            })
+        };
+        let key = (OrganisationId(1), crate::ids::AcceptedId(2));
+        let wave = crate::ids::WaveId(3);
+        let named = content(&["Eva Ander"], "waits for the sign-in of eva", line);
+        let mut part = AcceptedPart::new(key, wave, "d", 0, named);
+        assert!(part.forget_people());
+        let bare = format!("{}: {FORGOTTEN}", crate::check::Check::ManagedUser);
+        assert_eq!(part.content, content(&[], FORGOTTEN, &bare));
+        assert!(!part.forget_people(), "once");
+    }
 }

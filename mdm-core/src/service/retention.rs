@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{DeviceId, OrganisationId};
+use crate::ids::{AcceptedId, DeviceId, IdSource, OrganisationId, WaveId};
 use crate::organisation::Organisation;
 use crate::store::{Batch, StoreError};
 
@@ -53,6 +53,10 @@ impl Mdm {
                     .close_expired_hand_offs()
                     .await?;
                 gone += self.handle(organisation.clone()).forget_people(now).await?;
+                gone += self
+                    .handle(organisation.clone())
+                    .forget_accepted(now)
+                    .await?;
                 gone += store.prune_repeats(organisation.id, now, AT_ONCE).await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
@@ -128,6 +132,56 @@ impl Org {
             match self.store().commit(batch).await {
                 Ok(()) => gone += count,
                 // An import was faster: the next round looks again.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes people's names out of what somebody accepted so long ago, once its wave is closed; which apps of how many devices would
+    /// be lost stays. Answers of how many pieces.
+    async fn forget_accepted(&self, now: Timestamp) -> Result<u64, Error> {
+        let Some(days) = self.organisation.settings.owner_days else {
+            return Ok(0);
+        };
+        let before = now - Duration::from_secs(u64::from(days) * 86_400);
+        // Ids ascend with time.
+        let end = AcceptedId(IdSource::floor(before));
+        let (mut after, mut gone) = (WaveId(0), 0);
+        loop {
+            let waves = self.store().waves(self.id(), after, PAGE).await?;
+            let Some(last) = waves.last() else {
+                return Ok(gone);
+            };
+            after = last.id;
+            for wave in waves.iter().filter(|wave| !wave.is_open()) {
+                gone += self.forget_accepted_of(wave.id, end).await?;
+            }
+        }
+    }
+
+    async fn forget_accepted_of(&self, wave: WaveId, end: AcceptedId) -> Result<u64, Error> {
+        let (mut after, mut gone) = (AcceptedId(0), 0);
+        loop {
+            let mut page = self.accepted_parts(wave, after).await?;
+            page.retain(|part| part.id < end);
+            let Some(last) = page.last() else {
+                return Ok(gone);
+            };
+            after = last.id;
+            let mut batch = Batch::new();
+            let mut count = 0;
+            for mut part in page {
+                if part.forget_people() {
+                    count += 1;
+                    batch.put(part);
+                }
+            }
+            if count == 0 {
+                continue;
+            }
+            match self.store().commit(batch).await {
+                Ok(()) => gone += count,
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -68,6 +68,8 @@ pub(crate) struct Inside {
     /// The list of devices has a page for each, and between two of them the budget is used up for so long.
     pub(crate) tight: Option<Duration>,
     next_page: Timestamp,
+    /// The next reading of single devices takes so long: it tells how they were when it began.
+    pub(crate) slow: Duration,
     pub(crate) looks: Looks,
     /// The account is another organisation's.
     pub(crate) foreign: bool,
@@ -234,13 +236,15 @@ impl OrganisationApi for Apple {
         serials: &[Serial],
         now: Timestamp,
     ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
-        let inside = self.inside();
+        let mut inside = self.inside();
         let read = |serial: &Serial| {
             let mut reading = inside.devices[serial].clone();
             reading.seen = now;
             (serial.clone(), reading)
         };
-        Ok(serials.iter().map(read).collect())
+        let readings = serials.iter().map(read).collect();
+        self.clock.advance(std::mem::take(&mut inside.slow));
+        Ok(readings)
     }
 
     async fn submit(

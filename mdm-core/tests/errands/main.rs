@@ -70,6 +70,19 @@ async fn an_effect_that_comes_late_after_an_answer_is_proved_and_not_called_miss
 }
 
 #[tokio::test]
+async fn a_reading_that_took_long_says_nothing_of_an_effect_that_came_after_it() {
+    for fate in [Fate::Answered, Fate::Unanswered] {
+        let stage = Stage::new(2, MINUTE * 5, &[fate]).await;
+        let wave = stage.submit("one", &stage.serials).await;
+        stage.pass(Duration::from_secs(10)).await;
+        stage.apple.inside().slow = MINUTE * 20;
+        stage.pass(MINUTE * 40).await;
+        assert_eq!(stage.apple.asked(), 1, "nothing is sent twice");
+        assert!(scheduled(&stage.states(wave).await));
+    }
+}
+
+#[tokio::test]
 async fn most_effects_are_proved_within_minutes() {
     let stage = Stage::new(3, MINUTE * 2, &[]).await;
     let wave = stage.submit("one", &stage.serials).await;

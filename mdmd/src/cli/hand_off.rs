@@ -423,15 +423,20 @@ async fn between(common: &Common, command: &HandOff) -> Done {
 
 /// Has an export made that was confirmed, and writes it to a file.
 async fn fetch(common: &Common, client: &Client, approval: i64, out: &Path) -> Done {
-    if out.exists() {
-        // It is made once: a place where it cannot be written would lose it.
-        return Err(anyhow!("{}: is there already", out.display())).means(Exit::Precondition);
-    }
+    // It is made once: a place where it cannot be written would lose it.
+    let mut file = open_new(out, 0o600)?;
     let path = format!("/api/v1/hand-off/exports/{approval}/bundle");
     let consequence = "the export is made, once, and is in the record.";
-    let answer = client.act(&path, &json!({}), consequence).await?;
+    let answer = match client.act(&path, &json!({}), consequence).await {
+        Ok(answer) => answer,
+        Err(ended) => {
+            // Still empty.
+            let _ = std::fs::remove_file(out);
+            return Err(ended);
+        }
+    };
     let bundle = STANDARD.decode(cell_text(&answer["bundle"]))?;
-    new_file(out, 0o600, &bundle)?;
+    fill(&mut file, out, &bundle)?;
     let shown = json!({ "file": out, "devices": answer["devices"], "signer": answer["signer"] });
     super::print(common, &shown, |shown| {
         println!("{} devices in {}", cell(&shown["devices"]), out.display());
@@ -630,13 +635,20 @@ fn read(path: &Path) -> Result<Vec<u8>, Ended> {
 
 /// Writes a file that must not be there, so that nothing is lost.
 fn new_file(path: &Path, mode: u32, content: &[u8]) -> Done {
-    let mut file = std::fs::OpenOptions::new()
+    fill(&mut open_new(path, mode)?, path, content)
+}
+
+fn open_new(path: &Path, mode: u32) -> Result<std::fs::File, Ended> {
+    std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)
         .with_context(|| path.display().to_string())
-        .means(Exit::Precondition)?;
+        .means(Exit::Precondition)
+}
+
+fn fill(file: &mut std::fs::File, path: &Path, content: &[u8]) -> Done {
     file.write_all(content)
         .and_then(|()| file.sync_all())
         .with_context(|| path.display().to_string())?;

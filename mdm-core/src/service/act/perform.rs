@@ -77,6 +77,8 @@ impl Org {
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             let mut tracked = Tracked::read(device);
             tracked.row.open_move = Some(attempt.id);
+            // It is to come again.
+            tracked.row.leaving = None;
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
             tracked.row.assignment.waits = None;

@@ -46,6 +46,8 @@ impl Org {
                 let mut events: Vec<Event> = failure(&errand.kind, &why).into_iter().collect();
                 events.extend(stays.get(&member.device).cloned());
                 self.tell_member_all(&mut batch, member, &events).await?;
+                self.stays_after_all(&mut batch, &errand, member, &why)
+                    .await?;
                 errand.failed.insert(member.serial.clone(), why);
             }
             for member in &errand.members {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{LOOK, READING, SENDINGS, Stepped};
+use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Next};
 use crate::error::Error;
@@ -82,13 +83,14 @@ impl Org {
         let Some(asked) = Asked::of(&errand) else {
             return Ok(Stepped::Waits);
         };
-        match errand.next(self.now()) {
+        let now = self.now();
+        match errand.next(now) {
             Next::Nothing | Next::Wait { .. } => Ok(Stepped::Waits),
             Next::Look => self.look_at_event(&errand, &asked).await,
             Next::Read { not_before } => {
                 let credential = self.content_credential(asked.location).await?;
                 let holders = self.holders_for(&errand, &credential, not_before).await?;
-                self.after_holders(errand, &asked, &credential, &holders)
+                self.after_holders(errand, &asked, &credential, &holders, now)
                     .await
             }
         }
@@ -144,8 +146,9 @@ impl Org {
         asked: &Asked,
         credential: &ContentCredential,
         holders: &Holders,
+        // When they were asked for: while they were read time has gone on.
+        since: Timestamp,
     ) -> Result<Stepped, Error> {
-        let now = self.now();
         let attempts = self.attempts_of(&errand).await?;
         let lacking: Vec<&ErrandMember> = errand
             .members
@@ -176,7 +179,7 @@ impl Org {
             })
             .map(|m| (*m).clone())
             .collect();
-        let lag = errand.no_lag_after().is_some_and(|at| now < at);
+        let lag = errand.no_lag_after().is_some_and(|at| since < at);
         match &errand.state {
             ErrandState::Waiting | ErrandState::Asked { .. }
                 if to_send.is_empty() && (lacking.is_empty() || !lag) =>

@@ -282,14 +282,15 @@ impl Org {
 
     /// One step of an errand at the organisation API.
     async fn step(&self, errand: Errand) -> Result<Stepped, Error> {
-        match errand.next(self.now()) {
+        let now = self.now();
+        match errand.next(now) {
             Next::Nothing | Next::Wait { .. } => Ok(Stepped::Waits),
             Next::Look => self.look(&errand).await,
             Next::Read { not_before } => {
                 let serials = errand.serials();
                 match self.readings_for(&serials, not_before).await? {
                     Readings::Later(_) => Ok(Stepped::Waits),
-                    Readings::Ready(devices) => self.after_reading(errand, devices).await,
+                    Readings::Ready(devices) => self.after_reading(errand, devices, now).await,
                 }
             }
         }
@@ -345,9 +346,14 @@ impl Org {
         Ok(Stepped::Waits)
     }
 
-    /// The devices were read since the errand was last sent: what is lacking is sent, waited for, or told.
-    async fn after_reading(&self, errand: Errand, devices: Vec<Device>) -> Result<Stepped, Error> {
-        let now = self.now();
+    /// The devices were read since the errand was last sent: what is lacking is sent, waited for, or told. The readings are those
+    /// that were asked for at `asked`: while they were made time has gone on, and an effect may have come after them.
+    async fn after_reading(
+        &self,
+        errand: Errand,
+        devices: Vec<Device>,
+        asked: Timestamp,
+    ) -> Result<Stepped, Error> {
         let attempts = self.attempts_of(&errand).await?;
         let readings: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
         let mut lacking = Vec::new();
@@ -369,7 +375,7 @@ impl Org {
             attempt.is_none_or(|attempt| still_wanted(&errand.kind, attempt))
         };
         let to_send: Vec<ErrandMember> = lacking.iter().filter(wanted).copied().cloned().collect();
-        let lag = errand.no_lag_after().is_some_and(|at| now < at);
+        let lag = errand.no_lag_after().is_some_and(|at| asked < at);
         match &errand.state {
             ErrandState::Waiting | ErrandState::Asked { .. }
                 if to_send.is_empty() && (lacking.is_empty() || !lag) =>

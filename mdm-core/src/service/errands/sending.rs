@@ -222,8 +222,8 @@ impl Org {
         Ok(())
     }
 
-    /// A device that was to return, and of which nothing was sent, is not leaving.
-    async fn stays_after_all(
+    /// A device that was to return, and of which nothing was sent or which Apple does not move, is not leaving.
+    pub(super) async fn stays_after_all(
         &self,
         batch: &mut Batch,
         errand: &Errand,
@@ -232,7 +232,7 @@ impl Org {
     ) -> Result<(), Error> {
         let returns =
             matches!(errand.kind, ErrandKind::Schedule { .. }) && member.attempt.is_none();
-        if !returns || errand.was_sent() {
+        if !returns {
             return Ok(());
         }
         let device = self.store().device(self.id(), member.device).await?;
@@ -261,8 +261,11 @@ impl Org {
                     self.tell_member(&mut batch, member, &event).await?;
                 }
                 self.put_return_again(&mut batch, &errand, member).await?;
-                self.stays_after_all(&mut batch, &errand, member, why)
-                    .await?;
+                // What was sent once may still come.
+                if !errand.was_sent() {
+                    self.stays_after_all(&mut batch, &errand, member, why)
+                        .await?;
+                }
             }
             for serial in errand.serials() {
                 errand.failed.insert(serial, why.to_owned());

@@ -142,6 +142,8 @@ impl Org {
                 now,
             );
             tracked.row.open_move = Some(attempt.id);
+            // It is to come again.
+            tracked.row.leaving = None;
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
             tracked.row.assignment.waits = None;

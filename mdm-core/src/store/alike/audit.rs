@@ -51,10 +51,9 @@ impl AuditStore for ThisStore {
     ) -> Result<Vec<AuditEntry>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "audit WHERE organisation = $1 AND version = 1 ORDER BY id LIMIT $2",
-            organisation.0,
-            i64::from(limit)
+            organisation.0
         )
     }
 
@@ -62,12 +61,14 @@ impl AuditStore for ThisStore {
         &self,
         after: OrganisationId,
     ) -> Result<Option<AuditEntry>, StoreError> {
-        rows!(
+        // One that cannot be read keeps nobody else's record open.
+        let found: Result<Vec<AuditEntry>, StoreError> = rows!(
             self,
-            one,
-            "audit WHERE organisation > $1 AND version = 1 ORDER BY organisation, id LIMIT 1",
+            readable 1,
+            "audit WHERE organisation > $1 AND version = 1 ORDER BY organisation, id LIMIT $2",
             after.0
-        )
+        );
+        Ok(found?.pop())
     }
 
     async fn audit_seals(

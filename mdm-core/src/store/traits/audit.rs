@@ -25,13 +25,13 @@ pub trait AuditStore: Send + Sync {
         after: AuditId,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError>;
-    /// Of the organisation, what no seal names, oldest first, whenever it was committed.
+    /// Of the organisation, what no seal names, oldest first, whenever it was committed; what cannot be read is left out.
     async fn unsealed_audit(
         &self,
         organisation: OrganisationId,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError>;
-    /// An entry that no seal names, of the first organisation behind this one that has any.
+    /// An entry that no seal names, of the first organisation behind this one that has any that can be read.
     async fn next_unsealed_audit(
         &self,
         after: OrganisationId,
