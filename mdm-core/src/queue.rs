@@ -1,5 +1,7 @@
 //! The command queue of one channel: which command is next, and what a report does to one. Does no IO.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -57,6 +59,12 @@ pub struct Command {
     /// When it last did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub put_off_at: Option<Timestamp>,
+    /// How often the device has asked for another command a while after it was handed this one, without having answered it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unanswered: u32,
+    /// It has done so since it was handed this one last.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub passed_over: bool,
     /// When it was cancelled or its time was over, where the device, which had it already, answered it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<Timestamp>,
@@ -65,6 +73,20 @@ pub struct Command {
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(b: &bool) -> bool {
+    !*b
+}
+
+/// A device that asks for another command so long after it was handed one, and has not answered that, has not done it, or its
+/// answer is lost.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// So often a device may leave a command unanswered before that is more than an answer that got lost, or a battery.
+const MUTE: u32 = 3;
 
 /// How a command's body is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,17 +205,32 @@ impl Command {
             handed_out: 0,
             put_off: 0,
             put_off_at: None,
+            unanswered: 0,
+            passed_over: false,
             given_up: None,
         }
     }
 
     /// Marks it as handed out. The same again, before the device has said anything of it, changes nothing.
     pub fn hand_out(&mut self, now: Timestamp) {
-        if self.state != CommandState::Sent {
+        if self.state != CommandState::Sent || self.passed_over {
             self.state = CommandState::Sent;
+            self.passed_over = false;
             self.sent = Some(now);
             self.handed_out = self.handed_out.saturating_add(1);
         }
+    }
+
+    /// The device asks for another command. One that it was handed a while ago and has not answered gives way to the others
+    /// from now on, so that what it cannot answer keeps nothing from it. Says whether the device is mute about this one.
+    pub fn pass_over(&mut self, now: Timestamp) -> bool {
+        let handed = self.state == CommandState::Sent && !self.passed_over;
+        if !handed || self.sent.is_none_or(|sent| now.since(sent) < PATIENCE) {
+            return false;
+        }
+        self.passed_over = true;
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.unanswered >= MUTE
     }
 
     /// Ends it when its time is over; says whether it did.
@@ -207,14 +244,16 @@ impl Command {
     }
 
     /// Where it stands in its queue, smaller first; among equals the older goes first. Refused ones come after those that
-    /// nobody has refused, so that a session with refusals ends in NotNow and the device comes back by itself.
+    /// nobody has refused, so that a session with refusals ends in NotNow and the device comes back by itself; last come those
+    /// that the device does not answer.
     #[must_use]
     pub fn turn(&self) -> i64 {
-        let refused = match self.state {
+        let behind = match self.state {
             CommandState::NotNow => 1 << 40,
+            _ if self.unanswered > 0 => 1 << 41,
             _ => 0,
         };
-        refused - i64::from(self.priority)
+        behind - i64::from(self.priority)
     }
 }
 
@@ -243,6 +282,8 @@ pub fn settle(
         ReportStatus::NotNow => {
             // Its place in the queue stays; it is offered again in a later request.
             next.state = CommandState::NotNow;
+            next.unanswered = 0;
+            next.passed_over = false;
             next.put_off = next.put_off.saturating_add(1);
             next.put_off_at = Some(now);
             return Some(next);
@@ -354,6 +395,32 @@ mod tests {
         assert!(!c.expire(Timestamp::from_millis(4)));
         assert!(c.expire(Timestamp::from_millis(5)) && c.state.is_final());
         assert!(!c.expire(Timestamp::from_millis(6)));
+    }
+
+    #[test]
+    fn what_a_device_leaves_unanswered_gives_way_and_says_so_when_it_happens_again_and_again() {
+        let at = |secs: i64| Timestamp::from_millis(secs * 1_000);
+        let mut c = command(1, CommandState::Queued);
+        assert!(!c.pass_over(at(500)), "nobody has it");
+        let others = [command(2, CommandState::Queued)];
+        let mut mute = Vec::new();
+        for round in 0..4_i64 {
+            c.hand_out(at(round * 1_000));
+            // Asked again at once, it was only slow.
+            assert!(!c.pass_over(at(round * 1_000 + 119)));
+            mute.push(c.pass_over(at(round * 1_000 + 120)));
+            assert!(!c.pass_over(at(round * 1_000 + 900)), "once each time");
+            let all = [c.clone(), others[0].clone()];
+            assert_eq!(next(&all, false, at(0)).map(|c| c.id.0), Some(2));
+        }
+        assert_eq!(mute, [false, false, true, true]);
+        assert_eq!((c.unanswered, c.handed_out), (4, 4));
+        assert_eq!(next([&c], false, at(0)).map(|c| c.id.0), Some(1));
+        // Behind those that it answers, if only with NotNow; a NotNow is an answer.
+        let refused = command(3, CommandState::NotNow);
+        assert!(refused.turn() < c.turn());
+        let c = settle(&c, ReportStatus::NotNow, vec![], at(9_000)).unwrap();
+        assert_eq!(c.turn(), refused.turn());
     }
 
     #[test]

@@ -95,6 +95,70 @@ async fn what_nobody_has_refused_is_seen_behind_a_long_queue_of_refused_ones() {
 }
 
 #[tokio::test]
+async fn what_a_device_never_answers_keeps_neither_the_others_nor_its_release() {
+    let house = House::new().await;
+    let phone = house.device("C02MUTE").await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    let plain = Answer::Plist(b"<plist/>".to_vec());
+    // The question who it is, and no word of it.
+    let minutes = |n: u64| house.clock.advance(Duration::from_secs(60 * n));
+    assert_eq!(
+        idle(&house, &phone).await.as_deref(),
+        Some("DeviceInformation")
+    );
+    minutes(1);
+    assert_eq!(
+        idle(&house, &phone).await.as_deref(),
+        Some("DeviceInformation"),
+        "it may only have been slow"
+    );
+    queue(&house, s.enrollment, 2, CommandState::Queued).await;
+    let said = async || serde_json::to_string(&set_up(&house, &phone).await).unwrap();
+    for round in 1..=3 {
+        minutes(3);
+        // What stands behind it goes first, and is answered.
+        for _ in 0..usize::from(round == 1) * 2 {
+            let answer = house.report(&phone, IDLE).await.unwrap();
+            assert_eq!(answer, plain, "round {round}");
+            let open = house.mdm.store();
+            let open = open
+                .open_commands(house.org().await.organisation().id, s.enrollment, 10)
+                .await
+                .unwrap();
+            let had = open.iter().find(|c| c.uuid.starts_with("QUEUED")).unwrap();
+            let done = format!(
+                "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{}</string>",
+                had.uuid
+            );
+            house.report(&phone, &done).await.unwrap();
+        }
+        // And then it is asked again.
+        assert_eq!(
+            idle(&house, &phone).await.as_deref(),
+            Some("DeviceInformation"),
+            "round {round}"
+        );
+        assert_eq!(
+            said().await.contains("\"mute\":true"),
+            round == 3,
+            "round {round}"
+        );
+    }
+    // It was not silent: nothing is asked once more before its release.
+    house
+        .clock
+        .set(s.ceiling_at.unwrap() - Duration::from_secs(60));
+    idle(&house, &phone).await;
+    house.clock.set(s.ceiling_at.unwrap());
+    house.settle().await;
+    assert_eq!(
+        idle(&house, &phone).await.as_deref(),
+        Some("DeviceConfigured")
+    );
+}
+
+#[tokio::test]
 async fn a_new_generation_voids_a_queue_of_any_length() {
     let house = House::new().await;
     let phone = house.device("C02VOIDED").await;

@@ -71,12 +71,20 @@ impl Mac {
 
     /// Does whatever is asked until nothing is.
     async fn play(&mut self, house: &House, gadget: &Gadget) {
+        self.play_until(house, gadget, |_| false).await;
+    }
+
+    /// Does whatever is asked until nothing is, or says nothing any more of what it has done.
+    async fn play_until(&mut self, house: &House, gadget: &Gadget, stop: fn(&Self) -> bool) {
         for _ in 0..20 {
             let mut answer = house.report(gadget, IDLE).await.unwrap();
             while let Some((uuid, kind)) = command(&answer) {
                 let Answer::Plist(bytes) = &answer else { break };
                 let asked = std::str::from_utf8(bytes).unwrap().to_owned();
                 let (status, more) = self.answer(gadget.serial.as_str(), &kind, &asked);
+                if stop(self) {
+                    return;
+                }
                 let body = format!(
                     "<key>CommandUUID</key><string>{uuid}</string><key>Status</key><string>{status}</string>{more}"
                 );
@@ -240,6 +248,26 @@ async fn a_mac_that_lies_is_found_out_and_released_with_an_exception() {
         .iter()
         .filter(|s| s.kind == "recovery_lock_password");
     assert_eq!(held.count(), 1);
+}
+
+#[tokio::test]
+async fn a_mac_that_enrols_anew_and_keeps_its_password_gets_the_new_one() {
+    let house = House::new().await;
+    let gadget = held(&house, "C02ANEWMAC", runbook(|_| {})).await;
+    let mut mac = Mac::default();
+    mac.play_until(&house, &gadget, |mac| mac.password.is_some())
+        .await;
+    let first = mac.password.clone();
+    assert!(first.is_some());
+    house.clock.advance(Duration::from_secs(60));
+    let again = house.mac("C02ANEWMAC").await;
+    house.enrol(&again).await;
+    mac.play(&house, &again).await;
+    let done = status(&house, &again, StepId::RecoveryLock).await;
+    assert!(matches!(done, StepStatus::Done { .. }), "{done:?}");
+    assert_ne!(mac.password, first);
+    assert_eq!(password(&house, &again).await, mac.password);
+    assert!(is_out(&house, &again).await);
 }
 
 #[tokio::test]

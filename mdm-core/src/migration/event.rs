@@ -106,6 +106,15 @@ pub enum Event {
     BootstrapTokenStored,
     /// The device asks for its next command, and that would be the end of its hold.
     BeforeRelease,
+    /// The device asks for other commands, again and again, and does not answer this one.
+    Unanswered {
+        /// Whose command.
+        step: StepId,
+        /// Which of the step's commands.
+        part: u16,
+        /// Which try.
+        attempt: u16,
+    },
     /// The device said whether it waits, outside of a command's report.
     AwaitingTold {
         /// What it said.

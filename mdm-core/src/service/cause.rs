@@ -60,6 +60,14 @@ pub(super) fn evidence(event: &Event, set_up: Option<&SetUp>) -> Value {
             json!({ "message": "the device says whether it waits", "awaiting": awaiting })
         }
         Event::BeforeRelease => json!({ "message": "the device asks for its next command" }),
+        Event::Unanswered {
+            step,
+            part,
+            attempt,
+        } => json!({
+            "message": "the device asks for other commands and does not answer this one",
+            "step": step, "part": part, "attempt": attempt,
+        }),
         Event::Checked { blockers } => json!({ "source": "what-if", "blockers": blockers }),
         Event::Accepted => json!({ "source": "acceptance of the what-if" }),
         Event::SubmitAsked { deadline } | Event::DeadlineMoved { deadline } => {

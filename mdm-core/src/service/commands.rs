@@ -48,6 +48,9 @@ pub struct CommandSummary {
     pub put_off: u32,
     /// When it last did.
     pub put_off_at: Option<Timestamp>,
+    /// How often the device asked for another command a while later, and had not answered this one: from the first time on it
+    /// gives way to the others.
+    pub unanswered: u32,
     /// When its final report came, or when it was cancelled.
     pub settled: Option<Timestamp>,
     /// When it was cancelled or its time was over, where the device, which had it already, answered it all the same.
@@ -118,6 +121,7 @@ impl CommandSummary {
             handed_out: command.handed_out,
             put_off: command.put_off,
             put_off_at: command.put_off_at,
+            unanswered: command.unanswered,
             settled: command.settled,
             given_up: command.given_up,
             expires: command.expires,

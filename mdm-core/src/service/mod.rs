@@ -192,6 +192,8 @@ struct Inner {
     /// Certificates whose chain is verified, with the end of their validity; bounded. The version of the organisation is
     /// part of the key: a CA that it no longer lists vouches for nobody, and a revocation is seen at once.
     chains: Mutex<HashMap<ChainKey, Chain>>,
+    /// Hashes of bypass codes with which Apple was asked for a lock, bounded.
+    escrow_keys: Mutex<HashMap<(OrganisationId, SecretId), String>>,
     /// Organisations as last seen, for devices' messages, which check the version in the read that they make; bounded.
     organisations: Mutex<HashMap<OrganisationCode, Arc<Organisation>>>,
     /// Which domains of accounts are served.
@@ -336,6 +338,7 @@ impl Mdm {
                 renew_at: Mutex::default(),
                 unrenewed: PutOff::default(),
                 chains: Mutex::default(),
+                escrow_keys: Mutex::default(),
                 organisations: Mutex::default(),
                 domains: Mutex::default(),
                 begun: begun::Begun::default(),

@@ -22,7 +22,7 @@ impl Org {
         let Some(set_up) = d.set_up.as_ref().map(|s| s.row.clone()) else {
             return Ok(());
         };
-        let password = self.password_of(d, &set_up).await?;
+        let (password, before) = self.password_of(d, &set_up).await?;
         for (id, sets, attempt) in wanted {
             let Some(tracked) = d.commands.get_mut(&id) else {
                 continue;
@@ -32,33 +32,48 @@ impl Org {
                 (false, _) => VerifyRecoveryLock::new(password.clone()).into(),
                 // The system has removed an earlier lock when the Mac left the service before.
                 (true, 0 | 1) => SetRecoveryLock::first(password.clone()).into(),
-                // An earlier try may have come through, and then it is the one in force.
-                (true, _) => SetRecoveryLock::replacing(password.clone(), password.clone()).into(),
+                // One that enrolled anew without leaving first still has the one of its earlier enrolment. Else an earlier try
+                // may have come through, and then it is the one in force.
+                (true, _) => {
+                    let in_force = before.clone().unwrap_or_else(|| password.clone());
+                    SetRecoveryLock::replacing(in_force, password.clone()).into()
+                }
             };
             tracked.row.body = crate::organisation::Der(body.encode(&uuid).to_vec());
         }
         Ok(())
     }
 
-    /// The password that this set-up has made, or a new one, which goes into the vault with the decision.
-    async fn password_of(&self, d: &mut Decision<'_>, set_up: &SetUp) -> Result<Secret, Error> {
+    /// The password that this set-up has made, or a new one, which goes into the vault with the decision; and the one before it.
+    async fn password_of(
+        &self,
+        d: &mut Decision<'_>,
+        set_up: &SetUp,
+    ) -> Result<(Secret, Option<Secret>), Error> {
         let kind = SecretKind::RecoveryLockPassword;
         let device = set_up.device.ok_or(Error::NotFound("device"))?;
-        let held = self.store().secrets(self.id(), device).await?;
-        let newest = held
-            .into_iter()
-            .find(|row| row.kind == kind && row.replaced.is_none());
-        if let Some(row) = newest.as_ref().filter(|row| row.created >= set_up.began) {
-            return self.open_row(row).await;
+        let mut held = self.store().secrets(self.id(), device).await?;
+        held.retain(|row| row.kind == kind && row.destroyed.is_none());
+        // The newest first.
+        let (own, earlier): (Vec<_>, Vec<_>) =
+            held.iter().partition(|row| row.created >= set_up.began);
+        let before = match earlier.first() {
+            // One that does not open any more is no reason to make none.
+            Some(row) => self.open_row(row).await.ok(),
+            None => None,
+        };
+        if let Some(row) = own.iter().find(|row| row.replaced.is_none()) {
+            return Ok((self.open_row(row).await?, before));
         }
         let password = new_password()?;
-        let before = newest.map(|row| row.id);
+        let newest = held.iter().find(|row| row.replaced.is_none());
+        let newest = newest.map(|row| row.id);
         let id = self
-            .keep_secret(d, before, kind, Some(device), &password)
+            .keep_secret(d, newest, kind, Some(device), &password)
             .await?;
-        let detail = serde_json::json!({ "secret": id, "replaces": before });
+        let detail = serde_json::json!({ "secret": id, "replaces": newest });
         d.audit("recovery-lock.password-sealed", detail);
-        Ok(password)
+        Ok((password, before))
     }
 
     /// Learns what only the set-up wants to know of an answer: whether a Mac has Apple silicon.

@@ -67,6 +67,9 @@ impl Org {
                 self.load_queue(&mut d, enrollment.id, ALL_COMMANDS).await?;
                 d.expire_commands();
             }
+            if report.status == Status::Idle {
+                self.note_unanswered(&mut d, &enrollment).await?;
+            }
             self.before_release(&mut d, &enrollment, not_now).await?;
             match self.hand_out(&mut d, not_now).await {
                 Answer::Empty if !not_now && self.ask_facts(&mut d, &enrollment) => {
@@ -103,6 +106,38 @@ impl Org {
             }
         }
         Answer::Empty
+    }
+
+    /// The device asks for commands: what it was handed a while ago and has not answered gives way to the rest. A step that it
+    /// leaves without an answer again and again hears of that.
+    async fn note_unanswered(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<(), Error> {
+        let now = d.now;
+        let mut mute = Vec::new();
+        for tracked in d.commands.values_mut() {
+            if tracked.row.pass_over(now) {
+                mute.extend(tracked.row.origin.clone());
+            }
+        }
+        if mute.is_empty() {
+            return Ok(());
+        }
+        if d.set_up.is_none() {
+            self.load_readable_side(d, enrollment).await?;
+        }
+        for origin in mute {
+            if d.set_up.as_ref().map(|s| s.row.id) == Some(origin.set_up) {
+                d.tell_set_up(&Event::Unanswered {
+                    step: origin.step,
+                    part: origin.part,
+                    attempt: origin.attempt,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Tells a set-up that its release would go out now: something may have to go before it.

@@ -22,13 +22,15 @@ use crate::job::{Job, JobKind};
 use crate::migration::steps::lock::was_asked;
 use crate::migration::{Event, LockClaim, LockReading, Move, Notice, SetUp, StepId};
 use crate::sealed::SealedSecret;
-use crate::secret::SecretKind;
+use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Lease, Write};
 
 /// Jobs and wakes that are worked on side by side; commits of all of them share transactions.
 pub(super) const SIDE_BY_SIDE: usize = 32;
 /// Apple shows a lock a while after it was asked for.
 pub(super) const LOCK_SHOWS: Duration = Duration::from_mins(5);
+/// So many hashes of bypass codes are kept; beyond, they are made anew.
+const ESCROW_KEYS: usize = 10_000;
 /// After so many tries a push is given up: the next wake asks again.
 const PUSH_TRIES: u32 = 6;
 
@@ -243,7 +245,9 @@ impl Org {
 
     /// Code first, sealed and committed; then the call. A repeat uses the same code.
     async fn lock_job(&self, job: &Job, lease: Lease, id: SetUpId) -> Result<(), Error> {
-        let Some(set_up) = self.store().set_up(self.id(), id).await? else {
+        let set_up = self.store().set_up(self.id(), id).await?;
+        // Once the set-up has ended, its record says what is not known of the lock, and nobody asks behind its back.
+        let Some(set_up) = set_up.filter(|s| !s.is_ended()) else {
             return self.job_done(job, lease).await;
         };
         let (Some(device), Some(serial)) = (set_up.device, set_up.serial.clone()) else {
@@ -308,8 +312,7 @@ impl Org {
                 code
             }
         };
-        let escrow_key = activation_lock::escrow_key(&code)
-            .map_err(|_| Error::Crypto("a bypass code cannot be hashed"))?;
+        let escrow_key = self.escrow_key(code_id, code).await?;
         let record_server = self
             .store()
             .device(self.id(), device)
@@ -361,6 +364,29 @@ impl Org {
         let new = claim == LockClaim::Foreign;
         self.answer_lock(job, lease, id, Some((code_id, new)), reading)
             .await
+    }
+
+    /// The hash of a code, by which Apple locks. Slow to make, by design: once for each code, and beside the other work.
+    async fn escrow_key(&self, id: SecretId, code: Secret) -> Result<String, Error> {
+        let kept = &self.mdm.inner.escrow_keys;
+        let key = (self.id(), id);
+        if let Ok(kept) = kept.lock()
+            && let Some(hash) = kept.get(&key)
+        {
+            return Ok(hash.clone());
+        }
+        let hash = tokio::task::spawn_blocking(move || activation_lock::escrow_key(&code))
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Error::Crypto("a bypass code cannot be hashed"))?;
+        if let Ok(mut kept) = kept.lock() {
+            if kept.len() >= ESCROW_KEYS {
+                kept.clear();
+            }
+            kept.insert(key, hash.clone());
+        }
+        Ok(hash)
     }
 
     /// Notes on a sealed secret what became of it; the secret stays as it is.

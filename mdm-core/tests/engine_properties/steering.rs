@@ -251,7 +251,7 @@ impl World<'_> {
     /// Anything at all, told to both.
     pub(crate) fn anything(&mut self, dice: &mut Dice) {
         let m = self.m.clone();
-        let event = match dice.roll(27) {
+        let event = match dice.roll(28) {
             0 => Event::Checked { blockers: vec![] },
             1 => Event::Accepted,
             2 => Event::SubmitAsked {
@@ -352,6 +352,11 @@ impl World<'_> {
                 Event::Woke
             }
             25 => Event::BeforeRelease,
+            26 => Event::Unanswered {
+                step: dice.pick(&StepId::ALL),
+                part: dice.pick(&[0, 1, u16::MAX]),
+                attempt: u16::try_from(dice.roll(3)).unwrap(),
+            },
             _ => Event::Woke,
         };
         self.tell_set_up(&event);

@@ -105,6 +105,7 @@ impl Run {
             | Event::StatusReported { .. }
             | Event::AppsDeclared { .. }
             | Event::BeforeRelease
+            | Event::Unanswered { .. }
             | Event::BootstrapTokenStored
             | Event::AwaitingTold { .. }
             | Event::Reported { .. }

@@ -40,6 +40,7 @@ impl Run<'_> {
             // A report that came twice, or one of a try that was replaced.
             return;
         }
+        asked.mute = false;
         if status == ReportStatus::NotNow {
             asked.not_now = true;
             self.last_chance_answered(id, false, true);
@@ -73,6 +74,17 @@ impl Run<'_> {
         self.signal(id, Signal::Answer { part, ok, told });
         if id == StepId::Identify {
             self.hold_told(told);
+        }
+    }
+
+    /// It speaks, and says nothing of this: no time is given for it any more beyond the step's own.
+    pub(super) fn unanswered(&mut self, id: StepId, part: u16, attempt: u16) {
+        let step = self.s.state.steps_mut().and_then(|s| s.get_mut(&id));
+        if let Some(asked) = step.and_then(|s| s.asked.get_mut(&part))
+            && asked.open
+            && asked.attempt == attempt
+        {
+            asked.mute = true;
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
     PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Steps, Transition,
 };
 use crate::clock::Timestamp;
+use crate::queue::ReportStatus;
 
 /// A device that has authenticated should complete its enrolment within this.
 const ENROL: Duration = Duration::from_mins(20);
@@ -199,6 +200,21 @@ pub(super) fn advance(
     }
 }
 
+/// The device says that it cannot be released now, or says nothing of that while it speaks.
+const fn is_refused(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Reported {
+            step: StepId::Release,
+            status: ReportStatus::NotNow,
+            ..
+        } | Event::Unanswered {
+            step: StepId::Release,
+            ..
+        }
+    )
+}
+
 struct Run<'a> {
     s: SetUp,
     plan: Option<&'a PinnedRunbook>,
@@ -218,6 +234,7 @@ impl Run<'_> {
                 | Event::AppsDeclared { .. }
                 | Event::AwaitingTold { .. }
                 | Event::Reported { .. }
+                | Event::Unanswered { .. }
                 | Event::BeforeRelease
         );
         if !spoke {
@@ -227,6 +244,13 @@ impl Run<'_> {
         let SetUpState::Stalled { from, .. } = &self.s.state else {
             return;
         };
+        if is_refused(event) {
+            // It speaks, and stays where it is: the person stays asked.
+            if self.s.attention == Some(Attention::SilentForDays) {
+                self.s.attention = Some(Attention::ReleaseUnconfirmed);
+            }
+            return;
+        }
         let mut state = (**from).clone();
         match &mut state {
             SetUpState::Releasing { since, steps, .. } => {
@@ -273,6 +297,11 @@ impl Run<'_> {
                 told,
             } => self.reported(event, *step, *part, *attempt, *status, told),
             Event::BeforeRelease => self.before_release(),
+            Event::Unanswered {
+                step,
+                part,
+                attempt,
+            } => self.unanswered(*step, *part, *attempt),
             Event::UserEnrolled => self.s.user_seen = true,
             Event::BootstrapTokenStored => self.signal(StepId::Bootstrap, Signal::Event(event)),
             Event::StatusReported { .. } => self.signal(StepId::Declare, Signal::Event(event)),

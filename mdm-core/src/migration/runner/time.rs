@@ -82,7 +82,8 @@ impl Run<'_> {
         let SetUpState::Stalled { since, from } = &mut self.s.state else {
             return;
         };
-        if now >= *since + ASK_PERSON {
+        let quiet = self.s.heard.map_or(*since, |heard| heard.max(*since));
+        if now >= quiet + ASK_PERSON {
             self.s.attention = Some(Attention::SilentForDays);
         }
         if let SetUpState::Releasing { steps, tries, .. } = from.as_mut() {
@@ -189,6 +190,7 @@ impl Run<'_> {
             return;
         };
         let held = self.is_held();
+        let awaited = self.is_awaited(id);
         let Some(plan) = plan.step(id) else {
             // Not of this plan: nothing judges it.
             if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {
@@ -203,33 +205,41 @@ impl Run<'_> {
             return;
         }
         if is_before_release(id) {
-            if plan.on_timeout == Policy::Block {
+            let blocks = plan.on_timeout == Policy::Block;
+            if blocks && !awaited {
                 // It waits for the ceiling of the hold, or for the end of the proof.
                 state.deadline = None;
                 return;
             }
             let open = state.oldest_open();
+            let mute = state.asked.values().any(|a| a.open && a.mute);
             let refused = state.asked.values().any(|a| a.open && a.not_now);
             // It has said nothing since it was asked, or nothing at all for a while.
-            let silent = open.is_some_and(|asked| {
-                self.s.heard.is_none_or(|heard| {
-                    heard <= asked || !refused && now.since(heard) >= last_chance::LULL
-                })
-            });
+            let silent = !mute
+                && open.is_some_and(|asked| {
+                    self.s.heard.is_none_or(|heard| {
+                        heard <= asked || !refused && now.since(heard) >= last_chance::LULL
+                    })
+                });
             let patient = self
                 .s
                 .hold_began
                 .is_some_and(|began| now < began + soft_ceiling(self.plan));
             // A device that has not spoken since is not a failed step: giving up would gain nobody anything, since no
             // release reaches it either; the ceiling bounds it, or the time for the proof. A device that cannot now gets
-            // until the soft ceiling.
-            let patient = patient || !held;
+            // until the soft ceiling. After the hold nobody waits for one behind which others stand.
+            let patient = patient || !held && !awaited;
             let releasing = matches!(self.s.state, SetUpState::Releasing { .. });
-            if silent || releasing || refused && patient {
+            if blocks && held || silent || releasing || refused && patient {
                 // The longer the silence, the seldomer the question.
                 let waited = open.map_or(Duration::ZERO, |asked| now.since(asked));
                 let again = Duration::from_secs(plan.timeout_secs.max(60));
-                let again = (waited / 2).clamp(again.min(LONGEST_NUDGE), LONGEST_NUDGE);
+                let longest = if blocks {
+                    LONGEST_NUDGE_HELD
+                } else {
+                    LONGEST_NUDGE
+                };
+                let again = (waited / 2).clamp(again.min(longest), longest);
                 if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {
                     state.deadline = Some(now + again);
                 }
@@ -246,6 +256,20 @@ impl Run<'_> {
                 Progress::except(why, Owner::Device)
             }
         });
+    }
+
+    /// Whether another step cannot begin before this one is over.
+    fn is_awaited(&self, id: StepId) -> bool {
+        let waits = |other: StepId| {
+            let steps = self.s.state.steps();
+            steps
+                .and_then(|s| s.get(&other))
+                .is_some_and(|s| s.status == StepStatus::Waiting)
+        };
+        let others = self.plan.into_iter().flat_map(|plan| &plan.steps);
+        others
+            .filter(|other| other.requires.contains(&id) && is_before_release(other.id))
+            .any(|other| waits(other.id))
     }
 
     pub(super) fn proof_time_up(&mut self) {

@@ -141,6 +141,9 @@ pub(crate) struct Asked {
     /// The device said that it cannot now; it will come back to it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) not_now: bool,
+    /// It asks for other commands, and says nothing of this one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) mute: bool,
     /// How many tries ended in an error.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) errors: u16,
@@ -209,12 +212,14 @@ impl StepState {
             at: now,
             open: false,
             not_now: false,
+            mute: false,
             errors: 0,
         });
         asked.attempt = asked.attempt.saturating_add(1);
         asked.at = now;
         asked.open = true;
         asked.not_now = false;
+        asked.mute = false;
         let attempt = asked.attempt;
         self.nudge_at.get_or_insert(now + FIRST_NUDGE);
         attempt
@@ -232,6 +237,9 @@ impl StepState {
         let errors: u16 = self.asked.values().map(|a| a.errors).sum();
         if refused {
             return Some("the device answers NotNow".to_owned());
+        }
+        if self.asked.values().any(|a| a.open && a.mute) {
+            return Some("the device answers other commands and not this one".to_owned());
         }
         (errors > 0 || self.tries > 0).then(|| {
             format!(

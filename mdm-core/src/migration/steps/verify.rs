@@ -94,36 +94,58 @@ fn wanted_profiles(ctx: &StepContext<'_>) -> BTreeSet<String> {
     wanted
 }
 
-/// Apps that should be managed: those to be installed, and those that were taken over, without those that were given up.
+/// Steps that bring apps onto a device.
+const BRING: [StepId; 2] = [StepId::AppsRequired, StepId::Apps];
+
+/// Apps that should be managed: those to be installed, and those that were taken over. Those that a required step has given up
+/// are named already; what another step gave up, or never came to, is named by this proof or by nobody.
 fn wanted_apps(ctx: &StepContext<'_>) -> BTreeSet<String> {
-    let mut wanted: BTreeSet<String> = if [StepId::AppsRequired, StepId::Apps]
-        .iter()
-        .any(|id| matches!(ctx.steps.get(id).map(|s| &s.own), Some(Own::Apps(_))))
-    {
-        ctx.plan
-            .apps
-            .iter()
-            .filter(|a| a.action == AppAction::Install)
-            .map(|a| a.bundle_id.clone())
-            .collect()
-    } else {
-        BTreeSet::new()
+    let way = |id: StepId| match ctx.steps.get(&id).map(|s| &s.own) {
+        Some(Own::Apps(way)) => Some(way),
+        _ => None,
     };
-    for step in [StepId::AppsRequired, StepId::AppsKeep, StepId::Apps] {
-        if let Some(Own::Apps(way)) = ctx.steps.get(&step).map(|s| &s.own) {
-            wanted.extend(way.apps.keys().cloned());
-        }
+    let required = |id: StepId| ctx.plan.step(id).is_some_and(|step| step.required);
+    let brings = BRING.iter().any(|id| {
+        let status = ctx.steps.get(id).map(|s| &s.status);
+        let unread = matches!(status, Some(StepStatus::Excepted { .. })) && required(*id);
+        let skipped = matches!(status, None | Some(StepStatus::Skipped { .. }));
+        way(*id).is_some() || ctx.plan.step(*id).is_some() && !skipped && !unread
+    });
+    let installed = ctx
+        .plan
+        .apps
+        .iter()
+        .filter(|a| a.action == AppAction::Install);
+    let mut wanted: BTreeSet<String> = installed
+        .filter(|_| brings)
+        .map(|a| a.bundle_id.clone())
+        .collect();
+    for way in StepId::OF_APPS.into_iter().filter_map(way) {
+        wanted.extend(way.apps.keys().cloned());
     }
-    for step in [StepId::AppsRequired, StepId::AppsKeep, StepId::Apps] {
-        if let Some(Own::Apps(way)) = ctx.steps.get(&step).map(|s| &s.own) {
-            for (id, app) in &way.apps {
-                if app.failed.is_some() {
-                    wanted.remove(id);
-                }
+    for id in StepId::OF_APPS.into_iter().filter(|id| required(*id)) {
+        for (bundle_id, app) in way(id).iter().flat_map(|way| &way.apps) {
+            if app.failed.is_some() {
+                wanted.remove(bundle_id);
             }
         }
     }
     wanted
+}
+
+/// Why an app is not there, and whose it is to mend that: the step that was to bring it may have been told.
+fn why_missing(ctx: &StepContext<'_>, bundle_id: &str) -> (String, Owner) {
+    let why = "the device does not call the app managed";
+    let failed = StepId::OF_APPS.iter().find_map(|id| {
+        let Own::Apps(way) = &ctx.steps.get(id)?.own else {
+            return None;
+        };
+        way.apps.get(bundle_id)?.failed.as_ref()
+    });
+    match failed {
+        Some(failed) => (format!("{why}; {}", failed.why), failed.owner),
+        None => (why.to_owned(), Owner::Device),
+    }
 }
 
 fn wants_key(ctx: &StepContext<'_>) -> bool {
@@ -313,8 +335,8 @@ fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress 
     }
     let apps = proof.apps.clone().unwrap_or_else(|| wanted_apps(ctx));
     for id in &apps {
-        let why = "the device does not call the app managed";
-        exceptions.push(ctx.exception(Some(id), why, Owner::Device, now));
+        let (why, owner) = why_missing(ctx, id);
+        exceptions.push(ctx.exception(Some(id), why, owner, now));
     }
     if key_missing(proof, ctx) {
         let why = match &proof.key {

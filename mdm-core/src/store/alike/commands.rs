@@ -41,9 +41,9 @@ impl CommandStore for ThisStore {
     }
 
     async fn commands_waiting(&self) -> Result<CommandsWaiting, StoreError> {
-        // Half of what `Command::turn` adds to one that was put off.
+        // Within half of what `Command::turn` adds to one that was put off.
         let (open, put_off): (i64, i64) = sqlx::query_as(
-            "SELECT count(*), count(*) FILTER (WHERE turn >= 549755813888) FROM commands WHERE open_of IS NOT NULL",
+            "SELECT count(*), count(*) FILTER (WHERE turn BETWEEN 549755813888 AND 1649267441663) FROM commands WHERE open_of IS NOT NULL",
         )
         .fetch_one(&self.reads)
         .await
