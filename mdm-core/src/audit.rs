@@ -7,6 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::ids::{AuditId, DeviceId, OrganisationId};
 
+/// Who stands as actor in the record without being a person or a token; nobody gets such a name.
+pub(crate) const NOBODY: [&str; 10] = [
+    "device",
+    "worker",
+    "watchdog",
+    "operator",
+    "retention",
+    "backup",
+    "stop rule",
+    "sign-in",
+    "local administrator",
+    "first administrator",
+];
+
 /// One line of the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

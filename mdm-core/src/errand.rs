@@ -291,6 +291,12 @@ impl Errand {
         self.sendings.iter().any(|s| s.devices > 0)
     }
 
+    /// Whether something was sent before the request that is asked now: its effect may still come.
+    pub(crate) fn may_come(&self) -> bool {
+        let sent = self.sendings.iter().filter(|s| s.devices > 0).count();
+        sent > usize::from(matches!(self.state, ErrandState::Asked { .. }))
+    }
+
     /// Whether the server decided on it without a person.
     #[must_use]
     pub fn is_by_itself(&self) -> bool {

@@ -11,6 +11,7 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::gap::GapLimits;
 use crate::ids::{OrganisationId, ProjectId, RunbookId, ServerId};
+use crate::migration::what_if::{NO_USER, NOBODY_TOLD};
 
 /// The most prerequisites of a project.
 const MOST_PREREQUISITES: usize = 20;
@@ -324,7 +325,8 @@ pub struct RunRow {
     pub devices: BTreeSet<crate::ids::Serial>,
 }
 
-/// A piece of what somebody accepted: all of a what-if but its members comes first, then these. Never changed.
+/// A piece of what somebody accepted: all of a what-if but its members comes first, then these. Never changed, but that
+/// names of people go where their organisation keeps them for so many days.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
@@ -379,22 +381,30 @@ const FORGOTTEN: &str = "a person was named here";
 fn forget_people(content: &mut serde_json::Value) {
     use serde_json::Value;
     let names = crate::check::Check::ManagedUser.to_string();
+    let names_nobody = |fact: &str| [NO_USER, NOBODY_TOLD, FORGOTTEN].contains(&fact);
     match content {
         Value::Object(map) => {
-            if let Some(Value::Array(people)) = map.get_mut("people") {
-                people.clear();
+            if let Some(Value::Array(people)) = map.get_mut("people")
+                && !people.is_empty()
+            {
+                let count = std::mem::take(people).len();
+                map.insert("people_forgotten".to_owned(), count.into());
             }
             if map.get("check").is_some_and(|check| *check == *names)
-                && let Some(fact) = map.get_mut("fact")
+                && let Some(Value::String(fact)) = map.get_mut("fact")
+                && !names_nobody(fact)
             {
-                *fact = FORGOTTEN.into();
+                FORGOTTEN.clone_into(fact);
             }
             map.values_mut().for_each(forget_people);
         }
         Value::Array(all) => all.iter_mut().for_each(forget_people),
         // A finding in one line.
-        Value::String(line) if line.starts_with(&format!("{names}: ")) => {
-            *line = format!("{names}: {FORGOTTEN}");
+        Value::String(line) => {
+            let fact = line.strip_prefix(&format!("{names}: "));
+            if fact.is_some_and(|fact| !names_nobody(fact)) {
+                *line = format!("{names}: {FORGOTTEN}");
+            }
         }
         _ => {}
     }
@@ -427,7 +437,12 @@ mod tests {
         let mut part = AcceptedPart::new(key, wave, "d", 0, named);
         assert!(part.forget_people());
         let bare = format!("{}: {FORGOTTEN}", crate::check::Check::ManagedUser);
-        assert_eq!(part.content, content(&[], FORGOTTEN, &bare));
+        let mut left = content(&[], FORGOTTEN, &bare);
+        left["report"]["forecast"]["apps"][0]["people_forgotten"] = json!(1);
+        assert_eq!(part.content, left);
         assert!(!part.forget_people(), "once");
+        // What names nobody stays as it was shown.
+        part.content = content(&[], NO_USER, &format!("managed.user: {NOBODY_TOLD}"));
+        assert!(!part.forget_people());
     }
 }

@@ -221,11 +221,16 @@ impl Command {
         }
     }
 
-    /// The device asks for another command. One that it was handed a while ago and has not answered gives way to the others
-    /// from now on, so that what it cannot answer keeps nothing from it. Says whether the device is mute about this one.
+    /// The device asks for another command. One of a step that it was handed a while ago and has not answered gives way to the
+    /// others from now on, so that what it cannot answer keeps nothing from it. Those of people and of the library keep their
+    /// order: it may have done one whose answer was lost, and what they asked for next is to come after it. Says whether the
+    /// device is mute about this one.
     pub fn pass_over(&mut self, now: Timestamp) -> bool {
         let handed = self.state == CommandState::Sent && !self.passed_over;
-        if !handed || self.sent.is_none_or(|sent| now.since(sent) < PATIENCE) {
+        if !handed
+            || self.origin.is_none()
+            || self.sent.is_none_or(|sent| now.since(sent) < PATIENCE)
+        {
             return false;
         }
         self.passed_over = true;
@@ -250,7 +255,8 @@ impl Command {
     pub fn turn(&self) -> i64 {
         let behind = match self.state {
             CommandState::NotNow => 1 << 40,
-            _ if self.unanswered > 0 => 1 << 41,
+            // What goes first, a release, goes first again as long as only an answer may be lost.
+            _ if self.unanswered >= MUTE || self.unanswered > 0 && self.priority <= 0 => 1 << 41,
             _ => 0,
         };
         behind - i64::from(self.priority)
@@ -401,6 +407,16 @@ mod tests {
     fn what_a_device_leaves_unanswered_gives_way_and_says_so_when_it_happens_again_and_again() {
         let at = |secs: i64| Timestamp::from_millis(secs * 1_000);
         let mut c = command(1, CommandState::Queued);
+        // What people asked for stays before what they asked for next: the answer alone may be lost.
+        c.hand_out(at(0));
+        assert!(!c.pass_over(at(500)) && c.unanswered == 0);
+        c = command(1, CommandState::Queued);
+        c.origin = Some(CommandOrigin {
+            set_up: crate::ids::SetUpId(1),
+            step: crate::migration::StepId::Apps,
+            part: 0,
+            attempt: 1,
+        });
         assert!(!c.pass_over(at(500)), "nobody has it");
         let others = [command(2, CommandState::Queued)];
         let mut mute = Vec::new();
@@ -416,6 +432,12 @@ mod tests {
         assert_eq!(mute, [false, false, true, true]);
         assert_eq!((c.unanswered, c.handed_out), (4, 4));
         assert_eq!(next([&c], false, at(0)).map(|c| c.id.0), Some(1));
+        // A release stays the first until it is more than one answer that got lost.
+        let mut release = c.clone();
+        (release.priority, release.unanswered) = (100, 2);
+        assert!(release.turn() < others[0].turn());
+        release.unanswered = 3;
+        assert!(release.turn() > others[0].turn());
         // Behind those that it answers, if only with NotNow; a NotNow is an answer.
         let refused = command(3, CommandState::NotNow);
         assert!(refused.turn() < c.turn());

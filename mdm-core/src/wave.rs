@@ -68,6 +68,9 @@ pub struct Wave {
     /// When its members that are not submitted were last looked at by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_again: Option<Timestamp>,
+    /// When people's names went out of what was accepted of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people_forgotten: Option<Timestamp>,
 }
 
 impl Wave {
@@ -101,6 +104,7 @@ impl Wave {
             paused: None,
             resumed: None,
             looked_again: None,
+            people_forgotten: None,
         }
     }
 
@@ -121,6 +125,11 @@ impl Wave {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         !matches!(self.state, WaveState::Closed { .. })
+    }
+
+    /// Whether it was closed before this moment.
+    pub(crate) fn closed_before(&self, moment: Timestamp) -> bool {
+        matches!(self.state, WaveState::Closed { at } if at < moment)
     }
 }
 

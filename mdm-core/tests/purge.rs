@@ -13,15 +13,16 @@ use mdm_core::device_lock::LockSight;
 use mdm_core::error::Error;
 use mdm_core::hand_off::bundle::{self, BundleDevice};
 use mdm_core::hand_off::envelope::{KeyPair, Purpose, seal, sha256};
-use mdm_core::ids::{MoveId, ProjectId, RunbookId, SecretId, WaveId};
+use mdm_core::ids::{AcceptedId, MoveId, ProjectId, RunbookId, SecretId, WaveId};
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::original::{DeviceOwner, Said};
+use mdm_core::project::AcceptedPart;
 use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::{IdentitySettings, Org, Purge};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore};
-use mdm_core::wave::Wave;
+use mdm_core::wave::{Wave, WaveState};
 use service_house::{Gadget, House, START};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -425,6 +426,62 @@ async fn what_was_imported_of_people_goes_after_its_days_and_not_of_a_device_on_
         serde_json::json!({ "devices": 1, "days": 30 })
     );
     assert!(!format!("{record:?}").contains("Eva"));
+}
+
+/// A wave with a piece of what somebody accepted, that names people.
+async fn accepted(house: &House, name: &str, state: WaveState) -> WaveId {
+    let id = WaveId(house.next_id());
+    let mut wave = Wave::draft(house.org, id, name, house.server, BTreeMap::new(), START);
+    wave.state = state;
+    let content = serde_json::json!({
+        "report": { "forecast": { "apps": [{ "bundle_id": "com.acme", "people": ["Eva Ander"] }] } },
+    });
+    let part = serde_json::json!({
+        "organisation": house.org, "id": house.next_id(), "wave": id, "digest": "d", "part": 0, "content": content,
+    });
+    let part: AcceptedPart = serde_json::from_value(part).unwrap();
+    let mut batch = Batch::new();
+    batch.put(wave).put(part);
+    house.mdm.store().commit(batch).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn people_go_from_what_was_accepted_once_its_wave_is_closed_for_their_days() {
+    let house = House::new().await;
+    let org = house.org().await.acting_for("Anna");
+    let keep = IdentitySettings {
+        owner_days: Some(30),
+        ..IdentitySettings::default()
+    };
+    org.set_identities(keep).await.unwrap();
+    let closed = |at| WaveState::Closed { at };
+    let old = accepted(&house, "old", closed(START)).await;
+    let young = accepted(&house, "young", closed(START + DAY * 20)).await;
+    let open = accepted(&house, "open", WaveState::Draft).await;
+    for _ in 0..32 {
+        house.clock.advance(DAY);
+        house.settle().await;
+    }
+    let store = house.mdm.store();
+    for (wave, gone) in [(old, true), (young, false), (open, false)] {
+        let parts = store.accepted_parts(house.org, wave, AcceptedId(0), 10);
+        let content = parts.await.unwrap()[0].content.to_string();
+        assert_eq!(!content.contains("Eva"), gone, "{content}");
+        assert!(content.contains("com.acme"));
+        let row = store.wave(house.org, wave).await.unwrap().unwrap();
+        assert_eq!(row.people_forgotten.is_some(), gone);
+    }
+    let record = org.record_tail(1000).await.unwrap();
+    let told: Vec<_> = record
+        .iter()
+        .filter(|entry| entry.what == "retention.accepted")
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0].detail["wave"], &told[0].detail["pieces"]),
+        (&"old".into(), &1.into())
+    );
 }
 
 #[tokio::test]

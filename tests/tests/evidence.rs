@@ -207,6 +207,8 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
     // What is of something else than this wave has its place in the chain, and no words.
     assert!(report.chain.sealed > report.others && report.others > 0);
     assert!(all.contains("\"what\":\"wave.submitted\"") && !all.contains("organisation.created"));
+    // How its requests to Apple ended is of it.
+    assert!(all.contains("\"what\":\"errand.ended\""));
 
     // A later checkpoint does not fit to it, an earlier one does.
     let later = org.checkpoint().await.unwrap();

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Org;
 use super::enrol::random_text;
 use super::ports::{Account, ApiKey, ServerCredential};
-use crate::audit::{ApiToken, Role};
+use crate::audit::{ApiToken, NOBODY, Role};
 use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
 use crate::ids::{JobId, SecretId, ServerId, TokenId};
@@ -24,16 +24,6 @@ use crate::wave::Server;
 const MOST_KEYS: usize = 20;
 /// Days for which the certificate of a key pair is valid. Apple's portal does not look at it.
 const KEY_DAYS: u32 = 730;
-/// Names under which the record has acts that no token does.
-const RESERVED: [&str; 6] = [
-    "device",
-    "worker",
-    "watchdog",
-    "operator",
-    "local administrator",
-    "first administrator",
-];
-
 /// A token of the API just made.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -75,7 +65,7 @@ impl Org {
         }
         let living = |t: &ApiToken| t.revoked.is_none() && t.expires.is_none_or(|end| now < end);
         // The record names who did something: two holders of one name could not be told apart.
-        let taken = RESERVED.iter().any(|r| r.eq_ignore_ascii_case(name))
+        let taken = NOBODY.iter().any(|r| r.eq_ignore_ascii_case(name))
             || self
                 .api_tokens()
                 .await?

@@ -1,6 +1,7 @@
 //! The password before recoveryOS: made once for a set-up, sealed in the very commit that queues it, and used again by every try.
 
 use super::Org;
+use super::checkin::passes;
 use super::decision::Decision;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
@@ -22,7 +23,11 @@ impl Org {
         let Some(set_up) = d.set_up.as_ref().map(|s| s.row.clone()) else {
             return Ok(());
         };
-        let (password, before) = self.password_of(d, &set_up).await?;
+        let tries = wanted.iter().filter(|(_, sets, _)| *sets);
+        let tries = tries.map(|(.., attempt)| usize::from(*attempt)).max();
+        let (password, before) = self
+            .password_of(d, &set_up, tries.unwrap_or_default())
+            .await?;
         for (id, sets, attempt) in wanted {
             let Some(tracked) = d.commands.get_mut(&id) else {
                 continue;
@@ -44,11 +49,14 @@ impl Org {
         Ok(())
     }
 
-    /// The password that this set-up has made, or a new one, which goes into the vault with the decision; and the one before it.
+    /// The password that this set-up has made, or a new one, which goes into the vault with the decision; and for a second try of
+    /// setting it, and those after it, one of those before it: of several nobody knows which came into force, so that each has
+    /// its turn, the newest first.
     async fn password_of(
         &self,
         d: &mut Decision<'_>,
         set_up: &SetUp,
+        tries: usize,
     ) -> Result<(Secret, Option<Secret>), Error> {
         let kind = SecretKind::RecoveryLockPassword;
         let device = set_up.device.ok_or(Error::NotFound("device"))?;
@@ -57,9 +65,15 @@ impl Org {
         // The newest first.
         let (own, earlier): (Vec<_>, Vec<_>) =
             held.iter().partition(|row| row.created >= set_up.began);
-        let before = match earlier.first() {
-            // One that does not open any more is no reason to make none.
-            Some(row) => self.open_row(row).await.ok(),
+        let turn = tries.checked_sub(2);
+        let turn = turn.and_then(|nth| earlier.get(nth % earlier.len().max(1)));
+        let before = match turn {
+            Some(row) => match self.open_row(row).await {
+                Ok(password) => Some(password),
+                Err(error) if passes(&error) => return Err(error),
+                // One that does not open any more is no reason to make none.
+                Err(_) => None,
+            },
             None => None,
         };
         if let Some(row) = own.iter().find(|row| row.replaced.is_none()) {

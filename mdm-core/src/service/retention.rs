@@ -11,9 +11,10 @@ use serde_json::json;
 use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{AcceptedId, DeviceId, IdSource, OrganisationId, WaveId};
+use crate::ids::{AcceptedId, DeviceId, OrganisationId, WaveId};
 use crate::organisation::Organisation;
 use crate::store::{Batch, StoreError};
+use crate::wave::Wave;
 
 /// How often a process looks.
 const EVERY: Duration = Duration::from_hours(6);
@@ -53,10 +54,6 @@ impl Mdm {
                     .close_expired_hand_offs()
                     .await?;
                 gone += self.handle(organisation.clone()).forget_people(now).await?;
-                gone += self
-                    .handle(organisation.clone())
-                    .forget_accepted(now)
-                    .await?;
                 gone += store.prune_repeats(organisation.id, now, AT_ONCE).await?;
                 if let Some(before) = keeps_from(organisation, now) {
                     let rows = self
@@ -72,6 +69,10 @@ impl Mdm {
             }
         }
         if gone == 0 {
+            // Last, and once in a round: it reads what was accepted.
+            gone += self.forget_accepted(now).await?;
+        }
+        if gone == 0 {
             // First: what fails below is not tried in every round.
             *self
                 .inner
@@ -81,6 +82,20 @@ impl Mdm {
             self.wake_the_forgotten(now).await?;
         }
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
+    }
+
+    async fn forget_accepted(&self, now: Timestamp) -> Result<u64, Error> {
+        let (mut after, mut gone) = (OrganisationId(0), 0);
+        loop {
+            let page = self.inner.store.organisations(after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(gone);
+            };
+            after = last.id;
+            for organisation in page {
+                gone += self.handle(organisation).forget_accepted(now).await?;
+            }
+        }
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
@@ -139,14 +154,12 @@ impl Org {
     }
 
     /// Takes people's names out of what somebody accepted so long ago, once its wave is closed; which apps of how many devices would
-    /// be lost stays. Answers of how many pieces.
+    /// be lost stays, and the record says of how many pieces. Answers of how many.
     async fn forget_accepted(&self, now: Timestamp) -> Result<u64, Error> {
         let Some(days) = self.organisation.settings.owner_days else {
             return Ok(0);
         };
         let before = now - Duration::from_secs(u64::from(days) * 86_400);
-        // Ids ascend with time.
-        let end = AcceptedId(IdSource::floor(before));
         let (mut after, mut gone) = (WaveId(0), 0);
         loop {
             let waves = self.store().waves(self.id(), after, PAGE).await?;
@@ -154,36 +167,50 @@ impl Org {
                 return Ok(gone);
             };
             after = last.id;
-            for wave in waves.iter().filter(|wave| !wave.is_open()) {
-                gone += self.forget_accepted_of(wave.id, end).await?;
+            for wave in waves {
+                if wave.closed_before(before) && wave.people_forgotten.is_none() {
+                    gone += self.forget_accepted_of(wave, days).await?;
+                }
             }
         }
     }
 
-    async fn forget_accepted_of(&self, wave: WaveId, end: AcceptedId) -> Result<u64, Error> {
+    /// Nothing is accepted of a wave that is closed: what is there is all there will be.
+    async fn forget_accepted_of(&self, mut wave: Wave, days: u32) -> Result<u64, Error> {
+        let org = self.clone().acting_for("retention");
         let (mut after, mut gone) = (AcceptedId(0), 0);
         loop {
-            let mut page = self.accepted_parts(wave, after).await?;
-            page.retain(|part| part.id < end);
-            let Some(last) = page.last() else {
-                return Ok(gone);
-            };
-            after = last.id;
+            let page = self.accepted_parts(wave.id, after).await?;
             let mut batch = Batch::new();
             let mut count = 0;
+            if let Some(last) = page.last() {
+                after = last.id;
+            } else {
+                wave.people_forgotten = Some(self.now());
+                batch.put(wave.clone());
+            }
+            let ended = page.is_empty();
             for mut part in page {
                 if part.forget_people() {
                     count += 1;
                     batch.put(part);
                 }
             }
-            if count == 0 {
-                continue;
+            if count > 0 {
+                let detail =
+                    json!({ "wave": wave.name, "id": wave.id, "pieces": count, "days": days });
+                org.audit_into(&mut batch, "retention.accepted", detail);
             }
-            match self.store().commit(batch).await {
-                Ok(()) => gone += count,
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            if !batch.is_empty() {
+                match self.store().commit(batch).await {
+                    Ok(()) => gone += count,
+                    // Somebody was faster: the next round looks again.
+                    Err(StoreError::Conflict) => return Ok(gone),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if ended {
+                return Ok(gone);
             }
         }
     }

@@ -44,6 +44,8 @@ pub(crate) enum Fate {
     Refused,
     /// It hangs until it is let go.
     Hangs,
+    /// The organisation API says no, for good.
+    Rejected,
 }
 
 /// How Apple's work on the first activity looks for whoever asks.
@@ -63,7 +65,7 @@ pub(crate) struct Inside {
     effects: Vec<(Timestamp, ActivityRequest, Vec<Serial>)>,
     /// Every request that changes something, in order.
     asked: Vec<(ActivityRequest, Vec<Serial>)>,
-    fates: Vec<Fate>,
+    pub(crate) fates: Vec<Fate>,
     pub(crate) lag: Duration,
     /// The list of devices has a page for each, and between two of them the budget is used up for so long.
     pub(crate) tight: Option<Duration>,
@@ -263,6 +265,9 @@ impl OrganisationApi for Apple {
             if matches!(fate, Fate::Refused) {
                 return Err(PortError::NeedsPerson("new terms".to_owned()));
             }
+            if matches!(fate, Fate::Rejected) {
+                return Err(PortError::Refused("409".to_owned()));
+            }
             inside.asked.push((request.clone(), serials.to_vec()));
             if !matches!(fate, Fate::Lost) {
                 let at = now + inside.lag;
@@ -271,7 +276,7 @@ impl OrganisationApi for Apple {
             fate
         };
         match fate {
-            Fate::Answered | Fate::Refused => {}
+            Fate::Answered | Fate::Refused | Fate::Rejected => {}
             Fate::Hangs => self.let_go.notified().await,
             Fate::Unanswered | Fate::Lost => {
                 return Err(PortError::Unknown("the connection broke".to_owned()));

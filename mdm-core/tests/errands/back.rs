@@ -12,7 +12,7 @@ use mdm_core::original::{BY_DEVICE, OriginalApp, OriginalFacts, Told};
 use mdm_core::service::{Act, ActPlan, MigrationAct, Org};
 use mdm_core::store::Batch;
 
-use super::apple::{DAY, MINUTE, OURS, START, Stage, THEIRS};
+use super::apple::{DAY, Fate, MINUTE, OURS, START, Stage, THEIRS};
 
 fn back(serials: &[Serial], to: Option<&str>) -> Act {
     Act {
@@ -377,4 +377,39 @@ async fn a_return_of_many_takes_two_persons_and_goes_as_it_was_looked_at() {
     let shown = plan(&bo, &few).await;
     let done = bo.do_act(&few, &shown.digest).await.unwrap();
     assert_eq!((done.approval, done.errands.len()), (None, 1));
+}
+
+#[tokio::test]
+async fn whom_apple_does_not_move_is_not_leaving_and_another_return_is_not_taken_back() {
+    let stage = Stage::new(1, MINUTE, &[]).await;
+    let serial = stage.serials[0].clone();
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    migrated(&stage, &serial).await;
+    let org = stage.org().await;
+    let ask = async || {
+        let act = back(std::slice::from_ref(&serial), None);
+        let shown = plan(&org, &act).await;
+        assert_eq!(shown.blocked, 0, "{:?}", shown.findings);
+        org.do_act(&act, &shown.digest).await.unwrap();
+        assert!(device(&stage, &org, &serial).await.leaving.is_some());
+    };
+    // Apple says no at once.
+    stage.apple.inside().fates = vec![Fate::Rejected];
+    ask().await;
+    stage.pass(MINUTE * 60).await;
+    assert_eq!(device(&stage, &org, &serial).await.leaving, None);
+    let told = org.record_tail(100).await.unwrap();
+    assert!(told.iter().any(|entry| entry.what == "return.refused"));
+    // Nobody knows whether the first request came: it may.
+    stage.apple.inside().fates = vec![Fate::Unanswered];
+    stage.apple.inside().lag = MINUTE * 14;
+    ask().await;
+    stage.pass(MINUTE * 10).await;
+    assert!(device(&stage, &org, &serial).await.leaving.is_some());
+    stage.pass(MINUTE * 50).await;
+    assert!(device(&stage, &org, &serial).await.leaving.is_some());
+    let inside = stage.apple.inside();
+    let now = inside.devices[&serial].assigned_server.clone();
+    assert_eq!(now.as_deref(), Some(THEIRS));
 }

@@ -180,7 +180,7 @@ pub(super) fn verify_file(
         }));
         if shown["others"].as_u64() != Some(0) {
             println!(
-                "others     {}  (entries of other waves: only their places in the chain are in the pack)",
+                "others     {}  (of other waves, the server says: only their places in the chain are in the pack)",
                 cell(&shown["others"])
             );
         }

@@ -9,6 +9,7 @@ use openssl::sign::Signer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::audit::NOBODY;
 use crate::device::Device;
 use crate::error::Error;
 use crate::original::OriginalFacts;
@@ -45,6 +46,8 @@ pub struct Redaction {
     known: Dictionary,
     /// What is replaced in sentences that people have typed: there a part of a name is that person.
     typed: Dictionary,
+    /// Names of one word of whoever has done something: such a word may be one of ours, and is replaced where it stands alone.
+    alone: HashMap<String, String>,
 }
 
 impl std::fmt::Debug for Redaction {
@@ -61,24 +64,12 @@ const SHORTEST: usize = 2;
 const SHORTEST_PART: usize = 3;
 /// What stands before the name of somebody whose sign-in is waited for.
 const SIGN_IN: &str = "waiting for the sign-in of ";
-/// Who acts without being anybody.
-const NOBODY: [&str; 9] = [
-    "device",
-    "worker",
-    "watchdog",
-    "operator",
-    "retention",
-    "backup",
-    "stop rule",
-    "local administrator",
-    "first administrator",
-];
 /// Keys whose values people have typed.
 const TYPED: [&str; 7] = [
     "reason", "evidence", "why", "waivers", "note", "despite", "met",
 ];
 /// Keys of numbers and names by which a device is known, in our words and in Apple's, without signs and capitals.
-const HARDWARE: [(&str, Redact); 19] = [
+const HARDWARE: [(&str, Redact); 21] = [
     ("serialnumber", Redact::Serials),
     ("udid", Redact::Serials),
     ("provisioningudid", Redact::Serials),
@@ -95,6 +86,8 @@ const HARDWARE: [(&str, Redact); 19] = [
     ("ethernetmac", Redact::Serials),
     ("ethernetmacs", Redact::Serials),
     ("ethernetmacaddress", Redact::Serials),
+    ("assettag", Redact::Serials),
+    ("ordernumber", Redact::Serials),
     ("devicename", Redact::Owners),
     ("hostname", Redact::Owners),
     ("localhostname", Redact::Owners),
@@ -102,7 +95,7 @@ const HARDWARE: [(&str, Redact); 19] = [
 /// Keys of whoever has done something at Apple.
 const AT_APPLE: [&str; 2] = ["deviceassignedby", "profileassignedby"];
 
-/// Words of one pack, found at the begin of a run of letters and digits.
+/// Words of one pack, found at the begin of a run of letters and digits, however they are written.
 #[derive(Default)]
 struct Dictionary {
     words: HashMap<String, String>,
@@ -121,10 +114,12 @@ impl Word {
 impl Dictionary {
     fn add(&mut self, word: &str, stands: String) {
         self.lengths.insert(word.len());
-        self.words.entry(word.to_owned()).or_insert(stands);
+        self.words
+            .entry(word.to_ascii_lowercase())
+            .or_insert(stands);
     }
 
-    /// The longest word that begins here and ends where a run of letters and digits does.
+    /// The longest word that begins here and ends where a run of letters and digits does; `text` has no capitals.
     fn at<'a>(&'a self, text: &str) -> Option<(usize, &'a str)> {
         self.lengths.iter().rev().find_map(|length| {
             let word = text.get(..*length)?;
@@ -151,6 +146,7 @@ impl Redaction {
             key,
             known: Dictionary::default(),
             typed: Dictionary::default(),
+            alone: HashMap::new(),
         })
     }
 
@@ -204,14 +200,20 @@ impl Redaction {
             return;
         }
         let stands = self.pseudonym("actor", actor);
-        self.known.add(actor, stands.clone());
+        match actor.contains([' ', '@']) {
+            true => self.known.add(actor, stands.clone()),
+            false => drop(self.alone.insert(actor.to_owned(), stands.clone())),
+        }
         // People who have signed in stand there as `name <address>`.
         let parts = match actor.split_once(" <") {
             Some((name, account)) => vec![name, account.trim_end_matches('>')],
             None => Vec::new(),
         };
         for part in parts {
-            self.known.add(part, stands.clone());
+            match part.contains([' ', '@']) {
+                true => self.known.add(part, stands.clone()),
+                false => drop(self.alone.insert(part.to_owned(), stands.clone())),
+            }
             self.know_typed(part, &stands);
         }
         self.know_typed(actor, &stands);
@@ -304,6 +306,9 @@ impl Redaction {
 
     /// A text with pseudonyms; `words` are those of its device, `typed` whether somebody has typed it.
     fn text_of(&self, text: &str, words: &[Word], typed: bool) -> String {
+        if let Some(stands) = self.alone.get(text.trim()) {
+            return stands.clone();
+        }
         let mut text = text.to_owned();
         for Word { word, stands } in words {
             text = replace_word(&text, word, stands);
@@ -322,6 +327,13 @@ impl Redaction {
         self.without_known(&text, typed)
     }
 
+    fn key_of(&self, name: &str, words: &[Word]) -> String {
+        match self.alone.contains_key(name) {
+            true => name.to_owned(),
+            false => self.text_of(name, words, false),
+        }
+    }
+
     /// A text that nobody has typed.
     pub(crate) fn text(&self, text: &str, words: &[Word]) -> String {
         self.text_of(text, words, false)
@@ -332,24 +344,27 @@ impl Redaction {
         if self.known.words.is_empty() && (self.typed.words.is_empty() || !typed) {
             return text.to_owned();
         }
+        // As long as the text itself, byte by byte.
+        let small = text.to_ascii_lowercase();
         let mut said = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
+        let mut from = 0;
+        while let Some(first) = text[from..].chars().next() {
             if first.is_alphanumeric() {
-                let here = self.known.at(rest);
-                let here = here.or_else(|| self.typed.at(rest).filter(|_| typed));
+                let here = self.known.at(&small[from..]);
+                let here = here.or_else(|| self.typed.at(&small[from..]).filter(|_| typed));
                 if let Some((length, stands)) = here {
                     said.push_str(stands);
-                    rest = &rest[length..];
+                    from += length;
                     continue;
                 }
+                let rest = &text[from..];
                 let end = rest.find(|c: char| !c.is_alphanumeric());
-                let (run, after) = rest.split_at(end.unwrap_or(rest.len()));
-                said.push_str(run);
-                rest = after;
+                let end = end.unwrap_or(rest.len());
+                said.push_str(&rest[..end]);
+                from += end;
             } else {
                 said.push(first);
-                rest = &rest[first.len_utf8()..];
+                from += first.len_utf8();
             }
         }
         said
@@ -380,7 +395,8 @@ impl Redaction {
                 // What a device says of itself calls what it is called a name.
                 let facts = all.contains_key("udid") && all.contains_key("os_version");
                 for (name, mut one) in std::mem::take(all) {
-                    let other = self.text_of(&name, words, false);
+                    // Keys are words of ours and of devices: whoever has acted is none of them.
+                    let other = self.key_of(&name, words);
                     changed |= other != name;
                     changed |= match self.whole(&name, facts) {
                         Some(kind) if !one.is_null() => self.replace_whole(kind, &mut one),
@@ -573,12 +589,15 @@ mod tests {
         redaction.know_actor("Anna Approver <anna@example.com>");
         redaction.know_actor("nightly-sync");
         redaction.know_actor("worker");
+        redaction.know_actor("sign-in");
+        redaction.know_actor("schedule");
         let owner = json!({ "organisation": 1, "id": 2, "owner": { "value": { "name": "Eva Ander", "email": "eva@example.com" }, "at": "2026-01-01T00:00:00Z", "by": "x" } });
         redaction.know_owner(&serde_json::from_value(owner).unwrap());
         let mut value = json!({
             "by": "Anna Approver <anna@example.com>", "actor": "worker", "token": "nightly-sync",
             "text": "signed by Anna Approver, mail anna@example.com, for Eva Ander",
-            "reason": "Eva asked Anna; see Ander", "Eva": "evaluate Eva",
+            "reason": "Eva asked Anna; see Ander", "Eva": "evaluate Eva", "note": "EVA told anna, ANNA@example.com",
+            "schedule": "schedule at once", "asked_by": "schedule",
             "device_assigned_by": "boss@example.com",
         });
         assert!(redaction.value(&mut value, &[]));
@@ -596,6 +615,14 @@ mod tests {
             reason.contains(&format!("asked {anna}; see owner-")),
             "{reason}"
         );
+        let note = value["note"].as_str().unwrap();
+        assert!(
+            note.starts_with("owner-") && note.ends_with(&format!("told {anna}, {anna}")),
+            "{note}"
+        );
+        // The name of a token may be a word of ours.
+        assert_eq!(value["schedule"], "schedule at once");
+        assert!(value["asked_by"].as_str().unwrap().starts_with("actor-"));
         // One word of nobody's sentence is no name.
         assert_eq!(value["Eva"], "evaluate Eva");
         assert!(!value.to_string().contains("example.com"), "{value}");

@@ -241,11 +241,14 @@ impl Run<'_> {
             return;
         }
         self.s.heard = Some(self.now);
-        let SetUpState::Stalled { from, .. } = &self.s.state else {
+        let SetUpState::Stalled { from, .. } = &mut self.s.state else {
             return;
         };
         if is_refused(event) {
-            // It speaks, and stays where it is: the person stays asked.
+            // It speaks, and stays where it is: the person stays asked. It is woken as often as one that is released.
+            if let SetUpState::Releasing { steps, .. } = from.as_mut() {
+                release::state(steps, self.now).nudge_at = Some(self.now + release::PUSH_AGAIN);
+            }
             if self.s.attention == Some(Attention::SilentForDays) {
                 self.s.attention = Some(Attention::ReleaseUnconfirmed);
             }

@@ -99,7 +99,16 @@ impl Run<'_> {
             } else {
                 self.effects.push(Effect::Push);
             }
-            release::state(steps, now).nudge_at = Some(now + release::STALLED_PUSH);
+            // One that speaks, and cannot be released yet, may be any moment.
+            let speaks = self
+                .s
+                .heard
+                .is_some_and(|heard| now.since(heard) < release::STALLED_PUSH);
+            let again = match speaks {
+                true => release::PUSH_AGAIN,
+                false => release::STALLED_PUSH,
+            };
+            release::state(steps, now).nudge_at = Some(now + again);
         }
     }
 

@@ -370,6 +370,11 @@ pub(super) fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
     }
 }
 
+/// Facts of the managed user that name nobody.
+pub(crate) const NO_USER: &str = "no local user is managed";
+/// Nor does this.
+pub(crate) const NOBODY_TOLD: &str = "nobody has told which local user is managed";
+
 pub(super) fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
     if !facts.platform.is_some_and(Platform::is_mac) {
         return None;
@@ -377,14 +382,14 @@ pub(super) fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
     let Some(told) = facts.original.and_then(|o| o.managed_user.as_ref()) else {
         return Some(CheckFinding::unknown(
             Check::ManagedUser,
-            "nobody has told which local user is managed",
+            NOBODY_TOLD,
             "bring in what the original service knows of it",
             Owner::Original,
         ));
     };
     let user = &told.value;
     let finding = if user.name.is_empty() {
-        CheckFinding::pass(Check::ManagedUser, "no local user is managed")
+        CheckFinding::pass(Check::ManagedUser, NO_USER)
     } else {
         match user.last_sign_in {
             Some(last) if facts.deadline.since(last) <= 14 * DAY => CheckFinding::pass(

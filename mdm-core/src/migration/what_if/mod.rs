@@ -5,7 +5,7 @@
 mod apps;
 mod back;
 mod device;
-pub(crate) use device::FURTHEST;
+pub(crate) use device::{FURTHEST, NO_USER, NOBODY_TOLD};
 mod forecast;
 mod network;
 mod profiles;

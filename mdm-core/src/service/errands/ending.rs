@@ -141,6 +141,7 @@ impl Org {
             "errand.ended",
             json!({
                 "errand": errand.id,
+                "wave": errand.wave,
                 "kind": errand.kind.as_str(),
                 "by": errand.by,
                 "devices": errand.members.len(),

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{PERSON, READING, Stepped};
 use crate::clock::Timestamp;
+use crate::device::Leaving;
 use crate::errand::{Errand, ErrandKind, ErrandMember};
 use crate::error::{Error, PortError};
 use crate::ids::{ErrandId, Serial};
@@ -230,13 +231,14 @@ impl Org {
         member: &ErrandMember,
         why: &str,
     ) -> Result<(), Error> {
-        let returns =
-            matches!(errand.kind, ErrandKind::Schedule { .. }) && member.attempt.is_none();
-        if !returns {
+        let (ErrandKind::Schedule { server, deadline }, None) = (&errand.kind, member.attempt)
+        else {
             return Ok(());
-        }
+        };
+        // Somebody may have asked for another return meanwhile.
+        let this = |leaving: &Leaving| leaving.to == *server && leaving.deadline == *deadline;
         let device = self.store().device(self.id(), member.device).await?;
-        if let Some(mut device) = device.filter(|d| d.leaving.is_some()) {
+        if let Some(mut device) = device.filter(|d| d.leaving.as_ref().is_some_and(this)) {
             device.leaving = None;
             let detail = json!({ "why": why });
             self.audit_of_device(batch, &device, "return.refused", detail);
@@ -261,8 +263,8 @@ impl Org {
                     self.tell_member(&mut batch, member, &event).await?;
                 }
                 self.put_return_again(&mut batch, &errand, member).await?;
-                // What was sent once may still come.
-                if !errand.was_sent() {
+                // What was sent earlier may still come; what Apple refuses just now does not.
+                if !errand.may_come() {
                     self.stays_after_all(&mut batch, &errand, member, why)
                         .await?;
                 }

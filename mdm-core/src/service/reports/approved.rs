@@ -72,7 +72,7 @@ impl Org {
     }
 }
 
-fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<String>) -> bool {
+pub(super) fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<String>) -> bool {
     let detail = &entry.detail;
     if OF_WAVES.contains(&entry.what.as_str()) {
         // Names may be used again; older entries say nothing else.
@@ -93,16 +93,37 @@ fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<String>) -> bool
     }
 }
 
-/// Devices of other waves are nobody's business here: they are counted.
+/// The same without the devices of other waves.
 fn of_members(detail: &Value, serials: &BTreeSet<String>) -> Value {
     let mut detail = detail.clone();
-    if let Some(Value::Array(named)) = detail.pointer_mut("/wanted/serials") {
-        let before = named.len();
-        named.retain(|serial| serial.as_str().is_some_and(|s| serials.contains(s)));
-        let others = before - named.len();
-        if others > 0 {
-            detail["wanted"]["others"] = json!(others);
-        }
-    }
+    only_members(&mut detail, serials);
     detail
+}
+
+/// Devices of other waves are nobody's business here: they are counted. Answers whether there were any.
+pub(super) fn only_members(detail: &mut Value, serials: &BTreeSet<String>) -> bool {
+    let mut any = false;
+    match detail {
+        Value::Object(all) => {
+            if let Some(Value::Array(named)) = all.get_mut("serials") {
+                let before = named.len();
+                named.retain(|serial| serial.as_str().is_some_and(|s| serials.contains(s)));
+                let others = before - named.len();
+                if others > 0 {
+                    all.insert("others".to_owned(), json!(others));
+                    any = true;
+                }
+            }
+            for one in all.values_mut() {
+                any |= only_members(one, serials);
+            }
+        }
+        Value::Array(all) => {
+            for one in all {
+                any |= only_members(one, serials);
+            }
+        }
+        _ => {}
+    }
+    any
 }

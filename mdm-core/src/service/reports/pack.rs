@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::PAGE;
+use super::approved::{is_about, only_members};
 use super::page::MemberRows;
 use crate::audit::AuditEntry;
 use crate::audit_seal::AuditSeal;
@@ -29,7 +30,7 @@ const ROWS: usize = 5_000;
 const README: &str = "Evidence of one wave of a device migration.\n\n\
 Check it, on any machine, without the server that made it:\n\n    mdmd audit verify PACK [--key FINGERPRINT] [--checkpoint FILE]\n\n\
 wave.json        the wave, its project, how it stands, the last what-if\n\
-accepted/        what was shown to whoever accepted it, under its digest: checks, facts, apps that would be lost, requests\n\
+accepted/        what was shown to whoever accepted it, under its digest: checks, facts, apps that would be lost, requests (names as long as they are kept)\n\
 approvals.json   who accepted what (every time), what was waived and why, who submitted, who signed the gate, what took two persons\n\
 runbooks/        what the devices were taken through\n\
 requests/        requests to Apple; *.result is Apple's result file as it came\n\
@@ -67,7 +68,7 @@ impl Org {
     pub async fn evidence_to(&self, ask: &PackAsk, sink: &mut dyn PackSink) -> Result<(), Error> {
         let row = self.wave_row(ask.wave).await?;
         let mut batch = Batch::new();
-        let detail = json!({ "wave": row.name, "redacted": ask.redact });
+        let detail = json!({ "wave": row.name, "id": row.id, "redacted": ask.redact });
         self.audit_into(&mut batch, "evidence.exported", detail);
         self.store().commit(batch).await?;
         self.leaves(None).await?;
@@ -117,6 +118,7 @@ impl Org {
     /// What the pack is about: the wave, its project, its members. Their owners are known from now on.
     async fn about(&self, wave: &Wave, redaction: &mut Redaction) -> Result<About, Error> {
         let mut about = About {
+            row: wave.clone(),
             wave: [json!(wave.id), json!(wave.name)],
             project: Vec::new(),
             devices: BTreeSet::new(),
@@ -135,6 +137,10 @@ impl Org {
                 return Ok(about);
             };
             after = last.id;
+            // Who said that something was done for it may never have acted here: a plan brings them along.
+            for met in page.iter().flat_map(|attempt| attempt.met.values()) {
+                redaction.know_actor(&met.by);
+            }
             let ids: Vec<DeviceId> = page.iter().map(|attempt| attempt.device).collect();
             if redaction.has(Redact::Owners) {
                 for original in self.store().originals_of(self.id(), &ids).await? {
@@ -221,6 +227,8 @@ impl Org {
             for mut part in page {
                 let mut words = Vec::new();
                 if out.redaction.has(Redact::Owners) {
+                    // By its place, not by its words: they may be others by now.
+                    part.forget_people();
                     without_people(&mut part.content);
                     for original in self.originals_in(&part.content).await? {
                         words.extend(out.redaction.words_of(Some(&original), None));
@@ -302,6 +310,13 @@ impl Org {
                     .map(|s| json!({ "kind": s.kind.as_str(), "sealed": s.created, "replaced": s.replaced }))
                     .collect();
                 let mut value = member(attempt, &page, held);
+                // Keys that nobody knows may name anybody.
+                if out.redaction.has(Redact::Owners) || out.redaction.has(Redact::Serials) {
+                    let original = value.pointer_mut("/before/original");
+                    if let Some(original) = original.and_then(Value::as_object_mut) {
+                        original.remove("more");
+                    }
+                }
                 let of = (
                     page.originals.get(&attempt.device),
                     page.devices.get(&attempt.device),
@@ -427,7 +442,9 @@ impl Org {
             let original = of.and_then(|id| originals.get(&id));
             let device = of.and_then(|id| devices.get(&id));
             let words = redaction.words_of(original, device);
-            let mut changed = redaction.value(&mut entry.detail, &words);
+            // What two persons confirmed, say, may name devices of other waves beside its own.
+            let mut changed = of.is_none() && only_members(&mut entry.detail, &about.serials);
+            changed |= redaction.value(&mut entry.detail, &words);
             let actor = redaction.text(&entry.actor, &words);
             changed |= actor != entry.actor;
             entry.actor = actor;
@@ -440,6 +457,7 @@ impl Org {
 
 /// What a pack is about.
 struct About {
+    row: Wave,
     /// The number and the name, as entries name one or the other.
     wave: [Value; 2],
     project: Vec<Value>,
@@ -452,12 +470,15 @@ impl About {
     fn has(&self, entry: &AuditEntry) -> bool {
         match entry.device {
             Some(device) => self.devices.contains(&device),
-            // What is of another wave may name the project, too.
-            None => {
-                let wave = entry.detail.get("wave");
-                wave.is_none_or(|wave| wave.is_null() || self.wave.contains(wave))
-                    && self.is_named(&entry.detail)
-            }
+            None if is_about(entry, &self.row, &self.serials) => true,
+            // What is of another wave may name the project, too; and one that is closed may have had the same name.
+            None => match entry.detail.get("wave") {
+                Some(wave @ Value::String(_)) if entry.detail.get("id").is_some() => {
+                    *wave == self.wave[1] && entry.detail["id"] == self.wave[0]
+                }
+                Some(wave) if !wave.is_null() && !self.wave.contains(wave) => false,
+                _ => self.is_named(&entry.detail),
+            },
         }
     }
 

@@ -233,7 +233,7 @@ impl Org {
             }
             row.runbooks.clone_from(runbooks);
             let mut batch = Batch::new();
-            let detail = json!({ "wave": row.name, "runbooks": runbooks });
+            let detail = json!({ "wave": row.name, "id": row.id, "runbooks": runbooks });
             self.audit_into(&mut batch, "wave.runbooks", detail);
             batch.put(row);
             Ok(self.store().commit(batch).await?)
@@ -406,6 +406,10 @@ impl Org {
             if !blocked {
                 d.tell_move(&Event::Accepted);
                 d.tell_move(&Event::SubmitAsked { deadline });
+                if let Some(device) = &mut d.device {
+                    // It is to come again.
+                    device.row.leaving = None;
+                }
             }
             append(&mut batch, d.into_batch());
         }

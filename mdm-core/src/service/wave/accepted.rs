@@ -1,5 +1,5 @@
 //! What somebody accepted, kept under its digest as it was shown: the what-if of a wave, or the plan of an act. Written with the
-//! acceptance, in pieces of so many members, and never changed.
+//! acceptance, in pieces of so many members, and never changed, but that names of people go when their time is over.
 
 use serde::Serialize;
 use serde_json::{Value, json};

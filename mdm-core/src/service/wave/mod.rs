@@ -142,8 +142,6 @@ impl Org {
                 now,
             );
             tracked.row.open_move = Some(attempt.id);
-            // It is to come again.
-            tracked.row.leaving = None;
             tracked.row.assignment.wanted = None;
             tracked.row.assignment.from = None;
             tracked.row.assignment.waits = None;
@@ -195,7 +193,7 @@ impl Org {
             self.audit_into(
                 &mut batch,
                 "wave.ade-profile",
-                json!({ "wave": row.name, "options": row.ade }),
+                json!({ "wave": row.name, "id": row.id, "options": row.ade }),
             );
             self.put_assign_job(&mut batch, row.destination).await?;
             batch.put(row);

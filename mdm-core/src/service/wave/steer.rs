@@ -267,7 +267,7 @@ impl Org {
             let evidence = json!({ "tally": standing.tally, "at": standing.at, "against": against });
             row.signed = Some(SignOff::new(self.actor(), self.now(), reason, evidence.clone(), despite));
             let mut batch = Batch::new();
-            let detail = json!({ "wave": row.name, "reason": reason, "evidence": evidence, "despite": despite });
+            let detail = json!({ "wave": row.name, "id": row.id, "reason": reason, "evidence": evidence, "despite": despite });
             self.audit_into(&mut batch, "wave.gate-signed", detail);
             batch.put(row);
             Ok(self.store().commit(batch).await?)
@@ -325,7 +325,11 @@ impl Org {
             Some(_) => "wave.paused",
             None => "wave.resumed",
         };
-        self.audit_into(batch, what, json!({ "wave": row.name, "reason": reason }));
+        self.audit_into(
+            batch,
+            what,
+            json!({ "wave": row.name, "id": row.id, "reason": reason }),
+        );
         // The assigner goes through its devices anew.
         self.put_assign_job(batch, row.destination).await?;
         batch.put(row);
@@ -381,7 +385,7 @@ impl Org {
             self.audit_into(
                 &mut batch,
                 "wave.closed",
-                json!({ "wave": row.name, "ends": walk.ends }),
+                json!({ "wave": row.name, "id": row.id, "ends": walk.ends }),
             );
             batch.put(row);
             self.store().commit(batch).await?;
