@@ -241,11 +241,16 @@ static void names_synced(void) {
   closedir(all);
 }
 
+/* How long a sync takes at least, in microseconds, as a disk of modest speed needs it. Where it takes no time, hardly a cut
+ * falls between a write and its sync, and nothing is tried. */
+#define SYNC_TAKES 2000
+
 /* What is synced can be lost no more: its journal is empty from here on. */
 static int synced(int fd, int (*really)(int)) {
   if (fd < 0 || fd >= FILES || !directory_length) return really(fd);
   pthread_mutex_lock(&lock);
   int done = really(fd);
+  if (tracked(fd)) usleep(SYNC_TAKES);
   if (!done && !lies) {
     if (files[fd].journal > 0 && real_ftruncate(files[fd].journal, 0)) die("the journal");
     if (files[fd].directory) names_synced();
