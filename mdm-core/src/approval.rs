@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{AloneId, ApprovalId, OrganisationId, SecretId, Serial};
+use crate::ids::{AloneId, ApprovalId, HandOffId, OrganisationId, SecretId, Serial};
 use crate::organisation::Der;
 use crate::secret::SecretKind;
 
@@ -100,7 +100,7 @@ pub enum Wanted {
         /// An authority to trust for that address, PEM.
         ca: Option<String>,
         /// The number of the agreement there.
-        source: i64,
+        source: HandOffId,
         /// The token of the door there, sealed.
         token: SecretId,
     },
@@ -109,7 +109,7 @@ pub enum Wanted {
         /// The certificate to which it is sealed.
         recipient: Der,
         /// The number of the job there, where it is known.
-        job: Option<i64>,
+        job: Option<HandOffId>,
         /// Which devices; all of them where none is named.
         serials: BTreeSet<Serial>,
     },

@@ -41,7 +41,7 @@ pub struct AuditSeal {
     pub at: Timestamp,
     /// The hash of the seal before it; empty for the first one.
     pub previous: String,
-    /// What it seals: entries by their ids, in their order, each with the SHA-256 of its JSON (lower-case hex).
+    /// What it seals: entries by their ids, in their order, each with the SHA-256 of its JSON in which ids are numbers (lower-case hex).
     pub entries: Vec<(AuditId, String)>,
     /// SHA-256 of all of this, lower-case hex.
     pub hash: String,
@@ -73,9 +73,28 @@ pub struct Checkpoint {
 /// The hash of an entry as it is sealed.
 #[must_use]
 pub fn entry_hash(entry: &AuditEntry) -> String {
-    // Plain data: its JSON cannot fail. Keys that come later must be left out where they are empty, so that what was sealed
-    // before keeps its hash.
-    sha256_hex(&serde_json::to_vec(entry).unwrap_or_default())
+    // Plain data: its JSON cannot fail. Keys that come later must be left out where they are empty, and ids stay numbers here,
+    // so that what was sealed before keeps its hash.
+    #[derive(Serialize)]
+    struct Hashed<'a> {
+        organisation: i64,
+        id: i64,
+        at: Timestamp,
+        actor: &'a str,
+        what: &'a str,
+        device: Option<i64>,
+        detail: &'a serde_json::Value,
+    }
+    let hashed = Hashed {
+        organisation: entry.organisation.0,
+        id: entry.id.0,
+        at: entry.at,
+        actor: &entry.actor,
+        what: &entry.what,
+        device: entry.device.map(|device| device.0),
+        detail: &entry.detail,
+    };
+    sha256_hex(&serde_json::to_vec(&hashed).unwrap_or_default())
 }
 
 impl AuditSeal {
@@ -107,12 +126,13 @@ impl AuditSeal {
     }
 
     fn own_hash(&self) -> String {
+        let entries: Vec<_> = self.entries.iter().map(|(id, hash)| (id.0, hash)).collect();
         let all = serde_json::json!([
-            self.organisation,
-            self.id,
+            self.organisation.0,
+            self.id.0,
             self.at,
             self.previous,
-            self.entries
+            entries
         ]);
         sha256_hex(all.to_string().as_bytes())
     }
@@ -332,6 +352,7 @@ impl ChainWalk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::DeviceId;
 
     const A: OrganisationId = OrganisationId(1);
 
@@ -355,6 +376,23 @@ mod tests {
             seals.push(AuditSeal::make(A, seals.last(), named, at, &key).unwrap());
         }
         (public, seals, entries)
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_sealed_keeps_its_hashes() {
+        // As SHA-256 of the JSON of then: ids were numbers in it.
+        let at = Timestamp::parse("2026-11-22T08:00:00Z").unwrap();
+        let detail = serde_json::json!({ "wave": 7 });
+        let (id, device) = (AuditId(7_340_911_223_344), DeviceId(7_340_911_223_350));
+        let entry = AuditEntry::new(A, id, at, "Anna", "wave.submitted", Some(device), detail);
+        let hash = "f51486dcd70113b731a893d2a9b4da8b98a9961e5953e2dc5262ee704e5d5679";
+        assert_eq!(entry_hash(&entry), hash);
+        let (key, _) = new_key().unwrap();
+        let seal = AuditSeal::make(A, None, vec![(id, hash.to_owned())], at, &key).unwrap();
+        assert_eq!(
+            seal.hash,
+            "e57e8fa867b2616e94795062ab0c45a2b1482ed5bf5ef3539309ad61b6098638"
+        );
     }
 
     fn walk(public: &Der, seals: &[AuditSeal], entries: &[AuditEntry]) -> ChainReport {

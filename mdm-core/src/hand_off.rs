@@ -46,7 +46,7 @@ pub struct HandOff {
     pub signer: Option<ConfirmedSigner>,
     /// The agreement for which it was made, by the other side itself; none where a person has made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<i64>,
+    pub source: Option<HandOffId>,
     /// How far it is.
     pub state: HandOffState,
 }

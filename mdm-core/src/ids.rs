@@ -4,7 +4,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -12,10 +13,35 @@ use crate::error::Error;
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-        #[serde(transparent)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub i64);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Digits).map(Self)
+            }
+        }
+
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": "^[0-9]{1,19}$" })
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +51,35 @@ macro_rules! ids {
     )*};
 }
 
+/// Reads an id. In JSON ids are strings of digits: many readers keep numbers beyond 2^53 only roughly, and would name another thing.
+/// Numbers are read as well, because ids were written so before.
+struct Digits;
+
+impl Visitor<'_> for Digits {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id: a string of digits")
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<i64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<i64, E> {
+        i64::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, digits: &str) -> Result<i64, E> {
+        // What is refused may be anything, and is not repeated.
+        let refused = || E::invalid_value(de::Unexpected::Other("text"), &self);
+        digits.parse().map_err(|_| refused())
+    }
+}
+
 ids! {
+    /// An id of any kind: where a page begins.
+    AnyId,
     /// One Apple School or Business account; the first part of every primary key.
     OrganisationId,
     /// One serial number of an organisation.
@@ -343,6 +397,44 @@ mod tests {
         // An older one changes nothing.
         ours.past(1);
         assert!(ours.next(now) > first);
+    }
+
+    #[test]
+    fn an_id_is_written_as_a_string_and_read_as_a_number_too() {
+        let large = WaveId(7_340_911_223_344_556_677);
+        let text = serde_json::to_string(&[large]).unwrap();
+        assert_eq!(text, r#"["7340911223344556677"]"#);
+        for told in [&*text, "[7340911223344556677]"] {
+            assert_eq!(serde_json::from_str::<[WaveId; 1]>(told).unwrap(), [large]);
+        }
+        // The keys of a map are the same as ever.
+        let map = std::collections::BTreeMap::from([(large, Some(DeviceId(2)))]);
+        let text = serde_json::to_string(&map).unwrap();
+        assert_eq!(text, r#"{"7340911223344556677":"2"}"#);
+        for told in [&*text, r#"{"7340911223344556677":2}"#] {
+            assert_eq!(
+                serde_json::from_str::<std::collections::BTreeMap<_, _>>(told).unwrap(),
+                map
+            );
+        }
+        for wrong in [
+            "1.5",
+            "true",
+            "null",
+            "\"\"",
+            "\"x\"",
+            "\"1.0\"",
+            "9223372036854775808",
+            "\"9223372036854775808\"",
+        ] {
+            assert!(serde_json::from_str::<WaveId>(wrong).is_err(), "{wrong}");
+        }
+        let told = serde_json::from_str::<WaveId>("\"hunter2\"").unwrap_err();
+        let told = told.to_string();
+        assert!(
+            told.contains("expected an id: a string of digits") && !told.contains("hunter2"),
+            "{told}"
+        );
     }
 
     #[test]

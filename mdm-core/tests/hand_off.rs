@@ -69,7 +69,7 @@ fn told(n: usize) -> BundleDevice {
 }
 
 fn bundle_for(job: &HandOffView, signer: &KeyPair, devices: &[BundleDevice]) -> Vec<u8> {
-    let plain = bundle::write("Old MDM", START, Some(job.id.0), devices).unwrap();
+    let plain = bundle::write("Old MDM", START, Some(job.id), devices).unwrap();
     sealed(job, signer, &plain)
 }
 
@@ -506,7 +506,7 @@ fn what_is_written_fits_the_published_schema() {
         full.take(name, Secret::from_text("123456")).unwrap();
     }
     let nothing = BundleDevice::new(Said::nothing(serial(2)));
-    let plain = bundle::write("Old", START, Some(7), &[told(0), full, nothing]).unwrap();
+    let plain = bundle::write("Old", START, Some(HandOffId(7)), &[told(0), full, nothing]).unwrap();
     let (good, said) = fits("good.json", plain.expose());
     assert!(good, "{said}");
     // And it says no to what we refuse.

@@ -102,7 +102,7 @@ async fn import(house: &House, gadgets: &[&Gadget]) {
         }
         all.push(told);
     }
-    let plain = bundle::write("Old MDM", START, Some(job.id.0), &all).unwrap();
+    let plain = bundle::write("Old MDM", START, Some(job.id), &all).unwrap();
     let to = openssl::x509::X509::from_pem(job.certificate.as_bytes()).unwrap();
     let sealed = seal(&plain, &to.to_der().unwrap(), &signer, START).unwrap();
     let taken = org.import_hand_off(job.id, sealed).await.unwrap();

@@ -236,7 +236,7 @@ async fn forge(house: &Place, version: i64) {
     house
         .spoil(&format!(
             "INSERT INTO audit SELECT organisation, id + 1, {version}, device, \
-             replace(replace(doc, '\"actor\":\"Anna\"', '\"actor\":\"Bo\"'), '\"id\":' || id, '\"id\":' || (id + 1)){{json}} \
+             replace(replace(doc, '\"actor\":\"Anna\"', '\"actor\":\"Bo\"'), '\"id\":\"' || id, '\"id\":\"' || (id + 1)){{json}} \
              FROM audit WHERE doc LIKE '%project 1%'"
         ))
         .await;
@@ -268,7 +268,7 @@ async fn what_no_seal_names_is_sealed_however_small_its_id_is(base: &Base) {
     let (house, org, _) = sealed(base).await;
     house
         .spoil(
-            "INSERT INTO audit SELECT organisation, id / 2, 1, device, replace(doc, '\"id\":' || id, '\"id\":' || (id / 2)){json} \
+            "INSERT INTO audit SELECT organisation, id / 2, 1, device, replace(doc, '\"id\":\"' || id, '\"id\":\"' || (id / 2)){json} \
              FROM audit WHERE doc LIKE '%project 1%'",
         )
         .await;

@@ -43,7 +43,7 @@ async fn stage() -> (House, Gadget, Org) {
     let job = job.unwrap();
     let mut told = BundleDevice::new(Said::nothing(mac.serial.clone()));
     told.take("recovery_key", Secret::from_text(OLD)).unwrap();
-    let plain = bundle::write("Old MDM", START, Some(job.id.0), &[told]).unwrap();
+    let plain = bundle::write("Old MDM", START, Some(job.id), &[told]).unwrap();
     let to = openssl::x509::X509::from_pem(job.certificate.as_bytes()).unwrap();
     let sealed = seal(&plain, &to.to_der().unwrap(), &signer, START).unwrap();
     let taken = org.import_hand_off(job.id, sealed).await.unwrap();

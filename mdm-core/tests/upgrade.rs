@@ -3,11 +3,13 @@
 
 mod service_house;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
-use mdm_core::ids::Serial;
-use mdm_core::service::NewCommand;
+use mdm_core::audit_seal::Checkpoint;
+use mdm_core::ids::{ApprovalId, HandOffId, Serial};
+use mdm_core::service::{NewCommand, Org};
 use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{
     Archive, ArchivedRow, Batch, DeviceStore as _, PostgresOptions, PostgresStore, SqliteStore,
@@ -15,7 +17,8 @@ use mdm_core::store::{
 };
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::requests::{DeviceInformation, Query};
-use service_house::{House, rows};
+use serde_json::Value;
+use service_house::{Gadget, House, START, command, rows};
 use sqlx::migrate::Migrator;
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection,
@@ -23,8 +26,8 @@ use sqlx::{
 use tokio::sync::mpsc;
 
 /// The rows of each table, by the table's name.
-fn by_table(rows: &[ArchivedRow]) -> BTreeMap<String, Vec<serde_json::Value>> {
-    let mut tables: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+fn by_table(rows: &[ArchivedRow]) -> BTreeMap<String, Vec<Value>> {
+    let mut tables: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in rows {
         let mut row = serde_json::to_value(row).unwrap();
         // PostgreSQL keeps a document's meaning, not its letters.
@@ -65,7 +68,11 @@ fn versions(scripts: &Migrator) -> Vec<i64> {
 /// What is in the tables that an earlier version had, as it is after the upgrade, is what was put there: documents and the columns
 /// that are made of them.
 fn compare(version: i64, had: &[String], before: &[ArchivedRow], after: &[ArchivedRow]) {
-    let (before, after) = (by_table(before), by_table(after));
+    let (mut before, mut after) = (by_table(before), by_table(after));
+    // Scripts of then wrote an id as a number.
+    for rows in before.values_mut().chain(after.values_mut()) {
+        rows.iter_mut().for_each(|row| with_numbers(row, ""));
+    }
     let mut other = Vec::new();
     for (table, rows) in &before {
         if had.contains(table) && after.get(table) != Some(rows) {
@@ -136,14 +143,7 @@ async fn postgres_of_every_earlier_version_is_brought_up_to_date_whole() {
     let taken = rows(&SqliteStore::look(house.path()).await.unwrap()).await;
     let newest = server.database().await;
     let store = PostgresStore::connect(&newest, options).await.unwrap();
-    let (to, from) = mpsc::channel(8);
-    let sent = async {
-        for row in &taken {
-            to.send(Ok(row.clone())).await.unwrap();
-        }
-        drop(to);
-    };
-    tokio::join!(store.import(from), sent).0.unwrap();
+    put(&taken, &store).await;
     let before = rows(&store).await;
     store.close().await.unwrap();
     let mut now = PgConnection::connect(&newest).await.unwrap();
@@ -180,6 +180,134 @@ async fn postgres_of_every_earlier_version_is_brought_up_to_date_whole() {
         upgraded.close().await.unwrap();
     }
     now.close().await.unwrap();
+    server.clean().await;
+}
+
+/// A document as versions wrote it that had ids as numbers. What an entry of the record says stays: that was sealed.
+fn with_numbers(value: &mut Value, key: &str) {
+    match value {
+        Value::String(text) => {
+            let id = text.len() >= 17 || ["id", "organisation"].contains(&key);
+            if let Some(number) = text.parse::<i64>().ok().filter(|_| id) {
+                *value = number.into();
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(|one| with_numbers(one, key)),
+        Value::Object(all) => {
+            for (name, one) in all.iter_mut().filter(|(name, _)| *name != "detail") {
+                with_numbers(one, name);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The rows of a house as an earlier version wrote them.
+async fn as_written_before(house: &House) -> Vec<ArchivedRow> {
+    let store = SqliteStore::look(house.path()).await.unwrap();
+    let mut changed = 0;
+    let mut before = Vec::new();
+    for row in rows(&store).await {
+        let mut row = serde_json::to_value(row).unwrap();
+        let mut doc: Value = serde_json::from_str(row["doc"].as_str().unwrap()).unwrap();
+        let now = doc.clone();
+        with_numbers(&mut doc, "");
+        changed += usize::from(doc != now);
+        row["doc"] = doc.to_string().into();
+        before.push(serde_json::from_value(row).unwrap());
+    }
+    store.close().await.unwrap();
+    assert!(changed > 20, "{changed} of {}", before.len());
+    before
+}
+
+async fn put(rows: &[ArchivedRow], store: &impl Archive) {
+    let (to, from) = mpsc::channel(8);
+    let sent = async {
+        for row in rows {
+            to.send(Ok(row.clone())).await.unwrap();
+        }
+        drop(to);
+    };
+    tokio::join!(store.import(from), sent).0.unwrap();
+}
+
+/// What was asked of a second person then, and for which job of a hand-off.
+type Asked = (ApprovalId, HandOffId);
+
+async fn ask(house: &House) -> Asked {
+    let anna = house.org().await.acting_for("Anna");
+    let signer = anna.hand_off_signer().await.unwrap();
+    let day = Duration::from_hours(24);
+    let job = anna.new_hand_off("Ourselves", START + day, Some(&signer.sha256));
+    let job = job.await.unwrap();
+    let (certificate, devices) = (job.certificate.as_bytes(), BTreeSet::new());
+    let asked = anna.ask_export(certificate, &job.sha256, Some(job.id), devices, "the move");
+    (asked.await.unwrap(), job.id)
+}
+
+/// Another person confirms it, and it is done.
+async fn confirm(org: &Org, (asked, job): Asked) {
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.clone().acting_for("Bo"));
+    bo.confirm(asked).await.unwrap();
+    let sealed = anna.make_export(asked).await.unwrap();
+    assert!(sealed.devices > 2);
+    let taken = org.import_hand_off(job, sealed.bundle).await.unwrap();
+    assert_eq!(taken.accepted, sealed.devices, "{taken:?}");
+}
+
+/// Devices speak, the worker works, what waited is confirmed, and the record is as it was sealed.
+async fn goes_on(
+    house: &House,
+    store: impl Store + 'static,
+    phone: &Gadget,
+    asked: Asked,
+    sealed: &Checkpoint,
+) {
+    let mdm = house.over(store);
+    let org = mdm.organisation_by_id(house.org).await.unwrap();
+    let found = org.verify_record(Some(sealed)).await.unwrap();
+    assert_eq!(found.chain.broken, Vec::<String>::new());
+    assert!(found.chain.sealed > 5, "{:?}", found.chain);
+    let idle = phone.plist("<key>Status</key><string>Idle</string>");
+    let answer = Box::pin(org.report(&phone.peer, &idle)).await.unwrap();
+    assert!(command(&answer).is_some(), "it has a hold to go through");
+    while Box::pin(mdm.work(50)).await.unwrap() > 0 {}
+    let of_it = org.device_report(&phone.serial).await.unwrap();
+    assert!(of_it.set_up.is_some() && !of_it.enrollments.is_empty());
+    Box::pin(confirm(&org, asked)).await;
+    // What comes is sealed behind what was.
+    let later = org.checkpoint().await.unwrap();
+    assert!(later.seal > sealed.seal);
+    let found = org.verify_record(Some(sealed)).await.unwrap();
+    assert_eq!(found.chain.broken, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_whose_ids_are_numbers_are_those_of_then() {
+    let house = lived_in().await;
+    let phone = house.device("C02NUMBERS").await;
+    house.enrol(&phone).await;
+    house.settle().await;
+    let asked = ask(&house).await;
+    let sealed = house.org().await.checkpoint().await.unwrap();
+    let before = as_written_before(&house).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("before.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    put(&before, &store).await;
+    assert_eq!(by_table(&rows(&store).await), by_table(&before));
+    goes_on(&house, store, &phone, asked, &sealed).await;
+
+    let Some(server) = TestPostgres::find().await else {
+        return;
+    };
+    let options = PostgresOptions::default();
+    let store = PostgresStore::connect(&server.database().await, options).await;
+    let store = store.unwrap();
+    put(&before, &store).await;
+    goes_on(&house, store.clone(), &phone, asked, &sealed).await;
+    store.close().await.unwrap();
     server.clean().await;
 }
 

@@ -152,7 +152,7 @@ async fn an_account_brings_its_users_own_device_and_its_token_opens_every_messag
     let asked = street.api("GET", "/api/v1/session", &token, "").await;
     assert_eq!(asked.status, 401);
     // Revoked: signing in again brings it back, with the new token alone.
-    let path = format!("/api/v1/sessions/{}/revoke", all[0]["id"]);
+    let path = format!("/api/v1/sessions/{}/revoke", all[0]["id"].as_str().unwrap());
     let done = street.api("POST", &path, &street.admin, "{}").await;
     assert_eq!(done.status, 200, "{}", done.text());
     let url = sign_in_of(visitor.idle().await.unwrap());

@@ -90,7 +90,7 @@ async fn a_server_token_comes_in_for_its_certificate_only_and_is_renewed() {
         .server_token(town.world.original_server(), &certificate)
         .unwrap();
     let other = town.file("other.p7m", other);
-    let number = imported["server"].to_string();
+    let number = imported["server"].as_str().unwrap().to_owned();
     let ended = town
         .mdmd(&["token", "import", &other, "--renews", &number])
         .await;
@@ -196,7 +196,7 @@ async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
         .await;
     assert_eq!(ended.exit, 3, "{}", ended.err);
 
-    let number = made["id"].to_string();
+    let number = made["id"].as_str().unwrap().to_owned();
     town.json(&["api-token", "revoke", &number]).await;
     let (exit, said) = ask(&["hold", "list"]);
     assert_eq!(exit, 3, "{said}");

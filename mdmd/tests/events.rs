@@ -42,7 +42,7 @@ fn ids(lines: &[u8]) -> Vec<i64> {
     let text = std::str::from_utf8(lines).unwrap();
     let entry = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     text.lines()
-        .map(|line| entry(line)["id"].as_i64().unwrap())
+        .map(|line| entry(line)["id"].as_str().unwrap().parse::<i64>().unwrap())
         .collect()
 }
 

@@ -57,7 +57,7 @@ async fn a_hand_off_goes_from_a_file_of_the_original_to_the_what_if_and_the_vaul
             &at("job.pem"),
         ])
         .await;
-    let number = job["id"].to_string();
+    let number = job["id"].as_str().unwrap().to_owned();
 
     let csv = format!(
         "Serial Number,OS Version,Bundle ID,SSID,FileVault Key,Activation Lock Bypass Code,Asset\n\
@@ -195,21 +195,22 @@ async fn an_export_of_an_installation_goes_out_of_a_stopped_directory_once_two_p
         pem.to_str().unwrap(),
     ];
     let job = town.json(&key).await;
-    let (number, sha256) = (job["id"].to_string(), job["sha256"].as_str().unwrap());
+    let text = |key: &str| job[key].as_str().unwrap().to_owned();
+    let (number, sha256) = (text("id"), text("sha256"));
     let ask = [
         "hand-off",
         "ask",
         "--recipient",
         pem.to_str().unwrap(),
         "--recipient-sha256",
-        sha256,
+        &sha256,
         "--job",
         &number,
         "--reason",
         "the move",
     ];
-    let approval = town.json(&ask).await["approval"].to_string();
-    let approval = approval.trim_matches('"').to_owned();
+    let asked = town.json(&ask).await;
+    let approval = asked["approval"].as_str().unwrap().to_owned();
     // A backup of now, and one of when another person had confirmed it.
     let place = |name: &str| town.directory.path().join(name);
     let back_up = async |name: &str| {

@@ -58,7 +58,7 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
         )
         .await;
     assert_eq!(ended.exit, 0, "{}", ended.err);
-    let location = ended.json()["location"].to_string();
+    let location = ended.json()["location"].as_str().unwrap().to_owned();
     let listed = town
         .json(&["licences", "list", "--refresh", &location])
         .await;
@@ -73,12 +73,7 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
             Some(token.as_bytes()),
         )
         .await;
-    assert_eq!(
-        again.json()["location"].to_string(),
-        location,
-        "{}",
-        again.err
-    );
+    assert_eq!(again.json()["location"], location, "{}", again.err);
     let code = mdm_core::ids::OrganisationCode::parse(town.made["organisation"].as_str().unwrap());
     let org = town.app.mdm.organisation(&code.unwrap()).await.unwrap();
     let rows = town

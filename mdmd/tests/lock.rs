@@ -63,7 +63,7 @@ async fn stage(codes: &[&str]) -> Town {
             device
         })
         .collect();
-    let plain = bundle::write("Old MDM", now, Some(job.id.0), &told).unwrap();
+    let plain = bundle::write("Old MDM", now, Some(job.id), &told).unwrap();
     let to = X509::from_pem(job.certificate.as_bytes()).unwrap();
     let bundle = seal(&plain, &to.to_der().unwrap(), &signer, now).unwrap();
     let taken = org.import_hand_off(job.id, bundle).await.unwrap();
@@ -231,7 +231,7 @@ async fn a_lock_takes_the_permission_of_secrets_and_two_persons_where_they_are_d
     assert_eq!(done.exit, 3, "{} {}", done.out, done.err);
     assert!(is_locked(&town, &serial));
     let waiting = town.json(&["approval", "list"]).await;
-    let number = waiting["approvals"][0]["id"].to_string();
+    let number = waiting["approvals"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(waiting["approvals"][0]["wanted"]["act"], "clear-lock");
     town.json(&["approval", "confirm", &number]).await;
     let look = ["device", "lock", &serial, "--json"];

@@ -178,7 +178,7 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
         }
     }
     let asked = town.json(&["approval", "list"]).await;
-    let number = asked["approvals"][0]["id"].to_string();
+    let number = asked["approvals"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(asked["approvals"].as_array().unwrap().len(), 1, "{asked}");
     assert_eq!(town.mdmd(&["approval", "confirm", &number]).await.exit, 3);
     let helper = town.token("Ada", "helpdesk", &[]).await;

@@ -374,7 +374,7 @@ async fn a_session_of_the_command_line_ends_in_every_way() {
     let session = async || {
         let made = redeem(&street, &code(&street, CHALLENGE).await, VERIFIER).await;
         let made: Value = serde_json::from_slice(&made.body).unwrap();
-        let id = made["session"].as_i64().unwrap();
+        let id = made["session"].as_str().unwrap().to_owned();
         (made["token"].as_str().unwrap().to_owned(), id)
     };
     let ask = async |token: &str| street.api("GET", "/api/v1/session", token, "").await.status;

@@ -262,7 +262,7 @@ async fn a_partner_plans_in_the_organisations_of_its_list_and_nowhere_else() {
     );
     assert!(record.iter().any(|(_, what)| what == "partner.made"));
     // Sent away by one, it still works for the other.
-    let number = made["id"].to_string();
+    let number = made["id"].as_str().unwrap().to_owned();
     town.json(&["partner", "dismiss", &number, "--organisation", branch])
         .await;
     assert_ne!(by(&["device", "list"], Some(branch)).await.exit, 0);

@@ -238,7 +238,7 @@ fn the_stream_of_events_has_what_happens_and_goes_on_where_somebody_stopped() {
     while seen.len() < 3 {
         let (id, name, entry) = stream.next();
         if name == "api-token.made" {
-            assert_eq!(entry["id"].to_string(), id);
+            assert_eq!(entry["id"].as_str().unwrap(), id);
             seen.push((id, entry["detail"]["name"].as_str().unwrap().to_owned()));
         }
     }

@@ -12,7 +12,7 @@ use house::{House, NOW_MS, check_in, report};
 use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::PortError;
-use mdm_core::ids::{AuditId, Serial};
+use mdm_core::ids::{AuditId, HandOffId, Serial};
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::ports::{HandOver, HandOverTo, Ports};
 use mdm_core::service::{Org, Revealed};
@@ -49,7 +49,7 @@ fn pem(house: &House) -> String {
 }
 
 /// The original agrees to a destination, by two persons.
-async fn agree(old: &House, new: &House, source: i64, token: &str) {
+async fn agree(old: &House, new: &House, source: HandOffId, token: &str) {
     let (anna, bo) = (
         old.org.clone().acting_for("Anna"),
         old.org.clone().acting_for("Bo"),
@@ -226,7 +226,7 @@ async fn an_export_of_ones_own_takes_two_persons_and_is_made_once() {
         .unwrap();
     let ask = |told: &str| {
         let (anna, certificate, told) = (anna.clone(), job.certificate.clone(), told.to_owned());
-        let (number, serials) = (job.id.0, Default::default());
+        let (number, serials) = (job.id, Default::default());
         async move {
             anna.ask_export(
                 certificate.as_bytes(),
@@ -353,7 +353,7 @@ async fn killed_behind_the_delivery_it_hands_over_again_and_nothing_comes_twice(
     assert!(handed().await, "it was not taken up again");
     let again = told(&new.org, &serial).await;
     assert_eq!(again, facts, "what came twice changed something");
-    let jobs = new.org.hand_offs(mdm_core::ids::HandOffId(0), 10).await;
+    let jobs = new.org.hand_offs(HandOffId(0), 10).await;
     assert_eq!(jobs.unwrap().len(), 2, "each time to a key of its own");
     let id = old.org.organisation().id;
     let record = old

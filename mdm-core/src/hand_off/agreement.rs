@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::SecretId;
+use crate::ids::{HandOffId, SecretId};
 
 /// At the destination: a service from which sealed hand-offs come by themselves. Its signer was confirmed by a person, once for
 /// all of them; each still has a job, a key and an end of its own.
@@ -13,7 +13,7 @@ use crate::ids::SecretId;
 #[expect(clippy::exhaustive_structs, reason = "one half of an agreement")]
 pub struct AgreedSource {
     /// Its number.
-    pub id: i64,
+    pub id: HandOffId,
     /// What people call it.
     pub name: String,
     /// SHA-256 of the certificate whose signature is believed.
@@ -37,7 +37,7 @@ pub struct AgreedDestination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The number of the agreement there.
-    pub source: i64,
+    pub source: HandOffId,
     /// The token that opens just this door there, in the vault.
     pub token: SecretId,
     /// Who has set it up.

@@ -13,7 +13,7 @@ use super::HandedOver;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::filevault;
-use crate::ids::Serial;
+use crate::ids::{HandOffId, Serial};
 use crate::original::Said;
 use crate::secret::{Secret, SecretKind};
 
@@ -250,7 +250,7 @@ fn forget(value: Option<Value>) {
 pub fn write(
     from: &str,
     taken: Timestamp,
-    job: Option<i64>,
+    job: Option<HandOffId>,
     devices: &[BundleDevice],
 ) -> Result<Secret, Error> {
     if devices.is_empty() || devices.len() > MOST_DEVICES {
@@ -267,7 +267,7 @@ pub fn write(
     let mut all = Zeroizing::new(Vec::with_capacity(4096 + devices.len() * 4096));
     let mut head = json!({ "format": FORMAT, "version": VERSION, "from": from, "taken": taken });
     if let Some(job) = job {
-        head["job"] = job.into();
+        head["job"] = job.to_string().into();
     }
     let head = head.to_string();
     all.extend_from_slice(head.trim_end_matches('}').as_bytes());
@@ -511,7 +511,13 @@ mod tests {
             .take("bypass_code", Secret::from_text("X\"Y"))
             .unwrap();
         let taken = Timestamp::parse("2026-11-20T08:00:00Z").unwrap();
-        let plain = write("Old \u{201c}MDM\u{201d}", taken, Some(i64::MAX), &[device]).unwrap();
+        let plain = write(
+            "Old \u{201c}MDM\u{201d}",
+            taken,
+            Some(HandOffId(i64::MAX)),
+            &[device],
+        )
+        .unwrap();
         let bundle = read(plain.expose()).unwrap();
         assert_eq!((bundle.taken, bundle.job), (taken, Some(i64::MAX)));
         let device = bundle.devices.into_iter().next().unwrap().unwrap();

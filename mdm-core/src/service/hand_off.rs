@@ -93,7 +93,7 @@ impl Org {
         from: &str,
         expires: Timestamp,
         signer: Option<&str>,
-        source: Option<i64>,
+        source: Option<HandOffId>,
     ) -> Result<HandOffView, Error> {
         let from = crate::organisation::check_name(from)
             .map_err(|_| Error::bad_input("from", "must be 1 to 200 characters"))?;

@@ -153,7 +153,7 @@ impl Org {
             ));
         }
         let source = AgreedSource {
-            id: self.ids().next(now),
+            id: HandOffId(self.ids().next(now)),
             name: name.to_owned(),
             signer,
             by: self.actor().to_owned(),
@@ -181,7 +181,7 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::NotFound`], the store's.
-    pub async fn end_source(&self, id: i64) -> Result<(), Error> {
+    pub async fn end_source(&self, id: HandOffId) -> Result<(), Error> {
         self.change_organisation(
             "hand-off.source-ended",
             json!({ "source": id }),
@@ -202,7 +202,7 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::NotFound`] without an agreement that holds now; as [`Org::new_hand_off`].
-    pub async fn agreed_hand_off(&self, source: i64) -> Result<HandOffView, Error> {
+    pub async fn agreed_hand_off(&self, source: HandOffId) -> Result<HandOffView, Error> {
         let now = self.now();
         let all = self.fresh().await?.agreed_sources;
         let source = all.into_iter().find(|s| s.id == source && s.until > now);
@@ -222,7 +222,7 @@ impl Org {
     /// [`Error::NotFound`] for a job that was made for another one, or by a person; as [`Org::import_hand_off`].
     pub async fn take_agreed(
         &self,
-        source: i64,
+        source: HandOffId,
         job: HandOffId,
         bundle: Vec<u8>,
     ) -> Result<HandOffOutcome, Error> {
@@ -243,7 +243,7 @@ impl Org {
         &self,
         url: &str,
         ca: Option<&str>,
-        source: i64,
+        source: HandOffId,
         token: &Secret,
     ) -> Result<ApprovalId, Error> {
         let url = url.trim().trim_end_matches('/');
@@ -325,7 +325,7 @@ impl Org {
         &self,
         recipient: &[u8],
         told: &str,
-        job: Option<i64>,
+        job: Option<HandOffId>,
         serials: BTreeSet<Serial>,
         reason: &str,
     ) -> Result<ApprovalId, Error> {
@@ -437,7 +437,7 @@ impl Org {
         &self,
         serials: &[Serial],
         recipient: Vec<u8>,
-        job: Option<i64>,
+        job: Option<HandOffId>,
     ) -> Result<SealedExport, Error> {
         let now = self.now();
         let devices = self.bundled(serials).await?;

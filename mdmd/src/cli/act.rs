@@ -92,7 +92,7 @@ async fn proved(
         .as_array()
         .into_iter()
         .flatten()
-        .map(Value::to_string)
+        .map(cell)
         .collect();
     let proof = if errands.is_empty() {
         json!({ "finished": true, "proved": [], "disagree": {}, "pending": [] })

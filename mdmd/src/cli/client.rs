@@ -24,7 +24,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
-use super::{Common, Ended, Exit, Means as _};
+use super::{Common, Ended, Exit, Means as _, cell};
 use crate::app::{Overrides, assemble, look_at_store, open_store};
 use crate::config::Config;
 use crate::http::api;
@@ -249,11 +249,14 @@ impl Client {
             .get(&format!("{path}{sign}limit={size}{place}"))
             .await?;
         let next = match page["next"].take() {
-            Value::Number(after) => Some(format!("&after={after}")),
+            // A server of an earlier version answers a number.
+            after @ (Value::String(_) | Value::Number(_)) => {
+                Some(format!("&after={}", cell(&after)))
+            }
             Value::Object(place) => Some(
                 place
                     .iter()
-                    .map(|(name, value)| format!("&{name}={value}"))
+                    .map(|(name, value)| format!("&{name}={}", cell(value)))
                     .collect(),
             ),
             _ => None,

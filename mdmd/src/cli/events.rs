@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::{Client, Where};
-use super::{Common, Done, Ended, cell};
+use super::{Common, Done, Ended, cell, id_of};
 use crate::out;
 
 /// How long a server that has gone away is left alone.
@@ -49,7 +49,7 @@ pub(crate) async fn run(common: &Common, asked: &Events) -> Done {
         if asked.after.is_none() {
             // Nothing is missed either if the server goes away before the first entry.
             let newest = client.get("/api/v1/audit?newest=true&limit=1").await?;
-            shown.floor = newest["entries"][0]["id"].as_i64().unwrap_or_default();
+            shown.floor = id_of(&newest["entries"][0]["id"]).unwrap_or_default();
         }
         return follow(&client, &mut shown).await;
     }
@@ -128,7 +128,7 @@ impl Shown {
     }
 
     fn take(&mut self, entry: &Value) {
-        let Some(id) = entry["id"].as_i64().filter(|id| *id > self.floor) else {
+        let Some(id) = id_of(&entry["id"]).filter(|id| *id > self.floor) else {
             return;
         };
         let named = entry["what"].as_str().unwrap_or_default();

@@ -12,6 +12,7 @@ use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 use mdm_core::hand_off::bundle::{self, BundleDevice};
 use mdm_core::hand_off::envelope::{self, KeyPair, Purpose};
 use mdm_core::hand_off::{HandedOver, SCHEMA, fingerprint};
+use mdm_core::ids::HandOffId;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -520,7 +521,7 @@ fn seal(common: &Common, export: &Export) -> Done {
     };
     let (devices, unknown, age) = devices(file)?;
     let taken = super::original::taken(export.taken.as_deref(), age, &unknown)?;
-    let plain = match bundle::write(&export.from, taken, export.job, &devices) {
+    let plain = match bundle::write(&export.from, taken, export.job.map(HandOffId), &devices) {
         Ok(plain) => plain,
         Err(error) => return bad(error, file),
     };

@@ -265,19 +265,7 @@ pub(crate) async fn run(common: &Common, command: &Identity) -> Done {
 
 async fn list(common: &Common, place: &Where) -> Done {
     let client = Client::looking(common, place).await?;
-    let (mut all, mut after) = (Vec::new(), json!(0));
-    loop {
-        let path = format!("/api/v1/identities?limit=1000&after={after}");
-        let mut page = client.get(&path).await?;
-        if let Some(rows) = page["identities"].as_array_mut() {
-            all.append(rows);
-        }
-        if page["next"].is_null() {
-            break;
-        }
-        after = page["next"].take();
-    }
-    let answer = json!({ "identities": all });
+    let answer = client.pages("/api/v1/identities", "identities").await?;
     super::print(common, &answer, |answer| {
         table(
             &answer["identities"],

@@ -194,7 +194,8 @@ async fn each_from(
         let words = if first.is_none() { words } else { "" };
         let page = client
             .get(&format!(
-                "/api/v1/inventory/views?limit=1000&after={after}{words}"
+                "/api/v1/inventory/views?limit=1000&after={}{words}",
+                cell(&after)
             ))
             .await?;
         first.get_or_insert_with(|| page["record"].clone());

@@ -65,6 +65,8 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mdm_core::clock::Timestamp;
+use mdm_core::ids::AnyId;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::out;
@@ -423,6 +425,11 @@ fn cell(value: &Value) -> String {
             .collect(),
         other => other.to_string(),
     }
+}
+
+/// An id in an answer of the API.
+fn id_of(value: &Value) -> Option<i64> {
+    AnyId::deserialize(value).ok().map(|id| id.0)
 }
 
 /// A time span for people: seconds below a minute, then minutes, hours, days.

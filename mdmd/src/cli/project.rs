@@ -7,7 +7,7 @@ use mdm_core::calendar::{Day, TimeOfDay, Zone};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+use super::{Common, Done, Ended, Exit, Means as _, cell, id_of, table};
 
 /// Whole moves: from which services to which, when, and with what.
 #[derive(clap::Subcommand, Debug)]
@@ -287,7 +287,7 @@ pub(super) async fn number(client: &Client, named: &str) -> Result<i64, Ended> {
     let all = client.get("/api/v1/projects").await?;
     let mut rows = all["projects"].as_array().into_iter().flatten();
     rows.find(|p| p["name"] == named)
-        .and_then(|p| p["id"].as_i64())
+        .and_then(|p| id_of(&p["id"]))
         .with_context(|| format!("there is no project called {named}: `mdmd project list`"))
         .means(Exit::Precondition)
 }

@@ -132,7 +132,7 @@ async fn import(
         }
     };
     super::print(common, &answer, |answer| {
-        println!("server entry {}", answer["server"]);
+        println!("server entry {}", cell(&answer["server"]));
     });
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{DAY, Org};
@@ -12,7 +13,7 @@ use crate::audit::AuditEntry;
 use crate::error::{Error, PortError};
 use crate::hand_off::agreement::AgreedDestination;
 use crate::hand_off::envelope;
-use crate::ids::{AuditId, DeviceId};
+use crate::ids::{AuditId, DeviceId, HandOffId};
 use crate::job::Job;
 use crate::service::ports::HandOverTo;
 use crate::service::worker::done;
@@ -92,7 +93,7 @@ impl Org {
         let offered = port.post(&to, &path, b"{}".to_vec()).await?;
         let strange = || Error::Port(PortError::Refused("it answers with no job".to_owned()));
         let offered: Value = serde_json::from_slice(&offered).map_err(|_| strange())?;
-        let job = offered["id"].as_i64().ok_or_else(strange)?;
+        let job = HandOffId::deserialize(&offered["id"]).map_err(|_| strange())?;
         let certificate = offered["certificate"].as_str().ok_or_else(strange)?;
         let recipient = envelope::certificate(certificate.as_bytes(), "certificate")?;
         let serials = std::slice::from_ref(serial);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::PAGE;
@@ -77,7 +78,7 @@ pub(super) fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<Strin
     if OF_WAVES.contains(&entry.what.as_str()) {
         // Names may be used again; older entries say nothing else.
         return match detail.get("id") {
-            Some(id) => *id == json!(wave.id),
+            Some(id) => WaveId::deserialize(id).is_ok_and(|id| id == wave.id),
             None => detail["wave"] == json!(wave.name),
         };
     }

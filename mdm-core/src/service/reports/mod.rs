@@ -1,6 +1,7 @@
 //! Reports: what a person, an auditor or a spreadsheet is shown, with the age of every fact. Reads a page at a time and hands it on, so that
 //! memory does not grow with the fleet. Writes nothing and asks nobody.
 
+mod about;
 mod approved;
 mod device;
 mod exceptions;

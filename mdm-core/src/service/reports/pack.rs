@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::PAGE;
-use super::approved::{is_about, only_members};
+use super::about::About;
+use super::approved::only_members;
 use super::page::MemberRows;
 use crate::audit::AuditEntry;
 use crate::audit_seal::AuditSeal;
@@ -119,13 +120,12 @@ impl Org {
     async fn about(&self, wave: &Wave, redaction: &mut Redaction) -> Result<About, Error> {
         let mut about = About {
             row: wave.clone(),
-            wave: [json!(wave.id), json!(wave.name)],
-            project: Vec::new(),
+            project: None,
             devices: BTreeSet::new(),
             serials: BTreeSet::new(),
         };
         if let Some(project) = self.project_of(wave).await? {
-            about.project = vec![json!(project.id), json!(project.name)];
+            about.project = Some((project.id, project.name));
         }
         let mut after = MoveId(0);
         loop {
@@ -452,48 +452,6 @@ impl Org {
             text.push_str(&line(&PackedEntry::Whole(WholeEntry { entry, sealed }))?);
         }
         Ok(text)
-    }
-}
-
-/// What a pack is about.
-struct About {
-    row: Wave,
-    /// The number and the name, as entries name one or the other.
-    wave: [Value; 2],
-    project: Vec<Value>,
-    devices: BTreeSet<DeviceId>,
-    serials: BTreeSet<String>,
-}
-
-impl About {
-    /// Whether an entry is of this wave, its project or one of its members.
-    fn has(&self, entry: &AuditEntry) -> bool {
-        match entry.device {
-            Some(device) => self.devices.contains(&device),
-            None if is_about(entry, &self.row, &self.serials) => true,
-            // What is of another wave may name the project, too; and one that is closed may have had the same name.
-            None => match entry.detail.get("wave") {
-                Some(wave @ Value::String(_)) if entry.detail.get("id").is_some() => {
-                    *wave == self.wave[1] && entry.detail["id"] == self.wave[0]
-                }
-                Some(wave) if !wave.is_null() && !self.wave.contains(wave) => false,
-                _ => self.is_named(&entry.detail),
-            },
-        }
-    }
-
-    fn is_named(&self, value: &Value) -> bool {
-        match value {
-            Value::String(text) => self.serials.contains(text),
-            Value::Array(all) => all.iter().any(|one| self.is_named(one)),
-            Value::Object(all) => all.iter().any(|(name, one)| {
-                (name == "wave" && self.wave.contains(one))
-                    || (name == "project" && self.project.contains(one))
-                    || self.serials.contains(name)
-                    || self.is_named(one)
-            }),
-            _ => false,
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::decision::Decision;
 use super::super::ports::ActivityRequest;
 use super::super::sync::append;
 use super::super::what_if::{Detail, WhatIfReport};
+use super::accepted::digest;
 use super::runbook_for;
 use crate::check::Check;
 use crate::clock::Timestamp;
@@ -118,18 +119,10 @@ impl Org {
         let mut known = report.server_bound(rules, &[Check::Endpoints, Check::TlsCert]);
         known.extend(of_apps.iter().cloned());
         warnings.extend(of_apps);
-        let digest = crate::identity::sha256_hex(
-            json!([
-                row.name,
-                row.runbooks,
-                row.ade,
-                dates,
-                report.bound(rules),
-                against_all,
-                known
-            ])
-            .to_string()
-            .as_bytes(),
+        let digest = digest(
+            &row,
+            &dates,
+            [&report.bound(rules), &json!(against_all), &json!(known)],
         );
         let earlier = self.store().what_if_run(self.id(), wave).await?;
         let since = earlier.map(|earlier| change_since(&earlier.found, &run_rows(&report)));

@@ -33,7 +33,7 @@ pub(super) const IDENTITY: &str = "\
     s AS MATERIALIZED (SELECT c.n, t.organisation, t.id, t.version, t.doc FROM c CROSS JOIN sessions AS t \
       ON t.organisation = c.organisation AND t.id = c.doc ->> 'session'), \
     x AS MATERIALIZED (SELECT n, organisation, device FROM e \
-      UNION SELECT n, organisation, doc ->> 'device' FROM s) \
+      UNION SELECT n, organisation, CAST(doc ->> 'device' AS INTEGER) FROM s) \
     SELECT k.n, 0, t.organisation, t.id, t.version, '' FROM k CROSS JOIN organisations AS t \
       ON t.organisation = k.o AND t.id = k.o \
     UNION ALL SELECT n, 1, organisation, id, version, doc FROM e \

@@ -53,11 +53,11 @@ const LISTS: (&str, &str) = (
 const CONTENTS: (&str, &str) = (
     "SELECT t.id FROM declaration_contents AS t WHERE t.organisation = ?1 AND ?3 IS NOT NULL \
        AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
-       AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
+       AND t.id NOT IN (SELECT CAST(json_extract(named.value, '$.content') AS INTEGER) FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
        ORDER BY t.id LIMIT ?2",
     "DELETE FROM declaration_contents AS t WHERE t.organisation = ?1 AND ?3 IS NOT NULL AND t.id IN (SELECT value FROM json_each(?2)) \
        AND NOT EXISTS (SELECT 1 FROM declarations AS d WHERE d.organisation = ?1 AND d.content = t.id) \
-       AND t.id NOT IN (SELECT json_extract(named.value, '$.content') FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
+       AND t.id NOT IN (SELECT CAST(json_extract(named.value, '$.content') AS INTEGER) FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
      RETURNING file",
 );
 

@@ -351,7 +351,7 @@ async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
     for row in rows {
         sqlx::query(
             "UPDATE audit SET version = 2 WHERE version = 1 AND organisation = ?1 AND id IN \
-             (SELECT json_extract(e.value, '$[0]') FROM audit_seals AS s, json_each(s.doc, '$.entries') AS e \
+             (SELECT CAST(json_extract(e.value, '$[0]') AS INTEGER) FROM audit_seals AS s, json_each(s.doc, '$.entries') AS e \
              WHERE s.organisation = ?1 AND s.id >= ?2 - ?3 AND s.id <= ?2)",
         )
         .bind(row.key.organisation)

@@ -13,7 +13,7 @@ use super::act::{self, Acceptance};
 use super::client::{Client, Where, until};
 use super::migration::moment;
 use super::serials::Serials;
-use super::{Common, Done, Ended, Exit, Means as _, cell};
+use super::{Common, Done, Ended, Exit, Means as _, cell, id_of};
 
 pub(super) use notices::{Text, text};
 pub(super) use shown::{COLUMNS, row};
@@ -236,7 +236,7 @@ async fn find(client: &Client, named: &str) -> Result<Found, Ended> {
     let all = client.pages("/api/v1/waves", "waves").await?;
     let rows: Vec<&Value> = all["waves"].as_array().into_iter().flatten().collect();
     let number: Option<i64> = named.parse().ok();
-    let by_number = |row: &&&Value| number.is_some() && row["id"].as_i64() == number;
+    let by_number = |row: &&&Value| number.is_some() && id_of(&row["id"]) == number;
     // Of those of one name the one that is open: a closed wave may have been called the same.
     let open = |row: &&&Value| row["name"] == named && !row["state"].is_object_with("closed");
     let any = |row: &&&Value| row["name"] == named;
@@ -247,7 +247,7 @@ async fn find(client: &Client, named: &str) -> Result<Found, Ended> {
         .or_else(|| rows.iter().rfind(any))
         .with_context(|| format!("there is no wave called {named}: `mdmd wave list`"))
         .means(Exit::Precondition)?;
-    let number = row["id"].as_i64().unwrap_or_default();
+    let number = id_of(&row["id"]).unwrap_or_default();
     Ok(Found {
         number,
         path: format!("/api/v1/waves/{number}"),

@@ -21,7 +21,7 @@ use super::{About, Answer, Hidden, Refusal, refused, shown};
 pub(super) struct ServerToken {
     file: Option<Hidden>,
     token: Option<Hidden>,
-    renews: Option<i64>,
+    renews: Option<ServerId>,
 }
 
 /// Certificate and key, PEM; the key is left out when it is one of ours.
@@ -86,7 +86,7 @@ pub(super) async fn import_server_token(
     About { office, org, .. }: About,
     Sent(sent): Sent<ServerToken>,
 ) -> Answer<impl Shows> {
-    let renews = sent.renews.map(ServerId);
+    let renews = sent.renews;
     let id = match (&sent.file, &sent.token) {
         (Some(file), None) => org.import_token_file(&file.bytes(), renews).await,
         // Its form is ours to judge, before Apple is asked with it.

@@ -1,7 +1,7 @@
 //! What takes two persons, and the secrets of devices. A secret is answered by one route only, and nowhere else.
 
 use mdm_core::error::Error;
-use mdm_core::ids::{ApprovalId, Serial};
+use mdm_core::ids::{AnyId, ApprovalId, Serial};
 use mdm_core::secret::SecretKind;
 use mdm_core::service::Revealed;
 use schemars::JsonSchema;
@@ -28,7 +28,9 @@ const SHOWN: [SecretKind; 11] = [
 ];
 
 pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
-    let rows = org.approvals(ApprovalId(which.after), which.limit()).await;
+    let rows = org
+        .approvals(ApprovalId(which.after.0), which.limit())
+        .await;
     let rows = rows.map_err(refused)?;
     let next = next_page(&which, rows.iter().map(|row| row.id.0));
     let rows: Vec<_> = rows
@@ -43,14 +45,17 @@ pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl S
 
 pub(super) async fn confirm(
     About { office, org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
     let done = org.confirm(ApprovalId(id)).await.map_err(refused)?;
     office.poke.notify_one();
     shown(told! { approval: done.approval, done: done.act })
 }
 
-pub(super) async fn decline(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn decline(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let row = org.decline(ApprovalId(id)).await.map_err(refused)?;
     shown(told! { approval: row })
 }

@@ -1,7 +1,7 @@
 //! The record: what happened, by whom and why, and the chain that shows whether anybody has touched it.
 
 use mdm_core::audit_seal::Checkpoint;
-use mdm_core::ids::AuditId;
+use mdm_core::ids::{AnyId, AuditId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -13,7 +13,7 @@ use super::{About, Answer, Page, next_page, refused, shown};
 pub(super) struct Record {
     /// Behind this id.
     #[serde(default)]
-    after: i64,
+    after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
     /// The end of the record, and not a page of it.
@@ -29,7 +29,7 @@ pub(super) async fn list(About { org, which, .. }: About<Record>) -> Answer<impl
     };
     let entries = match which.newest {
         true => org.record_tail(page.limit()).await,
-        false => org.record(AuditId(page.after), page.limit()).await,
+        false => org.record(AuditId(page.after.0), page.limit()).await,
     };
     let entries = entries.map_err(refused)?;
     let next = match which.newest {

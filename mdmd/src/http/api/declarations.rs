@@ -60,7 +60,7 @@ pub(super) struct Assign {
 
 pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let all = org
-        .declarations(DeclarationId(which.after), which.limit())
+        .declarations(DeclarationId(which.after.0), which.limit())
         .await;
     let (all, next) = all.map_err(refused)?;
     shown(told! { declarations: all, next: next })

@@ -14,7 +14,11 @@ pub(super) async fn list(About { office, org, which }: About<Page>) -> Answer<im
     let rows = office
         .mdm
         .store()
-        .devices(org.organisation().id, DeviceId(which.after), which.limit())
+        .devices(
+            org.organisation().id,
+            DeviceId(which.after.0),
+            which.limit(),
+        )
         .await
         .map_err(|error| refused(error.into()))?;
     let next = (rows.len() == which.limit() as usize)

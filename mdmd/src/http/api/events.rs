@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use mdm_core::audit::AuditEntry;
 use mdm_core::error::Error;
-use mdm_core::ids::{AuditId, IdSource};
+use mdm_core::ids::{AnyId, AuditId, IdSource};
 use mdm_core::service::Org;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -45,7 +45,7 @@ const LATE: Duration = Duration::from_secs(30);
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct From {
     /// Behind this entry of the record; a `Last-Event-ID` goes before it. Left out: what comes from now on.
-    after: Option<i64>,
+    after: Option<AnyId>,
     /// Only events whose name begins so, such as `move`.
     #[serde(default)]
     what: String,
@@ -94,7 +94,10 @@ pub(super) async fn follow(
         }
     };
     let now = IdSource::floor(office.mdm.now());
-    let from = last.or(which.after).unwrap_or(now).max(0);
+    let from = last
+        .or(which.after.map(|after| after.0))
+        .unwrap_or(now)
+        .max(0);
     let reader = Reader {
         org,
         health: Arc::clone(&office.health),

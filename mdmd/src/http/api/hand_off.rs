@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::hand_off::{SCHEMA, envelope};
-use mdm_core::ids::{ApprovalId, HandOffId, HandOffPartId, Serial};
+use mdm_core::ids::{AnyId, ApprovalId, HandOffId, HandOffPartId, Serial};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub(super) struct Signer {
 }
 
 pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
-    let jobs = org.hand_offs(HandOffId(which.after), which.limit()).await;
+    let jobs = org.hand_offs(HandOffId(which.after.0), which.limit()).await;
     let jobs = jobs.map_err(refused)?;
     let next = next_page(&which, jobs.iter().map(|job| job.id.0));
     shown(told! { jobs: jobs, next: next })
@@ -70,16 +70,19 @@ pub(super) async fn new(
     shown(made.await.map_err(refused)?)
 }
 
-pub(super) async fn show(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn show(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     shown(org.hand_off(HandOffId(id)).await.map_err(refused)?)
 }
 
 pub(super) async fn results(
     About { org, which, .. }: About<Page>,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
     let limit = which.limit().min(PARTS);
-    let after = HandOffPartId(which.after);
+    let after = HandOffPartId(which.after.0);
     let parts = org.hand_off_parts(HandOffId(id), after, limit).await;
     let parts = parts.map_err(refused)?;
     let next = parts.last().filter(|_| parts.len() == limit as usize);
@@ -90,7 +93,7 @@ pub(super) async fn results(
 
 pub(super) async fn confirm(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Signer>,
 ) -> Answer<impl Shows> {
     let job = org.confirm_hand_off(HandOffId(id), &sent.sha256).await;
@@ -99,7 +102,7 @@ pub(super) async fn confirm(
 
 pub(super) async fn import(
     About { office, org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     sent: Body,
 ) -> Answer<impl Shows> {
     let sealed = body::read(sent, envelope::LARGEST, &office.limits)
@@ -109,7 +112,10 @@ pub(super) async fn import(
     shown(outcome.map_err(refused)?)
 }
 
-pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn close(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     shown(org.close_hand_off(HandOffId(id)).await.map_err(refused)?)
 }
 
@@ -131,7 +137,7 @@ pub(super) struct Agree {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Brought {
-    job: i64,
+    job: HandOffId,
     bundle: String,
 }
 
@@ -140,7 +146,7 @@ pub(super) struct Brought {
 #[serde(deny_unknown_fields)]
 pub(super) struct Destination {
     url: String,
-    source: i64,
+    source: HandOffId,
     token: Option<Hidden>,
     token_base64: Option<Hidden>,
     ca: Option<String>,
@@ -153,7 +159,7 @@ pub(super) struct Asking {
     certificate: String,
     sha256: String,
     reason: String,
-    job: Option<i64>,
+    job: Option<HandOffId>,
     #[serde(default)]
     serials: BTreeSet<Serial>,
 }
@@ -178,27 +184,27 @@ pub(super) async fn agree(
 
 pub(super) async fn end_source(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    org.end_source(id).await.map_err(refused)?;
+    org.end_source(HandOffId(id)).await.map_err(refused)?;
     shown(org.agreements().await.map_err(refused)?)
 }
 
 pub(super) async fn agreed_job(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    shown(org.agreed_hand_off(id).await.map_err(refused)?)
+    shown(org.agreed_hand_off(HandOffId(id)).await.map_err(refused)?)
 }
 
 pub(super) async fn agreed_bundle(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Brought>,
 ) -> Answer<impl Shows> {
     let bundle = STANDARD.decode(sent.bundle.trim());
     let bundle = bundle.map_err(|_| refused(Error::bad_input("bundle", "must be base64")))?;
-    let outcome = org.take_agreed(id, HandOffId(sent.job), bundle).await;
+    let outcome = org.take_agreed(HandOffId(id), sent.job, bundle).await;
     shown(outcome.map_err(refused)?)
 }
 
@@ -230,7 +236,10 @@ pub(super) async fn ask(About { org, .. }: About, Sent(sent): Sent<Asking>) -> A
     shown(told! { approval: asked.await.map_err(refused)? })
 }
 
-pub(super) async fn export(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn export(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let sealed = org.make_export(ApprovalId(id)).await.map_err(refused)?;
     shown(told! {
         bundle: STANDARD.encode(&sealed.bundle), devices: sealed.devices, signer: sealed.signer,

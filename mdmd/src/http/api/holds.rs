@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use mdm_core::clock::Timestamp;
-use mdm_core::ids::{Serial, SetUpId};
+use mdm_core::ids::{AnyId, Serial, SetUpId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,7 +16,7 @@ use super::{About, Answer, Asked, At, By, at_most, refused, shown};
 pub(super) struct Held {
     /// Behind this one: the `after` of the page before's `next`.
     #[serde(default)]
-    after: i64,
+    after: AnyId,
     /// Since when that one is held, in milliseconds: the `since` of that `next`.
     since: Option<i64>,
     /// So many at most: 1 to 1000, 100 when left out.
@@ -26,7 +26,7 @@ pub(super) struct Held {
 pub(super) async fn list(About { office, org, which }: About<Held>) -> Answer<impl Shows> {
     let after = which
         .since
-        .map(|since| (Timestamp::from_millis(since), SetUpId(which.after)));
+        .map(|since| (Timestamp::from_millis(since), SetUpId(which.after.0)));
     let rows = org
         .holds(after, at_most(which.limit))
         .await

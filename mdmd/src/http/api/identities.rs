@@ -82,7 +82,7 @@ pub(super) struct Why {
 
 pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org
-        .identities(CertificateId(which.after), which.limit())
+        .identities(CertificateId(which.after.0), which.limit())
         .await
         .map_err(refused)?;
     let next = next_page(&which, rows.iter().map(|row| row.id.0));

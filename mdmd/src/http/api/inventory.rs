@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use mdm_core::ids::{DeviceId, Serial};
+use mdm_core::ids::{AnyId, DeviceId, Serial};
 use mdm_core::inventory::Inventory;
 use mdm_core::service::Org;
 use mdm_core::views::Views;
@@ -42,7 +42,7 @@ pub(super) async fn pull(
 pub(super) struct Viewed {
     /// Behind this id.
     #[serde(default)]
-    after: i64,
+    after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
     /// They are taken along: what the record says until now is sealed first, and `record` is its newest seal.
@@ -60,7 +60,7 @@ pub(super) async fn views(About { org, which, .. }: About<Viewed>) -> Answer<imp
         limit: which.limit,
     };
     let (rows, next) = org
-        .views_page(DeviceId(which.after), which.limit())
+        .views_page(DeviceId(which.after.0), which.limit())
         .await
         .map_err(refused)?;
     let next = next.filter(|_| rows.len() == which.limit() as usize);

@@ -1,7 +1,7 @@
 //! Licences of Apps and Books: content tokens, what a location has, what a wave needs, giving and taking back by hand.
 
 use mdm_core::error::Error;
-use mdm_core::ids::{LocationId, Serial, WaveId};
+use mdm_core::ids::{AnyId, LocationId, Serial, WaveId};
 use mdm_core::licences::Location;
 use mdm_core::secret::Secret;
 use mdm_core::service::LicenceAct;
@@ -67,7 +67,10 @@ pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     shown(told! { locations: rows })
 }
 
-pub(super) async fn refresh(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn refresh(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let row = org
         .refresh_location(LocationId(id))
         .await
@@ -75,7 +78,10 @@ pub(super) async fn refresh(About { org, .. }: About, Path(id): Path<i64>) -> An
     shown(location(&row))
 }
 
-pub(super) async fn need(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn need(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let rows = org.licence_need(WaveId(id)).await.map_err(refused)?;
     shown(told! { apps: rows })
 }

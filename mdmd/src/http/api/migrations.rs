@@ -316,7 +316,7 @@ async fn row(office: &Office, org: &Org, attempt: &Move) -> Result<impl Shows + 
 
 pub(super) async fn requests(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org
-        .errands(ErrandId(which.after), which.limit())
+        .errands(ErrandId(which.after.0), which.limit())
         .await
         .map_err(refused)?;
     let next = super::next_page(&which, rows.iter().map(|e| e.id.0));

@@ -57,7 +57,7 @@ use hyper::header::AUTHORIZATION;
 use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
-use mdm_core::ids::{OrganisationCode, OrganisationId};
+use mdm_core::ids::{AnyId, OrganisationCode, OrganisationId};
 use mdm_core::person::SessionUse;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Mdm, Org, actor_of};
@@ -247,7 +247,7 @@ pub(crate) struct Nothing {}
 pub(crate) struct Page {
     /// Behind this id: the `next` of the page before.
     #[serde(default)]
-    after: i64,
+    after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
 }
@@ -419,10 +419,11 @@ fn either(
 }
 
 /// Where the next page begins: after the last row of a full one.
-fn next_page(which: &Page, ids: impl ExactSizeIterator<Item = i64>) -> Option<i64> {
+fn next_page(which: &Page, ids: impl ExactSizeIterator<Item = i64>) -> Option<AnyId> {
     (ids.len() == which.limit() as usize)
         .then(|| ids.last())
         .flatten()
+        .map(AnyId)
 }
 
 fn refused(error: Error) -> Refusal {

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use mdm_core::error::Error;
-use mdm_core::ids::{MoveId, WaveId};
+use mdm_core::ids::{AnyId, MoveId, WaveId};
 use mdm_core::service::Org;
 use mdm_core::texts::OwnerText;
 use schemars::JsonSchema;
@@ -29,7 +29,7 @@ pub(super) struct Which {
     language: Option<String>,
     /// Behind this id: the `next` of the page before.
     #[serde(default)]
-    after: i64,
+    after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
 }
@@ -79,9 +79,9 @@ pub(super) async fn set_texts(
 
 pub(super) async fn list(
     About { org, which, .. }: About<Which>,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    let (language, after) = (which.language.as_deref(), MoveId(which.after));
+    let (language, after) = (which.language.as_deref(), MoveId(which.after.0));
     let page = org.owner_notices(WaveId(id), language, after, at_most(which.limit));
     shown(page.await.map_err(refused)?)
 }
@@ -109,7 +109,7 @@ impl Rest {
 
 pub(super) async fn calendar(
     About { org, which, .. }: About<In>,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Result<Calendar, Refusal> {
     let mut rest = Rest {
         org,

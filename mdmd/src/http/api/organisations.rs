@@ -45,7 +45,7 @@ pub(super) async fn list(
         }
         None => office
             .mdm
-            .organisations(OrganisationId(which.after), which.limit())
+            .organisations(OrganisationId(which.after.0), which.limit())
             .await
             .map_err(refused)?,
     };

@@ -3,7 +3,7 @@
 use axum::Extension;
 use mdm_core::audit::Role;
 use mdm_core::error::Error;
-use mdm_core::ids::{ProjectId, ServerId};
+use mdm_core::ids::{AnyId, ProjectId, ServerId};
 use mdm_core::project::Project;
 use mdm_core::service::{Org, PlanFile, ProjectChange};
 use schemars::JsonSchema;
@@ -23,7 +23,7 @@ pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
 
 pub(super) async fn show(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Result<Versioned<impl Shows>, Refusal> {
     let project = org.project(ProjectId(id)).await.map_err(refused)?;
     Ok(Versioned {
@@ -79,7 +79,7 @@ fn change(sent: Value) -> Result<ProjectChange, Refusal> {
 pub(super) async fn alter(
     About { org, .. }: About,
     Extension(caller): By,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<ProjectChange>,
 ) -> Answer<impl Shows> {
     if (sent.gate.is_some() || sent.stop.is_some()) && caller.role < Role::Approver {
@@ -90,7 +90,10 @@ pub(super) async fn alter(
     shown(changed.map_err(refused)?)
 }
 
-pub(super) async fn plan(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn plan(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     shown(org.plan_file(ProjectId(id)).await.map_err(refused)?)
 }
 
@@ -110,14 +113,17 @@ pub(super) struct Switch {
 
 pub(super) async fn switch(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Switch>,
 ) -> Answer<impl Shows> {
     let switched = org.switch_project(ProjectId(id), sent.on).await;
     shown(switched.map_err(refused)?)
 }
 
-pub(super) async fn close(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn close(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let closed = org.close_project(ProjectId(id)).await;
     shown(closed.map_err(refused)?)
 }

@@ -13,7 +13,7 @@ use mdm_core::audit_seal::Checkpoint;
 use mdm_core::error::Error;
 use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
 use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
-use mdm_core::ids::{Serial, WaveId};
+use mdm_core::ids::{AnyId, Serial, WaveId};
 use mdm_core::service::Org;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -41,7 +41,7 @@ pub(super) struct Wanted {
     /// Of a CSV: this small table, and not the long one.
     table: Option<String>,
     /// Of one wave only.
-    wave: Option<i64>,
+    wave: Option<WaveId>,
     /// Silent for so many days.
     days: Option<u32>,
 }
@@ -89,7 +89,7 @@ type Reported = Result<Report, Refusal>;
 
 pub(super) async fn what_if(
     about: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Query(wanted): Query<Wanted>,
 ) -> Reported {
     send(about.org, ReportAsk::WhatIf(WaveId(id)), wanted).await
@@ -97,7 +97,7 @@ pub(super) async fn what_if(
 
 pub(super) async fn wave(
     about: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Query(wanted): Query<Wanted>,
 ) -> Reported {
     send(about.org, ReportAsk::Wave(WaveId(id)), wanted).await
@@ -113,17 +113,17 @@ pub(super) async fn device(
 }
 
 pub(super) async fn exceptions(about: About, Query(wanted): Query<Wanted>) -> Reported {
-    let wave = wanted.wave.map(WaveId);
+    let wave = wanted.wave;
     send(about.org, ReportAsk::Exceptions(wave), wanted).await
 }
 
 pub(super) async fn holds(about: About, Query(wanted): Query<Wanted>) -> Reported {
-    let wave = wanted.wave.map(WaveId);
+    let wave = wanted.wave;
     send(about.org, ReportAsk::Holds(wave), wanted).await
 }
 
 pub(super) async fn requests(about: About, Query(wanted): Query<Wanted>) -> Reported {
-    let wave = wanted.wave.map(WaveId);
+    let wave = wanted.wave;
     send(about.org, ReportAsk::Requests(wave), wanted).await
 }
 
@@ -271,7 +271,7 @@ impl PackSink for Bare {
 
 pub(super) async fn evidence(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Packing>,
 ) -> Result<Pack, Refusal> {
     let ask = PackAsk {

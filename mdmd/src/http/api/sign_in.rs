@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::Extension;
 use axum::extract::State;
 use mdm_core::audit::Role;
-use mdm_core::ids::PersonSessionId;
+use mdm_core::ids::{AnyId, PersonSessionId};
 use mdm_core::person::{AccountMode, OwnRole, PersonSession, WebView};
 use mdm_core::secret::Secret;
 use mdm_core::service::Org;
@@ -104,7 +104,7 @@ fn row(session: &PersonSession) -> impl Shows + use<> {
 
 pub(super) async fn sessions(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org
-        .person_sessions(PersonSessionId(which.after), which.limit())
+        .person_sessions(PersonSessionId(which.after.0), which.limit())
         .await
         .map_err(refused)?;
     let next = next_page(&which, rows.iter().map(|r| r.id.0));
@@ -112,7 +112,10 @@ pub(super) async fn sessions(About { org, which, .. }: About<Page>) -> Answer<im
     shown(told! { sessions: rows, next: next })
 }
 
-pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn revoke(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let session = org
         .revoke_session(PersonSessionId(id))
         .await

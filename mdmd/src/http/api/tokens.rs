@@ -7,7 +7,7 @@ use axum::extract::State;
 use mdm_core::audit::{ApiToken, Role};
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
-use mdm_core::ids::{OrganisationCode, TokenId};
+use mdm_core::ids::{AnyId, OrganisationCode, TokenId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,10 @@ pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answ
     shown(answer)
 }
 
-pub(super) async fn revoke(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn revoke(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let row = org.revoke_api_token(TokenId(id)).await.map_err(refused)?;
     shown(Shown::of(&row))
 }
@@ -152,7 +155,10 @@ pub(super) async fn new_partner(
     shown(answer)
 }
 
-pub(super) async fn dismiss(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn dismiss(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     let row = org.dismiss_partner(TokenId(id)).await.map_err(refused)?;
     shown(Partner::of(&row))
 }

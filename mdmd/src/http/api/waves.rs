@@ -6,7 +6,7 @@ use std::time::Duration;
 use mdm_core::clock::Timestamp;
 use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
-use mdm_core::ids::{ErrandId, MoveId, ProjectId, Serial, WaveId};
+use mdm_core::ids::{AnyId, ErrandId, MoveId, ProjectId, Serial, WaveId};
 use mdm_core::service::{Candidates, Dates, Org};
 use mdm_core::wave::{Preset, Waiver, Wave};
 use schemars::JsonSchema;
@@ -24,7 +24,7 @@ pub(super) async fn list(About { office, org, which }: About<Page>) -> Answer<im
     let rows = office
         .mdm
         .store()
-        .waves(org.organisation().id, WaveId(which.after), which.limit())
+        .waves(org.organisation().id, WaveId(which.after.0), which.limit())
         .await
         .map_err(|error| refused(error.into()))?;
     let next = super::next_page(&which, rows.iter().map(|wave| wave.id.0));
@@ -40,7 +40,7 @@ async fn row(office: &Office, org: &Org, id: i64) -> Result<Wave, Refusal> {
 
 pub(super) async fn show(
     About { office, org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Result<Versioned<impl Shows>, Refusal> {
     let wave = row(&office, &org, id).await?;
     let members = org.members(wave.id).await.map_err(refused)?;
@@ -52,14 +52,17 @@ pub(super) async fn show(
 
 pub(super) async fn later(
     About { office, org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
     let wave = row(&office, &org, id).await?;
     let proposals = org.later_deadlines(wave.id).await.map_err(refused)?;
     shown(told! { wave: wave.id, name: wave.name, proposals: proposals })
 }
 
-pub(super) async fn standing(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn standing(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     shown(org.standing(WaveId(id)).await.map_err(refused)?)
 }
 
@@ -93,7 +96,7 @@ pub(super) struct Adding {
 
 pub(super) async fn add(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Adding>,
 ) -> Answer<impl Shows> {
     let serials = match (sent.candidates, sent.serials.is_empty()) {
@@ -152,7 +155,7 @@ fn chosen(serials: &[Serial], all: bool) -> Result<Option<&[Serial]>, Error> {
 
 pub(super) async fn remove(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Removing>,
 ) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
@@ -170,7 +173,7 @@ pub(super) struct Moving {
 
 pub(super) async fn relocate(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Moving>,
 ) -> Answer<impl Shows> {
     let moved = org.move_members(WaveId(id), sent.to, &sent.serials).await;
@@ -191,7 +194,7 @@ pub(super) struct Dating {
 
 pub(super) async fn dates(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Dating>,
 ) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
@@ -213,7 +216,7 @@ pub(super) struct Planning {
 
 pub(super) async fn plan(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Planning>,
 ) -> Answer<impl Shows> {
     if sent.lead_hours.is_some_and(|hours| hours > MOST_LEAD) {
@@ -251,7 +254,7 @@ pub(super) struct Meeting {
 
 pub(super) async fn meet(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Meeting>,
 ) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
@@ -259,7 +262,10 @@ pub(super) async fn meet(
     shown(told! { met: met.map_err(refused)? })
 }
 
-pub(super) async fn what_if(About { org, .. }: About, Path(id): Path<i64>) -> Answer<impl Shows> {
+pub(super) async fn what_if(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
     shown(org.run_what_if(WaveId(id)).await.map_err(refused)?)
 }
 
@@ -276,7 +282,7 @@ pub(super) struct Accepting {
 
 pub(super) async fn accept(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Accepting>,
 ) -> Answer<impl Shows> {
     let accepted = org
@@ -316,7 +322,7 @@ pub(super) struct Submitting {
 
 pub(super) async fn submit(
     About { office, org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Submitting>,
 ) -> Answer<impl Shows> {
     let before = scheduling(&office, &org, WaveId(id)).await?;
@@ -343,7 +349,7 @@ pub(super) struct Signing {
 
 pub(super) async fn sign(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Signing>,
 ) -> Answer<impl Shows> {
     let signed = org.sign_gate(WaveId(id), &sent.reason, sent.despite).await;
@@ -360,7 +366,7 @@ pub(super) struct Pausing {
 
 pub(super) async fn pause(
     About { office, org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Pausing>,
 ) -> Answer<impl Shows> {
     let paused = org.pause_wave(WaveId(id), sent.paused, &sent.reason).await;
@@ -370,9 +376,9 @@ pub(super) async fn pause(
 
 pub(super) async fn failures(
     About { org, which, .. }: About<Page>,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    let after = MoveId(which.after);
+    let after = MoveId(which.after.0);
     let found = org.failures_of_wave(WaveId(id), after, which.limit()).await;
     let found = found.map_err(refused)?;
     let next = (found.devices.len() == which.limit() as usize)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mdm_core::clock::Timestamp;
 use mdm_core::hook::Hook;
-use mdm_core::ids::{HookId, HookMessageId};
+use mdm_core::ids::{AnyId, HookId, HookMessageId};
 use mdm_core::migration::Notice;
 use mdm_core::service::{HookChange, NewHook};
 use schemars::JsonSchema;
@@ -93,7 +93,7 @@ pub(super) struct Change {
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Before {
     /// Before this id: the `next` of the page before.
-    before: Option<i64>,
+    before: Option<AnyId>,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
 }
@@ -150,7 +150,7 @@ pub(super) async fn messages(
     Path(name): Path<String>,
 ) -> Answer<impl Shows> {
     let limit = at_most(which.limit);
-    let before = HookMessageId(which.before.unwrap_or(i64::MAX));
+    let before = HookMessageId(which.before.map_or(i64::MAX, |before| before.0));
     let rows = org.hook_messages(&name, before, limit).await;
     let rows = rows.map_err(refused)?;
     let full = rows.len() >= limit as usize;

@@ -8,7 +8,7 @@ use mdm_core::check::{Check, CheckResult, Unknowns};
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
-use mdm_core::ids::{Serial, ServerId, WaveId};
+use mdm_core::ids::{AnyId, Serial, ServerId, WaveId};
 use mdm_core::migration::{AppAction, PinnedRunbook};
 use mdm_core::original::Said;
 use mdm_core::service::{Detail, Question};
@@ -117,7 +117,7 @@ pub(super) struct Wanted {
 
 pub(super) async fn wave(
     About { org, .. }: About,
-    Path(id): Path<i64>,
+    Path(AnyId(id)): Path<AnyId>,
     Query(wanted): Query<Wanted>,
 ) -> Answer<impl Shows> {
     let report = org.look_at_wave(WaveId(id), wanted.detail.into()).await;
