@@ -58,10 +58,10 @@ pub fn device_code(report: &CommandReport) -> Option<Secret> {
     (!code.is_empty()).then(|| Secret::from_text(code))
 }
 
-/// Whether asking the device for its own code makes sense; later it has none to give.
+/// Until when asking the device for its own code makes sense; later it has none to give.
 #[must_use]
-pub fn device_gives_code(supervised_since: Timestamp, now: Timestamp) -> bool {
-    now.since(supervised_since) <= DEVICE_CODE_WINDOW
+pub fn device_gives_code_until(supervised_since: Timestamp) -> Timestamp {
+    supervised_since + DEVICE_CODE_WINDOW
 }
 
 /// The codes to try on a locked device, the likeliest first: all are tried. By Apple's word a lock is the organisation's
@@ -211,7 +211,6 @@ mod tests {
     #[test]
     fn a_device_gives_its_code_for_fifteen_days() {
         let day = |n: i64| Timestamp::from_millis(n * 86_400_000);
-        assert!(device_gives_code(day(1), day(16)));
-        assert!(!device_gives_code(day(1), day(17)));
+        assert_eq!(device_gives_code_until(day(1)), day(16));
     }
 }

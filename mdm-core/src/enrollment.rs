@@ -68,6 +68,9 @@ pub struct Enrollment {
     /// When it was last asked of itself, so that what we know of it does not grow old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_facts: Option<Timestamp>,
+    /// When it was asked for its own Activation Lock bypass code, which it gives for about fifteen days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_code: Option<Timestamp>,
     /// Network users who have logged in, or are about to, by their `UserID`. Of device channels only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub logins: BTreeMap<String, Login>,
@@ -147,6 +150,7 @@ impl Enrollment {
             unlock_token: None,
             push_dead_since: None,
             asked_facts: None,
+            asked_code: None,
             logins: BTreeMap::new(),
             local_user: None,
             renewals: Vec::new(),

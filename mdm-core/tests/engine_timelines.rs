@@ -9,8 +9,8 @@ use engine_story::{START, Story, say_effect};
 use mdm_core::device::{MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 use mdm_core::migration::{
-    Ask, Attention, Event, Move, MoveState, Notice, OperatorAct, Outcome, PinnedRunbook, SetUpEnd,
-    SetUpPhase, SetUpState, StepId, Told, Variant, advance_move,
+    Ask, Attention, Event, LockClaim, LockReading, Move, MoveState, Notice, OperatorAct, Outcome,
+    Owner, PinnedRunbook, SetUpEnd, SetUpPhase, SetUpState, StepId, Told, Variant, advance_move,
 };
 use mdm_core::queue::ReportStatus;
 
@@ -384,7 +384,7 @@ fn a_mac_waits_a_day_for_the_channel_of_its_managed_user() {
     let one = &s.set_up.exceptions[0];
     assert!(one.what.contains("user channel"), "{one:?}");
     assert!(one.why.contains("has not signed in"), "{one:?}");
-    assert_eq!(one.owner, mdm_core::migration::Owner::User);
+    assert_eq!(one.owner, Owner::User);
 }
 
 #[test]
@@ -463,5 +463,66 @@ fn a_lock_that_apple_does_not_show_is_an_exception_after_a_day() {
     );
     let one = &s.set_up.exceptions[0];
     assert!(one.what.contains("lock"), "{one:?}");
-    assert_eq!(one.owner, mdm_core::migration::Owner::Apple);
+    assert_eq!(one.owner, Owner::Apple);
+}
+
+#[test]
+fn a_lock_that_apple_answers_late_keeps_nobody_in_the_hold_and_is_a_lock_all_the_same() {
+    let begun = || {
+        let mut s = Story::new(Platform::Ios, Variant::Migration);
+        s.enrol();
+        s.answer_all();
+        while s.now < START + Duration::from_mins(30) {
+            s.wake();
+            s.answer_all();
+        }
+        told(&mut s);
+        // Out of the hold after the step's ten minutes; its record is open, and says so far what is missing.
+        assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
+        let missing: Vec<&str> = s.set_up.exceptions.iter().map(|e| &*e.what).collect();
+        assert_eq!(missing, ["lock"], "{}", s.log);
+        s
+    };
+    // Apple's service was overrun: its answer comes after the release.
+    let mut s = begun();
+    s.lock_answers();
+    assert!(s.set_up.exceptions.is_empty(), "{}", s.log);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    assert_eq!(s.set_up.attention, None);
+    // It answers late that it will not, or that the lock is somebody else's: that is named, and nothing else.
+    for (answer, owner) in [
+        (LockReading::Refused { why: "no".into() }, Owner::Apple),
+        (
+            LockReading::AlreadyLocked {
+                claim: LockClaim::Foreign,
+            },
+            Owner::User,
+        ),
+    ] {
+        let mut s = begun();
+        s.tell(&Event::LockAnswered { answer });
+        s.run(3);
+        assert_eq!(
+            s.set_up.state,
+            SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
+        );
+        let [one] = &s.set_up.exceptions[..] else {
+            panic!("{}", s.log);
+        };
+        assert_eq!((&*one.what, one.owner), ("lock", owner));
+        assert!(!one.why.contains("not answered"), "{one:?}");
+    }
+    // It never answers: a day later that is the one thing that is missing.
+    let mut s = begun();
+    s.run(200);
+    assert!(s.now < START + Duration::from_hours(26), "{}", s.log);
+    assert_eq!(
+        s.set_up.state,
+        SetUpState::Ended(SetUpEnd::ProvedWithExceptions)
+    );
+    let [one] = &s.set_up.exceptions[..] else {
+        panic!("{}", s.log);
+    };
+    assert!(one.why.contains("not answered"), "{one:?}");
 }

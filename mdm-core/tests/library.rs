@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use mdm_core::clock::Clock as _;
 use mdm_core::library::Package;
-use mdm_core::secret::Secret;
+use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::Answer;
 use mdm_core::service::ports::PushOutcome;
 use mdm_core::wire::command::CommandBody;
 use mdm_core::wire::requests::ManagedApplicationList;
-use service_house::{Gadget, House, command};
+use service_house::{Gadget, House, command, revealed};
 
 const IDLE: &str = "<key>Status</key><string>Idle</string>";
 
@@ -225,7 +225,7 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
     let asked = house.report(&phone, &told).await.unwrap();
     let (uuid, kind) = command(&asked).unwrap();
     assert_eq!(kind, "ManagedApplicationList");
-    tell_apps(&house, &phone, &uuid, "com.example.notes").await;
+    let asked = tell_apps(&house, &phone, &uuid, "com.example.notes").await;
     assert_eq!(apps_of(&house, &phone).await, ["com.example.notes"]);
     let report = house
         .org()
@@ -237,8 +237,30 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
     assert_eq!(facts.os_version.as_deref(), Some("27.1"));
     assert_eq!(facts.name.as_deref(), Some("Anna"));
     assert_eq!(facts.learned, Some(house.clock.now()));
-    // Not again the same day; and never when nobody wants it.
+    // And, while it still gives it, for the code that lifts a lock of its user: once, and it goes into the vault.
+    let (uuid, kind) = command(&asked).unwrap();
+    assert_eq!(kind, "ActivationLockBypassCode");
+    let told = format!(
+        "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>\
+         <key>ActivationLockBypassCode</key><string>9C8YH-4PQ2R</string>"
+    );
+    house.report(&phone, &told).await.unwrap();
+    let org = house.org().await;
+    let kind = SecretKind::DeviceBypassCode;
+    let code = org.reveal(&phone.serial, kind, "to see it", None).await;
+    assert_eq!(revealed(code.unwrap()), Secret::from_text("9C8YH-4PQ2R"));
+    // Not again the same day.
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    house.clock.advance(Duration::from_hours(25));
+    let again = ["DeviceInformation", "ManagedApplicationList"];
+    assert_eq!(kinds(&drain(&house, &phone).await), again);
+    // One that is asked for the first time when it gives none any more is not asked for it.
+    let late = house.device("C02FACTS02").await;
+    house.enrol(&late).await;
+    drain(&house, &late).await;
+    house.clock.advance(Duration::from_hours(16 * 24));
+    assert_eq!(kinds(&drain(&house, &late).await), again);
+    // And never when nobody wants it.
     house
         .org()
         .await
@@ -260,17 +282,18 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
         org.enqueue_many(&udid, uuid, &body, false).await.unwrap();
         let asked = house.report(&phone, IDLE).await.unwrap();
         assert_eq!(command(&asked).unwrap().0, uuid);
-        tell_apps(&house, &phone, uuid, "com.example.mail").await;
+        let next = tell_apps(&house, &phone, uuid, "com.example.mail").await;
+        assert_eq!(next, Answer::Empty);
         assert_eq!(apps_of(&house, &phone).await, [known], "{uuid}");
     }
 }
 
-async fn tell_apps(house: &House, gadget: &Gadget, uuid: &str, app: &str) {
+async fn tell_apps(house: &House, gadget: &Gadget, uuid: &str, app: &str) -> Answer {
     let told = format!(
         "<key>Status</key><string>Acknowledged</string><key>CommandUUID</key><string>{uuid}</string>\
          <key>ManagedApplicationList</key><dict><key>{app}</key><dict><key>Status</key><string>Managed</string></dict></dict>"
     );
-    assert_eq!(house.report(gadget, &told).await.unwrap(), Answer::Empty);
+    house.report(gadget, &told).await.unwrap()
 }
 
 /// The apps that a device has told of itself.

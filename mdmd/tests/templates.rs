@@ -319,6 +319,12 @@ async fn a_tag_is_set_for_exactly_some_and_waves_find_them_by_it() {
     assert_eq!(list["groups"], json!({ "Research": 1 }));
     town.ends("wave|add|pilot|--group|Research", 0, "added 1")
         .await;
+    // What goes by tags goes by a group of owners with one of its own.
+    town.ends("tag|set|lab|--group|Research", 0, "added 1, taken 1")
+        .await;
+    town.ends("tag|set|lab|--group|Nowhere", 3, "group").await;
+    town.ends("tag|set|lab|--group|Research|--nobody", 2, "--nobody")
+        .await;
     town.ends("tag|set|lab|--nobody", 0, "added 0, taken 1")
         .await;
     assert_eq!(town.json(&["tag", "list"]).await["tags"], json!({}));

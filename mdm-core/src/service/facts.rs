@@ -1,5 +1,6 @@
 //! What a device says of itself, kept fresh: one that comes by, has nothing else to do and was not asked for a day is asked
-//! again, and one that does not come is woken. What it answers to anybody's question is learned, whoever asked.
+//! again, and one that does not come is woken. What it answers to anybody's question is learned, whoever asked. Once it is asked for
+//! its own Activation Lock bypass code, too: after its set-up, for nothing waits for that, and while it still gives it.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use super::decision::{Decision, Tracked};
 use super::{Mdm, Org};
+use crate::activation_lock::device_gives_code_until;
 use crate::apps;
 use crate::clock::Timestamp;
 use crate::enrollment::{ChannelKind, Enrollment};
@@ -23,8 +25,10 @@ use crate::wire::requests::{DeviceInformation, ManagedApplicationList, Query};
 /// Namespace of the UUIDs of these commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4661_6374_0000_7300_0000);
 
-/// Of the two questions, that about apps.
+/// Of the questions, that about apps.
 const APPS: &str = "/apps";
+/// Of the questions, that for the device's own bypass code.
+const CODE: &str = "/bypass-code";
 /// Devices that are looked at, and woken, at a time.
 const PAGE: u32 = 500;
 
@@ -92,7 +96,16 @@ impl Org {
         ])
         .into();
         let apps = CommandBody::ManagedApplicationList(ManagedApplicationList::of(&[]));
-        for (what, body) in [("", information), (APPS, apps)] {
+        // The next time it is asked anew.
+        let mut questions = vec![("", information, now + span), (APPS, apps, now + span)];
+        let until = enrollment.enrolled.map(device_gives_code_until);
+        // One that its user brought is not supervised, and has none for us.
+        let code = enrollment.asked_code.is_none() && enrollment.account.is_none();
+        let code = until.filter(|until| code && now < *until);
+        if let Some(until) = code {
+            questions.push((CODE, CommandBody::ActivationLockBypassCode, until));
+        }
+        for (what, body, expires) in questions {
             let id = CommandId(d.next_id());
             let uuid = uuid_of(enrollment, now, what);
             let bytes = body.encode(&uuid).to_vec();
@@ -105,12 +118,14 @@ impl Org {
                 bytes,
                 now,
             );
-            // The next time it is asked anew.
-            command.expires = Some(now + span);
+            command.expires = Some(expires);
             d.commands.insert(id, Tracked::new(command));
         }
         if let Some(row) = d.enrollment_mut(enrollment.id) {
             row.asked_facts = Some(now);
+            if code.is_some() {
+                row.asked_code = Some(now);
+            }
         }
         true
     }

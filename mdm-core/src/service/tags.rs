@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Org;
 use crate::error::Error;
 use crate::ids::{DeviceId, Serial};
+use crate::original::OriginalFacts;
 
 /// Devices that are read at a time.
 const PAGE: u32 = 1_000;
@@ -61,6 +62,31 @@ impl Org {
                 *found.groups.entry(group).or_default() += 1;
             }
         }
+    }
+
+    /// Devices whose owners are in a group now, as the service that they left had it: one that then gets a tag of its own is what
+    /// library, declarations and runbooks go by.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a group that nobody is in; the store's.
+    pub async fn devices_of_group(&self, group: &str) -> Result<BTreeSet<Serial>, Error> {
+        let (mut found, mut after) = (BTreeSet::new(), DeviceId(0));
+        loop {
+            let page = self.store().originals(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            let is_in = |original: &OriginalFacts| {
+                let owner = original.owner.as_ref();
+                owner.is_some_and(|owner| owner.value.groups.contains(group))
+            };
+            let ids: Vec<DeviceId> = page.iter().filter(|o| is_in(o)).map(|o| o.id).collect();
+            let devices = self.store().devices_of(self.id(), &ids).await?;
+            found.extend(devices.into_iter().map(|device| device.serial));
+        }
+        if found.is_empty() {
+            return Err(Error::NotFound("group that anybody is in"));
+        }
+        Ok(found)
     }
 
     /// Gives a tag to exactly these devices: others that have it lose it.

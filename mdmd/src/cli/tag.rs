@@ -21,8 +21,11 @@ pub(crate) enum Tag {
         tag: String,
         #[command(flatten)]
         devices: Serials,
-        /// No device has it any more.
+        /// And the devices whose owners are in this group now, as the original service told.
         #[arg(long)]
+        group: Option<String>,
+        /// No device has it any more.
+        #[arg(long, conflicts_with_all = ["serials", "csv", "group"])]
         nobody: bool,
         #[command(flatten)]
         place: Where,
@@ -50,15 +53,19 @@ pub(crate) async fn run(common: &Common, command: &Tag) -> Done {
         Tag::Set {
             tag,
             devices,
+            group,
             nobody,
             place,
         } => {
-            let serials = match nobody {
-                true => Vec::new(),
+            let serials = match *nobody || group.is_some() {
+                true => devices.any()?,
                 false => devices.some()?,
             };
             let client = Client::acting(common, place).await?;
-            let body = json!({ "tag": tag, "serials": serials });
+            let body = match group {
+                Some(group) => json!({ "tag": tag, "serials": serials, "group": group }),
+                None => json!({ "tag": tag, "serials": serials }),
+            };
             let said =
                 "these devices get what the library has for the tag, and all others lose it.";
             let answer = client.act("/api/v1/tags", &body, said).await?;

@@ -88,8 +88,24 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn lock_answered(&mut self, event: &Event) {
+    /// What became of the request counts also after the step's time: the exception that only its lateness caused is taken back.
+    fn lock_told(&mut self, event: &Event) {
+        let now = self.now;
+        if let Some(state) = self
+            .s
+            .state
+            .steps_mut()
+            .and_then(|s| s.get_mut(&StepId::Lock))
+            && lock::is_late(Some(&state.status))
+        {
+            state.run(now);
+            self.retract(StepId::Lock);
+        }
         self.signal(StepId::Lock, Signal::Event(event));
+    }
+
+    pub(super) fn lock_answered(&mut self, event: &Event) {
+        self.lock_told(event);
         // A late proof is a proof: the exception that its lateness caused is taken back.
         let now = self.now;
         if lock::proves(event)
@@ -118,7 +134,7 @@ impl Run<'_> {
 
     pub(super) fn effect_failed(&mut self, event: &Event, effect: &EffectKey, why: &str) {
         match effect {
-            EffectKey::Lock => self.signal(StepId::Lock, Signal::Event(event)),
+            EffectKey::Lock => self.lock_told(event),
             EffectKey::Notify(_) => self.signal(StepId::Tell, Signal::Event(event)),
             // Its next wake makes a new one; nothing gives up on a release.
             EffectKey::Command(StepId::Release) => {}

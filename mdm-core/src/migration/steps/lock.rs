@@ -9,6 +9,9 @@ use crate::migration::{Effect, EffectKey, Event, LockClaim, LockReading, Owner};
 /// Doing it again is harmless (the same code), and finds a request that got lost.
 const AGAIN: Duration = Duration::from_mins(10);
 
+/// Why it is given up when its time is over. Not the last word: the request needs neither a hold nor the device, and goes on.
+const LATE: &str = "Apple has not answered the lock request";
+
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
     if !ctx.plan.lock {
         return Progress::skip("the runbook wants no lock");
@@ -52,7 +55,7 @@ pub(super) fn on(signal: Signal<'_>) -> Progress {
             look_in: Some(AGAIN),
             ..Progress::default()
         },
-        Signal::TimeUp => Progress::except("Apple has not answered the lock request", Owner::Apple),
+        Signal::TimeUp => Progress::except(LATE, Owner::Apple),
         // Anything else is for other steps.
         _ => Progress::wait(),
     }
@@ -65,6 +68,11 @@ pub(crate) fn was_asked(status: &StepStatus) -> bool {
         StepStatus::Skipped { why } => why.starts_with("asked"),
         _ => false,
     }
+}
+
+/// Whether nothing but its time ended the step: what becomes of its request is still to come.
+pub(crate) fn is_late(status: Option<&StepStatus>) -> bool {
+    matches!(status, Some(StepStatus::Excepted { why }) if why == LATE)
 }
 
 /// Whether an answer proves the lock: it counts even when the step's time was up.

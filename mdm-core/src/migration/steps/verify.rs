@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Next, Own, Progress, Signal, StepContext, StepState, StepStatus};
+use super::{Next, Own, Progress, Signal, StepContext, StepState, StepStatus, lock};
 use crate::clock::Timestamp;
 use crate::migration::{
     AppAction, Ask, ESCROW_PROFILE, Exception, KeyReading, Owner, StepId, Told,
@@ -206,8 +206,13 @@ const fn user_missing(ctx: &StepContext<'_>) -> bool {
 }
 
 /// What no question to the device brings.
-const fn outside_missing(ctx: &StepContext<'_>) -> bool {
-    user_missing(ctx) || ctx.lock_unread
+fn outside_missing(ctx: &StepContext<'_>) -> bool {
+    user_missing(ctx) || ctx.lock_unread || lock_late(ctx)
+}
+
+/// Apple's answer to the lock request is still to come; the hold did not wait for it any longer.
+fn lock_late(ctx: &StepContext<'_>) -> bool {
+    lock::is_late(ctx.steps.get(&StepId::Lock).map(|step| &step.status))
 }
 
 /// How long until the next look: soon at first, seldom later.
@@ -352,6 +357,10 @@ fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress 
     if ctx.lock_unread {
         let why = "Apple does not show the lock that it was asked for";
         exceptions.push(ctx.exception(Some("lock"), why, Owner::Apple, now));
+    }
+    if exceptions.is_empty() && lock_late(ctx) {
+        // That it was never answered is named by its own step already.
+        return done(proof.clone(), ctx);
     }
     let why = format!("{} checks did not come true", exceptions.len());
     Progress {

@@ -87,7 +87,7 @@ table! {
     post "/api/v1/devices/{serial}/clear-passcode" Helpdesk invitations::clear_passcode, "", "Takes the passcode of an iPhone or iPad away, with the unlock token that it gave.";
     post "/api/v1/devices/tags" Planner library::devices, "serials, add?, take?", "Tags devices: they get what the library has for their tags, and lose what it no longer has.";
     get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it.";
-    post "/api/v1/tags" Planner tags::set, "tag, serials", "Gives a tag to exactly these devices, and takes it from all others. Answers `added`, `taken`, and `unknown` serial numbers.";
+    post "/api/v1/tags" Planner tags::set, "tag, serials?, group?", "Gives a tag to exactly these devices, and those whose owners are in the group now, and takes it from all others. Answers `added`, `taken`, and `unknown` serial numbers.";
     get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
     post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
     post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?", "Puts a package for Macs into the library, or a new revision of it.";

@@ -19,17 +19,21 @@ pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
 pub(super) struct Set {
     tag: String,
     /// Exactly these have it from now on.
+    #[serde(default)]
     serials: BTreeSet<Serial>,
+    /// And those whose owners are in this group now.
+    group: Option<String>,
 }
 
 pub(super) async fn set(
     About { office, org, .. }: About,
     Sent(sent): Sent<Set>,
 ) -> Answer<impl Shows> {
-    let done = org
-        .set_tag(&sent.tag, &sent.serials)
-        .await
-        .map_err(refused)?;
+    let mut serials = sent.serials;
+    if let Some(group) = &sent.group {
+        serials.extend(org.devices_of_group(group).await.map_err(refused)?);
+    }
+    let done = org.set_tag(&sent.tag, &serials).await.map_err(refused)?;
     office.poke.notify_one();
     shown(told! { tag: done.tag, added: done.added, taken: done.taken, unknown: done.unknown })
 }
