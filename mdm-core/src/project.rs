@@ -163,6 +163,12 @@ pub struct PinnedPlan {
     pub stop: StopRule,
     /// What must have been done at the original service.
     pub prerequisites: BTreeSet<String>,
+    /// How many devices of a group may be in the gap at once; none in a plan that was pinned before this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<GapLimits>,
+    /// The services that may be left; none in a plan that was pinned before this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originals: Option<BTreeSet<String>>,
 }
 
 impl PinnedPlan {
@@ -176,6 +182,8 @@ impl PinnedPlan {
             gate: project.gate,
             stop: project.stop,
             prerequisites: project.prerequisites.clone(),
+            gap: Some(project.gap.clone()),
+            originals: Some(project.originals.clone()),
         }
     }
 
@@ -189,6 +197,14 @@ impl PinnedPlan {
             ("gate", self.gate != now.gate),
             ("stop rule", self.stop != now.stop),
             ("prerequisites", self.prerequisites != now.prerequisites),
+            (
+                "limit of the gap",
+                self.gap.is_some() && self.gap != now.gap,
+            ),
+            (
+                "list of services that are left",
+                self.originals.is_some() && self.originals != now.originals,
+            ),
         ];
         parts
             .into_iter()

@@ -44,6 +44,7 @@ async fn fleet(house: &House, count: usize) -> Org {
         reading.assigned_server = Some("THEIRS".to_owned());
         reading.capable = Some(true);
         reading.product = Some("iPhone17,1".to_owned());
+        reading.added_by_hand = Some(false);
         device.reading = Some(reading);
         if n.is_multiple_of(2) {
             device.tags.insert("even".to_owned());
@@ -60,6 +61,7 @@ async fn fleet(house: &House, count: usize) -> Org {
         said.apps = Some(Vec::<OriginalApp>::new());
         said.networks = Some(Vec::new());
         said.profiles = Some(Vec::new());
+        said.declarations = Some(Vec::new());
         let zone = if n.is_multiple_of(5) {
             "Asia/Tokyo"
         } else {

@@ -10,7 +10,9 @@ use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::{Device, OrgReading, Platform};
 use mdm_core::ids::{AuditId, DeviceId, Serial};
 use mdm_core::migration::what_if::CheckFinding;
-use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, Variant};
+use mdm_core::migration::{
+    AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, StepId, Variant,
+};
 use mdm_core::organisation::Der;
 use mdm_core::original::{OriginalApp, OriginalEnrolment, OriginalNetwork, Said};
 use mdm_core::service::{
@@ -49,6 +51,7 @@ async fn fleet(house: &House, count: usize) -> Org {
         reading.assigned_server = Some("THEIRS".to_owned());
         reading.capable = Some(true);
         reading.product = Some("iPhone17,1".to_owned());
+        reading.added_by_hand = Some(false);
         device.reading = Some(reading);
         batch.put(device);
     }
@@ -90,7 +93,10 @@ fn said(n: usize) -> Said {
     said.system = Some("26.1".to_owned());
     said.last_seen = Some(START - DAY);
     said.enrolment = Some(OriginalEnrolment::Automated);
-    said.apps = Some(vec![OriginalApp::new("com.example.Notes")]);
+    let mut notes = OriginalApp::new("com.example.Notes");
+    notes.signed_until = Some(START + 500 * DAY);
+    said.apps = Some(vec![notes]);
+    said.declarations = Some(Vec::new());
     said.networks = Some(vec![OriginalNetwork::new("Office", true)]);
     said.profiles = Some(Vec::new());
     said
@@ -240,19 +246,22 @@ async fn a_runbook_begins_with_the_apps_that_are_there() {
 async fn whoever_loses_an_app_is_blocked() {
     let house = House::new().await;
     let org = fleet(&house, 3).await;
-    // One has an app that is to stay and can be had nowhere, one an app without a fate, one what is kept.
+    // One has an app that no step takes over, one an app without a fate, one what is kept.
     let mut rows = vec![said(0), said(1), said(2)];
     rows[0].apps = Some(vec![OriginalApp::new("com.example.nowhere")]);
     rows[1].apps = Some(vec![OriginalApp::new("com.example.forgotten")]);
     org.import_originals("Old MDM", START, rows).await.unwrap();
     let mut question = question(&house, 3);
-    let apps = &mut question.runbooks.get_mut(&Platform::Ios).unwrap().apps;
-    apps.push(AppPlan {
+    let runbook = question.runbooks.get_mut(&Platform::Ios).unwrap();
+    runbook.apps.push(AppPlan {
         bundle_id: "com.example.nowhere".to_owned(),
         store_id: None,
-        manifest_url: None,
-        action: AppAction::KeepIfPresent,
+        manifest_url: Some("https://apps.example.com/nowhere.plist".to_owned()),
+        action: AppAction::Install,
     });
+    let mut steps = runbook.steps.iter_mut();
+    let required = steps.find(|s| s.id == StepId::AppsRequired).unwrap();
+    required.only.insert("sales".to_owned());
     let report = org.look_at(&question, Detail::Problems).await.unwrap();
     let losing: Vec<&Serial> = report.forecast.losing.iter().collect();
     assert_eq!(losing, [&serial(0), &serial(1)]);
@@ -316,6 +325,66 @@ async fn whoever_loses_an_app_is_blocked() {
     assert_eq!(off().await, 1);
     org.switch_project(made.id, true).await.unwrap();
     assert_eq!(off().await, 0);
+}
+
+#[tokio::test]
+async fn a_runbook_that_is_not_whole_comes_in_by_no_door() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let mut wrong = runbook();
+    wrong.steps.retain(|s| s.id != StepId::AppsKeep);
+    for step in &mut wrong.steps {
+        step.requires.retain(|r| *r != StepId::AppsKeep);
+    }
+    // It can be run; what its table says would not come true.
+    wrong.validate().unwrap();
+    let of_a_mac = PinnedRunbook::standard(Platform::Macos, Variant::Migration);
+    let good = org
+        .new_project("Good", house.server, &ProjectChange::default())
+        .await
+        .unwrap();
+    for (bad, field) in [
+        (wrong, "runbooks.ios.apps[0].action"),
+        (of_a_mac, "runbooks.ios.steps.bootstrap"),
+    ] {
+        let runbooks = BTreeMap::from([(Platform::Ios, bad)]);
+        let mut asked = question(&house, 1);
+        asked.runbooks = runbooks.clone();
+        let act = Act {
+            what: MigrationAct::Assign {
+                destination: house.server,
+                deadline: asked.deadline,
+                available_from: None,
+                runbooks: runbooks.clone(),
+            },
+            serials: asked.serials.clone(),
+            reason: None,
+        };
+        let change = ProjectChange {
+            runbooks,
+            ..ProjectChange::default()
+        };
+        let mut plan = org.plan_file(good.id).await.unwrap();
+        plan.project.name = "Elsewhere".to_owned();
+        plan.project.runbooks.clone_from(&change.runbooks);
+        for (door, refused) in [
+            ("look", org.look_at(&asked, Detail::Counts).await.err()),
+            ("plan", org.plan_act(&act).await.err()),
+            ("do", org.do_act(&act, "0f").await.err()),
+            (
+                "new",
+                org.new_project("Bad", house.server, &change).await.err(),
+            ),
+            ("set", org.change_project(good.id, &change).await.err()),
+            ("import", org.take_plan(&plan).await.err()),
+        ] {
+            let said = refused.map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.starts_with(field), "{door}: {said}");
+        }
+    }
+    let left = org.projects().await.unwrap();
+    assert_eq!((left.len(), left[0].id), (1, good.id));
+    assert_eq!(left[0].runbooks, good.runbooks);
 }
 
 #[tokio::test]

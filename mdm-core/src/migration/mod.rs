@@ -11,6 +11,7 @@ mod r#move;
 pub mod plan;
 mod runbook;
 mod runbook_check;
+mod runbook_sent;
 mod runner;
 mod set_up;
 pub(crate) mod steps;
@@ -28,6 +29,7 @@ pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,
 };
+pub use runbook_sent::{SentRunbook, sent_runbooks};
 pub use runner::last_chance::LastChance;
 pub use set_up::{
     LetOut, LetOutBy, SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, advance_unreadable,

@@ -470,6 +470,27 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_is_to_stay_wants_the_step_that_keeps_it() {
+        for (action, step) in [
+            (AppAction::KeepIfPresent, StepId::AppsKeep),
+            (AppAction::Install, StepId::AppsRequired),
+        ] {
+            let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+            runbook.apps = vec![AppPlan {
+                store_id: Some(7),
+                ..app(action)
+            }];
+            runbook.validate_for(Platform::Ios).unwrap();
+            runbook.steps.retain(|s| s.id != step);
+            for other in &mut runbook.steps {
+                other.requires.retain(|r| *r != step);
+            }
+            let said = runbook.validate_for(Platform::Ios).unwrap_err().to_string();
+            assert!(said.starts_with("runbook.apps[0].action: "), "{said}");
+        }
+    }
+
+    #[test]
     fn every_standard_runbook_makes_sense_on_its_platform() {
         for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
             for variant in [Variant::Migration, Variant::Uncertain, Variant::Ordinary] {

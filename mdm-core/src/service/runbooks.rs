@@ -1,6 +1,8 @@
 //! Runbooks that people keep under a name and edit: checked before they are kept, each edit a revision, and what was submitted with
 //! an earlier one shown as drift. Runs none; what an edit says is pinned like any other.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -142,6 +144,7 @@ impl Org {
             let content = self.open_secret(content).await?;
             content.expose().clone_into(&mut profile.content.0);
         }
+        runbook.validate_for(platform)?;
         if runbook
             .step(crate::migration::StepId::FvEscrow)
             .is_some_and(|step| step.required)
@@ -152,8 +155,32 @@ impl Org {
                 "there is no escrow certificate, so that it could never be proved",
             ));
         }
-        runbook.validate_for(platform)?;
         Ok(runbook)
+    }
+
+    /// Runbooks that come from outside, each checked like one that somebody edits. The standard one of a platform is right as it is:
+    /// that there is no escrow certificate yet is a finding of the what-if, and keeps nobody from planning.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] with platform, step and field.
+    pub(super) async fn given_runbooks(
+        &self,
+        runbooks: &BTreeMap<Platform, PinnedRunbook>,
+    ) -> Result<BTreeMap<Platform, PinnedRunbook>, Error> {
+        let mut whole = BTreeMap::new();
+        for (platform, runbook) in runbooks {
+            let mut standard = PinnedRunbook::standard(*platform, runbook.variant);
+            standard.revision = runbook.revision;
+            let runbook = match standard == *runbook {
+                true => standard,
+                false => {
+                    let checked = self.check_runbook(*platform, runbook.clone()).await;
+                    checked.map_err(|error| of_platform(*platform, error))?
+                }
+            };
+            whole.insert(*platform, runbook);
+        }
+        Ok(whole)
     }
 
     /// Keeps a runbook under a name, or the next edit of it. `seen` is the edit that it was made from, if the caller knows: another one
@@ -256,6 +283,18 @@ impl Org {
         batch.put(kept.clone());
         self.store().commit(batch).await?;
         Ok(kept)
+    }
+}
+
+/// What is wrong with one of several runbooks: `runbook.lock` is `runbooks.ios.lock`.
+fn of_platform(platform: Platform, error: Error) -> Error {
+    match error {
+        Error::BadInput { field, problem } => {
+            let platform = platform.as_str().to_lowercase();
+            let field = field.strip_prefix("runbook.").unwrap_or(&field);
+            Error::bad_input(format!("runbooks.{platform}.{field}"), problem)
+        }
+        other => other,
     }
 }
 

@@ -392,13 +392,11 @@ async fn who_is_at_the_destination_already_is_named() {
     org.pull(&stage.serials).await.unwrap();
     let wave = stage.plan("one", &stage.serials, &[]).await;
     let what_if = org.what_if(wave).await.unwrap();
-    let sentence = "original.kind: 1 devices: it is assigned to the destination already";
-    assert!(
-        what_if.warnings.iter().any(|w| w.starts_with(sentence)),
-        "{:?}",
-        what_if.warnings
-    );
-    assert!(what_if.blockers.is_empty());
+    let sentence = "original.kind: it is ours already: it is assigned to the destination";
+    let blocked: Vec<_> = what_if.blockers.iter().collect();
+    assert_eq!(blocked.len(), 1, "{blocked:?}");
+    assert_eq!(*blocked[0].0, first);
+    assert!(blocked[0].1[0].starts_with(sentence), "{blocked:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `mdmd check`: the what-if. Looks at devices, a list, a wave or all with every check; nothing is sent, nothing is written.
 
 use anyhow::anyhow;
+use mdm_core::clock::Timestamp;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -105,6 +106,49 @@ fn rows(of: &Value) -> impl Iterator<Item = &Value> {
     of.as_array().into_iter().flatten()
 }
 
+/// The columns of a finding: what it is, where it comes from and how old it is, what would mend it and who can.
+const FINDING: [(&str, &str); 8] = [
+    ("CHECK", "check"),
+    ("FOUND", "result"),
+    ("FACT", "fact"),
+    ("SOURCE", "source"),
+    ("AS OF", "at"),
+    ("AGE", "age"),
+    ("WHAT WOULD MEND IT", "fix"),
+    ("WHO", "who"),
+];
+
+/// A finding with how old its fact was when it was looked at.
+fn aged(finding: &Value, now: Option<Timestamp>) -> Value {
+    let mut finding = finding.clone();
+    let at = finding["at"].as_str().and_then(Timestamp::parse);
+    if let (Some(at), Some(now)) = (at, now) {
+        finding["age"] = json!(age(now.since(at).as_secs()));
+    }
+    finding
+}
+
+/// Seconds in the largest unit that says something.
+fn age(secs: u64) -> String {
+    match secs {
+        0..60 => format!("{secs} s"),
+        60..3600 => format!("{} min", secs / 60),
+        3600..172_800 => format!("{} h", secs / 3600),
+        _ => format!("{} d", secs / 86_400),
+    }
+}
+
+/// What holds for all of them, passes too where everything is asked for.
+pub(super) fn show_of_all(report: &Value, everything: bool) {
+    let now = report["at"].as_str().and_then(Timestamp::parse);
+    let found = rows(&report["server"]).filter(|f| everything || f["result"] != "pass");
+    let found: Vec<Value> = found.map(|finding| aged(finding, now)).collect();
+    if !found.is_empty() {
+        println!("for all of them:");
+        table(&Value::Array(found), &FINDING);
+    }
+}
+
 fn show(report: &Value, explain: bool) {
     let reasons: Vec<Value> = rows(&report["matrix"]["rows"])
         .map(|row| {
@@ -141,32 +185,17 @@ fn show(report: &Value, explain: bool) {
             ("WHAT WOULD MEND IT", "fix"),
         ],
     );
-    for finding in rows(&report["server"]).filter(|f| explain || f["result"] != "pass") {
-        println!(
-            "{}  {}: {}",
-            cell(&finding["result"]),
-            cell(&finding["check"]),
-            cell(&finding["fact"])
-        );
-    }
+    show_of_all(report, explain);
     if explain {
+        let now = report["at"].as_str().and_then(Timestamp::parse);
         for member in rows(&report["members"]) {
             println!(
                 "\n{}  {}",
                 cell(&member["serial"]),
                 cell(&member["counts_as"])
             );
-            table(
-                &member["findings"],
-                &[
-                    ("CHECK", "check"),
-                    ("FOUND", "result"),
-                    ("FACT", "fact"),
-                    ("SOURCE", "source"),
-                    ("AS OF", "at"),
-                    ("WHO", "who"),
-                ],
-            );
+            let findings: Value = rows(&member["findings"]).map(|f| aged(f, now)).collect();
+            table(&findings, &FINDING);
         }
         println!();
     }

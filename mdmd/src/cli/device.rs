@@ -282,6 +282,13 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
         let enrolments = report["enrollments"].as_array().map_or(0, Vec::len);
         line("enrolments", &json!(enrolments));
         println!("{:<16} {}", "set-up", stage(&report["set_up"]["state"]));
+        let verdict = &report["set_up"]["verdict"];
+        if !verdict.is_null() {
+            println!("{:<16} {}", "verdict", cell(&verdict["kind"]));
+            for reason in verdict["reasons"].as_array().into_iter().flatten() {
+                println!("{:<16} {}", "", cell(reason));
+            }
+        }
         println!("{:<16} {}", "attempt", stage(&report["attempt"]["state"]));
         for mark in report["marks"].as_array().into_iter().flatten() {
             let (name, state) = (cell(&mark["mark"]), cell(&mark["state"]).replace('_', " "));

@@ -109,13 +109,14 @@ pub(crate) struct Terms {
     /// Our server entry (its number in `token status`); the only one when left out.
     #[arg(long, value_name = "NUMBER")]
     to: Option<i64>,
-    /// A service at Apple that devices leave, by its identifier there; any but ours when left out.
+    /// A service at Apple that devices leave, by its identifier there; any but ours when left out. Those that are named are all there
+    /// are; `any` is any.
     #[arg(long, value_name = "SERVICE")]
     original: Vec<String>,
-    /// No offer and no deadline before.
+    /// No offer and no deadline before; `none` takes it away.
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
-    /// No deadline after.
+    /// No deadline after; `none` takes it away.
     #[arg(long, value_name = "TIME")]
     not_after: Option<String>,
     /// Where owners live of whom nothing else is known, e.g. Europe/Berlin.
@@ -127,7 +128,7 @@ pub(crate) struct Terms {
     /// The days on which they lie, e.g. mon,tue,wed,thu.
     #[arg(long, value_name = "DAYS", value_delimiter = ',')]
     days: Vec<String>,
-    /// Days that are kept free, e.g. 2026-12-21/2027-01-03=holidays.
+    /// Days that are kept free, e.g. 2026-12-21/2027-01-03=holidays. Those that are named are all there are; `none` is none.
     #[arg(long, value_name = "FIRST/LAST=WHY")]
     blackout: Vec<String>,
     /// How many devices may be in a hold at once.
@@ -146,7 +147,20 @@ pub(crate) struct Terms {
     /// Whether an approver must sign before the next wave goes.
     #[arg(long, value_name = "YES-OR-NO", value_parser = ["yes", "no"])]
     gate_sign_off: Option<String>,
-    /// What must have been done for each device at the service that it leaves, e.g. wifi-placed.
+    /// No more devices are offered their migration once so many have failed, or migrated with exceptions …
+    #[arg(long, value_name = "DEVICES")]
+    stop_failed: Option<u32>,
+    /// … and they are so many of a hundred of those that have ended.
+    #[arg(long, value_name = "PERCENT")]
+    stop_failed_percent: Option<u8>,
+    /// Nor once so many are in their holds for long.
+    #[arg(long, value_name = "DEVICES")]
+    stop_long_holds: Option<u32>,
+    /// Nor once something that the wave needs ends before its last deadline.
+    #[arg(long, value_name = "YES-OR-NO", value_parser = ["yes", "no"])]
+    stop_expiries: Option<String>,
+    /// What must have been done for each device at the service that it leaves, e.g. wifi-placed. Those that are named are all there
+    /// are; `none` is none.
     #[arg(long, value_name = "NAME")]
     prerequisite: Vec<String>,
     /// The runbook of a platform (ios, ipados, macos): a file of JSON, or the name of one that the server keeps; the standard one
@@ -164,7 +178,7 @@ impl Terms {
             body["destination"] = json!(to);
         }
         if !self.original.is_empty() {
-            body["originals"] = json!(self.original);
+            body["originals"] = json!(all_but(&self.original, "any"));
         }
         if self.not_before.is_some() || self.not_after.is_some() {
             let mut window = part("window");
@@ -174,7 +188,10 @@ impl Terms {
             ] {
                 if let Some(text) = given {
                     let flag = format!("--{}", key.replace('_', "-"));
-                    window[key] = json!(super::migration::moment(&flag, text)?);
+                    window[key] = match text.as_str() {
+                        "none" => Value::Null,
+                        text => json!(super::migration::moment(&flag, text)?),
+                    };
                 }
             }
             body["window"] = window;
@@ -199,8 +216,10 @@ impl Terms {
             changed = true;
         }
         if !self.blackout.is_empty() {
-            let all: Result<Vec<Value>, Ended> =
-                self.blackout.iter().map(|b| blackout(b)).collect();
+            let all: Result<Vec<Value>, Ended> = all_but(&self.blackout, "none")
+                .iter()
+                .map(|b| blackout(b))
+                .collect();
             calendar["blackouts"] = json!(all?);
             changed = true;
         }
@@ -227,8 +246,27 @@ impl Terms {
         {
             body["gate"] = gate;
         }
+        let mut stop = part("stop");
+        let mut changed = false;
+        for (key, given) in [
+            ("failed", self.stop_failed),
+            ("failed_percent", self.stop_failed_percent.map(u32::from)),
+            ("long_holds", self.stop_long_holds),
+        ] {
+            if let Some(given) = given {
+                stop[key] = json!(given);
+                changed = true;
+            }
+        }
+        if let Some(expiries) = &self.stop_expiries {
+            stop["expiries"] = json!(expiries == "yes");
+            changed = true;
+        }
+        if changed {
+            body["stop"] = stop;
+        }
         if !self.prerequisite.is_empty() {
-            body["prerequisites"] = json!(self.prerequisite);
+            body["prerequisites"] = json!(all_but(&self.prerequisite, "none"));
         }
         Ok(body)
     }
@@ -240,6 +278,14 @@ impl Terms {
             body["runbooks"] = super::migration::runbooks(client, &self.runbook).await?;
         }
         Ok(())
+    }
+}
+
+/// What was named, where the one word that means nothing at all is none of it.
+fn all_but<'a>(named: &'a [String], nothing: &str) -> &'a [String] {
+    match named {
+        [only] if only == nothing => &[],
+        all => all,
     }
 }
 
@@ -580,6 +626,21 @@ fn show(shown: &Value) {
             cell(&gate["most_failed_percent"]),
             if gate["sign_off"] == true {
                 ", signed"
+            } else {
+                ""
+            }
+        ),
+    );
+    let stop = &project["stop"];
+    line(
+        "stops",
+        format!(
+            "at {} failed or with exceptions that are {} of a hundred, at {} held for long{}",
+            cell(&stop["failed"]),
+            cell(&stop["failed_percent"]),
+            cell(&stop["long_holds"]),
+            if stop["expiries"] == true {
+                ", and when something ends before the last deadline"
             } else {
                 ""
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
-use mdm_core::migration::PinnedRunbook;
+use mdm_core::migration::{PinnedRunbook, SentRunbook};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
@@ -52,14 +52,15 @@ pub(crate) async fn run(common: &Common, args: &Try) -> Done {
         }
     };
     let platform = super::runbook::platform_of(&platform)?;
-    let runbook: PinnedRunbook = serde_json::from_value(runbook)
+    let runbook: SentRunbook = serde_json::from_value(runbook)
         .map_err(|why| anyhow!("the runbook: {why}"))
         .means(Exit::BadInput)?;
+    let runbook = PinnedRunbook::from(runbook);
     let mut rehearsal = Rehearsal::new(args.devices, args.seed);
     rehearsal.faults = args.faults;
     rehearsal.own = BTreeMap::from([(platform, runbook)]);
-    for own in rehearsal.own.values() {
-        own.validate().means(Exit::BadInput)?;
+    for (platform, own) in &rehearsal.own {
+        own.validate_for(*platform).means(Exit::BadInput)?;
     }
     // Its deadline is soon: what is before the hold is not what is tried.
     rehearsal.timetable = Timetable {

@@ -1,8 +1,9 @@
 //! Apps: whether each of those that the original service manages has a fate, and whether the list of them can be believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::forecast::is_taken_over;
 use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts};
 use crate::clock::Timestamp;
 use crate::device::Platform;
@@ -55,12 +56,33 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         .filter(|app| !mac && plan(&app.bundle_id).is_some_and(|p| !p.can_be_had()))
         .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
         .collect();
-    found.push(weight(mapped(apps.len(), &open, &nowhere)));
+    let no_tags = BTreeSet::new();
+    let tags = facts.device.map_or(&no_tags, |d| &d.tags);
+    let has_step = |p: &AppPlan| is_taken_over(p, facts.runbook, facts.original, tags);
+    let stepless: Vec<&str> = apps
+        .iter()
+        .filter(|app| !mac && plan(&app.bundle_id).is_some_and(|p| p.can_be_had() && !has_step(p)))
+        .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
+        .collect();
+    found.push(weight(mapped(apps.len(), &open, &nowhere, &stepless)));
     let last = facts.deadline + AFTERWARDS;
     let ending: Vec<&str> = apps
         .iter()
         .filter(|app| app.signed_until.is_some_and(|until| until < last))
         .filter(|app| plan(&app.bundle_id).is_some_and(|p| p.action != AppAction::Drop))
+        .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
+        .collect();
+    // Those that come from a manifest are the organisation's own: theirs is a signature that ends.
+    let own: Vec<_> = apps
+        .iter()
+        .filter(|app| {
+            let plan = plan(&app.bundle_id).filter(|p| p.action != AppAction::Drop);
+            plan.is_some_and(|p| p.manifest_url.is_some())
+        })
+        .collect();
+    let unsaid: Vec<&str> = own
+        .iter()
+        .filter(|app| app.signed_until.is_none())
         .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
         .collect();
     let age = now.since(told.at);
@@ -83,14 +105,31 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
             Owner::Original,
         )
         .binding("old")
+    } else if !unsaid.is_empty() {
+        CheckFinding::unknown(
+            Check::AppsSource,
+            format!(
+                "nobody has told when the signatures of these end, nor looked whether their manifests can be reached: {}",
+                some_of(&unsaid)
+            ),
+            "bring in their `signed_until` with the apps of the original service: `mdmd apps import`",
+            Owner::Original,
+        )
+        .binding(unsaid.join(", "))
     } else {
-        CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
+        let mut fact = format!("{} managed apps", apps.len());
+        if !own.is_empty() {
+            fact.push_str("; whether the manifests of ");
+            fact.push_str(&own.len().to_string());
+            fact.push_str(" of them can be reached nobody has looked");
+        }
+        CheckFinding::pass(Check::AppsSource, fact)
     }));
 }
 
 /// Whether each of so many apps has a fate that can come true: `open` are those without one, `nowhere` those that are to stay and
-/// that can be had nowhere.
-fn mapped(count: usize, open: &[&str], nowhere: &[&str]) -> CheckFinding {
+/// that can be had nowhere, `stepless` those that no step takes over on this device.
+fn mapped(count: usize, open: &[&str], nowhere: &[&str], stepless: &[&str]) -> CheckFinding {
     let check = Check::AppsMapped;
     let (mut facts, mut bound, mut fixes) = (Vec::new(), Vec::new(), Vec::new());
     if !open.is_empty() {
@@ -111,6 +150,15 @@ fn mapped(count: usize, open: &[&str], nowhere: &[&str]) -> CheckFinding {
         ));
         bound.push(nowhere.join(", "));
         fixes.push("give each of them its store_id or manifest_url in the runbook, or drop it");
+    }
+    if !stepless.is_empty() {
+        facts.push(format!(
+            "{} of {count} managed apps are to stay and would go with their data, for no step of the runbook takes them over on this device: {}",
+            stepless.len(),
+            some_of(stepless)
+        ));
+        bound.push(stepless.join(", "));
+        fixes.push("put the step apps-required or apps-keep into the runbook, for this device too");
     }
     if facts.is_empty() {
         return CheckFinding::pass(check, format!("each of {count} managed apps has a fate"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, CheckFinding, FactSource, MemberFacts};
+use super::{Asked, Check, CheckFinding, FactSource, MemberFacts};
 use crate::clock::Timestamp;
 use crate::device::{MigrationStatus, OrgReading, Platform};
 use crate::migration::Owner;
@@ -180,7 +180,18 @@ pub(super) fn capable(facts: &MemberFacts<'_>) -> CheckFinding {
 
 pub(super) fn provisional(facts: &MemberFacts<'_>, now: Timestamp) -> Option<CheckFinding> {
     let reading = facts.device?.reading.as_ref()?;
-    if !reading.added_by_hand? {
+    let Some(by_hand) = reading.added_by_hand else {
+        return Some(
+            CheckFinding::unknown(
+                Check::Provisional,
+                "Apple does not say whether it was bought for the organisation or added by hand",
+                "see in the portal how it was added: by hand, 30 days must have gone by",
+                Owner::OrganisationAdmin,
+            )
+            .from(FactSource::Api, reading.seen),
+        );
+    };
+    if !by_hand {
         return Some(
             CheckFinding::pass(Check::Provisional, "bought for the organisation")
                 .from(FactSource::Api, reading.seen),
@@ -308,6 +319,7 @@ fn original(facts: &MemberFacts<'_>) -> CheckFinding {
     };
     let enrolled = facts.device.is_some_and(|d| d.enrollment.is_some());
     let name = facts.services.iter().find(|(id, _)| id == server);
+    let here = server == facts.destination;
     let finding = if let Some(what) = facts.other_kinds.get(server) {
         CheckFinding::block(
             Check::OriginalKind,
@@ -315,18 +327,41 @@ fn original(facts: &MemberFacts<'_>) -> CheckFinding {
             "assign it to a management service first, or erase it and let it enrol automatically",
             Owner::OrganisationAdmin,
         )
-    } else if server == facts.destination && enrolled {
+    } else if here && facts.asked == Asked::Now {
+        CheckFinding::pass(
+            Check::OriginalKind,
+            match enrolled {
+                true => "it has come, as it was submitted",
+                false => "it is assigned to the destination, as it was submitted",
+            },
+        )
+    } else if here && enrolled {
         CheckFinding::block(
             Check::OriginalKind,
             "it has come already: it is assigned to the destination and enrolled",
             "leave it out",
             Owner::Destination,
         )
-    } else if server == facts.destination {
+    } else if here && facts.asked == Asked::Before {
         CheckFinding::warn(
             Check::OriginalKind,
-            "it is assigned to the destination already: its user would be asked to move to where it may be",
-            "see where it is enrolled",
+            "it is assigned to the destination since it was submitted the last time",
+            "see at Apple what came of that; it may be submitted again",
+            Owner::OrganisationAdmin,
+        )
+    } else if here {
+        CheckFinding::block(
+            Check::OriginalKind,
+            "it is ours already: it is assigned to the destination, and has not enrolled here",
+            "assign it to the service that manages it, and let Apple show that; or leave it out: erased, it enrols here",
+            Owner::OrganisationAdmin,
+        )
+    } else if facts.ours.contains(server) {
+        let name = name.map_or("without a name", |(_, name)| name.as_str());
+        CheckFinding::block(
+            Check::OriginalKind,
+            format!("it is ours already: it is assigned to another server entry of ours, {name}"),
+            "leave it out, or assign it to the service that manages it",
             Owner::OrganisationAdmin,
         )
     } else if facts
@@ -356,6 +391,11 @@ pub(super) fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
     let reading = facts.device.and_then(|d| d.reading.as_ref());
     let status = reading.and_then(|r| r.status.as_ref());
     let finding = match status {
+        Some(MigrationStatus::Requested | MigrationStatus::Started)
+            if facts.asked == Asked::Now =>
+        {
+            CheckFinding::pass(Check::OtherPending, "only its own migration is pending")
+        }
         Some(MigrationStatus::Requested | MigrationStatus::Started) => CheckFinding::block(
             Check::OtherPending,
             "another migration of it is pending",
@@ -444,6 +484,10 @@ fn contact(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
 
 pub(super) fn deadline(facts: &MemberFacts<'_>, now: Timestamp) -> CheckFinding {
     let latest = now + FURTHEST;
+    if facts.asked == Asked::Now {
+        let fact = format!("it was submitted with {}", facts.deadline);
+        return CheckFinding::pass(Check::DeadlineRange, fact).from(FactSource::Operator, None);
+    }
     let hours = facts.notice.as_secs() / 3600;
     let against = |fact: String, fix: &str| {
         CheckFinding::block(Check::DeadlineRange, fact, fix, Owner::Destination)
@@ -491,7 +535,10 @@ fn runbook(facts: &MemberFacts<'_>) -> CheckFinding {
             "give the wave a runbook for this platform",
             Owner::Destination,
         ),
-        Some(runbook) => match runbook.validate() {
+        Some(runbook) => match facts
+            .platform
+            .map_or_else(|| runbook.validate(), |p| runbook.validate_for(p))
+        {
             Ok(()) => CheckFinding::pass(
                 Check::RunbookValid,
                 format!("revision {}", runbook.revision),

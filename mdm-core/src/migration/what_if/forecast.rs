@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Platform;
 use crate::ids::Serial;
 use crate::licences::Stock;
-use crate::migration::{AppAction, AppPlan, PinnedRunbook};
+use crate::migration::{AppAction, AppPlan, GROUP, PinnedRunbook, StepId};
 use crate::original::OriginalFacts;
 
 /// A member as the forecast looks at it.
@@ -26,6 +26,8 @@ pub struct LossOf<'a> {
     pub runbook: Option<&'a PinnedRunbook>,
     /// Store identifiers of apps that it has a licence of here.
     pub licences: &'a BTreeSet<u64>,
+    /// Its tags: steps may be for some devices only.
+    pub tags: &'a BTreeSet<String>,
 }
 
 /// What becomes of an app on a device.
@@ -44,6 +46,8 @@ pub enum AppFate {
     LostLicence,
     /// It goes with its data: the runbook names neither the store's number of it nor a manifest.
     LostSource,
+    /// It goes with its data: the runbook has no step that would take it over there.
+    LostStep,
     /// Licences come from elsewhere: no location of Apps and Books is known here.
     Uncertain,
 }
@@ -54,7 +58,7 @@ impl AppFate {
     pub const fn is_lost(self) -> bool {
         matches!(
             self,
-            Self::LostUndecided | Self::LostLicence | Self::LostSource
+            Self::LostUndecided | Self::LostLicence | Self::LostSource | Self::LostStep
         )
     }
 }
@@ -156,7 +160,11 @@ impl Forecaster {
         for app in &told.value {
             let key = app.bundle_id.to_ascii_lowercase();
             let plan = plans.get(&key).copied();
-            let fate = self.fate(plan, member.licences);
+            let has_step = |plan| is_taken_over(plan, member.runbook, member.original, member.tags);
+            let fate = match plan.is_none_or(has_step) {
+                true => self.fate(plan, member.licences),
+                false => AppFate::LostStep,
+            };
             let row = self.apps.entry(key).or_insert_with(|| AppForecast {
                 bundle_id: app.bundle_id.clone(),
                 name: None,
@@ -236,4 +244,27 @@ impl Forecaster {
             .sort_by(|a, b| (b.lost.len(), &a.bundle_id).cmp(&(a.lost.len(), &b.bundle_id)));
         all
     }
+}
+
+/// Whether the runbook has the step that does what the table says of an app, and the device gets that step.
+pub(super) fn is_taken_over(
+    plan: &AppPlan,
+    runbook: Option<&PinnedRunbook>,
+    original: Option<&OriginalFacts>,
+    tags: &BTreeSet<String>,
+) -> bool {
+    let step = match plan.action {
+        AppAction::Drop => return true,
+        AppAction::Install => StepId::AppsRequired,
+        AppAction::KeepIfPresent => StepId::AppsKeep,
+    };
+    let Some(step) = runbook.and_then(|runbook| runbook.step(step)) else {
+        return false;
+    };
+    let owner = original.and_then(|o| o.owner.as_ref());
+    let is_for = |only: &String| match only.strip_prefix(GROUP) {
+        Some(group) => owner.is_some_and(|owner| owner.value.groups.contains(group)),
+        None => tags.contains(only),
+    };
+    step.only.is_empty() || step.only.iter().any(is_for)
 }

@@ -22,7 +22,9 @@ pub(crate) use apps::{licence_not_known, without_licence};
 pub use back::{BackFacts, WayBack, look_back};
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
+pub(crate) use project::met_line;
 pub use project::{ProjectFacts, Terms};
+pub(crate) use server::budget as budget_finding;
 pub use server::{Ends, Expiry, ServerFacts, look_at_returns, look_at_server};
 
 use super::{Owner, PinnedRunbook};
@@ -90,6 +92,11 @@ impl CheckFinding {
             who: None,
             bound: None,
         }
+    }
+
+    /// A pass that rests on somebody's word.
+    pub(crate) fn said(check: Check, fact: impl Into<String>) -> Self {
+        Self::pass(check, fact).from(FactSource::Operator, None)
     }
 
     pub(super) fn block(check: Check, fact: impl Into<String>, fix: &str, who: Owner) -> Self {
@@ -187,6 +194,10 @@ pub struct MemberFacts<'a> {
     pub services: &'a [(String, String)],
     /// Those of them that are no management services like ours, by their identifiers: what they are.
     pub other_kinds: &'a BTreeMap<String, String>,
+    /// The identifiers at Apple of all server entries of ours.
+    pub ours: &'a BTreeSet<String>,
+    /// What of the attempt that is looked at has gone to Apple.
+    pub asked: Asked,
     /// It is in another wave that is open.
     pub in_other_wave: bool,
     /// When Apple enforces it.
@@ -205,6 +216,19 @@ pub struct MemberFacts<'a> {
     pub codes: Option<bool>,
     /// Its recovery key from the service that it leaves: since when it is in the vault.
     pub old_key: Option<Timestamp>,
+}
+
+/// What of a member's attempt has gone to Apple when it is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "nothing, once, and now")]
+pub enum Asked {
+    /// Nothing: it is planned.
+    #[default]
+    Nothing,
+    /// It was asked for once, and nothing came of it.
+    Before,
+    /// It is submitted: what Apple shows of it is its own.
+    Now,
 }
 
 /// What the profiles that a device gets from us bring.

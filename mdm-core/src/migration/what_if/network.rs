@@ -12,6 +12,13 @@ const IDENTITIES: [&str; 4] = [
     "com.apple.security.pkcs12",
     "com.apple.ADCertificate.managed",
 ];
+/// Types of declarations that give a device an identity.
+const DECLARED: [&str; 4] = [
+    "com.apple.configuration.security.identity",
+    "com.apple.asset.credential.identity",
+    "com.apple.asset.credential.scep",
+    "com.apple.asset.credential.acme",
+];
 /// `PayloadType`s by which somebody else trusts the device.
 const TRUSTED_BY: [&str; 2] = ["com.apple.extensiblesso", "com.apple.sso"];
 const IMPORT: &str = "bring in what the original service knows of it";
@@ -78,13 +85,54 @@ fn wifi(facts: &MemberFacts<'_>) -> CheckFinding {
 }
 
 fn payloads(facts: &MemberFacts<'_>) -> Vec<CheckFinding> {
+    vec![identities(facts), trust(facts)]
+}
+
+fn identities(facts: &MemberFacts<'_>) -> CheckFinding {
+    let check = Check::IdentityReissue;
+    let profiles = facts.original.and_then(|o| o.profiles.as_ref());
+    let declared = facts.original.and_then(|o| o.declarations.as_ref());
+    let in_profile = profiles.filter(|told| {
+        let mut payloads = told.value.iter().flat_map(|p| &p.payloads);
+        payloads.any(|payload| IDENTITIES.contains(&payload.as_str()))
+    });
+    let in_declaration = declared.filter(|told| {
+        let mut all = told.value.iter();
+        all.any(|d| DECLARED.contains(&d.declaration_type.as_str()))
+    });
+    let mut kinds = IDENTITIES.iter().chain(&DECLARED);
+    let ours = kinds.any(|kind| facts.brings.payloads.contains(*kind));
+    let had = match ours {
+        true => CheckFinding::pass(check, "identities are issued anew"),
+        false => CheckFinding::warn(
+            check,
+            "an identity that it has from the original service goes, and none is issued anew",
+            "put a certificate payload into the runbook's profiles",
+            Owner::Destination,
+        ),
+    };
+    let unknown = |fact: &str| CheckFinding::unknown(check, fact, IMPORT, Owner::Original);
+    match (in_profile, in_declaration, profiles, declared) {
+        (Some(told), ..) => had.import(told),
+        (None, Some(told), ..) => had.import(told),
+        (None, None, None, _) => unknown("nobody has told which profiles it has"),
+        (None, None, Some(_), None) => unknown(
+            "it had no identity by its profiles, and nobody has told which declarations it has",
+        ),
+        (None, None, Some(told), Some(_)) => {
+            CheckFinding::pass(check, "it had no identity from there").import(told)
+        }
+    }
+}
+
+fn trust(facts: &MemberFacts<'_>) -> CheckFinding {
     let Some(told) = facts.original.and_then(|o| o.profiles.as_ref()) else {
-        return vec![CheckFinding::unknown(
-            Check::IdentityReissue,
-            "nobody has told which profiles it has",
+        return CheckFinding::unknown(
+            Check::TrustGap,
+            "nobody has told which profiles it has: whether a sign-in depends on them is not known",
             IMPORT,
             Owner::Original,
-        )];
+        );
     };
     let had: BTreeSet<&str> = told
         .value
@@ -92,20 +140,6 @@ fn payloads(facts: &MemberFacts<'_>) -> Vec<CheckFinding> {
         .flat_map(|p| &p.payloads)
         .map(String::as_str)
         .collect();
-    let identities = IDENTITIES.iter().any(|kind| had.contains(kind));
-    let ours = IDENTITIES
-        .iter()
-        .any(|kind| facts.brings.payloads.contains(*kind));
-    let reissue = match (identities, ours) {
-        (false, _) => CheckFinding::pass(Check::IdentityReissue, "it had no identity from there"),
-        (true, true) => CheckFinding::pass(Check::IdentityReissue, "identities are issued anew"),
-        (true, false) => CheckFinding::warn(
-            Check::IdentityReissue,
-            "an identity that it has from the original service goes, and none is issued anew",
-            "put a certificate payload into the runbook's profiles",
-            Owner::Destination,
-        ),
-    };
     let lost: Vec<&str> = TRUSTED_BY
         .iter()
         .copied()
@@ -127,5 +161,5 @@ fn payloads(facts: &MemberFacts<'_>) -> Vec<CheckFinding> {
             Owner::Destination,
         )
     };
-    vec![reissue.import(told), trust.import(told)]
+    trust.import(told)
 }

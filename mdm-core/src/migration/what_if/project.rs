@@ -5,7 +5,7 @@ use super::{Check, CheckFinding, FactSource, MemberFacts, ServerFacts};
 use crate::calendar::{Calendar, Zone};
 use crate::clock::Timestamp;
 use crate::gap::GapGroup;
-use crate::migration::Owner;
+use crate::migration::{Met, Owner};
 use crate::project::Window;
 
 /// What a project says of one member.
@@ -22,6 +22,8 @@ pub struct Terms<'a> {
     pub originals: &'a std::collections::BTreeSet<String>,
     /// Prerequisites that are not met for this member.
     pub unmet: &'a [String],
+    /// Those that are met for it, with whose word it is.
+    pub met: &'a std::collections::BTreeMap<String, Met>,
     /// How many there are.
     pub prerequisites: usize,
 }
@@ -103,20 +105,33 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
         },
     ));
     if terms.prerequisites > 0 {
-        found.push(from_operator(if terms.unmet.is_empty() {
-            CheckFinding::pass(
-                Check::Prerequisites,
-                format!("all {} are met", terms.prerequisites),
-            )
+        let said: Vec<String> = terms.met.iter().map(met_line).collect();
+        let finding = if terms.unmet.is_empty() {
+            let fact = format!("all {} are met: {}", terms.prerequisites, said.join("; "));
+            CheckFinding::pass(Check::Prerequisites, fact)
         } else {
+            let unmet = format!("not met: {}", terms.unmet.join(", "));
+            let fact = match said.is_empty() {
+                true => unmet.clone(),
+                false => format!("met: {}; {unmet}", said.join("; ")),
+            };
             CheckFinding::block(
                 Check::Prerequisites,
-                format!("not met: {}", terms.unmet.join(", ")),
+                fact,
                 "have it done at the original service, and say so: `mdmd wave met`",
                 Owner::Original,
             )
-        }));
+            .binding(unmet)
+        };
+        // As old as the oldest word that it rests on.
+        let at = terms.met.values().map(|met| met.at).min();
+        found.push(finding.from(FactSource::Operator, at));
     }
+}
+
+/// That a prerequisite is met: by whose word, since when, and what shows it.
+pub(crate) fn met_line((name, met): (&String, &Met)) -> String {
+    format!("{name} ({}, {}: {})", met.by, met.at, met.evidence)
 }
 
 pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {

@@ -313,7 +313,7 @@ fn licences(need: &LicenceNeed) -> CheckFinding {
     .from(FactSource::Api, None)
 }
 
-fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> CheckFinding {
+pub(crate) fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> CheckFinding {
     // What left in this hour counts against it, and what waits goes first.
     let before = facts.waiting.saturating_add(facts.used);
     let all = facts.requests.saturating_add(before);

@@ -24,8 +24,8 @@ use crate::filevault::KeyCustody;
 use crate::ids::{AuditId, DeviceId, Serial, WaveId};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, ServerFacts, Terms, WayBack,
-    look_at_returns, look_back,
+    Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, ServerFacts, Terms,
+    WayBack, look_at_returns, look_back,
 };
 use crate::migration::{Event, Move, MoveState, SetUpState};
 use crate::original::OriginalFacts;
@@ -215,6 +215,7 @@ impl Org {
         let held = held.map_or(&[][..], Vec::as_slice);
         let zone = original.and_then(|o| o.time_zone.as_ref());
         let (any, brings) = (BTreeSet::new(), Brings::default());
+        let nothing_met = BTreeMap::new();
         let project = of.project.map(|project| Terms {
             // The window is that of the way here: its end must not keep anybody from going back.
             window: Window::default(),
@@ -222,6 +223,7 @@ impl Org {
             zone: zone.map(|told| &told.value),
             originals: &any,
             unmet: &[],
+            met: &nothing_met,
             prerequisites: 0,
         });
         let now = self.now();
@@ -237,6 +239,8 @@ impl Org {
             },
             services: of.services,
             other_kinds: of.other_kinds,
+            ours: &any,
+            asked: Asked::Nothing,
             in_other_wave: false,
             deadline: of.deadline,
             available_from: now,
@@ -271,6 +275,7 @@ impl Org {
                 original: own.as_ref(),
                 runbook: None,
                 licences: &BTreeSet::new(),
+                tags: &BTreeSet::new(),
             });
         }
         look_back(&facts, &back, now)

@@ -306,8 +306,18 @@ impl Org {
     /// [`Error::BadInput`] for an empty list, a serial number that occurs twice, a missing reason or a deadline that Apple
     /// does not take; the port's, the store's.
     pub async fn plan_act(&self, act: &Act) -> Result<ActPlan, Error> {
+        let act = &self.whole_act(act).await?;
         let looked = Box::pin(self.look_into(act)).await?;
         Box::pin(self.plan_of(act, &looked)).await
+    }
+
+    /// The same with runbooks that are checked, and have the profiles that they name.
+    async fn whole_act(&self, act: &Act) -> Result<Act, Error> {
+        let mut act = act.clone();
+        if let MigrationAct::Assign { runbooks, .. } = &mut act.what {
+            *runbooks = self.given_runbooks(runbooks).await?;
+        }
+        Ok(act)
     }
 
     /// Does what was planned and accepted: one batch with the ad-hoc wave, its members and their errands. A deadline that is moved
@@ -317,6 +327,7 @@ impl Org {
     /// # Errors
     /// [`Error::Precondition`] when the plan is no longer the accepted one; as [`Org::plan_act`].
     pub async fn do_act(&self, act: &Act, digest: &str) -> Result<ActDone, Error> {
+        let act = &self.whole_act(act).await?;
         self.again_on_conflict(|| async {
             let looked = Box::pin(self.look_into(act)).await?;
             let plan = Box::pin(self.plan_of(act, &looked)).await?;

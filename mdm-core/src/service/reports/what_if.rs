@@ -1,14 +1,17 @@
 //! The what-if as a report: what holds for all, reasons by devices, apps that would be lost, and every finding of every member.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::cell;
-use crate::check::CheckResult;
+use crate::check::{Check, CheckResult};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::evidence::{ReportKind, ReportRow, ReportSink};
 use crate::ids::{Serial, WaveId};
-use crate::migration::what_if::CheckFinding;
+use crate::migration::Met;
+use crate::migration::what_if::{CheckFinding, met_line};
 use crate::service::{Detail, Org};
 
 const COLUMNS: &[&str] = &[
@@ -50,6 +53,11 @@ impl Org {
         let row = self.wave_row(wave).await?;
         let report = self.look_at_wave(wave, Detail::Problems).await?;
         let now = report.at;
+        let attempts = self.members(wave).await?.into_iter();
+        let met: BTreeMap<Serial, BTreeMap<String, Met>> = attempts
+            .filter(|m| !m.is_ended() && !m.met.is_empty())
+            .map(|m| (m.serial, m.met))
+            .collect();
         let title = format!("What-if of wave {}", row.name);
         let mut head = self.report_head(ReportKind::WhatIf, title, now);
         head.columns = COLUMNS;
@@ -138,6 +146,21 @@ impl Org {
                         cell(counts_as),
                     ];
                     row.extend(words(finding, now));
+                    rows.push(row);
+                }
+                // A word that a prerequisite is met is no finding, and its evidence is wanted all the same.
+                for said in met.get(&member.serial).into_iter().flatten() {
+                    let mut finding = CheckFinding::said(Check::Prerequisites, met_line(said));
+                    finding.at = Some(said.1.at);
+                    let result = cell(finding.result);
+                    let mut row: ReportRow = vec![
+                        json!(member.serial.as_str()),
+                        platform.clone(),
+                        json!(finding.check.as_str()),
+                        result.clone(),
+                        result,
+                    ];
+                    row.extend(words(&finding, now));
                     rows.push(row);
                 }
             }

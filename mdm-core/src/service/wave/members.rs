@@ -15,9 +15,11 @@ use super::{Member, latest_deadline, platform_of, runbook_for};
 use crate::calendar::{HOLD, Zone};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
+use crate::errand::MOST_DEVICES;
 use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, ProjectId, Serial, WaveId};
 use crate::migration::plan::{Gaps, Placed, Spread, spread};
+use crate::migration::what_if::{CheckFinding, ServerFacts, budget_finding};
 use crate::migration::{Event, Met, Move};
 use crate::organisation::check_name;
 use crate::project::Project;
@@ -376,6 +378,49 @@ impl Org {
         }
     }
 
+    /// Takes back the word that a prerequisite is met, and why. Answers of how many members it was said.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] when it was said of none of them; as [`Org::remove_members`].
+    pub async fn unmeet(
+        &self,
+        wave: WaveId,
+        serials: Option<&[Serial]>,
+        prerequisite: &str,
+        reason: &str,
+    ) -> Result<usize, Error> {
+        sentence("reason", reason, true)?;
+        let members = self.members(wave).await?;
+        let said = |m: &&Move| {
+            let named = serials.is_none_or(|serials| serials.contains(&m.serial));
+            named && !m.is_ended() && m.met.contains_key(prerequisite)
+        };
+        let had: Vec<Serial> = members
+            .iter()
+            .filter(said)
+            .filter(|m| serials.is_some() || m.is_planned())
+            .map(|m| m.serial.clone())
+            .collect();
+        if had.is_empty() {
+            let why = "of none of these devices anybody has said so: there is nothing to take back";
+            return Err(Error::Precondition(why.to_owned()));
+        }
+        let what = "submitted already: what it was submitted with stays";
+        self.each_planned(wave, Some(&had), what, None, |d, _| {
+            let Some(tracked) = &mut d.attempt else {
+                return Ok(());
+            };
+            if let Some(was) = tracked.row.met.remove(prerequisite) {
+                d.audit(
+                    "move.prerequisite-taken-back",
+                    json!({ "met": prerequisite, "reason": reason, "said_by": was.by, "said": was.at, "evidence": was.evidence }),
+                );
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// The same as somebody has said it, perhaps earlier and elsewhere.
     pub(super) async fn meet_as(
         &self,
@@ -499,6 +544,30 @@ impl Org {
             .await?;
         }
         Ok(placed)
+    }
+
+    /// Whether Apple's budget lets the requests of such a plan leave before its first deadline: one for each deadline and thousand
+    /// devices, after what waits already.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn budget_of(&self, placed: &[Placed]) -> Result<CheckFinding, Error> {
+        let mut buckets: BTreeMap<Timestamp, usize> = BTreeMap::new();
+        for member in placed {
+            *buckets.entry(member.deadline).or_default() += 1;
+        }
+        let now = self.now();
+        let requests: usize = buckets.values().map(|n| n.div_ceil(MOST_DEVICES)).sum();
+        let first = buckets.keys().next().copied().unwrap_or(now);
+        let budget = self.budgets().await?.into_iter().next();
+        let facts = ServerFacts {
+            requests: u32::try_from(requests).unwrap_or(u32::MAX),
+            waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
+            used: budget.map_or(0, |b| b.writes.status.used),
+            per_hour: self.organisation.settings.api_writes_per_hour,
+            ..ServerFacts::default()
+        };
+        Ok(budget_finding(&facts, first, now))
     }
 
     /// How many devices of all open waves have which deadline.

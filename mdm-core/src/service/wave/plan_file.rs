@@ -15,7 +15,7 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::gap::GapLimits;
 use crate::ids::{ProjectId, Serial, WaveId};
-use crate::migration::{Met, Move, PinnedRunbook};
+use crate::migration::{Met, Move, PinnedRunbook, sent_runbooks};
 use crate::project::{Gate, Project, StopRule, Window};
 use crate::wave::{Preset, Wave};
 
@@ -81,7 +81,7 @@ pub struct PlannedProject {
     #[serde(default)]
     pub prerequisites: BTreeSet<String>,
     /// Runbooks by platform, without their profiles; the standard one where there is none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "sent_runbooks")]
     pub runbooks: BTreeMap<Platform, PinnedRunbook>,
     /// Identifiers of the profiles that the runbooks had: they are brought in apart.
     #[serde(default)]
@@ -162,7 +162,8 @@ pub struct PlanTaken {
 }
 
 impl Org {
-    /// A project as a document, without what is at Apple: members that were submitted are in it like the others.
+    /// A project as a document, without what is at Apple: members that were submitted are in it like the others. Waves that are closed
+    /// and members that have ended, by migration or because they were taken out, are history and no plan: they are left out.
     ///
     /// # Errors
     /// [`Error::NotFound`], the store's.
@@ -181,7 +182,11 @@ impl Org {
         }
         let mut waves = Vec::new();
         for wave in self.waves_of(project).await? {
-            let members = self.members(wave.id).await?;
+            if !wave.is_open() {
+                continue;
+            }
+            let mut members = self.members(wave.id).await?;
+            members.retain(|m| !m.is_ended());
             waves.push(PlannedWave {
                 name: wave.name,
                 preset: wave.preset,
@@ -249,8 +254,7 @@ impl Org {
             project,
         };
         for wave in &plan.waves {
-            let id = self.wave_of_plan(taken.project.id, wave).await?;
-            self.members_of_plan(id, wave, &mut taken).await?;
+            self.members_of_plan(wave, &mut taken).await?;
         }
         Ok(taken)
     }
@@ -329,26 +333,31 @@ impl Org {
         self.new_project(&plan.name, server.id, &change).await
     }
 
-    async fn wave_of_plan(&self, project: ProjectId, plan: &PlannedWave) -> Result<WaveId, Error> {
-        let waves = self.waves_of(project).await?;
-        let same = |w: &&Wave| w.is_open() && w.name == plan.name.trim();
-        match waves.iter().find(same) {
-            Some(there) => Ok(there.id),
-            None => Ok(self.new_wave(project, &plan.name, plan.preset).await?.id),
-        }
-    }
-
     async fn members_of_plan(
         &self,
-        wave: WaveId,
         plan: &PlannedWave,
         taken: &mut PlanTaken,
     ) -> Result<(), Error> {
-        let members = self.members(wave).await?;
-        let there: BTreeSet<&Serial> = members.iter().map(|m| &m.serial).collect();
+        let project: ProjectId = taken.project.id;
+        let mut waves = self.waves_of(project).await?;
+        waves.retain(|w| w.name == plan.name.trim());
+        // Also of waves of this name that are closed: who has come in one of them does not come again.
+        let mut there: BTreeSet<Serial> = BTreeSet::new();
+        for wave in &waves {
+            let members = self.members(wave.id).await?;
+            there.extend(members.into_iter().map(|m| m.serial));
+        }
         let (old, new): (Vec<&PlannedMember>, Vec<_>) =
             plan.members.iter().partition(|m| there.contains(&m.serial));
         taken.there.insert(plan.name.clone(), old.len());
+        let wave: WaveId = match waves.iter().find(|w| w.is_open()) {
+            Some(open) => open.id,
+            None if !waves.is_empty() && new.is_empty() => {
+                taken.added.insert(plan.name.clone(), 0);
+                return Ok(());
+            }
+            None => self.new_wave(project, &plan.name, plan.preset).await?.id,
+        };
         // Those of the same dates go in together.
         let mut alike: BTreeMap<(Option<Timestamp>, Option<Timestamp>), Vec<&PlannedMember>> =
             BTreeMap::new();

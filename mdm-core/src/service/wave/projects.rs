@@ -11,7 +11,7 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::gap::GapLimits;
 use crate::ids::{ProjectId, RunbookId, ServerId, WaveId};
-use crate::migration::{PinnedRunbook, Variant};
+use crate::migration::{PinnedRunbook, Variant, sent_runbooks};
 use crate::organisation::check_name;
 use crate::project::{Gate, PinnedPlan, Project, StopRule, Window};
 use crate::store::Batch;
@@ -42,6 +42,7 @@ pub struct ProjectChange {
     /// What must have been done at the original service for each device.
     pub prerequisites: Option<BTreeSet<String>>,
     /// Runbooks by platform.
+    #[serde(deserialize_with = "sent_runbooks")]
     pub runbooks: BTreeMap<Platform, PinnedRunbook>,
 }
 
@@ -49,7 +50,7 @@ impl Org {
     /// Makes a project, switched off, with the standard runbook of each platform for which none is given.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a name that is taken and for whatever cannot be right; [`Error::NotFound`] without the server
+    /// [`Error::BadInput`] for a name that is taken and for whatever cannot be right, of a runbook by step and field; [`Error::NotFound`] without the server
     /// entry; the store's.
     pub async fn new_project(
         &self,
@@ -268,10 +269,11 @@ impl Org {
         runbooks: &BTreeMap<Platform, PinnedRunbook>,
         standard: bool,
     ) -> Result<BTreeMap<Platform, RunbookId>, Error> {
+        let mut given = self.given_runbooks(runbooks).await?;
         let mut pinned = BTreeMap::new();
         for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
-            let runbook = match runbooks.get(&platform) {
-                Some(own) => own.clone(),
+            let runbook = match given.remove(&platform) {
+                Some(own) => own,
                 None if standard => PinnedRunbook::standard(platform, Variant::Migration),
                 None => continue,
             };

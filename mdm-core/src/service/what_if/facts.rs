@@ -19,8 +19,8 @@ use crate::library::LibraryContent;
 use crate::licences::{NeedCount, Stock};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    Brings, Ends, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter, ProjectFacts,
-    ServerFacts, Terms, licence_not_known, look, without_licence,
+    Asked, Brings, Ends, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter,
+    ProjectFacts, ServerFacts, Terms, licence_not_known, look, without_licence,
 };
 use crate::migration::{Met, PinnedRunbook};
 use crate::organisation::Issuer;
@@ -43,6 +43,8 @@ pub(super) struct Planned {
     attempt: Option<MoveId>,
     /// Its pinned runbook, if the plan is stored.
     runbook: Option<RunbookId>,
+    /// What of it has gone to Apple.
+    asked: Asked,
 }
 
 /// The project of a wave, and what stands against the wave in it.
@@ -68,6 +70,8 @@ pub(super) struct Plan {
     destination: Option<Server>,
     services: Vec<(String, String)>,
     other_kinds: BTreeMap<String, String>,
+    /// The identifiers at Apple of all server entries of ours.
+    ours: BTreeSet<String>,
     by_platform: BTreeMap<Platform, (Arc<PinnedRunbook>, Brings)>,
     by_id: BTreeMap<RunbookId, (Arc<PinnedRunbook>, Brings)>,
     escrow: Option<bool>,
@@ -203,9 +207,9 @@ impl Counts {
 impl Org {
     pub(super) async fn plan_in_question(&self, question: &Question) -> Result<Plan, Error> {
         let mut by_platform = BTreeMap::new();
-        for (platform, runbook) in &question.runbooks {
-            let brings = self.profiles_bring(runbook).await?;
-            by_platform.insert(*platform, (Arc::new(runbook.clone()), brings));
+        for (platform, runbook) in self.given_runbooks(&question.runbooks).await? {
+            let brings = self.profiles_bring(&runbook).await?;
+            by_platform.insert(platform, (Arc::new(runbook), brings));
         }
         let server = self.store().server(self.id(), question.destination).await?;
         let server = Some(server.ok_or(Error::NotFound("server entry"))?);
@@ -214,6 +218,7 @@ impl Org {
             available_from: question.available_from,
             attempt: None,
             runbook: None,
+            asked: Asked::Nothing,
         };
         let mut plan = Plan {
             members: BTreeMap::new(),
@@ -280,6 +285,11 @@ impl Org {
                 available_from: attempt.available_from,
                 attempt: Some(attempt.id),
                 runbook: pinned,
+                asked: match (attempt.is_planned(), &attempt.before) {
+                    (false, _) => Asked::Now,
+                    (true, Some(_)) => Asked::Before,
+                    (true, None) => Asked::Nothing,
+                },
             };
             if let Some(within) = plan.within.as_mut().filter(|_| !attempt.met.is_empty()) {
                 within.met.insert(attempt.serial.clone(), attempt.met);
@@ -305,6 +315,7 @@ impl Org {
     }
 
     async fn whereto(&self, server: Option<Server>) -> Result<Plan, Error> {
+        let servers = self.store().servers(self.id()).await?;
         let inventory = self.inventory().await?;
         let (services, other_kinds) = inventory
             .map(|i| (i.services, i.other_kinds))
@@ -315,6 +326,7 @@ impl Org {
             destination: server,
             services,
             other_kinds,
+            ours: servers.into_iter().map(|s| s.uuid).collect(),
             by_platform: BTreeMap::new(),
             by_id: BTreeMap::new(),
             escrow: self.escrow_works().await?,
@@ -453,7 +465,8 @@ impl Org {
             }
         }
         let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
-        let nothing = Brings::default();
+        let (nothing, nothing_met) = (Brings::default(), BTreeMap::new());
+        let no_tags = BTreeSet::new();
         let mut all = Vec::with_capacity(serials.len());
         for serial in serials {
             let device = devices.get(serial).copied();
@@ -470,6 +483,7 @@ impl Org {
                 zone: zone.map(|told| &told.value),
                 originals: &within.project.originals,
                 unmet: unmet.as_deref().unwrap_or_default(),
+                met: within.met.get(serial).unwrap_or(&nothing_met),
                 prerequisites: within.project.prerequisites.len(),
             });
             let by_runbook = runbook.map_or(&nothing, |(_, brings)| brings);
@@ -494,6 +508,8 @@ impl Org {
                 destination: plan.destination.as_ref().map_or("", |s| &s.uuid),
                 services: &plan.services,
                 other_kinds: &plan.other_kinds,
+                ours: &plan.ours,
+                asked: planned.map_or(Asked::Nothing, |p| p.asked),
                 in_other_wave: open.is_some() && open != planned.and_then(|p| p.attempt),
                 deadline: planned.map_or(now, |p| p.deadline),
                 available_from: planned.map_or(now, |p| p.available_from),
@@ -521,6 +537,7 @@ impl Org {
                 original,
                 runbook: facts.runbook,
                 licences: &licences,
+                tags: device.map_or(&no_tags, |d| &d.tags),
             });
             if !short.lost.is_empty() {
                 findings.push(without_licence(&short.lost));

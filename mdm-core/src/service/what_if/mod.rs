@@ -315,7 +315,8 @@ impl Org {
     /// Looks at a plan with every check, as far as facts are known now.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for no devices, too many, or one that occurs twice; [`Error::NotFound`] without the server entry; the
+    /// [`Error::BadInput`] for no devices, too many, or one that occurs twice, and for a runbook that is not whole, by platform,
+    /// step and field; [`Error::NotFound`] without the server entry; the
     /// vault's, the store's.
     pub async fn look_at(
         &self,

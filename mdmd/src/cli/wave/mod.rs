@@ -79,8 +79,11 @@ pub(crate) enum Wave {
         #[arg(long, value_name = "NAME")]
         prerequisite: String,
         /// What shows it.
-        #[arg(long, value_name = "SENTENCE")]
-        evidence: String,
+        #[arg(long, value_name = "SENTENCE", required_unless_present = "not")]
+        evidence: Option<String>,
+        /// Take that word back, and why; goes into the record.
+        #[arg(long, value_name = "WHY", conflicts_with = "evidence")]
+        not: Option<String>,
         #[command(flatten)]
         devices: Serials,
         #[command(flatten)]
@@ -330,14 +333,19 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             wave,
             prerequisite,
             evidence,
+            not,
             devices,
             place,
         } => {
             let serials = devices.any()?;
             let body = json!({
-                "name": prerequisite, "evidence": evidence, "all": serials.is_empty(), "serials": serials,
+                "name": prerequisite, "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
             });
-            change(common, place, wave, "prerequisites", &body, "met").await
+            let what = match not {
+                Some(_) => "taken_back",
+                None => "met",
+            };
+            change(common, place, wave, "prerequisites", &body, what).await
         }
         Wave::Whatif {
             wave,
@@ -478,7 +486,7 @@ async fn change(
     let found = find(&client, wave).await?;
     let answer = client.post(&format!("{}/{path}", found.path), body).await?;
     super::print(common, &answer, |answer| {
-        println!("{what} {}", cell(&answer[what]))
+        println!("{} {}", what.replace('_', " "), cell(&answer[what]))
     });
     Ok(())
 }

@@ -192,6 +192,15 @@ fn show(answer: &Value) {
             ("DEVICES", "devices"),
         ],
     );
+    let budget = &answer["budget"];
+    println!(
+        "requests to Apple  {}: {}",
+        cell(&budget["result"]),
+        cell(&budget["fact"])
+    );
+    if budget["fix"].is_string() {
+        println!("                   {}", cell(&budget["fix"]));
+    }
     if answer["dry"] == true {
         println!("nothing was changed");
     }

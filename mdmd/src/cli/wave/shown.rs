@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use crate::cli::{Done, Exit, Means as _, apps, cell, table};
+use crate::cli::{Done, Exit, Means as _, apps, cell, check, table};
 
 /// The columns of [`row`].
 pub(in crate::cli) const COLUMNS: [(&str, &str); 9] = [
@@ -217,6 +217,14 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
             ("WHAT WOULD MEND IT", "fix"),
         ],
     );
+    check::show_of_all(report, false);
+    for budget in rows(&report["server"]).filter(|f| f["check"] == "post.budget") {
+        println!(
+            "requests to Apple  {}: {}",
+            cell(&budget["result"]),
+            cell(&budget["fact"])
+        );
+    }
     for sentence in rows(&what_if["against_all"]) {
         println!("against all: {}", cell(sentence));
     }

@@ -6,7 +6,7 @@ use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::{ErrandId, Serial, ServerId, WaveId};
-use mdm_core::migration::{Move, PinnedRunbook, Variant, visible_state};
+use mdm_core::migration::{Move, PinnedRunbook, Variant, sent_runbooks, visible_state};
 use mdm_core::service::{Act, MigrationAct, Org};
 use mdm_core::wave::{Wave, WaveState};
 use schemars::JsonSchema;
@@ -39,7 +39,7 @@ pub(super) struct Asked {
     deadline: Option<Timestamp>,
     available_from: Option<Timestamp>,
     destination: Option<ServerId>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "sent_runbooks")]
     runbooks: BTreeMap<Platform, PinnedRunbook>,
     reason: Option<String>,
     /// The service to return to, by its identifier at Apple.

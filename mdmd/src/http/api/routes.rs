@@ -164,8 +164,8 @@ table! {
     post "/api/v1/waves/{id}/members/remove" Planner waves::remove, "serials? or all?, reason?", "Takes devices out before anything of them is at Apple.";
     post "/api/v1/waves/{id}/members/move" Planner waves::relocate, "to, serials", "Moves members that are not submitted to another wave.";
     post "/api/v1/waves/{id}/dates" Planner waves::dates, "serials? or all?, deadline, available_from", "Gives members that are not submitted these dates.";
-    post "/api/v1/waves/{id}/plan" Planner waves::plan, "first?, last?, buckets?, lead_hours?, dry?", "Spreads members that are not submitted over deadlines: in the office hours of their owners, never more at once than may be in a hold.";
-    post "/api/v1/waves/{id}/prerequisites" Planner waves::meet, "name, evidence, serials? or all?", "Says that something was done for members at the original service, with what shows it.";
+    post "/api/v1/waves/{id}/plan" Planner waves::plan, "first?, last?, buckets?, lead_hours?, dry?", "Spreads members that are not submitted over deadlines: in the office hours of their owners, never more at once than may be in a hold. `budget` says whether Apple lets the requests leave in time.";
+    post "/api/v1/waves/{id}/prerequisites" Planner waves::meet, "name, evidence or not (why the word is taken back), serials? or all?", "Says that something was done for members at the original service, with what shows it; or takes that word back, with why. Answers of how many.";
     post "/api/v1/waves/{id}/what-if" Planner waves::what_if, "", "Has the what-if run: everything that it finds, what has come and gone since the last one, the requests as they would be sent, the digest.";
     post "/api/v1/waves/{id}/acceptance" Approver waves::accept, "digest, waivers? (check, serials?, reason), reason?", "Accepts what a what-if found, by name; void when anything of it changes.";
     post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";

@@ -3,7 +3,7 @@
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
-use mdm_core::migration::{PinnedRunbook, StepId};
+use mdm_core::migration::{PinnedRunbook, SentRunbook, StepId};
 use mdm_core::runbook::KeptRunbook;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,53 +93,17 @@ pub(super) async fn edit(About { org, .. }: About, Sent(sent): Sent<Edit>) -> An
 
 /// A runbook as it was sent. What is wrong is named by its step; a key that means nothing is a slip of whoever wrote it.
 fn understood(sent: &Value) -> Result<PinnedRunbook, Refusal> {
-    let runbook: PinnedRunbook = serde_path_to_error::deserialize(sent).map_err(|error| {
-        let path = by_step(&error.path().to_string(), sent);
-        let path = format!("runbook.{path}");
+    let read: Result<SentRunbook, _> = serde_path_to_error::deserialize(sent);
+    let read = read.map_err(|error| {
+        let path = match error.path().to_string() {
+            whole if whole == "." => String::new(),
+            path => format!(".{}", by_step(&path, sent)),
+        };
+        let path = format!("runbook{path}");
         refused(problem("body", &path, &error.into_inner().to_string()))
     })?;
-    let meant = serde_json::to_value(&runbook).unwrap_or_default();
-    match unknown(sent, &meant) {
-        None => Ok(runbook),
-        Some(path) => {
-            let path = by_step(&path, sent);
-            let why = "is not known here";
-            Err(refused(Error::bad_input(format!("runbook.{path}"), why)))
-        }
-    }
+    Ok(read.into())
 }
-
-/// The first key with something in it that is not in what was understood.
-fn unknown(sent: &Value, meant: &Value) -> Option<String> {
-    match (sent, meant) {
-        (Value::Object(sent), Value::Object(meant)) => sent.iter().find_map(|(key, value)| {
-            let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
-            match meant.get(key) {
-                None if empty => None,
-                // A key may be anything: it is named only when it is a plain word.
-                None => Some(plain(key)),
-                Some(inner) => unknown(value, inner).map(|rest| format!("{key}.{rest}")),
-            }
-        }),
-        (Value::Array(sent), Value::Array(meant)) => {
-            let mut pairs = sent.iter().zip(meant).enumerate();
-            pairs.find_map(|(n, (sent, meant))| {
-                unknown(sent, meant).map(|rest| format!("[{n}].{rest}"))
-            })
-        }
-        _ => None,
-    }
-}
-
-fn plain(key: &str) -> String {
-    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    if key.len() <= 64 && key.bytes().all(word) {
-        key.to_owned()
-    } else {
-        "a key".to_owned()
-    }
-}
-
 /// `steps[3].retries` as `steps.trust.retries`.
 fn by_step(path: &str, sent: &Value) -> String {
     let path = path.replace(".[", "[");

@@ -1,15 +1,21 @@
 //! Templates of the installation. They are made and pushed on the machine itself; an organisation sees the one that is in force there.
 
+use std::collections::BTreeMap;
+
 use axum::Extension;
 use axum::extract::State;
+use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::OrganisationCode;
+use mdm_core::migration::SentRunbook;
 use mdm_core::template::TemplateContent;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::super::error::Refusal;
-use super::asked::Query;
+use super::asked::{Query, problem};
 use super::described::{Shows, Unread, told};
 use super::{About, Answer, Asked, At, By, Caller, Office, Which, refused, shown};
 
@@ -43,7 +49,8 @@ pub(super) async fn own(About { org, .. }: About) -> Answer<impl Shows> {
 #[serde(deny_unknown_fields)]
 pub(super) struct Edit {
     name: String,
-    template: TemplateContent,
+    #[schemars(with = "TemplateContent")]
+    template: Value,
     /// The edit that it was made from.
     revision: Option<u32>,
     #[serde(default)]
@@ -59,11 +66,29 @@ pub(super) async fn edit(
     local(&office, &caller, &which).await?;
     let sent = sent.read(&office).await?;
     let by = &caller.name;
-    let made =
-        office
-            .mdm
-            .edit_template(&sent.name, &sent.template, sent.revision, by, &sent.reason);
+    let template = content(&sent.template)?;
+    let made = office
+        .mdm
+        .edit_template(&sent.name, &template, sent.revision, by, &sent.reason);
     shown(made.await.map_err(refused)?)
+}
+
+/// A template as it was sent; in its runbooks, too, every key is known.
+fn content(sent: &Value) -> Result<TemplateContent, Refusal> {
+    if let Some(runbooks) = sent.get("runbooks") {
+        let _: BTreeMap<Platform, SentRunbook> = part(runbooks, "template.runbooks")?;
+    }
+    part(sent, "template")
+}
+
+fn part<T: DeserializeOwned>(sent: &Value, at: &str) -> Result<T, Refusal> {
+    serde_path_to_error::deserialize(sent).map_err(|error| {
+        let path = match error.path().to_string() {
+            whole if whole == "." => at.to_owned(),
+            path => format!("{at}.{path}"),
+        };
+        refused(problem("body", &path, &error.into_inner().to_string()))
+    })
 }
 
 #[derive(Deserialize, JsonSchema)]

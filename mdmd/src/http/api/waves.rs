@@ -237,7 +237,8 @@ pub(super) async fn plan(
         )
         .await
         .map_err(refused)?;
-    shown(told! { members: placed, dry: sent.dry })
+    let budget = org.budget_of(&placed).await.map_err(refused)?;
+    shown(told! { members: placed, dry: sent.dry, budget: budget })
 }
 
 /// What was done at the original service.
@@ -245,7 +246,10 @@ pub(super) async fn plan(
 #[serde(deny_unknown_fields)]
 pub(super) struct Meeting {
     name: String,
-    evidence: String,
+    /// What shows that it was done.
+    evidence: Option<String>,
+    /// In its place: why the word that it was done is taken back.
+    not: Option<String>,
     #[serde(default)]
     serials: Vec<Serial>,
     #[serde(default)]
@@ -258,8 +262,46 @@ pub(super) async fn meet(
     Sent(sent): Sent<Meeting>,
 ) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
-    let met = org.meet(WaveId(id), who, &sent.name, &sent.evidence).await;
-    shown(told! { met: met.map_err(refused)? })
+    let wave = WaveId(id);
+    match (&sent.evidence, &sent.not) {
+        (Some(evidence), None) => {
+            let met = org.meet(wave, who, &sent.name, evidence).await;
+            shown(Word::met(met.map_err(refused)?))
+        }
+        (None, Some(why)) => {
+            let back = org.unmeet(wave, who, &sent.name, why).await;
+            shown(Word::taken_back(back.map_err(refused)?))
+        }
+        _ => {
+            let problem = "must be there, or `not` with why the word is taken back";
+            Err(refused(Error::bad_input("evidence", problem)))
+        }
+    }
+}
+
+/// Of how many members something was said, or taken back.
+#[derive(Default, Serialize, JsonSchema)]
+struct Word {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    met: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken_back: Option<usize>,
+}
+
+impl Word {
+    fn met(members: usize) -> Self {
+        Self {
+            met: Some(members),
+            ..Self::default()
+        }
+    }
+
+    fn taken_back(members: usize) -> Self {
+        Self {
+            taken_back: Some(members),
+            ..Self::default()
+        }
+    }
 }
 
 pub(super) async fn what_if(

@@ -9,7 +9,7 @@ use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, Serial, ServerId, WaveId};
-use mdm_core::migration::{AppAction, PinnedRunbook};
+use mdm_core::migration::{AppAction, PinnedRunbook, sent_runbooks};
 use mdm_core::original::Said;
 use mdm_core::service::{Detail, Question};
 use schemars::JsonSchema;
@@ -62,7 +62,7 @@ pub(super) struct Asking {
     deadline: Option<Timestamp>,
     available_from: Option<Timestamp>,
     destination: Option<ServerId>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "sent_runbooks")]
     runbooks: BTreeMap<Platform, PinnedRunbook>,
     #[serde(default)]
     detail: Keep,

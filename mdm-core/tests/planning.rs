@@ -1,0 +1,565 @@
+//! What planning promises, over rows: filters of members, the window of a project, prerequisites through to the submission, a plan as
+//! a document after somebody was taken out, a submitted wave that is looked at again, the stop rule of long holds, and drift by part.
+
+mod service_house;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mdm_core::audit::AuditEntry;
+use mdm_core::check::{Check, CheckResult};
+use mdm_core::device::{Device, MigrationStatus, OrgReading, Platform};
+use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
+use mdm_core::error::Error;
+use mdm_core::gap::GapLimits;
+use mdm_core::ids::{AuditId, DeviceId, EnrollmentId, ProjectId, Serial, SetUpId, WaveId};
+use mdm_core::migration::what_if::CheckFinding;
+use mdm_core::migration::{
+    Attention, Move, MoveState, Outcome, SetUp, SetUpState, Verdict, VerdictKind,
+};
+use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
+use mdm_core::project::{StopRule, Window};
+use mdm_core::service::{Candidates, Dates, Detail, Org, PlanFile, ProjectChange};
+use mdm_core::store::Batch;
+use mdm_core::wave::{Preset, Wave, WaveState};
+use service_house::{House, START};
+
+const DAY: Duration = Duration::from_hours(24);
+const DATES: Dates = Dates {
+    deadline: Some(mdm_core::clock::Timestamp::from_millis(
+        1_796_893_200_000 + 9 * 86_400_000,
+    )),
+    available_from: Some(mdm_core::clock::Timestamp::from_millis(
+        1_796_893_200_000 + 86_400_000,
+    )),
+};
+
+fn serial(n: usize) -> Serial {
+    Serial::parse(&format!("C02PLAN{n:03}")).unwrap()
+}
+
+fn serials(range: std::ops::Range<usize>) -> Vec<Serial> {
+    range.map(serial).collect()
+}
+
+/// Phones, tablets and Macs in turn, at two services in turn, of which everything is known.
+async fn fleet(house: &House, count: usize) -> Org {
+    let mut batch = Batch::new();
+    let owner = house.org().await.organisation().id;
+    for n in 0..count {
+        let mut device = Device::new(owner, DeviceId(house.next_id()), serial(n));
+        let mut reading = OrgReading::default();
+        reading.seen = START;
+        let service = if n.is_multiple_of(2) {
+            "THEIRS"
+        } else {
+            "OTHERS"
+        };
+        reading.assigned_server = Some(service.to_owned());
+        reading.capable = Some(true);
+        let product = ["iPhone17,1", "iPad16,3", "Mac15,6"][n % 3];
+        reading.product = Some(product.to_owned());
+        reading.added_by_hand = Some(false);
+        device.reading = Some(reading);
+        batch.put(device);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    let said = |n| {
+        let mut said = Said::nothing(serial(n));
+        said.system = Some("26.1".to_owned());
+        said.last_seen = Some(START - DAY);
+        said.enrolment = Some(OriginalEnrolment::Automated);
+        said.apps = Some(Vec::<OriginalApp>::new());
+        said.networks = Some(Vec::new());
+        said.profiles = Some(Vec::new());
+        said.declarations = Some(Vec::new());
+        said.shared = Some(false);
+        said.return_to_service = Some(false);
+        said
+    };
+    let org = house.org().await;
+    let rows = (0..count).map(said).collect();
+    org.import_originals("Old MDM", START, rows).await.unwrap();
+    org.acting_for("Anna")
+}
+
+/// The phones of a fleet.
+fn phones(count: usize) -> Vec<Serial> {
+    (0..count).map(|n| serial(3 * n)).collect()
+}
+
+async fn project(org: &Org, house: &House, change: &ProjectChange) -> ProjectId {
+    let made = org.new_project("Berlin", house.server, change).await;
+    let id = made.unwrap().id;
+    org.switch_project(id, true).await.unwrap();
+    id
+}
+
+async fn wave(org: &Org, project: ProjectId, name: &str, of: &[Serial]) -> WaveId {
+    let id = org.new_wave(project, name, None).await.unwrap().id;
+    org.add_members(id, of, DATES).await.unwrap();
+    id
+}
+
+async fn accepted(org: &Org, wave: WaveId) -> Result<usize, Error> {
+    let name = org.standing(wave).await.unwrap().wave.name;
+    let digest = org.what_if(wave).await.unwrap().digest;
+    org.accept(wave, &digest, &[], "").await?;
+    org.submit_accepted(wave, &name).await
+}
+
+fn says(result: Result<impl std::fmt::Debug, Error>, sentence: &str) {
+    let said = result.unwrap_err().to_string();
+    assert!(said.contains(sentence), "{said}");
+}
+
+async fn member(org: &Org, wave: WaveId, serial: &Serial) -> Move {
+    let all = org.members(wave).await.unwrap();
+    all.into_iter().find(|m| m.serial == *serial).unwrap()
+}
+
+async fn finding(org: &Org, wave: WaveId, of: &Serial, check: Check) -> CheckFinding {
+    let report = org.look_at_wave(wave, Detail::Everything).await.unwrap();
+    let mut members = report.members.into_iter();
+    let found = members.find(|m| m.serial == *of).unwrap().findings;
+    found.into_iter().find(|f| f.check == check).unwrap()
+}
+
+async fn record(house: &House, what: &str) -> Vec<AuditEntry> {
+    let (store, own) = (house.mdm.store(), house.org);
+    let mut all = store.audit(own, AuditId(0), 1000).await.unwrap();
+    all.retain(|entry| entry.what == what);
+    all
+}
+
+#[tokio::test]
+async fn members_come_by_platform_service_and_model() {
+    let house = House::new().await;
+    let org = fleet(&house, 12).await;
+    let of = async |candidates: Candidates| org.candidates(&candidates).await.unwrap();
+    let pick = |keep: &dyn Fn(usize) -> bool| -> Vec<Serial> {
+        (0..12).filter(|n| keep(*n)).map(serial).collect()
+    };
+    for (n, platform) in [Platform::Ios, Platform::Ipados, Platform::Macos]
+        .into_iter()
+        .enumerate()
+    {
+        let platform = Some(platform);
+        let found = of(Candidates {
+            platform,
+            ..Candidates::default()
+        });
+        assert_eq!(found.await, pick(&|d| d % 3 == n), "{platform:?}");
+    }
+    let found = of(Candidates {
+        service: Some("OTHERS".to_owned()),
+        ..Candidates::default()
+    });
+    assert_eq!(found.await, pick(&|d| d % 2 == 1));
+    let found = of(Candidates {
+        service: Some("NOWHERE".to_owned()),
+        ..Candidates::default()
+    });
+    assert_eq!(found.await, []);
+    let found = of(Candidates {
+        product: Some("iPad".to_owned()),
+        ..Candidates::default()
+    });
+    assert_eq!(found.await, pick(&|d| d % 3 == 1));
+    // All of it holds for each.
+    let found = of(Candidates {
+        platform: Some(Platform::Ios),
+        service: Some("THEIRS".to_owned()),
+        product: Some("iPhone17".to_owned()),
+        most: Some(1),
+        ..Candidates::default()
+    });
+    assert_eq!(found.await, [serial(0)]);
+}
+
+#[tokio::test]
+async fn nobody_is_offered_anything_before_the_window_begins() {
+    let house = House::new().await;
+    let org = fleet(&house, 4).await;
+    let window = |first| ProjectChange {
+        window: Some(Window {
+            not_before: Some(first),
+            not_after: None,
+        }),
+        ..ProjectChange::default()
+    };
+    // Its deadline lies in the window; its offer does not.
+    let id = project(&org, &house, &window(START + 2 * DAY)).await;
+    let pilot = wave(&org, id, "pilot", &phones(1)).await;
+    let found = finding(&org, pilot, &serial(0), Check::Window).await;
+    assert_eq!(found.result, CheckResult::Block);
+    assert!(
+        found.fact.contains("would be offered from"),
+        "{}",
+        found.fact
+    );
+    let change = window(DATES.available_from.unwrap());
+    org.change_project(id, &change).await.unwrap();
+    let found = finding(&org, pilot, &serial(0), Check::Window).await;
+    // That day is a Saturday, which is another matter.
+    assert_ne!(found.result, CheckResult::Block, "{}", found.fact);
+}
+
+#[tokio::test]
+async fn whoever_lacks_a_prerequisite_is_not_submitted() {
+    let house = House::new().await;
+    let org = fleet(&house, 7).await;
+    let change = ProjectChange {
+        prerequisites: Some(["wifi-placed".to_owned()].into()),
+        ..ProjectChange::default()
+    };
+    let id = project(&org, &house, &change).await;
+    let three = phones(3);
+    let pilot = wave(&org, id, "pilot", &three).await;
+    org.meet(pilot, None, "wifi-placed", "profile list of Monday")
+        .await
+        .unwrap();
+    let found = finding(&org, pilot, &three[0], Check::Prerequisites).await;
+    assert_eq!((found.result, found.at), (CheckResult::Pass, Some(START)));
+    for part in [
+        "wifi-placed",
+        "Anna",
+        "profile list of Monday",
+        &START.to_string(),
+    ] {
+        assert!(found.fact.contains(part), "{}", found.fact);
+    }
+
+    // A word is taken back, with why; of whom nobody has said it there is none.
+    let two = &three[1..];
+    says(
+        org.unmeet(pilot, Some(two), "wifi-placed", " ").await,
+        "must be there",
+    );
+    says(
+        org.unmeet(pilot, None, "owner-told", "x").await,
+        "nothing to take back",
+    );
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    let back = org.unmeet(pilot, Some(two), "wifi-placed", "it was the wrong list");
+    assert_eq!(back.await.unwrap(), 2);
+    says(
+        org.submit_accepted(pilot, "pilot").await,
+        "have changed since they were accepted",
+    );
+    let lines = record(&house, "move.prerequisite-taken-back").await;
+    assert_eq!(lines.len(), 2);
+    let line = &lines[0].detail;
+    assert_eq!(
+        (&line["reason"], &line["said_by"], &line["evidence"]),
+        (
+            &"it was the wrong list".into(),
+            &"Anna".into(),
+            &"profile list of Monday".into()
+        )
+    );
+    says(
+        org.unmeet(pilot, Some(two), "wifi-placed", "again").await,
+        "nothing to take back",
+    );
+
+    // Only the one of whom it is said goes; the others stay behind, and say why.
+    assert_eq!(accepted(&org, pilot).await.unwrap(), 1);
+    assert!(matches!(
+        member(&org, pilot, &three[0]).await.state,
+        MoveState::Submitting { .. }
+    ));
+    for left in two {
+        match member(&org, pilot, left).await.state {
+            MoveState::Blocked { blockers } => {
+                assert!(
+                    blockers[0].ends_with("not met: wifi-placed"),
+                    "{blockers:?}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // What was submitted keeps what it was submitted with.
+    let word = org.unmeet(pilot, Some(&three[..1]), "wifi-placed", "late");
+    says(word.await, "submitted already");
+}
+
+#[tokio::test]
+async fn a_plan_has_who_stands_in_it_and_no_history() {
+    let house = House::new().await;
+    let org = fleet(&house, 12).await;
+    let id = project(&org, &house, &ProjectChange::default()).await;
+    let all = serials(0..6);
+    let pilot = wave(&org, id, "pilot", &all[..3]).await;
+    let main = wave(&org, id, "main", &all[3..]).await;
+    // One is taken out and put elsewhere, one is taken out for good; a third wave is closed, and another one has its name.
+    org.remove_members(pilot, Some(&all[..2]), "on leave")
+        .await
+        .unwrap();
+    org.add_members(main, &all[..1], DATES).await.unwrap();
+    let gone = wave(&org, id, "again", &serials(6..8)).await;
+    close(&house, &org, gone).await;
+    wave(&org, id, "again", &serials(8..9)).await;
+
+    let plan = org.plan_file(id).await.unwrap();
+    let text = serde_json::to_string(&plan).unwrap();
+    let plan: PlanFile = serde_json::from_str(&text).unwrap();
+    let who: BTreeMap<&str, Vec<Serial>> = plan
+        .waves
+        .iter()
+        .map(|w| {
+            let mut who: Vec<Serial> = w.members.iter().map(|m| m.serial.clone()).collect();
+            who.sort();
+            (w.name.as_str(), who)
+        })
+        .collect();
+    let mut in_main = vec![serial(0)];
+    in_main.extend(serials(3..6));
+    let wanted = BTreeMap::from([
+        ("pilot", serials(2..3)),
+        ("main", in_main),
+        ("again", serials(8..9)),
+    ]);
+    assert_eq!(who, wanted);
+
+    // Where it comes from nothing changes; elsewhere it is the same plan, and goes out as it came in.
+    let again = org.take_plan(&plan).await.unwrap();
+    assert_eq!(again.added.values().sum::<usize>(), 0);
+    assert_eq!(org.plan_file(id).await.unwrap().waves, plan.waves);
+    let other = House::new().await;
+    let there = fleet(&other, 12).await;
+    let mut plan = plan;
+    plan.project.destination = None;
+    let taken = there.take_plan(&plan).await.unwrap();
+    assert!(taken.rejected.is_empty(), "{:?}", taken.rejected);
+    assert_eq!(taken.added.values().sum::<usize>(), 6);
+    let back = there.plan_file(taken.project.id).await.unwrap();
+    assert_eq!(back.waves, plan.waves);
+
+    // Whose wave has been closed since does not come a second time.
+    let waves = there.waves_of(taken.project.id).await.unwrap();
+    let pilot = waves.iter().find(|w| w.name == "pilot").unwrap();
+    close(&other, &there, pilot.id).await;
+    let again = there.take_plan(&plan).await.unwrap();
+    assert_eq!((again.added["pilot"], again.there["pilot"]), (0, 1));
+    assert_eq!(there.waves_of(taken.project.id).await.unwrap().len(), 3);
+}
+
+/// Has everybody in a wave end, and closes it.
+async fn close(house: &House, org: &Org, wave: WaveId) {
+    let store = house.mdm.store();
+    let mut batch = Batch::new();
+    for mut attempt in org.members(wave).await.unwrap() {
+        let device = store.device(house.org, attempt.device).await.unwrap();
+        let mut device = device.unwrap();
+        device.open_move = None;
+        attempt.state = MoveState::Ended(Outcome::Migrated);
+        attempt.ended = Some(START);
+        attempt.wake_at = None;
+        batch.put(device).put(attempt);
+    }
+    let row = store.wave(house.org, wave).await.unwrap();
+    let mut row: Wave = row.unwrap();
+    row.state = WaveState::Closed { at: START };
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_wave_itself_has_asked_for_stands_against_none_of_its_members() {
+    let house = House::new().await;
+    let org = fleet(&house, 10).await;
+    let id = project(&org, &house, &ProjectChange::default()).await;
+    let four = phones(4);
+    let pilot = wave(&org, id, "pilot", &four[..3]).await;
+    assert_eq!(accepted(&org, pilot).await.unwrap(), 3);
+    // As Apple shows them then: one waits, one has begun, one is here. The fourth was asked for by somebody else.
+    let store = house.mdm.store();
+    let server = store.server(house.org, house.server).await.unwrap();
+    let ours = server.unwrap().uuid;
+    let mut batch = Batch::new();
+    let found = store.devices_by_serial(house.org, &four).await.unwrap();
+    for mut device in found {
+        let n = four.iter().position(|s| *s == device.serial).unwrap();
+        let reading = device.reading.as_mut().unwrap();
+        reading.assigned_server = Some(ours.clone());
+        reading.status = Some(match n {
+            0 | 3 => MigrationStatus::Requested,
+            _ => MigrationStatus::Started,
+        });
+        if n == 2 {
+            device.enrollment = Some(EnrollmentId(1));
+        }
+        batch.put(device);
+    }
+    store.commit(batch).await.unwrap();
+    for of in &four[..3] {
+        for check in [
+            Check::OriginalKind,
+            Check::OtherPending,
+            Check::DeadlineRange,
+        ] {
+            let found = finding(&org, pilot, of, check).await;
+            assert_eq!(found.result, CheckResult::Pass, "{of}: {}", found.line());
+        }
+    }
+    // Its deadline comes near, and passes: it was submitted in time.
+    house.clock.advance(10 * DAY);
+    let found = finding(&org, pilot, &four[0], Check::DeadlineRange).await;
+    assert_eq!(found.result, CheckResult::Pass, "{}", found.line());
+    // Of a draft the same facts stand against its members.
+    let other = wave(&org, id, "other", &four[3..]).await;
+    for check in [Check::OriginalKind, Check::OtherPending] {
+        let found = finding(&org, other, &four[3], check).await;
+        assert_eq!(found.result, CheckResult::Block, "{}", found.line());
+    }
+}
+
+/// Has members of a wave be in their holds, for so long that somebody was told.
+async fn held_for_long(house: &House, org: &Org, wave: WaveId, of: &[Serial]) {
+    let mut batch = Batch::new();
+    let (store, own) = (house.mdm.store(), house.org);
+    for of in of {
+        let mut attempt = member(org, wave, of).await;
+        let id = attempt.device.0;
+        let mut enrolment = Enrollment::pending(
+            own,
+            EnrollmentId(id),
+            format!("UDID-{of}"),
+            ChannelKind::Device,
+            "ab".to_owned(),
+            START,
+        );
+        enrolment.state = EnrollmentState::Enrolled;
+        enrolment.device = Some(attempt.device);
+        enrolment.serial = Some(of.clone());
+        let verdict = Verdict {
+            kind: VerdictKind::Migration,
+            reasons: Vec::new(),
+        };
+        let mut set_up = SetUp::begin(
+            own,
+            SetUpId(id),
+            &enrolment,
+            Platform::Ios,
+            Some(attempt.id),
+            attempt.runbook,
+            verdict,
+            START,
+        );
+        set_up.state = SetUpState::Holding {
+            since: START,
+            steps: BTreeMap::new(),
+        };
+        set_up.hold_began = Some(START);
+        set_up.attention = Some(Attention::HoldLong);
+        (set_up.wake_at, set_up.ceiling_at) = (None, None);
+        attempt.state = MoveState::Moving {
+            since: START,
+            set_up: SetUpId(id),
+        };
+        attempt.wake_at = None;
+        let device = store.device(own, attempt.device).await.unwrap();
+        let mut device = device.unwrap();
+        device.enrollment = Some(EnrollmentId(id));
+        batch.put(device).put(enrolment).put(set_up).put(attempt);
+    }
+    store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wave_stops_when_devices_are_held_for_long() {
+    let house = House::new().await;
+    let org = fleet(&house, 10).await;
+    let mut stop = StopRule::default();
+    (stop.long_holds, stop.expiries) = (2, false);
+    let change = ProjectChange {
+        stop: Some(stop),
+        ..ProjectChange::default()
+    };
+    let id = project(&org, &house, &change).await;
+    let four = phones(4);
+    let pilot = wave(&org, id, "pilot", &four).await;
+    accepted(&org, pilot).await.unwrap();
+    let stands = async || {
+        house.clock.advance(Duration::from_secs(301));
+        house.mdm.work(50).await.unwrap();
+        org.standing(pilot).await.unwrap()
+    };
+    held_for_long(&house, &org, pilot, &four[..1]).await;
+    let standing = stands().await;
+    assert_eq!(standing.tally.long_holds, 1);
+    assert_eq!(standing.wave.paused, None, "one is fewer than two");
+    held_for_long(&house, &org, pilot, &four[1..2]).await;
+    let standing = stands().await;
+    assert_eq!(standing.tally.long_holds, 2);
+    let paused = standing.wave.paused.unwrap();
+    assert_eq!(
+        (paused.by.as_str(), paused.why.as_str()),
+        ("stop rule", "2 devices are held for long")
+    );
+    // Whoever has it go on knew of these; one more stops it only together with another.
+    org.pause_wave(pilot, false, "they are being seen to")
+        .await
+        .unwrap();
+    assert_eq!(stands().await.wave.paused, None);
+    held_for_long(&house, &org, pilot, &four[2..3]).await;
+    assert_eq!(stands().await.wave.paused, None);
+    held_for_long(&house, &org, pilot, &four[3..]).await;
+    assert!(stands().await.wave.paused.is_some());
+}
+
+#[tokio::test]
+async fn drift_names_limits_of_the_gap_and_services_that_are_left() {
+    let house = House::new().await;
+    let org = fleet(&house, 4).await;
+    let id = project(&org, &house, &ProjectChange::default()).await;
+    let pilot = wave(&org, id, "pilot", &phones(1)).await;
+    accepted(&org, pilot).await.unwrap();
+    assert!(org.standing(pilot).await.unwrap().drift.is_empty());
+    let mut limits = GapLimits::default();
+    limits.each_group = Some(3);
+    let change = ProjectChange {
+        gap: Some(limits),
+        originals: Some(BTreeSet::from(["THEIRS".to_owned()])),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let drift = org.standing(pilot).await.unwrap().drift;
+    for part in ["another limit of the gap", "another list of services"] {
+        assert!(drift.iter().any(|d| d.contains(part)), "{drift:?}");
+    }
+    // One that was pinned before these were says nothing of them.
+    let store = house.mdm.store();
+    let mut row = store.wave(house.org, pilot).await.unwrap().unwrap();
+    let plan = row.plan.as_mut().unwrap();
+    (plan.gap, plan.originals) = (None, None);
+    let old: mdm_core::project::PinnedPlan =
+        serde_json::from_value(serde_json::to_value(&*plan).unwrap()).unwrap();
+    assert_eq!(old, *plan);
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let drift = org.standing(pilot).await.unwrap().drift;
+    assert_eq!(drift.len(), 1, "{drift:?}");
+}
+
+#[tokio::test]
+async fn a_plan_says_whether_its_requests_leave_in_time() {
+    let house = House::new().await;
+    let org = fleet(&house, 9).await;
+    let id = project(&org, &house, &ProjectChange::default()).await;
+    let made = org.new_wave(id, "pilot", Some(Preset::Pilot)).await;
+    let pilot = made.unwrap().id;
+    org.add_members(pilot, &serials(0..9), DATES).await.unwrap();
+    let plan = async |buckets| {
+        let placed = org.plan_dates(pilot, None, None, Some(buckets), None, true);
+        org.budget_of(&placed.await.unwrap()).await.unwrap()
+    };
+    let (one, three) = (plan(1).await, plan(3).await);
+    assert_eq!(one.check, Check::PostBudget);
+    assert!(one.fact.starts_with("1 requests at "), "{}", one.fact);
+    assert!(three.fact.starts_with("3 requests at "), "{}", three.fact);
+}
