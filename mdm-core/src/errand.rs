@@ -291,10 +291,36 @@ impl Errand {
         self.sendings.iter().any(|s| s.devices > 0)
     }
 
-    /// Whether something was sent before the request that is asked now: its effect may still come.
+    /// Whether something was sent before the request that Apple answers now: its effect may still come.
     pub(crate) fn may_come(&self) -> bool {
-        let sent = self.sendings.iter().filter(|s| s.devices > 0).count();
-        sent > usize::from(matches!(self.state, ErrandState::Asked { .. }))
+        self.sendings.iter().filter(|s| s.devices > 0).count() > 1
+    }
+
+    /// Whether it takes devices that are here to another service: then no attempt of ours stands behind any of them.
+    pub(crate) fn is_return(&self) -> bool {
+        matches!(self.kind, ErrandKind::Schedule { .. })
+            && self.members.iter().all(|m| m.attempt.is_none())
+    }
+
+    /// Whether nothing of it is at Apple: it waits, and what was sent before would have shown by now.
+    pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
+        self.state == ErrandState::Waiting && self.sendings.last().is_none_or(|s| now >= s.at + LAG)
+    }
+
+    /// Nobody wants it any more for these devices, of which nothing is at Apple; without any device left it has ended.
+    pub(crate) fn withdrawn(&mut self, devices: &BTreeSet<DeviceId>, why: &str, now: Timestamp) {
+        if self.members.iter().any(|m| !devices.contains(&m.device)) {
+            self.members.retain(|m| !devices.contains(&m.device));
+            return;
+        }
+        for serial in self.serials() {
+            self.failed.insert(serial, why.to_owned());
+        }
+        self.state = ErrandState::Refused {
+            why: why.to_owned(),
+        };
+        self.ended = Some(now);
+        self.needs_person = None;
     }
 
     /// Whether the server decided on it without a person.

@@ -24,6 +24,15 @@ async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
     report.set_up.unwrap()
 }
 
+/// A device that has just enrolled, and waits.
+async fn held(serial: &str) -> (House, Gadget, SetUp) {
+    let house = House::new().await;
+    let phone = house.device(serial).await;
+    house.enrol(&phone).await;
+    let s = set_up(&house, &phone).await;
+    (house, phone, s)
+}
+
 /// Puts commands into a device's queue that no step asked for.
 async fn queue(house: &House, channel: EnrollmentId, count: usize, state: CommandState) {
     let mut batch = Batch::new();
@@ -59,10 +68,7 @@ async fn last_chance_over(house: &House, gadget: &Gadget) {
 
 #[tokio::test]
 async fn the_release_overtakes_a_queue_of_any_length() {
-    let house = House::new().await;
-    let phone = house.device("C02LONGQUEUE").await;
-    house.enrol(&phone).await;
-    let s = set_up(&house, &phone).await;
+    let (house, phone, s) = held("C02LONGQUEUE").await;
     queue(&house, s.enrollment, 250, CommandState::NotNow).await;
     house.clock.set(s.ceiling_at.unwrap());
     assert_eq!(house.mdm.watch(10).await.unwrap(), 1);
@@ -75,10 +81,7 @@ async fn the_release_overtakes_a_queue_of_any_length() {
 
 #[tokio::test]
 async fn what_nobody_has_refused_is_seen_behind_a_long_queue_of_refused_ones() {
-    let house = House::new().await;
-    let phone = house.device("C02REFUSED").await;
-    house.enrol(&phone).await;
-    let s = set_up(&house, &phone).await;
+    let (house, phone, s) = held("C02REFUSED").await;
     queue(&house, s.enrollment, 250, CommandState::NotNow).await;
     queue(&house, s.enrollment, 1, CommandState::Queued).await;
     let mut answers = vec![house.report(&phone, IDLE).await.unwrap()];
@@ -96,10 +99,7 @@ async fn what_nobody_has_refused_is_seen_behind_a_long_queue_of_refused_ones() {
 
 #[tokio::test]
 async fn what_a_device_never_answers_keeps_neither_the_others_nor_its_release() {
-    let house = House::new().await;
-    let phone = house.device("C02MUTE").await;
-    house.enrol(&phone).await;
-    let s = set_up(&house, &phone).await;
+    let (house, phone, s) = held("C02MUTE").await;
     let plain = Answer::Plist(b"<plist/>".to_vec());
     // The question who it is, and no word of it.
     let minutes = |n: u64| house.clock.advance(Duration::from_secs(60 * n));
@@ -160,10 +160,7 @@ async fn what_a_device_never_answers_keeps_neither_the_others_nor_its_release() 
 
 #[tokio::test]
 async fn a_new_generation_voids_a_queue_of_any_length() {
-    let house = House::new().await;
-    let phone = house.device("C02VOIDED").await;
-    house.enrol(&phone).await;
-    let s = set_up(&house, &phone).await;
+    let (house, _, s) = held("C02VOIDED").await;
     queue(&house, s.enrollment, 1_100, CommandState::Queued).await;
     house.enrol(&house.device("C02VOIDED").await).await;
     let org = house.org().await.organisation().id;
@@ -302,10 +299,7 @@ async fn a_device_or_attempt_that_cannot_be_read_keeps_nobody_in_the_hold() {
 
 #[tokio::test]
 async fn a_command_or_set_up_that_cannot_be_read_keeps_no_other_command() {
-    let house = House::new().await;
-    let phone = house.device("C02COMMAND").await;
-    house.enrol(&phone).await;
-    let s = set_up(&house, &phone).await;
+    let (house, phone, s) = held("C02COMMAND").await;
     let answer = house.report(&phone, IDLE).await.unwrap();
     let (uuid, _) = command(&answer).unwrap();
     queue(&house, s.enrollment, 1, CommandState::Queued).await;
@@ -402,10 +396,7 @@ async fn whoever_lets_a_device_go_is_told_what_was_asked_of_it() {
 
 #[tokio::test]
 async fn a_device_that_says_that_it_waits_can_be_let_go_without_a_set_up_that_can_be_read() {
-    let house = House::new().await;
-    let phone = house.device("C02NOROW").await;
-    house.enrol(&phone).await;
-    let s = set_up(&house, &phone).await;
+    let (house, phone, s) = held("C02NOROW").await;
     let spoil = format!("UPDATE set_ups SET doc = '{{' WHERE id = {}", s.id);
     assert_eq!(house.spoil(&spoil).await, 1);
     let org = house.org().await;

@@ -375,8 +375,8 @@ async fn a_purge_that_was_killed_halfway_goes_on_and_the_checklist_says_when_it_
     assert_eq!(entries.count(), 1);
 }
 
-#[tokio::test]
-async fn what_was_imported_of_people_goes_after_its_days_and_not_of_a_device_on_its_way() {
+/// An organisation that keeps for thirty days what names people.
+async fn thirty_days() -> (House, Org) {
     let house = House::new().await;
     let org = house.org().await.acting_for("Anna");
     let keep = IdentitySettings {
@@ -384,6 +384,12 @@ async fn what_was_imported_of_people_goes_after_its_days_and_not_of_a_device_on_
         ..IdentitySettings::default()
     };
     org.set_identities(keep).await.unwrap();
+    (house, org)
+}
+
+#[tokio::test]
+async fn what_was_imported_of_people_goes_after_its_days_and_not_of_a_device_on_its_way() {
+    let (house, org) = thirty_days().await;
     let (stays, moves) = (
         house.device("F2LPEOPLE1").await,
         house.device("F2LPEOPLE2").await,
@@ -448,13 +454,7 @@ async fn accepted(house: &House, name: &str, state: WaveState) -> WaveId {
 
 #[tokio::test]
 async fn people_go_from_what_was_accepted_once_its_wave_is_closed_for_their_days() {
-    let house = House::new().await;
-    let org = house.org().await.acting_for("Anna");
-    let keep = IdentitySettings {
-        owner_days: Some(30),
-        ..IdentitySettings::default()
-    };
-    org.set_identities(keep).await.unwrap();
+    let (house, org) = thirty_days().await;
     let closed = |at| WaveState::Closed { at };
     let old = accepted(&house, "old", closed(START)).await;
     let young = accepted(&house, "young", closed(START + DAY * 20)).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mdm_core::audit_seal::Checkpoint;
-use mdm_core::ids::{AuditId, AuditSealId, ServerId};
+use mdm_core::ids::{AuditId, AuditSealId, OrganisationId, ServerId};
 use mdm_core::service::{Org, ProjectChange};
 use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{PostgresOptions, PostgresStore};
@@ -101,6 +101,7 @@ on_both! {
     whatever_is_done_to_the_rows_is_found
     a_line_that_was_put_in_is_found_before_and_after_the_sealer_has_met_it
     what_no_seal_names_is_sealed_however_small_its_id_is
+    an_entry_that_cannot_be_read_keeps_no_other_from_being_sealed
     an_end_that_was_cut_off_after_something_left_is_found_without_what_left
     a_checkpoint_is_checked_first
     a_clock_that_was_set_back_keeps_nothing_from_being_sealed
@@ -279,6 +280,28 @@ async fn what_no_seal_names_is_sealed_however_small_its_id_is(base: &Base) {
     let seal = house.mdm.store().newest_audit_seals(id, 1).await.unwrap();
     let entries = house.mdm.store().audit(id, AuditId(0), 1).await.unwrap();
     assert_eq!(seal[0].entries[0].0, entries[0].id);
+}
+
+async fn an_entry_that_cannot_be_read_keeps_no_other_from_being_sealed(base: &Base) {
+    let (house, org, _) = sealed(base).await;
+    minute(&house).await;
+    let (store, id) = (house.mdm.store(), org.organisation().id);
+    for n in 6..9 {
+        act(&house, &org, n).await;
+    }
+    let unread =
+        "UPDATE audit SET doc = '{}'{json} WHERE doc LIKE '%project 6%' OR doc LIKE '%project 7%'";
+    assert_eq!(house.spoil(unread).await, 2);
+    // They are the first, and there is room for one.
+    let open = store.unsealed_audit(id, 1).await.unwrap();
+    assert!(open[0].detail.to_string().contains("project 8"), "{open:?}");
+    let next = store.next_unsealed_audit(OrganisationId(0)).await.unwrap();
+    assert_eq!(next.as_ref(), open.first());
+    minute(&house).await;
+    assert_eq!(store.unsealed_audit(id, 100).await.unwrap(), []);
+    let newest = store.newest_audit_seals(id, 1).await.unwrap();
+    let named: Vec<AuditId> = newest[0].entries.iter().map(|(id, _)| *id).collect();
+    assert!(named.contains(&open[0].id), "{named:?}");
 }
 
 async fn an_end_that_was_cut_off_after_something_left_is_found_without_what_left(base: &Base) {

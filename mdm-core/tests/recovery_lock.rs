@@ -271,6 +271,34 @@ async fn a_mac_that_enrols_anew_and_keeps_its_password_gets_the_new_one() {
 }
 
 #[tokio::test]
+async fn of_several_earlier_passwords_each_has_its_turn() {
+    let house = House::new().await;
+    let gadget = held(&house, "C02TURNMAC", runbook(|_| {})).await;
+    let mut mac = Mac::default();
+    mac.play_until(&house, &gadget, |mac| mac.password.is_some())
+        .await;
+    let first = mac.password.clone();
+    // It enrols anew, and again before its second password could come into force.
+    house.clock.advance(Duration::from_secs(60));
+    let again = house.mac("C02TURNMAC").await;
+    house.enrol(&again).await;
+    let set = |mac: &Mac| mac.met.iter().filter(|m| *m == "SetRecoveryLock").count();
+    let refused = |mac: &Mac| mac.met.iter().filter(|m| *m == "SetRecoveryLock").count() == 2;
+    mac.play_until(&house, &again, refused).await;
+    assert_eq!((set(&mac), &mac.password), (2, &first));
+    house.clock.advance(Duration::from_secs(60));
+    let third = house.mac("C02TURNMAC").await;
+    house.enrol(&third).await;
+    mac.play(&house, &third).await;
+    // Without one, with the newest, which never was in force, and with the one before it.
+    assert_eq!(set(&mac), 5);
+    let done = status(&house, &third, StepId::RecoveryLock).await;
+    assert!(matches!(done, StepStatus::Done { .. }), "{done:?}");
+    assert_ne!(mac.password, first);
+    assert_eq!(password(&house, &third).await, mac.password);
+}
+
+#[tokio::test]
 async fn an_intel_mac_has_none_and_is_not_asked() {
     let mut mac = Mac {
         intel: true,

@@ -1091,3 +1091,28 @@ async fn who_is_blocked_is_looked_at_again_daily_and_the_change_is_told() {
     });
     assert!(moved.count() >= 2, "{record:#?}");
 }
+
+#[tokio::test]
+async fn of_a_wave_that_is_closed_nothing_is_accepted() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let project = project(&org, &house).await;
+    org.switch_project(project, true).await.unwrap();
+    let over = wave(&org, project, "over", Preset::Pilot).await;
+    let (store, id) = (house.mdm.store(), org.organisation().id);
+    let mut row = store.wave(id, over).await.unwrap().unwrap();
+    row.state = WaveState::Closed { at: START };
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let seen = org.what_if(over).await.unwrap();
+    assert_eq!(seen.against_all, Vec::<String>::new());
+    says(
+        org.accept(over, &seen.digest, &[], "").await,
+        "the wave is closed",
+    );
+    let row = store.wave(id, over).await.unwrap().unwrap();
+    assert_eq!(row.acceptance, None);
+    let kept = org.accepted_parts(over, AcceptedId(0)).await.unwrap();
+    assert_eq!(kept, []);
+}

@@ -6,6 +6,7 @@ use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Clock as _;
 use mdm_core::device::{Device, MigrationStatus, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
+use mdm_core::errand::{ErrandKind, ErrandState};
 use mdm_core::ids::{EnrollmentId, ErrandId, Serial, SetUpId};
 use mdm_core::migration::{MoveState, Outcome, SetUp, SetUpEnd, SetUpState, Verdict, VerdictKind};
 use mdm_core::original::{BY_DEVICE, OriginalApp, OriginalFacts, Told};
@@ -380,7 +381,7 @@ async fn a_return_of_many_takes_two_persons_and_goes_as_it_was_looked_at() {
 }
 
 #[tokio::test]
-async fn whom_apple_does_not_move_is_not_leaving_and_another_return_is_not_taken_back() {
+async fn whom_apple_does_not_move_is_not_leaving() {
     let stage = Stage::new(1, MINUTE, &[]).await;
     let serial = stage.serials[0].clone();
     stage.submit("one", &stage.serials).await;
@@ -412,4 +413,140 @@ async fn whom_apple_does_not_move_is_not_leaving_and_another_return_is_not_taken
     let inside = stage.apple.inside();
     let now = inside.devices[&serial].assigned_server.clone();
     assert_eq!(now.as_deref(), Some(THEIRS));
+}
+
+/// One device that is here, and whose return was asked for.
+async fn asked_back(fates: &[Fate]) -> (Stage, Org, Serial) {
+    let stage = Stage::new(1, MINUTE, &[]).await;
+    let serial = stage.serials[0].clone();
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    migrated(&stage, &serial).await;
+    stage.apple.inside().fates = fates.to_vec();
+    let org = stage.org().await;
+    ask_back(&org, &serial, 60).await;
+    stage.pass(MINUTE).await;
+    (stage, org, serial)
+}
+
+async fn ask_back(org: &Org, serial: &Serial, days: u32) {
+    let mut act = back(std::slice::from_ref(serial), None);
+    act.what = MigrationAct::Return {
+        deadline: Some(START + DAY * days),
+        to: None,
+    };
+    let shown = plan(org, &act).await;
+    assert_eq!(shown.blocked, 0, "{:?}", shown.findings);
+    org.do_act(&act, &shown.digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_return_that_is_refused_after_a_lost_sending_is_read_before_it_ends() {
+    // The first request never came, or it comes after everybody has stopped waiting for it, which is why the second is refused.
+    for (first, lag) in [(Fate::Lost, 1), (Fate::Unanswered, 20)] {
+        let stage = Stage::new(1, MINUTE, &[]).await;
+        let serial = stage.serials[0].clone();
+        stage.submit("one", &stage.serials).await;
+        stage.pass(MINUTE * 30).await;
+        migrated(&stage, &serial).await;
+        stage.apple.inside().lag = MINUTE * lag;
+        stage.apple.inside().fates = vec![first, Fate::Rejected];
+        let org = stage.org().await;
+        ask_back(&org, &serial, 60).await;
+        stage.pass(MINUTE * 17).await;
+        let asked = stage.errands().await.pop().unwrap();
+        assert_eq!(asked.sendings.len(), 2, "{asked:?}");
+        assert!(!asked.is_ended(), "{asked:?}");
+        assert!(device(&stage, &org, &serial).await.leaving.is_some());
+        stage.pass(MINUTE * 30).await;
+        let asked = stage.errands().await.pop().unwrap();
+        assert_eq!(asked.state, ErrandState::Done);
+        let came = lag == 20;
+        let left = device(&stage, &org, &serial).await.leaving;
+        assert_eq!(left.is_some(), came, "{left:?}");
+        let why: Vec<&str> = asked.failed.values().map(String::as_str).collect();
+        assert_eq!(why.is_empty(), came, "{why:?}");
+        assert!(why.iter().all(|why| why.contains("409")), "{why:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_return_that_apple_refuses_takes_back_no_other_return() {
+    let fates = [Fate::Refused, Fate::Answered, Fate::Rejected];
+    let (stage, org, serial) = asked_back(&fates).await;
+    // The first one waits for new terms; somebody asks for an earlier one, which Apple takes.
+    ask_back(&org, &serial, 50).await;
+    stage.pass(MINUTE * 90).await;
+    let states: Vec<(ErrandKind, ErrandState)> = stage
+        .errands()
+        .await
+        .into_iter()
+        .map(|e| (e.kind, e.state))
+        .collect();
+    assert!(
+        matches!(
+            &states[1..],
+            [(_, ErrandState::Refused { .. }), (_, ErrandState::Done)]
+        ),
+        "{states:?}"
+    );
+    let leaving = device(&stage, &org, &serial).await.leaving;
+    assert_eq!(leaving.unwrap().deadline, START + DAY * 50);
+}
+
+#[tokio::test]
+async fn whoever_is_to_come_again_is_not_returned_by_what_was_asked_before() {
+    // Waiting for new terms, it is withdrawn with the submission.
+    let (stage, org, serial) = asked_back(&[Fate::Refused]).await;
+    let moved = || {
+        let mut inside = stage.apple.inside();
+        let reading = inside.devices.get_mut(&serial).unwrap();
+        // Somebody has moved it at Apple.
+        reading.assigned_server = Some(THEIRS.to_owned());
+        reading.status = None;
+        reading.deadline = None;
+    };
+    moved();
+    org.pull(&stage.serials).await.unwrap();
+    let wave = stage.plan("again", &stage.serials, &[]).await;
+    let returned = stage.errands().await.pop().unwrap();
+    assert_eq!(returned.state, ErrandState::Waiting);
+    let what_if = org.what_if(wave).await.unwrap();
+    org.submit(wave, &what_if.digest, "a person").await.unwrap();
+    let row = device(&stage, &org, &serial).await;
+    assert_eq!(row.leaving, None);
+    let ended = org.errand(returned.id).await.unwrap().unwrap();
+    assert!(
+        matches!(ended.state, ErrandState::Refused { .. }),
+        "{ended:?}"
+    );
+    let record = org.record_tail(100).await.unwrap();
+    assert!(
+        record
+            .iter()
+            .any(|e| e.what == "return.withdrawn" && e.device == Some(row.id))
+    );
+    stage.pass(MINUTE * 90).await;
+    {
+        let inside = stage.apple.inside();
+        let reading = &inside.devices[&serial];
+        assert_eq!(reading.assigned_server.as_deref(), Some(OURS));
+        assert_eq!(reading.deadline, Some(START + DAY * 30));
+    }
+    assert_eq!(stage.apple.asked(), 2, "to us, twice, and never back");
+
+    // Sent, and nobody knows whether it came: nobody goes before that is known.
+    let (stage, org, serial) = asked_back(&[Fate::Lost]).await;
+    stage
+        .apple
+        .inside()
+        .devices
+        .get_mut(&serial)
+        .unwrap()
+        .assigned_server = Some(THEIRS.to_owned());
+    org.pull(&stage.serials).await.unwrap();
+    let wave = stage.plan("again", &stage.serials, &[]).await;
+    let what_if = org.what_if(wave).await.unwrap();
+    let why = &what_if.blockers[&serial][0];
+    assert!(why.contains("is on its way to Apple"), "{why}");
 }

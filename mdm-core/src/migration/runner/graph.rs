@@ -6,7 +6,7 @@ use super::{NO_STEPS, RETRY, Run, is_before_release, is_over};
 use crate::migration::steps::{
     self, Next, Progress, Signal, StepContext, StepState, StepStatus, is_impostor,
 };
-use crate::migration::{Attention, Effect, Exception, SetUpState, StepId, StepPlan};
+use crate::migration::{Attention, Effect, Exception, Policy, SetUpState, StepId, StepPlan};
 
 impl Run<'_> {
     /// Every step of the plan gets its place; those that can never run here say so at once.
@@ -44,6 +44,29 @@ impl Run<'_> {
             && state.deadline.is_none()
         {
             state.deadline = Some(now + Duration::from_secs(secs));
+        }
+    }
+
+    /// A step that was asked before anybody knew of a hold, or that was only waited for while there was one, has its time from
+    /// now on: what others wait for is given up in the end.
+    pub(super) fn give_time(&mut self) {
+        let (now, held, Some(plan)) = (self.now, self.is_held(), self.plan) else {
+            return;
+        };
+        for step in plan.steps.iter().filter(|step| is_before_release(step.id)) {
+            let patient = step.on_timeout == Policy::Block && (held || !self.is_awaited(step.id));
+            let Some(state) = self
+                .s
+                .state
+                .steps_mut()
+                .and_then(|s| s.get_mut(&step.id))
+                .filter(|state| state.is_running() && state.deadline.is_none())
+            else {
+                continue;
+            };
+            if !patient {
+                state.deadline = Some(now + Duration::from_secs(step.timeout_secs));
+            }
         }
     }
 

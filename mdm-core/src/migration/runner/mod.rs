@@ -200,18 +200,15 @@ pub(super) fn advance(
     }
 }
 
-/// The device says that it cannot be released now, or says nothing of that while it speaks.
+/// The device says that it cannot now, or says nothing of a question while it speaks: whichever question it was, that is no
+/// sign that it can be released.
 const fn is_refused(event: &Event) -> bool {
     matches!(
         event,
         Event::Reported {
-            step: StepId::Release,
             status: ReportStatus::NotNow,
             ..
-        } | Event::Unanswered {
-            step: StepId::Release,
-            ..
-        }
+        } | Event::Unanswered { .. }
     )
 }
 
@@ -244,15 +241,16 @@ impl Run<'_> {
         let SetUpState::Stalled { from, .. } = &mut self.s.state else {
             return;
         };
-        if is_refused(event) {
-            // It speaks, and stays where it is: the person stays asked. It is woken as often as one that is released.
-            if let SetUpState::Releasing { steps, .. } = from.as_mut() {
-                release::state(steps, self.now).nudge_at = Some(self.now + release::PUSH_AGAIN);
-            }
+        if let SetUpState::Releasing { steps, .. } = from.as_mut() {
+            // It speaks, and the person stays asked until it is released.
             if self.s.attention == Some(Attention::SilentForDays) {
                 self.s.attention = Some(Attention::ReleaseUnconfirmed);
             }
-            return;
+            if is_refused(event) {
+                // It stays where it is, and is woken as often as one that is released.
+                release::state(steps, self.now).nudge_at = Some(self.now + release::PUSH_AGAIN);
+                return;
+            }
         }
         let mut state = (**from).clone();
         match &mut state {
@@ -267,11 +265,7 @@ impl Run<'_> {
             _ => {}
         }
         self.s.state = state;
-        self.clear(&[
-            Attention::EnrolmentStalled,
-            Attention::ReleaseUnconfirmed,
-            Attention::SilentForDays,
-        ]);
+        self.clear(&[Attention::EnrolmentStalled, Attention::SilentForDays]);
     }
 
     fn clear(&mut self, reasons: &[Attention]) {
@@ -388,6 +382,9 @@ impl Run<'_> {
             if std::mem::discriminant(&self.s.state) == before {
                 break;
             }
+        }
+        if laid_out || matches!(self.s.state, SetUpState::Proving { .. }) {
+            self.give_time();
         }
         self.merge_pushes();
     }

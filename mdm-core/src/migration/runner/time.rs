@@ -268,7 +268,7 @@ impl Run<'_> {
     }
 
     /// Whether another step cannot begin before this one is over.
-    fn is_awaited(&self, id: StepId) -> bool {
+    pub(super) fn is_awaited(&self, id: StepId) -> bool {
         let waits = |other: StepId| {
             let steps = self.s.state.steps();
             steps

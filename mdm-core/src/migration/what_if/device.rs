@@ -402,6 +402,12 @@ pub(super) fn pending(facts: &MemberFacts<'_>) -> CheckFinding {
             "let it end, or have it cancelled where it was begun",
             Owner::OrganisationAdmin,
         ),
+        _ if facts.returning => CheckFinding::block(
+            Check::OtherPending,
+            "a request that returns it to another service is on its way to Apple",
+            "wait until it has ended: `mdmd report requests` shows it",
+            Owner::Destination,
+        ),
         _ => CheckFinding::pass(Check::OtherPending, "no migration of it is pending"),
     };
     match reading {

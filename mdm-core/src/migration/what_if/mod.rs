@@ -198,6 +198,8 @@ pub struct MemberFacts<'a> {
     pub ours: &'a BTreeSet<String>,
     /// What of the attempt that is looked at has gone to Apple.
     pub asked: Asked,
+    /// A request that returns it to another service is on its way to Apple.
+    pub returning: bool,
     /// It is in another wave that is open.
     pub in_other_wave: bool,
     /// When Apple enforces it.

@@ -26,6 +26,7 @@ struct Member {
     other_kinds: BTreeMap<String, String>,
     ours: BTreeSet<String>,
     asked: Asked,
+    returning: bool,
     in_other_wave: bool,
     deadline: Timestamp,
     available_from: Timestamp,
@@ -91,6 +92,7 @@ fn member(platform: Platform) -> Member {
         other_kinds: BTreeMap::new(),
         ours: BTreeSet::from(["OURS".to_owned(), "SECOND".to_owned()]),
         asked: Asked::Nothing,
+        returning: false,
         in_other_wave: false,
         deadline: NOW + 9 * DAY,
         available_from: NOW,
@@ -118,6 +120,7 @@ impl Member {
             other_kinds: &self.other_kinds,
             ours: &self.ours,
             asked: self.asked,
+            returning: self.returning,
             in_other_wave: self.in_other_wave,
             deadline: self.deadline,
             available_from: self.available_from,
@@ -330,6 +333,7 @@ fn how_it_is_managed_there_counts() {
         m.original.last_seen = None;
     });
     check(Ios, Check::InOtherWave, Block, |m| m.in_other_wave = true);
+    check(Ios, Check::OtherPending, Block, |m| m.returning = true);
 }
 
 #[test]
@@ -682,6 +686,7 @@ fn a_device_that_nobody_knows_is_not_let_through() {
         other_kinds: &BTreeMap::new(),
         ours: &BTreeSet::new(),
         asked: Asked::Nothing,
+        returning: false,
         in_other_wave: false,
         deadline: NOW + 9 * DAY,
         available_from: NOW,

@@ -241,6 +241,7 @@ impl Org {
             other_kinds: of.other_kinds,
             ours: &any,
             asked: Asked::Nothing,
+            returning: false,
             in_other_wave: false,
             deadline: of.deadline,
             available_from: now,

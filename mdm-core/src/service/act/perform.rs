@@ -103,6 +103,8 @@ impl Org {
             return Err(nobody());
         }
         self.put_licence_errands(&mut batch, id, &moves).await?;
+        let devices = moves.iter().map(|attempt| attempt.device).collect();
+        self.take_from_returns(&mut batch, &devices).await?;
         let kind = ErrandKind::Schedule {
             server: server.uuid,
             deadline,

@@ -1,15 +1,16 @@
 //! Ends errands: what was read last counts, and what a cancellation left away from its original goes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
 use super::sending::failure;
 use super::stand::{Stand, stand_of, still_wanted};
+use crate::audit::AuditEntry;
 use crate::device::Device;
-use crate::errand::{Errand, ErrandKind, ErrandMember};
+use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState};
 use crate::error::Error;
-use crate::ids::{DeviceId, Serial};
+use crate::ids::{AuditId, DeviceId, Serial};
 use crate::migration::Event;
 use crate::service::Org;
 use crate::service::decision::{Decision, name_of};
@@ -34,12 +35,19 @@ impl Org {
             }
             let sent = !errand.sendings.is_empty();
             let words = std::mem::take(&mut errand.failed);
+            // What Apple refused after a sending of which nobody knew.
+            let refused = errand.sendings.last().and_then(|s| {
+                let over = matches!(errand.state, ErrandState::Proving { .. });
+                s.outcome.clone().filter(|_| over)
+            });
             let mut batch = Batch::new();
             let stays = self.deadlines_that_stay(&errand).await?;
             for member in lacking {
                 let why = match words.get(&member.serial) {
                     Some(word) => word.clone(),
-                    None if sent => "Apple does not show what was asked for".to_owned(),
+                    None if sent => refused
+                        .clone()
+                        .unwrap_or_else(|| "Apple does not show what was asked for".to_owned()),
                     // It was withdrawn before anything was sent.
                     None => continue,
                 };
@@ -72,6 +80,56 @@ impl Org {
             Ok(self.store().commit(batch).await?)
         })
         .await
+    }
+
+    /// Devices that are to come to us again are not returned any more: they are taken out of the returns that wait, in the same
+    /// batch.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when one of them is on its way to Apple; the store's.
+    pub(in crate::service) async fn take_from_returns(
+        &self,
+        batch: &mut Batch,
+        devices: &BTreeSet<DeviceId>,
+    ) -> Result<(), Error> {
+        if devices.is_empty() {
+            return Ok(());
+        }
+        const WHY: &str = "it is to come again: its return is withdrawn";
+        let now = self.now();
+        for mut errand in self.open_errands().await? {
+            let members = errand.members.iter();
+            let of: Vec<ErrandMember> = members
+                .filter(|m| errand.is_return() && devices.contains(&m.device))
+                .cloned()
+                .collect();
+            let Some(first) = of.first() else {
+                continue;
+            };
+            if !errand.is_idle(now) {
+                let serial = &first.serial;
+                return Err(Error::Precondition(format!(
+                    "a return of {serial} is on its way to Apple: look at the what-if again once that has ended"
+                )));
+            }
+            for member in &of {
+                batch.put(AuditEntry::new(
+                    self.id(),
+                    AuditId(self.ids().next(now)),
+                    now,
+                    self.actor(),
+                    "return.withdrawn",
+                    Some(member.device),
+                    json!({ "errand": errand.id, "why": WHY }),
+                ));
+            }
+            errand.withdrawn(devices, WHY, now);
+            if errand.is_ended() {
+                self.audit_errand(batch, &errand);
+            }
+            batch.put(errand);
+        }
+        Ok(())
     }
 
     /// What Apple counts to instead of the deadline that was to be moved: who was not moved follows Apple.

@@ -34,14 +34,15 @@ impl Org {
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
         if let Err(error) = request.activity(&serials, now) {
             // Its deadline has become one that Apple does not take.
-            self.refuse(&errand, &error.to_string()).await?;
+            let sent = errand.was_sent();
+            self.refuse(&errand, &error.to_string(), sent).await?;
             return Ok(Stepped::Waits);
         }
         // What was sent once may have its effect already: who lacks it gets the same again.
         if !errand.was_sent()
             && let Some(why) = self.without_notice(&errand, now).await?
         {
-            self.refuse(&errand, &why).await?;
+            self.refuse(&errand, &why, false).await?;
             return Ok(Stepped::Waits);
         }
         let key = self.api_key().await?;
@@ -154,7 +155,7 @@ impl Org {
                         })
                         .await?;
                     }
-                    Some(errand) => self.refuse(&errand, &why).await?,
+                    Some(errand) => self.refuse(&errand, &why, errand.may_come()).await?,
                     None => {}
                 }
                 Ok(Stepped::Waits)
@@ -247,9 +248,25 @@ impl Org {
         Ok(())
     }
 
-    /// Apple will not do it: nothing was changed, and nothing is sent again.
-    pub(super) async fn refuse(&self, errand: &Errand, why: &str) -> Result<(), Error> {
+    /// Apple will not do it: nothing was changed, and nothing is sent again. Where it was `sent_before`, a return may have come
+    /// true by that, which may be why: whether its devices are leaving is for a reading to say.
+    pub(super) async fn refuse(
+        &self,
+        errand: &Errand,
+        why: &str,
+        sent_before: bool,
+    ) -> Result<(), Error> {
         tracing::warn!(organisation = %self.id(), errand = %errand.id, kind = errand.kind.as_str(), why, "Apple refuses a request");
+        if sent_before && errand.is_return() {
+            return self
+                .alter_errand(errand.id, |errand, now| {
+                    if let Some(sending) = errand.sendings.last_mut() {
+                        sending.outcome = Some(why.to_owned());
+                    }
+                    errand.finished(why, None, now);
+                })
+                .await;
+        }
         self.again_on_conflict(|| async {
             let Some(mut errand) = self.errand(errand.id).await? else {
                 return Ok(());
@@ -263,11 +280,8 @@ impl Org {
                     self.tell_member(&mut batch, member, &event).await?;
                 }
                 self.put_return_again(&mut batch, &errand, member).await?;
-                // What was sent earlier may still come; what Apple refuses just now does not.
-                if !errand.may_come() {
-                    self.stays_after_all(&mut batch, &errand, member, why)
-                        .await?;
-                }
+                self.stays_after_all(&mut batch, &errand, member, why)
+                    .await?;
             }
             for serial in errand.serials() {
                 errand.failed.insert(serial, why.to_owned());

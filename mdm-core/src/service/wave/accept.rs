@@ -238,8 +238,8 @@ impl Org {
     /// Findings that are waived keep no device back.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when members, findings or runbooks are not those of the digest any more, or something stands
-    /// against all of them; [`Error::BadInput`] for a waiver without a reason or of what nobody can waive; the store's.
+    /// [`Error::Precondition`] when the wave is closed, members, findings or runbooks are not those of the digest any more, or
+    /// something stands against all of them; [`Error::BadInput`] for a waiver without a reason or of what nobody can waive; the store's.
     pub async fn accept(
         &self,
         wave: WaveId,
@@ -250,6 +250,11 @@ impl Org {
         check_waivers(waivers)?;
         sentence("reason", reason, false)?;
         self.again_on_conflict(|| async {
+            // Held by its version: of a wave that is closed meanwhile nothing is accepted either.
+            let mut row = self.wave_row(wave).await?;
+            if !row.is_open() {
+                return Err(closed());
+            }
             let mut what_if = self.what_if(wave).await?;
             if what_if.digest != digest {
                 return Err(changed());
@@ -260,7 +265,6 @@ impl Org {
                     "nothing can be accepted before what stands against all of it is mended: {why}"
                 )));
             }
-            let mut row = self.wave_row(wave).await?;
             let acceptance =
                 Acceptance::new(self.actor(), self.now(), digest, waivers.to_vec(), reason);
             row.acceptance = Some(acceptance.clone());
@@ -337,7 +341,7 @@ impl Org {
         }
         let mut row = self.wave_row(wave).await?;
         if !row.is_open() {
-            return Err(Error::Precondition("the wave is closed".to_owned()));
+            return Err(closed());
         }
         if what_if.report.members.is_empty() {
             let why = match row.state {
@@ -413,6 +417,8 @@ impl Org {
             .ok_or(Error::NotFound("server entry"))?;
         // Licences first: a device may come as soon as it is offered its migration.
         self.put_licence_errands(&mut batch, wave, &going).await?;
+        let devices = going.iter().map(|attempt| attempt.device).collect();
+        self.take_from_returns(&mut batch, &devices).await?;
         let requests = buckets.len();
         for (deadline, members) in buckets {
             let kind = ErrandKind::Schedule {
@@ -465,6 +471,10 @@ fn buckets(
         }
     }
     buckets
+}
+
+fn closed() -> Error {
+    Error::Precondition("the wave is closed".to_owned())
 }
 
 fn changed() -> Error {

@@ -80,6 +80,8 @@ pub(super) struct Plan {
     within: Option<Within>,
     /// What each profile of the library and each set of declarations brings, and to which devices.
     library: Vec<(ForWhom, Brings)>,
+    /// Devices whose return to another service is on its way to Apple.
+    returning: BTreeSet<DeviceId>,
 }
 
 /// Which devices something of the library goes to.
@@ -333,7 +335,18 @@ impl Org {
             codes: None,
             within: None,
             library: self.library_brings().await?,
+            returning: self.returning().await?,
         })
+    }
+
+    /// Devices that a request to Apple takes, or may take, to another service. What waits is withdrawn with a submission.
+    async fn returning(&self) -> Result<BTreeSet<DeviceId>, Error> {
+        let now = self.now();
+        let open = self.open_errands().await?;
+        let under_way = open.iter().filter(|e| e.is_return() && !e.is_idle(now));
+        Ok(under_way
+            .flat_map(|errand| errand.members.iter().map(|m| m.device))
+            .collect())
     }
 
     /// Whether what is sealed to the escrow certificate opens with the key that we hold; none without a certificate.
@@ -510,6 +523,7 @@ impl Org {
                 other_kinds: &plan.other_kinds,
                 ours: &plan.ours,
                 asked: planned.map_or(Asked::Nothing, |p| p.asked),
+                returning: device.is_some_and(|d| plan.returning.contains(&d.id)),
                 in_other_wave: open.is_some() && open != planned.and_then(|p| p.attempt),
                 deadline: planned.map_or(now, |p| p.deadline),
                 available_from: planned.map_or(now, |p| p.available_from),
