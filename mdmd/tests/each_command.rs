@@ -36,15 +36,15 @@ async fn a_project_is_switched_off_and_its_waves_change_members() {
     assert_eq!(on().await, true);
     town.ends("project|off|Berlin", 0, "is off").await;
     assert_eq!(on().await, false);
-    let of = async |wave: &str| {
-        let shown = town.json(&["wave", "status", wave]).await;
-        shown["wave"]["members"].clone()
+    let is_in = async |wave: &str| {
+        let shown = town.json(&["report", "wave", "--wave", wave]).await;
+        shown.to_string().contains(&serials[0])
     };
-    let before = (of("pilot").await, of("main").await);
+    assert!(is_in("pilot").await);
     let moved = format!("wave|move|pilot|{}|--to|main", serials[0]);
     town.ends(&moved, 0, "1").await;
-    assert_ne!((of("pilot").await, of("main").await), before);
-    town.ends(&moved, 3, &serials[0]).await;
+    assert!(is_in("main").await && !is_in("pilot").await);
+    town.ends(&moved, 2, &serials[0]).await;
     // One that is open still has every key of its devices.
     let purge = "project|purge|Berlin|--reason|cleaned up";
     town.ends(purge, 3, "").await;
@@ -77,7 +77,7 @@ async fn a_device_is_tagged_called_back_and_sent_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_profile_is_kept_and_people_get_roles() {
+async fn a_profile_is_kept_and_nobody_is_named_where_nobody_signs_in() {
     let (town, _) = stage().await;
     let file = town.file("clock.mobileconfig", PROFILE);
     let add = format!("profile|add|{file}|--name|Clock|--tag|lab");
@@ -90,14 +90,12 @@ async fn a_profile_is_kept_and_people_get_roles() {
     town.ends(&format!("profile|add|{broken}|--name|Clock"), 2, "")
         .await;
 
-    town.ends("user|new|ida@example.org|--role|planner", 0, "")
+    // Where nobody signs in there is nobody to name; how it goes with a provider is a story of its own.
+    town.ends("user|new|ida@example.org|--role|planner", 3, "sign-in set")
         .await;
-    town.ends("user|list", 0, "planner").await;
-    town.ends("user|revoke|ida@example.org", 0, "").await;
-    let listed = town.json(&["user", "list"]).await.to_string();
-    assert!(!listed.contains("\"planner\""), "{listed}");
     town.ends("user|new|ida@example.org|--role|king", 2, "king")
         .await;
+    town.ends("user|list", 0, "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

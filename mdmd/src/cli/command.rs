@@ -203,6 +203,12 @@ pub(crate) async fn run(common: &Common, command: &Queue) -> Done {
                 println!("taken out    {}", cell(&answer["waiting"]));
                 println!("handed out   {}", cell(&answer["handed_out"]));
                 println!("kept         {}", cell(&answer["kept"]));
+                let all = answer["results"].as_array().into_iter().flatten();
+                let left: Value = all.filter(|r| r["result"].is_null()).cloned().collect();
+                if left.as_array().is_some_and(|left| !left.is_empty()) {
+                    println!("not enrolled here:");
+                    table(&left, &[("DEVICE", "id")]);
+                }
             });
             let unknown = answer["results"].as_array().into_iter().flatten();
             partly(unknown.filter(|r| r["result"].is_null()).count())
