@@ -54,6 +54,10 @@ pub struct Device {
     /// What people sort it by: it gets what the library has for these.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
+    /// The groups of its owner, as the newest import told them: it gets what is there for these, too. They stay when what was
+    /// imported of people is forgotten.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
     /// What of the library was queued for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<Given>,
@@ -90,6 +94,13 @@ pub struct Leaving {
 }
 
 impl Device {
+    /// Whether the organisation API assigns it to this service of ours, and no list of ours shows it.
+    pub(crate) fn is_unlisted_at(&self, service: &str) -> bool {
+        let reading = self.reading.as_ref().filter(|reading| !reading.unknown);
+        let at = reading.and_then(|reading| reading.assigned_server.as_deref());
+        at == Some(service) && self.record.as_ref().is_none_or(|record| record.gone)
+    }
+
     /// A device of which only the serial number is known.
     #[must_use]
     pub fn new(organisation: OrganisationId, id: DeviceId, serial: Serial) -> Self {
@@ -109,6 +120,7 @@ impl Device {
             licences: Vec::new(),
             invitations: Vec::new(),
             tags: BTreeSet::new(),
+            groups: BTreeSet::new(),
             given: Vec::new(),
             given_to: None,
             signed_in: None,

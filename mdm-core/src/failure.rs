@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) use self::holding::did_not_wait;
 use self::holding::{after_it, at_the_end, from_outside, in_the_hold};
 use self::moving::{before_it_moves, between};
 use crate::audit::Refusal;
@@ -210,7 +211,7 @@ pub struct Known<'a> {
     pub held: &'a [(SecretKind, Timestamp)],
     /// Refusals of its messages, newest first.
     pub refusals: &'a [Refusal],
-    /// Apps that it was forecast to lose with their data.
+    /// Apps that it was forecast to lose with their data, and that nothing has saved since.
     pub forecast: &'a [String],
     /// How long people have until a deadline, at the least.
     pub notice: Duration,

@@ -231,6 +231,12 @@ impl KeyCustody {
     }
 }
 
+/// Since when it is held, of the recovery key that a Mac made for us and that nothing has replaced; `None` for any other secret.
+pub(crate) fn own_key(secret: &SealedSecret) -> Option<Timestamp> {
+    let own = secret.kind == SecretKind::RecoveryKey && secret.replaced.is_none();
+    own.then_some(secret.created)
+}
+
 /// What a `SecurityInfo` answer means for the escrow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "each has a consequence of its own")]

@@ -1,4 +1,5 @@
-//! Limits on how many devices of one group may be in the gap at once. The gap begins when a device is offered its migration, for it
+//! Limits on how many devices of one group may be in the gap at once. They are said by projects and hold for the organisation: every
+//! device of the group counts, and waits, whatever wave or list sends it, and the least limit holds. The gap begins when a device is offered its migration, for it
 //! may begin at any moment from then on, and ends with its set-up. Whoever is offered a migration takes a place first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,8 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
-use crate::ids::ProjectId;
-use crate::original::OriginalFacts;
 
 /// Limits of one project.
 const MOST: usize = 200;
@@ -68,6 +67,26 @@ impl GapLimits {
         Ok(())
     }
 
+    /// These and those of another project: of each group the least.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let least = |a: Option<u32>, b: Option<u32>| a.into_iter().chain(b).min();
+        let names = |of: fn(&Self) -> &BTreeMap<String, u32>| {
+            let all: BTreeSet<&String> = of(self).keys().chain(of(other).keys()).collect();
+            all.into_iter()
+        };
+        let both = |group: GapGroup| least(self.most(&group), other.most(&group));
+        let groups = names(|limits| &limits.groups)
+            .filter_map(|name| Some((name.clone(), both(GapGroup::Group(name.clone()))?)));
+        let tags = names(|limits| &limits.tags)
+            .filter_map(|name| Some((name.clone(), both(GapGroup::Tag(name.clone()))?)));
+        Self {
+            each_group: least(self.each_group, other.each_group),
+            groups: groups.collect(),
+            tags: tags.collect(),
+        }
+    }
+
     /// How many devices of a group may be in the gap at once; none says that nobody counts them.
     #[must_use]
     pub fn most(&self, group: &GapGroup) -> Option<u32> {
@@ -100,7 +119,7 @@ impl GapLimits {
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::exhaustive_enums, reason = "two kinds")]
 pub enum GapGroup {
-    /// Their owners are of this group, as the original service told.
+    /// Their owners are of this group, as the newest import told.
     Group(String),
     /// They have this tag.
     Tag(String),
@@ -117,23 +136,17 @@ impl std::fmt::Display for GapGroup {
 
 /// The groups of a device.
 #[must_use]
-pub fn groups_of(device: &Device, told: Option<&OriginalFacts>) -> BTreeSet<GapGroup> {
-    let owner = told.and_then(|told| told.owner.as_ref());
-    let groups = owner.into_iter().flat_map(|owner| &owner.value.groups);
+pub fn groups_of(device: &Device) -> BTreeSet<GapGroup> {
+    let groups = device.groups.iter().cloned().map(GapGroup::Group);
     let tags = device.tags.iter().cloned().map(GapGroup::Tag);
-    groups.cloned().map(GapGroup::Group).chain(tags).collect()
+    groups.chain(tags).collect()
 }
 
 /// A place in the gap that an attempt has taken: it counts from before its profile is asked for at Apple until its set-up has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "whose limits, since when, as what"
-)]
+#[expect(clippy::exhaustive_structs, reason = "since when, as what")]
 pub struct GapPlace {
-    /// The project whose limits are meant.
-    pub project: ProjectId,
     /// Since when.
     pub since: Timestamp,
     /// The groups of the device as they were then.
@@ -220,6 +233,45 @@ mod tests {
             Some((1, at(0)))
         );
         assert_eq!(most_at_once(&[]), None);
+    }
+
+    #[test]
+    fn of_several_projects_the_least_holds() {
+        let limits = |each: Option<u32>, sales: Option<u32>, till: Option<u32>| GapLimits {
+            each_group: each,
+            groups: sales.map(|n| ("Sales".to_owned(), n)).into_iter().collect(),
+            tags: till.map(|n| ("till".to_owned(), n)).into_iter().collect(),
+        };
+        let (sales, other) = (GapGroup::Group("Sales".into()), GapGroup::Group("x".into()));
+        let till = GapGroup::Tag("till".into());
+        for (one, two, found) in [
+            (
+                limits(None, Some(5), None),
+                limits(None, Some(2), None),
+                [Some(2), None, None],
+            ),
+            // What one says of each group holds for a group of which the other says more.
+            (
+                limits(Some(3), None, None),
+                limits(None, Some(9), Some(4)),
+                [Some(3), Some(3), Some(4)],
+            ),
+            (
+                limits(Some(3), Some(9), None),
+                limits(Some(5), None, None),
+                [Some(5), Some(3), None],
+            ),
+            (
+                limits(None, None, Some(1)),
+                GapLimits::default(),
+                [None, None, Some(1)],
+            ),
+        ] {
+            for both in [one.with(&two), two.with(&one)] {
+                let most = [&sales, &other, &till].map(|group| both.most(group));
+                assert_eq!(most, found, "{one:?} {two:?}");
+            }
+        }
     }
 
     #[test]

@@ -51,6 +51,18 @@ impl Job {
         Self::new(organisation, JobId(device.0), due, JobKind::Tell { device })
     }
 
+    /// The job that hands over what we know of a device that has left. There is one for each device, whoever asks for it.
+    #[must_use]
+    pub(crate) const fn hand_over(
+        organisation: OrganisationId,
+        device: DeviceId,
+        due: Timestamp,
+    ) -> Self {
+        // Below zero, for the id of the device is the key of what is told of it.
+        let kind = JobKind::HandOver { device };
+        Self::new(organisation, JobId(-device.0), due, kind)
+    }
+
     /// A job that nobody has tried.
     #[must_use]
     pub const fn new(
@@ -101,6 +113,11 @@ pub enum JobKind {
         device: DeviceId,
         /// The key that was seen.
         secret: SecretId,
+    },
+    /// Ask a Mac whose bootstrap token came late whether it has a new recovery key.
+    AskKey {
+        /// Which Mac.
+        device: DeviceId,
     },
     /// Read a device at the organisation API and tell its Move.
     ReadDevice {
@@ -170,6 +187,11 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Look through the devices that left before it was agreed where what we know goes, page by page.
+    HandOverAll {
+        /// Behind this one.
+        after: DeviceId,
+    },
     /// Seal what has come to the record: one job for each organisation that has something to seal.
     Seal,
     /// Look after a submitted wave, then come again.
@@ -207,8 +229,10 @@ impl JobKind {
                 | Self::DeclareAll
                 | Self::LookAfter { .. }
                 | Self::RotateKey { .. }
+                | Self::AskKey { .. }
                 | Self::Seal
                 | Self::Declare { .. }
+                | Self::HandOver { .. }
                 | Self::Tell { .. }
         )
     }
@@ -222,6 +246,7 @@ impl JobKind {
             Self::ReadLock { .. } => "read-lock",
             Self::ClearLock { .. } => "clear-lock",
             Self::RotateKey { .. } => "rotate-key",
+            Self::AskKey { .. } => "ask-key",
             Self::ReadDevice { .. } => "read-device",
             Self::Errands => "errands",
             Self::Pull => "pull",
@@ -237,6 +262,7 @@ impl JobKind {
             Self::Declare { .. } => "declare",
             Self::DeclareOf { .. } => "declare-of",
             Self::HandOver { .. } => "hand-over",
+            Self::HandOverAll { .. } => "hand-over-all",
             Self::Seal => "seal",
             Self::LookAfter { .. } => "look-after",
             Self::Tell { .. } => "tell",

@@ -6,15 +6,108 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::device::Platform;
+use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{LibraryId, OrganisationId, SecretId};
 use crate::wire::requests::{
     AssetKind, Manifest, ManifestAsset, ManifestItem, ManifestKind, ManifestMetadata,
 };
 
-/// The most tags of a device or an item.
+/// The most tags of a device or an item, and the most groups of an item.
 const MOST_TAGS: usize = 100;
+/// The most bytes of a group's name.
+const LONGEST_GROUP: usize = 512;
+
+/// Which devices something of the library is for: those that have one of the tags, or whose owner is in one of the groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::exhaustive_structs, reason = "tags and groups")]
+pub struct Audience {
+    /// Devices with one of these tags.
+    pub tags: BTreeSet<String>,
+    /// Devices whose owner is in one of these groups, by their names in the import.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+}
+
+impl Audience {
+    /// Tags and groups as people give them.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] as [`tags`] and [`groups`].
+    pub fn read(
+        given: impl IntoIterator<Item = impl AsRef<str>>,
+        of: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, Error> {
+        let (tags, groups) = (tags(given)?, groups(of)?);
+        Ok(Self { tags, groups })
+    }
+
+    /// Whether it is for nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.groups.is_empty()
+    }
+
+    /// Whether a device is meant.
+    #[must_use]
+    pub fn has(&self, device: &Device) -> bool {
+        !self.tags.is_disjoint(&device.tags) || !self.groups.is_disjoint(&device.groups)
+    }
+}
+
+/// For whom an item that comes in is to be. What is not said stays as it is; with nothing said at all an item that is there is for
+/// whoever it was for, and one that is new for nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "tags and groups")]
+pub struct Whom {
+    /// Devices with one of these tags.
+    pub tags: Option<BTreeSet<String>>,
+    /// Devices whose owner is in one of these groups.
+    pub groups: Option<BTreeSet<String>>,
+}
+
+impl Whom {
+    /// Tags and groups as somebody said them.
+    ///
+    /// # Errors
+    /// As [`Audience::read`].
+    pub fn read<T: AsRef<str>>(
+        given: Option<impl IntoIterator<Item = T>>,
+        of: Option<Vec<String>>,
+    ) -> Result<Self, Error> {
+        let (tags, groups) = (given.map(tags).transpose()?, of.map(groups).transpose()?);
+        Ok(Self { tags, groups })
+    }
+
+    /// Who that is for an item that is there, or is not.
+    pub(crate) fn over(&self, item: Option<&LibraryItem>) -> Audience {
+        let before = item.map(|item| item.audience.clone()).unwrap_or_default();
+        Audience {
+            tags: self.tags.clone().unwrap_or(before.tags),
+            groups: self.groups.clone().unwrap_or(before.groups),
+        }
+    }
+}
+
+impl<T: Into<Audience>> From<T> for Whom {
+    fn from(audience: T) -> Self {
+        let Audience { tags, groups } = audience.into();
+        Self {
+            tags: Some(tags),
+            groups: Some(groups),
+        }
+    }
+}
+
+impl From<BTreeSet<String>> for Audience {
+    fn from(tags: BTreeSet<String>) -> Self {
+        Self {
+            tags,
+            ..Self::default()
+        }
+    }
+}
 
 /// A profile or a package that is kept for devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +125,14 @@ pub struct LibraryItem {
     pub name: String,
     /// What it is.
     pub content: LibraryContent,
-    /// Devices with one of these tags get it.
-    pub tags: BTreeSet<String>,
+    /// Which devices get it.
+    #[serde(flatten)]
+    pub audience: Audience,
     /// Rises with each new content: devices that have an older one get the newer.
     pub revision: u32,
     /// When it was first uploaded.
     pub created: Timestamp,
-    /// When content or tags last changed.
+    /// When its content, or whom it is for, last changed.
     pub changed: Timestamp,
     /// When it was taken out of use: devices that have it lose it.
     pub removed: Option<Timestamp>,
@@ -176,22 +270,18 @@ pub enum Change<'a> {
     Take(&'a Given),
 }
 
-/// What must change on a device with these tags that was given this. The order is that of the library, what goes first. What
+/// What must change on this device, by its tags, its owner's groups and what it was given. The order is that of the library, what goes first. What
 /// was given and is not among the items stays where it is: nothing ever leaves the library, so that one cannot be read just
 /// now, and nobody can say whether the device should have it.
 #[must_use]
-pub fn changes<'a>(
-    items: &'a [LibraryItem],
-    tags: &BTreeSet<String>,
-    given: &'a [Given],
-    platform: Option<Platform>,
-) -> Vec<Change<'a>> {
+pub fn changes<'a>(items: &'a [LibraryItem], device: &'a Device) -> Vec<Change<'a>> {
+    let (given, platform) = (&device.given, device.platform());
     let wants = |item: &LibraryItem| {
         let fits = match item.content {
             LibraryContent::Package(_) => platform.is_some_and(Platform::is_mac),
             LibraryContent::Profile { .. } => true,
         };
-        fits && item.removed.is_none() && !item.tags.is_disjoint(tags)
+        fits && item.removed.is_none() && item.audience.has(device)
     };
     let unwanted = |given: &&Given| items.iter().any(|i| i.id == given.item && !wants(i));
     let has = |item: &LibraryItem| {
@@ -211,7 +301,7 @@ impl LibraryItem {
         id: LibraryId,
         name: &str,
         content: LibraryContent,
-        tags: BTreeSet<String>,
+        audience: impl Into<Audience>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -220,7 +310,7 @@ impl LibraryItem {
             version: 0,
             name: name.to_owned(),
             content,
-            tags,
+            audience: audience.into(),
             revision: 1,
             created: now,
             changed: now,
@@ -327,9 +417,45 @@ pub fn tags(given: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeSet
     Ok(tags)
 }
 
+/// Names of groups of owners as people give them: 1 to 512 bytes without control characters, spelt as in the import.
+///
+/// # Errors
+/// [`Error::BadInput`].
+pub fn groups(given: impl IntoIterator<Item = impl AsRef<str>>) -> Result<BTreeSet<String>, Error> {
+    let mut groups = BTreeSet::new();
+    for group in given {
+        let group = group.as_ref().trim();
+        let fits = (1..=LONGEST_GROUP).contains(&group.len());
+        if !fits || group.chars().any(char::is_control) {
+            return Err(Error::bad_input(
+                "groups",
+                format!("must be 1 to {LONGEST_GROUP} bytes without control characters"),
+            ));
+        }
+        groups.insert(group.to_owned());
+    }
+    if groups.len() > MOST_TAGS {
+        return Err(Error::bad_input(
+            "groups",
+            format!("must be at most {MOST_TAGS}"),
+        ));
+    }
+    Ok(groups)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{DeviceId, Serial};
+
+    fn device(tags: &[&str], groups: &[&str], given: &[Given]) -> Device {
+        let serial = Serial::parse("C02XXXXX0001").unwrap();
+        let mut device = Device::new(OrganisationId(1), DeviceId(1), serial);
+        let words = |all: &[&str]| all.iter().map(|word| (*word).to_owned()).collect();
+        (device.tags, device.groups) = (words(tags), words(groups));
+        device.given = given.to_vec();
+        device
+    }
 
     fn item(id: i64, tag: &str, content: LibraryContent) -> LibraryItem {
         let now = Timestamp::from_millis(0);
@@ -375,6 +501,8 @@ mod tests {
     fn a_device_gets_what_one_of_its_tags_asks_for_and_loses_what_none_does() {
         let mut items = vec![profile(1, "all"), profile(2, "lab"), profile(3, "lab")];
         let mine = tags(["ALL", "lab"]).unwrap();
+        assert_eq!(mine, tags(["all", "lab"]).unwrap());
+        let (mine, none): (&[&str], &[&str]) = (&["all", "lab"], &[]);
         let ids = |changes: Vec<Change<'_>>| -> Vec<i64> {
             let each = changes.into_iter().map(|change| match change {
                 Change::Give(item) => item.id.0,
@@ -382,26 +510,53 @@ mod tests {
             });
             each.collect()
         };
-        let check = |items: &[LibraryItem], mine: &BTreeSet<String>, has: &[Given]| {
-            ids(changes(items, mine, has, Some(Platform::Ios)))
+        let check = |items: &[LibraryItem], mine: &[&str], has: &[Given]| {
+            ids(changes(items, &device(mine, &[], has)))
         };
-        assert_eq!(check(&items, &mine, &[]), [1, 2, 3]);
+        assert_eq!(check(&items, mine, &[]), [1, 2, 3]);
         let has: Vec<Given> = items.iter().map(given).collect();
-        assert_eq!(check(&items, &mine, &has), [] as [i64; 0]);
+        assert_eq!(check(&items, mine, &has), [] as [i64; 0]);
         items[1].revision += 1;
         items[2].removed = Some(Timestamp::from_millis(1));
-        assert_eq!(check(&items, &mine, &has), [-3, 2]);
-        assert_eq!(check(&items, &BTreeSet::new(), &has), [-1, -2, -3]);
+        assert_eq!(check(&items, mine, &has), [-3, 2]);
+        assert_eq!(check(&items, none, &has), [-1, -2, -3]);
         // One that cannot be read is neither given nor taken.
-        assert_eq!(check(&items[..2], &BTreeSet::new(), &has), [-1, -2]);
+        assert_eq!(check(&items[..2], none, &has), [-1, -2]);
+    }
+
+    #[test]
+    fn a_device_gets_what_is_for_a_group_of_its_owner() {
+        let mut items = [profile(1, "lab"), profile(2, "lab")];
+        items[0].audience = Audience::read(["lab"], [" Sales "]).unwrap();
+        let has = [given(&items[0])];
+        let mine = device(&[], &["Sales"], &[]);
+        assert_eq!(changes(&items, &mine), [Change::Give(&items[0])]);
+        // A tag of that name is another thing, and so is a group that is spelt otherwise.
+        for (tags, groups) in [
+            (&["sales"][..], &[][..]),
+            (&[], &["sales"]),
+            (&[], &["lab"]),
+        ] {
+            let other = device(tags, groups, &has);
+            assert_eq!(changes(&items, &other), [Change::Take(&has[0])]);
+        }
+        assert_eq!(changes(&items, &device(&[], &["Sales"], &has)), []);
+        let long = "x".repeat(LONGEST_GROUP + 1);
+        for bad in ["", " ", "a\nb", &long] {
+            let error = groups([bad]).unwrap_err().to_string();
+            assert!(error.starts_with("groups"), "{error}");
+        }
     }
 
     #[test]
     fn packages_are_for_macs() {
         let items = [item(1, "all", LibraryContent::Package(package()))];
-        let mine = tags(["all"]).unwrap();
-        assert_eq!(changes(&items, &mine, &[], Some(Platform::Ipados)), []);
-        assert_eq!(changes(&items, &mine, &[], Some(Platform::Macos)).len(), 1);
+        let of = |product: &str| {
+            let mut device = device(&["all"], &[], &[]);
+            device.facts.product = Some(product.to_owned());
+            changes(&items, &device).len()
+        };
+        assert_eq!((of("iPad14,1"), of("Mac15,7")), (0, 1));
         assert_eq!(
             items[0].undo(),
             Undo::Application("com.example.tool".to_owned())

@@ -157,6 +157,12 @@ parts! {
 }
 
 impl OriginalFacts {
+    /// The groups of its owner, where somebody told who that is.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &String> {
+        let owner = self.owner.iter();
+        owner.flat_map(|owner| &owner.value.groups)
+    }
+
     /// The newest list of its managed apps: that of the service that it leaves, or its own from when it was here.
     #[must_use]
     pub fn known_apps(&self) -> Option<&Told<Vec<OriginalApp>>> {

@@ -274,6 +274,16 @@ pub struct StopRule {
     pub expiries: bool,
 }
 
+impl StopRule {
+    /// The rule of devices that were assigned as a list, without a project: they are too few for counts to say anything.
+    pub(crate) const OF_LISTS: Self = Self {
+        failed: 0,
+        failed_percent: 0,
+        long_holds: 0,
+        expiries: true,
+    };
+}
+
 impl Default for StopRule {
     fn default() -> Self {
         Self {

@@ -90,18 +90,45 @@ impl OwnerTexts {
     /// region, English.
     #[must_use]
     pub fn of(&self, language: &str) -> (String, OwnerText) {
-        let mut tried = vec![language];
-        tried.extend(language.split_once(['-', '_']).map(|(plain, _)| plain));
-        tried.push("en");
-        let own = |name: &str| {
-            let mut found = self.0.iter();
-            let (known, text) = found.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-            Some((known.clone(), text.clone()))
-        };
-        let mut found = tried.into_iter();
-        let found = found.find_map(|name| own(name).or_else(|| standard(name)));
+        self.beside(&Self::default(), language)
+    }
+
+    /// The same for a wave that has texts of its own: in the owner's language, with its region or without, the wave's come before the
+    /// organisation's and ours; English comes last, in the same order.
+    #[must_use]
+    pub fn beside(&self, of_wave: &Self, language: &str) -> (String, OwnerText) {
+        let plain = language.split_once(['-', '_']).map(|(plain, _)| plain);
+        for tried in [&[Some(language), plain][..], &[Some("en")]] {
+            let tried = || tried.iter().copied().flatten();
+            let here = || tried().find_map(|name| self.own(name).or_else(|| standard(name)));
+            if let Some(found) = tried().find_map(|name| of_wave.own(name)).or_else(here) {
+                return found;
+            }
+        }
         // English is among ours.
-        found.unwrap_or_default()
+        Default::default()
+    }
+
+    fn own(&self, name: &str) -> Option<(String, OwnerText)> {
+        let mut found = self.0.iter();
+        let (known, text) = found.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some((known.clone(), text.clone()))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Refuses what cannot be told: as [`OwnerTexts::change`].
+    ///
+    /// # Errors
+    /// [`Error::BadInput`].
+    pub fn check(&self) -> Result<(), Error> {
+        let all = self.0.iter();
+        let all = all.map(|(language, text)| (language.clone(), Some(text.clone())));
+        Self::default().change(&all.collect())
     }
 
     /// All languages that there are, with their texts.

@@ -357,7 +357,12 @@ pub fn contradictions(device: &Device, context: Context<'_>, now: Timestamp) -> 
             // The API was asked after the list showed it (an older answer may be from before it came to us), or both have
             // had time to agree.
             let comparable = reading.seen >= record.seen || settled(record.seen);
-            if elsewhere && comparable {
+            // Of what was called back or taken elsewhere a moment ago the list knows nothing before it is read again.
+            let list_since = context
+                .servers
+                .iter()
+                .any(|s| s.id == record.server && s.synced >= Some(reading.seen));
+            if elsewhere && comparable && (list_since || settled(reading.seen)) {
                 found.push(Contradiction::ListedButElsewhere);
             }
             if reading.unknown && comparable {

@@ -12,6 +12,7 @@ use crate::ids::{
 };
 use crate::organisation::AdeOptions;
 use crate::project::{PinnedPlan, Project};
+use crate::texts::OwnerTexts;
 
 /// Members that share runbook and dates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,10 @@ pub struct Wave {
     /// What its ADE profile says, if not what the organisation's says.
     #[serde(default)]
     pub ade: Option<AdeOptions>,
+    /// What owners of its devices are told in place of what the organisation says, by language. It is no part of what is accepted or
+    /// pinned: whoever is told next is told this.
+    #[serde(default, skip_serializing_if = "OwnerTexts::is_empty")]
+    pub owner_texts: OwnerTexts,
     /// Made for a list of devices that somebody acted on, not planned as a wave.
     #[serde(default)]
     pub ad_hoc: bool,
@@ -94,6 +99,7 @@ impl Wave {
             state: WaveState::Draft,
             created,
             ade: None,
+            owner_texts: OwnerTexts::default(),
             ad_hoc: false,
             project: None,
             preset: None,
@@ -367,6 +373,12 @@ pub struct Server {
     /// When the last complete reading of the whole list began.
     #[serde(default)]
     pub last_full: Option<Timestamp>,
+    /// A device that the organisation API assigns to this entry, and that the list did not show then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+    /// When the whole list was last begun because of such a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sought: Option<Timestamp>,
     /// The ADE profile that enrolments outside of waves should get, and the digest of its content.
     pub profile: Option<DefinedProfile>,
     /// Every ADE profile that we defined there, by the digest of its content: there is no list of them at Apple.
@@ -425,12 +437,25 @@ impl Server {
             offered: None,
             offering: None,
             last_full: None,
+            missed: None,
+            sought: None,
             needs_person: None,
             profiles_need: None,
             sync_job: JobId::default(),
             assign_job: JobId::default(),
         }
     }
+}
+
+/// A device that should be in a list and was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::exhaustive_structs, reason = "which, and since when")]
+pub struct Missed {
+    /// Which.
+    pub device: DeviceId,
+    /// When the organisation API said where it is.
+    pub at: Timestamp,
 }
 
 /// How far the devices of an organisation were gone through for the profile that each of them should want.

@@ -10,8 +10,8 @@ use mdm_core::device::{MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 use mdm_core::migration::{
     Ask, Attention, Effect, Event, LockClaim, LockReading, Move, MoveState, Notice, OperatorAct,
-    Outcome, Owner, PinnedRunbook, SetUpEnd, SetUpPhase, SetUpState, StepId, Told, Variant,
-    advance_move,
+    Outcome, Owner, PinnedRunbook, SetUpEnd, SetUpPhase, SetUpState, StepId, StepPlan, StepStatus,
+    Told, Variant, advance_move,
 };
 use mdm_core::queue::ReportStatus;
 
@@ -528,6 +528,132 @@ fn a_lock_that_apple_answers_late_keeps_nobody_in_the_hold_and_is_a_lock_all_the
     assert!(one.why.contains("not answered"), "{one:?}");
 }
 
+#[test]
+fn a_proof_that_waits_for_the_lock_alone_looks_when_apple_has_answered() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.enrol();
+    s.answer_all();
+    while s.now < START + Duration::from_hours(5) {
+        s.wake();
+        s.answer_all();
+    }
+    told(&mut s);
+    // By now it looks once in an hour.
+    assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
+    let answered = s.now;
+    s.lock_answers();
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    assert!(s.now.since(answered) < Duration::from_mins(2), "{}", s.log);
+}
+
+/// How often the escrow profile was sent.
+fn escrows(s: &Story) -> usize {
+    let is_escrow = |effect: &&Effect| {
+        matches!(
+            effect,
+            Effect::Command {
+                ask: Ask::InstallEscrow,
+                ..
+            }
+        )
+    };
+    s.effects.iter().filter(is_escrow).count()
+}
+
+fn escrow_is_done(s: &Story) -> bool {
+    let steps = s.set_up.steps_or_proofs();
+    let escrow = steps.get(&StepId::FvEscrow).map(|step| &step.status);
+    matches!(escrow, Some(StepStatus::Done { .. }))
+}
+
+#[test]
+fn an_escrow_without_a_bootstrap_token_is_begun_again_when_it_comes_in_the_hold() {
+    let mut s = Story::new(Platform::Macos, Variant::Migration);
+    s.device.lacks_token = true;
+    s.enrol();
+    s.answer_all();
+    // Apple answers the lock request late: until then it is held, and its escrow profile is there already.
+    while !escrow_is_done(&s) {
+        s.wake();
+        s.answer_all();
+    }
+    assert_eq!(s.set_up.phase(), SetUpPhase::Holding, "{}", s.log);
+    assert_eq!((escrows(&s), s.device.has_key), (1, false));
+    s.device.lacks_token = false;
+    s.tell(&Event::BootstrapTokenStored);
+    assert!(!escrow_is_done(&s), "{}", s.log);
+    assert_eq!(escrows(&s), 2, "{}", s.log);
+    s.answer_all();
+    assert!(escrow_is_done(&s) && s.device.has_key, "{}", s.log);
+    // It gives it at every sign-in: once is enough.
+    s.tell(&Event::BootstrapTokenStored);
+    assert!(escrow_is_done(&s), "{}", s.log);
+    s.lock_answers();
+    s.answer_all();
+    told(&mut s);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    let bootstrap = &s.set_up.proofs[&StepId::Bootstrap].status;
+    assert!(matches!(bootstrap, StepStatus::Done { evidence } if evidence.contains("late")));
+    assert_eq!(escrows(&s), 2, "{}", s.log);
+}
+
+#[test]
+fn an_escrow_without_a_bootstrap_token_is_begun_again_when_it_comes_during_the_proof() {
+    for refuses in [false, true] {
+        let mut s = Story::new(Platform::Macos, Variant::Migration);
+        s.device.lacks_token = true;
+        s.device.refuses_escrow = refuses;
+        s.enrol();
+        s.answer();
+        s.lock_answers();
+        s.answer_all();
+        while s.now < START + Duration::from_hours(3) {
+            s.wake();
+            s.answer_all();
+        }
+        told(&mut s);
+        assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
+        assert_eq!(s.set_up.exceptions.is_empty(), !refuses, "{}", s.log);
+        // Somebody signs in.
+        let (before, signed_in) = (escrows(&s), s.now);
+        s.device.lacks_token = false;
+        s.device.refuses_escrow = false;
+        s.tell(&Event::BootstrapTokenStored);
+        s.tell(&Event::BootstrapTokenStored);
+        s.run(4);
+        assert_eq!(escrows(&s), before + 1, "{}", s.log);
+        assert_eq!(
+            s.set_up.state,
+            SetUpState::Ended(SetUpEnd::Proved),
+            "{}",
+            s.log
+        );
+        assert!(s.set_up.exceptions.is_empty(), "{:?}", s.set_up.exceptions);
+        // Not at the next of its looks, an hour later.
+        assert!(s.now.since(signed_in) < Duration::from_mins(5), "{}", s.log);
+    }
+}
+
+#[test]
+fn a_key_that_is_there_is_not_made_anew_for_a_bootstrap_token() {
+    let mut s = Story::new(Platform::Macos, Variant::Migration);
+    s.set_up.user_expected = true;
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    while s.now < START + Duration::from_hours(2) {
+        s.wake();
+        s.answer_all();
+    }
+    told(&mut s);
+    assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
+    s.tell(&Event::BootstrapTokenStored);
+    assert_eq!(escrows(&s), 1, "{}", s.log);
+}
+
 /// It speaks and does all that it is asked, but never says who it is.
 fn speak(s: &mut Story, mute: &mut Vec<Event>) {
     loop {
@@ -639,4 +765,56 @@ fn a_device_that_refuses_everything_stays_a_question_for_a_person_until_it_is_re
     assert!(asked(&s), "{}", s.log);
     s.answer_all();
     assert_eq!(s.set_up.attention, None, "{}", s.log);
+}
+
+#[test]
+fn the_end_of_a_hold_is_told_once_whatever_the_step_that_tells_says() {
+    let play = |change: &dyn Fn(&mut Vec<StepPlan>), early: bool| {
+        let mut s = Story::new(Platform::Ios, Variant::Migration);
+        change(&mut s.plan.steps);
+        s.enrol();
+        s.answer();
+        s.lock_answers();
+        // Until it is out, and no further: what the proof asks for stays open.
+        while s.set_up.released.is_none() && s.answer() {}
+        assert!(s.set_up.released.is_some(), "{}", s.log);
+        if early {
+            told(&mut s);
+        }
+        s.answer_all();
+        if !early {
+            told(&mut s);
+        }
+        s.run(3);
+        assert_eq!(
+            s.set_up.state,
+            SetUpState::Ended(SetUpEnd::Proved),
+            "{}",
+            s.log
+        );
+        let count = s.log.matches("Notify(Released)").count();
+        assert_eq!(count, 1, "{}", s.log);
+        s
+    };
+    // As it is; without the step; for devices with a tag that this one has not; behind the proof.
+    play(&|_| {}, false);
+    play(&|steps| steps.retain(|p| p.id != StepId::Tell), false);
+    let tell = |steps: &mut Vec<StepPlan>, change: &dyn Fn(&mut StepPlan)| {
+        change(steps.iter_mut().find(|p| p.id == StepId::Tell).unwrap());
+    };
+    let s = play(
+        &|steps| tell(steps, &|p| p.only = ["others".to_owned()].into()),
+        false,
+    );
+    let status = |s: &Story| s.set_up.proofs[&StepId::Tell].status.clone();
+    assert!(
+        matches!(status(&s), StepStatus::Skipped { .. }),
+        "{}",
+        s.log
+    );
+    let s = play(
+        &|steps| tell(steps, &|p| p.requires.push(StepId::Verify)),
+        true,
+    );
+    assert!(matches!(status(&s), StepStatus::Done { .. }), "{}", s.log);
 }

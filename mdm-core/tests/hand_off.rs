@@ -6,13 +6,16 @@ mod service_house;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use mdm_core::clock::Timestamp;
 use mdm_core::device::Device;
 use mdm_core::error::Error;
+use mdm_core::filevault::KeyCustody;
 use mdm_core::hand_off::bundle::{self, BundleDevice};
 use mdm_core::hand_off::envelope::{KeyPair, Purpose, seal, sha256};
 use mdm_core::hand_off::{HandOffState, SCHEMA};
-use mdm_core::ids::{AuditId, DeviceId, HandOffId, HandOffPartId, Serial};
+use mdm_core::ids::{AuditId, DeviceId, HandOffId, HandOffPartId, SecretId, Serial};
 use mdm_core::original::{OriginalApp, OriginalNetwork, Said};
+use mdm_core::sealed::SealedSecret;
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::{HandOffView, Org, Revealed};
 use mdm_core::store::testing::{FailingStore, Moment};
@@ -173,6 +176,51 @@ async fn secrets_go_into_the_vault_and_nowhere_else() {
         assert!(whats.contains(&what), "{what}: {whats:?}");
     }
     assert!(!format!("{record:?}{outcome:?}").contains(KEY));
+}
+
+/// A key of ours, as it stands in the vault; nobody opens it here.
+async fn keeps_key(house: &House, at: Timestamp) {
+    let id = SecretId(house.next_id());
+    let report = house.org().await.device_report(&serial(0)).await.unwrap();
+    let (kind, device) = (SecretKind::RecoveryKey, Some(report.device.id));
+    let sealed = b"sealed".to_vec();
+    let mut batch = Batch::new();
+    batch.put(SealedSecret::new(house.org, id, kind, device, sealed, at));
+    house.mdm.store().commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_a_mac_gave_since_it_enrolled_stays_in_force_however_late_the_old_one_comes() {
+    for (made, custody, kept) in [
+        // It was here before, left, and came again with a key of the service between.
+        (START, KeyCustody::Old, true),
+        // It gave it to us, and days later what the other service knows is told.
+        (START + DAY / 4, KeyCustody::New, false),
+    ] {
+        let house = House::new().await;
+        let org = fleet(&house, 1).await;
+        let mac = house.mac(serial(0).as_str()).await;
+        house.clock.advance(DAY / 8);
+        house.enrol(&mac).await;
+        keeps_key(&house, made).await;
+        house.clock.advance(DAY / 2);
+        let signer = signer();
+        let job = job(&org, &signer).await;
+        let taken = house.mdm.now();
+        let plain = bundle::write("Old MDM", taken, Some(job.id), &[told(0)]).unwrap();
+        let bundle = sealed(&job, &signer, &plain);
+        let outcome = org.import_hand_off(job.id, bundle).await.unwrap();
+        let said = format!("{outcome:?}");
+        assert_eq!(outcome.accepted, 1, "{said}");
+        assert_eq!(said.contains("a newer one is held"), !kept, "{said}");
+        let report = org.device_report(&serial(0)).await.unwrap();
+        assert_eq!(report.recovery_key, Some(custody), "{said}");
+        let there = |row: &&mdm_core::service::HeldSecret| row.kind == "original_recovery_key";
+        assert_eq!(
+            report.secrets.iter().filter(there).count(),
+            usize::from(kept)
+        );
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mdm_core::clock::Clock as _;
-use mdm_core::library::Package;
+use mdm_core::library::{Package, Whom};
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::Answer;
 use mdm_core::service::ports::PushOutcome;
@@ -95,9 +95,9 @@ async fn a_profile_reaches_those_who_have_its_tag_and_goes_with_it() {
     }
     house.settle().await;
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
-    // A new revision does.
+    // A new revision does; where nobody says for whom, it is for whom it was.
     let newer = org
-        .put_profile("Wi-Fi", &profile("hunter3"), tags(&["lab"]))
+        .put_profile("Wi-Fi", &profile("hunter3"), Whom::default())
         .await;
     assert_eq!(newer.unwrap().item.revision, 2);
     house.settle().await;

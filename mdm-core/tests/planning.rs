@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use mdm_core::audit::AuditEntry;
 use mdm_core::check::{Check, CheckResult};
-use mdm_core::device::{Device, MigrationStatus, OrgReading, Platform};
+use mdm_core::device::{Device, MigrationStatus, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::error::Error;
 use mdm_core::gap::GapLimits;
-use mdm_core::ids::{AuditId, DeviceId, EnrollmentId, ProjectId, Serial, SetUpId, WaveId};
+use mdm_core::ids::{AuditId, EnrollmentId, ProjectId, Serial, SetUpId, WaveId};
 use mdm_core::migration::what_if::CheckFinding;
 use mdm_core::migration::{
     Attention, Move, MoveState, Outcome, SetUp, SetUpState, Verdict, VerdictKind,
 };
-use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
+use mdm_core::original::{DeviceOwner, Said};
 use mdm_core::project::{StopRule, Window};
 use mdm_core::service::{Candidates, Dates, Detail, Org, PlanFile, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::{Preset, Wave, WaveState};
+use service_house::fleet::{serial, serials};
 use service_house::{House, START};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -34,53 +35,18 @@ const DATES: Dates = Dates {
     )),
 };
 
-fn serial(n: usize) -> Serial {
-    Serial::parse(&format!("C02PLAN{n:03}")).unwrap()
-}
-
-fn serials(range: std::ops::Range<usize>) -> Vec<Serial> {
-    range.map(serial).collect()
-}
-
 /// Phones, tablets and Macs in turn, at two services in turn, of which everything is known.
 async fn fleet(house: &House, count: usize) -> Org {
-    let mut batch = Batch::new();
-    let owner = house.org().await.organisation().id;
-    for n in 0..count {
-        let mut device = Device::new(owner, DeviceId(house.next_id()), serial(n));
-        let mut reading = OrgReading::default();
-        reading.seen = START;
-        let service = if n.is_multiple_of(2) {
-            "THEIRS"
-        } else {
-            "OTHERS"
-        };
-        reading.assigned_server = Some(service.to_owned());
-        reading.capable = Some(true);
-        let product = ["iPhone17,1", "iPad16,3", "Mac15,6"][n % 3];
-        reading.product = Some(product.to_owned());
-        reading.added_by_hand = Some(false);
-        device.reading = Some(reading);
-        batch.put(device);
-    }
-    house.mdm.store().commit(batch).await.unwrap();
-    let said = |n| {
-        let mut said = Said::nothing(serial(n));
-        said.system = Some("26.1".to_owned());
-        said.last_seen = Some(START - DAY);
-        said.enrolment = Some(OriginalEnrolment::Automated);
-        said.apps = Some(Vec::<OriginalApp>::new());
-        said.networks = Some(Vec::new());
-        said.profiles = Some(Vec::new());
-        said.declarations = Some(Vec::new());
+    let differs = |n: usize, device: &mut Device, said: &mut Said| {
+        let reading = device.reading.get_or_insert_default();
+        if !n.is_multiple_of(2) {
+            reading.assigned_server = Some("OTHERS".to_owned());
+        }
+        reading.product = Some(["iPhone17,1", "iPad16,3", "Mac15,6"][n % 3].to_owned());
         said.shared = Some(false);
         said.return_to_service = Some(false);
-        said
     };
-    let org = house.org().await;
-    let rows = (0..count).map(said).collect();
-    org.import_originals("Old MDM", START, rows).await.unwrap();
-    org.acting_for("Anna")
+    house.fleet(count, differs).await
 }
 
 /// The phones of a fleet.
@@ -562,4 +528,35 @@ async fn a_plan_says_whether_its_requests_leave_in_time() {
     assert_eq!(one.check, Check::PostBudget);
     assert!(one.fact.starts_with("1 requests at "), "{}", one.fact);
     assert!(three.fact.starts_with("3 requests at "), "{}", three.fact);
+}
+
+#[tokio::test]
+async fn a_group_of_owners_is_the_same_for_members_and_for_tags() {
+    let house = House::new().await;
+    let differs = |n: usize, device: &mut Device, said: &mut Said| {
+        let mut owner = DeviceOwner::default();
+        owner.groups.insert("all".to_owned());
+        if n % 3 == 1 {
+            owner.groups.insert("Research".to_owned());
+        }
+        // Of the last one nobody told whose it is.
+        said.owner = (n < 8).then_some(owner);
+        device.tags.insert("Research".to_owned());
+    };
+    let org = house.fleet(9, differs).await;
+    for (group, of) in [("Research", vec![1, 4, 7]), ("all", (0..8).collect())] {
+        let of: Vec<Serial> = of.into_iter().map(serial).collect();
+        let asked = Candidates {
+            group: Some(group.to_owned()),
+            ..Candidates::default()
+        };
+        assert_eq!(org.candidates(&asked).await.unwrap(), of, "{group}");
+        let named = org.devices_of_group(group).await.unwrap();
+        assert_eq!(Vec::from_iter(named.clone()), of, "{group}");
+        let tag = format!("are-{}", group.to_lowercase());
+        let set = org.set_tag(&tag, &named).await.unwrap();
+        assert_eq!((set.added, set.taken), (of.len(), 0), "{group}");
+    }
+    let nobody = org.devices_of_group("research").await;
+    assert!(matches!(nobody, Err(Error::NotFound(_))), "{nobody:?}");
 }

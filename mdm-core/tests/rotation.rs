@@ -6,11 +6,16 @@ mod service_house;
 use std::time::Duration;
 
 use mdm_core::error::Error;
+use mdm_core::evidence::{MarkName, MarkState};
+use mdm_core::failure::FailureMode;
+use mdm_core::filevault::KeyCustody;
 use mdm_core::hand_off::bundle::{self, BundleDevice};
 use mdm_core::hand_off::envelope::{KeyPair, Purpose, seal, sha256};
+use mdm_core::migration::{Exception, Owner, SetUpEnd, SetUpState};
 use mdm_core::original::Said;
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::{Answer, Org, Revealed};
+use mdm_core::store::Batch;
 use openssl::cms::{CMSOptions, CmsContentInfo};
 use service_house::{Gadget, House, START, command, data};
 
@@ -276,4 +281,67 @@ async fn what_cannot_be_rotated_is_told_and_a_reveal_of_it_is_noted() {
     house.settle().await;
     assert_eq!(record(&org, "recovery-key.not-rotated").await, 1);
     assert_eq!(record(&org, "recovery-key.rotation-asked").await, 0);
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_that_comes_after_the_end_has_the_mac_asked_once_for_its_new_key() {
+    let (house, mac, org) = stage().await;
+    // Its proof is over, and saw no key.
+    let report = org.device_report(&mac.serial).await.unwrap();
+    let mut set_up = report.set_up.unwrap();
+    set_up.proofs = set_up.steps().cloned().unwrap();
+    set_up.state = SetUpState::Ended(SetUpEnd::ProvedWithExceptions);
+    (set_up.wake_at, set_up.ceiling_at) = (None, None);
+    let why = "the Mac has a recovery key and has not escrowed it to us";
+    let missing = Exception::new("verify: recovery key", why, Owner::Device, house.mdm.now());
+    set_up.exceptions = vec![missing];
+    let mut batch = Batch::new();
+    batch.put(set_up);
+    house.mdm.store().commit(batch).await.unwrap();
+    assert_eq!(next(&house, &mac, "SecurityInfo").await, None);
+    let shown = async || {
+        let report = org.device_report(&mac.serial).await.unwrap();
+        let key = report.marks.iter().find(|m| m.mark == MarkName::Key);
+        let failures = org.failures_of(&mac.serial).await.unwrap();
+        let failure = failures.iter().any(|f| f.mode == FailureMode::NoNewKey);
+        (report.recovery_key, key.unwrap().state, failure)
+    };
+    let before = (Some(KeyCustody::Old), MarkState::Missing, true);
+    assert_eq!(shown().await, before);
+    let token = async |token: &str| {
+        let message = format!(
+            "<key>MessageType</key><string>SetBootstrapToken</string><key>BootstrapToken</key>{}",
+            data(token.as_bytes())
+        );
+        house.check_in(&mac, &message).await.unwrap();
+        house.settle().await;
+    };
+    // Two days later somebody signs in, and the Mac says so twice. It takes its time for the key.
+    house.clock.advance(2 * DAY);
+    token("one").await;
+    token("one").await;
+    assert_eq!(next(&house, &mac, "SecurityInfo").await, None);
+    house.clock.advance(10 * MINUTE);
+    house.settle().await;
+    let (uuid, _) = next(&house, &mac, "SecurityInfo").await.unwrap();
+    let made = envelope(&escrow(&org).await, NEW);
+    let says = format!(
+        "<key>SecurityInfo</key><dict><key>FDE_Enabled</key><true/><key>FDE_HasPersonalRecoveryKey</key><true/>\
+         <key>FDE_PersonalRecoveryKeyCMS</key>{}</dict>",
+        data(&made)
+    );
+    say(&house, &mac, &uuid, "Acknowledged", &says).await;
+    let after = (Some(KeyCustody::New), MarkState::Proved, false);
+    assert_eq!(shown().await, after);
+    assert_eq!(
+        see(&org, &mac, SecretKind::RecoveryKey).await.as_deref(),
+        Some(NEW)
+    );
+    assert_eq!(record(&org, "recovery-key.asked").await, 1);
+    // Another token, another day: nobody asks again.
+    house.clock.advance(DAY);
+    token("two").await;
+    house.clock.advance(10 * MINUTE);
+    house.settle().await;
+    assert_eq!(record(&org, "recovery-key.asked").await, 1);
 }

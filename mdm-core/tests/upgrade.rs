@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mdm_core::audit_seal::Checkpoint;
 use mdm_core::ids::{ApprovalId, HandOffId, Serial};
+use mdm_core::original::{DeviceOwner, Said};
 use mdm_core::service::{NewCommand, Org};
 use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{
@@ -308,6 +309,122 @@ async fn rows_whose_ids_are_numbers_are_those_of_then() {
     put(&before, &store).await;
     goes_on(&house, store.clone(), &phone, asked, &sealed).await;
     store.close().await.unwrap();
+    server.clean().await;
+}
+
+/// Three devices, of two of which an import has told the groups of the owner: none of one of them.
+async fn with_owners() -> (House, Vec<Serial>) {
+    let house = House::new().await;
+    let mut serials = Vec::new();
+    let mut rows = Vec::new();
+    for (serial, groups) in [
+        ("C02NOGROUP", None),
+        ("C02TWO", Some(2)),
+        ("C02NONE", Some(0)),
+    ] {
+        let serial = house.device(serial).await.serial;
+        if let Some(count) = groups {
+            let mut said = Said::nothing(serial.clone());
+            let mut owner = DeviceOwner::default();
+            owner.groups = ["Sales \"Süd\"", "Bern"][..count]
+                .iter()
+                .map(|g| (*g).to_owned())
+                .collect();
+            said.owner = Some(owner);
+            rows.push(said);
+        }
+        serials.push(serial);
+    }
+    let org = house.org().await;
+    org.import_originals("Old MDM", START, rows).await.unwrap();
+    (house, serials)
+}
+
+/// Devices of a version that knew no groups of theirs have them, and no others do.
+async fn have_groups(store: &impl Store, house: &House, serials: &[Serial]) {
+    let all = store.devices_by_serial(house.org, serials).await.unwrap();
+    assert_eq!(all.len(), 3);
+    for device in all {
+        let groups: Vec<&str> = device.groups.iter().map(String::as_str).collect();
+        let expected: &[&str] = match device.serial.as_str() {
+            "C02TWO" => &["Bern", "Sales \"Süd\""],
+            _ => &[],
+        };
+        assert_eq!(groups, expected, "{}", device.serial);
+        // It is as it was otherwise, and can be written.
+        let mut batch = Batch::new();
+        batch.put(device);
+        store.commit(batch).await.unwrap();
+    }
+}
+
+/// The version before devices had groups.
+const WITHOUT_GROUPS: i64 = 320;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn devices_get_the_groups_of_their_owners_from_what_was_imported() {
+    let (house, serials) = with_owners().await;
+    let taken = rows(&SqliteStore::look(house.path()).await.unwrap()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("before.sqlite");
+    let mut old = SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", path.display()))
+        .await
+        .unwrap();
+    scripts("sqlite")
+        .await
+        .run_to(WITHOUT_GROUPS, &mut old)
+        .await
+        .unwrap();
+    let attach = format!("ATTACH '{}' AS newest", house.path().display());
+    old.execute(AssertSqlSafe(attach)).await.unwrap();
+    for table in ["organisations", "devices", "originals"] {
+        let copy = format!("INSERT INTO main.{table} SELECT * FROM newest.{table}");
+        old.execute(AssertSqlSafe(copy)).await.unwrap();
+    }
+    let forget = "UPDATE main.devices SET doc = json_remove(doc, '$.groups')";
+    old.execute(AssertSqlSafe(forget.to_owned())).await.unwrap();
+    old.close().await.unwrap();
+    let upgraded = SqliteStore::open(&path).await.unwrap();
+    have_groups(&upgraded, &house, &serials).await;
+    upgraded.close().await.unwrap();
+
+    let Some(server) = TestPostgres::find().await else {
+        return;
+    };
+    let options = PostgresOptions::default();
+    let newest = server.database().await;
+    let store = PostgresStore::connect(&newest, options).await.unwrap();
+    put(&taken, &store).await;
+    store.close().await.unwrap();
+    let mut now = PgConnection::connect(&newest).await.unwrap();
+    let url = server.database().await;
+    let mut old = PgConnection::connect(&url).await.unwrap();
+    scripts("postgres")
+        .await
+        .run_to(WITHOUT_GROUPS, &mut old)
+        .await
+        .unwrap();
+    for table in ["organisations", "devices", "originals"] {
+        let read = format!("SELECT to_jsonb(t)::text FROM {table} t");
+        for row in sqlx::query(AssertSqlSafe(read))
+            .fetch_all(&mut now)
+            .await
+            .unwrap()
+        {
+            let put = format!(
+                "INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, $1::jsonb)"
+            );
+            let query = sqlx::query(AssertSqlSafe(put)).bind(row.get::<String, _>(0));
+            query.execute(&mut old).await.unwrap();
+        }
+    }
+    let forget = "UPDATE devices SET doc = (doc::jsonb - 'groups')::json";
+    old.execute(AssertSqlSafe(forget.to_owned())).await.unwrap();
+    old.close().await.unwrap();
+    now.close().await.unwrap();
+    let upgraded = PostgresStore::connect(&url, options).await.unwrap();
+    have_groups(&upgraded, &house, &serials).await;
+    upgraded.close().await.unwrap();
     server.clean().await;
 }
 

@@ -7,72 +7,39 @@ mod service_house;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mdm_core::audit::AuditEntry;
 use mdm_core::calendar::{Calendar, Zone};
 use mdm_core::check::{Check, CheckResult};
-use mdm_core::device::{Device, DeviceRecord, OrgReading, Platform};
+use mdm_core::device::{Device, DeviceRecord, Platform};
 use mdm_core::error::Error;
 use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
-use mdm_core::ids::{AcceptedId, DeviceId, ProjectId, Serial, WaveId};
+use mdm_core::ids::{AcceptedId, AuditId, ProjectId, Serial, WaveId};
 use mdm_core::migration::plan::LaterBecause;
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
-use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
+use mdm_core::original::{OriginalApp, Said};
 use mdm_core::project::{Gate, Window};
 use mdm_core::service::{Candidates, Dates, Org, PlanFile, PlannedMet, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
 use serde_json::json;
+use service_house::fleet::{serial, serials};
 use service_house::{House, START};
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn serial(n: usize) -> Serial {
-    Serial::parse(&format!("C02WAVE{n:03}")).unwrap()
-}
-
-fn serials(range: std::ops::Range<usize>) -> Vec<Serial> {
-    range.map(serial).collect()
-}
-
-/// So many Macs at the old service, of which its export tells everything that keeps nobody back.
+/// So many iPhones, every fifth of somebody in Tokyo.
 async fn fleet(house: &House, count: usize) -> Org {
-    let mut batch = Batch::new();
-    for n in 0..count {
-        let id = DeviceId(house.next_id());
-        let mut device = Device::new(house.org().await.organisation().id, id, serial(n));
-        let mut reading = OrgReading::default();
-        reading.seen = START;
-        reading.assigned_server = Some("THEIRS".to_owned());
-        reading.capable = Some(true);
-        reading.product = Some("iPhone17,1".to_owned());
-        reading.added_by_hand = Some(false);
-        device.reading = Some(reading);
+    let differs = |n: usize, device: &mut Device, said: &mut Said| {
         if n.is_multiple_of(2) {
             device.tags.insert("even".to_owned());
         }
-        batch.put(device);
-    }
-    house.mdm.store().commit(batch).await.unwrap();
-    let org = house.org().await;
-    let said = |n| {
-        let mut said = Said::nothing(serial(n));
-        said.system = Some("26.1".to_owned());
-        said.last_seen = Some(START - DAY);
-        said.enrolment = Some(OriginalEnrolment::Automated);
-        said.apps = Some(Vec::<OriginalApp>::new());
-        said.networks = Some(Vec::new());
-        said.profiles = Some(Vec::new());
-        said.declarations = Some(Vec::new());
-        let zone = if n.is_multiple_of(5) {
-            "Asia/Tokyo"
-        } else {
-            "Europe/Berlin"
+        let zone = match n.is_multiple_of(5) {
+            true => "Asia/Tokyo",
+            false => "Europe/Berlin",
         };
         said.time_zone = Some(Zone::parse(zone).unwrap());
-        said
     };
-    let rows = (0..count).map(said).collect();
-    org.import_originals("Old MDM", START, rows).await.unwrap();
-    org.acting_for("Anna")
+    house.fleet(count, differs).await
 }
 
 async fn project(org: &Org, house: &House) -> ProjectId {
@@ -297,6 +264,14 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
         org.accept(pilot, &second.digest, &[no(Check::Capable)], "")
             .await,
         "cannot be waived",
+    );
+    let stranger = Waiver {
+        serials: serials(19..20).into_iter().collect(),
+        ..no(Check::Window)
+    };
+    says(
+        org.accept(pilot, &second.digest, &[stranger], "").await,
+        "is no planned member",
     );
     let silent = Waiver {
         reason: " ".to_owned(),
@@ -1115,4 +1090,72 @@ async fn of_a_wave_that_is_closed_nothing_is_accepted() {
     assert_eq!(row.acceptance, None);
     let kept = org.accepted_parts(over, AcceptedId(0)).await.unwrap();
     assert_eq!(kept, []);
+}
+
+/// Writes a line of the record that is of no device.
+async fn wrote(house: &House, org: &Org, what: &str, detail: serde_json::Value) {
+    let (id, now) = (AuditId(house.next_id()), house.mdm.now());
+    let of = org.organisation().id;
+    let mut batch = Batch::new();
+    batch.put(AuditEntry::new(of, id, now, "Anna", what, None, detail));
+    house.mdm.store().commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_evidence_of_a_wave_is_not_that_of_another_of_its_name() {
+    let house = House::new().await;
+    let org = fleet(&house, 6).await;
+    let project = project(&org, &house).await;
+    let mut waves = Vec::new();
+    for (month, of) in [("January", 0..3), ("March", 3..6)] {
+        house.clock.advance(DAY);
+        let one = wave(&org, project, "pilot", Preset::Pilot).await;
+        house.clock.advance(DAY);
+        org.add_members(one, &serials(of), Dates::default())
+            .await
+            .unwrap();
+        // Entries of earlier versions have the name alone.
+        for what in ["wave.gate-signed", "wave.paused", "wave.runbooks"] {
+            let detail = json!({ "wave": "pilot", "reason": format!("said in {month}") });
+            wrote(&house, &org, what, detail).await;
+        }
+        house.clock.advance(DAY);
+        let (store, id) = (house.mdm.store(), org.organisation().id);
+        let mut row = store.wave(id, one).await.unwrap().unwrap();
+        row.state = WaveState::Closed {
+            at: house.mdm.now(),
+        };
+        let mut batch = Batch::new();
+        batch.put(row);
+        store.commit(batch).await.unwrap();
+        let ends = json!({ "wave": "pilot", "ends": month });
+        wrote(&house, &org, "wave.closed", ends).await;
+        waves.push(one);
+        house.clock.advance(DAY);
+    }
+    // What two persons confirmed was for members of both.
+    let wanted = json!({ "what": "cancel", "serials": serials(2..4) });
+    for what in ["approval.asked", "approval.confirmed"] {
+        let detail = json!({ "approval": "1", "wanted": wanted, "reason": "both of them" });
+        wrote(&house, &org, what, detail).await;
+    }
+    for (nth, own, other, month, not) in [
+        (0, 0..3, 3..6, "January", "March"),
+        (1, 3..6, 0..3, "March", "January"),
+    ] {
+        let pack = evidence(&org, waves[nth], &[]).await;
+        for serial in serials(own) {
+            assert!(pack.contains(serial.as_str()), "{month}: {serial}");
+        }
+        for serial in serials(other) {
+            assert!(!pack.contains(serial.as_str()), "{month}: {serial}");
+        }
+        // Three entries in the record, and the signature once more among the words of people.
+        let said = pack.matches(&format!("said in {month}")).count();
+        assert_eq!(said, 4, "{month}");
+        assert!(!pack.contains(not), "{month}");
+        assert!(pack.contains(&format!("\"ends\":\"{month}\"")), "{month}");
+        assert!(pack.contains("both of them"), "{month}");
+        assert!(pack.contains("\"others\":1"), "{month}");
+    }
 }

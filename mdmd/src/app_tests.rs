@@ -263,7 +263,7 @@ async fn every_route_refuses_the_role_below_its_own_and_not_its_own() {
             };
             let request = request.header("authorization", format!("Bearer {token}"));
             let (status, said) = house.ask(Duty::Admin, request, "{}").await;
-            let refused = String::from_utf8_lossy(&said).contains("greater role");
+            let refused = String::from_utf8_lossy(&said).contains("this takes the role of");
             assert_eq!(
                 refused,
                 role < route.role,

@@ -154,9 +154,8 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
         ));
     }
     if let Some(ahead) = answered.ahead.filter(|ahead| ahead.abs() > CLOCK) {
-        return Err(anyhow!(
-            "its clock is {ahead} seconds ahead of the one here"
-        ));
+        let (by, way) = (ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
+        return Err(anyhow!("its clock is {by} seconds {way} the one here"));
     }
     let status = answered.status;
     match wanted {

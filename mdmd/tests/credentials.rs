@@ -122,6 +122,12 @@ async fn a_server_token_comes_in_for_its_certificate_only_and_is_renewed() {
     assert!(!database.windows(secret.len()).any(|w| w == secret));
 }
 
+/// The code of the town's organisation.
+async fn code(town: &Town) -> String {
+    let all = town.json(&["organisation", "list"]).await;
+    all["organisations"][0]["code"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
     let town = Town::found(1).await;
@@ -166,8 +172,26 @@ async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
     assert_eq!(ask(&["hold", "list"]), (0, String::new()));
     let (exit, said) = ask(&["api-token", "new", "more", "--role", "admin"]);
     assert_eq!(exit, 3, "{said}");
-    assert!(said.contains("greater role"), "{said}");
+    assert!(said.contains("takes the role of an admin"), "{said}");
     assert_eq!(ask(&["organisation", "new", "Mine"]).0, 3);
+    // Whose certificate is not trusted is told what to name; what cannot be read is bad input.
+    for (ca, exit, words) in [(None, 3, "--ca FILE"), (Some("/nope"), 2, "--ca /nope")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdmd"));
+        command.args([
+            "hold",
+            "list",
+            "--url",
+            &format!("https://localhost:{port}"),
+        ]);
+        let output = command
+            .args(ca.map(|ca| format!("--ca={ca}")))
+            .env("MDMD_TOKEN_FILE", &file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{said}");
+    }
 
     for (name, expires, what) in [
         ("help desk", "30", "taken"),
@@ -195,6 +219,43 @@ async fn an_api_token_does_what_its_role_may_until_it_is_revoked() {
         .mdmd(&["api-token", "new", "over", "--role", "viewer", "--out", out])
         .await;
     assert_eq!(ended.exit, 3, "{}", ended.err);
+    // And then nothing was made at the server either, whatever is asked for.
+    for asked in [
+        &["webhook", "new", "over", "https://hooks.example.com/x"][..],
+        &["hand-off", "key", "--from", "over"],
+        &["partner", "new", "over", "--for", &code(&town).await],
+        &["push", "csr", "--name", "over"],
+    ] {
+        let ended = town.mdmd(&[asked, &["--out", out]].concat()).await;
+        assert_eq!(ended.exit, 3, "{asked:?}: {}", ended.err);
+    }
+    for list in [
+        &["api-token", "list"][..],
+        &["webhook", "list"],
+        &["hand-off", "list"],
+        &["partner", "list"],
+        &["push", "status"],
+    ] {
+        let shown = town.json(list).await.to_string();
+        assert!(
+            !shown.contains("over") && !shown.contains("request\":{"),
+            "{list:?}: {shown}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
+    // A place that can be written stays empty of what was refused.
+    let free = town.directory.path().join("free.token");
+    let asked = [
+        "api-token",
+        "new",
+        " ",
+        "--role",
+        "viewer",
+        "--out",
+        free.to_str().unwrap(),
+    ];
+    assert_eq!(town.mdmd(&asked).await.exit, 2);
+    assert!(!free.exists());
 
     let number = made["id"].as_str().unwrap().to_owned();
     town.json(&["api-token", "revoke", &number]).await;
@@ -227,7 +288,7 @@ async fn what_is_brought_in_waits_out_apples_trouble() {
     };
     let (ended, ()) = tokio::join!(town.mdmd_with(&import, Some(token.as_bytes())), calm);
     assert_eq!(ended.exit, 0, "{}", ended.err);
-    assert!(ended.err.contains("mdmd: waits: "), "{}", ended.err);
+    assert!(ended.err.contains("mdmd: waits, for "), "{}", ended.err);
     apple.set_trouble(None);
 
     // New terms: the token is good, and is not here.

@@ -3,10 +3,22 @@
 
 mod town;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
+use mdm_core::clock::{Clock as _, SystemClock};
 use mdmd::config::Duty;
-use openssl::ssl::{SslConnector, SslMethod};
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::ssl::{SslAcceptor, SslConnector, SslMethod};
+use openssl::x509::extension::SubjectAlternativeName;
+use openssl::x509::{X509Builder, X509NameBuilder};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use town::Town;
 
 /// How an item of the checklist stands.
@@ -224,5 +236,185 @@ async fn a_bundle_for_whoever_helps_names_nobody() {
         assert!(!text.contains(secret), "{secret}");
     }
     // The same bundle is not written over.
-    assert_eq!(town.mdmd(&["support-bundle", "--out", out]).await.exit, 2);
+    assert_eq!(town.mdmd(&["support-bundle", "--out", out]).await.exit, 3);
+}
+
+/// Runs the checklist of a directory that nothing serves: how it ended, and what it said.
+fn stopped(data: &Path, more: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mdmd"));
+    command.arg("--data").arg(data).arg("doctor").args(more);
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    (done.status.code().unwrap_or(-1), said)
+}
+
+/// Every file of a directory, with what is in it.
+fn content(data: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut to_do = vec![data.to_owned()];
+    while let Some(directory) = to_do.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => to_do.push(path),
+                false => all.push((path.display().to_string(), std::fs::read(&path).unwrap())),
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_directory_is_looked_at_and_stays_as_it_is() {
+    let town = Town::found(2).await;
+    town.furnish().await;
+    town.json(&["inventory", "pull"]).await;
+    for line in [
+        "project|new|Berlin",
+        "wave|new|pilot|--project|Berlin|--preset|pilot",
+        "wave|add|pilot|--all",
+    ] {
+        town.ends(line, 0, "").await;
+    }
+    // What was served, where nothing serves it.
+    let file = town.directory.path().join("backup");
+    town.json(&["backup", "--out", file.to_str().unwrap()])
+        .await;
+    let data = town.directory.path().join("stopped");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::copy(town.data().join("master.key"), data.join("master.key")).unwrap();
+    let mut restore = Command::new(env!("CARGO_BIN_EXE_mdmd"));
+    restore.arg("--data").arg(&data).arg("restore").arg(&file);
+    assert!(restore.output().unwrap().status.success());
+    let before = content(&data);
+    let (exit, said) = stopped(&data, &["--json"]);
+    assert_eq!(exit, 3, "{said}");
+    let list: serde_json::Value = serde_json::from_str(&said).unwrap();
+    for item in [
+        "push certificate",
+        "organisation API",
+        "server token of",
+        "device list",
+        "authority of identities",
+        "Berlin: lock policy",
+    ] {
+        assert_eq!(state(&list, item), "done", "{item}: {list:#}");
+    }
+    // Its doors are shut, and it says so.
+    for item in ["check-in", "enrolment", "SCEP"] {
+        assert_eq!(state(&list, item), "missing", "{item}: {list:#}");
+    }
+    let (exit, said) = stopped(&data, &[]);
+    assert_eq!(exit, 3);
+    assert!(said.contains("latest deadline 20") && said.contains("was not looked at"));
+    let after = content(&data);
+    let names = |all: &[(String, Vec<u8>)]| all.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&before), names(&after));
+    assert!(before == after, "a file was changed");
+
+    // What keeps it from being looked at is the first thing on the list.
+    let lacks = |data: &Path, why: &str| {
+        let (exit, said) = stopped(data, &[]);
+        assert_eq!(exit, 3, "{why}: {said}");
+        assert!(
+            said.contains("MISSING  server") && said.contains(why),
+            "{why}: {said}"
+        );
+    };
+    let (key, aside) = (data.join("master.key"), data.join("aside.key"));
+    std::fs::rename(&key, &aside).unwrap();
+    lacks(&data, "master.key");
+    std::fs::rename(&aside, &key).unwrap();
+    let database = before.iter().find(|f| f.1.starts_with(b"SQLite format 3"));
+    std::fs::write(&database.unwrap().0, "nothing of the kind").unwrap();
+    lacks(&data, "database");
+}
+
+/// A server whose clock is so many seconds off, and the certificate that it shows.
+fn with_clock(off: i64) -> (String, Vec<u8>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut builder = X509Builder::new().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    let (from, to) = (Asn1Time::from_unix(0), Asn1Time::days_from_now(10));
+    builder.set_not_before(&from.unwrap()).unwrap();
+    builder.set_not_after(&to.unwrap()).unwrap();
+    let names = SubjectAlternativeName::new()
+        .dns("localhost")
+        .build(&builder.x509v3_context(None, None))
+        .unwrap();
+    builder.append_extension(names).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    let certificate = builder.build();
+    let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls_server()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind("localhost:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = acceptor.accept(stream.unwrap()) else {
+                continue;
+            };
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) > 0 {
+                asked.push(byte[0]);
+            }
+            let now = now() + time::Duration::seconds(off);
+            let date = now.format(&Rfc2822).unwrap().replace("+0000", "GMT");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+            );
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.shutdown();
+        }
+    });
+    let pem = certificate.to_pem().unwrap();
+    (format!("https://localhost:{port}/"), pem)
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_named_by_whoever_probes() {
+    let directory = tempfile::tempdir().unwrap();
+    for (off, says) in [
+        (0, None),
+        (3600, Some("seconds ahead of the one here")),
+        (-3600, Some("seconds behind the one here")),
+    ] {
+        let (url, pem) = with_clock(off);
+        let anchors = directory.path().join("anchors.pem");
+        std::fs::write(&anchors, pem).unwrap();
+        let anchors = anchors.to_str().unwrap();
+        let nowhere = directory.path().join("none");
+        let (exit, said) = stopped(&nowhere, &["--probe", &url, "--anchors", anchors, "--json"]);
+        let answer: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let seen = &answer["endpoints"][0];
+        let ahead = seen["clock_ahead"].as_i64().unwrap();
+        assert!((ahead - off).abs() < 60, "{off}: {said}");
+        match says {
+            None => assert_eq!((exit, &seen["problem"]), (0, &serde_json::Value::Null)),
+            Some(says) => {
+                let problem = seen["problem"].as_str().unwrap();
+                assert_eq!(exit, 3, "{off}: {said}");
+                assert!(
+                    problem.starts_with("its clock is 3") && problem.ends_with(says),
+                    "{said}"
+                );
+            }
+        }
+        assert_eq!(seen["trusted_by"], "anchor_certs", "{off}: {said}");
+    }
+}
+
+fn now() -> OffsetDateTime {
+    let seconds = SystemClock.now().as_millis() / 1000;
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap()
 }

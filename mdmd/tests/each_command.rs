@@ -2,6 +2,10 @@
 
 mod town;
 
+use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
+use mdm_core::ids::{EnrollmentId, MoveId, OrganisationCode, Serial};
+use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::store::Batch;
 use serde_json::{Value, json};
 use town::Town;
 
@@ -50,6 +54,32 @@ async fn a_project_is_switched_off_and_its_waves_change_members() {
     town.ends(purge, 3, "").await;
 }
 
+/// Has a device be enrolled, as if it had come by itself.
+async fn enrolled(town: &Town, serial: &str) {
+    let code = town.made["organisation"].as_str().unwrap();
+    let code = mdm_core::ids::OrganisationCode::parse(code).unwrap();
+    let org = town.app.mdm.organisation(&code).await.unwrap();
+    let (store, own) = (town.app.mdm.store(), org.organisation().id);
+    let serial = Serial::parse(serial).unwrap();
+    let device = store.device_by_serial(own, &serial).await.unwrap();
+    let mut device = device.unwrap();
+    let mut enrolment = Enrollment::pending(
+        own,
+        EnrollmentId(device.id.0),
+        format!("UDID-{serial}"),
+        ChannelKind::Device,
+        "ab".to_owned(),
+        town.app.mdm.now(),
+    );
+    enrolment.state = EnrollmentState::Enrolled;
+    enrolment.device = Some(device.id);
+    enrolment.serial = Some(serial);
+    device.enrollment = Some(enrolment.id);
+    let mut batch = Batch::new();
+    batch.put(device).put(enrolment);
+    store.commit(batch).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_is_tagged_called_back_and_sent_commands() {
     let (town, serials) = stage().await;
@@ -69,6 +99,29 @@ async fn a_device_is_tagged_called_back_and_sent_commands() {
     town.ends(&send, 4, serial).await;
     town.ends(&format!("command|send|{serial}|--request|"), 2, "")
         .await;
+    // One that is here gets it, once for each time that it is sent, until somebody takes it out again.
+    enrolled(&town, serial).await;
+    let uuid = "6B6E5B0E-7C39-4D7B-9C39-0D6F6C1B7A11";
+    let send = format!("{send}|--uuid|{uuid}");
+    town.ends(&send, 0, "queued   1 of 1").await;
+    let waiting = async || {
+        let listed = town.json(&["command", "list", serial]).await.to_string();
+        listed.matches(uuid).count()
+    };
+    assert_eq!(waiting().await, 1);
+    town.ends(&send, 3, "had a command of this UUID already")
+        .await;
+    assert_eq!(waiting().await, 1);
+    town.ends(
+        &format!("command|show|{serial}|{uuid}"),
+        0,
+        "DeviceInformation",
+    )
+    .await;
+    let cancel = format!("command|cancel|{serial}|--uuid|{uuid}");
+    town.ends(&cancel, 0, "taken out    1").await;
+    let shown = town.json(&["command", "show", serial, uuid]).await;
+    assert_eq!(shown["state"], "cancelled");
     let nobody = "command|send|NOBODY1|--request|RestartDevice";
     town.ends(nobody, 4, "NOBODY1").await;
     town.ends("command|list|NOBODY1", 3, "").await;
@@ -109,6 +162,7 @@ async fn every_report_is_there_in_every_form() {
         ("holds", false),
         ("requests", false),
         ("unheard", false),
+        ("clean-up", false),
     ] {
         let mut words = vec!["report", report];
         if of_wave {
@@ -137,4 +191,202 @@ async fn every_report_is_there_in_every_form() {
             town.ends(&nowhere, 3, "wave").await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_a_group_of_owners_names_it() {
+    let (town, serials) = stage().await;
+    let told =
+        json!([{ "serial": serials[2], "owner": { "name": "Ida", "groups": ["Sales, Bern"] } }]);
+    let file = town.file("told.json", told.to_string());
+    town.ends(&format!("inventory|import|{file}|--from|Old MDM"), 0, "")
+        .await;
+    let note = json!({ "Type": "com.apple.configuration.management.test", "Identifier": "note", "Payload": { "Echo": "1" } });
+    let note = town.file("note.json", note.to_string());
+    town.ends(&format!("declaration|put|{note}"), 0, "note")
+        .await;
+    town.ends("declaration|set|sales|note", 0, "").await;
+    let of = |verb: &str| format!("declaration|{verb}|sales|--group|Sales, Bern");
+    town.ends(&of("assign"), 0, "\"assigned\": 1").await;
+    town.ends("declaration|sets", 0, "group Sales, Bern").await;
+    town.ends(&of("unassign"), 0, "\"taken\": 1").await;
+    town.ends("declaration|assign|sales", 2, "groups").await;
+    town.ends("declaration|assign|sales|--group| ", 2, "groups: ")
+        .await;
+
+    // Of the library: a profile and a package, and other devices for an item that is there.
+    let groups = async || {
+        let listed = town.json(&["library", "list"]).await;
+        let items = listed["items"].as_array().unwrap().clone();
+        let of = |item: &Value| (item["name"].clone(), item["groups"].clone());
+        items.iter().map(of).collect::<Vec<_>>()
+    };
+    let file = town.file("clock.mobileconfig", PROFILE);
+    let add = format!("profile|add|{file}|--name|Clock|--group|Sales, Bern");
+    town.ends(&add, 0, "Clock revision 1 for group:Sales, Bern")
+        .await;
+    let file = town.file("tool.pkg", "xar! and the bytes of a package");
+    let add = format!("library|package|{file}|--bundle-id|example.tool|--name|Tool");
+    town.ends(&format!("{add}|--group|Sales, Bern|--tag|lab"), 0, "Tool")
+        .await;
+    let sales = json!(["Sales, Bern"]);
+    let expected = vec![(json!("Clock"), sales.clone()), (json!("Tool"), sales)];
+    assert_eq!(groups().await, expected);
+    town.ends("profile|list", 0, "group:Sales, Bern").await;
+    town.ends("library|tag|Tool|--group|Other", 0, "Tool").await;
+    town.ends("library|tag|Clock|lab", 0, "revision 1 for lab")
+        .await;
+    let expected = vec![
+        (json!("Clock"), Value::Null),
+        (json!("Tool"), json!(["Other"])),
+    ];
+    assert_eq!(groups().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wave_has_words_and_an_ade_profile_of_its_own() {
+    let (town, _) = stage().await;
+    let body = town.file("text.txt", "{owner}: {deadline}\nThe shop's own desk");
+    let set = format!("text|set|en|--subject|Shops: {{device}}|--body|{body}|--wave|pilot");
+    town.ends(&set, 0, "Shops: {device}  (the wave's own)")
+        .await;
+    town.ends(&format!("{set}s"), 3, "pilots").await;
+    town.ends("wave|move|pilot|--all|--to|main", 2, "").await;
+    let csv = town.ends("wave|notices|pilot", 0, "").await.out;
+    assert_eq!(csv.matches("Shops: ").count(), 3, "{csv}");
+    assert!(csv.contains("The shop's own desk"), "{csv}");
+    // Elsewhere the words are those of everybody.
+    let of_all = town.ends("text|list", 0, "Your device {device}").await;
+    assert!(!of_all.out.contains("Shops: "), "{}", of_all.out);
+    let status = town.ends("wave|status|pilot", 0, "its own in en").await;
+    assert!(!status.out.contains("ADE profile"), "{}", status.out);
+    town.ends("text|reset|en|--wave|pilot", 0, "").await;
+    let listed = town.json(&["text", "list", "--wave", "pilot"]).await;
+    assert_eq!(listed["own"], json!([]));
+    let csv = town.ends("wave|notices|pilot", 0, "").await.out;
+    assert!(!csv.contains("Shops: "), "{csv}");
+
+    let options = json!({ "department": "Shops", "skip_setup_items": ["AppleID"] });
+    let file = town.file("ade.json", options.to_string());
+    town.ends(&format!("wave|set|pilot|--ade-profile|{file}"), 0, "Shops")
+        .await;
+    town.ends("wave|status|pilot", 0, "\"department\":\"Shops\"")
+        .await;
+    let new = format!("wave|new|rest|--project|Berlin|--ade-profile|{file}");
+    town.ends(&new, 0, "").await;
+    let plan = town.json(&["project", "export", "Berlin"]).await;
+    let of = |name: &str| {
+        let waves = plan["waves"].as_array().unwrap().iter();
+        let mut named = waves.filter(|wave| wave["name"] == name);
+        named.next().unwrap()["ade"]["department"].clone()
+    };
+    let (shops, none) = (json!("Shops"), Value::Null);
+    assert_eq!(
+        [of("pilot"), of("rest"), of("main")],
+        [shops.clone(), shops, none]
+    );
+    let wrong = town.file("wrong.json", r#"{"department":""}"#);
+    town.ends(
+        &format!("wave|set|pilot|--ade-profile|{wrong}"),
+        2,
+        "department: ",
+    )
+    .await;
+    town.ends("wave|set|pilot", 2, "--ade-profile").await;
+    town.ends("project|set|Berlin", 2, "").await;
+    town.ends("wave|set|pilot|--no-ade-profile", 0, "the organisation's")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn licences_of_a_wave_are_told_by_its_number() {
+    let (town, _) = stage().await;
+    let waves = town.json(&["wave", "list"]).await;
+    let pilot = waves["waves"][0]["id"].as_str().unwrap().to_owned();
+    let status = town.json(&["licences", "status", "--wave", &pilot]).await;
+    assert!(status.is_object(), "{status}");
+    town.ends("licences|status|--wave|4711", 3, "wave").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clean_up_list_goes_from_a_report_to_a_persons_word_and_back() {
+    let (town, serials) = stage().await;
+    let none = town.json(&["report", "clean-up"]).await;
+    assert_eq!(none["count"], 0, "{none}");
+    // Two of them have come, as the machine leaves them.
+    let code = town.made["organisation"].as_str().unwrap();
+    let code = OrganisationCode::parse(code).unwrap();
+    let org = town.app.mdm.organisation(&code).await.unwrap();
+    let (id, store) = (org.organisation().id, town.app.mdm.store());
+    let mut batch = Batch::new();
+    for mut attempt in store.all_attempts(id, MoveId(0), 10).await.unwrap() {
+        if attempt.serial.as_str() == serials[2] {
+            continue;
+        }
+        let mut device = store.device(id, attempt.device).await.unwrap().unwrap();
+        device.open_move = None;
+        attempt.state = MoveState::Ended(Outcome::Migrated);
+        attempt.ended = Some(town.app.mdm.now());
+        batch.put(attempt).put(device);
+    }
+    store.commit(batch).await.unwrap();
+    let service = town.world.original_server().to_owned();
+    for of in [&["--wave", "pilot"][..], &[]] {
+        let words = [&["report", "clean-up"], of].concat();
+        let whole = town.json(&words).await;
+        assert_eq!(whole["facts"]["to be removed"], 2, "{whole}");
+        let rows = whole["rows"].as_array().unwrap();
+        let of_rows: Vec<&Value> = rows.iter().map(|row| &row["serial"]).collect();
+        assert_eq!(of_rows, [&json!(serials[0]), &json!(serials[1])]);
+        // People read a name, and Apple's identifier beside it.
+        assert_eq!(rows[0]["service id"], json!(service), "{whole}");
+        assert_ne!(rows[0]["service that it left"], json!(service));
+        for format in ["csv", "html", "text"] {
+            let ended = town
+                .mdmd(&[&words[..], &["--format", format]].concat())
+                .await;
+            assert_eq!(ended.exit, 0, "{format}: {}", ended.err);
+            let all = [&serials[0], &serials[1]];
+            assert!(
+                all.iter().all(|s| ended.out.contains(s.as_str())),
+                "{format}"
+            );
+            assert!(!ended.out.contains(&serials[2]), "{format}: {}", ended.out);
+        }
+    }
+    let table = "report|clean-up|--format|csv|--table|by service";
+    town.ends(table, 0, ",2,0").await;
+    town.ends("report|clean-up|--wave|nowhere", 3, "wave").await;
+    let checklist = town.mdmd(&["doctor"]).await.out;
+    assert!(
+        checklist.contains("Berlin: clean-up at the original"),
+        "{checklist}"
+    );
+
+    // The word of a person, one by one, with what shows it.
+    let open = async || {
+        let whole = town.json(&["report", "clean-up", "--wave", "pilot"]).await;
+        whole["facts"]["to be removed"].clone()
+    };
+    let one = format!("wave|cleaned|pilot|{}", serials[0]);
+    town.ends(&one, 2, "--evidence").await;
+    town.ends(&format!("{one}|--evidence| "), 2, "evidence")
+        .await;
+    let stays = format!("wave|cleaned|pilot|{}|--evidence|their list", serials[2]);
+    town.ends(&stays, 2, "is no member of this wave that has migrated")
+        .await;
+    town.ends("wave|cleaned|nowhere|--evidence|x", 3, "").await;
+    assert_eq!(open().await, 2);
+    let said = format!("{one}|--evidence|their list");
+    town.ends(&said, 0, "cleaned 1").await;
+    town.ends(&said, 0, "cleaned 0").await;
+    assert_eq!(open().await, 1);
+    town.ends("wave|cleaned|pilot|--evidence|all of it", 0, "cleaned 1")
+        .await;
+    assert_eq!(open().await, 0);
+    town.ends(&format!("{one}|--not|it is there"), 0, "cleaned 1")
+        .await;
+    assert_eq!(open().await, 1);
+    let both = format!("{one}|--not|it is there|--evidence|their list");
+    town.ends(&both, 2, "").await;
 }

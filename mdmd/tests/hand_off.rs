@@ -181,6 +181,118 @@ async fn a_hand_off_goes_from_a_file_of_the_original_to_the_what_if_and_the_vaul
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_original_exports_as_json_is_sealed_by_the_same_command() {
+    let town = Town::found(3).await;
+    town.furnish().await;
+    town.json(&["business", "sync"]).await;
+    let serials = town.serials();
+    let away = tempfile::tempdir().unwrap();
+    let at = |name: &str| away.path().join(name).to_str().unwrap().to_owned();
+    let signer = ["--certificate", "signer.pem", "--key", "signer.key"];
+    let made = [&["hand-off", "signer", "--name", "Old MDM"], &signer[..]].concat();
+    let (exit, signer, said) = anywhere(away.path(), &made);
+    assert_eq!(exit, 0, "{said}");
+    let (pem, by) = (at("job.pem"), signer["sha256"].as_str().unwrap());
+    let job = ["hand-off", "key", "--from", "Old MDM", "--out", &pem];
+    let job = town.json(&job).await["id"].as_str().unwrap().to_owned();
+    let export = |content: &str, out: &str| {
+        std::fs::write(away.path().join("devices.json"), content).unwrap();
+        let all = [
+            "hand-off",
+            "export",
+            "devices.json",
+            "--recipient",
+            "job.pem",
+            "--signer",
+            "signer.pem",
+            "--key",
+            "signer.key",
+            "--taken",
+            "2026-11-20T08:00:00Z",
+            "--job",
+            &job,
+            "--out",
+            out,
+        ];
+        anywhere(away.path(), &all)
+    };
+    let good = json!({ "devices": [
+        { "serial": serials[0], "system": "18.5", "networks": [{ "ssid": "Office", "managed": true }],
+          "apps": [{ "bundle_id": "com.example.a" }],
+          "secrets": { "recovery_key": KEY, "door_code": "4711-DOOR" } },
+        { "serial": serials[1], "secrets": { "bypass_code": "CODE-17" } },
+    ] });
+    // What is wrong anywhere is told with its place and never repeated, and nothing is sealed.
+    let text = good.to_string();
+    for (content, why) in [
+        (
+            text.replace(KEY, "hunter2"),
+            "devices[0]: secrets.recovery_key",
+        ),
+        (
+            text.replace("\"CODE-17\"", "17"),
+            "devices[1]: secrets.bypass_code",
+        ),
+        (
+            text.replace("\"18.5\"", "[\"hunter2\"]"),
+            "devices[0]: system",
+        ),
+        (text.replace(&serials[1], "hunter2 x"), "devices[1].serial"),
+        (text.replace(&serials[1], &serials[0]), "occurs twice"),
+        (
+            text.replace("\"devices\"", "\"hunter2\""),
+            "devices: must be a list",
+        ),
+        (text[..text.len() - 1].to_owned(), "line 1, column"),
+        ("{}".to_owned(), "devices: must be a list"),
+        ("[]".to_owned(), "devices"),
+    ] {
+        let (exit, _, said) = export(&content, "bad.p7m");
+        assert_eq!(exit, 2, "{why}: {said}");
+        assert!(
+            said.contains(why) && !said.contains("hunter2"),
+            "{why}: {said}"
+        );
+        assert!(!away.path().join("bad.p7m").exists(), "{why}");
+    }
+    let (exit, sealed, said) = export(&text, "bundle.p7m");
+    assert_eq!(exit, 0, "{said}");
+    let counts = (&sealed["devices"], &sealed["secrets"]);
+    assert_eq!(counts, (&json!(2), &json!(3)));
+    let bytes = std::fs::read(away.path().join("bundle.p7m")).unwrap();
+    for secret in [KEY, "CODE-17", "4711-DOOR"] {
+        let found = bytes
+            .windows(secret.len())
+            .any(|part| part == secret.as_bytes());
+        assert!(!found, "{secret}");
+    }
+    town.json(&["hand-off", "confirm", &job, "--signer", by])
+        .await;
+    let import = ["hand-off", "import", &job, &at("bundle.p7m")];
+    let outcome = town.json(&import).await;
+    let counts = (&outcome["accepted"], &outcome["rejected"]);
+    assert_eq!(counts, (&json!(2), &json!(0)), "{outcome}");
+    let held = async |serial: &str| {
+        let device = town.json(&["device", "show", serial]).await;
+        let held = device["secrets"].as_array().unwrap().iter();
+        let mut held: Vec<String> = held
+            .map(|s| s["kind"].as_str().unwrap().to_owned())
+            .collect();
+        held.sort();
+        held
+    };
+    let both = ["original_other", "original_recovery_key"];
+    assert_eq!(held(&serials[0]).await, both);
+    assert_eq!(held(&serials[1]).await, ["original_bypass_code"]);
+    let apps = town.json(&["apps", "list"]).await;
+    assert_eq!(apps["apps"].as_array().unwrap().len(), 1, "{apps}");
+    // A list by itself is one too.
+    let list = json!([{ "serial": serials[2] }]).to_string();
+    let (exit, sealed, said) = export(&list, "list.p7m");
+    assert_eq!((exit, &sealed["devices"]), (0, &json!(1)), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_export_of_an_installation_goes_out_of_a_stopped_directory_once_two_persons_agreed() {
     let town = Town::found(3).await;
     town.furnish().await;

@@ -99,6 +99,16 @@ async fn licences_come_in_with_their_token_and_are_given_and_taken_back_with_pro
         .mdmd(&["licences", "assign", "--app", "0", &serials[0]])
         .await;
     assert_eq!(ended.exit, 2, "{}", ended.err);
+    // An app of which the location has nothing: nothing would be sent, so nobody waits for its proof.
+    let ended = town
+        .mdmd(&["licences", "assign", "--app", "99", &serials[0]])
+        .await;
+    assert_eq!(ended.exit, 3, "{}", ended.err);
+    assert!(
+        ended.err.contains("no licence of these apps"),
+        "{}",
+        ended.err
+    );
     // What is named twice is bad input as well.
     let ended = run(with(&["--app", APP, &serials[0]])).await;
     assert_eq!(ended.exit, 2, "{}", ended.err);

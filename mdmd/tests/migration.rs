@@ -185,7 +185,11 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     let refused = town
         .mdmd_by(&helper, &["approval", "confirm", &number])
         .await;
-    assert!(refused.err.contains("greater role"), "{}", refused.err);
+    assert!(
+        refused.err.contains("takes the role of an approver"),
+        "{}",
+        refused.err
+    );
     let bo = town.token("Bo", "approver", &[]).await;
     let ended = town
         .mdmd_by(&bo, &["approval", "confirm", &number, "--json"])

@@ -105,11 +105,37 @@ fn what_cannot_be_rehearsed_is_bad_input() {
         ["--devices", "0"],
         ["--faults", "plenty"],
         ["--sabotage", "sleep"],
-    ] {
+    ]
+    .map(|wrong| wrong.to_vec())
+    .into_iter()
+    .chain([vec!["--waves", "4", "--devices", "3"]])
+    {
         let output = rehearse(&wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(!output.stderr.is_empty());
     }
+}
+
+#[test]
+fn what_is_broken_off_leaves_nothing_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let things = || std::fs::read_dir(place.path()).unwrap().count();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mdmd"))
+        .args(["rehearse", "--devices", "2000", "--json"])
+        .env("TMPDIR", place.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while things() == 0 && begun.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(things(), 1, "a directory of its own");
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(things(), 0);
 }
 
 /// Nothing that is there is touched by a rehearsal, and what it cannot use is told with the status that it means.

@@ -351,8 +351,19 @@ async fn owners_are_told_in_their_language_when_it_is_for_them() {
     let add = format!("wave|add|pilot|--all|--deadline|{deadline}|--from|{from}");
     ends(&town, &add, 0, "added 3").await;
 
+    // Whoever takes them along in whatever form takes a seal of the record along.
+    let left = async || {
+        let record = town.record().await;
+        record
+            .iter()
+            .filter(|(_, what)| what == "record.left")
+            .count()
+    };
+    assert_eq!(left().await, 0);
     // The mail merge, as a spreadsheet reads it.
     let told = town.json(&["wave", "notices", "pilot"]).await;
+    assert_eq!(left().await, 1);
+    assert!(told["record"]["hash"].is_string() && told["at"].is_string());
     let of = |serial: &str| {
         let rows = told["notices"].as_array().unwrap();
         rows.iter()
@@ -385,8 +396,7 @@ async fn owners_are_told_in_their_language_when_it_is_for_them() {
             .contains(nobody.as_str())
     );
     let csv = ends(&town, "wave|notices|pilot", 0, "").await.out;
-    let head =
-        "owner,address,device,language,available_from,deadline,deadline_local,subject,text\r\n";
+    let head = "owner,address,device,language,available_from,deadline,deadline_local,subject,text,owner_age_s,report_at,server\r\n";
     assert!(csv.starts_with(head), "{csv}");
     assert!(
         csv.contains("\"'=Ada; \"\"A\"\" Lovelace, {deadline}\",ada@example.com,"),
@@ -395,10 +405,27 @@ async fn owners_are_told_in_their_language_when_it_is_for_them() {
     let out = town.directory.path().join("pilot.csv");
     let into = format!("wave|notices|pilot|--out|{}", out.display());
     ends(&town, &into, 0, "3 rows").await;
-    assert_eq!(std::fs::read_to_string(&out).unwrap(), csv);
-    ends(&town, &into, 2, "").await;
+    assert_eq!(left().await, 3, "one for each, however many pages it has");
+    // The same but for the moment and the ages.
+    let what = |csv: &[u8]| {
+        let rows = mdmd::csv::rows(csv).unwrap().into_iter();
+        rows.map(|row| row.cells[..9].to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(what(&std::fs::read(&out).unwrap()), what(csv.as_bytes()));
+    ends(&town, &into, 3, "").await;
     let read = mdmd::csv::rows(csv.as_bytes()).unwrap();
     assert_eq!(read.len(), 4);
+    for row in &read[1..] {
+        let [age, at, server] = &row.cells[9..] else {
+            panic!("{row:?}");
+        };
+        let known = !row.cells[0].is_empty();
+        assert_eq!(age.parse::<u64>().is_ok(), known, "{row:?}");
+        assert!(
+            at.starts_with("20") && server.starts_with("mdmd "),
+            "{row:?}"
+        );
+    }
     assert_eq!(
         read[1].cells[8],
         of(&read[1].cells[2])["body"].as_str().unwrap()

@@ -11,7 +11,8 @@ use fixtures::recorded::{CertificateRequest, Invitation, StandIn};
 use house::{Ask, House, TOPIC, check_in, described, report};
 use mdm_core::attested::AttestedFacts;
 use mdm_core::device::Platform;
-use mdm_core::ids::CertificateId;
+use mdm_core::evidence::{ReportAsk, WholeReport};
+use mdm_core::ids::{CertificateId, Serial};
 use mdm_core::organisation::IdentityProtocol;
 use mdm_core::service::IdentitySettings;
 use mdm_core::store::Batch;
@@ -475,5 +476,61 @@ async fn who_asks_too_often_gets_the_newest_again_but_none_that_is_nearly_over()
     house.clock.advance(Duration::from_mins(55));
     let fresh = challenge().await;
     assert!(!given.contains(&fresh));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_of_no_list_that_asks_is_found_by_its_serial_number() {
+    let house = House::open().await;
+    // One that nobody has assigned to us, and one that somebody has taken away from us.
+    let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
+    let taken = Serial::parse("DOORB").unwrap();
+    let mut row = store.device_by_serial(id, &taken).await.unwrap().unwrap();
+    row.record.as_mut().unwrap().gone = true;
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    for serial in ["STRANGER", "STRANGER", "DOORB"] {
+        let ask = Ask {
+            path: house.path("enrol"),
+            post: true,
+            body: house
+                .stand_ins
+                .machine_info_with(&described(serial), 1, &[])
+                .unwrap(),
+            ..Ask::default()
+        };
+        let (status, said) = house.send(ask).await;
+        assert_eq!(status, 403, "{serial}: {said}");
+        house.clock.advance(Duration::from_secs(60));
+    }
+    let mut report = WholeReport::default();
+    let wanted = ReportAsk::Unheard { days: 7 };
+    house.org.report_to(&wanted, &mut report).await.unwrap();
+    let of = |serial: &str| {
+        let serials = report.column("serial");
+        let rows = serials.iter().enumerate().filter(|(_, s)| **s == serial);
+        let rows: Vec<usize> = rows.map(|(at, _)| at).collect();
+        assert_eq!(rows.len(), 1, "{serial}: {:?}", report.rows);
+        let columns = report.head.as_ref().unwrap().columns.iter();
+        let row = columns.map(|name| ((*name).to_owned(), report.column(name)[rows[0]].clone()));
+        Value::Object(row.collect())
+    };
+    let stranger = of("STRANGER");
+    assert_eq!(stranger["kind"], "refused");
+    assert_eq!(stranger["known"], false, "{stranger}");
+    assert_eq!(stranger["how often"], 2);
+    assert_eq!(stranger["door"], "enrol");
+    assert_eq!(stranger["address"], "127.0.0.1");
+    assert_eq!(stranger["age s"], 120);
+    let next = stranger["next action"].as_str().unwrap();
+    assert!(
+        next.starts_with("assign the device to this service"),
+        "{next}"
+    );
+    let known = of("DOORB");
+    assert_eq!(known["known"], true, "{known}");
+    let next = known["next action"].as_str().unwrap();
+    assert!(next.starts_with("mend what the reason names"), "{next}");
     house.close().await;
 }

@@ -312,3 +312,97 @@ async fn a_deadline_that_came_too_near_is_not_offered_without_notice() {
     assert!(migrated(&all), "{all:#?}");
     stage.strike().await.unwrap();
 }
+
+/// Dates of members: offered so many hours from now, and enforced so many days from now.
+fn dates(stage: &Stage, hours: u32, days: u32) -> Dates {
+    let now = stage.mdm().now();
+    Dates {
+        deadline: Some(now + days * DAY),
+        available_from: Some(now + hours * HOUR),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_holds_for_every_wave_and_list_that_devices_of_the_group_go_with() {
+    let world = Rehearsal::new(DEVICES, 8).world().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let options = HouseOptions::default();
+    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (org, project, wave, tills) = set(&stage).await;
+    // The project that says the limit keeps two of the tills, another one that says none takes the third, a list the fourth.
+    let leave: Vec<Serial> = members(&org, wave)
+        .await
+        .into_iter()
+        .map(|member| member.serial)
+        .filter(|serial| !tills[..2].contains(serial))
+        .collect();
+    org.remove_members(wave, Some(&leave), "with others")
+        .await
+        .unwrap();
+    let change = ProjectChange {
+        runbooks: stage.runbooks(),
+        ..ProjectChange::default()
+    };
+    let other = org.new_project("schools", stage.destination(), &change);
+    let other = other.await.unwrap().id;
+    org.switch_project(other, true).await.unwrap();
+    let second = org.new_wave(other, "second", None).await.unwrap().id;
+    let third = tills[2..3].to_vec();
+    org.add_members(second, &third, dates(&stage, 2, 9))
+        .await
+        .unwrap();
+    let what_if = org.run_what_if(second).await.unwrap();
+    let against = what_if.against_all.join("; ");
+    assert!(
+        against.contains("3 devices of the tag till around"),
+        "{against}"
+    );
+    let later = dates(&stage, 2, 9);
+    let list = Act {
+        what: MigrationAct::Assign {
+            destination: stage.destination(),
+            deadline: later.deadline.unwrap(),
+            available_from: later.available_from,
+            runbooks: stage.runbooks(),
+        },
+        serials: tills[3..4].to_vec(),
+        reason: None,
+    };
+    let plan = org.plan_act(&list).await.unwrap();
+    let said = format!("{:?}", plan.against_all);
+    assert!(said.contains("4 devices of the tag till around"), "{said}");
+
+    // Submitted with room for all; somebody thinks better of it before the first offer.
+    org.change_project(project, &limits(10)).await.unwrap();
+    submit(&org, wave).await;
+    let what_if = org.run_what_if(second).await.unwrap();
+    org.accept(second, &what_if.digest, &[], "as planned")
+        .await
+        .unwrap();
+    org.submit_accepted(second, "second").await.unwrap();
+    let plan = org.plan_act(&list).await.unwrap();
+    org.do_act(&list, &plan.digest).await.unwrap();
+    org.change_project(project, &limits(2)).await.unwrap();
+    let mut most = 0;
+    for wave in [wave, second] {
+        most = most.max(watch(&stage, wave, &tills, None).await);
+        assert!(migrated_but_withdrawn(&members(&org, wave).await));
+    }
+    let listed = org.device_report(&tills[3]).await.unwrap();
+    let listed = listed.attempt.unwrap().wave;
+    most = most.max(watch(&stage, listed, &tills, None).await);
+    assert!(migrated(&members(&org, listed).await));
+    assert_eq!(most, 2, "the world has seen {most} tills at once");
+    stage.strike().await.unwrap();
+}
+
+/// Whoever was not taken out has migrated.
+fn migrated_but_withdrawn(all: &[Move]) -> bool {
+    let withdrawn = MoveState::Ended(Outcome::Withdrawn);
+    let left: Vec<Move> = all
+        .iter()
+        .filter(|m| m.state != withdrawn)
+        .cloned()
+        .collect();
+    !left.is_empty() && migrated(&left)
+}

@@ -5,16 +5,24 @@
 #[allow(dead_code, reason = "shared with the story of the doors")]
 mod house;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use house::{House, NOW_MS, check_in, report};
 use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
+use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord, Platform};
+use mdm_core::enrollment::ChannelKind;
 use mdm_core::error::PortError;
-use mdm_core::ids::{AuditId, HandOffId, Serial};
+use mdm_core::ids::{AuditId, DeviceId, EnrollmentId, HandOffId, RunbookId, Serial, ServerId};
+use mdm_core::migration::{Pinned, PinnedRunbook, ProfilePlan, ProfileRole, Variant};
+use mdm_core::organisation::Der;
 use mdm_core::secret::{Secret, SecretKind};
-use mdm_core::service::ports::{HandOver, HandOverTo, Ports};
+use mdm_core::service::ports::{
+    Account, DeviceAssignment, DevicePage, HandOver, HandOverTo, LockOutcome, Ports,
+    ServerCredential,
+};
 use mdm_core::service::{Org, Revealed};
 use mdm_core::store::{Batch, SqliteStore, Store};
 use mdmd::config::Duty;
@@ -41,6 +49,31 @@ async fn both_later(old: &House, new: &House, time: Duration) {
     old.clock.advance(time);
     new.clock.advance(time);
     settle(old).await;
+}
+
+/// So many days, as they are where nothing stops: somebody looks every six hours.
+async fn days(old: &House, new: &House, count: u32) {
+    for _ in 0..count * 4 {
+        both_later(old, new, HOUR * 6).await;
+    }
+}
+
+/// The organisation as it is by now.
+async fn now(house: &House) -> Org {
+    let id = house.org.organisation().id;
+    house.app.mdm.organisation_by_id(id).await.unwrap()
+}
+
+/// Devices are woken, and so their silence says something.
+async fn wakes(old: &House) {
+    let store = old.app.mdm.store();
+    let row = store.organisation(old.org.organisation().id).await;
+    let mut row = row.unwrap().unwrap();
+    let year = Timestamp::from_millis(NOW_MS) + HOUR * 24 * 365;
+    row.push.as_mut().unwrap().not_after = year;
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
 }
 
 fn pem(house: &House) -> String {
@@ -369,3 +402,364 @@ async fn killed_behind_the_delivery_it_hands_over_again_and_nothing_comes_twice(
     old.close().await;
     new.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_whose_check_out_is_lost_is_handed_over_once_it_is_silent() {
+    let (old, new) = (open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    wakes(&old).await;
+    old.enrolled().await;
+    // It leaves our list, and nothing was agreed on yet.
+    leaves_the_list(&old, &serial).await;
+    both_later(&old, &new, HOUR).await;
+    let until = Timestamp::from_millis(NOW_MS) + HOUR * 24 * 30;
+    agreed(&old, &new, until).await;
+    let moved = async || {
+        let org = now(&old).await;
+        let report = Box::pin(org.device_report(&serial)).await.unwrap();
+        (report.moved.is_some(), report.device.handed_over.is_some())
+    };
+    // It may still be on its way: Apple takes it from our list at once, and moves it within weeks.
+    days(&old, &new, 6).await;
+    assert_eq!(moved().await, (false, false));
+    assert!(!knows(&new.org, &serial).await);
+    days(&old, &new, 2).await;
+    assert_eq!(moved().await, (true, true));
+    assert!(knows(&new.org, &serial).await);
+    days(&old, &new, 2).await;
+    assert_eq!(handed(&old).await, 1);
+    old.close().await;
+    new.close().await;
+}
+
+/// Apple's list of the original: its devices, and those of which a page of changes says that they have left.
+#[derive(Default)]
+struct List {
+    left: Mutex<Vec<Serial>>,
+    /// Of how many of them a page of changes has told.
+    told: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl DeviceAssignment for List {
+    async fn account(&self, _: &ServerCredential) -> Result<Account, PortError> {
+        Ok(Account {
+            server_name: "one".to_owned(),
+            server_uuid: "one".to_owned(),
+            organisation: None,
+            token_expires: None,
+        })
+    }
+
+    async fn fetch(
+        &self,
+        to: &ServerCredential,
+        _: Option<&str>,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        let left = self.left.lock().unwrap();
+        let all = ["DOORA", "DOORB"].map(|serial| Serial::parse(serial).unwrap());
+        let here = all.into_iter().filter(|serial| !left.contains(serial));
+        Ok(page(here.map(|serial| (serial, listed(to, now))).collect()))
+    }
+
+    async fn sync(
+        &self,
+        to: &ServerCredential,
+        _: &str,
+        now: Timestamp,
+    ) -> Result<DevicePage, PortError> {
+        let left = self.left.lock().unwrap().clone();
+        let told = self.told.swap(left.len(), Ordering::Relaxed);
+        let gone = |serial| {
+            let mut record = listed(to, now);
+            record.gone = true;
+            record.op_date = Some(now);
+            (serial, record)
+        };
+        Ok(page(left.into_iter().skip(told).map(gone).collect()))
+    }
+
+    async fn define_profile(
+        &self,
+        _: &ServerCredential,
+        _: &serde_json::Value,
+    ) -> Result<String, PortError> {
+        Err(PortError::retry("not now"))
+    }
+
+    async fn read_profile(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+    ) -> Result<serde_json::Value, PortError> {
+        Err(PortError::retry("not now"))
+    }
+
+    async fn assign(
+        &self,
+        _: &ServerCredential,
+        _: &str,
+        _: &[Serial],
+    ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
+        Err(PortError::retry("not now"))
+    }
+
+    async fn lock(
+        &self,
+        _: &ServerCredential,
+        _: &Serial,
+        _: &str,
+    ) -> Result<LockOutcome, PortError> {
+        Err(PortError::retry("not now"))
+    }
+}
+
+fn listed(to: &ServerCredential, now: Timestamp) -> DeviceRecord {
+    let mut record = DeviceRecord::new(to.server, now);
+    record.family = "iPhone".to_owned();
+    record.profile_status = "empty".to_owned();
+    record
+}
+
+fn page(devices: Vec<(Serial, DeviceRecord)>) -> DevicePage {
+    DevicePage {
+        devices,
+        cursor: "cursor".to_owned(),
+        more: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_changes_alone_has_a_device_handed_over_whose_check_out_never_comes() {
+    let list = Arc::new(List::default());
+    let ports = Ports {
+        assignment: list.clone(),
+        hand_over: Arc::new(mdmd::hand_over::Elsewhere),
+        ..Ports::refusing()
+    };
+    let (old, new) = (House::open_with(ports, None).await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    wakes(&old).await;
+    old.enrolled().await;
+    let token = Secret::from_text("one");
+    old.org.import_server_token(&token, None).await.unwrap();
+    let until = Timestamp::from_millis(NOW_MS) + HOUR * 24 * 30;
+    agreed(&old, &new, until).await;
+    both_later(&old, &new, HOUR).await;
+    let known = async || {
+        let org = now(&old).await;
+        let report = Box::pin(org.device_report(&serial)).await.unwrap();
+        let gone = report.device.record.is_some_and(|record| record.gone);
+        (gone, report.moved.is_some(), knows(&new.org, &serial).await)
+    };
+    assert_eq!(known().await, (false, false, false));
+    list.left.lock().unwrap().push(serial.clone());
+    for day in 1..=6 {
+        days(&old, &new, 1).await;
+        assert_eq!(known().await, (true, false, false), "day {day}");
+    }
+    days(&old, &new, 2).await;
+    assert_eq!(known().await, (true, true, true));
+    // The list is read again every day, and nothing is brought a second time.
+    days(&old, &new, 5).await;
+    assert_eq!(handed(&old).await, 1);
+    let jobs = new.org.hand_offs(HandOffId(0), 10).await.unwrap();
+    assert_eq!(jobs.len(), 1);
+    old.close().await;
+    new.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_away_for_days_asks_before_it_takes_a_device_for_moved() {
+    let (old, new) = (open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    wakes(&old).await;
+    old.enrolled().await;
+    let until = Timestamp::from_millis(NOW_MS) + HOUR * 24 * 60;
+    agreed(&old, &new, until).await;
+    leaves_the_list(&old, &serial).await;
+    both_later(&old, &new, HOUR).await;
+    // Nothing runs for nine days; then it looks again and again, and asks.
+    both_later(&old, &new, HOUR * 24 * 9).await;
+    days(&old, &new, 1).await;
+    assert!(!knows(&new.org, &serial).await, "nobody had asked it");
+    days(&old, &new, 2).await;
+    assert!(knows(&new.org, &serial).await);
+    old.close().await;
+    new.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_the_destination_does_not_know_yet_is_brought_again() {
+    let (mut old, new) = (open().await, open().await);
+    old.serial = "DOORX";
+    let serial = Serial::parse(old.serial).unwrap();
+    let listed = async |house: &House| {
+        let id = house.org.organisation().id;
+        let mut device = Device::new(id, DeviceId(17), serial.clone());
+        device.record = Some(DeviceRecord::new(ServerId(1), house.app.mdm.now()));
+        let mut batch = Batch::new();
+        batch.put(device);
+        house.app.mdm.store().commit(batch).await.unwrap();
+    };
+    listed(&old).await;
+    let device = old.enrolled().await;
+    let until = Timestamp::from_millis(NOW_MS) + HOUR * 24 * 60;
+    agreed(&old, &new, until).await;
+    let check_out = check_in(old.serial, "CheckOut", "");
+    let check_out = old.signed("checkin", &device, check_out);
+    assert_eq!(old.send(check_out).await.0, 200);
+    leaves_the_list(&old, &serial).await;
+    both_later(&old, &new, HOUR).await;
+    let jobs = async || new.org.hand_offs(HandOffId(0), 100).await.unwrap().len();
+    let done = async || {
+        let report = Box::pin(old.org.device_report(&serial)).await.unwrap();
+        report.device.handed_over.is_some()
+    };
+    assert_eq!((jobs().await, done().await), (1, false));
+    // Each day once, and not more often.
+    days(&old, &new, 2).await;
+    assert_eq!((jobs().await, done().await), (3, false));
+    assert_eq!(handed(&old).await, 0);
+    listed(&new).await;
+    days(&old, &new, 2).await;
+    assert_eq!((jobs().await, done().await), (4, true));
+    assert_eq!(handed(&old).await, 1);
+    assert!(knows(&new.org, &serial).await);
+    old.close().await;
+    new.close().await;
+}
+
+/// Both sides agree, until then.
+async fn agreed(old: &House, new: &House, until: Timestamp) {
+    let ours = old.org.hand_off_signer().await.unwrap();
+    let scope = ["hand-off".to_owned()].into();
+    let token = new.org.new_api_token("old", Role::Helpdesk, scope, None);
+    let token = token.await.unwrap().secret;
+    let token = token.expose_text().unwrap().to_owned();
+    let source = new.org.agree_source("Old MDM", &ours.sha256, until).await;
+    agree(old, new, source.unwrap().id, &token).await;
+}
+
+/// How often the record says that a device was handed over.
+async fn handed(old: &House) -> usize {
+    let id = old.org.organisation().id;
+    let record = old.app.mdm.store().audit(id, AuditId(0), 5000).await;
+    let record = record.unwrap();
+    let handed = record.iter().filter(|e| e.what == "device.handed-over");
+    handed.count()
+}
+
+/// One export by two persons, from one installation to another.
+async fn hand_on(from: &House, to: &House) {
+    let (anna, bo) = (
+        from.org.clone().acting_for("Anna"),
+        from.org.clone().acting_for("Bo"),
+    );
+    let signer = from.org.hand_off_signer().await.unwrap();
+    let until = from.app.mdm.now() + HOUR;
+    let job = to.org.new_hand_off("Old MDM", until, Some(&signer.sha256));
+    let job = job.await.unwrap();
+    let asked = anna.ask_export(
+        job.certificate.as_bytes(),
+        &job.sha256,
+        Some(job.id),
+        std::collections::BTreeSet::new(),
+        "the move",
+    );
+    let asked = asked.await.unwrap();
+    bo.confirm(asked).await.unwrap();
+    let sealed = anna.make_export(asked).await.unwrap();
+    assert!(sealed.record.is_some(), "the record was sealed before");
+    let outcome = to.org.import_hand_off(job.id, sealed.bundle).await.unwrap();
+    assert_eq!(outcome.rejected, 0, "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_from_the_service_before_is_handed_on_with_what_the_hold_brought() {
+    let (first, old, new) = (open().await, open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    // The first one has the device's own code, and hands it over.
+    let device = first.enrolled().await;
+    let (_, open) = first.send(first.idle(&device)).await;
+    let uuid = open.split("<key>CommandUUID</key>").nth(1).unwrap();
+    let uuid = uuid.split("<string>").nth(1).unwrap();
+    let uuid = uuid.split("</string>").next().unwrap();
+    let told = format!(
+        "<key>CommandUUID</key><string>{uuid}</string><key>ActivationLockBypassCode</key><string>{CODE}</string>"
+    );
+    let answer = report(first.serial, "Acknowledged", &told);
+    let (status, _) = first.send(first.signed("command", &device, answer)).await;
+    assert_eq!(status, 200);
+    hand_on(&first, &old).await;
+
+    // The second one brought a network in its hold, and manages the local user of what is a Mac.
+    old.enrolled().await;
+    let (id, store) = (old.org.organisation().id, old.app.mdm.store());
+    let known = Box::pin(old.org.device_report(&serial)).await.unwrap();
+    let mut runbook = PinnedRunbook::standard(Platform::Macos, Variant::Migration);
+    runbook.profiles.push(ProfilePlan {
+        identifier: "org.wifi".to_owned(),
+        role: ProfileRole::Network,
+        content: Der(WIFI.as_bytes().to_vec()),
+    });
+    let mut set_up = known.set_up.unwrap();
+    set_up.runbook = RunbookId(77);
+    let mut channel = known.enrollments.last().unwrap().clone();
+    channel.local_user = Some("USER-1".to_owned());
+    let mut user = channel.clone();
+    user.id = EnrollmentId(channel.id.0 + 1);
+    user.version = 0;
+    user.key = format!("{}:USER-1", channel.key);
+    user.parent = Some(channel.id);
+    user.channel = ChannelKind::User {
+        short_name: Some("kim".to_owned()),
+        long_name: None,
+    };
+    let mut row = known.device;
+    row.facts.product = Some("Mac15,7".to_owned());
+    let mut batch = Batch::new();
+    batch.put(Pinned {
+        organisation: id,
+        id: RunbookId(77),
+        name: "hold".to_owned(),
+        runbook,
+    });
+    batch.put(set_up).put(channel).put(user).put(row);
+    store.commit(batch).await.unwrap();
+    hand_on(&old, &new).await;
+
+    let facts = new.org.original(&serial).await.unwrap();
+    let networks = facts.networks.unwrap().value;
+    assert!(
+        networks.iter().any(|n| n.ssid == "Hold" && n.managed),
+        "{networks:?}"
+    );
+    let profiles = facts.profiles.unwrap().value;
+    let wifi = profiles
+        .iter()
+        .find(|p| p.identifier == "org.wifi")
+        .unwrap();
+    assert!(wifi.payloads.contains("com.apple.wifi.managed"), "{wifi:?}");
+    assert_eq!(facts.managed_user.unwrap().value.name, "kim");
+    let kind = SecretKind::OriginalDeviceBypassCode;
+    match new.org.reveal(&serial, kind, "test", None).await.unwrap() {
+        Revealed::Shown(code) => assert_eq!(code.expose_text(), Some(CODE)),
+        other @ Revealed::Waits(_) => panic!("{other:?}"),
+    }
+    for house in [first, old, new] {
+        house.close().await;
+    }
+}
+
+const WIFI: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0"><dict>
+<key>PayloadType</key><string>Configuration</string><key>PayloadVersion</key><integer>1</integer>
+<key>PayloadIdentifier</key><string>org.wifi</string><key>PayloadUUID</key><string>7e5fc7a0-0000-4000-8000-000000000001</string>
+<key>PayloadContent</key><array><dict>
+<key>PayloadType</key><string>com.apple.wifi.managed</string><key>PayloadVersion</key><integer>1</integer>
+<key>PayloadIdentifier</key><string>org.wifi.1</string><key>PayloadUUID</key><string>7e5fc7a0-0000-4000-8000-000000000002</string>
+<key>SSID_STR</key><string>Hold</string>
+</dict></array></dict></plist>"#;

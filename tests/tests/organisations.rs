@@ -606,11 +606,11 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
                 // What leaves the building is in the record of whose it is.
                 before = theirs.contents().await;
                 assert_eq!(seen.status, 200, "{case}: {}", seen.text());
-                // What a wave without a runbook for apps needs names nothing, and without members nobody is told anything.
+                // What a wave without a runbook for apps needs names nothing, without members nobody is told anything, and its texts are ours.
                 let named = marks.iter().any(|mark| seen.text().contains(mark));
                 assert!(
                     named
-                        || ["/licences", "/checks", "/notices"]
+                        || ["/licences", "/checks", "/notices", "/owner-texts"]
                             .iter()
                             .any(|last| path.ends_with(last)),
                     "{case}"

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use house::{House, NOW_MS, check_in};
+use house::{House, NOW_MS, check_in, report};
 use mdm_core::clock::Timestamp;
 use mdm_core::error::PortError;
 use mdm_core::hook::HookMessage;
-use mdm_core::ids::{DeviceId, HookId, HookMessageId, ProjectId, Serial, ServerId};
+use mdm_core::ids::{DeviceId, HookId, HookMessageId, ProjectId, RunbookId, Serial, ServerId};
 use mdm_core::job::Job;
-use mdm_core::migration::Notice;
+use mdm_core::migration::{Notice, OperatorAct};
 use mdm_core::project::Project;
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::HookCarrier;
@@ -659,4 +659,82 @@ async fn a_planner_changes_no_gate_and_no_stop_rule() {
     assert_eq!(post(&planner, &json!({ "capacity": 7 })).await.status, 200);
     let changed = post(&approver, &gate).await;
     assert_eq!(changed.status, 200, "{}", changed.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_release_of_a_device_reaches_the_receivers_whatever_its_runbook_says() {
+    let (house, receivers, _) = told().await;
+    let some: BTreeSet<Notice> = [Notice::Released].into();
+    house.org.new_hook("good", GOOD, &some).await.unwrap();
+    let device = house.invited(house.serial, 1).await;
+    for (message, more) in [
+        ("Authenticate", ""),
+        ("TokenUpdate", "<key>AwaitingConfiguration</key><true/>"),
+    ] {
+        let body = check_in(house.serial, message, more);
+        let (status, _) = house.send(house.signed("checkin", &device, body)).await;
+        assert_eq!(status, 200, "{message}");
+    }
+    // Nobody can read its runbook any more: no step of it tells anybody.
+    let serial = Serial::parse(house.serial).unwrap();
+    let known = Box::pin(house.org.device_report(&serial)).await.unwrap();
+    let mut set_up = known.set_up.unwrap();
+    set_up.runbook = RunbookId(1);
+    let mut batch = Batch::new();
+    batch.put(set_up);
+    house.app.mdm.store().commit(batch).await.unwrap();
+    let released = OperatorAct::Release;
+    Box::pin(house.org.act(&serial, released)).await.unwrap();
+    let told = async || {
+        let all = house
+            .org
+            .hook_messages("good", HookMessageId(i64::MAX), 10)
+            .await
+            .unwrap();
+        all.iter().map(|row| row.notice).collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, [], "it is still held");
+    let (status, command) = house.send(house.idle(&device)).await;
+    assert_eq!(status, 200);
+    assert!(command.contains("DeviceConfigured"), "{command}");
+    let uuid = command.split("<key>CommandUUID</key>").nth(1).unwrap();
+    let uuid = uuid.split("<string>").nth(1).unwrap();
+    let uuid = uuid.split("</string>").next().unwrap();
+    // It says so twice; whoever grants a grace period hears of its end once, in the commit of the answer.
+    for _ in 0..2 {
+        let told = format!("<key>CommandUUID</key><string>{uuid}</string>");
+        let answer = report(house.serial, "Acknowledged", &told);
+        let (status, _) = house.send(house.signed("command", &device, answer)).await;
+        assert_eq!(status, 200);
+    }
+    assert_eq!(told().await, [Notice::Released]);
+    work(&house).await;
+    let taken = receivers.taken(GOOD);
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].body["type"], "device.released");
+    assert_eq!(taken[0].body["data"]["serial"], house.serial);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_token_opens_nothing_from_its_end_on() {
+    let house = House::open().await;
+    let ends = Timestamp::from_millis(NOW_MS) + Duration::from_secs(3600);
+    let made = house.org.new_api_token(
+        "for an hour",
+        mdm_core::audit::Role::Viewer,
+        BTreeSet::new(),
+        Some(ends),
+    );
+    let made = made.await.unwrap();
+    let token = made.secret.expose_text().unwrap().to_owned();
+    let asked = async || {
+        let request = Request::new("GET", "/api/v1/devices").by(&token);
+        let admin = house.app.address(Duty::Admin).unwrap();
+        request.send(admin).await.status
+    };
+    assert_eq!(asked().await, 200);
+    house.clock.advance(Duration::from_secs(3599));
+    assert_eq!(asked().await, 200, "a second before its end");
+    house.clock.advance(Duration::from_secs(1));
+    assert_eq!(asked().await, 401, "at its end");
 }

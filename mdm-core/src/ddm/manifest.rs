@@ -25,6 +25,7 @@ pub fn scopes(channel: &Enrollment, device: Option<&Device>) -> Vec<String> {
     if let Some(device) = device {
         targets.push(Target::Device(device.id));
         targets.extend(device.tags.iter().cloned().map(Target::Tag));
+        targets.extend(device.groups.iter().cloned().map(Target::Group));
     }
     if let ChannelKind::User { short_name, .. } = &channel.channel {
         targets.extend(short_name.clone().map(Target::User));

@@ -197,6 +197,8 @@ pub enum Target {
     Organisation,
     /// Devices with this tag.
     Tag(String),
+    /// Devices whose owner is in this group, by its name in the import.
+    Group(String),
     /// One device.
     Device(DeviceId),
     /// A person, on every device: the short name of an account, or its `UserID`.
@@ -260,6 +262,7 @@ pub(crate) fn scope(target: &Target, channels: Channels) -> String {
     match target {
         Target::Organisation => format!("{channel}:all"),
         Target::Tag(tag) => format!("{channel}:tag:{tag}"),
+        Target::Group(group) => format!("{channel}:group:{group}"),
         Target::Device(id) => format!("{channel}:device:{id}"),
         Target::User(name) => format!("{channel}:user:{}", name.to_lowercase()),
     }

@@ -114,6 +114,8 @@ pub struct Observed<'a> {
     pub plan: Option<&'a PinnedRunbook>,
     /// The managed user of a Mac at the original service, whose sign-in is waited for.
     pub managed_user: Option<&'a str>,
+    /// Since when the recovery key of its own is in the vault that nothing has replaced.
+    pub own_key: Option<Timestamp>,
 }
 
 /// The six marks, in their order.
@@ -131,7 +133,7 @@ pub fn marks(seen: &Observed<'_>) -> Vec<Mark> {
         user(set_up, seen.managed_user),
         updated(seen.device, set_up),
         apps(set_up),
-        key(set_up),
+        key(set_up, seen.own_key),
         lock(seen.device, set_up, seen.plan),
     ]
 }
@@ -311,13 +313,17 @@ fn apps(set_up: &SetUp) -> Mark {
     }
 }
 
-fn key(set_up: &SetUp) -> Mark {
+fn key(set_up: &SetUp, own: Option<Timestamp>) -> Mark {
     const NAME: MarkName = MarkName::Key;
     if !set_up.platform.is_mac() {
         let why = "an iPhone or iPad has no recovery key";
         return make(NAME, MarkState::NotWanted, why);
     }
     let read = proof(set_up).map(|(proof, at)| (proof.key(), at));
+    if let Some(at) = own.filter(|at| lacks_key(set_up) && *at >= set_up.began) {
+        let why = "a new recovery key is in the vault: it came later than the proof";
+        return make(NAME, MarkState::Proved, why).seen(FactSource::Mdm, at);
+    }
     match read {
         Some((Some(Ok(what)), at)) => make(NAME, MarkState::Proved, what).seen(FactSource::Mdm, at),
         Some((Some(Err(what)), at)) => {
@@ -343,6 +349,12 @@ fn key(set_up: &SetUp) -> Mark {
             "the Mac has not told its security state",
         ),
     }
+}
+
+/// Whether its proof saw no recovery key of a Mac.
+pub(crate) fn lacks_key(set_up: &SetUp) -> bool {
+    let key = proof(set_up).map(|(proof, _)| proof.key());
+    set_up.platform.is_mac() && !matches!(key, Some(Some(Ok(_))))
 }
 
 /// The runbook has no escrow for it, or only for others.

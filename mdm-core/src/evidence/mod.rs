@@ -8,6 +8,7 @@ pub mod pack;
 mod report;
 
 pub use hold::{HoldFigures, Percentiles, StepFigures};
+pub(crate) use marks::lacks_key;
 pub use marks::{Mark, MarkName, MarkState, Observed, marks};
 pub use next::next_action;
 pub use report::{

@@ -27,6 +27,8 @@ pub enum ReportKind {
     Unheard,
     /// Every request to Apple that changes something.
     Requests,
+    /// Which devices the services that they left may still list.
+    CleanUp,
 }
 
 impl ReportKind {
@@ -41,6 +43,7 @@ impl ReportKind {
             Self::Holds => "holds",
             Self::Unheard => "unheard",
             Self::Requests => "requests",
+            Self::CleanUp => "clean-up",
         }
     }
 }
@@ -66,6 +69,8 @@ pub enum ReportAsk {
     },
     /// Of one wave, or of all of the organisation.
     Requests(Option<WaveId>),
+    /// Of one wave, or of all of the organisation.
+    CleanUp(Option<WaveId>),
 }
 
 impl ReportAsk {
@@ -80,6 +85,7 @@ impl ReportAsk {
             Self::Holds(_) => ReportKind::Holds,
             Self::Unheard { .. } => ReportKind::Unheard,
             Self::Requests(_) => ReportKind::Requests,
+            Self::CleanUp(_) => ReportKind::CleanUp,
         }
     }
 }

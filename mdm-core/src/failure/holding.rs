@@ -14,7 +14,6 @@ use crate::migration::SetUp;
 use crate::migration::SetUpState;
 use crate::migration::StepId;
 use crate::migration::StepStatus;
-use crate::migration::Verdict;
 use crate::migration::VerdictKind;
 use crate::secret::SecretKind;
 use crate::views::Contradiction;
@@ -22,12 +21,16 @@ use crate::views::Contradiction;
 /// How long it is said of a device that the original service may still list it.
 const ORIGINAL_LISTS: Duration = Duration::from_hours(30 * 24);
 
+/// Whether a device did not wait for us although it should have.
+pub(crate) fn did_not_wait(set_up: &SetUp) -> bool {
+    let no_hold = || set_up.exceptions.iter().any(|e| e.what == "hold");
+    let migrates = set_up.verdict.kind == VerdictKind::Migration;
+    set_up.attention == Some(Attention::NotAwaiting) || migrates && no_hold()
+}
+
 pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failure>) {
-    let migrates = |verdict: &Verdict| verdict.kind == VerdictKind::Migration;
     let no_hold = set_up.exceptions.iter().find(|e| e.what == "hold");
-    if set_up.attention == Some(Attention::NotAwaiting)
-        || no_hold.is_some() && migrates(&set_up.verdict)
-    {
+    if did_not_wait(set_up) {
         let next = "what can be done without a hold is done; look at the ADE profile that was assigned: all members with the same one will not wait either";
         let mut failure = Failure::new(
             FailureMode::NotAwaiting,
@@ -44,8 +47,8 @@ pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failur
     if let SetUpState::Holding { since, steps } = &set_up.state {
         let long = set_up.attention == Some(Attention::HoldLong);
         for (id, step) in steps {
-            let trouble = step.trouble();
-            if step.status != StepStatus::Running || !(long || trouble.is_some()) {
+            let (trouble, owner) = step.trouble();
+            if step.status != StepStatus::Running || !long && trouble.is_empty() {
                 continue;
             }
             let next = match set_up.ceiling_at {
@@ -55,16 +58,15 @@ pub(super) fn in_the_hold(set_up: &SetUp, now: Timestamp, found: &mut Vec<Failur
                 ),
                 None => "it goes on by its policy".to_owned(),
             };
-            let owner = if *id == StepId::Lock {
-                Owner::Apple
-            } else {
-                Owner::Device
-            };
+            let owner = owner.unwrap_or(match id {
+                StepId::Lock => Owner::Apple,
+                _ => Owner::Device,
+            });
             let mut failure =
                 Failure::new(FailureMode::StepStuck, owner, Confidence::Likely, &next)
                     .seen(format!("step {id} is under way"), step.since);
-            if let Some(trouble) = trouble {
-                failure = failure.seen(trouble, None);
+            for said in trouble {
+                failure = failure.seen(said, None);
             }
             let left = step.deadline.or(set_up.ceiling_at);
             if let Some(left) = left {
@@ -141,12 +143,17 @@ pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failur
             Confidence::Certain,
             "install them again, with a licence for the device: their data does not come back",
         );
-        for app in forecast {
+        let is = |app: &str, other: &str| app.eq_ignore_ascii_case(other);
+        let shown = |app: &str| {
+            let mut named = gone.iter().filter_map(|e| app_of(e));
+            named.any(|name| is(name, app))
+        };
+        for app in forecast.iter().filter(|app| !shown(app)) {
             failure = failure.seen(format!("forecast as lost: {app}"), None);
         }
-        for exception in gone {
+        for exception in &gone {
             let name = app_of(exception).unwrap_or("its apps");
-            let said = match forecast.iter().any(|app| app == name) {
+            let said = match forecast.iter().any(|app| is(app, name)) {
                 true => format!("lost, as forecast: {name}"),
                 false => format!("lost, and not forecast: {name}: {}", exception.why),
             };
@@ -154,10 +161,17 @@ pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failur
         }
         found.push(failure);
     }
+    let has = |kind: SecretKind| {
+        let rows = known.held.iter().filter(|(k, _)| *k == kind);
+        rows.map(|(_, at)| *at).max()
+    };
+    let ours = has(SecretKind::RecoveryKey);
     let key = set_up
         .exceptions
         .iter()
-        .find(|e| e.what == "fv-escrow" || e.what == "verify: recovery key");
+        .find(|e| e.what == "fv-escrow" || e.what == "verify: recovery key")
+        // It came late, after the proof had ended.
+        .filter(|e| ours.is_none_or(|at| at < e.at));
     if let Some(exception) = key {
         let next = "it is tried again once the Mac brings its bootstrap token, with the next sign-in; an old key stays valid until then";
         let mut failure = Failure::new(
@@ -167,30 +181,26 @@ pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failur
             next,
         )
         .seen(exception.why.clone(), exception.at);
-        let has = |kind: SecretKind| known.held.iter().find(|(k, _)| *k == kind);
-        failure = match has(SecretKind::RecoveryKey) {
-            Some((_, at)) => failure.seen("an older recovery key is held, and is still valid", *at),
-            None => failure.seen("no recovery key is held", None),
+        // One that was brought in and that is older than ours is the key of a time before that.
+        let brought = has(SecretKind::OriginalRecoveryKey).filter(|at| ours < Some(*at));
+        failure = match (brought, ours) {
+            (Some(at), _) => failure.seen(
+                "key custody: old: the recovery key of the service that it left is held, and is still valid",
+                at,
+            ),
+            (None, Some(at)) => failure.seen(
+                "key custody: old: an older recovery key is held, and is still valid",
+                at,
+            ),
+            (None, None) => failure.seen("key custody: none: no recovery key is held", None),
         };
         failure = match has(SecretKind::BootstrapToken) {
-            Some((_, at)) => failure.seen("the bootstrap token is held", *at),
+            Some(at) => failure.seen("the bootstrap token is held", at),
             None => failure.seen("the Mac has brought no bootstrap token", None),
         };
         found.push(failure);
     }
-    let lock = set_up.steps().and_then(|steps| steps.get(&StepId::Lock));
-    let doubt = match lock.map(|step| (&step.status, step.since)) {
-        Some((StepStatus::Excepted { why }, at)) => Some((why.clone(), at)),
-        Some((StepStatus::Skipped { why }, at)) if why.starts_with("asked") => {
-            Some((why.clone(), at))
-        }
-        _ => set_up
-            .exceptions
-            .iter()
-            .find(|e| e.what == "lock")
-            .map(|e| (e.why.clone(), e.at)),
-    };
-    if let Some((why, at)) = doubt {
+    if let Some((why, at)) = lock_in_doubt(known, set_up) {
         let next = "what Apple answered is on record and nothing is guessed; once it is released its lock is read at Apple and shown; \
                     where a person's own lock is on it, that person takes it off";
         let read = known.device.lock.apple.as_ref();
@@ -209,6 +219,30 @@ pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failur
     }
 }
 
+/// Why nobody knows whether the lock is there, during the hold, the proof and after the end. An answer that comes late settles it.
+fn lock_in_doubt(known: &Known<'_>, set_up: &SetUp) -> Option<(String, Timestamp)> {
+    let lock = set_up.steps_or_proofs().get(&StepId::Lock);
+    let asked = match lock.map(|step| (&step.status, step.since)) {
+        Some((StepStatus::Excepted { why }, at)) => return Some((why.clone(), at)),
+        Some((StepStatus::Skipped { why }, at)) if why.starts_with("asked") => {
+            Some((why.clone(), at))
+        }
+        _ => None,
+    };
+    let named = |what: &str| {
+        let found = set_up.exceptions.iter().find(|e| e.what == what);
+        found.map(|e| (e.why.clone(), e.at))
+    };
+    if let Some(refused) = named("lock") {
+        return Some(refused);
+    }
+    // It was asked for, and Apple never showed it: until it does.
+    let (why, at) = named("verify: lock").or(asked)?;
+    let read = known.device.lock.apple.as_ref();
+    let shown = read.is_some_and(|read| read.on && read.at >= at);
+    (!shown).then_some((why, at))
+}
+
 pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure>) {
     let said = attempt.exceptions.iter().find(|e| e.what == "apple");
     if let (MoveState::Ended(Outcome::Failed), Some(said)) = (&attempt.state, said) {
@@ -224,14 +258,14 @@ pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Fail
             .seen(said.why.clone(), said.at),
         );
     }
-    let moved = matches!(
-        attempt.state,
-        MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)
-    );
-    // What nobody has told after so long is for the clean-up list of the whole project, and not of each device for ever.
+    // What nobody has told after so long stays in the clean-up list (`mdmd report clean-up`), and goes from the device.
     let young = |ended: Timestamp| known.now.since(ended) <= ORIGINAL_LISTS;
-    if moved && attempt.ended.is_none_or(young) {
-        let next = "look for it in the list of the original service and remove it there: it may never have heard that the device left";
+    if attempt.is_left_behind(known.device)
+        && attempt.removed.is_none()
+        && attempt.ended.is_none_or(young)
+    {
+        let next = "look for it in the list of the original service and remove it there: it may never have heard that the device left; then say so: \
+                    `mdmd wave cleaned`";
         found.push(
             Failure::new(
                 FailureMode::OriginalStillLists,

@@ -1,12 +1,19 @@
 //! Each of them from the least that shows it.
 
 use super::*;
-use crate::device::OrgReading;
-use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, WaveId};
+use crate::device::{OrgReading, Platform};
+use crate::device_lock::LockSight;
+use crate::enrollment::{ChannelKind, Enrollment};
+use crate::ids::{
+    DeviceId, EnrollmentId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId,
+};
 use crate::migration::Exception;
 use crate::migration::MoveState;
 use crate::migration::Outcome;
+use crate::migration::{Verdict, VerdictKind};
+use crate::original::{ManagedUser, Said};
 use crate::views::{Context, views};
+use serde_json::json;
 use std::time::Duration;
 
 const NOW: Timestamp = Timestamp::from_millis(1_796_893_200_000);
@@ -147,4 +154,232 @@ fn a_device_in_the_gap_and_one_that_the_original_may_still_list_are_named() {
     let mut long_ago = done;
     long_ago.ended = Some(NOW - Duration::from_hours(31 * 24));
     assert_eq!(found(&device(), &long_ago), []);
+}
+
+fn set_up_json(device: &Device, more: serde_json::Value) -> SetUp {
+    let mut enrollment = Enrollment::pending(
+        OrganisationId(1),
+        EnrollmentId(7),
+        "UDID-1".to_owned(),
+        ChannelKind::Device,
+        "aa".to_owned(),
+        NOW,
+    );
+    enrollment.serial = Some(device.serial.clone());
+    let verdict = Verdict {
+        kind: VerdictKind::Migration,
+        reasons: Vec::new(),
+    };
+    let platform = device.platform().unwrap_or(Platform::Ios);
+    let set_up = SetUp::begin(
+        OrganisationId(1),
+        SetUpId(5),
+        &enrollment,
+        platform,
+        None,
+        RunbookId(3),
+        verdict,
+        NOW,
+    );
+    let mut all = serde_json::to_value(set_up).unwrap();
+    for (name, value) in more.as_object().unwrap() {
+        all[name] = value.clone();
+    }
+    serde_json::from_value(all).unwrap()
+}
+
+/// What is said of one way, with these words; nothing where it is not shown.
+fn said_of(
+    device: &Device,
+    set_up: &SetUp,
+    held: &[(SecretKind, Timestamp)],
+    forecast: &[String],
+    mode: FailureMode,
+) -> Option<(Owner, String)> {
+    let all = failures(&Known {
+        device,
+        attempt: None,
+        set_up: Some(set_up),
+        views: &views(device, Context::default(), NOW),
+        original: None,
+        held,
+        refusals: &[],
+        forecast,
+        notice: Duration::from_hours(24),
+        now: NOW,
+    });
+    let one = all.into_iter().find(|failure| failure.mode == mode)?;
+    let words: Vec<String> = one.evidence.into_iter().map(|e| e.what).collect();
+    Some((one.owner, words.join("\n")))
+}
+
+fn exception(what: &str, owner: Owner) -> serde_json::Value {
+    serde_json::to_value(Exception::new(what, "it did not come", owner, NOW)).unwrap()
+}
+
+#[test]
+fn whose_key_opens_a_mac_is_said_with_the_failure() {
+    let mut mac = device();
+    mac.facts.product = Some("Mac15,7".to_owned());
+    let more = json!({ "exceptions": [exception("fv-escrow", Owner::Device)] });
+    let set_up = set_up_json(&mac, more);
+    let hour = Duration::from_hours(1);
+    let says = |held: &[(SecretKind, Timestamp)]| {
+        said_of(&mac, &set_up, held, &[], FailureMode::NoNewKey).map(|(_, said)| said)
+    };
+    let (ours, brought) = (SecretKind::RecoveryKey, SecretKind::OriginalRecoveryKey);
+    let said = says(&[]).unwrap();
+    assert!(
+        said.contains("key custody: none: no recovery key is held"),
+        "{said}"
+    );
+    let said = says(&[(brought, NOW - hour)]).unwrap();
+    assert!(
+        said.contains("key custody: old: the recovery key of the service that it left"),
+        "{said}"
+    );
+    let said = says(&[(ours, NOW - hour), (brought, NOW - hour * 2)]).unwrap();
+    assert!(
+        said.contains("key custody: old: an older recovery key"),
+        "{said}"
+    );
+    let said = says(&[(ours, NOW - hour * 2), (brought, NOW - hour)]).unwrap();
+    assert!(said.contains("of the service that it left"), "{said}");
+    // It came after all.
+    assert_eq!(says(&[(ours, NOW + hour)]), None);
+}
+
+#[test]
+fn a_lock_that_nobody_saw_is_unknown_after_the_end_too() {
+    let mut phone = device();
+    let ended = json!({ "ended": "proved_with_exceptions" });
+    let never = json!({ "state": ended, "exceptions": [exception("verify: lock", Owner::Apple)] });
+    let step = json!({ "status": { "skipped": { "why": "asked, not yet read: it is locked already" } }, "since": NOW });
+    let asked = json!({ "state": ended, "proofs": { "lock": step } });
+    for more in [never, asked] {
+        let set_up = set_up_json(&phone, more);
+        let says = |phone: &Device| said_of(phone, &set_up, &[], &[], FailureMode::LockUnknown);
+        phone.lock.apple = None;
+        assert!(says(&phone).unwrap().1.contains("has not been read"));
+        let sight = |on: bool, at| LockSight {
+            on,
+            word: "MDM".to_owned(),
+            at,
+        };
+        phone.lock.apple = Some(sight(true, NOW - Duration::from_hours(1)));
+        assert!(
+            says(&phone).is_some(),
+            "it was read before it was asked for"
+        );
+        phone.lock.apple = Some(sight(true, NOW + Duration::from_hours(1)));
+        assert_eq!(says(&phone), None, "Apple shows it by now");
+    }
+}
+
+#[test]
+fn what_was_lost_is_held_against_the_forecast() {
+    let phone = device();
+    let more = json!({
+        "released": NOW,
+        "exceptions": [
+            exception("apps-keep: app.Mail", Owner::Licence),
+            exception("apps-keep: app.notes", Owner::Device),
+        ],
+    });
+    let set_up = set_up_json(&phone, more);
+    let forecast = ["app.mail".to_owned(), "app.nobody".to_owned()];
+    let said = said_of(&phone, &set_up, &[], &forecast, FailureMode::AppsGone);
+    let (owner, said) = said.unwrap();
+    assert_eq!(owner, Owner::Licence);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "forecast as lost: app.nobody",
+            "lost, as forecast: app.Mail",
+            "lost, and not forecast: app.notes: it did not come",
+        ]
+    );
+}
+
+#[test]
+fn what_a_step_was_told_last_is_shown_while_it_is_tried_again() {
+    let phone = device();
+    let said = |step: serde_json::Value, id: &str| {
+        let more = json!({ "state": { "holding": { "since": NOW, "steps": { id: step } } } });
+        let set_up = set_up_json(&phone, more);
+        said_of(&phone, &set_up, &[], &[], FailureMode::StepStuck).unwrap()
+    };
+    let error = json!({ "why": "12064: no licence was found", "owner": "licence" });
+    let app = json!({ "status": "running", "since": NOW, "own": { "apps": { "apps": {
+        "app.mail": { "tried": true, "again": true, "forgiven": error },
+        "app.notes": { "done": true, "forgiven": { "why": "once", "owner": "device" } },
+    } } } });
+    let (owner, words) = said(app, "apps-keep");
+    assert_eq!(owner, Owner::Licence);
+    assert!(
+        words.contains("the last error: app.mail: 12064: no licence was found"),
+        "{words}"
+    );
+    assert!(!words.contains("once"), "{words}");
+    let told = json!({ "attempt": 1, "at": NOW, "open": true, "errors": 1, "error": { "why": "4001: it is invalid", "owner": "destination" } });
+    let profile = json!({ "status": "running", "since": NOW, "asked": { "0": told } });
+    let (owner, words) = said(profile, "network");
+    assert_eq!(owner, Owner::Destination);
+    assert!(
+        words.contains("1 errors so far") && words.contains("4001: it is invalid"),
+        "{words}"
+    );
+    let lock = json!({ "status": "running", "since": NOW, "tries": 1, "error": { "why": "the lock could not be asked for", "owner": "destination" } });
+    assert_eq!(said(lock, "lock").0, Owner::Destination);
+}
+
+#[test]
+fn what_apple_accepted_and_nobody_sees_is_named_after_half_an_hour() {
+    let submitting = |minutes| {
+        attempt(MoveState::Submitting {
+            since: NOW - Duration::from_mins(minutes),
+            activity: Some("act-7".to_owned()),
+        })
+    };
+    assert_eq!(found(&device(), &submitting(29)), []);
+    let failure = one(&device(), &submitting(30), FailureMode::NoEffect);
+    assert!(
+        failure.evidence[0].what.contains("act-7 was accepted"),
+        "{failure:#?}"
+    );
+}
+
+#[test]
+fn whose_sign_in_a_mac_waits_for_is_said_when_its_deadline_is_over() {
+    let mut original = OriginalFacts::new(OrganisationId(1), DeviceId(2));
+    let mut said = Said::nothing(Serial::parse("C02FAILS").unwrap());
+    let user = ManagedUser {
+        name: "kim".to_owned(),
+        ..ManagedUser::default()
+    };
+    said.managed_user = Some(user);
+    original.take(said, NOW, "Old MDM");
+    let (device, attempt) = (device(), attempt(MoveState::Overdue { since: NOW }));
+    let context = Context {
+        attempt: Some(&attempt),
+        ..Context::default()
+    };
+    let all = failures(&Known {
+        device: &device,
+        attempt: Some(&attempt),
+        set_up: None,
+        views: &views(&device, context, NOW),
+        original: Some(&original),
+        held: &[],
+        refusals: &[],
+        forecast: &[],
+        notice: Duration::from_hours(24),
+        now: NOW,
+    });
+    let text = format!("{all:?}");
+    assert!(
+        text.contains("a Mac waits for the sign-in of its managed user kim"),
+        "{text}"
+    );
 }

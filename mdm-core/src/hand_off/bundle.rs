@@ -220,6 +220,16 @@ impl BundleDevice {
             map.retain(|_, part| !part.is_null());
             let mut secrets = Map::new();
             for (kind, secret) in &self.secrets {
+                if *kind == SecretKind::OriginalOther {
+                    let others = serde_json::from_slice(secret.expose());
+                    if let Ok(Value::Object(others)) = others {
+                        for (name, other) in others {
+                            // One that is known by now is told by its own.
+                            secrets.entry(name).or_insert(other);
+                        }
+                    }
+                    continue;
+                }
                 let text = secret.expose_text();
                 if let (Some(name), Some(text)) = (secret_name(*kind), text) {
                     secrets.insert(name.to_owned(), text.into());

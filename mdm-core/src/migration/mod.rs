@@ -24,16 +24,16 @@ pub use event::{
     AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
 };
 pub use r#move::{Before, Met, Move, MoveState, Outcome, advance_move};
-pub(crate) use runbook::GROUP;
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,
     Variant,
 };
+pub(crate) use runbook::{GROUP, known_by};
 pub use runbook_sent::{SentRunbook, sent_runbooks};
 pub use runner::last_chance::LastChance;
 pub use set_up::{
-    LetOut, LetOutBy, SetUp, SetUpEnd, SetUpState, Steps, advance_set_up, advance_unreadable,
-    release,
+    LetOut, LetOutBy, ReleaseTold, SetUp, SetUpEnd, SetUpState, Steps, advance_set_up,
+    advance_unreadable, release,
 };
 pub use steps::{StepState, StepStatus};
 pub use verdict::{Verdict, VerdictFacts, VerdictKind, judge};

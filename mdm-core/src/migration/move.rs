@@ -9,7 +9,7 @@ use super::{Attention, Event, Exception, PinnedRunbook, Transition, attempt};
 use crate::clock::Timestamp;
 use crate::device::{Device, DeviceFacts, DeviceRecord, OrgReading};
 use crate::gap::GapPlace;
-use crate::ids::{DeviceId, MoveId, OrganisationId, ProjectId, RunbookId, Serial, SetUpId, WaveId};
+use crate::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 
 /// For what lies between looking at a deadline and bringing our profile in force.
 const ROOM: Duration = Duration::from_secs(3600);
@@ -69,6 +69,9 @@ pub struct Move {
     /// Its place in the gap, where the project limits how many of a group are there at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<GapPlace>,
+    /// Somebody's word that the service that the device left does not list it any more; comes after the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Met>,
     /// When it was planned.
     pub created: Timestamp,
     /// When it ended.
@@ -261,6 +264,7 @@ impl Move {
             enrolled_as: None,
             met: BTreeMap::new(),
             gap: None,
+            removed: None,
             created: now,
             ended: None,
         }
@@ -270,6 +274,29 @@ impl Move {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, MoveState::Ended(_))
+    }
+
+    /// Whether its device has come to us.
+    #[must_use]
+    pub const fn has_moved(&self) -> bool {
+        matches!(
+            self.state,
+            MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)
+        )
+    }
+
+    /// Whether the service that its device left may list it still, for all that can be known without that service: it has come to
+    /// us, is not on its way back or back there, and is not to come again.
+    #[must_use]
+    pub(crate) fn is_left_behind(&self, device: &Device) -> bool {
+        let comes_again = device.open_move.is_some_and(|open| open > self.id);
+        let reading = device.reading.as_ref();
+        let is_back = reading.is_some_and(|reading| {
+            let there = reading.assigned_server.is_some();
+            let since = self.ended.is_some_and(|ended| reading.seen >= ended);
+            there && since && reading.assigned_server == self.original_server
+        });
+        self.has_moved() && device.leaving.is_none() && !comes_again && !is_back
     }
 
     /// Whether nothing of it is at Apple yet: its dates can be changed, and it can be taken out without a request.
@@ -331,11 +358,10 @@ impl Move {
         })
     }
 
-    /// The project in whose gap it has a place, as long as it is there.
+    /// Whether it has a place in the gap: until it is through.
     #[must_use]
-    pub fn in_gap(&self) -> Option<ProjectId> {
-        let place = self.gap.as_ref().filter(|_| !self.is_through());
-        place.map(|place| place.project)
+    pub const fn in_gap(&self) -> bool {
+        self.gap.is_some() && !self.is_through()
     }
 
     /// The set-up that it has, if the device has enrolled.

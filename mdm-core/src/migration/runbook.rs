@@ -437,6 +437,15 @@ impl StepPlan {
     }
 }
 
+/// What steps know a device by: its tags, and the groups of its owner, where somebody told who that is.
+pub(crate) fn known_by<'a>(
+    tags: &BTreeSet<String>,
+    groups: impl IntoIterator<Item = &'a String>,
+) -> BTreeSet<String> {
+    let groups = groups.into_iter().map(|group| format!("{GROUP}{group}"));
+    tags.iter().cloned().chain(groups).collect()
+}
+
 /// A pinned runbook in the store: immutable, shared by every set-up with the same content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

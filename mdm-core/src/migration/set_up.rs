@@ -68,6 +68,9 @@ pub struct SetUp {
     pub let_out: Option<LetOut>,
     /// When the device was known to be out of the hold.
     pub released: Option<Timestamp>,
+    /// What became of telling people and programs that the hold is over; `None` until it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_told: Option<ReleaseTold>,
     /// When the device last spoke on its channel.
     #[serde(default)]
     pub heard: Option<Timestamp>,
@@ -77,6 +80,9 @@ pub struct SetUp {
     /// The service that the Mac left managed a local user of it, whose channel is part of the proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub user_expected: bool,
+    /// When its bootstrap token came into our vault for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_stored: Option<Timestamp>,
     /// Apple was asked for its lock and has not been seen to hold it: that is part of the proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lock_unread: bool,
@@ -121,6 +127,23 @@ pub enum LetOutBy {
     Person,
     /// The device left by itself, or somebody else ended its hold.
     Device,
+}
+
+/// What became of telling people and programs that a hold is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReleaseTold {
+    /// It is on its way.
+    Asked,
+    /// It was sent.
+    Sent,
+    /// It could not be sent.
+    Failed {
+        /// Why.
+        why: String,
+    },
 }
 
 impl LetOutBy {
@@ -176,9 +199,11 @@ impl SetUp {
             enrolled: None,
             let_out: None,
             released: None,
+            release_told: None,
             heard: Some(now),
             user_seen: false,
             user_expected: false,
+            token_stored: None,
             lock_unread: false,
             last_chance: None,
             tags: BTreeSet::new(),
@@ -222,6 +247,18 @@ impl SetUp {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, SetUpState::Ended(_))
+    }
+
+    /// Something that its proof waited for has come: it looks now, however long it wanted to wait.
+    pub(crate) fn look_now(&mut self, now: Timestamp) {
+        let verify = self
+            .state
+            .steps_mut()
+            .and_then(|s| s.get_mut(&StepId::Verify));
+        if let Some(verify) = verify.filter(|verify| verify.is_running()) {
+            verify.look_at = Some(now);
+            self.wake_at = Some(now);
+        }
     }
 
     /// Since when its device is in a hold, being released included; `None` outside of one.

@@ -200,7 +200,7 @@ impl Org {
             now,
         );
         d.set_up_plan.clone_from(&plan);
-        set_up.tags = self.tags_of(&d, &enrollment).await?;
+        set_up.tags = Self::tags_of(&d);
         set_up.user_expected = self.expects_user(&set_up).await?;
         if plan.is_none() {
             // It enrols all the same: its hold lasts until its ceiling, and a person has that long to mend the runbook.

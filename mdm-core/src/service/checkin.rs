@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::enrollment::{Enrollment, EnrollmentState};
 use crate::error::Error;
 use crate::ids::{DeviceId, SecretId};
-use crate::job::JobKind;
+use crate::job::Job;
 use crate::migration::Event;
 use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
@@ -96,7 +96,8 @@ impl Org {
             if self.hands_over()
                 && let Some(device) = tracked_device
             {
-                d.job(now.next_minute(), JobKind::HandOver { device });
+                let job = Job::hand_over(self.id(), device, now.next_minute());
+                d.put_job(job);
             }
         }
         self.commit(d).await?;
@@ -144,6 +145,7 @@ impl Org {
         }
         if stored.is_some() {
             d.tell_set_up(&Event::BootstrapTokenStored);
+            self.expect_key(&mut d, &enrollment);
         }
         self.commit(d).await?;
         Ok(Answer::Empty)

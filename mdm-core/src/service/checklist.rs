@@ -1,17 +1,19 @@
 //! The live checklist of an organisation: facts gathered a page at a time, judged against the latest deadline. Asks nobody; what a host has
 //! seen from outside it has told before.
 
-use std::collections::BTreeMap;
+mod prepared;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Mdm, Org};
 use crate::checklist::ItemState::{Later, Missing, Warn};
 use crate::checklist::{Checklist, ChecklistItem, Outside, Stage};
 use crate::clock::Timestamp;
-use crate::device::Platform;
+use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, OrganisationId, WaveId};
-use crate::migration::{MoveState, Outcome};
+use crate::migration::{Move, MoveState, Outcome};
 use crate::organisation::Issuer;
 use crate::project::Project;
 use crate::wave::{Preset, Wave, WaveState};
@@ -25,6 +27,31 @@ struct Members {
     latest: Option<Timestamp>,
     /// By wave: all, planned, open, ended well, ended otherwise, needing a person.
     by_wave: BTreeMap<WaveId, [u64; 6]>,
+    /// By wave: devices that have moved, those of them that the original may list still, and those of which nobody has said that it
+    /// does not.
+    left_behind: BTreeMap<WaveId, [u64; 3]>,
+    /// By wave: models of members, and those of which one has migrated.
+    models: BTreeMap<WaveId, [BTreeSet<String>; 2]>,
+}
+
+impl Members {
+    /// Which models are tried, and what is to be cleaned up.
+    fn note(&mut self, attempt: &Move, device: &Device) {
+        if let Some(model) = model_of(device) {
+            let [known, tried] = self.models.entry(attempt.wave).or_default();
+            if attempt.has_moved() {
+                tried.insert(model.clone());
+            }
+            known.insert(model);
+        }
+        if attempt.has_moved() {
+            let listed = attempt.is_left_behind(device);
+            let moved = self.left_behind.entry(attempt.wave).or_default();
+            moved[0] += 1;
+            moved[1] += u64::from(listed);
+            moved[2] += u64::from(listed && attempt.removed.is_none());
+        }
+    }
 }
 
 impl Mdm {
@@ -95,6 +122,10 @@ impl Org {
                 return Ok(members);
             };
             after = last.id;
+            let ids: Vec<DeviceId> = page.iter().map(|attempt| attempt.device).collect();
+            let devices = self.store().devices_of(self.id(), &ids).await?;
+            let devices: BTreeMap<DeviceId, Device> =
+                devices.into_iter().map(|d| (d.id, d)).collect();
             for attempt in &page {
                 let of = members.by_wave.entry(attempt.wave).or_default();
                 let place = match &attempt.state {
@@ -107,6 +138,9 @@ impl Org {
                 of[0] += 1;
                 of[place] += 1;
                 of[5] += u64::from(attempt.attention.is_some() && !attempt.is_planned());
+                if let Some(device) = devices.get(&attempt.device) {
+                    members.note(attempt, device);
+                }
                 if !attempt.is_ended() {
                     members.latest = members.latest.max(Some(attempt.deadline));
                 }
@@ -282,9 +316,9 @@ impl Org {
                 }
             });
         }
-        let runbooks = [Platform::Ios, Platform::Macos]
+        let runbooks = [Platform::Ios, Platform::Ipados, Platform::Macos]
             .map(Platform::as_str)
-            .join(" and ");
+            .join(", ");
         let own = self.store().runbooks(self.id(), 1).await?;
         items.push(match own.is_empty() {
             false => {
@@ -376,10 +410,26 @@ impl Org {
                 false => ChecklistItem::done(Stage::Close, "projects", "all are closed"),
             });
         }
+        for project in &projects {
+            let of = |wave: &Wave| wave.project == Some(project.id);
+            let of = waves.iter().filter(|wave| of(wave)).map(|wave| wave.id);
+            items.extend(clean_up_of(&project.name, &of.collect(), members));
+        }
+        // Devices that were assigned as a list have left a service too.
+        let planned: BTreeSet<WaveId> = waves
+            .iter()
+            .filter(|w| w.project.is_some())
+            .map(|w| w.id)
+            .collect();
+        let lists = members
+            .left_behind
+            .keys()
+            .filter(|id| !planned.contains(id));
+        items.extend(clean_up_of("lists", &lists.copied().collect(), members));
         for project in projects.iter().filter(|p| p.closed.is_some()) {
             items.extend(self.imported_of(project).await?);
         }
-        let none = [0; 6];
+        let (none, mut codes) = ([0; 6], None);
         for project in open {
             items.push(match project.on {
                 true => ChecklistItem::done(Stage::Plan, &project.name, "is switched on"),
@@ -407,21 +457,8 @@ impl Org {
                     ChecklistItem::done(Stage::Plan, &name("pilot"), format!("{all} devices"))
                 }
             });
-            let tried = pilot.is_some_and(|w| members.by_wave.get(&w.id).is_some_and(|m| m[3] > 0));
-            items.push(match tried {
-                true => ChecklistItem::done(
-                    Stage::Rehearse,
-                    &name("rehearsal"),
-                    "devices of the pilot have migrated",
-                ),
-                false => ChecklistItem::not(
-                    Later,
-                    Stage::Rehearse,
-                    &name("rehearsal"),
-                    "no real device has migrated yet",
-                    "`mdmd rehearse`, then one real device of each model in the pilot",
-                ),
-            });
+            items.push(rehearsed(&name("rehearsal"), &of, members));
+            items.extend(self.prepared_for(project, &mut codes).await?);
             for wave in of {
                 let counts = members.by_wave.get(&wave.id).copied().unwrap_or(none);
                 items.extend(self.of_wave(wave, counts, now).await?);
@@ -561,5 +598,65 @@ impl Org {
             items.push(ChecklistItem::not(Later, Stage::Close, name, said, fix));
         }
         Ok(items)
+    }
+}
+
+/// What a device is, as itself and the organisation API name it: the names of Apple's list are others.
+fn model_of(device: &Device) -> Option<String> {
+    let reading = device.reading.as_ref().and_then(|r| r.product.as_ref());
+    let product = device.facts.product.as_ref().or(reading);
+    product.filter(|product| !product.is_empty()).cloned()
+}
+
+/// Whether one real device of each model has migrated: what works on one may fail on another.
+fn rehearsed(name: &str, waves: &[&Wave], members: &Members) -> ChecklistItem {
+    let of = waves.iter().filter_map(|wave| members.models.get(&wave.id));
+    let (mut all, mut tried) = (BTreeSet::new(), BTreeSet::new());
+    for [models, migrated] in of {
+        all.extend(models);
+        tried.extend(migrated);
+    }
+    let moved = waves.iter().filter_map(|w| members.left_behind.get(&w.id));
+    let moved: u64 = moved.map(|of| of[0]).sum();
+    let missing: Vec<&str> = all.difference(&tried).map(|model| model.as_str()).collect();
+    if moved > 0 && missing.is_empty() {
+        let fact = match all.len() {
+            0 => "devices have migrated; nobody has told of which models they are".to_owned(),
+            count => format!("a device of each of the {count} models has migrated"),
+        };
+        return ChecklistItem::done(Stage::Rehearse, name, fact);
+    }
+    let fact = match moved {
+        0 => "no real device has migrated yet".to_owned(),
+        _ => format!(
+            "no device of these models has migrated yet: {}",
+            missing.join(", ")
+        ),
+    };
+    let fix = "`mdmd rehearse`, then one real device of each model in the pilot";
+    ChecklistItem::not(Later, Stage::Rehearse, name, fact, fix)
+}
+
+/// What the original service still has to clean up; nothing before the first device has moved.
+fn clean_up_of(of: &str, waves: &BTreeSet<WaveId>, members: &Members) -> Option<ChecklistItem> {
+    let counts = waves
+        .iter()
+        .filter_map(|wave| members.left_behind.get(wave));
+    let [moved, open] = counts.fold([0, 0], |sum, of| [sum[0] + of[1], sum[1] + of[2]]);
+    let name = format!("{of}: clean-up at the original");
+    match (moved, open) {
+        (0, _) => None,
+        (_, 0) => {
+            let fact =
+                format!("{moved} devices are out of the lists of the services that they left");
+            Some(ChecklistItem::done(Stage::Close, &name, fact))
+        }
+        (_, open) => {
+            let fact = format!(
+                "{open} of {moved} devices that have migrated may still be listed by the service that they left"
+            );
+            let fix = "`mdmd report clean-up`, have them removed there, then `mdmd wave cleaned`";
+            Some(ChecklistItem::not(Warn, Stage::Close, &name, fact, fix))
+        }
     }
 }

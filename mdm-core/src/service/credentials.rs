@@ -250,6 +250,17 @@ impl Org {
             }
             None => {
                 let (name, uuid) = (&account.server_name, &account.server_uuid);
+                // Its devices would all be given our ADE profile.
+                let projects = self.store().projects(self.id()).await?;
+                if let Some(left) = projects
+                    .iter()
+                    .find(|p| p.closed.is_none() && p.originals.contains(uuid))
+                {
+                    return Err(Error::Precondition(format!(
+                        "{name} is a service that devices leave in the project {}: its token is not for us",
+                        left.name
+                    )));
+                }
                 let mut server = Server::new(self.id(), new, name, uuid, secret);
                 server.sync_job = JobId(self.ids().next(now));
                 server.assign_job = JobId(self.ids().next(now));

@@ -205,6 +205,11 @@ impl<'a> Decision<'a> {
         self.batch.put(job);
     }
 
+    /// Adds a job under a key of its own.
+    pub(crate) fn put_job(&mut self, job: Job) {
+        self.batch.put(job);
+    }
+
     /// Tells the set-up, performs what it asks for, and tells its Move of a new phase.
     pub(crate) fn tell_set_up(&mut self, event: &Event) {
         let Some(tracked) = &self.set_up else { return };

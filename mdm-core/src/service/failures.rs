@@ -1,20 +1,28 @@
 //! What goes wrong, loaded for [`crate::failure`]: of one device, of a wave, of the installation. Decides nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Org;
+use super::foreseen::Foreseen;
 use crate::audit::Refusal;
 use crate::clock::Timestamp;
-use crate::device::{Device, Platform};
+use crate::device::Device;
 use crate::error::Error;
-use crate::failure::{Confidence, Failure, FailureMode, Known, failures};
-use crate::ids::{MoveId, Serial, WaveId};
-use crate::migration::{AppAction, Move, Owner, SetUp};
-use crate::original::OriginalFacts;
+use crate::failure::{Confidence, Failure, FailureMode, Known, did_not_wait, failures};
+use crate::ids::{DeviceId, MoveId, Serial, SetUpId, WaveId};
+use crate::migration::{Move, Owner};
 use crate::wave::Wave;
 
+/// ADE profiles, and how many devices did not wait with each.
+pub(super) type Unheld = Arc<BTreeMap<String, u32>>;
+/// How long such a count is good.
+const UNHELD_GOOD: Duration = Duration::from_secs(600);
+/// How long a device that did not wait speaks against its ADE profile.
+const UNHELD_SHOWN: Duration = Duration::from_secs(30 * 86_400);
 /// Members that are looked at together.
 const PAGE: u32 = 500;
 /// Refusals that are looked through.
@@ -49,7 +57,24 @@ impl Org {
             .await?
             .ok_or(Error::NotFound("device"))?;
         let refusals = self.store().refusals(self.id(), REFUSALS).await?;
-        self.failures_in(device, None, &refusals).await
+        let mut known = Foreseen::default();
+        let profile = device.record.as_ref().and_then(|r| r.profile_uuid.clone());
+        let open = match device.open_move {
+            Some(id) => self.store().attempt(self.id(), id).await?,
+            None => None,
+        };
+        let to_come = open.as_ref().is_some_and(is_to_come);
+        let mut found = self
+            .failures_in(device, open, &refusals, &mut known)
+            .await?;
+        let is_unheld = found.iter().any(|f| f.mode == FailureMode::NotAwaiting);
+        if let Some(profile) = profile.filter(|_| to_come && !is_unheld)
+            && let Some(others) = self.unheld_profiles().await?.get(&profile)
+        {
+            found.push(same_profile(&profile, *others));
+            found.sort_by_key(|failure| failure.mode);
+        }
+        Ok(found)
     }
 
     /// What goes wrong with a wave: the banners, the counts, and the devices after an attempt.
@@ -72,11 +97,15 @@ impl Org {
             counts: BTreeMap::new(),
             devices: Vec::new(),
         };
-        // ADE profiles with which a member did not wait, and how many members have each.
+        // ADE profiles with which a device did not wait, of this wave or another, how many members have each, and how many of
+        // these are to come.
+        let everywhere = self.unheld_profiles().await?;
         let mut unheld: BTreeMap<String, u32> = BTreeMap::new();
         let mut members: BTreeMap<String, u32> = BTreeMap::new();
+        let mut coming: BTreeMap<String, u32> = BTreeMap::new();
         let mut last: Option<Timestamp> = None;
         let mut next = MoveId(0);
+        let mut known = Foreseen::default();
         loop {
             let page = self.store().attempts(self.id(), wave, next, PAGE).await?;
             let Some(end) = page.last() else { break };
@@ -92,19 +121,41 @@ impl Org {
                 let profile = profile.unwrap_or_default();
                 *members.entry(profile.clone()).or_default() += 1;
                 let (id, serial) = (attempt.id, attempt.serial.clone());
-                let found = self.failures_in(device, Some(attempt), &refusals).await?;
+                let to_come = is_to_come(&attempt);
+                *coming.entry(profile.clone()).or_default() += u32::from(to_come);
+                let found = self.failures_in(device, Some(attempt), &refusals, &mut known);
+                let mut found = found.await?;
+                let is_unheld = found.iter().any(|f| f.mode == FailureMode::NotAwaiting);
+                if let Some(others) = everywhere.get(&profile)
+                    && to_come
+                    && !is_unheld
+                {
+                    found.push(same_profile(&profile, *others));
+                    found.sort_by_key(|failure| failure.mode);
+                }
                 if found.is_empty() {
                     continue;
                 }
                 for failure in &found {
                     *all.counts.entry(failure.mode).or_default() += 1;
                 }
-                if found.iter().any(|f| f.mode == FailureMode::NotAwaiting) {
+                if is_unheld {
                     *unheld.entry(profile).or_default() += 1;
                 }
                 if id > after && all.devices.len() < limit as usize {
                     all.devices.push((id, serial, found));
                 }
+            }
+        }
+        for (profile, others) in everywhere.iter() {
+            if let Some(count) = coming.get(profile).filter(|count| **count > 0)
+                && !unheld.contains_key(profile)
+            {
+                let said = format!(
+                    "{others} devices of other waves with the ADE profile {profile}, which {count} members here that are to come have, did not wait"
+                );
+                all.banners
+                    .push(same_profile(profile, *others).seen(said, None));
             }
         }
         for (profile, count) in unheld {
@@ -134,6 +185,58 @@ impl Org {
         Ok(all)
     }
 
+    /// ADE profiles with which devices of any wave did not wait of late, and how many devices that were. Counted anew after minutes:
+    /// whoever looks at one device waits for no look at all of them.
+    async fn unheld_profiles(&self) -> Result<Unheld, Error> {
+        let now = self.now();
+        let known = self.mdm.inner.unheld.lock().ok();
+        let known = known.and_then(|all| all.get(&self.id()).cloned());
+        if let Some((at, unheld)) = known
+            && at <= now
+            && now.since(at) < UNHELD_GOOD
+        {
+            return Ok(unheld);
+        }
+        let unheld = Unheld::new(self.count_unheld(now).await?);
+        if let Ok(mut all) = self.mdm.inner.unheld.lock() {
+            all.insert(self.id(), (now, Unheld::clone(&unheld)));
+        }
+        Ok(unheld)
+    }
+
+    async fn count_unheld(&self, now: Timestamp) -> Result<BTreeMap<String, u32>, Error> {
+        let mut all: BTreeMap<String, u32> = BTreeMap::new();
+        let mut after = MoveId(0);
+        loop {
+            let page = self.store().all_attempts(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            after = last.id;
+            let ids: Vec<SetUpId> = page.iter().filter_map(|a| a.enrolled_as).collect();
+            let set_ups = self.store().set_ups_of(self.id(), &ids).await?;
+            let unheld = set_ups.iter().filter(|set_up| did_not_wait(set_up));
+            let enrolled: BTreeMap<DeviceId, Timestamp> = unheld
+                .filter_map(|set_up| Some((set_up.device?, set_up.enrolled?)))
+                .filter(|(_, at)| now.since(*at) <= UNHELD_SHOWN)
+                .collect();
+            if enrolled.is_empty() {
+                continue;
+            }
+            let ids: Vec<DeviceId> = enrolled.keys().copied().collect();
+            for device in self.store().devices_of(self.id(), &ids).await? {
+                // One that was assigned another since says nothing of that one.
+                if device.assignment.asked > enrolled.get(&device.id).copied() {
+                    continue;
+                }
+                let profile = device.record.and_then(|record| record.profile_uuid);
+                if let Some(profile) = profile.filter(|profile| !profile.is_empty()) {
+                    *all.entry(profile).or_default() += 1;
+                }
+            }
+        }
+    }
+
     /// What is about every member: the end of what they need, and Apple's budget.
     async fn failures_of_all(
         &self,
@@ -141,28 +244,18 @@ impl Org {
         last: Option<Timestamp>,
     ) -> Result<Vec<Failure>, Error> {
         let mut found = self.failures().await?;
-        let push = self.organisation().push.as_ref().map(|p| p.not_after);
-        let server = self.store().server(self.id(), wave.destination).await?;
-        let token = server.and_then(|s| s.token_expires);
-        for (name, ends) in [("the push certificate", push), ("the server token", token)] {
-            if let (Some(ends), Some(last)) = (ends, last)
-                && ends < last
-            {
-                let next = "renew it; until then no more devices are offered their migration, and those that are on the way are served";
-                let days = ends.since(self.now()).as_secs() / 86_400;
-                found.push(
-                    Failure::new(
-                        FailureMode::Expiry,
-                        Owner::OrganisationAdmin,
-                        Confidence::Certain,
-                        next,
-                    )
-                    .seen(
-                        format!("{name} ends in {days} days, before the last deadline {last}"),
-                        ends,
-                    ),
-                );
-            }
+        let Some(last) = last else { return Ok(found) };
+        for (name, ends) in self.ending_before(wave, last).await? {
+            let next = "renew it; until then no more devices are offered their migration, and those that are on the way are served";
+            let days = ends.since(self.now()).as_secs() / 86_400;
+            let failure = Failure::new(
+                FailureMode::Expiry,
+                Owner::OrganisationAdmin,
+                Confidence::Certain,
+                next,
+            );
+            let said = format!("{name} ends in {days} days, before the last deadline {last}");
+            found.push(failure.seen(said, ends));
         }
         Ok(found)
     }
@@ -195,6 +288,7 @@ impl Org {
         device: Device,
         attempt: Option<Move>,
         refusals: &[Refusal],
+        known: &mut Foreseen,
     ) -> Result<Vec<Failure>, Error> {
         let set_up = match device.enrollment {
             Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
@@ -227,9 +321,12 @@ impl Org {
             .filter(|r| r.serial.as_ref() == Some(&device.serial))
             .cloned()
             .collect();
-        let forecast = match (&set_up, &original) {
-            (Some(set_up), Some(original)) => self.forecast_of(set_up, original).await,
-            _ => Vec::new(),
+        let forecast = match &set_up {
+            Some(set_up) => {
+                let (attempt, original) = (attempt.as_ref(), original.as_ref());
+                self.foreseen(set_up, attempt, original, known).await?
+            }
+            None => Vec::new(),
         };
         let mut views = self.views_of(vec![device.clone()]).await?;
         let Some(views) = views.pop() else {
@@ -248,21 +345,22 @@ impl Org {
             now: self.now(),
         }))
     }
+}
 
-    /// Apps that an iPhone or iPad had and that its runbook neither keeps nor installs.
-    async fn forecast_of(&self, set_up: &SetUp, original: &OriginalFacts) -> Vec<String> {
-        let phone = !Platform::is_mac(set_up.platform);
-        let Some(apps) = original.apps.as_ref().filter(|_| phone) else {
-            return Vec::new();
-        };
-        let Ok(plan) = self.plan(set_up.runbook).await else {
-            return Vec::new();
-        };
-        let stays = |bundle: &str| {
-            let mut rows = plan.apps.iter().filter(|row| row.bundle_id == bundle);
-            rows.any(|row| row.action != AppAction::Drop)
-        };
-        let gone = apps.value.iter().filter(|app| !stays(&app.bundle_id));
-        gone.map(|app| app.bundle_id.clone()).collect()
-    }
+/// Whether its device is still to come: what its ADE profile says then can still be mended.
+fn is_to_come(attempt: &Move) -> bool {
+    !attempt.is_ended() && attempt.enrolled_as.is_none()
+}
+
+/// A member that has not come yet, with the ADE profile of devices that did not wait.
+fn same_profile(profile: &str, others: u32) -> Failure {
+    let next = "pause its wave (`mdmd wave pause`), have the profile defined anew with await_device_configured and assigned again, before it comes";
+    let failure = Failure::new(
+        FailureMode::NotAwaiting,
+        Owner::Destination,
+        Confidence::Possible,
+        next,
+    );
+    let said = format!("its ADE profile {profile} is that of {others} devices that did not wait");
+    failure.seen(said, None)
 }

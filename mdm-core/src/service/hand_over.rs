@@ -5,6 +5,8 @@
 mod bundled;
 mod leaving;
 
+pub(super) use self::leaving::left_for_good;
+
 use std::collections::BTreeSet;
 
 use openssl::x509::X509;
@@ -14,13 +16,15 @@ use serde_json::json;
 use super::hand_off::AGREED;
 use super::{HandOffOutcome, HandOffView, Org};
 use crate::approval::{ApprovalState, Wanted};
+use crate::audit_seal::Checkpoint;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::hand_off::agreement::{AgreedDestination, AgreedSource};
 use crate::hand_off::bundle::{self, MOST_DEVICES};
 use crate::hand_off::envelope::{self, KeyPair, Purpose, pem_of, sha256};
 use crate::hand_off::fingerprint;
-use crate::ids::{ApprovalId, DeviceId, HandOffId, SecretId, Serial};
+use crate::ids::{ApprovalId, DeviceId, HandOffId, JobId, SecretId, Serial};
+use crate::job::{Job, JobKind};
 use crate::organisation::{Der, KeyedCertificate};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, StoreError};
@@ -65,6 +69,8 @@ pub struct SealedExport {
     pub devices: usize,
     /// SHA-256 of the certificate that signed it.
     pub signer: String,
+    /// The newest seal of the record when a person took it along; none for a record without an entry.
+    pub record: Option<Checkpoint>,
 }
 
 impl Org {
@@ -296,6 +302,12 @@ impl Org {
         let agreed = organisation.agreed_destination.as_ref();
         let detail = json!({ "to": agreed.map(|a| (&a.url, a.source)) });
         self.audit_into(batch, "hand-off.destination", detail);
+        if agreed.is_some() {
+            // Devices may have left before this was agreed on.
+            let (now, after) = (self.now(), DeviceId(0));
+            let kind = JobKind::HandOverAll { after };
+            batch.put(Job::new(self.id(), JobId(self.ids().next(now)), now, kind));
+        }
         batch.put(organisation);
         Ok(())
     }
@@ -396,7 +408,9 @@ impl Org {
             true => self.every_serial().await?,
             false => serials.into_iter().collect(),
         };
-        let sealed = self.seal_bundle(&serials, recipient.0, job).await?;
+        let record = self.leaves(Some("hand-off")).await?;
+        let mut sealed = self.seal_bundle(&serials, recipient.0, job, now).await?;
+        sealed.record = record;
         let mut batch = Batch::new();
         let detail = json!({ "approval": id, "devices": sealed.devices, "confirmed_by": second, "sha256": sha256(&sealed.bundle) });
         self.audit_into(&mut batch, "hand-off.exported", detail);
@@ -432,12 +446,13 @@ impl Org {
         }
     }
 
-    /// What we know of these devices, sealed to a job and signed.
+    /// What we know of these devices, sealed to a job and signed; true as of `taken`.
     async fn seal_bundle(
         &self,
         serials: &[Serial],
         recipient: Vec<u8>,
         job: Option<HandOffId>,
+        taken: Timestamp,
     ) -> Result<SealedExport, Error> {
         let now = self.now();
         let devices = self.bundled(serials).await?;
@@ -445,7 +460,7 @@ impl Org {
         let by = sha256(&signer.certificate);
         let (name, count) = (self.organisation.name.clone(), devices.len());
         let sealed = tokio::task::spawn_blocking(move || {
-            let plain = bundle::write(&name, now, job, &devices)?;
+            let plain = bundle::write(&name, taken, job, &devices)?;
             envelope::seal(&plain, &recipient, &signer, now)
         });
         let bundle = sealed
@@ -455,6 +470,7 @@ impl Org {
             bundle,
             devices: count,
             signer: by,
+            record: None,
         })
     }
 }

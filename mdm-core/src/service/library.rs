@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::ids::{CommandId, DeviceId, JobId, LibraryId, SecretId, Serial};
 use crate::job::{Job, JobKind};
 use crate::library::{
-    Change, Given, KeptFile, LibraryContent, LibraryItem, Package, Undo, changes,
+    Audience, Change, Given, KeptFile, LibraryContent, LibraryItem, Package, Undo, Whom, changes,
 };
 use crate::organisation::Der;
 use crate::queue::{BodyForm, Command};
@@ -47,7 +47,7 @@ pub struct Put {
     /// The item as it is now.
     #[serde(flatten)]
     pub item: LibraryItem,
-    /// It was there with this content and these tags already: no device gets it again that has it.
+    /// It was there with this content, and for these devices, already: no device gets it again that has it.
     pub unchanged: bool,
 }
 
@@ -71,7 +71,7 @@ impl Org {
     }
 
     /// Puts a configuration profile into the library, or a new revision of the item of this name. One that has no signature
-    /// is signed with the organisation's key. Devices with one of its tags get it. The very same profile again is the same
+    /// is signed with the organisation's key. Devices that it is for get it. The very same profile again is the same
     /// revision: nobody gets it twice.
     ///
     /// # Errors
@@ -81,8 +81,9 @@ impl Org {
         &self,
         name: &str,
         profile: &Secret,
-        tags: BTreeSet<String>,
+        whom: impl Into<Whom> + Send,
     ) -> Result<Put, Error> {
+        let whom = whom.into();
         let read = |problem: &str| Error::bad_input("profile", problem);
         if profile.len() > LARGEST {
             return Err(read("must be at most 1 MiB"));
@@ -114,10 +115,10 @@ impl Org {
             unsigned: (!signed).then_some(profile),
             signed: signed.then_some(profile),
         };
-        self.put_item(name, content, tags, sent).await
+        self.put_item(name, content, whom, sent).await
     }
 
-    /// Puts a package into the library, or a new revision of the item of this name. Macs with one of its tags get it.
+    /// Puts a package into the library, or a new revision of the item of this name. Macs that it is for get it.
     ///
     /// # Errors
     /// As [`Org::put_profile`], and [`Error::BadInput`] for a description that cannot be right.
@@ -125,8 +126,9 @@ impl Org {
         &self,
         name: &str,
         package: Package,
-        tags: BTreeSet<String>,
+        whom: impl Into<Whom> + Send,
     ) -> Result<Put, Error> {
+        let whom = whom.into();
         if package.file.is_some() {
             return Err(Error::bad_input("file", "is named by whoever keeps it"));
         }
@@ -134,7 +136,7 @@ impl Org {
         self.put_item(
             name,
             LibraryContent::Package(package),
-            tags,
+            whom,
             Sent::default(),
         )
         .await
@@ -150,8 +152,9 @@ impl Org {
         name: &str,
         package: Package,
         file: KeptFile,
-        tags: BTreeSet<String>,
+        whom: impl Into<Whom> + Send,
     ) -> Result<Put, Error> {
+        let whom = whom.into();
         if !KeptFile::is_name(&file.name) {
             return Err(Error::bad_input("file", "must be a name of a kept file"));
         }
@@ -166,7 +169,7 @@ impl Org {
         self.put_item(
             name,
             LibraryContent::Package(package),
-            tags,
+            whom,
             Sent::default(),
         )
         .await
@@ -208,7 +211,7 @@ impl Org {
         &self,
         name: &str,
         content: LibraryContent,
-        tags: BTreeSet<String>,
+        whom: Whom,
         sent: Sent<'_>,
     ) -> Result<Put, Error> {
         let name = name.trim();
@@ -219,15 +222,17 @@ impl Org {
             let now = self.now();
             let mut batch = Batch::new();
             let old = self.store().library_item_by_name(self.id(), name).await?;
+            let whom = whom.over(old.as_ref().filter(|old| old.removed.is_none()));
             if let Some(old) = old.as_ref().filter(|old| old.removed.is_none())
                 && self.says_the_same(&old.content, &content, &sent).await
             {
                 let mut item = old.clone();
-                let unchanged = item.tags == tags;
+                let unchanged = item.audience == whom;
                 if !unchanged {
-                    item.tags.clone_from(&tags);
+                    item.audience.clone_from(&whom);
                     item.changed = now;
-                    let detail = json!({ "item": item.id, "name": name, "tags": item.tags });
+                    let detail = json!({ "item": item.id, "name": name, "tags": whom.tags,
+                        "groups": whom.groups });
                     self.audit_into(&mut batch, "library.tagged", detail);
                     batch.put(item.clone());
                 }
@@ -238,14 +243,17 @@ impl Org {
             }
             let item = match &old {
                 Some(old) => {
-                    let same = std::mem::discriminant(&old.content)
-                        == std::mem::discriminant(&content);
+                    let same =
+                        std::mem::discriminant(&old.content) == std::mem::discriminant(&content);
                     if !same {
-                        return Err(Error::bad_input("name", "belongs to an item of another kind"));
+                        return Err(Error::bad_input(
+                            "name",
+                            "belongs to an item of another kind",
+                        ));
                     }
                     let mut item = old.clone();
                     item.content = content.clone();
-                    item.tags.clone_from(&tags);
+                    item.audience.clone_from(&whom);
                     item.revision += 1;
                     item.changed = now;
                     item.removed = None;
@@ -258,11 +266,12 @@ impl Org {
                 }
                 None => {
                     let id = LibraryId(self.ids().next(now));
-                    LibraryItem::new(self.id(), id, name, content.clone(), tags.clone(), now)
+                    LibraryItem::new(self.id(), id, name, content.clone(), whom.clone(), now)
                 }
             };
             // Of a profile that is replaced the content stays in the vault, as every secret does.
-            if let Some(LibraryContent::Profile { content: held, .. }) = old.as_ref().map(|o| &o.content)
+            if let Some(LibraryContent::Profile { content: held, .. }) =
+                old.as_ref().map(|o| &o.content)
                 && let Some(mut held) = self.store().secret(self.id(), *held).await?
             {
                 held.replaced = Some(now);
@@ -276,7 +285,8 @@ impl Org {
             self.audit_into(
                 &mut batch,
                 "library.put",
-                json!({ "item": item.id, "name": name, "revision": item.revision, "tags": item.tags }),
+                json!({ "item": item.id, "name": name, "revision": item.revision, "tags": whom.tags,
+                    "groups": whom.groups }),
             );
             self.store().commit(batch).await?;
             Ok(Put {
@@ -325,17 +335,20 @@ impl Org {
         }
     }
 
-    /// Gives an item other tags: devices that it is for now get it, others lose it.
+    /// Gives an item other tags and groups: devices that it is for now get it, others lose it.
     ///
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn tag_library_item(
         &self,
         name: &str,
-        tags: BTreeSet<String>,
+        whom: impl Into<Audience> + Send,
     ) -> Result<LibraryItem, Error> {
-        self.change_item(name, "library.tagged", |item| item.tags.clone_from(&tags))
-            .await
+        let whom = whom.into();
+        self.change_item(name, "library.tagged", |item| {
+            item.audience.clone_from(&whom);
+        })
+        .await
     }
 
     /// Takes an item out of use: every device that has it loses it, as far as that can be done from here.
@@ -368,7 +381,8 @@ impl Org {
             let mut batch = Batch::new();
             batch.put(item.clone());
             self.walk_into(&mut batch, now);
-            let detail = json!({ "item": item.id, "name": name, "tags": item.tags });
+            let detail = json!({ "item": item.id, "name": name, "tags": item.audience.tags,
+                "groups": item.audience.groups });
             self.audit_into(&mut batch, what, detail);
             self.store().commit(batch).await?;
             Ok(item)
@@ -437,7 +451,8 @@ impl Org {
         let page = self.store().devices(self.id(), after, PAGE).await?;
         let items = self.library().await?;
         for device in &page {
-            let concerned = !device.tags.is_empty() || !device.given.is_empty();
+            let sorted = !device.tags.is_empty() || !device.groups.is_empty();
+            let concerned = sorted || !device.given.is_empty();
             if concerned && device.enrollment.is_some() {
                 let brought = self
                     .again_on_conflict(|| self.bring_up_to_date(device.id, &items, None))
@@ -502,12 +517,11 @@ impl Org {
             tracked.row.given.clear();
             tracked.row.given_to = Some(enrollment.id);
         }
-        let platform = tracked.row.platform();
-        let (tags, given) = (tracked.row.tags.clone(), tracked.row.given.clone());
+        let as_it_was = tracked.row.clone();
         // Each change of the device's row is another turn: what comes again has another UUID.
         let turn = tracked.row.version;
         let mut noted = Vec::new();
-        for change in changes(items, &tags, &given, platform) {
+        for change in changes(items, &as_it_was) {
             let made = match change {
                 Change::Give(item) => self.giving(item, enrollment.id.0, turn).await?,
                 Change::Take(given) => Self::taking(given, enrollment.id.0),

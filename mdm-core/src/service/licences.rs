@@ -291,6 +291,11 @@ impl Org {
         if act.apps.contains(&0) {
             return Err(Error::bad_input("apps", "0 is no app of the store"));
         }
+        let given = |app: &u64| location.stock.get(app).is_some_and(|s| s.device_assignable);
+        if !act.take_back && !act.apps.iter().any(given) {
+            let why = "the location has no licence of these apps that a device can get: `mdmd licences list --refresh` reads its stock again";
+            return Err(Error::Precondition(why.to_owned()));
+        }
         let findings = self.not_known(&act.serials).await?;
         let wanted = act.serials.len() - findings.len();
         let mut warnings = Vec::new();

@@ -283,6 +283,7 @@ impl Org {
                 return Ok(());
             };
             set_up.lock_unread = false;
+            set_up.look_now(self.now());
             let mut batch = Batch::new();
             batch.put(set_up);
             Ok(self.store().commit(batch).await?)

@@ -25,6 +25,7 @@ mod enrol;
 mod errands;
 mod facts;
 mod failures;
+mod foreseen;
 mod gate;
 mod hand_off;
 mod hand_over;
@@ -115,7 +116,7 @@ pub use templates::{TemplatePush, TemplateView};
 pub use wave::{
     Accepted, CalendarPiece, Candidates, Dates, GateView, MarkCounts, Member, OwnerNotice,
     OwnerNotices, PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedMet, PlannedProject,
-    PlannedWave, ProjectChange, Standing, WhatIf,
+    PlannedWave, ProjectChange, Standing, WaveTerms, WhatIf,
 };
 pub use what_if::{
     Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,
@@ -221,6 +222,8 @@ struct Inner {
     unreleased: PutOff,
     /// What the host has seen of its doors from outside, by organisation.
     outside: Mutex<HashMap<OrganisationId, crate::checklist::Outside>>,
+    /// ADE profiles with which devices did not wait, as they were counted last.
+    unheld: Mutex<HashMap<OrganisationId, (Timestamp, failures::Unheld)>>,
 }
 
 /// Which standard runbook.
@@ -353,6 +356,7 @@ impl Mdm {
                 seal_at: Mutex::default(),
                 unreleased: PutOff::default(),
                 outside: Mutex::default(),
+                unheld: Mutex::default(),
             }),
         }
     }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::decision::{Decision, Tracked};
 use super::enrol::random_text;
+use super::hand_over::left_for_good;
 use super::{Mdm, Org};
 use crate::audit::{ApiToken, AuditEntry, Role};
 use crate::ca::Ca;
@@ -14,7 +15,7 @@ use crate::device::{Device, Platform};
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::evidence::{Mark, Observed, marks};
-use crate::filevault::{EscrowKey, KeyCustody};
+use crate::filevault::{EscrowKey, KeyCustody, own_key};
 use crate::ids::{
     AuditId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, SetUpId, TokenId,
 };
@@ -55,7 +56,7 @@ pub struct DeviceReport {
     pub marks: Vec<Mark>,
     /// Which secrets we hold, without their content.
     pub secrets: Vec<HeldSecret>,
-    /// When it had left us for good: checked out, and in the list of another service.
+    /// When it had left us for good: in the list of another service, and checked out or silent for days.
     pub moved: Option<Timestamp>,
     /// Of a Mac, which recovery key we hold.
     pub recovery_key: Option<KeyCustody>,
@@ -223,11 +224,10 @@ impl Org {
             (None, None) => None,
         };
         let secrets = self.store().secrets(self.id(), device.id).await?;
-        let gone = device.record.as_ref().filter(|r| r.gone);
-        let left = enrollments.last().and_then(|e| e.ended);
-        let moved = gone.zip(left).map(|(record, left)| left.max(record.seen));
+        let moved = left_for_good(&device, enrollments.last(), self.silence(), self.now());
         let is_mac = device.platform().is_some_and(Platform::is_mac);
         let recovery_key = is_mac.then(|| KeyCustody::of(&secrets));
+        let own_key = secrets.iter().find_map(own_key);
         let secrets = secrets
             .into_iter()
             .map(|s| HeldSecret {
@@ -250,6 +250,7 @@ impl Org {
             set_up: set_up.as_ref(),
             plan: plan.as_deref(),
             managed_user: managed_user.map(|user| user.value.name.as_str()),
+            own_key,
         });
         Ok(DeviceReport {
             marks,

@@ -1,11 +1,12 @@
 //! The password before recoveryOS: made once for a set-up, sealed in the very commit that queues it, and used again by every try.
 
+use std::collections::BTreeSet;
+
 use super::Org;
 use super::checkin::passes;
 use super::decision::Decision;
-use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::migration::SetUp;
+use crate::migration::{GROUP, SetUp, StepPlan, known_by};
 use crate::secret::{Secret, SecretKind};
 use crate::wire::command::CommandBody;
 use crate::wire::report::CommandReport;
@@ -99,27 +100,16 @@ impl Org {
     }
 
     /// The tags of a device, and the groups of its owner where a runbook asks for these, as steps know them.
-    pub(super) async fn tags_of(
-        &self,
-        d: &Decision<'_>,
-        enrollment: &Enrollment,
-    ) -> Result<std::collections::BTreeSet<String>, Error> {
-        use crate::migration::GROUP;
-        let device = d.device.as_ref().map(|device| &device.row);
-        let mut tags = device.map(|device| device.tags.clone()).unwrap_or_default();
+    pub(super) fn tags_of(d: &Decision<'_>) -> BTreeSet<String> {
+        let Some(device) = d.device.as_ref().map(|device| &device.row) else {
+            return BTreeSet::new();
+        };
         let plan = d.set_up_plan.as_ref();
-        let asks =
-            |step: &crate::migration::StepPlan| step.only.iter().any(|o| o.starts_with(GROUP));
-        if let Some(device) = enrollment.device
-            && plan.is_some_and(|plan| plan.steps.iter().any(asks))
-        {
-            let original =
-                super::checkin::readable(self.store().original(self.id(), device).await)?;
-            let owner = original.and_then(|o| o.owner);
-            let groups = owner.into_iter().flat_map(|owner| owner.value.groups);
-            tags.extend(groups.map(|group| format!("{GROUP}{group}")));
+        let asks = |step: &StepPlan| step.only.iter().any(|o| o.starts_with(GROUP));
+        match plan.is_some_and(|plan| plan.steps.iter().any(asks)) {
+            true => known_by(&device.tags, &device.groups),
+            false => device.tags.clone(),
         }
-        Ok(tags)
     }
 }
 

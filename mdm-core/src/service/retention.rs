@@ -12,7 +12,6 @@ use super::{Mdm, Org};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{AcceptedId, DeviceId, OrganisationId, WaveId};
-use crate::organisation::Organisation;
 use crate::store::{Batch, StoreError};
 use crate::wave::Wave;
 
@@ -20,12 +19,21 @@ use crate::wave::Wave;
 const EVERY: Duration = Duration::from_hours(6);
 /// How long after its start it looks first.
 const FIRST: Duration = Duration::from_mins(30);
-/// For how long it is seen what became of a sign-in.
+/// A day; for one it is seen what became of a sign-in.
 const DAY: Duration = Duration::from_hours(24);
 /// Rows of each kind and organisation that go in one statement, so that nobody waits long behind it.
 const AT_ONCE: u32 = 500;
 /// Organisations that are read at a time.
 const PAGE: u32 = 200;
+
+/// Which part of the clearing.
+#[derive(Clone, Copy)]
+enum Piece {
+    /// What is over.
+    Over,
+    /// People's names in what was accepted.
+    Accepted,
+}
 
 impl Mdm {
     /// One piece of the clearing, if it is due; answers how many rows went. Due again at once while there is more.
@@ -34,43 +42,10 @@ impl Mdm {
         if !self.is_due(now) {
             return Ok(0);
         }
-        let (mut after, mut gone) = (OrganisationId(0), 0);
-        loop {
-            let page = self.inner.store.organisations(after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            for organisation in &page {
-                // What has expired there is of no use to anybody, however much is kept.
-                let store = &self.inner.store;
-                gone += store.forget_acme(organisation.id, now, AT_ONCE).await?;
-                // Strangers can begin sign-ins: what is over does not wait for what people want to keep.
-                gone += self
-                    .inner
-                    .store
-                    .prune_people(organisation.id, now - DAY, AT_ONCE)
-                    .await?;
-                gone += self
-                    .handle(organisation.clone())
-                    .close_expired_hand_offs()
-                    .await?;
-                gone += self.handle(organisation.clone()).forget_people(now).await?;
-                gone += store.prune_repeats(organisation.id, now, AT_ONCE).await?;
-                if let Some(before) = keeps_from(organisation, now) {
-                    let rows = self
-                        .inner
-                        .store
-                        .prune(organisation.id, before, AT_ONCE)
-                        .await?;
-                    if rows > 0 {
-                        tracing::info!(organisation = %organisation.id, rows, "cleared away what is over");
-                    }
-                    gone += rows;
-                }
-            }
-        }
+        let mut gone = self.in_all(now, Piece::Over).await?;
         if gone == 0 {
             // Last, and once in a round: it reads what was accepted.
-            gone += self.forget_accepted(now).await?;
+            gone = self.in_all(now, Piece::Accepted).await?;
         }
         if gone == 0 {
             // First: what fails below is not tried in every round.
@@ -84,7 +59,8 @@ impl Mdm {
         Ok(usize::try_from(gone).unwrap_or(usize::MAX))
     }
 
-    async fn forget_accepted(&self, now: Timestamp) -> Result<u64, Error> {
+    /// A piece of the clearing in every organisation.
+    async fn in_all(&self, now: Timestamp, piece: Piece) -> Result<u64, Error> {
         let (mut after, mut gone) = (OrganisationId(0), 0);
         loop {
             let page = self.inner.store.organisations(after, PAGE).await?;
@@ -93,7 +69,11 @@ impl Mdm {
             };
             after = last.id;
             for organisation in page {
-                gone += self.handle(organisation).forget_accepted(now).await?;
+                let org = self.handle(organisation);
+                gone += match piece {
+                    Piece::Over => org.clear_over(now).await?,
+                    Piece::Accepted => org.forget_accepted(now).await?,
+                };
             }
         }
     }
@@ -110,13 +90,34 @@ impl Mdm {
 }
 
 impl Org {
+    /// What is over and old, at most so many rows of each kind. Answers how many went.
+    async fn clear_over(&self, now: Timestamp) -> Result<u64, Error> {
+        // What has expired there is of no use to anybody, however much is kept.
+        let mut gone = self.store().forget_acme(self.id(), now, AT_ONCE).await?;
+        // Strangers can begin sign-ins: what is over does not wait for what people want to keep.
+        gone += self
+            .store()
+            .prune_people(self.id(), now - DAY, AT_ONCE)
+            .await?;
+        gone += self.close_expired_hand_offs().await?;
+        gone += self.forget_people(now).await?;
+        gone += self.store().prune_repeats(self.id(), now, AT_ONCE).await?;
+        if let Some((_, before)) = days_back(self.organisation.settings.retention_days, now) {
+            let rows = self.store().prune(self.id(), before, AT_ONCE).await?;
+            if rows > 0 {
+                tracing::info!(organisation = %self.id(), rows, "cleared away what is over");
+            }
+            gone += rows;
+        }
+        Ok(gone)
+    }
+
     /// Takes away what was imported of people so long ago that it is not to be kept, where their device is in no open wave; the record
     /// says of how many, and not whom. Answers how many.
     async fn forget_people(&self, now: Timestamp) -> Result<u64, Error> {
-        let Some(days) = self.organisation.settings.owner_days else {
+        let Some((days, before)) = days_back(self.organisation.settings.owner_days, now) else {
             return Ok(0);
         };
-        let before = now - Duration::from_secs(u64::from(days) * 86_400);
         let org = self.clone().acting_for("retention");
         let (mut after, mut gone) = (DeviceId(0), 0);
         loop {
@@ -156,10 +157,9 @@ impl Org {
     /// Takes people's names out of what somebody accepted so long ago, once its wave is closed; which apps of how many devices would
     /// be lost stays, and the record says of how many pieces. Answers of how many.
     async fn forget_accepted(&self, now: Timestamp) -> Result<u64, Error> {
-        let Some(days) = self.organisation.settings.owner_days else {
+        let Some((days, before)) = days_back(self.organisation.settings.owner_days, now) else {
             return Ok(0);
         };
-        let before = now - Duration::from_secs(u64::from(days) * 86_400);
         let (mut after, mut gone) = (WaveId(0), 0);
         loop {
             let waves = self.store().waves(self.id(), after, PAGE).await?;
@@ -216,8 +216,7 @@ impl Org {
     }
 }
 
-/// What was over before this moment may go; `None` where everything is kept.
-fn keeps_from(organisation: &Organisation, now: Timestamp) -> Option<Timestamp> {
-    let days = organisation.settings.retention_days?;
-    Some(now - Duration::from_secs(u64::from(days) * 86_400))
+/// For how many days something is kept, and when they began; `None` where everything is kept.
+fn days_back(days: Option<u32>, now: Timestamp) -> Option<(u32, Timestamp)> {
+    days.map(|days| (days, now - DAY * days))
 }

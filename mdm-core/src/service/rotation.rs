@@ -14,6 +14,7 @@ use crate::audit::AuditEntry;
 use crate::device::{Device, Platform};
 use crate::enrollment::Enrollment;
 use crate::error::Error;
+use crate::filevault::own_key;
 use crate::ids::{AuditId, CommandId, DeviceId, JobId, SecretId, Serial};
 use crate::job::{Job, JobKind};
 use crate::organisation::Organisation;
@@ -28,6 +29,8 @@ use crate::wire::requests::RotateFileVaultKey;
 const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_526f_7461_0000_7465_0000);
 /// Open commands among which a rotation is looked for.
 const OPEN: u32 = 1_000;
+/// How long a Mac is given to make its new key once its bootstrap token is here.
+const MAKES_KEY: Duration = Duration::from_mins(10);
 const ROTATE: &str = "RotateFileVaultKey";
 
 /// What asking for a new recovery key came to.
@@ -189,6 +192,59 @@ impl Org {
             }
             Err(error) => return Err(error),
         }
+        self.job_done(job, lease).await
+    }
+
+    /// The bootstrap token of a Mac came when its set-up was over, so that nobody looks any more: it makes its new key now, and is
+    /// asked for that in a while, once.
+    pub(super) fn expect_key(&self, d: &mut Decision<'_>, enrollment: &Enrollment) {
+        let Some(set_up) = d.set_up.as_ref().map(|tracked| &tracked.row) else {
+            return;
+        };
+        let late = set_up.is_ended() && enrollment.bootstrap_token.is_none();
+        if let Some(device) = set_up.device
+            && late
+            && set_up.platform.is_mac()
+        {
+            // Ids are unique over all nouns: that of the set-up is the key of this job, so that there is one.
+            let (key, due) = (JobId(set_up.id.0), d.now + MAKES_KEY);
+            let job = Job::new(self.id(), key, due, JobKind::AskKey { device });
+            d.batch.put(job);
+        }
+    }
+
+    /// Asks a Mac for its security state, where a new key shows: unless it has shown meanwhile.
+    pub(super) async fn ask_key_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        id: DeviceId,
+    ) -> Result<(), Error> {
+        let device = self.store().device(self.id(), id).await?;
+        let enrollment = match device.and_then(|device| device.enrollment) {
+            Some(enrollment) => self.store().enrollment(self.id(), enrollment).await?,
+            None => None,
+        };
+        let Some(enrollment) = enrollment.filter(Enrollment::is_live) else {
+            return self.job_done(job, lease).await;
+        };
+        let set_up = self.store().set_up_of(self.id(), enrollment.id).await?;
+        let held = self.store().secrets(self.id(), id).await?;
+        let came = set_up.is_some_and(|set_up| {
+            let mut own = held.iter().filter_map(own_key);
+            own.any(|at| at >= set_up.began)
+        });
+        if came {
+            return self.job_done(job, lease).await;
+        }
+        // From the job, so that doing it again makes no second command.
+        let uuid = Uuid::new_v5(&COMMANDS, format!("{}/{}", job.id, job.due).as_bytes());
+        let uuid = uuid.hyphenated().to_string().to_ascii_uppercase();
+        let worker = self.clone().acting_for("worker");
+        let new = NewCommand::new(uuid.clone(), CommandBody::SecurityInfo);
+        worker.enqueue(&[enrollment.key], &new).await?;
+        let detail = json!({ "uuid": uuid, "why": "its bootstrap token came late" });
+        worker.note_of(id, "recovery-key.asked", detail).await?;
         self.job_done(job, lease).await
     }
 

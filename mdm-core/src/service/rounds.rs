@@ -148,6 +148,7 @@ const fn is_long(kind: &JobKind) -> bool {
             | JobKind::Library { .. }
             | JobKind::DeclareAll
             | JobKind::HandOver { .. }
+            | JobKind::HandOverAll { .. }
             | JobKind::LookAfter { .. }
             | JobKind::Declare { .. }
             | JobKind::Stock { .. }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::Org;
 use crate::error::Error;
 use crate::ids::{DeviceId, Serial};
-use crate::original::OriginalFacts;
 
 /// Devices that are read at a time.
 const PAGE: u32 = 1_000;
@@ -19,7 +18,7 @@ const PAGE: u32 = 1_000;
 pub struct TagsInUse {
     /// Tags.
     pub tags: BTreeMap<String, usize>,
-    /// Groups of devices' owners, as the service that they left had them.
+    /// Groups of devices' owners, as the newest import told them.
     pub groups: BTreeMap<String, usize>,
 }
 
@@ -55,33 +54,24 @@ impl Org {
             for tag in page.iter().flat_map(|device| &device.tags) {
                 *found.tags.entry(tag.clone()).or_default() += 1;
             }
-            let ids: Vec<DeviceId> = page.iter().map(|device| device.id).collect();
-            let originals = self.store().originals_of(self.id(), &ids).await?;
-            let owners = originals.into_iter().filter_map(|original| original.owner);
-            for group in owners.flat_map(|owner| owner.value.groups) {
-                *found.groups.entry(group).or_default() += 1;
+            for group in page.iter().flat_map(|device| &device.groups) {
+                *found.groups.entry(group.clone()).or_default() += 1;
             }
         }
     }
 
-    /// Devices whose owners are in a group now, as the service that they left had it: one that then gets a tag of its own is what
-    /// library, declarations and runbooks go by.
+    /// Devices whose owners are in a group now, as the newest import told it.
     ///
     /// # Errors
     /// [`Error::NotFound`] for a group that nobody is in; the store's.
     pub async fn devices_of_group(&self, group: &str) -> Result<BTreeSet<Serial>, Error> {
         let (mut found, mut after) = (BTreeSet::new(), DeviceId(0));
         loop {
-            let page = self.store().originals(self.id(), after, PAGE).await?;
+            let page = self.store().devices(self.id(), after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
-            let is_in = |original: &OriginalFacts| {
-                let owner = original.owner.as_ref();
-                owner.is_some_and(|owner| owner.value.groups.contains(group))
-            };
-            let ids: Vec<DeviceId> = page.iter().filter(|o| is_in(o)).map(|o| o.id).collect();
-            let devices = self.store().devices_of(self.id(), &ids).await?;
-            found.extend(devices.into_iter().map(|device| device.serial));
+            let are_in = page.into_iter().filter(|d| d.groups.contains(group));
+            found.extend(are_in.map(|device| device.serial));
         }
         if found.is_empty() {
             return Err(Error::NotFound("group that anybody is in"));

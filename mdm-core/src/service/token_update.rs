@@ -123,7 +123,10 @@ impl Org {
             }
             self.supersede_older(&mut d, &older, id, &speaker.sha256)
                 .await?;
-            if let Some(tagged) = d.device.as_ref().filter(|d| !d.row.tags.is_empty()) {
+            if let Some(tagged) = d.device.as_ref().filter(|d| {
+                // Either may be what the library goes by.
+                !d.row.tags.is_empty() || !d.row.groups.is_empty()
+            }) {
                 let device = tagged.row.id;
                 d.job(now, JobKind::LibraryOf { device });
             }

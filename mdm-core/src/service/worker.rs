@@ -143,7 +143,9 @@ impl Org {
             JobKind::RotateKey { device, secret } => {
                 Box::pin(self.rotate_key_job(&job, lease, device, secret)).await
             }
+            JobKind::AskKey { device } => self.ask_key_job(&job, lease, device).await,
             JobKind::HandOver { device } => self.hand_over_job(&job, lease, device).await,
+            JobKind::HandOverAll { after } => self.hand_over_all_job(&job, lease, after).await,
             JobKind::Seal => self.seal_job(&job, lease).await,
             JobKind::LookAfter { wave } => self.look_after_job(&job, lease, wave).await,
             // Wishes are gathered before they come here, like readings below.

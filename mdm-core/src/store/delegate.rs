@@ -203,8 +203,8 @@ macro_rules! hand_on_reads {
             async fn all_attempts(&self, organisation: OrganisationId, after: MoveId, limit: u32) -> Result<Vec<Move>, StoreError> {
                 ($inner)(self).all_attempts(organisation, after, limit).await
             }
-            async fn attempts_in_gap(&self, organisation: OrganisationId, project: ProjectId, after: MoveId, limit: u32) -> Result<Vec<Move>, StoreError> {
-                ($inner)(self).attempts_in_gap(organisation, project, after, limit).await
+            async fn attempts_in_gap(&self, organisation: OrganisationId, after: MoveId, limit: u32) -> Result<Vec<Move>, StoreError> {
+                ($inner)(self).attempts_in_gap(organisation, after, limit).await
             }
             async fn due_attempts(&self, now: Timestamp, limit: u32) -> Result<Vec<Move>, StoreError> {
                 ($inner)(self).due_attempts(now, limit).await

@@ -586,7 +586,7 @@ stored! {
         Cell::Int(Some(it.wave.0)),
         Cell::Int((!matches!(it.state, MoveState::Ended(_))).then_some(it.device.0)),
         moment(it.wake_at),
-        Cell::Int(it.in_gap().map(|project| project.0)),
+        Cell::Int(it.in_gap().then_some(1)),
     ];
     SetUp in SetUps versioned: |it| vec![
         Cell::Int(Some(it.enrollment.0)),

@@ -142,6 +142,10 @@ fn lists_and_api_disagree() {
     let mut elsewhere = Scene::new();
     elsewhere.reading().assigned_server = Some("THEIRS".to_owned());
     assert_eq!(elsewhere.found(), [Contradiction::ListedButElsewhere]);
+    // What was called back a moment ago is still in a list that was not read since.
+    elsewhere.servers[0].synced = Some(at(9));
+    elsewhere.reading().seen = at(20);
+    assert_eq!(elsewhere.found(), []);
 
     let mut unknown = Scene::new();
     unknown.reading().assigned_server = None;

@@ -3,6 +3,7 @@
 
 mod profiles;
 mod script;
+mod unlisted;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -86,6 +86,44 @@ async fn a_changed_profile_that_is_not_shown_yet_keeps_nobody_from_the_last_one(
 }
 
 #[tokio::test]
+async fn of_a_wave_with_a_profile_of_its_own_that_one_is_read_back_before_it_is_submitted() {
+    use mdm_core::check::{Check, CheckResult};
+    use mdm_core::service::{Detail, ProjectChange};
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let one = stage.server("one").await;
+    stage.pass(MINUTE).await;
+    let org = stage.org().await;
+    let change = ProjectChange::default();
+    let project = org.new_project("Berlin", one, &change).await;
+    let project = project.unwrap().id;
+    let wave = org.new_wave(project, "shops", None).await.unwrap().id;
+    let rest = org.new_wave(project, "rest", None).await.unwrap().id;
+    let awaits = async |wave| {
+        let org = stage.org().await;
+        let report = org.look_at_wave(wave, Detail::Counts).await.unwrap();
+        let mut found = report.server.into_iter();
+        found.find(|f| f.check == Check::Await).unwrap().result
+    };
+    let of_both = async || (awaits(wave).await, awaits(rest).await);
+    let (pass, unknown) = (CheckResult::Pass, CheckResult::Unknown);
+    assert_eq!(of_both().await, (pass, pass));
+    let before = *stage.script.defined.lock().unwrap();
+    *stage.script.hidden.lock().unwrap() = 1_000_000;
+    let mut options = mdm_core::organisation::AdeOptions::default();
+    options.department = Some("Shops".to_owned());
+    let set = org.set_wave_ade_profile(wave, Some(&options)).await;
+    set.unwrap();
+    assert_eq!(of_both().await, (unknown, pass));
+    stage.pass(MINUTE * 5).await;
+    assert_eq!(*stage.script.defined.lock().unwrap(), before + 1);
+    assert_eq!(of_both().await, (unknown, pass), "Apple does not show it");
+    *stage.script.hidden.lock().unwrap() = 0;
+    stage.pass(Duration::from_secs(1800)).await;
+    assert_eq!(of_both().await, (pass, pass));
+    assert_eq!(*stage.script.defined.lock().unwrap(), before + 1);
+}
+
+#[tokio::test]
 async fn a_profile_that_never_comes_to_be_is_defined_again_an_hour_later() {
     let stage = Stage::new(&[(&["A"], &[], false)]).await;
     *stage.script.hidden.lock().unwrap() = 1_000_000;

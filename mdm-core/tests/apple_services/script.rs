@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mdm_core::clock::{Clock, ManualClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
+use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord, OrgReading};
 use mdm_core::error::PortError;
 use mdm_core::ids::{OrganisationId, Serial, ServerId};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
-    Account, DeviceAssignment, DevicePage, LockOutcome, Ports, ServerCredential,
+    Account, ActivityReading, ActivityRequest, ApiKey, DeviceAssignment, DevicePage, LockOutcome,
+    MemberPage, OrganisationApi, Ports, ReadingPage, ServerCredential,
 };
 use mdm_core::service::{Mdm, MdmSettings, Org};
 use mdm_core::store::{Batch, DeviceStore as _, SqliteStore, Store, WaveStore as _};
@@ -46,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) circle: Mutex<Vec<&'static str>>,
     /// The next request from this place is told that it is not known any more.
     pub(crate) expired: Mutex<Option<&'static str>>,
+    /// What the organisation API says of every device that it is asked for: the service that has it.
+    pub(crate) assigned_to: Mutex<Option<&'static str>>,
     /// Another process on this store has taken the next page already, and is at "other".
     pub(crate) overtaken: Mutex<Option<SqliteStore>>,
 }
@@ -201,6 +204,55 @@ impl DeviceAssignment for Script {
     }
 }
 
+#[async_trait]
+impl OrganisationApi for Script {
+    async fn servers(&self, _: &ApiKey) -> Result<Vec<(String, String)>, PortError> {
+        Err(PortError::Absent("services"))
+    }
+
+    async fn members(&self, _: &ApiKey, _: &str, _: Option<&str>) -> Result<MemberPage, PortError> {
+        Err(PortError::Absent("members"))
+    }
+
+    async fn devices(
+        &self,
+        _: &ApiKey,
+        _: Option<&str>,
+        _: Timestamp,
+    ) -> Result<ReadingPage, PortError> {
+        Err(PortError::Absent("devices"))
+    }
+
+    async fn read(
+        &self,
+        _: &ApiKey,
+        serials: &[Serial],
+        now: Timestamp,
+    ) -> Result<Vec<(Serial, OrgReading)>, PortError> {
+        let mut reading = OrgReading::default();
+        reading.seen = now;
+        let service = *self.assigned_to.lock().unwrap();
+        reading.assigned_server = service.map(str::to_owned);
+        reading.assigned = Some(service.is_some());
+        let read = |serial: &Serial| (serial.clone(), reading.clone());
+        Ok(serials.iter().map(read).collect())
+    }
+
+    async fn submit(
+        &self,
+        _: &ApiKey,
+        _: &ActivityRequest,
+        _: &[Serial],
+        _: Timestamp,
+    ) -> Result<String, PortError> {
+        Err(PortError::Absent("submitting"))
+    }
+
+    async fn activity(&self, _: &ApiKey, _: &str) -> Result<ActivityReading, PortError> {
+        Err(PortError::Absent("activity"))
+    }
+}
+
 /// One profile for each server entry.
 pub(crate) fn profile_of(credential: &ServerCredential) -> String {
     format!("PROFILE-{}", credential.token.expose_text().unwrap_or(""))
@@ -271,6 +323,7 @@ impl Stage {
 pub(crate) fn mdm(store: Arc<dyn Store>, script: &Arc<Script>, clock: &ManualClock) -> Mdm {
     let ports = Ports {
         assignment: script.clone(),
+        api: script.clone(),
         ..Ports::refusing()
     };
     let settings = MdmSettings {

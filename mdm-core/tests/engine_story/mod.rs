@@ -94,6 +94,10 @@ pub(crate) struct Device {
     pub(crate) managed: BTreeMap<String, AppState>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) has_key: bool,
+    /// A Mac makes no recovery key without its bootstrap token.
+    pub(crate) lacks_token: bool,
+    /// It refuses the escrow profile.
+    pub(crate) refuses_escrow: bool,
 }
 
 pub(crate) struct Story {
@@ -291,6 +295,8 @@ impl Device {
             managed: BTreeMap::new(),
             queue: VecDeque::new(),
             has_key: false,
+            lacks_token: false,
+            refuses_escrow: false,
         }
     }
 
@@ -306,10 +312,14 @@ impl Device {
                 self.profiles.insert(identifier.clone());
                 Told::Nothing
             }
+            Ask::InstallEscrow if self.refuses_escrow => {
+                let why = "not now".to_owned();
+                return (ReportStatus::Error, Told::Failure { why });
+            }
             Ask::InstallEscrow => {
                 self.profiles
                     .insert(mdm_core::migration::ESCROW_PROFILE.to_owned());
-                self.has_key = true;
+                self.has_key = !self.lacks_token;
                 Told::Nothing
             }
             Ask::Profiles => Told::Profiles(self.profiles.iter().cloned().collect()),

@@ -271,7 +271,15 @@ async fn many_cancellations_and_earlier_deadlines_take_two_persons() {
     }
 
     // An earlier deadline always; and when anything has changed since, nothing is done.
-    let deadline = START + DAY * 3;
+    let early = MigrationAct::Force {
+        deadline: START + DAY * 10,
+    };
+    let plan = anna.plan_act(&act(early, &stage.serials[26..30])).await;
+    let plan = plan.unwrap();
+    // Nobody is asked before that: nothing could be enforced.
+    assert_eq!((plan.requests.len(), plan.findings.len()), (0, 4));
+    assert!(plan.findings[&stage.serials[26]][0].contains("is offered from"));
+    let deadline = START + DAY * 12;
     let force = act(MigrationAct::Force { deadline }, &stage.serials[26..30]);
     let waits = does(&anna, &force).await.approval.unwrap();
     let one = act(MigrationAct::Cancel, &stage.serials[26..27]);

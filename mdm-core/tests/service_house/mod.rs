@@ -42,6 +42,8 @@ use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use serde_json::{Value, json};
 
+pub(crate) mod fleet;
+
 const TOPIC: &str = "com.apple.mgmt.External.house";
 /// 2026-12-10T09:00:00Z.
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_893_200_000);

@@ -1,6 +1,6 @@
 //! `mdmd api-token new|list|revoke`: who else may speak our API, and what each may do.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::ValueEnum as _;
@@ -8,6 +8,7 @@ use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 
 /// Tokens of this installation's own API.
@@ -79,11 +80,12 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
                 .unwrap_or_default();
             let body = json!({ "name": name, "role": role, "scopes": scope, "expires": expires });
             let client = Client::acting(common, place).await?;
-            let consequence = format!("whoever holds the token may do what a {role} may.");
+            let out = NewFile::maybe(out.as_deref(), 0o600)?;
+            let consequence = format!("whoever holds the token may do what the role {role} may.");
             let made = client
                 .act("/api/v1/api-tokens", &body, &consequence)
                 .await?;
-            hand_out(common, made, out.as_deref(), |made| {
+            hand_out(common, made, out, |made| {
                 println!("role    {}", cell(&made["role"]));
                 println!("scopes  {}", scopes(&made["scopes"]));
             })?;
@@ -137,14 +139,13 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
 pub(super) fn hand_out(
     common: &Common,
     mut made: Value,
-    out: Option<&Path>,
+    out: Option<NewFile>,
     more: impl FnOnce(&Value),
 ) -> Done {
     if let Some(out) = out {
-        let token = made["token"].as_str().unwrap_or_default();
-        super::approval::keep(out, token)?;
+        made["file"] = json!(out.path());
+        out.fill(made["token"].as_str().unwrap_or_default().as_bytes())?;
         made["token"] = Value::Null;
-        made["file"] = json!(out);
     }
     super::print(common, &made, |made| {
         println!("number  {}", cell(&made["id"]));

@@ -1,12 +1,13 @@
 //! `mdmd approval list|confirm|decline|always|when-many` and `mdmd device secrets|reveal`: what takes two persons.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Ended, Exit, Means as _, act, cell, table};
+use super::new_file::NewFile;
+use super::{Common, Done, Exit, Means as _, act, cell, table};
 
 /// What takes two persons: asked for by one, confirmed by another.
 #[derive(clap::Subcommand, Debug)]
@@ -200,6 +201,7 @@ pub(super) async fn reveal(common: &Common, args: &Reveal) -> Done {
     let body = json!({
         "serial": args.serial, "kind": args.kind, "reason": args.reason, "approval": args.approval,
     });
+    let out = NewFile::maybe(args.out.as_deref(), 0o600)?;
     let said = "the record has who saw it, and why.";
     let mut answer = client.act("/api/v1/secrets/reveal", &body, said).await?;
     if !answer["approval"].is_null() {
@@ -208,10 +210,10 @@ pub(super) async fn reveal(common: &Common, args: &Reveal) -> Done {
         });
         return waits(&answer["approval"]);
     }
-    if let Some(out) = &args.out {
+    if let Some(out) = out {
+        answer["file"] = json!(out.path());
         let secret = answer["secret"].take();
-        keep(out, secret.as_str().unwrap_or_default())?;
-        answer["file"] = json!(out);
+        out.fill(secret.as_str().unwrap_or_default().as_bytes())?;
     }
     super::print(common, &answer, |answer| {
         if answer["secret"].is_null() {
@@ -221,15 +223,4 @@ pub(super) async fn reveal(common: &Common, args: &Reveal) -> Done {
         }
     });
     Ok(())
-}
-
-/// A new file that only its owner reads.
-pub(super) fn keep(out: &Path, secret: &str) -> Result<(), Ended> {
-    let directory = out.parent().unwrap_or_else(|| Path::new(""));
-    let file = out
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(|| anyhow!("--out: must name a file"))
-        .means(Exit::BadInput)?;
-    crate::install::write(directory, file, secret.as_bytes(), 0o600).means(Exit::Precondition)
 }

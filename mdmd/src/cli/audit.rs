@@ -8,6 +8,7 @@ use mdm_core::evidence::pack::verify_pack;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{Common, Done, Exit, Means as _, cell, table};
 
 /// The record: what happened, by whom and why.
@@ -94,16 +95,9 @@ pub(crate) async fn run(common: &Common, command: &Audit) -> Done {
         }
         Audit::Checkpoint { out, place } => {
             let client = Client::exporting(common, place).await?;
+            let file = NewFile::open(out, 0o644)?;
             let checkpoint = client.post("/api/v1/audit/checkpoints", &json!({})).await?;
-            let mut file = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(out)
-                .with_context(|| out.display().to_string())
-                .means(Exit::BadInput)?;
-            std::io::Write::write_all(&mut file, format!("{checkpoint:#}\n").as_bytes())
-                .and_then(|()| file.sync_all())
-                .with_context(|| out.display().to_string())?;
+            file.fill(format!("{checkpoint:#}\n").as_bytes())?;
             super::print(common, &checkpoint, |checkpoint| {
                 println!(
                     "seal {} of {} is in {}: keep it where nobody of this server writes",

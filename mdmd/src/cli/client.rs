@@ -18,6 +18,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use mdm_core::store::Store;
 use openssl::ssl::{SslConnector, SslMethod};
+use openssl::x509::{X509, X509VerifyResult};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -534,7 +535,8 @@ async fn patiently<F: Future<Output = Result<Value, Ended>>>(
             });
         }
         if !told {
-            eprintln!("mdmd: waits: {:#}", ended.why);
+            let left = end.saturating_duration_since(Instant::now()).as_secs();
+            eprintln!("mdmd: waits, for {left} s at most: {:#}", ended.why);
             told = true;
         }
         // Less and less often: each question would be refused alike until the budget has room again.
@@ -672,6 +674,17 @@ fn address(url: &str) -> anyhow::Result<(String, u16)> {
 }
 
 fn remote(url: &str, ca: Option<PathBuf>) -> anyhow::Result<Way> {
+    if let Some(file) = &ca {
+        // Before a token is looked for: what cannot be read will not be read later.
+        let read = std::fs::read(file).map_err(anyhow::Error::from);
+        let read = read.and_then(|pem| Ok(X509::stack_from_pem(&pem)?));
+        if !read.is_ok_and(|all| !all.is_empty()) {
+            return Err(anyhow!(
+                "--ca {}: no certificates (PEM) can be read there",
+                file.display()
+            ));
+        }
+    }
     let (host, port) = address(url)?;
     let token = match (
         std::env::var("MDMD_TOKEN"),
@@ -716,10 +729,14 @@ async fn tls(
         .await
         .with_context(|| format!("{host}:{port}"))?;
     let mut stream = tokio_openssl::SslStream::new(ssl, stream)?;
-    Pin::new(&mut stream)
-        .connect()
-        .await
-        .with_context(|| format!("{host}:{port}"))?;
+    let done = Pin::new(&mut stream).connect().await;
+    let verified = stream.ssl().verify_result();
+    if done.is_err() && verified != X509VerifyResult::OK {
+        return Err(anyhow!(
+            "{host}:{port}: its certificate is not trusted here ({verified}): --ca FILE names the certificates that are, such as tls/ca.pem of the server's data directory"
+        ));
+    }
+    done.with_context(|| format!("{host}:{port}"))?;
     Ok(stream)
 }
 

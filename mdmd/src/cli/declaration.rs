@@ -107,6 +107,9 @@ pub(crate) struct Whom {
     /// Devices with this tag.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// Devices whose owner is in this group, by its name in the import.
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
     /// This device.
     #[arg(long = "serial", value_name = "SERIAL")]
     serials: Vec<String>,
@@ -126,7 +129,7 @@ fn in_path(identifier: &str) -> String {
 impl Whom {
     fn body(&self, name: &str) -> Value {
         json!({
-            "name": name, "everybody": self.everybody, "tags": self.tags, "serials": self.serials,
+            "name": name, "everybody": self.everybody, "tags": self.tags, "groups": self.groups, "serials": self.serials,
             "users": self.users, "on_users": self.on_users,
         })
     }

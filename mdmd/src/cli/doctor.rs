@@ -31,7 +31,11 @@ pub(crate) async fn run(common: &Common, doctor: &Doctor) -> Done {
         return probe_all(common, doctor).await;
     }
     let list = match Client::looking(common, &doctor.place).await {
-        Ok(client) => client.get("/api/v1/checklist").await,
+        Ok(client) => match client.get("/api/v1/checklist").await {
+            // Whoever asked must say something else, as which of several organisations is meant: nothing is missing.
+            Err(ended) if ended.exit == Exit::BadInput => return Err(ended),
+            list => list,
+        },
         Err(ended) => Err(ended),
     };
     let list = match list {

@@ -1,8 +1,6 @@
 //! `mdmd hand-off`: both sides of a sealed hand-off. `key`, `confirm`, `list`, `show`, `import` and `close` speak to the server that
 //! devices come to; `signer`, `export` and `schema` run anywhere and speak to nobody.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -17,6 +15,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{Common, Done, Ended, Exit, Means as _, cell, table};
 use crate::originals;
 
@@ -233,13 +232,14 @@ pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
         } => {
             let body = json!({ "from": from, "days": days, "signer": signer });
             let client = Client::acting(common, place).await?;
+            let file = NewFile::maybe(out.as_deref(), 0o644)?;
             let consequence =
                 "a key for one bundle is made here and stays sealed; nothing is sent to anybody.";
             let job = client
                 .act("/api/v1/hand-off/jobs", &body, consequence)
                 .await?;
-            if let Some(out) = out {
-                new_file(out, 0o644, cell_text(&job["certificate"]).as_bytes())?;
+            if let Some(file) = file {
+                file.fill(cell_text(&job["certificate"]).as_bytes())?;
             }
             super::print(common, &job, |job| {
                 show(job);
@@ -408,7 +408,7 @@ async fn between(common: &Common, command: &HandOff) -> Done {
         HandOff::Agreements { place } => {
             let client = Client::looking(common, place).await?;
             let answer = client.get(&format!("{API}/agreements")).await?;
-            super::print(common, &answer, |answer| println!("{answer:#}"));
+            super::print(common, &answer, agreed);
             return Ok(());
         }
         // Those above this function.
@@ -418,27 +418,59 @@ async fn between(common: &Common, command: &HandOff) -> Done {
     let answer = client
         .act(&format!("{API}/{path}"), &body, consequence)
         .await?;
-    super::print(common, &answer, |answer| println!("{answer:#}"));
+    super::print(common, &answer, |answer| match &answer["certificate"] {
+        Value::Null if answer["sources"].is_null() => {
+            println!("agreement  {}", cell(&answer["id"]));
+            println!("name       {}", cell(&answer["name"]));
+            println!("signer     {}", cell(&answer["signer"]));
+            println!("until      {}", cell(&answer["until"]));
+        }
+        Value::Null => agreed(answer),
+        certificate => {
+            println!("signer's SHA-256  {}", cell(&answer["sha256"]));
+            print!("{}", cell_text(certificate));
+        }
+    });
     Ok(())
+}
+
+/// What was agreed on, in both directions.
+fn agreed(answer: &Value) {
+    let columns = [
+        ("AGREEMENT", "id"),
+        ("COMES FROM", "name"),
+        ("SIGNER", "signer"),
+        ("CONFIRMED BY", "by"),
+        ("UNTIL", "until"),
+    ];
+    table(&answer["sources"], &columns);
+    let to = &answer["destination"];
+    if to.is_null() {
+        println!("nothing is handed over from here");
+    } else {
+        println!(
+            "handed over to {}, agreement {} there; asked for by {}, confirmed by {} at {}",
+            cell(&to["url"]),
+            cell(&to["source"]),
+            cell(&to["asked_by"]),
+            cell(&to["confirmed_by"]),
+            cell(&to["at"])
+        );
+    }
 }
 
 /// Has an export made that was confirmed, and writes it to a file.
 async fn fetch(common: &Common, client: &Client, approval: i64, out: &Path) -> Done {
     // It is made once: a place where it cannot be written would lose it.
-    let mut file = open_new(out, 0o600)?;
+    let file = NewFile::open(out, 0o600)?;
     let path = format!("/api/v1/hand-off/exports/{approval}/bundle");
     let consequence = "the export is made, once, and is in the record.";
-    let answer = match client.act(&path, &json!({}), consequence).await {
-        Ok(answer) => answer,
-        Err(ended) => {
-            // Still empty.
-            let _ = std::fs::remove_file(out);
-            return Err(ended);
-        }
-    };
-    let bundle = STANDARD.decode(cell_text(&answer["bundle"]))?;
-    fill(&mut file, out, &bundle)?;
-    let shown = json!({ "file": out, "devices": answer["devices"], "signer": answer["signer"] });
+    let answer = client.act(&path, &json!({}), consequence).await?;
+    file.fill(&STANDARD.decode(cell_text(&answer["bundle"]))?)?;
+    let shown = json!({
+        "file": out, "devices": answer["devices"], "signer": answer["signer"],
+        "record": answer["record"],
+    });
     super::print(common, &shown, |shown| {
         println!("{} devices in {}", cell(&shown["devices"]), out.display());
         println!("signer's SHA-256  {}", cell(&shown["signer"]));
@@ -473,9 +505,13 @@ fn signer(common: &Common, name: &str, certificate: &Path, key: &Path) -> Done {
     let now = SystemClock.now();
     let until = now + std::time::Duration::from_secs(SIGNER_DAYS * 86_400);
     let pair = KeyPair::create(name, Purpose::Signer, now, until)?;
-    // The key first: a certificate without its key helps nobody.
-    new_file(key, 0o600, pair.key_pem()?.expose())?;
-    new_file(certificate, 0o644, pair.certificate_pem().as_bytes())?;
+    // Both places before either is filled. The key first: a certificate without its key helps nobody.
+    let (kept, shown) = (
+        NewFile::open(key, 0o600)?,
+        NewFile::open(certificate, 0o644)?,
+    );
+    kept.fill(pair.key_pem()?.expose())?;
+    shown.fill(pair.certificate_pem().as_bytes())?;
     let sha256 = envelope::sha256(&pair.certificate);
     let answer =
         json!({ "certificate": certificate, "key": key, "sha256": sha256, "until": until });
@@ -529,7 +565,7 @@ fn seal(common: &Common, export: &Export) -> Done {
         Ok(sealed) => sealed,
         Err(error) => return bad(error, to),
     };
-    new_file(&export.out, 0o600, &sealed)?;
+    NewFile::open(&export.out, 0o600)?.fill(&sealed)?;
     let secrets: usize = devices.iter().map(|device| device.secrets.len()).sum();
     let answer = json!({
         "file": export.out, "devices": devices.len(), "secrets": secrets, "taken": taken,
@@ -632,28 +668,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Ended> {
     std::fs::read(path)
         .with_context(|| path.display().to_string())
         .means(Exit::BadInput)
-}
-
-/// Writes a file that must not be there, so that nothing is lost.
-fn new_file(path: &Path, mode: u32, content: &[u8]) -> Done {
-    fill(&mut open_new(path, mode)?, path, content)
-}
-
-fn open_new(path: &Path, mode: u32) -> Result<std::fs::File, Ended> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .with_context(|| path.display().to_string())
-        .means(Exit::Precondition)
-}
-
-fn fill(file: &mut std::fs::File, path: &Path, content: &[u8]) -> Done {
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .with_context(|| path.display().to_string())?;
-    Ok(())
 }
 
 fn cell_text(value: &Value) -> String {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::client::{Client, LOOK, Where, until};
 use super::serials::Serials;
 use super::{Common, Done, Ended, Exit, Means as _, cell, original, table};
+use crate::reports::SERVER;
 use crate::{csv, out};
 
 /// What is known of each device from three sides.
@@ -86,6 +87,18 @@ const COLUMNS: [(&str, &str); 18] = [
     ("enrolment_state", "/enrolment/state"),
     ("enrolment_since", "/enrolment/since"),
     ("contradictions", "/contradictions"),
+];
+
+/// Where a view has the moments of its three sources.
+const SEEN: [&str; 3] = ["/api/seen", "/assignment/seen", "/enrolment/since"];
+/// Columns behind those: how old each source is, when it was read, and by which server. In every row, for rows are copied out of
+/// their files.
+const OF_EXPORT: [&str; 5] = [
+    "api_age_s",
+    "list_age_s",
+    "enrolment_age_s",
+    "report_at",
+    "server",
 ];
 
 pub(crate) async fn run(common: &Common, command: &Inventory) -> Done {
@@ -177,19 +190,20 @@ fn reached(moment: &Value, wanted: &Value) -> bool {
 /// Goes through all views, a page at a time.
 pub(super) async fn each(
     client: &Client,
-    take: impl FnMut(&Value) -> Result<(), Ended>,
+    mut take: impl FnMut(&Value) -> Result<(), Ended>,
 ) -> Result<(), Ended> {
-    each_from(client, "", take).await.map(drop)
+    each_from(client, "", |view, _| take(view)).await.map(drop)
 }
 
-/// The same, the first page asked for with more words; answers what the first page said beside its views.
+/// The same with the moment at which they are taken along, the first page asked for with more words; answers the record's seal
+/// that it told.
 async fn each_from(
     client: &Client,
     words: &str,
-    mut take: impl FnMut(&Value) -> Result<(), Ended>,
+    mut take: impl FnMut(&Value, &Value) -> Result<(), Ended>,
 ) -> Result<Value, Ended> {
     let mut after = json!(0);
-    let mut first = None;
+    let mut first: Option<(Value, Value)> = None;
     loop {
         let words = if first.is_none() { words } else { "" };
         let page = client
@@ -198,13 +212,13 @@ async fn each_from(
                 cell(&after)
             ))
             .await?;
-        first.get_or_insert_with(|| page["record"].clone());
+        let (_, at) = first.get_or_insert_with(|| (page["record"].clone(), page["at"].clone()));
         for view in page["views"].as_array().into_iter().flatten() {
-            take(view)?;
+            take(view, at)?;
         }
         after = page["next"].clone();
         if after.is_null() {
-            return Ok(first.unwrap_or_default());
+            return Ok(first.map(|(record, _)| record).unwrap_or_default());
         }
     }
 }
@@ -345,14 +359,21 @@ async fn export(
         }
     };
     if format == Format::Csv {
-        writeln!(sink, "{}", COLUMNS.map(|(name, _)| name).join(","))?;
+        let columns = COLUMNS.iter().map(|(name, _)| *name);
+        let columns: Vec<&str> = columns.chain(OF_EXPORT).collect();
+        writeln!(sink, "{}", columns.join(","))?;
     }
     let mut count = 0_u64;
-    let record = each_from(&client, "&export=true", |view| {
+    let record = each_from(&client, "&export=true", |view, at| {
         count += 1;
         match format {
-            Format::Json => writeln!(sink, "{view}")?,
-            Format::Csv => writeln!(sink, "{}", row(view))?,
+            Format::Json => {
+                let mut view = view.clone();
+                view["report_at"] = at.clone();
+                view["server"] = json!(SERVER);
+                writeln!(sink, "{view}")?;
+            }
+            Format::Csv => writeln!(sink, "{}", row(view, at))?,
         }
         Ok(())
     })
@@ -374,8 +395,19 @@ async fn export(
     Ok(())
 }
 
-/// A view as a line of the export.
-fn row(view: &Value) -> String {
+/// How many seconds before a moment another one was; nothing where one is not known.
+pub(super) fn age(seen: Option<&Value>, at: &Value) -> String {
+    let read = |value: &Value| value.as_str().and_then(Timestamp::parse);
+    match (seen.and_then(read), read(at)) {
+        (Some(seen), Some(at)) => at.since(seen).as_secs().to_string(),
+        _ => String::new(),
+    }
+}
+
+/// A view as a line of the export, read at a moment.
+fn row(view: &Value, at: &Value) -> String {
+    let own = SEEN.map(|place| age(view.pointer(place), at));
+    let own = own.into_iter().chain([cell(at), SERVER.to_owned()]);
     let cells: Vec<String> = COLUMNS
         .iter()
         .map(|(_, place)| {
@@ -387,6 +419,7 @@ fn row(view: &Value) -> String {
             };
             csv::cell(&text)
         })
+        .chain(own.map(|text| csv::cell(&text)))
         .collect();
     cells.join(",")
 }
@@ -402,8 +435,15 @@ mod tests {
             "api": { "seen": "2026-12-10T17:00:00Z", "service_name": "A, B" },
             "contradictions": [{ "kind": "one-thing" }, { "kind": "another" }],
         });
-        let text = format!("{}\n{}\n", COLUMNS.map(|(n, _)| n).join(","), row(&view));
+        let columns = COLUMNS.iter().map(|(name, _)| *name).chain(OF_EXPORT);
+        let columns: Vec<&str> = columns.collect();
+        let line = row(&view, &json!("2026-12-10T18:00:00Z"));
+        let text = format!("{}\n{line}\n", columns.join(","));
         let rows = csv::rows(text.as_bytes()).unwrap();
+        assert_eq!(rows[1].cells.len(), columns.len());
+        assert_eq!(rows[1].cells[18], "3600", "the age of what the API said");
+        assert_eq!(rows[1].cells[19], "", "of what nobody said");
+        assert_eq!(rows[1].cells[21..], ["2026-12-10T18:00:00Z", SERVER]);
         assert_eq!(rows[1].cells[4], "A, B");
         assert_eq!(rows[1].cells[17], "one-thing; another");
     }

@@ -1,4 +1,5 @@
-//! `mdmd library list|profile|package|tag|remove`: configuration profiles and packages for the devices that have their tags.
+//! `mdmd library list|profile|package|tag|remove`: configuration profiles and packages for the devices that have their
+//! tags, or whose owners are in their groups.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use super::client::{Client, Where};
 use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file, table};
 use crate::packages::{MAGIC, PART};
 
-/// Profiles and packages for the devices that have their tags.
+const NO_PACKAGE: &str = "must be a package (.pkg): a flat one begins with xar!";
+
+/// Profiles and packages for the devices that have their tags, or whose owners are in their groups.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Library {
     /// List them.
@@ -26,9 +29,12 @@ pub(crate) enum Library {
         /// What people call it.
         #[arg(long)]
         name: String,
-        /// Devices with one of these tags get it.
+        /// Devices with one of these tags get it. Without a tag and a group, an item that is there stays for whom it is.
         #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
+        /// Devices whose owner is in one of these groups get it.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -58,15 +64,21 @@ pub(crate) enum Library {
         /// Macs with one of these tags get it.
         #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
+        /// Macs whose owner is in one of these groups get it.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         #[command(flatten)]
         place: Where,
     },
-    /// Give an item other tags.
+    /// Give an item other tags and groups.
     Tag {
         /// The item.
         name: String,
-        /// All that it has from now on; none takes it from every device.
+        /// All that it has from now on; without any, and without groups, every device loses it.
         tags: Vec<String>,
+        /// The groups of owners whose devices get it: all of them from now on.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -90,6 +102,7 @@ pub(super) fn show(answer: &Value) {
             ("KIND", "kind"),
             ("REVISION", "revision"),
             ("TAGS", "tags"),
+            ("GROUPS", "groups"),
             ("CHANGED", "changed"),
             ("REMOVED", "removed"),
         ],
@@ -108,17 +121,19 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
             file,
             name,
             tags,
+            groups,
             place,
         } => {
             let profile = secret_file::read(file)?;
-            let open = json!({ "name": name, "tags": tags });
+            let mut open = json!({ "name": name });
+            whom(&mut open, tags, groups);
             let client = Client::acting(common, place).await?;
             let answer = client
                 .post_hidden(
                     "/api/v1/library/profiles",
                     &open,
                     &[("profile", &profile)],
-                    "devices with one of its tags get it as soon as they come.",
+                    "devices that it is for get it as soon as they come.",
                 )
                 .await?;
             put(common, &answer);
@@ -133,9 +148,10 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
             managed,
             name,
             tags,
+            groups,
             place,
         } => {
-            let said = "Macs with one of its tags get it as soon as they come.";
+            let said = "Macs that it is for get it as soon as they come.";
             let title = title.as_ref().unwrap_or(name);
             let Some(served_at) = served_at else {
                 let mut query = form_urlencoded::Serializer::new(String::new());
@@ -143,13 +159,21 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
                     .append_pair("name", name)
                     .append_pair("bundle_identifier", bundle_id)
                     .append_pair("title", title)
-                    .append_pair("managed", if *managed { "true" } else { "false" })
-                    .append_pair("tags", &tags.join(","));
+                    .append_pair("managed", if *managed { "true" } else { "false" });
+                if !tags.is_empty() {
+                    query.append_pair("tags", &tags.join(","));
+                }
+                if !groups.is_empty() {
+                    query.append_pair("groups", &json!(groups).to_string());
+                }
                 if let Some(version) = bundle_version {
                     query.append_pair("bundle_version", version);
                 }
                 let path = format!("/api/v1/library/packages/upload?{}", query.finish());
                 let client = Client::acting(common, place).await?;
+                // What would be refused is said before a byte is sent: a server that refuses does not read on.
+                begins(file)?;
+                client.get("/api/v1/library").await?;
                 let answer = client.upload(&path, file, said).await?;
                 put(common, &answer);
                 return Ok(());
@@ -159,18 +183,33 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
                 "bundle_identifier": bundle_id, "title": title, "bundle_version": bundle_version,
                 "url": served_at, "size": size, "part_size": PART, "sha256s": sha256s, "managed": managed,
             });
-            let body = json!({ "name": name, "tags": tags, "package": package });
+            let mut body = json!({ "name": name, "package": package });
+            whom(&mut body, tags, groups);
             act(common, place, "/api/v1/library/packages", &body, said).await
         }
-        Library::Tag { name, tags, place } => {
+        Library::Tag {
+            name,
+            tags,
+            groups,
+            place,
+        } => {
             let said = "devices that it is for now get it, others lose it.";
-            let body = json!({ "name": name, "tags": tags });
+            let body = json!({ "name": name, "tags": tags, "groups": groups });
             act(common, place, "/api/v1/library/tags", &body, said).await
         }
         Library::Remove { name, place } => {
             let said = "devices that have it lose it.";
             let body = json!({ "name": name });
             act(common, place, "/api/v1/library/remove", &body, said).await
+        }
+    }
+}
+
+/// For whom an item is, where somebody says so: without a word it stays for whom it is.
+fn whom(body: &mut Value, tags: &[String], groups: &[String]) {
+    for (name, said) in [("tags", tags), ("groups", groups)] {
+        if !said.is_empty() {
+            body[name] = json!(said);
         }
     }
 }
@@ -185,11 +224,12 @@ async fn act(common: &Common, place: &Where, path: &str, body: &Value, said: &st
 fn put(common: &Common, answer: &Value) {
     super::print(common, answer, |answer| {
         let line = line(answer);
+        let whom = [&line["tags"], &line["groups"]].map(cell).join(" ");
         println!(
             "{} revision {} for {}",
             cell(&line["name"]),
             cell(&line["revision"]),
-            cell(&line["tags"])
+            whom.trim()
         );
         if answer["unchanged"] == true {
             println!("nothing changed");
@@ -201,10 +241,30 @@ fn put(common: &Common, answer: &Value) {
 fn line(item: &Value) -> Value {
     let tags = item["tags"].as_array().into_iter().flatten();
     let tags: Vec<&str> = tags.filter_map(Value::as_str).collect();
+    let groups = item["groups"].as_array().into_iter().flatten();
+    let groups: Vec<String> = groups.map(|g| format!("group:{}", cell(g))).collect();
     json!({
         "name": item["name"], "kind": item["content"]["kind"], "revision": item["revision"],
-        "tags": tags.join(" "), "changed": item["changed"], "removed": item["removed"],
+        "tags": tags.join(" "), "groups": groups.join(", "), "changed": item["changed"], "removed": item["removed"],
     })
+}
+
+/// Refuses what begins as no package does.
+fn begins(file: &Path) -> Done {
+    let name = || file.display().to_string();
+    let opened = std::fs::File::open(file)
+        .with_context(name)
+        .means(Exit::BadInput)?;
+    let mut first = Vec::new();
+    opened
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut first)
+        .with_context(name)
+        .means(Exit::BadInput)?;
+    match first == MAGIC {
+        true => Ok(()),
+        false => Err(anyhow!("{}: {NO_PACKAGE}", name())).means(Exit::BadInput),
+    }
 }
 
 /// Bytes of a file, and the SHA-256 of each of its parts.
@@ -223,8 +283,7 @@ fn hashes(file: &Path) -> Result<(u64, Vec<String>), Ended> {
             .with_context(name)
             .means(Exit::BadInput)?;
         if size == 0 && !buffer[..read].starts_with(MAGIC) {
-            let problem = "must be a package (.pkg): a flat one begins with xar!";
-            return Err(anyhow!("{}: {problem}", name())).means(Exit::BadInput);
+            return Err(anyhow!("{}: {NO_PACKAGE}", name())).means(Exit::BadInput);
         }
         if read == 0 {
             break;

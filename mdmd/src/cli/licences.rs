@@ -51,9 +51,9 @@ pub(crate) enum Licences {
     },
     /// What the devices of a wave need, have and lack, by app. Ends with 3 when something lacks.
     Status {
-        /// The wave (its number).
-        #[arg(long, value_name = "NUMBER")]
-        wave: i64,
+        /// The wave, by its name or number.
+        #[arg(long)]
+        wave: String,
         #[command(flatten)]
         place: Where,
     },
@@ -115,7 +115,7 @@ pub(crate) async fn run(common: &Common, command: &Licences) -> Done {
             });
             return act::run(common, &client, PATH, body, acceptance).await;
         }
-        Licences::Status { wave, place } => return status(common, *wave, place).await,
+        Licences::Status { wave, place } => return status(common, wave, place).await,
     }
     Ok(())
 }
@@ -184,8 +184,9 @@ async fn only_location(client: &Client) -> Result<Value, super::Ended> {
     }
 }
 
-async fn status(common: &Common, wave: i64, place: &Where) -> Done {
+async fn status(common: &Common, wave: &str, place: &Where) -> Done {
     let client = Client::looking(common, place).await?;
+    let wave = super::wave::number(&client, wave).await?;
     let answer = client
         .get(&format!("/api/v1/waves/{wave}/licences"))
         .await?;

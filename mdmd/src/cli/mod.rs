@@ -30,6 +30,7 @@ mod lock;
 mod login;
 mod manual;
 mod migration;
+mod new_file;
 mod organisation;
 mod original;
 mod partner;

@@ -180,7 +180,10 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             super::print(common, &answer, |answer| {
                 println!("minimum system   {}", cell(&answer["minimum_os"]));
                 println!("logins at Macs   {}", cell(&answer["user_logins"]));
-                println!("asked anew after {} hours", cell(&answer["facts_hours"]));
+                match answer["facts_hours"].as_u64() {
+                    Some(0) => println!("asked anew   never"),
+                    _ => println!("asked anew after {} hours", cell(&answer["facts_hours"])),
+                }
                 println!("network          {}", cell(&answer["wifi"]));
             });
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{Common, Done, cell, table};
 
 /// Partners of this installation.
@@ -53,9 +54,10 @@ pub(crate) async fn run(common: &Common, command: &Partner) -> Done {
             let expires = expires.as_deref().map(super::api_token::end).transpose()?;
             let client = Client::acting(common, place).await?;
             let body = json!({ "name": name, "organisations": organisations, "expires": expires });
+            let out = NewFile::maybe(out.as_deref(), 0o600)?;
             let said = "whoever holds the token may plan in these organisations.";
             let made = client.act("/api/v1/partners", &body, said).await?;
-            super::api_token::hand_out(common, made, out.as_deref(), |_| {})?;
+            super::api_token::hand_out(common, made, out, |_| {})?;
         }
         Partner::List { place } => {
             let client = Client::looking(common, place).await?;

@@ -24,6 +24,9 @@ pub(crate) enum Profile {
         /// Devices with one of these tags get it.
         #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
+        /// Devices whose owner is in one of these groups get it.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -51,12 +54,14 @@ pub(crate) async fn run(common: &Common, command: &Profile) -> Done {
             file,
             name,
             tags,
+            groups,
             place,
         } => {
             let add = Library::Profile {
                 file: file.clone(),
                 name: name.clone(),
                 tags: tags.clone(),
+                groups: groups.clone(),
                 place: place.clone(),
             };
             library::run(common, &add).await

@@ -7,6 +7,7 @@ use mdm_core::calendar::{Day, TimeOfDay, Zone};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{Common, Done, Ended, Exit, Means as _, cell, id_of, table};
 
 /// Whole moves: from which services to which, when, and with what.
@@ -273,6 +274,43 @@ impl Terms {
 }
 
 impl Terms {
+    /// The services by Apple's identifiers, also where they were named as people know them. Where Apple cannot be asked, what
+    /// was given is taken.
+    async fn originals(&self, client: &Client, body: &mut Value) -> Result<(), Ended> {
+        let named = body.get_mut("originals").and_then(Value::as_array_mut);
+        let Some(named) = named.filter(|named| !named.is_empty()) else {
+            return Ok(());
+        };
+        let Ok(known) = client.get("/api/v1/business/services").await else {
+            return Ok(());
+        };
+        let known = known["services"].as_array().cloned().unwrap_or_default();
+        for service in named {
+            let is = |row: &&Value| row["id"] == *service || row["name"] == *service;
+            let mut fits = known.iter().filter(is);
+            *service = match (fits.next(), fits.next()) {
+                (Some(only), None) => only["id"].clone(),
+                (found, _) => {
+                    let names: Vec<String> = known
+                        .iter()
+                        .map(|row| format!("{} ({})", cell(&row["name"]), cell(&row["id"])))
+                        .collect();
+                    let what = match found {
+                        Some(_) => "several services are called that",
+                        None => "is no service of the organisation",
+                    };
+                    let why = anyhow!(
+                        "--original {}: {what}; there are {}",
+                        cell(service),
+                        names.join(", ")
+                    );
+                    return Err(why).means(Exit::BadInput);
+                }
+            };
+        }
+        Ok(())
+    }
+
     async fn runbooks(&self, client: &Client, body: &mut Value) -> Result<(), Ended> {
         if !self.runbook.is_empty() {
             body["runbooks"] = super::migration::runbooks(client, &self.runbook).await?;
@@ -321,7 +359,14 @@ fn limits(all: &[String]) -> Result<Value, Ended> {
 fn blackout(text: &str) -> Result<Value, Ended> {
     let (days, why) = text.split_once('=').unwrap_or((text, ""));
     let (first, last) = days.split_once('/').unwrap_or((days, days));
-    let day = |text: &str| Day::parse(text).means(Exit::BadInput);
+    let day = |day: &str| {
+        let read = Day::parse(day).map_err(|_| {
+            anyhow!(
+                "--blackout {text}: must be a day like 2026-12-24 or DAY/DAY, with =WHY behind it"
+            )
+        });
+        read.means(Exit::BadInput)
+    };
     Ok(json!({ "first": day(first)?, "last": day(last)?, "why": why }))
 }
 
@@ -344,6 +389,7 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let mut body = terms.body(None)?;
             body["name"] = json!(name);
             let client = Client::acting(common, place).await?;
+            terms.originals(&client, &mut body).await?;
             terms.runbooks(&client, &mut body).await?;
             let made = client.post("/api/v1/projects", &body).await?;
             super::print(common, &made, |made| {
@@ -363,6 +409,7 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let path = path(&client, project).await?;
             let known = client.get(&path).await?;
             let mut body = terms.body(Some(&known["project"]))?;
+            terms.originals(&client, &mut body).await?;
             terms.runbooks(&client, &mut body).await?;
             if body == json!({}) {
                 return Err(anyhow!("nothing is to be changed")).means(Exit::BadInput);
@@ -467,13 +514,14 @@ fn show_purge(purge: &Value) {
 async fn export(common: &Common, place: &Where, project: &str, out: Option<&Path>) -> Done {
     // The record says that it was taken along.
     let client = Client::exporting(common, place).await?;
+    let file = NewFile::maybe(out, 0o600)?;
     let path = format!("{}/plan", path(&client, project).await?);
     let plan = client.get(&path).await?;
-    let Some(out) = out else {
+    let Some(file) = file else {
         println!("{plan:#}");
         return Ok(());
     };
-    super::approval::keep(out, &format!("{plan:#}\n"))?;
+    file.fill(format!("{plan:#}\n").as_bytes())?;
     let members = |wave: &Value| wave["members"].as_array().map_or(0, Vec::len);
     let waves = plan["waves"].as_array();
     let answer = json!({
@@ -615,6 +663,12 @@ fn show(shown: &Value) {
         line(
             "in the gap",
             format!("{} of each other group", cell(&gap["each_group"])),
+        );
+    }
+    for (platform, runbook) in project["runbooks"].as_object().into_iter().flatten() {
+        line(
+            "runbook",
+            format!("{platform}, pinned as {}", cell(runbook)),
         );
     }
     let gate = &project["gate"];

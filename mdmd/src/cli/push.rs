@@ -3,13 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use mdm_core::secret::Secret;
 use mdm_core::wire::push_request::signed_form;
 use openssl::x509::X509Req;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
+use super::new_file::NewFile;
 use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file};
 
 /// The push certificate.
@@ -111,6 +112,7 @@ async fn csr(common: &Common, command: &Push) -> Done {
         _ => None,
     };
     let client = Client::acting(common, place).await?;
+    let file = NewFile::open(out, 0o644)?;
     let said = "a key is made and kept sealed, and a certificate request for it.";
     let body = json!({ "name": name, "email": email });
     let path = "/api/v1/push-certificate/request";
@@ -121,7 +123,7 @@ async fn csr(common: &Common, command: &Push) -> Done {
         None => request,
         Some((key, chain)) => form(&request, key, chain)?.into_bytes(),
     };
-    write(out, &content)?;
+    file.fill(&content)?;
     answer["file"] = json!(out);
     answer["for"] = json!(if vendor.is_some() { "portal" } else { "vendor" });
     super::print(common, &answer, |answer| {
@@ -143,18 +145,6 @@ fn form(request: &[u8], key: &[u8], chain: &[u8]) -> Result<String, Ended> {
     let request = X509Req::from_pem(request).and_then(|r| r.to_der());
     let request = request.map_err(|_| anyhow!("the server gave no certificate request"))?;
     signed_form(&request, &Secret::new(key), chain).means(Exit::BadInput)
-}
-
-fn write(out: &Path, content: &[u8]) -> Done {
-    let name = out.file_name().and_then(|name| name.to_str());
-    let name = name
-        .with_context(|| format!("--out {}: must name a file", out.display()))
-        .means(Exit::BadInput)?;
-    let folder = match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    crate::install::write(folder, name, content, 0o644).means(Exit::Precondition)
 }
 
 async fn import(common: &Common, certificate: &Path, key: Option<&Path>, place: &Where) -> Done {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::anyhow;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Common, Done, Ended, Exit, Means as _};
 use crate::rehearsal::{self, Faults, Identities, Rehearsal, Sabotage, Unfit, Verdict};
@@ -54,7 +55,21 @@ pub(crate) async fn run(common: &Common, args: &Rehearse) -> Done {
     rehearsal.keep.clone_from(&args.keep);
     rehearsal.sabotage = args.sabotage;
     rehearsal.quiet = common.json;
-    let summary = rehearsal::run(&rehearsal).await.map_err(ended)?;
+    if let Some(waves) = args.waves
+        && rehearsal.devices < waves
+    {
+        let why = anyhow!("--devices: must be {waves} or more, one for each wave");
+        return Err(why).means(Exit::BadInput);
+    }
+    // What is broken off leaves nothing behind: its directory goes with the future that plays it.
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let summary = tokio::select! {
+        biased;
+        _ = terminated.recv() => return Err(anyhow!("broken off")).means(Exit::Failure),
+        _ = interrupted.recv() => return Err(anyhow!("broken off")).means(Exit::Failure),
+        played = rehearsal::run(&rehearsal) => played.map_err(ended)?,
+    };
     if common.json {
         println!("{:#}", summary.json());
     } else {

@@ -1,4 +1,4 @@
-//! `mdmd report whatif|wave|device|exceptions|holds|unheard|requests|evidence`: what auditors, spreadsheets and the next morning's meeting are
+//! `mdmd report whatif|wave|device|exceptions|holds|unheard|requests|clean-up|evidence`: what auditors, spreadsheets and the next morning's meeting are
 //! shown. A report goes to standard output or into a file as it is read, however long it is.
 
 use std::io::Write;
@@ -61,6 +61,14 @@ pub(crate) enum Report {
     },
     /// Every request to Apple that changes something.
     Requests {
+        #[command(flatten)]
+        wave: MaybeWave,
+        #[command(flatten)]
+        how: How,
+    },
+    /// The clean-up list: devices that the services that they left may still list, and who removes them.
+    #[command(name = "clean-up")]
+    CleanUp {
         #[command(flatten)]
         wave: MaybeWave,
         #[command(flatten)]
@@ -139,6 +147,7 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
         }
         Report::Exceptions { wave, how } => some(common, "exceptions", wave, how).await,
         Report::Holds { wave, how } => some(common, "holds", wave, how).await,
+        Report::CleanUp { wave, how } => some(common, "clean-up", wave, how).await,
         Report::Requests { wave, how } => some(common, "requests", wave, how).await,
         Report::Evidence {
             wave,
@@ -222,7 +231,7 @@ pub(crate) async fn into_file(
         .create_new(true)
         .open(file)
         .with_context(|| file.display().to_string())
-        .means(Exit::BadInput)?;
+        .means(Exit::Precondition)?;
     let mut done = write(&mut to).await;
     if done.is_ok() {
         done = to

@@ -300,9 +300,9 @@ fn add(runbook: &mut PinnedRunbook, id: StepId) {
 }
 
 fn step_id(name: &str) -> anyhow::Result<StepId> {
-    serde_json::from_value(json!(name)).with_context(|| {
+    serde_json::from_value(json!(name)).map_err(|_| {
         let all: Vec<&str> = StepId::ALL.iter().map(|id| id.as_str()).collect();
-        format!("{name}: is no step; there are {}", all.join(", "))
+        anyhow!("{name}: is no step; there are {}", all.join(", "))
     })
 }
 
@@ -369,11 +369,9 @@ fn seconds(value: &str) -> anyhow::Result<u64> {
         "h" => 3600,
         _ => 1,
     };
-    let number: u64 = number
-        .parse()
-        .context("must be a time like 90s, 15m or 2h")?;
+    let number: Option<u64> = number.parse().ok();
     number
-        .checked_mul(factor)
+        .and_then(|number| number.checked_mul(factor))
         .context("must be a time like 90s, 15m or 2h")
 }
 

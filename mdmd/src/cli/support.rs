@@ -37,6 +37,7 @@ pub(crate) struct SupportBundle {
 
 pub(crate) async fn run(common: &Common, bundle: &SupportBundle) -> Done {
     let config = super::config::load(common);
+    // A stopped directory that is of another version, or has no database, is not changed by whoever looks what is wrong with it.
     let client = Client::looking(common, &bundle.place).await;
     let scrub = match &client {
         Ok(client) => Scrub::of(client).await?,
@@ -81,6 +82,13 @@ pub(crate) async fn run(common: &Common, bundle: &SupportBundle) -> Done {
                 "what `mdmd doctor` says",
                 scrub.value(items(&list)),
             );
+            if bundle.out.is_some() {
+                add(
+                    "checkpoint.json",
+                    "the newest seal of the record, which says that this left",
+                    seal(common, bundle, &scrub).await,
+                );
+            }
             let record = client
                 .get(&format!("/api/v1/audit?newest=true&limit={LINES}"))
                 .await;
@@ -133,6 +141,20 @@ pub(crate) async fn run(common: &Common, bundle: &SupportBundle) -> Done {
         out.display()
     );
     Ok(())
+}
+
+/// The record's newest seal, made now; or why there is none.
+async fn seal(common: &Common, bundle: &SupportBundle, scrub: &Scrub) -> Value {
+    let why = "the record is sealed, and says that a seal of it left.";
+    let nothing = json!({});
+    let sealed = async {
+        let client = Client::exporting(common, &bundle.place).await?;
+        client.act("/api/v1/audit/checkpoints", &nothing, why).await
+    };
+    match sealed.await {
+        Ok(sealed) => json!({ "seal": sealed["seal"], "at": sealed["at"], "hash": sealed["hash"] }),
+        Err(ended) => json!({ "problem": scrub.text(&format!("{:#}", ended.why)) }),
+    }
 }
 
 fn version() -> Value {

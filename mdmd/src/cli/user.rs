@@ -55,7 +55,7 @@ pub(crate) async fn run(common: &Common, command: &User) -> Done {
             let body = json!({ "account": account, "role": role, "secrets": secrets });
             let client = Client::acting(common, place).await?;
             let consequence =
-                format!("{account} may do what a {role} may, whatever their groups say.");
+                format!("{account} may do what the role {role} may, whatever their groups say.");
             let made = client.act("/api/v1/users", &body, &consequence).await?;
             super::print(common, &made, |made| {
                 println!("{} is {}", cell(&made["account"]), cell(&made["role"]));

@@ -6,7 +6,8 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+use super::new_file::NewFile;
+use super::{Common, Done, Exit, Means as _, cell, table};
 
 /// Programs that are told what becomes of devices.
 #[derive(clap::Subcommand, Debug)]
@@ -115,10 +116,11 @@ pub(crate) async fn run(common: &Common, command: &Webhook) -> Done {
             place,
         } => {
             let client = Client::acting(common, place).await?;
+            let out = NewFile::maybe(out.as_deref(), 0o600)?;
             let body = json!({ "name": name, "url": receiver, "notices": notices });
             let why = "whoever answers at this address is told what becomes of devices.";
             let made = client.act("/api/v1/webhooks", &body, why).await?;
-            secret(common, made, out.as_ref())
+            secret(common, made, out)
         }
         Webhook::List { place } => {
             let client = Client::looking(common, place).await?;
@@ -180,9 +182,10 @@ pub(crate) async fn run(common: &Common, command: &Webhook) -> Done {
         }
         Webhook::Rotate { name, out, place } => {
             let client = Client::acting(common, place).await?;
+            let out = NewFile::maybe(out.as_deref(), 0o600)?;
             let why = "messages are signed with both secrets for a day, then with the new one.";
             let made = client.act(&path(name, "/secret"), &json!({}), why).await?;
-            secret(common, made, out.as_ref())
+            secret(common, made, out)
         }
         Webhook::Messages { name, place } => {
             let client = Client::looking(common, place).await?;
@@ -230,18 +233,11 @@ async fn act(
 }
 
 /// Shows a secret, or writes it to a file of its own.
-fn secret(common: &Common, mut made: Value, out: Option<&PathBuf>) -> Done {
+fn secret(common: &Common, mut made: Value, out: Option<NewFile>) -> Done {
     if let Some(out) = out {
-        let directory = out.parent().unwrap_or_else(|| std::path::Path::new(""));
-        let file = out.file_name().and_then(|name| name.to_str());
-        let file = file.ok_or_else(|| anyhow!("--out: must name a file"));
-        let file = file.means(Exit::BadInput)?;
-        let secret = made["secret"].as_str().unwrap_or_default();
-        crate::install::write(directory, file, secret.as_bytes(), 0o600)
-            .means(Exit::Precondition)
-            .map_err(|ended: Ended| ended)?;
+        made["file"] = json!(out.path());
+        out.fill(made["secret"].as_str().unwrap_or_default().as_bytes())?;
         made["secret"] = Value::Null;
-        made["file"] = json!(out);
     }
     super::print(common, &made, |made| {
         println!("name     {}", cell(&made["name"]));

@@ -200,6 +200,9 @@ pub(super) fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/waves/{id}/prerequisites") => {
             serde_json::json!({ "name": "wifi-placed", "evidence": "walk", "all": true })
         }
+        ("post", "/api/v1/waves/{id}/clean-up") => {
+            serde_json::json!({ "evidence": "walk", "all": true })
+        }
         ("post", "/api/v1/waves/{id}/acceptance") => serde_json::json!({ "digest": "none" }),
         ("post", "/api/v1/waves/{id}/submission") => serde_json::json!({ "name": "their wave" }),
         ("post", "/api/v1/waves/{id}/evidence") => serde_json::json!({ "redact": ["owners"] }),
@@ -207,6 +210,10 @@ pub(super) fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/waves/{id}/pause") => {
             serde_json::json!({ "paused": true, "reason": "walk" })
         }
+        ("post", "/api/v1/waves/{id}/ade-profile") => {
+            serde_json::json!({ "options": { "department": "walk" } })
+        }
+        ("post", "/api/v1/waves/{id}/owner-texts") => serde_json::json!({ "texts": {} }),
         ("post", "/api/v1/owner-texts") => serde_json::json!({ "texts": {} }),
         ("post", "/api/v1/webhooks") => {
             serde_json::json!({ "name": "walk", "url": "https://hooks.invalid/" })

@@ -271,6 +271,10 @@ impl Redaction {
                 words.push(user.value.name.clone());
             }
         }
+        if let Some(device) = device.filter(|_| self.has(Redact::Owners)) {
+            // They stay when what was imported of people is forgotten.
+            words.extend(device.groups.iter().cloned());
+        }
         if let Some(person) = device.and_then(|d| d.signed_in.as_ref())
             && self.has(Redact::Owners)
         {

@@ -2,9 +2,12 @@
 //! twice or belongs to a try that was replaced.
 
 use super::{Run, begin_release, is_before_release};
-use crate::migration::steps::{Progress, Signal, StepStatus, lock, release};
+use crate::migration::steps::{
+    Own, Progress, Signal, StepError, StepStatus, fv_escrow, is_impostor, lock, release,
+};
 use crate::migration::{
-    Effect, EffectKey, Event, LetOutBy, OperatorAct, Owner, SetUpState, StepId, Told,
+    Effect, EffectKey, Event, LetOutBy, Notice, OperatorAct, Owner, ReleaseTold, SetUpState,
+    StepId, Told,
 };
 use crate::queue::ReportStatus;
 
@@ -50,6 +53,7 @@ impl Run<'_> {
         let ok = status == ReportStatus::Acknowledged;
         asked.open = false;
         asked.not_now = false;
+        asked.error = (!ok).then(|| StepError::told(id, part, told));
         if !ok {
             asked.errors = asked.errors.saturating_add(1);
         }
@@ -88,6 +92,59 @@ impl Run<'_> {
         }
     }
 
+    /// A Mac makes its new recovery key with its bootstrap token, and not before: an escrow that was begun without one is begun
+    /// again when it comes, once.
+    pub(super) fn token_stored(&mut self, event: &Event) {
+        let now = self.now;
+        let first = self.s.token_stored.is_none();
+        self.s.token_stored.get_or_insert(now);
+        if let Some(steps) = self.s.state.steps_mut()
+            && !is_impostor(steps.get(&StepId::Identify))
+            && let Some(state) = steps.get_mut(&StepId::Bootstrap)
+            && matches!(
+                state.status,
+                StepStatus::Excepted { .. } | StepStatus::Skipped { .. }
+            )
+        {
+            let evidence = "the token is in the vault, late".to_owned();
+            state.end(StepStatus::Done { evidence }, now);
+            self.retract(StepId::Bootstrap);
+        }
+        self.signal(StepId::Bootstrap, Signal::Event(event));
+        if first {
+            self.escrow_again(event);
+        }
+    }
+
+    fn escrow_again(&mut self, event: &Event) {
+        let steps = self.s.state.steps();
+        let state = |id| steps.and_then(|steps| steps.get(&id));
+        let proof = state(StepId::Verify);
+        let proved = proof.is_some_and(
+            |proof| matches!(&proof.own, Own::Proof(proof) if matches!(proof.key(), Some(Ok(_)))),
+        );
+        let begun = state(StepId::FvEscrow).is_some_and(|escrow| match &escrow.status {
+            StepStatus::Waiting => false,
+            // What is on its way to the Mac comes after the token.
+            StepStatus::Running => !escrow.is_open(fv_escrow::PROFILE),
+            StepStatus::Done { .. } | StepStatus::Excepted { .. } | StepStatus::Skipped { .. } => {
+                true
+            }
+        });
+        if proved || !begun {
+            return;
+        }
+        let judged = matches!(
+            proof.map(|proof| &proof.status),
+            Some(StepStatus::Excepted { .. })
+        );
+        self.begin_again(StepId::FvEscrow);
+        match judged {
+            true => self.begin_again(StepId::Verify),
+            false => self.signal(StepId::Verify, Signal::Event(event)),
+        }
+    }
+
     /// What became of the request counts also after the step's time: the exception that only its lateness caused is taken back.
     fn lock_told(&mut self, event: &Event) {
         let now = self.now;
@@ -102,6 +159,8 @@ impl Run<'_> {
             self.retract(StepId::Lock);
         }
         self.signal(StepId::Lock, Signal::Event(event));
+        // The proof may have waited for nothing else.
+        self.signal(StepId::Verify, Signal::Event(event));
     }
 
     pub(super) fn lock_answered(&mut self, event: &Event) {
@@ -135,7 +194,13 @@ impl Run<'_> {
     pub(super) fn effect_failed(&mut self, event: &Event, effect: &EffectKey, why: &str) {
         match effect {
             EffectKey::Lock => self.lock_told(event),
-            EffectKey::Notify(_) => self.signal(StepId::Tell, Signal::Event(event)),
+            EffectKey::Notify(notice) => {
+                if *notice == Notice::Released {
+                    let why = why.to_owned();
+                    self.release_was_told(ReleaseTold::Failed { why });
+                }
+                self.signal(StepId::Tell, Signal::Event(event));
+            }
             // Its next wake makes a new one; nothing gives up on a release.
             EffectKey::Command(StepId::Release) => {}
             EffectKey::Command(id) => {
@@ -181,9 +246,17 @@ impl Run<'_> {
             StepStatus::Excepted { .. } | StepStatus::Skipped { .. } => state.since < now,
             StepStatus::Waiting | StepStatus::Done { .. } => false,
         };
-        if !stuck {
-            return;
+        if stuck {
+            self.begin_again(id);
         }
+    }
+
+    /// A step that was begun is begun anew, as if it never had been.
+    fn begin_again(&mut self, id: StepId) {
+        let now = self.now;
+        let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) else {
+            return;
+        };
         if state.oldest_open().is_some() {
             self.effects.push(Effect::DropCommands { step: id });
         }
@@ -191,6 +264,7 @@ impl Run<'_> {
         state.tries = 0;
         for asked in state.asked.values_mut() {
             asked.errors = 0;
+            asked.error = None;
         }
         self.retract(id);
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{NO_STEPS, RETRY, Run, is_before_release, is_over};
 use crate::migration::steps::{
-    self, Next, Progress, Signal, StepContext, StepState, StepStatus, is_impostor,
+    self, Next, Progress, Signal, StepContext, StepError, StepState, StepStatus, is_impostor,
 };
 use crate::migration::{Attention, Effect, Exception, Policy, SetUpState, StepId, StepPlan};
 
@@ -33,6 +33,10 @@ impl Run<'_> {
         if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {
             state.again = false;
             state.run(now);
+        }
+        if id == StepId::Tell {
+            // A set-up that an older version let out has told nobody yet.
+            self.tell_release();
         }
         self.with_step(id, |_, ctx| steps::start(ctx));
         // A step that ended at once has no deadline any more.
@@ -98,6 +102,7 @@ impl Run<'_> {
                 user_seen: self.s.user_seen,
                 user_expected: self.s.user_expected,
                 lock_unread: self.s.lock_unread,
+                release_told: self.s.release_told.as_ref(),
                 tags: &self.s.tags,
                 apple_silicon: self.s.apple_silicon,
             };
@@ -145,7 +150,8 @@ impl Run<'_> {
                 }
             }
             Next::Skip(why) => state.end(StepStatus::Skipped { why }, now),
-            Next::Retry(_, _) if state.tries < step.retries => {
+            Next::Retry(why, owner) if state.tries < step.retries => {
+                state.error = Some(StepError { why, owner });
                 state.tries += 1;
                 state.again = true;
                 state.look_at = Some(now + RETRY * u32::from(state.tries));

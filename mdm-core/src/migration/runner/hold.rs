@@ -4,8 +4,8 @@
 use super::{HOLD, Run, WAITING_TRIES, hard_ceiling};
 use crate::migration::steps::{Signal, StepState, StepStatus, identify, release};
 use crate::migration::{
-    AppAction, Ask, Attention, Effect, LetOut, LetOutBy, Notice, Owner, SetUpState, StepId, Steps,
-    Told, Variant,
+    AppAction, Ask, Attention, Effect, LetOut, LetOutBy, Notice, Owner, ReleaseTold, SetUpState,
+    StepId, Steps, Told, Variant,
 };
 
 impl Run<'_> {
@@ -71,6 +71,8 @@ impl Run<'_> {
             steps.remove(&StepId::AppsKeep);
         }
         self.s.released = None;
+        // Whoever is told that a hold begins is told that it ends.
+        self.s.release_told = None;
         self.s.state = SetUpState::Holding { since, steps };
         self.lay_out();
         self.effects.push(Effect::Notify(Notice::Holding));
@@ -103,6 +105,7 @@ impl Run<'_> {
         self.lay_out();
         let why = "the device does not wait".to_owned();
         self.set_release(StepStatus::Skipped { why });
+        self.tell_release();
         self.hold_over();
     }
 
@@ -167,7 +170,23 @@ impl Run<'_> {
             Attention::SilentForDays,
         ]);
         self.set_release(release);
+        self.tell_release();
         self.hold_over();
+    }
+
+    /// Programs and people hear that the device is out, whatever the runbook says of it: once for each hold.
+    pub(super) fn tell_release(&mut self) {
+        if self.s.release_told.is_none() {
+            self.s.release_told = Some(ReleaseTold::Asked);
+            self.effects.push(Effect::Notify(Notice::Released));
+        }
+    }
+
+    /// What became of telling it; the step that waits for that may begin later.
+    pub(super) fn release_was_told(&mut self, told: ReleaseTold) {
+        if self.s.release_told.is_some() {
+            self.s.release_told = Some(told);
+        }
     }
 
     /// What only the hold could do is judged now.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::steps::{Signal, StepStatus, release};
 use super::{
     Attention, Effect, Event, Exception, LastChance, LetOut, LetOutBy, Notice, Owner,
-    PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Steps, Transition,
+    PinnedRunbook, ReleaseTold, SetUp, SetUpEnd, SetUpState, StepId, Steps, Transition,
 };
 use crate::clock::Timestamp;
 use crate::queue::ReportStatus;
@@ -300,13 +300,18 @@ impl Run<'_> {
                 attempt,
             } => self.unanswered(*step, *part, *attempt),
             Event::UserEnrolled => self.s.user_seen = true,
-            Event::BootstrapTokenStored => self.signal(StepId::Bootstrap, Signal::Event(event)),
+            Event::BootstrapTokenStored => self.token_stored(event),
             Event::StatusReported { .. } => self.signal(StepId::Declare, Signal::Event(event)),
             Event::AppsDeclared { .. } => {
                 self.signal(StepId::DeclareApps, Signal::Event(event));
             }
             Event::LockAnswered { .. } => self.lock_answered(event),
-            Event::Told { .. } => self.signal(StepId::Tell, Signal::Event(event)),
+            Event::Told { notice } => {
+                if *notice == Notice::Released {
+                    self.release_was_told(ReleaseTold::Sent);
+                }
+                self.signal(StepId::Tell, Signal::Event(event));
+            }
             Event::EffectFailed { effect, why } => self.effect_failed(event, effect, why),
             Event::CheckedOut => self.end(SetUpEnd::CheckedOut),
             Event::Superseded => self.end(SetUpEnd::Superseded),

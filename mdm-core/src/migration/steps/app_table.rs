@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Next, Own, Progress, Signal, StepContext, StepState, failure};
+use super::{Next, Own, Progress, Signal, StepContext, StepError, StepState, failure};
 use crate::app_state::AppState;
 use crate::clock::Timestamp;
 use crate::migration::{AppAction, AppPlan, AppReading, Ask, Owner, StepId, Told};
@@ -50,10 +50,13 @@ pub(crate) struct AppWay {
     pub(crate) done: bool,
     /// It was given up, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failed: Option<Failure>,
+    pub(crate) failed: Option<StepError>,
     /// It failed once already.
     #[serde(default)]
     tried: bool,
+    /// How, while it is tried once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgiven: Option<StepError>,
     /// It is to be asked for again.
     #[serde(default)]
     again: bool,
@@ -62,12 +65,15 @@ pub(crate) struct AppWay {
     last: Option<AppState>,
 }
 
-/// Why an app was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(crate) struct Failure {
-    pub(crate) why: String,
-    pub(crate) owner: Owner,
+impl AppsWay {
+    /// What went wrong with apps that are not there yet, given up or not.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (&str, &StepError)> {
+        let open = self.apps.iter().filter(|(_, app)| !app.done);
+        open.filter_map(|(id, app)| {
+            let error = app.failed.as_ref().or(app.forgiven.as_ref())?;
+            Some((id.as_str(), error))
+        })
+    }
 }
 
 impl AppWay {
@@ -78,8 +84,9 @@ impl AppWay {
     /// One failure is forgiven: a licence may need a moment.
     fn fail(&mut self, why: String, owner: Owner) {
         if self.tried {
-            self.failed = Some(Failure { why, owner });
+            self.failed = Some(StepError { why, owner });
         } else {
+            self.forgiven = Some(StepError { why, owner });
             self.tried = true;
             self.again = true;
         }
@@ -437,7 +444,7 @@ fn give_up(
             Some(AppState::NeedsPerson(_) | AppState::ManagedButUninstalled) => Owner::User,
             _ => Owner::Device,
         };
-        app.failed = Some(Failure {
+        app.failed = Some(StepError {
             why: format!("{what}{last}"),
             owner,
         });
@@ -446,7 +453,7 @@ fn give_up(
 }
 
 fn over(way: AppsWay, ctx: &StepContext<'_>, now: Timestamp, duty: Duty) -> Progress {
-    let failed: Vec<(&String, &Failure)> = way
+    let failed: Vec<(&String, &StepError)> = way
         .apps
         .iter()
         .filter_map(|(id, a)| a.failed.as_ref().map(|f| (id, f)))

@@ -6,6 +6,9 @@ use super::{Next, Progress, Signal, StepContext, StepState, StepStatus};
 use crate::clock::Timestamp;
 use crate::migration::{Ask, ESCROW_PROFILE, StepId};
 
+/// The part that installs it: the first of those that [`profiles`] numbers.
+pub(crate) const PROFILE: u16 = 0;
+
 fn wanted() -> [Wanted; 1] {
     [Wanted {
         identifier: ESCROW_PROFILE.to_owned(),

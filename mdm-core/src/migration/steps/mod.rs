@@ -9,7 +9,7 @@ mod apps_required;
 mod bootstrap;
 mod declare;
 mod declare_apps;
-mod fv_escrow;
+pub(crate) mod fv_escrow;
 pub(crate) mod identify;
 pub(crate) mod lock;
 mod network;
@@ -31,7 +31,9 @@ use self::app_table::AppsWay;
 use self::declare_apps::DeclaredApps;
 use self::profiles::ProfilesWay;
 pub(crate) use self::verify::Proof;
-use super::{Ask, Effect, Event, Exception, Owner, PinnedRunbook, StepId, StepPlan, Steps, Told};
+use super::{
+    Ask, Effect, Event, Exception, Owner, PinnedRunbook, ReleaseTold, StepId, StepPlan, Steps, Told,
+};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::ids::Serial;
@@ -65,6 +67,9 @@ pub struct StepState {
     /// It is to be started again when it looks next.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) again: bool,
+    /// Why it was started again, while tries are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<StepError>,
     /// Its commands by part.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) asked: BTreeMap<u16, Asked>,
@@ -147,6 +152,35 @@ pub(crate) struct Asked {
     /// How many tries ended in an error.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) errors: u16,
+    /// The error of the newest answer; none when that was no error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<StepError>,
+}
+
+/// What went wrong, and who can do something about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct StepError {
+    pub(crate) why: String,
+    pub(crate) owner: Owner,
+}
+
+impl StepError {
+    /// An error that a device answered to a command of a step. Which profiles it gets is ours to mend.
+    pub(crate) fn told(step: StepId, part: u16, told: &Told) -> Self {
+        let of_profiles = matches!(
+            step,
+            StepId::Trust | StepId::Network | StepId::Security | StepId::FvEscrow
+        );
+        let owner = match of_profiles && part != profiles::LIST {
+            true => Owner::Destination,
+            false => Owner::Device,
+        };
+        Self {
+            why: failure(told),
+            owner,
+        }
+    }
 }
 
 /// What a step remembers besides its commands.
@@ -186,6 +220,7 @@ impl StepState {
             look_at: None,
             tries: 0,
             again: false,
+            error: None,
             asked: BTreeMap::new(),
             own: Own::Nothing,
         }
@@ -214,6 +249,7 @@ impl StepState {
             not_now: false,
             mute: false,
             errors: 0,
+            error: None,
         });
         asked.attempt = asked.attempt.saturating_add(1);
         asked.at = now;
@@ -230,23 +266,39 @@ impl StepState {
         self.asked.get(&part).is_some_and(|a| a.open)
     }
 
-    /// What keeps it, as far as the device has said so.
+    /// What keeps it, as far as anybody has said so: each in a sentence, and who can do something about it where that is known.
     #[must_use]
-    pub(crate) fn trouble(&self) -> Option<String> {
-        let refused = self.asked.values().any(|a| a.open && a.not_now);
+    pub(crate) fn trouble(&self) -> (Vec<String>, Option<Owner>) {
+        let mut said = Vec::new();
+        if self.asked.values().any(|a| a.open && a.not_now) {
+            said.push("the device answers NotNow".to_owned());
+        } else if self.asked.values().any(|a| a.open && a.mute) {
+            said.push("the device answers other commands and not this one".to_owned());
+        }
         let errors: u16 = self.asked.values().map(|a| a.errors).sum();
-        if refused {
-            return Some("the device answers NotNow".to_owned());
+        if errors > 0 || self.tries > 0 {
+            let begun = self.tries.saturating_add(1);
+            said.push(format!("{errors} errors so far, begun {begun} times"));
         }
-        if self.asked.values().any(|a| a.open && a.mute) {
-            return Some("the device answers other commands and not this one".to_owned());
+        let mut owner = None;
+        let mut last = |error: &StepError, of: Option<&str>| {
+            owner.get_or_insert(error.owner);
+            said.push(match of {
+                Some(of) => format!("the last error: {of}: {}", error.why),
+                None => format!("the last error: {}", error.why),
+            });
+        };
+        if let Own::Apps(way) = &self.own {
+            for (app, error) in way.errors() {
+                last(error, Some(app));
+            }
+        } else if let Some(error) = &self.error {
+            last(error, None);
+        } else {
+            let errors = self.asked.values().filter_map(|a| a.error.as_ref());
+            errors.for_each(|error| last(error, None));
         }
-        (errors > 0 || self.tries > 0).then(|| {
-            format!(
-                "{errors} errors so far, begun {} times",
-                self.tries.saturating_add(1)
-            )
-        })
+        (said, owner)
     }
 
     /// When the oldest question without an answer was asked.
@@ -262,8 +314,10 @@ impl StepState {
         self.nudge_at = None;
         self.look_at = None;
         self.again = false;
+        self.error = None;
         for asked in self.asked.values_mut() {
             asked.open = false;
+            asked.error = None;
         }
     }
 }
@@ -293,6 +347,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) user_expected: bool,
     /// Apple was asked for the lock and was not seen to hold it yet.
     pub(crate) lock_unread: bool,
+    /// What became of telling that the hold is over.
+    pub(crate) release_told: Option<&'a ReleaseTold>,
     /// The tags that the device had when it enrolled, and the groups of its owner.
     pub(crate) tags: &'a BTreeSet<String>,
     /// Whether the Mac has Apple silicon, once it has told.

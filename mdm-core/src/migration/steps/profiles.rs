@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::migration::{Ask, Owner, PinnedRunbook, ProfileRole, Told};
 
 /// The part that reads the list; installations are numbered from 0.
-const LIST: u16 = u16::MAX;
+pub(super) const LIST: u16 = u16::MAX;
 /// A list may lag behind an installation.
 const LIST_AGAIN: Duration = Duration::from_secs(15);
 

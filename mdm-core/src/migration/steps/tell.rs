@@ -1,16 +1,23 @@
-//! People and programs are told of the release, and the device gets the step's tags. Nothing depends on it.
+//! The device gets the step's tags once it is out, and the proof has it that people and programs were told of the release. The
+//! end of the hold tells them, with this step or without it. Nothing depends on it.
 
-use super::{Progress, Signal, StepContext};
-use crate::migration::{Effect, EffectKey, Event, Notice};
+use super::{Next, Progress, Signal, StepContext};
+use crate::migration::{Effect, EffectKey, Event, Notice, ReleaseTold};
 
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
-    let mut effects = vec![Effect::Notify(Notice::Released)];
+    let mut effects = Vec::new();
     if !ctx.step.tags.is_empty() {
         let tags = ctx.step.tags.clone();
         effects.push(Effect::Tag { tags });
     }
+    let next = match ctx.release_told {
+        Some(ReleaseTold::Sent) => Next::Done("sent".to_owned()),
+        Some(ReleaseTold::Failed { why }) => Next::Skip(not_sent(why)),
+        Some(ReleaseTold::Asked) | None => Next::Wait,
+    };
     Progress {
         effects,
+        next,
         ..Progress::default()
     }
 }
@@ -23,8 +30,12 @@ pub(super) fn on(signal: Signal<'_>) -> Progress {
         Signal::Event(Event::EffectFailed {
             effect: EffectKey::Notify(Notice::Released),
             why,
-        }) => Progress::skip(format!("could not be sent: {why}")),
+        }) => Progress::skip(not_sent(why)),
         // Other notices, and what is for other steps.
         _ => Progress::wait(),
     }
+}
+
+fn not_sent(why: &str) -> String {
+    format!("could not be sent: {why}")
 }

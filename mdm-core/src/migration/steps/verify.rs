@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Next, Own, Progress, Signal, StepContext, StepState, StepStatus, lock};
 use crate::clock::Timestamp;
 use crate::migration::{
-    AppAction, Ask, ESCROW_PROFILE, Exception, KeyReading, Owner, StepId, Told,
+    AppAction, Ask, ESCROW_PROFILE, EffectKey, Event, Exception, KeyReading, Owner, StepId, Told,
 };
 
 const PROFILES: u16 = 0;
@@ -275,6 +275,23 @@ pub(super) fn on(
             }
         }
         Signal::Due => look(proof, Some(state), ctx),
+        // What it may have waited for has come: it looks soon, however seldom it did by now.
+        Signal::Event(
+            Event::BootstrapTokenStored
+            | Event::LockAnswered { .. }
+            | Event::EffectFailed {
+                effect: EffectKey::Lock,
+                ..
+            },
+        ) => {
+            proof.looks = 0;
+            let later = state.look_at.is_some_and(|at| at > now + FIRST_LOOK);
+            Progress {
+                own: Some(Own::Proof(proof)),
+                look_in: later.then_some(FIRST_LOOK),
+                ..Progress::default()
+            }
+        }
         Signal::TimeUp => incomplete(&proof, ctx, now),
         // Out of turn, or for other steps.
         _ => Progress::wait(),

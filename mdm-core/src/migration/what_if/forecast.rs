@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Platform;
 use crate::ids::Serial;
 use crate::licences::Stock;
-use crate::migration::{AppAction, AppPlan, GROUP, PinnedRunbook, StepId};
+use crate::migration::{AppAction, AppPlan, PinnedRunbook, StepId, known_by};
 use crate::original::OriginalFacts;
 
 /// A member as the forecast looks at it.
@@ -261,10 +261,10 @@ pub(super) fn is_taken_over(
     let Some(step) = runbook.and_then(|runbook| runbook.step(step)) else {
         return false;
     };
-    let owner = original.and_then(|o| o.owner.as_ref());
-    let is_for = |only: &String| match only.strip_prefix(GROUP) {
-        Some(group) => owner.is_some_and(|owner| owner.value.groups.contains(group)),
-        None => tags.contains(only),
-    };
-    step.only.is_empty() || step.only.iter().any(is_for)
+    // Most steps are for everybody.
+    step.only.is_empty()
+        || step.is_for(&known_by(
+            tags,
+            original.into_iter().flat_map(OriginalFacts::groups),
+        ))
 }

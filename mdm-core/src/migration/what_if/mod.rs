@@ -23,7 +23,7 @@ pub use back::{BackFacts, WayBack, look_back};
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub(crate) use project::met_line;
-pub use project::{ProjectFacts, Terms};
+pub use project::{InGap, ProjectFacts, Terms};
 pub(crate) use server::budget as budget_finding;
 pub use server::{Ends, Expiry, ServerFacts, look_at_returns, look_at_server};
 

@@ -42,11 +42,10 @@ pub struct ProjectFacts {
     pub at_once: Option<(u32, Timestamp)>,
     /// How many there may be.
     pub capacity: u32,
-    /// Of each group that has a limit: the most devices in the gap at once, when, and how many may be. Empty without limits.
-    pub in_gap: Vec<(GapGroup, u32, Timestamp, u32)>,
-    /// There are such limits.
-    pub limits_gap: bool,
 }
+
+/// Of each group of the members that has a limit: the most devices in the gap at once, whatever sends them, when, and how many may be.
+pub type InGap = Vec<(GapGroup, u32, Timestamp, u32)>;
 
 pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
     let Some(terms) = facts.project else {
@@ -134,7 +133,33 @@ pub(crate) fn met_line((name, met): (&String, &Met)) -> String {
     format!("{name} ({}, {}: {})", met.by, met.at, met.evidence)
 }
 
+/// How many devices of a group would be in the gap at once, with those of all other waves and lists.
+fn look_at_gap(in_gap: &InGap, found: &mut Vec<CheckFinding>) {
+    let over: Vec<String> = in_gap
+        .iter()
+        .filter(|(_, most, _, limit)| most > limit)
+        .map(|(group, most, at, limit)| {
+            format!("{most} devices of the {group} around {at}, {limit} may be")
+        })
+        .collect();
+    found.push(if over.is_empty() {
+        let groups = in_gap.len();
+        let fact = format!("{groups} groups with limits, none has more on their way at once");
+        CheckFinding::pass(Check::Gap, fact)
+    } else {
+        CheckFinding::block(
+            Check::Gap,
+            format!("between offer and end at once: {}", over.join("; ")),
+            "plan the wave anew (`mdmd wave plan`), take fewer devices at a time, or raise the limit (`mdmd project set --gap`)",
+            Owner::Destination,
+        )
+    });
+}
+
 pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
+    if let Some(in_gap) = &facts.in_gap {
+        look_at_gap(in_gap, found);
+    }
     let Some(project) = &facts.project else {
         return;
     };
@@ -170,28 +195,6 @@ pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
                 Check::Capacity,
                 fact,
                 "plan the wave over more deadlines, or raise the capacity",
-                Owner::Destination,
-            )
-        });
-    }
-    if project.limits_gap {
-        let over: Vec<String> = project
-            .in_gap
-            .iter()
-            .filter(|(_, most, _, limit)| most > limit)
-            .map(|(group, most, at, limit)| {
-                format!("{most} devices of the {group} around {at}, {limit} may be")
-            })
-            .collect();
-        found.push(if over.is_empty() {
-            let groups = project.in_gap.len();
-            let fact = format!("{groups} groups with limits, none has more on their way at once");
-            CheckFinding::pass(Check::Gap, fact)
-        } else {
-            CheckFinding::block(
-                Check::Gap,
-                format!("between offer and end at once: {}", over.join("; ")),
-                "plan the wave anew (`mdmd wave plan`), or raise the limit (`mdmd project set --gap`)",
                 Owner::Destination,
             )
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::project::{ProjectFacts, look_at_all};
+use super::project::{InGap, ProjectFacts, look_at_all};
 use super::{Check, CheckFinding, FactSource};
 use crate::checklist::Outside;
 use crate::clock::Timestamp;
@@ -62,6 +62,8 @@ pub struct ServerFacts {
     pub used: u32,
     /// How many of them leave in an hour.
     pub per_hour: u32,
+    /// How many devices of the members' groups would be in the gap at once; none where no open project limits that.
+    pub in_gap: Option<InGap>,
     /// The project of the wave, where it is part of one.
     pub project: Option<ProjectFacts>,
 }

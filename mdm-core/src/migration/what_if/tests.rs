@@ -474,6 +474,20 @@ fn an_app_that_no_step_takes_over_on_this_device_does_not_stay() {
 }
 
 #[test]
+fn a_runbook_that_does_not_wait_for_the_bootstrap_token_is_warned_of() {
+    check(Macos, Check::Bootstrap, Pass, |_| {});
+    let also = [Check::RunbookValid];
+    check_with(&also, Macos, Check::Bootstrap, Warn, |m| {
+        m.runbook.steps.retain(|s| s.id != StepId::Bootstrap);
+    });
+    let mut m = member(Macos);
+    m.runbook.steps.retain(|s| s.id != StepId::Bootstrap);
+    let found = m.look().into_iter().find(|f| f.check == Check::Bootstrap);
+    let said = found.unwrap().fact;
+    assert!(said.contains("without which no new recovery key"), "{said}");
+}
+
+#[test]
 fn an_acceptance_is_bound_to_every_app_and_not_to_the_days_that_pass() {
     let of = |m: &Member, check, now| {
         let found = m.look_at(now).into_iter().find(|f| f.check == check);

@@ -24,8 +24,8 @@ use crate::filevault::KeyCustody;
 use crate::ids::{AuditId, DeviceId, Serial, WaveId};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, ServerFacts, Terms,
-    WayBack, look_at_returns, look_back,
+    Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, Terms, WayBack,
+    look_at_returns, look_back,
 };
 use crate::migration::{Event, Move, MoveState, SetUpState};
 use crate::original::OriginalFacts;
@@ -303,14 +303,7 @@ impl Org {
             *services.entry(to).or_default() += 1;
         }
         let requests: usize = services.values().map(|n| n.div_ceil(MOST_DEVICES)).sum();
-        let budget = self.budgets().await?.into_iter().next();
-        let facts = ServerFacts {
-            requests: u32::try_from(requests).unwrap_or(u32::MAX),
-            waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
-            used: budget.map_or(0, |b| b.writes.status.used),
-            per_hour: self.organisation.settings.api_writes_per_hour,
-            ..ServerFacts::default()
-        };
+        let facts = self.facts_of_requests(requests).await?;
         let now = self.now();
         Ok(look_at_returns(
             &facts,

@@ -122,6 +122,7 @@ impl Org {
             "migration.assign",
             json!({ "wave": id, "devices": members.len(), "digest": digest, "reason": act.reason }),
         );
+        self.put_look_after(&mut batch, &wave);
         batch.put(wave);
         self.keep_accepted(&mut batch, id, digest, plan)?;
         self.store().commit(batch).await?;

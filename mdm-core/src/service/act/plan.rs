@@ -433,8 +433,17 @@ fn findings(
             })
         }),
         MigrationAct::Force { deadline } => against_moving(attempt, device, |current| {
-            (*deadline >= current)
-                .then(|| format!("its deadline is {current} already: a later one is an extension"))
+            if *deadline >= current {
+                return Some(format!(
+                    "its deadline is {current} already: a later one is an extension"
+                ));
+            }
+            // What is not offered yet has no user who could be hurried, and its profile of ours is not there before.
+            let waits = |m: &&Move| matches!(m.state, MoveState::Scheduled { .. });
+            let offer = attempt.filter(waits)?.available_from;
+            (*deadline <= offer).then(|| {
+                format!("it is offered from {offer} on only: give a deadline after that, or withdraw it and plan it anew")
+            })
         }),
         MigrationAct::Cancel => match attempt.map(|a| &a.state) {
             None => vec!["no migration of it is under way here".to_owned()],

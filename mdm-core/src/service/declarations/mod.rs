@@ -534,12 +534,16 @@ impl Org {
     }
 }
 
-/// A target as it is kept: tags as the library spells them.
+/// A target as it is kept: tags and groups as the library spells them.
 fn checked(target: &Target) -> Result<Target, Error> {
     Ok(match target {
         Target::Tag(tag) => {
             let one = crate::library::tags([tag])?.into_iter().next();
             Target::Tag(one.ok_or_else(|| Error::bad_input("tag", "must not be empty"))?)
+        }
+        Target::Group(group) => {
+            let one = crate::library::groups([group])?.into_iter().next();
+            Target::Group(one.ok_or_else(|| Error::bad_input("groups", "must not be empty"))?)
         }
         Target::User(name) => {
             if name.trim().is_empty() || name.len() > 255 || name.chars().any(char::is_control) {

@@ -37,9 +37,9 @@ pub struct SetView {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct AssignmentView {
-    /// For whom: `organisation`, `tag`, `device` or `user`.
+    /// For whom: `organisation`, `tag`, `group`, `device` or `user`.
     pub to: &'static str,
-    /// The tag, the serial number or the user.
+    /// The tag, the group, the serial number or the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// On which channels.
@@ -142,6 +142,7 @@ impl Org {
                 let (to, name) = match assignment.target {
                     Target::Organisation => ("organisation", None),
                     Target::Tag(tag) => ("tag", Some(tag)),
+                    Target::Group(group) => ("group", Some(group)),
                     Target::User(user) => ("user", Some(user)),
                     Target::Device(id) => {
                         let device = devices.iter().find(|device| device.id == id);

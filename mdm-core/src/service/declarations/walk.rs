@@ -214,7 +214,7 @@ impl Org {
         let devices: Vec<DeviceId> = devices.into_iter().collect();
         let devices = store.devices_of(self.id(), &devices).await?;
         let devices: BTreeMap<DeviceId, Device> = devices.into_iter().map(|d| (d.id, d)).collect();
-        // Without its row nobody knows the tags of a device; it is left as it is, and the others are not kept waiting for it.
+        // Without its row nobody knows the tags and groups of a device; it is left as it is, and the others are not kept waiting for it.
         live.retain(|c| c.device.is_none_or(|id| devices.contains_key(&id)));
         let words: Vec<Vec<String>> = live
             .iter()

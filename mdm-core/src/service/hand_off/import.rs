@@ -259,7 +259,8 @@ impl Org {
             // What is only told is no fault of the device's entry.
             result.accepted = result.notes.is_empty();
             let held = held.remove(&row.id).unwrap_or_default();
-            self.take_secrets(batch, (row.id, device), taken, held, &mut result)
+            let since = self.proved_since(row, &held, taken).await?;
+            self.take_secrets(batch, (row.id, device), since, taken, held, &mut result)
                 .await?;
             results.push(result);
         }
@@ -272,11 +273,30 @@ impl Org {
         Ok(results)
     }
 
-    /// Seals the secrets of a device that are not in the vault yet.
+    /// From when on a recovery key of ours is the newer one: since what is told was true, and whatever it says of that, since the
+    /// device is enrolled here. It may be told days after the device left.
+    async fn proved_since(
+        &self,
+        row: &Device,
+        held: &[SealedSecret],
+        taken: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        let has_ours = held.iter().any(|row| row.kind == SecretKind::RecoveryKey);
+        let Some(enrollment) = row.enrollment.filter(|_| has_ours) else {
+            return Ok(taken);
+        };
+        let enrollment = self.store().enrollment(self.id(), enrollment).await?;
+        let since = enrollment.map(|enrollment| enrollment.authenticated);
+        Ok(since.map_or(taken, |since| since.min(taken)))
+    }
+
+    /// Seals the secrets of a device that are not in the vault yet; a recovery key not where a newer one of ours is held, made from
+    /// `since` on.
     async fn take_secrets(
         &self,
         batch: &mut Batch,
         (id, device): (DeviceId, &BundleDevice),
+        since: Timestamp,
         taken: Timestamp,
         held: Vec<SealedSecret>,
         result: &mut HandedOver,
@@ -288,7 +308,7 @@ impl Org {
             let newer = |row: &SealedSecret| {
                 row.kind == SecretKind::RecoveryKey
                     && row.replaced.is_none()
-                    && row.created >= taken
+                    && row.created >= since
             };
             if *kind == SecretKind::OriginalRecoveryKey && held.iter().any(newer) {
                 let note = "secrets.recovery_key: is not kept, for a newer one is held and proved";

@@ -1,37 +1,60 @@
 //! What we know of our devices, as the next service needs it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Org;
 use crate::apps;
-use crate::device::Device;
+use crate::device::{Device, Platform};
+use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
 use crate::hand_off::bundle::BundleDevice;
-use crate::ids::{DeviceId, Serial};
-use crate::library::LibraryContent;
+use crate::ids::{DeviceId, RunbookId, Serial};
+use crate::library::{Audience, LibraryContent};
 use crate::original::{
-    DeviceOwner, OriginalApp, OriginalEnrolment, OriginalFacts, OriginalNetwork, OriginalProfile,
-    Said,
+    DeviceOwner, ManagedUser, OriginalApp, OriginalEnrolment, OriginalFacts, OriginalNetwork,
+    OriginalProfile, Said,
 };
 use crate::sealed::SealedSecret;
-use crate::secret::SecretKind;
+use crate::secret::{Secret, SecretKind};
+use crate::vault::EscrowVault;
 use crate::wire::payloads::profile_contents;
 use crate::wire::report::CommandReport;
 
-/// Our secrets, by the names that they have for the next service.
-const HANDED: [(SecretKind, &str); 5] = [
-    (SecretKind::RecoveryKey, "recovery_key"),
-    (SecretKind::ServerBypassCode, "bypass_code"),
-    (SecretKind::DeviceBypassCode, "device_bypass_code"),
-    (SecretKind::RecoveryLockPassword, "recovery_lock_password"),
-    (SecretKind::FirmwarePassword, "firmware_password"),
-];
+/// Our secrets, those that were brought in from the service before us, and the names that they have for the next service.
+const HANDED: [(SecretKind, Option<SecretKind>, &str); 5] = {
+    use SecretKind as K;
+    [
+        (K::RecoveryKey, Some(K::OriginalRecoveryKey), "recovery_key"),
+        (
+            K::ServerBypassCode,
+            Some(K::OriginalBypassCode),
+            "bypass_code",
+        ),
+        (
+            K::DeviceBypassCode,
+            Some(K::OriginalDeviceBypassCode),
+            "device_bypass_code",
+        ),
+        // A Mac loses this lock when it leaves the service that set it: what was brought in opens nothing any more.
+        (K::RecoveryLockPassword, None, "recovery_lock_password"),
+        (
+            K::FirmwarePassword,
+            Some(K::OriginalFirmwarePassword),
+            "firmware_password",
+        ),
+    ]
+};
 /// Commands of a device that are looked through for what it said of its apps.
 const COMMANDS: u32 = 500;
 
-/// A profile of the library, and to which devices it goes.
+/// What the runbooks of holds install, each read once; `None` for one that cannot be read whole: then nobody may call a list of
+/// it complete.
+type OfRunbooks = BTreeMap<RunbookId, Option<Vec<Delivered>>>;
+
+/// A profile that we deliver, and to which devices of the library's it goes.
 struct Delivered {
-    tags: BTreeSet<String>,
+    whom: Audience,
     profile: OriginalProfile,
     networks: BTreeSet<String>,
 }
@@ -40,6 +63,7 @@ impl Org {
     /// What we know of these devices, with their secrets. Unknown ones are left out.
     pub(super) async fn bundled(&self, serials: &[Serial]) -> Result<Vec<BundleDevice>, Error> {
         let library = self.delivered().await?;
+        let mut runbooks = OfRunbooks::new();
         let mut all = Vec::with_capacity(serials.len());
         for serials in serials.chunks(500) {
             let devices = self.store().devices_by_serial(self.id(), serials).await?;
@@ -56,7 +80,8 @@ impl Org {
             for device in &devices {
                 let held = held.remove(&device.id).unwrap_or_default();
                 let original = originals.get(&device.id);
-                all.push(self.bundle_one(device, original, &library, &held).await?);
+                let ours = (library.as_slice(), &mut runbooks);
+                all.push(self.bundle_one(device, original, ours, &held).await?);
             }
         }
         Ok(all)
@@ -66,7 +91,7 @@ impl Org {
         &self,
         device: &Device,
         original: Option<&OriginalFacts>,
-        library: &[Delivered],
+        (library, runbooks): (&[Delivered], &mut OfRunbooks),
         held: &[SealedSecret],
     ) -> Result<BundleDevice, Error> {
         let mut said = Said::nothing(device.serial.clone());
@@ -83,32 +108,45 @@ impl Org {
         said.owner = owner(device, original);
         said.time_zone = original.and_then(|o| Some(o.time_zone.as_ref()?.value.clone()));
         said.language = original.and_then(|o| Some(o.language.as_ref()?.value.clone()));
-        let mine: Vec<&Delivered> = library
-            .iter()
-            .filter(|d| !d.tags.is_disjoint(&device.tags))
-            .collect();
-        let mut networks: BTreeSet<&str> = mine
-            .iter()
-            .flat_map(|d| &d.networks)
-            .map(String::as_str)
-            .collect();
-        networks.extend(self.organisation.network.as_ref().map(|n| n.ssid.as_str()));
-        let networks = networks.into_iter();
-        said.networks = Some(
-            networks
-                .map(|ssid| OriginalNetwork::new(ssid, true))
-                .collect(),
-        );
-        said.profiles = Some(mine.iter().map(|d| d.profile.clone()).collect());
+        if let Some(newest) = enrolments.last() {
+            said.managed_user = self.managed_user(device, newest).await?;
+            let set_up = self.store().set_up_of(self.id(), newest.id).await?;
+            let of_hold = match &set_up {
+                Some(set_up) => self.of_runbook(set_up.runbook, runbooks).await?,
+                None => Some(&[][..]),
+            };
+            // Both lists are told whole, or not at all.
+            if let Some(of_hold) = of_hold {
+                let mine = library.iter().filter(|d| d.whom.has(device));
+                let mine: Vec<&Delivered> = mine.chain(of_hold).collect();
+                let networks = mine.iter().flat_map(|d| &d.networks);
+                let enrolment = self.organisation.network.as_ref().map(|n| &n.ssid);
+                let networks: BTreeSet<&String> = networks.chain(enrolment).collect();
+                let networks = networks.into_iter();
+                let networks = networks.map(|ssid| OriginalNetwork::new(ssid, true));
+                said.networks = Some(networks.collect());
+                let profiles = mine.iter().map(|d| (&d.profile.identifier, &d.profile));
+                let profiles: BTreeMap<_, _> = profiles.collect();
+                said.profiles = Some(profiles.into_values().cloned().collect());
+            }
+        }
         let mut bundled = BundleDevice::new(said);
-        for (kind, name) in HANDED {
-            // Newest first.
-            let row = held.iter().find(|s| s.kind == kind && s.replaced.is_none());
-            let Some(row) = row else { continue };
+        for (ours, brought, name) in HANDED {
+            let Some(row) = in_force(held, ours, brought) else {
+                continue;
+            };
             let secret = self.open_row(row).await?;
             if let Err(error) = bundled.take(name, secret) {
                 tracing::warn!(organisation = %self.id(), %error, "a secret has no form that could be handed over");
             }
+        }
+        // What the service before us knew, and we do not understand, is passed on as it came.
+        let others = held.iter().find(|s| {
+            s.kind == SecretKind::OriginalOther && s.replaced.is_none() && s.destroyed.is_none()
+        });
+        if let Some(row) = others {
+            let secret = self.open_row(row).await?;
+            bundled.secrets.insert(SecretKind::OriginalOther, secret);
         }
         Ok(bundled)
     }
@@ -147,6 +185,80 @@ impl Org {
         Ok(told.then(|| there.map(|(id, _)| OriginalApp::new(&id)).collect()))
     }
 
+    /// The one local user of a Mac whose account has a channel here. Whoever logs in over the network is none.
+    async fn managed_user(
+        &self,
+        device: &Device,
+        enrolment: &Enrollment,
+    ) -> Result<Option<ManagedUser>, Error> {
+        if !device.platform().is_some_and(Platform::is_mac) {
+            return Ok(None);
+        }
+        let Some(local) = &enrolment.local_user else {
+            return Ok(None);
+        };
+        let users = self.store().user_channels(self.id(), enrolment.id).await?;
+        let is_local = |key: &str| key.rsplit_once(':').is_some_and(|(_, user)| user == local);
+        let user = users.into_iter().find(|user| is_local(&user.key));
+        Ok(user.and_then(|user| match user.channel {
+            ChannelKind::User {
+                short_name: Some(name),
+                ..
+            } => Some(ManagedUser {
+                name,
+                last_sign_in: None,
+            }),
+            ChannelKind::User { .. } | ChannelKind::Device => None,
+        }))
+    }
+
+    /// What the runbook of a hold installs; `None` when not all of it can be read.
+    async fn of_runbook<'a>(
+        &self,
+        id: RunbookId,
+        runbooks: &'a mut OfRunbooks,
+    ) -> Result<Option<&'a [Delivered]>, Error> {
+        if let Entry::Vacant(free) = runbooks.entry(id) {
+            free.insert(self.installed_by(id).await?);
+        }
+        Ok(runbooks.get(&id).and_then(Option::as_deref))
+    }
+
+    async fn installed_by(&self, id: RunbookId) -> Result<Option<Vec<Delivered>>, Error> {
+        // One that cannot be read is no reason to hand nothing over.
+        let plan = match self.plan(id).await {
+            Ok(plan) => plan,
+            Err(error) if error.retry_after().is_some() => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let mut all = Vec::with_capacity(plan.profiles.len());
+        for profile in &plan.profiles {
+            let content = if EscrowVault::is_sealed(&profile.content.0) {
+                let kind = SecretKind::ProfileContent;
+                match self.open_bytes(kind, &profile.content.0).await {
+                    Ok(opened) => opened,
+                    Err(error) if error.retry_after().is_some() => return Err(error),
+                    Err(_) => return Ok(None),
+                }
+            } else {
+                Secret::new(profile.content.0.as_slice())
+            };
+            let Ok(contents) = profile_contents(content.expose()) else {
+                return Ok(None);
+            };
+            all.push(Delivered {
+                whom: Audience::default(),
+                profile: OriginalProfile {
+                    identifier: profile.identifier.clone(),
+                    name: None,
+                    payloads: contents.payloads,
+                },
+                networks: contents.networks,
+            });
+        }
+        Ok(Some(all))
+    }
+
     async fn delivered(&self) -> Result<Vec<Delivered>, Error> {
         let mut all = Vec::new();
         for item in self.library().await? {
@@ -166,7 +278,7 @@ impl Org {
                 continue;
             };
             all.push(Delivered {
-                tags: item.tags,
+                whom: item.audience,
                 profile: OriginalProfile {
                     identifier,
                     name: Some(item.name),
@@ -179,6 +291,29 @@ impl Org {
     }
 }
 
+/// The secret that holds under a name: ours, else the one that was brought in and that nothing of ours has replaced. Of recovery
+/// keys the newer one opens the disk: a device that was here before, left and came again has an older one of ours.
+fn in_force(
+    held: &[SealedSecret],
+    ours: SecretKind,
+    brought: Option<SecretKind>,
+) -> Option<&SealedSecret> {
+    let newest = |kind| {
+        let rows = held.iter();
+        let rows = rows.filter(|s| s.replaced.is_none() && s.destroyed.is_none());
+        let rows = rows.filter(|s| s.kind == kind);
+        rows.max_by_key(|row| (row.created, row.id))
+    };
+    let (ours_row, brought_row) = (newest(ours), brought.and_then(newest));
+    if ours == SecretKind::RecoveryKey {
+        return ours_row
+            .into_iter()
+            .chain(brought_row)
+            .max_by_key(|row| (row.created, row.id));
+    }
+    ours_row.or(brought_row)
+}
+
 /// Who has it: whoever signed in at it, or what was told of it; its tags are its groups.
 fn owner(device: &Device, original: Option<&OriginalFacts>) -> Option<DeviceOwner> {
     let told = original.and_then(|o| Some(o.owner.as_ref()?.value.clone()));
@@ -187,6 +322,7 @@ fn owner(device: &Device, original: Option<&OriginalFacts>) -> Option<DeviceOwne
         owner.name = Some(person.name.clone());
         owner.email = person.account.clone().or(owner.email);
     }
+    owner.groups.extend(device.groups.iter().cloned());
     owner.groups.extend(device.tags.iter().cloned());
     (owner != DeviceOwner::default()).then_some(owner)
 }

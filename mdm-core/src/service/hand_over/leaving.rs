@@ -1,5 +1,5 @@
-//! A device that has left us: it has checked out, and our list does not have it any more. Then it has moved, and what we know of it
-//! goes to the destination on which both sides have agreed.
+//! A device that has left us: our list does not have it any more, and it has checked out, or said nothing for days though it was
+//! asked. Then it has moved, and what we know of it goes to the destination on which both sides have agreed: once for each time.
 
 use std::time::Duration;
 
@@ -10,19 +10,59 @@ use serde_json::{Value, json};
 
 use super::{DAY, Org};
 use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
+use crate::device::Device;
+use crate::enrollment::Enrollment;
 use crate::error::{Error, PortError};
 use crate::hand_off::agreement::AgreedDestination;
 use crate::hand_off::envelope;
-use crate::ids::{AuditId, DeviceId, HandOffId};
-use crate::job::Job;
+use crate::ids::{AuditId, DeviceId, HandOffId, JobId};
+use crate::job::{Job, JobKind};
+use crate::service::decision::Decision;
 use crate::service::ports::HandOverTo;
 use crate::service::worker::done;
-use crate::store::{Batch, Lease};
+use crate::store::{Batch, Lease, Write};
 
 /// Between two looks at a device that our list still has.
 const LOOK: Duration = Duration::from_secs(15 * 60);
 /// A device that is in our list for so long after it checked out did not move: somebody unenrolled it.
 const MOST_LOOKS: u32 = 7 * 96;
+/// A device that our list has no more and that has said nothing for so long has moved: its CheckOut is lost.
+const SILENT: Duration = Duration::from_secs(7 * 86_400);
+/// Between two looks at a device that our list has no more and that still speaks.
+const SELDOM: Duration = Duration::from_secs(6 * 3600);
+/// Apple moves a device within ninety days of taking it from our list; after so long nothing is expected any more.
+const LONGEST_WAY: Duration = Duration::from_secs(120 * 86_400);
+/// Devices that are looked at in one commit.
+const PAGE: u32 = 500;
+
+/// So many looks in a row find a device silent before it is believed: a server that was away for days has asked nobody.
+const LOOKS: u32 = 8;
+/// Between two devices that had left before the agreement: the destination has so many open jobs and no more.
+const PACE: Duration = Duration::from_secs(2);
+
+/// When a device was heard of last.
+fn last_word(device: &Device, newest: Option<&Enrollment>) -> Option<Timestamp> {
+    let enrolled = newest.and_then(|newest| newest.ended.max(newest.enrolled));
+    device.facts.learned.max(enrolled)
+}
+
+/// When a device left us for good. Its silence says so once it is longer than `silent`, and where nobody asks it (`None`) never.
+pub(in crate::service) fn left_for_good(
+    device: &Device,
+    newest: Option<&Enrollment>,
+    silent: Option<Duration>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let record = device.record.as_ref().filter(|record| record.gone)?;
+    let newest = newest?;
+    if let Some(ended) = newest.ended {
+        return Some(ended.max(record.seen));
+    }
+    let quiet_since = last_word(device, Some(newest)).max(Some(record.seen))?;
+    let is_silent = silent.is_some_and(|silent| now.since(quiet_since) >= silent);
+    is_silent.then_some(quiet_since)
+}
 
 impl Org {
     /// Whether what we know of a device that leaves is to be handed over: by the organisation as it is in this process, for a
@@ -43,14 +83,44 @@ impl Org {
         let (Some(agreed), Some(mut device)) = (agreed, device) else {
             return self.job_done(job, lease).await;
         };
-        // It has come back meanwhile.
-        if device.enrollment.is_some() || job.tries > MOST_LOOKS {
-            return self.job_done(job, lease).await;
+        let enrolments = self.store().enrollments_of_device(self.id(), id).await?;
+        let newest = enrolments.last();
+        let now = self.now();
+        let Some(gone) = device.record.as_ref().filter(|record| record.gone) else {
+            // Whether it moves, our list will tell; or it has come back meanwhile.
+            return match device.enrollment.is_some() || job.tries > MOST_LOOKS {
+                true => self.job_done(job, lease).await,
+                false => self.job_later(job, lease, LOOK).await,
+            };
+        };
+        let seen = gone.seen;
+        let word = last_word(&device, newest);
+        let has_checked_out = newest.is_some_and(|newest| newest.ended.is_some());
+        let is_over = newest.is_none() || now >= seen + LONGEST_WAY;
+        let left = left_for_good(&device, newest, self.silence(), now);
+        // How many looks have found it silent since it was heard last.
+        let mut look = job.clone();
+        let quiet = now.since(word.map_or(seen, |word| word.max(seen)));
+        if SELDOM.saturating_mul(look.tries) > quiet {
+            look.tries = 0;
         }
-        if device.record.as_ref().is_none_or(|record| !record.gone) {
-            return self.job_later(job, lease, LOOK).await;
+        let is_believed = has_checked_out || look.tries + 1 >= LOOKS;
+        let Some(left) = left.filter(|_| is_believed) else {
+            return match is_over {
+                true => self.job_done(job, lease).await,
+                false => self.job_later(&look, lease, SELDOM).await,
+            };
+        };
+        // One that was only silent may speak again, and leave once more.
+        let is_last = has_checked_out || is_over;
+        if device.handed_over.is_some_and(|at| at >= left) {
+            return match is_last {
+                true => self.job_done(job, lease).await,
+                false => self.job_later(&look, lease, SELDOM).await,
+            };
         }
-        let told = match self.hand_over(&agreed, &device.serial).await {
+        let taken = word.map_or(now, |word| word.min(now));
+        let told = match self.hand_over(&agreed, &device.serial, taken).await {
             Ok(told) => told,
             Err(Error::Port(PortError::Refused(why))) => {
                 // Nobody is at the other end with whom this was agreed on: a person must see to it, and it is tried again.
@@ -59,6 +129,14 @@ impl Org {
             }
             Err(error) => return Err(error),
         };
+        if took_nothing(&told["results"][0]) {
+            // It may not have read its list yet, or the device went elsewhere.
+            tracing::warn!(organisation = %self.id(), url = agreed.url, serial = %device.serial, "the destination does not take what is known of a device");
+            return match is_over {
+                true => self.job_done(job, lease).await,
+                false => self.job_later(job, lease, DAY).await,
+            };
+        }
         let now = self.now();
         device.handed_over = Some(now);
         let mut batch = Batch::new();
@@ -69,9 +147,69 @@ impl Org {
             "worker",
             "device.handed-over",
             Some(id),
-            json!({ "to": agreed.url, "job": told["job"]["id"], "accepted": told["accepted"], "notes": told["results"][0]["notes"] }),
+            json!({ "to": agreed.url, "job": told["job"]["id"], "accepted": told["accepted"], "notes": told["results"][0]["notes"], "checked_out": has_checked_out }),
         ));
         batch.put(device);
+        batch.put(match is_last {
+            true => done(job, lease),
+            false => {
+                let mut later = look;
+                later.due = now + SELDOM;
+                later.tries += 1;
+                Write::JobLater { job: later, lease }
+            }
+        });
+        Ok(self.store().commit(batch).await?)
+    }
+
+    /// Adds that a device which leaves is looked at, where nobody looks yet.
+    pub(in crate::service) async fn look_at_leaving(
+        &self,
+        d: &mut Decision<'_>,
+        device: DeviceId,
+        after: Duration,
+    ) -> Result<(), Error> {
+        let job = Job::hand_over(self.id(), device, self.now() + after);
+        if self.store().job_times(self.id(), job.id).await?.is_none() {
+            d.put_job(job);
+        }
+        Ok(())
+    }
+
+    /// How long a device is silent that is gone: days, and longer than two of the questions that it is asked again and again. `None`
+    /// where it is asked none.
+    pub(in crate::service) fn silence(&self) -> Option<Duration> {
+        let hours = u64::from(self.organisation.settings.facts_hours);
+        let push = self.organisation.push.as_ref();
+        let asks = hours > 0 && push.is_some_and(|push| push.not_after > self.now());
+        asks.then(|| SILENT.max(Duration::from_hours(hours.saturating_mul(2))))
+    }
+
+    /// Looks through the devices that left before the agreement, a page at a time.
+    pub(in crate::service) async fn hand_over_all_job(
+        &self,
+        job: &Job,
+        lease: Lease,
+        after: DeviceId,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let page = self.store().devices(self.id(), after, PAGE).await?;
+        let (mut batch, mut next) = (Batch::new(), now);
+        for device in &page {
+            let record = device.record.as_ref();
+            if record.is_none_or(|r| !r.gone || now >= r.seen + LONGEST_WAY) {
+                continue;
+            }
+            let job = Job::hand_over(self.id(), device.id, next);
+            if self.store().job_times(self.id(), job.id).await?.is_none() {
+                batch.put(job);
+                next = next + PACE;
+            }
+        }
+        if let Some(last) = page.last() {
+            let kind = JobKind::HandOverAll { after: last.id };
+            batch.put(Job::new(self.id(), JobId(self.ids().next(now)), next, kind));
+        }
         batch.put(done(job, lease));
         Ok(self.store().commit(batch).await?)
     }
@@ -82,6 +220,7 @@ impl Org {
         &self,
         agreed: &AgreedDestination,
         serial: &crate::ids::Serial,
+        taken: Timestamp,
     ) -> Result<Value, Error> {
         let to = HandOverTo {
             url: agreed.url.clone(),
@@ -97,10 +236,19 @@ impl Org {
         let certificate = offered["certificate"].as_str().ok_or_else(strange)?;
         let recipient = envelope::certificate(certificate.as_bytes(), "certificate")?;
         let serials = std::slice::from_ref(serial);
-        let sealed = self.seal_bundle(serials, recipient, Some(job)).await?;
+        let sealed = self
+            .seal_bundle(serials, recipient, Some(job), taken)
+            .await?;
         let path = format!("/api/v1/hand-off/sources/{}/bundles", agreed.source);
         let body = json!({ "job": job, "bundle": STANDARD.encode(&sealed.bundle) });
         let told = port.post(&to, &path, body.to_string().into_bytes()).await?;
         serde_json::from_slice(&told).map_err(|_| strange())
     }
+}
+
+/// Whether nothing of a device was taken: neither facts nor secrets, and it is refused.
+fn took_nothing(result: &Value) -> bool {
+    let secrets = result["secrets"].as_array();
+    let took = result["facts"] == true || secrets.is_some_and(|secrets| !secrets.is_empty());
+    result["accepted"] == false && !took
 }

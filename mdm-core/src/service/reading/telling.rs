@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::clock::Timestamp;
 use crate::device::{Device, OrgReading};
 use crate::errand::ErrandKind;
 use crate::error::Error;
@@ -13,9 +14,12 @@ use crate::service::Org;
 use crate::service::decision::{Decision, Tracked};
 use crate::service::sync::append;
 use crate::store::Batch;
+use crate::wave::{Missed, Server};
 
 /// A member of a plan that Apple calls incapable for the first time is read again so soon.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
+/// A whole list is read at most so often because it lacks a device.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What telling a device to its attempt needs of the wave.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ pub(super) struct Telling {
     /// Devices for which a scheduling is at Apple, or may be: that such a device stands at its original proves nothing.
     scheduling: BTreeSet<DeviceId>,
     waves: BTreeMap<WaveId, WaveFacts>,
+    /// Our server entries, with what these readings say of their lists.
+    servers: Vec<Server>,
 }
 
 impl Telling {
@@ -44,7 +50,21 @@ impl Telling {
         Ok(Self {
             scheduling,
             waves: BTreeMap::new(),
+            servers: org.store().servers(org.id()).await?,
         })
+    }
+
+    /// Notes a device that is assigned to us and that no list of ours shows: whoever reads the list looks whether it comes.
+    fn note_missed(&mut self, device: &Device, at: Timestamp, now: Timestamp) -> Option<Server> {
+        let looked = |server: &Server| server.sought.is_some_and(|at| now < at + DAY);
+        let mut servers = self.servers.iter_mut();
+        let server = servers.find(|server| device.is_unlisted_at(&server.uuid))?;
+        if server.missed.is_some() || server.last_full.is_none() || looked(server) {
+            return None;
+        }
+        let device = device.id;
+        server.missed = Some(Missed { device, at });
+        Some(server.clone())
     }
 
     async fn facts(&mut self, org: &Org, wave: WaveId) -> Result<WaveFacts, Error> {
@@ -82,6 +102,9 @@ impl Telling {
         let reading = reading.after(device.row.reading.as_ref());
         let doubtful = reading.capable == Some(false) && !reading.cannot_migrate();
         device.row.reading = Some(reading.clone());
+        if let Some(server) = self.note_missed(&device.row, reading.seen, org.now()) {
+            batch.put(server);
+        }
         d.device = Some(device);
         if let Some(open) = open
             && let Some(attempt) = org.store().attempt(org.id(), open).await?

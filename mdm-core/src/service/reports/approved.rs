@@ -7,6 +7,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::PAGE;
+use super::about::is_of_its_time;
 use crate::audit::AuditEntry;
 use crate::error::Error;
 use crate::ids::{AcceptedId, AuditId, MoveId, WaveId};
@@ -79,7 +80,7 @@ pub(super) fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<Strin
         // Names may be used again; older entries say nothing else.
         return match detail.get("id") {
             Some(id) => WaveId::deserialize(id).is_ok_and(|id| id == wave.id),
-            None => detail["wave"] == json!(wave.name),
+            None => detail["wave"] == json!(wave.name) && is_of_its_time(entry, wave),
         };
     }
     if !OF_TWO.contains(&entry.what.as_str()) {

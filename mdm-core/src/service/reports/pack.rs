@@ -468,7 +468,7 @@ fn member(attempt: &Move, page: &MemberRows, held: Vec<Value>) -> Value {
     let after = device.map(|d| {
         json!({
             "facts": d.facts, "reading": d.reading, "record": d.record, "attested": d.attested,
-            "licences": d.licences, "signed_in": d.signed_in, "tags": d.tags,
+            "licences": d.licences, "signed_in": d.signed_in, "tags": d.tags, "groups": d.groups,
         })
     });
     json!({

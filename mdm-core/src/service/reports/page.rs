@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::PAGE;
+use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
-use crate::evidence::{Mark, Observed, marks};
+use crate::evidence::{Mark, Observed, lacks_key, marks};
+use crate::filevault::own_key;
 use crate::ids::{DeviceId, MoveId, RunbookId, SetUpId, WaveId};
 use crate::migration::{Move, PinnedRunbook, SetUp};
 use crate::original::OriginalFacts;
@@ -19,6 +21,7 @@ pub(in crate::service) struct MemberRows {
     pub(in crate::service) set_ups: BTreeMap<SetUpId, SetUp>,
     pub(in crate::service) originals: BTreeMap<DeviceId, OriginalFacts>,
     plans: BTreeMap<RunbookId, Arc<PinnedRunbook>>,
+    own_keys: BTreeMap<DeviceId, Timestamp>,
 }
 
 impl MemberRows {
@@ -42,6 +45,7 @@ impl MemberRows {
                 .and_then(|s| self.plans.get(&s.runbook))
                 .map(|p| &**p),
             managed_user: user.map(|user| user.value.name.as_str()),
+            own_key: self.own_keys.get(&attempt.device).copied(),
         })
     }
 }
@@ -83,12 +87,28 @@ impl Org {
                 plans.insert(set_up.runbook, plan);
             }
         }
+        // Of those alone whose proof did not see one: they are few.
+        let late = |set_up: &&SetUp| set_up.is_ended() && lacks_key(set_up);
+        let late: Vec<DeviceId> = set_ups
+            .iter()
+            .filter(late)
+            .filter_map(|s| s.device)
+            .collect();
+        let mut own_keys = BTreeMap::new();
+        if !late.is_empty() {
+            for secret in self.store().secrets_of(self.id(), &late).await? {
+                if let (Some(device), Some(at)) = (secret.device, own_key(&secret)) {
+                    own_keys.insert(device, at);
+                }
+            }
+        }
         Ok(MemberRows {
             attempts,
             devices: devices.into_iter().map(|d| (d.id, d)).collect(),
             set_ups: set_ups.into_iter().map(|s| (s.id, s)).collect(),
             originals: originals.into_iter().map(|o| (o.id, o)).collect(),
             plans,
+            own_keys,
         })
     }
 }

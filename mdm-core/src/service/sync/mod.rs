@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+pub(in crate::service) use profile::check as check_ade;
+
 use super::Org;
 use super::decision::{Decision, Tracked};
 use super::ports::{DeviceAssignment, DevicePage, ServerCredential};
@@ -22,15 +24,22 @@ use crate::ids::{DeviceId, MoveId, Serial};
 use crate::job::Job;
 use crate::migration::Event;
 use crate::store::{Batch, Lease, StoreError, Write};
-use crate::wave::{Server, SyncCursor};
+use crate::wave::{Missed, Server, SyncCursor};
 
 /// How often the list is read when nothing special is going on.
 const CALM: Duration = Duration::from_secs(10 * 60);
 /// How often the whole list is read, whatever the changes said: what they left out is found then.
 const RECONCILE: Duration = Duration::from_secs(24 * 3600);
+/// For so long a device that the organisation API assigns to an entry may be missing from its list: Apple's two services are not
+/// changed at one moment. Then the whole list is read, at most once a day.
+const LAG: Duration = Duration::from_secs(3600);
 /// Pages of one run of a job. A long list goes on in the next run, so that other jobs have their turn and no lease ends in
 /// the middle.
 const PAGES: usize = 40;
+/// A device that left the list is looked at by then: whoever waits for the list looks more often.
+const LEAVES: Duration = Duration::from_secs(10 * 60);
+/// Over so many seconds more are those spread that leave together.
+const APART_SECS: u64 = 20 * 60;
 /// After a list that ran in a circle.
 const IN_A_CIRCLE: Duration = Duration::from_secs(15 * 60);
 
@@ -131,7 +140,8 @@ impl Org {
         let due = server
             .last_full
             .is_none_or(|at| self.now() >= at + RECONCILE);
-        if matches!(cursor, SyncCursor::Changes { .. }) && due {
+        let changes = matches!(cursor, SyncCursor::Changes { .. });
+        if changes && (due || self.is_missed(server).await?) {
             self.still_the_same(server, &credential).await?;
             cursor = SyncCursor::Start;
             self.again_on_conflict(|| self.store_cursor(server.id, &server.cursor, &cursor))
@@ -247,6 +257,33 @@ impl Org {
         Ok(Run::More)
     }
 
+    /// Whether the list has been without a device for long that the organisation API assigns to it: changes that Apple has left out
+    /// are in the whole list.
+    async fn is_missed(&self, server: &Server) -> Result<bool, Error> {
+        let over = |missed: &Missed| self.now() >= missed.at + LAG;
+        let Some(missed) = server.missed.filter(over) else {
+            return Ok(false);
+        };
+        let device = self.store().device(self.id(), missed.device).await?;
+        let unlisted = device.is_some_and(|device| device.is_unlisted_at(&server.uuid));
+        if unlisted && server.last_full.is_none_or(|at| at < missed.at) {
+            tracing::info!(organisation = %self.id(), server = %server.name, device = %missed.device, "the list lacks a device that is assigned to it: the whole list is read");
+            return Ok(true);
+        }
+        self.again_on_conflict(|| async {
+            let row = self.store().server(self.id(), server.id).await?;
+            let Some(mut row) = row.filter(|row| row.missed == Some(missed)) else {
+                return Ok(());
+            };
+            row.missed = None;
+            let mut batch = Batch::new();
+            batch.put(row);
+            Ok(self.store().commit(batch).await?)
+        })
+        .await?;
+        Ok(false)
+    }
+
     /// Begins elsewhere, unless another process has gone on meanwhile.
     async fn store_cursor(
         &self,
@@ -263,6 +300,9 @@ impl Org {
             return Ok(());
         }
         row.cursor.clone_from(cursor);
+        if *cursor == SyncCursor::Start && row.missed.take().is_some() {
+            row.sought = Some(self.now());
+        }
         let mut batch = Batch::new();
         batch.put(row);
         Ok(self.store().commit(batch).await?)
@@ -470,6 +510,12 @@ impl Org {
         {
             device.assignment.tries = 0;
             device.assignment.last_refusal = None;
+        }
+        let leaves = record.gone && device.record.as_ref().is_none_or(|old| !old.gone);
+        if leaves && self.hands_over() {
+            // Its CheckOut may have come before, come later, or be lost. Devices that leave together are not looked at together.
+            let apart = Duration::from_secs(device.id.0.unsigned_abs() % APART_SECS);
+            self.look_at_leaving(d, device.id, LEAVES + apart).await?;
         }
         device.record = Some(record);
         let open = device.open_move;

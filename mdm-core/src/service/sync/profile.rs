@@ -64,6 +64,24 @@ impl Org {
         found.map(|p| p.uuid.clone())
     }
 
+    /// Whether the profile that members of a wave get, or a list without one, was read back as one that makes devices wait; none before
+    /// it was defined.
+    pub(in crate::service) fn proved_awaiting(
+        &self,
+        server: &Server,
+        wave: Option<&Wave>,
+    ) -> Option<bool> {
+        let profile = match wave.and_then(|w| w.ade.as_ref()) {
+            // One that is defined and not read back yet says nothing.
+            Some(own) => {
+                let own = server.profiles.get(&digest(&self.ade_profile(own, true)));
+                own.filter(|profile| profile.proved_awaiting)
+            }
+            None => server.profile.as_ref(),
+        };
+        profile.map(|profile| profile.proved_awaiting)
+    }
+
     /// Whether what the organisation's profiles say now is defined at a server entry, and was read back.
     #[must_use]
     pub fn ade_profile_stands(&self, server: &Server) -> bool {
@@ -89,7 +107,9 @@ impl Org {
             let moving = self.ade_profile(settings, true);
             contents.insert(digest(&moving), moving);
         }
-        for options in waves.iter().filter_map(|w| w.ade.as_ref()) {
+        // Those of drafts too: before a wave is submitted its profile was read back.
+        let drafts = self.drafts_to(server.id).await?;
+        for options in waves.iter().chain(&drafts).filter_map(|w| w.ade.as_ref()) {
             let content = self.ade_profile(options, true);
             contents.insert(digest(&content), content);
         }
@@ -221,6 +241,21 @@ impl Org {
 
     /// Waves under way to a server entry.
     async fn waves_to(&self, server: ServerId) -> Result<Vec<Wave>, Error> {
+        let submitted = |w: &Wave| matches!(w.state, WaveState::Submitted { .. });
+        self.waves_that(server, submitted).await
+    }
+
+    /// Drafts of waves to a server entry.
+    async fn drafts_to(&self, server: ServerId) -> Result<Vec<Wave>, Error> {
+        let draft = |w: &Wave| matches!(w.state, WaveState::Draft);
+        self.waves_that(server, draft).await
+    }
+
+    async fn waves_that(
+        &self,
+        server: ServerId,
+        fits: impl Fn(&Wave) -> bool + Send,
+    ) -> Result<Vec<Wave>, Error> {
         let mut all = Vec::new();
         let mut after = WaveId(0);
         loop {
@@ -229,9 +264,8 @@ impl Org {
                 return Ok(all);
             };
             after = last.id;
-            all.extend(page.into_iter().filter(|w| {
-                w.destination == server && matches!(w.state, WaveState::Submitted { .. })
-            }));
+            let here = page.into_iter().filter(|w| w.destination == server);
+            all.extend(here.filter(&fits));
         }
     }
 

@@ -259,6 +259,13 @@ impl Org {
             if what_if.digest != digest {
                 return Err(changed());
             }
+            let members = what_if.report.members.iter().map(|member| &member.serial);
+            let members: BTreeSet<&Serial> = members.collect();
+            let mut waived = waivers.iter().flat_map(|waiver| &waiver.serials);
+            if let Some(serial) = waived.find(|serial| !members.contains(serial)) {
+                let problem = format!("{serial} is no planned member of this wave");
+                return Err(Error::bad_input("waivers.serials", problem));
+            }
             if !what_if.against_all.is_empty() {
                 let why = what_if.against_all.join("; ");
                 return Err(Error::Precondition(format!(

@@ -9,12 +9,11 @@ use crate::calendar::HOLD;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
-use crate::gap::{GapGroup, GapPlace, Stay, groups_of};
-use crate::ids::{DeviceId, MoveId, ProjectId, ServerId};
+use crate::gap::{GapGroup, GapLimits, GapPlace, Stay, groups_of};
+use crate::ids::{DeviceId, MoveId, ServerId};
 use crate::migration::{Move, MoveState};
-use crate::project::Project;
-use crate::store::{Batch, StoreError};
-use crate::wave::Wave;
+use crate::store::{Batch, Noun, StoreError};
+use crate::wave::{Server, Wave};
 
 /// How soon a device that waits for a place is looked at again.
 const WAIT: Duration = Duration::from_secs(5 * 60);
@@ -40,22 +39,23 @@ impl Org {
         devices: &[Device],
         held: Duration,
     ) -> Result<Places, Error> {
-        let projects = self.projects().await?.into_iter();
-        let limited: BTreeMap<ProjectId, Project> = projects
-            .filter(|p| !p.gap.is_empty())
-            .map(|p| (p.id, p))
-            .collect();
-        if limited.is_empty() {
+        let limits = self.gap_limits().await?;
+        if limits.is_empty() {
             return Ok(Places::Uncounted);
         }
-        // Read before anything is counted: whoever counts at the same time writes this row too, and one of us begins anew.
-        let Some(row) = self.store().server(self.id(), server).await? else {
+        // Read before anything is counted: whoever counts at the same time writes its own of these rows, and one of us begins anew.
+        let (own, others): (Vec<Server>, Vec<Server>) = self
+            .store()
+            .servers(self.id())
+            .await?
+            .into_iter()
+            .partition(|row| row.id == server);
+        let Some(row) = own.into_iter().next() else {
             return Ok(Places::Again);
         };
         let ids: Vec<DeviceId> = devices.iter().map(|d| d.id).collect();
         let groups = self.gap_groups(&ids).await?;
-        let mut used: BTreeMap<ProjectId, BTreeMap<GapGroup, u32>> = BTreeMap::new();
-        let mut waves: BTreeMap<crate::ids::WaveId, Option<ProjectId>> = BTreeMap::new();
+        let mut used: Option<BTreeMap<GapGroup, u32>> = None;
         let (mut batch, mut taken) = (Batch::new(), Vec::new());
         let now = self.now();
         for device in devices {
@@ -67,49 +67,35 @@ impl Org {
             };
             let counted = attempt.filter(|a| a.gap.is_none() && a.may_be_offered());
             if let Some(mut attempt) = counted {
-                let project = match waves.get(&attempt.wave) {
-                    Some(known) => *known,
-                    None => {
-                        let wave = self.store().wave(self.id(), attempt.wave).await?;
-                        let project = wave.and_then(|w| w.project);
-                        waves.insert(attempt.wave, project);
-                        project
-                    }
+                let used = match &mut used {
+                    Some(used) => used,
+                    none => none.insert(self.in_gap().await?),
                 };
-                if let Some(project) = project.and_then(|id| limited.get(&id)) {
-                    if let std::collections::btree_map::Entry::Vacant(entry) =
-                        used.entry(project.id)
-                    {
-                        entry.insert(self.in_gap(project.id).await?);
-                    }
-                    let used = used.entry(project.id).or_default();
-                    let groups = groups.get(&device.id).cloned().unwrap_or_default();
-                    // Offered now, it could not be put off any more.
-                    let late = device.assignment.waits.is_some() && attempt.deadline <= now;
-                    let late = late.then(|| {
-                        "its deadline has passed while it waited: give it a later one".to_owned()
-                    });
-                    if let Some(why) = project.gap.against(&groups, used).or(late) {
-                        device.assignment.not_before = Some(now + WAIT);
-                        device.assignment.waits = Some(why);
-                        batch.put(device);
-                        continue;
-                    }
-                    for group in &groups {
-                        *used.entry(group.clone()).or_default() += 1;
-                    }
-                    attempt.gap = Some(GapPlace {
-                        project: project.id,
-                        since: now,
-                        groups,
-                    });
-                    batch.put(attempt);
+                let groups = groups.get(&device.id).cloned().unwrap_or_default();
+                // Offered now, it could not be put off any more.
+                let late = device.assignment.waits.is_some() && attempt.deadline <= now;
+                let late = late.then(|| {
+                    "its deadline has passed while it waited: give it a later one".to_owned()
+                });
+                if let Some(why) = limits.against(&groups, used).or(late) {
+                    device.assignment.not_before = Some(now + WAIT);
+                    device.assignment.waits = Some(why);
+                    batch.put(device);
+                    continue;
                 }
+                for group in &groups {
+                    *used.entry(group.clone()).or_default() += 1;
+                }
+                attempt.gap = Some(GapPlace { since: now, groups });
+                batch.put(attempt);
             }
             device.assignment.waits = None;
             device.assignment.asked = Some(now);
             batch.put(device.clone());
             taken.push(device);
+        }
+        for other in others {
+            batch.expect(Noun::Server, self.id(), other.id.0, other.version);
         }
         batch.put(row);
         match self.store().commit(batch).await {
@@ -119,13 +105,18 @@ impl Org {
         }
     }
 
+    /// The limits of all open projects together: what the organisation lets be in the gap at once.
+    pub(in crate::service) async fn gap_limits(&self) -> Result<GapLimits, Error> {
+        let projects = self.projects().await?.into_iter();
+        let open = projects.filter(|project| project.closed.is_none());
+        Ok(open.fold(GapLimits::default(), |all, project| all.with(&project.gap)))
+    }
+
     /// How many devices of each group are in the gap.
-    async fn in_gap(&self, project: ProjectId) -> Result<BTreeMap<GapGroup, u32>, Error> {
+    async fn in_gap(&self) -> Result<BTreeMap<GapGroup, u32>, Error> {
         let (mut all, mut after) = (BTreeMap::new(), MoveId(0));
         loop {
-            let store = self.store();
-            let page = store.attempts_in_gap(self.id(), project, after, PAGE);
-            let page = page.await?;
+            let page = self.store().attempts_in_gap(self.id(), after, PAGE).await?;
             let Some(last) = page.last() else {
                 return Ok(all);
             };
@@ -145,31 +136,23 @@ impl Org {
     ) -> Result<BTreeMap<DeviceId, BTreeSet<GapGroup>>, Error> {
         let mut all = BTreeMap::new();
         for ids in ids.chunks(PAGE as usize) {
-            let told = self.store().originals_of(self.id(), ids).await?;
-            let told: BTreeMap<DeviceId, _> = told.into_iter().map(|t| (t.id, t)).collect();
             for device in self.store().devices_of(self.id(), ids).await? {
-                all.insert(device.id, groups_of(&device, told.get(&device.id)));
+                all.insert(device.id, groups_of(&device));
             }
         }
         Ok(all)
     }
 
-    /// Notes the places of a project's members that are in the gap and have none: those that were offered their migration before
-    /// there were limits, or by somebody else.
-    pub(in crate::service) async fn note_places(&self, project: &Project) -> Result<(), Error> {
-        for wave in self.waves_of(project.id).await? {
-            if wave.is_open() {
-                self.note_places_of(project.id, &wave).await?;
-            }
+    /// Notes the places of devices that are in the gap and have none: those that were offered their migration before there were
+    /// limits, or by somebody else.
+    pub(in crate::service) async fn note_places(&self) -> Result<(), Error> {
+        for wave in self.all_waves().await?.iter().filter(|w| w.is_open()) {
+            self.note_places_of(wave).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn note_places_of(
-        &self,
-        project: ProjectId,
-        wave: &Wave,
-    ) -> Result<(), Error> {
+    pub(super) async fn note_places_of(&self, wave: &Wave) -> Result<(), Error> {
         let mut after = MoveId(0);
         loop {
             let page = self
@@ -195,7 +178,6 @@ impl Org {
                         continue;
                     };
                     attempt.gap = Some(GapPlace {
-                        project,
                         since: self.now(),
                         groups: groups.get(&attempt.device).cloned().unwrap_or_default(),
                     });
@@ -207,22 +189,19 @@ impl Org {
         }
     }
 
-    /// For how long the members of a project's open waves are planned to be in the gap, by those groups that have limits; without
-    /// those that `leave` says.
+    /// For how long the members of all open waves are planned to be in the gap, by those groups that have limits; without those that
+    /// `leave` says.
     pub(in crate::service) async fn gap_stays(
         &self,
-        project: &Project,
+        limits: &GapLimits,
         leave: impl Fn(&Move) -> bool,
     ) -> Result<BTreeMap<GapGroup, Vec<Stay>>, Error> {
         let mut all: BTreeMap<GapGroup, Vec<Stay>> = BTreeMap::new();
-        if project.gap.is_empty() {
+        if limits.is_empty() {
             return Ok(all);
         }
         let now = self.now();
-        for wave in self.waves_of(project.id).await? {
-            if !wave.is_open() {
-                continue;
-            }
+        for wave in self.all_waves().await?.iter().filter(|w| w.is_open()) {
             let mut after = MoveId(0);
             loop {
                 let page = self
@@ -238,7 +217,7 @@ impl Org {
                 for attempt in page {
                     let stay = stay_of(attempt, now);
                     for group in groups.get(&attempt.device).into_iter().flatten() {
-                        if project.gap.most(group).is_some() {
+                        if limits.most(group).is_some() {
                             all.entry(group.clone()).or_default().push(stay);
                         }
                     }

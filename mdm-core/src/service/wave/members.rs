@@ -11,7 +11,7 @@ use super::super::Org;
 use super::super::decision::{Decision, Tracked};
 use super::super::sync::append;
 use super::accept::sentence;
-use super::{Member, latest_deadline, platform_of, runbook_for};
+use super::{Member, WaveTerms, latest_deadline, platform_of, runbook_for};
 use crate::calendar::{HOLD, Zone};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
@@ -81,6 +81,22 @@ impl Org {
         name: &str,
         preset: Option<Preset>,
     ) -> Result<Wave, Error> {
+        self.new_wave_with(project, name, preset, &WaveTerms::default())
+            .await
+    }
+
+    /// The same with what the wave has of its own.
+    ///
+    /// # Errors
+    /// As [`Org::new_wave`]; [`Error::BadInput`] as [`WaveTerms::check`].
+    pub async fn new_wave_with(
+        &self,
+        project: ProjectId,
+        name: &str,
+        preset: Option<Preset>,
+        terms: &WaveTerms,
+    ) -> Result<Wave, Error> {
+        terms.check()?;
         let name = check_name(name)?;
         self.again_on_conflict(|| async {
             let project = self.open_project(project).await?;
@@ -100,9 +116,15 @@ impl Org {
             );
             wave.project = Some(project.id);
             wave.preset = preset;
+            wave.ade.clone_from(&terms.ade);
+            wave.owner_texts.clone_from(&terms.owner_texts);
             let mut batch = Batch::new();
+            if wave.ade.is_some() {
+                self.put_assign_job(&mut batch, wave.destination).await?;
+            }
             let detail =
-                json!({ "wave": id, "name": name, "project": project.name, "preset": preset });
+                json!({ "wave": id, "name": name, "project": project.name, "preset": preset,
+                    "ade": wave.ade, "owner_texts": wave.owner_texts.0.keys().collect::<Vec<_>>() });
             self.audit_into(&mut batch, "wave.new", detail);
             batch.put(wave.clone());
             self.store().commit(batch).await?;
@@ -124,7 +146,7 @@ impl Org {
         row.ok_or(Error::NotFound("wave"))
     }
 
-    async fn open_wave(&self, id: WaveId) -> Result<Wave, Error> {
+    pub(super) async fn open_wave(&self, id: WaveId) -> Result<Wave, Error> {
         let row = self.wave_row(id).await?;
         if !row.is_open() {
             return Err(Error::Precondition("the wave is closed".to_owned()));
@@ -156,22 +178,8 @@ impl Org {
             let page = self.store().devices(self.id(), after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
-            let mut page: Vec<Device> = page
-                .into_iter()
-                .filter(|d| is_meant(d, of, service, &ours))
-                .collect();
-            if let Some(group) = &of.group {
-                let ids: Vec<DeviceId> = page.iter().map(|d| d.id).collect();
-                let told = self.store().originals_of(self.id(), &ids).await?;
-                let has = |groups: &BTreeSet<String>| groups.contains(group);
-                let alike: BTreeSet<DeviceId> = told
-                    .iter()
-                    .filter(|o| o.owner.as_ref().is_some_and(|t| has(&t.value.groups)))
-                    .map(|o| o.id)
-                    .collect();
-                page.retain(|d| alike.contains(&d.id));
-            }
-            found.extend(page.into_iter().map(|d| d.serial));
+            let meant = page.into_iter().filter(|d| is_meant(d, of, service, &ours));
+            found.extend(meant.map(|d| d.serial));
         }
         found.truncate(most);
         Ok(found)
@@ -324,6 +332,9 @@ impl Org {
         if available_from > deadline {
             let problem = "is later than the deadline";
             return Err(Error::bad_input("available_from", problem));
+        }
+        if deadline <= self.now() {
+            return Err(Error::bad_input("deadline", "has passed"));
         }
         let what = "submitted already: extend it";
         self.each_planned(wave, serials, what, None, |d, _| {
@@ -520,13 +531,14 @@ impl Org {
         }
         taken.retain(|at, count| *count > 0 && *at + HOLD >= now);
         let mut gaps = Gaps::default();
-        if !project.gap.is_empty() {
+        let limits = self.gap_limits().await?;
+        if !limits.is_empty() {
             let own: BTreeSet<MoveId> = planned.iter().map(|m| m.id).collect();
-            gaps.stays = self.gap_stays(&project, |m| own.contains(&m.id)).await?;
+            gaps.stays = self.gap_stays(&limits, |m| own.contains(&m.id)).await?;
             let groups = self.gap_groups(&ids).await?;
             let of = |m: &&Move| Some((m.serial.clone(), groups.get(&m.device)?.clone()));
             gaps.groups = planned.iter().filter_map(of).collect();
-            gaps.limits = project.gap.clone();
+            gaps.limits = limits;
         }
         let placed = spread(&order, &project.calendar, &how, &taken, begin, gaps)?;
         if !dry {
@@ -559,15 +571,23 @@ impl Org {
         let now = self.now();
         let requests: usize = buckets.values().map(|n| n.div_ceil(MOST_DEVICES)).sum();
         let first = buckets.keys().next().copied().unwrap_or(now);
+        let facts = self.facts_of_requests(requests).await?;
+        Ok(budget_finding(&facts, first, now))
+    }
+
+    /// What there is to say of Apple's budget for so many requests that change something, and of nothing else.
+    pub(in crate::service) async fn facts_of_requests(
+        &self,
+        requests: usize,
+    ) -> Result<ServerFacts, Error> {
         let budget = self.budgets().await?.into_iter().next();
-        let facts = ServerFacts {
+        Ok(ServerFacts {
             requests: u32::try_from(requests).unwrap_or(u32::MAX),
             waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
             used: budget.map_or(0, |b| b.writes.status.used),
             per_hour: self.organisation.settings.api_writes_per_hour,
             ..ServerFacts::default()
-        };
-        Ok(budget_finding(&facts, first, now))
+        })
     }
 
     /// How many devices of all open waves have which deadline.
@@ -682,6 +702,10 @@ fn is_meant(
         && platform_of(device).is_some()
         && of.platform.is_none_or(|p| platform_of(device) == Some(p))
         && of.tag.as_ref().is_none_or(|tag| device.tags.contains(tag))
+        && of
+            .group
+            .as_ref()
+            .is_none_or(|group| device.groups.contains(group))
         && service.is_none_or(|service| service == at)
         && of
             .product

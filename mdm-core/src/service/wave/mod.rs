@@ -2,6 +2,7 @@
 
 mod accept;
 mod accepted;
+mod cleaned;
 pub(in crate::service) mod gap;
 mod members;
 mod notices;
@@ -9,6 +10,7 @@ mod plan_file;
 mod projects;
 mod recheck;
 mod steer;
+mod terms;
 
 pub(super) use accept::sentence;
 pub use accept::{Accepted, WhatIf};
@@ -19,6 +21,7 @@ pub use plan_file::{
 };
 pub use projects::ProjectChange;
 pub use steer::{GateView, MarkCounts, Standing};
+pub use terms::WaveTerms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -34,7 +37,6 @@ use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial, ServerId, WaveId};
 use crate::migration::{Move, PinnedRunbook};
-use crate::organisation::AdeOptions;
 use crate::store::Batch;
 use crate::wave::Wave;
 
@@ -59,7 +61,8 @@ impl Org {
     /// Plans a wave: its members, each with the runbook of its platform.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a serial number that is not ours, is in an open wave, or whose platform is not known.
+    /// [`Error::BadInput`] for a serial number that is not ours, is in an open wave, or whose platform is not known; for a runbook that
+    /// is not right for its platform, by step and field.
     pub async fn plan_wave(
         &self,
         name: &str,
@@ -68,12 +71,9 @@ impl Org {
         members: &[Member],
     ) -> Result<WaveId, Error> {
         let mut pinned = BTreeMap::new();
-        for (platform, runbook) in runbooks {
-            pinned.insert(
-                *platform,
-                self.pin(&format!("{name} {}", platform.as_str()), runbook.clone())
-                    .await?,
-            );
+        for (platform, runbook) in self.given_runbooks(runbooks).await? {
+            let name = format!("{name} {}", platform.as_str());
+            pinned.insert(platform, self.pin(&name, runbook).await?);
         }
         self.again_on_conflict(|| self.draft(name, destination, &pinned, members))
             .await
@@ -170,36 +170,6 @@ impl Org {
             after = last.id;
             all.extend(page);
         }
-    }
-
-    /// Gives a wave an ADE profile of its own; `None` takes it away. Devices that are offered their migration already get the
-    /// new one.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], the store's.
-    pub async fn set_wave_ade_profile(
-        &self,
-        wave: WaveId,
-        options: Option<&AdeOptions>,
-    ) -> Result<(), Error> {
-        self.again_on_conflict(|| async {
-            let mut row = self
-                .store()
-                .wave(self.id(), wave)
-                .await?
-                .ok_or(Error::NotFound("wave"))?;
-            row.ade = options.cloned();
-            let mut batch = Batch::new();
-            self.audit_into(
-                &mut batch,
-                "wave.ade-profile",
-                json!({ "wave": row.name, "id": row.id, "options": row.ade }),
-            );
-            self.put_assign_job(&mut batch, row.destination).await?;
-            batch.put(row);
-            Ok(self.store().commit(batch).await?)
-        })
-        .await
     }
 
     pub(super) async fn api_key(&self) -> Result<ApiKey, Error> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::super::Org;
+use crate::audit_seal::Checkpoint;
 use crate::calendar::Zone;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -33,6 +34,8 @@ pub struct OwnerNotice {
     pub owner: Option<String>,
     /// The owner's address.
     pub email: Option<String>,
+    /// When both were true, where they are known.
+    pub owner_seen: Option<Timestamp>,
     /// The language of the text: the owner's own, or English where there is no text in it.
     pub language: String,
     /// From when on the migration is offered.
@@ -56,6 +59,12 @@ pub struct OwnerNotices {
     pub notices: Vec<OwnerNotice>,
     /// Behind which member the next page begins.
     pub next: Option<MoveId>,
+    /// When this was read, where the notices are taken along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The newest seal of the record, where the notices are taken along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Checkpoint>,
 }
 
 /// A piece of a calendar.
@@ -101,7 +110,8 @@ impl Org {
         .await
     }
 
-    /// What the owners of a wave's devices are told, those whose migration has not ended: of the members behind `after`, at
+    /// What the owners of a wave's devices are told, those whose migration has not ended and who were not left behind when the
+    /// wave was submitted: of the members behind `after`, at
     /// most `limit` of them. `language` takes the place of each owner's own.
     ///
     /// # Errors
@@ -117,10 +127,12 @@ impl Org {
         let all = page.into_iter().zip(told);
         Ok(OwnerNotices {
             notices: all
-                .filter(|(member, _)| !member.is_ended())
+                .filter(|(member, _)| !member.is_ended() && !stays_behind(member))
                 .map(|(_, told)| told)
                 .collect(),
             next,
+            at: None,
+            record: None,
         })
     }
 
@@ -178,7 +190,7 @@ impl Org {
         let full = page.len() >= limit as usize;
         let next = page.last().filter(|_| full).map(|last| last.id);
         let facts = self.owners_of(&page).await?;
-        let texts = &self.organisation().settings.owner_texts;
+        let texts = [&row.owner_texts, &self.organisation().settings.owner_texts];
         let told = page
             .iter()
             .map(|member| {
@@ -206,7 +218,7 @@ impl Org {
 
     fn owner_notice(
         &self,
-        texts: &OwnerTexts,
+        [of_wave, texts]: [&OwnerTexts; 2],
         member: &Move,
         facts: Option<&OriginalFacts>,
         language: Option<&str>,
@@ -219,7 +231,7 @@ impl Org {
         let own = facts
             .and_then(|f| f.language.as_ref())
             .map(|language| language.value.as_str());
-        let (language, text) = texts.of(language.or(own).unwrap_or("en"));
+        let (language, text) = texts.beside(of_wave, language.or(own).unwrap_or("en"));
         let organisation = self.organisation();
         let called = organisation.settings.display_name.as_ref();
         let told = Told {
@@ -238,6 +250,7 @@ impl Org {
             serial: member.serial.clone(),
             owner: owner.and_then(|o| o.name.clone()),
             email: owner.and_then(|o| o.email.clone()),
+            owner_seen: facts.and_then(|f| f.owner.as_ref()).map(|o| o.at),
             language,
             available_from: member.available_from,
             deadline: member.deadline,
@@ -250,8 +263,14 @@ impl Org {
 
 /// The entry of a member that goes nowhere any more.
 fn goes_nowhere(member: &Move) -> bool {
-    matches!(
+    let ended = matches!(
         member.state,
         MoveState::Ended(Outcome::Cancelled | Outcome::Withdrawn | Outcome::Abandoned)
-    )
+    );
+    ended || stays_behind(member)
+}
+
+/// One against which something stood when the wave was submitted: nothing was asked for it.
+fn stays_behind(member: &Move) -> bool {
+    matches!(member.state, MoveState::Blocked { .. })
 }

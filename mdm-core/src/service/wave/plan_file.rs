@@ -2,12 +2,13 @@
 //! and brought in again, here or at another installation. Holds no secret: profiles of runbooks are named, and stay.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::super::Org;
 use super::accept::sentence;
-use super::{Dates, ProjectChange};
+use super::{Dates, ProjectChange, WaveTerms};
 use crate::audit_seal::Checkpoint;
 use crate::calendar::Calendar;
 use crate::clock::Timestamp;
@@ -16,7 +17,9 @@ use crate::error::Error;
 use crate::gap::GapLimits;
 use crate::ids::{ProjectId, Serial, WaveId};
 use crate::migration::{Met, Move, PinnedRunbook, sent_runbooks};
+use crate::organisation::AdeOptions;
 use crate::project::{Gate, Project, StopRule, Window};
+use crate::texts::OwnerTexts;
 use crate::wave::{Preset, Wave};
 
 /// The form of the document.
@@ -99,6 +102,12 @@ pub struct PlannedWave {
     /// Its place in the order.
     #[serde(default)]
     pub preset: Option<Preset>,
+    /// What its ADE profile says, if not what the organisation's says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ade: Option<AdeOptions>,
+    /// What owners of its devices are told in place of what the organisation says, by language.
+    #[serde(default, skip_serializing_if = "OwnerTexts::is_empty")]
+    pub owner_texts: OwnerTexts,
     /// Its members.
     #[serde(default)]
     pub members: Vec<PlannedMember>,
@@ -190,6 +199,8 @@ impl Org {
             waves.push(PlannedWave {
                 name: wave.name,
                 preset: wave.preset,
+                ade: wave.ade,
+                owner_texts: wave.owner_texts,
                 members: members.into_iter().map(member).collect(),
             });
         }
@@ -215,7 +226,7 @@ impl Org {
         })
     }
 
-    /// Brings in a plan: makes the project, switched off, its waves and their members. What is there already stays as it is, so
+    /// Brings in a plan: makes the project, switched off, its waves with what they have of their own, and their members. What is there already stays as it is, so
     /// that a plan that was cut off in the middle, or has grown, is brought in again.
     ///
     /// # Errors
@@ -274,6 +285,12 @@ impl Org {
                     "is there twice",
                 ));
             }
+            wave.terms().check().map_err(|error| match error {
+                Error::BadInput { field, problem } => {
+                    Error::bad_input(format!("waves[{n}].{field}"), problem)
+                }
+                other => other,
+            })?;
             for (m, member) in wave.members.iter().enumerate() {
                 let at = |part: &str| format!("waves[{n}].members[{m}].{part}");
                 if !all.insert(&member.serial) {
@@ -356,7 +373,11 @@ impl Org {
                 taken.added.insert(plan.name.clone(), 0);
                 return Ok(());
             }
-            None => self.new_wave(project, &plan.name, plan.preset).await?.id,
+            None => {
+                let terms = plan.terms();
+                let made = self.new_wave_with(project, &plan.name, plan.preset, &terms);
+                made.await?.id
+            }
         };
         // Those of the same dates go in together.
         let mut alike: BTreeMap<(Option<Timestamp>, Option<Timestamp>), Vec<&PlannedMember>> =
@@ -434,11 +455,21 @@ impl Org {
     }
 }
 
+impl PlannedWave {
+    fn terms(&self) -> WaveTerms {
+        WaveTerms {
+            ade: self.ade.clone(),
+            owner_texts: self.owner_texts.clone(),
+        }
+    }
+}
+
 fn member(of: Move) -> PlannedMember {
     PlannedMember {
         serial: of.serial,
         deadline: Some(of.deadline),
-        available_from: Some(of.available_from),
+        // What was forced may have its deadline before its offer; a plan may not.
+        available_from: Some(of.available_from.min(of.deadline - Duration::from_secs(1))),
         met: of
             .met
             .into_iter()

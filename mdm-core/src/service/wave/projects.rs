@@ -110,7 +110,7 @@ impl Org {
         let planned = !self.waves_of(id).await?.is_empty();
         if change.gap.as_ref().is_some_and(|gap| !gap.is_empty()) {
             // Whoever is in the gap already counts from the first moment on.
-            self.note_places(&self.project(id).await?).await?;
+            self.note_places().await?;
         }
         self.alter_project(id, "project.changed", |project: &mut Project| {
             let moved = change.destination.filter(|d| *d != project.destination);

@@ -18,7 +18,7 @@ use crate::migration::plan::{
     Bounds, LaterDeadline, Progress, ProgressCount, Tally, Waiting, later,
 };
 use crate::migration::{Attention, Move, MoveState};
-use crate::project::{Gate, Project};
+use crate::project::{Gate, Project, StopRule};
 use crate::store::{Batch, Lease};
 use crate::wave::{Pause, Resumed, SignOff, Wave, WaveState};
 
@@ -337,7 +337,7 @@ impl Org {
     }
 
     /// Adds to a batch that a wave is looked after from now on, a draft for what changes of its members: one job for each wave, under the wave's number.
-    pub(super) fn put_look_after(&self, batch: &mut Batch, wave: &Wave) {
+    pub(in crate::service) fn put_look_after(&self, batch: &mut Batch, wave: &Wave) {
         let kind = JobKind::LookAfter { wave: wave.id };
         batch.put(Job::new(
             self.id(),
@@ -391,17 +391,19 @@ impl Org {
             self.store().commit(batch).await?;
             return Ok(true);
         }
-        let Some(project) = self.project_of(&row).await? else {
-            return Ok(false);
-        };
-        if !project.gap.is_empty() {
-            self.note_places_of(project.id, &row).await?;
+        if !self.gap_limits().await?.is_empty() {
+            self.note_places_of(&row).await?;
         }
+        let project = self.project_of(&row).await?;
         if row.paused.is_some() {
             return Ok(false);
         }
         let tally = &walk.tally;
-        let stop = row.plan.as_ref().map_or(project.stop, |plan| plan.stop);
+        let stop = match (&row.plan, project) {
+            (Some(plan), _) => plan.stop,
+            (None, Some(project)) => project.stop,
+            (None, None) => StopRule::OF_LISTS,
+        };
         let mut why = tally.stops(&stop, row.resumed.as_ref());
         if why.is_none() && stop.expiries {
             let known = row.resumed.as_ref().and_then(|r| r.expiry.as_ref());
@@ -424,6 +426,19 @@ impl Org {
         last: Option<Timestamp>,
     ) -> Result<Option<String>, Error> {
         let Some(last) = last else { return Ok(None) };
+        let early = self.ending_before(wave, last).await?;
+        let first = early
+            .first()
+            .map(|(name, ends)| format!("{name} ends at {ends}, before the last deadline"));
+        Ok(first)
+    }
+
+    /// What a wave needs that ends before a moment, and when.
+    pub(in crate::service) async fn ending_before(
+        &self,
+        wave: &Wave,
+        last: Timestamp,
+    ) -> Result<Vec<(&'static str, Timestamp)>, Error> {
         let push = self.organisation.push.as_ref().map(|p| p.not_after);
         let server = self.store().server(self.id(), wave.destination).await?;
         let token = server.and_then(|s| s.token_expires);
@@ -434,11 +449,11 @@ impl Org {
             ("the server token", token),
             ("a content token", content),
         ];
-        let mut early = named.into_iter().filter_map(|(name, ends)| {
+        let early = named.into_iter().filter_map(|(name, ends)| {
             let ends = ends.filter(|ends| *ends < last)?;
-            Some(format!("{name} ends at {ends}, before the last deadline"))
+            Some((name, ends))
         });
-        Ok(early.next())
+        Ok(early.collect())
     }
 
     /// Deadlines of a submitted wave that should lie later, as its project is now: proposals, which somebody takes with

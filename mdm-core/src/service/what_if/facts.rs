@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use super::{MemberReport, Question};
 use crate::activation_lock;
+use crate::calendar::HOLD;
 use crate::check::{Check, CheckResult};
 use crate::clock::Timestamp;
 use crate::ddm::Target;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::filevault::EscrowKey;
-use crate::gap::{GapGroup, Stay};
+use crate::gap::{GapGroup, GapLimits, Stay, groups_of};
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
 use crate::library::LibraryContent;
 use crate::licences::{NeedCount, Stock};
 use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
-    Asked, Brings, Ends, Expiry, Forecaster, LossOf, Matrix, MemberFacts, ProfileCounter,
+    Asked, Brings, Ends, Expiry, Forecaster, InGap, LossOf, Matrix, MemberFacts, ProfileCounter,
     ProjectFacts, ServerFacts, Terms, licence_not_known, look, without_licence,
 };
 use crate::migration::{Met, PinnedRunbook};
@@ -54,8 +55,6 @@ pub(super) struct Within {
     gate: Vec<String>,
     /// How many devices of all open waves have which deadline.
     deadlines: BTreeMap<Timestamp, u32>,
-    /// For how long the devices of each group that has a limit are in the gap.
-    stays: BTreeMap<GapGroup, Vec<Stay>>,
     /// What was done for members at the original service.
     met: BTreeMap<Serial, BTreeMap<String, Met>>,
 }
@@ -68,6 +67,8 @@ pub(super) struct Plan {
     alike: Option<Planned>,
     /// Without it there is nowhere to go: that is a finding.
     destination: Option<Server>,
+    /// Whether the ADE profile that members get there, the wave's own where it has one, was read back as one that makes devices wait.
+    awaits: Option<bool>,
     services: Vec<(String, String)>,
     other_kinds: BTreeMap<String, String>,
     /// The identifiers at Apple of all server entries of ours.
@@ -82,6 +83,15 @@ pub(super) struct Plan {
     library: Vec<(ForWhom, Brings)>,
     /// Devices whose return to another service is on its way to Apple.
     returning: BTreeSet<DeviceId>,
+    /// How many devices of a group may be in the gap at once, and for how long those of all open waves are.
+    gap: GapPlan,
+}
+
+/// Limits of all open projects, and for how long the devices of each group that has one are in the gap.
+#[derive(Debug, Default)]
+struct GapPlan {
+    limits: GapLimits,
+    stays: BTreeMap<GapGroup, Vec<Stay>>,
 }
 
 /// Which devices something of the library goes to.
@@ -89,12 +99,16 @@ pub(super) struct Plan {
 pub(super) struct ForWhom {
     everyone: bool,
     tags: BTreeSet<String>,
+    groups: BTreeSet<String>,
     devices: BTreeSet<DeviceId>,
 }
 
 impl ForWhom {
     fn has(&self, device: &Device) -> bool {
-        self.everyone || self.devices.contains(&device.id) || !device.tags.is_disjoint(&self.tags)
+        self.everyone
+            || self.devices.contains(&device.id)
+            || !device.tags.is_disjoint(&self.tags)
+            || !device.groups.is_disjoint(&self.groups)
     }
 }
 
@@ -117,27 +131,11 @@ impl Within {
         facts.gate.clone_from(&self.gate);
         facts.at_once = most_at_once(&self.deadlines, own);
         facts.capacity = self.project.capacity;
-        facts.limits_gap = !self.project.gap.is_empty();
-        facts.in_gap = self
-            .stays
-            .iter()
-            .filter_map(|(group, stays)| {
-                let limit = self.project.gap.most(group)?;
-                let (most, at) = crate::gap::most_at_once(stays)?;
-                Some((group.clone(), most, at, limit))
-            })
-            .collect();
         facts
     }
 }
 
 impl Plan {
-    /// Whether the ADE profile at the destination was read back as one that makes devices wait.
-    fn awaits(&self) -> Option<bool> {
-        let profile = self.destination.as_ref()?.profile.as_ref()?;
-        Some(profile.proved_awaiting)
-    }
-
     fn planned(&self, serial: &Serial) -> Option<Planned> {
         self.members.get(serial).copied().or(self.alike)
     }
@@ -161,6 +159,28 @@ impl Plan {
             deadlines().min().unwrap_or(now),
             deadlines().max().unwrap_or(now),
         )
+    }
+
+    /// How many devices of these groups, which are those of the members, would be in the gap at once; nothing without limits.
+    fn in_gap(&self, groups: &BTreeMap<GapGroup, usize>) -> Option<InGap> {
+        if self.gap.limits.is_empty() {
+            return None;
+        }
+        let found = groups.iter().filter_map(|(group, devices)| {
+            let limit = self.gap.limits.most(group)?;
+            let mut stays = self.gap.stays.get(group).cloned().unwrap_or_default();
+            if let Some(alike) = self.alike {
+                // These are in no wave yet.
+                let stay = (
+                    alike.available_from.min(alike.deadline),
+                    alike.deadline + HOLD,
+                );
+                stays.extend(std::iter::repeat_n(stay, *devices));
+            }
+            let (most, at) = crate::gap::most_at_once(&stays)?;
+            Some((group.clone(), most, at, limit))
+        });
+        Some(found.collect())
     }
 
     /// How many requests the members take at Apple: one for each deadline and thousand devices.
@@ -190,6 +210,8 @@ pub(super) struct Counts {
     needs: NeedCount,
     /// The apps of each runbook that take licences.
     apps: BTreeMap<RunbookKey, Vec<(u64, String)>>,
+    /// Of each group, how many members have it.
+    groups: BTreeMap<GapGroup, usize>,
     members: usize,
 }
 
@@ -201,6 +223,7 @@ impl Counts {
             profiles: ProfileCounter::default(),
             needs: NeedCount::default(),
             apps: BTreeMap::new(),
+            groups: BTreeMap::new(),
             members: 0,
         }
     }
@@ -227,7 +250,7 @@ impl Org {
             alike: Some(alike),
             by_platform,
             by_id: BTreeMap::new(),
-            ..self.whereto(server).await?
+            ..self.whereto(server, None).await?
         };
         self.try_codes(&mut plan).await?;
         Ok(plan)
@@ -239,6 +262,12 @@ impl Org {
         if !runbooks.any(|(runbook, _)| runbook.lock) {
             return Ok(());
         }
+        plan.codes = Some(self.codes_work().await?);
+        Ok(())
+    }
+
+    /// Whether a bypass code finds its way into the vault and back. The code is thrown away.
+    pub(in crate::service) async fn codes_work(&self) -> Result<bool, Error> {
         let works = async || -> Result<bool, Error> {
             let Ok(code) = activation_lock::new_code() else {
                 return Ok(false);
@@ -249,18 +278,17 @@ impl Org {
             let hash = |code| activation_lock::escrow_key(code).ok();
             Ok(hash(&opened).is_some() && hash(&opened) == hash(&code))
         };
-        plan.codes = Some(match works().await {
-            Ok(works) => works,
-            Err(error) if error.retry_after().is_some() => return Err(error),
-            Err(_) => false,
-        });
-        Ok(())
+        match works().await {
+            Ok(works) => Ok(works),
+            Err(error) if error.retry_after().is_some() => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// With `planned` only members of which nothing is at Apple yet, otherwise all that have not ended.
     pub(super) async fn plan_of_wave(&self, wave: &Wave, planned: bool) -> Result<Plan, Error> {
         let server = self.store().server(self.id(), wave.destination).await?;
-        let mut plan = self.whereto(server).await?;
+        let mut plan = self.whereto(server, Some(wave)).await?;
         plan.within = self.within(wave).await?;
         // The members of a draft go with what their project has now; those of a wave that was submitted keep what they have.
         let project = plan.within.as_ref().map(|within| &within.project);
@@ -310,13 +338,12 @@ impl Org {
         Ok(Some(Within {
             gate: self.kept_back(&project, wave).await?,
             deadlines: self.deadlines_of_all().await?,
-            stays: self.gap_stays(&project, |_| false).await?,
             project,
             met: BTreeMap::new(),
         }))
     }
 
-    async fn whereto(&self, server: Option<Server>) -> Result<Plan, Error> {
+    async fn whereto(&self, server: Option<Server>, wave: Option<&Wave>) -> Result<Plan, Error> {
         let servers = self.store().servers(self.id()).await?;
         let inventory = self.inventory().await?;
         let (services, other_kinds) = inventory
@@ -325,6 +352,9 @@ impl Org {
         Ok(Plan {
             members: BTreeMap::new(),
             alike: None,
+            awaits: server
+                .as_ref()
+                .and_then(|server| self.proved_awaiting(server, wave)),
             destination: server,
             services,
             other_kinds,
@@ -336,7 +366,14 @@ impl Org {
             within: None,
             library: self.library_brings().await?,
             returning: self.returning().await?,
+            gap: self.gap_plan().await?,
         })
+    }
+
+    async fn gap_plan(&self) -> Result<GapPlan, Error> {
+        let limits = self.gap_limits().await?;
+        let stays = self.gap_stays(&limits, |_| false).await?;
+        Ok(GapPlan { limits, stays })
     }
 
     /// Devices that a request to Apple takes, or may take, to another service. What waits is withdrawn with a submission.
@@ -370,7 +407,7 @@ impl Org {
             let LibraryContent::Profile { content, .. } = item.content else {
                 continue;
             };
-            if item.removed.is_some() || item.tags.is_empty() {
+            if item.removed.is_some() || item.audience.is_empty() {
                 continue;
             }
             let content = match self.open_secret(content).await {
@@ -385,7 +422,8 @@ impl Org {
                     payloads: contents.payloads,
                 };
                 let whom = ForWhom {
-                    tags: item.tags,
+                    tags: item.audience.tags,
+                    groups: item.audience.groups,
                     ..ForWhom::default()
                 };
                 all.push((whom, brings));
@@ -409,6 +447,9 @@ impl Org {
                     Target::Organisation => whom.everyone = true,
                     Target::Tag(tag) => {
                         whom.tags.insert(tag);
+                    }
+                    Target::Group(group) => {
+                        whom.groups.insert(group);
                     }
                     Target::Device(device) => {
                         whom.devices.insert(device);
@@ -529,11 +570,17 @@ impl Org {
                 available_from: planned.map_or(now, |p| p.available_from),
                 notice: self.organisation.settings.notice(),
                 escrow: plan.escrow,
-                awaits: plan.awaits(),
+                awaits: plan.awaits,
                 codes: plan.codes,
                 old_key: device.and_then(|d| old_keys.get(&d.id).copied()),
             };
             let mut findings = look(&facts, now);
+            // Who is in another wave is counted there, and stays out of this one.
+            if let Some(device) = device.filter(|_| !facts.in_other_wave) {
+                for group in groups_of(device) {
+                    *counts.groups.entry(group).or_default() += 1;
+                }
+            }
             let licences: BTreeSet<u64> = device
                 .iter()
                 .flat_map(|d| &d.licences)
@@ -613,7 +660,7 @@ impl Org {
         let needs = std::mem::take(&mut counts.needs);
         let budget = self.budgets().await?.into_iter().next();
         Ok(ServerFacts {
-            awaits: plan.awaits(),
+            awaits: plan.awaits,
             expiries,
             shared,
             outside: self.mdm.outside(self.id()),
@@ -623,6 +670,7 @@ impl Org {
             waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
             used: budget.map_or(0, |b| b.writes.status.used),
             per_hour: self.organisation.settings.api_writes_per_hour,
+            in_gap: plan.in_gap(&counts.groups),
             project: plan.within.as_ref().map(|within| {
                 let own = plan.members.values().chain(&plan.alike);
                 within.facts(&own.map(|p| p.deadline).collect())

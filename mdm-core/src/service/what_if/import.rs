@@ -8,7 +8,9 @@ use serde_json::json;
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
-use crate::ids::{DeviceId, Serial};
+use crate::ids::{DeviceId, JobId, Serial};
+use crate::job::{Job, JobKind};
+use crate::library::LibraryItem;
 use crate::migration::{AppAction, AppPlan, PinnedRunbook, Variant};
 use crate::original::{OriginalFacts, Said};
 use crate::service::Org;
@@ -227,7 +229,8 @@ impl Org {
         Ok(outcome)
     }
 
-    /// Puts what rows say of those of `devices` that they name into a batch; answers of which devices something is new.
+    /// Puts what rows say of those of `devices` that they name into a batch; answers of which devices something is new. Where the
+    /// groups of an owner are others now, the device has them in the same batch, and is brought what is there for them.
     pub(in crate::service) async fn facts_into(
         &self,
         batch: &mut Batch,
@@ -241,6 +244,7 @@ impl Org {
             known.into_iter().map(|o| (o.id, o)).collect();
         let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
         let mut changed = BTreeSet::new();
+        let mut regrouped = Vec::new();
         for row in rows {
             let Some(device) = devices.get(&row.serial) else {
                 continue;
@@ -250,9 +254,39 @@ impl Org {
                 .unwrap_or_else(|| OriginalFacts::new(self.id(), device.id));
             if facts.take(row.clone(), taken, from) {
                 changed.insert(row.serial.clone());
-                batch.put(facts);
+                batch.put(facts.clone());
+            }
+            if let Some(owner) = &facts.owner
+                && owner.value.groups != device.groups
+            {
+                let mut device = (*device).clone();
+                device.groups.clone_from(&owner.value.groups);
+                changed.insert(row.serial.clone());
+                regrouped.push(device);
             }
         }
+        self.regroup_into(batch, regrouped).await?;
         Ok(changed)
+    }
+
+    /// Devices with other groups than before: those that are enrolled are looked at for what goes by groups.
+    async fn regroup_into(&self, batch: &mut Batch, devices: Vec<Device>) -> Result<(), Error> {
+        let now = self.now();
+        let enrolled = |device: &&Device| device.enrollment.is_some();
+        if devices.iter().any(|device| enrolled(&device)) {
+            self.declare_into(batch, now);
+            let goes_by_groups = |item: &LibraryItem| !item.audience.groups.is_empty();
+            if self.library().await?.iter().any(goes_by_groups) {
+                for device in devices.iter().filter(enrolled) {
+                    let id = JobId(self.ids().next(now));
+                    let device = device.id;
+                    batch.put(Job::new(self.id(), id, now, JobKind::LibraryOf { device }));
+                }
+            }
+        }
+        for device in devices {
+            batch.put(device);
+        }
+        Ok(())
     }
 }

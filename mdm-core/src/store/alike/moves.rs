@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{ThisStore, rows};
 use crate::clock::Timestamp;
-use crate::ids::{DeviceId, MoveId, OrganisationId, ProjectId, WaveId};
+use crate::ids::{DeviceId, MoveId, OrganisationId, WaveId};
 use crate::migration::Move;
 use crate::store::{MoveStore, StoreError};
 
@@ -74,16 +74,14 @@ impl MoveStore for ThisStore {
     async fn attempts_in_gap(
         &self,
         organisation: OrganisationId,
-        project: ProjectId,
         after: MoveId,
         limit: u32,
     ) -> Result<Vec<Move>, StoreError> {
         rows!(
             self,
             many,
-            "moves WHERE organisation = $1 AND gap = $2 AND id > $3 ORDER BY id LIMIT $4",
+            "moves WHERE organisation = $1 AND gap IS NOT NULL AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            project.0,
             after.0,
             i64::from(limit)
         )

@@ -11,8 +11,7 @@ use crate::errand::Errand;
 use crate::ids::{
     AcceptedId, ApprovalId, AssignmentId, AuditId, AuditSealId, CommandId, DeclarationId,
     DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId, HandOffPartId, JobId,
-    ManifestId, MoveId, OrganisationId, ProjectId, RefusalId, RunbookId, SecretId, ServerId,
-    SetUpId, WaveId,
+    ManifestId, MoveId, OrganisationId, RefusalId, RunbookId, SecretId, ServerId, SetUpId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::licences::Location;
@@ -121,7 +120,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.templates(o),
             store.attempts(o, WaveId(2), MoveId(0), ALL),
             store.all_attempts(o, MoveId(0), ALL),
-            store.attempts_in_gap(o, ProjectId(3), MoveId(0), ALL),
+            store.attempts_in_gap(o, MoveId(0), ALL),
             store.set_ups(o, SetUpId(0), ALL),
             store.set_ups_of(o, &[SetUpId(7)]),
             store.projects(o),

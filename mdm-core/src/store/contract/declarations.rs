@@ -78,6 +78,7 @@ pub(super) async fn lists_in_order(store: &impl Store) -> Finding {
             assigned(3, 2, tag("lab"), false),
             assigned(2, 1, tag("lab"), true),
             assigned(1, 1, Target::Organisation, false),
+            assigned(5, 2, Target::Group("Sales / Süd".to_owned()), false),
         ],
     )
     .await?;
@@ -87,6 +88,8 @@ pub(super) async fn lists_in_order(store: &impl Store) -> Finding {
     };
     let found = under(&["d:tag:lab", "d:tag:other"]).await;
     same(found, |a| a.id.0, &[3, 4], "under a tag")?;
+    let found = under(&["d:group:Sales / Süd", "d:tag:Sales / Süd"]).await;
+    same(found, |a| a.id.0, &[5], "under a group")?;
     let found = under(&["d:all", "d:tag:lab"]).await;
     same(found, |a| a.id.0, &[1, 3, 4], "under two words")?;
     same(under(&["u:all"]).await, |a| a.id.0, &[], "under another")?;

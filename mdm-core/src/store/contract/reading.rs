@@ -5,8 +5,8 @@ use crate::audit::{AuditEntry, Refusal};
 use crate::device::Device;
 
 use crate::ids::{
-    AuditId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, ProjectId, RefusalId,
-    RunbookId, ServerId, SetUpId, WaveId,
+    AuditId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, RefusalId, RunbookId,
+    ServerId, SetUpId, WaveId,
 };
 use crate::migration::{SetUp, SetUpEnd, SetUpState, Steps};
 use crate::queue::CommandState;
@@ -336,9 +336,9 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
     };
     let mut elsewhere = attempt(5, 9, 50);
     elsewhere.wave = WaveId(3);
-    if let Some(place) = &mut elsewhere.gap {
-        place.project = ProjectId(4);
-    }
+    let mut nowhere = attempt(6, 10, 50);
+    nowhere.wave = WaveId(3);
+    nowhere.gap = None;
     let mut other = samples::attempt(B, MoveId(2));
     other.wake_at = Some(at(25));
     put(
@@ -348,6 +348,7 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
             samples::ended(attempt(1, 7, 10)).into(),
             attempt(2, 8, 30).into(),
             elsewhere.into(),
+            nowhere.into(),
             other.into(),
         ],
     )
@@ -367,7 +368,7 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
     same(
         whole(0, ALL).await,
         |m| m.id.0,
-        &[1, 2, 3, 5],
+        &[1, 2, 3, 5, 6],
         "of all waves",
     )?;
     same(
@@ -376,15 +377,11 @@ pub(super) async fn moves(store: &impl Store) -> Finding {
         &[2, 3],
         "a page of all waves",
     )?;
-    // One of these has ended, and one is in the gap of another project.
-    let gap = async |id, after, limit| {
-        let found = store.attempts_in_gap(A, ProjectId(id), MoveId(after), limit);
-        found.await
-    };
-    same(gap(3, 0, ALL).await, |m| m.id.0, &[2, 3], "in the gap")?;
-    same(gap(3, 2, ALL).await, |m| m.id.0, &[3], "a second page")?;
-    same(gap(3, 0, 1).await, |m| m.id.0, &[2], "a first page")?;
-    same(gap(4, 0, ALL).await, |m| m.id.0, &[5], "of another project")?;
+    // One of these has ended, one has no place, and one is in another wave.
+    let gap = async |after, limit| store.attempts_in_gap(A, MoveId(after), limit).await;
+    same(gap(0, ALL).await, |m| m.id.0, &[2, 3, 5], "in the gap")?;
+    same(gap(2, ALL).await, |m| m.id.0, &[3, 5], "a second page")?;
+    same(gap(0, 1).await, |m| m.id.0, &[2], "a first page")?;
     let address = |m: &crate::migration::Move| (m.organisation.0, m.id.0);
     let due = async |now, limit| store.due_attempts(at(now), limit).await;
     same(due(24, ALL).await, address, &[], "due at 24")?;

@@ -42,7 +42,7 @@ use crate::ids::{
 };
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
-use crate::library::{LibraryContent, LibraryItem};
+use crate::library::{Audience, LibraryContent, LibraryItem};
 use crate::licences::{Location, Stock};
 use crate::migration::{
     Attention, Exception, Move, MoveState, Notice, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
@@ -306,7 +306,6 @@ pub(super) fn attempt(organisation: OrganisationId, id: MoveId) -> Move {
     );
     it.state = MoveState::Offered { since: at(51) };
     it.gap = Some(GapPlace {
-        project: ProjectId(3),
         since: at(51),
         groups: [GapGroup::Tag("till".to_owned())].into(),
     });
@@ -520,13 +519,16 @@ pub(super) fn library_item(organisation: OrganisationId, id: LibraryId) -> Libra
         content: SecretId(6),
         signed_here: true,
     };
-    let tags = ["lab".to_owned()].into();
+    let whom = Audience {
+        tags: ["lab".to_owned()].into(),
+        groups: ["Sales".to_owned()].into(),
+    };
     LibraryItem::new(
         organisation,
         id,
         &format!("item {id}"),
         content,
-        tags,
+        whom,
         at(65),
     )
 }

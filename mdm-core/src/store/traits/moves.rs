@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::ids::{DeviceId, MoveId, OrganisationId, ProjectId, WaveId};
+use crate::ids::{DeviceId, MoveId, OrganisationId, WaveId};
 use crate::migration::Move;
 use crate::store::StoreError;
 
@@ -38,11 +38,10 @@ pub trait MoveStore: Send + Sync {
         after: MoveId,
         limit: u32,
     ) -> Result<Vec<Move>, StoreError>;
-    /// Members of a project that have a place in the gap ([`Move::in_gap`]), in the order of ids, after `after`.
+    /// Those of all waves that have a place in the gap ([`Move::in_gap`]), in the order of ids, after `after`.
     async fn attempts_in_gap(
         &self,
         organisation: OrganisationId,
-        project: ProjectId,
         after: MoveId,
         limit: u32,
     ) -> Result<Vec<Move>, StoreError>;

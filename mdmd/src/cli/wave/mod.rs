@@ -4,7 +4,7 @@ mod notices;
 mod plan;
 mod shown;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
@@ -31,6 +31,22 @@ pub(crate) enum Wave {
         /// What it is for; the later ones wait for the gates of those before them.
         #[arg(long, value_parser = ["pilot", "early", "main", "rest"])]
         preset: Option<String>,
+        /// What its ADE profile says, if not what the organisation's says: JSON as `mdmd assignment ade-profile` takes it.
+        #[arg(long, value_name = "FILE")]
+        ade_profile: Option<PathBuf>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Give a wave an ADE profile of its own, or take it back. What was accepted of the wave is void.
+    Set {
+        /// The wave, by its name or number.
+        wave: String,
+        /// What it says: JSON as `mdmd assignment ade-profile` takes it.
+        #[arg(long, value_name = "FILE", required_unless_present = "no_ade_profile")]
+        ade_profile: Option<PathBuf>,
+        /// Have it get what the organisation's says.
+        #[arg(long, conflicts_with = "ade_profile")]
+        no_ade_profile: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -78,6 +94,21 @@ pub(crate) enum Wave {
         /// One of the project's prerequisites.
         #[arg(long, value_name = "NAME")]
         prerequisite: String,
+        /// What shows it.
+        #[arg(long, value_name = "SENTENCE", required_unless_present = "not")]
+        evidence: Option<String>,
+        /// Take that word back, and why; goes into the record.
+        #[arg(long, value_name = "WHY", conflicts_with = "evidence")]
+        not: Option<String>,
+        #[command(flatten)]
+        devices: Serials,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Say that the service that members left does not list them any more: `report clean-up` names them.
+    Cleaned {
+        /// The wave, by its name or number.
+        wave: String,
         /// What shows it.
         #[arg(long, value_name = "SENTENCE", required_unless_present = "not")]
         evidence: Option<String>,
@@ -258,6 +289,17 @@ async fn find(client: &Client, named: &str) -> Result<Found, Ended> {
     })
 }
 
+/// What an ADE profile is to say, from a file.
+fn options(file: &Path) -> Result<Value, Ended> {
+    let name = || file.display().to_string();
+    let text = std::fs::read(file)
+        .with_context(name)
+        .means(Exit::BadInput)?;
+    serde_json::from_slice(&text)
+        .with_context(name)
+        .means(Exit::BadInput)
+}
+
 /// The number of a wave that is named or numbered.
 pub(super) async fn number(client: &Client, named: &str) -> Result<i64, Ended> {
     find(client, named).await.map(|found| found.number)
@@ -281,14 +323,44 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             name,
             project,
             preset,
+            ade_profile,
             place,
         } => {
+            let ade = ade_profile.as_deref().map(options).transpose()?;
             let client = Client::acting(common, place).await?;
             let project = super::project::number(&client, project).await?;
-            let body = json!({ "project": project, "name": name, "preset": preset });
+            let body = json!({ "project": project, "name": name, "preset": preset, "ade": ade });
             let made = client.post("/api/v1/waves", &body).await?;
             super::print(common, &made, |made| {
                 println!("wave {} is {}", cell(&made["id"]), cell(&made["name"]));
+            });
+            Ok(())
+        }
+        Wave::Set {
+            wave,
+            ade_profile,
+            no_ade_profile: _,
+            place,
+        } => {
+            let options = ade_profile.as_deref().map(options).transpose()?;
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let said = match options {
+                Some(_) => {
+                    "its own ADE profile is defined at Apple and read back; its devices get it at their next assignment."
+                }
+                None => "its devices get the organisation's ADE profile at their next assignment.",
+            };
+            let path = format!("{}/ade-profile", found.path);
+            let answer = client
+                .act(&path, &json!({ "options": options }), said)
+                .await?;
+            super::print(common, &answer, |answer| match &answer["ade"] {
+                Value::Null => println!(
+                    "{} gets the organisation's ADE profile",
+                    cell(&answer["name"])
+                ),
+                own => println!("{} has its own ADE profile: {own}", cell(&answer["name"])),
             });
             Ok(())
         }
@@ -346,6 +418,19 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
                 None => "met",
             };
             change(common, place, wave, "prerequisites", &body, what).await
+        }
+        Wave::Cleaned {
+            wave,
+            evidence,
+            not,
+            devices,
+            place,
+        } => {
+            let serials = devices.any()?;
+            let body = json!({
+                "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
+            });
+            change(common, place, wave, "clean-up", &body, "cleaned").await
         }
         Wave::Whatif {
             wave,
@@ -570,6 +655,11 @@ async fn submit(
         };
         return Err(why).means(Exit::Precondition);
     };
+    if shown::nobody_goes(&what_if) {
+        super::print(common, &what_if, |w| shown::what_if(w, false));
+        let why = anyhow!("nothing was sent, and nothing would be: every member stays behind");
+        return Err(why).means(Exit::Precondition);
+    }
     eprintln!(
         "From their offers on the users of these devices are asked to move; at their deadlines Apple enforces it. Accepted by {} at {}.",
         cell(&accepted["by"]),

@@ -120,6 +120,17 @@ pub(super) fn standing(standing: &Value) {
             line(name, cell(&tally[key]));
         }
     }
+    let wave = &standing["wave"];
+    if !wave["ade"].is_null() {
+        line("ADE profile", format!("its own: {}", wave["ade"]));
+    }
+    if let Some(texts) = wave["owner_texts"].as_object() {
+        let languages: Vec<&str> = texts.keys().map(String::as_str).collect();
+        line(
+            "texts for owners",
+            format!("its own in {}", languages.join(", ")),
+        );
+    }
     for sentence in rows(&standing["drift"]) {
         line("drift", cell(sentence));
     }
@@ -283,6 +294,13 @@ fn blocked(what_if: &Value) -> usize {
     what_if["blockers"]
         .as_object()
         .map_or(0, serde_json::Map::len)
+}
+
+/// Whether every member that could be submitted stays behind.
+pub(super) fn nobody_goes(what_if: &Value) -> bool {
+    let count = |name: &str| what_if["report"][name].as_u64().unwrap_or(0);
+    let all = count("blocked") + count("warned") + count("clear");
+    all > 0 && u64::try_from(blocked(what_if)).is_ok_and(|staying| staying >= all)
 }
 
 /// Ends well only when nothing stands against anybody.

@@ -37,12 +37,22 @@ impl Papers<'_> {
             install::write(out, name, bytes, 0o600).means(Exit::Precondition)
         };
         let endpoints = self.apple.endpoints();
+        // What is wrong with the certificate is said before a file is made.
+        let given = certificate.map(std::fs::read).transpose();
+        let given = given
+            .with_context(|| {
+                certificate.map_or_else(String::new, |path| path.display().to_string())
+            })
+            .means(Exit::BadInput)?;
+        if let Some(given) = &given {
+            self.apple
+                .server_token(self.original, given)
+                .means(Exit::BadInput)?;
+        }
         keep("ca.pem", endpoints.ca_pem.as_bytes())?;
         keep("openid-ca.pem", self.openid.ca_pem().as_bytes())?;
-        let certificate = match certificate {
-            Some(path) => std::fs::read(path)
-                .with_context(|| path.display().to_string())
-                .means(Exit::BadInput)?,
+        let certificate = match given {
+            Some(given) => given,
             None => {
                 let pair = TokenKeyPair::generate("mdmd world", clock.now_ms(), 365)?;
                 let certificate = pair.certificate_pem()?.into_bytes();

@@ -51,6 +51,8 @@ pub(super) struct Assign {
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]
+    groups: Vec<String>,
+    #[serde(default)]
     serials: Vec<String>,
     #[serde(default)]
     users: Vec<String>,
@@ -195,6 +197,8 @@ async fn targets(org: &Org, sent: &Assign) -> Result<Vec<(Target, Channels)>, Re
     }
     let tags = sent.tags.iter().cloned().map(Target::Tag);
     all.extend(tags.map(|tag| (tag, channels)));
+    let groups = sent.groups.iter().cloned().map(Target::Group);
+    all.extend(groups.map(|group| (group, channels)));
     for serial in &sent.serials {
         let serial = Serial::parse(serial).map_err(refused)?;
         let device = org.device_of_serial(&serial).await.map_err(refused)?;
@@ -205,7 +209,7 @@ async fn targets(org: &Org, sent: &Assign) -> Result<Vec<(Target, Channels)>, Re
     if all.is_empty() {
         return Err(refused(Error::bad_input(
             "everybody",
-            "must be true, or tags, serials or users must be there",
+            "must be true, or tags, groups, serials or users must be there",
         )));
     }
     Ok(all)

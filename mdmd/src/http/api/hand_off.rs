@@ -243,5 +243,6 @@ pub(super) async fn export(
     let sealed = org.make_export(ApprovalId(id)).await.map_err(refused)?;
     shown(told! {
         bundle: STANDARD.encode(&sealed.bundle), devices: sealed.devices, signer: sealed.signer,
+        record: sealed.record,
     })
 }

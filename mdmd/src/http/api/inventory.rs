@@ -45,13 +45,18 @@ pub(super) struct Viewed {
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
-    /// They are taken along: what the record says until now is sealed first, and `record` is its newest seal.
+    /// They are taken along: what the record says until now is sealed first, `record` is its newest seal, and `at` is now.
     #[serde(default)]
     export: bool,
 }
 
-pub(super) async fn views(About { org, which, .. }: About<Viewed>) -> Answer<impl Shows> {
-    let record = match which.export {
+pub(super) async fn views(
+    About {
+        office, org, which, ..
+    }: About<Viewed>,
+) -> Answer<impl Shows> {
+    let export = which.export;
+    let record = match export {
         true => org.leaves(Some("inventory")).await.map_err(refused)?,
         false => None,
     };
@@ -65,7 +70,8 @@ pub(super) async fn views(About { org, which, .. }: About<Viewed>) -> Answer<imp
         .map_err(refused)?;
     let next = next.filter(|_| rows.len() == which.limit() as usize);
     let rows: Vec<_> = rows.iter().map(view).collect();
-    shown(told! { views: rows, next: next, record: record })
+    let at = export.then(|| office.mdm.now());
+    shown(told! { views: rows, next: next, record: record, at: at })
 }
 
 pub(super) async fn one(

@@ -1,8 +1,8 @@
-//! The library: configuration profiles and packages, and the tags that bring them to devices. Shows no profile's content.
+//! The library: configuration profiles and packages, and the tags and groups that bring them to devices. Shows no profile's content.
 
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
-use mdm_core::library::{Package, tags};
+use mdm_core::library::{Audience, Package, Whom, tags};
 use mdm_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,8 +15,8 @@ use super::{About, Answer, Hidden, packages, refused, shown};
 pub(super) struct Profile {
     name: String,
     profile: Hidden,
-    #[serde(default)]
-    tags: Vec<String>,
+    tags: Option<Vec<String>>,
+    groups: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -24,8 +24,8 @@ pub(super) struct Profile {
 pub(super) struct NewPackage {
     name: String,
     package: Package,
-    #[serde(default)]
-    tags: Vec<String>,
+    tags: Option<Vec<String>>,
+    groups: Option<Vec<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -33,6 +33,8 @@ pub(super) struct NewPackage {
 pub(super) struct Tags {
     name: String,
     tags: Vec<String>,
+    #[serde(default)]
+    groups: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -60,9 +62,9 @@ pub(super) async fn profile(
     About { office, org, .. }: About,
     Sent(sent): Sent<Profile>,
 ) -> Answer<impl Shows> {
-    let tags = tags(&sent.tags).map_err(refused)?;
+    let whom = Whom::read(sent.tags, sent.groups).map_err(refused)?;
     let profile = Secret::new(sent.profile.bytes().as_slice());
-    let put = org.put_profile(&sent.name, &profile, tags).await;
+    let put = org.put_profile(&sent.name, &profile, whom).await;
     office.poke.notify_one();
     shown(put.map_err(refused)?)
 }
@@ -71,9 +73,9 @@ pub(super) async fn package(
     About { office, org, .. }: About,
     Sent(sent): Sent<NewPackage>,
 ) -> Answer<impl Shows> {
-    let tags = tags(&sent.tags).map_err(refused)?;
+    let whom = Whom::read(sent.tags, sent.groups).map_err(refused)?;
     let before = packages::files(&org).await?;
-    let put = org.put_package(&sent.name, sent.package, tags).await;
+    let put = org.put_package(&sent.name, sent.package, whom).await;
     office.poke.notify_one();
     let put = put.map_err(refused)?;
     packages::clear(&office, &org, before).await?;
@@ -84,8 +86,8 @@ pub(super) async fn tag(
     About { office, org, .. }: About,
     Sent(sent): Sent<Tags>,
 ) -> Answer<impl Shows> {
-    let tags = tags(&sent.tags).map_err(refused)?;
-    let item = org.tag_library_item(&sent.name, tags).await;
+    let whom = Audience::read(&sent.tags, &sent.groups).map_err(refused)?;
+    let item = org.tag_library_item(&sent.name, whom).await;
     office.poke.notify_one();
     shown(item.map_err(refused)?)
 }

@@ -301,7 +301,7 @@ impl Caller {
                 }
                 (None, _) => Err(refused(Error::bad_input(
                     "organisation",
-                    "you may act in several; name one by its code",
+                    "you may act in several; name one by its code (`mdmd organisation list` has them)",
                 ))),
             };
         }
@@ -323,7 +323,7 @@ impl Caller {
                     ))),
                     _ => Err(refused(Error::bad_input(
                         "organisation",
-                        "there are several here; name one by its code",
+                        "there are several here; name one by its code (`mdmd organisation list` has them)",
                     ))),
                 }
             }

@@ -32,6 +32,9 @@ pub(super) struct Which {
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
+    /// They are taken along: what the record says until now is sealed, and `record` is its newest seal.
+    #[serde(default)]
+    export: bool,
 }
 
 /// In which language.
@@ -77,13 +80,38 @@ pub(super) async fn set_texts(
     shown(told! { texts: texts })
 }
 
+pub(super) async fn wave_texts(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
+    let (texts, own) = org.wave_owner_texts(WaveId(id)).await.map_err(refused)?;
+    shown(told! { texts: texts, own: own })
+}
+
+pub(super) async fn set_wave_texts(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+    Sent(sent): Sent<Texts>,
+) -> Answer<impl Shows> {
+    let told = org.set_wave_owner_texts(WaveId(id), &sent.texts).await;
+    let (texts, own) = told.map_err(refused)?;
+    shown(told! { texts: texts, own: own })
+}
+
 pub(super) async fn list(
-    About { org, which, .. }: About<Which>,
+    About {
+        office, org, which, ..
+    }: About<Which>,
     Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
     let (language, after) = (which.language.as_deref(), MoveId(which.after.0));
     let page = org.owner_notices(WaveId(id), language, after, at_most(which.limit));
-    shown(page.await.map_err(refused)?)
+    let mut page = page.await.map_err(refused)?;
+    if which.export {
+        page.at = Some(office.mdm.now());
+        page.record = org.leaves(Some("mail merge")).await.map_err(refused)?;
+    }
+    shown(page)
 }
 
 /// What is still to be sent of a calendar.
@@ -111,6 +139,7 @@ pub(super) async fn calendar(
     About { org, which, .. }: About<In>,
     Path(AnyId(id)): Path<AnyId>,
 ) -> Result<Calendar, Refusal> {
+    let sealer = org.clone();
     let mut rest = Rest {
         org,
         wave: WaveId(id),
@@ -119,6 +148,8 @@ pub(super) async fn calendar(
     };
     // What is wrong with the question is known before the first piece.
     let first = rest.piece().await.map_err(refused)?.unwrap_or_default();
+    // It leaves the building, and so the record is sealed.
+    sealer.leaves(None).await.map_err(refused)?;
     let rest = stream::unfold(rest, |mut rest| async move {
         let piece = rest.piece().await.transpose()?;
         let piece = piece.map_err(|error| {

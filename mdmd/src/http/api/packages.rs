@@ -11,7 +11,7 @@ use axum::extract::State;
 use http_body_util::BodyExt as _;
 use mdm_core::error::Error;
 use mdm_core::ids::OrganisationId;
-use mdm_core::library::{KeptFile, LibraryContent, Package, tags};
+use mdm_core::library::{KeptFile, LibraryContent, Package, Whom};
 use mdm_core::service::Org;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -33,8 +33,10 @@ pub(super) struct About {
     bundle_version: Option<String>,
     #[serde(default)]
     managed: bool,
+    tags: Option<String>,
+    /// As a list in JSON: a group may have a comma in its name.
     #[serde(default)]
-    tags: String,
+    groups: Option<String>,
 }
 
 pub(super) async fn upload(
@@ -48,8 +50,20 @@ pub(super) async fn upload(
     // Of an organisation that is not the caller's nothing more is said.
     let org = caller.organisation(&office.mdm, &which).await?;
     let Query(about) = about?;
-    let given = about.tags.split(',').filter(|tag| !tag.trim().is_empty());
-    let tags = tags(given).map_err(refused)?;
+    let given = about.tags.as_deref().map(|tags| {
+        let each = tags.split(',').filter(|tag| !tag.trim().is_empty());
+        each.map(str::to_owned)
+    });
+    let groups = match &about.groups {
+        Some(list) => Some(serde_json::from_str::<Vec<String>>(list).map_err(|_| {
+            refused(Error::bad_input(
+                "groups",
+                "must be a list of names in JSON",
+            ))
+        })?),
+        None => None,
+    };
+    let whom = Whom::read(given, groups).map_err(refused)?;
     let owner = org.organisation().id;
     let before = files(&org).await?;
     let passed = passed.map(|Extension(passed)| passed);
@@ -66,7 +80,7 @@ pub(super) async fn upload(
         sha256s: Vec::new(),
         file: None,
     };
-    let put = org.put_kept_package(&about.name, package, file, tags).await;
+    let put = org.put_kept_package(&about.name, package, file, whom).await;
     office.poke.notify_one();
     match put {
         Ok(put) => {

@@ -127,6 +127,11 @@ pub(super) async fn requests(about: About, Query(wanted): Query<Wanted>) -> Repo
     send(about.org, ReportAsk::Requests(wave), wanted).await
 }
 
+pub(super) async fn clean_up(about: About, Query(wanted): Query<Wanted>) -> Reported {
+    let wave = wanted.wave;
+    send(about.org, ReportAsk::CleanUp(wave), wanted).await
+}
+
 pub(super) async fn unheard(about: About, Query(wanted): Query<Wanted>) -> Reported {
     let days = wanted.days.unwrap_or(DAYS);
     if days > MOST_DAYS {

@@ -89,10 +89,10 @@ table! {
     get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it.";
     post "/api/v1/tags" Planner tags::set, "tag, serials?, group?", "Gives a tag to exactly these devices, and those whose owners are in the group now, and takes it from all others. Answers `added`, `taken`, and `unknown` serial numbers.";
     get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
-    post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
-    post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?", "Puts a package for Macs into the library, or a new revision of it.";
-    post "/api/v1/library/packages/upload" Admin packages::upload, "the bytes of the package; in the query `name`, `bundle_identifier`, `title?`, `bundle_version?`, `managed?`, `tags?` (with commas)", "The same with a file that is kept and served here, for the Macs that are told to fetch it.";
-    post "/api/v1/library/tags" Admin library::tag, "name, tags", "Gives an item other tags.";
+    post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?, groups? (of owners)", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
+    post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?, groups? (of owners)", "Puts a package for Macs into the library, or a new revision of it.";
+    post "/api/v1/library/packages/upload" Admin packages::upload, "the bytes of the package; in the query `name`, `bundle_identifier`, `title?`, `bundle_version?`, `managed?`, `tags?` (with commas), `groups?` (a JSON list)", "The same with a file that is kept and served here, for the Macs that are told to fetch it.";
+    post "/api/v1/library/tags" Admin library::tag, "name, tags, groups?", "Gives an item other tags and groups of owners.";
     post "/api/v1/library/remove" Admin library::remove, "name", "Takes an item out of use; devices that have it lose it.";
     get  "/api/v1/declarations" Viewer declarations::list, "", "Declarations in use, a page at a time.";
     post "/api/v1/declarations" Admin declarations::put, "identifier, type, payload?, file? (base64), content_type?, activate?, predicate?", "Puts a declaration, or another content of the one of this identifier. Of an asset or a legacy profile the file is kept here and served to devices that have it; `activate` puts an activation beside a configuration.";
@@ -101,7 +101,7 @@ table! {
     get  "/api/v1/declaration-sets" Viewer declarations::sets, "", "Sets of declarations with their members, and for whom they are.";
     post "/api/v1/declaration-sets" Admin declarations::put_set, "name, members (identifiers)", "Puts a set, or gives it other members.";
     post "/api/v1/declaration-sets/remove" Admin declarations::remove_set, "name", "Takes a set out of use.";
-    post "/api/v1/declaration-sets/assign" Admin declarations::assign, "name, everybody?, tags?, serials?, users?, on_users?", "Gives a set to devices, or with `users` or `on_users` to the channels of people.";
+    post "/api/v1/declaration-sets/assign" Admin declarations::assign, "name, everybody?, tags?, groups? (of owners), serials?, users?, on_users?", "Gives a set to devices, or with `users` or `on_users` to the channels of people.";
     post "/api/v1/declaration-sets/unassign" Admin declarations::unassign, "as assign", "Takes a set from them.";
     get  "/api/v1/devices/{serial}/declarations" Viewer declarations::of_device, "", "What each channel of a device should have, was given and says of it, with its status.";
     post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
@@ -156,7 +156,10 @@ table! {
     post "/api/v1/projects/{id}/purge" Admin projects::purge, "reason, digest, other?", "Destroys exactly that. The record has who, why, and which.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
     get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
-    post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest)", "Makes a wave of a project, without members.";
+    post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest), ade? (as `POST /api/v1/ade-profiles`), owner_texts? (language: subject, body)", "Makes a wave of a project, without members; with an ADE profile and texts for owners of its own, if it has any.";
+    post "/api/v1/waves/{id}/ade-profile" Approver waves::set_ade, "options (as `POST /api/v1/ade-profiles`; null for the organisation's)", "Gives a wave an ADE profile of its own: defined at Apple and read back at once. What was accepted of the wave is void.";
+    get  "/api/v1/waves/{id}/owner-texts" Viewer notices::wave_texts, "", "The texts for owners of a wave's devices by language; `own` says which are the wave's, the others are the organisation's and ours.";
+    post "/api/v1/waves/{id}/owner-texts" Planner notices::set_wave_texts, "texts (language: subject, body; or null for the organisation's)", "Changes those of the wave.";
     get  "/api/v1/waves/{id}/later" Viewer waves::later, "", "Deadlines that should lie later, with the reason; null where nothing later is left. Taken with `act: extend` for a list.";
     get  "/api/v1/waves/{id}/standing" Viewer waves::standing, "", "How a wave stands: where its members are, how many had ended when and will have, its gate, its drift.";
     get  "/api/v1/waves/{id}/failures" Viewer waves::failures, "", "What goes wrong with a wave: banners about all of its members, counts by way, and devices with owner, evidence and next action; a page at a time.";
@@ -166,6 +169,7 @@ table! {
     post "/api/v1/waves/{id}/dates" Planner waves::dates, "serials? or all?, deadline, available_from", "Gives members that are not submitted these dates.";
     post "/api/v1/waves/{id}/plan" Planner waves::plan, "first?, last?, buckets?, lead_hours?, dry?", "Spreads members that are not submitted over deadlines: in the office hours of their owners, never more at once than may be in a hold. `budget` says whether Apple lets the requests leave in time.";
     post "/api/v1/waves/{id}/prerequisites" Planner waves::meet, "name, evidence or not (why the word is taken back), serials? or all?", "Says that something was done for members at the original service, with what shows it; or takes that word back, with why. Answers of how many.";
+    post "/api/v1/waves/{id}/clean-up" Planner waves::clean_up, "evidence or not (why the word is taken back), serials? or all?", "Says that the service that members left does not list them any more, with what shows it; or takes that word back, with why. Answers of how many.";
     post "/api/v1/waves/{id}/what-if" Planner waves::what_if, "", "Has the what-if run: everything that it finds, what has come and gone since the last one, the requests as they would be sent, the digest.";
     post "/api/v1/waves/{id}/acceptance" Approver waves::accept, "digest, waivers? (check, serials?, reason), reason?", "Accepts what a what-if found, by name; void when anything of it changes.";
     post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";
@@ -178,6 +182,7 @@ table! {
     get  "/api/v1/reports/exceptions" Viewer reports::exceptions, "", "What did not come true, whose it is, what to do next; of one `wave` or of all.";
     get  "/api/v1/reports/holds" Viewer reports::holds, "", "How long holds took, step by step, and what ended them; of one `wave` or of all.";
     get  "/api/v1/reports/unheard" Viewer reports::unheard, "", "Senders that were refused, members that should have come, devices without a word for `days` (7).";
+    get  "/api/v1/reports/clean-up" Viewer reports::clean_up, "", "The clean-up list: devices that the services that they left may still list, who removes them, and which are removed; of one `wave` or of all.";
     get  "/api/v1/reports/requests" Viewer reports::requests, "", "The ledger of requests to Apple that change something; of one `wave` or of all.";
     get  "/api/v1/waves/{id}/notices" Viewer notices::list, "", "What owners are told before the migration of their devices, for a mail merge; a page at a time (`after`, `limit`), in each owner's language or in `language`.";
     get  "/api/v1/waves/{id}/calendar" Viewer notices::calendar, "", "The deadlines of a wave as a calendar (`text/calendar`, RFC 5545).";
@@ -299,7 +304,19 @@ fn guarded(
                 "this takes a scope that the token does not have"
             }
             // No caller at all cannot happen: both doors put one there.
-            _ => "this takes a greater role than the token has",
+            _ => match role {
+                Role::Viewer => "this takes the role of a viewer, which the token has not",
+                Role::Helpdesk => {
+                    "this takes the role of a helpdesk or a greater one, which the token has not"
+                }
+                Role::Planner => {
+                    "this takes the role of a planner or a greater one, which the token has not"
+                }
+                Role::Approver => {
+                    "this takes the role of an approver or a greater one, which the token has not"
+                }
+                Role::Admin => "this takes the role of an admin, which the token has not",
+            },
         };
         Refusal::new(Door::Api, Error::Refused(why)).into_response()
     }))

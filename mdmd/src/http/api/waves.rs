@@ -7,7 +7,10 @@ use mdm_core::clock::Timestamp;
 use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, ErrandId, MoveId, ProjectId, Serial, WaveId};
-use mdm_core::service::{Candidates, Dates, Org};
+use mdm_core::migration::{Move, MoveState};
+use mdm_core::organisation::AdeOptions;
+use mdm_core::service::{Candidates, Dates, Org, WaveTerms};
+use mdm_core::texts::OwnerTexts;
 use mdm_core::wave::{Preset, Waiver, Wave};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,11 +76,43 @@ pub(super) struct New {
     project: ProjectId,
     name: String,
     preset: Option<Preset>,
+    ade: Option<AdeOptions>,
+    #[serde(default)]
+    owner_texts: OwnerTexts,
 }
 
-pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answer<impl Shows> {
-    let made = org.new_wave(sent.project, &sent.name, sent.preset).await;
+pub(super) async fn new(
+    About { office, org, .. }: About,
+    Sent(sent): Sent<New>,
+) -> Answer<impl Shows> {
+    let terms = WaveTerms {
+        ade: sent.ade,
+        owner_texts: sent.owner_texts,
+    };
+    let made = org.new_wave_with(sent.project, &sent.name, sent.preset, &terms);
+    let made = made.await;
+    office.poke.notify_one();
     shown(made.map_err(refused)?)
+}
+
+/// What a wave's ADE profile says; nothing takes it back.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnAde {
+    // Named even where it is null, so that nobody takes it back by a misspelt key.
+    #[serde(deserialize_with = "Option::deserialize")]
+    options: Option<AdeOptions>,
+}
+
+pub(super) async fn set_ade(
+    About { office, org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+    Sent(sent): Sent<OwnAde>,
+) -> Answer<impl Shows> {
+    let done = org.set_wave_ade_profile(WaveId(id), sent.options.as_ref());
+    let done = done.await;
+    office.poke.notify_one();
+    shown(done.map_err(refused)?)
 }
 
 /// Who comes in: by serial number, or by what they have in common.
@@ -304,6 +339,38 @@ impl Word {
     }
 }
 
+/// That devices are out of the list of the service that they left.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CleanedUp {
+    /// What shows it.
+    evidence: Option<String>,
+    /// In its place: why that word is taken back.
+    not: Option<String>,
+    #[serde(default)]
+    serials: Vec<Serial>,
+    #[serde(default)]
+    all: bool,
+}
+
+pub(super) async fn clean_up(
+    About { org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+    Sent(sent): Sent<CleanedUp>,
+) -> Answer<impl Shows> {
+    let who = chosen(&sent.serials, sent.all).map_err(refused)?;
+    let wave = WaveId(id);
+    let done = match (&sent.evidence, &sent.not) {
+        (Some(evidence), None) => org.removed_at_original(wave, who, evidence).await,
+        (None, Some(why)) => org.listed_at_original(wave, who, why).await,
+        _ => {
+            let problem = "must be there, or `not` with why the word is taken back";
+            return Err(refused(Error::bad_input("evidence", problem)));
+        }
+    };
+    shown(told! { cleaned: done.map_err(refused)? })
+}
+
 pub(super) async fn what_if(
     About { org, .. }: About,
     Path(AnyId(id)): Path<AnyId>,
@@ -376,7 +443,10 @@ pub(super) async fn submit(
         .difference(&before)
         .copied()
         .collect();
-    shown(told! { members: members, errands: errands, blocked: 0 })
+    let all = org.members(WaveId(id)).await.map_err(refused)?;
+    let blocked = |member: &&Move| matches!(member.state, MoveState::Blocked { .. });
+    let blocked = all.iter().filter(blocked).count();
+    shown(told! { members: members, errands: errands, blocked: blocked })
 }
 
 /// Why.

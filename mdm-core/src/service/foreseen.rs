@@ -1,0 +1,307 @@
+//! Which apps a device was foreseen to lose with their data: as somebody accepted it with the wave, or, where nobody accepted
+//! anything, as the what-if's own forecast has it. An app that somebody decided to drop is no loss. Decides nothing.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Org;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{AcceptedId, Serial, WaveId};
+use crate::migration::what_if::{Forecast, Forecaster, LossOf};
+use crate::migration::{AppAction, Move, PinnedRunbook, SetUp, StepId, StepStatus};
+use crate::original::OriginalFacts;
+use crate::project::AcceptedPart;
+
+/// What was accepted of waves, each read once.
+#[derive(Debug, Default)]
+pub(super) struct Foreseen {
+    waves: BTreeMap<WaveId, Vec<AcceptedLoss>>,
+}
+
+/// The losses of one acceptance.
+#[derive(Debug)]
+struct AcceptedLoss {
+    /// When it was accepted; none for an act on a list, which is accepted and done at once.
+    at: Option<Timestamp>,
+    /// Apps by device.
+    lost: BTreeMap<Serial, Vec<String>>,
+}
+
+impl Org {
+    /// Apps that an iPhone or iPad was foreseen to lose, and that nothing has saved since: one that its hold took over after all
+    /// is none of them.
+    pub(super) async fn foreseen(
+        &self,
+        set_up: &SetUp,
+        attempt: Option<&Move>,
+        original: Option<&OriginalFacts>,
+        known: &mut Foreseen,
+    ) -> Result<Vec<String>, Error> {
+        if set_up.platform.is_mac() || set_up.released.is_none() {
+            return Ok(Vec::new());
+        }
+        // Without its runbook nobody can say what was saved.
+        let Ok(plan) = self.plan(set_up.runbook).await else {
+            return Ok(Vec::new());
+        };
+        let accepted = match attempt {
+            Some(attempt) => self.accepted_loss(attempt, known).await?,
+            None => None,
+        };
+        let mut apps = match accepted {
+            Some(apps) => apps,
+            None => undecided(set_up, &plan, original),
+        };
+        apps.retain(|app| !is_saved(app, &plan, set_up));
+        Ok(apps)
+    }
+
+    /// As it was accepted before the attempt was submitted; `None` where nobody accepted anything.
+    async fn accepted_loss(
+        &self,
+        attempt: &Move,
+        known: &mut Foreseen,
+    ) -> Result<Option<Vec<String>>, Error> {
+        if let Entry::Vacant(free) = known.waves.entry(attempt.wave) {
+            free.insert(self.accepted_losses(attempt.wave).await?);
+        }
+        let Some(all) = known.waves.get(&attempt.wave) else {
+            return Ok(None);
+        };
+        let submitted = attempt.before.as_ref().map(|before| before.at);
+        let held = |one: &&AcceptedLoss| match (one.at, submitted) {
+            (Some(accepted), Some(submitted)) => accepted <= submitted,
+            _ => true,
+        };
+        let newest = all.iter().rfind(held);
+        Ok(newest.map(|one| one.lost.get(&attempt.serial).cloned().unwrap_or_default()))
+    }
+
+    async fn accepted_losses(&self, wave: WaveId) -> Result<Vec<AcceptedLoss>, Error> {
+        let (mut all, mut after) = (Vec::new(), AcceptedId(0));
+        loop {
+            let page = self.accepted_parts(wave, after).await?;
+            let Some(last) = page.last() else {
+                return Ok(all);
+            };
+            after = last.id;
+            all.extend(page.iter().filter_map(loss_in));
+        }
+    }
+}
+
+/// What one piece says of apps: the first one of an acceptance does, in a what-if's report or in the plan of an act.
+fn loss_in(part: &AcceptedPart) -> Option<AcceptedLoss> {
+    let said = |at: &str| part.content.pointer(at).filter(|said| !said.is_null());
+    let forecast = said("/report/forecast").or_else(|| said("/forecast"))?;
+    let forecast: Forecast = serde_json::from_value(forecast.clone()).ok()?;
+    let mut lost: BTreeMap<Serial, Vec<String>> = BTreeMap::new();
+    for app in forecast.apps {
+        for serial in app.lost.into_keys() {
+            lost.entry(serial).or_default().push(app.bundle_id.clone());
+        }
+    }
+    let at = said("/accepted/at").and_then(|at| serde_json::from_value(at.clone()).ok());
+    Some(AcceptedLoss { at, lost })
+}
+
+/// What the what-if says of one device whose licences nobody looked at.
+fn undecided(
+    set_up: &SetUp,
+    plan: &PinnedRunbook,
+    original: Option<&OriginalFacts>,
+) -> Vec<String> {
+    let Some(serial) = &set_up.serial else {
+        return Vec::new();
+    };
+    // What it had before it came: what it says of itself here is what it has now.
+    let original = original.map(|original| {
+        let mut before = original.clone();
+        before.reported_apps = None;
+        let came = set_up.enrolled;
+        before.apps = before
+            .apps
+            .filter(|told| came.is_none_or(|came| told.at <= came));
+        before
+    });
+    let mut forecaster = Forecaster::new(None);
+    forecaster.add(&LossOf {
+        serial,
+        platform: Some(set_up.platform),
+        original: original.as_ref(),
+        runbook: Some(plan),
+        licences: &BTreeSet::new(),
+        tags: &set_up.tags,
+    });
+    let lost = forecaster.finish().apps.into_iter();
+    let lost = lost.filter(|app| !app.lost.is_empty());
+    lost.map(|app| app.bundle_id).collect()
+}
+
+/// Whether the hold kept or installed it, whatever was foreseen: a licence may have come in time.
+fn is_saved(app: &str, plan: &PinnedRunbook, set_up: &SetUp) -> bool {
+    let mut rows = plan.apps.iter();
+    let row = rows.find(|row| row.bundle_id.eq_ignore_ascii_case(app));
+    let steps: &[StepId] = match row.map(|row| row.action) {
+        Some(AppAction::Install) => &[StepId::AppsKeep, StepId::AppsRequired, StepId::DeclareApps],
+        Some(AppAction::KeepIfPresent) => &[StepId::AppsKeep, StepId::DeclareApps],
+        Some(AppAction::Drop) | None => return false,
+    };
+    // A step that did not run for this device saved nothing.
+    let known = set_up.steps_or_proofs();
+    let ran = |id: &StepId| {
+        let status = known.get(id).map(|step| &step.status);
+        matches!(
+            status,
+            Some(StepStatus::Done { .. } | StepStatus::Excepted { .. })
+        )
+    };
+    let given_up = |step: &StepId| {
+        set_up.exceptions.iter().any(|e| {
+            let part = e.what.strip_prefix(step.as_str());
+            part.is_some_and(|rest| match rest.strip_prefix(": ") {
+                Some(named) => named.eq_ignore_ascii_case(app),
+                // The whole step.
+                None => rest.is_empty(),
+            })
+        })
+    };
+    steps.iter().any(ran) && !steps.iter().any(given_up)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::OrganisationId;
+    use crate::migration::AppPlan;
+
+    #[test]
+    fn what_was_accepted_is_read_out_of_a_what_if_and_out_of_an_act() {
+        let app = json!({
+            "bundle_id": "app.mail", "name": null, "actions": [], "present": 2, "kept": 0, "dropped": 1,
+            "lost": { "C02LOST": "lost-licence" }, "people": [], "short": 1, "uncertain": 0,
+        });
+        let forecast = json!({ "apps": [app], "known": 2, "unknown": [], "losing": ["C02LOST"] });
+        let part = |content| {
+            let key = (OrganisationId(1), AcceptedId(2));
+            AcceptedPart::new(key, WaveId(3), "digest", 0, content)
+        };
+        let at = "2026-12-10T09:00:00Z";
+        let of_wave = json!({ "accepted": { "at": at }, "report": { "forecast": forecast } });
+        let of_act = json!({ "consequence": "they go", "forecast": forecast });
+        for (content, accepted) in [(of_wave, Timestamp::parse(at)), (of_act, None)] {
+            let loss = loss_in(&part(content)).unwrap();
+            assert_eq!(loss.at, accepted);
+            let apps: Vec<&String> = loss.lost.values().flatten().collect();
+            assert_eq!(apps, ["app.mail"], "dropped is no loss");
+        }
+        assert!(loss_in(&part(json!({ "members": [] }))).is_none());
+    }
+
+    #[test]
+    fn an_app_is_saved_by_a_step_that_ran_and_did_not_give_it_up() {
+        use crate::device::Platform;
+        use crate::enrollment::{ChannelKind, Enrollment};
+        use crate::ids::{EnrollmentId, RunbookId, SetUpId};
+        use crate::migration::{Exception, Owner, StepState, Variant, Verdict, VerdictKind};
+        let now = Timestamp::from_millis(1_796_893_200_000);
+        let mut plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        for (bundle_id, action) in [
+            ("app.mail", AppAction::KeepIfPresent),
+            ("app.old", AppAction::Drop),
+        ] {
+            plan.apps.push(AppPlan {
+                bundle_id: bundle_id.to_owned(),
+                store_id: Some(1),
+                manifest_url: None,
+                action,
+            });
+        }
+        let enrollment = Enrollment::pending(
+            OrganisationId(1),
+            EnrollmentId(7),
+            "UDID-1".to_owned(),
+            ChannelKind::Device,
+            "aa".to_owned(),
+            now,
+        );
+        let verdict = Verdict {
+            kind: VerdictKind::Migration,
+            reasons: Vec::new(),
+        };
+        let mut set_up = SetUp::begin(
+            OrganisationId(1),
+            SetUpId(5),
+            &enrollment,
+            Platform::Ios,
+            None,
+            RunbookId(3),
+            verdict,
+            now,
+        );
+        let saved = |set_up: &SetUp, app: &str| is_saved(app, &plan, set_up);
+        assert!(!saved(&set_up, "app.mail"), "no step ran");
+        let evidence = "1 of 1 apps, read back from the device".to_owned();
+        let done = StepState::new(StepStatus::Done { evidence }, now);
+        set_up.proofs.insert(StepId::AppsKeep, done);
+        assert!(saved(&set_up, "APP.mail"));
+        assert!(!saved(&set_up, "app.old"), "nobody wanted to keep it");
+        assert!(!saved(&set_up, "app.nobody"));
+        let gone = Exception::new("apps-keep: app.mail", "no licence", Owner::Licence, now);
+        set_up.exceptions.push(gone);
+        assert!(!saved(&set_up, "app.mail"), "it was given up");
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_here_is_no_forecast_of_what_it_would_lose() {
+        use crate::device::Platform;
+        use crate::enrollment::{ChannelKind, Enrollment};
+        use crate::ids::{DeviceId, EnrollmentId, RunbookId, SetUpId};
+        use crate::migration::{Variant, Verdict, VerdictKind};
+        use crate::original::{OriginalApp, Told};
+        let came = Timestamp::from_millis(1_796_893_200_000);
+        let day = std::time::Duration::from_secs(86_400);
+        let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let mut enrollment = Enrollment::pending(
+            OrganisationId(1),
+            EnrollmentId(7),
+            "UDID-1".to_owned(),
+            ChannelKind::Device,
+            "aa".to_owned(),
+            came,
+        );
+        enrollment.serial = Serial::parse("C02CAME").ok();
+        let verdict = Verdict {
+            kind: VerdictKind::Migration,
+            reasons: Vec::new(),
+        };
+        let mut set_up = SetUp::begin(
+            OrganisationId(1),
+            SetUpId(5),
+            &enrollment,
+            Platform::Ios,
+            None,
+            RunbookId(3),
+            verdict,
+            came,
+        );
+        set_up.enrolled = Some(came);
+        let told = |app: &str, at: Timestamp| Told {
+            value: vec![OriginalApp::new(app)],
+            at,
+            by: "somebody".to_owned(),
+        };
+        let mut original = OriginalFacts::new(OrganisationId(1), DeviceId(2));
+        // Ours reports a managed app of ours, a day after it came.
+        original.reported_apps = Some(told("app.ours", came + day));
+        assert!(undecided(&set_up, &plan, Some(&original)).is_empty());
+        original.apps = Some(told("app.theirs", came - day));
+        assert_eq!(undecided(&set_up, &plan, Some(&original)), ["app.theirs"]);
+        original.apps = Some(told("app.theirs", came + day));
+        assert!(undecided(&set_up, &plan, Some(&original)).is_empty());
+        assert!(undecided(&set_up, &plan, None).is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! A device that the organisation API assigns to us and that our list does not show: the whole list is read for it, once in a day.
+
+use std::time::Duration;
+
+use mdm_core::device::Device;
+use mdm_core::failure::FailureMode;
+use mdm_core::ids::{DeviceId, Serial};
+use mdm_core::secret::Secret;
+use mdm_core::service::Org;
+use mdm_core::store::{Batch, Store as _};
+use mdm_core::views::Contradiction;
+
+use crate::script::{DAY, MINUTE, Page, Stage};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A list that was read, without the device that somebody has put into a plan.
+async fn stage() -> (Stage, Org, Serial) {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    stage.server("one").await;
+    let key = Secret::from_text("key");
+    let org = stage.org().await;
+    org.import_api("BUSINESSAPI.1", "k", &key).await.unwrap();
+    // As it is since.
+    let org = stage.org().await;
+    stage.pass(MINUTE).await;
+    let lost = Serial::parse("LOST").unwrap();
+    let device = Device::new(stage.organisation, DeviceId(77), lost.clone());
+    let mut batch = Batch::new();
+    batch.put(device);
+    stage.store.commit(batch).await.unwrap();
+    *stage.script.assigned_to.lock().unwrap() = Some("one");
+    (stage, org, lost)
+}
+
+impl Stage {
+    /// How often the list was begun from its beginning.
+    fn whole(&self) -> usize {
+        let asked = self.script.asked.lock().unwrap();
+        asked.iter().filter(|asked| *asked == "fetch -").count()
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_lacks_a_device_of_ours_is_read_whole_once_a_day() {
+    let (stage, org, lost) = stage().await;
+    let asks = async || drop(org.pull(std::slice::from_ref(&lost)).await.unwrap());
+    let told = async || {
+        let views = org.views(&lost).await.unwrap();
+        views.contradictions == [Contradiction::AssignedButNotListed]
+    };
+    let read = stage.whole();
+    asks().await;
+    // The next changes may bring it, and Apple may be slow: an hour goes by.
+    stage.pass(50 * MINUTE).await;
+    assert_eq!(stage.whole(), read);
+    assert!(told().await);
+    let full: [Page; 2] = [(&["A"], &[], false), (&["A"], &[], false)];
+    stage.script.full.lock().unwrap().extend(full);
+    stage.pass(30 * MINUTE).await;
+    assert_eq!(stage.whole(), read + 1);
+    // The whole list does not have it either: that is shown, with all three views, and the list is left alone for the day.
+    for _ in 0..8 {
+        stage.clock.advance(MINUTE);
+        asks().await;
+        stage.pass(2 * HOUR).await;
+    }
+    assert_eq!(stage.whole(), read + 1);
+    assert!(told().await);
+    stage.pass(DAY).await;
+    let daily = stage.whole();
+    asks().await;
+    let full: [Page; 1] = [(&["A", "LOST"], &[], false)];
+    stage.script.full.lock().unwrap().extend(full);
+    stage.pass(2 * HOUR).await;
+    assert_eq!(stage.whole(), daily + 1);
+    assert!(!told().await && !stage.gone("LOST").await);
+    let mut shown = org.failures_of(&lost).await.unwrap();
+    shown.retain(|failure| failure.mode == FailureMode::NotListed);
+    assert!(shown.is_empty(), "{shown:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_the_next_changes_bring_costs_no_whole_list() {
+    let (stage, org, lost) = stage().await;
+    let read = stage.whole();
+    org.pull(&[lost]).await.unwrap();
+    let changes: [Page; 1] = [(&["LOST"], &[], false)];
+    stage.script.changes.lock().unwrap().extend(changes);
+    stage.pass(3 * HOUR).await;
+    assert_eq!(stage.whole(), read);
+    // Nor does one that another service has by now.
+    *stage.script.assigned_to.lock().unwrap() = Some("theirs");
+    let away = Serial::parse("AWAY").unwrap();
+    let mut batch = Batch::new();
+    batch.put(Device::new(stage.organisation, DeviceId(78), away.clone()));
+    stage.store.commit(batch).await.unwrap();
+    org.pull(&[away]).await.unwrap();
+    stage.pass(3 * HOUR).await;
+    assert_eq!(stage.whole(), read);
+}

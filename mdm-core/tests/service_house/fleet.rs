@@ -1,0 +1,59 @@
+//! Devices at the old service, as projects and waves want them: Apple shows them there, and the export of that service tells
+//! everything that keeps nobody back.
+
+use std::time::Duration;
+
+use mdm_core::device::{Device, OrgReading};
+use mdm_core::ids::{DeviceId, Serial};
+use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
+use mdm_core::service::Org;
+use mdm_core::store::Batch;
+
+use super::{House, START};
+
+/// The serial number of the device of a fleet that comes at this place, counted from 0.
+pub(crate) fn serial(n: usize) -> Serial {
+    Serial::parse(&format!("C02WAVE{n:03}")).unwrap()
+}
+
+pub(crate) fn serials(range: std::ops::Range<usize>) -> Vec<Serial> {
+    range.map(serial).collect()
+}
+
+impl House {
+    /// So many iPhones at the old service, each with what makes it another than those. Who acts is Anna.
+    pub(crate) async fn fleet(
+        &self,
+        count: usize,
+        differs: impl Fn(usize, &mut Device, &mut Said),
+    ) -> Org {
+        let org = self.org().await;
+        let mut batch = Batch::new();
+        let mut rows = Vec::with_capacity(count);
+        for n in 0..count {
+            let id = DeviceId(self.next_id());
+            let mut device = Device::new(org.organisation().id, id, serial(n));
+            let mut reading = OrgReading::default();
+            reading.seen = START;
+            reading.assigned_server = Some("THEIRS".to_owned());
+            reading.capable = Some(true);
+            reading.product = Some("iPhone17,1".to_owned());
+            reading.added_by_hand = Some(false);
+            device.reading = Some(reading);
+            let mut said = Said::nothing(serial(n));
+            said.system = Some("26.1".to_owned());
+            said.last_seen = Some(START - Duration::from_hours(24));
+            said.enrolment = Some(OriginalEnrolment::Automated);
+            said.apps = Some(Vec::<OriginalApp>::new());
+            said.networks = Some(Vec::new());
+            said.profiles = Some(Vec::new());
+            said.declarations = Some(Vec::new());
+            differs(n, &mut device, &mut said);
+            batch.put(device);
+            rows.push(said);
+        }
+        self.mdm.store().commit(batch).await.unwrap();
+        org.import_originals("Old MDM", START, rows).await.unwrap();
+        org.acting_for("Anna")
+    }
+}
