@@ -6,6 +6,7 @@ pub mod chaos;
 pub mod fleet;
 mod log;
 mod search;
+pub mod soak;
 mod telling;
 
 pub use asking::{Reply, Request};

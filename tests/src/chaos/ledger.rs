@@ -81,6 +81,7 @@ pub(super) struct Ledger {
     entries: Vec<Mutex<Entry>>,
     acknowledged: AtomicUsize,
     unanswered: AtomicUsize,
+    put_off: AtomicUsize,
     wrong: Mutex<Vec<String>>,
 }
 
@@ -103,6 +104,7 @@ impl Ledger {
             entries: old.chain(new).collect(),
             acknowledged: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
+            put_off: AtomicUsize::new(0),
             wrong: Mutex::default(),
         }
     }
@@ -125,6 +127,11 @@ impl Ledger {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// An answer that said "later" and when.
+    pub(super) fn put_off(&self) {
+        self.put_off.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn wrong(&self, what: String) {
         let mut all = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(what);
@@ -133,6 +140,7 @@ impl Ledger {
     pub(super) fn count(&self, report: &mut Report) {
         report.acknowledged = self.acknowledged.load(Ordering::Relaxed);
         report.unanswered = self.unanswered.load(Ordering::Relaxed);
+        report.put_off = self.put_off.load(Ordering::Relaxed);
         let mut all = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         report.wrong.append(&mut all);
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
@@ -19,6 +19,8 @@ use crate::fleet::house::House;
 const CLIENTS: usize = 2;
 /// The most devices that a client queues one command for.
 const MANY: u64 = 8;
+/// After so many turns, on average, a speaker that rests opens another connection.
+const STAYS: u64 = 32;
 
 /// A connection of a device.
 pub(super) struct Voice {
@@ -100,10 +102,18 @@ pub(super) struct Load<'a> {
     authorization: String,
     writer: Writer,
     connections: usize,
+    /// After every turn of a speaker.
+    rest: Duration,
     next: AtomicU64,
 }
 
 impl<'a> Load<'a> {
+    /// One that speaks less: so long a rest after every turn, and clients ten times as long.
+    pub(super) const fn resting(mut self, rest: Duration) -> Self {
+        self.rest = rest;
+        self
+    }
+
     pub(super) fn new(house: &House, ledger: &'a Ledger, connections: usize) -> Self {
         let token = String::from_utf8_lossy(house.token.expose()).into_owned();
         Self {
@@ -113,6 +123,7 @@ impl<'a> Load<'a> {
             authorization: format!("Bearer {token}"),
             writer: writer(house),
             connections,
+            rest: Duration::ZERO,
             next: AtomicU64::new(0),
         }
     }
@@ -124,6 +135,19 @@ impl<'a> Load<'a> {
         time: Duration,
         kill: impl FnOnce() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let end = async {
+            tokio::time::sleep(time).await;
+            kill()
+        };
+        self.drive_until(rng, end).await
+    }
+
+    /// Speaks until that has come to an end. From then on nobody begins anything; what is under way may be answered or not.
+    pub(super) async fn drive_until(
+        &self,
+        rng: &mut Rng,
+        end: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
         let over = AtomicBool::new(false);
         let devices =
             (0..self.connections).map(|seat| self.device(seat, Rng::new(rng.next()), &over));
@@ -131,14 +155,12 @@ impl<'a> Load<'a> {
         let clients = (0..CLIENTS).map(|_| self.client(Rng::new(rng.next()), &over));
         let clients: Vec<_> = clients.collect();
         let end = async {
-            tokio::time::sleep(time).await;
-            // From here on nobody begins anything; what is under way may be answered or not.
-            let killed = kill();
+            let ended = end.await;
             over.store(true, Ordering::SeqCst);
-            killed
+            ended
         };
-        let (devices, clients, killed) = tokio::join!(join_all(devices), join_all(clients), end);
-        killed?;
+        let (devices, clients, ended) = tokio::join!(join_all(devices), join_all(clients), end);
+        ended?;
         devices.into_iter().chain(clients).collect()
     }
 
@@ -157,19 +179,36 @@ impl<'a> Load<'a> {
                 if matches!(self.turn(&mut voice, at, &mut rng).await?, Answer::Unknown) {
                     continue 'line;
                 }
+                if !self.rest.is_zero() {
+                    tokio::time::sleep(self.rest).await;
+                    // Among several servers, the next one may take over.
+                    if rng.below(STAYS) == 0 {
+                        continue 'line;
+                    }
+                }
             }
         }
         Ok(())
     }
 
     /// Takes an answer into account. `Unknown` also for a refusal that says nothing about what was done.
-    fn settle(&self, what: &str, device: &Device, told: &anyhow::Result<u16>) -> Answer {
+    fn settle(
+        &self,
+        voice: &Voice,
+        what: &str,
+        device: &Device,
+        told: &anyhow::Result<u16>,
+    ) -> Answer {
         match told {
             Ok(200) => {
                 self.ledger.acknowledged();
                 Answer::Done
             }
-            Ok(503) | Err(_) => {
+            Ok(503) if voice.line.retry_after().is_some() => {
+                self.ledger.put_off();
+                Answer::Unknown
+            }
+            Err(_) => {
                 self.ledger.unanswered();
                 Answer::Unknown
             }
@@ -197,7 +236,7 @@ impl<'a> Load<'a> {
             let told = voice
                 .check_in(&device, &devices::authenticate(&device))
                 .await;
-            if let Answer::Unknown = self.settle("Authenticate", &device, &told) {
+            if let Answer::Unknown = self.settle(voice, "Authenticate", &device, &told) {
                 return Ok(Answer::Unknown);
             }
             self.ledger.entry(at).authenticated.told(true);
@@ -210,7 +249,7 @@ impl<'a> Load<'a> {
                 let told = voice
                     .check_in(&device, &devices::token_update(&device, next))
                     .await;
-                if let Answer::Unknown = self.settle("TokenUpdate", &device, &told) {
+                if let Answer::Unknown = self.settle(voice, "TokenUpdate", &device, &told) {
                     return Ok(Answer::Unknown);
                 }
                 self.ledger.entry(at).token.told(Some(next));
@@ -221,7 +260,7 @@ impl<'a> Load<'a> {
                 self.ledger.entry(at).bootstrap.ask(Some(next));
                 let body = devices::bootstrap_token(&device, &next.to_string());
                 let told = voice.check_in(&device, &body).await;
-                if let Answer::Unknown = self.settle("SetBootstrapToken", &device, &told) {
+                if let Answer::Unknown = self.settle(voice, "SetBootstrapToken", &device, &told) {
                     return Ok(Answer::Unknown);
                 }
                 self.ledger.entry(at).bootstrap.told(Some(next));
@@ -240,27 +279,31 @@ impl<'a> Load<'a> {
     ) -> anyhow::Result<Answer> {
         let mut told = voice.report(device, &devices::idle(device)).await;
         loop {
-            if let Answer::Unknown = self.settle("a report", device, &told) {
+            if let Answer::Unknown = self.settle(voice, "a report", device, &told) {
                 return Ok(Answer::Unknown);
             }
             let text = String::from_utf8_lossy(voice.line.content()).into_owned();
-            let Some(uuid) = uuid_of(&text) else {
+            let Some(uuid) = devices::command_uuid(&text) else {
                 return Ok(Answer::Done);
             };
-            {
-                let mut entry = self.ledger.entry(at);
-                if let Some(sent) = entry.commands.get_mut(&uuid) {
+            let ours = match self.ledger.entry(at).commands.get_mut(&uuid) {
+                Some(sent) => {
                     if sent.answered.sure {
                         let again =
                             format!("{}: {uuid} came again after its answer", device.serial);
                         self.ledger.wrong(again);
                     }
                     sent.answered.ask(true);
+                    true
                 }
-            }
-            told = voice
-                .report(device, &devices::acknowledged(device, &uuid))
-                .await;
+                None => false,
+            };
+            let answer = match ours {
+                true => devices::acknowledged(device, &uuid),
+                // The server's own: these devices can nothing but what clients ask here.
+                false => devices::refused(device, &uuid),
+            };
+            told = voice.report(device, &answer).await;
             if let Ok(200) = told
                 && let Some(sent) = self.ledger.entry(at).commands.get_mut(&uuid)
             {
@@ -312,13 +355,25 @@ impl<'a> Load<'a> {
                             }
                         }
                     }
-                    Ok(503) | Err(_) => {
+                    Ok(503) if line.retry_after().is_some() => {
+                        self.ledger.put_off();
+                        continue 'line;
+                    }
+                    Err(_) => {
                         self.ledger.unanswered();
                         continue 'line;
                     }
                     Ok(status) => {
                         let said = String::from_utf8_lossy(line.content()).into_owned();
-                        bail!("queueing was answered {status}: {said}");
+                        self.ledger
+                            .wrong(format!("queueing was answered {status}: {said}"));
+                        continue 'line;
+                    }
+                }
+                if !self.rest.is_zero() {
+                    tokio::time::sleep(self.rest * 10).await;
+                    if rng.below(STAYS) == 0 {
+                        continue 'line;
                     }
                 }
             }
@@ -335,10 +390,4 @@ impl<'a> Load<'a> {
         );
         Ok(line.exchange(request.as_bytes()).await?.0)
     }
-}
-
-fn uuid_of(command: &str) -> Option<String> {
-    let (_, rest) = command.split_once("<key>CommandUUID</key>")?;
-    let (_, rest) = rest.split_once("<string>")?;
-    Some(rest.split_once("</string>")?.0.to_owned())
 }

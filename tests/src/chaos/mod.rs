@@ -8,6 +8,7 @@ mod ledger;
 mod load;
 mod power;
 mod rng;
+pub mod several;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::fleet::house::{House, Seed, Start};
 use ledger::Ledger;
 use load::Load;
 use power::Power;
-use rng::Rng;
+pub(crate) use rng::Rng;
 
 /// Set for a process that is the server of a run: its program is the one that drives the run.
 pub const SERVE: &str = "CHAOS_SERVE";
@@ -64,6 +65,8 @@ pub struct Report {
     pub acknowledged: usize,
     /// Requests without an answer.
     pub unanswered: usize,
+    /// Requests that were answered 503 with the time of another try.
+    pub put_off: usize,
     /// Writes that the power cuts threw away.
     pub thrown_away: usize,
     /// Facts that were looked up after a kill.
@@ -79,12 +82,13 @@ impl Report {
     #[must_use]
     pub fn told(&self) -> String {
         format!(
-            "{} kills ({} of them while it started), {} acknowledgements, {} requests without an answer, {} writes thrown away, \
-             {} facts looked up: {} lost, {} wrong",
+            "{} kills ({} of them while it started), {} acknowledgements, {} requests without an answer, {} put off, \
+             {} writes thrown away, {} facts looked up: {} lost, {} wrong",
             self.kills,
             self.at_start,
             self.acknowledged,
             self.unanswered,
+            self.put_off,
             self.thrown_away,
             self.looked_up,
             self.lost.len(),

@@ -89,6 +89,16 @@ impl Connection {
         find(&self.buffer, b"\r\n\r\n").map_or(&[], |at| &self.buffer[at + 4..])
     }
 
+    /// After how many seconds the last answer asks to be asked again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let end = find(&self.buffer, b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&self.buffer[..end]).ok()?;
+        let mut fields = head.split("\r\n").filter_map(|line| line.split_once(':'));
+        let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+        value.trim().parse().ok()
+    }
+
     /// Sends one request and reads its answer to the end; gives status and length of the content.
     ///
     /// # Errors

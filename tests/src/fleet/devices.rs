@@ -366,6 +366,34 @@ pub fn acknowledged(device: &Device, command: &str) -> String {
     ))
 }
 
+/// A command that has to wait.
+#[must_use]
+pub fn not_now(device: &Device, command: &str) -> String {
+    plist(&strings(&[
+        ("CommandUUID", command),
+        ("Status", "NotNow"),
+        ("UDID", &device.udid),
+    ]))
+}
+
+/// The UUID of a command, as a device reads it; `None` of an empty answer.
+#[must_use]
+pub fn command_uuid(command: &str) -> Option<String> {
+    let (_, rest) = command.split_once("<key>CommandUUID</key>")?;
+    let (_, rest) = rest.split_once("<string>")?;
+    Some(rest.split_once("</string>")?.0.to_owned())
+}
+
+/// A command that this device does not do.
+#[must_use]
+pub fn refused(device: &Device, command: &str) -> String {
+    plist(&strings(&[
+        ("CommandUUID", command),
+        ("Status", "Error"),
+        ("UDID", &device.udid),
+    ]))
+}
+
 /// A bootstrap token to be kept.
 #[must_use]
 pub fn bootstrap_token(device: &Device, token: &str) -> String {

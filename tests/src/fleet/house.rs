@@ -143,6 +143,14 @@ impl House {
         })
     }
 
+    /// Its rows are in this database from now on, and its servers are addressed here: somebody else runs them.
+    pub fn move_to(&mut self, database: &str, address: Address, admin: Address) {
+        self.config.database = Database::new(database);
+        self.database = database.to_owned();
+        self.address = address;
+        self.admin = admin;
+    }
+
     /// Adds to the environment of the servers to come.
     pub fn environment(&mut self, more: Vec<(String, String)>) {
         self.start.environment.extend(more);

@@ -2,5 +2,6 @@
 //! the server as a process of its own on an installation whose rows were written by the library.
 
 pub mod client;
+pub mod clock;
 pub mod devices;
 pub mod house;

@@ -1,0 +1,85 @@
+//! `cargo run --release -p tests --bin soak`: a simulated week of a fleet before a real server, with faults; says day by day what
+//! the server takes, and ends with 4 when something grows with the days. Only talks to this machine.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use mdm_core::store::testing::TestPostgres;
+use tests::chaos::SERVE;
+use tests::soak::{self, Verdict};
+
+/// Lives through a simulated week with a fleet, and looks at what grows.
+#[derive(Parser, Debug)]
+#[command(name = "soak")]
+struct Options {
+    /// Devices that are enrolled at the beginning; a twentieth as many enrol by and by.
+    #[arg(long, default_value_t = 20_000)]
+    devices: usize,
+    /// Simulated days.
+    #[arg(long, default_value_t = 7)]
+    days: usize,
+    /// `sqlite`, `postgres` (a private server), or a PostgreSQL URL.
+    #[arg(long, default_value = "sqlite")]
+    database: String,
+    /// Devices that speak at the same time.
+    #[arg(long, default_value_t = 16)]
+    connections: usize,
+    /// Which random numbers.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os(SERVE).is_some() {
+        return mdmd::cli::main();
+    }
+    match all(&Options::parse()) {
+        Ok(verdict) => {
+            for what in &verdict.wrong {
+                println!("{what}");
+            }
+            if let Some(slope) = verdict.slope {
+                println!("memory: {slope:+.2} MiB a day after day two");
+            }
+            println!("{} wrong", verdict.wrong.len());
+            ExitCode::from(if verdict.wrong.is_empty() { 0 } else { 4 })
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn all(options: &Options) -> anyhow::Result<Verdict> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let private = match options.database.as_str() {
+            "postgres" => Some(TestPostgres::find().await.context("no PostgreSQL here")?),
+            _ => None,
+        };
+        let database = match &private {
+            Some(server) => server.database().await,
+            None => options.database.clone(),
+        };
+        let days = soak::run(
+            &soak::Options {
+                devices: options.devices,
+                days: options.days,
+                database,
+                connections: options.connections,
+                server: None,
+                seed: options.seed,
+            },
+            |day| println!("{}", day.told()),
+        )
+        .await;
+        if let Some(server) = private {
+            server.clean().await;
+        }
+        Ok(soak::judge(&days?))
+    })
+}
