@@ -51,10 +51,10 @@ async fn main() -> Result<(), support::Failure> {
     // The product: a plan, its what-if, a wave.
     let support::Customer { acme, plan, told } = support::customer(&mdm).await?;
     acme.import_originals("export", mdm.now(), told).await?;
-    let wave = acme
-        .plan_wave("first", plan.destination, &plan.runbooks, &plan.members)
-        .await?;
+    let wave = acme.plan_wave("first", plan.destination, &plan.runbooks, &plan.members);
+    let wave = wave.await?;
     let what_if = acme.what_if(wave).await?;
+    acme.accept(wave, &what_if.digest, &[], "").await?;
     acme.submit(wave, &what_if.digest, "an operator").await?;
 
     // One line in the vendor's own scheduler; `mdm.watch(50)` belongs into a task of its own.

@@ -375,7 +375,8 @@ impl Calendar {
     }
 }
 
-/// How long a hold may take: whose deadlines are closer together than this are in a hold at once.
+/// How long a hold counts at the least: whose deadlines are closer together than this are in a hold at once. One whose runbook has a
+/// higher hard ceiling counts for that long.
 pub const HOLD: Duration = Duration::from_secs(45 * 60);
 
 #[cfg(test)]

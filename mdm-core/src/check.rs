@@ -99,6 +99,8 @@ checks! {
     ProtocolVersion = "protocol.version",
     /// Licences of a location that changes hands outlast the deadline.
     DeadlineLicences = "deadline.licences30",
+    /// Every device is in it once.
+    MembersUnique = "members.unique",
     /// What must be done at the original service is done.
     Prerequisites = "prerequisites",
     /// Apple takes the deadline.

@@ -226,8 +226,22 @@ pub struct Endpoint {
     pub trusted_by: Option<String>,
     /// When its certificate ends.
     pub ends: Option<Timestamp>,
+    /// Which other certificate of the chain by which it is trusted ends first, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainEnd>,
     /// How many seconds its clock is ahead of the one of whoever looked.
     pub clock_ahead: Option<i64>,
+}
+
+/// The end of a certificate above that of a door.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::exhaustive_structs, reason = "whose and when")]
+pub struct ChainEnd {
+    /// The common name of its authority.
+    pub name: String,
+    /// When it ends.
+    pub ends: Timestamp,
 }
 
 #[cfg(test)]

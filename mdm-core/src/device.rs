@@ -76,6 +76,9 @@ pub struct Device {
     /// When what we knew of it was handed over to the installation that it moved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over: Option<Timestamp>,
+    /// When it had last left us for good, as it is in the record: in the list of another service, and checked out or silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_away: Option<Timestamp>,
 }
 
 /// That a device leaves us, by whose will and by when.
@@ -94,6 +97,19 @@ pub struct Leaving {
 }
 
 impl Device {
+    /// Whether it has completed the migration with this deadline. Apple keeps whole seconds.
+    pub(crate) fn has_completed(&self, deadline: Timestamp) -> bool {
+        let mut completed = self.completed_deadlines.iter();
+        completed.any(|done| done.as_secs() == deadline.as_secs())
+    }
+
+    /// Notes that it has completed the migration with this deadline, so that a later enrolment is not taken for that one.
+    pub(crate) fn completed(&mut self, deadline: Timestamp) {
+        if !self.has_completed(deadline) {
+            self.completed_deadlines.push(deadline);
+        }
+    }
+
     /// Whether the organisation API assigns it to this service of ours, and no list of ours shows it.
     pub(crate) fn is_unlisted_at(&self, service: &str) -> bool {
         let reading = self.reading.as_ref().filter(|reading| !reading.unknown);
@@ -127,6 +143,7 @@ impl Device {
             leaving: None,
             lock: DeviceLock::default(),
             handed_over: None,
+            moved_away: None,
         }
     }
 
@@ -142,6 +159,15 @@ impl Device {
                     .as_ref()
                     .and_then(|r| Platform::of_family(&r.family))
             })
+    }
+
+    /// The same; of a device that is in none of our lists what the organisation API says counts too.
+    #[must_use]
+    pub fn platform_told(&self) -> Option<Platform> {
+        self.platform().or_else(|| {
+            let product = self.reading.as_ref().and_then(|r| r.product.as_deref());
+            product.and_then(Platform::of_product)
+        })
     }
 }
 
@@ -220,6 +246,9 @@ pub struct DeviceRecord {
     pub op_date: Option<Timestamp>,
     /// It has left our list.
     pub gone: bool,
+    /// It is in no list because we gave up its server entry: that says nothing of where it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
     /// `iPhone`, `iPad`, `Mac`, …
     pub family: String,
     /// Marketing name.
@@ -243,6 +272,7 @@ impl DeviceRecord {
             seen,
             op_date: None,
             gone: false,
+            given_up: false,
             family: String::new(),
             model: String::new(),
             profile_status: String::new(),
@@ -250,6 +280,12 @@ impl DeviceRecord {
             deadline: None,
             more: BTreeMap::new(),
         }
+    }
+
+    /// Whether Apple took it from our list: not where we gave its server entry up.
+    #[must_use]
+    pub const fn has_left(&self) -> bool {
+        self.gone && !self.given_up
     }
 
     /// Whether an ADE profile is in force. The status counts, not the UUID.

@@ -1,6 +1,7 @@
 //! What can go wrong with a migration, by name: detected from what is known, with its owner, how sure that is, the evidence and what to
 //! do next. Pure; does nothing about it: what is done by itself is done elsewhere, and said here.
 
+mod apps;
 mod holding;
 mod moving;
 #[cfg(test)]
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::apps::{ForeseenLoss, LossAccepted};
 pub(crate) use self::holding::did_not_wait;
 use self::holding::{after_it, at_the_end, from_outside, in_the_hold};
 use self::moving::{before_it_moves, between};
@@ -166,6 +168,8 @@ pub struct Failure {
     pub evidence: Vec<Evidence>,
     /// What is to be done next, and what is done by itself.
     pub next: String,
+    /// Whether it counts as going wrong: what somebody accepted before, and what is only to be cleaned up, does not.
+    pub counts: bool,
 }
 
 impl Failure {
@@ -179,7 +183,15 @@ impl Failure {
             confidence,
             evidence: Vec::new(),
             next: next.to_owned(),
+            counts: true,
         }
+    }
+
+    /// The same as one that is known, and does not count as going wrong.
+    #[must_use]
+    pub const fn known(mut self) -> Self {
+        self.counts = false;
+        self
     }
 
     /// The same with one more piece of evidence.
@@ -212,7 +224,9 @@ pub struct Known<'a> {
     /// Refusals of its messages, newest first.
     pub refusals: &'a [Refusal],
     /// Apps that it was forecast to lose with their data, and that nothing has saved since.
-    pub forecast: &'a [String],
+    pub forecast: &'a [ForeseenLoss],
+    /// How people call the service that it left; Apple's identifier where nobody has told.
+    pub left: Option<&'a str>,
     /// How long people have until a deadline, at the least.
     pub notice: Duration,
     /// Now.

@@ -226,6 +226,17 @@ pub fn ends(der: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_millis(end.saturating_mul(1000)))
 }
 
+/// The common name of a certificate's subject; empty where it has none.
+#[must_use]
+pub fn name_of(der: &[u8]) -> String {
+    let Ok((_, parsed)) = X509Certificate::from_der(der) else {
+        return String::new();
+    };
+    let mut names = parsed.subject().iter_common_name();
+    let name = names.next().and_then(|name| name.as_str().ok());
+    name.unwrap_or_default().to_owned()
+}
+
 /// Whether `key` signed this certificate.
 ///
 /// OpenSSL notes why a signature does not fit in a list of the thread, and its answer *no* leaves the note there: the next

@@ -123,6 +123,23 @@ pub struct Stock {
     pub device_assignable: bool,
 }
 
+impl Stock {
+    /// With the licences of another location.
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.total = self.total.saturating_add(other.total);
+        self.assigned = self.assigned.saturating_add(other.assigned);
+        self.available = self.available.saturating_add(other.available);
+        self.unlimited |= other.unlimited;
+        self.device_assignable |= other.device_assignable;
+    }
+
+    /// There are licences, and Apple gives them to people only: no device gets one in its set-up.
+    #[must_use]
+    pub const fn is_for_users_only(&self) -> bool {
+        !self.device_assignable && (self.total > 0 || self.unlimited)
+    }
+}
+
 /// A licence that a device has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -152,16 +169,20 @@ pub struct LicenceNeed {
     pub bundles: BTreeSet<String>,
     /// Devices that need it.
     pub needs: u64,
-    /// Of these, devices that have it already.
+    /// Of these, devices that have it already, or to which an open request is about to give it.
     pub has: u64,
-    /// Licences left at the location.
+    /// Licences left at the location, without those that open requests have promised to devices.
     pub available: u64,
     /// It is free: nothing can lack.
     pub unlimited: bool,
     /// It is in the location, and may be given to devices.
     pub assignable: bool,
+    /// There are licences, and they can be given to people only: no device gets one in its set-up.
+    pub user_only: bool,
     /// Licences that must be bought or transferred before all devices can have it.
     pub lacks: u64,
+    /// Members of open waves that are not counted here, lack it too and were promised none.
+    pub others: u64,
 }
 
 /// Counts what devices need, by app; keeps no device.
@@ -181,7 +202,9 @@ impl NeedCount {
                 available: 0,
                 unlimited: false,
                 assignable: false,
+                user_only: false,
                 lacks: 0,
+                others: 0,
             });
             if !need.bundles.contains(bundle) {
                 need.bundles.insert(bundle.clone());
@@ -201,6 +224,7 @@ impl NeedCount {
                 need.available = stock.available;
                 need.unlimited = stock.unlimited;
                 need.assignable = stock.device_assignable;
+                need.user_only = stock.is_for_users_only();
             }
             let open = need.needs - need.has;
             need.lacks = match (need.assignable, need.unlimited) {

@@ -427,6 +427,10 @@ pub struct Settings {
     pub owner_days: Option<u32>,
     /// The oldest system, such as `26.4`, that may enrol in Setup Assistant: a device that can is told to update first.
     pub minimum_os: BTreeMap<Platform, String>,
+    /// The kept runbook by which a device is set up that comes by a migration which nobody planned here; the standard one where
+    /// none is named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unplanned_runbooks: BTreeMap<Platform, String>,
     /// What network users of a Mac meet when they log in.
     pub user_logins: UserLogins,
     /// After how many hours a device that has nothing else to do is asked anew what it is; 0 is never.
@@ -515,6 +519,7 @@ impl Default for Settings {
             retention_days: Some(90),
             owner_days: None,
             minimum_os: BTreeMap::new(),
+            unplanned_runbooks: BTreeMap::new(),
             user_logins: UserLogins::Unmanaged,
             facts_hours: 24,
             api_reads_per_minute: 20,

@@ -365,7 +365,10 @@ impl Said {
         if let Some(OriginalEnrolment::Other(other)) = &self.enrolment {
             word("enrolment", other)?;
         }
-        if let Some(owner) = &self.owner {
+        if let Some(owner) = &mut self.owner {
+            // Spelt as whoever names one later can spell it.
+            let groups = owner.groups.iter().map(|group| group.trim().to_owned());
+            owner.groups = groups.filter(|group| !group.is_empty()).collect();
             if owner.groups.len() > 100 {
                 return Err(Error::bad_input("owner.groups", "has more than 100"));
             }
@@ -521,6 +524,19 @@ mod tests {
         assert!(facts.take(empty.checked(NOW).unwrap(), NOW, "export"));
         assert_eq!(facts.apps.as_ref().unwrap().value, Vec::new());
         assert_eq!(facts.profiles, None);
+    }
+
+    #[test]
+    fn groups_are_spelt_as_others_can_name_them() {
+        let mut row = said();
+        let groups = ["", " ", " Sales", "Sales", "R & D "].map(str::to_owned);
+        let owner = DeviceOwner {
+            groups: groups.into(),
+            ..DeviceOwner::default()
+        };
+        row.owner = Some(owner);
+        let groups = row.checked(NOW).unwrap().owner.unwrap().groups;
+        assert_eq!(groups, ["R & D", "Sales"].map(str::to_owned).into());
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl Project {
         }
     }
 
+    /// Whether its devices may leave this service, named by its identifier at Apple; `ours` are all server entries of ours.
+    pub(crate) fn leaves(&self, service: &str, ours: &BTreeSet<String>) -> bool {
+        match self.originals.is_empty() {
+            true => !ours.contains(service),
+            false => self.originals.contains(service),
+        }
+    }
+
     /// Refuses what can never be right.
     ///
     /// # Errors
@@ -315,6 +323,20 @@ pub struct WhatIfRun {
     pub digest: String,
     /// Reasons by devices.
     pub found: Vec<RunRow>,
+    /// What was found of all of them and was no pass; none where that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_all: Option<Vec<RunFact>>,
+    /// Which devices would lose which apps with their data, by bundle identifier; none where that was not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<BTreeMap<String, BTreeSet<crate::ids::Serial>>>,
+}
+
+/// What a look found, as it is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) rows: Vec<RunRow>,
+    pub(crate) of_all: Option<Vec<RunFact>>,
+    pub(crate) lost: Option<BTreeMap<String, BTreeSet<crate::ids::Serial>>>,
 }
 
 impl WhatIfRun {
@@ -324,7 +346,7 @@ impl WhatIfRun {
         at: Timestamp,
         by: &str,
         digest: &str,
-        found: Vec<RunRow>,
+        found: Found,
     ) -> Self {
         Self {
             organisation,
@@ -333,7 +355,9 @@ impl WhatIfRun {
             at,
             by: by.to_owned(),
             digest: digest.to_owned(),
-            found,
+            found: found.rows,
+            of_all: found.of_all,
+            lost: found.lost,
         }
     }
 }
@@ -349,6 +373,24 @@ pub struct RunRow {
     pub result: crate::check::CheckResult,
     /// For which devices.
     pub devices: BTreeSet<crate::ids::Serial>,
+    /// Which of these have it for which fact, by a short digest of the fact.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, BTreeSet<crate::ids::Serial>>,
+}
+
+/// What was found of all members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::exhaustive_structs, reason = "a row of a table")]
+pub struct RunFact {
+    /// Which check.
+    pub check: crate::check::Check,
+    /// What it found.
+    pub result: crate::check::CheckResult,
+    /// The fact, in plain words.
+    pub fact: String,
+    /// What tells it from another one: a fact that counts days stays the same one.
+    pub digest: String,
 }
 
 /// A piece of what somebody accepted: all of a what-if but its members comes first, then these. Never changed, but that

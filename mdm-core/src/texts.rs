@@ -292,7 +292,7 @@ pub fn calendar_head(name: &str) -> String {
     for line in [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
-        "PRODID:-//mdmd//waves//EN",
+        concat!("PRODID:-//mdmd ", env!("CARGO_PKG_VERSION"), "//waves//EN"),
         "CALSCALE:GREGORIAN",
         "METHOD:PUBLISH",
     ] {

@@ -11,7 +11,7 @@ use crate::device::{Device, DeviceRecord, MigrationStatus};
 use crate::enrollment::{Enrollment, EnrollmentState};
 use crate::ids::{EnrollmentId, Serial};
 use crate::migration::{Move, MoveState};
-use crate::wave::{Server, Wave};
+use crate::wave::{Pause, Server, Wave};
 
 /// Two sources are not asked at the same moment: what may be no more than Apple's lag is not called a contradiction.
 const LAG: Duration = Duration::from_secs(3600);
@@ -174,6 +174,15 @@ pub enum NoProfile {
     NotListed,
     /// Its wave has not offered it the migration yet.
     NotOffered,
+    /// The offers of its wave are paused.
+    Paused {
+        /// Why, as whoever paused them said.
+        why: String,
+        /// Who, or which rule.
+        by: String,
+        /// Since when.
+        since: Timestamp,
+    },
     /// Others of its group are on their way, and as many as may be.
     GroupFull {
         /// Which, in a sentence.
@@ -233,6 +242,12 @@ impl fmt::Display for NoProfile {
             Self::NotListed => f.write_str("no device list of ours shows it"),
             Self::NotOffered => {
                 f.write_str("its migration is not scheduled yet, so it is not offered")
+            }
+            Self::Paused { why, by, since } => {
+                write!(
+                    f,
+                    "the offers of its wave are paused since {since}, by {by}: {why}"
+                )
             }
             Self::GroupFull { why } => write!(f, "it waits for its group: {why}"),
             Self::TooLate { why } => f.write_str(why),
@@ -411,9 +426,7 @@ fn against_attempt(device: &Device, context: Context<'_>, now: Timestamp) -> Opt
         .is_some_and(|id| context.servers.iter().any(|s| s.uuid == id));
     match context.attempt.map(|a| (&a.state, a.deadline)) {
         None => {
-            let known = reading
-                .deadline
-                .is_some_and(|d| device.completed_deadlines.contains(&d));
+            let known = reading.deadline.is_some_and(|d| device.has_completed(d));
             (pending && to_us && !known).then_some(Contradiction::UnexpectedMigration)
         }
         Some((
@@ -452,16 +465,31 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
     };
     let assignment = &device.assignment;
     let server = context.servers.iter().find(|s| s.id == record.server);
-    let Some(wanted) = assignment.wanted.as_deref() else {
+    let wanted = assignment.wanted.as_deref();
+    if wanted.is_some() && record.profile_in_force() == wanted {
+        return None;
+    }
+    if let Some(pause) = paused(device, context) {
+        return Some(NoProfile::Paused {
+            why: pause.why.clone(),
+            by: pause.by.clone(),
+            since: pause.at,
+        });
+    }
+    if wanted.is_none() {
         let needs_person = server.and_then(|s| s.needs().map(str::to_owned));
+        let resumed = context.wave.and_then(|wave| wave.resumed.as_ref());
         return Some(match (context.attempt, assignment.from) {
             (Some(_), None) => NoProfile::NotOffered,
             (Some(_), Some(from)) if from > now => NoProfile::NotYet { from },
+            // Its wave goes on, and the devices are gone through again.
+            (Some(_), Some(_))
+                if needs_person.is_none() && resumed.is_some_and(|r| now.since(r.at) < LAG) =>
+            {
+                NoProfile::Due
+            }
             _ => NoProfile::NotDefined { needs_person },
         });
-    };
-    if record.profile_in_force() == Some(wanted) {
-        return None;
     }
     if let Some(from) = assignment.from.filter(|from| *from > now) {
         return Some(NoProfile::NotYet { from });
@@ -492,6 +520,20 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
         },
         (None, None) => NoProfile::Due,
     })
+}
+
+/// What keeps a device from being offered its migration where somebody, or a rule, has paused the offers of its wave. One that was
+/// offered it goes on.
+fn paused<'a>(device: &Device, context: Context<'a>) -> Option<&'a Pause> {
+    let pause = context.wave?.paused.as_ref()?;
+    device.assignment.from?;
+    let waits = match context.attempt?.state {
+        MoveState::Scheduled { .. } => true,
+        // Its deadline came while it waited.
+        MoveState::Overdue { .. } => device.assignment.wanted.is_none(),
+        _ => false,
+    };
+    waits.then_some(pause)
 }
 
 #[cfg(test)]

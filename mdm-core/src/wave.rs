@@ -58,6 +58,10 @@ pub struct Wave {
     /// What its project said when it was last submitted; counts from then on, whatever the project says later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PinnedPlan>,
+    /// What the ADE profile of its members said when it was last submitted, its own or the organisation's. It is not what they get:
+    /// that is what is said when each is assigned. By this another one shows as drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted_ade: Option<AdeOptions>,
     /// What was accepted of it last; void once members, findings or runbooks are others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acceptance: Option<Acceptance>,
@@ -105,6 +109,7 @@ impl Wave {
             preset: None,
             revision: None,
             plan: None,
+            submitted_ade: None,
             acceptance: None,
             signed: None,
             paused: None,
@@ -272,7 +277,16 @@ impl Pause {
             why: why.to_owned(),
         }
     }
+
+    /// Whether the stop rule has paused it: its offers go on by the word of an approver. No person can have its name.
+    #[must_use]
+    pub fn is_by_rule(&self) -> bool {
+        self.by == STOP_RULE
+    }
 }
+
+/// Who pauses a wave when nobody does.
+pub(crate) const STOP_RULE: &str = "stop rule";
 
 /// Somebody has had the offers of a wave go on, knowing what had gone wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -393,6 +407,9 @@ pub struct Server {
     pub sync_job: JobId,
     /// The recurring job that assigns profiles.
     pub assign_job: JobId,
+    /// When it was given up: its token is destroyed, and it is none of ours any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Timestamp>,
 }
 
 impl Server {
@@ -410,6 +427,13 @@ impl Server {
             .values()
             .chain(&self.profile)
             .any(|p| p.proved_awaiting && p.uuid == uuid)
+    }
+
+    /// Whether an ADE profile makes devices wait, if it is one of ours: waves may have their own, and a device may still have the
+    /// one of before a change.
+    pub(crate) fn known_to_await(&self, uuid: &str) -> Option<bool> {
+        let mut ours = self.profiles.values().chain(&self.profile);
+        ours.any(|p| p.uuid == uuid).then(|| self.awaits(uuid))
     }
 
     /// An entry of which nothing was read yet.
@@ -443,6 +467,7 @@ impl Server {
             profiles_need: None,
             sync_job: JobId::default(),
             assign_job: JobId::default(),
+            removed: None,
         }
     }
 }
@@ -525,4 +550,35 @@ pub struct DefinedProfile {
     /// When it was defined, if that was noted.
     #[serde(default)]
     pub defined: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_of_a_wave_is_ours_and_that_of_another_service_is_not() {
+        let token = SecretId(1);
+        let mut server = Server::new(OrganisationId(1), ServerId(2), "ours", "OURS", token);
+        let profile = |uuid: &str, proved_awaiting| DefinedProfile {
+            uuid: uuid.to_owned(),
+            digest: String::new(),
+            proved_awaiting,
+            defined: None,
+        };
+        server.profile = Some(profile("USUAL", true));
+        let of_wave = [
+            ("wave 7".to_owned(), profile("WAVE", true)),
+            ("wave 8".to_owned(), profile("NEW", false)),
+        ];
+        server.profiles.extend(of_wave);
+        for (uuid, awaits) in [
+            ("USUAL", Some(true)),
+            ("WAVE", Some(true)),
+            ("NEW", Some(false)),
+            ("THEIRS", None),
+        ] {
+            assert_eq!(server.known_to_await(uuid), awaits, "{uuid}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod service_house;
 use std::time::Duration;
 
 use mdm_core::audit::AuditEntry;
-use mdm_core::checklist::{ChecklistItem, ItemState};
+use mdm_core::checklist::{ChainEnd, ChecklistItem, Endpoint, ItemState, Outside};
 use mdm_core::device::{Device, DeviceRecord, Leaving, OrgReading, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::error::Error;
@@ -22,7 +22,7 @@ use mdm_core::migration::{
     AppAction, AppPlan, Attention, MoveState, Outcome, PinnedRunbook, ProfilePlan, ProfileRole,
     SetUp, Variant, Verdict, VerdictKind,
 };
-use mdm_core::organisation::Der;
+use mdm_core::organisation::{AdeOptions, Der, Issuer};
 use mdm_core::service::{Dates, Org, ProjectChange};
 use mdm_core::store::Batch;
 use service_house::{House, START};
@@ -237,7 +237,7 @@ async fn listed(org: &Org, wave: Option<WaveId>) -> Vec<(String, bool)> {
 #[tokio::test]
 async fn each_model_is_tried_before_the_list_says_so() {
     let house = House::new().await;
-    let wave = wave(&house, 3).await;
+    let wave = wave(&house, 4).await;
     let name = "Berlin: rehearsal";
     assert!(
         stands(&house, name)
@@ -246,7 +246,7 @@ async fn each_model_is_tried_before_the_list_says_so() {
             .contains("no real device has migrated")
     );
     // One that failed has tried nothing.
-    ended(&house, wave, &[2], Outcome::Failed).await;
+    ended(&house, wave, &[3], Outcome::Failed).await;
     assert!(
         stands(&house, name)
             .await
@@ -320,6 +320,14 @@ async fn who_may_still_be_listed_stays_on_the_clean_up_list_until_somebody_says_
         assert_eq!(done.unwrap(), new);
     }
     assert_eq!(listed(&org, Some(wave)).await, all([true, false, true]));
+    let head = report(&org, None).await.head.unwrap();
+    let sums =
+        [("to be removed", 2), ("removed", 1)].map(|(name, n)| (name, serde_json::Value::from(n)));
+    assert_eq!(head.facts[..], sums);
+    assert_eq!(
+        head.tables[0].rows[0][1..],
+        [2, 1].map(serde_json::Value::from)
+    );
     let done = org.removed_at_original(wave, None, "their list").await;
     assert_eq!(done.unwrap(), 2);
     assert_eq!(listed(&org, Some(wave)).await, all([false, false, false]));
@@ -519,4 +527,86 @@ async fn the_ade_profile_of_a_device_that_did_not_wait_concerns_who_is_to_come_w
         assert_eq!(warned(n).await, None, "{n}");
     }
     assert_eq!(told(main).await, (Vec::new(), None));
+    // Of the new one somebody learns the same, and it is forgotten after a month.
+    house.clock.advance(DAY);
+    does_not_wait(&house, main, 2).await;
+    assert_eq!(warned(1).await, Some(Confidence::Possible));
+    house.clock.advance(DAY * 31);
+    assert_eq!(warned(1).await, None);
+}
+
+/// An item whose name begins so.
+async fn begins(house: &House, name: &str) -> Option<(ItemState, String)> {
+    let list = Box::pin(house.org().await.checklist()).await.unwrap();
+    let mut items = list.items.into_iter();
+    let item = items.find(|item| item.item.starts_with(name))?;
+    Some((item.state, item.fact))
+}
+
+#[tokio::test]
+async fn what_ends_before_the_latest_deadline_is_named_wherever_it_stands() {
+    use ItemState::{Done, Missing, Warn};
+    let house = House::new().await;
+    let pilot = wave(&house, 1).await;
+    let store = house.mdm.store();
+    // A door whose own certificate lasts, under one that does not.
+    let door = |days: u32| Endpoint {
+        name: "check-in".to_owned(),
+        url: "https://mdm.example.com/".to_owned(),
+        problem: None,
+        trusted_by: Some("anchor_certs".to_owned()),
+        ends: Some(START + DAY * 300),
+        chain: Some(ChainEnd {
+            name: "Small CA".to_owned(),
+            ends: START + DAY * days,
+        }),
+        clock_ahead: Some(0),
+    };
+    for (days, expected) in [(3, Missing), (300, Done)] {
+        let outside = Outside {
+            at: house.mdm.now(),
+            endpoints: vec![door(days)],
+        };
+        house.mdm.tell_outside(house.org, outside);
+        let (state, fact) = stands(&house, "TLS certificate").await;
+        assert_eq!(state, Done, "{fact}");
+        let (state, fact) = stands(&house, "authority of the TLS certificate: Small CA").await;
+        assert_eq!(state, expected, "{fact}");
+    }
+
+    // What ADE profiles pin, and who issues elsewhere.
+    let mut row = store.organisation(house.org).await.unwrap().unwrap();
+    let authority = row.identity_cas[0].certificate.clone();
+    assert!(begins(&house, "anchor that").await.is_none());
+    assert!(begins(&house, "authority elsewhere").await.is_none());
+    row.anchors = vec![authority.clone()];
+    row.issuer = Issuer::Acme {
+        directory_url: "https://ca.example.com/directory".to_owned(),
+        hardware_bound: false,
+        attest: false,
+    };
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let anchor = begins(&house, "anchor that ADE profiles pin: ").await;
+    assert_eq!(anchor.unwrap().0, Done);
+    let (state, fact) = stands(&house, "authority elsewhere").await;
+    assert_eq!(state, Warn, "{fact}");
+    let mut row = store.organisation(house.org).await.unwrap().unwrap();
+    row.trusted_cas = vec![authority];
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let elsewhere = begins(&house, "authority elsewhere: ").await;
+    assert_eq!(elsewhere.unwrap().0, Done);
+
+    // A wave with an ADE profile of its own that nobody has defined.
+    assert!(begins(&house, "ADE profile of wave").await.is_none());
+    let mut options = AdeOptions::default();
+    options.department = Some("Shops".to_owned());
+    let org = house.org().await;
+    let set = org.set_wave_ade_profile(pilot, Some(&options)).await;
+    set.unwrap();
+    let (state, fact) = stands(&house, "ADE profile of wave pilot").await;
+    assert_eq!(state, Missing, "{fact}");
 }

@@ -9,9 +9,9 @@ use engine_story::{START, Story, say_effect};
 use mdm_core::device::{MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 use mdm_core::migration::{
-    Ask, Attention, Effect, Event, LockClaim, LockReading, Move, MoveState, Notice, OperatorAct,
-    Outcome, Owner, PinnedRunbook, SetUpEnd, SetUpPhase, SetUpState, StepId, StepPlan, StepStatus,
-    Told, Variant, advance_move,
+    Ask, Attention, Effect, EffectKey, Event, LockClaim, LockReading, Move, MoveState, Notice,
+    OperatorAct, Outcome, Owner, PinnedRunbook, SetUpEnd, SetUpPhase, SetUpState, StepId, StepPlan,
+    StepStatus, Told, Variant, advance_move,
 };
 use mdm_core::queue::ReportStatus;
 
@@ -637,6 +637,53 @@ fn an_escrow_without_a_bootstrap_token_is_begun_again_when_it_comes_during_the_p
 }
 
 #[test]
+fn an_escrow_that_is_on_its_way_when_the_bootstrap_token_comes_is_not_sent_twice() {
+    let mut s = Story::new(Platform::Macos, Variant::Migration);
+    s.device.lacks_token = true;
+    s.enrol();
+    while !s.device.queue.iter().any(|q| q.3 == Ask::InstallEscrow) {
+        if !s.answer() {
+            s.wake();
+        }
+    }
+    s.device.lacks_token = false;
+    s.tell(&Event::BootstrapTokenStored);
+    s.answer_all();
+    assert!(escrow_is_done(&s) && s.device.has_key, "{}", s.log);
+    assert_eq!(escrows(&s), 1, "{}", s.log);
+}
+
+#[test]
+fn a_proof_that_missed_the_key_is_made_anew_when_the_bootstrap_token_comes() {
+    let mut s = Story::new(Platform::Macos, Variant::Migration);
+    let mut steps = s.plan.steps.iter_mut();
+    let tell = steps.find(|p| p.id == StepId::Tell).unwrap();
+    tell.requires.push(StepId::Verify);
+    s.device.lacks_token = true;
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    // The proof is over; whether anybody was told is not known yet, so that the set-up is not.
+    let missed = |s: &Story| {
+        let mut all = s.set_up.exceptions.iter();
+        all.any(|e| e.what == "verify: recovery key")
+    };
+    while !missed(&s) {
+        s.wake();
+        s.answer_all();
+    }
+    assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
+    s.device.lacks_token = false;
+    s.tell(&Event::BootstrapTokenStored);
+    s.run(3);
+    told(&mut s);
+    s.run(3);
+    assert!(!missed(&s), "{}", s.log);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+}
+
+#[test]
 fn a_key_that_is_there_is_not_made_anew_for_a_bootstrap_token() {
     let mut s = Story::new(Platform::Macos, Variant::Migration);
     s.set_up.user_expected = true;
@@ -652,6 +699,122 @@ fn a_key_that_is_there_is_not_made_anew_for_a_bootstrap_token() {
     assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
     s.tell(&Event::BootstrapTokenStored);
     assert_eq!(escrows(&s), 1, "{}", s.log);
+}
+
+#[test]
+fn a_bootstrap_token_that_comes_before_the_mac_says_who_it_is_counts() {
+    let mut s = Story::new(Platform::Macos, Variant::Migration);
+    s.enrol();
+    s.tell(&Event::BootstrapTokenStored);
+    s.answer_all();
+    let steps = s.set_up.state.steps().unwrap();
+    let bootstrap = &steps[&StepId::Bootstrap].status;
+    assert!(matches!(bootstrap, StepStatus::Done { .. }), "{}", s.log);
+    assert!(escrow_is_done(&s) && s.device.has_key, "{}", s.log);
+    let StepStatus::Done { evidence } = &steps[&StepId::FvEscrow].status else {
+        unreachable!()
+    };
+    assert!(
+        !evidence.contains("without a bootstrap token"),
+        "{evidence}"
+    );
+    s.lock_answers();
+    s.answer_all();
+    told(&mut s);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    assert_eq!(escrows(&s), 1, "{}", s.log);
+}
+
+#[test]
+fn what_comes_behind_the_release_keeps_nobody_in_the_hold() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    let mut tag = StepPlan::standard(StepId::Tag);
+    tag.required = true;
+    tag.tags.insert("moved".to_owned());
+    s.plan.steps.push(tag);
+    s.plan.steps.sort_by_key(|step| step.id);
+    s.plan.validate().unwrap();
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    let held = s.set_up.released.map(|at| at.since(START));
+    assert!(
+        held.is_some_and(|held| held < Duration::from_mins(5)),
+        "{}",
+        s.log
+    );
+    told(&mut s);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+}
+
+#[test]
+fn another_device_than_the_planned_one_gets_no_tags_either() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    let moved = ["moved".to_owned()];
+    let mut tag = StepPlan::standard(StepId::Tag);
+    tag.tags.extend(moved.clone());
+    s.plan.steps.push(tag);
+    s.plan.steps.sort_by_key(|step| step.id);
+    for step in &mut s.plan.steps {
+        if step.id == StepId::Tell {
+            step.tags.extend(moved.clone());
+        }
+    }
+    s.plan.validate().unwrap();
+    s.set_up.serial = Some(Serial::parse("C02PLANNED").unwrap());
+    s.enrol();
+    s.answer_all();
+    while !s.set_up.is_ended() {
+        s.wake();
+        s.answer_all();
+        told(&mut s);
+    }
+    assert!(s.set_up.released.is_some(), "{}", s.log);
+    let tagged = s.effects.iter().any(|e| matches!(e, Effect::Tag { .. }));
+    assert!(!tagged, "{}", s.log);
+}
+
+#[test]
+fn a_profile_that_the_device_refused_is_named_by_its_step_or_by_the_proof() {
+    for required in [false, true] {
+        let mut s = Story::new(Platform::Ios, Variant::Migration);
+        s.device.refuses = Some("org.rules");
+        for step in &mut s.plan.steps {
+            step.required |= required && step.id == StepId::Security;
+        }
+        s.enrol();
+        s.answer();
+        s.lock_answers();
+        s.answer_all();
+        while s.set_up.released.is_none() {
+            s.wake();
+            s.answer_all();
+        }
+        told(&mut s);
+        s.run(200);
+        assert!(s.set_up.is_ended(), "{}", s.log);
+        let of_rules = s
+            .set_up
+            .exceptions
+            .iter()
+            .filter(|e| e.what.ends_with(": org.rules"));
+        let of_rules: Vec<&str> = of_rules.map(|e| e.what.as_str()).collect();
+        let took = s.now.since(START);
+        assert!(
+            required || took < Duration::from_hours(1),
+            "{took:?}: {}",
+            s.log
+        );
+        let by = if required {
+            "security: org.rules"
+        } else {
+            "verify: org.rules"
+        };
+        assert_eq!(of_rules, [by], "{}", s.log);
+    }
 }
 
 /// It speaks and does all that it is asked, but never says who it is.
@@ -817,4 +980,70 @@ fn the_end_of_a_hold_is_told_once_whatever_the_step_that_tells_says() {
         true,
     );
     assert!(matches!(status(&s), StepStatus::Done { .. }), "{}", s.log);
+}
+
+/// A set-up that is out, and tells only behind its proof.
+fn out_and_telling_last() -> Story {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    let mut steps = s.plan.steps.iter_mut();
+    let tell = steps.find(|p| p.id == StepId::Tell).unwrap();
+    tell.requires.push(StepId::Verify);
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    while s.set_up.released.is_none() && s.answer() {}
+    assert!(s.set_up.released.is_some(), "{}", s.log);
+    s
+}
+
+#[test]
+fn that_nobody_could_be_told_of_a_release_is_known_to_the_step_that_comes_later() {
+    let mut s = out_and_telling_last();
+    let why = "the receiver is gone".to_owned();
+    let effect = EffectKey::Notify(Notice::Released);
+    s.tell(&Event::EffectFailed { effect, why });
+    s.run(3);
+    let status = &s.set_up.proofs[&StepId::Tell].status;
+    assert!(
+        matches!(status, StepStatus::Skipped { why } if why == "could not be sent: the receiver is gone"),
+        "{status:?}"
+    );
+    assert_eq!(s.log.matches("-> Notify(Released)").count(), 1, "{}", s.log);
+}
+
+#[test]
+fn a_set_up_that_an_older_version_let_out_tells_of_it_when_its_step_begins() {
+    let mut s = out_and_telling_last();
+    let before = s.log.matches("Notify(Released)").count();
+    let mut row = serde_json::to_value(&s.set_up).unwrap();
+    row.as_object_mut().unwrap().remove("release_told").unwrap();
+    s.set_up = serde_json::from_value(row).unwrap();
+    s.run(1);
+    told(&mut s);
+    s.run(3);
+    assert_eq!(s.set_up.state, SetUpState::Ended(SetUpEnd::Proved));
+    let count = s.log.matches("Notify(Released)").count();
+    assert_eq!(count, before + 1, "{}", s.log);
+}
+
+#[test]
+fn each_hold_has_its_end_told() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.later(Duration::from_secs(5));
+    s.tell(&Event::Enrolled {
+        awaiting: Some(false),
+        profile_awaits: true,
+    });
+    s.device.awaiting = false;
+    s.answer();
+    let count = |s: &Story, notice| s.log.matches(notice).count();
+    assert_eq!(count(&s, "Notify(Released)"), 1, "{}", s.log);
+    // It waits after all: whoever hears of the hold hears of its end.
+    s.device.awaiting = true;
+    s.tell(&Event::AwaitingTold { awaiting: true });
+    assert_eq!(count(&s, "Notify(Holding)"), 1, "{}", s.log);
+    s.lock_answers();
+    s.answer_all();
+    assert!(!s.device.awaiting, "{}", s.log);
+    assert_eq!(count(&s, "Notify(Released)"), 2, "{}", s.log);
 }

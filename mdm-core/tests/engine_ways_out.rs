@@ -5,14 +5,15 @@ mod service_house;
 
 use std::time::Duration;
 
-use mdm_core::device::Platform;
+use mdm_core::device::{DeviceRecord, Platform};
 use mdm_core::error::Error;
-use mdm_core::ids::{CommandId, EnrollmentId, JobId, RunbookId};
+use mdm_core::ids::{CommandId, EnrollmentId, JobId, RunbookId, Serial};
 use mdm_core::job::{Job, JobKind};
 use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, SetUp, SetUpState, Variant};
+use mdm_core::original::{OriginalApp, OriginalFacts, Told};
 use mdm_core::queue::{Command, CommandState};
 use mdm_core::service::ports::PushOutcome;
-use mdm_core::service::{Answer, Peer, Release};
+use mdm_core::service::{Answer, Peer, Release, WhyGoing};
 use mdm_core::store::Batch;
 use service_house::{Gadget, House, command};
 
@@ -392,6 +393,85 @@ async fn whoever_lets_a_device_go_is_told_what_was_asked_of_it() {
     ));
     assert_eq!(releases(&house, s.enrollment).await, 0);
     assert_eq!(acts().await, before);
+}
+
+#[tokio::test]
+async fn what_it_means_to_let_a_device_go_is_said_before_it_is_done() {
+    let house = House::new().await;
+    let phone = house.device("C02MEANS").await;
+    let org = house.org().await;
+    // The same refusal as of the act.
+    let refused = org.still_open(&phone.serial).await.unwrap_err();
+    assert!(matches!(refused, Error::Precondition(_)), "{refused}");
+    let strange = Serial::parse("C02NOBODY").unwrap();
+    let unknown = org.still_open(&strange).await.unwrap_err();
+    assert!(matches!(unknown, Error::NotFound(_)), "{unknown}");
+    let store = house.mdm.store();
+    let device = store.device_by_serial(house.org, &phone.serial).await;
+    let device = device.unwrap().unwrap();
+    let mut original = OriginalFacts::new(house.org, device.id);
+    original.apps = Some(Told {
+        value: vec![OriginalApp::new("app.mail")],
+        at: house.mdm.now() - Duration::from_hours(1),
+        by: "Old MDM".to_owned(),
+    });
+    let mut batch = Batch::new();
+    batch.put(original);
+    store.commit(batch).await.unwrap();
+    house.enrol(&phone).await;
+    let open = org.still_open(&phone.serial).await.unwrap();
+    assert!(!open.steps.is_empty());
+    let going: Vec<_> = open
+        .going
+        .iter()
+        .map(|app| app.bundle_id.as_str())
+        .collect();
+    assert_eq!((going, open.apps), (vec!["app.mail"], Some(1)));
+    assert_eq!(open.going[0].why, WhyGoing::Undecided);
+    assert!(
+        open.sentence.starts_with("1 of 1 apps will be removed"),
+        "{}",
+        open.sentence
+    );
+    // Looking lets nobody go.
+    let s = set_up(&house, &phone).await;
+    assert_eq!(releases(&house, s.enrollment).await, 0);
+}
+
+#[tokio::test]
+async fn a_device_that_checks_out_after_its_list_has_lost_it_is_marked_as_moved_once() {
+    let (house, phone, _) = held("C02MOVED").await;
+    let store = house.mdm.store();
+    let row = async || {
+        let device = store.device_by_serial(house.org, &phone.serial).await;
+        device.unwrap().unwrap()
+    };
+    let marks = async || {
+        let record = house.record(&phone).await;
+        record
+            .iter()
+            .filter(|(w, _)| w == "device.moved-away")
+            .count()
+    };
+    let mut device = row().await;
+    let mut record = DeviceRecord::new(house.server, house.mdm.now());
+    record.gone = true;
+    device.record = Some(record);
+    let mut batch = Batch::new();
+    batch.put(device);
+    store.commit(batch).await.unwrap();
+    let org = house.org().await;
+    assert!(org.moved_away(&[row().await]).await.unwrap().is_empty());
+    let out = "<key>MessageType</key><string>CheckOut</string>";
+    house.check_in(&phone, out).await.unwrap();
+    let device = row().await;
+    assert!(device.moved_away.is_some());
+    assert_eq!(marks().await, 1);
+    let moved = org.moved_away(std::slice::from_ref(&device)).await.unwrap();
+    assert_eq!(moved.get(&device.id), device.moved_away.as_ref());
+    house.clock.advance(Duration::from_hours(1));
+    house.check_in(&phone, out).await.unwrap();
+    assert_eq!(marks().await, 1, "it says so once more");
 }
 
 #[tokio::test]

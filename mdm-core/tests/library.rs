@@ -269,6 +269,15 @@ async fn a_device_is_asked_anew_what_it_is_when_it_has_nothing_else_to_do() {
         .unwrap();
     house.clock.advance(Duration::from_hours(100));
     assert_eq!(kinds(&drain(&house, &phone).await), [] as [&str; 0]);
+    // But for the code, which it gives for some days only, and which opens a lock that nobody else can.
+    let third = house.device("C02FACTS03").await;
+    house.enrol(&third).await;
+    drain(&house, &third).await;
+    house.clock.advance(Duration::from_hours(25));
+    let code = ["ActivationLockBypassCode"];
+    assert_eq!(kinds(&drain(&house, &third).await), code);
+    house.clock.advance(Duration::from_hours(25));
+    assert_eq!(kinds(&drain(&house, &third).await), [] as [&str; 0]);
 
     // A person may ask; an answer about some apps says nothing of the others.
     let org = house.org().await;
@@ -326,8 +335,15 @@ async fn a_device_that_is_silent_for_long_is_woken_unless_nobody_wants_to_know()
         house.clock.advance(Duration::from_hours(31));
         house.settle().await;
         pushes.push(house.apple.pushed.load(Ordering::SeqCst) - before);
+        // Nobody has asked it for its own code yet; when it gives none any more, it is left alone.
+        house.clock.advance(Duration::from_hours(24 * 10));
+        house.settle().await;
+        let before = house.apple.pushed.load(Ordering::SeqCst);
+        house.clock.advance(Duration::from_hours(31));
+        house.settle().await;
+        pushes.push(house.apple.pushed.load(Ordering::SeqCst) - before);
     }
-    assert_eq!(pushes, [1, 0]);
+    assert_eq!(pushes, [1, 1, 1, 0]);
 }
 
 #[tokio::test]

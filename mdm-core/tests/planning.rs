@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::audit::AuditEntry;
+use mdm_core::calendar::Calendar;
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::{Device, MigrationStatus, Platform};
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
@@ -15,11 +16,15 @@ use mdm_core::gap::GapLimits;
 use mdm_core::ids::{AuditId, EnrollmentId, ProjectId, Serial, SetUpId, WaveId};
 use mdm_core::migration::what_if::CheckFinding;
 use mdm_core::migration::{
-    Attention, Move, MoveState, Outcome, SetUp, SetUpState, Verdict, VerdictKind,
+    Attention, Move, MoveState, Outcome, PinnedRunbook, SetUp, SetUpState, Variant, Verdict,
+    VerdictKind,
 };
+use mdm_core::organisation::AdeOptions;
 use mdm_core::original::{DeviceOwner, Said};
 use mdm_core::project::{StopRule, Window};
-use mdm_core::service::{Candidates, Dates, Detail, Org, PlanFile, ProjectChange};
+use mdm_core::service::{
+    Act, Candidates, Dates, Detail, MigrationAct, Org, PlanFile, ProjectChange,
+};
 use mdm_core::store::Batch;
 use mdm_core::wave::{Preset, Wave, WaveState};
 use service_house::fleet::{serial, serials};
@@ -467,7 +472,7 @@ async fn a_wave_stops_when_devices_are_held_for_long() {
         ("stop rule", "2 devices are held for long")
     );
     // Whoever has it go on knew of these; one more stops it only together with another.
-    org.pause_wave(pilot, false, "they are being seen to")
+    org.pause_wave(pilot, false, "they are being seen to", true)
         .await
         .unwrap();
     assert_eq!(stands().await.wave.paused, None);
@@ -557,6 +562,173 @@ async fn a_group_of_owners_is_the_same_for_members_and_for_tags() {
         let set = org.set_tag(&tag, &named).await.unwrap();
         assert_eq!((set.added, set.taken), (of.len(), 0), "{group}");
     }
+    let used = org.tags_in_use().await.unwrap().groups;
+    let used: Vec<(&str, usize)> = used.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!(used, [("Research", 3), ("all", 8)]);
     let nobody = org.devices_of_group("research").await;
     assert!(matches!(nobody, Err(Error::NotFound(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn another_ade_profile_than_the_one_of_the_submission_is_drift() {
+    let house = House::new().await;
+    let org = fleet(&house, 4).await;
+    let id = project(&org, &house, &ProjectChange::default()).await;
+    let pilot = wave(&org, id, "pilot", &phones(1)).await;
+    // Of a draft nothing was submitted; and what it need not do is a pass.
+    let prerequisites = finding(&org, pilot, &serial(0), Check::Prerequisites).await;
+    assert_eq!(prerequisites.result, CheckResult::Pass);
+    accepted(&org, pilot).await.unwrap();
+    let drift = async || {
+        let all = house.org().await.standing(pilot).await.unwrap().drift;
+        all.iter().filter(|d| d.contains("ADE profile")).count()
+    };
+    assert_eq!(drift().await, 0);
+    let mut own = AdeOptions::default();
+    own.department = Some("Shops".to_owned());
+    org.set_wave_ade_profile(pilot, Some(&own)).await.unwrap();
+    assert_eq!(drift().await, 1);
+    org.set_wave_ade_profile(pilot, None).await.unwrap();
+    assert_eq!(drift().await, 0);
+    // Without one of its own the organisation's counts.
+    org.set_ade_profile(&own).await.unwrap();
+    assert_eq!(drift().await, 1);
+}
+
+/// Has Apple take the migrations of these.
+async fn scheduled(house: &House, org: &Org, wave: WaveId) {
+    let mut batch = Batch::new();
+    for mut attempt in org.members(wave).await.unwrap() {
+        attempt.state = MoveState::Scheduled {
+            since: START,
+            visible: None,
+        };
+        batch.put(attempt);
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_extension_says_what_calendar_and_capacity_make_of_it() {
+    let house = House::new().await;
+    let org = fleet(&house, 12).await;
+    let change = ProjectChange {
+        capacity: Some(2),
+        calendar: Some(Calendar::default()),
+        ..ProjectChange::default()
+    };
+    let id = project(&org, &house, &change).await;
+    let four = phones(4);
+    let pilot = wave(&org, id, "pilot", &four).await;
+    for (n, of) in four.iter().enumerate() {
+        let own = std::slice::from_ref(of);
+        let deadline = START + 9 * DAY + Duration::from_secs(7200) * u32::try_from(n).unwrap();
+        let dated = org.set_dates(pilot, Some(own), deadline, START + DAY);
+        dated.await.unwrap();
+    }
+    accepted(&org, pilot).await.unwrap();
+    scheduled(&house, &org, pilot).await;
+    let plan = async |deadline: &str, of: &[Serial]| {
+        let deadline = mdm_core::clock::Timestamp::parse(deadline).unwrap();
+        let act = Act {
+            what: MigrationAct::Extend { deadline },
+            serials: of.to_vec(),
+            reason: None,
+        };
+        let plan = org.plan_act(&act).await.unwrap();
+        assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+        let warnings = plan.warnings.iter();
+        let words = warnings.filter_map(|w| Some(w.split_once(':')?.0.to_owned()));
+        words.collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    // A Wednesday, in office hours and in the night.
+    assert_eq!(plan("2026-12-30T10:00:00Z", &four[..2]).await, none);
+    assert_eq!(plan("2026-12-30T10:00:00Z", &four[..3]).await, ["capacity"]);
+    assert_eq!(plan("2026-12-30T02:00:00Z", &four[..2]).await, ["window"]);
+    assert_eq!(
+        plan("2026-12-30T02:00:00Z", &four).await,
+        ["window", "capacity"]
+    );
+}
+
+#[tokio::test]
+async fn a_hold_counts_for_as_long_as_its_runbook_gives_it() {
+    let house = House::new().await;
+    let org = fleet(&house, 12).await;
+    let mut change = ProjectChange {
+        capacity: Some(2),
+        ..ProjectChange::default()
+    };
+    let id = project(&org, &house, &change).await;
+    let four = phones(4);
+    let made = org.new_wave(id, "pilot", Some(Preset::Pilot)).await;
+    let pilot = made.unwrap().id;
+    org.add_members(pilot, &four, DATES).await.unwrap();
+    let at = |hours: u32| START + 9 * DAY + Duration::from_secs(3600) * hours;
+    for (hours, of) in [(0, &four[..2]), (2, &four[2..])] {
+        let dated = org.set_dates(pilot, Some(of), at(hours), START + DAY);
+        dated.await.unwrap();
+    }
+    let capacity = async || {
+        let server = org.what_if(pilot).await.unwrap().report.server;
+        let mut found = server.into_iter().filter(|f| f.check == Check::Capacity);
+        found.next().unwrap()
+    };
+    assert_eq!(capacity().await.result, CheckResult::Pass);
+    let mut slow = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    slow.hard_ceiling_secs = 4 * 3600;
+    change = ProjectChange {
+        runbooks: BTreeMap::from([(Platform::Ios, slow)]),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let found = capacity().await;
+    assert_eq!(found.result, CheckResult::Block, "{}", found.line());
+    assert!(found.fact.starts_with("at most 4 "), "{}", found.fact);
+    // The plan gives them four hours.
+    let placed = org.plan_dates(pilot, None, None, None, None, true).await;
+    let mut deadlines: Vec<_> = placed.unwrap().iter().map(|p| p.deadline).collect();
+    deadlines.sort();
+    deadlines.dedup();
+    assert_eq!(deadlines.len(), 2, "{deadlines:?}");
+    let apart = deadlines[1].since(deadlines[0]);
+    assert!(apart > Duration::from_hours(4), "{deadlines:?}");
+}
+
+#[tokio::test]
+async fn a_long_hold_of_another_month_takes_nobodys_place() {
+    let house = House::new().await;
+    let org = fleet(&house, 18).await;
+    let change = ProjectChange {
+        capacity: Some(2),
+        ..ProjectChange::default()
+    };
+    let id = project(&org, &house, &change).await;
+    let five = phones(5);
+    let made = org.new_wave(id, "pilot", Some(Preset::Pilot)).await;
+    let pilot = made.unwrap().id;
+    org.add_members(pilot, &five[..4], DATES).await.unwrap();
+    // Full, and an hour apart.
+    for (hours, of) in [(0_u32, &five[..2]), (1, &five[2..4])] {
+        let at = START + 9 * DAY + Duration::from_secs(3600) * hours;
+        let dated = org.set_dates(pilot, Some(of), at, START + DAY);
+        dated.await.unwrap();
+    }
+    let mut slow = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    slow.hard_ceiling_secs = 4 * 3600;
+    let change = ProjectChange {
+        runbooks: BTreeMap::from([(Platform::Ios, slow)]),
+        ..ProjectChange::default()
+    };
+    let other = org.new_project("Paris", house.server, &change).await;
+    let made = org.new_wave(other.unwrap().id, "main", None).await;
+    let main = made.unwrap().id;
+    org.add_members(main, &five[4..], DATES).await.unwrap();
+    let dated = org.set_dates(main, None, START + 39 * DAY, START + 30 * DAY);
+    dated.await.unwrap();
+    let server = org.what_if(pilot).await.unwrap().report.server;
+    let found = server.iter().find(|f| f.check == Check::Capacity).unwrap();
+    assert_eq!(found.result, CheckResult::Pass, "{}", found.line());
+    assert!(found.fact.starts_with("at most 2 "), "{}", found.fact);
 }

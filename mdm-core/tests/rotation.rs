@@ -345,3 +345,56 @@ async fn a_bootstrap_token_that_comes_after_the_end_has_the_mac_asked_once_for_i
     house.settle().await;
     assert_eq!(record(&org, "recovery-key.asked").await, 1);
 }
+
+/// A Mac whose proof is over, and saw no key, brings its bootstrap token.
+async fn brings_token(house: &House, mac: &Gadget, org: &Org, token: &str) {
+    let report = org.device_report(&mac.serial).await.unwrap();
+    let mut set_up = report.set_up.unwrap();
+    if !set_up.is_ended() {
+        set_up.state = SetUpState::Ended(SetUpEnd::ProvedWithExceptions);
+        (set_up.wake_at, set_up.ceiling_at) = (None, None);
+        let mut batch = Batch::new();
+        batch.put(set_up);
+        house.mdm.store().commit(batch).await.unwrap();
+        assert_eq!(next(house, mac, "SecurityInfo").await, None);
+    }
+    let message = format!(
+        "<key>MessageType</key><string>SetBootstrapToken</string><key>BootstrapToken</key>{}",
+        data(token.as_bytes())
+    );
+    house.check_in(mac, &message).await.unwrap();
+    house.settle().await;
+}
+
+#[tokio::test]
+async fn a_mac_that_made_no_key_for_its_late_bootstrap_token_is_not_asked_for_each_new_one() {
+    let (house, mac, org) = stage().await;
+    brings_token(&house, &mac, &org, "one").await;
+    house.clock.advance(10 * MINUTE);
+    house.settle().await;
+    let (uuid, _) = next(&house, &mac, "SecurityInfo").await.unwrap();
+    let off = "<key>SecurityInfo</key><dict><key>FDE_Enabled</key><false/></dict>";
+    say(&house, &mac, &uuid, "Acknowledged", off).await;
+    house.clock.advance(DAY);
+    brings_token(&house, &mac, &org, "two").await;
+    house.clock.advance(10 * MINUTE);
+    house.settle().await;
+    assert_eq!(record(&org, "recovery-key.asked").await, 1);
+}
+
+#[tokio::test]
+async fn a_mac_whose_new_key_came_before_anybody_asked_is_not_asked() {
+    let (house, mac, org) = stage().await;
+    brings_token(&house, &mac, &org, "one").await;
+    // Somebody has it make a new one meanwhile.
+    let asked = org.rotate_filevault(&mac.serial, "handed over").await;
+    asked.unwrap();
+    let (uuid, _) = next(&house, &mac, "RotateFileVaultKey").await.unwrap();
+    let made = envelope(&escrow(&org).await, NEW);
+    say(&house, &mac, &uuid, "Acknowledged", &rotated(&made)).await;
+    let held = see(&org, &mac, SecretKind::RecoveryKey).await;
+    assert_eq!(held.as_deref(), Some(NEW));
+    house.clock.advance(10 * MINUTE);
+    house.settle().await;
+    assert_eq!(record(&org, "recovery-key.asked").await, 0);
+}

@@ -4,13 +4,15 @@
 
 mod service_house;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mdm_core::clock::Timestamp;
-use mdm_core::device::Platform;
+use mdm_core::device::{Device, MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::RunbookId;
 use mdm_core::migration::{
-    MoveState, PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Variant, VerdictKind,
+    AppAction, AppPlan, MoveState, PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, Variant,
+    VerdictKind,
 };
 use mdm_core::store::Batch;
 use service_house::{Gadget, House, START, command};
@@ -21,6 +23,11 @@ const DAY: Duration = Duration::from_hours(24);
 async fn set_up(house: &House, gadget: &Gadget) -> SetUp {
     let report = house.org().await.device_report(&gadget.serial).await;
     report.unwrap().set_up.unwrap()
+}
+
+async fn device_of(house: &House, gadget: &Gadget) -> Device {
+    let report = house.org().await.device_report(&gadget.serial).await;
+    report.unwrap().device
 }
 
 /// What Apple's list says of its deadline, and which it has completed.
@@ -103,6 +110,123 @@ async fn a_factory_new_mac_with_a_stale_deadline_is_uncertain_and_is_let_go() {
     assert!(reasons(&s).contains("proves nothing"), "{}", reasons(&s));
     assert_eq!(s.move_id, None);
     let_go(&house, &mac).await;
+    // Wiped next year, with the same deadline still on it: that one is through, though no attempt of ours was.
+    let wiped = house.mac("C02FACTORY").await;
+    let mut device = device_of(&house, &wiped).await;
+    device.record.as_mut().unwrap().deadline = Some(START - DAY * 40);
+    let mut batch = Batch::new();
+    batch.put(device);
+    house.mdm.store().commit(batch).await.unwrap();
+    house.enrol(&wiped).await;
+    let s = set_up(&house, &wiped).await;
+    assert_eq!(s.verdict.kind, VerdictKind::Ordinary, "{}", reasons(&s));
+    assert!(
+        reasons(&s).contains("is complete already"),
+        "{}",
+        reasons(&s)
+    );
+}
+
+#[tokio::test]
+async fn a_migration_that_nobody_planned_here_gets_the_runbook_that_people_have_chosen() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    runbook.apps = vec![AppPlan {
+        bundle_id: "com.example.notes".to_owned(),
+        store_id: None,
+        manifest_url: Some("https://apps.example.com/notes.plist".to_owned()),
+        action: AppAction::KeepIfPresent,
+    }];
+    let kept = org.edit_runbook(
+        "phones",
+        Platform::Ios,
+        runbook,
+        None,
+        "for those who come by themselves",
+    );
+    let kept = kept.await.unwrap().edit(None).unwrap().pinned;
+    let choose = async |platform, name: Option<&str>| {
+        let chosen = BTreeMap::from([(platform, name.map(str::to_owned))]);
+        house.org().await.set_unplanned_runbooks(&chosen).await
+    };
+    for (platform, name) in [(Platform::Ios, "nope"), (Platform::Macos, "phones")] {
+        let refused = choose(platform, Some(name)).await.unwrap_err().to_string();
+        assert!(refused.starts_with("unplanned_runbooks."), "{refused}");
+    }
+    choose(Platform::Ios, Some("phones")).await.unwrap();
+    let of = async |serial: &str, deadline: Option<Timestamp>, begun: bool| {
+        let phone = house.device(serial).await;
+        let mut device = device_of(&house, &phone).await;
+        device.record.as_mut().unwrap().deadline = deadline;
+        if begun {
+            let mut reading = OrgReading::default();
+            (reading.status, reading.deadline) = (Some(MigrationStatus::Started), deadline);
+            device.reading = Some(reading);
+        }
+        let mut batch = Batch::new();
+        batch.put(device);
+        house.mdm.store().commit(batch).await.unwrap();
+        house.enrol(&phone).await;
+        let s = set_up(&house, &phone).await;
+        let plan = house.mdm.store().runbook(house.org, s.runbook).await;
+        (s, plan.unwrap().unwrap().runbook)
+    };
+    let (s, _) = of("C02PORTAL", Some(START + DAY), true).await;
+    assert_eq!((s.verdict.kind, s.runbook), (VerdictKind::Migration, kept));
+    let (s, plan) = of("C02MAYBE", Some(START - DAY), false).await;
+    assert_eq!(s.verdict.kind, VerdictKind::Uncertain);
+    assert_eq!((plan.variant, plan.apps.len()), (Variant::Uncertain, 1));
+    let (s, plan) = of("C02NEW", None, false).await;
+    assert_eq!(s.verdict.kind, VerdictKind::Ordinary);
+    assert_eq!(
+        plan,
+        PinnedRunbook::standard(Platform::Ios, Variant::Ordinary)
+    );
+    choose(Platform::Ios, None).await.unwrap();
+    let (_, plan) = of("C02LATER", Some(START + DAY), true).await;
+    assert_eq!(
+        plan,
+        PinnedRunbook::standard(Platform::Ios, Variant::Migration)
+    );
+}
+
+#[tokio::test]
+async fn whoever_begins_anew_before_it_is_through_still_migrates() {
+    let house = House::new().await;
+    let deadline = START + DAY;
+    let begun = async || {
+        let phone = house.device("C02PORTAL").await;
+        let mut device = device_of(&house, &phone).await;
+        device.record.as_mut().unwrap().deadline = Some(deadline);
+        let mut reading = OrgReading::default();
+        (reading.status, reading.deadline) = (Some(MigrationStatus::Started), Some(deadline));
+        device.reading = Some(reading);
+        let mut batch = Batch::new();
+        batch.put(device);
+        house.mdm.store().commit(batch).await.unwrap();
+        house.authenticate(&phone).await.unwrap();
+        phone
+    };
+    // It says that it does not wait, and is believed until it is asked.
+    let phone = begun().await;
+    let says = "<key>AwaitingConfiguration</key><false/>";
+    house.token_update(&phone, says).await.unwrap();
+    let s = set_up(&house, &phone).await;
+    assert_eq!(s.verdict.kind, VerdictKind::Migration);
+    assert_eq!(device_of(&house, &phone).await.completed_deadlines, []);
+    let phone = begun().await;
+    let s = set_up(&house, &phone).await;
+    assert_eq!(s.verdict.kind, VerdictKind::Migration, "{}", reasons(&s));
+    house
+        .token_update(&phone, "<key>AwaitingConfiguration</key><true/>")
+        .await
+        .unwrap();
+    let_go(&house, &phone).await;
+    assert_eq!(
+        device_of(&house, &phone).await.completed_deadlines,
+        [deadline]
+    );
 }
 
 #[tokio::test]
@@ -114,6 +238,14 @@ async fn an_ipad_that_is_wiped_in_an_open_wave_is_still_its_member_and_is_let_go
     let id = RunbookId(runbook.content_id());
     house.org().await.pin("the wave's", runbook).await.unwrap();
     house.attempt(&ipad, id).await;
+    // Somebody moves its deadline in the portal.
+    let report = house.org().await.device_report(&ipad.serial).await;
+    let mut attempt = report.unwrap().attempt.unwrap();
+    let (ours, shown) = (attempt.deadline, attempt.deadline + DAY);
+    attempt.shown_deadline = Some(shown);
+    let mut batch = Batch::new();
+    batch.put(attempt);
+    house.mdm.store().commit(batch).await.unwrap();
     house.enrol(&ipad).await;
     let first = set_up(&house, &ipad).await;
     assert_eq!(first.verdict.kind, VerdictKind::Migration);
@@ -139,6 +271,14 @@ async fn an_ipad_that_is_wiped_in_an_open_wave_is_still_its_member_and_is_let_go
         matches!(attempt.state, MoveState::Settling { .. }),
         "{:?}",
         attempt.state
+    );
+    for _ in 0..20 {
+        house.clock.advance(DAY);
+        house.settle().await;
+    }
+    assert_eq!(
+        device_of(&house, &wiped).await.completed_deadlines,
+        [ours, shown]
     );
 }
 

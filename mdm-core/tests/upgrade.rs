@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use mdm_core::audit_seal::Checkpoint;
-use mdm_core::ids::{ApprovalId, HandOffId, Serial};
+use mdm_core::ids::{ApprovalId, HandOffId, Serial, WaveId};
+use mdm_core::job::{Job, JobKind};
 use mdm_core::original::{DeviceOwner, Said};
 use mdm_core::service::{NewCommand, Org};
 use mdm_core::store::testing::TestPostgres;
@@ -424,6 +425,88 @@ async fn devices_get_the_groups_of_their_owners_from_what_was_imported() {
     now.close().await.unwrap();
     let upgraded = PostgresStore::connect(&url, options).await.unwrap();
     have_groups(&upgraded, &house, &serials).await;
+    upgraded.close().await.unwrap();
+    server.clean().await;
+}
+
+/// The version before lists were looked after.
+const NOT_LOOKED_AFTER: i64 = 341;
+
+/// A list that is under way has its job, a wave that is planned has none.
+async fn is_looked_after(store: &impl Archive) {
+    let rows = by_table(&rows(store).await);
+    let jobs = rows.get("jobs").map(Vec::as_slice).unwrap_or_default();
+    let job = |row: &Value| serde_json::from_value::<Job>(row["doc"].clone()).unwrap();
+    let jobs: Vec<Job> = jobs.iter().map(job).collect();
+    let [job, had] = &jobs[..] else {
+        panic!("{jobs:?}")
+    };
+    let wave = WaveId(70_001);
+    assert_eq!(job.kind, JobKind::LookAfter { wave });
+    assert_eq!(job.id.0, wave.0);
+    // Not before everything else that waits.
+    assert!(job.due > had.due + Duration::from_hours(24), "{job:?}");
+    assert_eq!((had.id.0, had.tries), (70_005, 3));
+}
+
+/// The rows of waves: a list under way, one that is over, two waves, another list.
+const LISTS: [(i64, &str); 5] = [
+    (
+        70_001,
+        r#"{"ad_hoc":true,"state":{"submitted":{"by":"Anna"}}}"#,
+    ),
+    (70_002, r#"{"ad_hoc":true,"state":{"closed":{}}}"#),
+    (70_003, r#"{"ad_hoc":false,"state":"draft"}"#),
+    (
+        70_004,
+        r#"{"ad_hoc":false,"state":"draft","name":"a\u0000b"}"#,
+    ),
+    (
+        70_005,
+        r#"{"ad_hoc":true,"state":{"submitted":{"by":"Bo"}}}"#,
+    ),
+];
+/// The last of them is looked after already.
+const HAS_ONE: &str = "INSERT INTO jobs (organisation, id, version, due, leased_until, ready_at, doc) VALUES (1, 70005, 1, 0, 0, 0, \
+    '{\"organisation\":\"1\",\"id\":\"70005\",\"due\":\"2026-11-01T00:00:00Z\",\"kind\":{\"look_after\":{\"wave\":\"70005\"}},\"tries\":3}')";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_that_were_assigned_before_are_looked_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("before.sqlite");
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    let mut old = SqliteConnection::connect(&url).await.unwrap();
+    let scripts_of = scripts("sqlite").await;
+    scripts_of.run_to(NOT_LOOKED_AFTER, &mut old).await.unwrap();
+    let put = "INSERT INTO waves (organisation, id, version, doc) VALUES (1, ?, 1, ?)";
+    for (id, doc) in LISTS {
+        let row = sqlx::query(put).bind(id).bind(doc);
+        row.execute(&mut old).await.unwrap();
+    }
+    old.execute(HAS_ONE).await.unwrap();
+    old.close().await.unwrap();
+    let upgraded = SqliteStore::open(&path).await.unwrap();
+    is_looked_after(&upgraded).await;
+    upgraded.close().await.unwrap();
+
+    let Some(server) = TestPostgres::find().await else {
+        return;
+    };
+    let url = server.database().await;
+    let mut old = PgConnection::connect(&url).await.unwrap();
+    let scripts_of = scripts("postgres").await;
+    scripts_of.run_to(NOT_LOOKED_AFTER, &mut old).await.unwrap();
+    let put =
+        "INSERT INTO waves (organisation, id, version, doc) VALUES (1, $1, 1, CAST($2 AS JSON))";
+    for (id, doc) in LISTS {
+        let row = sqlx::query(put).bind(id).bind(doc);
+        row.execute(&mut old).await.unwrap();
+    }
+    old.execute(HAS_ONE).await.unwrap();
+    old.close().await.unwrap();
+    let options = PostgresOptions::default();
+    let upgraded = PostgresStore::connect(&url, options).await.unwrap();
+    is_looked_after(&upgraded).await;
     upgraded.close().await.unwrap();
     server.clean().await;
 }

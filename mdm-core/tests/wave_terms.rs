@@ -16,9 +16,9 @@ use mdm_core::device::{Device, OrgReading, Platform};
 use mdm_core::error::Error;
 use mdm_core::evidence::{MarkName, MarkState};
 use mdm_core::gap::GapLimits;
-use mdm_core::ids::{DeviceId, MoveId, ProjectId, Serial, WaveId};
+use mdm_core::ids::{DeviceId, ErrandId, MoveId, ProjectId, Serial, WaveId};
 use mdm_core::library::Audience;
-use mdm_core::migration::{MoveState, PinnedRunbook, StepId, Variant};
+use mdm_core::migration::{Move, MoveState, PinnedRunbook, StepId, Variant};
 use mdm_core::organisation::AdeOptions;
 use mdm_core::original::{DeviceOwner, ManagedUser, Said};
 use mdm_core::secret::Secret;
@@ -28,6 +28,7 @@ use mdm_core::service::{
 use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore, Store as _};
 use mdm_core::texts::{OwnerText, OwnerTexts};
+use mdm_core::wave::Waiver;
 use serde_json::json;
 use service_house::{Gadget, House, START};
 
@@ -135,6 +136,10 @@ async fn what_is_for_a_group_follows_the_owner(house: House) {
 
     // An import that is older, and one of the same groups, change nothing for anybody.
     owned(&org, 0, &other.serial, &[]).await;
+    house.settle().await;
+    let found = org.devices_of_group("Sales / Süd").await.unwrap();
+    assert_eq!(found, BTreeSet::from([other.serial.clone()]));
+    assert_eq!(given(&house, &other).await, 1);
     owned(&org, 2, &other.serial, &["Sales / Süd"]).await;
     // What names people goes; the group of the device stays, and what it has by it.
     let keep = IdentitySettings {
@@ -161,6 +166,13 @@ async fn what_is_for_a_group_follows_the_owner(house: House) {
     assert_eq!(notices(&house, &other).await, 1);
     b.sync(&house, &other).await;
     assert_eq!(b.names(), [] as [&str; 0]);
+
+    // One whose owner was known before it came has it as soon as it comes.
+    let third = house.device("C02GROUP003").await;
+    owned(&org, 3, &third.serial, &["Sales / Süd"]).await;
+    house.enrol(&third).await;
+    house.settle().await;
+    assert_eq!(given(&house, &third).await, 1);
 }
 
 #[tokio::test]
@@ -168,8 +180,8 @@ async fn what_is_for_a_group_follows_the_owner_on_sqlite() {
     Box::pin(what_is_for_a_group_follows_the_owner(House::new().await)).await;
 }
 
-#[tokio::test]
-async fn what_is_for_a_group_follows_the_owner_on_postgres() {
+/// The same over a PostgreSQL server of its own, where there is one.
+async fn on_postgres<F: Future<Output = ()>>(story: impl FnOnce(House) -> F) {
     let Some(server) = TestPostgres::find().await else {
         return;
     };
@@ -177,9 +189,97 @@ async fn what_is_for_a_group_follows_the_owner_on_postgres() {
     let store = PostgresStore::connect(&url, PostgresOptions::default()).await;
     let store = store.unwrap();
     let house = House::over_store(Arc::new(store.clone())).await;
-    Box::pin(what_is_for_a_group_follows_the_owner(house)).await;
+    Box::pin(story(house)).await;
     store.close().await.unwrap();
     server.clean().await;
+}
+
+#[tokio::test]
+async fn what_is_for_a_group_follows_the_owner_on_postgres() {
+    Box::pin(on_postgres(what_is_for_a_group_follows_the_owner)).await;
+}
+
+/// A wave goes with the digest that somebody has accepted, by this door too, and with what was waived.
+async fn a_digest_that_nobody_accepted_submits_nothing(house: House) {
+    let org = house.fleet(5, |_, _, _| {}).await;
+    let id = project(&org, &house, "Berlin", None).await;
+    org.switch_project(id, true).await.unwrap();
+    let all = service_house::fleet::serials(0..2);
+    let shops = wave(&org, id, "shops", &all, days(2, 9)).await;
+    let untouched = async || {
+        let members = org.members(shops).await.unwrap();
+        let planned = members.iter().all(|m| m.state == MoveState::Planned);
+        planned && org.errands(ErrandId(0), 10).await.unwrap().is_empty()
+    };
+    let what_if = org.what_if(shops).await.unwrap();
+    assert!(what_if.against_all.is_empty(), "{:?}", what_if.against_all);
+    for digest in [what_if.digest.as_str(), ""] {
+        let refused = org.submit(shops, digest, "Eva").await.unwrap_err();
+        assert!(matches!(refused, Error::Precondition(_)), "{refused}");
+        assert!(refused.to_string().contains("nobody has accepted"));
+        assert!(untouched().await, "{digest}");
+    }
+    // What was accepted of other dates is no acceptance of these.
+    let accepted = org.accept(shops, &what_if.digest, &[], "as planned").await;
+    accepted.unwrap();
+    let later = days(2, 10);
+    let (deadline, from) = (later.deadline.unwrap(), later.available_from.unwrap());
+    org.set_dates(shops, Some(&all[..1]), deadline, from)
+        .await
+        .unwrap();
+    let other = org.what_if(shops).await.unwrap().digest;
+    assert_ne!(other, what_if.digest);
+    for (digest, why) in [
+        (&other, "nobody has accepted"),
+        (&what_if.digest, "have changed since"),
+    ] {
+        says(org.submit(shops, digest, "Eva").await, why);
+        assert!(untouched().await);
+    }
+    org.accept(shops, &other, &[], "as planned").await.unwrap();
+    assert_eq!(org.submit(shops, &other, "Eva").await.unwrap(), 2);
+    assert!(!untouched().await);
+    // Of three that are to have something done before, one has, one goes all the same, and one stays.
+    let change = ProjectChange {
+        prerequisites: Some(words(&["lock-off"])),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let three = service_house::fleet::serials(2..5);
+    let rest = wave(&org, id, "rest", &three, days(2, 9)).await;
+    org.meet(rest, Some(&three[..1]), "lock-off", "seen")
+        .await
+        .unwrap();
+    let what_if = org.what_if(rest).await.unwrap();
+    assert!(what_if.against_all.is_empty(), "{:?}", what_if.against_all);
+    assert_eq!(what_if.blockers.len(), 2, "{:?}", what_if.blockers);
+    let waiver = Waiver {
+        check: Check::Prerequisites,
+        serials: BTreeSet::from([three[1].clone()]),
+        reason: "its owner has said so".to_owned(),
+    };
+    let digest = &what_if.digest;
+    let accepted = org.accept(rest, digest, &[waiver], "as planned").await;
+    let accepted = accepted.unwrap();
+    assert_eq!((accepted.going, accepted.staying), (2, 1));
+    assert_eq!(org.submit(rest, digest, "Eva").await.unwrap(), 2);
+    let members = org.members(rest).await.unwrap();
+    let blocked = |m: &&Move| matches!(m.state, MoveState::Blocked { .. });
+    let staying = members.iter().filter(blocked).map(|m| &m.serial);
+    assert_eq!(staying.collect::<Vec<_>>(), [&three[2]]);
+}
+
+#[tokio::test]
+async fn a_digest_that_nobody_accepted_submits_nothing_on_sqlite() {
+    Box::pin(a_digest_that_nobody_accepted_submits_nothing(
+        House::new().await,
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn a_digest_that_nobody_accepted_submits_nothing_on_postgres() {
+    Box::pin(on_postgres(a_digest_that_nobody_accepted_submits_nothing)).await;
 }
 
 fn serial(n: usize) -> Serial {
@@ -316,6 +416,9 @@ async fn a_limit_counts_the_group_in_every_wave_and_list_of_the_organisation() {
         .unwrap();
     let found = asked(question(61, 62, 6..7)).await;
     assert_eq!(found.result, CheckResult::Block, "{}", found.fact);
+    // Who is in it already is counted there, and not once more.
+    let found = asked(question(60, 63, 4..6)).await;
+    assert_eq!(found.result, CheckResult::Pass, "{}", found.fact);
 
     // Of several limits the least holds, until the project that says it is closed.
     let three = project(&org, &house, "Basel", Some(1)).await;
@@ -406,6 +509,8 @@ async fn owners_of_a_wave_are_told_its_own_words_in_their_language() {
     let mut plan = org.plan_file(id).await.unwrap();
     assert_eq!(plan.waves[0].ade.as_ref(), Some(&options));
     assert_eq!(plan.waves[1].ade, None);
+    let languages: Vec<&String> = plan.waves[0].owner_texts.0.keys().collect();
+    assert_eq!(languages, ["de", "pt-BR"]);
     assert!(plan.waves[1].owner_texts.is_empty());
     let elsewhere = House::new().await;
     let there = fleet(&elsewhere, 3).await;
@@ -530,6 +635,49 @@ async fn a_list_takes_no_runbook_that_is_not_for_its_platform() {
     // Nobody is in a wave by it.
     let all = Candidates::default();
     assert_eq!(org.candidates(&all).await.unwrap(), [serial(0)]);
+}
+
+#[tokio::test]
+async fn an_entry_stays_while_devices_are_enrolled_by_it_and_nothing_begins_there_afterwards() {
+    let house = House::new().await;
+    let gadget = quiet(&house, "C02GIVEN01").await;
+    let org = fleet(&house, 1).await;
+    let refused = org.remove_server_entry(house.server, "Ours").await;
+    says(refused, "1 of its devices are enrolled here");
+    // It is not enrolled any more.
+    let (id, store) = (house.org, house.mdm.store());
+    let device = async || {
+        let row = store.device_by_serial(id, &gadget.serial).await;
+        row.unwrap().unwrap()
+    };
+    let mut row = device().await;
+    row.enrollment = None;
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let removed = org.remove_server_entry(house.server, "Ours").await;
+    assert!(removed.unwrap().removed.is_some());
+    house.settle().await;
+    // That we read the list no more says nothing of where the device is.
+    let row = device().await;
+    let record = row.record.as_ref().unwrap();
+    assert!(record.gone && record.given_up && !record.has_left());
+    assert_eq!(org.moved_away(&[row]).await.unwrap(), BTreeMap::new());
+
+    let member = Member {
+        serial: serial(0),
+        deadline: START + 9 * DAY,
+        available_from: START + 2 * DAY,
+        original_server: None,
+    };
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook)]);
+    let member = std::slice::from_ref(&member);
+    let planned = org.plan_wave("list", house.server, &runbooks, member).await;
+    says(planned, "server entry");
+    let change = ProjectChange::default();
+    let made = org.new_project("Berlin", house.server, &change).await;
+    says(made, "server entry");
 }
 
 #[tokio::test]

@@ -253,7 +253,7 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
     );
     says(
         org.accept(pilot, &first.digest, &[], "").await,
-        "have changed",
+        "not the digest of what the what-if finds now",
     );
     let no = |check| Waiver {
         check,
@@ -657,6 +657,40 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
 }
 
 #[tokio::test]
+async fn what_the_stop_rule_counts_a_pause_of_a_person_does_not_wipe() {
+    let house = House::new().await;
+    let org = fleet(&house, 6).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..6)).await;
+    let looked = async || {
+        house.clock.advance(Duration::from_secs(301));
+        house.mdm.work(50).await.unwrap();
+        org.standing(pilot).await.unwrap().wave
+    };
+    end(&house, &org, pilot, &[Outcome::Failed; 3]).await;
+    // A planner pauses it before the rule has looked, and has it go on.
+    org.pause_wave(pilot, true, "a bug", false).await.unwrap();
+    let paused = looked().await.paused.unwrap();
+    assert!(!paused.is_by_rule(), "{paused:?}");
+    org.pause_wave(pilot, false, "mended", false).await.unwrap();
+    let paused = looked().await.paused.unwrap();
+    assert!(paused.is_by_rule(), "{paused:?}");
+    // From there it takes an approver, whose word the next pause of a planner leaves as it is.
+    let refused = org.pause_wave(pilot, false, "mended", false).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    org.pause_wave(pilot, false, "mended", true).await.unwrap();
+    org.pause_wave(pilot, true, "lunch", false).await.unwrap();
+    org.pause_wave(pilot, false, "they are back", false)
+        .await
+        .unwrap();
+    let row = looked().await;
+    assert_eq!(row.paused, None);
+    let resumed = row.resumed.unwrap();
+    assert_eq!((resumed.bad, resumed.ended), (3, 3));
+}
+
+#[tokio::test]
 async fn a_wave_stops_by_itself_and_closes_by_itself() {
     let house = House::new().await;
     let org = fleet(&house, 6).await;
@@ -672,7 +706,7 @@ async fn a_wave_stops_by_itself_and_closes_by_itself() {
     assert!(paused.why.contains("3 of 3"), "{}", paused.why);
     assert_eq!((standing.tally.failed, standing.tally.submitting), (3, 3));
     let standing = org
-        .pause_wave(pilot, false, "it was the lift")
+        .pause_wave(pilot, false, "it was the lift", true)
         .await
         .unwrap();
     assert!(standing.wave.paused.is_none());
@@ -794,10 +828,10 @@ async fn a_pause_keeps_offers_back_and_takes_none_away() {
         found.into_iter().map(|d| d.assignment.wanted).collect()
     };
     let offered = Some("PROFILE".to_owned());
-    org.pause_wave(pilot, true, "a bug").await.unwrap();
+    org.pause_wave(pilot, true, "a bug", false).await.unwrap();
     assert_eq!(wanted().await, [None, offered.clone()]);
     assert_eq!(wanted().await, [None, offered.clone()]);
-    org.pause_wave(pilot, false, "mended").await.unwrap();
+    org.pause_wave(pilot, false, "mended", false).await.unwrap();
     assert_eq!(wanted().await, [offered.clone(), offered]);
 }
 
@@ -1158,4 +1192,75 @@ async fn the_evidence_of_a_wave_is_not_that_of_another_of_its_name() {
         assert!(pack.contains("both of them"), "{month}");
         assert!(pack.contains("\"others\":1"), "{month}");
     }
+}
+
+#[tokio::test]
+async fn a_wave_of_which_nobody_would_go_is_not_submitted() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    // Both lie behind the window.
+    let dates = Dates {
+        deadline: Some(START + 40 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(0..2), dates).await.unwrap();
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    let accepted = org.accept(pilot, &digest, &[], "").await.unwrap();
+    assert_eq!((accepted.going, accepted.staying), (0, 2));
+    let before = org.standing(pilot).await.unwrap().wave;
+    says(
+        org.submit_accepted(pilot, "pilot").await,
+        "every member stays behind",
+    );
+    let after = org.standing(pilot).await.unwrap().wave;
+    assert_eq!(after, before, "the wave was submitted");
+    assert!(after.plan.is_none() && after.revision.is_none());
+    let planned = members(&org, pilot).await;
+    assert!(planned.iter().all(Move::is_planned), "{planned:?}");
+    let store = house.mdm.store();
+    let record = store.audit(org.organisation().id, AuditId(0), 1000).await;
+    let told = record.unwrap().iter().any(|e| e.what == "wave.submitted");
+    assert!(!told, "the record says that it was");
+}
+
+#[tokio::test]
+async fn the_next_run_says_what_is_otherwise_under_the_same_answers() {
+    let house = House::new().await;
+    let org = fleet(&house, 3).await;
+    let id = project(&org, &house).await;
+    let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(0..3), dates).await.unwrap();
+    let has = async |minutes: u32, apps: &[&str]| {
+        let mut said = Said::nothing(serial(0));
+        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+        let at = START + Duration::from_secs(60) * minutes;
+        let taken = org.import_originals("Old MDM", at, vec![said]).await;
+        assert_eq!(taken.unwrap().changed, 1);
+    };
+    house.clock.advance(Duration::from_secs(3600));
+    has(1, &["com.example.maps"]).await;
+    org.run_what_if(pilot).await.unwrap();
+    let same = org.run_what_if(pilot).await.unwrap().since.unwrap();
+    assert_eq!(same, mdm_core::service::Since::default());
+    // Another app under the same answer; and somebody turns the project on.
+    has(2, &["com.example.mail"]).await;
+    org.switch_project(id, true).await.unwrap();
+    let since = org.run_what_if(pilot).await.unwrap().since.unwrap();
+    assert!(since.appeared.is_empty() && since.gone.is_empty());
+    let zero = BTreeSet::from([serial(0)]);
+    let other = (Check::AppsMapped, CheckResult::Block, zero.clone());
+    assert_eq!(since.facts, [other]);
+    let lost = |app: &str| BTreeMap::from([(app.to_owned(), zero.clone())]);
+    assert_eq!(since.lost_appeared, lost("com.example.mail"));
+    assert_eq!(since.lost_gone, lost("com.example.maps"));
+    assert!(since.of_all_appeared.is_empty(), "{since:?}");
+    let gone: Vec<Check> = since.of_all_gone.iter().map(|(check, ..)| *check).collect();
+    assert_eq!(gone, [Check::Switch]);
 }

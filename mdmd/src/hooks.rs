@@ -28,6 +28,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are read, so that its sender may finish; nobody looks at them.
 const LARGEST: usize = 64 * 1024;
 
+const NOT_PUBLIC: &str =
+    "its address is not a public one; `webhooks.allowed_networks` may allow it";
+const HTTP: &str = "http is taken only for addresses in `webhooks.allowed_networks`";
+
 /// Carries messages, for every organisation of this process.
 pub(crate) struct Carrier {
     tls: SslConnector,
@@ -64,6 +68,17 @@ impl Carrier {
         is_public(address) || self.is_allowed(address)
     }
 
+    /// Whether an address may be connected to, with TLS or without.
+    fn judge(&self, address: IpAddr, secure: bool) -> Result<(), &'static str> {
+        if !self.may_reach(address) {
+            return Err(NOT_PUBLIC);
+        }
+        if !secure && !self.is_allowed(address) {
+            return Err(HTTP);
+        }
+        Ok(())
+    }
+
     fn is_allowed(&self, address: IpAddr) -> bool {
         self.allowed
             .iter()
@@ -77,13 +92,7 @@ impl Carrier {
         body: Vec<u8>,
     ) -> Result<u16, PortError> {
         let refused = |why: &str| PortError::Refused(why.to_owned());
-        let host = uri
-            .host()
-            .ok_or_else(|| refused("the address has no host"))?;
-        let host = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .to_owned();
+        let host = host_of(&uri).ok_or_else(|| refused("the address has no host"))?;
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let stream = self.connect(&host, port, secure).await?;
@@ -128,14 +137,11 @@ impl Carrier {
                 .collect(),
         };
         // One address behind our walls is enough to distrust the name.
-        if found.is_empty() || !found.iter().all(|a| self.may_reach(a.ip())) {
-            let why = "its address is not a public one; `webhooks.allowed_networks` may allow it";
-            return Err(PortError::Refused(why.to_owned()));
+        let judged = found.iter().try_for_each(|a| self.judge(a.ip(), secure));
+        if found.is_empty() {
+            return Err(PortError::Refused(NOT_PUBLIC.to_owned()));
         }
-        if !secure && !found.iter().all(|a| self.is_allowed(a.ip())) {
-            let why = "http is taken only for addresses in `webhooks.allowed_networks`";
-            return Err(PortError::Refused(why.to_owned()));
-        }
+        judged.map_err(|why| PortError::Refused(why.to_owned()))?;
         for address in found {
             let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address));
             if let Ok(Ok(stream)) = connecting.await {
@@ -170,8 +176,29 @@ where
     status
 }
 
+/// The host of an address, as a name or as it is parsed.
+fn host_of(uri: &Uri) -> Option<String> {
+    let host = uri.host()?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some(host.to_owned())
+}
+
 #[async_trait]
 impl HookCarrier for Carrier {
+    fn may_be_sent(&self, url: &str) -> Result<(), String> {
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| "cannot be read as an address".to_owned())?;
+        let host = host_of(&uri).ok_or_else(|| "must name a host".to_owned())?;
+        let secure = uri.scheme_str() == Some("https");
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.judge(address, secure).map_err(str::to_owned),
+            // Where a name leads is known when it is sent there; without an allowed network http leads nowhere.
+            Err(_) if !secure && self.allowed.is_empty() => Err(HTTP.to_owned()),
+            Err(_) => Ok(()),
+        }
+    }
+
     async fn post(
         &self,
         url: &str,

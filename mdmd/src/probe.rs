@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::{DATE, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use mdm_core::checklist::{Endpoint, Outside};
+use mdm_core::checklist::{ChainEnd, Endpoint, Outside};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 use mdm_core::identity;
 use mdm_core::ids::OrganisationId;
@@ -20,7 +20,7 @@ use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslRef, SslVerifyMode};
 use openssl::stack::Stack;
 use openssl::x509::store::{X509Lookup, X509StoreBuilder};
 use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
-use openssl::x509::{X509, X509PurposeId, X509StoreContext};
+use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::net::TcpStream;
@@ -110,6 +110,7 @@ pub(crate) async fn look(name: &str, url: &str, anchors: &[Der], wanted: Wanted)
         problem: None,
         trusted_by: None,
         ends: None,
+        chain: None,
         clock_ahead: None,
     };
     if let Err(problem) = fill(&mut seen, anchors, wanted).await {
@@ -132,7 +133,8 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
             continue;
         }
         match judge(stream.ssl(), name, anchors, trust) {
-            Ok(()) => {
+            Ok(chain) => {
+                seen.chain = chain;
                 seen.trusted_by = Some(match trust {
                     Trust::System => "the system's authorities".to_owned(),
                     Trust::Anchors => "anchor_certs".to_owned(),
@@ -194,8 +196,13 @@ async fn connect(name: &str, port: u16) -> anyhow::Result<SslStream<TcpStream>> 
     Ok(stream)
 }
 
-/// Whether these authorities stand for the chain that was shown, and it for this name.
-fn judge(ssl: &SslRef, name: &str, anchors: &[Der], trust: Trust) -> anyhow::Result<()> {
+/// Whether these authorities stand for the chain that was shown, and it for this name. Answers which certificate above its own ends first.
+fn judge(
+    ssl: &SslRef,
+    name: &str,
+    anchors: &[Der],
+    trust: Trust,
+) -> anyhow::Result<Option<ChainEnd>> {
     let certificate = ssl.peer_certificate().context("it shows no certificate")?;
     let mut store = X509StoreBuilder::new()?;
     match trust {
@@ -228,11 +235,25 @@ fn judge(ssl: &SslRef, name: &str, anchors: &[Der], trust: Trust) -> anyhow::Res
     let none = Stack::new()?;
     let chain = ssl.peer_cert_chain().unwrap_or(&none);
     let mut context = X509StoreContext::new()?;
-    let (good, why) = context.init(&store.build(), &certificate, chain, |context| {
-        Ok((context.verify_cert()?, context.error()))
+    let (good, why, above) = context.init(&store.build(), &certificate, chain, |context| {
+        let good = context.verify_cert()?;
+        let above = context.chain().into_iter().flatten().skip(1);
+        Ok((
+            good,
+            context.error(),
+            above.filter_map(end_of).min_by_key(|end| end.ends),
+        ))
     })?;
     anyhow::ensure!(good, "{}", why.error_string());
-    Ok(())
+    Ok(above)
+}
+
+fn end_of(certificate: &X509Ref) -> Option<ChainEnd> {
+    let der = certificate.to_der().ok()?;
+    Some(ChainEnd {
+        name: identity::name_of(&der),
+        ends: identity::ends(&der)?,
+    })
 }
 
 struct Answered {

@@ -134,6 +134,26 @@ fn show(ssl: &mut SslRef, face: &Face) -> Result<(), ()> {
     Ok(())
 }
 
+/// Looks at the certificates of all listeners as they are read when the server starts. Those of an installation that is not
+/// made yet cannot lie there.
+///
+/// # Errors
+/// Names the file that is missing, unreadable or does not fit.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    let usual = Config::for_directory(&config.data_directory);
+    let inside = std::fs::read_dir(&config.data_directory);
+    let made = inside.is_ok_and(|mut inside| inside.next().is_some());
+    for listener in config.listeners.iter().filter(|l| l.duty.has_tls()) {
+        let (certificate, key) = files(config, listener);
+        let common =
+            certificate == usual.path(&usual.tls.certificate) && key == usual.path(&usual.tls.key);
+        if made || !common {
+            context(listener.duty, &certificate, &key)?;
+        }
+    }
+    Ok(())
+}
+
 /// Where a listener's certificate and key lie: its own; else the one that an authority issued, once it is there; else the
 /// common ones.
 fn files(config: &Config, listener: &ListenerConfig) -> (PathBuf, PathBuf) {

@@ -1,11 +1,10 @@
-//! Handshakes that failed, for the list of whom nobody has heard: noted where there is one organisation, for nobody else can be asked whose
-//! they were. One a minute of each address; a scanner fills no table.
+//! Handshakes that failed, for the list of whom nobody has heard: the organisation's where there is one, the installation's where nobody
+//! can say whose they were. One a minute of each address; a scanner fills no table.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mdm_core::ids::OrganisationId;
 use mdm_core::service::Mdm;
 use tokio::sync::mpsc;
 
@@ -36,14 +35,7 @@ pub(crate) fn note(mdm: Mdm) -> Told {
                 continue;
             }
             noted.insert(address, Instant::now());
-            let Ok(all) = mdm.organisations(OrganisationId(0), 2).await else {
-                continue;
-            };
-            if let [only] = all.as_slice()
-                && let Ok(org) = mdm.organisation_by_id(only.id).await
-            {
-                org.refused_handshake(&address.to_string(), &why).await;
-            }
+            mdm.refused_handshake(&address.to_string(), &why).await;
         }
     });
     told

@@ -388,6 +388,37 @@ fn a_wrong_configuration_ends_with_2_and_every_name() {
     assert_eq!((exit, said.contains("KEY=VALUE")), (2, true), "{said}");
 }
 
+#[test]
+fn a_check_of_the_configuration_says_what_serve_would_refuse() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    // Before anything is made nothing can lie there.
+    done(&data, &["config", "check"]);
+    done(&data, &["init", "--organisation", "Files"]);
+    done(&data, &["config", "check"]);
+    for set in [
+        "tls.key=/nope/key.pem",
+        "tls.certificate=/nope/key.pem",
+        "webhooks.ca=/nope/key.pem",
+    ] {
+        let (exit, said) = fails(&data, &["--set", set, "config", "check"]);
+        assert_eq!(exit, 3, "{set}: {said}");
+        assert!(said.contains("/nope/key.pem"), "{set}: {said}");
+        let (exit, served) = fails(&data, &["--set", set, "serve"]);
+        assert_eq!(exit, 3, "{set}: {served}");
+        let why = said.trim().trim_start_matches("mdmd: ");
+        assert!(served.contains(why), "{set}: {served}");
+    }
+    // What is no pack is the wrong file, and nobody has changed it.
+    for content in ["{\"a\":1}", &"x".repeat(4096), ""] {
+        let file = directory.path().join("no.pack");
+        std::fs::write(&file, content).unwrap();
+        let (exit, said) = fails(&data, &["audit", "verify", file.to_str().unwrap()]);
+        assert_eq!(exit, 2, "{said}");
+        assert!(said.contains("is no evidence pack"), "{said}");
+    }
+}
+
 /// A pipe from which nobody reads.
 fn unread() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -5,6 +5,7 @@ mod town;
 
 use std::process::Command;
 
+use mdm_core::ids::{OrganisationCode, OrganisationId, Serial, ServerId};
 use mdmd::config::Duty;
 use serde_json::json;
 use town::Town;
@@ -120,6 +121,122 @@ async fn a_server_token_comes_in_for_its_certificate_only_and_is_renewed() {
     let database = std::fs::read(town.data().join("mdmd.sqlite")).unwrap();
     let secret = account.private_key_pem.lines().nth(1).unwrap().as_bytes();
     assert!(!database.windows(secret.len()).any(|w| w == secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_the_service_that_devices_leave_waits_for_a_word_and_can_be_given_up_again() {
+    let town = Town::found(2).await;
+    town.furnish().await;
+    town.ends("project|new|Berlin", 0, "switched off").await;
+    let out = town.directory.path().join("original");
+    let key = town
+        .json(&["token", "key", "--out", out.to_str().unwrap()])
+        .await;
+    let certificate = std::fs::read(key["certificate"].as_str().unwrap()).unwrap();
+    let apple = town.world.apple();
+    let original = apple.server_token(town.world.original_server(), &certificate);
+    let original = town.file("original.p7m", original.unwrap());
+    let import = format!("token|import|{original}");
+
+    // All of its devices would get our profile: that is wanted in a word, or nothing is kept.
+    let refused = town.ends(&import, 3, "Original MDM").await;
+    for word in [
+        "2 devices in its list",
+        "none of them is ours",
+        "--take-over",
+    ] {
+        assert!(refused.err.contains(word), "{word}: {}", refused.err);
+    }
+    let servers = async || {
+        let status = town.json(&["token", "status"]).await;
+        status["servers"].as_array().unwrap().clone()
+    };
+    let before = servers().await;
+    assert_eq!(before.len(), 1);
+    let destination = before[0]["id"].as_str().unwrap().to_owned();
+    let taken = town
+        .json(&["token", "import", &original, "--take-over"])
+        .await;
+    assert_eq!(taken["name"], "Original MDM");
+    assert_eq!(taken["devices"], 2, "{taken}");
+    let number = taken["server"].as_str().unwrap().to_owned();
+
+    // Its devices are in our lists now, and have our profile.
+    let profiles = async || {
+        let listed = town.json(&["device", "list"]).await;
+        let rows = listed["devices"].as_array().unwrap().clone();
+        rows.into_iter()
+            .filter(|d| d["profile_status"] == "assigned")
+            .count()
+    };
+    let mut waited = 0;
+    while profiles().await < 2 {
+        waited += 1;
+        assert!(waited < 60, "no profile was assigned");
+        town.minutes(1).await;
+    }
+
+    // It is given up by its name alone, and never while something needs it.
+    let remove = |number: &str, name: &str| format!("token|remove|{number}|--confirm|{name}");
+    town.ends(
+        &format!("token|remove|{number}"),
+        3,
+        "--confirm \"Original MDM\"",
+    )
+    .await;
+    town.ends(&remove(&number, "original mdm"), 2, "must be the name")
+        .await;
+    town.ends(&remove("99", "Original MDM"), 3, "no server entry 99")
+        .await;
+    town.ends(&remove(&destination, "Destination MDM"), 3, "Berlin")
+        .await;
+    assert_eq!(servers().await.len(), 2);
+    town.ends(&remove(&number, "Original MDM"), 0, "is removed")
+        .await;
+    assert_eq!(servers().await.len(), 1);
+    assert!(
+        town.record()
+            .await
+            .iter()
+            .any(|(_, what)| what == "server-entry.removed")
+    );
+    let (store, org) = (town.app.mdm.store(), org(&town).await);
+    let row = ServerId(number.parse().unwrap());
+    let row = store.server(org, row).await.unwrap().unwrap();
+    let token = store.secret(org, row.token).await.unwrap().unwrap();
+    assert!(token.destroyed.is_some() && token.sealed.0.is_empty());
+    // Its devices leave our lists; at Apple they keep what they have.
+    let mut waited = 0;
+    loop {
+        let shown = town.json(&["assignment", "list"]).await;
+        let rows = shown["devices"].as_array().unwrap();
+        if rows.iter().all(|d| d["assignment"]["gone"] == true) {
+            break;
+        }
+        waited += 1;
+        assert!(waited < 60, "{shown}");
+        town.minutes(1).await;
+    }
+    for serial in town.serials() {
+        let at_apple = apple.activation_profile(&serial).expect("a profile");
+        let mut ours = row.profiles.values().chain(&row.profile);
+        assert!(ours.any(|p| p.uuid == at_apple.profile_uuid), "{serial}");
+        let serial = Serial::parse(&serial).unwrap();
+        let device = store.device_by_serial(org, &serial).await.unwrap();
+        let record = device.unwrap().record.unwrap();
+        assert!(record.given_up && !record.has_left());
+    }
+    // Whoever wants it back is not asked again: the profile there is ours.
+    let again = town.json(&["token", "import", &original]).await;
+    assert_eq!(again["devices"], 2, "{again}");
+    assert_ne!(again["server"], json!(number));
+}
+
+async fn org(town: &Town) -> OrganisationId {
+    let code = town.made["organisation"].as_str().unwrap();
+    let code = OrganisationCode::parse(code).unwrap();
+    let org = town.app.mdm.organisation(&code).await.unwrap();
+    org.organisation().id
 }
 
 /// The code of the town's organisation.

@@ -418,3 +418,35 @@ fn now() -> OffsetDateTime {
     let seconds = SystemClock.now().as_millis() / 1000;
     OffsetDateTime::from_unix_timestamp(seconds).unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_organisations_a_handshake_that_fails_is_in_the_list_of_the_machine() {
+    let town = Town::found(5).await;
+    town.json(&["organisation", "new", "A second one"]).await;
+    let port = town.app.address(Duty::Device).unwrap().port();
+    let stranger = SslConnector::builder(SslMethod::tls_client())
+        .unwrap()
+        .build();
+    let stream = std::net::TcpStream::connect(("localhost", port)).unwrap();
+    assert!(stranger.connect("localhost", stream).is_err());
+    let noted = async || {
+        let all = town.json(&["organisation", "handshakes"]).await;
+        let all = all["handshakes"].as_array().unwrap().clone();
+        let of = all.iter().filter(|it| it["address"] == "127.0.0.1");
+        of.cloned().collect::<Vec<_>>()
+    };
+    for _ in 0..100 {
+        if !noted().await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let noted = noted().await;
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert_eq!(noted[0]["door"], "tls");
+    assert!(
+        noted[0]["reason"]
+            .as_str()
+            .is_some_and(|why| !why.is_empty())
+    );
+}

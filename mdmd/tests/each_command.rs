@@ -96,7 +96,7 @@ async fn a_device_is_tagged_called_back_and_sent_commands() {
     town.ends(&back, 3, serial).await;
     let send =
         format!("command|send|{serial}|--request|DeviceInformation|--key|Queries=[\"UDID\"]");
-    town.ends(&send, 4, serial).await;
+    town.ends(&send, 3, serial).await;
     town.ends(&format!("command|send|{serial}|--request|"), 2, "")
         .await;
     // One that is here gets it, once for each time that it is sent, until somebody takes it out again.
@@ -123,10 +123,17 @@ async fn a_device_is_tagged_called_back_and_sent_commands() {
     let shown = town.json(&["command", "show", serial, uuid]).await;
     assert_eq!(shown["state"], "cancelled");
     let nobody = "command|send|NOBODY1|--request|RestartDevice";
-    town.ends(nobody, 4, "NOBODY1").await;
+    town.ends(nobody, 3, "NOBODY1").await;
     town.ends("command|list|NOBODY1", 3, "").await;
-    town.ends("command|cancel|NOBODY1|--all", 4, "NOBODY1")
+    town.ends("command|cancel|NOBODY1|--all", 3, "NOBODY1")
         .await;
+    // A part of them is not nobody.
+    let some = format!("command|cancel|NOBODY1|{serial}|--all");
+    town.ends(&some, 4, "not for 1 of the devices").await;
+    // What is over can be cancelled again; what never was is mistyped.
+    town.ends(&cancel, 0, "taken out    0").await;
+    let typo = format!("command|cancel|{serial}|--uuid|nope");
+    town.ends(&typo, 2, "uuid: none of these devices").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,6 +169,7 @@ async fn every_report_is_there_in_every_form() {
         ("holds", false),
         ("requests", false),
         ("unheard", false),
+        ("at-risk", false),
         ("clean-up", false),
     ] {
         let mut words = vec!["report", report];
@@ -207,9 +215,10 @@ async fn what_is_for_a_group_of_owners_names_it() {
         .await;
     town.ends("declaration|set|sales|note", 0, "").await;
     let of = |verb: &str| format!("declaration|{verb}|sales|--group|Sales, Bern");
-    town.ends(&of("assign"), 0, "\"assigned\": 1").await;
+    town.ends(&of("assign"), 0, "sales is given to 1 more")
+        .await;
     town.ends("declaration|sets", 0, "group Sales, Bern").await;
-    town.ends(&of("unassign"), 0, "\"taken\": 1").await;
+    town.ends(&of("unassign"), 0, "sales is taken from 1").await;
     town.ends("declaration|assign|sales", 2, "groups").await;
     town.ends("declaration|assign|sales|--group| ", 2, "groups: ")
         .await;
@@ -275,6 +284,11 @@ async fn a_wave_has_words_and_an_ade_profile_of_its_own() {
     let new = format!("wave|new|rest|--project|Berlin|--ade-profile|{file}");
     town.ends(&new, 0, "").await;
     let plan = town.json(&["project", "export", "Berlin"]).await;
+    let server = plan["server"].as_str().unwrap();
+    assert!(
+        server.starts_with("mdmd ") && plan["exported"].is_string(),
+        "{server}"
+    );
     let of = |name: &str| {
         let waves = plan["waves"].as_array().unwrap().iter();
         let mut named = waves.filter(|wave| wave["name"] == name);
@@ -389,4 +403,171 @@ async fn the_clean_up_list_goes_from_a_report_to_a_persons_word_and_back() {
     assert_eq!(open().await, 1);
     let both = format!("{one}|--not|it is there|--evidence|their list");
     town.ends(&both, 2, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_mistyped_is_refused_at_once_and_says_what_would_be_right() {
+    let (town, _) = stage().await;
+    for (words, exit, says) in [
+        ("device|invite|TYP0", 3, "--unknown"),
+        ("device|invite|TYP0|--unknown", 0, "code "),
+        (
+            "organisation|enrolment|--facts-hours|8761",
+            2,
+            "facts_hours: must be 0 (never) to 8760",
+        ),
+        (
+            "organisation|enrolment|--facts-hours|0",
+            0,
+            "asked anew       never",
+        ),
+        ("organisation|enrolment", 0, "minimum system   any"),
+        (
+            "organisation|enrolment|--minimum-os|ios=26.4",
+            0,
+            "minimum system   ios 26.4",
+        ),
+        (
+            "project|set|Berlin|--prerequisite|none|--prerequisite|asked",
+            2,
+            "--prerequisite: `none` stands alone",
+        ),
+        (
+            "project|set|Berlin|--original|any|--original|x",
+            2,
+            "--original: `any` stands alone",
+        ),
+        ("project|set|Berlin|--prerequisite|none", 0, ""),
+        (
+            "wave|accept|pilot|--digest|ABC",
+            2,
+            "digest: must be the 64 digits",
+        ),
+        (
+            "wave|withdraw|pilot|--reason|",
+            2,
+            "must say something, or be left out",
+        ),
+        (
+            "runbook|edit|own|--platform|ios|verify.retries=many",
+            2,
+            "must be a whole number",
+        ),
+        (
+            "runbook|edit|own|--platform|ios|nostep.retries=1",
+            2,
+            "is no step; there are",
+        ),
+        ("declaration|put|/nope.json", 2, "/nope.json"),
+    ] {
+        let ended = town.ends(words, exit, says).await;
+        for word in ["unknown variant", "invalid digit", "invalid type"] {
+            assert!(!ended.err.contains(word), "{words}: {}", ended.err);
+        }
+    }
+    let other = format!("wave|accept|pilot|--digest|{}", "ab".repeat(32));
+    let ended = town
+        .ends(&other, 3, "not the digest of what the what-if finds now")
+        .await;
+    assert!(
+        !ended.err.contains("since they were accepted"),
+        "{}",
+        ended.err
+    );
+    let told = town.json(&["organisation", "list"]).await;
+    let code = told["organisations"][0]["code"].as_str().unwrap();
+    town.ends(&format!("partner|new|Ada|--for|{code}"), 0, "")
+        .await;
+    town.ends("partner|list", 0, code).await;
+    town.ends("partner|new|Bob|--for|ffff", 2, "organisations[0]: must be")
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runbook_is_in_use_where_it_is_and_not_where_another_says_the_same() {
+    let (town, _) = stage().await;
+    for (name, platform) in [("phones", "ios"), ("pads", "ipados")] {
+        let edit = format!("runbook|edit|{name}|--platform|{platform}|soft_ceiling=21m");
+        town.ends(&edit, 0, "revision 1").await;
+    }
+    town.ends("project|set|Berlin|--runbook|ipados=pads", 0, "")
+        .await;
+    let kept = town.json(&["runbook", "list"]).await;
+    let uses = |name: &str| {
+        let mut all = kept["runbooks"].as_array().unwrap().iter();
+        all.find(|r| r["name"] == name).unwrap()["uses"].clone()
+    };
+    assert_eq!(uses("pads")[0]["name"], "Berlin", "{kept}");
+    assert_eq!(uses("phones"), json!([]), "{kept}");
+    // For whoever comes by a migration that nobody planned here.
+    let chosen = "organisation|enrolment|--unplanned|";
+    for (words, says) in [
+        ("ios=nope", "unplanned_runbooks.ios: "),
+        ("ios=pads", "is for iPadOS"),
+        ("ios", "PLATFORM=NAME"),
+    ] {
+        town.ends(&format!("{chosen}{words}"), 2, says).await;
+    }
+    let refused = format!("{chosen}ios=phones|--minimum-os|ios=soon");
+    town.ends(&refused, 2, "minimum_os").await;
+    town.ends(
+        "organisation|enrolment",
+        0,
+        "not planned      the standard runbook",
+    )
+    .await;
+    town.ends(
+        &format!("{chosen}ios=phones"),
+        0,
+        "not planned      ios phones",
+    )
+    .await;
+    let kept = town.json(&["runbook", "list"]).await;
+    let phones = kept["runbooks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["name"] == "phones");
+    assert_eq!(phones.unwrap()["uses"][0]["kind"], "enrolment", "{kept}");
+    town.ends(
+        &format!("{chosen}ios=none"),
+        0,
+        "not planned      the standard runbook",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_set_of_declarations_is_given_to_is_said_in_words() {
+    let town = Town::found(1).await;
+    let document = r#"{"Type": "com.apple.configuration.management.test", "Identifier": "example.test", "Payload": {"Echo": "a"}}"#;
+    let document = town.file("test.json", document);
+    town.ends(&format!("declaration|put|{document}"), 0, "example.test")
+        .await;
+    for (words, says) in [
+        (
+            "declaration|set|basics|example.test",
+            "basics has example.test",
+        ),
+        (
+            "declaration|assign|basics|--everybody",
+            "basics is given to 1 more",
+        ),
+        (
+            "declaration|assign|basics|--everybody",
+            "basics was given to all of them before",
+        ),
+        (
+            "declaration|unassign|basics|--everybody",
+            "basics is taken from 1",
+        ),
+        ("declaration|remove-set|basics", "basics is out of use"),
+        (
+            "declaration|remove|example.test",
+            "example.test is out of use",
+        ),
+    ] {
+        let ended = town.ends(words, 0, says).await;
+        assert!(!ended.out.contains('{'), "{words}: {}", ended.out);
+    }
 }

@@ -472,7 +472,11 @@ async fn one_person_may_do_more_or_less_than_their_groups_or_is_kept_out() {
         assert_eq!(list(token).await, 401);
     }
     let home = arrive(&street, CHALLENGE).await;
-    assert_eq!(home.status, 403, "she is kept out: {}", home.text());
+    let to = header(&home, "location").unwrap_or_default();
+    assert!(
+        to.contains("error=access_denied") && !to.contains("code="),
+        "she is kept out: {to}"
+    );
     let forget = json!({ "account": account, "forget": true });
     assert_eq!(admin("/api/v1/users/revoke", forget.clone()).await.0, 200);
     assert_eq!(list(&session().await).await, 200, "her groups count again");
@@ -550,6 +554,56 @@ async fn the_command_line_signs_in_and_acts_in_that_name() {
             .status,
         401
     );
+    street.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_refused_in_the_browser_is_told_so_by_the_command_line() {
+    let street = Street::open().await;
+    let home = tempfile::tempdir().unwrap();
+    let environment = [("HOME", home.path().to_str().unwrap())];
+    let url = street.admin_url();
+    let place = ["--url", url.as_str(), "--ca", street.ca.as_str()];
+    let mut stranger = ada();
+    stranger.groups = vec!["visitors".to_owned()];
+    for (person, why) in [
+        (Some(stranger), "nor a group of yours"),
+        (None, "nobody was signed in: refused"),
+    ] {
+        street.provider.sign_in_as(person);
+        // It would wait for minutes.
+        let begun = std::time::Instant::now();
+        let refused = street.login(&environment, &place).await;
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(3), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(
+            begun.elapsed().as_secs() < 200,
+            "it was told, and did not run out"
+        );
+    }
+    // The good one is signed in, and a provider that is not there is waited for as long as was said.
+    street.provider.sign_in_as(Some(ada()));
+    assert!(street.login(&environment, &place).await.status.success());
+    let secret = home.path().join("client.secret");
+    std::fs::write(&secret, "secret").unwrap();
+    let set = [
+        "sign-in",
+        "set",
+        "--issuer",
+        "https://localhost:1/",
+        "--client-id",
+        "x",
+        "--client-secret",
+        secret.to_str().unwrap(),
+        "--wait",
+        "1",
+    ];
+    let said = run(&street, &environment, &set, &place);
+    let (exit, said) = (said.status.code(), text(&said.stderr));
+    assert_eq!(exit, Some(5), "{said}");
+    assert!(said.contains("for 1 s at most"), "{said}");
+    assert!(said.matches("the provider").count() >= 2, "{said}");
     street.close().await;
 }
 

@@ -4,8 +4,12 @@
 
 mod town;
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use mdm_core::ids::{OrganisationCode, WaveId};
+use mdm_core::store::Batch;
 use serde_json::{Value, json};
 use town::{Ended, Town};
 
@@ -34,6 +38,45 @@ async fn ends(town: &Town, arguments: &str, exit: i32, says: &str) -> Ended {
 
 fn digest(ended: &Ended) -> String {
     ended.json()["digest"].as_str().unwrap().to_owned()
+}
+
+/// What the API answers on the installation's own socket, with its head; no command is between.
+async fn post(town: &Town, path: &str, body: &Value) -> String {
+    let socket = town.data().join("mdmd.sock");
+    let body = body.to_string();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    });
+    asked.await.unwrap()
+}
+
+async fn standing_number(town: &Town, wave: &str) -> WaveId {
+    let standing = town.json(&["wave", "status", wave]).await;
+    let number = standing["wave"]["id"].as_str().unwrap();
+    WaveId(number.parse().unwrap())
+}
+
+/// The stop rule has paused a wave.
+async fn paused_by_rule(town: &Town, wave: WaveId) {
+    let code = town.made["organisation"].as_str().unwrap();
+    let code = OrganisationCode::parse(code).unwrap();
+    let org = town.app.mdm.organisation(&code).await.unwrap();
+    let (store, own) = (town.app.mdm.store(), org.organisation().id);
+    let mut row = store.wave(own, wave).await.unwrap().unwrap();
+    let pause = json!({ "by": "stop rule", "at": row.created, "why": "2 of 2 failed" });
+    row.paused = Some(serde_json::from_value(pause).unwrap());
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +181,8 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     let run = ends(&town, "wave|whatif|pilot|--json", 0, "").await;
     assert_ne!(digest(&first), digest(&run));
     let old = format!("wave|accept|pilot|--digest|{}", digest(&first));
-    ends(&town, &old, 3, "have changed since they were accepted").await;
+    let says = "not the digest of what the what-if finds now";
+    ends(&town, &old, 3, says).await;
     ends(
         &town,
         "wave|submit|pilot|--confirm|pilot",
@@ -235,6 +279,49 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "signed           by local administrator",
     )
     .await;
+
+    // A wave of which nobody would go is not submitted, whoever asks.
+    let needs = "project|set|Berlin|--prerequisite|wifi-placed";
+    ends(&town, needs, 0, "").await;
+    let kept = ends(&town, "wave|whatif|main|--json", 3, "").await;
+    let accept = format!("wave|accept|main|--digest|{}", digest(&kept));
+    ends(
+        &town,
+        &accept,
+        0,
+        "0 devices would be submitted, 2 stay behind",
+    )
+    .await;
+    ends(&town, submit, 3, "nothing was sent, and nothing would be").await;
+    let main = kept.json()["wave"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/waves/{main}/submission");
+    let said = post(&town, &path, &json!({ "name": "main" })).await;
+    assert!(said.starts_with("HTTP/1.1 409 "), "{said}");
+    assert!(said.contains("every member stays behind"), "{said}");
+    let standing = town.json(&["wave", "status", "main"]).await;
+    assert_eq!(standing["wave"]["state"], "draft");
+    assert_eq!(changes(&town), 2);
+    let none = "project|set|Berlin|--prerequisite|none";
+    ends(&town, none, 0, "").await;
+
+    // What the stop rule has paused goes on by the word of an approver.
+    let pilot = standing_number(&town, "pilot").await;
+    paused_by_rule(&town, pilot).await;
+    let resume = ["wave", "resume", "pilot", "--reason", "mended"];
+    let planner = town.token("planner", "planner", &[]).await;
+    let refused = town.mdmd_by(&planner, &resume).await;
+    assert_eq!(refused.exit, 3, "{}", refused.err);
+    assert!(
+        refused.err.contains("by the word of an approver"),
+        "{}",
+        refused.err
+    );
+    let approver = town.token("approver", "approver", &[]).await;
+    let done = town.mdmd_by(&approver, &resume).await;
+    assert_eq!(done.exit, 0, "{}", done.err);
+    // What a person has paused a planner resumes.
+    ends(&town, "wave|pause|pilot|--reason|a bug", 0, "paused").await;
+    assert_eq!(town.mdmd_by(&planner, &resume).await.exit, 0);
 
     // Paused and resumed; withdrawn where nothing is at Apple, called back where something is.
     ends(&town, "wave|pause|pilot|--reason|a bug", 0, "paused").await;

@@ -99,26 +99,38 @@ fn a_receiver_in_python_checks_what_it_is_told() {
     // Nothing behind our walls is reached unless somebody has allowed it.
     let server = serve(&data, &[]);
     let out = secret.to_str().unwrap();
+    for (address, why) in [
+        ("http://127.0.0.1:9/in", "not a public one"),
+        ("https://10.0.0.1/", "not a public one"),
+        ("https://[::1]:9/", "not a public one"),
+        ("https://169.254.169.254/", "not a public one"),
+        ("http://93.184.216.34/", "http is taken only"),
+        ("http://example.com/x", "http is taken only"),
+    ] {
+        let refused = mdmd(&data, &["webhook", "new", "walls", address, "--out", out]);
+        assert_eq!(refused.status.code(), Some(2), "{address}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(why), "{address}: {said}");
+        assert!(said.contains("allowed_networks"), "{address}: {said}");
+        assert!(!secret.exists(), "{address}");
+    }
+    // Where a name leads is found out when a message goes there.
     done(
         &data,
         &[
             "webhook",
             "new",
             "walls",
-            "http://127.0.0.1:9/in",
+            "https://localhost:9/",
             "--out",
             out,
         ],
     );
-    let refused = mdmd(&data, &["webhook", "test", "walls"]);
-    assert_eq!(refused.status.code(), Some(4));
-    assert!(String::from_utf8_lossy(&refused.stdout).contains("allowed_networks"));
-    for address in [
-        "https://localhost:9/",
-        "https://[::1]:9/",
-        "https://169.254.169.254/",
-        "https://0x7f000001/",
-    ] {
+    for address in ["https://[::1]:9/", "http://localhost:9/"] {
+        let refused = mdmd(&data, &["webhook", "change", "walls", "--to", address]);
+        assert_eq!(refused.status.code(), Some(2), "{address}");
+    }
+    for address in ["https://localhost:9/", "https://0x7f000001/"] {
         done(&data, &["webhook", "change", "walls", "--to", address]);
         let refused = mdmd(&data, &["webhook", "test", "walls"]);
         assert_eq!(refused.status.code(), Some(4), "{address}");

@@ -304,6 +304,7 @@ async fn story(
         .insist(async |org| {
             let what_if = org.what_if(wave).await?;
             assert_eq!(what_if.blockers, BTreeMap::new());
+            org.accept(wave, &what_if.digest, &[], "as planned").await?;
             org.submit(wave, &what_if.digest, "a person").await
         })
         .await;

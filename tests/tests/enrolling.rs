@@ -86,7 +86,7 @@ async fn an_invited_device_enrols_by_download_once_and_no_other() {
             &house,
             "POST",
             "/api/v1/invitations",
-            json!({ "serial": serial }),
+            json!({ "serial": serial, "unknown": true }),
         )
         .await;
         let page = made["page"].as_str().unwrap().to_owned();
@@ -102,7 +102,13 @@ async fn an_invited_device_enrols_by_download_once_and_no_other() {
         };
         house.send_raw(ask).await
     };
-    // Apple has never heard of this one.
+    // Apple has never heard of this one: whoever means it says so, for a mistyped one would be there for good.
+    let typo = json!({ "serial": "NEWHERE1" });
+    let refused = api(&house, "POST", "/api/v1/invitations", typo).await;
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().contains("--unknown"), "{}", refused.text());
+    let shown = api(&house, "GET", "/api/v1/devices/NEWHERE1", Value::Null).await;
+    assert_eq!(shown.status, 404);
     let code = invite("NEWHERE1").await;
     assert_eq!(take("guessed").await.0, 403);
     let (status, profile) = take(&code).await;
@@ -262,6 +268,24 @@ async fn a_passcode_is_taken_away_with_the_token_that_the_device_gave() {
     let path = format!("/api/v1/devices/{}/commands/{uuid}", house.serial);
     let shown = api(&house, "GET", &path, Value::Null).await;
     assert!(!shown.text().contains("aHVudGVyMg"));
+    // What happened to it comes whole, and a page at a time.
+    let path = format!("/api/v1/devices/{}", house.serial);
+    let whole = done(&house, "GET", &path, Value::Null).await;
+    let whole = whole["timeline"].as_array().unwrap();
+    assert!(whole.len() > 3, "{whole:?}");
+    let (mut paged, mut after) = (Vec::new(), "0".to_owned());
+    loop {
+        let path = format!("{path}/timeline?limit=2&after={after}");
+        let page = done(&house, "GET", &path, Value::Null).await;
+        let entries = page["timeline"].as_array().unwrap();
+        assert!(entries.len() <= 2);
+        paged.extend(entries.iter().cloned());
+        match page["next"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    assert_eq!(paged, *whole);
     house.close().await;
 }
 
@@ -301,7 +325,7 @@ async fn certificate_for(house: &House, request: &CertificateRequest) -> Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_code_of_an_invitation_is_no_challenge() {
     let house = House::open().await;
-    let body = json!({ "serial": "NEWHERE4" });
+    let body = json!({ "serial": "NEWHERE4", "unknown": true });
     let made = done(&house, "POST", "/api/v1/invitations", body).await;
     let code = made["code"].as_str().unwrap();
     let own = house
@@ -333,7 +357,7 @@ async fn the_code_of_an_invitation_is_no_challenge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_invited_by_serial_number_must_name_it() {
     let house = House::open().await;
-    let body = json!({ "serial": "NEWHERE5" });
+    let body = json!({ "serial": "NEWHERE5", "unknown": true });
     let made = done(&house, "POST", "/api/v1/invitations", body).await;
     let code = made["code"].as_str().unwrap();
     let ask = Ask {

@@ -234,12 +234,12 @@ async fn a_deadline_that_came_too_near_is_not_offered_without_notice() {
     org.change_project(project, &limits(10)).await.unwrap();
     submit(&org, wave).await;
     // Paused until less than a day is left: until then nobody was asked.
-    org.pause_wave(wave, true, "the help desk is ill")
+    org.pause_wave(wave, true, "the help desk is ill", false)
         .await
         .unwrap();
     let deadline = members(&org, wave).await[0].deadline;
     watch(&stage, wave, &tills, Some(deadline - 20 * HOUR)).await;
-    org.pause_wave(wave, false, "it is well again")
+    org.pause_wave(wave, false, "it is well again", false)
         .await
         .unwrap();
     watch(&stage, wave, &tills, Some(deadline - 16 * HOUR)).await;

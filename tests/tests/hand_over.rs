@@ -16,6 +16,7 @@ use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord, Platform};
 use mdm_core::enrollment::ChannelKind;
 use mdm_core::error::PortError;
 use mdm_core::ids::{AuditId, DeviceId, EnrollmentId, HandOffId, RunbookId, Serial, ServerId};
+use mdm_core::library::Audience;
 use mdm_core::migration::{Pinned, PinnedRunbook, ProfilePlan, ProfileRole, Variant};
 use mdm_core::organisation::Der;
 use mdm_core::secret::{Secret, SecretKind};
@@ -591,6 +592,37 @@ async fn a_server_that_was_away_for_days_asks_before_it_takes_a_device_for_moved
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_whose_server_entry_was_given_up_has_not_moved_and_nothing_of_it_goes_anywhere() {
+    let (old, new) = (open().await, open().await);
+    let serial = Serial::parse(old.serial).unwrap();
+    wakes(&old).await;
+    let device = old.enrolled().await;
+    let (id, store) = (old.org.organisation().id, old.app.mdm.store());
+    let row = store.device_by_serial(id, &serial).await.unwrap();
+    let mut row = row.unwrap();
+    let record = row.record.as_mut().unwrap();
+    (record.gone, record.given_up) = (true, true);
+    let mut batch = Batch::new();
+    batch.put(row);
+    store.commit(batch).await.unwrap();
+    let check_out = check_in(old.serial, "CheckOut", "");
+    let check_out = old.signed("checkin", &device, check_out);
+    assert_eq!(old.send(check_out).await.0, 200);
+    // Neither at once, nor when what left before the agreement is looked through.
+    let until = Timestamp::from_millis(NOW_MS) + HOUR * 24 * 60;
+    agreed(&old, &new, until).await;
+    days(&old, &new, 2).await;
+    let org = now(&old).await;
+    let report = Box::pin(org.device_report(&serial)).await.unwrap();
+    assert!(report.moved.is_none() && report.device.moved_away.is_none());
+    assert!(report.device.handed_over.is_none());
+    assert!(!knows(&new.org, &serial).await);
+    assert_eq!(handed(&old).await, 0);
+    old.close().await;
+    new.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_device_that_the_destination_does_not_know_yet_is_brought_again() {
     let (mut old, new) = (open().await, open().await);
     old.serial = "DOORX";
@@ -719,6 +751,9 @@ async fn what_came_from_the_service_before_is_handed_on_with_what_the_hold_broug
     };
     let mut row = known.device;
     row.facts.product = Some("Mac15,7".to_owned());
+    // Its owner's group, which brings it a profile of the library.
+    row.groups.insert("Shop".to_owned());
+    let groups = row.groups.clone();
     let mut batch = Batch::new();
     batch.put(Pinned {
         organisation: id,
@@ -728,9 +763,13 @@ async fn what_came_from_the_service_before_is_handed_on_with_what_the_hold_broug
     });
     batch.put(set_up).put(channel).put(user).put(row);
     store.commit(batch).await.unwrap();
+    let shop = Secret::from_text(WIFI.replace("org.wifi", "org.shop"));
+    let whom = Audience::read([""; 0], ["Shop"]).unwrap();
+    old.org.put_profile("Shop", &shop, whom).await.unwrap();
     hand_on(&old, &new).await;
 
     let facts = new.org.original(&serial).await.unwrap();
+    assert_eq!(facts.owner.unwrap().value.groups, groups);
     let networks = facts.networks.unwrap().value;
     assert!(
         networks.iter().any(|n| n.ssid == "Hold" && n.managed),
@@ -742,6 +781,7 @@ async fn what_came_from_the_service_before_is_handed_on_with_what_the_hold_broug
         .find(|p| p.identifier == "org.wifi")
         .unwrap();
     assert!(wifi.payloads.contains("com.apple.wifi.managed"), "{wifi:?}");
+    assert!(profiles.iter().any(|p| p.identifier == "org.shop"));
     assert_eq!(facts.managed_user.unwrap().value.name, "kim");
     let kind = SecretKind::OriginalDeviceBypassCode;
     match new.org.reveal(&serial, kind, "test", None).await.unwrap() {

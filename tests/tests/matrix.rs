@@ -1,27 +1,32 @@
-//! Every step of the runbook with everything that a device, or Apple, can make of it, on iPhone and Mac: state, release and record are
-//! right in all of them. The table is made from the steps that the code has and the behaviours below: a step that is added is in it by
-//! itself. What became of the devices, the simulated world says.
+//! Every step that a runbook can have with everything that a device, Apple or whoever is told can make of it, on iPhone and Mac: state,
+//! release and record are right in all of them. The table is made from the runbooks and the behaviours below; a step of the code that is
+//! in none of them fails it. Nobody answers a tag, so that it only succeeds, meets a new enrolment and has the power cut; the proof is
+//! asked for after the release alone, so that it has no late answer. What became of the devices, the simulated world says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use fixtures::conduct::{Asked, Conduct};
 use fixtures::world::World;
 use mdm_core::audit::AuditEntry;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
+use mdm_core::error::PortError;
 use mdm_core::failure::FailureMode;
-use mdm_core::ids::{OrganisationId, Serial};
+use mdm_core::hook::HookMessage;
+use mdm_core::ids::{HookMessageId, OrganisationId, Serial};
 use mdm_core::migration::{
-    AppAction, AppPlan, PinnedRunbook, Policy, ProfilePlan, ProfileRole, SetUpState, StepId,
-    StepPlan, Variant, VisibleState,
+    AppAction, AppPlan, Notice, PinnedRunbook, Policy, ProfilePlan, ProfileRole, SetUpState,
+    StepId, StepPlan, Variant, VisibleState,
 };
 use mdm_core::organisation::Der;
-use mdm_core::service::Mdm;
+use mdm_core::service::ports::{HookCarrier, Notifier};
+use mdm_core::service::{DeviceReport, Mdm, Org, Ports};
 use mdm_core::store::Store;
 use mdm_core::store::testing::{FailingStore, Moment};
-use mdmd::rehearsal::{HouseOptions, Rehearsal, Row, Stage, StoreWrap};
+use mdmd::rehearsal::{HouseOptions, PortsWrap, Rehearsal, Row, START_MS, Stage, StoreWrap};
 use tests::SOON;
 
 /// What somebody makes of a step.
@@ -55,9 +60,18 @@ impl Cell {
     }
 }
 
+/// The tag that the runbooks give.
+const MOVED: &str = "moved";
+
+/// The receiver of webhooks.
+const DESK: &str = "desk";
+
 /// The runbook of a platform with every step that it can have, and something in every table.
 fn runbook(platform: Platform) -> PinnedRunbook {
     let mut runbook = PinnedRunbook::standard(platform, Variant::Migration);
+    let mut tag = StepPlan::standard(StepId::Tag);
+    tag.tags.insert(MOVED.to_owned());
+    runbook.steps.push(tag);
     let mut declare = StepPlan::standard(StepId::Declare);
     declare.requires = vec![StepId::Identify];
     runbook.steps.push(declare);
@@ -120,9 +134,14 @@ fn cells(behaviours: &[Behaviour]) -> Vec<Cell> {
 
 fn all_cells(behaviours: &[Behaviour]) -> Vec<Cell> {
     let mut cells = Vec::new();
-    for (platform, runbook) in own() {
+    let own = own();
+    for id in StepId::ALL {
+        let in_one = own.values().any(|runbook| runbook.step(id).is_some());
+        assert!(in_one, "{id} is in no runbook of the matrix");
+    }
+    for (platform, runbook) in own {
         for step in &runbook.steps {
-            for behaviour in behaviours {
+            for behaviour in behaviours.iter().filter(|b| can_be(step.id, **b)) {
                 cells.push(Cell {
                     platform,
                     step: step.id,
@@ -132,6 +151,15 @@ fn all_cells(behaviours: &[Behaviour]) -> Vec<Cell> {
         }
     }
     cells
+}
+
+/// Nobody is asked for a tag, and the proof is asked for after the release alone.
+const fn can_be(step: StepId, behaviour: Behaviour) -> bool {
+    match step {
+        StepId::Tag => matches!(behaviour, Behaviour::Succeeds | Behaviour::EnrolsAnew),
+        StepId::Verify => !matches!(behaviour, Behaviour::AnswersAfterRelease),
+        _ => true,
+    }
 }
 
 /// Gives each cell a device of its platform. The kinds of a fleet go in turn.
@@ -160,7 +188,15 @@ struct Director {
     /// How often each cell's step was met.
     struck: Mutex<BTreeMap<String, u32>>,
     /// With it, the power is cut as soon as a cell's step is first met.
-    power: Mutex<Option<Arc<OnceLock<Failing>>>>,
+    power: Mutex<Option<Failing>>,
+    /// Cells whose step was first met when the power was cut.
+    cut: Mutex<BTreeSet<String>>,
+    /// Commands whose answers were kept back until the hold was over, by device.
+    withheld: Mutex<BTreeMap<String, Vec<String>>>,
+    /// Devices of whose release the host's own channel was told, and how often the webhooks' receiver was.
+    told: Mutex<BTreeSet<String>>,
+    posted: Mutex<BTreeMap<String, u32>>,
+    tried: Mutex<BTreeMap<String, u32>>,
 }
 
 type Failing = FailingStore<Arc<dyn Store>>;
@@ -172,6 +208,11 @@ impl Director {
             house: Mutex::default(),
             struck: Mutex::default(),
             power: Mutex::default(),
+            cut: Mutex::default(),
+            withheld: Mutex::default(),
+            told: Mutex::default(),
+            posted: Mutex::default(),
+            tried: Mutex::default(),
         })
     }
 
@@ -198,41 +239,176 @@ impl Director {
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(find))
     }
 
+    /// Notes that a cell's step is met, and cuts the power where that is to be done; answers how often it was, and whether it was cut.
+    fn meets(&self, serial: &str) -> (u32, bool) {
+        let times = {
+            let mut struck = self.struck.lock().unwrap();
+            let times = struck.entry(serial.to_owned()).or_default();
+            *times += 1;
+            *times
+        };
+        let power = self.power.lock().unwrap().clone();
+        let Some(power) = power.filter(|_| times == 1) else {
+            return (times, false);
+        };
+        power.cut();
+        self.cut.lock().unwrap().insert(serial.to_owned());
+        (times, true)
+    }
+
     fn conduct(&self, asked: &Asked<'_>) -> Conduct {
         let Some(cell) = self.cast.get(asked.serial) else {
             return Conduct::Usual;
         };
-        if self.step_of(asked) != Some(cell.step) {
+        if self.step_of(asked) != Some(met_with(cell)) {
             return Conduct::Usual;
         }
-        let times = {
-            let mut struck = self.struck.lock().unwrap();
-            let times = struck.entry(asked.serial.to_owned()).or_default();
-            *times += 1;
-            *times
-        };
-        if let Some(power) = self.power.lock().unwrap().as_ref().and_then(|p| p.get())
-            && times == 1
-        {
-            power.cut();
+        let (times, cut) = self.meets(asked.serial);
+        if cut {
             return Conduct::Usual;
         }
-        let release = cell.step == StepId::Release;
         match cell.behaviour {
             Behaviour::Succeeds => Conduct::Usual,
-            // A device that could never be let go is one for a person; that it comes back to it is what is asked here.
-            Behaviour::Errors if release && times > 2 => Conduct::Usual,
-            Behaviour::NeverAnswers if release && times > 4 => Conduct::Usual,
             Behaviour::Errors => Conduct::Fail,
             Behaviour::NotNowForEver => Conduct::NotNow,
             Behaviour::NeverAnswers => Conduct::Silent,
             Behaviour::AnswersTwice => Conduct::Twice,
-            Behaviour::AnswersAfterRelease if asked.held => Conduct::Withhold,
+            Behaviour::AnswersAfterRelease if asked.held => {
+                let mut withheld = self.withheld.lock().unwrap();
+                let own = withheld.entry(asked.serial.to_owned()).or_default();
+                own.push(asked.uuid.to_owned());
+                Conduct::Withhold
+            }
             Behaviour::AnswersAfterRelease => Conduct::Usual,
             Behaviour::EnrolsAnew if times == 1 => Conduct::EnrolAnew,
             Behaviour::EnrolsAnew => Conduct::Usual,
         }
     }
+
+    /// What whoever is to be told of releases says to a cell whose step that is.
+    fn hears(&self, serial: &str) -> Heard {
+        let cell = self.cast.get(serial);
+        let Some(cell) = cell.filter(|cell| met_with(cell) == StepId::Tell) else {
+            return Heard::Takes;
+        };
+        let (times, _) = self.meets(serial);
+        match cell.behaviour {
+            Behaviour::Errors => Heard::Refuses,
+            Behaviour::NotNowForEver => Heard::Later,
+            Behaviour::NeverAnswers => Heard::Silent,
+            // It was told, and says so to the second only.
+            Behaviour::AnswersTwice if times == 1 => Heard::Silent,
+            // The step has ten minutes.
+            Behaviour::AnswersAfterRelease if times == 1 => Heard::Later,
+            _ => Heard::Takes,
+        }
+    }
+}
+
+/// What somebody makes of a notice.
+enum Heard {
+    Takes,
+    Refuses,
+    Later,
+    Silent,
+}
+
+/// Later than the time of the step that waits for it.
+const LATER: Duration = Duration::from_hours(1);
+
+/// What a cell's step is met with. Nobody is asked for a tag: it is given with the answer that ends the hold. Only who is asked can enrol
+/// anew, and after the release that is a device whose proof is asked for.
+const fn met_with(cell: &Cell) -> StepId {
+    match (cell.step, cell.behaviour) {
+        (StepId::Tag | StepId::Tell, Behaviour::EnrolsAnew) => StepId::Verify,
+        (StepId::Tag, _) => StepId::Release,
+        (step, _) => step,
+    }
+}
+
+/// Whoever is told of releases: by the host's own way, and by a webhook.
+struct Receiver(Arc<Director>);
+
+#[async_trait]
+impl Notifier for Receiver {
+    async fn notify(
+        &self,
+        _: OrganisationId,
+        serial: &Serial,
+        notice: Notice,
+    ) -> Result<(), PortError> {
+        if notice != Notice::Released {
+            return Ok(());
+        }
+        match self.0.hears(serial.as_str()) {
+            Heard::Takes => {}
+            Heard::Refuses => return Err(PortError::Refused("nobody reads this".to_owned())),
+            Heard::Later => {
+                return Err(PortError::Retry {
+                    what: "the desk is closed".to_owned(),
+                    after: Some(LATER),
+                });
+            }
+            Heard::Silent => return Err(PortError::Unknown("no answer".to_owned())),
+        }
+        let mut told = self.0.told.lock().unwrap();
+        told.insert(serial.as_str().to_owned());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl HookCarrier for Receiver {
+    async fn post(
+        &self,
+        _: &str,
+        _: &[(&'static str, String)],
+        body: Vec<u8>,
+    ) -> Result<u16, PortError> {
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let serial = body["data"]["serial"].as_str().unwrap();
+        let cell = self.0.cast.get(serial);
+        let behaviour = cell
+            .filter(|cell| cell.step == StepId::Tell)
+            .map(|cell| cell.behaviour);
+        let first = {
+            let mut tried = self.0.tried.lock().unwrap();
+            let tries = tried.entry(serial.to_owned()).or_default();
+            *tries += 1;
+            *tries == 1
+        };
+        match behaviour {
+            Some(Behaviour::Errors) => return Ok(500),
+            Some(Behaviour::NotNowForEver) => return Ok(503),
+            Some(Behaviour::NeverAnswers) => return Err(PortError::retry("no answer")),
+            Some(Behaviour::AnswersAfterRelease) if first => return Ok(503),
+            _ => {}
+        }
+        let mut posted = self.0.posted.lock().unwrap();
+        *posted.entry(serial.to_owned()).or_default() += 1;
+        match behaviour {
+            // Taken, and the answer is lost.
+            Some(Behaviour::AnswersTwice) if first => Err(PortError::retry("no answer")),
+            _ => Ok(200),
+        }
+    }
+}
+
+/// The ports of a house whose notices go to this director.
+fn told_by(director: &Arc<Director>) -> Option<PortsWrap> {
+    let receiver = Arc::new(Receiver(Arc::clone(director)));
+    Some(Box::new(move |ports| Ports {
+        notifier: receiver.clone(),
+        hooks: receiver,
+        ..ports
+    }))
+}
+
+async fn add_desk(stage: &Stage) {
+    let org = stage.org().await.unwrap();
+    let only = BTreeSet::from([Notice::Released]);
+    let url = "https://desk.example/in";
+    org.new_hook(DESK, url, &only).await.unwrap();
 }
 
 fn seat(world: &World, director: &Arc<Director>) {
@@ -283,11 +459,75 @@ fn went(timeline: &[AuditEntry], state: &str) -> Vec<Timestamp> {
     timeline.iter().filter(into).map(|e| e.at).collect()
 }
 
+/// How often the end of a hold was decided, by the record: whoever goes on from a silence is not released a second time.
+fn decided(timeline: &[AuditEntry]) -> usize {
+    let end = |e: &&AuditEntry| {
+        e.what == "set-up" && e.detail["to"] == "releasing" && e.detail["from"] == "holding"
+    };
+    timeline.iter().filter(end).count()
+}
+
+/// Steps whose profiles the proof sees.
+const PROVED: [StepId; 4] = [
+    StepId::Trust,
+    StepId::Network,
+    StepId::Security,
+    StepId::FvEscrow,
+];
+
+/// Whether the record ever had an exception of this step.
+fn was_noted(timeline: &[AuditEntry], step: StepId) -> bool {
+    let exceptions = timeline
+        .iter()
+        .filter_map(|entry| entry.detail["exceptions"].as_array());
+    exceptions.flatten().any(|e| e["what"] == step.as_str())
+}
+
+/// What of an answer that came after the hold is not on record, or changed more than it can.
+async fn late_answers(
+    stage: &Stage,
+    report: &DeviceReport,
+    cell: &Cell,
+    uuids: &[String],
+    let_go: Timestamp,
+) -> Vec<String> {
+    let mut odd = Vec::new();
+    for uuid in uuids.iter().filter(|uuid| !uuid.is_empty()) {
+        let enrollment = report.device.enrollment.unwrap();
+        let store = stage.mdm().store();
+        let command = store
+            .command(stage.house.organisation, enrollment, uuid)
+            .await;
+        let Some(command) = command.unwrap() else {
+            odd.push(format!("{uuid} is not on record"));
+            continue;
+        };
+        let on_record = command.report.is_some()
+            && command.state.is_final()
+            && command.settled.is_some_and(|at| at >= let_go);
+        if !on_record {
+            odd.push(format!(
+                "the late answer to {} is not on record: {:?}, settled {:?}",
+                command.request_type, command.state, command.settled
+            ));
+        }
+    }
+    // Done only by an answer, and every answer of the hold came after it. What is declared a device tells by itself, too.
+    let tells = matches!(cell.step, StepId::Declare | StepId::DeclareApps);
+    let done = report.timeline.iter().find(|entry| {
+        entry.what == "set-up" && entry.detail["steps"][cell.step.as_str()]["done"].is_object()
+    });
+    if let Some(done) = done.filter(|done| !tells && done.at < let_go) {
+        odd.push(format!("done before it was answered: {}", done.detail));
+    }
+    odd
+}
+
 /// What is shown as gone wrong of a cell in the end, where that is known beforehand.
 fn shown_of(cell: &Cell) -> Option<FailureMode> {
     use Behaviour::{Errors, NeverAnswers, NotNowForEver};
     match (cell.step, cell.behaviour) {
-        (StepId::Release, NotNowForEver) => Some(FailureMode::TrappedAfterRelease),
+        (StepId::Release, _) if never_let_go(cell) => Some(FailureMode::TrappedAfterRelease),
         (StepId::AppsKeep, Errors | NotNowForEver | NeverAnswers) => Some(FailureMode::AppsGone),
         (StepId::FvEscrow, Errors | NotNowForEver) => Some(FailureMode::NoNewKey),
         (StepId::Lock, Errors) => Some(FailureMode::LockUnknown),
@@ -296,8 +536,12 @@ fn shown_of(cell: &Cell) -> Option<FailureMode> {
     }
 }
 
-/// Steps that nobody but we ourselves can answer.
-const OURS: [StepId; 1] = [StepId::Tell];
+/// Whether nobody ever confirms that the device is out.
+const fn never_let_go(cell: &Cell) -> bool {
+    use Behaviour::{Errors, NeverAnswers, NotNowForEver};
+    let never = matches!(cell.behaviour, Errors | NotNowForEver | NeverAnswers);
+    matches!(cell.step, StepId::Release) && never
+}
 
 /// Whether a step that was not answered, or that the world does later, came true in another way, as the world says.
 async fn came_true_otherwise(stage: &Stage, serial: &str, step: StepId, row: &Row) -> bool {
@@ -334,6 +578,10 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
         .map(|verdict| verdict.serial)
         .collect();
     let struck = director.struck.lock().unwrap().clone();
+    let withheld = director.withheld.lock().unwrap().clone();
+    let told_of = director.told.lock().unwrap().clone();
+    let posted = director.posted.lock().unwrap().clone();
+    let messages = messages(&stage.org().await.unwrap()).await;
     for (serial, cell) in &director.cast {
         let row = &rows[serial];
         let plan = &plans[&cell.platform];
@@ -347,7 +595,7 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
         let late_token = late_tokens.contains(serial);
         let mut check = |true_is: bool, why: &str| found.unless(true_is, cell, row, why);
         check(
-            struck.contains_key(serial) || OURS.contains(&cell.step),
+            struck.contains_key(serial),
             "the step was never met: the field proves nothing",
         );
         let told = said_of(&report.timeline, cell.step);
@@ -357,15 +605,29 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
             went(&report.timeline, "releasing"),
         );
 
+        let tagged = report.device.tags.contains(MOVED);
+        if never_let_go(cell) && row.whereabouts == "free" && set_up.user_seen {
+            // Its user has signed in, which nobody can in a hold: that says it too.
+            check(
+                set_up.released.is_some() && tagged,
+                "its user has come, and it is not known to be out",
+            );
+            continue;
+        }
         if let Some(mode) = shown_of(cell) {
             let failures = org.failures_of(&report.device.serial).await.unwrap();
             let shown = failures.iter().find(|failure| failure.mode == mode);
             let whole = shown.is_some_and(|f| !f.evidence.is_empty() && !f.next.is_empty());
             check(whole, &format!("{mode:?} is not shown: {failures:?}"));
         }
-        if cell.step == StepId::Release && cell.behaviour == Behaviour::NotNowForEver {
-            // It will not go: it is asked again and again, a person is told, and nobody claims that it is out.
-            check(row.whereabouts == "held", "the world has let it go");
+        if never_let_go(cell) {
+            // Nobody knows that it is out: it is asked again and again, a person is told, and nobody claims it. Who says nothing at all may
+            // have gone in silence; who refuses is still there.
+            let place = match cell.behaviour {
+                Behaviour::NeverAnswers => "free",
+                _ => "held",
+            };
+            check(row.whereabouts == place, "the world has it elsewhere");
             let stalled = matches!(
                 set_up.state,
                 SetUpState::Stalled { .. } | SetUpState::Releasing { .. }
@@ -374,8 +636,52 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
                 stalled && set_up.released.is_none(),
                 "the record says that it is out",
             );
-            check(releasing.len() == 1, "its release was not decided once");
+            check(!tagged, "it has the tag of those that are out");
+            check(
+                !told_of.contains(serial) && !posted.contains_key(serial),
+                "somebody was told that it is out",
+            );
+            check(
+                decided(&report.timeline) == 1,
+                "its release was not decided once",
+            );
+            let attention = set_up.attention.is_some();
+            check(attention, "nobody is asked to look at it");
             continue;
+        }
+        check(tagged, "it has no tag");
+        if cell.step == StepId::Tell && cell.behaviour == Behaviour::Errors {
+            let why = report
+                .timeline
+                .iter()
+                .rev()
+                .find_map(|entry| entry.detail["steps"]["tell"]["skipped"]["why"].as_str());
+            check(
+                why.is_some_and(|why| why.contains("nobody reads this")),
+                "the record does not say why it could not be sent",
+            );
+            check(
+                struck.get(serial) == Some(&1),
+                "who refused for good was asked again",
+            );
+        }
+        let heard = of_receiver(
+            cell,
+            told_of.contains(serial),
+            posted.get(serial),
+            messages.get(serial),
+        );
+        for why in heard {
+            check(false, &why);
+        }
+        if let Some(uuids) = withheld.get(serial) {
+            let let_go = releasing
+                .last()
+                .copied()
+                .unwrap_or(Timestamp::from_millis(0));
+            for why in late_answers(stage, &report, cell, uuids, let_go).await {
+                check(false, &why);
+            }
         }
 
         // The release: decided once in each hold, before its ceiling, and the device is out.
@@ -415,8 +721,7 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
         let well = row.outcome == Some(VisibleState::Migrated) && of.is_empty();
         let excepted = row.outcome == Some(VisibleState::MigratedWithExceptions);
         let last = told.last().map(String::as_str);
-        let harmless = OURS.contains(&cell.step)
-            || cell.step == StepId::Release
+        let harmless = cell.step == StepId::Release
             || matches!(
                 cell.behaviour,
                 Behaviour::Succeeds | Behaviour::AnswersTwice | Behaviour::EnrolsAnew
@@ -432,6 +737,26 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
             continue;
         }
         check(well || excepted, "it did not come to its end");
+        if cell.behaviour == Behaviour::AnswersAfterRelease && cell.step != StepId::Tell {
+            let came = withheld.get(serial).is_some_and(|all| !all.is_empty());
+            check(
+                came,
+                "nothing of it was kept back: the field proves nothing",
+            );
+            let named = of.contains(cell.step.as_str());
+            match last {
+                // It counts: what only its lateness had caused is taken back.
+                Some("done") => check(!named, "it came true late, and is an exception"),
+                Some("excepted") if step.required => {
+                    // The proof sees profiles, and takes back what only lateness had caused.
+                    let noted = was_noted(&report.timeline, cell.step);
+                    let seen = PROVED.contains(&cell.step) && noted;
+                    check(named || seen, "it came too late, and no exception says so");
+                }
+                Some("excepted" | "skipped") => {}
+                _ => check(false, "its step has no end"),
+            }
+        }
         let proves = cell.step == StepId::Verify;
         let undone = matches!(
             cell.behaviour,
@@ -469,18 +794,74 @@ async fn look(stage: &Stage, director: &Director, found: &mut Findings) {
     }
 }
 
+/// The messages to the receiver of webhooks, by device.
+async fn messages(org: &Org) -> BTreeMap<String, Vec<HookMessage>> {
+    let mut all: BTreeMap<String, Vec<HookMessage>> = BTreeMap::new();
+    let newest = HookMessageId(i64::MAX);
+    for message in org.hook_messages(DESK, newest, 1_000).await.unwrap() {
+        let serial = message.serial.to_string();
+        all.entry(serial).or_default().push(message);
+    }
+    all
+}
+
+/// What is wrong with what was told of a release, and with what is kept of that.
+fn of_receiver(
+    cell: &Cell,
+    told: bool,
+    posted: Option<&u32>,
+    messages: Option<&Vec<HookMessage>>,
+) -> Vec<String> {
+    use Behaviour::{AnswersTwice, Errors, NeverAnswers, NotNowForEver};
+    let mut odd = Vec::new();
+    let tell = cell.step == StepId::Tell;
+    let never = tell && matches!(cell.behaviour, Errors | NotNowForEver | NeverAnswers);
+    if told == never {
+        odd.push(format!("told by the host's way: {told}"));
+    }
+    let messages = messages.map(Vec::as_slice).unwrap_or_default();
+    if never {
+        let waits = |m: &HookMessage| m.over.is_none() && m.trouble.is_some() && m.tries > 1;
+        if posted.is_some() || messages.is_empty() || !messages.iter().all(waits) {
+            odd.push(format!(
+                "what nobody took is not kept and tried: {messages:?}"
+            ));
+        }
+        return odd;
+    }
+    let taken = messages.iter().filter(|m| m.taken).count();
+    // One for each hold that ended; a second time only what was not known to be taken.
+    let least = match tell && cell.behaviour == AnswersTwice {
+        true => 2,
+        false => 1,
+    };
+    if messages.is_empty() || taken != messages.len() || posted.is_none_or(|n| *n < least) {
+        odd.push(format!("not told by webhook: {posted:?}, {messages:?}"));
+    }
+    odd
+}
+
+/// After three days every proof has had its time.
+const ENOUGH_MS: i64 = 3 * 86_400_000;
+
 async fn play(behaviours: &[Behaviour], seed: u64) {
     let cells = cells(behaviours);
     let (rehearsal, world, cast) = world_for(&cells, seed).await;
     let director = Director::new(cast);
     seat(&world, &director);
     let directory = tempfile::tempdir().unwrap();
-    let stage = Stage::set(world, directory.path(), HouseOptions::default()).await;
+    let mut options = HouseOptions::default();
+    options.ports = told_by(&director);
+    let stage = Stage::set(world, directory.path(), options).await;
     let stage = stage.unwrap().with(&rehearsal);
     director.at(&stage);
+    add_desk(&stage).await;
     let (wave, blocked) = stage.plan_for(None, &SOON).await.unwrap();
     assert_eq!(blocked, 0);
-    stage.play(wave).await.unwrap();
+    // Who never says that it is out would be waited for for weeks.
+    let clock = stage.world.clock().clone();
+    let enough = move || clock.now_ms() > START_MS + ENOUGH_MS;
+    stage.play_until(wave, &enough).await.unwrap();
     let mut found = Findings(Vec::new());
     look(&stage, &director, &mut found).await;
     stage.strike().await.unwrap();
@@ -533,18 +914,23 @@ async fn the_power_is_cut_in_the_middle_of_every_step() {
     let mut cuts = 0;
     let stage = loop {
         let store = Arc::new(OnceLock::new());
-        let kept = Arc::clone(&store);
+        let (kept, armed) = (Arc::clone(&store), Arc::clone(&director));
         let wrap: StoreWrap = Box::new(move |inner| {
             let failing = FailingStore::new(inner, 0, Moment::Before);
             let _ = kept.set(failing.clone());
+            *armed.power.lock().unwrap() = Some(failing.clone());
             Arc::new(failing)
         });
         options.wrap = Some(wrap);
+        options.ports = told_by(&director);
+        let first = options.again.is_none();
         let stage = Stage::set(world.take().unwrap(), directory.path(), options).await;
         let stage = stage.unwrap().with(&rehearsal);
         director.at(&stage);
+        if first {
+            add_desk(&stage).await;
+        }
         let (wave, _) = stage.plan_for(None, &SOON).await.unwrap();
-        *director.power.lock().unwrap() = Some(Arc::clone(&store));
         let power = Arc::clone(&store);
         let cut = move || power.get().is_some_and(Failing::has_failed);
         let played = stage.play_until(wave, &cut).await;
@@ -561,6 +947,13 @@ async fn the_power_is_cut_in_the_middle_of_every_step() {
     };
     // Devices whose steps are met at one moment go down together.
     assert!(cuts >= 10, "{cuts} cuts");
+    let down = director.cut.lock().unwrap().clone();
+    let spared = director.cast.iter().filter(|(s, _)| !down.contains(*s));
+    let spared: Vec<String> = spared.map(|(_, cell)| cell.name()).collect();
+    assert!(
+        spared.is_empty(),
+        "not cut in the middle of these: {spared:?}"
+    );
     let mut found = Findings(Vec::new());
     look(&stage, &director, &mut found).await;
     // A device notes that a server without a database sent it away, and comes again.

@@ -9,10 +9,12 @@ use fixtures::verdict::Whereabouts;
 use fixtures::world::World;
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::Timestamp;
+use mdm_core::error::Error;
+use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
 use mdm_core::failure::FailureMode;
 use mdm_core::ids::{AuditId, JobId, LocationId, MoveId, SecretId, Serial, WaveId};
 use mdm_core::licences::Location;
-use mdm_core::migration::{Move, MoveState, Outcome};
+use mdm_core::migration::{Move, MoveState, Outcome, Owner};
 use mdm_core::service::{Act, Dates, MigrationAct, Org, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::{Pause, WaveState};
@@ -84,6 +86,56 @@ async fn is_told(stage: &Stage, wave: WaveId, name: &str) {
     assert!(said.contains(name) && said.contains("renew it"), "{said}");
 }
 
+/// A report's long table.
+#[derive(Default)]
+struct Rows(Vec<ReportRow>);
+
+#[async_trait::async_trait]
+impl ReportSink for Rows {
+    async fn head(&mut self, _: ReportHead) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn rows(&mut self, rows: Vec<ReportRow>) -> Result<(), Error> {
+        self.0.extend(rows);
+        Ok(())
+    }
+}
+
+/// That these devices are not offered their migration because somebody here has paused it: nobody says that Apple refuses them, no
+/// person is called for each, and they are listed as at risk.
+async fn waits_for_us(stage: &Stage, wave: WaveId, serials: &[Serial]) {
+    let org = stage.org().await.unwrap();
+    let told = org.failures_of_wave(wave, MoveId(0), 100).await.unwrap();
+    let members = org.members(wave).await.unwrap();
+    for serial in serials {
+        let attempt = members.iter().find(|m| m.serial == *serial).unwrap();
+        assert_eq!(attempt.attention, None, "{serial}");
+        let (_, _, failures) = told.devices.iter().find(|(_, s, _)| s == serial).unwrap();
+        let mut failures = failures.iter();
+        let failure = failures.find(|f| f.mode == FailureMode::ProfileNotInForce);
+        let failure = failure.unwrap();
+        assert_eq!(failure.owner, Owner::Destination, "{failure:#?}");
+        assert!(failure.next.contains("mdmd wave resume"), "{failure:#?}");
+        let what = &failure.evidence[0].what;
+        assert!(
+            what.contains("paused") && what.contains("stop rule"),
+            "{what}"
+        );
+    }
+    for (days, expected) in [(1, 0), (3, serials.len())] {
+        let mut rows = Rows::default();
+        let wave = Some(wave);
+        let ask = ReportAsk::AtRisk { wave, days };
+        org.report_to(&ask, &mut rows).await.unwrap();
+        assert_eq!(rows.0.len(), expected, "{days}: {:?}", rows.0);
+        for row in rows.0 {
+            assert!(serials.iter().any(|s| row[0] == s.as_str()), "{row:?}");
+            assert_eq!(row[6], "it is not offered its migration yet");
+        }
+    }
+}
+
 fn migrated(all: &[Move], serials: &[Serial]) -> bool {
     let mut of = all.iter().filter(|m| serials.contains(&m.serial));
     of.all(|m| m.state == MoveState::Ended(Outcome::Migrated))
@@ -150,11 +202,14 @@ async fn where_the_push_certificate_ends_too_early_no_more_devices_are_offered_a
     until(&stage, wave, start + DAY * 6).await;
     assert_eq!(offered(&stage.world, later), BTreeSet::new());
     assert_eq!(offered(&stage.world, soon).len(), soon.len());
+    waits_for_us(&stage, wave, later).await;
 
     // Renewed, and somebody says so: it goes on by itself from there.
     push_ends(&stage, start + DAY * 300).await;
     let org = stage.org().await.unwrap();
-    org.pause_wave(wave, false, "it was renewed").await.unwrap();
+    org.pause_wave(wave, false, "it was renewed", true)
+        .await
+        .unwrap();
     until(&stage, wave, start + DAY * 12).await;
     assert_eq!(offered(&stage.world, later).len(), later.len());
     let members = org.members(wave).await.unwrap();
@@ -207,7 +262,7 @@ async fn a_list_of_devices_without_a_project_stops_for_a_content_token_and_goes_
     assert_eq!(offered(&stage.world, &all), BTreeSet::new());
 
     // Somebody knows of it and goes on: the same end does not stop it again.
-    org.pause_wave(wave, false, "nobody needs an app of the store")
+    org.pause_wave(wave, false, "nobody needs an app of the store", true)
         .await
         .unwrap();
     until(&stage, wave, start + DAY * 12).await;

@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::device::Device;
-use crate::migration::steps::{Own, Proof};
+use crate::migration::steps::{Own, Proof, REFUSED};
 use crate::migration::what_if::FactSource;
-use crate::migration::{PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, StepState, StepStatus};
+use crate::migration::{
+    Exception, PinnedRunbook, SetUp, SetUpEnd, SetUpState, StepId, StepState, StepStatus,
+};
 
 /// The names of the marks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -247,7 +249,12 @@ fn updated(device: &Device, set_up: &SetUp) -> Mark {
     match told.max(proved) {
         Some(at) => {
             let system = device.facts.os_version.as_deref().unwrap_or("not told");
+            let refused =
+                |e: &Exception| e.what.starts_with("verify: ") && e.why.starts_with(REFUSED);
             let profiles = match listed {
+                Some(_) if set_up.exceptions.iter().any(refused) => {
+                    "; it lists every profile but those that it has refused"
+                }
                 Some(_) => "; it lists every profile",
                 None => "; no profile was to be listed",
             };

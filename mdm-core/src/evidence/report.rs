@@ -25,6 +25,8 @@ pub enum ReportKind {
     Holds,
     /// Devices and addresses that were not heard from, or were refused.
     Unheard,
+    /// Members whose deadline is near and that have not begun.
+    AtRisk,
     /// Every request to Apple that changes something.
     Requests,
     /// Which devices the services that they left may still list.
@@ -42,6 +44,7 @@ impl ReportKind {
             Self::Exceptions => "exceptions",
             Self::Holds => "holds",
             Self::Unheard => "unheard",
+            Self::AtRisk => "at-risk",
             Self::Requests => "requests",
             Self::CleanUp => "clean-up",
         }
@@ -67,6 +70,13 @@ pub enum ReportAsk {
         /// Days without a word.
         days: u32,
     },
+    /// Of one wave, or of all of the organisation: whose deadline is at most so many days away.
+    AtRisk {
+        /// Which wave, if not all.
+        wave: Option<WaveId>,
+        /// Days until the deadline.
+        days: u32,
+    },
     /// Of one wave, or of all of the organisation.
     Requests(Option<WaveId>),
     /// Of one wave, or of all of the organisation.
@@ -84,6 +94,7 @@ impl ReportAsk {
             Self::Exceptions(_) => ReportKind::Exceptions,
             Self::Holds(_) => ReportKind::Holds,
             Self::Unheard { .. } => ReportKind::Unheard,
+            Self::AtRisk { .. } => ReportKind::AtRisk,
             Self::Requests(_) => ReportKind::Requests,
             Self::CleanUp(_) => ReportKind::CleanUp,
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::apps::apps_gone;
 use super::{Confidence, Failure, FailureMode, Known};
 use crate::clock::Timestamp;
 use crate::migration::Attention;
@@ -119,48 +120,19 @@ pub(super) fn serial(set_up: &SetUp) -> &str {
 /// The app that an exception is about.
 pub(super) fn app_of(exception: &Exception) -> Option<&str> {
     let (step, app) = exception.what.split_once(": ")?;
-    let of_apps = ["apps-keep", "apps-required", "apps", "verify"].contains(&step);
+    let steps = [
+        "apps-keep",
+        "apps-required",
+        "apps",
+        "declare-apps",
+        "verify",
+    ];
+    let of_apps = steps.contains(&step);
     (of_apps && app != "recovery key").then_some(app)
 }
 
 pub(super) fn after_it(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failure>) {
-    let phone = !set_up.platform.is_mac();
-    let gone: Vec<&Exception> = set_up
-        .exceptions
-        .iter()
-        .filter(|e| e.what.starts_with("apps-keep"))
-        .collect();
-    let forecast = if set_up.released.is_some() && phone {
-        known.forecast
-    } else {
-        &[]
-    };
-    if phone && (!gone.is_empty() || !forecast.is_empty()) {
-        let owner = gone.first().map_or(Owner::Licence, |e| e.owner);
-        let mut failure = Failure::new(
-            FailureMode::AppsGone,
-            owner,
-            Confidence::Certain,
-            "install them again, with a licence for the device: their data does not come back",
-        );
-        let is = |app: &str, other: &str| app.eq_ignore_ascii_case(other);
-        let shown = |app: &str| {
-            let mut named = gone.iter().filter_map(|e| app_of(e));
-            named.any(|name| is(name, app))
-        };
-        for app in forecast.iter().filter(|app| !shown(app)) {
-            failure = failure.seen(format!("forecast as lost: {app}"), None);
-        }
-        for exception in &gone {
-            let name = app_of(exception).unwrap_or("its apps");
-            let said = match forecast.iter().any(|app| is(app, name)) {
-                true => format!("lost, as forecast: {name}"),
-                false => format!("lost, and not forecast: {name}: {}", exception.why),
-            };
-            failure = failure.seen(said, exception.at);
-        }
-        found.push(failure);
-    }
+    apps_gone(known, set_up, found);
     let has = |kind: SecretKind| {
         let rows = known.held.iter().filter(|(k, _)| *k == kind);
         rows.map(|(_, at)| *at).max()
@@ -277,10 +249,12 @@ pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Fail
             .seen(
                 format!(
                     "it left the service {}",
-                    attempt.original_server.as_deref().unwrap_or("that it had")
+                    known.left.unwrap_or("that it had")
                 ),
                 attempt.ended,
-            ),
+            )
+            // It is through: what is left is a list to be cleaned up.
+            .known(),
         );
     }
 }

@@ -120,25 +120,9 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         .as_ref()
         .filter(|why| waits || matches!(why, NoProfile::TooLate { .. }))
     {
-        let (owner, sure, next) = match why {
-            NoProfile::GroupFull { .. } => (
-                Owner::Destination,
-                Confidence::Certain,
-                "it is offered its migration by itself as soon as one of them is through; give it a later deadline where that is too late (`mdmd wave extend`), or raise the limit (`mdmd project set --gap`)",
-            ),
-            NoProfile::TooLate { .. } => (
-                Owner::Destination,
-                Confidence::Certain,
-                "it stays behind: give it a later deadline (`mdmd wave later` proposes one, `mdmd migration extend`), and it is offered by itself; less notice takes `mdmd migration force`",
-            ),
-            _ => (
-                Owner::Apple,
-                Confidence::Likely,
-                "it is assigned again by itself as soon as Apple takes it; nobody is asked on the device until then",
-            ),
-        };
+        let (owner, sure, next) = what_to_do(why);
         let seen = known.views.assignment.as_ref();
-        let mut failure = Failure::new(FailureMode::ProfileNotInForce, owner, sure, next)
+        let mut failure = Failure::new(FailureMode::ProfileNotInForce, owner, sure, &next)
             .seen(why.to_string(), None);
         if let Some(view) = seen {
             let status = format!("the profile's status is {}", view.profile_status);
@@ -146,6 +130,52 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         }
         found.push(failure);
     }
+}
+
+/// Whose it is that our profile is not in force, how sure that is, and what to do about it.
+fn what_to_do(why: &NoProfile) -> (Owner, Confidence, String) {
+    use Confidence::{Certain, Likely};
+    let (owner, sure, next) = match why {
+        NoProfile::Paused { .. } => (
+            Owner::Destination,
+            Certain,
+            "mend what it was paused for, then `mdmd wave resume`: it is offered its migration by itself then; its deadline stays as it is, a later one takes `mdmd wave extend`",
+        ),
+        NoProfile::GroupFull { .. } => (
+            Owner::Destination,
+            Certain,
+            "it is offered its migration by itself as soon as one of them is through; give it a later deadline where that is too late (`mdmd wave extend`), or raise the limit (`mdmd project set --gap`)",
+        ),
+        NoProfile::TooLate { .. } => (
+            Owner::Destination,
+            Certain,
+            "it stays behind: give it a later deadline (`mdmd wave later` proposes one, `mdmd migration extend`), and it is offered by itself; less notice takes `mdmd migration force`",
+        ),
+        // Nobody but a person goes on there: Apple's terms to sign, a token that has ended.
+        NoProfile::NeedsPerson { what }
+        | NoProfile::NotDefined {
+            needs_person: Some(what),
+        } => {
+            let next = format!("{what}; then `mdmd business sync`, and it is assigned by itself");
+            return (Owner::OrganisationAdmin, Certain, next);
+        }
+        NoProfile::NotDefined { needs_person: None } => (
+            Owner::Destination,
+            Certain,
+            "have the ADE profile defined at Apple (`mdmd business sync`), then see `mdmd assignment ade-profile`; it is assigned by itself once it is defined",
+        ),
+        NoProfile::NotListed | NoProfile::NotAccessible { .. } => (
+            Owner::OrganisationAdmin,
+            Likely,
+            "see in the portal that it is assigned to this service, and that the token is that of this service; it is asked for again by itself",
+        ),
+        _ => (
+            Owner::Apple,
+            Likely,
+            "it is assigned again by itself as soon as Apple takes it; nobody is asked on the device until then",
+        ),
+    };
+    (owner, sure, next.to_owned())
 }
 
 /// The three views side by side.

@@ -10,9 +10,10 @@ use crate::ids::{
 use crate::migration::Exception;
 use crate::migration::MoveState;
 use crate::migration::Outcome;
+use crate::migration::what_if::AppFate;
 use crate::migration::{Verdict, VerdictKind};
-use crate::original::{ManagedUser, Said};
-use crate::views::{Context, views};
+use crate::original::{ManagedUser, OriginalApp, Said, Told};
+use crate::views::{Context, NoProfile, views};
 use serde_json::json;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ fn found(device: &Device, attempt: &Move) -> Vec<Failure> {
         held: &[],
         refusals: &[],
         forecast: &[],
+        left: None,
         notice: Duration::from_hours(24),
         now: NOW,
     })
@@ -151,6 +153,7 @@ fn a_device_in_the_gap_and_one_that_the_original_may_still_list_are_named() {
     let done = attempt(MoveState::Ended(Outcome::Migrated));
     let failure = one(&device(), &done, FailureMode::OriginalStillLists);
     assert_eq!(failure.owner, Owner::Original);
+    assert!(!failure.counts, "it has migrated, and nothing went wrong");
     let mut long_ago = done;
     long_ago.ended = Some(NOW - Duration::from_hours(31 * 24));
     assert_eq!(found(&device(), &long_ago), []);
@@ -193,24 +196,38 @@ fn said_of(
     device: &Device,
     set_up: &SetUp,
     held: &[(SecretKind, Timestamp)],
-    forecast: &[String],
     mode: FailureMode,
 ) -> Option<(Owner, String)> {
+    let one = said_with(device, set_up, (held, &[], None), mode)?;
+    let words: Vec<String> = one.evidence.into_iter().map(|e| e.what).collect();
+    Some((one.owner, words.join("\n")))
+}
+
+/// The same, with the secrets that are held, the forecast, and what the original told.
+fn said_with(
+    device: &Device,
+    set_up: &SetUp,
+    (held, forecast, original): (
+        &[(SecretKind, Timestamp)],
+        &[ForeseenLoss],
+        Option<&OriginalFacts>,
+    ),
+    mode: FailureMode,
+) -> Option<Failure> {
     let all = failures(&Known {
         device,
         attempt: None,
         set_up: Some(set_up),
         views: &views(device, Context::default(), NOW),
-        original: None,
+        original,
         held,
         refusals: &[],
         forecast,
+        left: None,
         notice: Duration::from_hours(24),
         now: NOW,
     });
-    let one = all.into_iter().find(|failure| failure.mode == mode)?;
-    let words: Vec<String> = one.evidence.into_iter().map(|e| e.what).collect();
-    Some((one.owner, words.join("\n")))
+    all.into_iter().find(|failure| failure.mode == mode)
 }
 
 fn exception(what: &str, owner: Owner) -> serde_json::Value {
@@ -225,7 +242,7 @@ fn whose_key_opens_a_mac_is_said_with_the_failure() {
     let set_up = set_up_json(&mac, more);
     let hour = Duration::from_hours(1);
     let says = |held: &[(SecretKind, Timestamp)]| {
-        said_of(&mac, &set_up, held, &[], FailureMode::NoNewKey).map(|(_, said)| said)
+        said_of(&mac, &set_up, held, FailureMode::NoNewKey).map(|(_, said)| said)
     };
     let (ours, brought) = (SecretKind::RecoveryKey, SecretKind::OriginalRecoveryKey);
     let said = says(&[]).unwrap();
@@ -258,7 +275,7 @@ fn a_lock_that_nobody_saw_is_unknown_after_the_end_too() {
     let asked = json!({ "state": ended, "proofs": { "lock": step } });
     for more in [never, asked] {
         let set_up = set_up_json(&phone, more);
-        let says = |phone: &Device| said_of(phone, &set_up, &[], &[], FailureMode::LockUnknown);
+        let says = |phone: &Device| said_of(phone, &set_up, &[], FailureMode::LockUnknown);
         phone.lock.apple = None;
         assert!(says(&phone).unwrap().1.contains("has not been read"));
         let sight = |on: bool, at| LockSight {
@@ -287,19 +304,205 @@ fn what_was_lost_is_held_against_the_forecast() {
         ],
     });
     let set_up = set_up_json(&phone, more);
-    let forecast = ["app.mail".to_owned(), "app.nobody".to_owned()];
-    let said = said_of(&phone, &set_up, &[], &forecast, FailureMode::AppsGone);
-    let (owner, said) = said.unwrap();
-    assert_eq!(owner, Owner::Licence);
-    let lines: Vec<&str> = said.lines().collect();
+    let forecast = [
+        foreseen("app.mail", AppFate::LostLicence),
+        foreseen("app.nobody", AppFate::LostUndecided),
+    ];
+    let of = |forecast: &[ForeseenLoss], original: Option<&OriginalFacts>| {
+        let all = (&[][..], forecast, original);
+        said_with(&phone, &set_up, all, FailureMode::AppsGone).unwrap()
+    };
+    let failure = of(&forecast, None);
+    assert_eq!(failure.owner, Owner::Licence);
+    assert!(failure.counts);
+    let nobody = "forecast as lost, and the device has not listed its apps since: app.nobody: nobody decided on it";
+    let notes = "lost, and not forecast: app.notes: it did not come";
     assert_eq!(
-        lines,
+        words(&failure),
+        [nobody, "lost, as forecast: app.Mail", notes]
+    );
+    // Whether it is gone says the device.
+    let mut original = OriginalFacts::new(OrganisationId(1), DeviceId(2));
+    let hour = Duration::from_hours(1);
+    original.reported_apps = Some(listed(&["app.other"], NOW + hour));
+    let gone = "lost, as forecast: app.nobody: nobody decided on it";
+    assert_eq!(words(&of(&forecast, Some(&original)))[0], gone);
+    original.reported_apps = Some(listed(&["app.nobody", "app.notes"], NOW + hour));
+    let again = format!("{notes}; it is managed again since, without its data");
+    assert_eq!(
+        words(&of(&forecast, Some(&original))),
+        ["lost, as forecast: app.Mail", again.as_str()]
+    );
+    // A list of before it was let go says nothing.
+    original.reported_apps = Some(listed(&["app.nobody"], NOW - hour));
+    assert_eq!(words(&of(&forecast, Some(&original)))[0], nobody);
+}
+
+fn words(failure: &Failure) -> Vec<&str> {
+    failure.evidence.iter().map(|e| e.what.as_str()).collect()
+}
+
+fn foreseen(app: &str, fate: AppFate) -> ForeseenLoss {
+    ForeseenLoss {
+        app: app.to_owned(),
+        fate,
+        accepted: None,
+    }
+}
+
+fn listed(apps: &[&str], at: Timestamp) -> Told<Vec<OriginalApp>> {
+    Told {
+        value: apps.iter().map(|app| OriginalApp::new(app)).collect(),
+        at,
+        by: "somebody".to_owned(),
+    }
+}
+
+#[test]
+fn a_loss_that_somebody_accepted_is_said_so_and_is_nobodys_task() {
+    let phone = device();
+    let more = json!({ "released": NOW, "exceptions": [exception("apps-keep: app.mail", Owner::Licence)] });
+    let set_up = set_up_json(&phone, more);
+    let accepted = |mut loss: ForeseenLoss| {
+        loss.accepted = Some(LossAccepted {
+            by: "Eva".to_owned(),
+            at: NOW - Duration::from_hours(50),
+            reason: "they are few".to_owned(),
+        });
+        loss
+    };
+    let mail = accepted(foreseen("app.mail", AppFate::LostLicence));
+    let viewer = accepted(foreseen("app.viewer", AppFate::LostUndecided));
+    let of = |forecast: &[ForeseenLoss]| {
+        said_with(
+            &phone,
+            &set_up,
+            (&[], forecast, None),
+            FailureMode::AppsGone,
+        )
+        .unwrap()
+    };
+    let failure = of(&[mail.clone(), viewer.clone()]);
+    assert!(!failure.counts, "{failure:#?}");
+    assert!(failure.next.starts_with("nothing: "), "{failure:#?}");
+    for (said, app) in words(&failure).iter().zip(["app.viewer", "app.mail"]) {
+        assert!(
+            said.contains("accepted by Eva") && said.contains(app),
+            "{said}"
+        );
+        assert!(said.ends_with("they are few"), "{said}");
+    }
+    // What nobody accepted is somebody's task, beside the others.
+    let failure = of(&[viewer]);
+    assert!(failure.counts);
+    assert_eq!(failure.owner, Owner::Licence);
+    assert_eq!(words(&failure).len(), 2);
+    let failure = of(&[mail, foreseen("app.nobody", AppFate::LostUndecided)]);
+    assert_eq!(failure.owner, Owner::Destination);
+    assert!(failure.next.starts_with("decide on them"), "{failure:#?}");
+}
+
+#[test]
+fn an_app_that_was_there_and_that_another_step_or_the_proof_misses_is_gone_too() {
+    let phone = device();
+    let more = json!({ "released": NOW, "exceptions": [
+        exception("apps-required: app.there", Owner::Licence),
+        exception("apps-required: app.new", Owner::Licence),
+        exception("verify: app.TAKEN", Owner::Device),
+        exception("verify: com.example.profile", Owner::Device),
+        exception("verify: app.late", Owner::Device),
+        exception("declare-apps: app.there", Owner::Device),
+    ] });
+    let mut set_up = set_up_json(&phone, more);
+    let mut original = OriginalFacts::new(OrganisationId(1), DeviceId(2));
+    let hour = Duration::from_hours(1);
+    original.apps = Some(listed(&["app.there", "app.taken", "app.late"], NOW - hour));
+    original.reported_apps = Some(listed(&["app.late"], NOW + hour));
+    let of = |set_up: &SetUp, original: &OriginalFacts| {
+        said_with(
+            &phone,
+            set_up,
+            (&[], &[], Some(original)),
+            FailureMode::AppsGone,
+        )
+    };
+    let failure = of(&set_up, &original).unwrap();
+    assert_eq!(
+        words(&failure),
         [
-            "forecast as lost: app.nobody",
-            "lost, as forecast: app.Mail",
-            "lost, and not forecast: app.notes: it did not come",
+            "lost, and not forecast: app.there: it did not come",
+            "lost, and not forecast: app.TAKEN: it did not come",
         ]
     );
+    // What was told of it after it came is no list of what it had.
+    original.apps = Some(listed(&["app.there"], NOW + hour));
+    assert_eq!(of(&set_up, &original), None);
+    // A Mac keeps what nobody manages.
+    set_up.platform = Platform::Macos;
+    original.apps = Some(listed(&["app.there"], NOW - hour));
+    assert_eq!(of(&set_up, &original), None);
+}
+
+/// A device that waits in its wave, as it is said of the wave's profile.
+fn not_in_force(why: NoProfile) -> Failure {
+    let device = device();
+    let mut attempt = attempt(MoveState::Scheduled {
+        since: NOW - Duration::from_hours(5),
+        visible: Some(NOW - Duration::from_hours(5)),
+    });
+    attempt.available_from = NOW - Duration::from_hours(4);
+    let mut views = views(&device, Context::default(), NOW);
+    views.no_profile = Some(why);
+    let all = failures(&Known {
+        device: &device,
+        attempt: Some(&attempt),
+        set_up: None,
+        views: &views,
+        original: None,
+        held: &[],
+        refusals: &[],
+        forecast: &[],
+        left: None,
+        notice: Duration::from_hours(24),
+        now: NOW,
+    });
+    let mut all = all.into_iter();
+    all.find(|failure| failure.mode == FailureMode::ProfileNotInForce)
+        .unwrap()
+}
+
+#[test]
+fn whose_it_is_that_our_profile_is_not_in_force_goes_by_why() {
+    let terms = || "sign Apple's terms".to_owned();
+    let paused = not_in_force(NoProfile::Paused {
+        why: "too many fail".to_owned(),
+        by: "stop rule".to_owned(),
+        since: NOW,
+    });
+    assert_eq!(paused.owner, Owner::Destination);
+    assert!(paused.next.contains("mdmd wave resume"), "{paused:#?}");
+    assert!(words(&paused)[0].ends_with("by stop rule: too many fail"));
+    for why in [
+        NoProfile::NeedsPerson { what: terms() },
+        NoProfile::NotDefined {
+            needs_person: Some(terms()),
+        },
+    ] {
+        let failure = not_in_force(why);
+        assert_eq!(failure.owner, Owner::OrganisationAdmin);
+        assert!(
+            failure.next.starts_with("sign Apple's terms"),
+            "{failure:#?}"
+        );
+    }
+    let until = Some(NOW);
+    let elsewhere = not_in_force(NoProfile::NotAccessible { until });
+    assert_eq!(elsewhere.owner, Owner::OrganisationAdmin);
+    let undefined = not_in_force(NoProfile::NotDefined { needs_person: None });
+    assert_eq!(undefined.owner, Owner::Destination);
+    let throttled = not_in_force(NoProfile::Throttled { until: NOW });
+    assert_eq!(throttled.owner, Owner::Apple);
+    assert!(throttled.next.contains("by itself"));
 }
 
 #[test]
@@ -308,7 +511,7 @@ fn what_a_step_was_told_last_is_shown_while_it_is_tried_again() {
     let said = |step: serde_json::Value, id: &str| {
         let more = json!({ "state": { "holding": { "since": NOW, "steps": { id: step } } } });
         let set_up = set_up_json(&phone, more);
-        said_of(&phone, &set_up, &[], &[], FailureMode::StepStuck).unwrap()
+        said_of(&phone, &set_up, &[], FailureMode::StepStuck).unwrap()
     };
     let error = json!({ "why": "12064: no licence was found", "owner": "licence" });
     let app = json!({ "status": "running", "since": NOW, "own": { "apps": { "apps": {
@@ -374,6 +577,7 @@ fn whose_sign_in_a_mac_waits_for_is_said_when_its_deadline_is_over() {
         held: &[],
         refusals: &[],
         forecast: &[],
+        left: None,
         notice: Duration::from_hours(24),
         now: NOW,
     });

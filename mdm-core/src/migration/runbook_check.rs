@@ -54,6 +54,14 @@ impl PinnedRunbook {
                 let why = format!("a step before the release requires {later}, one after it");
                 return bad(of(step.id, "requires"), &why);
             }
+            if step.id == StepId::Release
+                && let Some(later) = step.requires.iter().find(|r| **r > StepId::Release)
+            {
+                let why = format!(
+                    "requires {later}, which comes after it: no hold would end before its ceiling"
+                );
+                return bad(of(step.id, "requires"), &why);
+            }
         }
         if let Some(waits) = self.circle() {
             return bad(
@@ -339,6 +347,14 @@ mod tests {
             |r| step(r, Trust).requires.push(Release),
             "steps.trust.requires",
             "after it",
+        );
+        check(
+            |r| {
+                step(r, Verify).requires.clear();
+                step(r, Release).requires.push(Verify);
+            },
+            "steps.release.requires",
+            "no hold would end before its ceiling",
         );
         check(
             |r| r.steps.push(StepPlan::standard(Trust)),

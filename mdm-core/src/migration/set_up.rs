@@ -80,7 +80,10 @@ pub struct SetUp {
     /// The service that the Mac left managed a local user of it, whose channel is part of the proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub user_expected: bool,
-    /// When its bootstrap token came into our vault for the first time.
+    /// The deadlines that Apple showed when it came by a migration without an attempt, or by what may be one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deadlines: Vec<Timestamp>,
+    /// When its bootstrap token came into our vault for the first time, unless the Mac has taken it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_stored: Option<Timestamp>,
     /// Apple was asked for its lock and has not been seen to hold it: that is part of the proof.
@@ -203,6 +206,7 @@ impl SetUp {
             heard: Some(now),
             user_seen: false,
             user_expected: false,
+            deadlines: Vec::new(),
             token_stored: None,
             lock_unread: false,
             last_chance: None,

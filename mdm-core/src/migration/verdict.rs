@@ -4,7 +4,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Variant;
-use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus};
 
 /// The verdict with its reasons.
@@ -72,7 +71,7 @@ pub fn judge(facts: VerdictFacts<'_>) -> Verdict {
             reasons,
         };
     };
-    let done = |deadline: Timestamp| device.completed_deadlines.contains(&deadline);
+    let done = |deadline| device.has_completed(deadline);
     if let Some(reading) = &device.reading
         && reading.status == Some(MigrationStatus::Started)
         && !reading.deadline.is_some_and(done)

@@ -12,7 +12,7 @@ use crate::device::{Device, Platform};
 use crate::enrollment::{ChannelKind, EnrolSession, Enrollment, EnrollmentState};
 use crate::error::Error;
 use crate::ids::{EnrollmentId, Serial, SetUpId};
-use crate::migration::{Attention, Move, SetUp, VerdictFacts, judge};
+use crate::migration::{Attention, Move, SetUp, VerdictFacts, VerdictKind, judge};
 use crate::organisation::IdentityProtocol;
 use crate::wire::checkin::{self};
 
@@ -201,6 +201,14 @@ impl Org {
         );
         d.set_up_plan.clone_from(&plan);
         set_up.tags = Self::tags_of(&d);
+        if let Some(device) = d.device.as_ref().map(|device| &device.row)
+            && attempt_id.is_none()
+            && set_up.verdict.kind != VerdictKind::Ordinary
+        {
+            let told = device.reading.as_ref().and_then(|r| r.deadline);
+            let shown = device.record.as_ref().and_then(|r| r.deadline);
+            set_up.deadlines.extend(told.into_iter().chain(shown));
+        }
         set_up.user_expected = self.expects_user(&set_up).await?;
         if plan.is_none() {
             // It enrols all the same: its hold lasts until its ceiling, and a person has that long to mend the runbook.

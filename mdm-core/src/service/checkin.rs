@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::decision::{Decision, Tracked};
+use super::hand_over::mark_moved;
 use super::{Answer, Org, Speaker};
 use crate::bootstrap_token::{self, Deposit};
 use crate::clock::Timestamp;
@@ -92,6 +93,19 @@ impl Org {
         if !already {
             d.audit("enrolment.checked-out", json!({ "enrolment": id }));
             d.tell_set_up(&Event::CheckedOut);
+            // Its list has it no more: it has moved.
+            if let Some(device) = &mut d.device
+                && Some(device.row.id) == tracked_device
+                && let Some(seen) = device
+                    .row
+                    .record
+                    .as_ref()
+                    .filter(|r| r.has_left())
+                    .map(|r| r.seen)
+                && let Some(detail) = mark_moved(&mut device.row, now.max(seen))
+            {
+                d.audit("device.moved-away", detail);
+            }
             // Whether it has moved, its list will tell.
             if self.hands_over()
                 && let Some(device) = tracked_device
@@ -129,6 +143,9 @@ impl Org {
             Deposit::Remove => {
                 if let Some(held) = enrollment.bootstrap_token {
                     self.replace_secret(&mut d, held).await?;
+                }
+                if let Some(tracked) = &mut d.set_up {
+                    tracked.row.token_stored = None;
                 }
                 None
             }

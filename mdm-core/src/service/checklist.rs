@@ -106,7 +106,7 @@ impl Org {
         waves.retain(|wave: &Wave| !wave.ad_hoc);
         let mut items = self.outside_items(members.latest, now);
         items.extend(self.connect(members.latest, now).await?);
-        items.extend(self.prepare(members.latest, now).await?);
+        items.extend(self.prepare(&waves, members.latest, now).await?);
         items.extend(self.learn(now).await?);
         items.extend(self.journey(&waves, &members, now).await?);
         items.sort_by_key(|item| item.stage);
@@ -177,6 +177,17 @@ impl Org {
             let fix = "renew it; with ACME that goes by itself";
             let name = "TLS certificate";
             let mut item = ChecklistItem::lasting(STAGE, name, ends, latest, now, fix);
+            item.at = Some(outside.at);
+            items.push(item);
+        }
+        let above = outside.endpoints.iter().filter_map(|e| e.chain.as_ref());
+        if let Some(above) = above.min_by_key(|above| above.ends) {
+            let fix = "have the listener show a certificate under an authority that lasts, and where devices are given that authority, give them the next one first";
+            let name = match above.name.as_str() {
+                "" => "authority of the TLS certificate".to_owned(),
+                name => format!("authority of the TLS certificate: {name}"),
+            };
+            let mut item = ChecklistItem::lasting(STAGE, &name, above.ends, latest, now, fix);
             item.at = Some(outside.at);
             items.push(item);
         }
@@ -257,14 +268,59 @@ impl Org {
         Ok(items)
     }
 
+    /// Authorities elsewhere, of which devices have their identities.
+    fn issued_elsewhere(&self, latest: Option<Timestamp>, now: Timestamp) -> Vec<ChecklistItem> {
+        const STAGE: Stage = Stage::Prepare;
+        let organisation = &self.organisation;
+        let named = match &organisation.issuer {
+            Issuer::BuiltIn => return Vec::new(),
+            Issuer::Scep { authority, .. } => authority.as_ref(),
+            Issuer::Acme { .. } => None,
+        };
+        let fix = "ask whoever runs it for its next one, and have it trusted before: `mdmd identity authority trust`";
+        let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
+        for authority in named.into_iter().chain(&organisation.trusted_cas) {
+            if let Some(ends) = identity::ends(&authority.0)
+                && seen.insert(&authority.0)
+            {
+                let name = format!("authority elsewhere: {}", identity::name_of(&authority.0));
+                all.push((name, ends));
+            }
+        }
+        let mut items = lasting_together(&all, latest, now, fix);
+        if items.is_empty() {
+            let fact = "identities are issued elsewhere, and nobody has said by which authority: when it ends is not known";
+            items.push(ChecklistItem::not(
+                Warn,
+                STAGE,
+                "authority elsewhere",
+                fact,
+                "bring in its certificate: `mdmd identity authority trust`",
+            ));
+        }
+        items
+    }
+
     async fn prepare(
         &self,
+        waves: &[Wave],
         latest: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Vec<ChecklistItem>, Error> {
         const STAGE: Stage = Stage::Prepare;
         let organisation = &self.organisation;
         let mut items = Vec::new();
+        // Devices are given these with their ADE profile, and trust nothing else of ours.
+        let mut anchors = Vec::new();
+        for anchor in &organisation.anchors {
+            if let Some(ends) = identity::ends(&anchor.0) {
+                let name = identity::name_of(&anchor.0);
+                anchors.push((format!("anchor that ADE profiles pin: {name}"), ends));
+            }
+        }
+        let fix = "bring in the next one, and have devices enrolled with it before this one ends";
+        items.extend(lasting_together(&anchors, latest, now, fix));
+        items.extend(self.issued_elsewhere(latest, now));
         if matches!(organisation.issuer, Issuer::BuiltIn)
             && let Some(authority) = organisation.identity_cas.first()
             && let Some(ends) = identity::ends(&authority.certificate.0)
@@ -315,6 +371,31 @@ impl Org {
                     ChecklistItem::not(Missing, STAGE, &name, fact, fix)
                 }
             });
+        }
+        // Waves whose members get one of their own.
+        for wave in waves.iter().filter(|w| w.ade.is_some() && w.is_open()) {
+            let Some(server) = servers.iter().find(|s| s.id == wave.destination) else {
+                continue;
+            };
+            let name = format!("ADE profile of wave {}", wave.name);
+            items.push(
+                match self.awaiting(server, Some(wave)).map(|p| p.proved_awaiting) {
+                    Some(true) => {
+                        let fact = "read back from Apple: devices wait for us";
+                        ChecklistItem::done(STAGE, &name, fact)
+                    }
+                    Some(false) => {
+                        let fact = "does not make devices wait: what the hold saves would be lost";
+                        let fix = "have it defined anew: `mdmd assignment ade-profile`";
+                        ChecklistItem::not(Missing, STAGE, &name, fact, fix)
+                    }
+                    None => {
+                        let fact = "was not defined at Apple yet, or not read back";
+                        let fix = "`mdmd business sync`; then see `mdmd assignment ade-profile`";
+                        ChecklistItem::not(Missing, STAGE, &name, fact, fix)
+                    }
+                },
+            );
         }
         let runbooks = [Platform::Ios, Platform::Ipados, Platform::Macos]
             .map(Platform::as_str)
@@ -658,5 +739,48 @@ fn clean_up_of(of: &str, waves: &BTreeSet<WaveId>, members: &Members) -> Option<
             let fix = "`mdmd report clean-up`, have them removed there, then `mdmd wave cleaned`";
             Some(ChecklistItem::not(Warn, Stage::Close, &name, fact, fix))
         }
+    }
+}
+
+/// Certificates that stand beside each other, by name: where one of them lasts, another one that ends was rolled over.
+fn lasting_together(
+    all: &[(String, Timestamp)],
+    latest: Option<Timestamp>,
+    now: Timestamp,
+    fix: &str,
+) -> Vec<ChecklistItem> {
+    let items = all
+        .iter()
+        .map(|(name, ends)| ChecklistItem::lasting(Stage::Prepare, name, *ends, latest, now, fix));
+    let mut items: Vec<ChecklistItem> = items.collect();
+    if items.iter().any(|item| item.state != Missing) {
+        for item in items.iter_mut().filter(|item| item.state == Missing) {
+            item.state = Warn;
+            item.fact +=
+                "; another one lasts, and devices that were given this one alone do not know that";
+        }
+    }
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checklist::ItemState::Done;
+
+    #[test]
+    fn one_that_was_rolled_over_is_not_missing_where_its_successor_lasts() {
+        let now = Timestamp::from_millis(1_796_893_200_000);
+        let ended = ("one".to_owned(), now - Duration::from_hours(1));
+        let lasts = ("two".to_owned(), now + Duration::from_hours(24 * 300));
+        let states = |all: &[(String, Timestamp)]| {
+            let items = lasting_together(all, None, now, "make another");
+            items.iter().map(|item| item.state).collect::<Vec<_>>()
+        };
+        assert_eq!(states(&[ended.clone(), lasts]), [Warn, Done]);
+        assert_eq!(states(std::slice::from_ref(&ended)), [Missing]);
+        assert_eq!(states(&[ended.clone(), ended]), [Missing, Missing]);
     }
 }

@@ -12,7 +12,7 @@ use super::enrol::random_text;
 use super::ports::{Account, ApiKey, ServerCredential};
 use crate::audit::{ApiToken, NOBODY, Role};
 use crate::clock::Timestamp;
-use crate::error::{Error, PortError};
+use crate::error::Error;
 use crate::ids::{JobId, SecretId, ServerId, TokenId};
 use crate::job::{Job, JobKind};
 use crate::organisation::{ApiCredential, Der, Organisation, TokenKey};
@@ -179,38 +179,22 @@ impl Org {
         token: &Secret,
         renews: Option<ServerId>,
     ) -> Result<ServerId, Error> {
-        self.import_token_made_for(token, renews, None).await
+        let (credential, account) = self.entry_of(token, renews).await?;
+        self.keep_account(token, &account, &credential, renews, None)
+            .await
     }
 
-    async fn import_token_made_for(
+    /// Keeps a token of which Apple has said whose it is.
+    pub(super) async fn keep_account(
         &self,
         token: &Secret,
+        account: &Account,
+        shown: &ServerCredential,
         renews: Option<ServerId>,
         made_for: Option<Option<SecretId>>,
     ) -> Result<ServerId, Error> {
-        if let Some(renewed) = renews
-            && self.store().server(self.id(), renewed).await?.is_none()
-        {
-            // Before the token is shown to anybody.
-            return Err(Error::bad_input(
-                "renews",
-                format!("there is no server entry {renewed}: `mdmd token status` lists them"),
-            ));
-        }
-        let id = renews.unwrap_or_else(|| ServerId(self.ids().next(self.now())));
-        let credential = ServerCredential {
-            organisation: self.id(),
-            server: id,
-            token: token.clone(),
-        };
-        let account = self.ports().assignment.account(&credential).await;
-        let account = account.map_err(|error| match error {
-            PortError::NeedsPerson(what) => PortError::NeedsPerson(format!(
-                "{what} It was not kept here: import it again then."
-            )),
-            error => error,
-        })?;
-        self.again_on_conflict(|| self.keep_server_token(token, &account, id, renews, made_for))
+        let new = shown.server;
+        self.again_on_conflict(|| self.keep_server_token(token, account, new, renews, made_for))
             .await
     }
 
@@ -239,12 +223,12 @@ impl Org {
                 account.server_name
             )));
         }
+        let mut replaced = None;
         let mut server = match known {
             Some(mut known) => {
-                if let Some(mut old) = self.store().secret(self.id(), known.token).await? {
-                    old.replaced = Some(now);
-                    batch.put(old);
-                }
+                // Apple has just taken the new one: nobody knows whether the old one would end by that.
+                self.destroy_secret(&mut batch, known.token).await?;
+                replaced = Some(known.token);
                 known.token = secret;
                 known
             }
@@ -287,6 +271,9 @@ impl Org {
         );
         batch.put(server);
         self.store().commit(batch).await?;
+        if let Some(old) = replaced {
+            self.forget_secret(old);
+        }
         Ok(id)
     }
 
@@ -431,21 +418,10 @@ impl Org {
         Ok(self.open_token_made_for(file).await?.0)
     }
 
-    /// Brings in a server token file (`.p7m`) that was made for one of the kept key pairs, which is then known to be the one
-    /// that the portal has for this entry; see [`Org::import_server_token`].
-    ///
-    /// # Errors
-    /// As [`Org::open_token_file`] and [`Org::import_server_token`].
-    pub async fn import_token_file(
+    pub(super) async fn open_token_made_for(
         &self,
         file: &[u8],
-        renews: Option<ServerId>,
-    ) -> Result<ServerId, Error> {
-        let (token, key) = self.open_token_made_for(file).await?;
-        self.import_token_made_for(&token, renews, Some(key)).await
-    }
-
-    async fn open_token_made_for(&self, file: &[u8]) -> Result<(Secret, Option<SecretId>), Error> {
+    ) -> Result<(Secret, Option<SecretId>), Error> {
         let keys = self.token_keys().await?;
         let mut pairs = Vec::with_capacity(keys.len());
         for key in &keys {

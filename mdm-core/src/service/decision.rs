@@ -22,8 +22,8 @@ use crate::ids::{AuditId, CommandId, EnrollmentId, IdSource, JobId, SecretId, Se
 use crate::job::{Job, JobKind};
 use crate::migration::steps::lock;
 use crate::migration::{
-    AppPlan, Before, Effect, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp, StepId,
-    advance_move, advance_set_up, advance_unreadable,
+    AppPlan, Attention, Before, Effect, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp,
+    SetUpEnd, SetUpState, StepId, advance_move, advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
 use crate::queue::{Command, CommandState};
@@ -261,6 +261,19 @@ impl<'a> Decision<'a> {
         let out = before.released.is_none() && next.released.is_some();
         let lock = next.steps_or_proofs().get(&StepId::Lock);
         let asked = out && lock.is_some_and(|lock| lock::was_asked(&lock.status));
+        let through = |state: &SetUpState| {
+            use SetUpEnd::{Proved, ProvedWithExceptions};
+            matches!(state, SetUpState::Ended(Proved | ProvedWithExceptions))
+        };
+        if next.move_id.is_none() && through(&next.state) && !through(&before.state) {
+            // It came without an attempt of ours, and no attempt will record that it is through. Not before: whoever enrols anew in
+            // the middle still has everything to lose.
+            for deadline in &next.deadlines {
+                self.device
+                    .iter_mut()
+                    .for_each(|device| device.row.completed(*deadline));
+            }
+        }
         if let Some(tracked) = &mut self.set_up {
             tracked.row = next;
         }
@@ -288,6 +301,13 @@ impl<'a> Decision<'a> {
         {
             next.before = Some(Before::of(&device.row, self.now));
         }
+        // What is not offered because somebody paused it is refused by nobody: no person is called for it.
+        if self.offers_paused
+            && matches!(next.state, MoveState::Scheduled { .. })
+            && next.attention == Some(Attention::ProfileNotInForce)
+        {
+            next.attention = None;
+        }
         let (from, to) = (name_of(&before.state), name_of(&next.state));
         if from != to
             || before.attention != next.attention
@@ -313,8 +333,12 @@ impl<'a> Decision<'a> {
             device.row.open_move = None;
             let completed = matches!(outcome, Outcome::Migrated | Outcome::MigratedWithExceptions);
             // Recorded per deadline, so that a later deadline on a finished device is not an old migration.
-            if completed && !device.row.completed_deadlines.contains(&next.deadline) {
-                device.row.completed_deadlines.push(next.deadline);
+            if completed {
+                device.row.completed(next.deadline);
+                // Somebody may have moved it in the portal, and that is the one that Apple's list goes on to show.
+                if let Some(shown) = next.shown_deadline {
+                    device.row.completed(shown);
+                }
             }
             if completed {
                 // What was given for it, or for an earlier attempt, is the device's own now.

@@ -274,10 +274,7 @@ impl Org {
             return Ok(None);
         };
         let in_force = record.profile_in_force();
-        Ok(server
-            .profile
-            .filter(|p| in_force == Some(p.uuid.as_str()))
-            .map(|p| p.proved_awaiting))
+        Ok(in_force.and_then(|uuid| server.known_to_await(uuid)))
     }
 
     /// The address of one of this organisation's doors.

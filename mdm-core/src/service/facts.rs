@@ -11,6 +11,7 @@ use super::{Mdm, Org};
 use crate::activation_lock::device_gives_code_until;
 use crate::apps;
 use crate::clock::Timestamp;
+use crate::device::Device;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
 use crate::ids::{CommandId, DeviceId, OrganisationId};
@@ -29,6 +30,8 @@ const COMMANDS: Uuid = Uuid::from_u128(0x6d64_6d64_0000_4661_6374_0000_7300_0000
 const APPS: &str = "/apps";
 /// Of the questions, that for the device's own bypass code.
 const CODE: &str = "/bypass-code";
+/// Its code is asked for so long after it enrolled, if its facts are not asked for sooner.
+const CODE_AFTER: Duration = Duration::from_hours(24);
 /// Devices that are looked at, and woken, at a time.
 const PAGE: u32 = 500;
 
@@ -44,7 +47,7 @@ impl Mdm {
             };
             after = last.id;
             for organisation in page {
-                if organisation.settings.facts_hours > 0 && organisation.push.is_some() {
+                if organisation.push.is_some() {
                     self.handle(organisation).wake_stale(now).await?;
                 }
             }
@@ -65,7 +68,8 @@ impl Org {
             after = last.id;
             let mut batch = Batch::new();
             for device in &page {
-                let old = device.facts.learned.is_none_or(|at| at < stale);
+                let old = hours > 0 && device.facts.learned.is_none_or(|at| at < stale);
+                let old = old || self.owes_code(device, now).await?;
                 if let Some(enrollment) = device.enrollment.filter(|_| old) {
                     batch.put(Job::push(self.id(), enrollment, now));
                 }
@@ -76,6 +80,19 @@ impl Org {
         }
     }
 
+    /// Whether it still gives its own bypass code, and was not asked for it, though it came a day ago.
+    async fn owes_code(&self, device: &Device, now: Timestamp) -> Result<bool, Error> {
+        // Whoever has told what it is since then was asked in the same session.
+        let learned = device.facts.learned;
+        let came =
+            learned.filter(|at| *at + CODE_AFTER <= now && now < device_gives_code_until(*at));
+        let (Some(_), Some(id)) = (came, device.enrollment) else {
+            return Ok(false);
+        };
+        let enrollment = self.store().enrollment(self.id(), id).await?;
+        Ok(enrollment.is_some_and(|it| it.asked_code.is_none() && it.account.is_none()))
+    }
+
     /// Puts a question to the device into its queue, if what we know of it is old; says whether it did.
     pub(super) fn ask_facts(&self, d: &mut Decision<'_>, enrollment: &Enrollment) -> bool {
         let hours = self.organisation.settings.facts_hours;
@@ -83,10 +100,19 @@ impl Org {
             return false;
         };
         let span = Duration::from_hours(u64::from(hours));
-        if hours == 0 || enrollment.channel != ChannelKind::Device || d.now.since(since) < span {
+        let now = d.now;
+        let old = hours > 0 && now.since(since) >= span;
+        let until = enrollment.enrolled.map(device_gives_code_until);
+        // One that its user brought is not supervised, and has none for us.
+        let code = enrollment.asked_code.is_none() && enrollment.account.is_none();
+        let code = until.filter(|until| code && now < *until);
+        // Whoever wants to know nothing else of it needs its code all the same, and no device gives it for long.
+        let settled = enrollment
+            .enrolled
+            .is_some_and(|enrolled| now.since(enrolled) >= CODE_AFTER);
+        if enrollment.channel != ChannelKind::Device || !old && (code.is_none() || !settled) {
             return false;
         }
-        let now = d.now;
         let information: CommandBody = DeviceInformation::of([
             Query::SerialNumber,
             Query::ProductName,
@@ -97,11 +123,10 @@ impl Org {
         .into();
         let apps = CommandBody::ManagedApplicationList(ManagedApplicationList::of(&[]));
         // The next time it is asked anew.
-        let mut questions = vec![("", information, now + span), (APPS, apps, now + span)];
-        let until = enrollment.enrolled.map(device_gives_code_until);
-        // One that its user brought is not supervised, and has none for us.
-        let code = enrollment.asked_code.is_none() && enrollment.account.is_none();
-        let code = until.filter(|until| code && now < *until);
+        let mut questions = match old {
+            true => vec![("", information, now + span), (APPS, apps, now + span)],
+            false => Vec::new(),
+        };
         if let Some(until) = code {
             questions.push((CODE, CommandBody::ActivationLockBypassCode, until));
         }
@@ -122,7 +147,9 @@ impl Org {
             d.commands.insert(id, Tracked::new(command));
         }
         if let Some(row) = d.enrollment_mut(enrollment.id) {
-            row.asked_facts = Some(now);
+            if old {
+                row.asked_facts = Some(now);
+            }
             if code.is_some() {
                 row.asked_code = Some(now);
             }

@@ -41,6 +41,8 @@ pub struct WaveFailures {
     pub banners: Vec<Failure>,
     /// On how many devices, by way.
     pub counts: BTreeMap<FailureMode, u32>,
+    /// On how many devices there is what does not count as going wrong, by way: it was accepted before, or is only to be cleaned up.
+    pub known: BTreeMap<FailureMode, u32>,
     /// Devices on which something goes wrong, in the order of their attempts, as many as were asked for.
     pub devices: Vec<(MoveId, Serial, Vec<Failure>)>,
 }
@@ -95,6 +97,7 @@ impl Org {
             at: self.now(),
             banners: Vec::new(),
             counts: BTreeMap::new(),
+            known: BTreeMap::new(),
             devices: Vec::new(),
         };
         // ADE profiles with which a device did not wait, of this wave or another, how many members have each, and how many of
@@ -137,7 +140,11 @@ impl Org {
                     continue;
                 }
                 for failure in &found {
-                    *all.counts.entry(failure.mode).or_default() += 1;
+                    let of = match failure.counts {
+                        true => &mut all.counts,
+                        false => &mut all.known,
+                    };
+                    *of.entry(failure.mode).or_default() += 1;
                 }
                 if is_unheld {
                     *unheld.entry(profile).or_default() += 1;
@@ -328,6 +335,11 @@ impl Org {
             }
             None => Vec::new(),
         };
+        let left = attempt.as_ref().and_then(|a| a.original_server.as_deref());
+        let left = match left {
+            Some(id) => Some(self.name_of_service(id, known).await?),
+            None => None,
+        };
         let mut views = self.views_of(vec![device.clone()]).await?;
         let Some(views) = views.pop() else {
             return Ok(Vec::new());
@@ -341,6 +353,7 @@ impl Org {
             held: &held,
             refusals: &own,
             forecast: &forecast,
+            left: left.as_deref(),
             notice: self.organisation().settings.notice(),
             now: self.now(),
         }))

@@ -5,18 +5,23 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Org;
+use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::failure::{ForeseenLoss, LossAccepted};
 use crate::ids::{AcceptedId, Serial, WaveId};
-use crate::migration::what_if::{Forecast, Forecaster, LossOf};
+use crate::migration::what_if::{AppFate, Forecast, Forecaster, LossOf};
 use crate::migration::{AppAction, Move, PinnedRunbook, SetUp, StepId, StepStatus};
 use crate::original::OriginalFacts;
 use crate::project::AcceptedPart;
+use crate::wave::Acceptance;
 
 /// What was accepted of waves, each read once.
 #[derive(Debug, Default)]
 pub(super) struct Foreseen {
     waves: BTreeMap<WaveId, Vec<AcceptedLoss>>,
+    /// The organisation's services: Apple's identifier and name.
+    services: Option<Vec<(String, String)>>,
 }
 
 /// The losses of one acceptance.
@@ -25,10 +30,29 @@ struct AcceptedLoss {
     /// When it was accepted; none for an act on a list, which is accepted and done at once.
     at: Option<Timestamp>,
     /// Apps by device.
-    lost: BTreeMap<Serial, Vec<String>>,
+    lost: BTreeMap<Serial, Vec<ForeseenLoss>>,
 }
 
 impl Org {
+    /// How people call a service; Apple's identifier where nobody has told.
+    pub(super) async fn name_of_service(
+        &self,
+        id: &str,
+        known: &mut Foreseen,
+    ) -> Result<String, Error> {
+        let services = match known.services.take() {
+            Some(services) => services,
+            None => {
+                let inventory = self.inventory().await?;
+                inventory.map(|read| read.services).unwrap_or_default()
+            }
+        };
+        let named = services.iter().find(|(service, _)| service == id);
+        let name = named.map_or(id, |(_, name)| name).to_owned();
+        known.services = Some(services);
+        Ok(name)
+    }
+
     /// Apps that an iPhone or iPad was foreseen to lose, and that nothing has saved since: one that its hold took over after all
     /// is none of them.
     pub(super) async fn foreseen(
@@ -37,7 +61,7 @@ impl Org {
         attempt: Option<&Move>,
         original: Option<&OriginalFacts>,
         known: &mut Foreseen,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<ForeseenLoss>, Error> {
         if set_up.platform.is_mac() || set_up.released.is_none() {
             return Ok(Vec::new());
         }
@@ -53,7 +77,7 @@ impl Org {
             Some(apps) => apps,
             None => undecided(set_up, &plan, original),
         };
-        apps.retain(|app| !is_saved(app, &plan, set_up));
+        apps.retain(|loss| !is_saved(&loss.app, &plan, set_up));
         Ok(apps)
     }
 
@@ -62,7 +86,7 @@ impl Org {
         &self,
         attempt: &Move,
         known: &mut Foreseen,
-    ) -> Result<Option<Vec<String>>, Error> {
+    ) -> Result<Option<Vec<ForeseenLoss>>, Error> {
         if let Entry::Vacant(free) = known.waves.entry(attempt.wave) {
             free.insert(self.accepted_losses(attempt.wave).await?);
         }
@@ -81,7 +105,8 @@ impl Org {
     async fn accepted_losses(&self, wave: WaveId) -> Result<Vec<AcceptedLoss>, Error> {
         let (mut all, mut after) = (Vec::new(), AcceptedId(0));
         loop {
-            let page = self.accepted_parts(wave, after).await?;
+            let page = self.store().first_accepted(self.id(), wave, after, 10);
+            let page = page.await?;
             let Some(last) = page.last() else {
                 return Ok(all);
             };
@@ -96,14 +121,40 @@ fn loss_in(part: &AcceptedPart) -> Option<AcceptedLoss> {
     let said = |at: &str| part.content.pointer(at).filter(|said| !said.is_null());
     let forecast = said("/report/forecast").or_else(|| said("/forecast"))?;
     let forecast: Forecast = serde_json::from_value(forecast.clone()).ok()?;
-    let mut lost: BTreeMap<Serial, Vec<String>> = BTreeMap::new();
+    let acceptance = said("/accepted").cloned();
+    let acceptance: Option<Acceptance> =
+        acceptance.and_then(|accepted| serde_json::from_value(accepted).ok());
+    let mut lost: BTreeMap<Serial, Vec<ForeseenLoss>> = BTreeMap::new();
     for app in forecast.apps {
-        for serial in app.lost.into_keys() {
-            lost.entry(serial).or_default().push(app.bundle_id.clone());
+        for (serial, fate) in app.lost {
+            let accepted = acceptance
+                .as_ref()
+                .and_then(|all| waived(all, fate, &serial));
+            lost.entry(serial).or_default().push(ForeseenLoss {
+                app: app.bundle_id.clone(),
+                fate,
+                accepted,
+            });
         }
     }
-    let at = said("/accepted/at").and_then(|at| serde_json::from_value(at.clone()).ok());
+    let at = acceptance.map(|all| all.at);
+    let at = at.or_else(|| serde_json::from_value(said("/accepted/at")?.clone()).ok());
     Some(AcceptedLoss { at, lost })
+}
+
+/// Whether a loss was accepted by name: it stands against the device until somebody waives it.
+fn waived(acceptance: &Acceptance, fate: AppFate, serial: &Serial) -> Option<LossAccepted> {
+    let check = match fate {
+        AppFate::LostLicence => Check::AppsLicences,
+        _ => Check::AppsMapped,
+    };
+    let mut waivers = acceptance.waivers.iter();
+    let waiver = waivers.find(|waiver| waiver.covers(check, serial))?;
+    Some(LossAccepted {
+        by: acceptance.by.clone(),
+        at: acceptance.at,
+        reason: waiver.reason.clone(),
+    })
 }
 
 /// What the what-if says of one device whose licences nobody looked at.
@@ -111,7 +162,7 @@ fn undecided(
     set_up: &SetUp,
     plan: &PinnedRunbook,
     original: Option<&OriginalFacts>,
-) -> Vec<String> {
+) -> Vec<ForeseenLoss> {
     let Some(serial) = &set_up.serial else {
         return Vec::new();
     };
@@ -134,9 +185,16 @@ fn undecided(
         licences: &BTreeSet::new(),
         tags: &set_up.tags,
     });
-    let lost = forecaster.finish().apps.into_iter();
-    let lost = lost.filter(|app| !app.lost.is_empty());
-    lost.map(|app| app.bundle_id).collect()
+    let apps = forecaster.finish().apps.into_iter();
+    let lost = apps.filter_map(|mut app| {
+        let fate = app.lost.remove(serial)?;
+        Some(ForeseenLoss {
+            app: app.bundle_id,
+            fate,
+            accepted: None,
+        })
+    });
+    lost.collect()
 }
 
 /// Whether the hold kept or installed it, whatever was foreseen: a licence may have come in time.
@@ -190,14 +248,40 @@ mod tests {
             AcceptedPart::new(key, WaveId(3), "digest", 0, content)
         };
         let at = "2026-12-10T09:00:00Z";
-        let of_wave = json!({ "accepted": { "at": at }, "report": { "forecast": forecast } });
+        let of_wave = json!({ "accepted": { "by": "Eva", "at": at, "digest": "digest", "waivers": [
+            { "check": "apps.licences", "serials": ["C02LOST"], "reason": "they are few" },
+        ] }, "report": { "forecast": forecast } });
         let of_act = json!({ "consequence": "they go", "forecast": forecast });
         for (content, accepted) in [(of_wave, Timestamp::parse(at)), (of_act, None)] {
             let loss = loss_in(&part(content)).unwrap();
             assert_eq!(loss.at, accepted);
-            let apps: Vec<&String> = loss.lost.values().flatten().collect();
-            assert_eq!(apps, ["app.mail"], "dropped is no loss");
+            let all: Vec<&ForeseenLoss> = loss.lost.values().flatten().collect();
+            assert_eq!(all.len(), 1, "dropped is no loss");
+            assert_eq!(
+                (&*all[0].app, all[0].fate),
+                ("app.mail", AppFate::LostLicence)
+            );
+            // Who looked at a list has waived nothing.
+            let said = all[0]
+                .accepted
+                .as_ref()
+                .map(|by| (&*by.by, by.at, &*by.reason));
+            assert_eq!(said, accepted.map(|at| ("Eva", at, "they are few")));
         }
+        // A waiver of something else, or of another device, accepts no loss.
+        let serial = Serial::parse("C02LOST").unwrap();
+        let accepts = |waiver| {
+            let all = json!({ "by": "Eva", "at": at, "digest": "d", "waivers": [waiver] });
+            let all: Acceptance = serde_json::from_value(all).unwrap();
+            waived(&all, AppFate::LostUndecided, &serial).is_some()
+        };
+        assert!(accepts(
+            json!({ "check": "apps.mapped", "reason": "all of them" })
+        ));
+        assert!(!accepts(json!({ "check": "apps.licences", "reason": "r" })));
+        assert!(!accepts(
+            json!({ "check": "apps.mapped", "serials": ["C02OTHER"], "reason": "r" })
+        ));
         assert!(loss_in(&part(json!({ "members": [] }))).is_none());
     }
 
@@ -299,7 +383,8 @@ mod tests {
         original.reported_apps = Some(told("app.ours", came + day));
         assert!(undecided(&set_up, &plan, Some(&original)).is_empty());
         original.apps = Some(told("app.theirs", came - day));
-        assert_eq!(undecided(&set_up, &plan, Some(&original)), ["app.theirs"]);
+        let all = undecided(&set_up, &plan, Some(&original));
+        assert_eq!((all.len(), &*all[0].app), (1, "app.theirs"));
         original.apps = Some(told("app.theirs", came + day));
         assert!(undecided(&set_up, &plan, Some(&original)).is_empty());
         assert!(undecided(&set_up, &plan, None).is_empty());

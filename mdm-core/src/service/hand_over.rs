@@ -5,7 +5,7 @@
 mod bundled;
 mod leaving;
 
-pub(super) use self::leaving::left_for_good;
+pub(super) use self::leaving::{left_for_good, mark_moved};
 
 use std::collections::BTreeSet;
 

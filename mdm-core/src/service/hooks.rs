@@ -82,7 +82,7 @@ impl Org {
         notices: &BTreeSet<Notice>,
     ) -> Result<NewHook, Error> {
         let name = crate::organisation::check_name(name)?;
-        check_url(url)?;
+        self.check_hook_url(url)?;
         let (secret, sealed) = self.hook_secret().await?;
         self.again_on_conflict(|| async {
             let now = self.now();
@@ -158,7 +158,7 @@ impl Org {
     /// [`Error::BadInput`], [`Error::NotFound`], the store's.
     pub async fn change_hook(&self, name: &str, change: &HookChange) -> Result<Hook, Error> {
         if let Some(url) = &change.url {
-            check_url(url)?;
+            self.check_hook_url(url)?;
         }
         self.again_on_conflict(|| async {
             let mut hook = self.hook_named(name).await?;
@@ -254,6 +254,13 @@ impl Org {
                 answer: trouble,
             },
         })
+    }
+
+    /// That messages can be sent there, as far as that is known before one is.
+    fn check_hook_url(&self, url: &str) -> Result<(), Error> {
+        check_url(url)?;
+        let may = self.ports().hooks.may_be_sent(url);
+        may.map_err(|why| Error::bad_input("url", why))
     }
 
     /// A new secret as its holder gets it, and sealed.

@@ -25,6 +25,9 @@ use crate::wire::requests::ClearPasscode;
 /// The longest time for which an invitation may be good.
 const LONGEST: Duration = Duration::from_hours(24 * 30);
 
+/// The longest time after which a device is asked anew what it is: a year. Longer is as good as never, which is 0.
+const MOST_FACTS_HOURS: u32 = 365 * 24;
+
 /// An invitation just made.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -101,7 +104,7 @@ impl Org {
     /// Changes what enrolments demand; what is `None` stays as it is. Answers the settings.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a version that is none, the store's.
+    /// [`Error::BadInput`] for a version that is none and for more hours than a year has, the store's.
     pub async fn set_enrolment(
         &self,
         minimum_os: Option<BTreeMap<Platform, String>>,
@@ -115,6 +118,10 @@ impl Org {
                     "must be a version such as 26.4",
                 ));
             }
+        }
+        if facts_hours.is_some_and(|hours| hours > MOST_FACTS_HOURS) {
+            let problem = format!("must be 0 (never) to {MOST_FACTS_HOURS}");
+            return Err(Error::bad_input("facts_hours", problem));
         }
         self.again_on_conflict(|| async {
             let mut organisation = self.fresh().await?;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 pub(super) use self::holders::{HolderMemory, Holders};
 use self::wave::planned;
-pub(super) use self::wave::store_apps;
+pub(super) use self::wave::{Free, store_apps};
 use super::Org;
 use super::act::{ActDone, ActPlan};
 use super::ports::{ContentCredential, LocationReading};

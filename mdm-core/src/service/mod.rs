@@ -61,13 +61,16 @@ mod rounds;
 mod runbooks;
 mod safe;
 mod scep;
+mod server_entries;
 mod service_token;
 pub mod sign_in;
+mod still_open;
 mod sync;
 mod tags;
 mod templates;
 mod token_update;
 mod turns;
+mod unplanned;
 mod views;
 mod watchdog;
 mod wave;
@@ -111,6 +114,8 @@ pub use release::Release;
 pub use repeats::{Coming, OnlyIf, Repeated};
 pub use rotation::Rotation;
 pub use runbooks::{RunbookUse, RunbookView};
+pub use server_entries::{EntryTaken, TokenTerms};
+pub use still_open::{GoingApp, StillOpen, WhyGoing};
 pub use tags::{TagSet, TagsInUse};
 pub use templates::{TemplatePush, TemplateView};
 pub use wave::{
@@ -119,7 +124,7 @@ pub use wave::{
     PlannedWave, ProjectChange, Standing, WaveTerms, WhatIf,
 };
 pub use what_if::{
-    Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, WhatIfReport,
+    Detail, ImportOutcome, KnownApp, MemberReport, NotTaken, Question, Since, WhatIfReport,
 };
 
 use self::licences::HolderMemory;

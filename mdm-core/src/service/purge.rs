@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Org;
+use super::wave::check_digest;
 use crate::device::Device;
 use crate::error::Error;
 use crate::filevault::KeyCustody;
@@ -111,6 +112,7 @@ impl Org {
             let problem = "must say why the secrets are destroyed";
             return Err(Error::bad_input("reason", problem));
         }
+        check_digest(digest)?;
         let project = self.closed(id).await?;
         let plan = self.look_at_imported(&project, other).await?;
         if plan.digest != digest {

@@ -1,15 +1,58 @@
 //! The record of refused requests: bounded, pruned by the store, and never in the way of an answer.
 
-use super::{Org, Peer};
+use super::{Mdm, Org, Peer};
 use crate::audit::Refusal;
 use crate::error::Error;
-use crate::ids::{RefusalId, Serial};
+use crate::ids::{OrganisationId, RefusalId, Serial};
 use crate::store::Batch;
 use crate::wire::signature;
 
 /// Whoever shows nothing is nobody.
 pub(super) fn nobody() -> Error {
     Error::bad_input("identity", "neither a client certificate nor Mdm-Signature")
+}
+
+/// Whose a failed handshake is where several organisations could be meant: the installation's.
+const NOBODY: OrganisationId = OrganisationId(0);
+
+impl Mdm {
+    /// Records that somebody did not get through the TLS handshake: nobody knows yet who it was, and for whom. Where there is one
+    /// organisation it is its; where there are several it is in the installation's own list. For a host. Never fails: what cannot be
+    /// recorded is logged.
+    pub async fn refused_handshake(&self, address: &str, reason: &str) {
+        // Not knowing whose it is does not make it the installation's.
+        let whose = async {
+            let first = self.organisations(OrganisationId(0), 2).await?;
+            match first.as_slice() {
+                [only] => self.organisation_by_id(only.id).await.map(Some),
+                _ => Ok(None),
+            }
+        };
+        match whose.await {
+            Ok(Some(org)) => return org.record_refusal("tls", address, reason, None).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(door = "tls", address, reason, %error, "a refusal could not be recorded");
+                return;
+            }
+        }
+        let now = self.now();
+        let id = RefusalId(self.inner.ids.next(now));
+        tracing::info!(door = "tls", address, reason, "refused");
+        let mut batch = Batch::new();
+        batch.put(Refusal::new(NOBODY, id, now, address, "tls", reason));
+        if let Err(error) = self.store().commit(batch).await {
+            tracing::warn!(%error, "a refusal could not be recorded");
+        }
+    }
+
+    /// Handshakes that failed of which nobody can say for which organisation they were, newest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn handshakes(&self, limit: u32) -> Result<Vec<Refusal>, Error> {
+        Ok(self.store().refusals(NOBODY, limit).await?)
+    }
 }
 
 impl Org {
@@ -81,12 +124,6 @@ impl Org {
     /// The serial number that a proved certificate was issued for. Not being able to tell changes no refusal.
     async fn serial_of(&self, sha256: &str) -> Option<Serial> {
         self.session_behind(sha256).await.ok().flatten()?.serial
-    }
-
-    /// Records that somebody did not get through the TLS handshake: nobody knows yet who it was, and for whom. For a host. Never
-    /// fails: what cannot be recorded is logged.
-    pub async fn refused_handshake(&self, address: &str, reason: &str) {
-        self.record_refusal("tls", address, reason, None).await;
     }
 
     /// Records a refusal. That it cannot be recorded is logged and changes no answer.

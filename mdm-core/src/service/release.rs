@@ -126,7 +126,7 @@ impl Org {
     }
 }
 
-fn not_held(serial: &Serial, why: &str) -> Error {
+pub(super) fn not_held(serial: &Serial, why: &str) -> Error {
     Error::Precondition(format!(
         "{serial} is not in a hold: {why}; nothing was asked of it"
     ))

@@ -38,7 +38,7 @@ pub struct RunbookView {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RunbookUse {
-    /// `project` or `wave`.
+    /// `project`, `wave` or `enrolment`.
     pub kind: &'static str,
     /// Its name.
     pub name: String,
@@ -67,8 +67,18 @@ impl Org {
         }
         let view = |runbook: KeptRunbook| {
             let revision = runbook.revision();
+            let unplanned = &self.organisation.settings.unplanned_runbooks;
+            let chosen = unplanned.get(&runbook.platform) == Some(&runbook.name);
+            let chosen = chosen.then(|| RunbookUse {
+                kind: "enrolment",
+                name: "by a migration that nobody planned here".to_owned(),
+                revision,
+                drift: false,
+            });
             let uses = places.iter().flat_map(|(kind, name, runbooks)| {
-                let found = runbooks.values().find_map(|id| runbook.revision_of(*id));
+                // An edit that says the same may be kept under another name, for another platform.
+                let its = runbooks.get(&runbook.platform);
+                let found = its.and_then(|id| runbook.revision_of(*id));
                 found.map(|has| RunbookUse {
                     kind,
                     name: name.clone(),
@@ -77,7 +87,7 @@ impl Org {
                 })
             });
             RunbookView {
-                uses: uses.collect(),
+                uses: chosen.into_iter().chain(uses).collect(),
                 revision,
                 runbook,
             }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use super::decision::Decision;
 use super::{Mdm, Org};
 use crate::clock::Timestamp;
-use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{DeviceId, OrganisationId, RunbookId, SecretId};
-use crate::migration::{Move, Pinned, PinnedRunbook, SetUp, Variant};
+use crate::migration::{Move, Pinned, PinnedRunbook, SetUp};
 use crate::organisation::Der;
 use crate::queue::{BodyForm, Command};
 use crate::sealed::SealedSecret;
@@ -168,6 +167,13 @@ impl Org {
         Ok(secret)
     }
 
+    /// Keeps a working key open no longer in this process.
+    pub(super) fn forget_secret(&self, id: SecretId) {
+        if let Ok(mut keys) = self.mdm.inner.keys.lock() {
+            keys.remove(&(self.id(), id));
+        }
+    }
+
     /// A pinned runbook.
     pub(super) async fn plan(&self, id: RunbookId) -> Result<Arc<PinnedRunbook>, Error> {
         let key = (self.id(), id);
@@ -224,51 +230,6 @@ impl Org {
                 Ok(None)
             }
         }
-    }
-
-    /// The runbook for an enrolment: its attempt's, or the organisation's standard one for platform and verdict. `None` in
-    /// place of the plan when the attempt's cannot be read: another one would release the device without its apps.
-    ///
-    /// # Errors
-    /// That the store is not available.
-    pub(super) async fn runbook_for(
-        &self,
-        attempt: Option<&Move>,
-        platform: Platform,
-        variant: Variant,
-    ) -> Result<(RunbookId, Option<Arc<PinnedRunbook>>), Error> {
-        if let Some(attempt) = attempt {
-            return Ok((attempt.runbook, self.readable_plan_of(attempt).await?));
-        }
-        // What is pinned stays pinned: once is enough for all devices that come.
-        let kept = (self.id(), platform, variant);
-        let standards = &self.mdm.inner.standards;
-        let known = standards
-            .lock()
-            .ok()
-            .and_then(|all| all.get(&kept).cloned());
-        if let Some((id, standard)) = known {
-            return Ok((id, Some(standard)));
-        }
-        let standard = Arc::new(PinnedRunbook::standard(platform, variant));
-        let id = RunbookId(standard.content_id());
-        let name = format!("standard {} {variant:?}", platform.as_str());
-        match self.pin(&name, PinnedRunbook::clone(&standard)).await {
-            Ok(_) => {
-                if let Ok(mut all) = standards.lock() {
-                    if all.len() >= 4096 {
-                        all.clear();
-                    }
-                    all.insert(kept, (id, Arc::clone(&standard)));
-                }
-            }
-            Err(error) if error.retry_after().is_some() => return Err(error),
-            Err(error) => {
-                tracing::error!(organisation = %self.id(), runbook = %id, %error, "a standard runbook cannot be pinned");
-            }
-        }
-        // What it says is known without reading it back.
-        Ok((id, Some(standard)))
     }
 
     /// Pins a runbook and answers its id; the same content is pinned once. The contents of its profiles are sealed.

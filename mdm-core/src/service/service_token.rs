@@ -72,7 +72,7 @@ impl Org {
             _ => None,
         };
         match listed.or(only) {
-            Some(id) => Ok(self.store().server(self.id(), id).await?),
+            Some(id) => self.server_entry(id).await,
             None => Ok(None),
         }
     }

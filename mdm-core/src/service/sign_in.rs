@@ -100,6 +100,54 @@ pub struct Arrival {
     pub person: Person,
 }
 
+/// Nobody arrived.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TurnedAway {
+    /// Why.
+    pub error: Error,
+    /// Where the browser goes to say so: to the program that waits for it, if one does.
+    pub to: Option<String>,
+}
+
+impl From<Error> for TurnedAway {
+    fn from(error: Error) -> Self {
+        Self { error, to: None }
+    }
+}
+
+impl SignInAttempt {
+    /// With what the browser goes back to the program that waits, when there is no code for it.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1>
+    #[must_use]
+    pub fn turned_away(&self, error: Error) -> TurnedAway {
+        let Purpose::CommandLine {
+            redirect, state, ..
+        } = &self.purpose
+        else {
+            return error.into();
+        };
+        let why = match &error {
+            Error::Refused(_)
+            | Error::BadInput { .. }
+            | Error::Precondition(_)
+            | Error::Busy(_)
+            | Error::Port(_) => error.to_string(),
+            _ => "the server could not finish it; its log says why".to_owned(),
+        };
+        let pairs = [
+            ("error", "access_denied"),
+            ("error_description", why.as_str()),
+            ("state", state.as_str()),
+        ];
+        TurnedAway {
+            to: Some(format!("{redirect}?{}", form(pairs))),
+            error,
+        }
+    }
+}
+
 impl Org {
     /// Where providers send people back to.
     #[must_use]
@@ -393,8 +441,26 @@ impl Mdm {
     ///
     /// # Errors
     /// [`Error::Refused`] for a state that is not ours, not this browser's, used or over; [`Error::BadInput`] for a token that
-    /// is refused; the port's, the store's.
-    pub async fn finish_sign_in(&self, back: &Return) -> Result<Arrival, Error> {
+    /// is refused; the port's, the store's. Of a sign-in that was this browser's, with the way to the program that waits.
+    pub async fn finish_sign_in(&self, back: &Return) -> Result<Arrival, TurnedAway> {
+        let (org, attempt) = self.take_back(back).await?;
+        let result = org.arrive(&attempt, back).await;
+        // Into the bounded record of refusals: strangers can come back from a provider as often as they like.
+        let person = org
+            .note_refusal("sign-in", &back.address, None, result)
+            .await;
+        match person {
+            Ok(person) => Ok(Arrival {
+                org,
+                attempt,
+                person,
+            }),
+            Err(error) => Err(attempt.turned_away(error)),
+        }
+    }
+
+    /// The sign-in that a browser comes back from, used up.
+    async fn take_back(&self, back: &Return) -> Result<(Org, SignInAttempt), Error> {
         const UNKNOWN: Error = Error::Refused("this sign-in is unknown, used or over; begin again");
         let now = self.now();
         let state = sha256_hex(back.state.as_bytes());
@@ -421,16 +487,7 @@ impl Mdm {
         if !matches!(attempt.purpose, Purpose::WebView { .. }) {
             self.inner.begun.ended(org.id(), &back.address);
         }
-        let result = org.arrive(&attempt, back).await;
-        // Into the bounded record of refusals: strangers can come back from a provider as often as they like.
-        let person = org
-            .note_refusal("sign-in", &back.address, None, result)
-            .await?;
-        Ok(Arrival {
-            org,
-            attempt,
-            person,
-        })
+        Ok((org, attempt))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::error::{Error, PortError};
 use crate::ids::{AuditId, DeviceId, EnrollmentId, MoveId, OrganisationId, SecretId, SetUpId};
 use crate::job::{Job, JobKind};
 use crate::migration::steps::lock::was_asked;
-use crate::migration::{Event, LockClaim, LockReading, Move, Notice, SetUp, StepId};
+use crate::migration::{EffectKey, Event, LockClaim, LockReading, Move, Notice, SetUp, StepId};
 use crate::sealed::SealedSecret;
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Lease, Write};
@@ -321,10 +321,11 @@ impl Org {
             .await?
             .and_then(|d| d.record)
             .map(|r| r.server);
-        let Some(server) = (match record_server {
-            Some(server) => self.store().server(self.id(), server).await?,
+        let listed = match record_server {
+            Some(server) => self.server_entry(server).await?,
             None => None,
-        }) else {
+        };
+        let Some(server) = listed else {
             return self
                 .answer_lock(
                     job,
@@ -476,17 +477,23 @@ impl Org {
         let Some(row) = self.store().device(self.id(), device).await? else {
             return self.job_done(job, lease).await;
         };
-        self.ports()
-            .notifier
-            .notify(self.id(), &row.serial, notice)
-            .await?;
+        let said = self.ports().notifier.notify(self.id(), &row.serial, notice);
+        let event = match said.await {
+            Ok(()) => Event::Told { notice },
+            // Nobody will ever take it: that is on record, and nobody is asked again.
+            Err(PortError::Refused(why)) => Event::EffectFailed {
+                effect: EffectKey::Notify(notice),
+                why,
+            },
+            Err(error) => return Err(error.into()),
+        };
         self.again_on_conflict(|| async {
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), "worker");
             if let Some(enrollment) = row.enrollment
                 && let Some(enrollment) = self.store().enrollment(self.id(), enrollment).await?
             {
                 self.load_device_side(&mut d, &enrollment).await?;
-                d.tell_set_up(&Event::Told { notice });
+                d.tell_set_up(&event);
             }
             d.batch.put(done(job, lease));
             self.commit(d).await

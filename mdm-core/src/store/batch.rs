@@ -115,7 +115,7 @@ pub enum Write {
     /// Versioned; the name is unique in the organisation.
     Project(Project),
     /// Versioned.
-    Wave(Wave),
+    Wave(Box<Wave>),
     /// Versioned; the id equals the wave's.
     WhatIfRun(WhatIfRun),
     /// A piece of what somebody accepted.
@@ -226,9 +226,15 @@ impl From<Device> for Write {
     }
 }
 
+impl From<Wave> for Write {
+    fn from(row: Wave) -> Self {
+        Self::Wave(Box::new(row))
+    }
+}
+
 into_write! {
     OriginalFacts(OriginalFacts), HandOff(HandOff), HandOffPart(HandOffPart), Enrollment(Enrollment), Session(EnrolSession), Certificate(IssuedCertificate),
-    Command(Command), SetUp(SetUp), Move(Move), Project(Project), Wave(Wave), WhatIfRun(WhatIfRun), AcceptedPart(AcceptedPart), KeptRunbook(KeptRunbook), Template(Template), Runbook(Pinned), Server(Server), Secret(SealedSecret),
+    Command(Command), SetUp(SetUp), Move(Move), Project(Project), WhatIfRun(WhatIfRun), AcceptedPart(AcceptedPart), KeptRunbook(KeptRunbook), Template(Template), Runbook(Pinned), Server(Server), Secret(SealedSecret),
     Token(ApiToken), Errand(Errand), Budget(Budget), Location(Location), Inventory(Inventory), LibraryItem(LibraryItem),
     Declaration(Declaration), DeclarationContent(DeclarationContent), DeclarationSet(DeclarationSet), DeclarationAssignment(DeclarationAssignment), DeclarationManifest(DeclarationManifest), DeclaredChannel(DeclaredChannel), ChannelStatus(ChannelStatus),
     ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Repeat(Repeat), Hook(Hook), HookMessage(HookMessage), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),

@@ -224,6 +224,9 @@ macro_rules! hand_on_reads {
             async fn accepted_parts(&self, organisation: OrganisationId, wave: WaveId, after: crate::ids::AcceptedId, limit: u32) -> Result<Vec<AcceptedPart>, StoreError> {
                 ($inner)(self).accepted_parts(organisation, wave, after, limit).await
             }
+            async fn first_accepted(&self, organisation: OrganisationId, wave: WaveId, after: crate::ids::AcceptedId, limit: u32) -> Result<Vec<AcceptedPart>, StoreError> {
+                ($inner)(self).first_accepted(organisation, wave, after, limit).await
+            }
             async fn wave(&self, organisation: OrganisationId, id: WaveId) -> Result<Option<Wave>, StoreError> {
                 ($inner)(self).wave(organisation, id).await
             }

@@ -124,7 +124,7 @@ fn op(write: &Write) -> Result<Op, StoreError> {
         Write::Command(it) => Op::Put(Row::of(it)?),
         Write::SetUp(it) => Op::Put(Row::of(it)?),
         Write::Move(it) => Op::Put(Row::of(it)?),
-        Write::Wave(it) => Op::Put(Row::of(it)?),
+        Write::Wave(it) => Op::Put(Row::of(it.as_ref())?),
         Write::Server(it) => Op::Put(Row::of(it)?),
         Write::Secret(it) => Op::Put(Row::of(it)?),
         Write::Token(it) => Op::Put(Row::of(it)?),

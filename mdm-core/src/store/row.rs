@@ -268,7 +268,7 @@ impl Table {
             ],
             Self::Secrets | Self::Audit => &[("device", Int)],
             Self::HandOffParts => &[("job", Int)],
-            Self::AcceptedParts => &[("wave", Int)],
+            Self::AcceptedParts => &[("wave", Int), ("part", Int)],
             Self::Tokens => &[("hash", Text)],
             Self::Refusals => &[("sender", Text)],
             Self::Errands => &[("open_due", Int), ("wave", Int)],
@@ -555,7 +555,7 @@ stored! {
     Approval in Approvals versioned: |it| vec![moment(Some(it.over()))];
     Alone in DoneAlone versioned: |it| vec![text(&it.name), moment(Some(it.over()))];
     WhatIfRun in WhatIfRuns versioned: |_it| vec![];
-    AcceptedPart in AcceptedParts versioned: |it| vec![Cell::Int(Some(it.wave.0))];
+    AcceptedPart in AcceptedParts versioned: |it| vec![Cell::Int(Some(it.wave.0)), Cell::Int(Some(i64::from(it.part)))];
     KeptRunbook in KeptRunbooks versioned: |_it| vec![];
     Template in Templates versioned: |_it| vec![];
     Enrollment in Enrollments versioned: |it| vec![

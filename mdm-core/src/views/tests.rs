@@ -19,6 +19,7 @@ struct Scene {
     services: Vec<(String, String)>,
     enrolment: Option<Enrollment>,
     attempt: Option<Move>,
+    wave: Option<Wave>,
 }
 
 impl Scene {
@@ -52,6 +53,7 @@ impl Scene {
             services: vec![("OURS".to_owned(), "Ours".to_owned())],
             enrolment: None,
             attempt: None,
+            wave: None,
         }
     }
 
@@ -96,7 +98,7 @@ impl Scene {
             services: &self.services,
             enrolment: self.enrolment.as_ref(),
             attempt: self.attempt.as_ref(),
-            wave: None,
+            wave: self.wave.as_ref(),
         }
     }
 
@@ -244,4 +246,51 @@ fn every_device_says_why_it_has_no_profile() {
     assert!(matches!(scene.why(), Some(NoProfile::NotDefined { .. })));
     scene.record().gone = true;
     assert_eq!(scene.why(), Some(NoProfile::NotListed));
+}
+
+#[test]
+fn a_device_whose_wave_is_paused_says_so_and_one_that_was_offered_it_goes_on() {
+    let mut scene = Scene::new().scheduled(at(50));
+    let mut wave = Wave::draft(
+        ORG,
+        WaveId(6),
+        "early",
+        ServerId(3),
+        std::collections::BTreeMap::new(),
+        at(0),
+    );
+    wave.paused = Some(Pause::new("Kim", at(15), "too many fail"));
+    scene.wave = Some(wave);
+    scene.record().profile_status = "removed".to_owned();
+    // Not submitted to anybody yet.
+    assert_eq!(scene.why(), Some(NoProfile::Due));
+    scene.device.assignment.from = Some(at(2));
+    let paused = Some(NoProfile::Paused {
+        why: "too many fail".to_owned(),
+        by: "Kim".to_owned(),
+        since: at(15),
+    });
+    assert_eq!(scene.why(), paused);
+    scene.device.assignment.wanted = None;
+    assert_eq!(scene.why(), paused);
+    let state = |scene: &mut Scene, state| scene.attempt.as_mut().unwrap().state = state;
+    state(&mut scene, MoveState::Overdue { since: at(19) });
+    assert_eq!(scene.why(), paused, "its deadline came while it waited");
+    state(&mut scene, MoveState::Offered { since: at(3) });
+    assert!(matches!(scene.why(), Some(NoProfile::NotDefined { .. })));
+    // The moment after somebody had it go on nobody lacks a profile.
+    let since = scene.attempt.as_ref().map(|_| at(1)).unwrap();
+    state(
+        &mut scene,
+        MoveState::Scheduled {
+            since,
+            visible: None,
+        },
+    );
+    let wave = scene.wave.as_mut().unwrap();
+    wave.paused = None;
+    assert!(matches!(scene.why(), Some(NoProfile::NotDefined { .. })));
+    let wave = scene.wave.as_mut().unwrap();
+    wave.resumed = Some(crate::wave::Resumed::new("Kim", at(20), (0, 0, 0), None));
+    assert_eq!(scene.why(), Some(NoProfile::Due));
 }

@@ -88,7 +88,7 @@ async fn a_changed_profile_that_is_not_shown_yet_keeps_nobody_from_the_last_one(
 #[tokio::test]
 async fn of_a_wave_with_a_profile_of_its_own_that_one_is_read_back_before_it_is_submitted() {
     use mdm_core::check::{Check, CheckResult};
-    use mdm_core::service::{Detail, ProjectChange};
+    use mdm_core::service::{Detail, ProjectChange, WaveTerms};
     let stage = Stage::new(&[(&["A"], &[], false)]).await;
     let one = stage.server("one").await;
     stage.pass(MINUTE).await;
@@ -121,6 +121,18 @@ async fn of_a_wave_with_a_profile_of_its_own_that_one_is_read_back_before_it_is_
     stage.pass(Duration::from_secs(1800)).await;
     assert_eq!(of_both().await, (pass, pass));
     assert_eq!(*stage.script.defined.lock().unwrap(), before + 1);
+    // One that a wave is made with is defined at once as well, and not with the next look at the list.
+    options.department = Some("Offices".to_owned());
+    let terms = WaveTerms {
+        ade: Some(options),
+        ..WaveTerms::default()
+    };
+    let made = org.new_wave_with(project, "offices", None, &terms).await;
+    let offices = made.unwrap().id;
+    assert_eq!(awaits(offices).await, unknown);
+    stage.pass(Duration::from_secs(5)).await;
+    assert_eq!(*stage.script.defined.lock().unwrap(), before + 2);
+    assert_eq!(awaits(offices).await, pass);
 }
 
 #[tokio::test]

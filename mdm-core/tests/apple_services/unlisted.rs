@@ -2,17 +2,26 @@
 
 use std::time::Duration;
 
-use mdm_core::device::Device;
+use mdm_core::clock::Clock as _;
+use mdm_core::device::{Device, OrgReading};
+use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::failure::FailureMode;
-use mdm_core::ids::{DeviceId, Serial};
+use mdm_core::ids::{AuditId, DeviceId, EnrollmentId, SecretId, Serial, ServerId};
 use mdm_core::secret::Secret;
 use mdm_core::service::Org;
-use mdm_core::store::{Batch, Store as _};
+use mdm_core::store::{AuditStore as _, Batch, DeviceStore as _, Store as _, WaveStore as _};
 use mdm_core::views::Contradiction;
+use mdm_core::wave::Server;
 
 use crate::script::{DAY, MINUTE, Page, Stage};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// Whether a device of ours is noted that the list lacks.
+async fn is_noted(stage: &Stage) -> bool {
+    let servers = stage.store.servers(stage.organisation).await.unwrap();
+    servers.iter().any(|server| server.missed.is_some())
+}
 
 /// A list that was read, without the device that somebody has put into a plan.
 async fn stage() -> (Stage, Org, Serial) {
@@ -98,4 +107,81 @@ async fn a_device_that_the_next_changes_bring_costs_no_whole_list() {
     org.pull(&[away]).await.unwrap();
     stage.pass(3 * HOUR).await;
     assert_eq!(stage.whole(), read);
+}
+
+#[tokio::test]
+async fn a_device_that_has_come_makes_room_for_the_next_that_has_not() {
+    let (stage, org, lost) = stage().await;
+    let read = stage.whole();
+    org.pull(std::slice::from_ref(&lost)).await.unwrap();
+    assert!(is_noted(&stage).await);
+    let changes: [Page; 1] = [(&["LOST"], &[], false)];
+    stage.script.changes.lock().unwrap().extend(changes);
+    // The list is read more often than once in the hour that a device is given to come.
+    stage.pass(40 * MINUTE).await;
+    assert!(!is_noted(&stage).await);
+    let out = Serial::parse("OUT").unwrap();
+    let mut batch = Batch::new();
+    batch.put(Device::new(stage.organisation, DeviceId(78), out.clone()));
+    stage.store.commit(batch).await.unwrap();
+    org.pull(&[out]).await.unwrap();
+    assert!(is_noted(&stage).await);
+    let full: [Page; 1] = [(&["A", "LOST", "OUT"], &[], false)];
+    stage.script.full.lock().unwrap().extend(full);
+    stage.pass(2 * HOUR).await;
+    assert_eq!(stage.whole(), read + 1);
+    assert!(!is_noted(&stage).await);
+}
+
+#[tokio::test]
+async fn a_device_that_had_checked_out_and_leaves_the_list_is_in_the_record_as_moved() {
+    let stage = Stage::new(&[(&["A", "B", "C"], &[], false)]).await;
+    stage.server("one").await;
+    stage.pass(MINUTE).await;
+    let row = async |serial: &str| {
+        let serial = Serial::parse(serial).unwrap();
+        let device = stage.store.device_by_serial(stage.organisation, &serial);
+        device.await.unwrap().unwrap()
+    };
+    // Two have been here and checked out; another one never came.
+    let mut batch = Batch::new();
+    for (id, serial) in [(71, "A"), (72, "C")] {
+        let mut enrolment = Enrollment::pending(
+            stage.organisation,
+            EnrollmentId(id),
+            format!("UDID-{serial}"),
+            ChannelKind::Device,
+            format!("ab{id}"),
+            stage.clock.now(),
+        );
+        enrolment.device = Some(row(serial).await.id);
+        enrolment.state = EnrollmentState::CheckedOut;
+        enrolment.ended = Some(stage.clock.now());
+        batch.put(enrolment);
+    }
+    // One of them goes to another entry of ours.
+    let two = (ServerId(73), SecretId(74));
+    batch.put(Server::new(stage.organisation, two.0, "two", "two", two.1));
+    let mut stays = row("C").await;
+    let mut reading = OrgReading::default();
+    reading.seen = stage.clock.now();
+    reading.assigned_server = Some("two".to_owned());
+    stays.reading = Some(reading);
+    batch.put(stays);
+    stage.store.commit(batch).await.unwrap();
+    let changes: [Page; 1] = [(&[], &["A", "B", "C"], false)];
+    stage.script.changes.lock().unwrap().extend(changes);
+    stage.pass(HOUR).await;
+    for serial in ["A", "B", "C"] {
+        assert!(stage.gone(serial).await, "{serial}");
+    }
+    assert!(row("A").await.moved_away.is_some());
+    for serial in ["B", "C"] {
+        assert_eq!(row(serial).await.moved_away, None, "{serial}");
+    }
+    let record = stage.store.audit(stage.organisation, AuditId(0), 1_000);
+    let record = record.await.unwrap();
+    let marked = record.iter().filter(|e| e.what == "device.moved-away");
+    let marked: Vec<_> = marked.map(|e| e.device).collect();
+    assert_eq!(marked, [Some(row("A").await.id)]);
 }

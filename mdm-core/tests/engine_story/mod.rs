@@ -98,6 +98,8 @@ pub(crate) struct Device {
     pub(crate) lacks_token: bool,
     /// It refuses the escrow profile.
     pub(crate) refuses_escrow: bool,
+    /// It refuses this profile.
+    pub(crate) refuses: Option<&'static str>,
 }
 
 pub(crate) struct Story {
@@ -297,6 +299,7 @@ impl Device {
             has_key: false,
             lacks_token: false,
             refuses_escrow: false,
+            refuses: None,
         }
     }
 
@@ -308,6 +311,10 @@ impl Device {
                 platform: None,
                 os_version: Some("26.1".to_owned()),
             },
+            Ask::InstallProfile { identifier } if self.refuses == Some(identifier) => {
+                let why = "not on this device".to_owned();
+                return (ReportStatus::Error, Told::Failure { why });
+            }
             Ask::InstallProfile { identifier } => {
                 self.profiles.insert(identifier.clone());
                 Told::Nothing

@@ -630,6 +630,8 @@ impl Stage {
         let org = self.org().await;
         let what_if = org.what_if(wave).await.unwrap();
         assert_eq!(what_if.blockers, BTreeMap::new());
+        let accepted = org.accept(wave, &what_if.digest, &[], "as planned").await;
+        accepted.unwrap();
         org.submit(wave, &what_if.digest, "a person").await.unwrap();
     }
 

@@ -512,6 +512,8 @@ async fn whoever_is_to_come_again_is_not_returned_by_what_was_asked_before() {
     let returned = stage.errands().await.pop().unwrap();
     assert_eq!(returned.state, ErrandState::Waiting);
     let what_if = org.what_if(wave).await.unwrap();
+    let accepted = org.accept(wave, &what_if.digest, &[], "as planned").await;
+    accepted.unwrap();
     org.submit(wave, &what_if.digest, "a person").await.unwrap();
     let row = device(&stage, &org, &serial).await;
     assert_eq!(row.leaving, None);

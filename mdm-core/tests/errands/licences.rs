@@ -7,6 +7,7 @@ use std::time::Duration;
 use mdm_core::errand::{Errand, ErrandKind, ErrandState};
 use mdm_core::ids::{ErrandId, LocationId, Serial, WaveId};
 use mdm_core::migration::{MoveState, Outcome};
+use mdm_core::original::{OriginalApp, Said};
 use mdm_core::service::LicenceAct;
 use mdm_core::store::{Batch, Store as _};
 
@@ -520,4 +521,61 @@ async fn two_locations_that_find_at_once_that_a_device_lacks_an_app_give_it_one(
     stage.pass(HOUR).await;
     let given = |library| holders(&stage, library, APP).len();
     assert_eq!((given("one"), given("two")), (3, 0));
+}
+
+#[tokio::test]
+async fn what_is_promised_to_one_wave_is_not_there_for_the_next() {
+    let stage = stage(4).await;
+    stage.library("one", &[(APP, 2)]).await;
+    stage.pass(MINUTE).await;
+    // The last one has the app, and would lose it with its data.
+    let mut said = Said::nothing(stage.serials[3].clone());
+    let app = OriginalApp::new(&format!("com.example.app{APP}"));
+    said.apps = Some(vec![app]);
+    let org = stage.org().await;
+    let now = stage.mdm.now();
+    let taken = org.import_originals("Old MDM", now, vec![said]).await;
+    assert_eq!(taken.unwrap().changed, 1);
+    let one = stage.plan("one", &stage.serials[..2], &[APP]).await;
+    let two = stage.plan("two", &stage.serials[2..], &[APP]).await;
+    let need = async |wave| {
+        let need = stage.org().await.licence_need(wave).await.unwrap();
+        let first = &need[0];
+        (first.has, first.available, first.lacks, first.others)
+    };
+    // Enough for either, and not for both.
+    assert_eq!(need(one).await, (0, 2, 0, 2));
+    assert_eq!(need(two).await, (0, 2, 0, 2));
+    let before = org.what_if(two).await.unwrap();
+    assert!(before.report.forecast.losing.is_empty());
+    let both = |w: &String| w.contains("of other open waves want one too");
+    assert!(before.warnings.iter().any(both), "{:?}", before.warnings);
+    // What would be sent for the first names its licences.
+    let what_if = org.what_if(one).await.unwrap();
+    let mut giving = what_if
+        .requests
+        .iter()
+        .filter(|r| r.path.contains("associate"));
+    assert_eq!(giving.next().map(|r| r.devices), Some(2));
+    assert!(giving.next().is_none());
+    stage.accept(one).await;
+    // Promised, and not given yet: nothing has left.
+    assert!(stage.apple.inside().given.is_empty());
+    assert_eq!(need(one).await, (2, 0, 0, 2));
+    assert_eq!(need(two).await, (0, 0, 2, 0));
+    let after = org.what_if(two).await.unwrap();
+    assert_ne!(after.digest, before.digest, "its acceptance would stand");
+    let losing: Vec<_> = after.report.forecast.losing.iter().cloned().collect();
+    assert_eq!(losing, stage.serials[3..]);
+    assert!(after.blockers.contains_key(&stage.serials[3]));
+    assert!(after.requests.iter().all(|r| !r.path.contains("associate")));
+    // Given, it is the same, before the stock is read again and after it.
+    for _ in 0..4 {
+        stage.pass(MINUTE).await;
+        assert_eq!(need(two).await, (0, 0, 2, 0));
+    }
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP).len(), 2);
+    assert_eq!(need(one).await, (2, 0, 0, 2));
+    assert_eq!(need(two).await, (0, 0, 2, 0));
 }

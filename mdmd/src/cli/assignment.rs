@@ -1,9 +1,11 @@
 //! `mdmd assignment list|ade-profile|assign`: which ADE profile each device has, and why not.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
+use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
 use super::client::{Client, LOOK, Where, until};
@@ -35,7 +37,7 @@ pub(crate) enum Assignment {
         place: Where,
     },
     /// Have the wanted profiles of devices assigned now, and prove it by reading them back. Who is throttled by Apple still
-    /// waits.
+    /// waits; who by its plan can have none while this waits is not waited for (exit 4).
     Assign {
         #[command(flatten)]
         devices: Serials,
@@ -136,7 +138,7 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
     let serials = devices.some()?;
     let client = Client::acting(common, place).await?;
     let consequence = format!(
-        "{} devices get the ADE profile that they should have; those in a wave are asked to migrate from then on.",
+        "{} devices get the ADE profile that they should have; those in a wave once their migration is offered, and are asked to migrate from then on.",
         serials.len()
     );
     client
@@ -147,15 +149,28 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
         )
         .await?;
     let end = until(wait);
+    let ends = SystemClock.now() + std::time::Duration::from_secs(wait);
     let mut pause = LOOK;
+    let mut told = BTreeMap::new();
     let all = loop {
         // Whether the server can be asked again by now.
         client.get_by("/api/v1/ade-profiles", end).await?;
         match inventory::views(&client, &serials).await {
             Ok((all, _)) => {
-                let has_none = |v: &Value| !v["no_profile"].is_null();
-                if !all.iter().any(has_none) || Instant::now() >= end {
+                let mut open = all.iter().filter(|v| !v["no_profile"].is_null());
+                // What cannot come while somebody waits is not waited for.
+                if open.clone().all(|v| is_later(v, ends)) || Instant::now() >= end {
                     break all;
+                }
+                let mut why: BTreeMap<String, usize> = BTreeMap::new();
+                open.by_ref().for_each(|v| {
+                    *why.entry(cell(&v["no_profile"]["sentence"])).or_default() += 1;
+                });
+                if why != told {
+                    for (sentence, count) in &why {
+                        eprintln!("mdmd: waits for {count} devices: {sentence}");
+                    }
+                    told = why;
                 }
             }
             Err(ended) if Instant::now() >= end => return Err(ended.why).means(Exit::NeverEnded),
@@ -171,9 +186,26 @@ async fn assign(common: &Common, devices: &Serials, wait: u64, place: &Where) ->
     });
     if missing > 0 {
         let why = anyhow!("{missing} devices have no profile yet; the list says why");
-        return Err(why).means(Exit::NeverEnded);
+        let mut open = all.iter().filter(|v| !v["no_profile"].is_null());
+        return match open.all(|v| is_later(v, ends)) {
+            true => Err(why).means(Exit::Disagrees),
+            false => Err(why).means(Exit::NeverEnded),
+        };
     }
     Ok(())
+}
+
+/// Whether it is known that a device gets none before this moment: its plan says so.
+fn is_later(view: &Value, ends: Timestamp) -> bool {
+    let why = &view["no_profile"]["reason"];
+    match why["reason"].as_str() {
+        Some("not-offered" | "too-late") => true,
+        Some("not-yet") => {
+            let from = why["from"].as_str().and_then(Timestamp::parse);
+            from.is_some_and(|from| from > ends)
+        }
+        _ => false,
+    }
 }
 
 fn show(devices: &Value) {
@@ -219,6 +251,36 @@ fn profiles(answer: &Value) {
                 ("IN USE", "current"),
                 ("AWAITS CONFIGURATION, READ BACK", "proved_awaiting"),
             ],
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_plan_puts_off_is_not_waited_for() {
+        let ends = Timestamp::parse("2026-12-10T09:00:00Z").unwrap();
+        let check = |reason: Value, later: bool| {
+            let view = json!({ "no_profile": { "reason": reason, "sentence": "…" } });
+            assert_eq!(is_later(&view, ends), later, "{view}");
+        };
+        check(json!({ "reason": "not-offered" }), true);
+        check(json!({ "reason": "too-late", "why": "x" }), true);
+        check(
+            json!({ "reason": "not-yet", "from": "2026-12-10T09:00:01Z" }),
+            true,
+        );
+        check(
+            json!({ "reason": "not-yet", "from": "2026-12-10T09:00:00Z" }),
+            false,
+        );
+        check(json!({ "reason": "due" }), false);
+        check(json!({ "reason": "not-listed" }), false);
+        check(
+            json!({ "reason": "throttled", "until": "2027-12-10T09:00:00Z" }),
+            false,
         );
     }
 }

@@ -1,5 +1,6 @@
 //! `mdmd audit tail|verify|checkpoint`: the record, whether anybody has touched it, and what to take along so that it shows.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -133,6 +134,15 @@ pub(super) fn verify_file(
         .with_context(name)
         .means(Exit::BadInput)?;
     let mut file = std::io::BufReader::new(file);
+    // Something else than a pack was not changed by anybody: it is the wrong file.
+    let mut head = Vec::new();
+    let read = file.by_ref().take(512).read_to_end(&mut head);
+    read.with_context(name).means(Exit::BadInput)?;
+    if head.get(257..262) != Some(b"ustar".as_slice()) {
+        let why = anyhow!("{}: is no evidence pack", name());
+        return Err(why).means(Exit::BadInput);
+    }
+    let mut file = std::io::Cursor::new(head).chain(file);
     let report = verify_pack(&mut file, earlier.as_ref()).with_context(name);
     let report = report.means(Exit::BadInput)?;
     let plain = |text: &str| -> String {

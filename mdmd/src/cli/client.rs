@@ -311,8 +311,21 @@ impl Client {
         secrets: &[(&str, &[u8])],
         consequence: &str,
     ) -> Result<Value, Ended> {
+        self.post_hidden_by(path, open, secrets, consequence, until(IN_TROUBLE))
+            .await
+    }
+
+    /// The same with a patience of the caller's.
+    pub(crate) async fn post_hidden_by(
+        &self,
+        path: &str,
+        open: &Value,
+        secrets: &[(&str, &[u8])],
+        consequence: &str,
+        end: Instant,
+    ) -> Result<Value, Ended> {
         eprintln!("POST {path}: {consequence}");
-        patiently(until(IN_TROUBLE), || async {
+        patiently(end, || async {
             self.ask("POST", path, hidden_body(open, secrets)?).await
         })
         .await
@@ -535,7 +548,8 @@ async fn patiently<F: Future<Output = Result<Value, Ended>>>(
             });
         }
         if !told {
-            let left = end.saturating_duration_since(Instant::now()).as_secs();
+            let left = end.saturating_duration_since(Instant::now());
+            let left = left.as_millis().div_ceil(1000);
             eprintln!("mdmd: waits, for {left} s at most: {:#}", ended.why);
             told = true;
         }

@@ -13,7 +13,7 @@ use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file, table};
 /// Commands of devices.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Queue {
-    /// Queue one. Exit 4 when some of the devices cannot have it.
+    /// Queue one. Exit 4 when some of the devices cannot have it, 3 when none can.
     Send {
         #[command(flatten)]
         what: What,
@@ -210,8 +210,9 @@ pub(crate) async fn run(common: &Common, command: &Queue) -> Done {
                     table(&left, &[("DEVICE", "id")]);
                 }
             });
-            let unknown = answer["results"].as_array().into_iter().flatten();
-            partly(unknown.filter(|r| r["result"].is_null()).count())
+            let all = answer["results"].as_array().into_iter().flatten();
+            let (left, asked) = (all.clone().filter(|r| r["result"].is_null()), all.count());
+            partly(left.count(), asked)
         }
     }
 }
@@ -280,8 +281,10 @@ async fn send(common: &Common, client: &Client, command: &Queue) -> Done {
             table(&left, &[("DEVICE", "id"), ("WHY NOT", "result")]);
         }
     });
-    let left = answer["asked"].as_u64().unwrap_or(0) - answer["queued"].as_u64().unwrap_or(0);
-    partly(usize::try_from(left).unwrap_or(usize::MAX))
+    let asked = answer["asked"].as_u64().unwrap_or(0);
+    let left = asked - answer["queued"].as_u64().unwrap_or(0);
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    partly(count(left), count(asked))
 }
 
 fn show(answer: &Value) {
@@ -311,9 +314,13 @@ fn show(answer: &Value) {
     }
 }
 
-fn partly(left: usize) -> Done {
+/// For whom it was not done: for nobody is no part of it.
+fn partly(left: usize, asked: usize) -> Done {
     if left == 0 {
         return Ok(());
+    }
+    if left == asked {
+        return Err(anyhow!("for none of the devices: nothing was done")).means(Exit::Precondition);
     }
     Err(anyhow!("not for {left} of the devices")).means(Exit::Disagrees)
 }

@@ -47,7 +47,20 @@ pub(crate) fn run(common: &Common, command: &Config) -> Done {
                 println!("devices         {}", config.public.device_url);
                 println!("enrolment       {}", config.public.enrol_url);
             }
+            return files(&config).means(Exit::Precondition);
         }
+    }
+    Ok(())
+}
+
+/// That the files are there which the server reads when it starts: what it would refuse then is said now.
+fn files(config: &Settings) -> anyhow::Result<()> {
+    crate::tls::check(config)?;
+    for (key, path) in config.named_files() {
+        if key.starts_with("tls.") || key.starts_with("listener ") {
+            continue;
+        }
+        std::fs::File::open(&path).with_context(|| format!("{key} {}", path.display()))?;
     }
     Ok(())
 }

@@ -265,8 +265,40 @@ pub(crate) async fn run(common: &Common, command: &Declaration) -> Done {
 async fn act(common: &Common, place: &Where, path: &str, body: &Value, said: &str) -> Done {
     let client = Client::acting(common, place).await?;
     let answer = client.act(path, body, said).await?;
-    super::print(common, &answer, |answer| println!("{answer:#}"));
+    super::print(common, &answer, |answer| {
+        println!("{}", came(path, body, answer))
+    });
     Ok(())
+}
+
+/// What became of it, in words.
+fn came(path: &str, body: &Value, answer: &Value) -> String {
+    let name = match &answer["name"] {
+        Value::Null => cell(&answer["identifier"]),
+        name => cell(name),
+    };
+    if let Some(count) = answer["assigned"].as_u64() {
+        return match count {
+            0 => format!("{name} was given to all of them before"),
+            _ => format!("{name} is given to {count} more"),
+        };
+    }
+    if let Some(count) = answer["taken"].as_u64() {
+        return match count {
+            0 => format!("{name} was given to none of them"),
+            _ => format!("{name} is taken from {count}"),
+        };
+    }
+    if path.ends_with("remove") {
+        return format!("{name} is out of use");
+    }
+    // The answer has them by number.
+    let members = body["members"].as_array().into_iter().flatten();
+    let members: Vec<String> = members.map(cell).collect();
+    match members.is_empty() {
+        true => format!("{name} has no members"),
+        false => format!("{name} has {}", members.join(" ")),
+    }
 }
 
 /// The body of the API's route from a declaration as devices get it.

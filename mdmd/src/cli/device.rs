@@ -13,8 +13,12 @@ use super::{Common, Done, Exit, Means as _, cell, table};
 /// Devices.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Device {
-    /// List them.
+    /// List them. The ADE profile is in Apple's words: empty, assigned, pushed (the device has fetched it), or removed, which a
+    /// device is too that has come into our list and is offered its migration later.
     List {
+        /// Only those that have left for another service for good.
+        #[arg(long)]
+        moved: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -48,6 +52,9 @@ pub(crate) enum Device {
         /// For how many days, at most 30.
         #[arg(long, default_value_t = 7)]
         days: u32,
+        /// Also where nobody knows a device of this serial number yet: from then on there is one.
+        #[arg(long)]
+        unknown: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -72,7 +79,7 @@ pub(crate) enum Device {
         #[arg(long, value_name = "ID")]
         to: Option<String>,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE")]
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
         reason: Option<String>,
         #[command(flatten)]
         acceptance: Acceptance,
@@ -115,7 +122,7 @@ pub(crate) enum Device {
 
 pub(crate) async fn run(common: &Common, command: &Device) -> Done {
     match command {
-        Device::List { place } => list(common, place).await,
+        Device::List { moved, place } => list(common, place, *moved).await,
         Device::Show {
             serial,
             timeline,
@@ -147,10 +154,11 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
         Device::Invite {
             serial,
             days,
+            unknown,
             place,
         } => {
             let client = Client::acting(common, place).await?;
-            let body = json!({ "serial": serial, "days": days });
+            let body = json!({ "serial": serial, "days": days, "unknown": unknown });
             let said = "whoever has the code may enrol this device, once.";
             let answer = client.act("/api/v1/invitations", &body, said).await?;
             super::print(common, &answer, |answer| {
@@ -216,10 +224,23 @@ async fn tag(
     }
 }
 
-async fn list(common: &Common, place: &Where) -> Done {
+async fn list(common: &Common, place: &Where, moved: bool) -> Done {
     let client = Client::looking(common, place).await?;
-    let answer = client.pages("/api/v1/devices", "devices").await?;
+    let path = match moved {
+        true => "/api/v1/devices?moved=true",
+        false => "/api/v1/devices",
+    };
+    let answer = client.pages(path, "devices").await?;
     super::print(common, &answer, |answer| {
+        if moved {
+            let columns = [
+                ("SERIAL", "serial"),
+                ("PLATFORM", "platform"),
+                ("NAME", "name"),
+                ("MOVED AWAY", "moved"),
+            ];
+            return table(&answer["devices"], &columns);
+        }
         table(
             &answer["devices"],
             &[
@@ -229,7 +250,7 @@ async fn list(common: &Common, place: &Where) -> Done {
                 ("NAME", "name"),
                 ("ENROLLED", "enrolled"),
                 ("MIGRATING", "migrating"),
-                ("PROFILE", "profile_status"),
+                ("ADE PROFILE", "profile_status"),
             ],
         );
     });

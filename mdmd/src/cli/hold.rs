@@ -1,9 +1,14 @@
 //! `mdmd hold list|release`: who waits for us, and letting one go.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::{Common, Done, seconds_between, span, table};
+
+/// For so long it is asked what a release means before it is done.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Devices that wait for us during their set-up.
 #[derive(clap::Subcommand, Debug)]
@@ -17,6 +22,9 @@ pub(crate) enum Hold {
     Release {
         /// Its serial number.
         serial: String,
+        /// Only say what that means: which steps are open, and which apps go with their data.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -47,11 +55,31 @@ pub(crate) async fn run(common: &Common, command: &Hold) -> Done {
                 );
             });
         }
-        Hold::Release { serial, place } => {
+        Hold::Release {
+            serial,
+            dry_run: true,
+            place,
+        } => {
+            let client = Client::looking(common, place).await?;
+            let answer = client.get(&format!("/api/v1/holds/{serial}")).await?;
+            super::print(common, &answer, |answer| look(&answer["open"]));
+        }
+        Hold::Release { serial, place, .. } => {
             let client = Client::acting(common, place).await?;
+            // Said before it is done; that it cannot be said, or not soon, keeps no device.
+            let path = format!("/api/v1/holds/{serial}");
+            let looked = tokio::time::timeout(LOOK, client.get(&path)).await;
+            let open = looked.ok().and_then(Result::ok);
             let path = format!("/api/v1/holds/{serial}/release");
-            let said = "the device leaves its set-up; what is missing becomes an exception.";
-            let answer = client.act(&path, &json!({}), said).await?;
+            let said = match open.as_ref().and_then(|it| it["open"]["sentence"].as_str()) {
+                Some(sentence) => format!(
+                    "the device leaves its set-up: {sentence}. What is missing becomes an exception."
+                ),
+                None => {
+                    "the device leaves its set-up; what is missing becomes an exception.".to_owned()
+                }
+            };
+            let answer = client.act(&path, &json!({}), &said).await?;
             super::print(common, &answer, |answer| {
                 println!(
                     "{}; `mdmd device show {serial}` shows when the device has confirmed it",
@@ -61,6 +89,15 @@ pub(crate) async fn run(common: &Common, command: &Hold) -> Done {
         }
     }
     Ok(())
+}
+
+/// What letting it go means, for people.
+fn look(open: &Value) {
+    println!("{}", open["sentence"].as_str().unwrap_or_default());
+    table(
+        &open["going"],
+        &[("APP", "bundle_id"), ("NAME", "name"), ("WHY", "why")],
+    );
 }
 
 /// What was done, for people.

@@ -225,6 +225,10 @@ fn put(common: &Common, answer: &Value) {
     super::print(common, answer, |answer| {
         let line = line(answer);
         let whom = [&line["tags"], &line["groups"]].map(cell).join(" ");
+        if !line["removed"].is_null() {
+            println!("{} is out of use", cell(&line["name"]));
+            return;
+        }
         println!(
             "{} revision {} for {}",
             cell(&line["name"]),

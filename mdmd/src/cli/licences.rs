@@ -199,7 +199,9 @@ async fn status(common: &Common, wave: &str, place: &Where) -> Done {
                 ("THERE", "has"),
                 ("LEFT", "available"),
                 ("LACKING", "lacks"),
+                ("WANTED ELSEWHERE", "others"),
                 ("UNLIMITED", "unlimited"),
+                ("FOR PEOPLE ONLY", "user_only"),
             ],
         );
     });

@@ -185,6 +185,15 @@ fn open(address: &str) {
         .spawn();
 }
 
+/// What the browser brings back.
+#[derive(Debug, PartialEq)]
+enum Brought {
+    /// A code that opens once.
+    Code(Zeroizing<String>),
+    /// Why there is none, as the server says it.
+    Refused(String),
+}
+
 /// Waits for the browser to bring the code of this sign-in. Whatever else knocks is told that nothing is here.
 fn wait(listener: &TcpListener, state: &str, end: Instant) -> Result<Zeroizing<String>, Ended> {
     listener.set_nonblocking(true)?;
@@ -193,11 +202,13 @@ fn wait(listener: &TcpListener, state: &str, end: Instant) -> Result<Zeroizing<S
             return Err(anyhow!("nobody signed in in time")).means(Exit::NeverEnded);
         }
         match listener.accept() {
-            Ok((stream, _)) => {
-                if let Some(code) = receive(stream, state) {
-                    return Ok(code);
+            Ok((stream, _)) => match receive(stream, state) {
+                Some(Brought::Code(code)) => return Ok(code),
+                Some(Brought::Refused(why)) => {
+                    return Err(anyhow!("nobody was signed in: {why}")).means(Exit::Precondition);
                 }
-            }
+                None => {}
+            },
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -206,7 +217,7 @@ fn wait(listener: &TcpListener, state: &str, end: Instant) -> Result<Zeroizing<S
     }
 }
 
-fn receive(mut stream: TcpStream, state: &str) -> Option<Zeroizing<String>> {
+fn receive(mut stream: TcpStream, state: &str) -> Option<Brought> {
     stream.set_nonblocking(false).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let mut head = Zeroizing::new(Vec::with_capacity(LINE));
@@ -217,10 +228,17 @@ fn receive(mut stream: TcpStream, state: &str) -> Option<Zeroizing<String>> {
             Ok(length) => head.extend_from_slice(&part[..length]),
         }
     }
-    let code = code_of(&head, state);
-    let (status, text) = match code {
-        Some(_) => ("200 OK", "You are signed in. You may close this window."),
-        None => ("404 Not Found", "Nothing is here."),
+    let brought = brought(&head, state);
+    let (status, text) = match &brought {
+        Some(Brought::Code(_)) => (
+            "200 OK",
+            "You are signed in. You may close this window.".to_owned(),
+        ),
+        Some(Brought::Refused(why)) => (
+            "200 OK",
+            format!("You are not signed in: {why}. You may close this window."),
+        ),
+        None => ("404 Not Found", "Nothing is here.".to_owned()),
     };
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n{text}",
@@ -228,11 +246,11 @@ fn receive(mut stream: TcpStream, state: &str) -> Option<Zeroizing<String>> {
     );
     // That the browser does not read it is its own affair.
     let _ = stream.write_all(answer.as_bytes());
-    code
+    brought
 }
 
-/// The code of a request for our path with our state.
-fn code_of(head: &[u8], state: &str) -> Option<Zeroizing<String>> {
+/// What a request for our path with our state brings.
+fn brought(head: &[u8], state: &str) -> Option<Brought> {
     let line = head.split(|b| *b == b'\r').next()?;
     let line = std::str::from_utf8(line).ok()?;
     let target = line.strip_prefix("GET ")?.split(' ').next()?;
@@ -241,14 +259,30 @@ fn code_of(head: &[u8], state: &str) -> Option<Zeroizing<String>> {
         let mut found = query.split('&').filter_map(|p| p.split_once('='));
         found.find(|(key, _)| *key == name).map(|(_, value)| value)
     };
-    let (code, shown) = (named("code")?, named("state")?);
-    let ours =
-        shown.len() == state.len() && openssl::memcmp::eq(shown.as_bytes(), state.as_bytes());
-    let fits = !code.is_empty()
-        && code
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    (ours && fits).then(|| Zeroizing::new(code.to_owned()))
+    let shown = named("state")?;
+    if shown.len() != state.len() || !openssl::memcmp::eq(shown.as_bytes(), state.as_bytes()) {
+        return None;
+    }
+    if let Some(code) = named("code") {
+        let fits = !code.is_empty()
+            && code
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        return fits.then(|| Brought::Code(Zeroizing::new(code.to_owned())));
+    }
+    named("error")?;
+    let why = crate::http::parameter(Some(query), "error_description");
+    // It goes to a terminal and into a page: words, and of them not more than a sentence.
+    let why: String = why
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control() && !"<>&".contains(*c))
+        .take(300)
+        .collect();
+    Some(Brought::Refused(match why.is_empty() {
+        true => "the server refused it".to_owned(),
+        false => why,
+    }))
 }
 
 pub(crate) async fn logout(common: &Common, logout: &Logout) -> Done {
@@ -324,7 +358,10 @@ mod tests {
         let state = "s".repeat(43);
         let check = |line: &str, want: Option<&str>| {
             let head = format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n");
-            let code = code_of(head.as_bytes(), &state);
+            let code = match brought(head.as_bytes(), &state) {
+                Some(Brought::Code(code)) => Some(code),
+                _ => None,
+            };
             assert_eq!(code.as_ref().map(|c| c.as_str()), want, "{line}");
         };
         check(
@@ -345,5 +382,27 @@ mod tests {
         check(&format!("GET /favicon.ico?code=abc&state={state}"), None);
         check(&format!("POST /mdmd-sign-in?code=abc&state={state}"), None);
         check("", None);
+    }
+
+    #[test]
+    fn a_refusal_with_our_state_ends_the_wait_with_its_reason() {
+        let state = "s".repeat(43);
+        let check = |query: &str, want: Option<&str>| {
+            let head = format!("GET /mdmd-sign-in?{query} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let why = match brought(head.as_bytes(), &state) {
+                Some(Brought::Refused(why)) => Some(why),
+                _ => None,
+            };
+            assert_eq!(why.as_deref(), want, "{query}");
+        };
+        let said = "error=access_denied&error_description=no+role%0A%1b%5b2J%3Cb%3E";
+        check(&format!("{said}&state={state}"), Some("no role[2Jb"));
+        check(
+            &format!("error=access_denied&state={state}"),
+            Some("the server refused it"),
+        );
+        // Whatever another page on this machine sends ends nothing.
+        check(&format!("{said}&state={}", "t".repeat(43)), None);
+        check(said, None);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) enum Migration {
         #[arg(long, value_name = "PLATFORM=RUNBOOK")]
         runbook: Vec<String>,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE")]
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
         reason: Option<String>,
         #[command(flatten)]
         acceptance: Acceptance,
@@ -60,7 +60,7 @@ pub(crate) enum Migration {
         #[arg(long, value_name = "TIME")]
         deadline: String,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE")]
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
         reason: String,
         #[command(flatten)]
         acceptance: Acceptance,

@@ -428,6 +428,14 @@ fn cell(value: &Value) -> String {
     }
 }
 
+/// A reason or another sentence: where one is given, it says something.
+fn sentence(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("must say something, or be left out".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 /// An id in an answer of the API.
 fn id_of(value: &Value) -> Option<i64> {
     AnyId::deserialize(value).ok().map(|id| id.0)

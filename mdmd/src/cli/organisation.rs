@@ -24,6 +24,15 @@ pub(crate) enum Organisation {
         #[command(flatten)]
         place: Where,
     },
+    /// Addresses that did not get through the TLS handshake, newest first, where several organisations are served: nobody can say whose
+    /// they were. With one organisation `mdmd report unheard` has them.
+    Handshakes {
+        /// So many at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        place: Where,
+    },
     /// Show what enrolments demand, or change it.
     Enrolment {
         /// The oldest system that may enrol: ios=26.4, ipados=26.4 or macos=26.4; all that are named replace all that were.
@@ -32,9 +41,13 @@ pub(crate) enum Organisation {
         /// What network users meet who log in at a Mac.
         #[arg(long, value_parser = ["unmanaged", "open", "digest"])]
         user_logins: Option<String>,
-        /// After how many hours a device is asked anew what it is; 0 is never.
+        /// After how many hours a device is asked anew what it is, at most 8760 (a year); 0 is never.
         #[arg(long, value_name = "HOURS")]
         facts_hours: Option<u32>,
+        /// The kept runbook for devices that come by a migration which nobody planned here: ios=NAME, or ios=none for the
+        /// standard one.
+        #[arg(long, value_name = "PLATFORM=NAME")]
+        unplanned: Vec<String>,
         /// A Wi-Fi network that enrolment profiles bring along, so that no device is cut off when another service's go.
         #[arg(long, value_name = "NAME")]
         wifi: Option<String>,
@@ -124,10 +137,22 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 );
             });
         }
+        Organisation::Handshakes { limit, place } => {
+            let client = Client::looking(common, place).await?;
+            let path = format!("/api/v1/handshakes?limit={limit}");
+            let answer = client.get(&path).await?;
+            super::print(common, &answer, |answer| {
+                table(
+                    &answer["handshakes"],
+                    &[("AT", "at"), ("ADDRESS", "address"), ("WHY", "reason")],
+                );
+            });
+        }
         Organisation::Enrolment {
             minimum_os,
             user_logins,
             facts_hours,
+            unplanned,
             wifi,
             wifi_password,
             wifi_hidden,
@@ -151,6 +176,18 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                     .ok_or_else(|| anyhow!("--minimum-os: must be PLATFORM=VERSION"))
                     .means(Exit::BadInput)?;
                 least.insert(platform.to_ascii_lowercase(), json!(version));
+            }
+            let mut runbooks = Map::new();
+            for text in unplanned {
+                let (platform, name) = text
+                    .split_once('=')
+                    .ok_or_else(|| anyhow!("--unplanned: must be PLATFORM=NAME"))
+                    .means(Exit::BadInput)?;
+                let name = (name != "none").then_some(name);
+                runbooks.insert(platform.to_ascii_lowercase(), json!(name));
+            }
+            if !runbooks.is_empty() {
+                change.insert("unplanned_runbooks".to_owned(), Value::Object(runbooks));
             }
             if !least.is_empty() {
                 change.insert("minimum_os".to_owned(), Value::Object(least));
@@ -178,12 +215,32 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 }
             };
             super::print(common, &answer, |answer| {
-                println!("minimum system   {}", cell(&answer["minimum_os"]));
+                let least = answer["minimum_os"].as_object().into_iter().flatten();
+                let least: Vec<String> = least
+                    .map(|(platform, version)| format!("{platform} {}", cell(version)))
+                    .collect();
+                let least = match least.is_empty() {
+                    true => "any".to_owned(),
+                    false => least.join(", "),
+                };
+                println!("minimum system   {least}");
                 println!("logins at Macs   {}", cell(&answer["user_logins"]));
                 match answer["facts_hours"].as_u64() {
-                    Some(0) => println!("asked anew   never"),
+                    Some(0) => println!("asked anew       never"),
                     _ => println!("asked anew after {} hours", cell(&answer["facts_hours"])),
                 }
+                let chosen = answer["unplanned_runbooks"]
+                    .as_object()
+                    .into_iter()
+                    .flatten();
+                let chosen: Vec<String> = chosen
+                    .map(|(p, name)| format!("{p} {}", cell(name)))
+                    .collect();
+                let chosen = match chosen.is_empty() {
+                    true => "the standard runbook".to_owned(),
+                    false => chosen.join(", "),
+                };
+                println!("not planned      {chosen}");
                 println!("network          {}", cell(&answer["wifi"]));
             });
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::new_file::NewFile;
@@ -63,8 +63,20 @@ pub(crate) async fn run(common: &Common, command: &Partner) -> Done {
             let client = Client::looking(common, place).await?;
             let answer = client.get("/api/v1/partners").await?;
             super::print(common, &answer, |answer| {
+                let rows = answer["partners"].as_array().into_iter().flatten();
+                let rows: Value = rows
+                    .cloned()
+                    .map(|mut row| {
+                        // Only on the machine itself is it known which they are.
+                        if let Some(codes) = row["codes"].as_array() {
+                            let codes: Vec<String> = codes.iter().map(cell).collect();
+                            row["organisations"] = json!(codes.join(" "));
+                        }
+                        row
+                    })
+                    .collect();
                 table(
-                    &answer["partners"],
+                    &rows,
                     &[
                         ("NUMBER", "id"),
                         ("NAME", "name"),

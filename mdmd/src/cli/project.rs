@@ -179,7 +179,7 @@ impl Terms {
             body["destination"] = json!(to);
         }
         if !self.original.is_empty() {
-            body["originals"] = json!(all_but(&self.original, "any"));
+            body["originals"] = json!(all_but("--original", &self.original, "any")?);
         }
         if self.not_before.is_some() || self.not_after.is_some() {
             let mut window = part("window");
@@ -217,7 +217,7 @@ impl Terms {
             changed = true;
         }
         if !self.blackout.is_empty() {
-            let all: Result<Vec<Value>, Ended> = all_but(&self.blackout, "none")
+            let all: Result<Vec<Value>, Ended> = all_but("--blackout", &self.blackout, "none")?
                 .iter()
                 .map(|b| blackout(b))
                 .collect();
@@ -267,7 +267,7 @@ impl Terms {
             body["stop"] = stop;
         }
         if !self.prerequisite.is_empty() {
-            body["prerequisites"] = json!(all_but(&self.prerequisite, "none"));
+            body["prerequisites"] = json!(all_but("--prerequisite", &self.prerequisite, "none")?);
         }
         Ok(body)
     }
@@ -320,10 +320,14 @@ impl Terms {
 }
 
 /// What was named, where the one word that means nothing at all is none of it.
-fn all_but<'a>(named: &'a [String], nothing: &str) -> &'a [String] {
+fn all_but<'a>(flag: &str, named: &'a [String], nothing: &str) -> Result<&'a [String], Ended> {
     match named {
-        [only] if only == nothing => &[],
-        all => all,
+        [only] if only == nothing => Ok(&[]),
+        all if all.iter().any(|one| one == nothing) => {
+            let why = anyhow!("{flag}: `{nothing}` stands alone, without another beside it");
+            Err(why).means(Exit::BadInput)
+        }
+        all => Ok(all),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `mdmd report whatif|wave|device|exceptions|holds|unheard|requests|clean-up|evidence`: what auditors, spreadsheets and the next morning's meeting are
+//! `mdmd report whatif|wave|device|exceptions|holds|unheard|at-risk|requests|clean-up|evidence`: what auditors, spreadsheets and the next morning's meeting are
 //! shown. A report goes to standard output or into a file as it is read, however long it is.
 
 use std::io::Write;
@@ -56,6 +56,17 @@ pub(crate) enum Report {
         /// Devices of which nothing was heard for so many days.
         #[arg(long, default_value_t = 7)]
         days: u32,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Members whose deadline is near and that have not begun, with why, and whom to reach.
+    #[command(name = "at-risk")]
+    AtRisk {
+        /// Deadlines that are at most so many days away.
+        #[arg(long, default_value_t = 3)]
+        days: u32,
+        #[command(flatten)]
+        wave: MaybeWave,
         #[command(flatten)]
         how: How,
     },
@@ -165,6 +176,9 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
             into_file(out, fetch).await?;
             super::audit::verify_file(common, out, None, None)
         }
+        Report::AtRisk { days, wave, how } => {
+            some(common, &format!("at-risk?days={days}"), wave, how).await
+        }
         Report::Unheard { days, how } => {
             let client = Client::exporting(common, &how.place).await?;
             let path = format!("/api/v1/reports/unheard?days={days}");
@@ -179,7 +193,8 @@ async fn some(common: &Common, name: &str, wave: &MaybeWave, how: &How) -> Done 
     let mut path = format!("/api/v1/reports/{name}");
     if let Some(wave) = &wave.wave {
         let id = super::wave::number(&client, wave).await?;
-        path += &format!("?wave={id}");
+        let joint = if path.contains('?') { '&' } else { '?' };
+        path += &format!("{joint}wave={id}");
     }
     fetch(common, &client, &path, how).await
 }

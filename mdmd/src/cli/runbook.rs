@@ -59,8 +59,8 @@ pub(crate) struct Edit {
     #[arg(long, value_name = "STEP")]
     remove: Vec<String>,
     /// Why; goes into the record.
-    #[arg(long, default_value = "")]
-    reason: String,
+    #[arg(long, value_parser = super::sentence)]
+    reason: Option<String>,
     /// Only says whether it could be kept.
     #[arg(long)]
     dry_run: bool,
@@ -201,7 +201,7 @@ async fn edit(common: &Common, edit: &Edit) -> Done {
     };
     let body = json!({
         "name": edit.name, "platform": platform, "runbook": after,
-        "revision": revision, "reason": edit.reason, "dry": edit.dry_run,
+        "revision": revision, "reason": edit.reason.as_deref().unwrap_or_default(), "dry": edit.dry_run,
     });
     let said = if edit.dry_run {
         "only looked at: nothing is kept."
@@ -313,8 +313,8 @@ fn apply(runbook: &mut PinnedRunbook, change: &str) -> anyhow::Result<()> {
         "soft_ceiling" => runbook.soft_ceiling_secs = seconds(value)?,
         "hard_ceiling" => runbook.hard_ceiling_secs = seconds(value)?,
         "variant" => {
-            runbook.variant = serde_json::from_value::<Variant>(json!(value))
-                .context("must be migration, uncertain or ordinary")?;
+            let read = serde_json::from_value::<Variant>(json!(value)).ok();
+            runbook.variant = read.context("must be migration, uncertain or ordinary")?;
         }
         _ => {
             let (step, field) = path.split_once('.').context(
@@ -326,10 +326,11 @@ fn apply(runbook: &mut PinnedRunbook, change: &str) -> anyhow::Result<()> {
             match field {
                 "required" => step.required = yes(value)?,
                 "timeout" | "timeout_secs" => step.timeout_secs = seconds(value)?,
-                "retries" => step.retries = value.parse().context("must be a whole number")?,
+                "retries" => step.retries = value.parse().ok().context("must be a whole number")?,
                 "on_timeout" => {
-                    step.on_timeout = serde_json::from_value::<Policy>(json!(value))
-                        .context("must be block, release-with-exception or skip")?;
+                    let read = serde_json::from_value::<Policy>(json!(value)).ok();
+                    step.on_timeout =
+                        read.context("must be block, release-with-exception or skip")?;
                 }
                 "requires" => {
                     let names = value.split(',').filter(|name| !name.is_empty());
@@ -355,7 +356,7 @@ fn names(value: &str) -> std::collections::BTreeSet<String> {
 }
 
 fn yes(value: &str) -> anyhow::Result<bool> {
-    value.parse().context("must be true or false")
+    value.parse().ok().context("must be true or false")
 }
 
 /// `90`, `90s`, `15m`, `2h`.

@@ -8,7 +8,7 @@ use clap::ValueEnum as _;
 use serde_json::{Map, Value, json};
 
 use super::api_token::Role;
-use super::client::{Client, Where};
+use super::client::{Client, Where, until};
 use super::{Common, Done, Ended, Exit, Means as _, cell, secret_file};
 
 /// Sign-in of people at the organisation's OpenID Connect provider.
@@ -61,6 +61,9 @@ pub(crate) enum SignIn {
         /// A group whose people may look at secrets of devices, as far as their role lets them; several times.
         #[arg(long, value_name = "GROUP")]
         secrets_group: Vec<String>,
+        /// Wait so many seconds for a provider that does not answer.
+        #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+        wait: u64,
         #[command(flatten)]
         place: Where,
     },
@@ -142,6 +145,7 @@ pub(crate) async fn run(common: &Common, command: &SignIn) -> Done {
             domains,
             device_days,
             secrets_group,
+            wait,
             place,
         } => {
             let mut body = Map::new();
@@ -181,15 +185,12 @@ pub(crate) async fn run(common: &Common, command: &SignIn) -> Done {
             let client = Client::acting(common, place).await?;
             let consequence = "people sign in like this from now on.";
             let body = Value::Object(body);
-            let answer = match &secret {
-                Some(secret) => {
-                    let hidden = [("secret", secret.trim_ascii_end())];
-                    client
-                        .post_hidden("/api/v1/sign-in", &body, &hidden, consequence)
-                        .await?
-                }
-                None => client.act("/api/v1/sign-in", &body, consequence).await?,
-            };
+            let secret = secret.as_ref().map(|secret| secret.trim_ascii_end());
+            let hidden: Vec<(&str, &[u8])> = secret.map(|s| ("secret", s)).into_iter().collect();
+            // Nothing is kept before the provider has answered; whoever mistyped it should not sit there.
+            let answer = client
+                .post_hidden_by("/api/v1/sign-in", &body, &hidden, consequence, until(*wait))
+                .await?;
             (client, answer)
         }
     };

@@ -75,8 +75,8 @@ pub(crate) struct Change {
     #[arg(long)]
     off: bool,
     /// Why; each edit keeps it.
-    #[arg(long, default_value = "")]
-    reason: String,
+    #[arg(long, value_parser = super::sentence)]
+    reason: Option<String>,
     #[command(flatten)]
     place: Where,
 }
@@ -241,7 +241,7 @@ async fn put(common: &Common, change: &Change, new: bool) -> Done {
         content["on"] = json!(change.on);
     }
     let body = json!({
-        "name": change.name, "template": content, "revision": revision, "reason": change.reason,
+        "name": change.name, "template": content, "revision": revision, "reason": change.reason.as_deref().unwrap_or_default(),
     });
     let said = "it changes nothing anywhere before it is pushed.";
     let made = client.act("/api/v1/templates", &body, said).await?;

@@ -1,4 +1,4 @@
-//! `mdmd token key|import|status`: the server token of Apple's device-assignment service.
+//! `mdmd token key|import|remove|status`: the server token of Apple's device-assignment service.
 //!
 //! The private keys stay with the server: `key` writes a certificate, and `import` sends the file as it came.
 
@@ -34,6 +34,19 @@ pub(crate) enum Token {
         /// The server entry (its number in `token status`) that this token renews; a token of another entry is refused.
         #[arg(long, value_name = "NUMBER")]
         renews: Option<i64>,
+        /// Take a new server entry although its devices look like those of another service: all of them get our ADE profile.
+        #[arg(long, conflicts_with = "renews")]
+        take_over: bool,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Give up a server entry: its token is destroyed, its list is read no more. Nothing changes at Apple.
+    Remove {
+        /// Its number in `token status`.
+        number: i64,
+        /// The name of the entry, typed once more: without it nothing is done (exit 3).
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -51,8 +64,17 @@ pub(crate) async fn run(common: &Common, command: &Token) -> Done {
             file,
             key,
             renews,
+            take_over,
             place,
-        } => import(common, file, key.as_deref(), *renews, place).await,
+        } => {
+            let open = json!({ "renews": renews, "take_over": take_over });
+            import(common, file, key.as_deref(), &open, place).await
+        }
+        Token::Remove {
+            number,
+            confirm,
+            place,
+        } => remove(common, *number, confirm.as_deref(), place).await,
         Token::Status { place } => status(common, place).await,
     }
 }
@@ -95,7 +117,7 @@ async fn import(
     common: &Common,
     file: &Path,
     key: Option<&Path>,
-    renews: Option<i64>,
+    open: &Value,
     place: &Where,
 ) -> Done {
     let path_of_file = file;
@@ -106,14 +128,13 @@ async fn import(
     {
         return Err(error).means(Exit::BadInput).about(path_of_file);
     }
-    let open = json!({ "renews": renews });
     let client = Client::acting(common, place).await?;
     let consequence = "the token is shown to Apple once, then kept sealed; the device list of its server entry is read from now on, and every device of it that is in no wave gets our ADE profile: take no token of the service that devices leave.";
     let path = "/api/v1/server-tokens";
     let answer = match key {
         None => {
             client
-                .post_hidden(path, &open, &[("file", &file)], consequence)
+                .post_hidden(path, open, &[("file", &file)], consequence)
                 .await?
         }
         Some(key) => {
@@ -127,12 +148,54 @@ async fn import(
                 .about(path_of_file)?;
             let token = token.to_json().means(Exit::BadInput)?;
             client
-                .post_hidden(path, &open, &[("token", token.expose())], consequence)
+                .post_hidden(path, open, &[("token", token.expose())], consequence)
                 .await?
         }
     };
     super::print(common, &answer, |answer| {
-        println!("server entry {}", cell(&answer["server"]));
+        println!(
+            "server entry {}: {} ({})",
+            cell(&answer["server"]),
+            cell(&answer["name"]),
+            cell(&answer["organisation"])
+        );
+        if !answer["devices"].is_null() {
+            let more = if answer["more"] == true {
+                "more than "
+            } else {
+                ""
+            };
+            println!(
+                "{more}{} devices are in its list; each that is in no wave gets our ADE profile",
+                cell(&answer["devices"])
+            );
+        }
+    });
+    Ok(())
+}
+
+async fn remove(common: &Common, number: i64, confirm: Option<&str>, place: &Where) -> Done {
+    let client = Client::acting(common, place).await?;
+    let all = client.get("/api/v1/server-tokens").await?;
+    let mut all = all["servers"].as_array().into_iter().flatten();
+    let row = all
+        .find(|row| super::id_of(&row["id"]) == Some(number))
+        .with_context(|| format!("there is no server entry {number}: `mdmd token status`"))
+        .means(Exit::Precondition)?;
+    let name = cell(&row["name"]);
+    let said = format!(
+        "the token of {name} is destroyed, and its list is read no more; at Apple its devices keep the ADE profile that they have: one that is erased is not let in here, and waits at its set-up until another service assigns its own."
+    );
+    let Some(confirm) = confirm else {
+        let why = anyhow::anyhow!("{said} Nothing was done; --confirm \"{name}\" does it");
+        return Err(why).means(Exit::Precondition);
+    };
+    let path = format!("/api/v1/server-tokens/{number}/remove");
+    let answer = client
+        .act(&path, &json!({ "name": confirm }), &said)
+        .await?;
+    super::print(common, &answer, |answer| {
+        println!("{} is removed", cell(&answer["name"]));
     });
     Ok(())
 }

@@ -42,6 +42,7 @@ use crate::metrics::Figures;
 use crate::packages::Packages;
 use desk::Desk;
 pub(crate) use health::Health;
+pub(crate) use query::parameter;
 
 /// What the device routes need.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use hyper::header::{AUTHORIZATION, HeaderValue};
 use mdm_core::error::Error;
 use mdm_core::person::{Purpose, SessionUse};
 use mdm_core::secret::Secret;
-use mdm_core::service::sign_in::Return;
+use mdm_core::service::sign_in::{Return, TurnedAway};
 use mdm_core::service::{Holder, Mdm, Org};
 use mdm_core::sign_in::{loopback, pkce};
 use serde_json::{Value, json};
@@ -251,6 +251,14 @@ pub(super) async fn device(
     Ok(see_other(&departure.to, kept))
 }
 
+/// Says why nobody is signed in: by the program that waits for it, or on a page.
+fn turned_away(away: TurnedAway) -> Result<Response, Refusal> {
+    match &away.to {
+        Some(to) => Ok(see_other(to, None)),
+        None => Err(refuse(away.error)),
+    }
+}
+
 /// The way back from the provider.
 pub(super) async fn back(
     State(front): At,
@@ -267,10 +275,10 @@ pub(super) async fn back(
         browser: cookie::read(&headers, cookie::BROWSER),
         address: peer.address.clone(),
     };
-    let arrival = service(&front)?
-        .finish_sign_in(&back)
-        .await
-        .map_err(refuse)?;
+    let arrival = match service(&front)?.finish_sign_in(&back).await {
+        Ok(arrival) => arrival,
+        Err(away) => return turned_away(away),
+    };
     match &arrival.attempt.purpose {
         Purpose::Page => {
             let made = arrival.open_page().await.map_err(refuse)?;
@@ -278,10 +286,10 @@ pub(super) async fn back(
             let to = format!("/mdm/{}/sign-in", arrival.org.organisation().code);
             Ok(see_other(&to, cookie::set(cookie::SESSION, token, None)))
         }
-        Purpose::CommandLine { .. } => {
-            let to = arrival.hand_over().await.map_err(refuse)?;
-            Ok(see_other(&to, None))
-        }
+        Purpose::CommandLine { .. } => match arrival.hand_over().await {
+            Ok(to) => Ok(see_other(&to, None)),
+            Err(error) => turned_away(arrival.attempt.turned_away(error)),
+        },
         Purpose::WebView { .. } => {
             let profile = arrival.enrol_device(&peer.address).await.map_err(refuse)?;
             Ok(unkept_answer(profile))

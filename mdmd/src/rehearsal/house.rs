@@ -13,7 +13,7 @@ use mdm_core::device::Platform;
 use mdm_core::ids::{OrganisationId, ServerId};
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
-use mdm_core::service::IdentitySettings;
+use mdm_core::service::{IdentitySettings, Ports};
 use mdm_core::store::{PostgresStore, Store};
 use openssl::pkey::PKey;
 use openssl::x509::X509;
@@ -35,6 +35,9 @@ impl Clock for DomainClock {
 
 /// Puts something in front of a store: a failing one, an altered one.
 pub type StoreWrap = Box<dyn FnOnce(Arc<dyn Store>) -> Arc<dyn Store> + Send>;
+
+/// Puts others in the place of some of a server's ports.
+pub type PortsWrap = Box<dyn FnOnce(Ports) -> Ports + Send>;
 
 /// Why a house cannot be built where it was asked for. Nothing was changed there.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub struct HouseOptions {
     pub identities: Identities,
     /// What is put in front of the store.
     pub wrap: Option<StoreWrap>,
+    /// What is put in the place of ports.
+    pub ports: Option<PortsWrap>,
     /// The directory and database are those of an earlier house: nothing is made or brought in anew.
     pub again: Option<Tenancy>,
     /// The directory and database are those of a house that was never finished: what is there is kept, what is missing is
@@ -131,6 +136,9 @@ impl House {
         }
         let mut ports = app::ports(&config, &clock, &store)?;
         ports.assignment = sabotage::assignment(ports.assignment, options.sabotage);
+        if let Some(wrap) = options.ports {
+            ports = wrap(ports);
+        }
         let overrides = Overrides {
             clock: Some(clock),
             store: Some(store),

@@ -8,6 +8,7 @@ use fixtures::verdict::{DeviceVerdict, Whereabouts};
 use fixtures::world::World;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use mdm_core::audit::AuditEntry;
+use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::ids::Serial;
 use mdm_core::migration::{
@@ -195,17 +196,19 @@ async fn judge_one(
         disagreements: Vec::new(),
         timeline: Vec::new(),
     };
-    let never_back = world
-        .planned_faults()
-        .find(&row.serial, FaultKind::NeverBack)
-        .is_some();
-    if never_back && !row.exceptions.is_empty() {
-        // It never comes back and is named as an exception: that is all that can be had.
-        row.never_ended = false;
-    }
+    let never_back = fired(FaultKind::NeverBack);
     let state = attempt.map(|a| &a.state);
-    row.disagreements = disagreements(&row, &verdict, state, &accepted.waived, never_back);
-    row.disagreements.extend(held_too_long(&report.timeline));
+    if never_back {
+        let said = unreachable(&row, verdict.whereabouts, state);
+        // It never comes back and is named as an exception: that is all that can be had.
+        row.never_ended = !said.is_empty();
+        row.disagreements = said;
+    }
+    let more = disagreements(&row, &verdict, state, &accepted.waived, never_back);
+    row.disagreements.extend(more);
+    let now = Timestamp::from_millis(world.clock().now_ms());
+    row.disagreements
+        .extend(held_too_long(&report.timeline, now));
     Ok(row)
 }
 
@@ -227,8 +230,29 @@ async fn opens(
     }
 }
 
-/// The hold whose release was queued only after its ceiling, by the record. A device that says nothing is let go all the same.
-fn held_too_long(timeline: &[AuditEntry]) -> Option<String> {
+/// Where the record of a device that went silent in its hold for good says anything but that: it is held, a person gave it up after days
+/// of silence, and an exception says whose it is.
+fn unreachable(row: &Row, at: Whereabouts, state: Option<&MoveState>) -> Vec<String> {
+    let mut odd = Vec::new();
+    if at != Whereabouts::Held {
+        odd.push(format!("it never came back, and is {}", at.name()));
+    }
+    if !matches!(state, Some(MoveState::Ended(Outcome::Failed))) {
+        odd.push(format!(
+            "it never came back, and the record says {:?}",
+            row.outcome
+        ));
+    }
+    let named = |e: &Exception| causes::parts(&e.what).0 == "operator" && !e.why.is_empty();
+    if !row.exceptions.iter().any(named) {
+        odd.push("it never came back, and no exception says that it was given up".to_owned());
+    }
+    odd
+}
+
+/// The hold whose release was queued only after its ceiling, or not yet though that is over, by the record. A device that says nothing is
+/// let go all the same.
+fn held_too_long(timeline: &[AuditEntry], now: Timestamp) -> Option<String> {
     let ceiling = PinnedRunbook::standard(Platform::Ios, Variant::Migration).hard_ceiling_secs;
     let went = |entry: &&AuditEntry, to: &str| {
         entry.what == "set-up" && entry.detail["to"] == to && entry.detail["from"] != to
@@ -247,9 +271,19 @@ fn held_too_long(timeline: &[AuditEntry]) -> Option<String> {
                     secs / 60
                 ));
             }
+        } else if entry.what == "set-up"
+            && entry.detail["from"] == "holding"
+            && entry.detail["to"] != "holding"
+        {
+            // It left otherwise: gone, or enrolled anew.
+            held = None;
         }
     }
-    None
+    let secs = held.map_or(0, |since| now.since(since).as_secs());
+    (secs > ceiling + 60).then(|| {
+        let minutes = secs / 60;
+        format!("its release was not queued in {minutes} minutes of its hold")
+    })
 }
 
 /// What is gone or was never there. What a Mac loses with the original's profile goes by design: there it counts what the
@@ -353,7 +387,7 @@ fn disagreements(
 pub(super) mod tests {
     use fixtures::faults::FaultRecord;
     use fixtures::world::{Fleet, WorldConfig};
-    use mdm_core::clock::Timestamp;
+    use mdm_core::ids::{AuditId, OrganisationId};
     use mdm_core::migration::Owner;
 
     use super::super::START_MS;
@@ -478,6 +512,42 @@ pub(super) mod tests {
         verdict.erased = true;
         let said = found(&row(&verdict, &[]), &verdict);
         assert!(said[0].ends_with("free, erased"), "{said:?}");
+    }
+
+    #[test]
+    fn a_hold_whose_release_comes_late_or_never_is_too_long() {
+        let minute = |n: i64| Timestamp::from_millis(START_MS + n * 60_000);
+        let entry = |at: i64, from: &str, to: &str| {
+            let detail = serde_json::json!({ "from": from, "to": to });
+            let organisation = OrganisationId(1);
+            let (id, at) = (AuditId(at), minute(at));
+            AuditEntry::new(organisation, id, at, "worker", "set-up", None, detail)
+        };
+        let began = entry(0, "enrolling", "holding");
+        let in_time = entry(45, "holding", "releasing");
+        let late = entry(50, "holding", "releasing");
+        let gone = entry(10, "holding", "ended");
+        let says = |timeline: &[AuditEntry], now| held_too_long(timeline, minute(now)).is_some();
+        assert!(!says(&[began.clone(), in_time], 5_000));
+        assert!(says(&[began.clone(), late], 5_000));
+        // Never queued: only once it should have been.
+        assert!(!says(std::slice::from_ref(&began), 45));
+        assert!(says(std::slice::from_ref(&began), 60));
+        assert!(!says(&[began.clone(), gone], 5_000));
+    }
+
+    #[tokio::test]
+    async fn who_never_comes_back_is_held_given_up_and_named() {
+        let mut verdict = free().await;
+        verdict.whereabouts = Whereabouts::Held;
+        let failed = MoveState::Ended(Outcome::Failed);
+        let said = |exceptions: &[&str], at, state| {
+            unreachable(&row(&verdict, exceptions), at, Some(state)).len()
+        };
+        assert_eq!(said(&["operator"], Whereabouts::Held, &failed), 0);
+        assert_eq!(said(&["apps-keep"], Whereabouts::Held, &failed), 1);
+        assert_eq!(said(&["operator"], Whereabouts::Free, &failed), 1);
+        assert_eq!(said(&["operator"], Whereabouts::Held, &ENDED), 1);
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ use mdm_core::wave::WaveState;
 
 use crate::app::App;
 pub use forecast::AppEnd;
-pub use house::{House, HouseOptions, StoreWrap, Unfit};
+pub use house::{House, HouseOptions, PortsWrap, StoreWrap, Unfit};
 pub use judge::{Proof, Row};
 pub use plan::Timetable;
 use progress::Progress;
@@ -63,7 +63,7 @@ pub enum Faults {
     None,
     /// Each device meets one fault with probability 0.3.
     Some,
-    /// Each device meets at least two.
+    /// Each device meets at least two, and one in each full hundred never comes back from its hold.
     Many,
 }
 
@@ -201,7 +201,8 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     ));
     let mut course = match rehearsal.waves {
         Some(waves) => {
-            Some(Course::plan(&stage, waves, rehearsal.buckets, rehearsal.sabotage).await?)
+            let stops = rehearsal.faults == Faults::None && rehearsal.sabotage.is_none();
+            Some(Course::plan(&stage, waves, rehearsal.buckets, rehearsal.sabotage, stops).await?)
         }
         None => None,
     };
@@ -266,6 +267,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     let mut due: BTreeSet<FaultKind> = planned.into_keys().collect();
     if rehearsal.faults == Faults::Many && rehearsal.devices >= EVERY_KIND {
         due.extend(FaultKind::DRAWN);
+        due.insert(FaultKind::NeverBack);
     }
     let summary = Summary {
         seed: rehearsal.seed,
@@ -330,13 +332,17 @@ impl Stage {
         directory: &Path,
         options: HouseOptions,
     ) -> anyhow::Result<Self> {
+        let again = options.again.is_some();
         let house = House::build(&world, directory, options).await?;
         let stage = Self {
             world,
             house,
             own: BTreeMap::new(),
         };
-        stage.settle().await?;
+        // A house that is built again goes on with what was under way when it is played on, and not before.
+        if !again {
+            stage.settle().await?;
+        }
         Ok(stage)
     }
 
@@ -461,7 +467,12 @@ impl Stage {
         let org = self.org().await?;
         let what_if = org.what_if(wave.id).await?;
         if wave.state == WaveState::Draft {
-            org.submit(wave.id, &what_if.digest, "rehearsal").await?;
+            org.accept(wave.id, &what_if.digest, &[], "rehearsal")
+                .await?;
+            // A wave of which nobody goes is none that could be submitted.
+            if what_if.blockers.len() < what_if.report.members.len() {
+                org.submit(wave.id, &what_if.digest, "rehearsal").await?;
+            }
             // Before, the what-if would find it: it tries the key.
             if sabotage == Some(Sabotage::WrongKey) {
                 let organisation = self.house.organisation;

@@ -46,6 +46,8 @@ struct Leg {
     name: &'static str,
     serials: Vec<Serial>,
     buckets: u32,
+    /// Its members are in it.
+    filled: bool,
     submitted: bool,
     /// Its gate is signed and open: nobody looks at it again.
     passed: bool,
@@ -71,13 +73,21 @@ pub struct WaveEnd {
     pub free: u32,
 }
 
+/// How many devices may be in their holds at once, where `count` devices share so many deadlines.
+fn room(count: usize, buckets: u32) -> usize {
+    let share = count.div_ceil(usize::try_from(buckets).unwrap_or(1).max(1));
+    (2 * share).min(count).max(20)
+}
+
 impl Course {
-    /// Makes the project with its waves and members, and turns it on; nothing is submitted.
+    /// Makes the project with its waves, and turns it on; nothing is submitted. Where nothing goes wrong its waves would `stop` by the
+    /// usual rule: faults make exceptions that nobody may call too many.
     pub(super) async fn plan(
         stage: &Stage,
         waves: u32,
         buckets: u32,
         sabotage: Option<Sabotage>,
+        stops: bool,
     ) -> anyhow::Result<Self> {
         let org = stage.org().await?;
         let world = &stage.world;
@@ -97,11 +107,13 @@ impl Course {
         // Exceptions are what some faults must lead to; the signature is what the gate is about here.
         gate.most_failed_percent = 100;
         let mut stop = StopRule::default();
-        stop.failed = u32::MAX;
-        stop.long_holds = u32::MAX;
+        if !stops {
+            stop.failed = u32::MAX;
+            stop.long_holds = u32::MAX;
+        }
         let change = ProjectChange {
-            // Members that are not planned yet lie on one day: all of them count there.
-            capacity: Some(u32::try_from(count)?.max(20)),
+            // Room for two deadlines' devices at once, not for the fleet: no wave has one with more.
+            capacity: Some(u32::try_from(room(count, buckets))?),
             gate: Some(gate),
             stop: Some(stop),
             runbooks,
@@ -124,17 +136,13 @@ impl Course {
             };
             let serials: Vec<Serial> = left.by_ref().take(size).collect();
             let wave = org.new_wave(made.id, name, Some(*preset)).await?;
-            let none = Dates {
-                deadline: None,
-                available_from: None,
-            };
-            org.add_members(wave.id, &serials, none).await?;
             let own = usize::try_from(buckets)? * size / count;
             legs.push(Leg {
                 wave: wave.id,
                 name,
                 buckets: u32::try_from(own.clamp(1, size))?,
                 serials,
+                filled: false,
                 submitted: false,
                 passed: false,
             });
@@ -192,6 +200,15 @@ impl Course {
         for said in said.chunks(10_000) {
             org.import_originals("the original", now, said.to_vec())
                 .await?;
+        }
+        // Whoever is in a wave without a date lies on one day with all the others: a wave is filled when its turn has come.
+        if !leg.filled {
+            let none = Dates {
+                deadline: None,
+                available_from: None,
+            };
+            org.add_members(leg.wave, &leg.serials, none).await?;
+            leg.filled = true;
         }
         org.plan_dates(
             leg.wave,

@@ -16,6 +16,7 @@ pub(super) fn body(method: &str, path: &str) -> String {
             serde_json::json!({})
         }
         ("post", "/api/v1/server-tokens") => serde_json::json!({ "token": "{}", "renews": 1 }),
+        ("post", "/api/v1/server-tokens/{id}/remove") => serde_json::json!({ "name": "theirs" }),
         ("post", "/api/v1/token-keys" | "/api/v1/push-certificate/request") => {
             serde_json::json!({})
         }
@@ -125,7 +126,9 @@ pub(super) fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/declaration-sets/assign" | "/api/v1/declaration-sets/unassign") => {
             serde_json::json!({ "name": "neighbourly things", "everybody": true, "serials": THEIRS })
         }
-        ("post", "/api/v1/invitations") => serde_json::json!({ "serial": "NEITHERS" }),
+        ("post", "/api/v1/invitations") => {
+            serde_json::json!({ "serial": "NEITHERS", "unknown": true })
+        }
         ("post", "/api/v1/enrolment") => serde_json::json!({ "facts_hours": 25 }),
         ("post", "/api/v1/network-users") => serde_json::json!({ "name": "nobody" }),
         ("post", "/api/v1/commands/cancel") => {
@@ -159,7 +162,7 @@ pub(super) fn body(method: &str, path: &str) -> String {
             serde_json::json!({ "act": "cancel", "serials": THEIRS })
         }
         ("post", "/api/v1/migrations") => {
-            serde_json::json!({ "act": "cancel", "serials": THEIRS, "digest": "none" })
+            serde_json::json!({ "act": "cancel", "serials": THEIRS, "digest": "0".repeat(64) })
         }
         ("post", "/api/v1/originals") => serde_json::json!({
             "from": "walk", "devices": [{ "serial": THEIRS[0], "system": "18.5" }],
@@ -179,7 +182,7 @@ pub(super) fn body(method: &str, path: &str) -> String {
             | "/api/v1/projects/{id}/purge/plan",
         ) => serde_json::json!({}),
         ("post", "/api/v1/projects/{id}/purge") => {
-            serde_json::json!({ "reason": "walk", "digest": "none" })
+            serde_json::json!({ "reason": "walk", "digest": "0".repeat(64) })
         }
         ("post", "/api/v1/projects/{id}/switch") => serde_json::json!({ "on": true }),
         ("post", "/api/v1/waves") => {
@@ -203,7 +206,9 @@ pub(super) fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/waves/{id}/clean-up") => {
             serde_json::json!({ "evidence": "walk", "all": true })
         }
-        ("post", "/api/v1/waves/{id}/acceptance") => serde_json::json!({ "digest": "none" }),
+        ("post", "/api/v1/waves/{id}/acceptance") => {
+            serde_json::json!({ "digest": "0".repeat(64) })
+        }
         ("post", "/api/v1/waves/{id}/submission") => serde_json::json!({ "name": "their wave" }),
         ("post", "/api/v1/waves/{id}/evidence") => serde_json::json!({ "redact": ["owners"] }),
         ("post", "/api/v1/waves/{id}/gate") => serde_json::json!({ "reason": "walk" }),
@@ -230,7 +235,7 @@ pub(super) fn body(method: &str, path: &str) -> String {
             serde_json::json!({ "location": THEIR_WAVE, "apps": [1], "serials": THEIRS })
         }
         ("post", "/api/v1/licences") => serde_json::json!({
-            "location": THEIR_WAVE, "apps": [1], "serials": THEIRS, "digest": "none",
+            "location": THEIR_WAVE, "apps": [1], "serials": THEIRS, "digest": "0".repeat(64),
         }),
         (method, path) => panic!(
             "{method} {path} is new: say here what it takes, and give its parameters ids of a neighbour below"

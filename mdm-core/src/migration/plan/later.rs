@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::spread::at_once;
+use super::Taken;
 use crate::calendar::{Calendar, Zone};
 use crate::clock::Timestamp;
 use crate::ids::Serial;
@@ -50,6 +50,8 @@ pub(crate) struct Waiting {
     pub(crate) deadline: Timestamp,
     /// It was offered its migration.
     pub(crate) offered: bool,
+    /// For how long its hold counts.
+    pub(crate) hold: Duration,
 }
 
 /// What the project says now.
@@ -64,11 +66,11 @@ pub(crate) struct Bounds<'a> {
     pub(crate) latest: Timestamp,
 }
 
-/// Which deadlines should lie later, and where. `used` says how many devices of all waves have which deadline.
+/// Which deadlines should lie later, and where. `used` has the deadlines of the devices of all waves.
 pub(crate) fn later(
     mut waiting: Vec<Waiting>,
     bounds: &Bounds<'_>,
-    mut used: BTreeMap<Timestamp, u32>,
+    mut used: Taken,
     now: Timestamp,
 ) -> Vec<LaterDeadline> {
     // Who comes first keeps their place; the same question has the same answer.
@@ -90,15 +92,13 @@ pub(crate) fn later(
         let slots = slots
             .entry(one.zone.clone())
             .or_insert_with_key(|zone| bounds.calendar.slots(zone.as_ref(), first, last));
-        if let Some(count) = used.get_mut(&one.deadline) {
-            *count = count.saturating_sub(1);
-        }
+        used.leave_out(one.deadline, one.hold);
         let after = slots.partition_point(|slot| *slot <= one.deadline);
         let free = slots[after..]
             .iter()
-            .find(|slot| at_once(&used, **slot) < bounds.capacity)
+            .find(|slot| used.at_once(**slot, one.hold) < bounds.capacity)
             .copied();
-        *used.entry(free.unwrap_or(one.deadline)).or_default() += 1;
+        used.add(free.unwrap_or(one.deadline), one.hold, 1);
         found.entry((free, why)).or_default().push(one.serial);
     }
     let groups = found.into_iter().map(|((deadline, why), mut serials)| {
@@ -115,7 +115,7 @@ pub(crate) fn later(
 fn because(
     one: &Waiting,
     bounds: &Bounds<'_>,
-    used: &BTreeMap<Timestamp, u32>,
+    used: &Taken,
     now: Timestamp,
 ) -> Option<LaterBecause> {
     let (at, zone) = (one.deadline, one.zone.as_ref());
@@ -135,7 +135,7 @@ fn because(
     if !bounds.calendar.works(at, zone) {
         return Some(LaterBecause::Hours);
     }
-    (at_once(used, at) > bounds.capacity).then_some(LaterBecause::Capacity)
+    (used.at_once(at, one.hold) > bounds.capacity).then_some(LaterBecause::Capacity)
 }
 
 #[cfg(test)]
@@ -153,6 +153,7 @@ mod tests {
             zone: None,
             deadline: at(deadline),
             offered,
+            hold: crate::calendar::HOLD,
         }
     }
 
@@ -177,9 +178,9 @@ mod tests {
             notice: Duration::from_secs(86_400),
             latest: at("2027-03-01T00:00:00Z"),
         };
-        let mut used: BTreeMap<Timestamp, u32> = BTreeMap::new();
+        let mut used = Taken::default();
         for one in all {
-            *used.entry(one.deadline).or_default() += 1;
+            used.add(one.deadline, one.hold, 1);
         }
         let found = later(all.to_vec(), &bounds, used, at("2026-12-09T08:00:00Z"));
         for group in &found {

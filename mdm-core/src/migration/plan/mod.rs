@@ -7,7 +7,6 @@ mod tally;
 
 pub(crate) use later::{Bounds, Waiting, later};
 pub use later::{LaterBecause, LaterDeadline};
-pub(crate) use spread::most_at_once;
-pub use spread::{Gaps, Placed, Spread, spread};
+pub use spread::{Gaps, Placed, Spread, Taken, spread};
 pub(crate) use tally::ProgressCount;
 pub use tally::{Progress, Tally};

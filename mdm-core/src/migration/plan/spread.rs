@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::calendar::{Calendar, HOLD, Zone};
+use crate::calendar::{Calendar, Zone};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::gap::{GapGroup, GapLimits, Stay, free_from};
@@ -28,6 +28,82 @@ pub struct Spread {
     pub lead: Duration,
     /// Whoever waits for others of a group is asked at least so long before its deadline.
     pub notice: Duration,
+    /// For how long a hold of a member counts.
+    pub hold: Duration,
+}
+
+/// How many devices have which deadline, each with the time for which its own hold counts.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    held: BTreeMap<(Timestamp, Duration), u32>,
+    /// No hold is longer.
+    longest: Duration,
+}
+
+impl Taken {
+    /// Adds devices with one deadline, and a hold of so long after it.
+    pub fn add(&mut self, deadline: Timestamp, hold: Duration, devices: u32) {
+        let count = self.held.entry((deadline, hold)).or_default();
+        *count = count.saturating_add(devices);
+        self.longest = self.longest.max(hold);
+    }
+
+    /// Takes one away that was counted.
+    pub(crate) fn leave_out(&mut self, deadline: Timestamp, hold: Duration) {
+        if let Some(count) = self.held.get_mut(&(deadline, hold)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Those whose holds are over do not count.
+    pub(crate) fn forget_before(&mut self, now: Timestamp) {
+        self.held
+            .retain(|(at, hold), count| *count > 0 && *at + *hold >= now);
+    }
+
+    /// The deadlines of those that would be in a hold at a moment, and how many have each.
+    fn held_at(&self, moment: Timestamp) -> impl Iterator<Item = (Timestamp, u32)> {
+        let near = (moment - self.longest, Duration::ZERO)..=(moment, Duration::MAX);
+        self.held
+            .range(near)
+            .filter(move |((at, hold), count)| **count > 0 && *at + *hold >= moment)
+            .map(|((at, _), count)| (*at, *count))
+    }
+
+    /// How many devices would be in a hold at once with one that has this deadline, whose hold takes so long.
+    pub(super) fn at_once(&self, slot: Timestamp, hold: Duration) -> u32 {
+        let after = (slot, Duration::ZERO)..=(slot + hold, Duration::MAX);
+        let after = self.held.range(after).filter(|((at, _), _)| *at > slot);
+        self.held_at(slot)
+            .map(|(_, count)| count)
+            .chain(after.map(|(_, count)| *count))
+            .fold(0, u32::saturating_add)
+    }
+
+    /// The most devices that would be in a hold at once with one of these, which are deadlines with their holds, and when that
+    /// begins.
+    pub(crate) fn most_at_once(
+        &self,
+        own: &BTreeSet<(Timestamp, Duration)>,
+    ) -> Option<(u32, Timestamp)> {
+        let longest = own.iter().map(|(_, hold)| *hold).max()?;
+        let of_own = |moment: Timestamp| {
+            let near = (moment - longest, Duration::ZERO)..=(moment, Duration::MAX);
+            own.range(near).any(|(at, hold)| *at + *hold >= moment)
+        };
+        let mut moments: Vec<Timestamp> = self.held.keys().map(|(at, _)| *at).collect();
+        moments.dedup();
+        // The fullest time begins with some hold.
+        moments
+            .into_iter()
+            .filter(|moment| of_own(*moment))
+            .filter_map(|moment| {
+                let (first, _) = self.held_at(moment).next()?;
+                let counts = self.held_at(moment).map(|(_, count)| count);
+                Some((counts.fold(0, u32::saturating_add), first))
+            })
+            .max_by_key(|(count, at)| (*count, std::cmp::Reverse(*at)))
+    }
 }
 
 /// When a member's migration is offered, and when Apple enforces it.
@@ -56,16 +132,16 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// When a member with this deadline can be offered its migration, not before `wish`; none where its groups leave no room, or
-    /// less than `notice` before the deadline. Takes the room.
+    /// When a member with this deadline, and a hold of so long after it, can be offered its migration, not before `wish`; none where
+    /// its groups leave no room, or less than `notice` before the deadline. Takes the room.
     fn take(
         &mut self,
         serial: &Serial,
         wish: Timestamp,
         deadline: Timestamp,
-        notice: Duration,
+        (notice, hold): (Duration, Duration),
     ) -> Option<Timestamp> {
-        let until = deadline + HOLD;
+        let until = deadline + hold;
         let groups = self.groups.get(serial).into_iter().flatten();
         let limited: Vec<(GapGroup, u32)> = groups
             .filter_map(|group| Some((group.clone(), self.limits.most(group)?)))
@@ -86,7 +162,7 @@ impl Gaps {
     }
 }
 
-/// Gives every member its dates. `taken` says how many devices of other waves have which deadline; `earliest` is before every
+/// Gives every member its dates. `taken` has the deadlines of the devices of other waves; `earliest` is before every
 /// offer.
 ///
 /// Members come in the order of their zones, and in the given order within a zone: who is asked the same gets the same.
@@ -97,7 +173,7 @@ pub fn spread(
     members: &[(Serial, Option<Zone>)],
     calendar: &Calendar,
     how: &Spread,
-    taken: &BTreeMap<Timestamp, u32>,
+    taken: &Taken,
     earliest: Timestamp,
     mut gaps: Gaps,
 ) -> Result<Vec<Placed>, Error> {
@@ -123,7 +199,7 @@ pub fn spread(
         let mut left = serials.clone();
         for (at, slot) in even.iter().enumerate() {
             let remaining = even.len() - at;
-            let room = usize::try_from(how.capacity.saturating_sub(at_once(&used, *slot)))
+            let room = usize::try_from(how.capacity.saturating_sub(used.at_once(*slot, how.hold)))
                 .unwrap_or(usize::MAX);
             // What did not fit into an earlier one is shared by those that follow.
             let fair = left.len().div_ceil(remaining);
@@ -141,7 +217,10 @@ pub fn spread(
                 let groups = gaps.groups.get(serial);
                 let alike = groups.is_some_and(|groups| full.contains(groups));
                 let from = match now < most && !alike {
-                    true => gaps.take(serial, wish, *slot, how.notice.min(how.lead)),
+                    true => {
+                        let times = (how.notice.min(how.lead), how.hold);
+                        gaps.take(serial, wish, *slot, times)
+                    }
                     false => None,
                 };
                 let Some(available_from) = from else {
@@ -160,7 +239,7 @@ pub fn spread(
             }
             left = later;
             if now > 0 {
-                *used.entry(*slot).or_default() += u32::try_from(now).unwrap_or(u32::MAX);
+                used.add(*slot, how.hold, u32::try_from(now).unwrap_or(u32::MAX));
             }
         }
         if !left.is_empty() {
@@ -189,31 +268,10 @@ pub fn spread(
     Ok(placed)
 }
 
-/// How many devices would be in a hold at once around a deadline.
-pub(super) fn at_once(used: &BTreeMap<Timestamp, u32>, slot: Timestamp) -> u32 {
-    let near = used.range(slot - HOLD..=slot + HOLD);
-    near.map(|(_, count)| *count).fold(0, u32::saturating_add)
-}
-
-/// The most devices that would be in a hold at once with one of these deadlines among theirs, and when.
-pub(crate) fn most_at_once(
-    used: &BTreeMap<Timestamp, u32>,
-    own: &BTreeSet<Timestamp>,
-) -> Option<(u32, Timestamp)> {
-    // The fullest three quarters of an hour begin with some deadline.
-    used.keys()
-        .filter(|at| own.range(**at..=**at + HOLD).next().is_some())
-        .map(|at| {
-            let together = used.range(*at..=*at + HOLD);
-            let count = together.map(|(_, n)| *n).fold(0, u32::saturating_add);
-            (count, *at)
-        })
-        .max_by_key(|(count, at)| (*count, std::cmp::Reverse(*at)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calendar::HOLD;
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap()
@@ -238,6 +296,7 @@ mod tests {
             buckets,
             lead: Duration::from_hours(72),
             notice: Duration::from_hours(24),
+            hold: HOLD,
         }
     }
 
@@ -249,11 +308,48 @@ mod tests {
         all
     }
 
+    fn held(used: &BTreeMap<Timestamp, u32>, hold: Duration) -> Taken {
+        let mut taken = Taken::default();
+        for (at, count) in used {
+            taken.add(*at, hold, *count);
+        }
+        taken
+    }
+
+    #[test]
+    fn each_hold_counts_for_as_long_as_its_own_runbook_gives_it() {
+        let hour = |n| at("2026-12-07T08:00:00Z") + Duration::from_hours(n);
+        let long = Duration::from_hours(4);
+        let mut taken = Taken::default();
+        for n in 1..4 {
+            taken.add(hour(n), HOLD, 50);
+        }
+        let own = BTreeSet::from([1, 2, 3].map(|n| (hour(n), HOLD)));
+        assert_eq!(taken.most_at_once(&own), Some((50, hour(1))));
+        // One of another month that may be held for long is nobody else's.
+        taken.add(hour(0) + Duration::from_hours(24 * 30), long, 1);
+        assert_eq!(taken.most_at_once(&own), Some((50, hour(1))));
+        assert_eq!(taken.at_once(hour(2), HOLD), 50);
+        assert_eq!(taken.at_once(hour(2), long), 100);
+        // One of that morning is beside each of them, and no two of them are beside each other.
+        taken.add(hour(0), long, 1);
+        assert_eq!(taken.most_at_once(&own), Some((51, hour(0))));
+        assert_eq!(taken.at_once(hour(3), HOLD), 51);
+        // What begins when the others are over is beside nobody.
+        let last = BTreeSet::from([(hour(5), HOLD)]);
+        taken.add(hour(5), HOLD, 2);
+        assert_eq!(taken.most_at_once(&last), Some((2, hour(5))));
+        taken.leave_out(hour(0), long);
+        assert_eq!(taken.most_at_once(&own), Some((50, hour(1))));
+        taken.forget_before(hour(5));
+        assert_eq!(taken.most_at_once(&own), None);
+    }
+
     #[test]
     fn as_many_deadlines_as_it_takes_and_never_more_at_once_than_there_may_be() {
         let calendar = Calendar::default();
         let now = at("2026-12-01T00:00:00Z");
-        let none = BTreeMap::new();
+        let none = Taken::default();
         let placed = spread(
             &members(25, None),
             &calendar,
@@ -281,12 +377,48 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_that_may_take_four_hours_keeps_its_place_for_so_long() {
+        let placed = spread(
+            &members(25, None),
+            &Calendar::default(),
+            &Spread {
+                hold: Duration::from_hours(4),
+                ..how(10, None)
+            },
+            &Taken::default(),
+            at("2026-12-01T00:00:00Z"),
+            Gaps::default(),
+        )
+        .unwrap();
+        let used = counts(&placed);
+        let deadlines: Vec<Timestamp> = used.keys().copied().collect();
+        // Five hours apart, and the third of them on the next morning.
+        assert_eq!(
+            deadlines,
+            [
+                "2026-12-07T09:00:00Z",
+                "2026-12-07T14:00:00Z",
+                "2026-12-08T09:00:00Z"
+            ]
+            .map(at)
+        );
+        let most = |hold| {
+            let own = used.keys().map(|at| (*at, hold)).collect();
+            let most = held(&used, hold).most_at_once(&own);
+            most.map(|(most, _)| most)
+        };
+        assert_eq!(most(Duration::from_hours(4)), Some(10));
+        // So long as that they would meet.
+        assert_eq!(most(Duration::from_hours(5)), Some(20));
+    }
+
+    #[test]
     fn a_number_of_deadlines_is_kept_and_they_lie_apart() {
         let placed = spread(
             &members(50, None),
             &Calendar::default(),
             &how(100, Some(4)),
-            &BTreeMap::new(),
+            &Taken::default(),
             at("2026-12-06T00:00:00Z"),
             Gaps::default(),
         )
@@ -306,7 +438,8 @@ mod tests {
     fn owners_elsewhere_have_their_own_hours_and_share_the_capacity() {
         let mut all = members(10, Some("Europe/London"));
         all.extend(members(10, Some("Europe/Berlin")));
-        let taken = BTreeMap::from([(at("2026-12-07T08:20:00Z"), 4)]);
+        let others = BTreeMap::from([(at("2026-12-07T08:20:00Z"), 4)]);
+        let taken = held(&others, HOLD);
         let placed = spread(
             &all,
             &Calendar::default(),
@@ -328,8 +461,9 @@ mod tests {
         let _ = of("EU");
         let mut used = taken.clone();
         for (at, count) in counts(&placed) {
-            *used.entry(at).or_default() += count;
+            used.add(at, HOLD, count);
         }
+        let own: BTreeSet<_> = counts(&placed).into_keys().map(|at| (at, HOLD)).collect();
         // Six at eight o'clock in Greenwich beside the four that are there, four and six more at nine, and what is left at ten.
         let times: Vec<(Timestamp, u32)> = counts(&placed).into_iter().collect();
         assert_eq!(
@@ -341,7 +475,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            most_at_once(&used, &used.keys().copied().collect()),
+            used.most_at_once(&own),
             Some((10, at("2026-12-07T08:00:00Z")))
         );
     }
@@ -362,7 +496,7 @@ mod tests {
             last: at("2026-12-18T23:00:00Z"),
             ..how(10, None)
         };
-        let (none, now) = (BTreeMap::new(), at("2026-12-01T00:00:00Z"));
+        let (none, now) = (Taken::default(), at("2026-12-01T00:00:00Z"));
         let spread = |gaps: Gaps| spread(&all, &Calendar::default(), &how, &none, now, gaps);
         let placed = spread(gaps.clone()).unwrap();
         assert_eq!(placed.len(), 7);

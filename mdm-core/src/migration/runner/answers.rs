@@ -235,7 +235,8 @@ impl Run<'_> {
     pub(super) fn retry_step(&mut self, id: StepId) {
         let now = self.now;
         let held = self.is_held();
-        if !is_before_release(id) && id != StepId::Verify || (id == StepId::AppsKeep && !held) {
+        let again = is_before_release(id) || matches!(id, StepId::Verify | StepId::Tag);
+        if !again || (id == StepId::AppsKeep && !held) {
             return;
         }
         let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) else {

@@ -101,6 +101,7 @@ impl Run<'_> {
                 held,
                 user_seen: self.s.user_seen,
                 user_expected: self.s.user_expected,
+                token_stored: self.s.token_stored.is_some(),
                 lock_unread: self.s.lock_unread,
                 release_told: self.s.release_told.as_ref(),
                 tags: &self.s.tags,
@@ -212,7 +213,7 @@ impl Run<'_> {
         let Some(id) = next else { return false };
         let now = self.now;
         if id != StepId::Identify
-            && is_before_release(id)
+            && (is_before_release(id) || id == StepId::Tag)
             && is_impostor(steps.get(&StepId::Identify))
         {
             if let Some(state) = self.s.state.steps_mut().and_then(|s| s.get_mut(&id)) {

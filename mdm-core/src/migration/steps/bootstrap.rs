@@ -4,17 +4,22 @@
 use super::{Progress, Signal, StepContext};
 use crate::migration::Event;
 
+const STORED: &str = "the token is in the vault";
+
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
-    if ctx.platform.is_mac() {
-        Progress::wait()
-    } else {
+    if !ctx.platform.is_mac() {
         Progress::skip("only Macs have one")
+    } else if ctx.token_stored {
+        // It may come before the Mac has said who it is.
+        Progress::done(STORED)
+    } else {
+        Progress::wait()
     }
 }
 
 pub(super) fn on(signal: Signal<'_>) -> Progress {
     match signal {
-        Signal::Event(Event::BootstrapTokenStored) => Progress::done("the token is in the vault"),
+        Signal::Event(Event::BootstrapTokenStored) => Progress::done(STORED),
         // Anything else is for other steps.
         _ => Progress::wait(),
     }

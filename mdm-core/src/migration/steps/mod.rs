@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use self::app_table::AppsWay;
 use self::declare_apps::DeclaredApps;
 use self::profiles::ProfilesWay;
-pub(crate) use self::verify::Proof;
+pub(crate) use self::verify::{Proof, REFUSED};
 use super::{
     Ask, Effect, Event, Exception, Owner, PinnedRunbook, ReleaseTold, StepId, StepPlan, Steps, Told,
 };
@@ -345,6 +345,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) user_seen: bool,
     /// A local user of the Mac was managed, and is to be so again.
     pub(crate) user_expected: bool,
+    /// The Mac has left its bootstrap token since it enrolled.
+    pub(crate) token_stored: bool,
     /// Apple was asked for the lock and was not seen to hold it yet.
     pub(crate) lock_unread: bool,
     /// What became of telling that the hold is over.

@@ -1,12 +1,12 @@
 //! The device gets the step's tags once it is out, and the proof has it that people and programs were told of the release. The
 //! end of the hold tells them, with this step or without it. Nothing depends on it.
 
-use super::{Next, Progress, Signal, StepContext};
-use crate::migration::{Effect, EffectKey, Event, Notice, ReleaseTold};
+use super::{Next, Progress, Signal, StepContext, is_impostor};
+use crate::migration::{Effect, EffectKey, Event, Notice, ReleaseTold, StepId};
 
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
     let mut effects = Vec::new();
-    if !ctx.step.tags.is_empty() {
+    if !ctx.step.tags.is_empty() && !is_impostor(ctx.steps.get(&StepId::Identify)) {
         let tags = ctx.step.tags.clone();
         effects.push(Effect::Tag { tags });
     }

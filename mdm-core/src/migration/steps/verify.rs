@@ -71,9 +71,43 @@ enum Key {
     Missing(String),
 }
 
+/// What the device said when it refused a profile for good.
+fn refused<'a>(ctx: &'a StepContext<'_>, step: StepId, identifier: &str) -> Option<&'a String> {
+    match ctx.steps.get(&step).map(|s| &s.own) {
+        Some(Own::Profiles(way)) => way.refused.get(identifier),
+        _ => None,
+    }
+}
+
+/// Profiles that the device has refused in a step that is not required. Asking again brings none of them; they are named by this proof
+/// or by nobody.
+fn refused_unnamed(ctx: &StepContext<'_>) -> Vec<(String, String)> {
+    let unnamed = |step: StepId| ctx.plan.step(step).is_some_and(|step| !step.required);
+    let profiles = ctx.plan.profiles.iter();
+    let mut all = profiles
+        .map(|p| (p.role.step(), p.identifier.as_str()))
+        .collect::<Vec<_>>();
+    all.push((StepId::FvEscrow, ESCROW_PROFILE));
+    all.into_iter()
+        .filter(|(step, _)| unnamed(*step))
+        .filter_map(|(step, id)| Some((id.to_owned(), refused(ctx, step, id)?.clone())))
+        .collect()
+}
+
+/// How a profile that the device has refused is named.
+pub(crate) const REFUSED: &str = "the device has refused the profile";
+
+fn refusals(ctx: &StepContext<'_>, now: Timestamp) -> Vec<Exception> {
+    let named = refused_unnamed(ctx).into_iter().map(|(id, said)| {
+        let why = format!("{REFUSED}: {said}");
+        ctx.exception(Some(&id), why, Owner::Destination, now)
+    });
+    named.collect()
+}
+
 /// Profiles that should be there: all but those that the device has refused for good.
 fn wanted_profiles(ctx: &StepContext<'_>) -> BTreeSet<String> {
-    let refused = |step: StepId, identifier: &str| matches!(ctx.steps.get(&step).map(|s| &s.own), Some(Own::Profiles(way)) if way.refused.contains_key(identifier));
+    let refused = |step: StepId, identifier: &str| refused(ctx, step, identifier).is_some();
     let in_plan = |step: StepId| {
         ctx.plan.step(step).is_some()
             && !matches!(
@@ -154,11 +188,16 @@ fn wants_key(ctx: &StepContext<'_>) -> bool {
 }
 
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
-    look(Proof::default(), None, ctx)
+    look(Proof::default(), None, ctx, None)
 }
 
 /// Asks for whatever is not proved.
-fn look(mut proof: Proof, state: Option<&StepState>, ctx: &StepContext<'_>) -> Progress {
+fn look(
+    mut proof: Proof,
+    state: Option<&StepState>,
+    ctx: &StepContext<'_>,
+    now: Option<Timestamp>,
+) -> Progress {
     let open = |part| state.is_some_and(|s| s.is_open(part));
     let mut asks = Vec::new();
     if profiles_missing(&proof, ctx) && !open(PROFILES) {
@@ -174,7 +213,14 @@ fn look(mut proof: Proof, state: Option<&StepState>, ctx: &StepContext<'_>) -> P
     proof.looks = proof.looks.saturating_add(1);
     let nothing_asked = asks.is_empty() && !(open(PROFILES) || open(APPS) || open(SECURITY));
     if nothing_asked && !outside_missing(ctx) {
-        return done(proof, ctx);
+        match now {
+            Some(now) => return done(proof, ctx, now),
+            None if refused_unnamed(ctx).is_empty() => {
+                return done(proof, ctx, Timestamp::default());
+            }
+            // What it has refused is named at the first look, a moment later.
+            None => {}
+        }
     }
     // Nothing that could be asked makes a person sign in: it is looked again.
     let look_in = nothing_asked.then(|| spacing(&proof));
@@ -265,7 +311,7 @@ pub(super) fn on(
                 && !key_missing(&proof, ctx)
                 && !outside_missing(ctx);
             if complete && !open {
-                return done(proof, ctx);
+                return done(proof, ctx, now);
             }
             let look_in = (!open).then(|| spacing(&proof));
             Progress {
@@ -274,7 +320,7 @@ pub(super) fn on(
                 ..Progress::default()
             }
         }
-        Signal::Due => look(proof, Some(state), ctx),
+        Signal::Due => look(proof, Some(state), ctx, Some(now)),
         // What it may have waited for has come: it looks soon, however seldom it did by now.
         Signal::Event(
             Event::BootstrapTokenStored
@@ -321,10 +367,14 @@ fn read_key(filevault_on: Option<bool>, key: &KeyReading) -> Key {
     }
 }
 
-fn done(proof: Proof, ctx: &StepContext<'_>) -> Progress {
+fn done(proof: Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress {
     let mut evidence = Vec::new();
+    let exceptions = refusals(ctx, now);
     if proof.profiles.is_some() {
-        evidence.push("every profile is listed".to_owned());
+        evidence.push(match exceptions.len() {
+            0 => "every profile is listed".to_owned(),
+            n => format!("every profile is listed but {n} that it has refused"),
+        });
     }
     if proof.apps.is_some() {
         evidence.push("every app is managed".to_owned());
@@ -341,12 +391,14 @@ fn done(proof: Proof, ctx: &StepContext<'_>) -> Progress {
     Progress {
         next: Next::Done(evidence.join("; ")),
         own: Some(Own::Proof(proof)),
+        exceptions,
         ..Progress::default()
     }
 }
 
 fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress {
-    let mut exceptions: Vec<Exception> = Vec::new();
+    let mut exceptions = refusals(ctx, now);
+    let named = exceptions.len();
     let profiles = proof
         .profiles
         .clone()
@@ -375,9 +427,9 @@ fn incomplete(proof: &Proof, ctx: &StepContext<'_>, now: Timestamp) -> Progress 
         let why = "Apple does not show the lock that it was asked for";
         exceptions.push(ctx.exception(Some("lock"), why, Owner::Apple, now));
     }
-    if exceptions.is_empty() && lock_late(ctx) {
+    if exceptions.len() == named && lock_late(ctx) {
         // That it was never answered is named by its own step already.
-        return done(proof.clone(), ctx);
+        return done(proof.clone(), ctx, now);
     }
     let why = format!("{} checks did not come true", exceptions.len());
     Progress {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::forecast::is_taken_over;
+use super::forecast::{NoLicence, is_taken_over};
 use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts};
 use crate::clock::Timestamp;
 use crate::device::Platform;
@@ -94,17 +94,6 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
             Owner::Destination,
         )
         .binding(ending.join(", "))
-    } else if age > BELIEVED {
-        CheckFinding::warn(
-            Check::AppsSource,
-            format!(
-                "the list of its apps is {} days old",
-                age.as_secs() / 86_400
-            ),
-            IMPORT,
-            Owner::Original,
-        )
-        .binding("old")
     } else if !unsaid.is_empty() {
         CheckFinding::unknown(
             Check::AppsSource,
@@ -116,14 +105,36 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
             Owner::Original,
         )
         .binding(unsaid.join(", "))
+    } else if !own.is_empty() {
+        // Devices fetch it from where they are: a look from here would say little.
+        let names: Vec<&str> = own
+            .iter()
+            .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
+            .collect();
+        CheckFinding::unknown(
+            Check::AppsSource,
+            format!(
+                "nobody has looked whether the manifests of these can be reached: {}",
+                some_of(&names)
+            ),
+            "open them from a network of the devices, and waive this with what you saw; or say what an unknown counts as: \
+             `mdmd organisation what-if --unknown apps.source=warn`",
+            Owner::Destination,
+        )
+        .binding(names.join(", "))
+    } else if age > BELIEVED {
+        CheckFinding::warn(
+            Check::AppsSource,
+            format!(
+                "the list of its apps is {} days old",
+                age.as_secs() / 86_400
+            ),
+            IMPORT,
+            Owner::Original,
+        )
+        .binding("old")
     } else {
-        let mut fact = format!("{} managed apps", apps.len());
-        if !own.is_empty() {
-            fact.push_str("; whether the manifests of ");
-            fact.push_str(&own.len().to_string());
-            fact.push_str(" of them can be reached nobody has looked");
-        }
-        CheckFinding::pass(Check::AppsSource, fact)
+        CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
     }));
 }
 
@@ -188,25 +199,47 @@ pub(crate) fn licence_not_known(names: &[String]) -> CheckFinding {
     .binding(names.join(", "))
 }
 
-/// That a device would lose apps for want of licences.
-pub(crate) fn without_licence(names: &[String]) -> CheckFinding {
-    let all = names.join(", ");
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+/// That a device would lose apps for want of licences, as the stock was read then.
+pub(crate) fn without_licence(short: &NoLicence, read: Option<Timestamp>) -> CheckFinding {
+    let names = |of: &'_ [String]| some_of(&of.iter().map(String::as_str).collect::<Vec<_>>());
+    let left: Vec<String> = short
+        .lost
+        .iter()
+        .filter(|name| !short.for_people.contains(name))
+        .cloned()
+        .collect();
+    let (mut facts, mut fixes) = (Vec::new(), Vec::new());
+    if !left.is_empty() {
+        facts.push(format!(
+            "no licence is left for apps that it has and that would go with their data: {}",
+            names(&left)
+        ));
+        fixes.push(LICENCES);
+    }
+    if !short.for_people.is_empty() {
+        facts.push(format!(
+            "licences can be given to people only for apps that it has and that would go with their data: {}",
+            names(&short.for_people)
+        ));
+        fixes.push(USERS_ONLY);
+    }
     CheckFinding::block(
         Check::AppsLicences,
-        format!(
-            "no licence is left for apps that it has and that would go with their data: {}",
-            some_of(&names)
-        ),
-        LICENCES,
+        facts.join("; "),
+        &fixes.join("; "),
         Owner::Licence,
     )
-    .binding(all)
-    .from(FactSource::Api, None)
+    .binding(match short.for_people.is_empty() {
+        true => left.join(", "),
+        false => format!("{}; {}", left.join(", "), short.for_people.join(", ")),
+    })
+    .from(FactSource::Api, read)
 }
 
 /// What helps where licences lack.
 pub(super) const LICENCES: &str = "buy licences, or move them to a location whose token is here";
+/// What helps where licences are for people only.
+pub(super) const USERS_ONLY: &str = "have another app in its place, or one that devices can get: in a hold there is no account of the store";
 
 /// The first names of a list, and how many there are beside these.
 pub(super) fn some_of(names: &[&str]) -> String {

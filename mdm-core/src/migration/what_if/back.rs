@@ -59,7 +59,7 @@ pub fn look_back(
             found.extend(device::provisional(facts, now));
             found.push(goes_to(facts));
             found.push(device::pending(facts));
-            found.extend(device::managed_user(facts));
+            found.extend(device::managed_user(facts, now));
             found.push(contact(facts, now));
             found.push(device::deadline(facts, now));
             project::look(facts, &mut found);

@@ -27,15 +27,8 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
     found.push(current(facts));
     found.push(original(facts));
     found.push(pending(facts));
-    if facts.in_other_wave {
-        found.push(CheckFinding::block(
-            Check::InOtherWave,
-            "it is in an open wave already",
-            "take it out of the other wave first",
-            Owner::Destination,
-        ));
-    }
-    found.extend(managed_user(facts));
+    found.push(in_other_wave(facts));
+    found.extend(managed_user(facts, now));
     found.push(contact(facts, now));
     found.push(deadline(facts, now));
     found.push(runbook(facts));
@@ -87,14 +80,28 @@ pub(super) fn family(facts: &MemberFacts<'_>) -> CheckFinding {
         .device
         .and_then(|d| d.reading.as_ref()?.product.clone());
     match (facts.platform, product) {
-        (Some(platform), _) => CheckFinding::pass(Check::FamilySupported, platform.as_str()),
-        (None, Some(product)) => CheckFinding::block(
-            Check::FamilySupported,
-            format!("{product} is no iPhone, iPad or Mac"),
-            "leave it out: Apple does not migrate it",
-            Owner::Apple,
-        )
-        .from(FactSource::Api, None),
+        (Some(platform), Some(product)) => from_api(
+            CheckFinding::pass(
+                Check::FamilySupported,
+                format!("{}: {product}", platform.as_str()),
+            ),
+            facts,
+        ),
+        // What it said itself, or what somebody told of it.
+        (Some(platform), None) => {
+            let learned = facts.device.and_then(|d| d.facts.learned);
+            CheckFinding::pass(Check::FamilySupported, platform.as_str())
+                .from(FactSource::Mdm, learned)
+        }
+        (None, Some(product)) => from_api(
+            CheckFinding::block(
+                Check::FamilySupported,
+                format!("{product} is no iPhone, iPad or Mac"),
+                "leave it out: Apple does not migrate it",
+                Owner::Apple,
+            ),
+            facts,
+        ),
         (None, None) => CheckFinding::block(
             Check::FamilySupported,
             "its platform is not known",
@@ -225,52 +232,73 @@ pub(super) fn provisional(facts: &MemberFacts<'_>, now: Timestamp) -> Option<Che
     Some(finding.from(FactSource::Api, reading.seen))
 }
 
-fn shared(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
-    match facts.original.and_then(|o| o.shared.as_ref()) {
-        Some(told) if told.value => Some(
-            CheckFinding::block(
-                Check::SharedIpad,
-                "it is a Shared iPad",
-                "erase it and enrol it anew: Apple does not migrate it",
-                Owner::OrganisationAdmin,
-            )
-            .import(told),
-        ),
-        Some(told) => Some(CheckFinding::pass(Check::SharedIpad, "not shared").import(told)),
-        None => (facts.platform == Some(Platform::Ipados)).then(|| {
-            CheckFinding::unknown(
-                Check::SharedIpad,
-                "nobody has told whether it is shared",
-                "bring in what the original service knows of it",
-                Owner::Original,
-            )
-        }),
+fn in_other_wave(facts: &MemberFacts<'_>) -> CheckFinding {
+    let check = Check::InOtherWave;
+    if facts.in_other_wave {
+        CheckFinding::block(
+            check,
+            "it is in an open wave already",
+            "take it out of the other wave first",
+            Owner::Destination,
+        )
+    } else {
+        CheckFinding::pass(check, "it is in no other open wave")
+    }
+    .from(FactSource::Operator, None)
+}
+
+/// What only an iPad can be is no question of the others; where nobody knows what it is, that stands against it already.
+fn of_ipads(check: Check, facts: &MemberFacts<'_>, unknown: &str) -> Option<CheckFinding> {
+    let platform = facts.platform?;
+    if platform == Platform::Ipados {
+        let fix = "bring in what the original service knows of it";
+        return Some(CheckFinding::unknown(check, unknown, fix, Owner::Original));
+    }
+    let fact = format!("a question of iPads: this one has {}", platform.as_str());
+    Some(from_api(CheckFinding::pass(check, fact), facts))
+}
+
+/// A fact that is what Apple tells of it, as last read.
+fn from_api(finding: CheckFinding, facts: &MemberFacts<'_>) -> CheckFinding {
+    match facts.device.and_then(|d| d.reading.as_ref()) {
+        Some(reading) => finding.from(FactSource::Api, reading.seen),
+        None => finding,
     }
 }
 
-fn return_to_service(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
-    match facts.original.and_then(|o| o.return_to_service.as_ref()) {
-        Some(told) if told.value => Some(
-            CheckFinding::block(
-                Check::ReturnToService,
-                "it returns to service by itself",
-                "end that at the original service, or erase it",
-                Owner::Original,
-            )
-            .import(told),
+fn shared(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    let check = Check::SharedIpad;
+    let Some(told) = facts.original.and_then(|o| o.shared.as_ref()) else {
+        return of_ipads(check, facts, "nobody has told whether it is shared");
+    };
+    let finding = match told.value {
+        true => CheckFinding::block(
+            check,
+            "it is a Shared iPad",
+            "erase it and enrol it anew: Apple does not migrate it",
+            Owner::OrganisationAdmin,
         ),
-        Some(told) => {
-            Some(CheckFinding::pass(Check::ReturnToService, "not set up for it").import(told))
-        }
-        None => (facts.platform == Some(Platform::Ipados)).then(|| {
-            CheckFinding::unknown(
-                Check::ReturnToService,
-                "nobody has told whether it returns to service by itself",
-                "bring in what the original service knows of it",
-                Owner::Original,
-            )
-        }),
-    }
+        false => CheckFinding::pass(check, "not shared"),
+    };
+    Some(finding.import(told))
+}
+
+fn return_to_service(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+    let check = Check::ReturnToService;
+    let Some(told) = facts.original.and_then(|o| o.return_to_service.as_ref()) else {
+        let unknown = "nobody has told whether it returns to service by itself";
+        return of_ipads(check, facts, unknown);
+    };
+    let finding = match told.value {
+        true => CheckFinding::block(
+            check,
+            "it returns to service by itself",
+            "end that at the original service, or erase it",
+            Owner::Original,
+        ),
+        false => CheckFinding::pass(check, "not set up for it"),
+    };
+    Some(finding.import(told))
 }
 
 fn current(facts: &MemberFacts<'_>) -> CheckFinding {
@@ -421,7 +449,7 @@ pub(crate) const NO_USER: &str = "no local user is managed";
 /// Nor does this.
 pub(crate) const NOBODY_TOLD: &str = "nobody has told which local user is managed";
 
-pub(super) fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
+pub(super) fn managed_user(facts: &MemberFacts<'_>, now: Timestamp) -> Option<CheckFinding> {
     if !facts.platform.is_some_and(Platform::is_mac) {
         return None;
     }
@@ -442,6 +470,16 @@ pub(super) fn managed_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
                 Check::ManagedUser,
                 format!("{} signed in last at {last}", user.name),
             ),
+            // Those two weeks have not begun: that nobody was there in them says nothing yet.
+            Some(last) if facts.deadline.since(now) > 14 * DAY && now.since(last) <= 14 * DAY => {
+                CheckFinding::pass(
+                    Check::ManagedUser,
+                    format!(
+                        "{} signed in last at {last}; unknown until two weeks before the deadline",
+                        user.name
+                    ),
+                )
+            }
             Some(last) => CheckFinding::warn(
                 Check::ManagedUser,
                 format!(

@@ -94,8 +94,10 @@ pub struct AppForecast {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NoLicence {
-    /// It loses these: nobody has a licence left.
+    /// It loses these: nobody has a licence left that it could get.
     pub lost: Vec<String>,
+    /// Those of them of which there are licences for people only.
+    pub for_people: Vec<String>,
     /// Whether it loses these is not known: licences come from elsewhere.
     pub uncertain: Vec<String>,
 }
@@ -190,7 +192,14 @@ impl Forecaster {
             row.uncertain += u64::from(fate == AppFate::Uncertain);
             let name = || app.name.as_ref().unwrap_or(&app.bundle_id).clone();
             match fate {
-                AppFate::LostLicence => short.lost.push(name()),
+                AppFate::LostLicence => {
+                    short.lost.push(name());
+                    let store = plan.and_then(|plan| plan.store_id);
+                    let stock = store.and_then(|app| self.stock.as_ref()?.get(&app));
+                    if stock.is_some_and(Stock::is_for_users_only) {
+                        short.for_people.push(name());
+                    }
+                }
                 AppFate::Uncertain => short.uncertain.push(name()),
                 _ => {}
             }

@@ -22,12 +22,12 @@ pub(crate) use apps::{licence_not_known, without_licence};
 pub use back::{BackFacts, WayBack, look_back};
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
-pub(crate) use project::met_line;
 pub use project::{InGap, ProjectFacts, Terms};
+pub(crate) use project::{look_past, look_past_all, met_line};
 pub(crate) use server::budget as budget_finding;
 pub use server::{Ends, Expiry, ServerFacts, look_at_returns, look_at_server};
 
-use super::{Owner, PinnedRunbook};
+use super::{Owner, PinnedRunbook, StepId};
 pub use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
@@ -50,6 +50,8 @@ pub enum FactSource {
     Mdm,
     /// Whoever runs this server: settings, runbooks.
     Operator,
+    /// This server's own look at its doors by their public names.
+    Probe,
 }
 
 /// What one check found for one device, or for all of them.
@@ -186,6 +188,8 @@ pub struct MemberFacts<'a> {
     pub platform: Option<Platform>,
     /// The runbook that it would have.
     pub runbook: Option<&'a PinnedRunbook>,
+    /// Steps of it that are for other devices.
+    pub without: &'a BTreeSet<StepId>,
     /// What the profiles of the runbook, of the enrolment and of the library bring.
     pub brings: &'a Brings,
     /// The identifier at Apple of the server entry that it goes to.
@@ -218,6 +222,14 @@ pub struct MemberFacts<'a> {
     pub codes: Option<bool>,
     /// Its recovery key from the service that it leaves: since when it is in the vault.
     pub old_key: Option<Timestamp>,
+}
+
+impl MemberFacts<'_> {
+    /// Whether its runbook has a step, and this device gets it.
+    fn gets(&self, step: StepId) -> bool {
+        let has = self.runbook.is_some_and(|r| r.step(step).is_some());
+        has && !self.without.contains(&step)
+    }
 }
 
 /// What of a member's attempt has gone to Apple when it is looked at.

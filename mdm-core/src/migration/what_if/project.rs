@@ -1,12 +1,12 @@
 //! What the project says: when deadlines may lie, which services devices may leave, what must be done there first; and for the
 //! whole wave the switch, the gate of the wave before it, and how many devices would be in a hold at once.
 
-use super::{Check, CheckFinding, FactSource, MemberFacts, ServerFacts};
+use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts, ServerFacts};
 use crate::calendar::{Calendar, Zone};
 use crate::clock::Timestamp;
 use crate::gap::GapGroup;
 use crate::migration::{Met, Owner};
-use crate::project::Window;
+use crate::project::{Project, Window};
 
 /// What a project says of one member.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,26 @@ pub struct Terms<'a> {
     pub met: &'a std::collections::BTreeMap<String, Met>,
     /// How many there are.
     pub prerequisites: usize,
+}
+
+impl<'a> Terms<'a> {
+    /// Those of a project for one member.
+    pub(crate) fn of(
+        project: &'a Project,
+        zone: Option<&'a Zone>,
+        unmet: &'a [String],
+        met: &'a std::collections::BTreeMap<String, Met>,
+    ) -> Self {
+        Self {
+            window: project.window,
+            calendar: &project.calendar,
+            zone,
+            originals: &project.originals,
+            unmet,
+            met,
+            prerequisites: project.prerequisites.len(),
+        }
+    }
 }
 
 /// What is known of the project of a wave.
@@ -59,10 +79,7 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
         word(window.not_after)
     );
     let from_operator = |finding: CheckFinding| finding.from(FactSource::Operator, None);
-    let early = window
-        .not_before
-        .filter(|first| facts.available_from < *first);
-    found.push(from_operator(if let Some(first) = early {
+    found.push(from_operator(if let Some(first) = early(window, facts) {
         CheckFinding::block(
             Check::Window,
             format!(
@@ -103,7 +120,13 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
             ),
         },
     ));
-    if terms.prerequisites > 0 {
+    if terms.prerequisites == 0 {
+        let none = "the project names nothing that must be done at the original service";
+        found.push(from_operator(CheckFinding::pass(
+            Check::Prerequisites,
+            none,
+        )));
+    } else {
         let said: Vec<String> = terms.met.iter().map(met_line).collect();
         let finding = if terms.unmet.is_empty() {
             let fact = format!("all {} are met: {}", terms.prerequisites, said.join("; "));
@@ -126,6 +149,53 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
         let at = terms.met.values().map(|met| met.at).min();
         found.push(finding.from(FactSource::Operator, at));
     }
+}
+
+/// When a window begins that has not begun where it would be offered.
+fn early(window: Window, facts: &MemberFacts<'_>) -> Option<Timestamp> {
+    let first = window.not_before;
+    first.filter(|first| facts.available_from < *first)
+}
+
+/// What an open project says against a device that goes with a list which is part of none, and leaves a service that the project is to
+/// leave: what it would say of a member of its waves. While it is off, nobody is kept back by it.
+pub(crate) fn look_past(project: &Project, facts: &MemberFacts<'_>) -> Vec<CheckFinding> {
+    let mut found = Vec::new();
+    look(facts, &mut found);
+    found.retain(|finding| finding.result != CheckResult::Pass);
+    let early = early(project.window, facts);
+    for finding in &mut found {
+        let name = &project.name;
+        let fact = match early.filter(|_| finding.check == Check::Window) {
+            // Not when: what goes with a list may be offered at once, and the fact is to stay the same until it is accepted.
+            Some(first) => {
+                format!("it would be offered before the project's window begins: {first}")
+            }
+            None => finding.fact.clone(),
+        };
+        finding.fact = format!("past the project {name}: {fact}");
+        finding.fix = format!("let it go with a wave of {name}, or change the project");
+        if !project.on {
+            finding.result = CheckResult::Warn;
+        }
+    }
+    found
+}
+
+/// What several open projects say against a device that goes with a list, each with whether it is on. The device is one of one of them:
+/// where one that is on has nothing against it, what the others have is a warning.
+pub(crate) fn look_past_all(said: Vec<(bool, Vec<CheckFinding>)>) -> Vec<CheckFinding> {
+    let blocks = |finding: &CheckFinding| finding.result == CheckResult::Block;
+    let goes = said
+        .iter()
+        .any(|(on, found)| *on && !found.iter().any(blocks));
+    let mut all: Vec<CheckFinding> = said.into_iter().flat_map(|(_, found)| found).collect();
+    if goes {
+        for finding in all.iter_mut().filter(|finding| blocks(finding)) {
+            finding.result = CheckResult::Warn;
+        }
+    }
+    all
 }
 
 /// That a prerequisite is met: by whose word, since when, and what shows it.
@@ -157,8 +227,13 @@ fn look_at_gap(in_gap: &InGap, found: &mut Vec<CheckFinding>) {
 }
 
 pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
-    if let Some(in_gap) = &facts.in_gap {
-        look_at_gap(in_gap, found);
+    match &facts.in_gap {
+        Some(in_gap) => look_at_gap(in_gap, found),
+        None => {
+            let none =
+                "no open project limits how many devices of a group may be on their way at once";
+            found.push(CheckFinding::pass(Check::Gap, none));
+        }
     }
     let Some(project) = &facts.project else {
         return;

@@ -21,9 +21,7 @@ pub(super) fn look(facts: &MemberFacts<'_>, found: &mut Vec<CheckFinding>) {
 }
 
 fn escrow(facts: &MemberFacts<'_>) -> CheckFinding {
-    let step = facts
-        .runbook
-        .is_some_and(|r| r.step(StepId::FvEscrow).is_some());
+    let step = facts.gets(StepId::FvEscrow);
     let against =
         |fact: &str, fix: &str| CheckFinding::block(Check::FvEscrow, fact, fix, Owner::Destination);
     let second = ESCROWS
@@ -39,8 +37,8 @@ fn escrow(facts: &MemberFacts<'_>) -> CheckFinding {
     }
     match (step, facts.escrow) {
         (false, _) => against(
-            "the runbook takes no recovery key into escrow",
-            "put the step fv-escrow into the runbook",
+            "the runbook takes no recovery key of it into escrow",
+            "put the step fv-escrow into the runbook, for this device too",
         ),
         (true, None) => against(
             "there is no certificate to which recovery keys are sealed",
@@ -67,22 +65,21 @@ fn old_key(facts: &MemberFacts<'_>) -> CheckFinding {
             "nobody here has the recovery key that it has now: if no new one is made, it opens for its users alone",
             "bring it in with a sealed hand-off: `mdmd hand-off key` begins one",
             Owner::Original,
-        ),
+        )
+        .from(FactSource::Operator, None),
     }
 }
 
 fn bootstrap(facts: &MemberFacts<'_>) -> CheckFinding {
     // Every enrolment profile of ours offers it to Macs; whether the runbook waits for it is its own.
-    let waits = facts
-        .runbook
-        .is_some_and(|r| r.step(StepId::Bootstrap).is_some());
+    let waits = facts.gets(StepId::Bootstrap);
     if waits {
         CheckFinding::pass(Check::Bootstrap, "asked for, and waited for")
     } else {
         CheckFinding::warn(
             Check::Bootstrap,
             "the runbook does not wait for the bootstrap token, without which no new recovery key is made",
-            "put the step bootstrap into the runbook",
+            "put the step bootstrap into the runbook, for this device too",
             Owner::Destination,
         )
     }
@@ -93,6 +90,10 @@ fn lock_policy(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
     let runbook = facts.runbook?;
     let step = runbook.step(StepId::Lock).is_some();
     let finding = match (runbook.lock, step) {
+        // Whoever keeps the step from a device wants no lock of it.
+        _ if facts.without.contains(&StepId::Lock) => {
+            CheckFinding::pass(Check::LockPolicy, "no lock is wanted of this device")
+        }
         (false, _) => CheckFinding::pass(Check::LockPolicy, "no lock is wanted"),
         (true, true) if facts.awaits == Some(false) => CheckFinding::block(
             Check::LockPolicy,
@@ -130,7 +131,7 @@ fn lock_policy(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
 }
 
 fn lock_user(facts: &MemberFacts<'_>) -> Option<CheckFinding> {
-    if !facts.runbook?.lock {
+    if !facts.runbook?.lock || facts.without.contains(&StepId::Lock) {
         return None;
     }
     let fix = "ask the person to sign out of Find My before the deadline";

@@ -1,11 +1,13 @@
 //! What holds for all members: certificates and tokens that must outlast the last deadline, the ADE profile, Apple's budget.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::project::{InGap, ProjectFacts, look_at_all};
 use super::{Check, CheckFinding, FactSource};
 use crate::checklist::Outside;
 use crate::clock::Timestamp;
+use crate::ids::Serial;
 use crate::licences::LicenceNeed;
 use crate::migration::Owner;
 
@@ -46,8 +48,18 @@ pub struct ServerFacts {
     pub awaits: Option<bool>,
     /// What must outlast the last deadline.
     pub expiries: Vec<Expiry>,
-    /// Locations of Apps and Books that another service has claimed.
-    pub shared: Vec<String>,
+    /// Locations of Apps and Books that another service has claimed, and when Apple said so.
+    pub shared: Vec<(String, Option<Timestamp>)>,
+    /// How many locations are known, and when Apple was first asked of the one that was asked longest ago whose it is.
+    pub locations: (usize, Option<Timestamp>),
+    /// When the licences of those that give were read; none where one was never read.
+    pub stock_read: Option<Timestamp>,
+    /// How many members are looked at.
+    pub members: usize,
+    /// Serial numbers that are there more than once.
+    pub twice: BTreeSet<Serial>,
+    /// When the ADE profile was read back, or defined.
+    pub awaits_at: Option<Timestamp>,
     /// What the host has seen of its doors from outside; none before it has looked.
     pub outside: Option<Outside>,
     /// The version of the assignment service's protocol that is sent; none where the host did not say.
@@ -79,19 +91,16 @@ pub fn look_at_server(
     for expiry in &facts.expiries {
         found.push(lasts(expiry, last, now));
     }
-    for location in &facts.shared {
-        found.push(
-            CheckFinding::warn(
-                Check::ContentTokenShared,
-                format!("another service has claimed the location {location}"),
-                "move the licences into a location of their own, or take this one over at a date",
-                Owner::Licence,
-            )
-            .from(FactSource::Api, None),
-        );
-    }
+    found.extend(shared(facts));
+    found.push(unique(facts));
     match &facts.needs {
-        Some(needs) => found.extend(needs.iter().map(licences)),
+        Some(needs) => {
+            found.extend(needs.iter().map(|need| licences(need, facts.stock_read)));
+            if needs.is_empty() {
+                let fact = "no runbook has an app that takes a licence";
+                found.push(CheckFinding::pass(Check::AppsLicences, fact));
+            }
+        }
         None => found.push(CheckFinding::unknown(
             Check::AppsLicences,
             "no location of Apps and Books is known: whether there are licences is known elsewhere, if at all",
@@ -101,9 +110,7 @@ pub fn look_at_server(
     }
     found.extend(doors(facts, last, now));
     found.push(protocol(facts.protocol));
-    if let Some(finding) = licences_end(facts, last, now) {
-        found.push(finding);
-    }
+    found.push(licences_end(facts, last, now));
     found.push(budget(facts, first, now));
     look_at_all(facts, &mut found);
     found.sort_by_key(|f| f.check);
@@ -162,7 +169,52 @@ fn awaits(facts: &ServerFacts) -> CheckFinding {
             Owner::Destination,
         ),
     }
-    .from(FactSource::Assignment, None)
+    .from(FactSource::Assignment, facts.awaits_at)
+}
+
+/// Whether another service gives out licences of the same location.
+fn shared(facts: &ServerFacts) -> Vec<CheckFinding> {
+    let check = Check::ContentTokenShared;
+    if facts.shared.is_empty() {
+        let (known, read) = facts.locations;
+        let none = match known {
+            0 => CheckFinding::pass(check, "no location of Apps and Books is known here"),
+            _ => CheckFinding::pass(
+                check,
+                format!("no other service has claimed one of the {known} locations"),
+            )
+            .from(FactSource::Api, read),
+        };
+        return vec![none];
+    }
+    let claimed = |(location, read): &(String, Option<Timestamp>)| {
+        CheckFinding::warn(
+            check,
+            format!("another service has claimed the location {location}"),
+            "move the licences into a location of their own, or take this one over at a date",
+            Owner::Licence,
+        )
+        .from(FactSource::Api, *read)
+    };
+    facts.shared.iter().map(claimed).collect()
+}
+
+/// Whether every device is there once.
+fn unique(facts: &ServerFacts) -> CheckFinding {
+    let check = Check::MembersUnique;
+    if facts.twice.is_empty() {
+        let fact = format!("{} devices, each of them once", facts.members);
+        return CheckFinding::pass(check, fact).from(FactSource::Operator, None);
+    }
+    let twice: Vec<&str> = facts.twice.iter().map(Serial::as_str).collect();
+    CheckFinding::block(
+        check,
+        format!("in it more than once: {}", super::apps::some_of(&twice)),
+        "take one of the two out: `mdmd wave remove`",
+        Owner::Destination,
+    )
+    .binding(twice.join(", "))
+    .from(FactSource::Operator, None)
 }
 
 fn lasts(expiry: &Expiry, last: Timestamp, now: Timestamp) -> CheckFinding {
@@ -253,7 +305,8 @@ fn doors(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> Vec<CheckFindi
             Owner::Destination,
         ),
     };
-    vec![reached.from(FactSource::Operator, None), certificate]
+    let seen = |finding: CheckFinding| finding.from(FactSource::Probe, outside.at);
+    vec![seen(reached), seen(certificate)]
 }
 
 fn protocol(version: Option<u32>) -> CheckFinding {
@@ -276,43 +329,63 @@ fn protocol(version: Option<u32>) -> CheckFinding {
             Owner::Destination,
         ),
     }
+    .from(FactSource::Operator, None)
 }
 
 /// Licences of a location that changes hands end 30 days after that.
-fn licences_end(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> Option<CheckFinding> {
-    if facts.shared.is_empty() || last <= now + AFTERWARDS {
-        return None;
+fn licences_end(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> CheckFinding {
+    let check = Check::DeadlineLicences;
+    let read = facts.shared.iter().filter_map(|(_, read)| *read).min();
+    if facts.shared.is_empty() {
+        let fact = "no location changes hands with this";
+        return CheckFinding::pass(check, fact).from(FactSource::Api, facts.locations.1);
     }
+    if last <= now + AFTERWARDS {
+        let fact = "a location changes hands, and the last deadline is at most 30 days away";
+        return CheckFinding::pass(check, fact).from(FactSource::Api, read);
+    }
+    let names: Vec<&str> = facts.shared.iter().map(|(name, _)| name.as_str()).collect();
     let fact = format!(
         "the last deadline is more than 30 days away, and licences of {} end 30 days after the location has changed hands",
-        facts.shared.join(", ")
+        names.join(", ")
     );
     let fix = "take the location over later, or have earlier deadlines";
-    let finding = CheckFinding::warn(Check::DeadlineLicences, fact, fix, Owner::Licence);
-    Some(finding.from(FactSource::Api, None))
+    CheckFinding::warn(check, fact, fix, Owner::Licence).from(FactSource::Api, read)
 }
 
-fn licences(need: &LicenceNeed) -> CheckFinding {
+fn licences(need: &LicenceNeed, read: Option<Timestamp>) -> CheckFinding {
+    let check = Check::AppsLicences;
     let bundles: Vec<&str> = need.bundles.iter().map(String::as_str).collect();
     let name = format!("{} ({})", need.app, bundles.join(", "));
-    if need.lacks == 0 {
-        return CheckFinding::pass(
-            Check::AppsLicences,
-            format!("{name}: licences for all {} devices", need.needs),
-        )
-        .from(FactSource::Api, None);
-    }
+    let warn = |fact, fix| CheckFinding::warn(check, fact, fix, Owner::Licence);
+    let open = need.needs - need.has;
     // A device that has the app already and would lose it is blocked by itself.
-    CheckFinding::warn(
-        Check::AppsLicences,
-        format!(
+    let finding = if need.lacks > 0 && need.user_only {
+        let fact = format!(
+            "{name}: its licences can be given to people only, and {} of {} devices would get none",
+            need.lacks, need.needs
+        );
+        warn(fact, super::apps::USERS_ONLY)
+    } else if need.lacks > 0 {
+        let fact = format!(
             "{name}: {} of {} devices would get no licence",
             need.lacks, need.needs
-        ),
-        super::apps::LICENCES,
-        Owner::Licence,
-    )
-    .from(FactSource::Api, None)
+        );
+        warn(fact, super::apps::LICENCES)
+    } else if !need.unlimited && open > 0 && need.others > 0 && open + need.others > need.available
+    {
+        let fact = format!(
+            "{name}: {} devices want one of {} licences that are left, and {} of other open waves want one too",
+            open, need.available, need.others
+        );
+        // How many others there are is theirs.
+        warn(fact, super::apps::LICENCES)
+            .binding(format!("{name}: other open waves want the same licences"))
+    } else {
+        let fact = format!("{name}: licences for all {} devices", need.needs);
+        CheckFinding::pass(check, fact)
+    };
+    finding.from(FactSource::Api, read)
 }
 
 pub(crate) fn budget(facts: &ServerFacts, first: Timestamp, now: Timestamp) -> CheckFinding {

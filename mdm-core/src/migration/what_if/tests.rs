@@ -22,6 +22,7 @@ struct Member {
     platform: Platform,
     runbook: PinnedRunbook,
     brings: Brings,
+    without: BTreeSet<StepId>,
     services: Vec<(String, String)>,
     other_kinds: BTreeMap<String, String>,
     ours: BTreeSet<String>,
@@ -84,6 +85,7 @@ fn member(platform: Platform) -> Member {
         original,
         platform,
         runbook,
+        without: BTreeSet::new(),
         brings: Brings {
             networks: BTreeSet::from(["Office".to_owned()]),
             payloads: BTreeSet::new(),
@@ -115,6 +117,7 @@ impl Member {
             platform: Some(self.platform),
             runbook: Some(&self.runbook),
             brings: &self.brings,
+            without: &self.without,
             destination: "OURS",
             services: &self.services,
             other_kinds: &self.other_kinds,
@@ -354,6 +357,16 @@ fn a_mac_waits_for_its_managed_user() {
     check(Macos, Check::ManagedUser, Unknown, |m| {
         m.original.managed_user = None;
     });
+    // Of a deadline that is further away than two weeks nobody can have been there in time: the age counts as of now.
+    let far = |last| {
+        move |m: &mut Member| {
+            m.deadline = NOW + 30 * DAY;
+            tell(m, |s| s.managed_user = Some(user(Some(last))));
+        }
+    };
+    check(Macos, Check::ManagedUser, Pass, far(NOW - 2 * DAY));
+    check(Macos, Check::ManagedUser, Pass, far(NOW - 14 * DAY));
+    check(Macos, Check::ManagedUser, Warn, far(NOW - 15 * DAY));
 }
 
 #[test]
@@ -395,7 +408,8 @@ fn an_app_that_is_to_stay_and_can_be_had_nowhere_blocks_an_iphone() {
         check(Macos, Check::AppsMapped, Pass, nowhere(action));
     }
     check(Ios, Check::AppsMapped, Pass, nowhere(AppAction::Drop));
-    check(Ios, Check::AppsMapped, Pass, |m| {
+    // That its manifest can be had is another question.
+    check_with(&[Check::AppsSource], Ios, Check::AppsMapped, Pass, |m| {
         nowhere(AppAction::Install)(m);
         m.runbook.apps[0].manifest_url = Some(MANIFEST.to_owned());
         tell(m, |s| {
@@ -427,7 +441,13 @@ fn an_app_of_ones_own_whose_signature_nobody_knows_is_no_pass() {
     check(Ios, Check::AppsSource, Unknown, own(None, keep));
     check(Macos, Check::AppsSource, Unknown, own(None, keep));
     check(Ios, Check::AppsSource, Pass, own(None, AppAction::Drop));
-    check(Ios, Check::AppsSource, Pass, own(Some(last), keep));
+    check(Ios, Check::AppsSource, Unknown, own(Some(last), keep));
+    check(Macos, Check::AppsSource, Unknown, own(Some(last), keep));
+    // That the list is old as well makes it no better.
+    check(Ios, Check::AppsSource, Unknown, |m| {
+        own(Some(last), keep)(m);
+        m.original.apps.as_mut().unwrap().at = NOW - 15 * DAY;
+    });
     let early = last - Duration::from_secs(1);
     check(Ios, Check::AppsSource, Block, own(Some(early), keep));
     // Nobody has looked at the manifest, and that is said.
@@ -451,6 +471,16 @@ fn an_app_that_no_step_takes_over_on_this_device_does_not_stay() {
         steps.find(|s| s.id == StepId::AppsKeep).unwrap().only = only(words);
     };
     check(Ios, Check::AppsMapped, Block, |m| step(m, &["sales"]));
+    check(Macos, Check::FvEscrow, Block, |m| {
+        m.without.insert(StepId::FvEscrow);
+    });
+    check(Macos, Check::Bootstrap, Warn, |m| {
+        m.without.insert(StepId::Bootstrap);
+    });
+    check(Ios, Check::LockPolicy, Pass, |m| {
+        m.runbook.lock = true;
+        m.without.insert(StepId::Lock);
+    });
     check(Ios, Check::AppsMapped, Pass, |m| {
         step(m, &["sales"]);
         m.device.tags = only(&["sales"]);
@@ -695,6 +725,7 @@ fn a_device_that_nobody_knows_is_not_let_through() {
         platform: None,
         runbook: None,
         brings: &brings,
+        without: &BTreeSet::new(),
         destination: "OURS",
         services: &[],
         other_kinds: &BTreeMap::new(),
@@ -767,6 +798,7 @@ fn what_was_seen_of_the_doors_counts_and_what_nobody_saw_is_unknown() {
     assert_eq!(of(&facts, Check::Endpoints, 9), Some(Unknown));
     assert_eq!(of(&facts, Check::TlsCert, 9), Some(Unknown));
     let door = |problem: Option<&str>| crate::checklist::Endpoint {
+        chain: None,
         name: "SCEP".to_owned(),
         url: "https://mdm.example.com".to_owned(),
         problem: problem.map(str::to_owned),
@@ -792,9 +824,9 @@ fn what_was_seen_of_the_doors_counts_and_what_nobody_saw_is_unknown() {
     facts.protocol = Some(8);
     assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Pass));
 
-    assert_eq!(of(&facts, Check::DeadlineLicences, 40), None);
-    facts.shared.push("Library".to_owned());
-    assert_eq!(of(&facts, Check::DeadlineLicences, 29), None);
+    assert_eq!(of(&facts, Check::DeadlineLicences, 40), Some(Pass));
+    facts.shared.push(("Library".to_owned(), Some(NOW)));
+    assert_eq!(of(&facts, Check::DeadlineLicences, 29), Some(Pass));
     assert_eq!(of(&facts, Check::DeadlineLicences, 31), Some(Warn));
 }
 
@@ -828,7 +860,8 @@ fn the_server_is_looked_at_too() {
         );
     }
     (facts.waiting, facts.used) = (0, 0);
-    facts.shared.push("Library".to_owned());
+    assert_eq!(of(&facts, Check::ContentTokenShared), Some(Pass));
+    facts.shared.push(("Library".to_owned(), None));
     assert_eq!(of(&facts, Check::ContentTokenShared), Some(Warn));
     let need = |available| {
         let serial = serial("SERIAL1");
@@ -847,8 +880,157 @@ fn the_server_is_looked_at_too() {
     assert_eq!(of(&facts, Check::AppsLicences), Some(Unknown));
     facts.needs = Some(vec![need(1)]);
     assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+    // Another wave wants the one that is left.
+    let mut wanted = need(1);
+    wanted.others = 1;
+    facts.needs = Some(vec![wanted]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Warn));
+    let mut plenty = need(2);
+    plenty.others = 1;
+    facts.needs = Some(vec![plenty]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
     facts.needs = Some(vec![need(0)]);
     assert_eq!(of(&facts, Check::AppsLicences), Some(Warn));
+    // Nobody here wants one: what others want is not this wave's.
+    let mut has = need(0);
+    (has.has, has.lacks, has.others) = (has.needs, 0, 1);
+    facts.needs = Some(vec![has]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+}
+
+#[test]
+fn a_licence_that_only_people_can_get_is_named_as_one() {
+    let stock = Stock {
+        total: 9,
+        available: 9,
+        ..Stock::default()
+    };
+    let all = BTreeMap::from([(7, stock)]);
+    let serial = serial("SERIAL1");
+    let wants = [(7, "com.example.notes".to_owned())];
+    let needs = crate::licences::needs([(&serial, &wants[..])], &BTreeSet::new(), &all);
+    assert_eq!((needs[0].user_only, needs[0].lacks), (true, 1));
+    let facts = ServerFacts {
+        needs: Some(needs),
+        ..ServerFacts::default()
+    };
+    let found = look_at_server(&facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+    let finding = found.iter().find(|f| f.check == Check::AppsLicences);
+    let finding = finding.unwrap();
+    assert!(finding.fact.contains("people only"), "{}", finding.fact);
+    // So is that of a device that has the app.
+    let m = member(Ios);
+    let (none, no_tags) = (BTreeSet::new(), BTreeSet::new());
+    let of = LossOf {
+        serial: &serial,
+        platform: Some(Ios),
+        original: Some(&m.original),
+        runbook: Some(&m.runbook),
+        licences: &none,
+        tags: &no_tags,
+    };
+    let said = |stock: BTreeMap<u64, Stock>| {
+        let short = Forecaster::new(Some(stock)).add(&of);
+        without_licence(&short, Some(NOW))
+    };
+    let people = said(all);
+    assert!(people.fact.contains("people only"), "{}", people.fact);
+    assert!(
+        !people.fact.contains("no licence is left"),
+        "{}",
+        people.fact
+    );
+    assert_eq!(people.at, Some(NOW));
+    let gone = said(BTreeMap::new());
+    assert!(gone.fact.contains("no licence is left"), "{}", gone.fact);
+    assert_ne!(people.bound(), gone.bound());
+}
+
+#[test]
+fn what_is_found_of_all_says_of_when_it_is() {
+    let seen = NOW - DAY;
+    let need = crate::licences::needs(
+        [(
+            &serial("SERIAL1"),
+            &[(7, "com.example.notes".to_owned())][..],
+        )],
+        &BTreeSet::new(),
+        &BTreeMap::new(),
+    );
+    let facts = ServerFacts {
+        awaits: Some(true),
+        awaits_at: Some(seen),
+        needs: Some(need),
+        stock_read: Some(seen),
+        shared: vec![("Library".to_owned(), Some(seen))],
+        outside: Some(crate::checklist::Outside {
+            at: seen,
+            endpoints: Vec::new(),
+        }),
+        ..ServerFacts::default()
+    };
+    let found = look_at_server(&facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+    for (check, source) in [
+        (Check::Await, FactSource::Assignment),
+        (Check::AppsLicences, FactSource::Api),
+        (Check::ContentTokenShared, FactSource::Api),
+        (Check::DeadlineLicences, FactSource::Api),
+        (Check::Endpoints, FactSource::Probe),
+        (Check::TlsCert, FactSource::Probe),
+    ] {
+        let finding = found.iter().find(|f| f.check == check).unwrap();
+        assert_eq!(
+            (finding.source, finding.at),
+            (Some(source), Some(seen)),
+            "{check}"
+        );
+    }
+    // Of a device too.
+    let m = member(Ios);
+    for finding in m.look() {
+        let known = [Check::InOtherWave, Check::FamilySupported];
+        if known.contains(&finding.check) {
+            assert!(finding.source.is_some(), "{}", finding.line());
+        }
+    }
+}
+
+#[test]
+fn what_is_well_is_a_pass_and_no_silence() {
+    let mut facts = ServerFacts {
+        members: 2,
+        ..ServerFacts::default()
+    };
+    let of = |facts: &ServerFacts, check| {
+        let found = look_at_server(facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+        found.iter().find(|f| f.check == check).map(|f| f.result)
+    };
+    for check in [
+        Check::MembersUnique,
+        Check::ContentTokenShared,
+        Check::DeadlineLicences,
+        Check::Gap,
+    ] {
+        assert_eq!(of(&facts, check), Some(Pass), "{check}");
+    }
+    facts.twice.insert(serial("SERIAL1"));
+    assert_eq!(of(&facts, Check::MembersUnique), Some(Block));
+    // What only an iPad can be.
+    for (platform, result) in [(Ios, Pass), (Macos, Pass), (Ipados, Unknown)] {
+        let both = [Check::SharedIpad, Check::ReturnToService];
+        for of in both {
+            let other = both
+                .into_iter()
+                .filter(|other| *other != of && result != Pass);
+            let also: Vec<Check> = other.collect();
+            check_with(&also, platform, of, result, |m| {
+                m.original.shared = None;
+                m.original.return_to_service = None;
+            });
+        }
+    }
+    check(Ios, Check::InOtherWave, Pass, |_| {});
+    check(Ios, Check::InOtherWave, Block, |m| m.in_other_wave = true);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::super::what_if::MemberReport;
 use super::plan::{begun, is_at_apple};
 use super::{Act, ActDone, ActPlan, Found, Looked, PlannedRequest, nobody};
 use crate::audit::AuditEntry;
+use crate::calendar::HOLD;
 use crate::clock::Timestamp;
 use crate::device::Leaving;
 use crate::enrollment::EnrollmentState;
@@ -22,7 +23,6 @@ use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
 use crate::filevault::KeyCustody;
 use crate::ids::{AuditId, DeviceId, Serial, WaveId};
-use crate::migration::plan::most_at_once;
 use crate::migration::what_if::{
     Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, Terms, WayBack,
     look_at_returns, look_back,
@@ -233,6 +233,7 @@ impl Org {
             platform,
             runbook: None,
             brings: &brings,
+            without: &BTreeSet::new(),
             destination: match of.back {
                 Back::After(to) => to,
                 Back::Before | Back::None(_) => "",
@@ -291,8 +292,8 @@ impl Org {
             return Ok(Vec::new());
         }
         let mut used = self.deadlines_of_all().await?;
-        *used.entry(deadline).or_default() += look.leaving;
-        let most = most_at_once(&used, &BTreeSet::from([deadline]));
+        used.add(deadline, HOLD, look.leaving);
+        let most = used.most_at_once(&BTreeSet::from([(deadline, HOLD)]));
         let most = most.map_or(look.leaving, |(most, _)| most);
         let after = look.ways.values().filter_map(|back| match back {
             Back::After(to) => Some(to),

@@ -2,6 +2,7 @@
 //! as an ad-hoc wave and its errands, proved by re-reading. No second path beside the waves.
 
 mod back;
+mod extend;
 mod perform;
 mod plan;
 mod proof;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Org;
+use super::wave::check_digest;
 use super::what_if::MemberReport;
 use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
@@ -182,6 +184,7 @@ impl ActPlan {
     }
 
     pub(super) fn must_be(&self, digest: &str) -> Result<(), Error> {
+        check_digest(digest)?;
         if !self.against_all.is_empty() {
             return Err(Error::Precondition(self.against_all.join("; ")));
         }

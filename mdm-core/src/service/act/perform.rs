@@ -30,11 +30,6 @@ impl Org {
     ) -> Result<ActDone, Error> {
         let digest = plan.digest.as_str();
         let now = self.now();
-        let server = self
-            .store()
-            .server(self.id(), destination)
-            .await?
-            .ok_or(Error::NotFound("server entry"))?;
         let name = format!("ad hoc {now}");
         let mut pinned = BTreeMap::new();
         for (platform, runbook) in runbooks {
@@ -105,6 +100,8 @@ impl Org {
         self.put_licence_errands(&mut batch, id, &moves).await?;
         let devices = moves.iter().map(|attempt| attempt.device).collect();
         self.take_from_returns(&mut batch, &devices).await?;
+        // As late as can be: whoever reads its list writes this row, too.
+        let server = self.hold_entry(&mut batch, destination).await?;
         let kind = ErrandKind::Schedule {
             server: server.uuid,
             deadline,

@@ -110,6 +110,9 @@ impl Org {
             self.look_at_projects(&mut all, *deadline).await?;
         }
         let (mut against_all, mut warnings) = (Vec::new(), Vec::new());
+        if let MigrationAct::Extend { deadline } = &act.what {
+            warnings = self.warnings_of_extension(&all, *deadline).await?;
+        }
         if let Some(report) = &what_if {
             against_all = report.against_all(rules);
             // Said of the requests and licences of this plan itself.
@@ -215,10 +218,7 @@ impl Org {
         };
         let from: Vec<String> = found.iter().filter_map(from).collect();
         let of = |project: &Project| {
-            let leaves = |server: &&String| match project.originals.is_empty() {
-                true => !ours.contains(*server),
-                false => project.originals.contains(*server),
-            };
+            let leaves = |server: &&String| project.leaves(server, &ours);
             let count = from.iter().filter(leaves).count();
             (count > 0).then(|| {
                 format!(
@@ -294,8 +294,7 @@ impl Org {
                 runbooks,
             } => {
                 let server = self
-                    .store()
-                    .server(self.id(), *destination)
+                    .server_entry(*destination)
                     .await?
                     .ok_or(Error::NotFound("server entry"))?;
                 let revisions: BTreeMap<Platform, i64> =

@@ -411,6 +411,37 @@ impl Org {
         changed
     }
 
+    /// What was given counts as given in the stock that was read before: until it is read again nobody else is promised it.
+    async fn take_off_stock(
+        &self,
+        batch: &mut Batch,
+        errand: &Errand,
+        asked: &Asked,
+        holders: &Holders,
+    ) -> Result<(), Error> {
+        let Some(begun) = errand.sendings.first().map(|sending| sending.at) else {
+            return Ok(());
+        };
+        let location = self.store().location(self.id(), asked.location).await?;
+        let Some(mut location) = location.filter(|l| l.stock_read.is_some_and(|at| at <= begun))
+        else {
+            return Ok(());
+        };
+        for app in &asked.request.apps {
+            let given = errand
+                .members
+                .iter()
+                .filter(|m| holders.has(*app, &m.serial));
+            let given = u64::try_from(given.count()).unwrap_or(u64::MAX);
+            if let Some(stock) = location.stock.get_mut(app) {
+                stock.available = stock.available.saturating_sub(given);
+                stock.assigned = stock.assigned.saturating_add(given);
+            }
+        }
+        batch.put(location);
+        Ok(())
+    }
+
     /// Who holds what was read: it is noted on the devices, and who lacks it stands in the errand.
     async fn conclude_licences(
         &self,
@@ -477,7 +508,11 @@ impl Org {
             }
             // Who gave by hand looks at once what is left.
             let by_hand = errand.wave.is_none() && !errand.is_by_itself();
-            if sent && (errand.failed.is_empty() || by_hand) {
+            if sent && !asked.request.take_back {
+                self.take_off_stock(&mut batch, &errand, asked, holders)
+                    .await?;
+            }
+            if sent {
                 let wait = if by_hand { READING } else { SOON };
                 self.put_stock_soon(&mut batch, asked.location, wait)
                     .await?;

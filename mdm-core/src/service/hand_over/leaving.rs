@@ -1,6 +1,7 @@
 //! A device that has left us: our list does not have it any more, and it has checked out, or said nothing for days though it was
 //! asked. Then it has moved, and what we know of it goes to the destination on which both sides have agreed: once for each time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -54,7 +55,7 @@ pub(in crate::service) fn left_for_good(
     silent: Option<Duration>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let record = device.record.as_ref().filter(|record| record.gone)?;
+    let record = device.record.as_ref().filter(|record| record.has_left())?;
     let newest = newest?;
     if let Some(ended) = newest.ended {
         return Some(ended.max(record.seen));
@@ -64,7 +65,47 @@ pub(in crate::service) fn left_for_good(
     is_silent.then_some(quiet_since)
 }
 
+/// Marks a device as moved away since `left`, and says so in the record: once for each time.
+pub(in crate::service) fn mark_moved(device: &mut Device, left: Timestamp) -> Option<Value> {
+    if device.moved_away.is_some_and(|at| at >= left) {
+        return None;
+    }
+    device.moved_away = Some(left);
+    let record = device.record.as_ref();
+    Some(json!({ "since": left, "list": record.map(|r| r.server), "gone": record.map(|r| r.seen) }))
+}
+
 impl Org {
+    /// Which of these devices have left us for good, and since when.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn moved_away(
+        &self,
+        devices: &[Device],
+    ) -> Result<BTreeMap<DeviceId, Timestamp>, Error> {
+        let (now, silence) = (self.now(), self.silence());
+        let mut all = BTreeMap::new();
+        for device in devices {
+            if device
+                .record
+                .as_ref()
+                .is_none_or(|record| !record.has_left())
+            {
+                continue;
+            }
+            let moved = match device.moved_away.filter(|_| device.enrollment.is_none()) {
+                Some(moved) => Some(moved),
+                None => {
+                    let enrolments = self.store().enrollments_of_device(self.id(), device.id);
+                    left_for_good(device, enrolments.await?.last(), silence, now)
+                }
+            };
+            all.extend(moved.map(|at| (device.id, at)));
+        }
+        Ok(all)
+    }
+
     /// Whether what we know of a device that leaves is to be handed over: by the organisation as it is in this process, for a
     /// message of a device is answered at once.
     pub(in crate::service) fn hands_over(&self) -> bool {
@@ -86,7 +127,7 @@ impl Org {
         let enrolments = self.store().enrollments_of_device(self.id(), id).await?;
         let newest = enrolments.last();
         let now = self.now();
-        let Some(gone) = device.record.as_ref().filter(|record| record.gone) else {
+        let Some(gone) = device.record.as_ref().filter(|record| record.has_left()) else {
             // Whether it moves, our list will tell; or it has come back meanwhile.
             return match device.enrollment.is_some() || job.tries > MOST_LOOKS {
                 true => self.job_done(job, lease).await,
@@ -111,6 +152,22 @@ impl Org {
                 false => self.job_later(&look, lease, SELDOM).await,
             };
         };
+        // In the record whatever the destination says.
+        if let Some(detail) = mark_moved(&mut device, left) {
+            let mut batch = Batch::new();
+            batch.put(AuditEntry::new(
+                self.id(),
+                AuditId(self.ids().next(now)),
+                now,
+                "worker",
+                "device.moved-away",
+                Some(id),
+                detail,
+            ));
+            batch.put(device.clone());
+            self.store().commit(batch).await?;
+            device.version += 1;
+        }
         // One that was only silent may speak again, and leave once more.
         let is_last = has_checked_out || is_over;
         if device.handed_over.is_some_and(|at| at >= left) {
@@ -197,7 +254,7 @@ impl Org {
         let (mut batch, mut next) = (Batch::new(), now);
         for device in &page {
             let record = device.record.as_ref();
-            if record.is_none_or(|r| !r.gone || now >= r.seen + LONGEST_WAY) {
+            if record.is_none_or(|r| !r.has_left() || now >= r.seen + LONGEST_WAY) {
                 continue;
             }
             let job = Job::hand_over(self.id(), device.id, next);

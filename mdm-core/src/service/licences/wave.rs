@@ -48,6 +48,19 @@ struct UnderWay {
     pairs: BTreeSet<(DeviceId, u64)>,
     /// Licences of a location's apps that are promised to devices.
     promised: BTreeMap<(LocationId, u64), u64>,
+    /// To which devices which apps are promised.
+    given: BTreeMap<DeviceId, BTreeSet<u64>>,
+}
+
+/// Licences as a plan may count on them.
+#[derive(Debug)]
+pub(in crate::service) struct Free {
+    /// The stock over all locations, without what open requests have promised to devices.
+    pub(in crate::service) stock: BTreeMap<u64, Stock>,
+    /// To which devices which apps are promised: they count as had.
+    pub(in crate::service) given: BTreeMap<DeviceId, BTreeSet<u64>>,
+    /// When the oldest of it was read; none where one was never read.
+    pub(in crate::service) read: Option<Timestamp>,
 }
 
 impl Org {
@@ -67,11 +80,14 @@ impl Org {
             }
         }
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+        let free = self.free_licences().await?;
         let mut holds = BTreeSet::new();
         for chunk in serials.chunks(1000) {
             for device in self.store().devices_by_serial(self.id(), chunk).await? {
-                for held in &device.licences {
-                    holds.insert((held.app, device.serial.clone()));
+                let held = device.licences.iter().map(|held| held.app);
+                let promised = free.given.get(&device.id).into_iter().flatten();
+                for app in held.chain(promised.copied()) {
+                    holds.insert((app, device.serial.clone()));
                 }
             }
         }
@@ -81,7 +97,56 @@ impl Org {
                 plans.get(&m.runbook).map_or(&[][..], Vec::as_slice),
             )
         });
-        Ok(needs(wants, &holds, &self.whole_stock().await?))
+        let mut all = needs(wants, &holds, &free.stock);
+        let own: BTreeSet<&Serial> = serials.iter().collect();
+        let others = self.needed_elsewhere(|serial| own.contains(serial)).await?;
+        for need in &mut all {
+            need.others = others.get(&need.app).copied().unwrap_or_default();
+        }
+        Ok(all)
+    }
+
+    /// The stock without what is promised, and to whom it is.
+    pub(in crate::service) async fn free_licences(&self) -> Result<Free, Error> {
+        let under_way = self.licences_under_way().await?;
+        let mut stock: BTreeMap<u64, Stock> = BTreeMap::new();
+        let mut read: Option<Option<Timestamp>> = None;
+        for location in self.locations().await?.iter().filter(|l| l.gives()) {
+            read = Some(read.map_or(location.stock_read, |read| read.min(location.stock_read)));
+            for (app, own) in &location.stock {
+                let promised = under_way.promised.get(&(location.id, *app)).copied();
+                let mut own = *own;
+                own.available = own.available.saturating_sub(promised.unwrap_or_default());
+                stock.entry(*app).or_default().add(own);
+            }
+        }
+        Ok(Free {
+            stock,
+            given: under_way.given,
+            read: read.flatten(),
+        })
+    }
+
+    /// Of each app how many members of open waves lack it that were promised none; `but` are left out.
+    pub(in crate::service) async fn needed_elsewhere(
+        &self,
+        but: impl Fn(&Serial) -> bool,
+    ) -> Result<BTreeMap<u64, u64>, Error> {
+        let under_way = self.licences_under_way().await?;
+        let mut all = BTreeMap::new();
+        let mut walk = self.walk().await?;
+        while let Some((_, mut members)) = self.next_members(&mut walk).await? {
+            members.retain(|member| !but(&member.serial));
+            for app in self
+                .lacking(&members, &under_way)
+                .await?
+                .iter()
+                .flat_map(|(_, apps)| apps)
+            {
+                *all.entry(*app).or_default() += 1;
+            }
+        }
+        Ok(all)
     }
 
     /// The stock over all locations.
@@ -90,12 +155,7 @@ impl Org {
         let locations = self.locations().await?;
         for location in locations.into_iter().filter(Location::gives) {
             for (app, stock) in location.stock {
-                let sum = whole.entry(app).or_default();
-                sum.total += stock.total;
-                sum.assigned += stock.assigned;
-                sum.available += stock.available;
-                sum.unlimited |= stock.unlimited;
-                sum.device_assignable |= stock.device_assignable;
+                whole.entry(app).or_default().add(stock);
             }
         }
         Ok(whole)
@@ -114,13 +174,37 @@ impl Org {
             return Ok(());
         }
         let under_way = self.licences_under_way().await?;
-        let mut lacking = Vec::new();
-        for members in members.chunks(CHUNK) {
-            lacking.extend(self.lacking(members, &under_way).await?);
-        }
+        let lacking = self.all_lacking(members, &under_way).await?;
         self.put_allotted(batch, wave, lacking, &locations, &under_way);
         self.put_stock_jobs(batch, &locations);
         Ok(())
+    }
+
+    /// The requests that [`Org::put_licence_errands`] would make of these members now.
+    pub(in crate::service) async fn licence_requests_of(
+        &self,
+        members: &[Move],
+    ) -> Result<Vec<PlannedRequest>, Error> {
+        if self.locations().await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let under_way = self.licences_under_way().await?;
+        let lacking = self.all_lacking(members, &under_way).await?;
+        let lacking = lacking.into_iter().map(|(who, apps)| (who.serial, apps));
+        let (requests, _) = self.plan_giving(lacking.collect()).await?;
+        Ok(requests)
+    }
+
+    async fn all_lacking(
+        &self,
+        members: &[Move],
+        under_way: &UnderWay,
+    ) -> Result<Lacking<ErrandMember>, Error> {
+        let mut lacking = Vec::new();
+        for members in members.chunks(CHUNK) {
+            lacking.extend(self.lacking(members, under_way).await?);
+        }
+        Ok(lacking)
     }
 
     /// The stock is read now: what a plan says about licences is to be no older than the plan.
@@ -401,6 +485,13 @@ impl Org {
                 let pairs = errand.members.iter().map(|m| (m.device, *app));
                 under_way.pairs.extend(pairs);
                 if let Some(location) = gives {
+                    for member in &errand.members {
+                        under_way
+                            .given
+                            .entry(member.device)
+                            .or_default()
+                            .insert(*app);
+                    }
                     let promised = under_way.promised.entry((location, *app)).or_default();
                     *promised += u64::try_from(errand.members.len()).unwrap_or(u64::MAX);
                 }

@@ -487,6 +487,14 @@ pub trait Notifier: Send + Sync + 'static {
 /// Carries messages to receivers of webhooks.
 #[async_trait]
 pub trait HookCarrier: Send + Sync + 'static {
+    /// Whether messages may be sent there at all, as far as that is known without asking anybody: a receiver that is named by
+    /// an address that the host does not let webhooks reach is refused before it is kept.
+    ///
+    /// # Errors
+    /// Why not, in words without the address.
+    fn may_be_sent(&self, _url: &str) -> Result<(), String> {
+        Ok(())
+    }
     /// Posts a message and answers the HTTP status. Follows no redirection, and connects to no address that the host does not
     /// let webhooks reach. May come twice.
     ///

@@ -3,6 +3,7 @@
 
 mod about;
 mod approved;
+mod at_risk;
 mod clean_up;
 mod device;
 mod exceptions;
@@ -37,6 +38,7 @@ impl Org {
             ReportAsk::Exceptions(wave) => self.report_exceptions(*wave, sink).await,
             ReportAsk::Holds(wave) => self.report_holds(*wave, sink).await,
             ReportAsk::Unheard { days } => self.report_unheard(*days, sink).await,
+            ReportAsk::AtRisk { wave, days } => self.report_at_risk(*wave, *days, sink).await,
             ReportAsk::Requests(wave) => self.report_requests(*wave, sink).await,
             ReportAsk::CleanUp(wave) => self.report_clean_up(*wave, sink).await,
         }

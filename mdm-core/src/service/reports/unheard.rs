@@ -29,7 +29,7 @@ const COLUMNS: &[&str] = &[
     "next action",
 ];
 
-/// Refusals that are looked at: the newest ones. The table of them is bounded too.
+/// Refusals that are looked at: the newest ones. The table of them is bounded too, at fewer for each list.
 const REFUSALS: u32 = 20_000;
 
 /// Refusals of one sender at one door for one reason.
@@ -53,6 +53,14 @@ impl Org {
         let mut head = self.report_head(ReportKind::Unheard, title, now);
         head.columns = COLUMNS;
         head.fact("silent for days", days);
+        // How many, and no address: with several organisations nobody can say whose they were.
+        let handshakes = self.mdm.handshakes(REFUSALS).await?;
+        if !handshakes.is_empty() {
+            head.fact(
+                "handshakes that failed at this installation, of nobody known",
+                handshakes.len(),
+            );
+        }
         let mut doors = BTreeMap::<&str, [u64; 2]>::new();
         for ((_, door, _), of) in &refused {
             let sums = doors.entry(door).or_default();

@@ -83,7 +83,7 @@ impl Org {
         batch: &mut Batch,
         server: ServerId,
     ) -> Result<(), Error> {
-        if let Some(row) = self.store().server(self.id(), server).await? {
+        if let Some(row) = self.server_entry(server).await? {
             let kind = JobKind::Assign { server };
             batch.put(Job::new(self.id(), row.assign_job, self.now(), kind));
         }
@@ -97,7 +97,7 @@ impl Org {
         lease: Lease,
         server: ServerId,
     ) -> Result<(), Error> {
-        let Some(server) = self.store().server(self.id(), server).await? else {
+        let Some(server) = self.server_entry(server).await? else {
             return self.job_done(&job, lease).await;
         };
         let outcome = self.assign_server(&server).await;
@@ -203,6 +203,10 @@ impl Org {
             };
             if same.is_empty() {
                 continue;
+            }
+            if self.server_entry(server.id).await?.is_none() {
+                // It was given up meanwhile: nothing more is assigned there.
+                return Ok((Run::Ended, any));
             }
             let serials: Vec<Serial> = same.iter().map(|d| d.serial.clone()).collect();
             let answer = self

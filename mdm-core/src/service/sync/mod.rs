@@ -16,6 +16,7 @@ pub(in crate::service) use profile::check as check_ade;
 
 use super::Org;
 use super::decision::{Decision, Tracked};
+use super::hand_over::mark_moved;
 use super::ports::{DeviceAssignment, DevicePage, ServerCredential};
 use crate::clock::Timestamp;
 use crate::device::{Device, DeviceRecord};
@@ -24,7 +25,7 @@ use crate::ids::{DeviceId, MoveId, Serial};
 use crate::job::Job;
 use crate::migration::Event;
 use crate::store::{Batch, Lease, StoreError, Write};
-use crate::wave::{Missed, Server, SyncCursor};
+use crate::wave::{Server, SyncCursor};
 
 /// How often the list is read when nothing special is going on.
 const CALM: Duration = Duration::from_secs(10 * 60);
@@ -67,6 +68,9 @@ impl Org {
         let Some(server) = self.store().server(self.id(), server).await? else {
             return self.job_done(&job, lease).await;
         };
+        if server.removed.is_some() {
+            return self.leave_list(&job, lease, server.id).await;
+        }
         let outcome = self.sync_server(&server).await;
         let (due, needs_person) = match &outcome {
             Ok(Run::More) => (self.now(), None),
@@ -83,7 +87,7 @@ impl Org {
             tracing::warn!(organisation = %self.id(), server = %server.name, %error, "the device list could not be read");
         }
         self.again_on_conflict(|| async {
-            let Some(mut row) = self.store().server(self.id(), server.id).await? else {
+            let Some(mut row) = self.server_entry(server.id).await? else {
                 return Ok(());
             };
             if row.needs_person == needs_person {
@@ -260,12 +264,15 @@ impl Org {
     /// Whether the list has been without a device for long that the organisation API assigns to it: changes that Apple has left out
     /// are in the whole list.
     async fn is_missed(&self, server: &Server) -> Result<bool, Error> {
-        let over = |missed: &Missed| self.now() >= missed.at + LAG;
-        let Some(missed) = server.missed.filter(over) else {
+        let Some(missed) = server.missed else {
             return Ok(false);
         };
         let device = self.store().device(self.id(), missed.device).await?;
         let unlisted = device.is_some_and(|device| device.is_unlisted_at(&server.uuid));
+        if unlisted && self.now() < missed.at + LAG {
+            // Its change may come yet. Where it has come, the next device that is missed has its turn at once.
+            return Ok(false);
+        }
         if unlisted && server.last_full.is_none_or(|at| at < missed.at) {
             tracing::info!(organisation = %self.id(), server = %server.name, device = %missed.device, "the list lacks a device that is assigned to it: the whole list is read");
             return Ok(true);
@@ -517,14 +524,40 @@ impl Org {
             let apart = Duration::from_secs(device.id.0.unsigned_abs() % APART_SECS);
             self.look_at_leaving(d, device.id, LEAVES + apart).await?;
         }
+        let seen = record.seen;
+        let stays = leaves && self.is_at_another_entry(device, server).await?;
         device.record = Some(record);
+        // It has checked out before: now it has moved.
+        let mut moved = None;
+        if leaves && !stays && device.enrollment.is_none() {
+            let enrolments = self.store().enrollments_of_device(self.id(), device.id);
+            let ended = enrolments.await?.last().and_then(|newest| newest.ended);
+            moved = ended.and_then(|ended| mark_moved(device, ended.max(seen)));
+        }
         let open = device.open_move;
         d.device = Some(tracked);
+        if let Some(detail) = moved {
+            d.audit("device.moved-away", detail);
+        }
         if let Some(open) = open {
             self.load_attempt(d, open).await?;
             d.tell_move(&event);
         }
         Ok(())
+    }
+
+    /// Whether the organisation API has a device at another entry of ours since the list that it leaves was read: the other list
+    /// will show it.
+    async fn is_at_another_entry(&self, device: &Device, server: &Server) -> Result<bool, Error> {
+        let listed = device.record.as_ref().map(|record| record.seen);
+        let reading = device.reading.as_ref().filter(|r| !r.unknown);
+        let reading = reading.filter(|r| Some(r.seen).max(r.listed) >= listed);
+        let at = reading.and_then(|r| r.assigned_server.as_deref());
+        let Some(at) = at.filter(|at| *at != server.uuid) else {
+            return Ok(false);
+        };
+        let servers = self.store().servers(self.id()).await?;
+        Ok(servers.iter().any(|other| other.uuid == at))
     }
 
     /// After a full list: devices that it did not show are no longer ours. Goes through some of them; answers whether those

@@ -64,22 +64,21 @@ impl Org {
         found.map(|p| p.uuid.clone())
     }
 
-    /// Whether the profile that members of a wave get, or a list without one, was read back as one that makes devices wait; none before
-    /// it was defined.
-    pub(in crate::service) fn proved_awaiting(
+    /// The profile that was defined for members of a wave, or for a list without one: it says whether it was read back as one that
+    /// makes devices wait.
+    pub(in crate::service) fn awaiting<'a>(
         &self,
-        server: &Server,
+        server: &'a Server,
         wave: Option<&Wave>,
-    ) -> Option<bool> {
-        let profile = match wave.and_then(|w| w.ade.as_ref()) {
+    ) -> Option<&'a DefinedProfile> {
+        match wave.and_then(|w| w.ade.as_ref()) {
             // One that is defined and not read back yet says nothing.
             Some(own) => {
                 let own = server.profiles.get(&digest(&self.ade_profile(own, true)));
                 own.filter(|profile| profile.proved_awaiting)
             }
             None => server.profile.as_ref(),
-        };
-        profile.map(|profile| profile.proved_awaiting)
+        }
     }
 
     /// Whether what the organisation's profiles say now is defined at a server entry, and was read back.

@@ -10,7 +10,7 @@ use super::super::act::PlannedRequest;
 use super::super::decision::Decision;
 use super::super::ports::ActivityRequest;
 use super::super::sync::append;
-use super::super::what_if::{Detail, WhatIfReport};
+use super::super::what_if::{Detail, Since, WhatIfReport, found_now};
 use super::accepted::digest;
 use super::runbook_for;
 use crate::check::Check;
@@ -19,9 +19,8 @@ use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
 use crate::ids::{RunbookId, Serial, WaveId};
-use crate::migration::what_if::MatrixChange;
 use crate::migration::{Event, Move};
-use crate::project::{PinnedPlan, RunRow, WhatIfRun};
+use crate::project::{PinnedPlan, WhatIfRun};
 use crate::store::Batch;
 use crate::wave::{Acceptance, Waiver, Wave, WaveState};
 
@@ -62,10 +61,10 @@ pub struct WhatIf {
     /// What is otherwise than when it was last looked at, or submitted.
     pub drift: Vec<String>,
     /// What has come and gone since somebody last had it run; none before that.
-    pub since: Option<MatrixChange>,
+    pub since: Option<Since>,
     /// The acceptance that holds for exactly this.
     pub accepted: Option<Acceptance>,
-    /// The requests as they would be sent.
+    /// The requests as they would be sent: those that start migrations, and those that give members the licences that they lack.
     pub requests: Vec<PlannedRequest>,
     /// All of it, check by check.
     pub report: WhatIfReport,
@@ -93,18 +92,13 @@ impl Org {
         let mut row = self.wave_row(wave).await?;
         let report = self.look_at_members(&row, true, Detail::Problems).await?;
         let rules = &self.organisation.settings.unknowns;
-        let (mut drift, mut draft) = (Vec::new(), false);
-        if let Some(project) = self.project_of(&row).await? {
-            drift = Self::drift(&project, &row);
-            if let Some(of_now) = row.runbooks_of_now(&project) {
-                (row.runbooks, draft) = (of_now, true);
-            }
+        let project = self.project_of(&row).await?;
+        let drift = self.drift(project.as_ref(), &row);
+        let mut draft = false;
+        if let Some(of_now) = project.and_then(|project| row.runbooks_of_now(&project)) {
+            (row.runbooks, draft) = (of_now, true);
         }
-        let planned: Vec<Move> = {
-            let mut all = self.members(wave).await?;
-            all.retain(Move::is_planned);
-            all
-        };
+        let planned = self.planned_members(&row, draft).await?;
         let dates: Vec<_> = planned
             .iter()
             .map(|a| {
@@ -125,14 +119,14 @@ impl Org {
             [&report.bound(rules), &json!(against_all), &json!(known)],
         );
         let earlier = self.store().what_if_run(self.id(), wave).await?;
-        let since = earlier.map(|earlier| change_since(&earlier.found, &run_rows(&report)));
+        let since = earlier.map(|earlier| Since::between(&earlier, &found_now(&report)));
         let accepted = row.acceptance.clone().filter(|a| a.digest == digest);
         let waivers = accepted.as_ref().map_or(&[][..], |a| &a.waivers[..]);
         let (blockers, waived) = (
             report.staying(rules, waivers),
             report.waived(rules, waivers),
         );
-        let buckets = buckets(planned, &blockers);
+        let going = going(planned, &blockers);
         Ok(WhatIf {
             wave,
             blockers,
@@ -143,26 +137,44 @@ impl Org {
             drift,
             since,
             accepted,
-            requests: self.requests_of(&row, &buckets).await?,
+            requests: self.requests_of(&row, &going).await?,
             runbooks: row.runbooks,
             report,
         })
     }
 
-    /// The requests that a submission would send, as they would be sent.
-    async fn requests_of(
-        &self,
-        wave: &Wave,
-        buckets: &BTreeMap<Timestamp, Vec<Serial>>,
-    ) -> Result<Vec<PlannedRequest>, Error> {
-        let Some(server) = self.store().server(self.id(), wave.destination).await? else {
+    /// The members of which nothing is at Apple yet; those of a `draft` with the runbooks that it would be submitted with now.
+    async fn planned_members(&self, wave: &Wave, draft: bool) -> Result<Vec<Move>, Error> {
+        let mut planned = self.members(wave.id).await?;
+        planned.retain(Move::is_planned);
+        if draft {
+            let serials: Vec<Serial> = planned.iter().map(|m| m.serial.clone()).collect();
+            let devices = self.devices_of(&serials).await?;
+            for attempt in &mut planned {
+                let of_now = devices
+                    .get(&attempt.serial)
+                    .and_then(|device| runbook_for(wave, device).ok());
+                attempt.runbook = of_now.unwrap_or(attempt.runbook);
+            }
+        }
+        Ok(planned)
+    }
+
+    /// The requests that a submission of these would send, as they would be sent.
+    async fn requests_of(&self, wave: &Wave, going: &[Move]) -> Result<Vec<PlannedRequest>, Error> {
+        let Some(server) = self.server_entry(wave.destination).await? else {
             return Ok(Vec::new());
         };
+        let mut buckets: BTreeMap<Timestamp, Vec<Serial>> = BTreeMap::new();
+        for attempt in going {
+            let bucket = buckets.entry(attempt.deadline).or_default();
+            bucket.push(attempt.serial.clone());
+        }
         let mut requests = Vec::new();
         for (deadline, serials) in buckets {
             let request = ActivityRequest::AssignWithDeadline {
                 server: server.uuid.clone(),
-                deadline: *deadline,
+                deadline,
             };
             for serials in serials.chunks(MOST_DEVICES) {
                 let path = "/v1/orgDeviceActivities";
@@ -173,6 +185,7 @@ impl Org {
                 requests.push(PlannedRequest::new("POST", path, body, serials.len()));
             }
         }
+        requests.extend(self.licence_requests_of(going).await?);
         Ok(requests)
     }
 
@@ -185,7 +198,7 @@ impl Org {
         self.pin_anew(wave, &what_if.runbooks).await?;
         self.again_on_conflict(|| async {
             let now = self.now();
-            let found = run_rows(&what_if.report);
+            let found = found_now(&what_if.report);
             let mut run =
                 WhatIfRun::new(self.id(), wave, now, self.actor(), &what_if.digest, found);
             let earlier = self.store().what_if_run(self.id(), wave).await?;
@@ -248,6 +261,7 @@ impl Org {
         reason: &str,
     ) -> Result<Accepted, Error> {
         check_waivers(waivers)?;
+        check_digest(digest)?;
         sentence("reason", reason, false)?;
         self.again_on_conflict(|| async {
             // Held by its version: of a wave that is closed meanwhile nothing is accepted either.
@@ -257,7 +271,8 @@ impl Org {
             }
             let mut what_if = self.what_if(wave).await?;
             if what_if.digest != digest {
-                return Err(changed());
+                let why = "that is not the digest of what the what-if finds now: look at it again";
+                return Err(Error::Precondition(why.to_owned()));
             }
             let members = what_if.report.members.iter().map(|member| &member.serial);
             let members: BTreeSet<&Serial> = members.collect();
@@ -280,10 +295,12 @@ impl Org {
             what_if.accepted = Some(acceptance.clone());
             what_if.blockers = what_if.report.staying(rules, waivers);
             what_if.waived = what_if.report.waived(rules, waivers);
-            let mut planned = self.members(wave).await?;
-            planned.retain(Move::is_planned);
-            let buckets = buckets(planned, &what_if.blockers);
-            what_if.requests = self.requests_of(&row, &buckets).await?;
+            let mut looked = row.clone();
+            looked.runbooks.clone_from(&what_if.runbooks);
+            let draft = matches!(row.state, WaveState::Draft) && row.project.is_some();
+            let planned = self.planned_members(&looked, draft).await?;
+            let going = going(planned, &what_if.blockers);
+            what_if.requests = self.requests_of(&row, &going).await?;
             let staying = what_if.blockers.len();
             let mut batch = Batch::new();
             let detail =
@@ -311,34 +328,40 @@ impl Org {
             if row.name != name.trim() {
                 return Err(Error::bad_input("name", "is not the name of this wave"));
             }
-            let acceptance = row.acceptance.ok_or_else(|| {
-                let why = "nobody has accepted the what-if of this wave: `mdmd wave accept`";
-                Error::Precondition(why.to_owned())
-            })?;
             let actor = self.actor().to_owned();
-            self.submit_once(wave, &acceptance.digest, &acceptance.waivers, &actor)
-                .await
+            Box::pin(self.submit_once(row, &actor)).await
         })
         .await
     }
 
-    /// Submits a wave whose what-if was accepted: writes the requests as jobs, and nothing more. Blocked members stay behind;
-    /// submitted again, the wave takes along whoever is not blocked any more.
+    /// Submits a wave whose what-if was accepted ([`Org::accept`]): writes the requests as jobs, and nothing more. Blocked members stay
+    /// behind, but those whose findings were waived with the acceptance; submitted again, the wave takes along whoever is not blocked
+    /// any more.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when members, findings or runbooks are no longer those that were accepted.
+    /// [`Error::Precondition`] where nobody has accepted this digest, and when members, findings or runbooks are no longer those that
+    /// were accepted; the store's.
     pub async fn submit(&self, wave: WaveId, digest: &str, actor: &str) -> Result<usize, Error> {
-        self.again_on_conflict(|| self.submit_once(wave, digest, &[], actor))
-            .await
+        self.again_on_conflict(|| async {
+            let row = self.wave_row(wave).await?;
+            let accepted = row.acceptance.as_ref();
+            if accepted.is_none_or(|accepted| accepted.digest != digest) {
+                return Err(not_accepted());
+            }
+            Box::pin(self.submit_once(row, actor)).await
+        })
+        .await
     }
 
-    async fn submit_once(
-        &self,
-        wave: WaveId,
-        digest: &str,
-        waivers: &[Waiver],
-        actor: &str,
-    ) -> Result<usize, Error> {
+    /// What is written is what was read before the look, with its versions: whatever changes after that is a conflict, and is looked
+    /// at anew. Who comes in meanwhile goes the next time.
+    async fn submit_once(&self, mut row: Wave, actor: &str) -> Result<usize, Error> {
+        let wave = row.id;
+        let Acceptance {
+            digest, waivers, ..
+        } = row.acceptance.clone().ok_or_else(not_accepted)?;
+        let project = self.project_of(&row).await?;
+        let members = self.members(wave).await?;
         let what_if = self.what_if(wave).await?;
         if what_if.digest != digest {
             return Err(changed());
@@ -346,7 +369,6 @@ impl Org {
         if !what_if.against_all.is_empty() {
             return Err(Error::Precondition(what_if.against_all.join("; ")));
         }
-        let mut row = self.wave_row(wave).await?;
         if !row.is_open() {
             return Err(closed());
         }
@@ -360,8 +382,11 @@ impl Org {
         let now = self.now();
         let mut batch = Batch::new();
         let rules = &self.organisation.settings.unknowns;
-        let mut staying = what_if.report.staying(rules, waivers);
-        let project = self.project_of(&row).await?;
+        let mut staying = what_if.report.staying(rules, &waivers);
+        if staying.len() >= what_if.report.members.len() {
+            let why = "nothing was sent, and nothing would be: every member stays behind";
+            return Err(Error::Precondition(why.to_owned()));
+        }
         let draft = project.as_ref().and_then(|p| row.runbooks_of_now(p));
         if let Some(of_now) = &draft {
             if *of_now != what_if.runbooks {
@@ -371,15 +396,15 @@ impl Org {
         }
         let devices = match draft {
             Some(_) => {
-                let members = what_if.report.members.iter();
-                let serials: Vec<Serial> = members.map(|m| m.serial.clone()).collect();
+                let looked = what_if.report.members.iter();
+                let serials: Vec<Serial> = looked.map(|m| m.serial.clone()).collect();
                 self.devices_of(&serials).await?
             }
             None => BTreeMap::new(),
         };
         let mut buckets: BTreeMap<Timestamp, Vec<ErrandMember>> = BTreeMap::new();
         let mut going = Vec::new();
-        for mut attempt in self.members(wave).await? {
+        for mut attempt in members {
             if !attempt.is_planned() {
                 continue;
             }
@@ -418,8 +443,7 @@ impl Org {
             append(&mut batch, d.into_batch());
         }
         let server = self
-            .store()
-            .server(self.id(), row.destination)
+            .server_entry(row.destination)
             .await?
             .ok_or(Error::NotFound("server entry"))?;
         // Licences first: a device may come as soon as it is offered its migration.
@@ -448,10 +472,11 @@ impl Org {
                 row.revision = Some(project.revision);
             }
         }
+        row.submitted_ade = Some(self.ade_of(&row).clone());
         row.state = WaveState::Submitted {
             by: actor.to_owned(),
             at: now,
-            digest: digest.to_owned(),
+            digest: digest.clone(),
         };
         let detail = json!({
             "wave": row.name, "id": wave, "digest": digest, "members": going.len(), "deadlines": requests,
@@ -465,19 +490,10 @@ impl Org {
     }
 }
 
-/// Who goes, by deadline.
-fn buckets(
-    planned: Vec<Move>,
-    staying: &BTreeMap<Serial, Vec<String>>,
-) -> BTreeMap<Timestamp, Vec<Serial>> {
-    let mut buckets: BTreeMap<Timestamp, Vec<Serial>> = BTreeMap::new();
-    for attempt in planned {
-        if !staying.contains_key(&attempt.serial) {
-            let bucket = buckets.entry(attempt.deadline).or_default();
-            bucket.push(attempt.serial);
-        }
-    }
-    buckets
+/// Who goes.
+fn going(mut planned: Vec<Move>, staying: &BTreeMap<Serial, Vec<String>>) -> Vec<Move> {
+    planned.retain(|attempt| !staying.contains_key(&attempt.serial));
+    planned
 }
 
 fn closed() -> Error {
@@ -487,6 +503,23 @@ fn closed() -> Error {
 fn changed() -> Error {
     let why = "members, findings or runbooks have changed since they were accepted: look at the what-if again";
     Error::Precondition(why.to_owned())
+}
+
+fn not_accepted() -> Error {
+    let why = "nobody has accepted the what-if of this wave: `mdmd wave accept`";
+    Error::Precondition(why.to_owned())
+}
+
+/// That a digest can be one at all: what is mistyped is no plan that has changed.
+pub(in crate::service) fn check_digest(digest: &str) -> Result<(), Error> {
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if digest.len() == 64 && digest.bytes().all(hex) {
+        return Ok(());
+    }
+    Err(Error::bad_input(
+        "digest",
+        "must be the 64 digits (0-9, a-f) that the plan shows",
+    ))
 }
 
 /// A sentence of a person.
@@ -520,23 +553,4 @@ fn check_waivers(waivers: &[Waiver]) -> Result<(), Error> {
         sentence("waivers.reason", &waiver.reason, true)?;
     }
     Ok(())
-}
-
-fn run_rows(report: &WhatIfReport) -> Vec<RunRow> {
-    let rows = report.matrix.rows.iter();
-    rows.map(|row| RunRow {
-        check: row.check,
-        result: row.result,
-        devices: row.devices.clone(),
-    })
-    .collect()
-}
-
-fn change_since(before: &[RunRow], now: &[RunRow]) -> MatrixChange {
-    let sets = |rows: &[RunRow]| -> BTreeMap<_, BTreeSet<Serial>> {
-        rows.iter()
-            .map(|row| ((row.check, row.result), row.devices.clone()))
-            .collect()
-    };
-    MatrixChange::between(&sets(before), &sets(now))
 }

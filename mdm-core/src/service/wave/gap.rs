@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::Org;
-use crate::calendar::HOLD;
+use super::hold_of;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
@@ -94,8 +94,11 @@ impl Org {
             batch.put(device.clone());
             taken.push(device);
         }
-        for other in others {
-            batch.expect(Noun::Server, self.id(), other.id.0, other.version);
+        // Where nobody was counted, nobody else's count can be wrong for it.
+        if used.is_some() {
+            for other in others {
+                batch.expect(Noun::Server, self.id(), other.id.0, other.version);
+            }
         }
         batch.put(row);
         match self.store().commit(batch).await {
@@ -215,7 +218,8 @@ impl Org {
                 let devices: Vec<DeviceId> = page.iter().map(|a| a.device).collect();
                 let groups = self.gap_groups(&devices).await?;
                 for attempt in page {
-                    let stay = stay_of(attempt, now);
+                    let hold = hold_of(&*self.plan(attempt.runbook).await?);
+                    let stay = stay_of(attempt, now, hold);
                     for group in groups.get(&attempt.device).into_iter().flatten() {
                         if limits.most(group).is_some() {
                             all.entry(group.clone()).or_default().push(stay);
@@ -229,7 +233,7 @@ impl Org {
 }
 
 /// From the offer until it is through, at the latest: a hold after its deadline.
-fn stay_of(attempt: &Move, now: Timestamp) -> Stay {
+fn stay_of(attempt: &Move, now: Timestamp, hold: Duration) -> Stay {
     let begun = attempt.gap.as_ref().map(|place| place.since);
     let from = begun.unwrap_or(attempt.available_from);
     let late = matches!(
@@ -244,5 +248,5 @@ fn stay_of(attempt: &Move, now: Timestamp) -> Stay {
     } else {
         attempt.deadline
     };
-    (from.min(deadline), deadline + HOLD)
+    (from.min(deadline), deadline + hold)
 }

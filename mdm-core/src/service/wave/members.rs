@@ -17,10 +17,10 @@ use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::Error;
-use crate::ids::{DeviceId, MoveId, ProjectId, Serial, WaveId};
-use crate::migration::plan::{Gaps, Placed, Spread, spread};
+use crate::ids::{DeviceId, MoveId, ProjectId, RunbookId, Serial, WaveId};
+use crate::migration::plan::{Gaps, Placed, Spread, Taken, spread};
 use crate::migration::what_if::{CheckFinding, ServerFacts, budget_finding};
-use crate::migration::{Event, Met, Move};
+use crate::migration::{Event, Met, Move, PinnedRunbook};
 use crate::organisation::check_name;
 use crate::project::Project;
 use crate::store::{Batch, Noun};
@@ -496,13 +496,14 @@ impl Org {
         let soonest = begin + notice + HOUR;
         let first = first.unwrap_or(begin + lead).max(soonest);
         let last = last.or(window.not_after).unwrap_or(first + 2 * LEAD);
-        let how = Spread {
+        let mut how = Spread {
             first,
             last: last.min(latest_deadline(now)),
             capacity: project.capacity,
             buckets,
             lead,
             notice,
+            hold: HOLD,
         };
         let members = self.members(wave).await?;
         let planned: Vec<&Move> = members.iter().filter(|m| m.is_planned()).collect();
@@ -525,11 +526,17 @@ impl Org {
         order.sort();
         let mut taken = self.deadlines_of_all().await?;
         for member in &planned {
-            if let Some(count) = taken.get_mut(&member.deadline) {
-                *count = count.saturating_sub(1);
-            }
+            let hold = self.hold_with(member.runbook).await?;
+            taken.leave_out(member.deadline, hold);
         }
-        taken.retain(|at, count| *count > 0 && *at + HOLD >= now);
+        taken.forget_before(now);
+        let runbooks: BTreeSet<RunbookId> = match row.runbooks_of_now(&project) {
+            Some(of_now) => of_now.into_values().collect(),
+            None => planned.iter().map(|m| m.runbook).collect(),
+        };
+        for runbook in runbooks {
+            how.hold = how.hold.max(self.hold_with(runbook).await?);
+        }
         let mut gaps = Gaps::default();
         let limits = self.gap_limits().await?;
         if !limits.is_empty() {
@@ -590,19 +597,26 @@ impl Org {
         })
     }
 
-    /// How many devices of all open waves have which deadline.
-    pub(in crate::service) async fn deadlines_of_all(
-        &self,
-    ) -> Result<BTreeMap<Timestamp, u32>, Error> {
-        let mut all = BTreeMap::new();
+    /// How many devices of all open waves have which deadline, each with the hold that its own runbook gives it.
+    pub(in crate::service) async fn deadlines_of_all(&self) -> Result<Taken, Error> {
+        let mut taken = Taken::default();
         for wave in self.all_waves().await?.into_iter().filter(Wave::is_open) {
             for attempt in self.members(wave.id).await? {
                 if !attempt.is_ended() {
-                    *all.entry(attempt.deadline).or_insert(0) += 1;
+                    let hold = self.hold_with(attempt.runbook).await?;
+                    taken.add(attempt.deadline, hold, 1);
                 }
             }
         }
-        Ok(all)
+        Ok(taken)
+    }
+
+    /// For how long a hold counts with a runbook.
+    pub(in crate::service) async fn hold_with(
+        &self,
+        runbook: RunbookId,
+    ) -> Result<Duration, Error> {
+        Ok(hold_of(&*self.plan(runbook).await?))
     }
 
     /// Does something with members that are not at Apple yet, some hundred in a commit: these, or all there are.
@@ -664,6 +678,11 @@ impl Org {
         }
         Ok(chosen.len())
     }
+}
+
+/// For how long a hold with a runbook counts: until it is released whatever happens.
+pub(in crate::service) fn hold_of(runbook: &PinnedRunbook) -> Duration {
+    Duration::from_secs(runbook.hard_ceiling_secs).max(HOLD)
 }
 
 /// Gives the attempt of a decision these dates.

@@ -12,8 +12,9 @@ mod recheck;
 mod steer;
 mod terms;
 
-pub(super) use accept::sentence;
 pub use accept::{Accepted, WhatIf};
+pub(super) use accept::{check_digest, sentence};
+pub(super) use members::hold_of;
 pub use members::{Candidates, Dates};
 pub use notices::{CalendarPiece, OwnerNotice, OwnerNotices};
 pub use plan_file::{
@@ -62,7 +63,7 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::BadInput`] for a serial number that is not ours, is in an open wave, or whose platform is not known; for a runbook that
-    /// is not right for its platform, by step and field.
+    /// is not right for its platform, by step and field; [`Error::NotFound`] without the server entry.
     pub async fn plan_wave(
         &self,
         name: &str,
@@ -91,6 +92,7 @@ impl Org {
         let wave = Wave::draft(self.id(), id, name, destination, pinned.clone(), now);
         let mut batch = Batch::new();
         self.put_members(&mut batch, &wave, members).await?;
+        self.hold_entry(&mut batch, destination).await?;
         batch.put(wave);
         self.store().commit(batch).await?;
         Ok(id)
@@ -208,8 +210,5 @@ pub(super) fn latest_deadline(now: Timestamp) -> Timestamp {
 
 /// The platform, by what the device says, the assignment service, or the organisation API.
 pub(super) fn platform_of(device: &Device) -> Option<Platform> {
-    device.platform().or_else(|| {
-        let product = device.reading.as_ref().and_then(|r| r.product.as_deref());
-        product.and_then(Platform::of_product)
-    })
+    device.platform_told()
 }

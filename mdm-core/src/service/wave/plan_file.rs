@@ -38,6 +38,9 @@ pub struct PlanFile {
     /// When it was taken out.
     #[serde(default)]
     pub exported: Option<Timestamp>,
+    /// What the server that took it out calls itself, with its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// The newest seal of the record at that time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Checkpoint>,
@@ -207,6 +210,7 @@ impl Org {
         Ok(PlanFile {
             form: PLAN_FORM,
             exported: Some(self.now()),
+            server: None,
             record: self.leaves(Some("project")).await?,
             project: PlannedProject {
                 name: row.name,

@@ -80,6 +80,7 @@ impl Org {
             project.check()?;
             self.must_follow(&project).await?;
             let mut batch = Batch::new();
+            self.hold_entry(&mut batch, project.destination).await?;
             self.audit_into(
                 &mut batch,
                 "project.new",
@@ -214,7 +215,19 @@ impl Org {
 
     /// What of a wave would be otherwise if it were submitted now: what people have changed of its project since it was submitted,
     /// or since a draft was last looked at.
-    pub(super) fn drift(project: &Project, wave: &Wave) -> Vec<String> {
+    pub(super) fn drift(&self, project: Option<&Project>, wave: &Wave) -> Vec<String> {
+        let mut found = project.map_or_else(Vec::new, |project| Self::drift_of(project, wave));
+        let was = wave.submitted_ade.as_ref().filter(|_| wave.is_submitted());
+        if was.is_some_and(|was| was != self.ade_of(wave)) {
+            found.push(
+                "another ADE profile since it was submitted: its devices get the new one at their next assignment"
+                    .to_owned(),
+            );
+        }
+        found
+    }
+
+    fn drift_of(project: &Project, wave: &Wave) -> Vec<String> {
         let mut found = Vec::new();
         if let Some(now) = wave.runbooks_of_now(project) {
             let others = now
@@ -258,7 +271,7 @@ impl Org {
     }
 
     async fn destination(&self, id: ServerId) -> Result<(), Error> {
-        let found = self.store().server(self.id(), id).await?;
+        let found = self.server_entry(id).await?;
         found.map(drop).ok_or(Error::NotFound("server entry"))
     }
 
@@ -294,7 +307,7 @@ impl Org {
             if project.closed.is_some() {
                 return Err(Error::Precondition("the project is closed".to_owned()));
             }
-            let before = json!(project);
+            let (before, whereto) = (json!(project), project.destination);
             change(&mut project)?;
             let after = json!(project);
             let changes: BTreeMap<&String, [&serde_json::Value; 2]> = after
@@ -308,6 +321,9 @@ impl Org {
                 self.must_follow(&project).await?;
             }
             let mut batch = Batch::new();
+            if project.destination != whereto {
+                self.hold_entry(&mut batch, project.destination).await?;
+            }
             let detail =
                 json!({ "project": id, "name": project.name, "revision": project.revision, "changes": changes });
             self.audit_into(&mut batch, what, detail);

@@ -20,7 +20,7 @@ use crate::migration::plan::{
 use crate::migration::{Attention, Move, MoveState};
 use crate::project::{Gate, Project, StopRule};
 use crate::store::{Batch, Lease};
-use crate::wave::{Pause, Resumed, SignOff, Wave, WaveState};
+use crate::wave::{Pause, Resumed, STOP_RULE, SignOff, Wave, WaveState};
 
 /// How often a submitted wave is looked at.
 const LOOK: Duration = Duration::from_secs(300);
@@ -125,10 +125,7 @@ impl Org {
             progress: counted.progress.finish(),
             moved_elsewhere: counted.elsewhere,
             marks: counted.marks,
-            drift: project
-                .as_ref()
-                .map(|p| Self::drift(p, &row))
-                .unwrap_or_default(),
+            drift: self.drift(project.as_ref(), &row),
             project: project.map(|p| p.name),
             wave: row,
             tally,
@@ -276,25 +273,33 @@ impl Org {
         self.standing(wave).await
     }
 
-    /// Offers no more devices of a wave their migration, or goes on with it. Those that were offered it go on either way.
+    /// Offers no more devices of a wave their migration, or goes on with it. Those that were offered it go on either way. What the
+    /// stop rule has paused goes on for who `may_overrule` it alone, and after that only what goes wrong anew counts; after the pause
+    /// of a person the rule counts on.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason; [`Error::NotFound`], the store's.
+    /// [`Error::BadInput`] without a reason; [`Error::Refused`] for what the stop rule has paused without `may_overrule`;
+    /// [`Error::NotFound`], the store's.
     pub async fn pause_wave(
         &self,
         wave: WaveId,
         pause: bool,
         reason: &str,
+        may_overrule: bool,
     ) -> Result<Standing, Error> {
         sentence("reason", reason, true)?;
         self.again_on_conflict(|| async {
-            let row = self.wave_row(wave).await?;
+            let mut row = self.wave_row(wave).await?;
             if row.paused.is_some() == pause {
                 return Ok(());
             }
+            let by_rule = row.paused.as_ref().is_some_and(Pause::is_by_rule);
+            if by_rule && !may_overrule {
+                let why = "offers that the stop rule has paused go on by the word of an approver";
+                return Err(Error::Refused(why));
+            }
             let mut batch = Batch::new();
-            let mut row = row;
-            if !pause {
+            if by_rule {
                 let walk = self.walk_members(wave).await?;
                 let tally = &walk.tally;
                 let counts = (
@@ -303,6 +308,12 @@ impl Org {
                     tally.long_holds,
                 );
                 let expiry = self.ends_too_early(&row, walk.last_deadline).await?;
+                row.resumed = Some(Resumed::new(self.actor(), self.now(), counts, expiry));
+            } else if !pause {
+                let known = row.resumed.take();
+                let (counts, expiry) = known.map_or(((0, 0, 0), None), |known| {
+                    ((known.bad, known.ended, known.long_holds), known.expiry)
+                });
                 row.resumed = Some(Resumed::new(self.actor(), self.now(), counts, expiry));
             }
             self.put_pause(&mut batch, row, pause.then_some(reason), reason)
@@ -354,7 +365,7 @@ impl Org {
         lease: Lease,
         wave: WaveId,
     ) -> Result<(), Error> {
-        let org = self.clone().acting_for("stop rule");
+        let org = self.clone().acting_for(STOP_RULE);
         let over = org.again_on_conflict(|| org.look_after(wave)).await?;
         if over {
             return self.job_done(job, lease).await;
@@ -483,13 +494,18 @@ impl Org {
                 zones.extend(facts.time_zone.map(|zone| (facts.id, zone.value)));
             }
         }
-        let waiting = open.iter().map(|m| Waiting {
-            serial: m.serial.clone(),
-            zone: zones.get(&m.device).cloned(),
-            deadline: m.deadline,
-            offered: matches!(m.state, MoveState::Offered { .. }),
-        });
+        let mut waiting = Vec::with_capacity(open.len());
+        for member in open {
+            waiting.push(Waiting {
+                serial: member.serial.clone(),
+                zone: zones.get(&member.device).cloned(),
+                deadline: member.deadline,
+                offered: matches!(member.state, MoveState::Offered { .. }),
+                hold: self.hold_with(member.runbook).await?,
+            });
+        }
         let now = self.now();
+        let taken = self.deadlines_of_all().await?;
         let bounds = Bounds {
             window: project.window,
             calendar: &project.calendar,
@@ -497,8 +513,7 @@ impl Org {
             notice: self.organisation.settings.notice(),
             latest: super::latest_deadline(now),
         };
-        let used = self.deadlines_of_all().await?;
-        Ok(later(waiting.collect(), &bounds, used, now))
+        Ok(later(waiting, &bounds, taken, now))
     }
 
     /// The serial numbers of members in a wave that an act is for: those that are at Apple and have not ended.

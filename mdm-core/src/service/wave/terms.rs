@@ -1,5 +1,6 @@
 //! What a wave has of its own beside what its organisation says: its ADE profile, and what owners of its devices are told. Neither is
-//! pinned with its plan: what changes counts for whoever is offered, or told, next.
+//! pinned with its plan: what changes counts for whoever is offered, or told, next. Another ADE profile than the one of the
+//! submission shows as drift.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,11 @@ impl WaveTerms {
 }
 
 impl Org {
+    /// What the ADE profile of a wave's members says: its own, or the organisation's.
+    pub(super) fn ade_of<'a>(&'a self, wave: &'a Wave) -> &'a AdeOptions {
+        wave.ade.as_ref().unwrap_or(&self.organisation.settings.ade)
+    }
+
     /// Gives a wave an ADE profile of its own; `None` takes it away. Devices that are offered their migration already get the
     /// new one. It is defined at Apple and read back at once; what was accepted of the wave is void.
     ///

@@ -3,7 +3,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::limited::Whole;
 use super::{MemberReport, Question};
 use crate::activation_lock;
 use crate::calendar::HOLD;
@@ -17,11 +19,12 @@ use crate::gap::{GapGroup, GapLimits, Stay, groups_of};
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
 use crate::library::LibraryContent;
-use crate::licences::{NeedCount, Stock};
-use crate::migration::plan::most_at_once;
+use crate::licences::{LicenceNeed, NeedCount};
+use crate::migration::plan::Taken;
 use crate::migration::what_if::{
     Asked, Brings, Ends, Expiry, Forecaster, InGap, LossOf, Matrix, MemberFacts, ProfileCounter,
-    ProjectFacts, ServerFacts, Terms, licence_not_known, look, without_licence,
+    ProjectFacts, ServerFacts, Terms, licence_not_known, look, look_past, look_past_all,
+    without_licence,
 };
 use crate::migration::{Met, PinnedRunbook};
 use crate::organisation::Issuer;
@@ -29,10 +32,10 @@ use crate::original::OriginalFacts;
 use crate::project::Project;
 use crate::secret::{Secret, SecretKind};
 use crate::service::Org;
-use crate::service::licences::store_apps;
-use crate::service::wave::platform_of;
+use crate::service::licences::{Free, store_apps};
+use crate::service::wave::{hold_of, platform_of};
 use crate::vault::EscrowVault;
-use crate::wave::{Server, Wave};
+use crate::wave::{Server, Wave, WaveState};
 use crate::wire::payloads::profile_contents;
 
 /// How one member is planned.
@@ -46,6 +49,8 @@ pub(super) struct Planned {
     runbook: Option<RunbookId>,
     /// What of it has gone to Apple.
     asked: Asked,
+    /// For how long its hold counts.
+    hold: Duration,
 }
 
 /// The project of a wave, and what stands against the wave in it.
@@ -53,8 +58,8 @@ pub(super) struct Planned {
 pub(super) struct Within {
     project: Project,
     gate: Vec<String>,
-    /// How many devices of all open waves have which deadline.
-    deadlines: BTreeMap<Timestamp, u32>,
+    /// The deadlines of the devices of all open waves.
+    deadlines: Taken,
     /// What was done for members at the original service.
     met: BTreeMap<Serial, BTreeMap<String, Met>>,
 }
@@ -69,16 +74,22 @@ pub(super) struct Plan {
     destination: Option<Server>,
     /// Whether the ADE profile that members get there, the wave's own where it has one, was read back as one that makes devices wait.
     awaits: Option<bool>,
+    /// When that profile was defined.
+    awaits_at: Option<Timestamp>,
+    /// Serial numbers of which more than one attempt is in the wave.
+    twice: BTreeSet<Serial>,
     services: Vec<(String, String)>,
     other_kinds: BTreeMap<String, String>,
     /// The identifiers at Apple of all server entries of ours.
     ours: BTreeSet<String>,
-    by_platform: BTreeMap<Platform, (Arc<PinnedRunbook>, Brings)>,
-    by_id: BTreeMap<RunbookId, (Arc<PinnedRunbook>, Brings)>,
+    by_platform: BTreeMap<Platform, Whole>,
+    by_id: BTreeMap<RunbookId, Whole>,
     escrow: Option<bool>,
     /// Whether a bypass code comes out of the vault as it went in; none where no runbook wants a lock.
     codes: Option<bool>,
     within: Option<Within>,
+    /// Projects that are open, where this is a list of devices, or a draft, that is part of none.
+    open: Vec<Project>,
     /// What each profile of the library and each set of declarations brings, and to which devices.
     library: Vec<(ForWhom, Brings)>,
     /// Devices whose return to another service is on its way to Apple.
@@ -124,12 +135,12 @@ impl Within {
             .collect()
     }
 
-    fn facts(&self, own: &BTreeSet<Timestamp>) -> ProjectFacts {
+    fn facts(&self, own: &BTreeSet<(Timestamp, Duration)>) -> ProjectFacts {
         let mut facts = ProjectFacts::default();
         facts.name.clone_from(&self.project.name);
         facts.on = self.project.on && self.project.closed.is_none();
         facts.gate.clone_from(&self.gate);
-        facts.at_once = most_at_once(&self.deadlines, own);
+        facts.at_once = self.deadlines.most_at_once(own);
         facts.capacity = self.project.capacity;
         facts
     }
@@ -140,15 +151,26 @@ impl Plan {
         self.members.get(serial).copied().or(self.alike)
     }
 
-    fn runbook(
-        &self,
-        planned: Option<Planned>,
-        platform: Option<Platform>,
-    ) -> Option<&(Arc<PinnedRunbook>, Brings)> {
+    /// The open projects past which a device goes with a list: those that are to leave the service that it is at.
+    fn passed(&self, device: Option<&Device>) -> impl Iterator<Item = &Project> {
+        let reading = device.and_then(|device| device.reading.as_ref());
+        let at = reading.and_then(|reading| reading.assigned_server.as_deref());
+        let open = self.open.iter();
+        open.filter(move |project| at.is_some_and(|at| project.leaves(at, &self.ours)))
+    }
+
+    fn runbook(&self, planned: Option<Planned>, platform: Option<Platform>) -> Option<&Whole> {
         match planned.and_then(|p| p.runbook) {
             Some(id) => self.by_id.get(&id),
             None => self.by_platform.get(&platform?),
         }
+    }
+
+    /// For how long the longest hold with one of these runbooks counts.
+    fn longest_hold(&self) -> Duration {
+        let all = self.by_platform.values().chain(self.by_id.values());
+        all.map(|whole| hold_of(&whole.runbook))
+            .fold(HOLD, Duration::max)
     }
 
     /// The first deadline and the last one.
@@ -173,7 +195,7 @@ impl Plan {
                 // These are in no wave yet.
                 let stay = (
                     alike.available_from.min(alike.deadline),
-                    alike.deadline + HOLD,
+                    alike.deadline + self.longest_hold(),
                 );
                 stays.extend(std::iter::repeat_n(stay, *devices));
             }
@@ -213,19 +235,33 @@ pub(super) struct Counts {
     /// Of each group, how many members have it.
     groups: BTreeMap<GapGroup, usize>,
     members: usize,
+    /// Licences as a plan may count on them; none without a location, where nothing can be said of them.
+    free: Option<Free>,
 }
 
 impl Counts {
-    pub(super) fn new(stock: Option<BTreeMap<u64, Stock>>) -> Self {
+    pub(super) fn new(free: Option<Free>) -> Self {
         Self {
             matrix: Matrix::default(),
-            forecaster: Forecaster::new(stock),
+            forecaster: Forecaster::new(free.as_ref().map(|free| free.stock.clone())),
             profiles: ProfileCounter::default(),
             needs: NeedCount::default(),
             apps: BTreeMap::new(),
             groups: BTreeMap::new(),
             members: 0,
+            free,
         }
+    }
+
+    /// Apps of which a device has a licence, or is about to get one.
+    fn licences_of(&self, device: &Device) -> BTreeSet<u64> {
+        let promised = self
+            .free
+            .as_ref()
+            .and_then(|free| free.given.get(&device.id));
+        let held = device.licences.iter().map(|held| held.app);
+        held.chain(promised.into_iter().flatten().copied())
+            .collect()
     }
 }
 
@@ -233,12 +269,17 @@ impl Org {
     pub(super) async fn plan_in_question(&self, question: &Question) -> Result<Plan, Error> {
         let mut by_platform = BTreeMap::new();
         for (platform, runbook) in self.given_runbooks(&question.runbooks).await? {
-            let brings = self.profiles_bring(&runbook).await?;
-            by_platform.insert(platform, (Arc::new(runbook), brings));
+            let whole = self.profiles_bring(Arc::new(runbook)).await?;
+            by_platform.insert(platform, whole);
         }
-        let server = self.store().server(self.id(), question.destination).await?;
+        let server = self.server_entry(question.destination).await?;
         let server = Some(server.ok_or(Error::NotFound("server entry"))?);
+        let longest = by_platform
+            .values()
+            .map(|whole: &Whole| hold_of(&whole.runbook))
+            .fold(HOLD, Duration::max);
         let alike = Planned {
+            hold: longest,
             deadline: question.deadline,
             available_from: question.available_from,
             attempt: None,
@@ -252,14 +293,21 @@ impl Org {
             by_id: BTreeMap::new(),
             ..self.whereto(server, None).await?
         };
+        plan.open = self.open_projects().await?;
         self.try_codes(&mut plan).await?;
         Ok(plan)
+    }
+
+    async fn open_projects(&self) -> Result<Vec<Project>, Error> {
+        let mut all = self.projects().await?;
+        all.retain(|project| project.closed.is_none());
+        Ok(all)
     }
 
     /// Tries the way of a bypass code into the vault and back, where a runbook wants a lock. The code is thrown away.
     async fn try_codes(&self, plan: &mut Plan) -> Result<(), Error> {
         let mut runbooks = plan.by_platform.values().chain(plan.by_id.values());
-        if !runbooks.any(|(runbook, _)| runbook.lock) {
+        if !runbooks.any(|whole| whole.runbook.lock) {
             return Ok(());
         }
         plan.codes = Some(self.codes_work().await?);
@@ -287,18 +335,35 @@ impl Org {
 
     /// With `planned` only members of which nothing is at Apple yet, otherwise all that have not ended.
     pub(super) async fn plan_of_wave(&self, wave: &Wave, planned: bool) -> Result<Plan, Error> {
-        let server = self.store().server(self.id(), wave.destination).await?;
+        let server = self.server_entry(wave.destination).await?;
         let mut plan = self.whereto(server, Some(wave)).await?;
         plan.within = self.within(wave).await?;
+        if plan.within.is_none() && matches!(wave.state, WaveState::Draft) {
+            plan.open = self.open_projects().await?;
+        }
         // The members of a draft go with what their project has now; those of a wave that was submitted keep what they have.
         let project = plan.within.as_ref().map(|within| &within.project);
         let of_now = project.and_then(|project| wave.runbooks_of_now(project));
         for (platform, id) in of_now.iter().flatten() {
             let runbook = self.plan(*id).await?;
-            let brings = self.profiles_bring(&runbook).await?;
-            plan.by_platform.insert(*platform, (runbook, brings));
+            let whole = self.profiles_bring(runbook).await?;
+            plan.by_platform.insert(*platform, whole);
         }
-        for attempt in self.members(wave.id).await? {
+        let members = self.members(wave.id).await?;
+        let holds = plan.by_platform.iter();
+        let holds: BTreeMap<Platform, Duration> = holds
+            .map(|(platform, whole)| (*platform, hold_of(&whole.runbook)))
+            .collect();
+        // Where holds of platforms differ it is asked of each member which one it has.
+        let differ = holds.values().collect::<BTreeSet<_>>().len() > 1;
+        let devices = match of_now.is_some() && differ {
+            true => {
+                let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
+                self.devices_of(&serials).await?
+            }
+            false => BTreeMap::new(),
+        };
+        for attempt in members {
             if attempt.is_ended() || planned && !attempt.is_planned() {
                 continue;
             }
@@ -307,10 +372,22 @@ impl Org {
                 && let Entry::Vacant(entry) = plan.by_id.entry(pinned)
             {
                 let runbook = self.plan(pinned).await?;
-                let brings = self.profiles_bring(&runbook).await?;
-                entry.insert((runbook, brings));
+                entry.insert(self.profiles_bring(runbook).await?);
+            }
+            let mut hold = self.hold_with(attempt.runbook).await?;
+            if of_now.is_some() {
+                // It goes with one of those that its project has now.
+                let platform = devices.get(&attempt.serial).and_then(platform_of);
+                let of_now = platform.and_then(|platform| holds.get(&platform).copied());
+                let of_now = of_now.unwrap_or_else(|| plan.longest_hold());
+                if let Some(within) = plan.within.as_mut().filter(|_| of_now != hold) {
+                    within.deadlines.leave_out(attempt.deadline, hold);
+                    within.deadlines.add(attempt.deadline, of_now, 1);
+                }
+                hold = of_now;
             }
             let planned = Planned {
+                hold,
                 deadline: attempt.deadline,
                 available_from: attempt.available_from,
                 attempt: Some(attempt.id),
@@ -324,7 +401,10 @@ impl Org {
             if let Some(within) = plan.within.as_mut().filter(|_| !attempt.met.is_empty()) {
                 within.met.insert(attempt.serial.clone(), attempt.met);
             }
-            plan.members.insert(attempt.serial, planned);
+            let serial = attempt.serial.clone();
+            if plan.members.insert(attempt.serial, planned).is_some() {
+                plan.twice.insert(serial);
+            }
         }
         self.try_codes(&mut plan).await?;
         Ok(plan)
@@ -349,12 +429,13 @@ impl Org {
         let (services, other_kinds) = inventory
             .map(|i| (i.services, i.other_kinds))
             .unwrap_or_default();
+        let defined = server.as_ref().and_then(|row| self.awaiting(row, wave));
         Ok(Plan {
             members: BTreeMap::new(),
             alike: None,
-            awaits: server
-                .as_ref()
-                .and_then(|server| self.proved_awaiting(server, wave)),
+            awaits: defined.map(|profile| profile.proved_awaiting),
+            awaits_at: defined.and_then(|profile| profile.defined),
+            twice: BTreeSet::new(),
             destination: server,
             services,
             other_kinds,
@@ -364,6 +445,7 @@ impl Org {
             escrow: self.escrow_works().await?,
             codes: None,
             within: None,
+            open: Vec::new(),
             library: self.library_brings().await?,
             returning: self.returning().await?,
             gap: self.gap_plan().await?,
@@ -471,8 +553,8 @@ impl Org {
     }
 
     /// What the profiles of a runbook bring, and the network of the enrolment profile.
-    async fn profiles_bring(&self, runbook: &PinnedRunbook) -> Result<Brings, Error> {
-        let mut brings = Brings::default();
+    async fn profiles_bring(&self, runbook: Arc<PinnedRunbook>) -> Result<Whole, Error> {
+        let mut parts = Vec::new();
         for profile in &runbook.profiles {
             let content = if EscrowVault::is_sealed(&profile.content.0) {
                 let kind = SecretKind::ProfileContent;
@@ -482,14 +564,16 @@ impl Org {
             };
             // One that cannot be read brings nothing that could be counted on.
             if let Ok(contents) = profile_contents(content.expose()) {
-                brings.networks.extend(contents.networks);
-                brings.payloads.extend(contents.payloads);
+                let brings = Brings {
+                    networks: contents.networks,
+                    payloads: contents.payloads,
+                };
+                parts.push((profile.role.step(), brings));
             }
         }
-        if let Some(network) = &self.organisation.network {
-            brings.networks.insert(network.ssid.clone());
-        }
-        Ok(brings)
+        let network = self.organisation.network.as_ref();
+        let network = network.map(|network| network.ssid.clone());
+        Ok(Whole::new(runbook, parts, network))
     }
 
     /// Looks at a thousand members, with three statements.
@@ -519,28 +603,25 @@ impl Org {
             }
         }
         let devices: BTreeMap<&Serial, &Device> = devices.iter().map(|d| (&d.serial, d)).collect();
-        let (nothing, nothing_met) = (Brings::default(), BTreeMap::new());
+        let nothing_met = BTreeMap::new();
         let no_tags = BTreeSet::new();
         let mut all = Vec::with_capacity(serials.len());
         for serial in serials {
             let device = devices.get(serial).copied();
             let platform = device.and_then(platform_of);
             let planned = plan.planned(serial);
-            let runbook = plan.runbook(planned, platform);
+            let whole = plan.runbook(planned, platform);
+            let gets = whole.map(|whole| whole.of(device)).unwrap_or_default();
             let original = device.and_then(|d| originals.get(&d.id));
             let open = device.and_then(|d| d.open_move);
             let zone = original.and_then(|o| o.time_zone.as_ref());
             let unmet = plan.within.as_ref().map(|w| w.unmet(serial));
-            let terms = plan.within.as_ref().map(|within| Terms {
-                window: within.project.window,
-                calendar: &within.project.calendar,
-                zone: zone.map(|told| &told.value),
-                originals: &within.project.originals,
-                unmet: unmet.as_deref().unwrap_or_default(),
-                met: within.met.get(serial).unwrap_or(&nothing_met),
-                prerequisites: within.project.prerequisites.len(),
+            let terms = plan.within.as_ref().map(|within| {
+                let unmet = unmet.as_deref().unwrap_or_default();
+                let met = within.met.get(serial).unwrap_or(&nothing_met);
+                Terms::of(&within.project, zone.map(|told| &told.value), unmet, met)
             });
-            let by_runbook = runbook.map_or(&nothing, |(_, brings)| brings);
+            let by_runbook = &gets.brings;
             let mut by_library = Brings::default();
             for (whom, brings) in &plan.library {
                 if device.is_some_and(|d| whom.has(d)) {
@@ -557,7 +638,8 @@ impl Org {
                 device,
                 original,
                 platform,
-                runbook: runbook.map(|(runbook, _)| &**runbook),
+                runbook: whole.map(|whole| &*whole.runbook),
+                without: &gets.without,
                 brings: &brings,
                 destination: plan.destination.as_ref().map_or("", |s| &s.uuid),
                 services: &plan.services,
@@ -575,22 +657,32 @@ impl Org {
                 old_key: device.and_then(|d| old_keys.get(&d.id).copied()),
             };
             let mut findings = look(&facts, now);
+            // Of one that is in a wave its prerequisites are looked at there.
+            let own = plan.passed(device).filter(|_| !facts.in_other_wave);
+            let mut past = Vec::new();
+            for project in own {
+                let unmet: Vec<String> = project.prerequisites.iter().cloned().collect();
+                let terms = Terms::of(project, zone.map(|told| &told.value), &unmet, &nothing_met);
+                let facts = MemberFacts {
+                    project: Some(terms),
+                    ..facts
+                };
+                past.push((project.on, look_past(project, &facts)));
+            }
+            findings.extend(look_past_all(past));
+            findings.sort_by_key(|finding| finding.check);
             // Who is in another wave is counted there, and stays out of this one.
             if let Some(device) = device.filter(|_| !facts.in_other_wave) {
                 for group in groups_of(device) {
                     *counts.groups.entry(group).or_default() += 1;
                 }
             }
-            let licences: BTreeSet<u64> = device
-                .iter()
-                .flat_map(|d| &d.licences)
-                .map(|held| held.app)
-                .collect();
+            let licences = device.map_or_else(BTreeSet::new, |d| counts.licences_of(d));
             let key = (planned.and_then(|p| p.runbook), platform);
             let apps = counts
                 .apps
                 .entry(key)
-                .or_insert_with(|| runbook.map(|(r, _)| store_apps(r)).unwrap_or_default());
+                .or_insert_with(|| whole.map_or_else(Vec::new, |whole| store_apps(&whole.runbook)));
             counts.needs.add(apps, |app| licences.contains(&app));
             let short = counts.forecaster.add(&LossOf {
                 serial,
@@ -601,7 +693,8 @@ impl Org {
                 tags: device.map_or(&no_tags, |d| &d.tags),
             });
             if !short.lost.is_empty() {
-                findings.push(without_licence(&short.lost));
+                let read = counts.free.as_ref().and_then(|free| free.read);
+                findings.push(without_licence(&short, read));
             }
             if !short.uncertain.is_empty() {
                 findings.push(licence_not_known(&short.uncertain));
@@ -624,7 +717,7 @@ impl Org {
         &self,
         plan: &Plan,
         counts: &mut Counts,
-        stock: Option<&BTreeMap<u64, Stock>>,
+        serials: &[Serial],
     ) -> Result<ServerFacts, Error> {
         let server = plan.destination.as_ref();
         let mut expiries = Vec::new();
@@ -641,8 +734,12 @@ impl Org {
             let name = "the server entry to which devices would go".to_owned();
             lasts(Check::AssignmentToken, name, Ends::Missing);
         }
-        let mut shared = Vec::new();
-        for location in self.locations().await? {
+        let (mut shared, mut known) = (Vec::new(), None);
+        let locations = self.locations().await?;
+        let count = locations.len();
+        for location in locations {
+            let claim = location.claim_read;
+            known = Some(known.map_or(claim, |known: Option<Timestamp>| known.min(claim)));
             let name = format!("the content token of {}", location.name);
             let unsaid = || Ends::Unsaid("the token does not say it".to_owned());
             let ends = match location.needs_person {
@@ -652,20 +749,31 @@ impl Org {
             };
             lasts(Check::ContentToken, name, ends);
             if location.claimed_by_other.is_some() {
-                shared.push(location.name);
+                shared.push((location.name, claim));
             }
         }
         let (name, ends) = self.issuer_ends();
         lasts(Check::IdentityCa, name, ends);
-        let needs = std::mem::take(&mut counts.needs);
+        let needs = match &counts.free {
+            Some(free) => Some(
+                self.needs_beside_others(std::mem::take(&mut counts.needs), free, serials)
+                    .await?,
+            ),
+            None => None,
+        };
         let budget = self.budgets().await?.into_iter().next();
         Ok(ServerFacts {
             awaits: plan.awaits,
+            awaits_at: plan.awaits_at,
             expiries,
             shared,
+            locations: (count, known.flatten()),
+            stock_read: counts.free.as_ref().and_then(|free| free.read),
+            members: serials.len(),
+            twice: plan.twice.clone(),
             outside: self.mdm.outside(self.id()),
             protocol: self.mdm.inner.ports.assignment.protocol_version(),
-            needs: stock.map(|stock| needs.finish(stock)),
+            needs,
             requests: plan.requests(counts.members),
             waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
             used: budget.map_or(0, |b| b.writes.status.used),
@@ -673,9 +781,29 @@ impl Org {
             in_gap: plan.in_gap(&counts.groups),
             project: plan.within.as_ref().map(|within| {
                 let own = plan.members.values().chain(&plan.alike);
-                within.facts(&own.map(|p| p.deadline).collect())
+                within.facts(&own.map(|p| (p.deadline, p.hold)).collect())
             }),
         })
+    }
+
+    /// What these members need of licences, and how many members of other open waves want the same ones.
+    async fn needs_beside_others(
+        &self,
+        needs: NeedCount,
+        free: &Free,
+        serials: &[Serial],
+    ) -> Result<Vec<LicenceNeed>, Error> {
+        let mut needs = needs.finish(&free.stock);
+        // Of what there is for everybody nobody takes another's.
+        if needs.iter().all(|need| need.unlimited || !need.assignable) {
+            return Ok(needs);
+        }
+        let own = |serial: &Serial| serials.binary_search(serial).is_ok();
+        let others = self.needed_elsewhere(own).await?;
+        for need in &mut needs {
+            need.others = others.get(&need.app).copied().unwrap_or_default();
+        }
+        Ok(needs)
     }
 
     /// The authority that issues identities, and when it ends.

@@ -3,6 +3,8 @@
 
 mod facts;
 mod import;
+mod limited;
+mod since;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use import::{ImportOutcome, KnownApp, NotTaken};
+pub use since::Since;
+pub(super) use since::found_now;
 
 use super::Org;
 use crate::check::{Check, CheckResult, Unknowns};
@@ -370,11 +374,11 @@ impl Org {
     ) -> Result<WhatIfReport, Error> {
         let now = self.now();
         // Without a location nothing can be said of licences.
-        let stock = match self.locations().await?.is_empty() {
+        let free = match self.locations().await?.is_empty() {
             true => None,
-            false => Some(self.whole_stock().await?),
+            false => Some(self.free_licences().await?),
         };
-        let mut counts = facts::Counts::new(stock.clone());
+        let mut counts = facts::Counts::new(free);
         let (mut members, mut weights) = (Vec::new(), BTreeMap::new());
         for chunk in serials.chunks(1000) {
             for mut member in self.look_at_chunk(plan, chunk, &mut counts).await? {
@@ -389,7 +393,7 @@ impl Org {
                 members.push(member);
             }
         }
-        let server = self.server_facts(plan, &mut counts, stock.as_ref()).await?;
+        let server = self.server_facts(plan, &mut counts, &serials).await?;
         let server = look_at_server(&server, plan.deadlines(now), now);
         let count = |of| weights.get(&of).copied().unwrap_or(0);
         Ok(WhatIfReport {

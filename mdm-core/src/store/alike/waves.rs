@@ -65,6 +65,24 @@ impl WaveStore for ThisStore {
         )
     }
 
+    async fn first_accepted(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: AcceptedId,
+        limit: u32,
+    ) -> Result<Vec<AcceptedPart>, StoreError> {
+        rows!(
+            self,
+            many,
+            "accepted_parts WHERE organisation = $1 AND wave = $2 AND id > $3 AND (part IS NULL OR part = 0) ORDER BY id LIMIT $4",
+            organisation.0,
+            wave.0,
+            after.0,
+            i64::from(limit)
+        )
+    }
+
     async fn wave(
         &self,
         organisation: OrganisationId,
@@ -110,11 +128,15 @@ impl WaveStore for ThisStore {
     }
 
     async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError> {
-        rows!(
+        let all: Result<Vec<Server>, StoreError> = rows!(
             self,
             many,
             "servers WHERE organisation = $1 ORDER BY id",
             organisation.0
-        )
+        );
+        // There are few of them, and a removal is rare.
+        let mut all = all?;
+        all.retain(|row| row.removed.is_none());
+        Ok(all)
     }
 }

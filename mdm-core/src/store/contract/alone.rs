@@ -81,9 +81,11 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
         user.parent = Some(EnrollmentId(7));
         let mut device = samples::device(o, DeviceId(8));
         device.assignment.wanted = Some("P".to_owned());
-        let rows: [Write; 7] = [
+        let rows: [Write; 8] = [
             // Of the one above, one organisation's has ended.
             samples::declaration_assignment(o, AssignmentId(8)).into(),
+            // That of one of them above is no first piece.
+            samples::accepted_part(o, AcceptedId(8)).into(),
             pinned.into(),
             line(o).into(),
             refusal(o).into(),
@@ -146,6 +148,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.hand_offs(o, HandOffId(0), ALL),
             store.hand_off_parts(o, HandOffId(3), HandOffPartId(0), ALL),
             store.accepted_parts(o, WaveId(3), AcceptedId(0), ALL),
+            store.first_accepted(o, WaveId(3), AcceptedId(0), ALL),
             store.declarations(o, DeclarationId(0), ALL),
             store.declarations_of(o, &[DeclarationId(7)]),
             store.declaration_sets(o),

@@ -116,7 +116,7 @@ pub(super) async fn a_lease_is_proof(store: &impl Store) -> Finding {
     refuse(store, [done(1, 20)], "ending a job that nobody claimed").await?;
     claim(store, 10, 20, 10).await?;
     claim(store, 20, 30, 10).await?;
-    let with = Write::Wave(samples::wave(A, crate::ids::WaveId(1)));
+    let with = Write::from(samples::wave(A, crate::ids::WaveId(1)));
     refuse(
         store,
         [with, done(1, 20)],

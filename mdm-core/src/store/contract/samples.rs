@@ -379,7 +379,7 @@ pub(super) fn alone(organisation: OrganisationId, id: AloneId) -> Alone {
 
 pub(super) fn accepted_part(organisation: OrganisationId, id: AcceptedId) -> AcceptedPart {
     let content = serde_json::json!({ "warnings": ["capable: \u{2019}"] });
-    AcceptedPart::new((organisation, id), WaveId(3), "0f", 1, content)
+    AcceptedPart::new((organisation, id), WaveId(3), "0f", 0, content)
 }
 
 pub(super) fn what_if_run(organisation: OrganisationId, id: WaveId) -> WhatIfRun {
@@ -387,8 +387,14 @@ pub(super) fn what_if_run(organisation: OrganisationId, id: WaveId) -> WhatIfRun
         check: crate::check::Check::Capable,
         result: crate::check::CheckResult::Unknown,
         devices: [serial("SERIAL7")].into(),
+        facts: [("0123456789abcdef".to_owned(), [serial("SERIAL7")].into())].into(),
     };
-    WhatIfRun::new(organisation, id, at(49), "Anna", "0f", vec![row])
+    let found = crate::project::Found {
+        rows: vec![row],
+        of_all: Some(Vec::new()),
+        lost: None,
+    };
+    WhatIfRun::new(organisation, id, at(49), "Anna", "0f", found)
 }
 
 pub(super) fn wave(organisation: OrganisationId, id: WaveId) -> Wave {

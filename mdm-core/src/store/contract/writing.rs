@@ -307,7 +307,7 @@ pub(super) async fn runbooks_are_written_once(store: &impl Store) -> Finding {
     put(store, [pinned.clone().into()]).await?;
     let mut other = pinned.clone();
     other.runbook.revision = 2;
-    let with = Write::Wave(samples::wave(A, crate::ids::WaveId(1)));
+    let with = Write::from(samples::wave(A, crate::ids::WaveId(1)));
     refuse(store, [other.into(), with], "another content of a runbook").await?;
     let found = store.runbook(A, RunbookId(7)).await.map_err(sentence)?;
     ensure!(found == Some(pinned), "the runbook is {found:?}");

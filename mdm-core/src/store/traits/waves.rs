@@ -32,6 +32,14 @@ pub trait WaveStore: Send + Sync {
         after: AcceptedId,
         limit: u32,
     ) -> Result<Vec<AcceptedPart>, StoreError>;
+    /// The first piece of each acceptance of a wave, as far as that is known, in the order of ids, after `after`.
+    async fn first_accepted(
+        &self,
+        organisation: OrganisationId,
+        wave: WaveId,
+        after: AcceptedId,
+        limit: u32,
+    ) -> Result<Vec<AcceptedPart>, StoreError>;
     /// By id.
     async fn wave(
         &self,
@@ -45,12 +53,12 @@ pub trait WaveStore: Send + Sync {
         after: WaveId,
         limit: u32,
     ) -> Result<Vec<Wave>, StoreError>;
-    /// By id.
+    /// By id, also one that was given up.
     async fn server(
         &self,
         organisation: OrganisationId,
         id: ServerId,
     ) -> Result<Option<Server>, StoreError>;
-    /// All of an organisation.
+    /// All of an organisation, without those that were given up.
     async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError>;
 }

@@ -68,8 +68,8 @@ pub(crate) enum Wave {
         #[command(flatten)]
         devices: Serials,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE", default_value = "")]
-        reason: String,
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
+        reason: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -141,8 +141,8 @@ pub(crate) enum Wave {
         #[arg(long, value_name = "CHECK[@SERIAL]=WHY")]
         waive: Vec<String>,
         /// Why it is accepted; goes into the record.
-        #[arg(long, value_name = "SENTENCE", default_value = "")]
-        reason: String,
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
+        reason: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -198,7 +198,7 @@ pub(crate) enum Wave {
         #[arg(long, value_name = "TIME")]
         deadline: String,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE")]
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
         reason: String,
         #[command(flatten)]
         acceptance: Acceptance,
@@ -210,8 +210,8 @@ pub(crate) enum Wave {
         /// The wave, by its name or number.
         wave: String,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE", default_value = "")]
-        reason: String,
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
+        reason: Option<String>,
         #[command(flatten)]
         place: Where,
     },
@@ -242,7 +242,7 @@ pub(crate) enum Wave {
         /// The wave, by its name or number.
         wave: String,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE")]
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
         reason: String,
         #[command(flatten)]
         place: Where,
@@ -252,7 +252,7 @@ pub(crate) enum Wave {
         /// The wave, by its name or number.
         wave: String,
         /// Why; goes into the record.
-        #[arg(long, value_name = "SENTENCE")]
+        #[arg(long, value_name = "SENTENCE", value_parser = super::sentence)]
         reason: String,
         #[command(flatten)]
         place: Where,
@@ -378,7 +378,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             reason,
             place,
         } => {
-            let body = json!({ "serials": devices.some()?, "reason": reason });
+            let body = json!({ "serials": devices.some()?, "reason": reason.as_deref().unwrap_or_default() });
             change(common, place, wave, "members/remove", &body, "removed").await
         }
         Wave::Withdraw {
@@ -386,7 +386,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             reason,
             place,
         } => {
-            let body = json!({ "all": true, "reason": reason });
+            let body = json!({ "all": true, "reason": reason.as_deref().unwrap_or_default() });
             change(common, place, wave, "members/remove", &body, "removed").await
         }
         Wave::Move {
@@ -453,6 +453,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             place,
         } => {
             let waivers: Result<Vec<Value>, Ended> = waive.iter().map(|w| waiver(w)).collect();
+            let reason = reason.as_deref().unwrap_or_default();
             let body = json!({ "digest": digest, "waivers": waivers?, "reason": reason });
             let client = Client::acting(common, place).await?;
             let found = find(&client, wave).await?;

@@ -169,6 +169,11 @@ pub(super) fn standing(standing: &Value) {
             line("goes wrong", format!("{mode} on {}", cell(count)));
         }
     }
+    if let Some(known) = failures["known"].as_object() {
+        for (mode, count) in known {
+            line("known", format!("{mode} on {}", cell(count)));
+        }
+    }
     super::super::failures::show(&failures["banners"]);
 }
 
@@ -253,13 +258,36 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
     for sentence in rows(&what_if["drift"]) {
         println!("drift: {}", cell(sentence));
     }
-    for (word, key) in [("new", "appeared"), ("gone", "gone")] {
+    let of_devices = [
+        ("new", "appeared"),
+        ("gone", "gone"),
+        ("another fact", "facts"),
+    ];
+    for (word, key) in of_devices {
         for change in rows(&what_if["since"][key]) {
             println!(
                 "{word} since the last run: {} {} of {} devices",
                 cell(&change[0]),
                 cell(&change[1]),
                 rows(&change[2]).count()
+            );
+        }
+    }
+    for (word, key) in [("new", "of_all_appeared"), ("gone", "of_all_gone")] {
+        for change in rows(&what_if["since"][key]) {
+            println!(
+                "{word} since the last run, of all: {} {}: {}",
+                cell(&change[0]),
+                cell(&change[1]),
+                cell(&change[2])
+            );
+        }
+    }
+    for (word, key) in [("new", "lost_appeared"), ("gone", "lost_gone")] {
+        for (app, devices) in what_if["since"][key].as_object().into_iter().flatten() {
+            println!(
+                "{word} since the last run: {app} would be lost with its data on {} devices",
+                rows(devices).count()
             );
         }
     }

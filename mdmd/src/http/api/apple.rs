@@ -3,15 +3,16 @@
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
 use mdm_core::identity::push_topic;
-use mdm_core::ids::ServerId;
+use mdm_core::ids::{AnyId, ServerId};
 use mdm_core::organisation::TokenKey;
 use mdm_core::secret::Secret;
-use mdm_core::service::Spent;
+use mdm_core::service::{Spent, TokenTerms};
 use openssl::pkey::PKey;
 use openssl::x509::{X509, X509Req};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Path;
 use super::described::{Sent, Shows, told};
 use super::{About, Answer, Hidden, Refusal, refused, shown};
 
@@ -22,6 +23,17 @@ pub(super) struct ServerToken {
     file: Option<Hidden>,
     token: Option<Hidden>,
     renews: Option<ServerId>,
+    /// Take a new entry although its devices look like those of another service: all of them get our ADE profile.
+    #[serde(default)]
+    take_over: bool,
+}
+
+/// The entry that is given up.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GivenUp {
+    /// Its name, typed.
+    name: String,
 }
 
 /// Certificate and key, PEM; the key is left out when it is one of ours.
@@ -86,14 +98,17 @@ pub(super) async fn import_server_token(
     About { office, org, .. }: About,
     Sent(sent): Sent<ServerToken>,
 ) -> Answer<impl Shows> {
-    let renews = sent.renews;
-    let id = match (&sent.file, &sent.token) {
-        (Some(file), None) => org.import_token_file(&file.bytes(), renews).await,
+    let terms = TokenTerms {
+        renews: sent.renews,
+        take_over: sent.take_over,
+    };
+    let taken = match (&sent.file, &sent.token) {
+        (Some(file), None) => org.take_token_file(&file.bytes(), terms).await,
         // Its form is ours to judge, before Apple is asked with it.
         (None, Some(token)) => match abm_client::ServerToken::from_json(&token.bytes()) {
             Ok(_) => {
                 let token = Secret::new(token.bytes().as_slice());
-                org.import_server_token(&token, renews).await
+                org.take_server_token(&token, terms).await
             }
             Err(error) => Err(Error::bad_input("token", error.to_string())),
         },
@@ -104,7 +119,20 @@ pub(super) async fn import_server_token(
     }
     .map_err(refused)?;
     office.poke.notify_one();
-    shown(told! { server: id })
+    shown(told! {
+        server: taken.server, name: taken.name, organisation: taken.organisation, devices: taken.devices, more: taken.more,
+    })
+}
+
+pub(super) async fn remove_server_token(
+    About { office, org, .. }: About,
+    Path(AnyId(id)): Path<AnyId>,
+    Sent(sent): Sent<GivenUp>,
+) -> Answer<impl Shows> {
+    let removed = org.remove_server_entry(ServerId(id), &sent.name).await;
+    let removed = removed.map_err(refused)?;
+    office.poke.notify_one();
+    shown(told! { id: removed.id, name: removed.name, removed: removed.removed })
 }
 
 pub(super) async fn push_certificate(About { office, org, .. }: About) -> Answer<impl Shows> {

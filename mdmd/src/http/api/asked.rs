@@ -226,7 +226,17 @@ pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
         .map(|(_, rest)| rest.split_once(" at line ").map_or(rest, |(own, _)| own));
     match expected {
         Some(expected) => Error::bad_input(&field, format!("must be {}", plain(expected))),
-        None => Error::bad_input(&field, "cannot be what stands there"),
+        None => {
+            // What a type of ours says of itself, behind the name of its field.
+            let own = said.split_once(" at line ").map_or(said, |(own, _)| own);
+            let own = own.rsplit_once(": ").map_or(own, |(_, own)| own);
+            let quotes = said.contains(['`', '"']);
+            let problem = match own.starts_with("must ") && own.len() <= NAME && !quotes {
+                true => own,
+                false => "cannot be what stands there",
+            };
+            Error::bad_input(&field, problem)
+        }
     }
 }
 

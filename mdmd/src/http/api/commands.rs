@@ -188,6 +188,32 @@ pub(super) async fn cancel(
         .await
         .map_err(refused)?;
     let known = done.iter().all(Option::is_some);
+    if let Cancel::Uuid(uuid) = &what
+        && done.iter().any(Option::is_some)
+        && done
+            .iter()
+            .flatten()
+            .all(|c| c.waiting + c.handed_out + c.kept == 0)
+    {
+        // Nothing was open. One that was never there is a mistake; one that is over is not.
+        let enrolled = channels
+            .iter()
+            .zip(&done)
+            .filter(|(_, done)| done.is_some());
+        let mut found = false;
+        for (channel, _) in enrolled {
+            match org.command(channel, uuid).await {
+                Ok(_) => found = true,
+                Err(Error::NotFound(_)) => continue,
+                Err(error) => return Err(refused(error)),
+            }
+            break;
+        }
+        if !found {
+            let problem = "none of these devices ever had a command of this CommandUUID";
+            return Err(refused(Error::bad_input("uuid", problem)));
+        }
+    }
     let sum = |of: fn(&mdm_core::service::Cancelled) -> u32| -> u32 {
         done.iter().flatten().map(of).sum()
     };

@@ -23,6 +23,9 @@ pub(super) struct Invite {
     serial: String,
     #[serde(default = "week")]
     days: u32,
+    /// Also where nobody knows a device of this serial number yet.
+    #[serde(default)]
+    unknown: bool,
 }
 
 const fn week() -> u32 {
@@ -35,6 +38,8 @@ pub(super) struct Demands {
     minimum_os: Option<BTreeMap<Platform, String>>,
     user_logins: Option<UserLogins>,
     facts_hours: Option<u32>,
+    /// By platform, the kept runbook for devices that come by a migration which nobody planned here; null: the standard one.
+    unplanned_runbooks: Option<BTreeMap<Platform, Option<String>>>,
     /// Empty: none.
     wifi: Option<String>,
     wifi_password: Option<Hidden>,
@@ -52,10 +57,20 @@ pub(super) struct User {
 }
 
 pub(super) async fn invite(
-    About { org, .. }: About,
+    About { office, org, .. }: About,
     Sent(sent): Sent<Invite>,
 ) -> Answer<impl Shows> {
     let serial = Serial::parse(&sent.serial).map_err(refused)?;
+    if !sent.unknown {
+        // A device that is made by mistake is there for good.
+        let known = office.mdm.store();
+        let known = known.device_by_serial(org.organisation().id, &serial).await;
+        if known.map_err(|error| refused(error.into()))?.is_none() {
+            return Err(refused(Error::Precondition(format!(
+                "nobody knows a device {serial} here: look at its serial number; `unknown` (`--unknown`) invites it all the same"
+            ))));
+        }
+    }
     let valid = Duration::from_hours(24 * u64::from(sent.days));
     let made = org.invite(&serial, valid).await.map_err(refused)?;
     shown(told! {
@@ -69,6 +84,7 @@ pub(super) async fn demands(About { org, .. }: About) -> Answer<impl Shows> {
     let network = org.organisation().network.as_ref();
     shown(told! {
         minimum_os: settings.minimum_os.clone(), user_logins: settings.user_logins, facts_hours: settings.facts_hours,
+        unplanned_runbooks: settings.unplanned_runbooks.clone(),
         network_users: users.map(|u| u.name.clone()).collect::<Vec<_>>(),
         wifi: network.map(|network| network.ssid.clone()),
     })
@@ -96,14 +112,21 @@ pub(super) async fn demand(
             .await
             .map_err(refused)?;
     }
-    let settings = org
+    let chosen = sent.unplanned_runbooks.unwrap_or_default();
+    org.check_unplanned(&chosen).await.map_err(refused)?;
+    let mut settings = org
         .set_enrolment(sent.minimum_os, sent.user_logins, sent.facts_hours)
         .await
         .map_err(refused)?;
+    if !chosen.is_empty() {
+        let chosen = org.set_unplanned_runbooks(&chosen).await;
+        settings = chosen.map_err(refused)?;
+    }
     let org = caller.organisation(&office.mdm, &which).await?;
     let network = org.organisation().network.as_ref();
     shown(told! {
         minimum_os: settings.minimum_os, user_logins: settings.user_logins, facts_hours: settings.facts_hours,
+        unplanned_runbooks: settings.unplanned_runbooks,
         wifi: network.map(|network| network.ssid.clone()),
     })
 }

@@ -15,6 +15,7 @@ use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
 use super::migrations::only_server;
 use super::{About, Answer, By, refused, shown};
+use crate::reports::SERVER;
 
 pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
     let projects = org.projects().await.map_err(refused)?;
@@ -94,7 +95,9 @@ pub(super) async fn plan(
     About { org, .. }: About,
     Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    shown(org.plan_file(ProjectId(id)).await.map_err(refused)?)
+    let mut plan = org.plan_file(ProjectId(id)).await.map_err(refused)?;
+    plan.server = Some(SERVER.to_owned());
+    shown(plan)
 }
 
 pub(super) async fn take_plan(

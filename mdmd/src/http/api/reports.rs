@@ -30,6 +30,8 @@ use crate::reports::{Format, SERVER, Writer, html};
 const WAITING: usize = 2;
 /// After so many days without a word a device is silent.
 const DAYS: u32 = 7;
+/// A deadline that is so many days away is near.
+const NEAR: u32 = 3;
 /// A report over more days than that asks for nothing.
 const MOST_DAYS: u32 = 3_660;
 
@@ -42,7 +44,7 @@ pub(super) struct Wanted {
     table: Option<String>,
     /// Of one wave only.
     wave: Option<WaveId>,
-    /// Silent for so many days.
+    /// Silent for so many days; or, of those at risk, so many days until the deadline.
     days: Option<u32>,
 }
 
@@ -130,6 +132,16 @@ pub(super) async fn requests(about: About, Query(wanted): Query<Wanted>) -> Repo
 pub(super) async fn clean_up(about: About, Query(wanted): Query<Wanted>) -> Reported {
     let wave = wanted.wave;
     send(about.org, ReportAsk::CleanUp(wave), wanted).await
+}
+
+pub(super) async fn at_risk(about: About, Query(wanted): Query<Wanted>) -> Reported {
+    let days = wanted.days.unwrap_or(NEAR);
+    if days > MOST_DAYS {
+        let problem = format!("must be at most {MOST_DAYS}");
+        return Err(refused(Error::bad_input("days", problem)));
+    }
+    let wave = wanted.wave;
+    send(about.org, ReportAsk::AtRisk { wave, days }, wanted).await
 }
 
 pub(super) async fn unheard(about: About, Query(wanted): Query<Wanted>) -> Reported {

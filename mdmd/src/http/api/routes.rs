@@ -61,6 +61,7 @@ table! {
     get  "/api/v1" Viewer list, "", "This table.";
     get  "/api/v1/openapi.json" Viewer openapi::show, "", "The document of this API (OpenAPI 3.1), made of what is really read and answered.";
     get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all, a page at a time (`after`, `limit`).";
+    get  "/api/v1/handshakes" Viewer organisations::handshakes, "", "TLS handshakes that failed, newest first (`limit`), where several organisations are served and nobody can say whose they were (local socket only). With one organisation they are among its refusals.";
     post "/api/v1/organisations" Admin organisations::new, "name", "Makes an organisation (local socket only). Shows its first administrator token, once.";
     get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
     post "/api/v1/api-tokens" Admin tokens::new, "name, role, scopes?, expires?", "Makes a token. Shows it, once. `scopes` names parts of the API by the first word of their paths: without them all but `secrets`.";
@@ -79,6 +80,7 @@ table! {
     post "/api/v1/users/revoke" Admin sign_in::revoke_user, "account, forget?", "Keeps a person out and ends their sessions; with `forget` their groups count again instead.";
     get  "/api/v1/devices" Viewer devices::list, "", "Devices, a page at a time (`after`, `limit`).";
     get  "/api/v1/devices/{serial}" Viewer devices::show, "", "Everything about one device, with its timeline.";
+    get  "/api/v1/devices/{serial}/timeline" Viewer devices::timeline, "", "What happened to it, oldest first, a page at a time (`after`, `limit`).";
     post "/api/v1/commands" Admin commands::send, "serials?, channels?, request_type and keys? or plist, uuid?, priority?, expires?, together?, push?", "Queues a command for devices. 207 with a result for each when some cannot have it.";
     post "/api/v1/commands/cancel" Admin commands::cancel, "serials?, channels?, and uuid, request_type or all", "Takes open commands out of queues. What a set-up asked for stays.";
     get  "/api/v1/devices/{serial}/commands" Viewer commands::list, "", "Commands of a device, newest first; `open` for those that wait, `channel` for a user's, `limit`.";
@@ -104,9 +106,9 @@ table! {
     post "/api/v1/declaration-sets/assign" Admin declarations::assign, "name, everybody?, tags?, groups? (of owners), serials?, users?, on_users?", "Gives a set to devices, or with `users` or `on_users` to the channels of people.";
     post "/api/v1/declaration-sets/unassign" Admin declarations::unassign, "as assign", "Takes a set from them.";
     get  "/api/v1/devices/{serial}/declarations" Viewer declarations::of_device, "", "What each channel of a device should have, was given and says of it, with its status.";
-    post "/api/v1/invitations" Admin invitations::invite, "serial, days?", "Invites one device to enrol by download. Shows the code, once.";
+    post "/api/v1/invitations" Admin invitations::invite, "serial, days?, unknown?", "Invites one device to enrol by download; one that nobody knows yet takes `unknown`. Shows the code, once.";
     get  "/api/v1/enrolment" Viewer invitations::demands, "", "The oldest systems that may enrol, what users meet who log in at Macs, how often devices are asked what they are, the network of enrolment profiles.";
-    post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?, wifi? (empty: none), wifi_password? or wifi_password_base64?, wifi_hidden?", "Changes that. The network goes into every enrolment profile from then on.";
+    post "/api/v1/enrolment" Admin invitations::demand, "minimum_os?, user_logins? (unmanaged, open, digest), facts_hours?, unplanned_runbooks? (name or null, by platform), wifi? (empty: none), wifi_password? or wifi_password_base64?, wifi_hidden?", "Changes that. The network goes into every enrolment profile from then on.";
     post "/api/v1/network-users" Admin invitations::user, "name, password? or password_base64?", "A user who logs in at Macs; without a password it is removed.";
     get  "/api/v1/identities" Viewer identities::list, "", "The certificates that devices speak with, and what each is good for; a page at a time.";
     post "/api/v1/identities/{serial}/renew" Helpdesk identities::renew, "", "Has the identity of a device renewed: it gets a new enrolment profile, which voids nothing.";
@@ -121,7 +123,8 @@ table! {
     post "/api/v1/identities/registration" Admin identities::registration, "wanted", "Has a registration authority answer certificate requests, or the authority itself.";
     get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first, a page at a time (`since` and `after` as in `next`, `limit`).";
-    post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. 409 for a device that is not held.";
+    get  "/api/v1/holds/{serial}" Viewer holds::look, "", "What it means to let one go now: steps that are open, and apps that go with their data, each with why (`not-asked-for`, `not-confirmed`, `given-up`, `dropped`, `undecided`). 409 for a device that is not held.";
+    post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. `open` is what that means, as it was just before. 409 for a device that is not held.";
     get  "/api/v1/devices/{serial}/secrets" Viewer approvals::kept, "", "Which secrets of a device are kept, and since when; never what they are.";
     post "/api/v1/secrets/reveal" Helpdesk approvals::reveal, "serial, kind (recovery_key, device_bypass_code, server_bypass_code, recovery_lock_password, firmware_password), reason, approval?", "Shows a secret of a device, once it is in the record that it was. A token must have the scope `secrets`. After ten a day `approval` says what another person must confirm first; it is then asked for again with that.";
     get  "/api/v1/devices/{serial}/lock" Viewer locks::show, "", "Its Activation Lock: as read at Apple, as the device says, and how far the proof of a clearing is (`asked`, `cleared-not-read`, `off`, `still-on`, `refused`).";
@@ -155,7 +158,8 @@ table! {
     post "/api/v1/projects/{id}/purge/plan" Admin projects::purge_plan, "other?", "What would be destroyed of the keys, codes and passwords that were imported for a closed project, and what stays because it is the only key of its device, with the digest. `other`: also what nobody can prove to be replaced, of what the original service called a secret without saying which.";
     post "/api/v1/projects/{id}/purge" Admin projects::purge, "reason, digest, other?", "Destroys exactly that. The record has who, why, and which.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
-    get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with its members.";
+    get  "/api/v1/waves/{id}" Viewer waves::show, "", "One wave with all its members, and its ETag.";
+    get  "/api/v1/waves/{id}/members" Viewer waves::members, "", "Its members, a page at a time (`after`, `limit`).";
     post "/api/v1/waves" Planner waves::new, "project, name, preset? (pilot, early, main, rest), ade? (as `POST /api/v1/ade-profiles`), owner_texts? (language: subject, body)", "Makes a wave of a project, without members; with an ADE profile and texts for owners of its own, if it has any.";
     post "/api/v1/waves/{id}/ade-profile" Approver waves::set_ade, "options (as `POST /api/v1/ade-profiles`; null for the organisation's)", "Gives a wave an ADE profile of its own: defined at Apple and read back at once. What was accepted of the wave is void.";
     get  "/api/v1/waves/{id}/owner-texts" Viewer notices::wave_texts, "", "The texts for owners of a wave's devices by language; `own` says which are the wave's, the others are the organisation's and ours.";
@@ -174,13 +178,14 @@ table! {
     post "/api/v1/waves/{id}/acceptance" Approver waves::accept, "digest, waivers? (check, serials?, reason), reason?", "Accepts what a what-if found, by name; void when anything of it changes.";
     post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";
     post "/api/v1/waves/{id}/gate" Approver waves::sign, "reason, despite?", "Signs that the waves after this one may go; how it stands is kept as evidence. With `despite` also where it does not stand as was wanted.";
-    post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on. Those that were offered it go on either way.";
+    post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on; where the stop rule has paused it an approver has it go on. Those that were offered it go on either way.";
     get  "/api/v1/waves/{id}/report" Viewer reports::wave, "", "The report of a wave: funnel, days, states, deadlines, marks, every member. As all reports: `format` (json, csv, html, text), of a CSV `table` for a small one; sent as it is read.";
     get  "/api/v1/waves/{id}/report/what-if" Viewer reports::what_if, "", "The what-if of a wave as a report: what holds for all, reasons, every finding that is no pass.";
     post "/api/v1/waves/{id}/evidence" Approver reports::evidence, "redact? (actors, owners, serials)", "The evidence pack of a wave: one signed archive that `mdmd audit verify` checks without the server.";
     get  "/api/v1/devices/{serial}/report" Viewer reports::device, "", "The single-object report of a device: facts with their ages, marks, steps, every transition with cause and evidence.";
     get  "/api/v1/reports/exceptions" Viewer reports::exceptions, "", "What did not come true, whose it is, what to do next; of one `wave` or of all.";
     get  "/api/v1/reports/holds" Viewer reports::holds, "", "How long holds took, step by step, and what ended them; of one `wave` or of all.";
+    get  "/api/v1/reports/at-risk" Viewer reports::at_risk, "", "Members whose deadline is at most `days` (3) away and that have not begun: why, whose that is, and whom to reach; of one `wave` or of all.";
     get  "/api/v1/reports/unheard" Viewer reports::unheard, "", "Senders that were refused, members that should have come, devices without a word for `days` (7).";
     get  "/api/v1/reports/clean-up" Viewer reports::clean_up, "", "The clean-up list: devices that the services that they left may still list, who removes them, and which are removed; of one `wave` or of all.";
     get  "/api/v1/reports/requests" Viewer reports::requests, "", "The ledger of requests to Apple that change something; of one `wave` or of all.";
@@ -196,7 +201,8 @@ table! {
     post "/api/v1/webhooks/{name}/remove" Admin webhooks::remove, "", "Removes it; what is open goes to nobody.";
     get  "/api/v1/webhooks/{name}/messages" Viewer webhooks::messages, "", "What it was told and is to be told, newest first, a page at a time (`before`, `limit`).";
     get  "/api/v1/server-tokens" Viewer apple::server_tokens, "", "Server entries of the assignment service: when their tokens end, how far their lists are read.";
-    post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?", "Brings in a server token. Apple is asked whose it is before it is kept.";
+    post "/api/v1/server-tokens" Admin apple::import_server_token, "file (base64 of the .p7m) or token, renews?, take_over?", "Brings in a server token. Apple is asked whose it is before it is kept, and of a new entry for the beginning of its list: where its devices look like those of another service it takes `take_over`.";
+    post "/api/v1/server-tokens/{id}/remove" Admin apple::remove_server_token, "name (of the entry, typed)", "Gives up a server entry: its token is destroyed and its list read no more. 409 while an open project, wave or request needs it, or devices of its list are enrolled here. Nothing changes at Apple: a device that is erased is not let in here, and waits at its set-up until another service assigns its own profile.";
     get  "/api/v1/token-keys" Viewer apple::token_keys, "", "Key pairs for which Apple's portal encrypts server tokens: certificates only.";
     post "/api/v1/token-keys" Admin apple::new_token_key, "", "Makes a key pair; earlier ones stay. Answers the certificate for the portal.";
     get  "/api/v1/push-certificate" Viewer apple::push_certificate, "", "Topic and end of the push certificate, a warning before it ends, requests without an answer.";

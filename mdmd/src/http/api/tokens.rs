@@ -1,6 +1,7 @@
 //! Tokens of this API: made with a role and an end, shown once, revoked. Never answers a token again.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Extension;
 use axum::extract::State;
@@ -101,6 +102,9 @@ struct Partner {
     token: Shown,
     /// In how many organisations it may act.
     organisations: usize,
+    /// Their codes: told on the machine itself, for an organisation does not hear of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codes: Option<Vec<OrganisationCode>>,
 }
 
 impl Partner {
@@ -108,6 +112,7 @@ impl Partner {
         Self {
             token: Shown::of(row),
             organisations: row.partner_of.len(),
+            codes: None,
         }
     }
 }
@@ -124,8 +129,23 @@ pub(super) async fn partners(
             org.partners().await
         }
     };
-    let rows: Vec<Partner> = rows.map_err(refused)?.iter().map(Partner::of).collect();
-    shown(told! { partners: rows })
+    let rows = rows.map_err(refused)?;
+    let mut partners: Vec<Partner> = rows.iter().map(Partner::of).collect();
+    if caller.is_local() {
+        let mut known = BTreeMap::new();
+        for (row, partner) in rows.iter().zip(&mut partners) {
+            let mut codes = Vec::new();
+            for id in &row.partner_of {
+                if let Entry::Vacant(place) = known.entry(*id) {
+                    let org = office.mdm.organisation_by_id(*id).await.map_err(refused)?;
+                    place.insert(org.organisation().code.clone());
+                }
+                codes.extend(known.get(id).cloned());
+            }
+            partner.codes = Some(codes);
+        }
+    }
+    shown(told! { partners: partners })
 }
 
 pub(super) async fn new_partner(

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use axum::Extension;
+use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::errand::ErrandKind;
 use mdm_core::error::Error;
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::Refusal;
 use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
-use super::{About, Answer, Office, Page, refused, shown};
+use super::{About, Answer, By, Office, Page, refused, shown};
 
 /// Hours of an offer before its deadline: Apple takes deadlines for 90 days.
 const MOST_LEAD: u32 = 90 * 24;
@@ -51,6 +53,19 @@ pub(super) async fn show(
         version: wave.version,
         answer: told! { wave: wave, members: members },
     })
+}
+
+pub(super) async fn members(
+    About { office, org, which }: About<Page>,
+    Path(AnyId(id)): Path<AnyId>,
+) -> Answer<impl Shows> {
+    let wave = row(&office, &org, id).await?;
+    let store = office.mdm.store();
+    let own = org.organisation().id;
+    let page = store.attempts(own, wave.id, MoveId(which.after.0), which.limit());
+    let members = page.await.map_err(|error| refused(error.into()))?;
+    let next = super::next_page(&which, members.iter().map(|member| member.id.0));
+    shown(told! { members: members, next: next })
 }
 
 pub(super) async fn later(
@@ -478,10 +493,15 @@ pub(super) struct Pausing {
 
 pub(super) async fn pause(
     About { office, org, .. }: About,
+    Extension(caller): By,
     Path(AnyId(id)): Path<AnyId>,
     Sent(sent): Sent<Pausing>,
 ) -> Answer<impl Shows> {
-    let paused = org.pause_wave(WaveId(id), sent.paused, &sent.reason).await;
+    // Whoever may change the rule may have the offers go on that it has stopped.
+    let overrules = caller.role >= Role::Approver;
+    let paused = org
+        .pause_wave(WaveId(id), sent.paused, &sent.reason, overrules)
+        .await;
     office.poke.notify_one();
     shown(paused.map_err(refused)?)
 }
