@@ -321,11 +321,7 @@ impl Org {
         reason: &str,
         approval: Option<ApprovalId>,
     ) -> Result<Revealed, Error> {
-        let device = self
-            .store()
-            .device_by_serial(self.id(), serial)
-            .await?
-            .ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         let row = self
             .store()
             .secrets(self.id(), device.id)

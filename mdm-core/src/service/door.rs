@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::account::Passage;
 use super::checkin::readable;
-use super::decision::Decision;
+use super::decision::{Decision, Tracked};
 use super::refusals::nobody;
 use super::scep::within_grace;
 use super::{Answer, Mdm, Org, Peer, TRIES};
@@ -621,6 +621,18 @@ impl Org {
             Some(device) => Ok(Some(device)),
             None => Ok(readable(self.store().device(self.id(), id).await)?),
         }
+    }
+
+    /// Loads the device of an enrolment, unless it is there already.
+    pub(super) async fn load_device_of(
+        &self,
+        d: &mut Decision<'_>,
+        enrollment: &Enrollment,
+    ) -> Result<(), Error> {
+        if d.device.is_none() {
+            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
+        }
+        Ok(())
     }
 
     /// The set-up of an enrolment.

@@ -218,9 +218,7 @@ impl Org {
             }
             _ => return Ok(()),
         };
-        if d.device.is_none() {
-            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
-        }
+        self.load_device_of(d, enrollment).await?;
         self.learn_lock(d, enrollment, report);
         let Some(device) = &mut d.device else {
             return Ok(());

@@ -53,11 +53,7 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn failures_of(&self, serial: &Serial) -> Result<Vec<Failure>, Error> {
-        let device = self
-            .store()
-            .device_by_serial(self.id(), serial)
-            .await?
-            .ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         let refusals = self.store().refusals(self.id(), REFUSALS).await?;
         let mut known = Foreseen::default();
         let profile = device.record.as_ref().and_then(|r| r.profile_uuid.clone());

@@ -189,11 +189,7 @@ impl Org {
     pub async fn renew_identity(&self, serial: &Serial) -> Result<usize, Error> {
         let renewed = self
             .again_on_conflict(|| async {
-                let device = self
-                    .store()
-                    .device_by_serial(self.id(), serial)
-                    .await?
-                    .ok_or(Error::NotFound("device"))?;
+                let device = self.device_named(serial).await?;
                 let all = self
                     .store()
                     .enrollments_of_device(self.id(), device.id)

@@ -33,10 +33,8 @@ impl Org {
         if enrollment.channel != ChannelKind::Device || !gives {
             return Ok(None);
         }
-        if d.device.is_none() {
-            // Whose it is stands in the record of it.
-            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
-        }
+        // Whose it is stands in the record of it.
+        self.load_device_of(d, enrollment).await?;
         if let Some(code) = activation_lock::device_code(report) {
             self.keep_newest(d, enrollment, SecretKind::DeviceBypassCode, &code)
                 .await?;

@@ -127,8 +127,7 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn lock_of(&self, serial: &Serial) -> Result<LockView, Error> {
-        let device = self.store().device_by_serial(self.id(), serial).await?;
-        Ok(LockView::of(&device.ok_or(Error::NotFound("device"))?))
+        Ok(LockView::of(&self.device_named(serial).await?))
     }
 
     /// Has the Activation Lock of a device lifted with the codes that the vault has, likeliest first, then read back. It uses a
@@ -169,8 +168,7 @@ impl Org {
 
     /// A device whose lock can be lifted, as far as that is known here.
     pub(super) async fn clearable(&self, serial: &Serial) -> Result<Device, Error> {
-        let device = self.store().device_by_serial(self.id(), serial).await?;
-        let device = device.ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         if self.organisation.push.is_none() {
             let why = "Apple lifts a lock for whoever shows the push certificate, and there is none yet: `mdmd push` brings one in";
             return Err(Error::Precondition(why.to_owned()));

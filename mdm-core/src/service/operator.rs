@@ -190,16 +190,21 @@ impl Mdm {
 }
 
 impl Org {
+    /// The device that Apple calls so.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], the store's.
+    pub(super) async fn device_named(&self, serial: &Serial) -> Result<Device, Error> {
+        let device = self.store().device_by_serial(self.id(), serial).await?;
+        device.ok_or(Error::NotFound("device"))
+    }
+
     /// Everything about one device.
     ///
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn device_report(&self, serial: &Serial) -> Result<DeviceReport, Error> {
-        let device = self
-            .store()
-            .device_by_serial(self.id(), serial)
-            .await?
-            .ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         let enrollments = self
             .store()
             .enrollments_of_device(self.id(), device.id)
@@ -272,11 +277,7 @@ impl Org {
     /// [`Error::NotFound`], the store's.
     pub async fn act(&self, serial: &Serial, act: OperatorAct) -> Result<(), Error> {
         self.again_on_conflict(|| async {
-            let device = self
-                .store()
-                .device_by_serial(self.id(), serial)
-                .await?
-                .ok_or(Error::NotFound("device"))?;
+            let device = self.device_named(serial).await?;
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), self.actor());
             let set_up = match device.enrollment {
                 Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
@@ -322,10 +323,7 @@ impl Org {
         }
         self.again_on_conflict(|| async {
             let (store, id) = (self.store(), self.id());
-            let device = store
-                .device_by_serial(id, serial)
-                .await?
-                .ok_or(Error::NotFound("device"))?;
+            let device = self.device_named(serial).await?;
             let now = self.now();
             let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
             let identities = store.certificates_of_device(id, device.id).await?;

@@ -7,6 +7,7 @@ use super::Org;
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
 use super::door::QUEUE_WINDOW;
+use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
 use crate::ids::Serial;
@@ -34,18 +35,7 @@ impl Org {
     /// [`Error::NotFound`] when there is no such device, [`Error::Precondition`] when it is not in a hold, the store's.
     pub async fn release_now(&self, serial: &Serial) -> Result<Release, Error> {
         self.again_on_conflict(|| async {
-            let device = self
-                .store()
-                .device_by_serial(self.id(), serial)
-                .await?
-                .ok_or(Error::NotFound("device"))?;
-            let channel = match device.enrollment {
-                Some(id) => self.store().enrollment(self.id(), id).await?,
-                None => None,
-            };
-            let Some(channel) = channel else {
-                return Err(not_held(serial, "it is not enrolled"));
-            };
+            let (device, channel) = self.device_and_channel(serial).await?;
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), self.actor());
             d.device = Some(Tracked::read(device));
             // A set-up that cannot be read must not keep a person from letting the device go.
@@ -66,6 +56,21 @@ impl Org {
             Ok(release)
         })
         .await
+    }
+
+    /// A device whose hold is asked about, with its channel: it is not in one without. Whether the channel is live is asked after its
+    /// set-up, which may let it go all the same.
+    pub(super) async fn device_and_channel(
+        &self,
+        serial: &Serial,
+    ) -> Result<(Device, Enrollment), Error> {
+        let device = self.device_named(serial).await?;
+        let channel = match device.enrollment {
+            Some(id) => self.store().enrollment(self.id(), id).await?,
+            None => None,
+        };
+        let channel = channel.ok_or_else(|| not_held(serial, "it is not enrolled"))?;
+        Ok((device, channel))
     }
 
     /// Through its set-up; `None` when that is in no hold that it could end.

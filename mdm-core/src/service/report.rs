@@ -403,9 +403,7 @@ impl Org {
         if command.request_type == "InstallProfile" {
             self.renewal_failed(d, enrollment, &command.uuid).await?;
         }
-        if d.device.is_none() {
-            d.device = self.device_of(d, enrollment).await?.map(Tracked::read);
-        }
+        self.load_device_of(d, enrollment).await?;
         if command.request_type == "RotateFileVaultKey" {
             let why = json!({ "uuid": command.uuid, "why": why_failed(report) });
             d.audit("recovery-key.rotation-refused", why);

@@ -17,11 +17,7 @@ impl Org {
     /// [`Error::Precondition`] with the reason why it cannot be done again, the store's.
     pub async fn retry_step(&self, serial: &Serial, step: StepId) -> Result<(), Error> {
         self.again_on_conflict(|| async {
-            let device = self
-                .store()
-                .device_by_serial(self.id(), serial)
-                .await?
-                .ok_or(Error::NotFound("device"))?;
+            let device = self.device_named(serial).await?;
             let set_up = match device.enrollment {
                 Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
                 None => None,

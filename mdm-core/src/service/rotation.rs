@@ -55,8 +55,7 @@ impl Org {
             let problem = "must say why the key is changed";
             return Err(Error::bad_input("reason", problem));
         }
-        let device = self.store().device_by_serial(self.id(), serial).await?;
-        let device = device.ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         let uuid = NewCommand::random_uuid()?;
         self.rotate(&device, uuid, reason).await
     }

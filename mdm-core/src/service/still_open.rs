@@ -81,18 +81,10 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`] when there is no such device, [`Error::Precondition`] when it is not in a hold, the store's.
     pub async fn still_open(&self, serial: &Serial) -> Result<StillOpen, Error> {
-        let device = self
-            .store()
-            .device_by_serial(self.id(), serial)
-            .await?
-            .ok_or(Error::NotFound("device"))?;
-        let channel = match device.enrollment {
-            Some(id) => self.store().enrollment(self.id(), id).await?,
-            None => None,
-        };
-        let Some(channel) = channel.filter(crate::enrollment::Enrollment::is_live) else {
+        let (device, channel) = self.device_and_channel(serial).await?;
+        if !channel.is_live() {
             return Err(not_held(serial, "it is not enrolled"));
-        };
+        }
         let set_up = readable(self.store().set_up_of(self.id(), channel.id).await)?;
         let is_held = set_up.as_ref().is_some_and(|s| s.held_since().is_some());
         if !is_held && channel.awaiting != Some(true) {

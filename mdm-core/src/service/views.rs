@@ -16,11 +16,7 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn views(&self, serial: &Serial) -> Result<Views, Error> {
-        let device = self
-            .store()
-            .device_by_serial(self.id(), serial)
-            .await?
-            .ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         let mut all = self.views_of(vec![device]).await?;
         all.pop().ok_or(Error::NotFound("device"))
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Where};
 use super::serials::Serials;
-use super::{Common, Done, Ended, Exit, Means as _, apps, cell, table};
+use super::{Common, Done, Ended, Exit, Means as _, apps, cell, rows, table};
 use crate::originals;
 
 /// What stands for and against moving devices: every check with its fact, the fact's source and age, and who can mend it. Ends
@@ -102,10 +102,6 @@ pub(crate) async fn run(common: &Common, look: &Look) -> Done {
     Ok(())
 }
 
-fn rows(of: &Value) -> impl Iterator<Item = &Value> {
-    of.as_array().into_iter().flatten()
-}
-
 /// The columns of a finding: what it is, where it comes from and how old it is, what would mend it and who can.
 const FINDING: [(&str, &str); 8] = [
     ("CHECK", "check"),
@@ -149,42 +145,46 @@ pub(super) fn show_of_all(report: &Value, everything: bool) {
     }
 }
 
-fn show(report: &Value, explain: bool) {
+/// What was found, a reason a row: with the first devices of each where they are to be named.
+pub(super) fn show_reasons(report: &Value, named: bool) {
     let reasons: Vec<Value> = rows(&report["matrix"]["rows"])
         .map(|row| {
             let devices: Vec<String> = rows(&row["devices"]).map(cell).collect();
-            let mut named = devices
+            let mut which = devices
                 .iter()
                 .take(3)
                 .cloned()
                 .collect::<Vec<_>>()
                 .join(" ");
             if devices.len() > 3 {
-                named.push_str(" …");
+                which.push_str(" …");
             }
             json!({
                 "counts": row["counts_as"],
                 "check": row["check"],
                 "found": row["result"],
                 "devices": devices.len(),
-                "which": named,
+                "which": which,
                 "fact": row["fact"],
                 "fix": rows(&row["fixes"]).map(cell).collect::<Vec<_>>().join("; "),
             })
         })
         .collect();
-    table(
-        &Value::Array(reasons),
-        &[
-            ("COUNTS AS", "counts"),
-            ("CHECK", "check"),
-            ("FOUND", "found"),
-            ("DEVICES", "devices"),
-            ("WHICH", "which"),
-            ("FOR EXAMPLE", "fact"),
-            ("WHAT WOULD MEND IT", "fix"),
-        ],
-    );
+    let mut columns = vec![
+        ("COUNTS AS", "counts"),
+        ("CHECK", "check"),
+        ("FOUND", "found"),
+        ("DEVICES", "devices"),
+        ("WHICH", "which"),
+        ("FOR EXAMPLE", "fact"),
+        ("WHAT WOULD MEND IT", "fix"),
+    ];
+    columns.retain(|(_, of)| named || *of != "which");
+    table(&Value::Array(reasons), &columns);
+}
+
+fn show(report: &Value, explain: bool) {
+    show_reasons(report, true);
     show_of_all(report, explain);
     if explain {
         let now = report["at"].as_str().and_then(Timestamp::parse);

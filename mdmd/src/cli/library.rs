@@ -23,21 +23,7 @@ pub(crate) enum Library {
         place: Where,
     },
     /// Put a configuration profile in, or a new revision of the item of this name.
-    Profile {
-        /// The profile (`.mobileconfig`), signed or not; `-` reads standard input.
-        file: PathBuf,
-        /// What people call it.
-        #[arg(long)]
-        name: String,
-        /// Devices with one of these tags get it. Without a tag and a group, an item that is there stays for whom it is.
-        #[arg(long = "tag", value_name = "TAG")]
-        tags: Vec<String>,
-        /// Devices whose owner is in one of these groups get it.
-        #[arg(long = "group", value_name = "GROUP")]
-        groups: Vec<String>,
-        #[command(flatten)]
-        place: Where,
-    },
+    Profile(NewProfile),
     /// Put a package for Macs in, or a new revision of the item of this name. The file goes to the server, which serves it; with
     /// `--served-at` it stays where it is, and only its hashes are read.
     Package {
@@ -91,6 +77,24 @@ pub(crate) enum Library {
     },
 }
 
+// `library profile` and `profile add` take the same; each says for itself what it is for.
+#[derive(clap::Args, Debug)]
+pub(crate) struct NewProfile {
+    /// The profile (`.mobileconfig`), signed or not; `-` reads standard input.
+    file: PathBuf,
+    /// What people call it.
+    #[arg(long)]
+    name: String,
+    /// Devices with one of these tags get it. Without a tag and a group, an item that is there stays for whom it is.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Devices whose owner is in one of these groups get it.
+    #[arg(long = "group", value_name = "GROUP")]
+    groups: Vec<String>,
+    #[command(flatten)]
+    place: Where,
+}
+
 /// Items as a table.
 pub(super) fn show(answer: &Value) {
     let items = answer["items"].as_array().into_iter().flatten();
@@ -117,28 +121,7 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
             super::print(common, &answer, show);
             Ok(())
         }
-        Library::Profile {
-            file,
-            name,
-            tags,
-            groups,
-            place,
-        } => {
-            let profile = secret_file::read(file)?;
-            let mut open = json!({ "name": name });
-            whom(&mut open, tags, groups);
-            let client = Client::acting(common, place).await?;
-            let answer = client
-                .post_hidden(
-                    "/api/v1/library/profiles",
-                    &open,
-                    &[("profile", &profile)],
-                    "devices that it is for get it as soon as they come.",
-                )
-                .await?;
-            put(common, &answer);
-            Ok(())
-        }
+        Library::Profile(new) => put_profile(common, new).await,
         Library::Package {
             file,
             served_at,
@@ -203,6 +186,24 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
             act(common, place, "/api/v1/library/remove", &body, said).await
         }
     }
+}
+
+/// Puts a configuration profile in.
+pub(super) async fn put_profile(common: &Common, new: &NewProfile) -> Done {
+    let profile = secret_file::read(&new.file)?;
+    let mut open = json!({ "name": new.name });
+    whom(&mut open, &new.tags, &new.groups);
+    let client = Client::acting(common, &new.place).await?;
+    let answer = client
+        .post_hidden(
+            "/api/v1/library/profiles",
+            &open,
+            &[("profile", &profile)],
+            "devices that it is for get it as soon as they come.",
+        )
+        .await?;
+    put(common, &answer);
+    Ok(())
 }
 
 /// For whom an item is, where somebody says so: without a word it stays for whom it is.

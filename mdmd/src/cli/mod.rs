@@ -462,6 +462,11 @@ fn seconds_between(from: &Value, to: &Value) -> Option<i64> {
     Some(moment(to)?.as_secs() - moment(from)?.as_secs())
 }
 
+/// What a list holds; nothing where there is none.
+fn rows(of: &Value) -> impl Iterator<Item = &Value> {
+    of.as_array().into_iter().flatten()
+}
+
 /// Rows with a heading, columns as wide as they need to be.
 fn table(rows: &Value, columns: &[(&str, &str)]) {
     for line in lines(rows, columns) {

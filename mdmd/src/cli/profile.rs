@@ -1,35 +1,19 @@
 //! `mdmd profile add|list|equivalence`: configuration profiles of the library, and whether devices get again what they have from
 //! the service that they leave.
 
-use std::path::PathBuf;
-
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::check::{Plan, ask};
 use super::client::{Client, Where};
-use super::library::{self, Library};
+use super::library::{self, NewProfile};
 use super::{Common, Done, Exit, Means as _, cell, table};
 
 /// Configuration profiles, and whether devices get again what they have from the service that they leave.
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Profile {
     /// Put a configuration profile into the library, or a new revision of the item of this name.
-    Add {
-        /// The profile (`.mobileconfig`), signed or not; `-` reads standard input.
-        file: PathBuf,
-        /// What people call it.
-        #[arg(long)]
-        name: String,
-        /// Devices with one of these tags get it.
-        #[arg(long = "tag", value_name = "TAG")]
-        tags: Vec<String>,
-        /// Devices whose owner is in one of these groups get it.
-        #[arg(long = "group", value_name = "GROUP")]
-        groups: Vec<String>,
-        #[command(flatten)]
-        place: Where,
-    },
+    Add(NewProfile),
     /// List the profiles of the library.
     List {
         #[command(flatten)]
@@ -50,22 +34,7 @@ pub(crate) enum Profile {
 
 pub(crate) async fn run(common: &Common, command: &Profile) -> Done {
     match command {
-        Profile::Add {
-            file,
-            name,
-            tags,
-            groups,
-            place,
-        } => {
-            let add = Library::Profile {
-                file: file.clone(),
-                name: name.clone(),
-                tags: tags.clone(),
-                groups: groups.clone(),
-                place: place.clone(),
-            };
-            library::run(common, &add).await
-        }
+        Profile::Add(new) => library::put_profile(common, new).await,
         Profile::List { place } => {
             let client = Client::looking(common, place).await?;
             let mut answer = client.get("/api/v1/library").await?;

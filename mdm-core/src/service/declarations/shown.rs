@@ -113,8 +113,7 @@ impl Org {
     /// # Errors
     /// [`Error::NotFound`], the store's.
     pub async fn device_of_serial(&self, serial: &Serial) -> Result<DeviceId, Error> {
-        let device = self.store().device_by_serial(self.id(), serial).await?;
-        Ok(device.ok_or(Error::NotFound("device"))?.id)
+        Ok(self.device_named(serial).await?.id)
     }
 
     /// All sets in use.
@@ -175,8 +174,7 @@ impl Org {
         serial: &Serial,
     ) -> Result<Vec<ChannelDeclarations>, Error> {
         let (store, id) = (self.store(), self.id());
-        let device = store.device_by_serial(id, serial).await?;
-        let device = device.ok_or(Error::NotFound("device"))?;
+        let device = self.device_named(serial).await?;
         let Some(enrolment) = device.enrollment else {
             return Ok(Vec::new());
         };

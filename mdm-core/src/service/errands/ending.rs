@@ -7,6 +7,7 @@ use serde_json::json;
 use super::sending::failure;
 use super::stand::{Stand, stand_of, still_wanted};
 use crate::audit::AuditEntry;
+use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{Errand, ErrandKind, ErrandMember, ErrandState};
 use crate::error::Error;
@@ -69,14 +70,7 @@ impl Org {
             if errand.kind == ErrandKind::Cancel {
                 self.put_returns(&mut batch, &errand).await?;
             }
-            let now = self.now();
-            if sent || lacking.is_empty() {
-                errand.done(now);
-            } else {
-                errand.refused("nobody wants it any more", now);
-            }
-            self.audit_errand(&mut batch, &errand);
-            batch.put(errand);
+            self.end_read(&mut batch, errand, sent || lacking.is_empty(), self.now());
             Ok(self.store().commit(batch).await?)
         })
         .await
@@ -191,6 +185,24 @@ impl Org {
             self.put_errands(batch, errand.wave, &kind, &members, None, &errand.by);
         }
         Ok(())
+    }
+
+    /// Every device was read, and what that told is noted: it is over. One that was never sent and whose devices lack something was
+    /// wanted by nobody any more.
+    pub(super) fn end_read(
+        &self,
+        batch: &mut Batch,
+        mut errand: Errand,
+        is_done: bool,
+        now: Timestamp,
+    ) {
+        if is_done {
+            errand.done(now);
+        } else {
+            errand.refused("nobody wants it any more", now);
+        }
+        self.audit_errand(batch, &errand);
+        batch.put(errand);
     }
 
     pub(super) fn audit_errand(&self, batch: &mut Batch, errand: &Errand) {

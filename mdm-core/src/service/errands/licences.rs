@@ -517,13 +517,8 @@ impl Org {
                 self.put_stock_soon(&mut batch, asked.location, wait)
                     .await?;
             }
-            if sent || errand.failed.is_empty() {
-                errand.done(now);
-            } else {
-                errand.refused("nobody wants it any more", now);
-            }
-            self.audit_errand(&mut batch, &errand);
-            batch.put(errand);
+            let is_done = sent || errand.failed.is_empty();
+            self.end_read(&mut batch, errand, is_done, now);
             Ok(self.store().commit(batch).await?)
         })
         .await

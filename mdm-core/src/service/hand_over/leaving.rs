@@ -10,14 +10,13 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{DAY, Org};
-use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::Enrollment;
 use crate::error::{Error, PortError};
 use crate::hand_off::agreement::AgreedDestination;
 use crate::hand_off::envelope;
-use crate::ids::{AuditId, DeviceId, HandOffId, JobId};
+use crate::ids::{DeviceId, HandOffId, JobId};
 use crate::job::{Job, JobKind};
 use crate::service::decision::Decision;
 use crate::service::ports::HandOverTo;
@@ -152,18 +151,11 @@ impl Org {
                 false => self.job_later(&look, lease, SELDOM).await,
             };
         };
+        let worker = self.clone().acting_for("worker");
         // In the record whatever the destination says.
         if let Some(detail) = mark_moved(&mut device, left) {
             let mut batch = Batch::new();
-            batch.put(AuditEntry::new(
-                self.id(),
-                AuditId(self.ids().next(now)),
-                now,
-                "worker",
-                "device.moved-away",
-                Some(id),
-                detail,
-            ));
+            worker.audit_of_device(&mut batch, &device, "device.moved-away", detail);
             batch.put(device.clone());
             self.store().commit(batch).await?;
             device.version += 1;
@@ -197,15 +189,8 @@ impl Org {
         let now = self.now();
         device.handed_over = Some(now);
         let mut batch = Batch::new();
-        batch.put(AuditEntry::new(
-            self.id(),
-            AuditId(self.ids().next(now)),
-            now,
-            "worker",
-            "device.handed-over",
-            Some(id),
-            json!({ "to": agreed.url, "job": told["job"]["id"], "accepted": told["accepted"], "notes": told["results"][0]["notes"], "checked_out": has_checked_out }),
-        ));
+        let detail = json!({ "to": agreed.url, "job": told["job"]["id"], "accepted": told["accepted"], "notes": told["results"][0]["notes"], "checked_out": has_checked_out });
+        worker.audit_of_device(&mut batch, &device, "device.handed-over", detail);
         batch.put(device);
         batch.put(match is_last {
             true => done(job, lease),

@@ -18,7 +18,7 @@ use crate::service::Org;
 use crate::service::act::PlannedRequest;
 use crate::service::ports::LicenceRequest;
 use crate::store::Batch;
-use crate::wave::{Wave, WaveState};
+use crate::wave::Wave;
 
 /// A list that failed half-way goes on with what was read so long ago.
 const JUST_NOW: Duration = Duration::from_secs(600);
@@ -376,17 +376,9 @@ impl Org {
     }
 
     async fn open_waves(&self) -> Result<Vec<Wave>, Error> {
-        let mut waves = Vec::new();
-        let mut after = WaveId(0);
-        loop {
-            let page = self.store().waves(self.id(), after, 100).await?;
-            let Some(last) = page.last() else {
-                return Ok(waves);
-            };
-            after = last.id;
-            let closed = |w: &Wave| matches!(w.state, WaveState::Closed { .. });
-            waves.extend(page.into_iter().filter(|w| !closed(w)));
-        }
+        let mut waves = self.all_waves().await?;
+        waves.retain(Wave::is_open);
+        Ok(waves)
     }
 
     async fn walk(&self) -> Result<Walk, Error> {

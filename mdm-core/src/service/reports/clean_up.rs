@@ -72,10 +72,8 @@ impl Org {
         let now = self.now();
         let names = self.inventory().await?.map(|read| read.services);
         let names: Names = names.unwrap_or_default().into_iter().collect();
-        let title = match wave {
-            Some(wave) => format!("Clean-up list of wave {}", self.wave_row(wave).await?.name),
-            None => "Clean-up list for the services that devices left".to_owned(),
-        };
+        let all = "Clean-up list for the services that devices left";
+        let title = self.title_of(wave, "Clean-up list", Some(all)).await?;
         // Once for the sums, once for the rows: neither keeps what it has passed.
         let (mut sums, mut after) = (BTreeMap::<String, [u64; 2]>::new(), MoveId(0));
         while let Some((page, last)) = self.members_after(wave, after).await? {

@@ -101,10 +101,7 @@ impl Org {
         sink: &mut dyn ReportSink,
     ) -> Result<(), Error> {
         let now = self.now();
-        let title = match wave {
-            Some(wave) => format!("Exceptions of wave {}", self.wave_row(wave).await?.name),
-            None => "Exceptions".to_owned(),
-        };
+        let title = self.title_of(wave, "Exceptions", None).await?;
         // Once for the sums, once for the rows: neither keeps what it has passed.
         let (mut sums, mut devices) = (BTreeMap::<(String, String), u64>::new(), 0_u64);
         self.each_case(wave, now, |rows| {

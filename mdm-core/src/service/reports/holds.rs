@@ -36,10 +36,7 @@ impl Org {
         sink: &mut dyn ReportSink,
     ) -> Result<(), Error> {
         let now = self.now();
-        let title = match wave {
-            Some(wave) => format!("Holds of wave {}", self.wave_row(wave).await?.name),
-            None => "Holds".to_owned(),
-        };
+        let title = self.title_of(wave, "Holds", None).await?;
         let mut figures = HoldFigures::default();
         let mut place = Place::default();
         while let Some(page) = self.next_set_ups(wave, &mut place).await? {

@@ -21,6 +21,7 @@ use super::Org;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::evidence::{ReportAsk, ReportHead, ReportKind, ReportSink};
+use crate::ids::WaveId;
 
 /// Rows that are read at a time.
 const PAGE: u32 = 500;
@@ -42,6 +43,19 @@ impl Org {
             ReportAsk::Requests(wave) => self.report_requests(*wave, sink).await,
             ReportAsk::CleanUp(wave) => self.report_clean_up(*wave, sink).await,
         }
+    }
+
+    /// The title of a report of one wave; or of everything, which may have a title of its own.
+    async fn title_of(
+        &self,
+        wave: Option<WaveId>,
+        what: &str,
+        everything: Option<&str>,
+    ) -> Result<String, Error> {
+        Ok(match wave {
+            Some(wave) => format!("{what} of wave {}", self.wave_row(wave).await?.name),
+            None => everything.unwrap_or(what).to_owned(),
+        })
     }
 
     fn report_head(&self, report: ReportKind, title: String, at: Timestamp) -> ReportHead {

@@ -37,13 +37,7 @@ impl Org {
         sink: &mut dyn ReportSink,
     ) -> Result<(), Error> {
         let now = self.now();
-        let title = match wave {
-            Some(wave) => format!(
-                "Requests to Apple of wave {}",
-                self.wave_row(wave).await?.name
-            ),
-            None => "Requests to Apple".to_owned(),
-        };
+        let title = self.title_of(wave, "Requests to Apple", None).await?;
         let mut head = self.report_head(ReportKind::Requests, title, now);
         head.columns = COLUMNS;
         let budgets = self.store().budgets(self.id()).await?;

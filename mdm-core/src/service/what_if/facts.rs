@@ -1,42 +1,38 @@
-//! The facts of a what-if: a plan with what its profiles bring, its members' rows a thousand at a time, and what ends when.
+//! The facts of a what-if: a plan, its members' rows a thousand at a time, and what ends when.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limited::Whole;
+use super::brings::{ForWhom, Whole};
 use super::{MemberReport, Question};
 use crate::activation_lock;
 use crate::calendar::HOLD;
 use crate::check::{Check, CheckResult};
 use crate::clock::Timestamp;
-use crate::ddm::Target;
 use crate::device::{Device, Platform};
 use crate::error::Error;
 use crate::filevault::EscrowKey;
 use crate::gap::{GapGroup, GapLimits, Stay, groups_of};
 use crate::identity;
 use crate::ids::{DeviceId, MoveId, RunbookId, Serial};
-use crate::library::LibraryContent;
 use crate::licences::{LicenceNeed, NeedCount};
+use crate::migration::Met;
 use crate::migration::plan::Taken;
 use crate::migration::what_if::{
     Asked, Brings, Ends, Expiry, Forecaster, InGap, LossOf, Matrix, MemberFacts, ProfileCounter,
     ProjectFacts, ServerFacts, Terms, licence_not_known, look, look_past, look_past_all,
     without_licence,
 };
-use crate::migration::{Met, PinnedRunbook};
 use crate::organisation::Issuer;
 use crate::original::OriginalFacts;
 use crate::project::Project;
-use crate::secret::{Secret, SecretKind};
+use crate::secret::SecretKind;
 use crate::service::Org;
 use crate::service::licences::{Free, store_apps};
 use crate::service::wave::{hold_of, platform_of};
-use crate::vault::EscrowVault;
 use crate::wave::{Server, Wave, WaveState};
-use crate::wire::payloads::profile_contents;
 
 /// How one member is planned.
 #[derive(Clone, Copy, Debug)]
@@ -103,24 +99,6 @@ pub(super) struct Plan {
 struct GapPlan {
     limits: GapLimits,
     stays: BTreeMap<GapGroup, Vec<Stay>>,
-}
-
-/// Which devices something of the library goes to.
-#[derive(Debug, Default)]
-pub(super) struct ForWhom {
-    everyone: bool,
-    tags: BTreeSet<String>,
-    groups: BTreeSet<String>,
-    devices: BTreeSet<DeviceId>,
-}
-
-impl ForWhom {
-    fn has(&self, device: &Device) -> bool {
-        self.everyone
-            || self.devices.contains(&device.id)
-            || !device.tags.is_disjoint(&self.tags)
-            || !device.groups.is_disjoint(&self.groups)
-    }
 }
 
 impl Within {
@@ -206,7 +184,7 @@ impl Plan {
     }
 
     /// How many requests the members take at Apple: one for each deadline and thousand devices.
-    fn requests(&self, members: usize) -> u32 {
+    fn requests(&self, members: usize) -> usize {
         let mut buckets: BTreeMap<Timestamp, usize> = BTreeMap::new();
         for planned in self.members.values() {
             *buckets.entry(planned.deadline).or_default() += 1;
@@ -215,8 +193,7 @@ impl Plan {
             buckets.insert(alike.deadline, members);
         }
         let most = crate::errand::MOST_DEVICES;
-        let requests: usize = buckets.values().map(|n| n.div_ceil(most)).sum();
-        u32::try_from(requests).unwrap_or(u32::MAX)
+        buckets.values().map(|n| n.div_ceil(most)).sum()
     }
 }
 
@@ -482,100 +459,6 @@ impl Org {
         }))
     }
 
-    /// What each profile of the library brings to devices with its tags.
-    async fn library_brings(&self) -> Result<Vec<(ForWhom, Brings)>, Error> {
-        let mut all = Vec::new();
-        for item in self.library().await? {
-            let LibraryContent::Profile { content, .. } = item.content else {
-                continue;
-            };
-            if item.removed.is_some() || item.audience.is_empty() {
-                continue;
-            }
-            let content = match self.open_secret(content).await {
-                Ok(content) => content,
-                Err(error) if error.retry_after().is_some() => return Err(error),
-                // One that cannot be read brings nothing that could be counted on.
-                Err(_) => continue,
-            };
-            if let Ok(contents) = profile_contents(content.expose()) {
-                let brings = Brings {
-                    networks: contents.networks,
-                    payloads: contents.payloads,
-                };
-                let whom = ForWhom {
-                    tags: item.audience.tags,
-                    groups: item.audience.groups,
-                    ..ForWhom::default()
-                };
-                all.push((whom, brings));
-            }
-        }
-        self.declarations_bring(&mut all).await?;
-        Ok(all)
-    }
-
-    /// What the sets of declarations bring, by the types in them.
-    async fn declarations_bring(&self, all: &mut Vec<(ForWhom, Brings)>) -> Result<(), Error> {
-        let (store, id) = (self.store(), self.id());
-        for set in store.declaration_sets(id).await? {
-            if set.removed.is_some() {
-                continue;
-            }
-            let mut whom = ForWhom::default();
-            for assigned in store.declaration_assignments_of(id, set.id).await? {
-                match assigned.target {
-                    _ if assigned.ended.is_some() => {}
-                    Target::Organisation => whom.everyone = true,
-                    Target::Tag(tag) => {
-                        whom.tags.insert(tag);
-                    }
-                    Target::Group(group) => {
-                        whom.groups.insert(group);
-                    }
-                    Target::Device(device) => {
-                        whom.devices.insert(device);
-                    }
-                    // Whoever that is, it is not the device that has it.
-                    Target::User(_) => {}
-                }
-            }
-            let members: Vec<_> = set.members.iter().copied().collect();
-            let members = store.declarations_of(id, &members).await?;
-            let payloads = members.into_iter().map(|it| it.declaration_type).collect();
-            let brings = Brings {
-                networks: BTreeSet::new(),
-                payloads,
-            };
-            all.push((whom, brings));
-        }
-        Ok(())
-    }
-
-    /// What the profiles of a runbook bring, and the network of the enrolment profile.
-    async fn profiles_bring(&self, runbook: Arc<PinnedRunbook>) -> Result<Whole, Error> {
-        let mut parts = Vec::new();
-        for profile in &runbook.profiles {
-            let content = if EscrowVault::is_sealed(&profile.content.0) {
-                let kind = SecretKind::ProfileContent;
-                self.open_bytes(kind, &profile.content.0).await?
-            } else {
-                Secret::new(profile.content.0.as_slice())
-            };
-            // One that cannot be read brings nothing that could be counted on.
-            if let Ok(contents) = profile_contents(content.expose()) {
-                let brings = Brings {
-                    networks: contents.networks,
-                    payloads: contents.payloads,
-                };
-                parts.push((profile.role.step(), brings));
-            }
-        }
-        let network = self.organisation.network.as_ref();
-        let network = network.map(|network| network.ssid.clone());
-        Ok(Whole::new(runbook, parts, network))
-    }
-
     /// Looks at a thousand members, with three statements.
     pub(super) async fn look_at_chunk(
         &self,
@@ -761,7 +644,9 @@ impl Org {
             ),
             None => None,
         };
-        let budget = self.budgets().await?.into_iter().next();
+        let of_requests = self
+            .facts_of_requests(plan.requests(counts.members))
+            .await?;
         Ok(ServerFacts {
             awaits: plan.awaits,
             awaits_at: plan.awaits_at,
@@ -774,15 +659,12 @@ impl Org {
             outside: self.mdm.outside(self.id()),
             protocol: self.mdm.inner.ports.assignment.protocol_version(),
             needs,
-            requests: plan.requests(counts.members),
-            waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
-            used: budget.map_or(0, |b| b.writes.status.used),
-            per_hour: self.organisation.settings.api_writes_per_hour,
             in_gap: plan.in_gap(&counts.groups),
             project: plan.within.as_ref().map(|within| {
                 let own = plan.members.values().chain(&plan.alike);
                 within.facts(&own.map(|p| (p.deadline, p.hold)).collect())
             }),
+            ..of_requests
         })
     }
 

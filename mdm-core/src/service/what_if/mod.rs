@@ -1,9 +1,9 @@
 //! The what-if at work: gathers the facts that the checks look at, for a list of devices or a wave, with few statements
 //! however many devices there are. Asks nobody outside, and writes nothing.
 
+mod brings;
 mod facts;
 mod import;
-mod limited;
 mod since;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,8 +9,11 @@ use mdm_core::ids::{EnrollmentId, OrganisationId, RunbookId, Serial, SetUpId};
 use mdm_core::migration::{SetUp, SetUpState, Verdict, VerdictKind};
 use mdm_core::store::Batch;
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 
 use super::*;
+use crate::app::{Overrides, assemble};
+use crate::config::Config;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_server_that_goes_away_meanwhile_the_outcome_is_unknown() {

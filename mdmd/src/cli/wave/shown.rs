@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use crate::cli::{Done, Exit, Means as _, apps, cell, check, table};
+use crate::cli::{Done, Exit, Means as _, apps, cell, check, rows, table};
 
 /// The columns of [`row`].
 pub(in crate::cli) const COLUMNS: [(&str, &str); 9] = [
@@ -19,10 +19,6 @@ pub(in crate::cli) const COLUMNS: [(&str, &str); 9] = [
     ("MIGRATED", "migrated"),
     ("FAILED", "failed"),
 ];
-
-fn rows(of: &Value) -> impl Iterator<Item = &Value> {
-    of.as_array().into_iter().flatten()
-}
 
 /// `draft`, `submitted`, `closed`, and whether it is paused.
 fn state(wave: &Value) -> String {
@@ -213,26 +209,7 @@ pub(super) fn requests(what_if: &Value, out: &mut dyn Write) {
 
 pub(super) fn what_if(what_if: &Value, with_requests: bool) {
     let report = &what_if["report"];
-    let reasons: Vec<Value> = rows(&report["matrix"]["rows"])
-        .map(|row| {
-            json!({
-                "counts": row["counts_as"], "check": row["check"], "found": row["result"],
-                "devices": rows(&row["devices"]).count(), "fact": row["fact"],
-                "fix": rows(&row["fixes"]).map(cell).collect::<Vec<_>>().join("; "),
-            })
-        })
-        .collect();
-    table(
-        &Value::Array(reasons),
-        &[
-            ("COUNTS AS", "counts"),
-            ("CHECK", "check"),
-            ("FOUND", "found"),
-            ("DEVICES", "devices"),
-            ("FOR EXAMPLE", "fact"),
-            ("WHAT WOULD MEND IT", "fix"),
-        ],
-    );
+    check::show_reasons(report, false);
     check::show_of_all(report, false);
     for budget in rows(&report["server"]).filter(|f| f["check"] == "post.budget") {
         println!(

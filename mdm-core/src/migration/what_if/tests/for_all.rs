@@ -1,0 +1,145 @@
+//! What holds for all members: what ends, what was seen of the doors, the server and its account.
+
+use super::*;
+use crate::licences::{LicenceNeed, Stock};
+
+#[test]
+fn what_ends_too_early_stands_against_all() {
+    let at = |days: u32| Ends::At(NOW + days * DAY);
+    let push = |ends| Expiry {
+        check: Check::PushCert,
+        name: "the push certificate".to_owned(),
+        ends,
+    };
+    let result = |ends| {
+        let facts = ServerFacts {
+            awaits: Some(true),
+            expiries: vec![push(ends)],
+            per_hour: 10,
+            ..ServerFacts::default()
+        };
+        let found = look_at_server(&facts, (NOW + 9 * DAY, NOW + 20 * DAY), NOW);
+        found
+            .iter()
+            .find(|f| f.check == Check::PushCert)
+            .unwrap()
+            .result
+    };
+    assert_eq!(result(Ends::Missing), Block);
+    assert_eq!(result(Ends::Refused("401".to_owned())), Block);
+    assert_eq!(result(Ends::Unsaid("it is not ours".to_owned())), Unknown);
+    assert_eq!(result(at(0)), Block);
+    assert_eq!(result(at(19)), Block);
+    assert_eq!(result(at(49)), Warn);
+    assert_eq!(result(at(50)), Pass);
+}
+
+#[test]
+fn what_was_seen_of_the_doors_counts_and_what_nobody_saw_is_unknown() {
+    let mut facts = ServerFacts::default();
+    let of = |facts: &ServerFacts, check, last: u32| {
+        let found = look_at_server(facts, (NOW + DAY, NOW + last * DAY), NOW);
+        found.iter().find(|f| f.check == check).map(|f| f.result)
+    };
+    assert_eq!(of(&facts, Check::Endpoints, 9), Some(Unknown));
+    assert_eq!(of(&facts, Check::TlsCert, 9), Some(Unknown));
+    let door = |problem: Option<&str>| crate::checklist::Endpoint {
+        chain: None,
+        name: "SCEP".to_owned(),
+        url: "https://mdm.example.com".to_owned(),
+        problem: problem.map(str::to_owned),
+        trusted_by: None,
+        ends: Some(NOW + 45 * DAY),
+        clock_ahead: None,
+    };
+    let seen = |problem| crate::checklist::Outside {
+        at: NOW,
+        endpoints: vec![door(None), door(problem)],
+    };
+    facts.outside = Some(seen(None));
+    assert_eq!(of(&facts, Check::Endpoints, 9), Some(Pass));
+    assert_eq!(of(&facts, Check::TlsCert, 9), Some(Pass));
+    assert_eq!(of(&facts, Check::TlsCert, 20), Some(Warn));
+    assert_eq!(of(&facts, Check::TlsCert, 50), Some(Block));
+    facts.outside = Some(seen(Some("nothing answers")));
+    assert_eq!(of(&facts, Check::Endpoints, 9), Some(Block));
+
+    assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Unknown));
+    facts.protocol = Some(7);
+    assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Block));
+    facts.protocol = Some(8);
+    assert_eq!(of(&facts, Check::ProtocolVersion, 9), Some(Pass));
+
+    assert_eq!(of(&facts, Check::DeadlineLicences, 40), Some(Pass));
+    facts.shared.push(("Library".to_owned(), Some(NOW)));
+    assert_eq!(of(&facts, Check::DeadlineLicences, 29), Some(Pass));
+    assert_eq!(of(&facts, Check::DeadlineLicences, 31), Some(Warn));
+}
+
+#[test]
+fn the_server_is_looked_at_too() {
+    let mut facts = ServerFacts {
+        requests: 10,
+        per_hour: 10,
+        ..ServerFacts::default()
+    };
+    let of = |facts: &ServerFacts, check| {
+        let found = look_at_server(facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+        found.iter().find(|f| f.check == check).map(|f| f.result)
+    };
+    assert_eq!(of(&facts, Check::Await), Some(Unknown));
+    facts.awaits = Some(false);
+    assert_eq!(of(&facts, Check::Await), Some(Block));
+    assert_eq!(of(&facts, Check::PostBudget), Some(Pass));
+    facts.requests = 11;
+    assert_eq!(of(&facts, Check::PostBudget), Some(Warn));
+    facts.requests = 241;
+    assert_eq!(of(&facts, Check::PostBudget), Some(Block));
+    // What waits goes first, and what left within the hour counts.
+    facts.requests = 1;
+    for (waiting, used, result) in [(0, 9, Pass), (0, 10, Warn), (10, 0, Warn), (230, 10, Block)] {
+        (facts.waiting, facts.used) = (waiting, used);
+        assert_eq!(
+            of(&facts, Check::PostBudget),
+            Some(result),
+            "{waiting} {used}"
+        );
+    }
+    (facts.waiting, facts.used) = (0, 0);
+    assert_eq!(of(&facts, Check::ContentTokenShared), Some(Pass));
+    facts.shared.push(("Library".to_owned(), None));
+    assert_eq!(of(&facts, Check::ContentTokenShared), Some(Warn));
+    let need = |available| {
+        let serial = serial("SERIAL1");
+        let wants = [(7, "com.example.notes".to_owned())];
+        let stock = Stock {
+            total: available,
+            available,
+            device_assignable: true,
+            ..Stock::default()
+        };
+        let stock = BTreeMap::from([(7, stock)]);
+        let mut all: Vec<LicenceNeed> =
+            crate::licences::needs([(&serial, &wants[..])], &BTreeSet::new(), &stock);
+        all.remove(0)
+    };
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Unknown));
+    facts.needs = Some(vec![need(1)]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+    // Another wave wants the one that is left.
+    let mut wanted = need(1);
+    wanted.others = 1;
+    facts.needs = Some(vec![wanted]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Warn));
+    let mut plenty = need(2);
+    plenty.others = 1;
+    facts.needs = Some(vec![plenty]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+    facts.needs = Some(vec![need(0)]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Warn));
+    // Nobody here wants one: what others want is not this wave's.
+    let mut has = need(0);
+    (has.has, has.lacks, has.others) = (has.needs, 0, 1);
+    facts.needs = Some(vec![has]);
+    assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+}

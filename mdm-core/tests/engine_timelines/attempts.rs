@@ -1,0 +1,204 @@
+//! Apple's side of one attempt, from the plan to its end, told without a device.
+
+use std::time::Duration;
+
+use mdm_core::device::{MigrationStatus, OrgReading, Platform};
+use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
+use mdm_core::migration::{
+    Attention, Event, Move, MoveState, Outcome, PinnedRunbook, SetUpEnd, SetUpPhase, Variant,
+    advance_move,
+};
+
+use super::engine_story::{self, START, say_effect};
+
+/// Apple's side of one attempt, event by event.
+struct Attempt {
+    row: Move,
+    log: String,
+}
+
+impl Attempt {
+    fn tell(&mut self, minutes: u64, event: &Event) {
+        use std::fmt::Write as _;
+        let now = START + Duration::from_mins(minutes);
+        let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let t = advance_move(&self.row, &plan, event, now);
+        let (days, hours) = (minutes / 1440, minutes / 60 % 24);
+        let state = engine_story::name(&t.next.state);
+        let event = match event {
+            Event::OrgTold { reading, .. } => {
+                format!(
+                    "Apple: {:?} at {:?}",
+                    reading.status, reading.assigned_server
+                )
+            }
+            other => format!("{other:?}"),
+        };
+        let _ = writeln!(
+            self.log,
+            "day {days} {hours:02}:{:02} {state:<12} <- {event}",
+            minutes % 60
+        );
+        for effect in &t.effects {
+            let _ = writeln!(
+                self.log,
+                "                            -> {}",
+                say_effect(effect)
+            );
+        }
+        if t.next.attention != self.row.attention {
+            let _ = writeln!(
+                self.log,
+                "                            attention: {:?}",
+                t.next.attention
+            );
+        }
+        self.row = t.next;
+    }
+
+    fn apple(&mut self, minutes: u64, status: Option<MigrationStatus>, server: &str) {
+        let mut reading = OrgReading::default();
+        reading.status = status;
+        reading.assigned_server = Some(server.to_owned());
+        reading.deadline = Some(self.row.deadline);
+        self.tell(
+            minutes,
+            &Event::OrgTold {
+                reading,
+                destination: "OURS".to_owned(),
+                original: None,
+            },
+        );
+    }
+}
+
+fn attempt() -> Attempt {
+    let row = Move::plan(
+        OrganisationId(1),
+        MoveId(4),
+        WaveId(2),
+        DeviceId(8),
+        Serial::parse("C02TEST").unwrap(),
+        RunbookId(3),
+        START + Duration::from_hours(30),
+        START + Duration::from_hours(1),
+        Some("THEIRS".to_owned()),
+        START,
+    );
+    Attempt {
+        row,
+        log: String::new(),
+    }
+}
+
+fn scheduled() -> Attempt {
+    let mut a = attempt();
+    let deadline = a.row.deadline;
+    a.tell(0, &Event::Accepted);
+    a.tell(1, &Event::SubmitAsked { deadline });
+    let activity = "ACT1".to_owned();
+    a.tell(2, &Event::ActivityPosted { activity });
+    a.apple(4, Some(MigrationStatus::Requested), "OURS");
+    a
+}
+
+#[test]
+fn a_submission_that_a_person_had_to_settle_goes_on_by_itself() {
+    let mut a = attempt();
+    let deadline = a.row.deadline;
+    a.tell(0, &Event::Accepted);
+    a.tell(1, &Event::SubmitAsked { deadline });
+    let why = "accept the new terms in the portal".to_owned();
+    a.tell(2, &Event::SubmitRefused { why });
+    assert_eq!(a.row.attention, Some(Attention::SubmitFailed));
+    let activity = "ACT1".to_owned();
+    a.tell(20, &Event::ActivityPosted { activity });
+    assert!(matches!(a.row.state, MoveState::Submitting { .. }));
+    assert_eq!(a.row.attention, None);
+    a.apple(24, Some(MigrationStatus::Requested), "OURS");
+    assert!(matches!(a.row.state, MoveState::Scheduled { .. }));
+}
+
+#[test]
+fn an_attempt_goes_from_the_plan_to_apples_success() {
+    let mut a = scheduled();
+    for in_force in [false, true] {
+        a.tell(
+            70,
+            &Event::AssignmentTold {
+                ours: true,
+                profile_in_force: in_force,
+                deadline: None,
+            },
+        );
+    }
+    a.tell(200, &Event::ProfileFetched);
+    let set_up = SetUpId(5);
+    let end = SetUpPhase::Ended {
+        end: SetUpEnd::Proved,
+        exceptions: Vec::new(),
+    };
+    for phase in [
+        SetUpPhase::Enrolling,
+        SetUpPhase::Holding,
+        SetUpPhase::Proving,
+        end,
+    ] {
+        a.tell(201, &Event::SetUpChanged { set_up, phase });
+    }
+    a.tell(202, &Event::Woke);
+    a.apple(203, Some(MigrationStatus::Success), "OURS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Migrated));
+    insta::assert_snapshot!("move", a.log);
+}
+
+#[test]
+fn an_attempt_that_nobody_starts_is_named_overdue_and_can_be_extended_or_taken_back() {
+    let mut a = scheduled();
+    a.tell(64, &Event::Woke);
+    a.tell(
+        65,
+        &Event::AssignmentTold {
+            ours: true,
+            profile_in_force: true,
+            deadline: None,
+        },
+    );
+    for _ in 0..9 {
+        let at = a.row.wake_at.unwrap().since(START).as_secs() / 60;
+        a.tell(at, &Event::Woke);
+    }
+    let deadline = START + Duration::from_hours(20 * 24);
+    a.tell(15_000, &Event::DeadlineMoved { deadline });
+    a.tell(15_001, &Event::CancelAsked);
+    a.tell(15_061, &Event::Woke);
+    a.apple(15_062, None, "OURS");
+    a.apple(15_070, None, "THEIRS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Cancelled));
+    insta::assert_snapshot!("overdue", a.log);
+}
+
+#[test]
+fn what_somebody_took_out_of_our_list_is_read_at_apple() {
+    let told = |ours, in_force| Event::AssignmentTold {
+        ours,
+        profile_in_force: in_force,
+        deadline: None,
+    };
+    let reads = |a: &Attempt, event: &Event| {
+        let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+        let next = advance_move(&a.row, &plan, event, START + Duration::from_hours(2));
+        next.effects
+            .contains(&mdm_core::migration::Effect::ReadDevice)
+    };
+    let mut a = scheduled();
+    // It was never there: nobody has taken it away.
+    assert!(!reads(&a, &told(false, false)));
+    a.tell(65, &told(true, false));
+    assert!(reads(&a, &told(false, false)));
+    a.tell(66, &told(true, true));
+    assert!(matches!(a.row.state, MoveState::Offered { .. }));
+    assert!(reads(&a, &told(false, false)));
+    // Its profile is gone, and it is still ours: it is assigned again, and that is all.
+    assert!(!reads(&a, &told(true, false)));
+}

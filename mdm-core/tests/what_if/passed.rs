@@ -1,0 +1,200 @@
+//! A list of devices, or a wave of no project, goes past the projects that want the same devices, and says of which checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mdm_core::calendar::Calendar;
+use mdm_core::device::Platform;
+use mdm_core::project::Window;
+use mdm_core::service::{Act, Member, MigrationAct, ProjectChange};
+use mdm_core::store::Batch;
+use serde_json::json;
+
+use super::service_house::{House, START};
+use super::{DAY, fleet, runbook, said, serial};
+
+#[tokio::test]
+async fn a_list_says_which_projects_checks_it_goes_past() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let told = org.import_originals("Old MDM", START, vec![said(0), said(1)]);
+    told.await.unwrap();
+    // One is at a service that nobody is to leave.
+    let store = house.mdm.store();
+    let row = store.device_by_serial(house.org, &serial(1)).await;
+    let mut elsewhere = row.unwrap().unwrap();
+    elsewhere.reading.as_mut().unwrap().assigned_server = Some("OTHERS".to_owned());
+    let mut batch = Batch::new();
+    batch.put(elsewhere);
+    store.commit(batch).await.unwrap();
+    let act = |deadline, from| Act {
+        what: MigrationAct::Assign {
+            destination: house.server,
+            deadline,
+            available_from: from,
+            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+        },
+        serials: vec![serial(0), serial(1)],
+        reason: None,
+    };
+    let deadline = START + 9 * DAY;
+    let plan = org.plan_act(&act(deadline, None)).await.unwrap();
+    assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+
+    let blackout = json!({ "first": "2026-12-14", "last": "2026-12-14", "why": "stock-taking" });
+    let mut calendar = Calendar::default();
+    calendar.blackouts = vec![serde_json::from_value(blackout).unwrap()];
+    let change = ProjectChange {
+        originals: Some(BTreeSet::from(["THEIRS".to_owned()])),
+        window: Some(Window {
+            not_before: Some(START + DAY),
+            not_after: Some(START + 8 * DAY),
+        }),
+        calendar: Some(calendar),
+        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    let berlin = made.unwrap().id;
+    // While the project is off, it is said and keeps nobody back.
+    let plan = org.plan_act(&act(deadline, None)).await.unwrap();
+    assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+    let said = plan.warnings.join("\n");
+    for part in [
+        "window: 1 devices: past the project Berlin",
+        "prerequisites: 1 devices: past the project Berlin: not met: lock-off",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    // While it is on, its checks hold for a list as for its waves, and for those devices alone that leave its services.
+    org.switch_project(berlin, true).await.unwrap();
+    let against = async |deadline, from| {
+        let plan = org.plan_act(&act(deadline, from)).await.unwrap();
+        assert!(
+            !plan.findings.contains_key(&serial(1)),
+            "{:?}",
+            plan.findings
+        );
+        plan.findings
+            .get(&serial(0))
+            .cloned()
+            .unwrap_or_default()
+            .join("\n")
+    };
+    let told = against(deadline, None).await;
+    assert!(
+        told.contains("would be offered before the project's window begins"),
+        "{told}"
+    );
+    assert!(told.contains("not met: lock-off"), "{told}");
+    let told = against(deadline, Some(START + 2 * DAY)).await;
+    assert!(
+        told.contains("lies outside of the project's window"),
+        "{told}"
+    );
+    let told = against(START + 4 * DAY, Some(START + 2 * DAY)).await;
+    assert!(
+        told.contains("kept free") && told.contains("stock-taking"),
+        "{told}"
+    );
+    // The sentence stays the same until somebody accepts it.
+    let first = org.plan_act(&act(deadline, None)).await.unwrap().digest;
+    house.clock.advance(Duration::from_secs(5));
+    let second = org.plan_act(&act(deadline, None)).await.unwrap().digest;
+    assert_eq!(first, second);
+    // With nothing of it in the way it goes.
+    let none = ProjectChange {
+        prerequisites: Some(BTreeSet::new()),
+        ..ProjectChange::default()
+    };
+    org.change_project(berlin, &none).await.unwrap();
+    assert_eq!(against(START + 7 * DAY, Some(START + 2 * DAY)).await, "");
+    let second = org.plan_act(&act(deadline, None)).await.unwrap().digest;
+    let done = org.do_act(&act(deadline, None), &second).await.unwrap();
+    assert_eq!((done.members, done.blocked), (2, 1));
+    // Nobody goes past a project that is closed.
+    org.close_project(berlin).await.unwrap();
+    let plan = org.plan_act(&act(deadline, None)).await.unwrap();
+    assert!(
+        !plan.findings.contains_key(&serial(0)),
+        "{:?}",
+        plan.findings
+    );
+}
+
+#[tokio::test]
+async fn a_list_goes_where_one_of_several_projects_has_nothing_against_it() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let told = org.import_originals("Old MDM", START, vec![said(0)]);
+    told.await.unwrap();
+    for (name, first, last) in [("Berlin", 1_u32, 8_u32), ("Paris", 20, 30)] {
+        let change = ProjectChange {
+            window: Some(Window {
+                not_before: Some(START + first * DAY),
+                not_after: Some(START + last * DAY),
+            }),
+            ..ProjectChange::default()
+        };
+        let made = org.new_project(name, house.server, &change).await;
+        org.switch_project(made.unwrap().id, true).await.unwrap();
+    }
+    let plan_of = async |from: u32, deadline: u32| {
+        let act = Act {
+            what: MigrationAct::Assign {
+                destination: house.server,
+                deadline: START + deadline * DAY,
+                available_from: Some(START + from * DAY),
+                runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+            },
+            serials: vec![serial(0)],
+            reason: None,
+        };
+        org.plan_act(&act).await.unwrap()
+    };
+    // In the window of one: the other is told of, and keeps nobody back.
+    for (from, deadline, other) in [(2, 7, "Paris"), (21, 28, "Berlin")] {
+        let plan = plan_of(from, deadline).await;
+        assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+        let said = plan.warnings.join("\n");
+        let past = format!("window: 1 devices: past the project {other}");
+        assert!(said.contains(&past), "{said}");
+    }
+    // In none.
+    let plan = plan_of(10, 15).await;
+    assert_eq!(plan.blocked, 1, "{:?}", plan.findings);
+    let told = plan.findings[&serial(0)].join("\n");
+    for name in ["Berlin", "Paris"] {
+        let past = format!("past the project {name}");
+        assert!(told.contains(&past), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_wave_of_no_project_is_looked_at_with_those_that_it_goes_past() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let told = org.import_originals("Old MDM", START, vec![said(0)]);
+    told.await.unwrap();
+    let change = ProjectChange {
+        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    org.switch_project(made.unwrap().id, true).await.unwrap();
+    let member = Member {
+        serial: serial(0),
+        deadline: START + 9 * DAY,
+        available_from: START + DAY,
+        original_server: None,
+    };
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
+    let wave = org
+        .plan_wave("host", house.server, &runbooks, &[member])
+        .await
+        .unwrap();
+    let what_if = org.what_if(wave).await.unwrap();
+    let told = what_if.blockers[&serial(0)].join("\n");
+    let past = "past the project Berlin: not met: lock-off";
+    assert!(told.contains(past), "{told}");
+}
