@@ -15,13 +15,22 @@ step "the library without a store of ours, and with each alone"
 for store in "" sqlite postgres; do
   cargo clippy -p mdm-core --no-default-features --features "$store" --locked -- -D warnings
 done
+step "the server without the simulated world"
+cargo clippy -p mdmd --no-default-features --features vendored-openssl --locked -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 if command -v cargo-deny >/dev/null 2>&1; then
   step "bans, licences, sources"
   cargo deny --locked check bans licenses sources
+  # They change without us: a database of the day, or none. Without one nothing can be said, which is no reason to fail.
+  if cargo deny --locked fetch db >/dev/null 2>&1; then
+    step "advisories"
+    cargo deny --locked check --disable-fetch advisories
+  else
+    step "advisories: SKIPPED, their database cannot be fetched"
+  fi
 else
-  step "bans, licences, sources: SKIPPED, cargo-deny is not installed"
+  step "bans, licences, sources, advisories: SKIPPED, cargo-deny is not installed"
 fi
 step "packages of the two libraries"
 # Without building them anew from the package, which takes as long as everything above; `.ci/run` does that.

@@ -22,9 +22,17 @@ case $target in
 esac
 RUSTFLAGS="$flags" cargo build --release --target "$host" ${FUZZ_FEATURES:+--features "$FUZZ_FEATURES"} "${only[@]}"
 [ "$target" = build ] && exit 0
+# What a target lays down on the disk (`requests` an installation) goes with it, however it ends: a fuzzer that is stopped, or finds
+# something, clears nothing away.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 if [ "$target" = prove ]; then
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
+  scratch=$TMPDIR/prove
+  mkdir "$scratch"
   missed=0
   shift
   seconds=${1:-600}
@@ -59,5 +67,10 @@ seconds=${2:?how many seconds}
 shift 2
 work=${FUZZ_WORK:-work}/$target
 mkdir -p "$work" artifacts/"$target" corpus/"$target"
-exec "${CARGO_TARGET_DIR:-target}/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
-  -artifact_prefix=artifacts/"$target"/ "$@" "$work" corpus/"$target"
+# Not in place of this shell, which clears away afterwards; and waited for in a way that a signal ends.
+"${CARGO_TARGET_DIR:-target}/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
+  -artifact_prefix=artifacts/"$target"/ "$@" "$work" corpus/"$target" &
+fuzzer=$!
+# A shell has its children in the background not hear an interrupt.
+trap 'kill -TERM $fuzzer 2>/dev/null; wait $fuzzer || true; exit 143' HUP INT TERM
+wait $fuzzer

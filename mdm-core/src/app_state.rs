@@ -2,6 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Whether two bundle identifiers name the same app. Apps differ in more than case, and a runbook, an import and a device may
+/// spell one differently: this is the only comparison that there is.
+pub(crate) const fn is_same_app(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+/// A bundle identifier as a key: the same of all spellings of an app.
+pub(crate) fn app_key(bundle_id: &str) -> String {
+    bundle_id.to_ascii_lowercase()
+}
+
 /// State of a managed app, from `InstallApplication` and `ManagedApplicationList`.
 ///
 /// <https://developer.apple.com/documentation/devicemanagement/managed-application-list-command>

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{AloneId, ApprovalId, HandOffId, OrganisationId, SecretId, Serial};
+use crate::ids::{AloneId, ApprovalId, HandOffId, MoveId, OrganisationId, SecretId, Serial};
 use crate::organisation::Der;
 use crate::secret::SecretKind;
 
@@ -90,6 +90,13 @@ pub enum Wanted {
     ClearLock {
         /// Whose.
         serial: Serial,
+    },
+    /// The attempt of a device is given up.
+    GiveUp {
+        /// Whose.
+        serial: Serial,
+        /// Which: a later one is not meant.
+        attempt: MoveId,
     },
     /// That two persons are no longer demanded always.
     Alone,

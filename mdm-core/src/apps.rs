@@ -6,7 +6,7 @@
 //!
 //! <https://developer.apple.com/documentation/devicemanagement/migrating-managed-devices>
 
-use crate::app_state::AppState;
+use crate::app_state::{AppState, is_same_app};
 use crate::wire::command::CommandBody;
 use crate::wire::report::{CommandReport, Status};
 use crate::wire::reports::InstalledApplication;
@@ -56,12 +56,11 @@ impl<'a> AppRequest<'a> {
     }
 }
 
-/// Asks which of these applications are on the device; without any, for all of them.
+/// Asks which applications are on the device. It lists them all: one that compares identifiers letter by letter would leave out
+/// what the runbook spells otherwise.
 #[must_use]
-pub fn ask_installed(identifiers: &[String]) -> CommandBody {
-    let mut request = InstalledApplicationList::for_migration();
-    request.identifiers = (!identifiers.is_empty()).then(|| identifiers.to_vec());
-    CommandBody::InstalledApplicationList(request)
+pub fn ask_installed() -> CommandBody {
+    CommandBody::InstalledApplicationList(InstalledApplicationList::for_migration())
 }
 
 /// How a list of wanted applications and a device fit.
@@ -74,28 +73,28 @@ pub struct Presence {
     pub absent: Vec<String>,
 }
 
-/// Intersects wanted bundle identifiers with what is installed. Identifiers differ in more than
-/// case, so case is not minded; an application that is being installed is there.
+/// Intersects wanted bundle identifiers with those of what is installed. Case is not minded, and what is wanted twice counts
+/// once; an application that is being installed is there.
 #[must_use]
-pub fn presence<S: AsRef<str>>(wanted: &[S], installed: &[InstalledApplication]) -> Presence {
+pub fn presence<S: AsRef<str>>(wanted: &[S], installed: &[String]) -> Presence {
     let mut result = Presence::default();
     for id in wanted {
         let id = id.as_ref();
-        let there = installed.iter().any(|app| {
-            app.identifier
-                .as_deref()
-                .is_some_and(|own| own.eq_ignore_ascii_case(id))
-        });
-        let list = if there {
-            &mut result.present
-        } else {
-            &mut result.absent
+        let list = match spelled(id, installed) {
+            Some(_) => &mut result.present,
+            None => &mut result.absent,
         };
-        if !list.iter().any(|known| known.eq_ignore_ascii_case(id)) {
+        if !list.iter().any(|known| is_same_app(known, id)) {
             list.push(id.to_owned());
         }
     }
     result
+}
+
+/// How a device spells an application, if it has it.
+pub(crate) fn spelled<'a>(wanted: &str, installed: &'a [String]) -> Option<&'a str> {
+    let mut all = installed.iter().map(String::as_str);
+    all.find(|own| is_same_app(own, wanted))
 }
 
 /// Applications that were probably managed by the original: they are licensed to the device. A hint
@@ -168,16 +167,28 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_what_is_wanted_and_there() {
-        let there = installed(&["net.work.notes", "net.Work.Mail", "net.play"]);
+        let there = ["net.work.notes", "net.Work.Mail", "net.play"].map(str::to_owned);
         let found = presence(
             &["net.work.mail", "net.gone", "net.work.notes", "NET.GONE"],
             &there,
         );
         assert_eq!(found.present, ["net.work.mail", "net.work.notes"]);
         assert_eq!(found.absent, ["net.gone"]);
-        assert_eq!(probably_managed(&there), ["net.work.notes"]);
+        assert_eq!(spelled("net.work.mail", &there), Some("net.Work.Mail"));
+        let licensed = installed(&["net.work.notes", "net.Work.Mail", "net.play"]);
+        assert_eq!(probably_managed(&licensed), ["net.work.notes"]);
         let none: [&str; 0] = [];
         assert_eq!(presence(&none, &there), Presence::default());
+    }
+
+    #[test]
+    fn a_device_lists_all_that_it_has_for_it_may_mind_case() {
+        match ask_installed() {
+            CommandBody::InstalledApplicationList(request) => {
+                assert_eq!(request.identifiers, None);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

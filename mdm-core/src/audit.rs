@@ -66,6 +66,9 @@ impl AuditEntry {
     }
 }
 
+/// What is wrong with a message that shows nobody's identity, as its refusal ends.
+pub(crate) const NO_IDENTITY: &str = "neither a client certificate nor Mdm-Signature";
+
 /// A request that was refused before anybody was identified: bounded and pruned, for the operator who looks for a lost device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

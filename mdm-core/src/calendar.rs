@@ -469,6 +469,41 @@ mod tests {
     }
 
     #[test]
+    fn the_offices_open_at_their_hour_on_both_sides_of_a_change_of_the_clocks() {
+        let calendar = Calendar {
+            zone: zone("Europe/Berlin"),
+            until: TimeOfDay::parse("10:00").unwrap(),
+            ..Calendar::default()
+        };
+        let hours = |first: &str, last: &str, of: &Calendar| -> Vec<String> {
+            let all = of.slots(None, at(first), at(last));
+            all.iter()
+                .map(|m| m.to_string()[5..16].to_owned())
+                .collect()
+        };
+        // A Friday and the Monday after it; one hour later, then one hour earlier by the sun.
+        assert_eq!(
+            hours("2026-10-23T00:00:00Z", "2026-10-26T22:00:00Z", &calendar),
+            ["10-23T07:00", "10-23T08:00", "10-26T08:00", "10-26T09:00"]
+        );
+        assert_eq!(
+            hours("2027-03-26T00:00:00Z", "2027-03-29T21:00:00Z", &calendar),
+            ["03-26T08:00", "03-26T09:00", "03-29T07:00", "03-29T08:00"]
+        );
+        // Through the night of the change itself no moment is given twice and none is left out.
+        let night = Calendar {
+            days: BTreeSet::from([WeekDay::Sun]),
+            from: TimeOfDay::parse("01:00").unwrap(),
+            until: TimeOfDay::parse("04:00").unwrap(),
+            ..calendar
+        };
+        assert_eq!(
+            hours("2027-03-27T23:00:00Z", "2027-03-28T06:00:00Z", &night),
+            ["03-28T00:00", "03-28T01:00", "03-28T02:00"]
+        );
+    }
+
+    #[test]
     fn what_is_no_time_is_refused() {
         assert!(Zone::parse("Mars/Olympus").is_err());
         for text in ["2026-02-30", "26-12-24", "2026-12", "2026-12-24-1", "x"] {

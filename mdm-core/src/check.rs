@@ -69,6 +69,8 @@ checks! {
     IdentityReissue = "identity.reissue",
     /// What trusted it through the original service is known.
     TrustGap = "trust.gap",
+    /// What else its profiles and declarations brought comes with us as well.
+    ProfilesGap = "profiles.gap",
     /// One escrow profile, to a certificate whose key we hold.
     FvEscrow = "fv.escrow",
     /// The recovery key that it has now is held until it has a new one.

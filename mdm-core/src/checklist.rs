@@ -211,18 +211,30 @@ pub struct Outside {
     pub endpoints: Vec<Endpoint>,
 }
 
+/// What a bare look at a door must get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "whoever looks answers each")]
+pub enum DoorSays {
+    /// The refusal of a door of ours that takes no such request.
+    Refusal,
+    /// A good answer.
+    Good,
+    /// A good answer of somebody else's server, also without TLS.
+    Elsewhere,
+}
+
 /// One door from outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "what was seen of a door")]
 pub struct Endpoint {
-    /// Which: `check-in`, `enrolment`, `SCEP`.
+    /// Which: `check-in`, `enrolment`, `SCEP`, `ACME`.
     pub name: String,
     /// Its address.
     pub url: String,
     /// What is wrong with it, in a sentence; none where it answers as it should.
     pub problem: Option<String>,
-    /// By what its certificate is trusted: `the system's authorities`, `anchor_certs`.
+    /// By what its certificate is trusted: `the system's authorities`, `anchor_certs`; nothing where it has none to show.
     pub trusted_by: Option<String>,
     /// When its certificate ends.
     pub ends: Option<Timestamp>,

@@ -457,6 +457,38 @@ impl RadioNumbers {
     }
 }
 
+/// When a device spoke last, whatever it said. Kept beside its row and written behind: most of what devices say changes nothing
+/// else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LastHeard {
+    /// Whose it is.
+    pub organisation: OrganisationId,
+    /// The device.
+    pub id: DeviceId,
+    /// Version of the row; 0 for a new one.
+    #[serde(skip)]
+    pub version: i64,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl LastHeard {
+    /// A device has spoken.
+    #[must_use]
+    pub fn new(organisation: OrganisationId, id: DeviceId, at: Timestamp) -> Self {
+        Self {
+            organisation,
+            id,
+            version: 0,
+            at,
+        }
+    }
+}
+
+/// Why a device is not offered its migration whose licences are promised and not there yet.
+pub(crate) const LICENCES_AWAITED: &str = "its licences are on their way";
+
 /// Which ADE profile should be in force, and how assigning it goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -475,7 +507,7 @@ pub struct Assignment {
     pub not_before: Option<Timestamp>,
     /// Why it has no profile, in Apple's word.
     pub last_refusal: Option<String>,
-    /// Why it is not offered its migration yet, in a sentence: others of its group are on their way.
+    /// Why it is not offered its migration yet, in a sentence: others of its group are on their way, or its licences are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
     /// Why it is not offered its migration any more, in a sentence: its deadline has come too near.

@@ -14,11 +14,14 @@ use crate::ids::{DeviceId, ErrandId, LocationId, MoveId, OrganisationId, Serial,
 use crate::organisation::Der;
 
 pub use way::Next;
+pub(crate) use way::{ASKING, FENCE};
 
 /// Most devices of one request to the organisation API or to Apps and Books.
 pub const MOST_DEVICES: usize = 1000;
 /// How long an effect may take to show after Apple took a request.
 pub const LAG: Duration = Duration::from_secs(15 * 60);
+/// No errand waits for longer until it is looked at again.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
 /// Who decided on an errand that no person asked for.
 pub(crate) const BY_ITSELF: &str = "worker";
 
@@ -239,6 +242,11 @@ impl Errand {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, ErrandState::Done | ErrandState::Refused { .. })
+    }
+
+    /// Whether its time has come, or lies further away than any wait of an errand: then it was put off before the clock was set back.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.due || self.due > now + LONGEST_WAIT
     }
 
     /// Whether it was sent for any device, as far as is known.

@@ -223,6 +223,8 @@ pub struct Known<'a> {
     pub held: &'a [(SecretKind, Timestamp)],
     /// Refusals of its messages, newest first.
     pub refusals: &'a [Refusal],
+    /// Refusals of messages whose sender nobody could prove, and of others, newest first: one of them may have been this device.
+    pub unproved: &'a [Refusal],
     /// Apps that it was forecast to lose with their data, and that nothing has saved since.
     pub forecast: &'a [ForeseenLoss],
     /// How people call the service that it left; Apple's identifier where nobody has told.

@@ -19,7 +19,7 @@ pub const OVERLAP: Duration = Duration::from_hours(24);
 /// A receiver that has taken nothing for so long is told nothing more.
 pub const PATIENCE: Duration = Duration::from_hours(5 * 24);
 /// Longest wait between two tries of one message.
-const LONGEST_WAIT: Duration = Duration::from_hours(6);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(6);
 
 /// A receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -192,6 +192,12 @@ pub enum JobKind {
         /// Behind this one.
         after: DeviceId,
     },
+    /// After a replica of the database took over: wake the devices that are in a hold, and tell channels to look at their
+    /// declarations, page by page.
+    AskAnew {
+        /// Behind this channel.
+        after: EnrollmentId,
+    },
     /// Seal what has come to the record: one job for each organisation that has something to seal.
     Seal,
     /// Look after a submitted wave, then come again.
@@ -211,6 +217,18 @@ pub enum JobKind {
         /// About which device.
         device: DeviceId,
     },
+}
+
+/// How long jobs wait, for the stores.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl JobKind {
+    /// No job waits for longer, but those that are [`PATIENT`](Self::PATIENT).
+    pub(crate) const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_hours(24);
+    /// Kinds that wait for what people chose, or seldom: as they stand in a document.
+    pub(crate) const PATIENT: [&str; 2] = ["\"rotate_key\"", "\"return_licences\""];
+    /// No job of these waits for longer.
+    pub(crate) const LONGEST_PATIENCE: std::time::Duration =
+        std::time::Duration::from_hours(8 * 24);
 }
 
 impl JobKind {
@@ -263,10 +281,31 @@ impl JobKind {
             Self::DeclareOf { .. } => "declare-of",
             Self::HandOver { .. } => "hand-over",
             Self::HandOverAll { .. } => "hand-over-all",
+            Self::AskAnew { .. } => "ask-anew",
             Self::Seal => "seal",
             Self::LookAfter { .. } => "look-after",
             Self::Tell { .. } => "tell",
             Self::Notify { .. } => "notify",
+        }
+    }
+}
+
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_wait_long_are_known_by_their_documents() {
+        let device = DeviceId(1);
+        let secret = SecretId(2);
+        let kinds = [
+            JobKind::RotateKey { device, secret },
+            JobKind::ReturnLicences { device },
+        ];
+        for (kind, word) in kinds.into_iter().zip(JobKind::PATIENT) {
+            let job = Job::new(OrganisationId(1), JobId(3), Timestamp::from_millis(4), kind);
+            let doc = serde_json::to_string(&job).unwrap();
+            assert!(doc.contains(word), "{doc}");
         }
     }
 }

@@ -126,7 +126,7 @@
 //!
 //! Stores and workers need a Tokio runtime with time; several threads are an advantage, none is started here. [`Mdm`](service::Mdm)
 //! and [`Org`](service::Org) are cheap to clone, `Send` and `Sync`. Several processes may share one database: works are claimed
-//! under leases, writes are guarded by versions. The schema of a database is brought up to date when its store is opened, and a
+//! under leases of seconds that are renewed while they go on ([`Mdm::let_go`](service::Mdm::let_go) at the end of a process gives them back), writes are guarded by versions. The schema of a database is brought up to date when its store is opened, and a
 //! process of an older version then refuses it.
 //!
 //! Public are [`Mdm`](service::Mdm), [`Org`](service::Org), [`Ports`](service::Ports), [`Store`](store::Store) and the values that

@@ -255,44 +255,63 @@ pub fn needs<'a>(
 pub(crate) type Lacking<T> = Vec<(T, BTreeSet<u64>)>;
 
 /// From which location each device gets what it lacks: the first one that gives, has the app for devices, and has a licence
-/// left that is not promised to somebody else. Who would get none is left out.
+/// left that is not promised to somebody else. Where there are too few, those come `first` of which that is said, in the order in which
+/// they are given here. Who would get none is left out.
 pub(crate) fn allot<'a, T: Clone>(
     lacking: impl IntoIterator<Item = (T, BTreeSet<u64>)>,
     locations: &'a [Location],
     promised: &BTreeMap<(LocationId, u64), u64>,
+    first: impl Fn(&T, u64) -> bool,
 ) -> Vec<(&'a Location, Lacking<T>)> {
+    let lacking: Lacking<T> = lacking.into_iter().collect();
     let mut left: BTreeMap<(LocationId, u64), u64> = BTreeMap::new();
-    let mut given: Vec<(&Location, Lacking<T>)> = locations
+    // By the place of each device: one that is served in both turns is in one request all the same.
+    let mut given: Vec<(&Location, BTreeMap<usize, BTreeSet<u64>>)> = locations
         .iter()
         .filter(|location| location.gives())
-        .map(|location| (location, Vec::new()))
+        .map(|location| (location, BTreeMap::new()))
         .collect();
-    for (device, mut apps) in lacking {
-        for (location, members) in &mut given {
-            let mut here = BTreeSet::new();
-            apps.retain(|app| {
-                let stock = location.stock.get(app).filter(|s| s.device_assignable);
-                let Some(stock) = stock else { return true };
-                let key = (location.id, *app);
-                let free = || {
-                    let promised = promised.get(&key).copied().unwrap_or_default();
-                    stock.available.saturating_sub(promised)
-                };
-                let left = left.entry(key).or_insert_with(free);
-                if *left == 0 && !stock.unlimited {
-                    return true;
+    for turn in [true, false] {
+        for (place, (device, apps)) in lacking.iter().enumerate() {
+            let its_turn = apps
+                .iter()
+                .copied()
+                .filter(|app| first(device, *app) == turn);
+            let mut apps: BTreeSet<u64> = its_turn.collect();
+            for (location, members) in &mut given {
+                let mut here = BTreeSet::new();
+                apps.retain(|app| {
+                    let stock = location.stock.get(app).filter(|s| s.device_assignable);
+                    let Some(stock) = stock else { return true };
+                    let key = (location.id, *app);
+                    let free = || {
+                        let promised = promised.get(&key).copied().unwrap_or_default();
+                        stock.available.saturating_sub(promised)
+                    };
+                    let left = left.entry(key).or_insert_with(free);
+                    if *left == 0 && !stock.unlimited {
+                        return true;
+                    }
+                    *left = left.saturating_sub(1);
+                    here.insert(*app);
+                    false
+                });
+                if !here.is_empty() {
+                    members.entry(place).or_default().append(&mut here);
                 }
-                *left = left.saturating_sub(1);
-                here.insert(*app);
-                false
-            });
-            if !here.is_empty() {
-                members.push((device.clone(), here));
             }
         }
     }
     given.retain(|(_, members)| !members.is_empty());
+    let named = |members: BTreeMap<usize, BTreeSet<u64>>| -> Lacking<T> {
+        let members = members.into_iter();
+        let named = members.filter_map(|(place, apps)| Some((lacking.get(place)?.0.clone(), apps)));
+        named.collect()
+    };
     given
+        .into_iter()
+        .map(|(location, members)| (location, named(members)))
+        .collect()
 }
 
 /// Notes what a device holds of one app of a location: `None` that it holds nothing. Who gave it is kept. Answers whether that
@@ -436,7 +455,7 @@ mod tests {
             location(3, 1, 1, false),
         ];
         let shares = |locations: &[Location]| -> Vec<(i64, usize)> {
-            let given = allot(devices(), locations, &BTreeMap::new());
+            let given = allot(devices(), locations, &BTreeMap::new(), |_, _| false);
             given.iter().map(|(l, m)| (l.id.0, m.len())).collect()
         };
         // Two of the five get none, and are asked for nowhere.
@@ -444,9 +463,32 @@ mod tests {
         locations[2].stock.get_mut(&1).unwrap().unlimited = true;
         assert_eq!(shares(&locations), [(2, 2), (3, 3)]);
         let promised = BTreeMap::from([((LocationId(2), 1), 1)]);
-        let given = allot(devices(), &locations, &promised);
+        let given = allot(devices(), &locations, &promised, |_, _| false);
         assert_eq!(given[0].1.len(), 1, "one is promised to another");
         locations[2].needs_person = Some("its token has ended".to_owned());
         assert_eq!(shares(&locations), [(2, 2)]);
+    }
+
+    #[test]
+    fn who_would_lose_data_comes_first_and_is_in_one_request_with_its_other_apps() {
+        let both: BTreeSet<u64> = [1, 2].into();
+        let devices = (0..4).map(|n| (n, both.clone()));
+        let mut location = location(1, 1, 2, false);
+        let free = Stock {
+            unlimited: true,
+            device_assignable: true,
+            ..Stock::default()
+        };
+        location.stock.insert(2, free);
+        let has = |device: &i32, app: u64| app == 1 && [1, 3].contains(device);
+        let locations = [location];
+        let given = allot(devices, &locations, &BTreeMap::new(), has);
+        let expected: Vec<(i32, BTreeSet<u64>)> = vec![
+            (0, [2].into()),
+            (1, both.clone()),
+            (2, [2].into()),
+            (3, both),
+        ];
+        assert_eq!(given[0].1, expected);
     }
 }

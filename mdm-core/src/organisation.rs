@@ -145,6 +145,10 @@ pub struct Organisation {
     /// Where devices that move away are handed over to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed_destination: Option<AgreedDestination>,
+    /// The history of the database in which Apple and the devices were asked anew last, after a replica took over or the database
+    /// was put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
     /// What people set.
     pub settings: Settings,
 }
@@ -192,6 +196,7 @@ impl Organisation {
             hand_off_signer: None,
             agreed_sources: Vec::new(),
             agreed_destination: None,
+            history: None,
             settings: Settings::default(),
         }
     }
@@ -449,7 +454,7 @@ pub struct Settings {
     pub unknowns: Unknowns,
     /// How long people have between what is asked of them and its deadline, at the least, in hours: whoever gives them less forces it.
     pub notice_hours: u32,
-    /// Every reveal of a secret and every cancellation takes two persons.
+    /// Every reveal of a secret, every cancellation and every attempt that is given up takes two persons.
     #[serde(default)]
     pub two_persons_always: bool,
     /// So many minutes after somebody has seen the recovery key of a Mac it is to make another; `None` leaves it.

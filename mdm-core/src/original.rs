@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::app_state::app_key;
 use crate::calendar::Zone;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -389,7 +390,8 @@ impl Said {
                 word("apps.name", app.name.as_deref().unwrap_or_default())?;
             }
             apps.sort();
-            apps.dedup_by(|b, a| a.bundle_id.eq_ignore_ascii_case(&b.bundle_id));
+            let mut known = BTreeSet::new();
+            apps.retain(|app| known.insert(app_key(&app.bundle_id)));
             bounded("apps", apps.len())?;
         }
         if let Some(networks) = &mut self.networks {
@@ -514,6 +516,21 @@ mod tests {
         assert!(!facts.take(older, NOW, "found in a drawer"));
         // The same file again changes nothing.
         assert!(!facts.take(newer, NOW + day, "second export"));
+    }
+
+    #[test]
+    fn an_app_that_is_listed_twice_but_for_case_counts_once() {
+        let mut twice = said();
+        let apps = ["net.example.b", "net.example.A", "net.example.B"];
+        twice.apps = Some(apps.map(OriginalApp::new).into());
+        let told = twice.checked(NOW).unwrap().apps.unwrap();
+        let names: Vec<&str> = told.iter().map(|app| app.bundle_id.as_str()).collect();
+        assert_eq!(names, ["net.example.A", "net.example.B"]);
+        // However far apart they stand in the list.
+        let mut apart = said();
+        let apps = ["net.example.b", "net.example.a", "net.Example.b"];
+        apart.apps = Some(apps.map(OriginalApp::new).into());
+        assert_eq!(apart.checked(NOW).unwrap().apps.unwrap().len(), 2);
     }
 
     #[test]

@@ -303,14 +303,15 @@ impl Default for StopRule {
     }
 }
 
-/// What of a what-if was found when somebody last had it run for a wave: what the next one is compared with.
+/// What of a what-if was found when somebody last had it run for a wave, or looked at a list of devices: what the next one is compared
+/// with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct WhatIfRun {
     /// Whose it is.
     pub organisation: OrganisationId,
-    /// Its key: that of the wave.
+    /// Its key: that of the wave; for a list its place, a small number that no wave has.
     pub id: crate::ids::WaveId,
     /// Version of the row; 0 for a new one.
     #[serde(skip)]
@@ -319,7 +320,7 @@ pub struct WhatIfRun {
     pub at: Timestamp,
     /// Who asked for it.
     pub by: String,
-    /// The digest of what was found.
+    /// The digest of what was found; for a list that of its devices or its name, which tells it from another one in its place.
     pub digest: String,
     /// Reasons by devices.
     pub found: Vec<RunRow>,

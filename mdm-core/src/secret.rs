@@ -52,8 +52,16 @@ impl Secret {
     /// Compares the contents without revealing by its duration where they differ.
     #[must_use]
     pub fn matches(&self, other: &[u8]) -> bool {
-        self.0.len() == other.len() && openssl::memcmp::eq(&self.0, other)
+        same(self.0.as_slice(), other)
     }
+}
+
+/// Compares what is secret, or proves that somebody knows a secret, without revealing by its duration where the two differ. That
+/// their lengths differ it reveals.
+#[must_use]
+pub fn same(one: impl AsRef<[u8]>, other: impl AsRef<[u8]>) -> bool {
+    let (one, other) = (one.as_ref(), other.as_ref());
+    one.len() == other.len() && openssl::memcmp::eq(one, other)
 }
 
 impl fmt::Debug for Secret {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::device::{Device, DeviceRecord, MigrationStatus};
+use crate::device::{Device, DeviceRecord, LICENCES_AWAITED, MigrationStatus};
 use crate::enrollment::{Enrollment, EnrollmentState};
 use crate::ids::{EnrollmentId, Serial};
 use crate::migration::{Move, MoveState};
@@ -188,6 +188,8 @@ pub enum NoProfile {
         /// Which, in a sentence.
         why: String,
     },
+    /// Licences of its apps are on their way: without them it would lose what it keeps.
+    LicencesAwaited,
     /// Its deadline has come so near that its user would have less notice than is owed: it is not offered any more.
     TooLate {
         /// How near, in a sentence.
@@ -249,6 +251,7 @@ impl fmt::Display for NoProfile {
                     "the offers of its wave are paused since {since}, by {by}: {why}"
                 )
             }
+            Self::LicencesAwaited => write!(f, "it waits: {LICENCES_AWAITED}"),
             Self::GroupFull { why } => write!(f, "it waits for its group: {why}"),
             Self::TooLate { why } => f.write_str(why),
             Self::NotYet { from } => write!(f, "it is offered from {from} on"),
@@ -496,6 +499,9 @@ pub fn why_no_profile(device: &Device, context: Context<'_>, now: Timestamp) -> 
     }
     if let Some(what) = server.and_then(|s| s.needs().map(str::to_owned)) {
         return Some(NoProfile::NeedsPerson { what });
+    }
+    if assignment.waits.as_deref() == Some(LICENCES_AWAITED) {
+        return Some(NoProfile::LicencesAwaited);
     }
     match (&assignment.waits, &assignment.too_late) {
         (Some(why), None) => return Some(NoProfile::GroupFull { why: why.clone() }),

@@ -65,7 +65,7 @@ pub struct Wave {
     /// What was accepted of it last; void once members, findings or runbooks are others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acceptance: Option<Acceptance>,
-    /// Who said that the next wave may go, and on what evidence.
+    /// Who said that the next wave may go, and on what evidence; none again once more of its devices are submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<SignOff>,
     /// Why no more of its devices are offered their migration.
@@ -387,12 +387,17 @@ pub struct Server {
     /// When the last complete reading of the whole list began.
     #[serde(default)]
     pub last_full: Option<Timestamp>,
-    /// A device that the organisation API assigns to this entry, and that the list did not show then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
-    /// When the whole list was last begun because of such a device.
+    /// Devices that the organisation API assigns to this entry, and that the list did not show then; a hundred at most, for the whole
+    /// list tells of all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Missed>,
+    /// When the whole list was last begun because of such devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sought: Option<Timestamp>,
+    /// Devices that the whole list which is being read has shown, and of which nothing could be kept because a row cannot be read: that
+    /// list calls none of them gone, also when the row is mended before its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<Serial>,
     /// The ADE profile that enrolments outside of waves should get, and the digest of its content.
     pub profile: Option<DefinedProfile>,
     /// Every ADE profile that we defined there, by the digest of its content: there is no list of them at Apple.
@@ -461,8 +466,9 @@ impl Server {
             offered: None,
             offering: None,
             last_full: None,
-            missed: None,
+            missing: Vec::new(),
             sought: None,
+            passed_over: Vec::new(),
             needs_person: None,
             profiles_need: None,
             sync_job: JobId::default(),

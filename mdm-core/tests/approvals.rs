@@ -42,6 +42,33 @@ async fn waits(org: &Org, phone: &Gadget) -> ApprovalId {
     }
 }
 
+#[tokio::test]
+async fn a_reason_is_a_sentence_at_every_door() {
+    let (_house, phone, anna, _bo) = stage().await;
+    let serial = &phone.serial;
+    for reason in ["x".repeat(1_001), "lost\u{1b}[2J".to_owned()] {
+        let revealed = anna.reveal(serial, KIND, &reason, None).await.err();
+        let cleared = anna.clear_lock(serial, &reason).await.err();
+        let revoked = anna.revoke_identity(serial, &reason).await.err();
+        let rotated = anna.rotate_filevault(serial, &reason).await.err();
+        let given_up = anna.give_up(serial, &reason).await.err();
+        let doors = [
+            ("reveal", revealed),
+            ("clear-lock", cleared),
+            ("revoke", revoked),
+            ("rotate", rotated),
+            ("give-up", given_up),
+        ];
+        for (door, why) in doors {
+            let why = why.map(|why| why.to_string()).unwrap_or_default();
+            assert!(
+                why.starts_with("reason: must be at most 1000"),
+                "{door}: {why}"
+            );
+        }
+    }
+}
+
 fn is_precondition<T>(done: &Result<T, Error>) -> bool {
     matches!(done, Err(Error::Precondition(_)))
 }

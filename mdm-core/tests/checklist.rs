@@ -610,3 +610,34 @@ async fn what_ends_before_the_latest_deadline_is_named_wherever_it_stands() {
     let (state, fact) = stands(&house, "ADE profile of wave pilot").await;
     assert_eq!(state, Missing, "{fact}");
 }
+
+#[tokio::test]
+async fn the_checklist_warns_of_migrations_that_nobody_planned_and_that_keep_no_app() {
+    let house = House::new().await;
+    let name = "migrations that nobody planned here";
+    let choose = async |platform: Platform, apps: Vec<AppPlan>| {
+        let org = house.org().await;
+        let mut runbook = PinnedRunbook::standard(platform, Variant::Migration);
+        runbook.apps = apps;
+        let of = platform.as_str();
+        org.edit_runbook(of, platform, runbook, None, "for the test")
+            .await
+            .unwrap();
+        let chosen = std::collections::BTreeMap::from([(platform, Some(of.to_owned()))]);
+        org.set_unplanned_runbooks(&chosen).await.unwrap();
+    };
+    let (state, fact) = stands(&house, name).await;
+    assert_eq!(state, ItemState::Warn);
+    assert!(fact.contains("on iOS and iPadOS"), "{fact}");
+    let kept = || vec![app("app.mail", 7, AppAction::KeepIfPresent)];
+    choose(Platform::Ios, kept()).await;
+    let (state, fact) = stands(&house, name).await;
+    assert_eq!(state, ItemState::Warn);
+    assert!(!fact.contains("iOS and"), "{fact}");
+    // One that drops all keeps none.
+    let dropped = vec![app("app.mail", 7, AppAction::Drop)];
+    choose(Platform::Ipados, dropped).await;
+    assert_eq!(stands(&house, name).await.0, ItemState::Warn);
+    choose(Platform::Ipados, kept()).await;
+    assert_eq!(stands(&house, name).await.0, ItemState::Done);
+}

@@ -2,7 +2,7 @@
 
 mod service_house;
 
-use mdm_core::ids::AuditId;
+use mdm_core::ids::{AuditId, CommandId};
 use mdm_core::queue::CommandState;
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::{Answer, Cancel, Enqueued, NewCommand};
@@ -201,6 +201,17 @@ async fn a_person_sees_state_answer_and_reason_but_no_secret() {
         "{all}"
     );
     assert!(org.commands("NOBODY", true, 10).await.is_err());
+    // Every one of them once, a page at a time.
+    let whole = org.commands(&phone.udid, false, 100).await.unwrap();
+    let (mut read, mut before) = (Vec::new(), CommandId(i64::MAX));
+    loop {
+        let page = org.commands_before(&phone.udid, before, 1).await.unwrap();
+        let Some(last) = page.last() else { break };
+        before = last.id;
+        read.extend(page.iter().map(|command| command.id));
+    }
+    let whole: Vec<CommandId> = whole.iter().map(|command| command.id).collect();
+    assert!(whole.len() > 1 && read == whole, "{read:?}");
 }
 
 #[tokio::test]

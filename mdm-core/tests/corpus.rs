@@ -1,6 +1,12 @@
 //! Every file of the fuzzers' corpora, played again: what once was found stays mended. The targets are the fuzzers' own.
 //! `WRITE_CORPUS=1` writes the first seeds anew.
 
+#[path = "../../fuzz/src/brought.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "public for the fuzzers, which are a crate of their own"
+)]
+mod brought;
 #[path = "../../fuzz/src/mdm.rs"]
 #[allow(
     dead_code,
@@ -50,6 +56,16 @@ fn replay(name: &str, target: fn(&[u8]), seeds: Vec<(&str, Vec<u8>)>) {
         played += 1;
     }
     assert!(played > 3, "{name}: {played} files");
+}
+
+#[test]
+fn evidence_packs() {
+    replay("pack", brought::pack, Vec::new());
+}
+
+#[test]
+fn hand_off_bundles() {
+    replay("bundles", brought::bundles, Vec::new());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use mdm_core::ddm::{Channels, Target};
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::RunbookId;
-use mdm_core::migration::{PinnedRunbook, StepId, StepPlan, StepStatus, Variant};
+use mdm_core::migration::{PinnedRunbook, StepId, StepStatus, Variant};
 use mdm_core::secret::Secret;
 use mdm_core::service::{Activation, Answer, IdentitySettings, NewDeclaration, NewFile, Org};
 use serde_json::json;
@@ -221,7 +221,6 @@ async fn declare_step(serial: &str, value: Option<&str>) -> StepStatus {
     let house = House::new().await;
     let phone = house.device(serial).await;
     let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
-    runbook.steps.push(StepPlan::standard(StepId::Declare));
     let item = "app.example.install-state".to_owned();
     runbook.status.insert(item, json!("none"));
     let id = house.org().await.pin("waits", runbook).await.unwrap();

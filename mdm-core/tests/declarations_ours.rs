@@ -11,9 +11,7 @@ use mdm_core::ddm::{Channels, Target};
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::WaveId;
-use mdm_core::migration::{
-    AppAction, AppPlan, PinnedRunbook, SetUp, StepId, StepPlan, StepStatus, Variant,
-};
+use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, SetUp, StepId, StepStatus, Variant};
 use mdm_core::service::NewDeclaration;
 use mdm_core::store::Batch;
 use mdm_core::wave::{Wave, WaveState};
@@ -23,6 +21,8 @@ use service_house::{Gadget, House, command};
 const APP: &str = "com.apple.configuration.app.managed";
 const NOTES: &str = "net.example.notes";
 const MAIL: &str = "net.example.mail";
+/// The same app, as the phone spells it.
+const SPELLED: &str = "net.example.Mail";
 const CHAT: &str = "net.example.chat";
 
 fn app(bundle_id: &str, store_id: Option<u64>, action: AppAction) -> AppPlan {
@@ -77,7 +77,7 @@ async fn answers(house: &House, phone: &Gadget, system: &str) -> Vec<String> {
                 phone.serial
             ),
             "InstalledApplicationList" => format!(
-                "<key>InstalledApplicationList</key><array><dict><key>Identifier</key><string>{MAIL}</string></dict></array>"
+                "<key>InstalledApplicationList</key><array><dict><key>Identifier</key><string>{SPELLED}</string></dict></array>"
             ),
             "InstallApplication" => "<key>State</key><string>Managed</string>".to_owned(),
             "ManagedApplicationList" if seen.contains(&"DeviceConfigured".to_owned()) => {
@@ -91,7 +91,7 @@ async fn answers(house: &House, phone: &Gadget, system: &str) -> Vec<String> {
                 format!(
                     "<key>ManagedApplicationList</key><dict>{}{}</dict>",
                     managed(NOTES),
-                    managed(MAIL)
+                    managed(SPELLED)
                 )
             }
             _ => String::new(),
@@ -180,7 +180,7 @@ async fn apps_of_a_migration_are_declared_as_required_after_the_commands_and_pro
     declared::status(
         &house,
         &phone,
-        &apps_told(&[(NOTES, "managed"), (MAIL, "managed")]),
+        &apps_told(&[(NOTES, "managed"), (SPELLED, "managed")]),
     )
     .await
     .unwrap();
@@ -264,7 +264,7 @@ async fn an_app_that_a_device_refuses_is_an_exception_where_that_is_required_and
 async fn what_people_declare_is_not_declared_twice() {
     let house = House::new().await;
     let org = house.org().await;
-    let theirs = json!({ "BundleID": MAIL, "InstallBehavior": { "Install": "Required", "License": { "Assignment": "Device" } } });
+    let theirs = json!({ "BundleID": SPELLED, "InstallBehavior": { "Install": "Required", "License": { "Assignment": "Device" } } });
     put(&org, "mail", APP, theirs).await;
     set(&org, "apps", &["mail"]).await;
     org.assign_declarations("apps", &Target::Organisation, Channels::Device)
@@ -275,7 +275,8 @@ async fn what_people_declare_is_not_declared_twice() {
     let mut gear = Gear::default();
     gear.sync(&house, &phone).await;
     let apps = of_type(&gear, "InstallBehavior");
-    assert_eq!(apps.iter().filter(|it| it["BundleID"] == MAIL).count(), 1);
+    let of_it = apps.iter().filter(|it| it["BundleID"] == SPELLED);
+    assert_eq!(of_it.count(), 1);
     assert_eq!(apps.len(), 2, "{apps:?}");
     // Nor may anybody take a name of ours.
     let taken = NewDeclaration::new("mdmd.app.x", APP, map(&json!({ "BundleID": "x" })));
@@ -321,7 +322,6 @@ async fn the_end_of_a_hold_is_seen_by_what_a_newer_system_says_of_itself() {
 async fn what_a_runbook_waits_for_is_subscribed_to() {
     let house = House::new().await;
     let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
-    runbook.steps.push(StepPlan::standard(StepId::Declare));
     let item = "softwareupdate.install-state".to_owned();
     runbook.status.insert(item, json!("none"));
     let phone = held(&house, "C02OURS07", "27.0", runbook).await;

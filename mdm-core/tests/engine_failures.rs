@@ -355,7 +355,7 @@ async fn an_answer_that_hangs_keeps_nobody_else_waiting() {
     let idle = tokio::time::timeout(Duration::from_millis(50), house.mdm.idle());
     assert!(idle.await.is_err(), "its job is still under way");
     *house.apple.hangs.lock().unwrap() = None;
-    // The step has asked again meanwhile.
+    // However often it was asked meanwhile.
     hangs.add_permits(10);
     house.mdm.idle().await;
 }
@@ -490,7 +490,7 @@ async fn settled_commands_go_after_their_time_and_nothing_else_does() {
         let all = house
             .mdm
             .store()
-            .commands(id, enrollment, 100)
+            .commands(id, enrollment, CommandId(i64::MAX), 100)
             .await
             .unwrap();
         all.iter().filter(|c| c.uuid == uuid).count()

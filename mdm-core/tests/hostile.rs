@@ -14,6 +14,12 @@ mod targets;
 use std::process::Command;
 use std::time::Duration;
 
+use mdm_core::ca::acme::{Attestation, Jws};
+use mdm_core::clock::Timestamp;
+use mdm_core::evidence::pack::verify_pack;
+use mdm_core::hand_off::bundle;
+use mdm_core::hand_off::envelope::{self, KeyPair, Purpose};
+use mdm_core::wire::declarations::StatusReport;
 use mdm_core::wire::plist::{CHECK_IN_LIMIT, REPORT_LIMIT};
 
 const MEBI: usize = 1 << 20;
@@ -53,6 +59,56 @@ fn crowded() -> Vec<u8> {
         all.extend_from_slice(&one);
     }
     all
+}
+
+/// What the enrolment doors take, those of ACME among them, unless it is set otherwise.
+const ENROL_LIMIT: usize = 256 * 1024;
+/// A status report arrives as base64 within a check-in.
+const STATUS_LIMIT: usize = CHECK_IN_LIMIT / 4 * 3;
+
+fn status(data: &[u8]) {
+    let _ = StatusReport::parse(data);
+}
+
+fn acme(data: &[u8]) {
+    assert!(Jws::read(data).is_err());
+}
+
+fn attestation(data: &[u8]) {
+    let _ = Attestation::read(data);
+}
+
+/// A bundle as it comes: nothing of it is read before its signature is.
+fn sealed_bundle(data: &[u8]) {
+    let until = Timestamp::from_millis(1_000_000_000);
+    let recipient = KeyPair::create(
+        "hostile",
+        Purpose::Recipient,
+        Timestamp::from_millis(0),
+        until,
+    );
+    assert!(envelope::open(data, "00", &recipient.expect("a key pair")).is_err());
+}
+
+/// What was in a bundle that whoever was confirmed has signed and sealed.
+fn open_bundle(data: &[u8]) {
+    assert!(bundle::read(data).is_err());
+}
+
+fn pack(data: &[u8]) {
+    let report = verify_pack(&mut &*data, None).expect("it is looked through");
+    assert!(!report.broken.is_empty());
+}
+
+/// A pack that nobody has touched, and the place in it where its second file begins.
+const PACK: &[u8] = include_bytes!("../../fuzz/corpus/pack/whole");
+const SECOND: usize = 1024;
+/// And its third: the second one has a heading and three blocks.
+const THIRD: usize = SECOND + 4 * 512;
+
+/// A piece of a pack, over and over, and no end.
+fn endless(piece: &[u8]) -> Vec<u8> {
+    piece.repeat(envelope::LARGEST / piece.len())
 }
 
 /// Just below the limit, so that it is read and not measured.
@@ -155,6 +211,56 @@ const CASES: &[Case] = &[
         targets::machine_info,
         || [&b"\x02"[..], many("<array>", 190 * 1024).as_bytes()].concat(),
     ),
+    ("status: nested arrays", status, || {
+        many("[", STATUS_LIMIT).into_bytes()
+    }),
+    ("status: nested objects", status, || {
+        many("{\"StatusItems\":", STATUS_LIMIT).into_bytes()
+    }),
+    ("status: different items", status, || {
+        let item = |n: usize| format!("\"k{n:07}\":1,");
+        let items: String = (0..STATUS_LIMIT / 13 - 10).map(item).collect();
+        format!("{{\"StatusItems\":{{{items}\"z\":1}}}}").into_bytes()
+    }),
+    ("ACME: nested arrays", acme, || {
+        many("[", ENROL_LIMIT).into_bytes()
+    }),
+    ("ACME: nested objects", acme, || {
+        many("{\"protected\":", ENROL_LIMIT).into_bytes()
+    }),
+    ("ACME: attestation of nested CBOR", attestation, || {
+        vec![0x81; ENROL_LIMIT]
+    }),
+    (
+        "ACME: attestation that says it is long",
+        attestation,
+        || [&b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff"[..], &[0; 64]].concat(),
+    ),
+    ("hand-off: deep DER", sealed_bundle, || {
+        b"\x30\x80".repeat(envelope::LARGEST / 2)
+    }),
+    ("hand-off: open, nested arrays", open_bundle, || {
+        many("[", envelope::LARGEST).into_bytes()
+    }),
+    ("hand-off: open, nested objects", open_bundle, || {
+        many("{\"devices\":", envelope::LARGEST).into_bytes()
+    }),
+    ("hand-off: open, devices without end", open_bundle, || {
+        let devices = many("{},", envelope::LARGEST - ROOM);
+        format!("{{\"devices\":[{devices}{{}}]}}").into_bytes()
+    }),
+    (
+        "hand-off: open, one device with a long list",
+        open_bundle,
+        || {
+            let list = many("0,", envelope::LARGEST - ROOM);
+            format!("{{\"devices\":[{{\"more\":[{list}0]}}]}}").into_bytes()
+        },
+    ),
+    ("pack: files without end", pack, || endless(&PACK[..SECOND])),
+    ("pack: lines of the record without end", pack, || {
+        endless(&PACK[SECOND..THIRD])
+    }),
 ];
 
 /// The most memory that this process has had, in bytes; `None` where the system does not tell.

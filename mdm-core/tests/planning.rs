@@ -318,6 +318,51 @@ async fn a_plan_has_who_stands_in_it_and_no_history() {
     assert_eq!(there.waves_of(taken.project.id).await.unwrap().len(), 3);
 }
 
+#[tokio::test]
+async fn who_was_taken_out_comes_in_again_with_the_plan_and_what_differs_is_said() {
+    let house = House::new().await;
+    let org = fleet(&house, 6).await;
+    let id = project(&org, &house, &ProjectChange::default()).await;
+    let pilot = wave(&org, id, "pilot", &serials(0..4)).await;
+    let mut plan = org.plan_file(id).await.unwrap();
+    let out = serials(0..1);
+    org.remove_members(pilot, Some(&out), "by mistake")
+        .await
+        .unwrap();
+    let taken = org.take_plan(&plan).await.unwrap();
+    assert_eq!((taken.added["pilot"], taken.there["pilot"]), (1, 3));
+    assert_eq!(taken.differs, [""; 0]);
+    let back = org.plan_file(id).await.unwrap();
+    assert_eq!(back.waves[0].members.len(), 4);
+
+    // Settings and dates stay as they are, and it is said which are others.
+    let change = ProjectChange {
+        capacity: Some(7),
+        window: Some(Window {
+            not_before: None,
+            not_after: Some(START + 40 * DAY),
+        }),
+        ..ProjectChange::default()
+    };
+    org.change_project(id, &change).await.unwrap();
+    let two = serials(1..3);
+    let dated = org.set_dates(pilot, Some(&two), START + 12 * DAY, START + DAY);
+    dated.await.unwrap();
+    let taken = org.take_plan(&plan).await.unwrap();
+    let differs = [
+        "project Berlin: otherwise in the plan: window",
+        "project Berlin: otherwise in the plan: capacity",
+        "wave pilot: the plan has other dates for 2 members",
+    ];
+    assert_eq!(taken.differs, differs);
+    assert_eq!(org.project(id).await.unwrap().capacity, 7);
+    // What people write has what they mean to say, and no more.
+    plan.exported = None;
+    plan.project.capacity = None;
+    let taken = org.take_plan(&plan).await.unwrap();
+    assert_eq!(taken.differs, differs[2..]);
+}
+
 /// Has everybody in a wave end, and closes it.
 async fn close(house: &House, org: &Org, wave: WaveId) {
     let store = house.mdm.store();
@@ -637,6 +682,12 @@ async fn an_extension_says_what_calendar_and_capacity_make_of_it() {
         };
         let plan = org.plan_act(&act).await.unwrap();
         assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+        // How many and when is what others do: with that the plan would be another one each time.
+        let room = plan.warnings.iter().find(|w| w.starts_with("capacity:"));
+        let steady = room.is_none_or(|w| {
+            w.contains("more than the 2 devices that may be") && !w.contains("around")
+        });
+        assert!(steady, "{room:?}");
         let warnings = plan.warnings.iter();
         let words = warnings.filter_map(|w| Some(w.split_once(':')?.0.to_owned()));
         words.collect::<Vec<_>>()
@@ -650,6 +701,50 @@ async fn an_extension_says_what_calendar_and_capacity_make_of_it() {
         plan("2026-12-30T02:00:00Z", &four).await,
         ["window", "capacity"]
     );
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_proposed_is_one_that_an_extension_takes() {
+    let house = House::new().await;
+    let org = fleet(&house, 9).await;
+    let within = |first, last| ProjectChange {
+        window: Some(Window {
+            not_before: first,
+            not_after: Some(last),
+        }),
+        ..ProjectChange::default()
+    };
+    let id = project(&org, &house, &within(None, START + 20 * DAY)).await;
+    let pilot = wave(&org, id, "pilot", &phones(3)).await;
+    accepted(&org, pilot).await.unwrap();
+    scheduled(&house, &org, pilot).await;
+    // The window is another one since the submission.
+    let change = within(Some(START + 30 * DAY), START + 60 * DAY);
+    org.change_project(id, &change).await.unwrap();
+    let extended = async |deadline, serials: &[Serial]| {
+        let act = Act {
+            what: MigrationAct::Extend { deadline },
+            serials: serials.to_vec(),
+            reason: None,
+        };
+        org.plan_act(&act).await.unwrap()
+    };
+    let mut proposed = 0;
+    for group in org.later_deadlines(pilot).await.unwrap() {
+        let plan = extended(group.deadline.unwrap(), &group.serials).await;
+        assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+        proposed += plan.members;
+    }
+    assert_eq!(proposed, 3);
+    // What lay in the window of then lies in none now.
+    let plan = extended(START + 15 * DAY, &phones(3)).await;
+    assert_eq!(plan.blocked, 3);
+    for findings in plan.findings.values() {
+        assert!(
+            findings[0].contains("outside of the project's window"),
+            "{findings:?}"
+        );
+    }
 }
 
 #[tokio::test]

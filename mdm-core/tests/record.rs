@@ -6,11 +6,13 @@ mod service_house;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mdm_core::audit::AuditEntry;
 use mdm_core::audit_seal::Checkpoint;
 use mdm_core::ids::{AuditId, AuditSealId, OrganisationId, ServerId};
 use mdm_core::service::{Org, ProjectChange};
 use mdm_core::store::testing::TestPostgres;
-use mdm_core::store::{PostgresOptions, PostgresStore};
+use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
+use serde_json::json;
 use service_house::House;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
@@ -182,6 +184,19 @@ async fn what_is_committed_is_sealed_by_itself_and_once(base: &Base) {
     let tail = org.record_tail(2).await.unwrap();
     assert_eq!(tail.len(), 2);
     assert_eq!(tail[1].id, entries.last().unwrap().id);
+    // Which version let it go is in the record, and in its chain like everything else there.
+    let left = report.left.unwrap();
+    let version = Some(env!("CARGO_PKG_VERSION").to_owned());
+    assert_eq!((left.with.as_str(), left.version), ("checkpoint", version));
+    // An earlier one did not say.
+    let last = entries.last().unwrap();
+    let (after, detail) = (AuditId(last.id.0 + 1), json!({ "with": "hand-off" }));
+    let said = AuditEntry::new(id, after, left.at, "Anna", "record.left", None, detail);
+    let mut batch = Batch::new();
+    batch.put(said);
+    house.mdm.store().commit(batch).await.unwrap();
+    let left = org.verify_record(None).await.unwrap().left.unwrap();
+    assert_eq!((left.with.as_str(), left.version), ("hand-off", None));
 }
 
 async fn whatever_is_done_to_the_rows_is_found(base: &Base) {

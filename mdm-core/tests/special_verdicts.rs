@@ -325,3 +325,47 @@ async fn a_device_that_is_set_up_from_a_backup_enrols_anew_and_is_let_go() {
     assert!(s.steps().unwrap().get(&StepId::AppsKeep).is_none());
     let_go(&house, &restored).await;
 }
+
+#[tokio::test]
+async fn a_deadline_that_only_the_organisation_api_shows_speaks_for_a_migration() {
+    let house = House::new().await;
+    let requested = Some(MigrationStatus::Requested);
+    let of = async |serial: &str, status, listed: Option<Timestamp>, completed: &[Timestamp]| {
+        let phone = house.device(serial).await;
+        let mut device = device_of(&house, &phone).await;
+        device.record.as_mut().unwrap().deadline = listed;
+        device.completed_deadlines = completed.to_vec();
+        let mut reading = OrgReading::default();
+        (reading.status, reading.deadline) = (status, Some(START + DAY));
+        device.reading = Some(reading);
+        let mut batch = Batch::new();
+        batch.put(device);
+        house.mdm.store().commit(batch).await.unwrap();
+        house.enrol(&phone).await;
+        let s = set_up(&house, &phone).await;
+        (s.verdict.kind, reasons(&s), phone)
+    };
+    let (kind, why, phone) = of("C02UNLISTED", requested.clone(), None, &[]).await;
+    assert_eq!(kind, VerdictKind::Uncertain, "{why}");
+    assert!(why.contains("organisation API shows"), "{why}");
+    let_go(&house, &phone).await;
+    assert_eq!(
+        device_of(&house, &phone).await.completed_deadlines,
+        [START + DAY]
+    );
+    // The list still shows the one before, which it has completed.
+    let before = START - DAY * 30;
+    let (kind, why, _) = of("C02AGAIN", requested.clone(), Some(before), &[before]).await;
+    assert_eq!(kind, VerdictKind::Uncertain, "{why}");
+    let (kind, why, _) = of("C02DONE", requested, None, &[START + DAY]).await;
+    assert_eq!(kind, VerdictKind::Ordinary, "{why}");
+    assert!(why.contains("is complete already"), "{why}");
+    // What is over speaks for nothing.
+    for (serial, status) in [
+        ("C02SUCCESS", MigrationStatus::Success),
+        ("C02FAILED", MigrationStatus::Failed),
+    ] {
+        let (kind, why, _) = of(serial, Some(status), None, &[]).await;
+        assert_eq!(kind, VerdictKind::Ordinary, "{why}");
+    }
+}

@@ -9,6 +9,7 @@ use mdm_core::store::testing::{FailingStore, Moment, TestPostgres};
 use mdm_core::store::{
     AuditStore, Batch, PostgresOptions, PostgresStore, SqliteStore, Store, StoreError, contract,
 };
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_in_memory_keeps_the_contract() {
@@ -43,6 +44,7 @@ async fn postgres_keeps_the_contract() {
     assert_eq!(found, Ok(()));
     a_server_that_may_lose_commits_is_refused(&server).await;
     two_daemons_share_a_database(&server).await;
+    two_groups_share_a_database_by_schemas(&server).await;
     server.clean().await;
 }
 
@@ -64,6 +66,47 @@ async fn a_server_that_may_lose_commits_is_refused(server: &TestPostgres) {
     options.accept_lost_commits = true;
     let accepted = PostgresStore::connect(&url, options).await.unwrap();
     accepted.close().await.unwrap();
+}
+
+/// Installations in schemas of their own, as a server has them that distributes schemas: neither sees the other's rows.
+async fn two_groups_share_a_database_by_schemas(server: &TestPostgres) {
+    let url = server.database().await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut groups = Vec::new();
+    for group in ["one", "two"] {
+        let make = AssertSqlSafe(format!("CREATE SCHEMA {group}"));
+        database.execute(make).await.unwrap();
+        let sign = if url.contains('?') { '&' } else { '?' };
+        let its = format!("{url}{sign}options[search_path]={group}");
+        assert!(!PostgresStore::is_in_use(&its).await.unwrap());
+        let store = PostgresStore::connect(&its, PostgresOptions::default()).await;
+        groups.push((its, store.unwrap()));
+    }
+    let write = || {
+        let mut batch = Batch::new();
+        batch.put(line(1));
+        batch
+    };
+    for (_, store) in &groups {
+        store.commit(write()).await.unwrap();
+        let again = store.commit(write()).await;
+        assert!(matches!(again, Err(StoreError::Conflict)), "{again:?}");
+    }
+    for (its, store) in groups {
+        store.close().await.unwrap();
+        let store = PostgresStore::look(&its, PostgresOptions::default()).await;
+        let store = store.unwrap();
+        let lines = store.audit(OrganisationId(1), AuditId(0), 9).await.unwrap();
+        assert_eq!(lines.len(), 1);
+        store.close().await.unwrap();
+    }
+    let stray: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+            .fetch_one(&mut database)
+            .await
+            .unwrap();
+    assert_eq!(stray, 0, "something lies outside of both");
+    database.close().await.unwrap();
 }
 
 /// Groups of two daemons meet over the same rows: nothing is lost, nobody waits in a circle.

@@ -2,10 +2,13 @@
 
 mod service_house;
 
+use std::sync::Arc;
+
 use mdm_core::organisation::UserLogins;
 use mdm_core::secret::Secret;
-use mdm_core::service::{Answer, Enqueued, NewCommand};
-use mdm_core::store::Batch;
+use mdm_core::service::{Answer, Enqueued, EnrolmentChange, NetworkChange, NewCommand};
+use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::{Batch, Noun, OrganisationStore as _, SqliteStore, Store as _};
 use mdm_core::wire::command::CommandBody;
 use openssl::hash::MessageDigest;
 use openssl::sign::Verifier;
@@ -278,4 +281,70 @@ async fn a_user_enrolment_is_known_by_its_enrolment_identifier() {
     let idle = "<key>Status</key><string>Idle</string>";
     let answer = say(&format!("{idle}{user}"), true).await.unwrap();
     assert_eq!(command(&answer).unwrap().0, "BYOD");
+}
+
+#[tokio::test]
+async fn what_enrolments_demand_is_changed_in_one_batch() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let store = FailingStore::new(store, 0, Moment::Before);
+    let house = House::over_store(Arc::new(store.clone())).await;
+    let before = store.commits();
+    let change = EnrolmentChange {
+        facts_hours: Some(5),
+        user_logins: Some(UserLogins::Open),
+        network: NetworkChange::This {
+            ssid: "Office",
+            password: None,
+            hidden: true,
+        },
+        ..EnrolmentChange::default()
+    };
+    let settings = house.org().await.change_enrolment(&change).await.unwrap();
+    assert_eq!(store.commits(), before + 1);
+    assert_eq!(
+        (settings.facts_hours, settings.user_logins),
+        (5, UserLogins::Open)
+    );
+    let org = house.org().await;
+    let network = org.organisation().network.as_ref().unwrap();
+    assert_eq!((&*network.ssid, network.hidden), ("Office", true));
+    // What was not named stays.
+    let settings = org.set_enrolment(None, None, Some(6)).await.unwrap();
+    assert_eq!(
+        (settings.facts_hours, settings.user_logins),
+        (6, UserLogins::Open)
+    );
+    assert!(house.org().await.organisation().network.is_some());
+    org.set_network(None, false).await.unwrap();
+    assert!(house.org().await.organisation().network.is_none());
+}
+
+#[tokio::test]
+async fn between_two_batches_under_one_condition_nobody_else_comes() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let house = House::over_store(Arc::new(store.clone())).await;
+    let org = house.org().await;
+    for rival in [false, true] {
+        let version = house.org().await.organisation().version;
+        let only = org.only_if(Noun::Organisation, house.org.0, version);
+        let hours = if rival { 30 } else { 20 };
+        let both = async {
+            org.set_enrolment(None, None, Some(hours)).await.unwrap();
+            if rival {
+                let row = store.organisation(house.org).await.unwrap();
+                let mut row = row.unwrap();
+                row.settings.facts_hours = 40;
+                let mut batch = Batch::new();
+                batch.put(row);
+                store.commit(batch).await.unwrap();
+            }
+            org.set_enrolment(None, None, Some(hours + 1)).await
+        };
+        let second = only.run(both).await;
+        assert_eq!(only.was_refused(), rival, "{second:?}");
+        assert_eq!(second.is_err(), rival);
+        let now = house.org().await.organisation().settings.facts_hours;
+        // What somebody else has set meanwhile was not seen, and stays.
+        assert_eq!(now, if rival { 40 } else { 21 });
+    }
 }

@@ -15,7 +15,7 @@ use mdm_core::vault::EscrowVault;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::acme::{self, Keeper};
 use crate::apple::{Addresses, Apple};
@@ -221,6 +221,8 @@ pub struct App {
     workers: Option<TaskTracker>,
     /// Orders and renews the listeners' certificate.
     keeper: Option<JoinHandle<()>>,
+    /// Writes down when devices spoke last.
+    heard: AbortOnDropHandle<()>,
     stop: CancellationToken,
     /// How long jobs may take once the end has begun.
     patience: Duration,
@@ -292,7 +294,10 @@ impl App {
         let addresses = house.accept_all(ports, &config.socket())?;
 
         let stop = CancellationToken::new();
-        let workers = (overrides.drive == Drive::Free && config.workers.enabled).then(|| {
+        let workers = (overrides.drive == Drive::Free).then(|| {
+            if !config.workers.enabled {
+                return workers::follow(&mdm, &config.workers, stop.clone());
+            }
             let health = Arc::clone(&health);
             let looking = crate::probe::keep_looking(mdm.clone(), stop.clone());
             let tasks = workers::start(&mdm, &config.workers, poke, health, stop.clone());
@@ -300,6 +305,7 @@ impl App {
             tasks
         });
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.keep(stop.clone())));
+        let heard = tokio::spawn(workers::keep_heard(mdm.clone(), stop.clone()));
         Ok(Self {
             mdm,
             addresses,
@@ -308,6 +314,7 @@ impl App {
             health,
             workers,
             keeper,
+            heard: AbortOnDropHandle::new(heard),
             stop,
             patience: Duration::from_secs(config.limits.shutdown_seconds),
         })
@@ -324,9 +331,14 @@ impl App {
     /// Where the first listener of a duty accepts.
     #[must_use]
     pub fn address(&self, duty: Duty) -> Option<SocketAddr> {
+        self.addresses(duty).next()
+    }
+
+    /// Where the listeners of a duty accept, in the order of the configuration.
+    pub fn addresses(&self, duty: Duty) -> impl Iterator<Item = SocketAddr> {
         self.addresses
             .iter()
-            .find(|(d, _)| *d == duty)
+            .filter(move |(d, _)| *d == duty)
             .map(|(_, address)| *address)
     }
 
@@ -355,9 +367,25 @@ impl App {
                 self.mdm.idle().await;
             };
             if tokio::time::timeout(self.patience, ends).await.is_err() {
-                // Their leases end by themselves, and then they are done again.
-                tracing::warn!("some jobs were not finished in time");
+                tracing::warn!("some jobs were not finished in time, and are for another process");
             }
+            if let Err(error) = self.mdm.let_go().await {
+                // They end by themselves, and then the jobs are done again.
+                tracing::warn!(%error, "leases could not be given back");
+            }
+        }
+        let (heard, mdm) = (self.heard, &self.mdm);
+        let last = async {
+            // It ends with everything else; what came meanwhile is written down now.
+            let _ = heard.await;
+            mdm.keep_heard().await
+        };
+        match tokio::time::timeout(self.patience, last).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "when devices spoke last could not be written down");
+            }
+            Err(_) => tracing::warn!("when devices spoke last was not written down in time"),
         }
         self.mdm
             .store()

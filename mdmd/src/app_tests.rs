@@ -155,6 +155,7 @@ async fn figures_are_on_the_local_socket_and_on_admin_only_where_that_is_wanted(
         "mdmd_request_seconds_bucket{route=\"/mdm/{org}/checkin\",le=\"0.001\"}",
         "mdmd_organisations 1",
         "mdmd_holds 0",
+        "mdmd_rows_unreadable 0",
         "mdmd_ends_in_days{what=\"identity_authority\"}",
         "mdmd_ends_in_days{what=\"listener_certificate\"}",
         "mdmd_device_identities_ending{within_days=\"30\"} 0",

@@ -1,5 +1,13 @@
 //! Handshakes as they look on the wire, and connections that misbehave.
 
+#[path = "listen_tests/edge.rs"]
+mod edge;
+#[path = "listen_tests/headers.rs"]
+mod headers;
+#[path = "listen_tests/passed_on.rs"]
+mod passed_on;
+#[path = "listen_tests/paths.rs"]
+mod paths;
 #[path = "listen_tests/proxies.rs"]
 mod proxies;
 

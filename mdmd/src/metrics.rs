@@ -187,6 +187,10 @@ impl Figures {
                 "mdmd_device_identities_ending",
                 "Device identities in use that end within so many days, ended ones included."
             );
+            metrics::describe_gauge!(
+                "mdmd_rows_unreadable",
+                "Rows of the database that were met and cannot be read; the log and the checklists name them."
+            );
             metrics::describe_counter!("mdmd_commits_total", "Batches of writes, by outcome.");
             metrics::describe_gauge!(
                 "mdmd_commit_seconds_total",
@@ -244,6 +248,8 @@ impl Figures {
             .map_or(0.0, |due| now.since(due).as_secs_f64());
         metrics::gauge!("mdmd_work_overdue_seconds").set(overdue);
         let walk = self.walk().await?;
+        let unreadable = store.unreadable().await?.len();
+        metrics::gauge!("mdmd_rows_unreadable").set(as_f64(unreadable as u64));
         let refused = walk.commands.put_off;
         for (put_off, count) in [("no", walk.commands.open - refused), ("yes", refused)] {
             metrics::gauge!("mdmd_commands_waiting", "put_off" => put_off).set(as_f64(count));

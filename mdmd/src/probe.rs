@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::{DATE, HOST};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use mdm_core::checklist::{ChainEnd, Endpoint, Outside};
+use mdm_core::checklist::{ChainEnd, DoorSays, Endpoint, Outside};
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 use mdm_core::identity;
 use mdm_core::ids::OrganisationId;
@@ -23,6 +23,7 @@ use openssl::x509::verify::{X509CheckFlags, X509VerifyParam};
 use openssl::x509::{X509, X509PurposeId, X509Ref, X509StoreContext};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
@@ -56,13 +57,19 @@ pub(crate) enum Wanted {
     Refusal,
     /// A good one.
     Good,
+    /// A good one, also without TLS: then nothing can be said of chain and clock.
+    Elsewhere,
 }
 
 /// Looks at the doors of an organisation by their public names.
 pub(crate) async fn doors(org: &Org) -> Outside {
     let anchors = org.organisation().anchors.clone();
-    let looks = org.doors().into_iter().map(|(name, url, good)| {
-        let wanted = if good { Wanted::Good } else { Wanted::Refusal };
+    let looks = org.doors().into_iter().map(|(name, url, says)| {
+        let wanted = match says {
+            DoorSays::Refusal => Wanted::Refusal,
+            DoorSays::Good => Wanted::Good,
+            DoorSays::Elsewhere => Wanted::Elsewhere,
+        };
         let anchors = anchors.clone();
         async move { look(name, &url, &anchors, wanted).await }
     });
@@ -122,10 +129,14 @@ pub(crate) async fn look(name: &str, url: &str, anchors: &[Der], wanted: Wanted)
 async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::Result<()> {
     let uri: Uri = seen.url.parse().context("is no address")?;
     let host = uri.host().context("names no host")?.to_owned();
-    anyhow::ensure!(uri.scheme_str() == Some("https"), "is not https");
-    let port = uri.port_u16().unwrap_or(443);
     // An address of version 6 stands in brackets.
     let name = host.trim_start_matches('[').trim_end_matches(']');
+    if wanted == Wanted::Elsewhere && uri.scheme_str() == Some("http") {
+        let stream = dial(name, uri.port_u16().unwrap_or(80)).await?;
+        return is_good(wanted, &ask(stream, &uri, &host).await?);
+    }
+    anyhow::ensure!(uri.scheme_str() == Some("https"), "is not https");
+    let port = uri.port_u16().unwrap_or(443);
     let stream = connect(name, port).await?;
     let mut problem = None;
     for trust in [Trust::System, Trust::Anchors] {
@@ -159,10 +170,17 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
         let (by, way) = (ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
         return Err(anyhow!("its clock is {by} seconds {way} the one here"));
     }
+    is_good(wanted, &answered)
+}
+
+fn is_good(wanted: Wanted, answered: &Answered) -> anyhow::Result<()> {
     let status = answered.status;
     match wanted {
         Wanted::Any => Ok(()),
-        Wanted::Good if (200..300).contains(&status) => Ok(()),
+        Wanted::Good | Wanted::Elsewhere if (200..300).contains(&status) => Ok(()),
+        Wanted::Elsewhere => Err(anyhow!(
+            "answers with {status}: devices get no identity there"
+        )),
         Wanted::Refusal if status == 400 && answered.says.starts_with(OURS) => Ok(()),
         _ if status == 404 => Err(anyhow!(
             "answers with 404: another server, a proxy that changes paths, or another organisation's code"
@@ -176,15 +194,7 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
 /// Takes whatever chain is shown: it is judged afterwards. Who breaks a handshake off is a sender that was refused, and who looks at
 /// its own doors is none.
 async fn connect(name: &str, port: u16) -> anyhow::Result<SslStream<TcpStream>> {
-    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await;
-    let found = found
-        .map_err(|_| anyhow!("{name} could not be looked up in time"))?
-        .map_err(|e| anyhow!("{name} cannot be looked up: {e}"))?;
-    let addresses: Vec<_> = found.collect();
-    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(&*addresses)).await;
-    let stream = stream
-        .map_err(|_| anyhow!("nothing answers at {name} port {port}"))?
-        .map_err(|e| anyhow!("nothing answers at {name} port {port}: {e}"))?;
+    let stream = dial(name, port).await?;
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     builder.set_verify(SslVerifyMode::NONE);
     let ssl = builder.build().configure()?.verify_hostname(false);
@@ -194,6 +204,18 @@ async fn connect(name: &str, port: u16) -> anyhow::Result<SslStream<TcpStream>> 
         .map_err(|_| anyhow!("the TLS handshake does not end"))?
         .map_err(|e| anyhow!("the TLS handshake fails: {e}"))?;
     Ok(stream)
+}
+
+async fn dial(name: &str, port: u16) -> anyhow::Result<TcpStream> {
+    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await;
+    let found = found
+        .map_err(|_| anyhow!("{name} could not be looked up in time"))?
+        .map_err(|e| anyhow!("{name} cannot be looked up: {e}"))?;
+    let addresses: Vec<_> = found.collect();
+    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(&*addresses)).await;
+    stream
+        .map_err(|_| anyhow!("nothing answers at {name} port {port}"))?
+        .map_err(|e| anyhow!("nothing answers at {name} port {port}: {e}"))
 }
 
 /// Whether these authorities stand for the chain that was shown, and it for this name. Answers which certificate above its own ends first.
@@ -263,7 +285,10 @@ struct Answered {
     says: Vec<u8>,
 }
 
-async fn ask(stream: SslStream<TcpStream>, uri: &Uri, host: &str) -> anyhow::Result<Answered> {
+async fn ask<S>(stream: S, uri: &Uri, host: &str) -> anyhow::Result<Answered>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let host = uri.authority().map_or(host, |a| a.as_str()).to_owned();
     let asked = async move {

@@ -11,6 +11,7 @@ use mdm_core::ids::OrganisationCode;
 use mdm_core::service::AcmeRequest;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
+use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use tempfile::TempDir;
 
 use crate::config::{Config, Duty, ListenerConfig};
@@ -29,19 +30,41 @@ pub(crate) fn certificate(name: &str, ca: Option<&pki::Pair>) -> (X509, PKey<Pri
     (pair.certificate, pair.key)
 }
 
+/// Runs so many cases, the same on every machine: a law that breaks is seen by everybody.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    let config = Cases {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..Cases::default()
+    };
+    TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+}
+
 /// Remembers who asked what, and answers with the body's length. `slow` bodies take a moment, `panic` panics, `much` gets
 /// an answer that fits into no buffer.
 #[derive(Default)]
 pub(crate) struct Remembering {
     pub(crate) asked: Mutex<Vec<(String, Peer, Vec<u8>)>>,
+    /// Whom each of these was for, in the same order.
+    pub(crate) addressed: Mutex<Vec<OrganisationCode>>,
 }
 
 impl Remembering {
-    async fn take(&self, what: String, peer: &Peer, body: &[u8]) -> Result<Answer, Error> {
-        self.asked
-            .lock()
-            .unwrap()
-            .push((what, peer.clone(), body.to_vec()));
+    fn note(&self, org: &OrganisationCode, what: String, peer: &Peer, body: &[u8]) {
+        self.addressed.lock().unwrap().push(org.clone());
+        let asked = (what, peer.clone(), body.to_vec());
+        self.asked.lock().unwrap().push(asked);
+    }
+
+    async fn take(
+        &self,
+        org: &OrganisationCode,
+        what: String,
+        peer: &Peer,
+        body: &[u8],
+    ) -> Result<Answer, Error> {
+        self.note(org, what, peer, body);
         match body {
             b"panic" => panic!("hunter2"),
             b"slow" => tokio::time::sleep(std::time::Duration::from_millis(300)).await,
@@ -56,62 +79,60 @@ impl Remembering {
 
 #[async_trait]
 impl Desk for Remembering {
-    async fn check_in(&self, _: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
-        self.take("check-in".to_owned(), p, b).await
+    async fn check_in(&self, o: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
+        self.take(o, "check-in".to_owned(), p, b).await
     }
-    async fn report(&self, _: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
-        self.take("report".to_owned(), p, b).await
+    async fn report(&self, o: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
+        self.take(o, "report".to_owned(), p, b).await
     }
-    async fn enrol(&self, _: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
-        self.take("enrol".to_owned(), p, b).await
+    async fn enrol(&self, o: &OrganisationCode, p: &Peer, b: &[u8]) -> Result<Answer, Error> {
+        self.take(o, "enrol".to_owned(), p, b).await
     }
     async fn accept_invitation(
         &self,
-        _: &OrganisationCode,
+        o: &OrganisationCode,
         p: &Peer,
         code: &str,
     ) -> Result<Answer, Error> {
-        self.take("invitation".to_owned(), p, code.as_bytes()).await
+        self.take(o, "invitation".to_owned(), p, code.as_bytes())
+            .await
     }
     async fn acme_look(
         &self,
-        _: &OrganisationCode,
+        o: &OrganisationCode,
         resource: &str,
         _: bool,
     ) -> Result<Answer, Error> {
         let nobody = Peer::default();
-        self.take(format!("acme {resource}"), &nobody, b"").await
+        self.take(o, format!("acme {resource}"), &nobody, b"").await
     }
-    async fn acme(&self, _: &OrganisationCode, request: &AcmeRequest<'_>) -> Result<Answer, Error> {
+    async fn acme(&self, o: &OrganisationCode, request: &AcmeRequest<'_>) -> Result<Answer, Error> {
         let nobody = Peer::default();
         let what = format!("acme {} {:?}", request.resource, request.name);
-        self.take(what, &nobody, request.body).await
+        self.take(o, what, &nobody, request.body).await
     }
     async fn scep(
         &self,
-        _: &OrganisationCode,
+        o: &OrganisationCode,
         p: &Peer,
         operation: &str,
         b: &[u8],
     ) -> Result<Answer, Error> {
-        self.take(format!("scep {operation}"), p, b).await
+        self.take(o, format!("scep {operation}"), p, b).await
     }
     async fn may_send(&self, _: &OrganisationCode, _: &Peer, _: &str) -> Result<(), Error> {
         Ok(())
     }
-    async fn unread(&self, _: &OrganisationCode, p: &Peer, door: &str, reason: &str) {
+    async fn unread(&self, o: &OrganisationCode, p: &Peer, door: &str, reason: &str) {
         let what = format!("unread {door}: {reason}");
-        self.asked
-            .lock()
-            .unwrap()
-            .push((what, p.clone(), Vec::new()));
+        self.note(o, what, p, b"");
     }
-    async fn file(&self, _: &OrganisationCode, p: &Peer, name: &str) -> Result<Answer, Error> {
-        self.take(format!("file {name}"), p, b"").await
+    async fn file(&self, o: &OrganisationCode, p: &Peer, name: &str) -> Result<Answer, Error> {
+        self.take(o, format!("file {name}"), p, b"").await
     }
-    async fn revocation_list(&self, _: &OrganisationCode, name: &str) -> Result<Answer, Error> {
+    async fn revocation_list(&self, o: &OrganisationCode, name: &str) -> Result<Answer, Error> {
         let nobody = Peer::default();
-        self.take(format!("revocation list {name}"), &nobody, b"")
+        self.take(o, format!("revocation list {name}"), &nobody, b"")
             .await
     }
 }

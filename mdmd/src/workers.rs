@@ -24,6 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Holds that the watchdog releases in one round; the next round is not far.
 const RELEASES: u32 = 500;
 
+/// Between two writings of when devices spoke last: so much of it is lost with a process that is killed.
+const HEARD: Duration = Duration::from_secs(30);
+
+/// Writes down when devices spoke last, now and then. Also where no worker runs: whoever hears a device notes it.
+pub(crate) async fn keep_heard(mdm: Mdm, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = mdm.heard_many() => {}
+            () = tokio::time::sleep(HEARD) => {}
+        }
+        if let Err(error) = mdm.keep_heard().await {
+            tracing::warn!(%error, "when devices spoke last could not be written down; it is tried again");
+        }
+    }
+}
+
 /// Starts both loops.
 pub(crate) fn start(
     mdm: &Mdm,
@@ -34,6 +51,7 @@ pub(crate) fn start(
 ) -> TaskTracker {
     let tasks = TaskTracker::new();
     mdm.set_patience(Some(PATIENCE));
+    mdm.set_lease(Duration::from_secs(config.lease_seconds));
     let (batch, fallback) = (config.batch, Duration::from_secs(config.fallback_seconds));
     tasks.spawn(work(
         mdm.clone(),
@@ -45,6 +63,26 @@ pub(crate) fn start(
     ));
     let interval = Duration::from_secs(config.watchdog_seconds);
     tasks.spawn(watch(mdm.clone(), interval, health, stop));
+    tasks.close();
+    tasks
+}
+
+/// In a process that only answers: looks whether the database is still what it was, as those that work do before they begin
+/// anything. What it keeps in memory would be of a history that is no more.
+pub(crate) fn follow(mdm: &Mdm, config: &WorkersConfig, stop: CancellationToken) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    let (mdm, every) = (mdm.clone(), Duration::from_secs(config.fallback_seconds));
+    tasks.spawn(async move {
+        while !stop.is_cancelled() {
+            if let Err(error) = mdm.follow_history().await {
+                tracing::warn!(%error, "whether the database is what it was could not be seen");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(every) => {}
+            }
+        }
+    });
     tasks.close();
     tasks
 }

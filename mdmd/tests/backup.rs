@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mdm_core::store::testing::TestPostgres;
 use serde_json::Value;
 
@@ -210,6 +212,27 @@ fn an_installation_moves_to_postgres_with_its_backup() {
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(names(&other), ["master.key"]);
     runtime.block_on(server.clean());
+}
+
+#[test]
+fn a_stolen_backup_has_no_master_key_in_it() {
+    let it = installation();
+    let stolen = std::fs::read(&it.file).unwrap();
+    let key = std::fs::read_to_string(it.data.join("master.key")).unwrap();
+    let raw = STANDARD.decode(key.trim()).unwrap();
+    let hex: String = raw.iter().map(|byte| format!("{byte:02x}")).collect();
+    for (what, bytes) in [
+        ("the master key", key.trim().as_bytes()),
+        ("its bytes", raw.as_slice()),
+        ("the same as hexadecimal", hex.as_bytes()),
+        ("a token", it.token.as_bytes()),
+        // Nothing else that it is about, either.
+        ("the organisation", &b"Kept School"[..]),
+    ] {
+        assert!(bytes.len() > 8, "{what}");
+        let found = stolen.windows(bytes.len()).any(|here| here == bytes);
+        assert!(!found, "{what} is in the backup");
+    }
 }
 
 #[test]

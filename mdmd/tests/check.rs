@@ -37,6 +37,9 @@ async fn a_fleet_is_looked_at_before_anything_is_asked_of_apple() {
     let blocking = rows.iter().filter(|r| r["counts_as"] == "block");
     let blocking: Vec<&str> = blocking.map(|r| r["check"].as_str().unwrap()).collect();
     assert_eq!(blocking, ["apps.mapped", "apps.source"]);
+    assert!(report["since"].is_null(), "nobody has looked: {report:#}");
+    let again = town.mdmd(&["check", "--all", "--json"]).await.json();
+    assert_eq!(again["since"]["appeared"], serde_json::json!([]));
 
     // What the original exports: a row for each app.
     let mut file = "Serial Number;OS Version;Enrollment Method;Bundle ID;Store ID\n".to_owned();
@@ -87,6 +90,20 @@ async fn a_fleet_is_looked_at_before_anything_is_asked_of_apple() {
     let ended = run(with(&["check", "--all"])).await;
     assert_eq!(ended.exit, 3, "{}\n{}", ended.out, ended.err);
     assert!(ended.out.contains("apps.licences"), "{}", ended.out);
+    // What was told since, and what came with it.
+    for change in [
+        "gone since the last run: apps.source",
+        "new since the last run: apps.licences",
+    ] {
+        assert!(ended.out.contains(change), "{change}: {}", ended.out);
+    }
+    let unsure = run(with(&["apps", "diff", "--all"])).await;
+    assert_eq!(unsure.exit, 3, "{}\n{}", unsure.out, unsure.err);
+    assert!(
+        unsure.err.contains("whether there are licences"),
+        "{}",
+        unsure.err
+    );
     let licences = "apps.licences=warn";
     town.json(&["organisation", "what-if", "--unknown", licences])
         .await;
@@ -112,6 +129,33 @@ async fn a_fleet_is_looked_at_before_anything_is_asked_of_apple() {
         (&plan["blocked"], &plan["members"]),
         (&0.into(), &4.into()),
         "{plan:#}"
+    );
+    assert_eq!(changes(), 0);
+
+    // In a project that nobody has turned on it is said that they go past it, and its gates and room with it; turned on, it keeps them.
+    let project = ["project", "new", "Berlin", "--capacity", "1"];
+    town.json(&project).await;
+    let act: Vec<String> = with(&act).into_iter().filter(|a| a != "--json").collect();
+    let plan = run(act.clone()).await;
+    let room = "capacity: 4 devices: past the project Berlin: more than 1 devices would be in a hold at once";
+    assert!(plan.out.contains(room), "{}", plan.out);
+    assert!(
+        plan.out
+            .contains("new since the last run: capacity warn of 4 devices"),
+        "{}",
+        plan.out
+    );
+    assert!(
+        plan.out.contains("4 devices, 0 of them left out"),
+        "{}",
+        plan.out
+    );
+    town.json(&["project", "on", "Berlin"]).await;
+    let plan = run(act).await;
+    assert!(
+        plan.out.contains("4 devices, 4 of them left out"),
+        "{}",
+        plan.out
     );
     assert_eq!(changes(), 0);
 

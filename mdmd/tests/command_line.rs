@@ -573,4 +573,42 @@ fn what_leaves_a_stopped_data_directory(data: &Path, beside: &Path) {
     let looked = done(data, &["audit", "verify", "--checkpoint", point]);
     // The line that says that the checkpoint left is the tail.
     assert!(looked.contains("unsealed   1"), "{looked}");
+    let version = format!("with checkpoint, by version {}", env!("CARGO_PKG_VERSION"));
+    assert!(looked.contains(&version), "{looked}");
+}
+
+/// What a program gets of commands whose answer is a text for people, and of those that ask nobody.
+#[test]
+fn whatever_asks_no_server_answers_programs_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    done(&data, &["init"]);
+    let pages = directory.path().join("pages");
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let said = done(&data, &[arguments, &["--json"]].concat());
+        serde_json::from_str(&said).unwrap_or_else(|why| panic!("{arguments:?}: {why}: {said}"))
+    };
+    let example = json(&["config", "example"]);
+    let file = example["file"].as_str().unwrap();
+    assert_eq!(file, done(&data, &["config", "example"]));
+    // Every key of the page is there, and each stands in the file.
+    let reference = json(&["config", "reference"]);
+    let page = done(&data, &["config", "reference"]);
+    let keys = reference["keys"].as_array().unwrap();
+    assert_eq!(page.matches("| `MDMD_").count(), keys.len());
+    for key in keys {
+        let (name, variable) = (key["key"].as_str().unwrap(), &key["variable"]);
+        assert!(page.contains(&format!("| `{name}` |")), "{key}");
+        assert!(page.contains(variable.as_str().unwrap()), "{key}");
+        // Ports stand there as tables of their own.
+        let leaf = name.rsplit('.').next().unwrap();
+        let stands = name == "listener" || file.contains(&format!("# {leaf} = "));
+        assert!(stands, "{key}");
+    }
+    assert_eq!(reference["listeners"][0]["duty"], "device");
+    assert!(!reference["listener_keys"].as_array().unwrap().is_empty());
+    assert!(json(&["config", "check"])["listeners"].is_array());
+    assert_eq!(json(&["api", "openapi"])["openapi"], "3.1.1");
+    assert_eq!(json(&["completions", "bash"])["shell"], "bash");
+    assert!(json(&["man", pages.to_str().unwrap()])["pages"].is_array());
 }

@@ -1,5 +1,5 @@
-//! Every file of the corpora of imported lists and of discovery, played again: what a fuzzer once found stays mended. The laws are
-//! the fuzzers' own.
+//! Every file of the corpora of imported lists, exports, discovery and whole requests, played again: what a fuzzer once found stays
+//! mended. The laws are the fuzzers' own.
 
 use mdmd::csv;
 
@@ -15,12 +15,24 @@ mod discovery;
     reason = "public for the fuzzer, which is a crate of its own"
 )]
 mod lists;
+#[path = "../../fuzz/src/originals.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "public for the fuzzer, which is a crate of its own"
+)]
+mod originals;
 #[path = "../src/http/query.rs"]
 mod query;
+#[path = "../../fuzz/src/requests.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "public for the fuzzer, which is a crate of its own"
+)]
+mod requests;
 
 use std::path::Path;
 
-fn play(corpus: &str, law: fn(&[u8])) {
+fn play(corpus: &str, law: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let mut played = 0;
     for file in std::fs::read_dir(directory.join(corpus)).expect("a corpus") {
@@ -42,4 +54,15 @@ fn imported_lists() {
 #[test]
 fn accounts_that_discovery_is_asked_for() {
     play("discovery", discovery::discovery);
+}
+
+#[test]
+fn exports_of_another_service() {
+    play("originals", originals::originals);
+}
+
+#[test]
+fn whole_requests() {
+    let server = requests::Server::start();
+    play("requests", |data| server.ask(data));
 }

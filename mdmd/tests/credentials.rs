@@ -232,6 +232,60 @@ async fn the_token_of_the_service_that_devices_leave_waits_for_a_word_and_can_be
     assert_ne!(again["server"], json!(number));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_a_service_that_a_project_leaves_is_refused_with_any_word() {
+    let town = Town::found(2).await;
+    town.furnish().await;
+    town.ends("project|new|Berlin", 0, "switched off").await;
+    let leaves = "project|set|Berlin|--original|Original MDM";
+    town.ends(leaves, 0, "Berlin").await;
+    let out = town.directory.path().join("original");
+    let key = town
+        .json(&["token", "key", "--out", out.to_str().unwrap()])
+        .await;
+    let certificate = std::fs::read(key["certificate"].as_str().unwrap()).unwrap();
+    let apple = town.world.apple();
+    let original = apple.server_token(town.world.original_server(), &certificate);
+    let original = town.file("original.p7m", original.unwrap());
+    let before: Vec<_> = town.serials();
+    let before: Vec<_> = before
+        .iter()
+        .map(|serial| apple.activation_profile(serial).map(|p| p.profile_uuid))
+        .collect();
+
+    // Whoever means it is not asked for a word that would help nothing.
+    let not_for_us = "Original MDM is a service that devices leave in the project Berlin: its token is not for us";
+    let import = format!("token|import|{original}");
+    let refused = town.ends(&import, 3, not_for_us).await;
+    assert!(!refused.err.contains("--take-over"), "{}", refused.err);
+    town.ends(&format!("{import}|--take-over"), 3, not_for_us)
+        .await;
+    // Nothing of it was kept, and nothing at Apple is another.
+    let status = town.json(&["token", "status"]).await;
+    assert_eq!(status["servers"].as_array().unwrap().len(), 1, "{status}");
+    for _ in 0..30 {
+        town.minutes(1).await;
+    }
+    let now: Vec<_> = town.serials();
+    let now: Vec<_> = now
+        .iter()
+        .map(|serial| apple.activation_profile(serial).map(|p| p.profile_uuid))
+        .collect();
+    assert_eq!(now, before);
+    let (store, org) = (town.app.mdm.store(), org(&town).await);
+    assert_eq!(store.servers(org).await.unwrap().len(), 1);
+    let imported = town.record().await.into_iter();
+    let imported = imported.filter(|(_, what)| what == "token.imported");
+    assert_eq!(imported.count(), 1, "ours alone");
+
+    // Once the project is over, a word decides again.
+    town.ends("project|close|Berlin", 0, "").await;
+    let asked = town.ends(&import, 3, "--take-over").await;
+    assert!(!asked.err.contains("not for us"), "{}", asked.err);
+    town.ends(&format!("{import}|--take-over"), 0, "Original MDM")
+        .await;
+}
+
 async fn org(town: &Town) -> OrganisationId {
     let code = town.made["organisation"].as_str().unwrap();
     let code = OrganisationCode::parse(code).unwrap();

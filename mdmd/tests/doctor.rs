@@ -31,6 +31,61 @@ fn state(list: &serde_json::Value, item: &str) -> String {
     found["state"].as_str().unwrap().to_owned()
 }
 
+/// The item of the checklist that begins so, if it is there.
+fn named(list: &serde_json::Value, item: &str) -> Option<String> {
+    let items = list["items"].as_array().unwrap().iter();
+    let mut names = items.map(|i| i["item"].as_str().unwrap());
+    names.find(|name| name.starts_with(item)).map(str::to_owned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_devices_get_their_identities_is_looked_at_whoever_issues_them() {
+    let town = Town::found(1).await;
+    let look = async || town.mdmd(&["doctor", "--json"]).await.json();
+    assert_eq!(named(&look().await, "ACME at "), None);
+    // By ACME from here: its directory, too.
+    town.ends("identity|set|--protocol|macos=acme", 0, "").await;
+    let list = look().await;
+    assert_eq!(state(&list, "ACME at "), "done", "{list:#}");
+    assert_eq!(state(&list, "SCEP at "), "done", "{list:#}");
+
+    // By SCEP from elsewhere: that address and no other, and what it answers.
+    let authority = town.data().join("tls/ca.pem");
+    let authority = authority.to_str().unwrap();
+    town.ends(&format!("identity|authority|trust|{authority}"), 0, "")
+        .await;
+    for (status, stands) in [("200 OK", "done"), ("503 Down", "missing")] {
+        let there = scep_elsewhere(status);
+        town.ends(&format!("identity|use|scep|{there}"), 0, "")
+            .await;
+        let list = look().await;
+        assert_eq!(named(&list, "ACME at "), None, "{list:#}");
+        let name = named(&list, "SCEP at ").unwrap();
+        assert!(name.contains(&there), "{name}");
+        assert_eq!(state(&list, "SCEP at "), stands, "{list:#}");
+    }
+}
+
+/// A server that answers whoever asks what it can with this status; its address.
+fn scep_elsewhere(status: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = format!("http://{}/scep", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut asked = [0_u8; 4096];
+            let read = stream.read(&mut asked).unwrap();
+            // Nothing else is asked there.
+            let asked = asked[..read].starts_with(b"GET /scep?operation=GetCACaps ");
+            let status = if asked { status } else { "400 Bad" };
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    there
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
     // Of nothing.
@@ -151,6 +206,10 @@ async fn the_checklist_says_what_is_missing_and_how_to_mend_it() {
         let ended = town.mdmd(&["doctor", "--probe", url]).await;
         assert_eq!(ended.exit, 2, "{url}: {}{}", ended.out, ended.err);
     }
+    let told = "https://ada:hunter2@mdm.example.com/";
+    let ended = town.mdmd(&["doctor", "--probe", told]).await;
+    assert_eq!(ended.exit, 2, "{}{}", ended.out, ended.err);
+    assert!(!ended.out.contains("hunter2") && !ended.err.contains("hunter2"));
 
     // Whoever looks at its own doors is no sender that was refused, whomever it trusts.
     let handshakes = async || {

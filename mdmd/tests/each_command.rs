@@ -2,6 +2,8 @@
 
 mod town;
 
+use std::time::Duration;
+
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
 use mdm_core::ids::{EnrollmentId, MoveId, OrganisationCode, Serial};
 use mdm_core::migration::{MoveState, Outcome};
@@ -519,7 +521,7 @@ async fn a_runbook_is_in_use_where_it_is_and_not_where_another_says_the_same() {
     town.ends(
         &format!("{chosen}ios=phones"),
         0,
-        "not planned      ios phones",
+        "not planned      ios phones; else the standard runbook, which keeps no app",
     )
     .await;
     let kept = town.json(&["runbook", "list"]).await;
@@ -570,4 +572,158 @@ async fn what_a_set_of_declarations_is_given_to_is_said_in_words() {
         let ended = town.ends(words, 0, says).await;
         assert!(!ended.out.contains('{'), "{words}: {}", ended.out);
     }
+}
+
+/// What is done to plans and waves is named before it is done, with the request and what it means.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_on_a_plan_says_what_it_means_before_it_is_done() {
+    let town = Town::found(3).await;
+    town.furnish().await;
+    town.json(&["inventory", "pull"]).await;
+    let serials = town.serials();
+    for (line, means) in [
+        (
+            "project|new|Move|--prerequisite|told".to_owned(),
+            "switched off",
+        ),
+        ("project|set|Move|--capacity|5".to_owned(), "from now on"),
+        (
+            "wave|new|pilot|--project|Move|--preset|pilot".to_owned(),
+            "a draft",
+        ),
+        ("wave|new|main|--project|Move".to_owned(), "a draft"),
+        ("wave|add|pilot|--all".to_owned(), "can be in no other"),
+        (
+            format!("wave|move|pilot|{}|--to|main", serials[0]),
+            "go with the other wave",
+        ),
+        (
+            "wave|met|pilot|--prerequisite|told|--evidence|letters".to_owned(),
+            "counts as done",
+        ),
+        (
+            format!("wave|remove|pilot|{}|--reason|on leave", serials[1]),
+            "leave the wave",
+        ),
+        (
+            "wave|withdraw|pilot|--reason|another year".to_owned(),
+            "for good",
+        ),
+    ] {
+        let ended = town.ends(&line, 0, "").await;
+        let said = ended.err.lines().find(|l| l.starts_with("POST /api/v1/"));
+        assert!(
+            said.is_some_and(|s| s.contains(means)),
+            "{line}: {}",
+            ended.err
+        );
+    }
+    // Also of a draft, of which nothing is offered yet.
+    for (line, means) in [
+        ("wave|pause|main|--reason|a bug", "go on"),
+        (
+            "wave|resume|main|--reason|mended",
+            "are offered their migration from now on; local administrator had paused it: a bug",
+        ),
+    ] {
+        let words: Vec<&str> = line.split('|').collect();
+        let ended = town.mdmd(&words).await;
+        let said = ended.err.lines().find(|l| l.starts_with("POST /api/v1/"));
+        assert!(
+            said.is_some_and(|s| s.contains(means)),
+            "{line}: {}",
+            ended.err
+        );
+    }
+
+    // What ends otherwise is given up by nobody, and what does is named.
+    let [main, gone] = [&serials[0], &serials[1]];
+    for (line, exit, says) in [
+        (format!("device|give-up|{main}"), 2, "--reason"),
+        (
+            format!("device|give-up|{main}|--reason| "),
+            2,
+            "must say something",
+        ),
+        (
+            format!("device|give-up|{main}|--reason|lost"),
+            3,
+            "mdmd wave remove WAVE SERIAL",
+        ),
+        (
+            format!("device|give-up|{main}|--dry-run"),
+            3,
+            "mdmd wave remove WAVE SERIAL",
+        ),
+        (
+            format!("device|give-up|{gone}|--reason|lost"),
+            3,
+            "no attempt that is open",
+        ),
+        (
+            "device|give-up|NOBODY123|--reason|lost".to_owned(),
+            3,
+            "no such device",
+        ),
+    ] {
+        town.ends(&line, exit, says).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_nothing_else_ends_is_given_up_by_an_approver_or_by_two() {
+    let (town, serials) = stage().await;
+    // Called back in vain, more than a day ago: Apple shows these devices nowhere.
+    let code = town.made["organisation"].as_str().unwrap();
+    let code = OrganisationCode::parse(code).unwrap();
+    let org = town.app.mdm.organisation(&code).await.unwrap();
+    let (id, store) = (org.organisation().id, town.app.mdm.store());
+    let now = town.app.mdm.now();
+    let mut batch = Batch::new();
+    for mut attempt in store.all_attempts(id, MoveId(0), 10).await.unwrap() {
+        let since = now - Duration::from_secs(25 * 3600);
+        attempt.state = MoveState::Cancelling { since };
+        attempt.wake_at = Some(now + Duration::from_secs(86_400));
+        batch.put(attempt);
+    }
+    store.commit(batch).await.unwrap();
+    let [first, second] = [&serials[0], &serials[1]];
+    let look = format!("device|give-up|{first}|--dry-run");
+    town.ends(&look, 0, "as abandoned").await;
+    let planner = town.token("planner", "planner", &[]).await;
+    let words = ["device", "give-up", first, "--reason", "stolen"];
+    let refused = town.mdmd_by(&planner, &words).await;
+    assert_ne!(refused.exit, 0, "{}", refused.out);
+    town.ends(&look, 0, "as abandoned").await;
+
+    let give_up = format!("device|give-up|{first}|--reason|stolen");
+    let ended = town.ends(&give_up, 0, "ended as abandoned").await;
+    let path = format!("POST /api/v1/devices/{first}/give-up: ");
+    let said = ended.err.lines().find(|l| l.starts_with(&path));
+    assert!(
+        said.is_some_and(|s| s.contains("pending at Apple")),
+        "{}",
+        ended.err
+    );
+    town.ends(&give_up, 3, "no attempt that is open").await;
+    let by = ("local administrator", "migration.given-up");
+    let record = town.record().await;
+    assert!(
+        record
+            .iter()
+            .any(|(actor, what)| (actor.as_str(), what.as_str()) == by)
+    );
+
+    // Where two are demanded always nobody does it alone.
+    town.ends("approval|always", 0, "").await;
+    let alone = format!("device|give-up|{second}|--reason|lost");
+    town.ends(&alone, 3, "mdmd approval confirm").await;
+    town.ends("approval|list", 0, &format!("give up {second}"))
+        .await;
+    town.ends(
+        &format!("device|give-up|{second}|--dry-run"),
+        0,
+        "as abandoned",
+    )
+    .await;
 }

@@ -160,13 +160,15 @@ async fn three_views_are_pulled_listed_exported_and_contradict_when_they_must() 
         .unwrap();
     let ended = tokio::task::spawn_blocking(|| ended.wait_with_output());
     assert_eq!(ended.await.unwrap().unwrap().status.code(), Some(0));
-    let lines = town
-        .mdmd(&["inventory", "export", "--format", "json"])
-        .await;
-    assert_eq!(lines.out.lines().count(), serials.len());
-    for line in lines.out.lines() {
-        let view: Value = serde_json::from_str(line).unwrap();
-        assert!(view["api"]["seen"].is_string(), "{view}");
+    for form in [&["--format", "json"][..], &["--json"]] {
+        let lines = town
+            .mdmd(&[&["inventory", "export"][..], form].concat())
+            .await;
+        assert_eq!(lines.out.lines().count(), serials.len());
+        for line in lines.out.lines() {
+            let view: Value = serde_json::from_str(line).unwrap();
+            assert!(view["api"]["seen"].is_string(), "{view}");
+        }
     }
 
     let budget = town.json(&["business", "budget"]).await;

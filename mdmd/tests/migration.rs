@@ -93,6 +93,7 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     );
     assert_eq!(plan["findings"], json!({}));
     assert_eq!(changes(&town), 0);
+    assert!(plan["since"].is_null(), "nobody has looked: {plan:#}");
     let digest = plan["digest"].as_str().unwrap().to_owned();
 
     // Another list does not fit the digest.
@@ -141,6 +142,8 @@ async fn a_list_is_assigned_extended_forced_and_cancelled_with_proof() {
     let ended = run(planned.clone()).await;
     let digest = ended.json()["digest"].as_str().unwrap().to_owned();
     assert_eq!(ended.json()["blocked"], 2);
+    let new = ended.json()["since"]["appeared"].to_string();
+    assert!(new.contains("in.other.wave"), "{new}");
     assert_eq!(run(accepted(planned, &digest)).await.exit, 3);
 
     // A later deadline is an extension, an earlier one must be forced and takes a reason.

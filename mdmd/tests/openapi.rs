@@ -184,10 +184,18 @@ impl Asked {
         let (good, of) = (self.good(), self.operations.len());
         eprintln!("{all} requests, {good} of {of} operations answered 2xx; {end}");
         if self.cut {
-            // How far it comes in its time says something of the machine alone.
-            eprintln!(
-                "{} operations were not reached, {good} of {floor} answered well",
-                never.len()
+            // How far it comes in its time says something of the machine; that it came nowhere says that nothing was proved. Of those that
+            // it came to, some stand at the wrong end: half of what all of them owe is owed by them.
+            let reached = of - never.len();
+            let owed = (floor * reached / of / 2).max(1);
+            eprintln!("{reached} operations were reached, {good} of them answered well, of {owed}");
+            assert!(
+                reached * LEAST_REACHED >= of,
+                "{end}; only {reached} of {of} operations were reached"
+            );
+            assert!(
+                good >= owed,
+                "{end}; of {reached} operations that were reached {good} answered 2xx, and {owed} can"
             );
             return;
         }
@@ -264,6 +272,8 @@ fn ask(
     }
 }
 
+/// A run that was cut off has come to one of so many operations at the least.
+const LEAST_REACHED: usize = 10;
 /// How long schemathesis may ask.
 const PATIENCE: Duration = Duration::from_secs(240);
 

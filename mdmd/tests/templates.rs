@@ -3,6 +3,9 @@
 
 mod town;
 
+use std::time::Duration;
+
+use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::ids::OrganisationCode;
 use mdm_core::migration::{PinnedRunbook, Variant};
@@ -67,6 +70,23 @@ async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown(
     let file = town.file("other.json", serde_json::to_vec(&other).unwrap());
     let another = format!("project|set|Berlin|--runbook|ios={file}|{at}");
     town.ends(&another, 3, "runbooks is locked").await;
+    // Devices that go without a project go with the same runbook.
+    let serial = town.serials()[0].clone();
+    let now = Timestamp::from_millis(town.world.clock().now_ms());
+    let deadline = now + Duration::from_secs(30 * 86_400);
+    let list = format!("migration|assign|{serial}|--deadline|{deadline}|{at}");
+    for looking in [format!("check|{serial}|{at}"), list] {
+        let other = format!("{looking}|--runbook|ios={file}");
+        town.ends(&other, 3, "runbooks is locked by the template Careful")
+            .await;
+        let theirs = format!("{looking}|--runbook|ios=Careful ios|--json");
+        let ended = town.mdmd(&theirs.split('|').collect::<Vec<_>>()).await;
+        assert!([0, 3].contains(&ended.exit), "{}", ended.err);
+        // It was looked at.
+        let seen = ended.json();
+        let counted = [&seen["members"], &seen["blocked"]];
+        assert!(counted.iter().all(|of| !of.is_null()), "{seen:#}");
+    }
     // What it leaves out is the organisation's own; what is made there follows it from the beginning.
     town.ends(
         &format!("project|set|Berlin|--hours|10:00-15:00|{at}"),

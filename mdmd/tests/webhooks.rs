@@ -257,6 +257,11 @@ fn the_stream_of_events_has_what_happens_and_goes_on_where_somebody_stopped() {
     let names: Vec<&str> = seen.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["one", "two", "three"]);
     drop(stream);
+    // Before everything: the record from its beginning.
+    let first = i64::MIN.to_string();
+    let mut stream = Stream::open(&data, "?what=api-token", Some(&first));
+    while stream.next().0 != seen[0].0 {}
+    drop(stream);
     // Whoever comes back misses nothing, and may see again what is very new.
     let mut stream = Stream::open(&data, "?what=api-token", Some(&seen[0].0));
     let mut missed: Vec<String> = Vec::new();

@@ -14,7 +14,8 @@ use mdmd::rehearsal::{HouseOptions, START_MS, Stage, Timetable};
 
 const DEVICES: usize = 24;
 
-/// A whole day: most devices move when their deadline comes.
+/// A whole day: most devices move when their deadline comes, and nobody before the licences are there, however rough Apple is: the
+/// offer waits for them.
 const DAY: Timetable = Timetable {
     offer: Duration::from_secs(3600),
     deadline: Duration::from_secs(20 * 3600),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use fixtures::apple::LicenceSeed;
 use fixtures::device::DeclaredView;
 use mdm_core::ddm::{Channels, Target};
 use mdm_core::ids::Serial;
@@ -239,6 +240,49 @@ async fn apps_of_a_migration_become_the_declarations() {
 #[tokio::test(flavor = "multi_thread")]
 async fn so_they_do_when_messages_are_lost_late_and_doubled_too() {
     apps_are_the_declarations(Faults::Many, 12).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_without_a_licence_is_refused_as_command_and_as_declaration() {
+    // Every device has it. The location has sold it once, and has none.
+    const NOTES: (&str, &str) = ("net.example.notes", "900000001");
+    let directory = tempfile::tempdir().unwrap();
+    let world = Rehearsal::new(8, 5).world().await.unwrap();
+    let apple = world.apple();
+    apple.buy_licences(&LicenceSeed::app(NOTES.1, Some(0)));
+    let stage = Stage::set(world, directory.path(), HouseOptions::default())
+        .await
+        .unwrap();
+    let (wave, _) = stage.plan_declaring(&SOON).await.unwrap();
+    stage.play(wave).await.unwrap();
+    let rows = stage.judge().await.unwrap();
+    let org = stage.org().await.unwrap();
+    let mut refused = 0;
+    for verdict in stage.world.verdicts().await {
+        if verdict.platform == "macOS" {
+            continue;
+        }
+        assert_eq!(verdict.apps_lost, [NOTES.0], "{}", verdict.serial);
+        let row = rows.iter().find(|row| row.serial == verdict.serial);
+        let exceptions = &row.unwrap().exceptions;
+        let named = format!("apps-keep: {}", NOTES.0);
+        assert!(exceptions.iter().any(|e| e.what == named), "{exceptions:?}");
+        let serial = Serial::parse(&verdict.serial).unwrap();
+        let shown = org.declarations_of_device(&serial).await.unwrap();
+        let told = shown.first().and_then(|shown| shown.status.get("app"));
+        let list = told.and_then(|app| app["managed"]["list"].as_array());
+        let mut list = list.into_iter().flatten();
+        // Its system may have no declared apps at all.
+        let Some(said) = list.find(|app| app["identifier"] == NOTES.0) else {
+            continue;
+        };
+        assert_eq!(said["state"], "failed", "{said}");
+        let code = &said["reasons"][0]["code"];
+        assert_eq!(code, "Error.LicenseNotFound", "{said}");
+        refused += 1;
+    }
+    assert!(refused > 0, "nobody was asked by declaration");
+    stage.strike().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

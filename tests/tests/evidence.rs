@@ -146,6 +146,15 @@ async fn what_is_reported_is_what_happened_and_nobody_can_touch_it() {
             .iter()
             .all(|c| c.as_str().is_some_and(|s| !s.is_empty()))
     );
+    // Nobody is sent to a step that would be refused: it begins again only while the set-up of its device is under way.
+    let nexts = exceptions.column("next action");
+    for (serial, next) in exceptions.column("serial").iter().zip(&nexts) {
+        if next.to_string().contains("retry-step") {
+            let serial = mdm_core::ids::Serial::parse(serial.as_str().unwrap()).unwrap();
+            let known = Box::pin(org.device_report(&serial)).await.unwrap();
+            assert!(known.set_up.is_some_and(|s| !s.is_ended()), "{next}");
+        }
+    }
     let requests = whole(&org, ReportAsk::Requests(Some(wave))).await;
     assert!(requests.column("kind").iter().any(|c| *c == "schedule"));
     assert!(requests.column("activity").iter().any(|c| c.is_string()));

@@ -255,7 +255,13 @@ async fn before_a_device_moves() {
         FailureMode::NotCapable,
         &old,
         Owner::OrganisationAdmin,
-        &["a system before 26", "isMdmMigrationCapable is false"],
+        &[
+            "isMdmMigrationCapable is false",
+            "times in a row",
+            "asked again daily",
+            // What the checks found, beside what Apple says.
+            "Apple says that it cannot migrate",
+        ],
     );
     assert_eq!(scene.asked_since(&old, 0), []);
     // 2: accepted, and its row in the result says why it had no effect.
@@ -454,8 +460,13 @@ async fn what_goes_wrong_at_the_door() {
     scene.is_shown(
         FailureMode::EnrolmentFails,
         &shut,
-        Owner::Network,
-        &["it has begun, and has not enrolled", "mdmd doctor --probe"],
+        Owner::Destination,
+        &[
+            "it has begun, and has not enrolled",
+            "messages of senders whom nobody could prove were refused",
+            "from 127.0.0.1",
+            "mdmd report unheard",
+        ],
     );
     // Who it says it is was never proved: its refusals stand in the list of those that were refused, with their addresses.
     let organisation = scene.stage.house.organisation;

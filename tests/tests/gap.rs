@@ -1,6 +1,9 @@
 //! Limits on how many devices of a group are between two services at once: they hold in the plan, and where devices are offered
 //! their migration, whatever the plan says; and nobody is offered one without the notice that is owed. What is counted is the world's: who has a profile at Apple, and who is through.
 
+#[path = "gap/places.rs"]
+mod places;
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};

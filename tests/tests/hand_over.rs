@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "shared with the story of the doors")]
 mod house;
 
+#[path = "hand_over/again.rs"]
+mod again;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -663,8 +666,8 @@ async fn a_device_that_the_destination_does_not_know_yet_is_brought_again() {
     new.close().await;
 }
 
-/// Both sides agree, until then.
-async fn agreed(old: &House, new: &House, until: Timestamp) {
+/// Both sides agree, until then; answers the token of the destination that the original has.
+async fn agreed(old: &House, new: &House, until: Timestamp) -> String {
     let ours = old.org.hand_off_signer().await.unwrap();
     let scope = ["hand-off".to_owned()].into();
     let token = new.org.new_api_token("old", Role::Helpdesk, scope, None);
@@ -672,6 +675,7 @@ async fn agreed(old: &House, new: &House, until: Timestamp) {
     let token = token.expose_text().unwrap().to_owned();
     let source = new.org.agree_source("Old MDM", &ours.sha256, until).await;
     agree(old, new, source.unwrap().id, &token).await;
+    token
 }
 
 /// How often the record says that a device was handed over.

@@ -11,6 +11,15 @@ use mdmd::config::Duty;
 use serde_json::Value;
 use tests::{Reply, Request};
 
+/// Lists whose pages begin behind a name.
+const BY_NAME: [&str; 5] = [
+    "/api/v1/apps",
+    "/api/v1/declaration-sets",
+    "/api/v1/runbooks",
+    "/api/v1/tags",
+    "/api/v1/templates",
+];
+
 async fn ask(house: &House, method: &str, path: &str, body: &[u8]) -> Reply {
     let address = house.app.address(Duty::Admin).unwrap();
     let request = Request::new(&method.to_uppercase(), path).by(&house.token);
@@ -105,6 +114,10 @@ async fn nonsense_is_refused_in_one_form_at_every_route() {
             ("organisation=%ff", "query"),
             ("after=%zz", "query"),
         ] {
+            // Behind which name: any text may be one.
+            if method == "get" && query.starts_with("after=9") && BY_NAME.contains(&path.as_str()) {
+                continue;
+            }
             // Pages are asked for where there are some; elsewhere nobody knows what that would be.
             let read = document["paths"][&path][&method]["parameters"].as_array();
             let reads = |name: &str| read.is_some_and(|all| all.iter().any(|p| p["name"] == name));

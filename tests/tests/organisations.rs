@@ -20,7 +20,8 @@ use mdm_core::ddm::{Channels, Target};
 use mdm_core::device::Platform;
 use mdm_core::hand_off::{HandOff, HandOffPart, HandedOver};
 use mdm_core::ids::{
-    HandOffId, HandOffPartId, OrganisationId, ProjectId, SecretId, Serial, ServerId, WaveId,
+    CommandId, HandOffId, HandOffPartId, OrganisationId, ProjectId, SecretId, Serial, ServerId,
+    WaveId,
 };
 use mdm_core::migration::{PinnedRunbook, Variant};
 use mdm_core::original::Said;
@@ -178,7 +179,10 @@ async fn command_of(house: &House) -> String {
     let serial = Serial::parse(house.serial).unwrap();
     let device = house.org.device_report(&serial).await;
     let enrolment = device.unwrap().enrollments.last().unwrap().id;
-    let commands = store.commands(id, enrolment, 100).await.unwrap();
+    let commands = store
+        .commands(id, enrolment, CommandId(i64::MAX), 100)
+        .await
+        .unwrap();
     commands.first().unwrap().uuid.clone()
 }
 
@@ -607,9 +611,9 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
                 let seen = ask(&theirs, method, &there, &theirs.token, "").await;
                 // What leaves the building is in the record of whose it is.
                 before = theirs.contents().await;
-                // Their device is in no hold, and that is said by its name.
+                // Their device is in no hold and has no attempt, and that is said by its name.
                 let shown = match path {
-                    "/api/v1/holds/{serial}" => 409,
+                    "/api/v1/holds/{serial}" | "/api/v1/devices/{serial}/give-up" => 409,
                     _ => 200,
                 };
                 assert_eq!(seen.status, shown, "{case}: {}", seen.text());
@@ -641,4 +645,46 @@ async fn a_token_of_one_organisation_shows_and_changes_nothing_of_the_other() {
     let still = ask(&theirs, "get", "/api/v1/devices", &theirs.token, "").await;
     assert_eq!(still.status, 200);
     assert!(still.text().contains(THEIRS[0]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_by_its_name_is_ones_own_and_a_neighbours_tag_opens_nothing() {
+    let (ours, theirs) = two().await;
+    let before = theirs.contents().await;
+    let named = |path: &str| format!("/api/v1/{path}");
+    for (read, write, body) in [
+        (
+            named(&format!("webhooks?name={THEIR_HOOK}")),
+            named(&format!("webhooks/{THEIR_HOOK}/remove")),
+            "{}".to_owned(),
+        ),
+        (
+            named("declaration-sets?name=neighbourly%20things"),
+            named("declaration-sets/remove"),
+            r#"{"name":"neighbourly things"}"#.to_owned(),
+        ),
+        (
+            named(&format!("declarations/{THEIR_DECLARATION}")),
+            named(&format!("declarations/{THEIR_DECLARATION}/remove")),
+            "{}".to_owned(),
+        ),
+        (
+            named(&format!("runbooks/{THEIR_RUNBOOK}")),
+            named("runbooks"),
+            body("post", "/api/v1/runbooks"),
+        ),
+    ] {
+        let seen = ask(&theirs, "get", &read, &theirs.token, "").await;
+        assert_eq!(seen.status, 200, "{read}: {}", seen.text());
+        let mut lines = seen.head.lines().filter_map(|line| line.split_once(':'));
+        let tag = lines.find(|(name, _)| name.eq_ignore_ascii_case("etag"));
+        let tag = tag.unwrap().1.trim().to_owned();
+        let reply = ask(&ours, "get", &read, &ours.token, "").await;
+        assert_eq!(reply.status, 404, "{read}: {}", reply.text());
+        let mut request = Request::new("POST", &write).by(&ours.token).with(body);
+        request.headers.push(("If-Match", tag));
+        let reply = request.send(ours.app.address(Duty::Admin).unwrap()).await;
+        assert_eq!(reply.status, 412, "{write}: {}", reply.text());
+        assert_eq!(theirs.contents().await, before, "{write} left something");
+    }
 }

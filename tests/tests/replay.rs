@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use fixtures::recorded::{INDEX, Proof, directory, read_index};
-use mdm_core::ids::{AuditId, DeviceId, RefusalId};
+use mdm_core::ids::{AuditId, CommandId, DeviceId, RefusalId};
 use mdmd::cli::replay::{Played, Player, ReplayError, play};
 
 /// Longer sentences than this would begin to repeat what was sent.
@@ -24,7 +24,10 @@ async fn everything(player: &Player) -> String {
         for channel in store.enrollments_of_device(org, device.id).await.unwrap() {
             let users = store.user_channels(org, channel.id).await.unwrap();
             for speaker in std::iter::once(&channel).chain(&users) {
-                let commands = store.commands(org, speaker.id, 1000).await.unwrap();
+                let commands = store
+                    .commands(org, speaker.id, CommandId(i64::MAX), 1000)
+                    .await
+                    .unwrap();
                 all.push(format!("{speaker:?} {commands:?}"));
             }
             let set_up = store.set_up_of(org, channel.id).await.unwrap();

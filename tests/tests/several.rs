@@ -1,5 +1,6 @@
 //! A short form of what `cargo run --release -p tests --bin several` does for half an hour: three servers on one PostgreSQL, killed
-//! under load. It does not wait until migrations have ended. Skips aloud without PostgreSQL, unless one is required.
+//! under load. It does not wait until migrations have ended. And two of them by the computer's own clock, of which one is killed while
+//! it reads a list. Skips aloud without PostgreSQL, unless one is required.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,6 +44,12 @@ async fn short() -> anyhow::Result<()> {
         anyhow::ensure!(!required, "there is no PostgreSQL, and one is required");
         return Ok(());
     };
+    let done = on(&postgres).await;
+    postgres.clean().await;
+    done
+}
+
+async fn on(postgres: &TestPostgres) -> anyhow::Result<()> {
     let options = Options {
         servers: 3,
         every: Duration::from_secs(6),
@@ -59,9 +66,7 @@ async fn short() -> anyhow::Result<()> {
         logs: std::env::var_os("MDMD_TEST_LOGS").map(Into::into),
         seed: 7,
     };
-    let outcome = several::run(&options, &postgres).await;
-    postgres.clean().await;
-    let outcome = outcome?;
+    let outcome = several::run(&options, postgres).await?;
     for what in outcome.found() {
         println!("{what}");
     }

@@ -77,13 +77,14 @@ async fn push_ends(stage: &Stage, at: Timestamp) {
     stage.mdm().store().commit(batch).await.unwrap();
 }
 
-/// That the end is named with the wave, and what is to be done.
-async fn is_told(stage: &Stage, wave: WaveId, name: &str) {
+/// That the end is named with the wave, what is to be done, and what becomes of the offers until then.
+async fn is_told(stage: &Stage, wave: WaveId, name: &str, offers: &str) {
     let org = stage.org().await.unwrap();
     let told = org.failures_of_wave(wave, MoveId(0), 100).await.unwrap();
     let expiry = told.banners.iter().find(|f| f.mode == FailureMode::Expiry);
     let said = format!("{expiry:?}");
     assert!(said.contains(name) && said.contains("renew it"), "{said}");
+    assert!(said.contains(offers), "{said}");
 }
 
 /// A report's long table.
@@ -188,7 +189,13 @@ async fn where_the_push_certificate_ends_too_early_no_more_devices_are_offered_a
         why.why.starts_with("the push certificate ends at"),
         "{why:?}"
     );
-    is_told(&stage, wave, "the push certificate ends in").await;
+    is_told(
+        &stage,
+        wave,
+        "the push certificate ends in",
+        "until then no more devices are offered",
+    )
+    .await;
 
     // Those on the way are served: whoever had begun checks in, is held, and is let out.
     until(&stage, wave, start + DAY * 4).await;
@@ -257,7 +264,13 @@ async fn a_list_of_devices_without_a_project_stops_for_a_content_token_and_goes_
     }
     let why = pause(&stage, &org, wave).await.unwrap().why;
     assert!(why.starts_with("a content token ends at"), "{why}");
-    is_told(&stage, wave, "a content token ends in").await;
+    is_told(
+        &stage,
+        wave,
+        "a content token ends in",
+        "until then no more devices are offered",
+    )
+    .await;
     until(&stage, wave, start + DAY * 6).await;
     assert_eq!(offered(&stage.world, &all), BTreeSet::new());
 
@@ -265,6 +278,13 @@ async fn a_list_of_devices_without_a_project_stops_for_a_content_token_and_goes_
     org.pause_wave(wave, false, "nobody needs an app of the store", true)
         .await
         .unwrap();
+    is_told(
+        &stage,
+        wave,
+        "a content token ends in",
+        "until then offers go on",
+    )
+    .await;
     until(&stage, wave, start + DAY * 12).await;
     let members = org.members(wave).await.unwrap();
     assert!(migrated(&members, &all), "{members:#?}");

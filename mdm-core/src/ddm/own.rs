@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::status::{ChannelStatus, Validity};
 use super::{DeclaredChannel, hex};
-use crate::app_state::AppState;
+use crate::app_state::{AppState, is_same_app};
 use crate::device::Platform;
 use crate::enrol::minimum::{is_older, version};
 use crate::ids::DeclarationId;
@@ -62,7 +62,7 @@ impl OwnApp {
     /// Whether somebody's declaration of an app speaks of this one.
     pub(crate) fn is_named_by(&self, payload: &Map<String, Value>) -> bool {
         let text = |key: &str| payload.get(key).and_then(Value::as_str);
-        text("BundleID") == Some(self.bundle_id.as_str())
+        text("BundleID").is_some_and(|id| is_same_app(id, &self.bundle_id))
             || text("AppStoreID")
                 .is_some_and(|id| id.parse().ok() == self.store_id && self.store_id.is_some())
             || text("ManifestURL").is_some_and(|url| self.manifest_url.as_deref() == Some(url))

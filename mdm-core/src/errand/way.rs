@@ -18,8 +18,18 @@ const NO_FILE: Duration = Duration::from_secs(1800);
 const STALE: Duration = Duration::from_secs(3600);
 /// A request that Apple works on is looked at this often at most.
 const LOOK: [u64; 5] = [15, 30, 60, 120, 300];
-/// A request of which nobody has noted what came of it is under way no longer than so.
-const UNDER_WAY: Duration = Duration::from_secs(300);
+/// Between writing down that a request is asked and asking passes no longer than this: the commit.
+pub(crate) const FENCE: Duration = Duration::from_secs(30);
+/// For so long a request is asked, with the token that it may need and a second try where that is refused; then it is given up,
+/// and what came of it is unknown. As long as the client waits for one answer.
+pub(crate) const ASKING: Duration = Duration::from_secs(60);
+/// By so much the clocks of processes may differ, and more.
+const APART: Duration = Duration::from_secs(10);
+/// A request of which nobody has noted what came of it is under way no longer than so, whether whoever asked has died or only cannot
+/// write it down. Not less: that the job's lease is another's proves no death, for a job that was put anew is claimed beside a run
+/// that goes on.
+const UNDER_WAY: Duration =
+    Duration::from_secs(FENCE.as_secs() + ASKING.as_secs() + APART.as_secs());
 /// Apple's work that has not ended by then is no longer waited for: the devices themselves tell.
 const GIVEN_UP: Duration = Duration::from_secs(4 * 3600);
 
@@ -75,7 +85,7 @@ impl Errand {
         if self.is_ended() {
             return Next::Nothing;
         }
-        if now < self.due {
+        if !self.is_due(now) {
             return Next::Wait { until: self.due };
         }
         match &self.state {
@@ -160,7 +170,7 @@ impl Errand {
             ErrandState::Waiting | ErrandState::Asked { .. } => {
                 self.asked(0, now);
                 self.unknown(
-                    "restored from a backup: what was sent since is unknown",
+                    "the database was put back, or a replica took over: what was sent since is unknown",
                     now,
                 );
             }
@@ -341,6 +351,15 @@ mod tests {
                 not_before: at(5400)
             }
         );
+    }
+
+    #[test]
+    fn what_was_put_off_by_a_clock_that_was_days_ahead_is_due() {
+        let mut it = errand(ErrandKind::Cancel);
+        it.due = at(100 + 3_600);
+        assert_eq!(it.next(at(100)), Next::Wait { until: it.due });
+        it.due = at(100 + 3 * 86_400);
+        assert!(matches!(it.next(at(100)), Next::Read { .. }));
     }
 
     #[test]

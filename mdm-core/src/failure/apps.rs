@@ -3,6 +3,7 @@
 
 use super::holding::app_of;
 use super::{Confidence, Evidence, Failure, FailureMode, Known};
+use crate::app_state::is_same_app;
 use crate::clock::Timestamp;
 use crate::migration::what_if::AppFate;
 use crate::migration::{Exception, Owner, SetUp};
@@ -55,7 +56,7 @@ pub(super) fn apps_gone(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failu
     for loss in forecast {
         let is_named = gone
             .iter()
-            .any(|e| app_of(e).is_some_and(|name| name.eq_ignore_ascii_case(&loss.app)));
+            .any(|e| app_of(e).is_some_and(|name| is_same_app(name, &loss.app)));
         if !is_named {
             said.foreseen(loss, listed);
         }
@@ -74,9 +75,11 @@ pub(super) fn apps_gone(known: &Known<'_>, set_up: &SetUp, found: &mut Vec<Failu
         let owner = said.owner.unwrap_or(Owner::Destination);
         let next = match owner {
             Owner::Destination => {
-                "decide on them: put those that are wanted into the runbook, and install them again; their data does not come back"
+                "decide on them: put those that are wanted into the runbook, and install them again (`mdmd command send --request InstallApplication`); their data does not come back"
             }
-            _ => "install them again, with a licence for the device: their data does not come back",
+            _ => {
+                "install them again (`mdmd command send --request InstallApplication`), with a licence for the device (`mdmd licences assign`): their data does not come back"
+            }
         };
         let sure = match said.unsure {
             true => Confidence::Likely,
@@ -122,9 +125,7 @@ impl Said {
         listed: Option<&Told<Vec<OriginalApp>>>,
     ) {
         let name = app_of(exception).unwrap_or("its apps");
-        let loss = forecast
-            .iter()
-            .find(|loss| loss.app.eq_ignore_ascii_case(name));
+        let loss = forecast.iter().find(|loss| is_same_app(&loss.app, name));
         if let Some(loss) = loss
             && let Some(accepted) = &loss.accepted
         {
@@ -171,7 +172,7 @@ fn given_up<'a>(
     for exception in &set_up.exceptions {
         let is_new = |app: &str| {
             let mut named = all.iter().filter_map(|e| app_of(e));
-            !named.any(|name| name.eq_ignore_ascii_case(app))
+            !named.any(|name| is_same_app(name, app))
         };
         let counts = match app_of(exception) {
             _ if exception.what == "apps-keep" => true,
@@ -205,7 +206,7 @@ fn listed_since<'a>(known: &Known<'a>, set_up: &SetUp) -> Option<&'a Told<Vec<Or
 
 fn lists(told: &Told<Vec<OriginalApp>>, app: &str) -> bool {
     let mut all = told.value.iter();
-    all.any(|one| one.bundle_id.eq_ignore_ascii_case(app))
+    all.any(|one| is_same_app(&one.bundle_id, app))
 }
 
 const fn owner_of(fate: AppFate) -> Owner {

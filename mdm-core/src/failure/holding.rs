@@ -9,6 +9,7 @@ use crate::migration::Attention;
 use crate::migration::Exception;
 use crate::migration::Move;
 use crate::migration::MoveState;
+use crate::migration::NOT_BEGUN;
 use crate::migration::Outcome;
 use crate::migration::Owner;
 use crate::migration::SetUp;
@@ -216,16 +217,27 @@ fn lock_in_doubt(known: &Known<'_>, set_up: &SetUp) -> Option<(String, Timestamp
 }
 
 pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure>) {
-    let said = attempt.exceptions.iter().find(|e| e.what == "apple");
+    let named = |e: &&Exception| e.what == "apple" || e.what == NOT_BEGUN;
+    let said = attempt.exceptions.iter().find(named);
     if let (MoveState::Ended(Outcome::Failed), Some(said)) = (&attempt.state, said) {
-        let next = "Apple has removed earlier locks and put one on it that only an administrator of the organisation lifts: at the device with the \
-                    name and password of a Managed Apple Account that may manage devices, or in the portal (Devices, this serial number, Turn Off Activation Lock)";
+        let locked = "Apple has removed earlier locks and put one on it that only an administrator of the organisation lifts: at the device with the \
+                      name and password of a Managed Apple Account that may manage devices, or in the portal (Devices, this serial number, Turn Off Activation Lock)";
+        let (confidence, next) = match said.what == NOT_BEGUN {
+            false => (Confidence::Certain, locked.to_owned()),
+            true => (
+                Confidence::Possible,
+                format!(
+                    "look in the portal whether somebody cancelled it (its audit events): then nothing is locked, and it is assigned back or planned anew. \
+                     If it failed, {locked}"
+                ),
+            ),
+        };
         found.push(
             Failure::new(
                 FailureMode::AppleFailed,
                 Owner::OrganisationAdmin,
-                Confidence::Certain,
-                next,
+                confidence,
+                &next,
             )
             .seen(said.why.clone(), said.at),
         );
@@ -263,7 +275,8 @@ pub(super) fn from_outside(known: &Known<'_>, found: &mut Vec<Failure>) {
     let views = known.views;
     let has = |contradiction| views.contradictions.contains(&contradiction);
     if has(Contradiction::UnexpectedMigration) {
-        let next = "nothing is done by itself: put it into a wave if it is meant, or cancel it in the portal";
+        let next = "nothing is done by itself: put it into a wave if it is meant, or cancel it in the portal; one that was given up here \
+                    stays pending there until then";
         let mut failure = Failure::new(
             FailureMode::UnexpectedMigration,
             Owner::OrganisationAdmin,
@@ -277,6 +290,13 @@ pub(super) fn from_outside(known: &Known<'_>, found: &mut Vec<Failure>) {
         if let Some(done) = known.device.completed_deadlines.last() {
             let said = format!("its migration for {done} is complete");
             failure = failure.seen(said, None);
+        }
+        let given_up = known
+            .attempt
+            .filter(|a| a.state == MoveState::Ended(Outcome::Abandoned))
+            .and_then(|a| a.exceptions.iter().find(|e| e.what == "operator"));
+        if let Some(given_up) = given_up {
+            failure = failure.seen(given_up.why.clone(), None);
         }
         found.push(failure);
     }

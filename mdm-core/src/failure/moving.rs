@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Confidence, Failure, FailureMode, Known};
-use crate::audit::Refusal;
+use crate::audit::{NO_IDENTITY, Refusal};
+use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::migration::Attention;
@@ -20,6 +21,13 @@ const EFFECT: Duration = Duration::from_mins(30);
 /// Scheduled and still not visible in the assignment list, or not offered, after this.
 const VISIBLE: Duration = Duration::from_mins(60);
 
+/// Apple may tell so long afterwards that a device has begun.
+const LAG: Duration = Duration::from_secs(24 * 3600);
+/// Doors at which devices on their way speak.
+const DOORS: [&str; 6] = ["enrol", "sign-in", "scep", "acme", "checkin", "command"];
+/// So many refusals are shown with a device.
+const MOST_SHOWN: usize = 5;
+
 pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure>) {
     let Known { device, now, .. } = *known;
     let reading = device.reading.as_ref();
@@ -31,15 +39,21 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         && !attempt.is_ended()
         && (planned || matches!(attempt.state, MoveState::SubmitFailed { .. }))
     {
-        let next = "nothing is submitted for it, and Apple is asked again daily; the what-if says what is in the way: a system before 26, \
-                    no Automated Device Enrolment, thirty provisional days, Shared iPad, Return to Service, or a released device";
+        let next = match known_reason(attempt) {
+            Some(reason) => format!(
+                "nothing is submitted for it, and Apple is asked again daily; mend what stands against it here: {reason}"
+            ),
+            None => "nothing is submitted for it, and Apple is asked again daily; Apple does not say why: see whether it is a system before 26, \
+                     no Automated Device Enrolment, thirty provisional days, Shared iPad, Return to Service, or a released device"
+                .to_owned(),
+        };
         // Until it was read often enough it may be no more than a lag of Apple's.
         let sure = match reading.cannot_migrate() {
             true => Confidence::Certain,
             false => Confidence::Possible,
         };
         let mode = FailureMode::NotCapable;
-        let failure = Failure::new(mode, Owner::OrganisationAdmin, sure, next);
+        let failure = Failure::new(mode, Owner::OrganisationAdmin, sure, &next);
         let mut failure = failure.seen("isMdmMigrationCapable is false", reading.seen);
         if let Some(it) = reading.incapable {
             let said = format!("said {} times in a row", it.readings);
@@ -132,6 +146,36 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
     }
 }
 
+/// Checks of what Apple names as reasons why a device cannot migrate.
+const APPLES_REASONS: [Check; 7] = [
+    Check::OsMinimum,
+    Check::FamilySupported,
+    Check::OrgMember,
+    Check::Provisional,
+    Check::SharedIpad,
+    Check::ReturnToService,
+    Check::AdeCurrent,
+];
+
+/// What the checks found against it that can be why Apple says so; whatever else stands against it is no reason of Apple's.
+fn known_reason(attempt: &Move) -> Option<String> {
+    let MoveState::Blocked { blockers } = &attempt.state else {
+        return None;
+    };
+    let is_apples = |blocker: &&String| {
+        let check = blocker.split_once(':').map(|(check, _)| check);
+        APPLES_REASONS
+            .iter()
+            .any(|reason| check == Some(reason.as_str()))
+    };
+    let reasons: Vec<&str> = blockers
+        .iter()
+        .filter(is_apples)
+        .map(String::as_str)
+        .collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
 /// Whose it is that our profile is not in force, how sure that is, and what to do about it.
 fn what_to_do(why: &NoProfile) -> (Owner, Confidence, String) {
     use Confidence::{Certain, Likely};
@@ -145,6 +189,11 @@ fn what_to_do(why: &NoProfile) -> (Owner, Confidence, String) {
             Owner::Destination,
             Certain,
             "it is offered its migration by itself as soon as one of them is through; give it a later deadline where that is too late (`mdmd wave extend`), or raise the limit (`mdmd project set --gap`)",
+        ),
+        NoProfile::LicencesAwaited => (
+            Owner::Licence,
+            Certain,
+            "it is offered its migration by itself as soon as its licences are there, and in time for its deadline at the latest; `mdmd licences status` says what its wave lacks",
         ),
         NoProfile::TooLate { .. } => (
             Owner::Destination,
@@ -223,7 +272,7 @@ pub(super) fn between(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure
             FailureMode::PastDeadline,
             Owner::User,
             Confidence::Possible,
-            "nothing is done blindly: have the device switched on and online, extend its deadline (`mdmd wave extend`), or give it up",
+            "nothing is done blindly: have the device switched on and online, extend its deadline (`mdmd wave extend`), or call it back (`mdmd migration cancel`); after 14 days it can be given up (`mdmd device give-up`)",
         )
         .seen(format!("its deadline was {}", attempt.deadline), since);
         if let Some(original) = known.original {
@@ -260,11 +309,13 @@ pub(super) fn between(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure
         .set_up
         .is_some_and(|s| s.attention == Some(Attention::EnrolmentStalled));
     let refused = known.refusals.iter().filter(|r| r.at >= attempt.created);
-    let refused: Vec<&Refusal> = refused.take(5).collect();
+    let refused: Vec<&Refusal> = refused.take(MOST_SHOWN).collect();
     if let Some(since) = begun.filter(|_| attempt.attention.is_some() || !refused.is_empty()) {
-        found.push(enrolment_fails(since, &refused));
+        let unproved = unproved_since(known, attempt, since);
+        found.push(enrolment_fails(since, &refused, &unproved));
     } else if stalled && let Some(set_up) = known.set_up {
-        found.push(enrolment_fails(set_up.began, &refused));
+        let unproved = unproved_since(known, attempt, set_up.began);
+        found.push(enrolment_fails(set_up.began, &refused, &unproved));
     }
     let gap = match &attempt.state {
         MoveState::Started { since }
@@ -283,7 +334,7 @@ pub(super) fn between(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure
             ""
         };
         let next = format!(
-            "have the access control of the organisation grant a grace period until it is released (the webhooks `started` and `released`){more}"
+            "have the access control of the organisation grant a grace period until it is released (the webhooks `started`, `released` and `called_off`), and tell its owner how long it takes (`mdmd text set`, `mdmd wave notices`){more}"
         );
         let minutes = now.since(since).as_secs() / 60;
         found.push(
@@ -298,23 +349,51 @@ pub(super) fn between(known: &Known<'_>, attempt: &Move, found: &mut Vec<Failure
     }
 }
 
-pub(super) fn enrolment_fails(since: Timestamp, refused: &[&Refusal]) -> Failure {
-    let (owner, confidence, next) = if refused.is_empty() {
-        (
-            Owner::Network,
-            Confidence::Possible,
-            "nothing of it reached us: look at the way there (port, proxy, certificate chain, the device's clock) with `mdmd doctor --probe`",
-        )
-    } else {
-        (
+/// Messages of senders whom nobody could prove, from when it may have begun: Apple may tell that hours later.
+fn unproved_since<'a>(known: &Known<'a>, attempt: &Move, since: Timestamp) -> Vec<&'a Refusal> {
+    let offered = attempt.offered.unwrap_or(since).min(since);
+    let from = offered.max(since - LAG);
+    let unproved = known.unproved.iter();
+    // A handshake that fails is no message, and a message that nobody signed is no device's: anybody on the network leaves those.
+    let messages = unproved.filter(|r| r.serial.is_none() && DOORS.contains(&r.door.as_str()));
+    let signed = messages.filter(|r| !r.reason.ends_with(NO_IDENTITY));
+    signed.filter(|r| r.at >= from).collect()
+}
+
+pub(super) fn enrolment_fails(
+    since: Timestamp,
+    refused: &[&Refusal],
+    unproved: &[&Refusal],
+) -> Failure {
+    let (owner, confidence, next) = match (refused.is_empty(), unproved.is_empty()) {
+        (false, _) => (
             Owner::Destination,
             Confidence::Likely,
             "it reached us and was refused: mend what the refusals name; the enrolment address stays as it is, and the device tries again",
-        )
+        ),
+        (true, false) => (
+            Owner::Destination,
+            Confidence::Possible,
+            "somebody reached us, could not prove who it is and was refused, which may be this device: mend what the refusals name (`mdmd report unheard` lists all of them), and the device tries again; or nothing of it has reached us: look at the way there (port, proxy, certificate chain, the device's clock) with `mdmd doctor --probe`",
+        ),
+        (true, true) => (
+            Owner::Network,
+            Confidence::Possible,
+            "nothing more of it has reached us since: look at the way there (port, proxy, certificate chain, the device's clock) with `mdmd doctor --probe`",
+        ),
     };
     let mut failure = Failure::new(FailureMode::EnrolmentFails, owner, confidence, next)
         .seen("it has begun, and has not enrolled", since);
-    for refusal in refused {
+    let shown = match refused.is_empty() {
+        true => unproved,
+        false => refused,
+    };
+    if refused.is_empty() && !unproved.is_empty() {
+        let count = unproved.len();
+        let said = format!("{count} messages of senders whom nobody could prove were refused");
+        failure = failure.seen(said, None);
+    }
+    for refusal in shown.iter().take(MOST_SHOWN) {
         let said = format!(
             "refused at {} from {}: {}",
             refusal.door, refusal.address, refusal.reason

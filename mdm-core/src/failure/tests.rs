@@ -5,8 +5,9 @@ use crate::device::{OrgReading, Platform};
 use crate::device_lock::LockSight;
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::ids::{
-    DeviceId, EnrollmentId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId,
+    DeviceId, EnrollmentId, MoveId, OrganisationId, RefusalId, RunbookId, Serial, SetUpId, WaveId,
 };
+use crate::migration::Attention;
 use crate::migration::Exception;
 use crate::migration::MoveState;
 use crate::migration::Outcome;
@@ -54,6 +55,7 @@ fn found(device: &Device, attempt: &Move) -> Vec<Failure> {
         original: None,
         held: &[],
         refusals: &[],
+        unproved: &[],
         forecast: &[],
         left: None,
         notice: Duration::from_hours(24),
@@ -98,6 +100,35 @@ fn what_goes_wrong_before_a_device_moves_names_its_owner_and_what_to_do() {
         FailureMode::NotCapable,
     );
     assert_eq!(failure.owner, Owner::OrganisationAdmin);
+    assert!(failure.next.contains("does not say why"), "{failure:#?}");
+    // What the checks know is named, and nothing else.
+    let blockers = vec![
+        "capable: Apple says that it cannot migrate".to_owned(),
+        "os.minimum: iOS 18.1: only 26 and later can migrate".to_owned(),
+    ];
+    let blocked = attempt(MoveState::Blocked { blockers });
+    let failure = one(&incapable, &blocked, FailureMode::NotCapable);
+    assert!(
+        failure
+            .next
+            .ends_with(": os.minimum: iOS 18.1: only 26 and later can migrate"),
+        "{failure:#?}"
+    );
+    // What Apple cannot mean is not called its reason, alone or beside one.
+    let undecided = "apps.mapped: nobody has decided on com.example.till".to_owned();
+    let shared = "shared-ipad: it is a Shared iPad".to_owned();
+    for (blockers, reason) in [
+        (vec![undecided.clone()], "does not say why"),
+        (
+            vec![undecided, shared],
+            "here: shared-ipad: it is a Shared iPad",
+        ),
+    ] {
+        let blocked = attempt(MoveState::Blocked { blockers });
+        let failure = one(&incapable, &blocked, FailureMode::NotCapable);
+        assert!(failure.next.contains(reason), "{failure:#?}");
+        assert!(!failure.next.contains("apps.mapped"), "{failure:#?}");
+    }
     let mut late = attempt(MoveState::Planned);
     late.deadline = NOW + Duration::from_hours(24 * 91);
     let failure = one(&device(), &late, FailureMode::DeadlineRejected);
@@ -116,6 +147,82 @@ fn what_goes_wrong_before_a_device_moves_names_its_owner_and_what_to_do() {
 }
 
 #[test]
+fn whose_fault_it_is_that_a_device_does_not_enrol_goes_by_what_was_refused() {
+    let hour = Duration::from_hours(1);
+    let mut begun = attempt(MoveState::Stalled {
+        since: NOW - hour,
+        set_up: None,
+    });
+    begun.created = NOW - hour * 48;
+    begun.offered = Some(NOW - hour * 6);
+    begun.attention = Some(Attention::EnrolmentStalled);
+    let device = device();
+    let refusal = |at: Timestamp, door: &str, serial: Option<&Serial>| {
+        let (id, why) = (RefusalId(1), "signature: is by nobody who is trusted here");
+        let mut refusal = Refusal::new(OrganisationId(1), id, at, "192.0.2.1", door, why);
+        refusal.serial = serial.cloned();
+        refusal
+    };
+    let of = |refusals: &[Refusal], unproved: &[Refusal]| {
+        let all = failures(&Known {
+            device: &device,
+            attempt: Some(&begun),
+            set_up: None,
+            views: &views(&device, Context::default(), NOW),
+            original: None,
+            held: &[],
+            refusals,
+            unproved,
+            forecast: &[],
+            left: None,
+            notice: hour * 24,
+            now: NOW,
+        });
+        let mut all = all.into_iter();
+        all.find(|f| f.mode == FailureMode::EnrolmentFails).unwrap()
+    };
+    let nothing = of(&[], &[]);
+    assert_eq!(nothing.owner, Owner::Network);
+    // A handshake that failed, the message of another device, and one from long before say nothing of it.
+    let other = Serial::parse("C02OTHER").unwrap();
+    // Nor does what anybody on the internet leaves: a message that nobody signed, and one at a door of people.
+    let mut unsigned = refusal(NOW - hour, "checkin", None);
+    unsigned.reason = "identity: neither a client certificate nor Mdm-Signature".to_owned();
+    let noise = [
+        unsigned,
+        refusal(NOW - hour, "api", None),
+        refusal(NOW - hour, "tls", None),
+        refusal(NOW - hour, "enrol", Some(&other)),
+        refusal(NOW - hour * 30, "enrol", None),
+    ];
+    assert_eq!(of(&[], &noise), nothing);
+    let unproved = [
+        refusal(NOW - hour, "enrol", None),
+        refusal(NOW - hour * 2, "checkin", None),
+    ];
+    let somebody = of(&[], &unproved);
+    assert_eq!(
+        (somebody.owner, somebody.confidence),
+        (Owner::Destination, Confidence::Possible)
+    );
+    let said = format!("{somebody:?}");
+    for word in [
+        "2 messages of senders",
+        "from 192.0.2.1: signature",
+        "mdmd report unheard",
+        "mdmd doctor --probe",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    let own = [refusal(NOW - hour, "checkin", Some(&device.serial))];
+    let itself = of(&own, &unproved);
+    assert_eq!(
+        (itself.owner, itself.confidence),
+        (Owner::Destination, Confidence::Likely)
+    );
+}
+
+#[test]
 fn what_apple_locks_after_a_failure_comes_with_the_way_to_lift_it() {
     let mut failed = attempt(MoveState::Ended(Outcome::Failed));
     failed.exceptions.push(Exception::new(
@@ -130,6 +237,14 @@ fn what_apple_locks_after_a_failure_comes_with_the_way_to_lift_it() {
             .next
             .contains("only an administrator of the organisation lifts")
     );
+    assert_eq!(failure.confidence, Confidence::Certain);
+    // Before its start it may have been cancelled, and then there is no lock: both are said.
+    failed.exceptions[0].what = "apple: not begun".to_owned();
+    let failure = one(&device(), &failed, FailureMode::AppleFailed);
+    assert_eq!(failure.confidence, Confidence::Possible);
+    for said in ["somebody cancelled it", "nothing is locked", "If it failed"] {
+        assert!(failure.next.contains(said), "{}", failure.next);
+    }
     // One that a person gave up is no failure of Apple's.
     failed.exceptions[0].what = "operator".to_owned();
     assert_eq!(found(&device(), &failed), []);
@@ -222,6 +337,7 @@ fn said_with(
         original,
         held,
         refusals: &[],
+        unproved: &[],
         forecast,
         left: None,
         notice: Duration::from_hours(24),
@@ -461,6 +577,7 @@ fn not_in_force(why: NoProfile) -> Failure {
         original: None,
         held: &[],
         refusals: &[],
+        unproved: &[],
         forecast: &[],
         left: None,
         notice: Duration::from_hours(24),
@@ -576,6 +693,7 @@ fn whose_sign_in_a_mac_waits_for_is_said_when_its_deadline_is_over() {
         original: Some(&original),
         held: &[],
         refusals: &[],
+        unproved: &[],
         forecast: &[],
         left: None,
         notice: Duration::from_hours(24),

@@ -232,6 +232,22 @@ fn too_large() -> String {
     )
 }
 
+/// Where the outermost structure ends by its own word; `None` where it says no length ahead, as BER may.
+fn end_of(der: &[u8]) -> Option<usize> {
+    let (_, rest) = der.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let more = match first {
+        0..=0x7f => return Some(2 + usize::from(*first)),
+        0x81..=0x84 => usize::from(first & 0x7f),
+        _ => return None,
+    };
+    let length = rest.get(..more)?;
+    let length = length
+        .iter()
+        .fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte));
+    length.checked_add(2 + more)
+}
+
 /// Opens a bundle: its signature must be that of the certificate with this SHA-256, and it must be sealed to this key.
 ///
 /// # Errors
@@ -243,6 +259,9 @@ pub fn open(bundle: &[u8], signer: &str, recipient: &KeyPair) -> Result<Secret, 
         || bundle.trim_ascii_start().starts_with(b"MIME-")
     {
         return wrong("must be DER: give OpenSSL `-outform DER`".to_owned());
+    }
+    if bundle.len() <= LARGEST && end_of(bundle).is_some_and(|end| end < bundle.len()) {
+        return wrong("has something behind its end, which nobody signed".to_owned());
     }
     let signed = match verify(bundle, None, LARGEST) {
         Ok(signed) => signed,
@@ -298,6 +317,9 @@ mod tests {
         let bundle = seal(&plain, &job.certificate, &signer, NOW).unwrap();
         let by = sha256(&signer.certificate);
         assert_eq!(open(&bundle, &by, &job).unwrap(), plain);
+        let behind = [&bundle[..], b"xx"].concat();
+        let why = open(&behind, &by, &job).unwrap_err().to_string();
+        assert!(why.contains("behind its end"), "{why}");
         let why =
             |bundle: &[u8], by: &str, job: &KeyPair| open(bundle, by, job).unwrap_err().to_string();
         assert!(why(&bundle, &by, &other).contains("does not open"));

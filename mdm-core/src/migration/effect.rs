@@ -98,9 +98,9 @@ pub enum Ask {
     InstallEscrow,
     /// Which profiles are there? (`ProfileList`)
     Profiles,
-    /// Which of these apps are there? (`InstalledApplicationList`)
+    /// Which of these apps are there? The device may list others too, and spell these otherwise. (`InstalledApplicationList`)
     InstalledApps {
-        /// Bundle identifiers.
+        /// Bundle identifiers as in the runbook's app table.
         identifiers: Vec<String>,
     },
     /// Install or take over an app. (`InstallApplication`)
@@ -112,7 +112,7 @@ pub enum Ask {
     },
     /// How are the managed apps? (`ManagedApplicationList`)
     ManagedApps {
-        /// Bundle identifiers.
+        /// Bundle identifiers, as the device spells them where that is known.
         identifiers: Vec<String>,
     },
     /// FileVault and security state. (`SecurityInfo`)
@@ -157,11 +157,13 @@ pub enum Notice {
     Migrated,
     /// It ended with exceptions.
     Exception,
+    /// It is not expected any more: called back, withdrawn after it was offered, or given up.
+    CalledOff,
 }
 
 impl Notice {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Offered,
         Self::Overdue,
         Self::Started,
@@ -169,6 +171,7 @@ impl Notice {
         Self::Released,
         Self::Migrated,
         Self::Exception,
+        Self::CalledOff,
     ];
 
     /// Its name.
@@ -182,6 +185,7 @@ impl Notice {
             Self::Released => "released",
             Self::Migrated => "migrated",
             Self::Exception => "exception",
+            Self::CalledOff => "called_off",
         }
     }
 }

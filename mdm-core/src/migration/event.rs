@@ -72,6 +72,11 @@ pub enum Event {
     CancelAsked,
     /// A person takes the member out of the wave.
     WithdrawAsked,
+    /// A person gives it up: the device will not come, or not come back.
+    GivenUp {
+        /// Who, and why.
+        why: String,
+    },
     /// The device fetched its enrolment profile: its signed machine information proved the serial number.
     ProfileFetched,
     /// The set-up of the device's enrolment changed; comes in the same batch as that change.
@@ -162,7 +167,7 @@ pub enum Event {
     Operator(OperatorAct),
 }
 
-/// What a person may do to one device's way.
+/// What a person may do to one device's set-up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
@@ -171,10 +176,6 @@ pub enum OperatorAct {
     Release,
     /// Start a step again.
     RetryStep(StepId),
-    /// End the attempt: the device will not come.
-    Abandon,
-    /// End the attempt: it failed.
-    Fail,
 }
 
 /// Where a set-up is, as far as its Move cares.

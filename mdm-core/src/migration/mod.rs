@@ -19,6 +19,7 @@ mod verdict;
 mod visible;
 pub mod what_if;
 
+pub(crate) use attempt::NOT_BEGUN;
 pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
 pub use event::{
     AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
@@ -30,6 +31,7 @@ pub use runbook::{
 };
 pub(crate) use runbook::{GROUP, known_by};
 pub use runbook_sent::{SentRunbook, sent_runbooks};
+pub(crate) use runner::HIGHEST_CEILING;
 pub use runner::last_chance::LastChance;
 pub use set_up::{
     LetOut, LetOutBy, ReleaseTold, SetUp, SetUpEnd, SetUpState, Steps, advance_set_up,
@@ -82,6 +84,7 @@ pub enum Attention {
     /// The device does not confirm its release.
     ReleaseUnconfirmed,
     /// Apple says that the migration failed; it then locks the device so that only the organisation's administrator can lift it.
+    /// Before its start it may have been cancelled elsewhere instead.
     AppleSaysFailed,
     /// The proof after release is incomplete.
     ProofIncomplete,

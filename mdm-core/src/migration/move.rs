@@ -346,16 +346,24 @@ impl Move {
             self.state,
             MoveState::Scheduled { .. } | MoveState::Overdue { .. }
         ) && self.offered.is_none();
-        // What the portal shows counts where somebody has moved it there: that is when Apple enforces.
-        let deadline = self
-            .shown_deadline
-            .map_or(self.deadline, |shown| shown.min(self.deadline));
+        let deadline = self.enforced();
         (unasked && !self.forced && deadline < now + notice.saturating_sub(ROOM)).then(|| {
             let hours = notice.as_secs() / 3600;
             format!(
                 "its deadline {deadline} leaves its user less than {hours} hours, and nobody was asked yet"
             )
         })
+    }
+
+    /// The last moment at which its user may still be asked for the first time, unless it is forced.
+    pub(crate) fn last_offer(&self, notice: Duration) -> Timestamp {
+        self.enforced() - notice.saturating_sub(ROOM)
+    }
+
+    /// When Apple enforces it: what the portal shows counts where somebody has moved it there.
+    fn enforced(&self) -> Timestamp {
+        self.shown_deadline
+            .map_or(self.deadline, |shown| shown.min(self.deadline))
     }
 
     /// Whether it has a place in the gap: until it is through.

@@ -289,16 +289,15 @@ impl PinnedRunbook {
     }
 
     /// The standard runbook: every step that the platform has, without apps and profiles, without a lock. An ordinary
-    /// enrolment keeps no apps; an uncertain one does, which is harmless to a new device.
-    ///
-    /// Declarations are left out: they are a condition of nothing, and an organisation that uses them adds the step.
+    /// enrolment keeps no apps; an uncertain one does, which is harmless to a new device. The step `declare` is over at once for a
+    /// device to which nothing is declared.
     #[must_use]
     pub fn standard(platform: Platform, variant: Variant) -> Self {
         let mac = platform.is_mac();
         let mut steps: Vec<StepPlan> = StepId::ALL
             .into_iter()
             .filter(|id| match id {
-                StepId::Declare | StepId::DeclareApps | StepId::RecoveryLock | StepId::Tag => false,
+                StepId::DeclareApps | StepId::RecoveryLock | StepId::Tag => false,
                 StepId::Bootstrap | StepId::FvEscrow | StepId::Apps => mac,
                 StepId::AppsRequired => !mac,
                 StepId::AppsKeep => !mac && variant != Variant::Ordinary,
@@ -412,7 +411,7 @@ impl StepPlan {
             StepId::AppsKeep => (&[StepId::Identify], true, 20, 2, ReleaseWithException),
             StepId::Apps => (&[StepId::Identify], false, 2, 1, Skip),
             StepId::DeclareApps => (&[StepId::Identify], false, 5, 0, Skip),
-            StepId::Lock => (&[StepId::Identify], true, 10, 3, ReleaseWithException),
+            StepId::Lock => (&[StepId::Identify], true, 2, 3, ReleaseWithException),
             StepId::RecoveryLock => (&[StepId::Identify], true, 5, 2, ReleaseWithException),
             StepId::Release => (&[], true, 120, 0, Block),
             StepId::Verify => (&[StepId::Release], true, 24 * 60, 0, ReleaseWithException),
@@ -478,11 +477,48 @@ mod tests {
                 let declared = runbook.clone().with_declared_apps();
                 declared.validate().unwrap();
                 assert_eq!(declared.clone().with_declared_apps(), declared);
+                assert!(runbook.step(StepId::Declare).is_some());
                 let keeps = runbook.step(StepId::AppsKeep).is_some();
                 assert_eq!(keeps, !platform.is_mac() && variant != Variant::Ordinary);
                 assert_eq!(runbook.step(StepId::FvEscrow).is_some(), platform.is_mac());
             }
         }
+    }
+
+    #[test]
+    fn the_standard_steps_have_the_times_and_policies_that_are_promised() {
+        use Policy::{Block, ReleaseWithException as Release, Skip};
+        let promised = [
+            (StepId::Identify, true, 2, Block),
+            (StepId::Declare, false, 3, Skip),
+            (StepId::Trust, true, 3, Release),
+            (StepId::Network, true, 3, Release),
+            (StepId::Bootstrap, false, 5, Release),
+            (StepId::FvEscrow, true, 5, Block),
+            (StepId::Security, false, 5, Release),
+            (StepId::AppsRequired, true, 8, Release),
+            (StepId::AppsKeep, true, 20, Release),
+            (StepId::Apps, false, 2, Skip),
+            (StepId::Lock, true, 2, Release),
+            (StepId::Verify, true, 24 * 60, Release),
+        ];
+        for (id, required, minutes, policy) in promised {
+            let step = StepPlan::standard(id);
+            let has = (step.required, step.timeout_secs, step.on_timeout);
+            assert_eq!(has, (required, minutes * 60, policy), "{id}");
+        }
+        let requires = |id| StepPlan::standard(id).requires;
+        for id in [StepId::Declare, StepId::Trust, StepId::Bootstrap] {
+            assert_eq!(requires(id), [StepId::Identify], "{id}");
+        }
+        for id in [StepId::Network, StepId::Security] {
+            assert_eq!(requires(id), [StepId::Trust], "{id}");
+        }
+        let escrow = [StepId::Trust, StepId::Bootstrap];
+        assert_eq!(requires(StepId::FvEscrow), escrow);
+        let runbook = standard();
+        assert_eq!(runbook.soft_ceiling_secs, 20 * 60);
+        assert_eq!(runbook.hard_ceiling_secs, 45 * 60);
     }
 
     #[test]

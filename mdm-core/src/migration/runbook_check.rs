@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::runbook::GROUP;
-use super::{AppAction, ESCROW_PROFILE, PinnedRunbook, Policy, StepId, StepPlan};
+use super::{AppAction, ESCROW_PROFILE, HIGHEST_CEILING, PinnedRunbook, Policy, StepId, StepPlan};
+use crate::app_state::app_key;
 use crate::device::Platform;
 use crate::error::Error;
 use crate::library;
@@ -13,8 +14,6 @@ use crate::wire::payloads::profile_identifier;
 
 /// The longest time-out of a step, in seconds.
 const LONGEST_STEP: u64 = 7 * 86_400;
-/// The highest hard ceiling, in seconds.
-const HIGHEST_CEILING: u64 = 4 * 3600;
 
 fn bad<T>(field: impl AsRef<str>, why: &str) -> Result<T, Error> {
     Err(Error::bad_input(format!("runbook.{}", field.as_ref()), why))
@@ -80,7 +79,7 @@ impl PinnedRunbook {
             }
             self::tags_fit(step)?;
         }
-        if self.hard_ceiling_secs == 0 || self.hard_ceiling_secs > HIGHEST_CEILING {
+        if self.hard_ceiling_secs == 0 || self.hard_ceiling_secs > HIGHEST_CEILING.as_secs() {
             let why = "the hard ceiling must be between one second and four hours";
             return bad("hard_ceiling_secs", why);
         }
@@ -141,7 +140,7 @@ impl PinnedRunbook {
         }
         let mut apps = BTreeSet::new();
         for (n, app) in self.apps.iter().enumerate() {
-            if app.bundle_id.is_empty() || !apps.insert(&app.bundle_id) {
+            if app.bundle_id.is_empty() || !apps.insert(app_key(&app.bundle_id)) {
                 let why = "an app has no bundle identifier, or occurs twice";
                 return bad(format!("apps[{n}].bundle_id"), why);
             }
@@ -332,16 +331,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_named_by_step_and_field() {
-        use StepId::{Declare, DeclareApps, Network, Release, Trust, Verify};
+        use StepId::{Declare, DeclareApps, Network, RecoveryLock, Release, Trust, Verify};
         check(
             |r| step(r, Trust).requires.push(Network),
             "steps.trust.requires",
             "in a circle",
         );
         check(
-            |r| step(r, Trust).requires.push(Declare),
+            |r| step(r, Trust).requires.push(RecoveryLock),
             "steps.trust.requires",
-            "requires declare, which is not in it",
+            "requires recovery-lock, which is not in it",
         );
         check(
             |r| step(r, Trust).requires.push(Release),
@@ -393,14 +392,30 @@ mod tests {
         );
         check(
             |r| {
-                r.steps.push(StepPlan::standard(Declare));
                 r.status.insert("a b.c".to_owned(), Value::Null);
             },
             "status",
             "no name of a status item",
         );
         check(
+            |r| {
+                r.steps.retain(|step| step.id != Declare);
+                step(r, Release).requires.retain(|id| *id != Declare);
+                r.status.insert("a.b".to_owned(), Value::Null);
+            },
+            "status",
+            "only the step declare waits",
+        );
+        check(
             |r| r.apps = vec![app(AppAction::Drop), app(AppAction::Drop)],
+            "apps[1].bundle_id",
+            "twice",
+        );
+        check(
+            |r| {
+                r.apps = vec![app(AppAction::Drop), app(AppAction::Drop)];
+                r.apps[1].bundle_id = "App".to_owned();
+            },
             "apps[1].bundle_id",
             "twice",
         );

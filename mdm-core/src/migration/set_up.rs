@@ -95,6 +95,9 @@ pub struct SetUp {
     /// The tags that the device had when it enrolled, and the groups of its owner (`group:NAME`).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
+    /// People have something declared to it, as it stood when the device last said who it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
     /// Whether the Mac has Apple silicon, once it has told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apple_silicon: Option<bool>,
@@ -211,6 +214,7 @@ impl SetUp {
             lock_unread: false,
             last_chance: None,
             tags: BTreeSet::new(),
+            declared: false,
             apple_silicon: None,
             proofs: Steps::new(),
         };

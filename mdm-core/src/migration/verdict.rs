@@ -82,24 +82,40 @@ pub fn judge(facts: VerdictFacts<'_>) -> Verdict {
             reasons,
         };
     }
-    match device.record.as_ref().and_then(|r| r.deadline) {
-        Some(deadline) if done(deadline) => {
-            reasons.push(format!("its migration for {deadline} is complete already"));
-            Verdict {
-                kind: VerdictKind::Ordinary,
-                reasons,
-            }
-        }
-        Some(deadline) => {
+    let listed = device.record.as_ref().and_then(|r| r.deadline);
+    // The list may not show it yet, or not any more: what Apple's other service says is asked for speaks for it as much.
+    let asked = device.reading.as_ref().filter(|reading| {
+        !matches!(
+            reading.status,
+            Some(MigrationStatus::Success | MigrationStatus::Failed)
+        )
+    });
+    let asked = asked.and_then(|reading| reading.deadline);
+    let shown = [
+        (listed, "its record carries"),
+        (asked, "Apple's organisation API shows"),
+    ];
+    let shown = shown.map(|(deadline, who)| deadline.map(|deadline| (deadline, who)));
+    let shown: Vec<_> = shown.into_iter().flatten().collect();
+    let open = shown.iter().find(|(deadline, _)| !done(*deadline));
+    match (open, shown.first()) {
+        (Some((deadline, who)), _) => {
             reasons.push(format!(
-                "its record carries the deadline {deadline}, which proves nothing"
+                "{who} the deadline {deadline}, which proves nothing"
             ));
             Verdict {
                 kind: VerdictKind::Uncertain,
                 reasons,
             }
         }
-        None => {
+        (None, Some((deadline, _))) => {
+            reasons.push(format!("its migration for {deadline} is complete already"));
+            Verdict {
+                kind: VerdictKind::Ordinary,
+                reasons,
+            }
+        }
+        (None, None) => {
             reasons.push("no migration of it is known".to_owned());
             Verdict {
                 kind: VerdictKind::Ordinary,

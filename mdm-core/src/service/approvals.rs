@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Org;
 use super::act::{Act, ActDone, MigrationAct};
+use super::wave::sentence;
 use crate::approval::{Alone, Approval, ApprovalState, CANCELS_ALONE, REVEALS_ALONE, Wanted};
 use crate::audit::AuditEntry;
 use crate::device::Device;
@@ -81,6 +82,14 @@ impl Org {
                 let (asker, reason) = (approval.by.clone(), approval.reason.clone());
                 let reason = reason.unwrap_or_default();
                 self.begin_clearing(&mut batch, device, &asker, &reason, Some(&by));
+                approval.state = ApprovalState::Done { by, at };
+                return self.confirmed(approval, batch).await;
+            }
+            Wanted::GiveUp { serial, attempt } => {
+                let reason = approval.reason.as_deref().unwrap_or_default();
+                let asker = &approval.by;
+                self.give_up_confirmed(&mut batch, (serial, *attempt), asker, reason, &by)
+                    .await?;
                 approval.state = ApprovalState::Done { by, at };
                 return self.confirmed(approval, batch).await;
             }
@@ -304,6 +313,7 @@ impl Org {
         reason: &str,
         approval: Option<ApprovalId>,
     ) -> Result<Revealed, Error> {
+        sentence("reason", reason, false)?;
         if reason.trim().is_empty() {
             return Err(Error::bad_input(
                 "reason",
@@ -403,7 +413,7 @@ impl Org {
         ));
     }
 
-    /// Demands two persons for every reveal and every cancellation, or only for many. That it is no longer demanded always takes
+    /// Demands two persons for every reveal, every cancellation and every attempt that is given up, or only for many of the first two. That it is no longer demanded always takes
     /// two persons itself: answers what waits for the second.
     ///
     /// # Errors

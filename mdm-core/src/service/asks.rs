@@ -81,7 +81,7 @@ fn made(
             CommandBody::install_profile(Secret::new(profile.encode().to_vec()))
         }
         Ask::Profiles => CommandBody::ProfileList(ProfileList::default().managed_only(false)),
-        Ask::InstalledApps { identifiers } => apps::ask_installed(identifiers),
+        Ask::InstalledApps { .. } => apps::ask_installed(),
         Ask::InstallApp { bundle_id, .. } => {
             // Whether it is kept or new, the command is the same: a device takes over what is there and installs what is not.
             let app = plan?.apps.iter().find(|a| a.bundle_id == *bundle_id)?;

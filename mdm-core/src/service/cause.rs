@@ -74,6 +74,7 @@ pub(super) fn evidence(event: &Event, set_up: Option<&SetUp>) -> Value {
             json!({ "source": "a person's act", "deadline": deadline })
         }
         Event::CancelAsked | Event::WithdrawAsked => json!({ "source": "a person's act" }),
+        Event::GivenUp { why } => json!({ "source": "a person's act", "why": why }),
         Event::DeadlineStays { deadline } => {
             json!({ "source": "organisation API", "deadline": deadline })
         }

@@ -247,6 +247,7 @@ impl Org {
             // Also when nothing is written.
             self.name_device(serial.as_str());
         }
+        self.note_heard(device.device);
         Ok(device)
     }
 

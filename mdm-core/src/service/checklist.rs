@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Mdm, Org};
 use crate::checklist::ItemState::{Missing, Warn};
-use crate::checklist::{Checklist, ChecklistItem, Outside, Stage};
+use crate::checklist::{Checklist, ChecklistItem, DoorSays, Outside, Stage};
 use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, OrganisationId, WaveId};
 use crate::migration::{Move, MoveState, Outcome};
+use crate::organisation::{IdentityProtocol, Issuer};
 use crate::wave::Wave;
 
 /// Rows that are read at a time.
@@ -70,22 +71,45 @@ impl Mdm {
 }
 
 impl Org {
-    /// The addresses of this organisation's doors, by the names that its devices are given: name, address, and whether a bare look
-    /// gets a good answer there (and not a refusal of its method).
+    /// The addresses that devices of this organisation go to, by the names that they are given: name, address, and what a bare look gets
+    /// there where all is well. Where they get their identities is one of them, whoever's it is.
     #[must_use]
-    pub fn doors(&self) -> Vec<(&'static str, String, bool)> {
+    pub fn doors(&self) -> Vec<(&'static str, String, DoorSays)> {
         let settings = &self.mdm.inner.settings;
-        let code = &self.organisation.code;
+        let organisation = &self.organisation;
+        let code = &organisation.code;
         let (device, enrol) = (&settings.device_url, &settings.enrol_url);
-        vec![
-            ("check-in", format!("{device}/mdm/{code}/checkin"), false),
-            ("enrolment", format!("{enrol}/mdm/{code}/enrol"), false),
+        let mut doors = vec![
             (
-                "SCEP",
-                format!("{enrol}/mdm/{code}/scep?operation=GetCACaps"),
-                true,
+                "check-in",
+                format!("{device}/mdm/{code}/checkin"),
+                DoorSays::Refusal,
             ),
-        ]
+            (
+                "enrolment",
+                format!("{enrol}/mdm/{code}/enrol"),
+                DoorSays::Refusal,
+            ),
+        ];
+        match &organisation.issuer {
+            Issuer::BuiltIn => {
+                let scep = format!("{enrol}/mdm/{code}/scep?operation=GetCACaps");
+                doors.push(("SCEP", scep, DoorSays::Good));
+                let mut protocols = organisation.settings.identity_protocol.values();
+                if protocols.any(|it| *it != IdentityProtocol::Scep) {
+                    doors.push(("ACME", self.acme_directory_url(), DoorSays::Good));
+                }
+            }
+            Issuer::Scep { url, .. } => {
+                let and = if url.contains('?') { '&' } else { '?' };
+                let scep = format!("{url}{and}operation=GetCACaps");
+                doors.push(("SCEP", scep, DoorSays::Elsewhere));
+            }
+            Issuer::Acme { directory_url, .. } => {
+                doors.push(("ACME", directory_url.clone(), DoorSays::Elsewhere));
+            }
+        }
+        doors
     }
 
     /// What a migration needs, in order, and how each of it stands now.
@@ -98,6 +122,8 @@ impl Org {
         let mut waves = self.all_waves().await?;
         waves.retain(|wave: &Wave| !wave.ad_hoc);
         let mut items = self.outside_items(members.latest, now);
+        items.extend(self.database_items(now).await?);
+        items.extend(self.unreadable_item().await?);
         items.extend(self.connect(members.latest, now).await?);
         items.extend(self.prepare(&waves, members.latest, now).await?);
         items.extend(self.learn(now).await?);

@@ -11,7 +11,7 @@ use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::enrollment::Enrollment;
 use crate::error::Error;
-use crate::ids::{AuditId, EnrollmentId, Serial};
+use crate::ids::{AuditId, CommandId, EnrollmentId, Serial};
 use crate::queue::{BodyForm, Command, CommandOrigin, CommandState};
 use crate::store::{Batch, Write};
 use crate::wire::json::of_dictionary;
@@ -30,6 +30,8 @@ const OURS: i32 = 100;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct CommandSummary {
+    /// Its key: of the commands of a channel the newest has the largest.
+    pub id: CommandId,
     /// `CommandUUID`.
     pub uuid: String,
     /// `RequestType`.
@@ -112,6 +114,7 @@ impl CommandSummary {
         let report = report.and_then(|report| CommandReport::parse(&report.0).ok());
         let errors = report.into_iter().flat_map(|r| r.error_chain);
         Self {
+            id: command.id,
             uuid: command.uuid.clone(),
             request_type: command.request_type.clone(),
             state: command.state,
@@ -180,12 +183,27 @@ impl Org {
         open: bool,
         limit: u32,
     ) -> Result<Vec<CommandSummary>, Error> {
+        if !open {
+            let newest = CommandId(i64::MAX);
+            return self.commands_before(channel, newest, limit).await;
+        }
         let id = self.channel_of(channel).await?;
-        let rows = if open {
-            self.store().open_commands(self.id(), id, limit).await?
-        } else {
-            self.store().commands(self.id(), id, limit).await?
-        };
+        let rows = self.store().open_commands(self.id(), id, limit).await?;
+        Ok(rows.iter().map(CommandSummary::of).collect())
+    }
+
+    /// Commands of a channel with smaller keys than `before`, newest first. At most `limit`.
+    ///
+    /// # Errors
+    /// As [`Org::commands`].
+    pub async fn commands_before(
+        &self,
+        channel: &str,
+        before: CommandId,
+        limit: u32,
+    ) -> Result<Vec<CommandSummary>, Error> {
+        let id = self.channel_of(channel).await?;
+        let rows = self.store().commands(self.id(), id, before, limit).await?;
         Ok(rows.iter().map(CommandSummary::of).collect())
     }
 

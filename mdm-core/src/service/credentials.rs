@@ -234,17 +234,7 @@ impl Org {
             }
             None => {
                 let (name, uuid) = (&account.server_name, &account.server_uuid);
-                // Its devices would all be given our ADE profile.
-                let projects = self.store().projects(self.id()).await?;
-                if let Some(left) = projects
-                    .iter()
-                    .find(|p| p.closed.is_none() && p.originals.contains(uuid))
-                {
-                    return Err(Error::Precondition(format!(
-                        "{name} is a service that devices leave in the project {}: its token is not for us",
-                        left.name
-                    )));
-                }
+                self.must_not_be_left(account).await?;
                 let mut server = Server::new(self.id(), new, name, uuid, secret);
                 server.sync_job = JobId(self.ids().next(now));
                 server.assign_job = JobId(self.ids().next(now));
@@ -275,6 +265,21 @@ impl Org {
             self.forget_secret(old);
         }
         Ok(id)
+    }
+
+    /// The token of a service that an open project leaves is not for us: all of its devices would be given our ADE profile.
+    pub(super) async fn must_not_be_left(&self, account: &Account) -> Result<(), Error> {
+        let projects = self.store().projects(self.id()).await?;
+        let left = projects
+            .iter()
+            .find(|p| p.closed.is_none() && p.originals.contains(&account.server_uuid));
+        match left {
+            None => Ok(()),
+            Some(project) => Err(Error::Precondition(format!(
+                "{} is a service that devices leave in the project {}: its token is not for us",
+                account.server_name, project.name
+            ))),
+        }
     }
 
     /// Drops the oldest key pair that no token of ours was made for.

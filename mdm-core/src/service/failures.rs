@@ -248,14 +248,19 @@ impl Org {
     ) -> Result<Vec<Failure>, Error> {
         let mut found = self.failures().await?;
         let Some(last) = last else { return Ok(found) };
-        for (name, ends) in self.ending_before(wave, last).await? {
-            let next = "renew it; until then no more devices are offered their migration, and those that are on the way are served";
+        let ending = self.ending_before(wave, last).await?;
+        if ending.is_empty() {
+            return Ok(found);
+        }
+        let offers = self.offers_until_renewed(wave, last).await?;
+        let next = format!("renew it; {offers}; devices that are on the way are served");
+        for (name, ends) in ending {
             let days = ends.since(self.now()).as_secs() / 86_400;
             let failure = Failure::new(
                 FailureMode::Expiry,
                 Owner::OrganisationAdmin,
                 Confidence::Certain,
-                next,
+                &next,
             );
             let said = format!("{name} ends in {days} days, before the last deadline {last}");
             found.push(failure.seen(said, ends));
@@ -348,6 +353,7 @@ impl Org {
             original: original.as_ref(),
             held: &held,
             refusals: &own,
+            unproved: refusals,
             forecast: &forecast,
             left: left.as_deref(),
             notice: self.organisation().settings.notice(),

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Org;
+use crate::app_state::is_same_app;
 use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -200,7 +201,7 @@ fn undecided(
 /// Whether the hold kept or installed it, whatever was foreseen: a licence may have come in time.
 fn is_saved(app: &str, plan: &PinnedRunbook, set_up: &SetUp) -> bool {
     let mut rows = plan.apps.iter();
-    let row = rows.find(|row| row.bundle_id.eq_ignore_ascii_case(app));
+    let row = rows.find(|row| is_same_app(&row.bundle_id, app));
     let steps: &[StepId] = match row.map(|row| row.action) {
         Some(AppAction::Install) => &[StepId::AppsKeep, StepId::AppsRequired, StepId::DeclareApps],
         Some(AppAction::KeepIfPresent) => &[StepId::AppsKeep, StepId::DeclareApps],
@@ -219,7 +220,7 @@ fn is_saved(app: &str, plan: &PinnedRunbook, set_up: &SetUp) -> bool {
         set_up.exceptions.iter().any(|e| {
             let part = e.what.strip_prefix(step.as_str());
             part.is_some_and(|rest| match rest.strip_prefix(": ") {
-                Some(named) => named.eq_ignore_ascii_case(app),
+                Some(named) => is_same_app(named, app),
                 // The whole step.
                 None => rest.is_empty(),
             })

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::hand_off::AGREED;
+use super::wave::sentence;
 use super::{HandOffOutcome, HandOffView, Org};
 use crate::approval::{ApprovalState, Wanted};
 use crate::audit_seal::Checkpoint;
@@ -342,6 +343,7 @@ impl Org {
         reason: &str,
     ) -> Result<ApprovalId, Error> {
         let reason = reason.trim();
+        sentence("reason", reason, false)?;
         if reason.is_empty() || reason.len() > 500 {
             return Err(Error::bad_input(
                 "reason",

@@ -18,7 +18,9 @@ use super::worker::done;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::error::{Error, PortError};
-use crate::hook::{Hook, HookMessage, HookOn, OVERLAP, Off, PATIENCE, check_url, signed_text};
+use crate::hook::{
+    Hook, HookMessage, HookOn, LONGEST_WAIT, OVERLAP, Off, PATIENCE, check_url, signed_text,
+};
 use crate::ids::{AuditId, DeviceId, HookId, HookMessageId};
 use crate::job::Job;
 use crate::migration::Notice;
@@ -352,7 +354,8 @@ impl Org {
                 }
                 return Ok(Some(now + Duration::from_hours(1)));
             }
-            if message.due > now {
+            // Further away than any wait, it was put off before the clock was set back.
+            if message.due > now && message.due <= now + LONGEST_WAIT {
                 return Ok(Some(message.due));
             }
             // Claimed first: whoever else works on this device leaves it alone meanwhile, so that the order holds.

@@ -38,6 +38,42 @@ pub struct Invitation {
     pub expires: Timestamp,
 }
 
+/// Which network enrolment profiles are to bring along.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_enums, reason = "hosts build it")]
+pub enum NetworkChange<'a> {
+    /// The same as before.
+    #[default]
+    Same,
+    /// None.
+    None,
+    /// This one.
+    This {
+        /// Its name.
+        ssid: &'a str,
+        /// Its password; an open one has none.
+        password: Option<&'a Secret>,
+        /// It does not tell its name.
+        hidden: bool,
+    },
+}
+
+/// What is to change of what enrolments demand and bring along; what is `None` or not named stays as it is.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "hosts build it")]
+pub struct EnrolmentChange<'a> {
+    /// Versions below which nothing enrols.
+    pub minimum_os: Option<BTreeMap<Platform, String>>,
+    /// Who may log in.
+    pub user_logins: Option<UserLogins>,
+    /// How often what a device says of itself is asked for; 0: never.
+    pub facts_hours: Option<u32>,
+    /// The network that enrolment profiles bring along, from the next one on.
+    pub network: NetworkChange<'a>,
+    /// Which kept runbooks set up devices of migrations that nobody planned here: [`Org::set_unplanned_runbooks`].
+    pub unplanned_runbooks: BTreeMap<Platform, Option<String>>,
+}
+
 impl Org {
     /// Invites a device to enrol by download: one that Apple's assignment service does not know, or that is past its Setup
     /// Assistant. Its serial number need not be known yet. The profile names no device; the Authenticate that follows must
@@ -104,42 +140,18 @@ impl Org {
     /// Changes what enrolments demand; what is `None` stays as it is. Answers the settings.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a version that is none and for more hours than a year has, the store's.
+    /// As [`Self::change_enrolment`].
     pub async fn set_enrolment(
         &self,
         minimum_os: Option<BTreeMap<Platform, String>>,
         user_logins: Option<UserLogins>,
         facts_hours: Option<u32>,
     ) -> Result<Settings, Error> {
-        for least in minimum_os.iter().flat_map(BTreeMap::values) {
-            if version(least).is_none() {
-                return Err(Error::bad_input(
-                    "minimum_os",
-                    "must be a version such as 26.4",
-                ));
-            }
-        }
-        if facts_hours.is_some_and(|hours| hours > MOST_FACTS_HOURS) {
-            let problem = format!("must be 0 (never) to {MOST_FACTS_HOURS}");
-            return Err(Error::bad_input("facts_hours", problem));
-        }
-        self.again_on_conflict(|| async {
-            let mut organisation = self.fresh().await?;
-            let settings = &mut organisation.settings;
-            if let Some(minimum_os) = &minimum_os {
-                settings.minimum_os.clone_from(minimum_os);
-            }
-            settings.user_logins = user_logins.unwrap_or(settings.user_logins);
-            settings.facts_hours = facts_hours.unwrap_or(settings.facts_hours);
-            let settings = settings.clone();
-            let mut batch = Batch::new();
-            batch.put(organisation);
-            let detail = json!({
-                "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
-            });
-            self.audit_into(&mut batch, "enrolment.set", detail);
-            self.store().commit(batch).await?;
-            Ok(settings)
+        self.change_enrolment(&EnrolmentChange {
+            minimum_os,
+            user_logins,
+            facts_hours,
+            ..EnrolmentChange::default()
         })
         .await
     }
@@ -147,42 +159,123 @@ impl Org {
     /// Sets the network that enrolment profiles bring along, from the next one on; `None`: none.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a name that is empty or longer than 32 bytes, or a password that is none of WPA; the vault's,
-    /// the store's.
+    /// As [`Self::change_enrolment`].
     pub async fn set_network(
         &self,
         network: Option<(&str, Option<&Secret>)>,
         hidden: bool,
     ) -> Result<(), Error> {
-        let network = match network {
-            Some((ssid, _)) if ssid.is_empty() || ssid.len() > 32 => {
-                return Err(Error::bad_input("wifi", "must be a name of 1 to 32 bytes"));
+        let network = network.map_or(NetworkChange::None, |(ssid, password)| {
+            NetworkChange::This {
+                ssid,
+                password,
+                hidden,
             }
-            Some((_, Some(password))) if !(8..=64).contains(&password.len()) => {
-                let problem = "must be 8 to 63 characters, or 64 hexadecimal digits";
-                return Err(Error::bad_input("wifi_password", problem));
-            }
-            Some((ssid, password)) => {
-                let sealed = match password {
-                    Some(password) => Some(Der(self
-                        .seal_bytes(SecretKind::ProfilePassword, password)
-                        .await?)),
-                    None => None,
-                };
-                Some(Network::new(ssid.to_owned(), hidden, sealed))
-            }
-            None => None,
+        });
+        let change = EnrolmentChange {
+            network,
+            ..EnrolmentChange::default()
         };
+        self.change_enrolment(&change).await.map(|_| ())
+    }
+
+    /// Changes all of it at once, or nothing. Answers the settings.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a version that is none, for more hours than a year has, for a network's name that is empty or longer
+    /// than 32 bytes, for a password that is none of WPA, and for a runbook that is not kept or is for another platform; the vault's,
+    /// the store's.
+    pub async fn change_enrolment(&self, change: &EnrolmentChange<'_>) -> Result<Settings, Error> {
+        for least in change.minimum_os.iter().flat_map(BTreeMap::values) {
+            if version(least).is_none() {
+                return Err(Error::bad_input(
+                    "minimum_os",
+                    "must be a version such as 26.4",
+                ));
+            }
+        }
+        if change
+            .facts_hours
+            .is_some_and(|hours| hours > MOST_FACTS_HOURS)
+        {
+            let problem = format!("must be 0 (never) to {MOST_FACTS_HOURS}");
+            return Err(Error::bad_input("facts_hours", problem));
+        }
+        self.check_unplanned(&change.unplanned_runbooks).await?;
+        let network = match change.network {
+            NetworkChange::Same => None,
+            NetworkChange::None => Some(None),
+            NetworkChange::This {
+                ssid,
+                password,
+                hidden,
+            } => Some(Some(self.sealed_network(ssid, password, hidden).await?)),
+        };
+        let chosen = &change.unplanned_runbooks;
+        let demands = change.minimum_os.is_some()
+            || change.user_logins.is_some()
+            || change.facts_hours.is_some()
+            || (network.is_none() && chosen.is_empty());
         self.again_on_conflict(|| async {
             let mut organisation = self.fresh().await?;
-            organisation.network.clone_from(&network);
             let mut batch = Batch::new();
+            if let Some(network) = &network {
+                organisation.network.clone_from(network);
+                let ssid = network.as_ref().map(|network| &network.ssid);
+                self.audit_into(&mut batch, "enrolment.network", json!({ "ssid": ssid }));
+            }
+            let settings = &mut organisation.settings;
+            if let Some(minimum_os) = &change.minimum_os {
+                settings.minimum_os.clone_from(minimum_os);
+            }
+            settings.user_logins = change.user_logins.unwrap_or(settings.user_logins);
+            settings.facts_hours = change.facts_hours.unwrap_or(settings.facts_hours);
+            for (platform, name) in chosen {
+                let all = &mut settings.unplanned_runbooks;
+                match name {
+                    Some(name) => all.insert(*platform, name.clone()),
+                    None => all.remove(platform),
+                };
+            }
+            let settings = settings.clone();
+            if demands {
+                let detail = json!({
+                    "minimum_os": settings.minimum_os, "user_logins": settings.user_logins, "facts_hours": settings.facts_hours,
+                });
+                self.audit_into(&mut batch, "enrolment.set", detail);
+            }
+            if !chosen.is_empty() {
+                let detail = json!({ "runbooks": settings.unplanned_runbooks });
+                self.audit_into(&mut batch, "enrolment.runbooks-chosen", detail);
+            }
             batch.put(organisation);
-            let ssid = network.as_ref().map(|network| &network.ssid);
-            self.audit_into(&mut batch, "enrolment.network", json!({ "ssid": ssid }));
-            Ok(self.store().commit(batch).await?)
+            self.store().commit(batch).await?;
+            Ok(settings)
         })
         .await
+    }
+
+    /// A network as it is kept.
+    async fn sealed_network(
+        &self,
+        ssid: &str,
+        password: Option<&Secret>,
+        hidden: bool,
+    ) -> Result<Network, Error> {
+        if ssid.is_empty() || ssid.len() > 32 {
+            return Err(Error::bad_input("wifi", "must be a name of 1 to 32 bytes"));
+        }
+        if password.is_some_and(|password| !(8..=64).contains(&password.len())) {
+            let problem = "must be 8 to 63 characters, or 64 hexadecimal digits";
+            return Err(Error::bad_input("wifi_password", problem));
+        }
+        let sealed = match password {
+            Some(password) => Some(Der(self
+                .seal_bytes(SecretKind::ProfilePassword, password)
+                .await?)),
+            None => None,
+        };
+        Ok(Network::new(ssid.to_owned(), hidden, sealed))
     }
 
     /// The payload of the network that enrolment profiles bring along.

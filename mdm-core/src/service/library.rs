@@ -322,13 +322,11 @@ impl Org {
                     (Some(sent), Some(signer)) => {
                         let by = &signer.certificate.0;
                         let content = signed_content(held.expose()).map(Secret::new);
-                        content.is_some_and(|content| content.expose() == sent.expose())
+                        content.is_some_and(|content| content.matches(sent.expose()))
                             && held.expose().windows(by.len()).any(|part| part == by)
                     }
                     (Some(_), None) => false,
-                    (None, _) => sent
-                        .signed
-                        .is_some_and(|sent| sent.expose() == held.expose()),
+                    (None, _) => sent.signed.is_some_and(|sent| held.matches(sent.expose())),
                 }
             }
             _ => false,

@@ -2,6 +2,7 @@
 //! hand.
 
 mod holders;
+mod stake;
 mod wave;
 
 use std::collections::{BTreeMap, BTreeSet};

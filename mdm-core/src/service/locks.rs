@@ -9,6 +9,7 @@ use serde_json::json;
 use super::decision::Decision;
 use super::enqueue::NewCommand;
 use super::ports::{LockedDevice, PushIdentity, Unlocking};
+use super::wave::sentence;
 use super::worker::done;
 use super::{Org, approvals};
 use crate::activation_lock::codes_to_try;
@@ -138,6 +139,7 @@ impl Org {
     /// [`Error::BadInput`] without a reason, [`Error::NotFound`] without the device, [`Error::Precondition`] without a code or a
     /// push certificate, the store's.
     pub async fn clear_lock(&self, serial: &Serial, reason: &str) -> Result<ClearAsked, Error> {
+        sentence("reason", reason, false)?;
         if reason.trim().is_empty() {
             let problem = "must say why the lock is lifted";
             return Err(Error::bad_input("reason", problem));

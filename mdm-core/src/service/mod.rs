@@ -1,8 +1,8 @@
 //! The façade: load, decide, commit; and the worker that talks afterwards. Knows no listeners and no TLS.
 //!
 //! [`Mdm`] is the installation, [`Org`] the handle of one organisation: whatever is asked through a handle stays within its
-//! organisation. A host calls [`Org::check_in`] and [`Org::report`] from its two endpoints, [`Mdm::work`] from its scheduler
-//! and [`Mdm::watch`] from a task of its own.
+//! organisation. A host calls [`Org::check_in`] and [`Org::report`] from its two endpoints, [`Mdm::work`] from its scheduler,
+//! [`Mdm::watch`] from a task of its own, and [`Mdm::keep_heard`] every half minute.
 
 mod account;
 mod acme;
@@ -27,11 +27,15 @@ mod facts;
 mod failures;
 mod foreseen;
 mod gate;
+mod give_up;
 mod hand_off;
 mod hand_over;
+mod heard;
+mod history;
 mod hooks;
 mod identities;
 mod invitation;
+mod leases;
 mod library;
 mod licences;
 mod lifted;
@@ -63,6 +67,7 @@ mod safe;
 mod scep;
 mod server_entries;
 mod service_token;
+mod set_back;
 pub mod sign_in;
 mod still_open;
 mod sync;
@@ -71,6 +76,7 @@ mod templates;
 mod token_update;
 mod turns;
 mod unplanned;
+mod unreadable;
 mod views;
 mod watchdog;
 mod wave;
@@ -97,11 +103,12 @@ pub use declarations::{
 pub use enqueue::{Enqueued, NewCommand};
 pub use failures::WaveFailures;
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
+pub use give_up::{GivenUp, GivingUp};
 pub use hand_off::{HandOffOutcome, HandOffView};
 pub use hand_over::{Agreements, SealedExport, SignerView};
 pub use hooks::{HookChange, HookTest, NewHook};
 pub use identities::{IdentityReport, IdentitySettings, IdentityState, NewIssuer};
-pub use invitation::Invitation;
+pub use invitation::{EnrolmentChange, Invitation, NetworkChange};
 pub use library::Put;
 pub use licences::LicenceAct;
 pub use locks::{ClearAsked, LockView};
@@ -109,7 +116,7 @@ pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
 pub use people::{Holder, NewSession, actor_of};
 pub use ports::Ports;
 pub use purge::{KeptSecret, Purge};
-pub use record::RecordReport;
+pub use record::{Leaving, RecordReport};
 pub use release::Release;
 pub use repeats::{Coming, OnlyIf, Repeated};
 pub use rotation::Rotation;
@@ -145,6 +152,8 @@ use crate::wire::report::CommandReport;
 use apart::Apart;
 use decision::Decision;
 use door::{Chain, ChainKey, Message, Speaker};
+use history::Followed;
+use leases::Leases;
 use put_off::PutOff;
 use scep::{Authority, AuthorityKey, Lists};
 use turns::{TRIES, Turns};
@@ -209,12 +218,17 @@ struct Inner {
     standards: Mutex<HashMap<Standard, (RunbookId, Arc<PinnedRunbook>)>>,
     /// Who holds licences, for open errands; bounded.
     holders: HolderMemory,
+    /// Which devices have spoken since that was written down; bounded.
+    heard: heard::Heard,
     /// Places for large messages that are being read.
     large: Semaphore,
     /// Whose messages are being decided on.
     turns: Turns,
     /// Jobs that go on beside the rounds.
     apart: Apart,
+    /// Until when what is under way is ours.
+    leases: Leases,
+    followed: Followed,
     /// Something was committed that the worker may have to do with.
     stirred: AtomicBool,
     /// Machines that could not be woken, and holds that the watchdog could not release: apart, for one way out must not
@@ -225,6 +239,8 @@ struct Inner {
     /// When the records are sealed next.
     seal_at: Mutex<Option<Timestamp>>,
     unreleased: PutOff,
+    /// The clock as the watchdog has seen it.
+    set_back: set_back::SetBack,
     /// What the host has seen of its doors from outside, by organisation.
     outside: Mutex<HashMap<OrganisationId, crate::checklist::Outside>>,
     /// ADE profiles with which devices did not wait, as they were counted last.
@@ -352,14 +368,18 @@ impl Mdm {
                 begun: begun::Begun::default(),
                 standards: Mutex::default(),
                 holders: HolderMemory::default(),
+                heard: heard::Heard::default(),
                 large: Semaphore::new(LARGE_AT_ONCE),
                 turns: Turns::default(),
                 apart: Apart::default(),
+                leases: Leases::default(),
+                followed: Followed::default(),
                 stirred: AtomicBool::new(false),
                 unwoken: PutOff::default(),
                 clear_at: Mutex::default(),
                 seal_at: Mutex::default(),
                 unreleased: PutOff::default(),
+                set_back: set_back::SetBack::default(),
                 outside: Mutex::default(),
                 unheld: Mutex::default(),
             }),

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::decision::{Decision, Tracked};
 use super::enrol::random_text;
 use super::hand_over::left_for_good;
+use super::wave::sentence;
 use super::{Mdm, Org};
 use crate::audit::{ApiToken, AuditEntry, Role};
 use crate::ca::Ca;
@@ -46,6 +47,8 @@ pub struct DeviceReport {
     pub state: Option<VisibleState>,
     /// The device with the age of each fact.
     pub device: Device,
+    /// When it spoke last, whatever it said. Of a word to another process of the server this one learns within half a minute.
+    pub heard: Option<Timestamp>,
     /// Its enrolments, oldest first.
     pub enrollments: Vec<Enrollment>,
     /// The set-up of the newest enrolment.
@@ -229,6 +232,10 @@ impl Org {
             (None, None) => None,
         };
         let secrets = self.store().secrets(self.id(), device.id).await?;
+        let heard = self.last_heard(&[device.id]).await?.remove(&device.id);
+        let heard = heard
+            .max(set_up.as_ref().and_then(|s| s.heard))
+            .max(device.facts.learned);
         let moved = left_for_good(&device, enrollments.last(), self.silence(), self.now());
         let is_mac = device.platform().is_some_and(Platform::is_mac);
         let recovery_key = is_mac.then(|| KeyCustody::of(&secrets));
@@ -261,6 +268,7 @@ impl Org {
             marks,
             state: visible_state(attempt.as_ref(), set_up.as_ref()),
             device,
+            heard,
             enrollments,
             set_up,
             attempt,
@@ -271,7 +279,7 @@ impl Org {
         })
     }
 
-    /// Does what a person may do to one device's way.
+    /// Does what a person may do to one device's set-up.
     ///
     /// # Errors
     /// [`Error::NotFound`], the store's.
@@ -283,23 +291,11 @@ impl Org {
                 Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
                 None => None,
             };
-            let open = device.open_move;
+            let set_up = set_up.ok_or(Error::NotFound("set-up of this device"))?;
             d.device = Some(Tracked::read(device));
             d.audit("operator.acted", json!({ "act": act }));
-            match set_up {
-                Some(set_up) => {
-                    self.load_for_set_up(&mut d, set_up).await?;
-                    d.tell_set_up(&Event::Operator(act.clone()));
-                }
-                None if open.is_none() => return Err(Error::NotFound("set-up of this device")),
-                None => {}
-            }
-            if let Some(open) = open {
-                if d.attempt.is_none() {
-                    self.load_attempt(&mut d, open).await?;
-                }
-                d.tell_move(&Event::Operator(act.clone()));
-            }
+            self.load_for_set_up(&mut d, set_up).await?;
+            d.tell_set_up(&Event::Operator(act.clone()));
             self.commit(d).await
         })
         .await
@@ -315,6 +311,7 @@ impl Org {
     /// store's.
     pub async fn revoke_identity(&self, serial: &Serial, reason: &str) -> Result<usize, Error> {
         let reason = reason.trim();
+        sentence("reason", reason, false)?;
         if reason.is_empty() {
             return Err(Error::bad_input(
                 "reason",

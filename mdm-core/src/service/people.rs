@@ -1,7 +1,6 @@
 //! Sessions of people: made once somebody is proved, shown by a token that is kept as a hash, ended by time, by their holder, by
 //! an administrator, or with the provider that vouched for them.
 
-use openssl::memcmp;
 use serde_json::json;
 
 use super::enrol::random_text;
@@ -13,7 +12,7 @@ use crate::identity::sha256_hex;
 use crate::ids::PersonSessionId;
 use crate::organisation::Organisation;
 use crate::person::{Granted, OwnRole, Person, PersonSession, Purpose, SessionUse, SignIn};
-use crate::secret::Secret;
+use crate::secret::{Secret, same};
 use crate::sign_in::pkce;
 use crate::store::{Batch, StoreError};
 
@@ -388,9 +387,7 @@ impl Mdm {
         let (now, hash) = (self.now(), sha256_hex(token.as_bytes()));
         let found = self.store().person_session_by_token(&hash).await?;
         let session = found
-            .filter(|s| {
-                s.used_for == used_for && memcmp::eq(s.token_hash.as_bytes(), hash.as_bytes())
-            })
+            .filter(|s| s.used_for == used_for && same(&s.token_hash, &hash))
             .ok_or(UNKNOWN)?;
         let org = self.organisation_by_id(session.organisation).await?;
         let setting = org.organisation().sign_in.as_ref();

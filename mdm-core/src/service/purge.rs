@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Org;
-use super::wave::check_digest;
+use super::wave::{check_digest, sentence};
 use crate::device::Device;
 use crate::error::Error;
 use crate::filevault::KeyCustody;
@@ -108,6 +108,7 @@ impl Org {
         reason: &str,
         digest: &str,
     ) -> Result<Purge, Error> {
+        sentence("reason", reason, false)?;
         if reason.trim().is_empty() {
             let problem = "must say why the secrets are destroyed";
             return Err(Error::bad_input("reason", problem));

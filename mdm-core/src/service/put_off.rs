@@ -10,6 +10,8 @@ use crate::ids::OrganisationId;
 
 /// How many are remembered. Beyond, the memory starts anew, which costs a round of vain tries.
 const MOST: usize = 10_000;
+/// The longest pause.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// Things by organisation and id that failed, each with its next try.
 #[derive(Debug, Default)]
@@ -27,7 +29,8 @@ impl PutOff {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries
             .get(&(organisation, id))
-            .is_some_and(|entry| now < entry.until)
+            // One that is further away than any pause is of a clock that was set back.
+            .is_some_and(|entry| now < entry.until && entry.until.since(now) <= LONGEST)
     }
 
     /// How many there are, so that whoever asks for a number of things can ask for so many more.
@@ -47,12 +50,12 @@ impl PutOff {
             until: now,
         });
         entry.until = now
-            + Duration::from_secs(match entry.tries {
-                0 => 5,
-                1 => 30,
-                2 => 120,
-                _ => 600,
-            });
+            + match entry.tries {
+                0 => Duration::from_secs(5),
+                1 => Duration::from_secs(30),
+                2 => Duration::from_secs(120),
+                _ => LONGEST,
+            };
         entry.tries = entry.tries.saturating_add(1);
     }
 
@@ -80,5 +83,16 @@ mod tests {
         assert_eq!(put_off.len(), 1);
         put_off.succeeded(org, 7);
         assert!(!put_off.holds(org, 7, start));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_pause_longer_than_any_is() {
+        let put_off = PutOff::default();
+        let (org, start) = (OrganisationId(1), Timestamp::from_millis(1_000_000_000));
+        for _ in 0..4 {
+            put_off.failed(org, 7, start);
+        }
+        assert!(put_off.holds(org, 7, start));
+        assert!(!put_off.holds(org, 7, start - Duration::from_hours(2)));
     }
 }

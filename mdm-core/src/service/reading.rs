@@ -19,7 +19,7 @@ use crate::error::{Error, PortError};
 use crate::ids::{DeviceId, ErrandId, InventoryId, JobId, Serial};
 use crate::inventory::{FEW, Inventory, Lap, PullPhase};
 use crate::job::{Job, JobKind};
-use crate::store::{Batch, Lease, Write};
+use crate::store::{Batch, Lease, StoreError, Write};
 
 /// A list that was met in a circle so often is begun again.
 const CIRCLES: u32 = 3;
@@ -50,7 +50,7 @@ impl Org {
     /// What Apple does not know gets no row, so that a mistyped number leaves nothing behind.
     pub async fn pull(&self, serials: &[Serial]) -> Result<Vec<(Serial, OrgReading)>, Error> {
         let since = self.now();
-        let known: Vec<Serial> = self.known(serials).await?.into_keys().collect();
+        let known: Vec<Serial> = self.known(serials).await?.devices.into_keys().collect();
         if known.len() <= self.few().await? {
             // Also when they were read a moment ago.
             self.read_singly(&known).await?;
@@ -66,7 +66,7 @@ impl Org {
         since: Timestamp,
     ) -> Result<Vec<(Serial, OrgReading)>, Error> {
         let known = self.known(serials).await?;
-        let new = serials.iter().filter(|s| !known.contains_key(*s));
+        let new = serials.iter().filter(|s| !known.has(s));
         let new: Vec<Serial> = new.cloned().collect();
         if new.len() <= self.few().await? {
             self.read_new(&new).await?;
@@ -160,7 +160,7 @@ impl Org {
                 continue;
             }
             self.again_on_conflict(|| async {
-                if !self.known(one).await?.is_empty() {
+                if self.known(one).await?.has(serial) {
                     return Ok(());
                 }
                 let mut batch = Batch::new();
@@ -187,7 +187,7 @@ impl Org {
     }
 
     /// Adds to a batch that a reading is wanted. Answers whether anything had to be added.
-    async fn put_pull(
+    pub(super) async fn put_pull(
         &self,
         batch: &mut Batch,
         since: Timestamp,
@@ -431,7 +431,10 @@ impl Org {
     ) -> Result<(), Error> {
         let mut known = self.known(serials).await?;
         for serial in serials.iter().collect::<BTreeSet<_>>() {
-            let device = match known.remove(serial) {
+            if known.is_unreadable(serial) {
+                continue;
+            }
+            let device = match known.devices.remove(serial) {
                 Some(device) => Some(device),
                 None => everything.then(|| {
                     Device::new(self.id(), DeviceId(self.ids().next(now)), serial.clone())
@@ -465,11 +468,11 @@ impl Org {
         let mut told = Telling::new(self).await?;
         let mut seen = BTreeSet::new();
         for (serial, reading) in readings {
-            if !seen.insert(serial) {
+            if !seen.insert(serial) || known.is_unreadable(serial) {
                 continue;
             }
             let now = self.now();
-            let mut tracked = match known.remove(serial) {
+            let mut tracked = match known.devices.remove(serial) {
                 Some(device) => Tracked::read(device),
                 None if everything => Tracked::new(Device::new(
                     self.id(),
@@ -488,12 +491,8 @@ impl Org {
                 Placed::Known(reading) => told.take(self, batch, tracked, reading).await?,
             }
         }
+        told.keep_missed(batch);
         Ok(())
-    }
-
-    async fn known(&self, serials: &[Serial]) -> Result<BTreeMap<Serial, Device>, Error> {
-        let devices = self.store().devices_by_serial(self.id(), serials).await?;
-        Ok(devices.into_iter().map(|d| (d.serial.clone(), d)).collect())
     }
 
     /// Devices with readings that are not older than `not_before`; what is older is read, or begins to be.
@@ -579,11 +578,12 @@ impl Org {
             let mut told = Telling::new(self).await?;
             let mut batch = Batch::new();
             for (serial, reading) in readings {
-                if let Some(device) = known.remove(serial) {
+                if let Some(device) = known.devices.remove(serial) {
                     told.take(self, &mut batch, Tracked::read(device), reading.clone())
                         .await?;
                 }
             }
+            told.keep_missed(&mut batch);
             for (job, lease) in jobs {
                 batch.put(done(job, *lease));
             }
@@ -599,9 +599,20 @@ impl Org {
             let JobKind::ReadDevice { device } = job.kind else {
                 continue;
             };
-            match self.store().device(self.id(), device).await? {
-                Some(row) => wanted.entry(row.serial).or_default().push((job, lease)),
-                None => self.job_done(job, lease).await?,
+            match self.store().device(self.id(), device).await {
+                // It keeps no other from being read, and is looked at again when somebody may have mended it.
+                Err(StoreError::Corrupt { .. }) => {
+                    let mut later = job.clone();
+                    later.due = self.now() + PERSON;
+                    later.tries += 1;
+                    let mut batch = Batch::new();
+                    batch.put(Write::JobLater { job: later, lease });
+                    self.store().commit(batch).await?;
+                }
+                row => match row? {
+                    Some(row) => wanted.entry(row.serial).or_default().push((job, lease)),
+                    None => self.job_done(job, lease).await?,
+                },
             }
         }
         if wanted.len() > self.few().await? {

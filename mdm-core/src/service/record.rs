@@ -38,6 +38,34 @@ pub struct RecordReport {
     pub chain: ChainReport,
     /// The newest seal as it may leave the building.
     pub checkpoint: Option<Checkpoint>,
+    /// The newest entry of something that has left the building.
+    pub left: Option<Leaving>,
+}
+
+/// Something has left the building, by the word of an entry, which is sealed as every other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct Leaving {
+    /// When.
+    pub at: Timestamp,
+    /// What, such as `checkpoint`, `inventory` or `backup`.
+    pub with: String,
+    /// The version of this library that let it go; earlier ones did not say.
+    pub version: Option<String>,
+}
+
+impl Leaving {
+    const WHAT: &str = "record.left";
+
+    fn of(entry: &AuditEntry) -> Option<Self> {
+        let text = |key: &str| entry.detail[key].as_str().map(str::to_owned);
+        (entry.what == Self::WHAT).then(|| Self {
+            at: entry.at,
+            with: text("with").unwrap_or_default(),
+            version: text("version"),
+        })
+    }
 }
 
 impl Mdm {
@@ -268,7 +296,7 @@ impl Org {
         if let Some(left) = &organisation.left {
             known.push((left, "the last checkpoint that left,"));
         }
-        let mut found = Vec::new();
+        let (mut found, mut left) = (Vec::new(), None);
         let (mut after, mut entries_after) = (AuditSealId(0), AuditId(0));
         loop {
             let mut seals = self.store().audit_seals(self.id(), after, 20).await?;
@@ -292,6 +320,7 @@ impl Org {
                     entries_after = last.id;
                     for entry in &page {
                         walk.entry(entry.id, entry_hash(entry));
+                        left = Leaving::of(entry).or(left);
                     }
                 }
             }
@@ -302,6 +331,7 @@ impl Org {
             entries_after = last.id;
             for entry in &page {
                 walk.entry(entry.id, entry_hash(entry));
+                left = Leaving::of(entry).or(left);
             }
         }
         for (checkpoint, name) in &known {
@@ -329,7 +359,11 @@ impl Org {
         let checkpoint = end
             .zip(key)
             .map(|(newest, key)| newest.checkpoint(&code, key));
-        Ok(RecordReport { checkpoint, chain })
+        Ok(RecordReport {
+            chain,
+            checkpoint,
+            left,
+        })
     }
 
     /// The newest seal as it may leave the building, after everything was sealed. It is remembered that it left, and the record says
@@ -380,9 +414,12 @@ impl Org {
                 batch.put(organisation);
             }
             if let Some(what) = what {
-                let detail =
-                    json!({ "with": what, "seal": checkpoint.seal, "hash": checkpoint.hash });
-                self.audit_into(&mut batch, "record.left", detail);
+                // Here and not in the checkpoint: an earlier version that met another form of that would take it for tampering.
+                let detail = json!({
+                    "with": what, "seal": checkpoint.seal, "hash": checkpoint.hash,
+                    "version": env!("CARGO_PKG_VERSION"),
+                });
+                self.audit_into(&mut batch, Leaving::WHAT, detail);
             }
             if !batch.is_empty() {
                 self.store().commit(batch).await?;

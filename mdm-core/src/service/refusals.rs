@@ -1,7 +1,7 @@
 //! The record of refused requests: bounded, pruned by the store, and never in the way of an answer.
 
 use super::{Mdm, Org, Peer};
-use crate::audit::Refusal;
+use crate::audit::{NO_IDENTITY, Refusal};
 use crate::error::Error;
 use crate::ids::{OrganisationId, RefusalId, Serial};
 use crate::store::Batch;
@@ -9,7 +9,7 @@ use crate::wire::signature;
 
 /// Whoever shows nothing is nobody.
 pub(super) fn nobody() -> Error {
-    Error::bad_input("identity", "neither a client certificate nor Mdm-Signature")
+    Error::bad_input("identity", NO_IDENTITY)
 }
 
 /// Whose a failed handshake is where several organisations could be meant: the installation's.

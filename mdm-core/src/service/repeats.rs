@@ -10,6 +10,7 @@ use crate::ids::RepeatId;
 use crate::organisation::Der;
 use crate::repeat::{Repeat, RepeatState};
 use crate::secret::{Secret, SecretKind};
+use crate::server_certificate::INSTALLATION;
 use crate::store::riding::{EXPECTING, Expecting, RIDING, Riding};
 use crate::store::{Batch, Expect, Noun, StoreError};
 
@@ -48,6 +49,18 @@ pub struct Repeated {
 pub struct OnlyIf(Expecting);
 
 impl OnlyIf {
+    /// The condition that a row of the installation, which belongs to no organisation, has this version. For one of an
+    /// organisation there is [`Org::only_if`].
+    #[must_use]
+    pub fn of_installation(noun: Noun, key: i64, version: i64) -> Self {
+        Self(Expecting::new(Expect {
+            noun,
+            organisation: INSTALLATION,
+            key,
+            version,
+        }))
+    }
+
     /// Does it: the first batch that is committed is held to the condition.
     pub async fn run<T>(&self, doing: impl Future<Output = T>) -> T {
         EXPECTING.scope(self.0.clone(), doing).await

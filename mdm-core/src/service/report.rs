@@ -11,7 +11,7 @@ use super::door::QUEUE_WINDOW;
 use super::login::check_login;
 use super::token_update::ALL_COMMANDS;
 use super::{Answer, Org, Speaker};
-use crate::app_state::AppState;
+use crate::app_state::{AppState, is_same_app};
 use crate::apps;
 use crate::audit::Refusal;
 use crate::ddm::own;
@@ -280,6 +280,7 @@ impl Org {
         if matches!(told, Told::Identity { .. }) {
             self.learn_silicon(d, report);
             self.learn_lock(d, enrollment, report);
+            Box::pin(self.learn_declared(d, enrollment)).await?;
         }
         if let Told::Identity {
             awaiting: Some(awaiting),
@@ -348,13 +349,17 @@ impl Org {
             .filter(|said| said.ended.is_none())
             .map(|said| own::app_states(&said))
             .unwrap_or_default();
-        let managed = |bundle_id: &str| declared.get(bundle_id).is_some_and(AppState::is_managed);
+        let there: Vec<&String> = declared
+            .iter()
+            .filter(|(_, state)| state.is_managed())
+            .map(|(id, _)| id)
+            .collect();
+        let managed = |bundle_id: &str| there.iter().any(|id| is_same_app(id, bundle_id));
         Ok(match told {
             Told::Managed(mut readings) => {
                 readings.retain(|it| !managed(&it.bundle_id));
-                let there = declared.keys().filter(|id| managed(id));
-                readings.extend(there.map(|id| AppReading {
-                    bundle_id: id.clone(),
+                readings.extend(there.iter().map(|id| AppReading {
+                    bundle_id: (*id).clone(),
                     state: AppState::Managed,
                 }));
                 (status, Told::Managed(readings))

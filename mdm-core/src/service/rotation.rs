@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Org;
 use super::decision::{Decision, Tracked};
 use super::enqueue::{Enqueued, NewCommand};
+use super::wave::sentence;
 use crate::audit::AuditEntry;
 use crate::device::{Device, Platform};
 use crate::enrollment::Enrollment;
@@ -51,6 +52,7 @@ impl Org {
     /// [`Error::BadInput`] without a reason, [`Error::NotFound`] for a device that is not enrolled, [`Error::Precondition`] for one
     /// that is no Mac or whose key nobody holds, the store's.
     pub async fn rotate_filevault(&self, serial: &Serial, reason: &str) -> Result<Rotation, Error> {
+        sentence("reason", reason, false)?;
         if reason.trim().is_empty() {
             let problem = "must say why the key is changed";
             return Err(Error::bad_input("reason", problem));

@@ -14,8 +14,6 @@ use crate::ids::{JobId, OrganisationId};
 use crate::job::{Job, JobKind};
 use crate::store::{Batch, Lease, StoreError, Write};
 
-/// How long a claimed job is kept from others.
-const LEASE: Duration = Duration::from_secs(300);
 /// A job that was asked for again while it is under way is looked at again after this time.
 const GIVEN_BACK: Duration = Duration::from_secs(2);
 
@@ -26,8 +24,14 @@ impl Mdm {
     /// # Errors
     /// The store's. A job that fails is tried again later and keeps nothing else.
     pub async fn work(&self, limit: u32) -> Result<usize, Error> {
+        // What is under way here is not claimed once more because its lease has ended meanwhile.
         let now = self.now();
-        let lease = Lease(now + LEASE);
+        self.renew_leases(now).await;
+        // A beat that ended in a panic is begun again.
+        self.keep_renewing();
+        let (leases, followed) = (&self.inner.leases, &self.inner.followed);
+        let (turned, stopped) = (followed.turned(), leases.stopped());
+        let lease = Lease(now + leases.length());
         let apart = &self.inner.apart;
         let room = limit.min(apart.room());
         let mut jobs = match room {
@@ -37,6 +41,14 @@ impl Mdm {
             }
             room => self.inner.store.claim_jobs(now, lease, room).await?,
         };
+        // What was claimed of another history of the database is not begun: it is claimed again when it is known what is so. It
+        // may have been seen by somebody else here since.
+        self.follow_history().await?;
+        if followed.turned() != turned {
+            return Ok(1);
+        }
+        // They keep their lease and are claimed again; the others' go on.
+        jobs.retain(|job| !followed.is_behind(job.organisation));
         let crowded = apart.is_crowded();
         if crowded {
             tracing::warn!("so many pushes are under way that no more are begun");
@@ -71,8 +83,14 @@ impl Mdm {
             }
         }
         match apart.patience() {
-            None => do_jobs(&orgs, jobs, lease).await,
-            Some(patience) => self.do_apart(&orgs, jobs, lease, patience).await,
+            None => {
+                let keys = jobs.clone();
+                let work =
+                    leases.keep(stopped, &keys, lease, Box::pin(do_jobs(&orgs, jobs, lease)));
+                self.keep_renewing();
+                work.await;
+            }
+            Some(patience) => self.do_apart(&orgs, jobs, (stopped, lease), patience).await,
         }
         done += self.wake(limit).await?;
         done += self.renew_identities().await?;
@@ -88,8 +106,8 @@ impl Mdm {
         self.inner.apart.set_patience(patience);
     }
 
-    /// Returns when no job is under way beside the rounds. Before the end of a process; what is cut off all the same is done
-    /// again when its lease has ended.
+    /// Returns when no job is under way beside the rounds. Before the end of a process; what takes too long is for
+    /// [`Mdm::let_go`].
     pub async fn idle(&self) {
         self.inner.apart.idle().await;
     }
@@ -113,7 +131,7 @@ impl Mdm {
         &self,
         orgs: &BTreeMap<OrganisationId, Org>,
         jobs: Vec<Job>,
-        lease: Lease,
+        (stopped, lease): (u64, Lease),
         patience: Duration,
     ) {
         let mut parts: BTreeMap<(OrganisationId, &str, Option<JobId>), Vec<Job>> = BTreeMap::new();
@@ -127,10 +145,12 @@ impl Mdm {
             if let Some(org) = orgs.get(&id) {
                 let org = BTreeMap::from([(id, org.clone())]);
                 let keys = part.clone();
-                let work = async move { do_jobs(&org, part, lease).await };
+                let work = Box::pin(async move { do_jobs(&org, part, lease).await });
+                let work = self.inner.leases.keep(stopped, &keys, lease, work);
                 begun.push(self.inner.apart.begin(&keys, work));
             }
         }
+        self.keep_renewing();
         // What has not ended by then goes on by itself.
         let all = futures_util::future::join_all(begun);
         let _ = tokio::time::timeout(patience, all).await;
@@ -151,6 +171,7 @@ const fn is_long(kind: &JobKind) -> bool {
             | JobKind::HandOverAll { .. }
             | JobKind::LookAfter { .. }
             | JobKind::Declare { .. }
+            | JobKind::AskAnew { .. }
             | JobKind::Stock { .. }
     )
 }

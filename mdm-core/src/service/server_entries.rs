@@ -90,6 +90,10 @@ impl Org {
         let (credential, account) = self.entry_of(token, terms.renews).await?;
         let known = self.store().servers(self.id()).await?;
         let is_new = !known.iter().any(|s| s.uuid == account.server_uuid);
+        if is_new && terms.renews.is_none() {
+            // Before anybody is asked for a word that would help nothing.
+            self.must_not_be_left(&account).await?;
+        }
         let looked = match is_new && terms.renews.is_none() {
             true => Some(
                 self.look_at_list(&credential, &account, &known, terms.take_over)

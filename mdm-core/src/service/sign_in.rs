@@ -17,7 +17,7 @@ use crate::ids::{SecretId, SignInId};
 use crate::jose::{JoseError, JwkSet};
 use crate::organisation::Der;
 use crate::person::{AccountMode, Person, Purpose, SignIn, SignInAttempt, WebView};
-use crate::secret::{Secret, SecretKind};
+use crate::secret::{Secret, SecretKind, same};
 use crate::sign_in::provider::{Authorization, Provider, document_of, is_https};
 use crate::sign_in::token::{Expected, TokenError, read};
 use crate::sign_in::{escape, form, pkce};
@@ -472,7 +472,7 @@ impl Mdm {
             .ok_or(UNKNOWN)?;
         let browser = back.browser.as_deref().unwrap_or_default();
         // Somebody else's browser does not even use it up.
-        if sha256_hex(browser.as_bytes()) != attempt.browser_hash {
+        if !same(sha256_hex(browser.as_bytes()), &attempt.browser_hash) {
             return Err(UNKNOWN);
         }
         let org = self.organisation_by_id(attempt.organisation).await?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Org;
 use super::checkin::readable;
 use super::release::not_held;
+use crate::app_state::is_same_app;
 use crate::error::Error;
 use crate::ids::Serial;
 use crate::migration::steps::Own;
@@ -177,7 +178,7 @@ fn apps_there(
         .map(|app| (app.bundle_id.clone(), app.name.clone()))
         .collect();
     for bundle_id in listed.into_iter().flatten() {
-        if !all.iter().any(|(id, _)| id.eq_ignore_ascii_case(bundle_id)) {
+        if !all.iter().any(|(id, _)| is_same_app(id, bundle_id)) {
             all.push((bundle_id.clone(), None));
         }
     }
@@ -196,7 +197,7 @@ fn fate(set_up: &SetUp, plan: Option<&PinnedRunbook>, bundle_id: &str) -> Fate {
     let rows = plan.map_or(&[][..], |plan| &plan.apps[..]);
     let place = rows
         .iter()
-        .position(|row| row.bundle_id.eq_ignore_ascii_case(bundle_id));
+        .position(|row| is_same_app(&row.bundle_id, bundle_id));
     match place.map(|place| rows[place].action) {
         None if plan.is_some() => return Fate::Goes(WhyGoing::Undecided),
         Some(AppAction::Drop) => return Fate::Goes(WhyGoing::Dropped),
@@ -216,7 +217,7 @@ fn fate(set_up: &SetUp, plan: Option<&PinnedRunbook>, bundle_id: &str) -> Fate {
             continue;
         };
         let mut ways = way.apps.iter();
-        match ways.find(|(id, _)| id.eq_ignore_ascii_case(bundle_id)) {
+        match ways.find(|(id, _)| is_same_app(id, bundle_id)) {
             Some((_, app)) if app.done => return Fate::Stays,
             Some((_, app)) if app.failed.is_some() => why = WhyGoing::GivenUp,
             Some(_) if part.is_some_and(|part| state.asked.contains_key(&part)) => {

@@ -1,6 +1,8 @@
 //! Templates of the installation: edited here, pushed to chosen organisations, and pinned and locked there. An edit changes nothing
 //! anywhere before the next push; what is then otherwise is shown as drift.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -8,7 +10,8 @@ use super::wave::sentence;
 use super::{Mdm, Org};
 use crate::device::Platform;
 use crate::error::Error;
-use crate::ids::{OrganisationCode, OrganisationId};
+use crate::ids::{OrganisationCode, OrganisationId, ProjectId, RunbookId, ServerId};
+use crate::migration::{PinnedRunbook, Variant};
 use crate::organisation::{Organisation, check_name};
 use crate::project::Project;
 use crate::server_certificate::INSTALLATION;
@@ -227,7 +230,7 @@ impl Org {
             revision: template.revision,
             by: self.actor().to_owned(),
             at: self.now(),
-            runbooks: std::collections::BTreeMap::new(),
+            runbooks: BTreeMap::new(),
             rules: TemplateContent::default(),
         };
         let runbooks = std::mem::take(&mut rules.runbooks);
@@ -303,6 +306,55 @@ impl Org {
             None => Ok(()),
             Some(part) => Err(locked(part, &pushed)),
         }
+    }
+
+    /// The runbooks of devices that are part of no project: those that are given, and for every other platform the one that a template
+    /// locks here, or else the standard one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn runbooks_of_list(
+        &self,
+        mut given: BTreeMap<Platform, PinnedRunbook>,
+    ) -> Result<BTreeMap<Platform, PinnedRunbook>, Error> {
+        let pushed = self.fresh().await?.template;
+        let locked = pushed.map(|pushed| pushed.runbooks).unwrap_or_default();
+        for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
+            if given.contains_key(&platform) {
+                continue;
+            }
+            let runbook = match locked.get(&platform) {
+                Some(id) => PinnedRunbook::clone(&*self.plan(*id).await?),
+                None => PinnedRunbook::standard(platform, Variant::Migration),
+            };
+            given.insert(platform, runbook);
+        }
+        Ok(given)
+    }
+
+    /// Refuses other runbooks for devices that are part of no project than a template locks here, as of a project.
+    pub(super) async fn must_go_with(
+        &self,
+        runbooks: &BTreeMap<Platform, PinnedRunbook>,
+    ) -> Result<(), Error> {
+        let Some(pushed) = self.fresh().await?.template else {
+            return Ok(());
+        };
+        // As the template wants one, but for these.
+        let nowhere = (ProjectId(0), ServerId(0));
+        let mut project = Project::new(self.id(), nowhere.0, "", nowhere.1, self.now());
+        pushed.rule(&mut project);
+        for (platform, asked) in runbooks {
+            // Compared as they are: what one that was pinned long ago is called by its content may be otherwise by now.
+            let mut id = RunbookId(asked.content_id());
+            if let Some(locked) = pushed.runbooks.get(platform)
+                && *self.plan(*locked).await? == *asked
+            {
+                id = *locked;
+            }
+            project.runbooks.insert(*platform, id);
+        }
+        self.must_follow(&project).await
     }
 
     /// Refuses an edit of a runbook that a template has put here.

@@ -40,6 +40,7 @@ impl Org {
                 "TokenUpdate of a device that has not authenticated with this certificate",
             ));
         };
+        self.note_heard(current.device);
         let mut d = Decision::new(&self.organisation, self.ids(), now, "device");
         d.seen.clone_from(&speaker.seen);
         // Also after a CheckOut that came between: what is older is not void before this.

@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::Org;
+use super::invitation::EnrolmentChange;
+use crate::checklist::{ChecklistItem, ItemState, Stage};
 use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::RunbookId;
-use crate::migration::{Move, PinnedRunbook, Variant};
+use crate::migration::{AppAction, Move, PinnedRunbook, Variant};
 use crate::organisation::Settings;
-use crate::store::Batch;
 
 /// A runbook and its id.
 type Runs = (RunbookId, Arc<PinnedRunbook>);
@@ -100,6 +99,46 @@ impl Org {
         }
     }
 
+    /// What becomes of the apps of a device that comes by a migration which nobody planned here. A Mac keeps them in any case.
+    pub(super) async fn unplanned_item(&self) -> Result<ChecklistItem, Error> {
+        const NAME: &str = "migrations that nobody planned here";
+        let (mut keeping, mut losing) = (Vec::new(), Vec::new());
+        for platform in [Platform::Ios, Platform::Ipados] {
+            let keeps = match self.organisation.settings.unplanned_runbooks.get(&platform) {
+                None => false,
+                Some(name) => match self.kept_runbook(name, None).await {
+                    Ok((_, plan)) => plan.apps.iter().any(|row| row.action != AppAction::Drop),
+                    Err(error) if error.retry_after().is_some() => return Err(error),
+                    // The standard one takes its place.
+                    Err(_) => false,
+                },
+            };
+            match keeps {
+                true => keeping.push(platform.as_str()),
+                false => losing.push(platform.as_str()),
+            }
+        }
+        if losing.is_empty() {
+            let fact = format!(
+                "those begun in Apple's portal get a runbook that keeps apps, on {}",
+                keeping.join(" and ")
+            );
+            return Ok(ChecklistItem::done(Stage::Prepare, NAME, fact));
+        }
+        let fact = format!(
+            "those begun in Apple's portal keep no app on {}: what the original manages goes with its data",
+            losing.join(" and ")
+        );
+        let fix = "keep a runbook with the apps that stay, and choose it: `mdmd organisation enrolment --unplanned ios=NAME --unplanned ipados=NAME`";
+        Ok(ChecklistItem::not(
+            ItemState::Warn,
+            Stage::Prepare,
+            NAME,
+            fact,
+            fix,
+        ))
+    }
+
     /// Chooses by which kept runbook a device is set up that comes by a migration which nobody planned here, or for which only a
     /// deadline speaks; `None`: by the standard one. Platforms that are not named stay as they are. The edit that is in force
     /// when a device comes counts.
@@ -110,23 +149,9 @@ impl Org {
         &self,
         chosen: &BTreeMap<Platform, Option<String>>,
     ) -> Result<Settings, Error> {
-        self.check_unplanned(chosen).await?;
-        self.again_on_conflict(|| async {
-            let mut organisation = self.fresh().await?;
-            let all = &mut organisation.settings.unplanned_runbooks;
-            for (platform, name) in chosen {
-                match name {
-                    Some(name) => all.insert(*platform, name.clone()),
-                    None => all.remove(platform),
-                };
-            }
-            let settings = organisation.settings.clone();
-            let mut batch = Batch::new();
-            batch.put(organisation);
-            let detail = json!({ "runbooks": settings.unplanned_runbooks });
-            self.audit_into(&mut batch, "enrolment.runbooks-chosen", detail);
-            self.store().commit(batch).await?;
-            Ok(settings)
+        self.change_enrolment(&EnrolmentChange {
+            unplanned_runbooks: chosen.clone(),
+            ..EnrolmentChange::default()
         })
         .await
     }
@@ -135,7 +160,7 @@ impl Org {
     ///
     /// # Errors
     /// As [`Self::set_unplanned_runbooks`].
-    pub async fn check_unplanned(
+    pub(super) async fn check_unplanned(
         &self,
         chosen: &BTreeMap<Platform, Option<String>>,
     ) -> Result<(), Error> {

@@ -1,13 +1,21 @@
 //! The second way out of a hold: one query, and the same release that the runner commits. Needs neither plan, steps, jobs
-//! nor vault, so a set-up whose runbook cannot be read is released too.
+//! nor vault, so a set-up whose runbook cannot be read is released too. A clock that is set back makes no hold longer.
+
+use std::collections::HashSet;
+use std::time::Instant;
 
 use serde_json::json;
 
 use super::Mdm;
 use super::checkin::readable;
 use super::decision::{Decision, Tracked};
+use super::set_back::Since;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::migration::{SetUp, release};
+
+/// Holds that are on at the same time and measured after the clock was set back, at the most.
+const MEASURED: u32 = 100_000;
 
 impl Mdm {
     /// Releases up to `limit` holds that are past their ceiling; answers how many.
@@ -16,12 +24,17 @@ impl Mdm {
     /// The store's. One set-up that cannot be released does not keep the others.
     pub async fn watch(&self, limit: u32) -> Result<usize, Error> {
         let (now, put_off) = (self.now(), &self.inner.unreleased);
+        let mut overdue = self.over_by_measure(now).await?;
+        let known: HashSet<_> = overdue.iter().map(|s| (s.organisation, s.id)).collect();
         // So many more as cannot be released, so that those never fill the round.
-        let overdue = self
+        let by_clock = self
             .inner
             .store
             .set_ups_past_ceiling(now, limit.saturating_add(put_off.len()))
-            .await?
+            .await?;
+        let by_clock = by_clock.into_iter();
+        overdue.extend(by_clock.filter(|s| !known.contains(&(s.organisation, s.id))));
+        let overdue = overdue
             .into_iter()
             .filter(|s| !put_off.holds(s.organisation, s.id.0, now))
             .take(limit as usize);
@@ -41,14 +54,42 @@ impl Mdm {
                 }
             }
         }
+        // Whatever is wrong with jobs keeps no device in its hold.
+        self.end_long_waits(now).await;
         Ok(released)
+    }
+
+    /// Holds whose time is up by this process's own measure, whatever a clock says that was set back.
+    async fn over_by_measure(&self, now: Timestamp) -> Result<Vec<SetUp>, Error> {
+        let (measure, at) = (&self.inner.set_back, Instant::now());
+        if let Some(since) = measure.look(now) {
+            let end = Timestamp::from_millis(i64::MAX);
+            let on = self.inner.store.set_ups_past_ceiling(end, MEASURED).await?;
+            if let Since::Round(then, _) = since {
+                tracing::warn!(%then, %now, holds = on.len(), "the clock was set back: the holds that are on end in their time all the same");
+            }
+            measure.measure(&on, since, now, at);
+        }
+        measure.went(now, at);
+        let mut over = Vec::new();
+        for (organisation, id, ceiling) in measure.over(now, at) {
+            let row = self.inner.store.set_up(organisation, id).await;
+            match readable(row)? {
+                Some(set_up) if set_up.ceiling_at == Some(ceiling) => over.push(set_up),
+                _ => measure.forget(organisation, id),
+            }
+        }
+        Ok(over)
     }
 
     async fn release_overdue(&self, set_up: &SetUp) -> Result<(), Error> {
         let org = self.organisation_by_id(set_up.organisation).await?;
         let now = self.now();
         let mut d = Decision::new(org.organisation(), &self.inner.ids, now, "watchdog");
-        let transition = release(set_up, now);
+        let mut over = set_up.clone();
+        // Also where only this process's own measure says so.
+        over.ceiling_at = over.ceiling_at.map(|at| at.min(now));
+        let transition = release(&over, now);
         tracing::warn!(organisation = %set_up.organisation, serial = set_up.serial.as_ref().map(tracing::field::display), "a hold is past its ceiling: released by the watchdog");
         if let Some(device) = set_up.device {
             // It is for the record only.

@@ -146,6 +146,7 @@ impl Org {
             JobKind::AskKey { device } => self.ask_key_job(&job, lease, device).await,
             JobKind::HandOver { device } => self.hand_over_job(&job, lease, device).await,
             JobKind::HandOverAll { after } => self.hand_over_all_job(&job, lease, after).await,
+            JobKind::AskAnew { after } => self.ask_anew_job(&job, lease, after).await,
             JobKind::Seal => self.seal_job(&job, lease).await,
             JobKind::LookAfter { wave } => self.look_after_job(&job, lease, wave).await,
             // Wishes are gathered before they come here, like readings below.
@@ -171,7 +172,7 @@ impl Org {
         tracing::warn!(organisation = %self.id(), job = name, tries, %error, "a job did not succeed and is tried again");
         let wait = error.retry_after().unwrap_or_else(|| back_off(tries));
         if let Err(error) = self.job_later(&job, lease, wait).await {
-            // Its lease ends by itself, and then it is claimed again.
+            // It is renewed no more once those have ended that were begun with it, and then it is claimed again.
             tracing::warn!(organisation = %self.id(), job = name, %error, "a job could not be put off");
         }
     }

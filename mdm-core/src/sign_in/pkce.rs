@@ -4,8 +4,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openssl::memcmp;
 use openssl::sha::sha256;
+
+use crate::secret::same;
 
 /// The challenge of a verifier.
 #[must_use]
@@ -30,7 +31,7 @@ pub fn proves(verifier: &str, of: &str) -> bool {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
     let own = challenge(verifier);
-    fits && own.len() == of.len() && memcmp::eq(own.as_bytes(), of.as_bytes())
+    fits && same(own, of)
 }
 
 #[cfg(test)]

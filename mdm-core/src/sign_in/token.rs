@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::identity::sha256_hex;
 use crate::jose::{JoseError, JwkSet, Unproved};
 use crate::person::Person;
+use crate::secret::same;
 
 /// How far the provider's clock may be from ours, in seconds.
 pub const SKEW_S: i64 = 120;
@@ -72,7 +73,7 @@ pub fn read(
     check_audience(&claims, expected.client_id)?;
     check_times(&claims, now.as_secs())?;
     let nonce = text("nonce").ok_or(deny("nonce is missing"))?;
-    if sha256_hex(nonce.as_bytes()) != expected.nonce_hash {
+    if !same(sha256_hex(nonce.as_bytes()), expected.nonce_hash) {
         return Err(deny("nonce is of another sign-in"));
     }
     if let (Some(hash), Some(access)) = (claims.get("at_hash"), expected.access_token) {

@@ -240,10 +240,35 @@ into_write! {
     ServerCertificate(ServerCertificate), AcmeAccount(AcmeAccount), AcmeOrder(AcmeOrder), AcmeNonce(AcmeNonce), SignInAttempt(SignInAttempt), PersonSession(PersonSession), Approval(Approval), Alone(Alone), Repeat(Repeat), Hook(Hook), HookMessage(HookMessage), Job(Job), Audit(AuditEntry), AuditSeal(AuditSeal), Refusal(Refusal),
 }
 
-/// Proof of a claim: the end of the lease that was given. A later claim has a later end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Proof of a claim: the end of the lease as it was first given. A later claim has a later one. It stays what it is when the
+/// claimed job is kept for longer ([`JobStore::renew_leases`](super::JobStore::renew_leases)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "a moment with a meaning")]
 pub struct Lease(pub Timestamp);
+
+/// A job that somebody has claimed, and the proof of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "an address and a proof")]
+pub struct Claim {
+    /// For whom.
+    pub organisation: OrganisationId,
+    /// Which.
+    pub id: JobId,
+    /// The lease under which it was claimed.
+    pub lease: Lease,
+}
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+impl Claim {
+    /// Of what is stored.
+    pub(super) const fn of((organisation, id, lease): (i64, i64, i64)) -> Self {
+        Self {
+            organisation: OrganisationId(organisation),
+            id: JobId(id),
+            lease: Lease(Timestamp::from_millis(lease)),
+        }
+    }
+}
 
 /// A row that was read for a decision and is not written by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

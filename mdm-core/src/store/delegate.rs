@@ -6,11 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
-    CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, HookStore,
-    JobStore, JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore, OriginalStore,
-    PersonStore, RepeatStore, SecretStore, ServerCertificateStore, SetUpStore, Store, StoreError,
-    WaveStore,
+    AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, Claim, CommandStore,
+    CommandsWaiting, CommitFigures, DeclarationStore, DeviceStore, EnrollmentStore, History,
+    HistoryStore, HookStore, JobStore, JobTimes, Lease, LibraryStore, MoveStore, OrganisationStore,
+    OriginalStore, PersonStore, RepeatStore, Replication, SecretStore, ServerCertificateStore,
+    SetUpStore, Store, StoreError, UnreadableRow, WaveStore,
 };
 use crate::acme::{AcmeAccount, AcmeNonce, AcmeOrder};
 use crate::approval::{Alone, Approval};
@@ -23,17 +23,17 @@ use crate::ddm::{
     Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
     DeclaredChannel,
 };
-use crate::device::Device;
+use crate::device::{Device, LastHeard};
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::errand::Errand;
 use crate::hand_off::{HandOff, HandOffPart};
 use crate::hook::{Hook, HookMessage};
 use crate::ids::{
     AcmeAccountId, AcmeNonceId, ApprovalId, AssignmentId, AuditId, AuditSealId, CertificateId,
-    ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId, HandOffId,
-    HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId, LocationId, ManifestId,
-    MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId, RunbookId, SecretId,
-    Serial, ServerId, SessionId, SetUpId, SignInId, TemplateId, WaveId,
+    CommandId, ContentId, DeclarationId, DeclarationSetId, DeviceId, EnrollmentId, ErrandId,
+    HandOffId, HandOffPartId, HookId, HookMessageId, InventoryId, JobId, LibraryId, LocationId,
+    ManifestId, MoveId, OrganisationCode, OrganisationId, PersonSessionId, ProjectId, RunbookId,
+    SecretId, Serial, ServerId, SessionId, SetUpId, SignInId, TemplateId, WaveId,
 };
 use crate::inventory::Inventory;
 use crate::job::Job;
@@ -88,6 +88,12 @@ macro_rules! hand_on_reads {
             }
             async fn next_assignment(&self, organisation: OrganisationId, server: ServerId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
                 ($inner)(self).next_assignment(organisation, server, now).await
+            }
+            async fn keep_heard(&self, organisation: OrganisationId, heard: &[(DeviceId, Timestamp)]) -> Result<(), StoreError> {
+                ($inner)(self).keep_heard(organisation, heard).await
+            }
+            async fn last_heard(&self, organisation: OrganisationId, ids: &[DeviceId]) -> Result<Vec<LastHeard>, StoreError> {
+                ($inner)(self).last_heard(organisation, ids).await
             }
         }
         #[async_trait]
@@ -149,8 +155,8 @@ macro_rules! hand_on_reads {
             async fn commands_waiting(&self) -> Result<CommandsWaiting, StoreError> {
                 ($inner)(self).commands_waiting().await
             }
-            async fn commands(&self, organisation: OrganisationId, enrollment: EnrollmentId, limit: u32) -> Result<Vec<Command>, StoreError> {
-                ($inner)(self).commands(organisation, enrollment, limit).await
+            async fn commands(&self, organisation: OrganisationId, enrollment: EnrollmentId, before: CommandId, limit: u32) -> Result<Vec<Command>, StoreError> {
+                ($inner)(self).commands(organisation, enrollment, before, limit).await
             }
         }
         #[async_trait]
@@ -515,9 +521,30 @@ macro_rules! hand_on_reads {
             }
         }
         #[async_trait]
+        impl<$($g)+> HistoryStore for $ty {
+            fn connections_made(&self) -> u64 {
+                ($inner)(self).connections_made()
+            }
+            async fn history(&self) -> Result<Option<History>, StoreError> {
+                ($inner)(self).history().await
+            }
+            async fn note_history(&self, history: &History) -> Result<(), StoreError> {
+                ($inner)(self).note_history(history).await
+            }
+            async fn replication(&self) -> Result<Option<Replication>, StoreError> {
+                ($inner)(self).replication().await
+            }
+        }
+        #[async_trait]
         impl<$($g)+> JobStore for $ty {
             async fn claim_jobs(&self, now: Timestamp, lease: Lease, limit: u32) -> Result<Vec<Job>, StoreError> {
                 ($inner)(self).claim_jobs(now, lease, limit).await
+            }
+            async fn renew_leases(&self, claims: &[(Claim, Timestamp)]) -> Result<Vec<Claim>, StoreError> {
+                ($inner)(self).renew_leases(claims).await
+            }
+            async fn due_at_once(&self, now: Timestamp, lease: Lease, limit: u32, sure: bool) -> Result<u64, StoreError> {
+                ($inner)(self).due_at_once(now, lease, limit, sure).await
             }
             async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
                 ($inner)(self).next_due().await
@@ -556,6 +583,10 @@ impl<T: Store + ?Sized> Store for Arc<T> {
 
     fn commit_figures(&self) -> Option<CommitFigures> {
         (**self).commit_figures()
+    }
+
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        (**self).unreadable().await
     }
 
     fn name(&self) -> &'static str {

@@ -4,8 +4,9 @@
 //! mode with `synchronous=FULL`, PostgreSQL with `fsync`, `synchronous_commit` and `full_page_writes` on.
 //!
 //! A row that cannot be read is [`StoreError::Corrupt`] with its address, for whoever asked for it. Where rows of all
-//! organisations are read (what is due, past its ceiling, claimed) it is logged and left out instead, so that one bad row
-//! stops nobody else; it may then still make [`JobStore::next_due`] lie in the past.
+//! organisations are read (what is due, past its ceiling, claimed), or one of them is gone through page by page, it is logged and
+//! left out instead, so that one bad row stops nobody else; it may then still make [`JobStore::next_due`] lie in the past. Whoever
+//! shows rows to people reads them under [`with_the_rest`]; which were met is answered by [`Store::unreadable`].
 
 mod archive;
 mod batch;
@@ -37,9 +38,10 @@ mod statements;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod traits;
+mod unreadable;
 
 pub use archive::{Archive, ArchivedRow};
-pub use batch::{Batch, Expect, Lease, Noun, Write};
+pub use batch::{Batch, Claim, Expect, Lease, Noun, Write};
 pub use channel::{ChannelAsk, ChannelView, Depth};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
@@ -47,10 +49,11 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use sqlite::SqliteStore;
 pub use traits::{
     AcmeStore, AppleStore, AuditStore, CommandStore, CommandsWaiting, CommitFigures,
-    DeclarationStore, DeviceStore, EnrollmentStore, HookStore, JobStore, JobTimes, LibraryStore,
-    MoveStore, OrganisationStore, OriginalStore, PersonStore, RepeatStore, SecretStore,
-    ServerCertificateStore, SetUpStore, Store, WaveStore,
+    DeclarationStore, DeviceStore, EnrollmentStore, History, HistoryStore, HookStore, JobStore,
+    JobTimes, LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore, RepeatStore,
+    Replication, SecretStore, ServerCertificateStore, SetUpStore, Store, WaveStore,
 };
+pub use unreadable::{UnreadableRow, with_the_rest};
 
 /// Why the store did not do it.
 #[derive(Clone, Debug, thiserror::Error)]

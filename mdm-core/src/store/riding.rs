@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Batch, ChannelAsk, ChannelView, CommitFigures, Expect, Noun, Store, StoreError, Write,
+    Batch, ChannelAsk, ChannelView, CommitFigures, Expect, Noun, Store, StoreError, UnreadableRow,
+    Write,
 };
 use crate::repeat::{Repeat, RepeatState};
 
@@ -18,13 +19,14 @@ tokio::task_local! {
     pub(crate) static EXPECTING: Expecting;
 }
 
-/// A row must have this version in the first batch that a task commits.
+/// A row must have this version in the first batch that a task commits, and in each later one that changes it be as the batch
+/// before left it: nobody else comes between the batches of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Expecting(Arc<Expected>);
 
 #[derive(Debug)]
 struct Expected {
-    row: Expect,
+    row: Mutex<Expect>,
     kept: AtomicBool,
     refused: AtomicBool,
 }
@@ -32,7 +34,7 @@ struct Expected {
 impl Expecting {
     pub(crate) fn new(row: Expect) -> Self {
         Self(Arc::new(Expected {
-            row,
+            row: Mutex::new(row),
             kept: AtomicBool::new(false),
             refused: AtomicBool::new(false),
         }))
@@ -43,12 +45,9 @@ impl Expecting {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    /// Holds a batch to it, unless an earlier one was.
-    fn hold(&self, batch: &mut Batch) -> Result<(), StoreError> {
-        let row = self.0.row;
-        if self.0.kept.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+    /// Holds a batch to it. Answers whether it changes the row.
+    fn hold(&self, batch: &mut Batch) -> Result<bool, StoreError> {
+        let row = *self.row();
         let found = batch
             .expects
             .iter()
@@ -60,25 +59,43 @@ impl Expecting {
         match written.or(found.map(|e| e.version)) {
             Some(version) if version != row.version => {
                 self.0.refused.store(true, Ordering::Relaxed);
-                Err(StoreError::Conflict)
+                return Err(StoreError::Conflict);
             }
-            Some(_) => Ok(()),
-            None => {
-                batch.expects.push(row);
-                Ok(())
-            }
+            Some(_) => {}
+            // A later one that has to do with other rows only.
+            None if self.0.kept.load(Ordering::Relaxed) => {}
+            None => batch.expects.push(row),
         }
+        Ok(written.is_some())
+    }
+
+    /// The batch was committed.
+    fn keep(&self, changed: bool) {
+        self.0.kept.store(true, Ordering::Relaxed);
+        self.row().version += i64::from(changed);
+    }
+
+    fn row(&self) -> MutexGuard<'_, Expect> {
+        self.0.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The version that a write was read with, if it is of this row.
 fn version_of(write: &Write, noun: Noun, key: i64) -> Option<i64> {
-    match (write, noun) {
-        (Write::Project(it), Noun::Project) if it.id.0 == key => Some(it.version),
-        (Write::Wave(it), Noun::Wave) if it.id.0 == key => Some(it.version),
+    let (id, version) = match (write, noun) {
+        (Write::Organisation(it), Noun::Organisation) => (it.id.0, it.version),
+        (Write::Project(it), Noun::Project) => (it.id.0, it.version),
+        (Write::Wave(it), Noun::Wave) => (it.id.0, it.version),
+        (Write::KeptRunbook(it), Noun::KeptRunbook) => (it.id.0, it.version),
+        (Write::Template(it), Noun::Template) => (it.id.0, it.version),
+        (Write::LibraryItem(it), Noun::LibraryItem) => (it.id.0, it.version),
+        (Write::Declaration(it), Noun::Declaration) => (it.id.0, it.version),
+        (Write::DeclarationSet(it), Noun::DeclarationSet) => (it.id.0, it.version),
+        (Write::Hook(it), Noun::Hook) => (it.id.0, it.version),
         // No other row is changed under a condition.
-        _ => None,
-    }
+        _ => return None,
+    };
+    (id == key).then_some(version)
 }
 
 /// The note of a request that is under way.
@@ -120,12 +137,16 @@ impl<S: Store> Store for RidingStore<S> {
             batch.put(note);
         }
         let expecting = EXPECTING.try_with(Clone::clone).ok();
-        if let Some(expecting) = &expecting {
-            expecting.hold(&mut batch)?;
-        }
+        let expecting = match expecting {
+            Some(expecting) => {
+                let changed = expecting.hold(&mut batch)?;
+                Some((expecting, changed))
+            }
+            None => None,
+        };
         self.0.commit(batch).await?;
-        if let Some(expecting) = expecting {
-            expecting.0.kept.store(true, Ordering::Relaxed);
+        if let Some((expecting, changed)) = expecting {
+            expecting.keep(changed);
         }
         if let Some(riding) = riding {
             let mut note = riding.lock();
@@ -145,6 +166,10 @@ impl<S: Store> Store for RidingStore<S> {
 
     fn commit_figures(&self) -> Option<CommitFigures> {
         self.0.commit_figures()
+    }
+
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        self.0.unreadable().await
     }
 
     fn name(&self) -> &'static str {

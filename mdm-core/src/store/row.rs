@@ -1,6 +1,7 @@
 //! Each noun as a row and back: table, key, version, the columns that are asked for, document. One place for all back
 //! ends. Contains no SQL, only names.
 
+mod met;
 mod table;
 
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::ddm::{
     Declaration, DeclarationAssignment, DeclarationContent, DeclarationManifest, DeclarationSet,
     DeclaredChannel,
 };
-use crate::device::Device;
+use crate::device::{Device, LastHeard};
 use crate::enrollment::{
     ChannelKind, EnrolSession, Enrollment, EnrollmentState, IssuedCertificate,
 };
@@ -42,6 +43,7 @@ use crate::server_certificate::ServerCertificate;
 use crate::template::Template;
 use crate::wave::{Server, Wave};
 
+pub(crate) use met::{Met, Window};
 pub(crate) use table::{ColumnKind, FORGOTTEN, OVER, Table};
 
 /// A value of a column.
@@ -114,56 +116,6 @@ pub(crate) fn decode<T: Stored>(raw: Raw) -> Result<T, StoreError> {
     Ok(noun)
 }
 
-/// The nouns of rows that were read for whoever owns them: one that cannot be read is an error.
-pub(crate) fn decode_all<T: Stored>(rows: Vec<Raw>) -> Result<Vec<T>, StoreError> {
-    rows.into_iter().map(decode).collect()
-}
-
-/// The nouns of rows that were read across organisations: one that cannot be read is logged with its address and left
-/// out, so that it stops nobody else.
-pub(crate) fn decode_readable<T: Stored>(rows: Vec<Raw>) -> Vec<T> {
-    rows.into_iter()
-        .filter_map(|raw| {
-            decode(raw)
-                .inspect_err(|error| tracing::error!(%error, "a row is left out"))
-                .ok()
-        })
-        .collect()
-}
-
-/// How many rows are fetched so that as many as were asked for can be read: rows that cannot take nobody's place.
-#[derive(Debug)]
-pub(crate) struct Window {
-    limit: u32,
-    size: u32,
-}
-
-impl Window {
-    /// How far it grows: with more unreadable rows than that at the head, something else is broken.
-    const MOST: u32 = 20_000;
-
-    pub(crate) fn of(limit: u32) -> Self {
-        Self { limit, size: limit }
-    }
-
-    /// How many rows to fetch.
-    pub(crate) fn size(&self) -> i64 {
-        i64::from(self.size)
-    }
-
-    /// The nouns of what was fetched; `None` when too few could be read and there may be more: fetch again.
-    pub(crate) fn take<T: Stored>(&mut self, raw: Vec<Raw>) -> Option<Vec<T>> {
-        let (limit, full) = (self.limit as usize, raw.len() >= self.size as usize);
-        let mut rows = decode_readable(raw);
-        if rows.len() < limit && full && self.size < Self::MOST {
-            self.size = self.size.saturating_mul(4).clamp(64, Self::MOST);
-            return None;
-        }
-        rows.truncate(limit);
-        Some(rows)
-    }
-}
-
 /// The senders of these rows of refusals, each once, with their organisations.
 pub(crate) fn senders(rows: &[&Row]) -> std::collections::BTreeSet<(i64, String)> {
     let sender = |row: &&Row| match row.cells.first() {
@@ -221,6 +173,7 @@ macro_rules! stored {
 stored! {
     Server in Servers versioned: |_it| vec![];
     Device in Devices versioned: |it| device_cells(it);
+    LastHeard in LastHeard versioned: |it| vec![moment(Some(it.at))];
     OriginalFacts in Originals versioned: |_it| vec![];
     HandOff in HandOffs versioned: |_it| vec![];
     HandOffPart in HandOffParts versioned: |it| vec![Cell::Int(Some(it.job.0))];

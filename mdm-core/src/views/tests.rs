@@ -234,6 +234,10 @@ fn every_device_says_why_it_has_no_profile() {
         scene.device.assignment.last_refusal = Some(word.to_owned());
         assert_eq!(scene.why(), Some(expected));
     }
+    scene.device.assignment.waits = Some(crate::device::LICENCES_AWAITED.to_owned());
+    assert_eq!(scene.why(), Some(NoProfile::LicencesAwaited));
+    scene.device.assignment.waits = Some("others are on their way".to_owned());
+    assert!(matches!(scene.why(), Some(NoProfile::GroupFull { .. })));
     scene.servers[0].needs_person = Some("accept the terms".to_owned());
     assert!(matches!(scene.why(), Some(NoProfile::NeedsPerson { .. })));
     scene.device.assignment.from = Some(at(30));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mdm_core::ids::Serial;
 use mdm_core::secret::Secret;
 use mdm_core::store::testing::{FailingStore, Moment};
-use mdm_core::store::{DeviceStore as _, WaveStore as _};
+use mdm_core::store::{DeviceStore as _, SqliteStore, WaveStore as _};
 use mdm_core::wave::SyncCursor;
 
 use crate::script::{DAY, MINUTE, Page, Stage, mdm};
@@ -113,6 +113,48 @@ async fn a_long_list_is_read_in_several_runs_and_each_page_once() {
     let different: std::collections::BTreeSet<_> = asked.iter().collect();
     assert_eq!(different.len(), 50, "{asked:?}");
     assert!(row.last_full.is_some());
+}
+
+#[tokio::test]
+async fn a_device_whose_row_is_mended_before_the_end_of_the_list_that_showed_it_is_not_gone() {
+    use sqlx::{ConnectOptions as _, Connection as _};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mdm.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let stage = Stage::on(store, &[(&["A", "B", "C"], &[], false)]).await;
+    let server = stage.server("one").await;
+    stage.pass(MINUTE).await;
+    let alter = async |sql: &'static str| {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        let mut database = options.connect().await.unwrap();
+        let met = sqlx::query(sql).execute(&mut database).await.unwrap();
+        assert_eq!(met.rows_affected(), 1, "{sql}");
+        database.close().await.unwrap();
+    };
+    // The next day's list takes several runs, shows A on its first page, and does not show C.
+    let first: Page = (&["A"], &[], true);
+    let (more, last): (Page, Page) = ((&["B"], &[], true), (&["B"], &[], false));
+    let pages = [first].into_iter().chain([more; 50]).chain([last]);
+    stage.script.full.lock().unwrap().extend(pages);
+    stage.clock.advance(DAY);
+    alter("UPDATE devices SET doc = '!' || doc WHERE serial = 'A'").await;
+    let cursor = async || {
+        let row = stage.store.server(stage.organisation, server).await;
+        row.unwrap().unwrap().cursor
+    };
+    let mut rounds = 0;
+    while !matches!(cursor().await, SyncCursor::Full { .. }) {
+        rounds += 1;
+        assert!(rounds < 20, "the list is not read");
+        stage.mdm.work(100).await.unwrap();
+    }
+    alter("UPDATE devices SET doc = substr(doc, 2) WHERE serial = 'A'").await;
+    stage.pass(Duration::from_secs(3600)).await;
+    assert!(matches!(cursor().await, SyncCursor::Changes { .. }));
+    assert!(stage.gone("C").await, "the list did not show it");
+    assert!(!stage.gone("A").await && !stage.gone("B").await);
+    let row = stage.store.server(stage.organisation, server).await;
+    assert!(row.unwrap().unwrap().passed_over.is_empty());
 }
 
 #[tokio::test]

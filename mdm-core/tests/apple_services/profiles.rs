@@ -1,9 +1,15 @@
 //! Profiles and their assignment: nothing is assigned twice without a look, and what cannot be had keeps nobody waiting.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mdm_core::ids::Serial;
-use mdm_core::store::{Batch, Store as _};
+use mdm_core::clock::Timestamp;
+use mdm_core::device::{Device, DeviceRecord, OrgReading, Platform};
+use mdm_core::errand::{Errand, ErrandKind, ErrandMember};
+use mdm_core::ids::{DeviceId, ErrandId, LocationId, Serial};
+use mdm_core::migration::{MoveState, PinnedRunbook, Variant};
+use mdm_core::service::Member;
+use mdm_core::store::{AppleStore as _, Batch, Store as _};
 
 use crate::script::{DAY, MINUTE, Page, START, Stage};
 
@@ -240,6 +246,139 @@ async fn a_device_that_comes_into_our_list_gets_at_once_what_it_was_offered_befo
     stage.pass(MINUTE * 2).await;
     let assigned = stage.script.assigned.lock().unwrap().clone();
     assert!(assigned.iter().any(|s| s.contains(&serial)), "{assigned:?}");
+}
+
+/// Members of one wave whose time has come, and a request that gives them licences and stays open.
+async fn licences_asked(
+    stage: &Stage,
+    names: &[&str],
+    deadline: Timestamp,
+    needs: Option<&str>,
+) -> ErrandId {
+    let server = stage.server("one").await;
+    stage.pass(MINUTE * 9).await;
+    let serials: Vec<Serial> = names.iter().map(|s| Serial::parse(s).unwrap()).collect();
+    let mut batch = Batch::new();
+    for (id, serial) in (1..).zip(&serials) {
+        let mut device = Device::new(stage.organisation, DeviceId(id), serial.clone());
+        let mut reading = OrgReading::default();
+        reading.product = Some("iPhone17,2".to_owned());
+        device.reading = Some(reading);
+        batch.put(device);
+    }
+    stage.store.commit(batch).await.unwrap();
+    let org = stage.org().await;
+    let member = |serial: &Serial| Member {
+        serial: serial.clone(),
+        deadline,
+        available_from: START + MINUTE * 10,
+        original_server: None,
+    };
+    let members: Vec<Member> = serials.iter().map(member).collect();
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook)]);
+    let wave = org.plan_wave("shops", server, &runbooks, &members).await;
+    let (mut batch, mut whom) = (Batch::new(), Vec::new());
+    for mut attempt in org.members(wave.unwrap()).await.unwrap() {
+        attempt.state = MoveState::Scheduled {
+            since: START,
+            visible: Some(START),
+        };
+        let mut device = stage.device(attempt.serial.as_str()).await;
+        let mut record = DeviceRecord::new(server, START);
+        record.profile_status = "empty".to_owned();
+        device.record = Some(record);
+        device.assignment.from = Some(START);
+        device.assignment.wanted = stage.device("A").await.assignment.wanted;
+        assert!(device.assignment.wanted.is_some());
+        whom.push(ErrandMember {
+            device: device.id,
+            serial: device.serial.clone(),
+            attempt: Some(attempt.id),
+        });
+        batch.put(device).put(attempt);
+    }
+    let kind = ErrandKind::Associate {
+        location: LocationId(1),
+        apps: vec![361_309_726],
+    };
+    let id = ErrandId(1);
+    let mut errand = Errand::new(stage.organisation, id, kind, whom, "a person", START);
+    errand.needs_person = needs.map(str::to_owned);
+    batch.put(errand);
+    stage.store.commit(batch).await.unwrap();
+    org.assign_profiles(&serials).await.unwrap();
+    id
+}
+
+/// Whether the device was offered its migration.
+fn offered(stage: &Stage, name: &str) -> bool {
+    let assigned = stage.script.assigned.lock().unwrap();
+    assigned
+        .iter()
+        .any(|serials| serials.iter().any(|s| s.as_str() == name))
+}
+
+#[tokio::test]
+async fn nobody_is_offered_a_migration_before_the_licences_that_were_asked_for() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let id = licences_asked(&stage, &["B"], START + DAY * 10, None).await;
+    let mut looks = BTreeSet::new();
+    for _ in 0..3 {
+        stage.pass(MINUTE * 6).await;
+        assert!(!offered(&stage, "B"), "before its licences");
+        let device = stage.device("B").await;
+        let waits = device.assignment.waits.as_deref();
+        assert_eq!(waits, Some("its licences are on their way"));
+        looks.insert(device.assignment.not_before);
+    }
+    assert_eq!(looks.len(), 1, "it is not written every few minutes");
+    let errand = stage.store.errand(stage.organisation, id).await.unwrap();
+    let mut errand = errand.unwrap();
+    errand.done(stage.mdm.now());
+    let mut batch = Batch::new();
+    batch.put(errand);
+    stage.store.commit(batch).await.unwrap();
+    stage.pass(MINUTE * 25).await;
+    assert!(offered(&stage, "B"), "its licences are there");
+    assert_eq!(stage.device("B").await.assignment.waits, None);
+}
+
+#[tokio::test]
+async fn licences_that_never_come_leave_time_for_everything_else_that_keeps_devices() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let notice = stage.org().await.organisation().settings.notice();
+    let names = ["B", "C", "D"];
+    // With the hour for what lies between that is three hours, of which a quarter is waited.
+    let deadline = START + MINUTE * 10 + notice + MINUTE * 120;
+    licences_asked(&stage, &names, deadline, None).await;
+    stage.pass(MINUTE * 36).await;
+    assert!(names.iter().all(|name| !offered(&stage, name)));
+    // Then Apple refuses whatever it is asked for half an hour.
+    for _ in 0..40 {
+        *stage.script.busy.lock().unwrap() = Some(MINUTE * 5);
+        stage.pass(MINUTE).await;
+    }
+    let asked = stage.script.assigned.lock().unwrap().clone();
+    let of_b = |serials: &&Vec<Serial>| serials.iter().any(|s| s.as_str() == "B");
+    assert!(asked.iter().filter(of_b).count() >= 2, "{asked:?}");
+    *stage.script.busy.lock().unwrap() = None;
+    stage.pass(MINUTE * 25).await;
+    for name in names {
+        let assignment = stage.device(name).await.assignment;
+        assert!(assignment.tries > 0, "{name} was never offered");
+        assert_eq!(assignment.too_late, None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_licences_that_waits_for_a_person_keeps_no_device() {
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let needs = Some("the content token has ended");
+    licences_asked(&stage, &["B"], START + DAY * 10, needs).await;
+    stage.pass(MINUTE * 6).await;
+    assert!(offered(&stage, "B"));
+    assert_eq!(stage.device("B").await.assignment.waits, None);
 }
 
 #[tokio::test]

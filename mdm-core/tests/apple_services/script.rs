@@ -268,10 +268,13 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn new(full: &[Page]) -> Self {
+        Self::on(SqliteStore::in_memory().await.unwrap(), full).await
+    }
+
+    pub(crate) async fn on(store: SqliteStore, full: &[Page]) -> Self {
         let script = Arc::new(Script::default());
         script.full.lock().unwrap().extend(full.iter().copied());
         let clock = ManualClock::new(START);
-        let store = SqliteStore::in_memory().await.unwrap();
         let mdm = mdm(Arc::new(store.clone()), &script, &clock);
         let made = mdm.create_organisation("Acme", Vec::new()).await.unwrap();
         Self {

@@ -1,4 +1,4 @@
-//! A device that the organisation API assigns to us and that our list does not show: the whole list is read for it, once in a day.
+//! Devices that the organisation API assigns to us and that our list does not show: the whole list is read for them, once in a day.
 
 use std::time::Duration;
 
@@ -17,10 +17,27 @@ use crate::script::{DAY, MINUTE, Page, Stage};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Whether a device of ours is noted that the list lacks.
-async fn is_noted(stage: &Stage) -> bool {
+/// How many devices of ours are noted that the list lacks.
+async fn noted(stage: &Stage) -> usize {
     let servers = stage.store.servers(stage.organisation).await.unwrap();
-    servers.iter().any(|server| server.missed.is_some())
+    servers.iter().map(|server| server.missing.len()).sum()
+}
+
+/// Devices that somebody has put into plans, and that no list has shown.
+async fn planned(stage: &Stage, names: &[&str]) -> Vec<Serial> {
+    let mut batch = Batch::new();
+    let mut serials = Vec::new();
+    for (name, id) in names.iter().zip(100..) {
+        let serial = Serial::parse(name).unwrap();
+        batch.put(Device::new(
+            stage.organisation,
+            DeviceId(id),
+            serial.clone(),
+        ));
+        serials.push(serial);
+    }
+    stage.store.commit(batch).await.unwrap();
+    serials
 }
 
 /// A list that was read, without the device that somebody has put into a plan.
@@ -114,23 +131,84 @@ async fn a_device_that_has_come_makes_room_for_the_next_that_has_not() {
     let (stage, org, lost) = stage().await;
     let read = stage.whole();
     org.pull(std::slice::from_ref(&lost)).await.unwrap();
-    assert!(is_noted(&stage).await);
+    assert_eq!(noted(&stage).await, 1);
     let changes: [Page; 1] = [(&["LOST"], &[], false)];
     stage.script.changes.lock().unwrap().extend(changes);
     // The list is read more often than once in the hour that a device is given to come.
     stage.pass(40 * MINUTE).await;
-    assert!(!is_noted(&stage).await);
+    assert_eq!(noted(&stage).await, 0);
     let out = Serial::parse("OUT").unwrap();
     let mut batch = Batch::new();
     batch.put(Device::new(stage.organisation, DeviceId(78), out.clone()));
     stage.store.commit(batch).await.unwrap();
     org.pull(&[out]).await.unwrap();
-    assert!(is_noted(&stage).await);
+    assert_eq!(noted(&stage).await, 1);
     let full: [Page; 1] = [(&["A", "LOST", "OUT"], &[], false)];
     stage.script.full.lock().unwrap().extend(full);
     stage.pass(2 * HOUR).await;
     assert_eq!(stage.whole(), read + 1);
-    assert!(!is_noted(&stage).await);
+    assert_eq!(noted(&stage).await, 0);
+}
+
+#[tokio::test]
+async fn several_devices_that_a_list_lacks_are_waited_for_together_and_one_whole_list_settles_them()
+{
+    let (stage, org, lost) = stage().await;
+    let mut all = planned(&stage, &["OUT1", "OUT2", "OUT3"]).await;
+    all.push(lost);
+    let read = stage.whole();
+    org.pull(&all).await.unwrap();
+    assert_eq!(noted(&stage).await, 4);
+    // Read once more, nobody is noted twice.
+    org.pull(&all).await.unwrap();
+    assert_eq!(noted(&stage).await, 4);
+    // One comes with the next changes, and costs the others no time.
+    let changes: [Page; 1] = [(&["LOST"], &[], false)];
+    stage.script.changes.lock().unwrap().extend(changes);
+    stage.pass(40 * MINUTE).await;
+    assert_eq!((noted(&stage).await, stage.whole()), (3, read));
+    let full: [Page; 1] = [(&["A", "LOST", "OUT1", "OUT2"], &[], false)];
+    stage.script.full.lock().unwrap().extend(full);
+    stage.pass(40 * MINUTE).await;
+    assert_eq!((noted(&stage).await, stage.whole()), (0, read + 1));
+    for (serial, listed) in all.iter().zip([true, true, false, true]) {
+        let shown = org.views(serial).await.unwrap().contradictions;
+        let lacks = shown.contains(&Contradiction::AssignedButNotListed);
+        assert_eq!(lacks, !listed, "{serial}: {shown:?}");
+    }
+    // The one that is missing still waits for the next day.
+    org.pull(&all).await.unwrap();
+    assert_eq!(noted(&stage).await, 0);
+    stage.pass(2 * HOUR).await;
+    assert_eq!(stage.whole(), read + 1);
+}
+
+#[tokio::test]
+async fn no_more_than_a_hundred_are_noted_and_the_whole_list_brings_the_others_too() {
+    let (stage, org, _) = stage().await;
+    let names: Vec<&'static str> = (0..130)
+        .map(|n| &*Box::leak(format!("OUT{n:03}").into_boxed_str()))
+        .collect();
+    let all = planned(&stage, &names).await;
+    let read = stage.whole();
+    for serials in all.chunks(5) {
+        org.pull(serials).await.unwrap();
+    }
+    assert_eq!(noted(&stage).await, 100);
+    let mut list = names;
+    list.push("A");
+    let list: &'static [&'static str] = Box::leak(list.into_boxed_slice());
+    stage
+        .script
+        .full
+        .lock()
+        .unwrap()
+        .push_back((list, &[], false));
+    stage.pass(2 * HOUR).await;
+    assert_eq!((noted(&stage).await, stage.whole()), (0, read + 1));
+    for serial in &all {
+        assert!(!stage.gone(serial.as_str()).await, "{serial}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,12 @@ use mdm_core::queue::ReportStatus;
 
 use crate::world::*;
 
+fn given_up() -> Event {
+    Event::GivenUp {
+        why: "somebody gave it up: gone".to_owned(),
+    }
+}
+
 /// Deals the small decisions of a history from its numbers.
 pub(crate) struct Dice(pub(crate) u64);
 
@@ -159,8 +165,9 @@ impl World<'_> {
                 2 => reading(&m, Some(MigrationStatus::Started), "OURS"),
                 _ => reading(&m, None, "THEIRS"),
             },
-            MoveState::Started { .. } | MoveState::Stalled { .. } => match dice.roll(5) {
+            MoveState::Started { .. } | MoveState::Stalled { .. } => match dice.roll(6) {
                 0 | 1 => return self.wake(),
+                2 if dice.chance(30) => given_up(),
                 _ => return self.authenticate(),
             },
             MoveState::Moving { .. } => return self.wake(),
@@ -301,9 +308,7 @@ impl World<'_> {
             16 if dice.chance(30) => Event::Superseded,
             17 => Event::Operator(OperatorAct::Release),
             18 => Event::Operator(OperatorAct::RetryStep(dice.pick(&StepId::ALL))),
-            19 if dice.chance(40) => {
-                Event::Operator(dice.pick(&[OperatorAct::Abandon, OperatorAct::Fail]))
-            }
+            19 if dice.chance(40) => given_up(),
             20 => {
                 let status = dice.pick(&[
                     None,

@@ -330,24 +330,24 @@ impl Device {
                 Told::Nothing
             }
             Ask::Profiles => Told::Profiles(self.profiles.iter().cloned().collect()),
+            // It names an app as it spells it itself.
             Ask::InstalledApps { identifiers } => Told::Installed(
-                identifiers
+                self.installed
                     .iter()
-                    .filter(|i| self.installed.contains(*i))
+                    .filter(|own| identifiers.iter().any(|i| i.eq_ignore_ascii_case(own)))
                     .cloned()
                     .collect(),
             ),
             Ask::InstallApp { bundle_id, .. } => {
-                let state = if self.installed.contains(bundle_id) {
-                    AppState::Managed
-                } else {
-                    AppState::InProgress("Installing".to_owned())
+                let mut all = self.installed.iter();
+                let own = all.find(|own| own.eq_ignore_ascii_case(bundle_id));
+                let state = match own {
+                    Some(_) => AppState::Managed,
+                    None => AppState::InProgress("Installing".to_owned()),
                 };
+                let bundle_id = own.unwrap_or(bundle_id).clone();
                 self.managed.insert(bundle_id.clone(), state.clone());
-                Told::App(AppReading {
-                    bundle_id: bundle_id.clone(),
-                    state,
-                })
+                Told::App(AppReading { bundle_id, state })
             }
             Ask::ManagedApps { .. } => {
                 let told = self

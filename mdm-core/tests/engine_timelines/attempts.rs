@@ -5,8 +5,8 @@ use std::time::Duration;
 use mdm_core::device::{MigrationStatus, OrgReading, Platform};
 use mdm_core::ids::{DeviceId, MoveId, OrganisationId, RunbookId, Serial, SetUpId, WaveId};
 use mdm_core::migration::{
-    Attention, Event, Move, MoveState, Outcome, PinnedRunbook, SetUpEnd, SetUpPhase, Variant,
-    advance_move,
+    Attention, Effect, Event, Move, MoveState, Notice, Outcome, PinnedRunbook, SetUpEnd,
+    SetUpPhase, Variant, advance_move,
 };
 
 use super::engine_story::{self, START, say_effect};
@@ -188,8 +188,7 @@ fn what_somebody_took_out_of_our_list_is_read_at_apple() {
     let reads = |a: &Attempt, event: &Event| {
         let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
         let next = advance_move(&a.row, &plan, event, START + Duration::from_hours(2));
-        next.effects
-            .contains(&mdm_core::migration::Effect::ReadDevice)
+        next.effects.contains(&Effect::ReadDevice)
     };
     let mut a = scheduled();
     // It was never there: nobody has taken it away.
@@ -201,4 +200,125 @@ fn what_somebody_took_out_of_our_list_is_read_at_apple() {
     assert!(reads(&a, &told(false, false)));
     // Its profile is gone, and it is still ours: it is assigned again, and that is all.
     assert!(!reads(&a, &told(true, false)));
+}
+
+#[test]
+fn what_apple_calls_failed_before_it_began_may_have_been_cancelled() {
+    // Cancelled in the portal, and not assigned back: nobody is sent to lift a lock that may not be there.
+    let mut a = scheduled();
+    a.apple(70, Some(MigrationStatus::Failed), "OURS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Failed));
+    let said = a.row.exceptions.first().unwrap();
+    assert_eq!(said.what, "apple: not begun");
+    assert!(
+        said.why.contains("cancelled") && !said.why.contains("carries"),
+        "{}",
+        said.why
+    );
+    // One that began is a failure.
+    let mut a = scheduled();
+    a.apple(70, Some(MigrationStatus::Started), "OURS");
+    a.apple(71, Some(MigrationStatus::Failed), "OURS");
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Failed));
+    let said = a.row.exceptions.first().unwrap();
+    assert!(
+        said.what == "apple" && said.why.contains("carries"),
+        "{said:?}"
+    );
+}
+
+/// What `advance` makes of a person's word that the device will not come, so many minutes after the start.
+fn given_up(a: &Attempt, minutes: u64) -> mdm_core::migration::Transition<Move> {
+    let plan = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let why = "Anna gave it up: stolen".to_owned();
+    let now = START + Duration::from_mins(minutes);
+    advance_move(&a.row, &plan, &Event::GivenUp { why }, now)
+}
+
+#[test]
+fn only_what_nothing_else_ends_is_given_up() {
+    const HOUR: u64 = 60;
+    let is_noise = |a: &Attempt, minutes| {
+        let t = given_up(a, minutes);
+        let now = START + Duration::from_mins(minutes);
+        assert!(a.row.ends_otherwise(now).is_some(), "{:?}", a.row.state);
+        assert_eq!(t.next, a.row);
+        assert!(t.effects.is_empty());
+    };
+    let ends = |a: &Attempt, minutes, outcome| {
+        let t = given_up(a, minutes);
+        assert_eq!(t.next.state, MoveState::Ended(outcome));
+        assert!(
+            t.next
+                .exceptions
+                .iter()
+                .any(|e| e.what == "operator" && e.why == "Anna gave it up: stolen")
+        );
+        assert_eq!((t.next.wake_at, t.next.attention), (None, None));
+        t.effects
+    };
+    let told = |effects: &[Effect]| {
+        let all = effects.iter().filter_map(|effect| match effect {
+            Effect::Notify(notice) => Some(*notice),
+            _ => None,
+        });
+        all.collect::<Vec<_>>()
+    };
+    is_noise(&attempt(), 1);
+    let mut a = scheduled();
+    is_noise(&a, 5);
+
+    // Called back, and Apple never shows it: nobody was told that it comes, and nobody is told that it does not.
+    let mut called = scheduled();
+    called.tell(60, &Event::CancelAsked);
+    is_noise(&called, 60 + HOUR - 1);
+    let effects = ends(&called, 60 + HOUR, Outcome::Abandoned);
+    assert!(told(&effects).is_empty());
+
+    // Offered, and called back in vain.
+    let visible = Event::AssignmentTold {
+        ours: true,
+        profile_in_force: true,
+        deadline: None,
+    };
+    a.tell(70, &visible);
+    is_noise(&a, 71);
+    let mut called = Attempt {
+        row: a.row.clone(),
+        log: String::new(),
+    };
+    called.tell(80, &Event::CancelAsked);
+    let effects = ends(&called, 80 + HOUR, Outcome::Abandoned);
+    assert_eq!(told(&effects), [Notice::CalledOff]);
+
+    // Past its deadline for fourteen days.
+    let mut late = Attempt {
+        row: a.row.clone(),
+        log: String::new(),
+    };
+    let overdue = 32 * HOUR;
+    late.tell(overdue, &Event::Woke);
+    assert!(matches!(late.row.state, MoveState::Overdue { .. }));
+    is_noise(&late, overdue + 14 * 24 * HOUR - 1);
+    let effects = ends(&late, overdue + 14 * 24 * HOUR, Outcome::Abandoned);
+    assert_eq!(told(&effects), [Notice::CalledOff]);
+
+    // Begun, and never enrolled; enrolled, and dead in its hold; with us, and only Apple's word is missing.
+    a.tell(200, &Event::ProfileFetched);
+    is_noise(&a, 201);
+    a.tell(200 + 2 * HOUR, &Event::Woke);
+    assert!(matches!(a.row.state, MoveState::Stalled { .. }));
+    let effects = ends(&a, 200 + 2 * HOUR, Outcome::Abandoned);
+    assert_eq!(told(&effects), [Notice::CalledOff]);
+    let set_up = SetUpId(5);
+    let phase = SetUpPhase::Holding;
+    a.tell(400, &Event::SetUpChanged { set_up, phase });
+    let effects = ends(&a, 401, Outcome::Failed);
+    assert_eq!(told(&effects), [Notice::Exception, Notice::CalledOff]);
+    let phase = SetUpPhase::Ended {
+        end: SetUpEnd::Proved,
+        exceptions: Vec::new(),
+    };
+    a.tell(402, &Event::SetUpChanged { set_up, phase });
+    is_noise(&a, 403);
 }

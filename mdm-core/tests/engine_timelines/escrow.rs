@@ -33,6 +33,10 @@ fn escrow_is_done(s: &Story) -> bool {
 #[test]
 fn an_escrow_without_a_bootstrap_token_is_begun_again_when_it_comes_in_the_hold() {
     let mut s = Story::new(Platform::Macos, Variant::Migration);
+    let mut steps = s.plan.steps.iter_mut();
+    let lock = steps.find(|p| p.id == StepId::Lock).unwrap();
+    // Longer than a bootstrap token is waited for.
+    lock.timeout_secs = 600;
     s.device.lacks_token = true;
     s.enrol();
     s.answer_all();

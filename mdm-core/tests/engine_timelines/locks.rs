@@ -56,7 +56,7 @@ fn a_lock_that_apple_answers_late_keeps_nobody_in_the_hold_and_is_a_lock_all_the
             s.answer_all();
         }
         told(&mut s);
-        // Out of the hold after the step's ten minutes; its record is open, and says so far what is missing.
+        // Out of the hold after the step's two minutes; its record is open, and says so far what is missing.
         assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
         let missing: Vec<&str> = s.set_up.exceptions.iter().map(|e| &*e.what).collect();
         assert_eq!(missing, ["lock"], "{}", s.log);

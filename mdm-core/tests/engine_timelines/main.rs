@@ -1,6 +1,7 @@
 //! The stories of a hold as people would tell them: time, state, what happened, what was asked for. Each is compared with
 //! the text in `snapshots/`; a change shows in review as a change of the story.
 
+mod apps;
 mod attempts;
 #[path = "../engine_story/mod.rs"]
 mod engine_story;

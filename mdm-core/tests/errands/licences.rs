@@ -156,6 +156,90 @@ async fn licences_that_are_bought_after_the_submission_find_their_devices() {
 }
 
 #[tokio::test]
+async fn of_too_few_licences_whoever_would_lose_the_app_with_its_data_gets_one_first() {
+    let stage = stage(4).await;
+    stage.library("one", &[(APP, 2)]).await;
+    stage.pass(MINUTE).await;
+    // The last two have the app; the others do not, or nobody knows.
+    let mut said: Vec<Said> = [0, 2, 3]
+        .map(|n| stage.serials[n].clone())
+        .map(Said::nothing)
+        .into();
+    for said in &mut said {
+        let has = said.serial != stage.serials[0];
+        let app = OriginalApp::new(&format!("com.example.app{APP}"));
+        said.apps = Some(has.then_some(app).into_iter().collect());
+    }
+    let org = stage.org().await;
+    let taken = org.import_originals("Old MDM", stage.mdm.now(), said).await;
+    assert_eq!(taken.unwrap().changed, 3);
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    let what_if = org.what_if(wave).await.unwrap();
+    assert!(what_if.report.forecast.losing.is_empty());
+    let needs = what_if.report.needs.as_deref().unwrap();
+    let needs: Vec<_> = needs
+        .iter()
+        .map(|n| (n.app, n.needs, n.has, n.lacks))
+        .collect();
+    assert_eq!(needs, [(APP, 4, 0, 2)]);
+    let giving = what_if
+        .requests
+        .iter()
+        .find(|r| r.path.contains("associate"));
+    let giving = giving.unwrap().body.to_string();
+    for serial in &stage.serials {
+        let has = stage.serials[2..].contains(serial);
+        assert_eq!(giving.contains(serial.as_str()), has, "{giving}");
+    }
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    let last: BTreeSet<Serial> = stage.serials[2..].iter().cloned().collect();
+    assert_eq!(holders(&stage, "one", APP), last);
+    // One more goes to one of the others.
+    at_apple(&stage, "one", |library| {
+        library.bought.insert(APP, 3);
+    });
+    stage.pass(HOUR * 7).await;
+    assert_eq!(holders(&stage, "one", APP).len(), 3);
+}
+
+#[tokio::test]
+async fn licences_that_come_later_go_first_to_who_would_lose_the_app_in_whichever_wave() {
+    let stage = stage(4).await;
+    stage.library("one", &[(APP, 1)]).await;
+    stage.pass(MINUTE).await;
+    let one = stage.plan("one", &stage.serials[..2], &[APP]).await;
+    stage.accept(one).await;
+    let two = stage.plan("two", &stage.serials[2..], &[APP]).await;
+    stage.accept(two).await;
+    stage.pass(HOUR).await;
+    let first = holders(&stage, "one", APP);
+    assert_eq!(first.len(), 1, "{first:?}");
+    // The last one of the second wave has the app: that is heard after it was submitted.
+    let last = stage.serials[3].clone();
+    assert!(!first.contains(&last));
+    let mut said = Said::nothing(last.clone());
+    said.apps = Some(vec![OriginalApp::new(&format!("com.example.app{APP}"))]);
+    let org = stage.org().await;
+    let taken = org.import_originals("Old MDM", stage.mdm.now(), vec![said]);
+    assert_eq!(taken.await.unwrap().changed, 1);
+    let buy = |n| {
+        at_apple(&stage, "one", |library| {
+            library.bought.insert(APP, n);
+        });
+    };
+    buy(2);
+    stage.pass(HOUR * 7).await;
+    let mut wanted = first;
+    wanted.insert(last);
+    assert_eq!(holders(&stage, "one", APP), wanted);
+    // And then to all others.
+    buy(4);
+    stage.pass(HOUR * 7).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
+}
+
+#[tokio::test]
 async fn a_token_that_comes_after_the_submission_gives_licences_too() {
     let stage = stage(2).await;
     let wave = stage.plan("one", &stage.serials, &[APP]).await;

@@ -8,7 +8,7 @@ mod service_house;
 
 use mdm_core::enrollment::EnrollmentState;
 use mdm_core::error::Error;
-use mdm_core::ids::DeviceId;
+use mdm_core::ids::{CommandId, DeviceId};
 use mdm_core::secret::{Secret, SecretKind};
 use mdm_core::service::Answer;
 use service_house::{Gadget, House, command, revealed};
@@ -158,7 +158,10 @@ async fn contents(house: &House, id: DeviceId) -> String {
         for channel in std::iter::once(channel).chain(users) {
             all += &format!(
                 "{channel:?}\n{:?}\n{:?}\n",
-                store.commands(org, channel.id, 100).await.unwrap(),
+                store
+                    .commands(org, channel.id, CommandId(i64::MAX), 100)
+                    .await
+                    .unwrap(),
                 store.set_up_of(org, channel.id).await.unwrap()
             );
         }

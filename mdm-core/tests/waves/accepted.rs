@@ -264,6 +264,12 @@ async fn a_draft_goes_with_the_runbook_that_its_project_has_now() {
     let digest = org.what_if(pilot).await.unwrap().digest;
     org.accept(pilot, &digest, &[], "").await.unwrap();
     org.submit_accepted(pilot, "pilot").await.unwrap();
+    // All of them: what they went with stays what was accepted of the wave.
+    let rest = org.run_what_if(pilot).await.unwrap();
+    says(
+        org.accept(pilot, &rest.digest, &[], "").await,
+        "is submitted already",
+    );
     assert_eq!(pins().await, BTreeSet::from([again]));
     let row = org.standing(pilot).await.unwrap().wave;
     assert_eq!(

@@ -3,6 +3,7 @@
 //! played in the stories.
 
 mod accepted;
+mod given_up;
 mod record;
 #[path = "../service_house/mod.rs"]
 mod service_house;
@@ -263,6 +264,7 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
     assert!(!again.made && again.rejected.is_empty());
     assert_eq!(again.added.values().sum::<usize>(), 0);
     assert_eq!(again.there.values().sum::<usize>(), 20);
+    assert_eq!(again.differs, [""; 0]);
 
     // Elsewhere all of it does, but for a device that is not known there, and once only.
     let other = House::new().await;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::calendar::{Calendar, Zone};
+use mdm_core::check::Check;
 use mdm_core::device::{DeviceRecord, Platform};
 use mdm_core::error::Error;
 use mdm_core::ids::{AuditId, ProjectId, Serial, WaveId};
@@ -14,7 +15,7 @@ use mdm_core::original::Said;
 use mdm_core::project::Gate;
 use mdm_core::service::{Dates, Org, ProjectChange};
 use mdm_core::store::Batch;
-use mdm_core::wave::{DefinedProfile, Preset, WaveState};
+use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
 use serde_json::json;
 
 use super::service_house::fleet::{serial, serials};
@@ -33,7 +34,8 @@ async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
     house.mdm.store().commit(batch).await.unwrap();
 }
 
-async fn submitted(
+/// A wave of these devices, accepted and submitted.
+pub(super) async fn submitted(
     org: &Org,
     project: ProjectId,
     name: &str,
@@ -166,6 +168,45 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
         "{drift:?}"
     );
     assert_eq!(members(&org, main).await, before);
+}
+
+#[tokio::test]
+async fn a_signature_is_of_those_who_had_gone_when_it_was_given() {
+    let house = House::new().await;
+    let org = fleet(&house, 6).await;
+    let id = project(&org, &house).await;
+    org.switch_project(id, true).await.unwrap();
+    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..2)).await;
+    let main = wave(&org, id, "main", Preset::Main).await;
+    let against = async || -> Vec<String> {
+        let all = org.what_if(main).await.unwrap().against_all;
+        all.into_iter().filter(|a| a.starts_with("gate:")).collect()
+    };
+    end(&house, &org, pilot, &[Outcome::Failed; 2]).await;
+    org.sign_gate(pilot, "known, and mended", true)
+        .await
+        .unwrap();
+    assert!(against().await.is_empty());
+    // More go with the same wave, after whatever was signed.
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    org.add_members(pilot, &serials(2..6), dates).await.unwrap();
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    assert!(against().await.is_empty(), "nobody has gone yet");
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 4);
+    let standing = org.standing(pilot).await.unwrap();
+    assert_eq!(standing.gate.unwrap().signed, None);
+    let held = against().await;
+    assert!(
+        held.iter().any(|a| a.contains("nobody has signed")),
+        "{held:?}"
+    );
+    let record = org.record_tail(100).await.unwrap();
+    let mut submitted = record.iter().filter(|e| e.what == "wave.submitted");
+    assert!(submitted.any(|e| e.detail["gate_no_more_signed_by"] == "Anna"));
 }
 
 #[tokio::test]
@@ -348,6 +389,70 @@ async fn a_pause_keeps_offers_back_and_takes_none_away() {
 }
 
 #[tokio::test]
+async fn who_is_accepted_is_ready_until_the_acceptance_is_void() {
+    let house = House::new().await;
+    let (org, _, pilot) = pilot(&house, 3, 3, [10, 20]).await;
+    let tell = async |system: &str| {
+        house.clock.advance(Duration::from_secs(1));
+        let mut said = Said::nothing(serial(0));
+        said.system = Some(system.to_owned());
+        let now = house.mdm.now();
+        org.import_originals("Old MDM", now, vec![said])
+            .await
+            .unwrap();
+    };
+    let states = async || -> Vec<&'static str> {
+        let all = members(&org, pilot).await;
+        let name = |m: &Move| match m.state {
+            MoveState::Planned => "planned",
+            MoveState::Blocked { .. } => "blocked",
+            MoveState::Ready => "ready",
+            _ => "gone on",
+        };
+        all.iter().map(name).collect()
+    };
+    // What a look finds shows at once, and what is accepted too.
+    tell("18.5").await;
+    let seen = org.run_what_if(pilot).await.unwrap();
+    assert_eq!(states().await, ["blocked", "planned", "planned"]);
+    org.accept(pilot, &seen.digest, &[], "").await.unwrap();
+    assert_eq!(states().await, ["blocked", "ready", "ready"]);
+    let tally = org.standing(pilot).await.unwrap().tally;
+    assert_eq!((tally.planned, tally.blocked, tally.ready), (3, 1, 2));
+    // Another fact: nobody is ready before it is accepted.
+    tell("26.1").await;
+    let seen = org.run_what_if(pilot).await.unwrap();
+    assert_eq!(states().await, ["planned"; 3]);
+    org.accept(pilot, &seen.digest, &[], "").await.unwrap();
+    assert_eq!(states().await, ["ready"; 3]);
+    // The same again changes nothing.
+    org.run_what_if(pilot).await.unwrap();
+    assert_eq!(states().await, ["ready"; 3]);
+    // Nobody accepted other dates, and the others were accepted with these.
+    let one = serials(1..2);
+    let dated = org.set_dates(pilot, Some(&one), START + 21 * DAY, START + 10 * DAY);
+    dated.await.unwrap();
+    assert_eq!(states().await, ["ready", "planned", "ready"]);
+    house.clock.advance(DAY + Duration::from_secs(600));
+    house.mdm.work(50).await.unwrap();
+    assert_eq!(states().await, ["planned"; 3]);
+    // Who is waived is ready as well.
+    tell("18.5").await;
+    let seen = org.run_what_if(pilot).await.unwrap();
+    let waiver = Waiver {
+        check: Check::OsMinimum,
+        serials: BTreeSet::from([serial(0)]),
+        reason: "it is updated on the way".to_owned(),
+    };
+    org.accept(pilot, &seen.digest, &[waiver], "")
+        .await
+        .unwrap();
+    assert_eq!(states().await, ["ready"; 3]);
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 3);
+    assert_eq!(states().await, ["gone on"; 3]);
+}
+
+#[tokio::test]
 async fn who_is_blocked_is_looked_at_again_daily_and_the_change_is_told() {
     let house = House::new().await;
     let (org, _, pilot) = pilot(&house, 2, 2, [10, 20]).await;
@@ -364,8 +469,8 @@ async fn who_is_blocked_is_looked_at_again_daily_and_the_change_is_told() {
         house.mdm.work(50).await.unwrap();
         members(&org, pilot).await
     };
-    tell("18.5").await;
     org.run_what_if(pilot).await.unwrap();
+    tell("18.5").await;
     let all = day().await;
     let MoveState::Blocked { blockers } = &all[0].state else {
         panic!("{:?}", all[0].state);

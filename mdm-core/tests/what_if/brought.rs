@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::device::Platform;
-use mdm_core::ids::Serial;
+use mdm_core::ids::{DeviceId, Serial};
 use mdm_core::library::Audience;
 use mdm_core::migration::what_if::CheckFinding;
-use mdm_core::migration::{AppAction, AppPlan, StepId};
+use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, StepId};
 use mdm_core::original::{DeviceOwner, OriginalApp, OriginalNetwork};
 use mdm_core::secret::Secret;
 use mdm_core::service::{Act, Detail, MigrationAct, ProjectChange};
+use mdm_core::store::Batch;
 
 use super::service_house::{House, START};
 use super::{DAY, contents, fleet, found, question, said, serial, wifi};
@@ -109,6 +110,30 @@ async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
         (apps[0].bundle_id.as_str(), apps[0].devices, devices),
         ("com.example.Notes", 2, 3)
     );
+    // What a device has said itself since counts here as it does in the what-if.
+    let (store, own) = (house.mdm.store(), org.organisation().id);
+    let all = store.originals(own, DeviceId(0), 10).await.unwrap();
+    let has_notes = |facts: &mdm_core::original::OriginalFacts| {
+        let mut apps = facts.apps.iter().flat_map(|told| &told.value);
+        apps.any(|app| app.bundle_id == "com.example.Notes")
+    };
+    let mut one = all.into_iter().find(has_notes).unwrap();
+    one.reported_apps = Some(mdm_core::original::Told {
+        value: vec![OriginalApp::new("com.example.later")],
+        at: START + 2 * DAY,
+        by: mdm_core::original::BY_DEVICE.to_owned(),
+    });
+    let mut batch = Batch::new();
+    batch.put(one);
+    store.commit(batch).await.unwrap();
+    let (apps, devices) = org.original_apps(None).await.unwrap();
+    let apps: BTreeMap<&str, u64> = apps
+        .iter()
+        .map(|app| (app.bundle_id.as_str(), app.devices))
+        .collect();
+    let wanted = ["com.example.Notes", "com.example.later", "com.example.maps"];
+    assert_eq!(apps, BTreeMap::from(wanted.map(|app| (app, 1))));
+    assert_eq!(devices, 3);
 }
 
 #[tokio::test]
@@ -192,9 +217,22 @@ async fn whoever_loses_an_app_is_blocked() {
         manifest_url: Some("https://apps.example.com/nowhere.plist".to_owned()),
         action: AppAction::Install,
     });
-    let mut steps = runbook.steps.iter_mut();
-    let required = steps.find(|s| s.id == StepId::AppsRequired).unwrap();
-    required.only.insert("sales".to_owned());
+    let limit = |runbook: &mut PinnedRunbook, id: StepId| {
+        let step = runbook.steps.iter_mut().find(|step| step.id == id);
+        step.unwrap().only.insert("sales".to_owned());
+    };
+    // The step that keeps apps takes over those to be installed as well, where they are there already.
+    limit(runbook, StepId::AppsRequired);
+    let report = org.look_at(&question, Detail::Problems).await.unwrap();
+    let losing: Vec<&Serial> = report.forecast.losing.iter().collect();
+    assert_eq!(losing, [&serial(1)]);
+    // With both for others nobody does. The one whose app is kept is one of those others.
+    let runbook = question.runbooks.get_mut(&Platform::Ios).unwrap();
+    limit(runbook, StepId::AppsKeep);
+    let sales = BTreeSet::from(["sales".to_owned()]);
+    org.tag_devices(&[serial(2)], &sales, &BTreeSet::new())
+        .await
+        .unwrap();
     let report = org.look_at(&question, Detail::Problems).await.unwrap();
     let losing: Vec<&Serial> = report.forecast.losing.iter().collect();
     assert_eq!(losing, [&serial(0), &serial(1)]);

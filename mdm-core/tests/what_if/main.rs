@@ -1,7 +1,8 @@
 //! The what-if over rows: what a file told comes in once, what is asked is answered from what is known, and a wave is looked at
-//! with its own dates and runbooks. Nothing is written by looking.
+//! with its own dates and runbooks. Nothing is written by looking, but what the next look at a list is compared with.
 
 mod brought;
+mod lists;
 mod passed;
 #[path = "../service_house/mod.rs"]
 mod service_house;
@@ -114,6 +115,7 @@ fn question(house: &House, count: usize) -> Question {
         deadline: START + 9 * DAY,
         available_from: START,
         runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+        undated: false,
     }
 }
 

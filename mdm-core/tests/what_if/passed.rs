@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::calendar::Calendar;
-use mdm_core::device::Platform;
+use mdm_core::check::Check;
+use mdm_core::device::{Incapable, Platform};
 use mdm_core::project::Window;
-use mdm_core::service::{Act, Member, MigrationAct, ProjectChange};
-use mdm_core::store::Batch;
+use mdm_core::service::{Act, Dates, Detail, Member, MigrationAct, Org, ProjectChange, Question};
+use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::{Batch, SqliteStore};
 use serde_json::json;
 
 use super::service_house::{House, START};
-use super::{DAY, fleet, runbook, said, serial};
+use super::{DAY, fleet, question, runbook, said, serial};
 
 #[tokio::test]
 async fn a_list_says_which_projects_checks_it_goes_past() {
@@ -197,4 +199,196 @@ async fn a_wave_of_no_project_is_looked_at_with_those_that_it_goes_past() {
     let told = what_if.blockers[&serial(0)].join("\n");
     let past = "past the project Berlin: not met: lock-off";
     assert!(told.contains(past), "{told}");
+}
+
+/// A list of these that goes on the ninth day.
+fn list(house: &House, devices: &[usize]) -> Act {
+    Act {
+        what: MigrationAct::Assign {
+            destination: house.server,
+            deadline: START + 9 * DAY,
+            available_from: None,
+            runbooks: BTreeMap::from([(Platform::Ios, runbook())]),
+        },
+        serials: devices.iter().copied().map(serial).collect(),
+        reason: None,
+    }
+}
+
+#[tokio::test]
+async fn what_others_do_at_the_same_deadline_voids_no_plan() {
+    let house = House::new().await;
+    let org = fleet(&house, 5).await;
+    let told = org.import_originals("Old MDM", START, (0..5).map(said).collect());
+    told.await.unwrap();
+    let change = ProjectChange {
+        capacity: Some(1),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    let wave = org.new_wave(made.unwrap().id, "main", None).await;
+    let wave = wave.unwrap().id;
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    let members: Vec<_> = (0..3).map(serial).collect();
+    org.add_members(wave, &members, dates).await.unwrap();
+    let act = list(&house, &[3, 4]);
+    let first = org.plan_act(&act).await.unwrap();
+    assert_eq!(first.blocked, 0, "{:?}", first.findings);
+    let said = first.warnings.join("\n");
+    let room = "past the project Berlin: more than 1 devices would be in a hold at once";
+    assert!(said.contains(room), "{said}");
+    let out = org.remove_members(wave, Some(&members[..1]), "by hand");
+    assert_eq!(out.await.unwrap(), 1);
+    let second = org.plan_act(&act).await.unwrap();
+    assert_eq!(first.digest, second.digest);
+    let since = second.since.unwrap();
+    assert!(since.facts.is_empty(), "{since:?}");
+    let done = org.do_act(&act, &first.digest).await.unwrap();
+    assert_eq!((done.members, done.blocked), (2, 0));
+}
+
+#[tokio::test]
+async fn who_does_not_go_takes_nobodys_room() {
+    let house = House::new().await;
+    let org = fleet(&house, 4).await;
+    let told = org.import_originals("Old MDM", START, (0..4).map(said).collect());
+    told.await.unwrap();
+    let change = ProjectChange {
+        capacity: Some(2),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    org.switch_project(made.unwrap().id, true).await.unwrap();
+    let act = list(&house, &[0, 1, 2, 3]);
+    let plan = org.plan_act(&act).await.unwrap();
+    assert_eq!(plan.blocked, 4, "{:?}", plan.findings);
+    // Where nobody gives a deadline all would have the same one, and nothing follows from it.
+    let mut asked = question(&house, 4);
+    let of_room = async |asked: &Question| {
+        let report = org.look_at(asked, Detail::Problems).await.unwrap();
+        let findings = report.members.iter().flat_map(|m| &m.findings);
+        findings.filter(|f| f.check == Check::Capacity).count()
+    };
+    assert_eq!(of_room(&asked).await, 4);
+    asked.undated = true;
+    assert_eq!(of_room(&asked).await, 0);
+    // Two of them cannot go anyway: there is room for the others.
+    let store = house.mdm.store();
+    let mut batch = Batch::new();
+    for n in [0, 1] {
+        let row = store.device_by_serial(house.org, &serial(n)).await;
+        let mut device = row.unwrap().unwrap();
+        let reading = device.reading.as_mut().unwrap();
+        reading.capable = Some(false);
+        reading.incapable = Some(Incapable {
+            since: reading.seen - DAY,
+            readings: Incapable::READINGS,
+        });
+        batch.put(device);
+    }
+    store.commit(batch).await.unwrap();
+    let plan = org.plan_act(&act).await.unwrap();
+    let blocked: Vec<_> = plan.findings.keys().cloned().collect();
+    assert_eq!(blocked, [serial(0), serial(1)], "{:?}", plan.findings);
+    for told in plan.findings.values().flatten() {
+        assert!(!told.contains("in a hold at once"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_that_nobody_gave_is_held_against_no_window_and_no_free_day() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let told = org.import_originals("Old MDM", START, vec![said(0)]);
+    told.await.unwrap();
+    let mut asked = question(&house, 1);
+    let day = asked.deadline.to_string()[..10].to_owned();
+    let free = json!({ "first": day, "last": day, "why": "stock-taking" });
+    let mut calendar = Calendar::default();
+    calendar.blackouts = vec![serde_json::from_value(free).unwrap()];
+    let change = ProjectChange {
+        window: Some(Window {
+            not_before: None,
+            not_after: Some(START + 8 * DAY),
+        }),
+        calendar: Some(calendar),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    org.switch_project(made.unwrap().id, true).await.unwrap();
+    let of_dates = async |asked: &Question| {
+        let report = org.look_at(asked, Detail::Problems).await.unwrap();
+        let findings = report.members.iter().flat_map(|m| &m.findings);
+        let dates = findings.filter(|f| matches!(f.check, Check::Window | Check::Blackout));
+        dates.count()
+    };
+    assert_eq!(of_dates(&asked).await, 2);
+    asked.undated = true;
+    assert_eq!(of_dates(&asked).await, 0);
+}
+
+/// A project that keeps everybody back once it is on, and a store at which somebody turns it on before the next commit.
+async fn about_to_be_on(house: &House, org: &Org) -> (FailingStore<SqliteStore>, Org, Batch) {
+    let change = ProjectChange {
+        prerequisites: Some(BTreeSet::from(["lock-off".to_owned()])),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    let row = house.mdm.store().project(house.org, made.unwrap().id).await;
+    let mut row = row.unwrap().unwrap();
+    row.on = true;
+    let mut batch = Batch::new();
+    batch.put(row);
+    let disk = SqliteStore::open(&house.path()).await.unwrap();
+    let store = FailingStore::new(disk, 0, Moment::Before);
+    let mdm = house.over(store.clone());
+    let org = mdm.organisation_by_id(house.org).await.unwrap();
+    (store, org, batch)
+}
+
+#[tokio::test]
+async fn nobody_goes_past_a_project_that_is_turned_on_while_it_is_submitted() {
+    // By a list.
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let told = org.import_originals("Old MDM", START, vec![said(0)]);
+    told.await.unwrap();
+    let (store, org, on) = about_to_be_on(&house, &org).await;
+    let act = list(&house, &[0]);
+    let plan = org.plan_act(&act).await.unwrap();
+    assert_eq!(plan.blocked, 0, "{:?}", plan.findings);
+    store.meanwhile(on);
+    let done = org.do_act(&act, &plan.digest).await;
+    let why = done.unwrap_err().to_string();
+    assert!(why.contains("not those that were accepted"), "{why}");
+
+    // By a wave of no project.
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let told = org.import_originals("Old MDM", START, vec![said(0)]);
+    told.await.unwrap();
+    let (store, org, on) = about_to_be_on(&house, &org).await;
+    let member = Member {
+        serial: serial(0),
+        deadline: START + 9 * DAY,
+        available_from: START + DAY,
+        original_server: None,
+    };
+    let runbooks = BTreeMap::from([(Platform::Ios, runbook())]);
+    let members = [member];
+    let planned = org.plan_wave("host", house.server, &runbooks, &members);
+    let wave = planned.await.unwrap();
+    let digest = org.run_what_if(wave).await.unwrap().digest;
+    let accepted = org.accept(wave, &digest, &[], "").await.unwrap();
+    assert_eq!(accepted.staying, 0);
+    store.meanwhile(on);
+    let why = org.submit(wave, &digest, "Anna").await;
+    let why = why.unwrap_err().to_string();
+    assert!(
+        why.contains("have changed since they were accepted"),
+        "{why}"
+    );
 }

@@ -209,6 +209,9 @@ fn show(plan: &Value, out: &mut dyn std::io::Write) {
             .collect();
         line(format!("left out: {serial}: {}", findings.join("; ")));
     }
+    for change in super::check::since(&plan["since"]) {
+        line(change);
+    }
     for app in plan["forecast"]["apps"].as_array().into_iter().flatten() {
         let name = cell(&app["bundle_id"]);
         let lost = app["lost"].as_object().into_iter().flatten();

@@ -92,7 +92,7 @@ pub(crate) async fn run(common: &Common, command: &ApiToken) -> Done {
         }
         ApiToken::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/api-tokens").await?;
+            let answer = client.pages("/api/v1/api-tokens", "tokens").await?;
             super::print(common, &answer, |answer| {
                 let rows = answer["tokens"].as_array().into_iter().flatten();
                 let rows = rows.map(|row| {

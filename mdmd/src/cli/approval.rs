@@ -34,7 +34,7 @@ pub(crate) enum Approval {
         #[command(flatten)]
         place: Where,
     },
-    /// Every reveal of a secret and every cancellation takes two persons from now on.
+    /// Every reveal of a secret, every cancellation and every attempt that is given up takes two persons from now on.
     Always {
         #[command(flatten)]
         place: Where,
@@ -103,7 +103,7 @@ pub(crate) async fn run(common: &Common, command: &Approval) -> Done {
 async fn demand(common: &Common, place: &Where, always: bool) -> Done {
     let client = Client::acting(common, place).await?;
     let said = match always {
-        true => "nobody looks at a secret or cancels a migration alone any more.",
+        true => "nobody looks at a secret, cancels a migration or gives one up alone any more.",
         false => "one person may look at a few secrets, and cancel a few migrations, alone.",
     };
     let body = json!({ "always": always });
@@ -139,6 +139,7 @@ fn line(row: &Value) -> Value {
         Some("return") => format!("return {devices} devices"),
         Some("reveal") => format!("{} of {}", cell(&wanted["kind"]), cell(&wanted["serial"])),
         Some("clear-lock") => format!("lift the lock of {}", cell(&wanted["serial"])),
+        Some("give-up") => format!("give up {}", cell(&wanted["serial"])),
         Some("hand-over") => format!(
             "hand over what is known of devices that move away, keys included, to {}",
             cell(&wanted["url"])

@@ -1,5 +1,7 @@
 //! `mdmd apps import|list|diff`: the apps that devices have from the service that they leave, and what would become of them.
 
+use std::cmp::Reverse;
+
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
@@ -23,7 +25,7 @@ pub(crate) enum Apps {
         place: Where,
     },
     /// What would become of each app: kept, dropped as decided, or lost with its data. Ends with 3 when something would be lost
-    /// or is not known.
+    /// or is not known; that licences come from elsewhere is said with `organisation what-if --unknown apps.licences=warn`.
     Diff {
         #[command(flatten)]
         plan: Plan,
@@ -37,7 +39,8 @@ pub(crate) async fn run(common: &Common, command: &Apps) -> Done {
         Apps::Import { file, place } => original::import(common, file, place, true).await,
         Apps::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/apps").await?;
+            let mut answer = client.pages("/api/v1/apps", "apps").await?;
+            most_first(&mut answer["apps"]);
             super::print(common, &answer, |answer| {
                 table(
                     &answer["apps"],
@@ -56,24 +59,78 @@ pub(crate) async fn run(common: &Common, command: &Apps) -> Done {
     }
 }
 
+/// Pages come by identifier; people look for what most devices have.
+fn most_first(apps: &mut Value) {
+    if let Some(apps) = apps.as_array_mut() {
+        apps.sort_by_key(|app| Reverse(app["devices"].as_u64()));
+    }
+}
+
 async fn diff(common: &Common, plan: &Plan, place: &Where) -> Done {
     let client = Client::looking(common, place).await?;
-    let report = check::ask(&client, plan, "counts").await?;
-    let forecast = &report["forecast"];
-    super::print(common, forecast, show);
+    let report = check::ask(&client, plan, "counts", false).await?;
+    let mut forecast = report["forecast"].clone();
+    if !report["needs"].is_null() {
+        forecast["needs"] = report["needs"].clone();
+    }
+    super::print(common, &forecast, |forecast| {
+        show(forecast, &report["needs"]);
+    });
     let losing = forecast["losing"].as_array().map_or(0, Vec::len);
     let unknown = forecast["unknown"].as_array().map_or(0, Vec::len);
-    if losing + unknown > 0 {
+    let uncertain = uncertain(&report);
+    if losing > 0 || unknown > 0 || uncertain > 0 {
         let why = anyhow!(
-            "{losing} devices would lose apps with their data, of {unknown} nobody has told which they have"
+            "{losing} devices would lose apps with their data, of {unknown} nobody has told which they have, of {uncertain} nobody knows \
+             whether there are licences for them"
         );
         return Err(why).means(Exit::Precondition);
     }
     Ok(())
 }
 
-/// The forecast for people.
-pub(super) fn show(forecast: &Value) {
+/// How many devices have apps whose licences come from elsewhere, if at all, while nobody has said that this is as it should be.
+fn uncertain(report: &Value) -> usize {
+    super::rows(&report["matrix"]["rows"])
+        .filter(|row| row["check"] == "apps.licences" && row["result"] == "unknown")
+        .filter(|row| row["counts_as"] == "block")
+        .map(|row| super::rows(&row["devices"]).count())
+        .sum()
+}
+
+/// What is needed of licences, and what there is of them.
+fn licences(needs: &Value) {
+    let rows: Vec<Value> = super::rows(needs)
+        .map(|need| {
+            let bundles: Vec<String> = super::rows(&need["bundles"]).map(cell).collect();
+            let left = match need["unlimited"] == true {
+                true => "as many as one likes".to_owned(),
+                false => cell(&need["available"]),
+            };
+            json!({
+                "app": bundles.join(", "), "store": need["app"], "needs": need["needs"], "has": need["has"], "left": left,
+                "lacks": need["lacks"],
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    table(
+        &Value::Array(rows),
+        &[
+            ("LICENCES OF", "app"),
+            ("STORE", "store"),
+            ("NEEDED", "needs"),
+            ("ASSIGNED", "has"),
+            ("LEFT", "left"),
+            ("SHORT", "lacks"),
+        ],
+    );
+}
+
+/// The forecast for people, with what it needs of licences where a location is known.
+pub(super) fn show(forecast: &Value, needs: &Value) {
     let rows: Vec<Value> = forecast["apps"]
         .as_array()
         .into_iter()
@@ -112,9 +169,26 @@ pub(super) fn show(forecast: &Value) {
             ("WHY", "why"),
         ],
     );
+    licences(needs);
     println!(
         "{} iPhones and iPads whose apps are known, {} of which nobody has told",
         cell(&forecast["known"]),
         forecast["unknown"].as_array().map_or(0, Vec::len)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_most_devices_have_comes_first() {
+        let app = |id: &str, devices: u64| json!({ "bundle_id": id, "devices": devices });
+        let mut apps = json!([app("a", 9), app("b", 10), app("c", 9), app("d", 100)]);
+        most_first(&mut apps);
+        assert_eq!(
+            apps,
+            json!([app("d", 100), app("b", 10), app("a", 9), app("c", 9)])
+        );
+    }
 }

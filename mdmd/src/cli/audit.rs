@@ -112,6 +112,17 @@ pub(crate) async fn run(common: &Common, command: &Audit) -> Done {
     }
 }
 
+/// A fingerprint as people write it: 64 hexadecimal digits, with whatever stands between them.
+fn fingerprint(text: &str) -> anyhow::Result<String> {
+    let digits = text.chars().filter(char::is_ascii_hexdigit);
+    let digits: String = digits.map(|c| c.to_ascii_lowercase()).collect();
+    anyhow::ensure!(
+        digits.len() == 64,
+        "--key: must be a whole fingerprint: 64 hexadecimal digits"
+    );
+    Ok(digits)
+}
+
 /// Looks through an evidence pack, by itself.
 pub(super) fn verify_file(
     common: &Common,
@@ -120,6 +131,7 @@ pub(super) fn verify_file(
     checkpoint: Option<&Path>,
 ) -> Done {
     let name = || pack.display().to_string();
+    let wanted = key.map(fingerprint).transpose().means(Exit::BadInput)?;
     let earlier: Option<Checkpoint> = match checkpoint {
         Some(file) => {
             let content = std::fs::read(file);
@@ -145,14 +157,10 @@ pub(super) fn verify_file(
     let mut file = std::io::Cursor::new(head).chain(file);
     let report = verify_pack(&mut file, earlier.as_ref()).with_context(name);
     let report = report.means(Exit::BadInput)?;
-    let plain = |text: &str| -> String {
-        let digits = text.chars().filter(char::is_ascii_hexdigit);
-        digits.map(|c| c.to_ascii_lowercase()).collect()
-    };
     let mut shown = serde_json::to_value(&report)?;
     let mut against = report.broken.clone();
-    if let Some(wanted) = key
-        && report.key.as_deref() != Some(plain(wanted).as_str())
+    if let Some(wanted) = wanted
+        && report.key.as_ref() != Some(&wanted)
     {
         against.push("the pack is signed by another key than the one that you named".to_owned());
     }
@@ -216,6 +224,17 @@ fn show(report: &Value) {
         "late       {}  (came after the record was sealed up to their time)",
         cell(&report["late"])
     );
+    if report["left"].is_object() {
+        let version = match &report["left"]["version"] {
+            Value::Null => String::new(),
+            version => format!(", by version {}", cell(version)),
+        };
+        println!(
+            "left       {} with {}{version}",
+            cell(&report["left"]["at"]),
+            cell(&report["left"]["with"])
+        );
+    }
     for sentence in report["broken"].as_array().into_iter().flatten() {
         println!("broken     {}", cell(sentence));
     }

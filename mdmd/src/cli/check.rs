@@ -1,4 +1,5 @@
-//! `mdmd check`: the what-if. Looks at devices, a list, a wave or all with every check; nothing is sent, nothing is written.
+//! `mdmd check`: the what-if. Looks at devices, a list, a wave or all with every check, and says what has come and gone since the last
+//! look at the same list; nothing is sent, and nothing is written but what the next look is compared with.
 
 use anyhow::anyhow;
 use mdm_core::clock::Timestamp;
@@ -45,8 +46,13 @@ pub(crate) struct Plan {
     runbook: Vec<String>,
 }
 
-/// Asks for a report; `detail` as the API names it.
-pub(super) async fn ask(client: &Client, plan: &Plan, detail: &str) -> Result<Value, Ended> {
+/// Asks for a report; `detail` as the API names it. With `keep` the next one says what has come and gone since.
+pub(super) async fn ask(
+    client: &Client,
+    plan: &Plan,
+    detail: &str,
+    keep: bool,
+) -> Result<Value, Ended> {
     if let Some(wave) = &plan.wave {
         let wave = super::wave::number(client, wave).await?;
         return client
@@ -76,6 +82,9 @@ pub(super) async fn ask(client: &Client, plan: &Plan, detail: &str) -> Result<Va
         "destination": plan.to,
         "runbooks": super::migration::runbooks(client, &plan.runbook).await?,
         "detail": detail,
+        "keep": keep,
+        // All are not the same ones for ever.
+        "list": plan.all.then_some("all"),
     });
     client.post("/api/v1/checks", &body).await
 }
@@ -87,7 +96,8 @@ pub(crate) async fn run(common: &Common, look: &Look) -> Done {
     } else {
         "problems"
     };
-    let report = ask(&client, &look.plan, detail).await?;
+    let keep = !client.only_looks();
+    let report = ask(&client, &look.plan, detail, keep).await?;
     super::print(common, &report, |report| show(report, look.explain));
     let blocked = report["blocked"].as_u64().unwrap_or(0);
     let server = rows(&report["server"])
@@ -145,6 +155,45 @@ pub(super) fn show_of_all(report: &Value, everything: bool) {
     }
 }
 
+/// What has come and gone since the last run, a line each.
+pub(super) fn since(since: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let of_devices = [
+        ("new", "appeared"),
+        ("gone", "gone"),
+        ("another fact", "facts"),
+    ];
+    for (word, key) in of_devices {
+        for change in rows(&since[key]) {
+            lines.push(format!(
+                "{word} since the last run: {} {} of {} devices",
+                cell(&change[0]),
+                cell(&change[1]),
+                rows(&change[2]).count()
+            ));
+        }
+    }
+    for (word, key) in [("new", "of_all_appeared"), ("gone", "of_all_gone")] {
+        for change in rows(&since[key]) {
+            lines.push(format!(
+                "{word} since the last run, of all: {} {}: {}",
+                cell(&change[0]),
+                cell(&change[1]),
+                cell(&change[2])
+            ));
+        }
+    }
+    for (word, key) in [("new", "lost_appeared"), ("gone", "lost_gone")] {
+        for (app, devices) in since[key].as_object().into_iter().flatten() {
+            lines.push(format!(
+                "{word} since the last run: {app} would be lost with its data on {} devices",
+                rows(devices).count()
+            ));
+        }
+    }
+    lines
+}
+
 /// What was found, a reason a row: with the first devices of each where they are to be named.
 pub(super) fn show_reasons(report: &Value, named: bool) {
     let reasons: Vec<Value> = rows(&report["matrix"]["rows"])
@@ -199,8 +248,11 @@ fn show(report: &Value, explain: bool) {
         }
         println!();
     }
+    for line in since(&report["since"]) {
+        println!("{line}");
+    }
     if rows(&report["forecast"]["apps"]).next().is_some() || explain {
-        apps::show(&report["forecast"]);
+        apps::show(&report["forecast"], &report["needs"]);
     }
     println!(
         "{} devices blocked, {} with something to be known, {} clear",

@@ -14,7 +14,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use exchange::{answered, collect, send, understood};
+use exchange::{answered, collect, send, tell_left_out, understood};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
@@ -72,6 +72,11 @@ impl Client {
     /// For commands that look: a stopped data directory will do.
     pub(crate) async fn looking(common: &Common, place: &Where) -> Result<Self, Ended> {
         Self::open(common, place, IfStopped::Read).await
+    }
+
+    /// Whether it can only look: nothing serves, and the data directory is read.
+    pub(crate) const fn only_looks(&self) -> bool {
+        matches!(self.way, Way::Stopped(_))
     }
 
     /// For an export that two persons have agreed on: a server, or a stopped data directory, into whose record it goes.
@@ -252,6 +257,7 @@ impl Client {
                     Err(never) => match never {},
                 };
                 let status = answer.status().as_u16();
+                tell_left_out(answer.headers());
                 (status, collect(answer.into_body()).await?)
             }
             Way::Socket(path) => {

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use serde_json::json;
 
 use super::{Common, Done, Ended, Exit, Means as _};
 use crate::config::Config as Settings;
@@ -22,8 +23,15 @@ pub(crate) enum Config {
 
 pub(crate) fn run(common: &Common, command: &Config) -> Done {
     match command {
-        Config::Example => print!("{}", Settings::example_file()),
-        Config::Reference => print!("{}", Settings::reference_page()),
+        Config::Example => {
+            let answer = json!({ "file": Settings::example_file() });
+            super::print(common, &answer, |_| print!("{}", Settings::example_file()));
+        }
+        Config::Reference => {
+            super::print(common, &Settings::reference(), |_| {
+                print!("{}", Settings::reference_page());
+            });
+        }
         Config::Check => {
             let config = load(common)?;
             if common.json {

@@ -203,7 +203,7 @@ pub(crate) async fn run(common: &Common, command: &Declaration) -> Done {
         Declaration::Device { serial, place } => device(common, place, serial).await,
         Declaration::Sets { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/declaration-sets").await?;
+            let answer = client.pages("/api/v1/declaration-sets", "sets").await?;
             super::print(common, &answer, |answer| {
                 let sets = answer["sets"].as_array().into_iter().flatten();
                 let rows: Value = sets.map(line).collect();

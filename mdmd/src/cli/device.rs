@@ -1,4 +1,4 @@
-//! `mdmd device list|show|tag|invite|lock|clear-passcode|retry-step`: what is known of devices, the single-object report with its timeline, their
+//! `mdmd device list|show|tag|invite|lock|clear-passcode|retry-step|give-up`: what is known of devices, the single-object report with its timeline, their
 //! tags, enrolment by download, and passcodes that somebody has forgotten.
 
 use anyhow::anyhow;
@@ -98,6 +98,9 @@ pub(crate) enum Device {
         #[command(flatten)]
         place: Where,
     },
+    /// End the attempt of one that never comes, or never comes back, where nothing else can: its wave and project can be closed
+    /// then. Nothing is asked of Apple or of the device; what is kept of it stays.
+    GiveUp(super::give_up::GiveUp),
     /// Its Activation Lock: as read at Apple, as the device says, and how far a clearing is.
     Lock {
         /// Its serial number.
@@ -184,6 +187,7 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
             });
             Ok(())
         }
+        Device::GiveUp(args) => super::give_up::run(common, args).await,
         Device::Lock { serial, place } => super::lock::look(common, place, serial).await,
         Device::ClearLock(args) => super::lock::clear(common, args).await,
         Device::RotateFilevault(args) => super::lock::rotate(common, args).await,
@@ -297,6 +301,7 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
         if !report["moved"].is_null() {
             println!("{:<16} since {}", "moved away", cell(&report["moved"]));
         }
+        line("last heard", &report["heard"]);
         line("facts learned", &device["facts"]["learned"]);
         line("profile", &device["record"]["profile_status"]);
         line("seen at Apple", &device["record"]["seen"]);

@@ -100,6 +100,13 @@ async fn probe_all(common: &Common, doctor: &Doctor) -> Done {
             let why = anyhow!("--probe: must be an address like https://mdm.example.com:8443/");
             return Err(why).means(Exit::BadInput);
         }
+        // It is printed beside what was seen.
+        if url.contains('@') {
+            let why = anyhow!(
+                "--probe: must have no name and password in it: an address like https://mdm.example.com:8443/"
+            );
+            return Err(why).means(Exit::BadInput);
+        }
     }
     let mut anchors = Vec::new();
     if let Some(file) = &doctor.anchors {

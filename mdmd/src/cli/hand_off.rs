@@ -247,7 +247,7 @@ pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
         HandOff::Confirm { job, signer, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("/api/v1/hand-off/jobs/{job}/signer");
-            let consequence = "a bundle that this certificate signed will be taken for the job, with its keys and codes.";
+            let consequence = "a bundle that this certificate signed will be taken for the job as long as it is open, with its keys and codes; one that was confirmed before is believed no longer.";
             let job = client
                 .act(&path, &json!({ "sha256": signer }), consequence)
                 .await?;

@@ -47,9 +47,9 @@ pub(crate) enum Inventory {
     },
     /// Write all of it, with the age of every fact, as CSV or JSON (one object a line).
     Export {
-        /// The form.
-        #[arg(long, default_value = "csv")]
-        format: Format,
+        /// The form; CSV when left out, or with --json JSON on standard output.
+        #[arg(long)]
+        format: Option<Format>,
         /// The new file; standard output when left out.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -114,7 +114,13 @@ pub(crate) async fn run(common: &Common, command: &Inventory) -> Done {
             place,
         } => list(common, place, devices, *contradictions).await,
         Inventory::Export { format, out, place } => {
-            export(common, place, *format, out.as_deref()).await
+            // Of a file, --json is about what is answered of it.
+            let format = match (format, common.json && out.is_none()) {
+                (Some(format), _) => *format,
+                (None, true) => Format::Json,
+                (None, false) => Format::Csv,
+            };
+            export(common, place, format, out.as_deref()).await
         }
     }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
     match command {
         Library::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/library").await?;
+            let answer = client.pages("/api/v1/library", "items").await?;
             super::print(common, &answer, show);
             Ok(())
         }
@@ -156,7 +156,7 @@ pub(crate) async fn run(common: &Common, command: &Library) -> Done {
                 let client = Client::acting(common, place).await?;
                 // What would be refused is said before a byte is sent: a server that refuses does not read on.
                 begins(file)?;
-                client.get("/api/v1/library").await?;
+                client.get("/api/v1/library?limit=1").await?;
                 let answer = client.upload(&path, file, said).await?;
                 put(common, &answer);
                 return Ok(());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mdm_core::secret::same;
 use mdm_core::sign_in::{escape, loopback, pkce};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -260,7 +261,7 @@ fn brought(head: &[u8], state: &str) -> Option<Brought> {
         found.find(|(key, _)| *key == name).map(|(_, value)| value)
     };
     let shown = named("state")?;
-    if shown.len() != state.len() || !openssl::memcmp::eq(shown.as_bytes(), state.as_bytes()) {
+    if !same(shown, state) {
         return None;
     }
     if let Some(code) = named("code") {

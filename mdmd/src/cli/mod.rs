@@ -19,6 +19,7 @@ mod device;
 mod doctor;
 mod events;
 mod failures;
+mod give_up;
 mod hand_off;
 mod hold;
 mod identity;
@@ -502,7 +503,8 @@ fn lines(rows: &Value, columns: &[(&str, &str)]) -> Vec<String> {
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns.len()).map(wide).collect();
+    // The last one is as long as it is, and is not filled up.
+    let widths: Vec<usize> = (0..last).map(wide).chain([0]).collect();
     let all = std::iter::once(&heads).chain(&rows);
     all.map(|row| {
         let cells = row.iter().zip(&widths);
@@ -528,6 +530,15 @@ mod tests {
         assert_eq!(lines[1].find("one"), Some(WIDEST + "…".len() + 1));
         assert!(lines[1].contains('…'));
         assert!(lines[2].ends_with(&long), "the last one is whole");
+    }
+
+    #[test]
+    fn a_last_cell_of_any_length_is_shown_whole() {
+        let long = "x".repeat(100_000);
+        let rows = serde_json::json!([{ "a": "one", "b": long }, { "a": "two", "b": "short" }]);
+        let lines = lines(&rows, &[("A", "a"), ("B", "b")]);
+        assert_eq!(lines[1], format!("one  {long}"));
+        assert_eq!(lines[2], "two  short");
     }
 
     #[test]

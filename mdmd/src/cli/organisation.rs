@@ -104,9 +104,9 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
     match command {
         Organisation::New { name, place } => {
             let client = Client::acting(common, place).await?;
-            let made = client
-                .post("/api/v1/organisations", &json!({ "name": name }))
-                .await?;
+            let said = "an organisation with keys and authorities of its own; its administrator token is shown once.";
+            let body = json!({ "name": name });
+            let made = client.act("/api/v1/organisations", &body, said).await?;
             super::print(common, &made, |made| {
                 println!(
                     "organisation         {} ({})",
@@ -236,9 +236,13 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                 let chosen: Vec<String> = chosen
                     .map(|(p, name)| format!("{p} {}", cell(name)))
                     .collect();
-                let chosen = match chosen.is_empty() {
-                    true => "the standard runbook".to_owned(),
-                    false => chosen.join(", "),
+                let all = &answer["unplanned_runbooks"];
+                let gaps = ["ios", "ipados"].iter().any(|p| all[p].is_null());
+                let standard = "the standard runbook, which keeps no app";
+                let chosen = match (chosen.is_empty(), gaps) {
+                    (true, _) => standard.to_owned(),
+                    (false, true) => format!("{}; else {standard}", chosen.join(", ")),
+                    (false, false) => chosen.join(", "),
                 };
                 println!("not planned      {chosen}");
                 println!("network          {}", cell(&answer["wifi"]));

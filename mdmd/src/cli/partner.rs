@@ -61,7 +61,7 @@ pub(crate) async fn run(common: &Common, command: &Partner) -> Done {
         }
         Partner::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/partners").await?;
+            let answer = client.pages("/api/v1/partners", "partners").await?;
             super::print(common, &answer, |answer| {
                 let rows = answer["partners"].as_array().into_iter().flatten();
                 let rows: Value = rows

@@ -37,7 +37,7 @@ pub(crate) async fn run(common: &Common, command: &Profile) -> Done {
         Profile::Add(new) => library::put_profile(common, new).await,
         Profile::List { place } => {
             let client = Client::looking(common, place).await?;
-            let mut answer = client.get("/api/v1/library").await?;
+            let mut answer = client.pages("/api/v1/library", "items").await?;
             if let Some(items) = answer["items"].as_array_mut() {
                 items.retain(|item| item["content"]["kind"] == "profile");
             }
@@ -50,7 +50,7 @@ pub(crate) async fn run(common: &Common, command: &Profile) -> Done {
             place,
         } => {
             let client = Client::looking(common, place).await?;
-            let report = ask(&client, plan, "counts").await?;
+            let report = ask(&client, plan, "counts", false).await?;
             let answer = json!({ "at": report["at"], "profiles": report["profiles"] });
             super::print(common, &answer, |answer| {
                 show(&answer["profiles"], *explain)

@@ -379,7 +379,7 @@ pub(super) async fn number(client: &Client, named: &str) -> Result<i64, Ended> {
     if let Ok(number) = named.parse() {
         return Ok(number);
     }
-    let all = client.get("/api/v1/projects").await?;
+    let all = client.pages("/api/v1/projects", "projects").await?;
     let mut rows = all["projects"].as_array().into_iter().flatten();
     rows.find(|p| p["name"] == named)
         .and_then(|p| id_of(&p["id"]))
@@ -395,7 +395,9 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             let client = Client::acting(common, place).await?;
             terms.originals(&client, &mut body).await?;
             terms.runbooks(&client, &mut body).await?;
-            let made = client.post("/api/v1/projects", &body).await?;
+            let said =
+                "a plan, switched off: nothing of it is submitted before somebody turns it on.";
+            let made = client.act("/api/v1/projects", &body, said).await?;
             super::print(common, &made, |made| {
                 println!(
                     "project {} is {}, switched off; `mdmd project on {name}` turns it on",
@@ -418,7 +420,8 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
             if body == json!({}) {
                 return Err(anyhow!("nothing is to be changed")).means(Exit::BadInput);
             }
-            let changed = client.post(&path, &body).await?;
+            let said = "what is submitted from now on goes by this; what was submitted keeps its own, but for limits of the gap, which hold at once.";
+            let changed = client.act(&path, &body, said).await?;
             super::print(common, &changed, |changed| {
                 println!(
                     "{} is at revision {}",
@@ -429,7 +432,7 @@ pub(crate) async fn run(common: &Common, command: &Project) -> Done {
         }
         Project::List { place } => {
             let client = Client::looking(common, place).await?;
-            let all = client.get("/api/v1/projects").await?;
+            let all = client.pages("/api/v1/projects", "projects").await?;
             super::print(common, &all, |all| {
                 table(
                     &all["projects"],
@@ -564,16 +567,22 @@ async fn import(common: &Common, place: &Where, file: &Path) -> Done {
         for (platform, names) in taken["profiles_left_out"].as_object().into_iter().flatten() {
             println!("profiles of {platform} to be brought in apart: {names}");
         }
+        for sentence in super::rows(&taken["differs"]) {
+            println!("stays     {}", cell(sentence));
+        }
         let rows = taken["rejected"].as_object().into_iter().flatten();
         let rows = rows.map(|(serial, why)| json!({ "serial": serial, "why": why }));
         table(&rows.collect(), &[("NOT TAKEN", "serial"), ("WHY", "why")]);
     });
-    match taken["rejected"]
-        .as_object()
-        .map_or(0, serde_json::Map::len)
-    {
-        0 => Ok(()),
-        some => Err(anyhow!("{some} devices were not taken")).means(Exit::Disagrees),
+    let rejected = taken["rejected"].as_object();
+    let rejected = rejected.map_or(0, serde_json::Map::len);
+    match (rejected, super::rows(&taken["differs"]).count()) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(anyhow!(
+            "what is there already is not as in the plan, and stays"
+        ))
+        .means(Exit::Disagrees),
+        (some, _) => Err(anyhow!("{some} devices were not taken")).means(Exit::Disagrees),
     }
 }
 

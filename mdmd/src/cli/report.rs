@@ -230,7 +230,10 @@ async fn fetch(common: &Common, client: &Client, path: &str, how: &How) -> Done 
                 client.download("GET", &path, Vec::new(), to).await
             })
             .await?;
-            eprintln!("the report is in {}", file.display());
+            let answer = json!({ "file": file, "format": name });
+            super::print(common, &answer, |_| {
+                eprintln!("the report is in {}", file.display());
+            });
             Ok(())
         }
     }

@@ -90,7 +90,7 @@ pub(crate) async fn run(common: &Common, command: &Runbook) -> Done {
 
 async fn list(common: &Common, place: &Where) -> Done {
     let client = Client::looking(common, place).await?;
-    let answer = client.get("/api/v1/runbooks").await?;
+    let answer = client.pages("/api/v1/runbooks", "runbooks").await?;
     super::print(common, &answer, |answer| {
         let rows: Vec<Value> = answer["runbooks"]
             .as_array()
@@ -169,7 +169,7 @@ pub(super) async fn kept(
 
 async fn edit(common: &Common, edit: &Edit) -> Done {
     let client = Client::acting(common, &edit.place).await?;
-    let known = client.get("/api/v1/runbooks").await?;
+    let known = client.pages("/api/v1/runbooks", "runbooks").await?;
     let mut known = known["runbooks"].as_array().into_iter().flatten();
     let known = known.find(|it| {
         it["name"]
@@ -418,7 +418,7 @@ mod tests {
         for (change, why) in [
             ("network", "FIELD=VALUE"),
             ("netwrk.timeout=5m", "is no step"),
-            ("declare.timeout=5m", "--add declare"),
+            ("recovery-lock.timeout=5m", "--add recovery-lock"),
             ("network.colour=red", "a step has"),
             ("network.timeout=5d", "90s, 15m or 2h"),
             ("network.timeout=99999999999999999999h", "90s, 15m or 2h"),
@@ -432,11 +432,11 @@ mod tests {
     #[test]
     fn a_step_that_is_added_is_waited_for() {
         let mut it = runbook();
-        add(&mut it, StepId::Declare);
+        add(&mut it, StepId::RecoveryLock);
         add(&mut it, StepId::DeclareApps);
         it.validate_for(Platform::Macos).unwrap();
         let release = it.step(StepId::Release).unwrap();
-        assert!(release.requires.contains(&StepId::Declare));
+        assert!(release.requires.contains(&StepId::RecoveryLock));
         assert!(release.requires.contains(&StepId::DeclareApps));
     }
 }

@@ -36,7 +36,9 @@ pub(crate) async fn run(common: &Common, command: &Tag) -> Done {
     match command {
         Tag::List { place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get("/api/v1/tags").await?;
+            let answer = client
+                .pages_with("/api/v1/tags", &["tags", "groups"])
+                .await?;
             super::print(common, &answer, |answer| {
                 let rows = |kind: &str, all: &Value| -> Vec<Value> {
                     let all = all.as_object().into_iter().flatten();

@@ -168,7 +168,7 @@ fn drift(all: &Value) {
 
 async fn list(common: &Common, place: &Where) -> Done {
     let client = Client::looking(common, place).await?;
-    let answer = client.get("/api/v1/templates").await?;
+    let answer = client.pages("/api/v1/templates", "templates").await?;
     super::print(common, &answer, |answer| {
         let rows = answer["templates"].as_array().into_iter().flatten();
         let rows = rows.map(|row| {
@@ -192,7 +192,8 @@ async fn list(common: &Common, place: &Where) -> Done {
 
 /// The template of this name.
 async fn find(client: &Client, name: &str) -> Result<Option<Value>, Ended> {
-    let mut all = client.get("/api/v1/templates").await?["templates"].take();
+    let mut all = client.pages("/api/v1/templates", "templates").await?;
+    let mut all = all["templates"].take();
     let all = all.as_array_mut().map(std::mem::take).unwrap_or_default();
     let same =
         |row: &Value| row["name"].as_str().map(str::to_lowercase) == Some(name.to_lowercase());

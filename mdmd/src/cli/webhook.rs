@@ -96,7 +96,7 @@ pub(crate) enum Webhook {
     },
 }
 
-const NOTICES: [&str; 7] = [
+const NOTICES: [&str; 8] = [
     "offered",
     "overdue",
     "started",
@@ -104,6 +104,7 @@ const NOTICES: [&str; 7] = [
     "released",
     "migrated",
     "exception",
+    "called_off",
 ];
 
 pub(crate) async fn run(common: &Common, command: &Webhook) -> Done {
@@ -189,7 +190,9 @@ pub(crate) async fn run(common: &Common, command: &Webhook) -> Done {
         }
         Webhook::Messages { name, place } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get(&path(name, "/messages")).await?;
+            let answer = client
+                .pages_back(&path(name, "/messages"), "messages")
+                .await?;
             super::print(common, &answer, |answer| {
                 let columns = [
                     ("AT", "at"),

@@ -178,6 +178,12 @@ impl Config {
         reference::reference_page()
     }
 
+    /// The same for programs: every key with its default, an example and what it means.
+    #[must_use]
+    pub fn reference() -> serde_json::Value {
+        reference::reference()
+    }
+
     /// What holds here and not in `other`, as it would stand in a file. A database URL with a password is left out, and
     /// named instead: it belongs in the environment.
     pub(crate) fn beyond(&self, other: &Self) -> (Table, Vec<&'static str>) {

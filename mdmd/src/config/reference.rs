@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+
 use super::form::Form;
-use super::keys::{LISTENER_KEYS, all};
+use super::keys::{Key, LISTENER_KEYS, all};
 
 /// A configuration file with every key, its default and its meaning; keys that are at their default are commented out.
 pub(super) fn example_file() -> String {
@@ -37,6 +39,28 @@ pub(super) fn example_file() -> String {
         let _ = writeln!(out, "# {}: {}", key.path, key.meaning);
     }
     out
+}
+
+/// Every key for programs; values are TOML, as in a file.
+pub(super) fn reference() -> Value {
+    let told = |key: &Key| {
+        json!({
+            "key": key.path, "default": key.default, "example": key.example, "meaning": key.meaning,
+        })
+    };
+    let keys = all().map(|key| {
+        let mut told = told(key);
+        told["variable"] = json!(key.variable());
+        told
+    });
+    let listeners = super::DEFAULT_LISTENERS
+        .iter()
+        .map(|(address, duty)| json!({ "address": address, "duty": duty }));
+    json!({
+        "keys": keys.collect::<Vec<_>>(),
+        "listener_keys": LISTENER_KEYS.iter().map(told).collect::<Vec<_>>(),
+        "listeners": listeners.collect::<Vec<_>>(),
+    })
 }
 
 /// The reference page.

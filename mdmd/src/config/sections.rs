@@ -300,6 +300,8 @@ pub struct WorkersConfig {
     pub fallback_seconds: u64,
     /// Watchdog's interval, in seconds.
     pub watchdog_seconds: u64,
+    /// How long a job is kept from others without a renewal, in seconds.
+    pub lease_seconds: u64,
 }
 
 /// Time-outs in seconds, sizes in bytes.

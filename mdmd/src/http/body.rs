@@ -129,3 +129,62 @@ pub(crate) async fn read_hidden(
         .await
         .unwrap_or(Err(BodyError::TooSlow))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use proptest::collection::vec;
+    use proptest::strategy::Just;
+
+    use super::*;
+    use crate::testing::runner;
+
+    /// In pieces of these sizes, over and over; its length is not told.
+    fn in_pieces(all: &[u8], sizes: &[usize]) -> Body {
+        let mut pieces = Vec::new();
+        let mut rest = all;
+        for size in sizes.iter().cycle() {
+            let (piece, after) = rest.split_at(rest.len().min(*size));
+            if piece.is_empty() {
+                break;
+            }
+            pieces.push(Ok::<_, Infallible>(piece.to_vec()));
+            rest = after;
+        }
+        Body::from_stream(futures_util::stream::iter(pieces))
+    }
+
+    #[test]
+    fn a_body_is_taken_whole_up_to_its_limit_however_it_comes() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let limits = crate::config::Config::for_directory(std::path::Path::new("/x")).limits;
+        // Around what is read from anybody, around what room is made for, and around nothing.
+        let limit = proptest::prop_oneof![0_usize..20, 4_000_usize..9_000, 65_000_usize..66_000];
+        let more = proptest::prop_oneof![-3_isize..=3, Just(-1_000_000_isize), Just(5_000_isize)];
+        let case = (limit, more, vec(1_usize..5_000, 1..6));
+        let law = |(limit, more, sizes): (usize, isize, Vec<usize>)| {
+            let length = limit.saturating_add_signed(more);
+            let all: Vec<u8> = (0_u8..=250).cycle().take(length).collect();
+            let expected = match length <= limit {
+                true => Ok(all.clone()),
+                false => Err(BodyError::TooLarge(limit)),
+            };
+            for told in [true, false] {
+                let body = || match told {
+                    true => Body::from(all.clone()),
+                    false => in_pieces(&all, &sizes),
+                };
+                let taken = runtime.block_on(read(body(), limit, &limits));
+                assert_eq!(taken.map(|taken| taken.to_vec()), expected, "told: {told}");
+                let hidden = runtime.block_on(read_hidden(body(), limit, &limits));
+                assert_eq!(hidden.map(|taken| taken.to_vec()), expected, "told: {told}");
+            }
+            Ok(())
+        };
+        runner(100).run(&case, law).unwrap();
+    }
+}

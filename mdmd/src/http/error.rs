@@ -100,7 +100,9 @@ fn status(door: Door, failure: &Failure) -> StatusCode {
         Failure::NoToken => S::UNAUTHORIZED,
         Failure::Stale => S::PRECONDITION_FAILED,
         Failure::OtherRequest => S::UNPROCESSABLE_ENTITY,
-        Failure::UnderWay(_) | Failure::AnswerLost => S::CONFLICT,
+        // Nothing is wrong with the request: it is to be asked again, and then it is answered.
+        Failure::UnderWay(_) => S::SERVICE_UNAVAILABLE,
+        Failure::AnswerLost => S::CONFLICT,
         Failure::Service(error) => match (error, door) {
             (Error::BadInput { .. }, _) => S::BAD_REQUEST,
             (_, _) if error.retry_after().is_some() || error.is_conflict() => {
@@ -179,6 +181,7 @@ impl IntoResponse for Refusal {
                 Failure::Service(error @ Error::Busy(_)) => tracing::warn!(door, %error, "put off"),
                 Failure::Service(error) => tracing::error!(door, %error, "failed"),
                 Failure::Body(error) => tracing::warn!(door, %error, "put off"),
+                Failure::UnderWay(_) => tracing::info!(door, reason = sentence, "put off"),
                 _ => tracing::error!(door, "failed"),
             }
         } else {
@@ -690,6 +693,16 @@ mod tests {
             "apple-refused",
             "refused: no",
         );
+    }
+
+    #[test]
+    fn a_request_that_is_under_way_says_when_to_come_again_and_one_that_is_lost_does_not() {
+        let response = Refusal::new(Door::Api, Failure::UnderWay(60)).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[RETRY_AFTER], "60");
+        let response = Refusal::new(Door::Api, Failure::AnswerLost).into_response();
+        assert_eq!(response.status(), StatusCode::CONFLICT);
+        assert!(!response.headers().contains_key(RETRY_AFTER));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use mdm_core::error::Error;
 use mdm_core::person::{Purpose, SessionUse};
-use mdm_core::secret::Secret;
+use mdm_core::secret::{Secret, same};
 use mdm_core::service::sign_in::{Return, TurnedAway};
 use mdm_core::service::{Holder, Mdm, Org};
 use mdm_core::sign_in::{loopback, pkce};
@@ -170,7 +170,7 @@ pub(super) async fn sign_out(
     let shown = parameter(form, "proof").unwrap_or_default();
     let own = proof(&token);
     // Before anything else: a request that another site made changes nothing.
-    if shown.len() != own.len() || !openssl::memcmp::eq(shown.as_bytes(), own.as_bytes()) {
+    if !same(shown, own) {
         return Err(refuse(Error::Refused(
             "the form is not of this session's page",
         )));

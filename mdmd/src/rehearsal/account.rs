@@ -12,7 +12,8 @@ use mdm_core::service::Org;
 
 use super::judge::{Proof, Row};
 
-async fn whole(org: &Org, ask: &ReportAsk) -> Result<WholeReport, Error> {
+/// A report in memory.
+pub(super) async fn whole(org: &Org, ask: &ReportAsk) -> Result<WholeReport, Error> {
     let mut whole = WholeReport::default();
     org.report_to(ask, &mut whole).await?;
     Ok(whole)

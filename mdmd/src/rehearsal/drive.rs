@@ -7,10 +7,8 @@ use fixtures::faults::FaultKind;
 use fixtures::world::World;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::WaveId;
-use mdm_core::migration::{
-    Attention, Move, MoveState, OperatorAct, Outcome, VisibleState, visible_state,
-};
-use mdm_core::service::{Mdm, Org};
+use mdm_core::migration::{Attention, Move, MoveState, Outcome, VisibleState, visible_state};
+use mdm_core::service::{GivenUp, Mdm, Org};
 
 use super::progress::Progress;
 use super::project::Course;
@@ -148,7 +146,12 @@ async fn answer_what_is_asked(world: &World, org: &Org, attempts: &[Move]) -> an
             .find(attempt.serial.as_str(), FaultKind::NeverBack)
             .is_some();
         if silent && lost && !attempt.is_ended() {
-            org.act(&attempt.serial, OperatorAct::Fail).await?;
+            let asked = org.give_up(&attempt.serial, "it never comes back").await?;
+            anyhow::ensure!(
+                matches!(asked, GivenUp::Done(_)),
+                "giving up {} takes another person",
+                attempt.serial
+            );
             acted = true;
         }
     }

@@ -52,7 +52,8 @@ pub(super) fn hold_to(
             .collect();
         let named = |app: &str| {
             let mut parts = row.exceptions.iter().map(|e| causes::parts(&e.what).1);
-            !verdict.faults.is_empty() && parts.any(|part| part == Some(app))
+            !verdict.faults.is_empty()
+                && parts.any(|part| part.is_some_and(|part| part.eq_ignore_ascii_case(app)))
         };
         let mut odd = Vec::new();
         for app in said.union(&lost) {

@@ -319,8 +319,13 @@ fn disagreements(
     never_back: bool,
 ) -> Vec<String> {
     let mut found = Vec::new();
-    // One step's exception as a whole, or about that part of it.
-    let says = |what: &str| row.exceptions.iter().any(|e| e.what == what);
+    // That step's exception about this app. Only the app may be spelled otherwise: the runbook may do so.
+    let names = |step: StepId, app: &str| {
+        row.exceptions.iter().any(|e| {
+            let (of, part) = causes::parts(&e.what);
+            of == step.as_str() && part.is_some_and(|part| part.eq_ignore_ascii_case(app))
+        })
+    };
     let free = verdict.whereabouts == Whereabouts::Free && !verdict.erased;
     match state {
         Some(MoveState::Ended(Outcome::Migrated | Outcome::MigratedWithExceptions)) => {
@@ -345,7 +350,7 @@ fn disagreements(
             .iter()
             .filter(|bundle| !waived.contains(*bundle))
             .map(String::as_str)
-            .filter(|bundle| !APPS.iter().any(|step| says(&format!("{step}: {bundle}"))))
+            .filter(|bundle| !APPS.iter().any(|step| names(*step, bundle)))
             .collect();
         if !unsaid.is_empty() {
             found.push(format!(
@@ -372,11 +377,14 @@ fn disagreements(
             found.push("the lock at Apple does not open with the code that we keep, and the record does not say so".to_owned());
         }
     }
-    found.extend(
-        row.exceptions
-            .iter()
-            .filter_map(|exception| causes::unexplained(exception, &verdict.faults)),
-    );
+    // What the record names of an app that was forecast as lost, and accepted so, no fault has to explain.
+    let accepted = |exception: &&Exception| {
+        let (step, part) = causes::parts(&exception.what);
+        let of_apps = APPS.iter().any(|id| id.as_str() == step);
+        of_apps && part.is_some_and(|app| waived.contains(app))
+    };
+    let others = row.exceptions.iter().filter(|e| !accepted(e));
+    found.extend(others.filter_map(|e| causes::unexplained(e, &verdict.faults)));
     for note in &verdict.notes {
         found.push(format!("the device says: {note}"));
     }
@@ -478,6 +486,13 @@ pub(super) mod tests {
         // A step as a whole names nothing.
         let said = found(&row(&verdict, &["apps-keep", "verify"]), &verdict);
         assert!(said[0].contains(LOST[0]) && said[0].contains(LOST[1]));
+        // The runbook may spell an app otherwise; a step has one spelling.
+        for (step, names) in [("apps-keep", true), ("APPS-KEEP", false)] {
+            let what = format!("{step}: {}", LOST[0].to_uppercase());
+            let said = found(&row(&verdict, &[&what]), &verdict);
+            let unsaid = said.iter().any(|s| s.contains(LOST[0]));
+            assert_eq!(unsaid, !names, "{said:?}");
+        }
         let second = format!("verify: {}", LOST[1]);
         let said = found(&row(&verdict, &[&first, &second]), &verdict);
         assert!(said.is_empty(), "{said:?}");
@@ -548,6 +563,27 @@ pub(super) mod tests {
         assert_eq!(said(&["apps-keep"], Whereabouts::Held, &failed), 1);
         assert_eq!(said(&["operator"], Whereabouts::Free, &failed), 1);
         assert_eq!(said(&["operator"], Whereabouts::Held, &ENDED), 1);
+    }
+
+    #[tokio::test]
+    async fn an_app_that_was_accepted_as_lost_may_be_named_without_a_fault_and_no_other() {
+        let mut verdict = free().await;
+        verdict.faults.clear();
+        verdict.not_installed = LOST.map(str::to_owned).to_vec();
+        let waived: BTreeSet<String> = LOST.map(str::to_owned).into();
+        let both = LOST.map(|app| format!("apps-keep: {app}"));
+        let both = [&*both[0], &*both[1]];
+        let said = |exceptions: &[&str], waived: &BTreeSet<String>| {
+            let row = row(&verdict, exceptions);
+            disagreements(&row, &verdict, Some(&ENDED), waived, false).len()
+        };
+        assert_eq!(said(&both, &waived), 0);
+        assert_eq!(said(&[], &waived), 0);
+        let one = waived.iter().take(1).cloned().collect();
+        assert_eq!(said(&both, &one), 1);
+        let step = [both[0], "apps-keep"];
+        assert_eq!(said(&step, &waived), 1, "a step as a whole names no app");
+        assert_eq!(said(&["lock: net.example.one"], &waived), 1);
     }
 
     #[tokio::test]

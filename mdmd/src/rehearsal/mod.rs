@@ -16,6 +16,8 @@ mod project;
 mod report;
 mod sabotage;
 mod safe;
+mod short;
+mod stops;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -44,6 +46,7 @@ pub use project::WaveEnd;
 pub use report::{Summary, Verdict};
 pub use sabotage::Sabotage;
 pub use safe::KeptSecret;
+pub use short::LicenceEnd;
 
 /// Simulated time begins here: 2026-12-01T08:00:00Z.
 pub const START_MS: i64 = 1_796_112_000_000;
@@ -171,6 +174,8 @@ impl Rehearsal {
         config.apps = plan::apps_of(&self.own)?;
         config.faults = FaultPlan::new(level, self.seed);
         config.never_back.clone_from(&self.never_back);
+        // Who holds which licence is read again and again: a large fleet's lists in small pages would be most of what is played.
+        config.habits.licences.page = 10_000;
         Ok(World::start(config).await?)
     }
 }
@@ -201,8 +206,8 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     ));
     let mut course = match rehearsal.waves {
         Some(waves) => {
-            let stops = rehearsal.faults == Faults::None && rehearsal.sabotage.is_none();
-            Some(Course::plan(&stage, waves, rehearsal.buckets, rehearsal.sabotage, stops).await?)
+            let (sabotage, faults) = (rehearsal.sabotage, rehearsal.faults);
+            Some(Course::plan(&stage, waves, rehearsal.buckets, sabotage, faults).await?)
         }
         None => None,
     };
@@ -237,12 +242,12 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     )
     .await?;
     progress.finish();
-    let forecast = match &mut course {
-        Some(course) => std::mem::take(&mut course.forecast),
+    let forecast = match &course {
+        Some(course) => course.forecast.clone(),
         None => forecast.unwrap_or_default(),
     };
     let accepted = match &course {
-        Some(_) => plan::accepted_loss(&stage.world),
+        Some(course) => plan::accepted_loss(&course.forecast),
         None => plan::accepted(&stage.world, &stage.own),
     };
     let org = stage.org().await?;
@@ -256,7 +261,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     let verdicts = stage.world.verdicts().await;
     let apps = forecast::hold_to(&mut rows, &verdicts, &forecast, &accepted);
     let (wave_ends, odd) = match &course {
-        Some(course) => course.ends(&org, &verdicts, &rows).await?,
+        Some(course) => course.ends(&stage.world, &org, &verdicts, &rows).await?,
         None => (Vec::new(), Vec::new()),
     };
     if rehearsal.faults == Faults::Some {
@@ -265,19 +270,27 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
     let counts = stage.world.fault_log().counts_by_kind();
     let planned = stage.world.planned_faults().counts_by_kind();
     let mut due: BTreeSet<FaultKind> = planned.into_keys().collect();
-    if rehearsal.faults == Faults::Many && rehearsal.devices >= EVERY_KIND {
+    let every = rehearsal.faults == Faults::Many && rehearsal.devices >= EVERY_KIND;
+    if every {
         due.extend(FaultKind::DRAWN);
         due.insert(FaultKind::NeverBack);
+    }
+    let mut missing_faults: Vec<&'static str> = due
+        .iter()
+        .filter(|k| !counts.contains_key(k))
+        .map(|k| k.name())
+        .collect();
+    if let Some(course) = &course
+        && every
+        && rehearsal.sabotage.is_none()
+    {
+        missing_faults.extend(course.unmet());
     }
     let summary = Summary {
         seed: rehearsal.seed,
         faults: format!("{:?}", rehearsal.faults).to_lowercase(),
         rows,
-        missing_faults: due
-            .iter()
-            .filter(|k| !counts.contains_key(k))
-            .map(|k| k.name())
-            .collect(),
+        missing_faults,
         least_faults: match rehearsal.faults {
             Faults::Many => 2,
             Faults::None | Faults::Some => 0,
@@ -287,6 +300,7 @@ pub async fn run(rehearsal: &Rehearsal) -> anyhow::Result<Summary> {
             .map(|(k, n)| (k.name(), *n))
             .collect::<BTreeMap<_, _>>(),
         apps,
+        licences: course.as_ref().map(Course::licences).unwrap_or_default(),
         waves: wave_ends,
         disagreements: odd,
         simulated_minutes: (stage.world.clock().now_ms() - START_MS) / 60_000,
@@ -433,7 +447,7 @@ impl Stage {
             None => {
                 let now = Timestamp::from_millis(self.world.clock().now_ms());
                 let members = plan::members(&self.world, now, timetable);
-                plan::expect_apps(&self.world, &self.own, None);
+                plan::expect_apps(&self.world, &self.own, plan::Without::default());
                 let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
                 org.pull(&serials).await?;
                 // A plan that forgets the apps is not submitted: it goes through only where nobody knows of them.

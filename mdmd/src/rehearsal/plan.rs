@@ -56,6 +56,9 @@ const EVERYWHERE: &str = "net.example.remote";
 /// The app of the original on which a project decides nothing: iPhones and iPads lose it with its data, and people accept that.
 pub(super) const LEFT_BEHIND: &str = "net.example.viewer";
 
+/// An app, and how the runbooks of iPhones and iPads spell it: not as the original and the devices do. It is kept all the same.
+const SPELLED: (&str, &str) = ("net.example.chat", "net.example.Chat");
+
 /// The password of the network that every device gets.
 pub(super) const WIFI_PASSWORD: &str = "rehearsed-Wi-Fi-7Qm2xK9v";
 
@@ -134,6 +137,10 @@ pub(super) fn runbooks(
                         AppAction::Install
                     } else {
                         AppAction::KeepIfPresent
+                    };
+                    let bundle_id = match bundle_id == SPELLED.0 && !platform.is_mac() {
+                        true => SPELLED.1.to_owned(),
+                        false => bundle_id,
                     };
                     AppPlan {
                         bundle_id,
@@ -269,25 +276,41 @@ fn wifi() -> ProfilePlan {
     }
 }
 
-/// The same without [`LEFT_BEHIND`] on iPhones and iPads.
-pub(super) fn leave_behind(runbooks: &mut BTreeMap<Platform, PinnedRunbook>) {
-    for (platform, runbook) in runbooks {
-        if !platform.is_mac() {
-            runbook.apps.retain(|app| app.bundle_id != LEFT_BEHIND);
-        }
+/// Apps of the original that a plan leaves out on purpose: of iPhones and iPads one, and of Macs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Without {
+    pub(super) phones: Option<&'static str>,
+    pub(super) macs: Option<&'static str>,
+}
+
+impl Without {
+    const fn of(self, mac: bool) -> Option<&'static str> {
+        if mac { self.macs } else { self.phones }
     }
 }
 
-/// What is accepted where [`LEFT_BEHIND`] is.
-pub(super) fn accepted_loss(world: &World) -> BTreeMap<String, Accepted> {
-    let devices = world.original().export().into_iter();
-    let phones = devices.filter(|device| !device.is_mac());
-    let accepted = |device: fixtures::original::OriginalDevice| {
-        let mut accepted = Accepted::default();
-        accepted.waived.insert(LEFT_BEHIND.to_owned());
-        (device.identity.serial, accepted)
+/// The same runbooks without these.
+pub(super) fn leave_behind(runbooks: &mut BTreeMap<Platform, PinnedRunbook>, without: Without) {
+    for (platform, runbook) in runbooks {
+        let left = without.of(platform.is_mac());
+        runbook
+            .apps
+            .retain(|app| Some(app.bundle_id.as_str()) != left);
+    }
+}
+
+/// What is accepted where the forecast is: that these devices lose these apps.
+pub(super) fn accepted_loss(
+    forecast: &BTreeMap<String, BTreeSet<String>>,
+) -> BTreeMap<String, Accepted> {
+    let accepted = |(serial, apps): (&String, &BTreeSet<String>)| {
+        let accepted = Accepted {
+            waived: apps.clone(),
+            ..Accepted::default()
+        };
+        (serial.clone(), accepted)
     };
-    phones.map(accepted).collect()
+    forecast.iter().map(accepted).collect()
 }
 
 /// The sabotages that are altered runbooks.
@@ -337,11 +360,11 @@ pub(super) fn members(world: &World, start: Timestamp, timetable: &Timetable) ->
 }
 
 /// The apps that must be there afterwards, for the world's judge: those that the original managed on each iPhone and iPad,
-/// and those that the plan installs, on Macs too. As planned, whatever a sabotage makes of it; none of those that are `lost` on purpose.
+/// and those that the plan installs, on Macs too. As planned, whatever a sabotage makes of it; none of those that it is `without`.
 pub(super) fn expect_apps(
     world: &World,
     own: &BTreeMap<Platform, PinnedRunbook>,
-    lost: Option<&str>,
+    without: Without,
 ) {
     let runbooks = match own.is_empty() {
         true => runbooks(world, None),
@@ -349,6 +372,7 @@ pub(super) fn expect_apps(
     };
     for device in world.original().export() {
         let serial = &device.identity.serial;
+        let left = without.of(device.is_mac());
         if !device.is_mac() {
             let dropped = |bundle: &String| {
                 let rows = own.values().flat_map(|runbook| &runbook.apps);
@@ -359,7 +383,7 @@ pub(super) fn expect_apps(
                 .apps
                 .iter()
                 .map(|(bundle, _, _)| bundle.clone())
-                .filter(|bundle| !dropped(bundle) && Some(bundle.as_str()) != lost)
+                .filter(|bundle| !dropped(bundle) && Some(bundle.as_str()) != left)
                 .collect();
             world.expect_kept(serial, &bundles);
         }
@@ -369,6 +393,7 @@ pub(super) fn expect_apps(
             .flat_map(|runbook| &runbook.apps)
             .filter(|app| app.action == AppAction::Install)
             .map(|app| app.bundle_id.clone())
+            .filter(|bundle| Some(bundle.as_str()) != left)
             .collect();
         world.expect_installed(serial, &installed);
     }

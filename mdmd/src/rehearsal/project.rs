@@ -17,12 +17,15 @@ use serde::Serialize;
 
 use super::judge::Row;
 use super::sabotage::Sabotage;
-use super::{Stage, account, plan};
+use super::short::{LicenceEnd, SHORT, Short};
+use super::stops::{self, Stops};
+use super::{Faults, Stage, account, plan};
 
-const DAY: Duration = Duration::from_secs(86_400);
-
+/// From the offer of a migration to its deadline: half a day more than the notice that is owed, for an offer may wait until somebody has
+/// looked at why it is paused.
+const LEAD: Duration = Duration::from_secs(36 * 3_600);
 /// From the submission of a wave to its first deadline, and from there to its last.
-const FIRST: Duration = Duration::from_secs(36 * 3_600);
+const FIRST: Duration = Duration::from_secs(48 * 3_600);
 const SPAN: Duration = Duration::from_secs(4 * 86_400);
 
 /// The waves in the order in which they go, and how many of a hundred devices are in each when there are all four.
@@ -37,6 +40,10 @@ const WAVES: [(Preset, &str, usize); 4] = [
 pub(super) struct Course {
     project: ProjectId,
     legs: Vec<Leg>,
+    /// The app of which there are too few licences, where many things go wrong.
+    short: Option<Short>,
+    stops: Stops,
+    faults: Faults,
     /// Apps that each iPhone and iPad was forecast to lose with their data.
     pub(super) forecast: BTreeMap<String, BTreeSet<String>>,
 }
@@ -71,6 +78,8 @@ pub struct WaveEnd {
     pub failed: u32,
     /// Out of their holds and enrolled, by the world.
     pub free: u32,
+    /// So often the stop rule paused its offers, and somebody had them go on.
+    pub stopped: usize,
 }
 
 /// How many devices may be in their holds at once, where `count` devices share so many deadlines.
@@ -80,14 +89,14 @@ fn room(count: usize, buckets: u32) -> usize {
 }
 
 impl Course {
-    /// Makes the project with its waves, and turns it on; nothing is submitted. Where nothing goes wrong its waves would `stop` by the
-    /// usual rule: faults make exceptions that nobody may call too many.
+    /// Makes the project with its waves, and turns it on; nothing is submitted. Its waves stop by the usual rule, but where something of
+    /// the server is switched off: what that does nobody is to look at and go on. With many faults there are too few licences of an app.
     pub(super) async fn plan(
         stage: &Stage,
         waves: u32,
         buckets: u32,
         sabotage: Option<Sabotage>,
-        stops: bool,
+        faults: Faults,
     ) -> anyhow::Result<Self> {
         let org = stage.org().await?;
         let world = &stage.world;
@@ -99,15 +108,24 @@ impl Course {
         let waves = usize::try_from(waves)?.clamp(1, WAVES.len());
         ensure!(count >= waves, "a wave would have no device");
         org.pull(&serials).await?;
-        plan::expect_apps(world, &BTreeMap::new(), Some(plan::LEFT_BEHIND));
+        let too_few = faults == Faults::Many && sabotage.is_none();
+        let without = plan::Without {
+            phones: Some(plan::LEFT_BEHIND),
+            macs: too_few.then_some(SHORT),
+        };
+        plan::expect_apps(world, &BTreeMap::new(), without);
         let mut runbooks = plan::runbooks(world, sabotage);
-        plan::leave_behind(&mut runbooks);
+        plan::leave_behind(&mut runbooks, without);
         plan::say_unknowns(&org, false).await?;
+        let short = match too_few {
+            true => Some(Short::begin(stage, &runbooks).await?),
+            false => None,
+        };
         let mut gate = Gate::default();
         // Exceptions are what some faults must lead to; the signature is what the gate is about here.
         gate.most_failed_percent = 100;
         let mut stop = StopRule::default();
-        if !stops {
+        if sabotage.is_some() {
             stop.failed = u32::MAX;
             stop.long_holds = u32::MAX;
         }
@@ -150,6 +168,9 @@ impl Course {
         Ok(Self {
             project: made.id,
             legs,
+            short,
+            stops: Stops::default(),
+            faults,
             forecast: BTreeMap::new(),
         })
     }
@@ -164,9 +185,10 @@ impl Course {
         self.legs.iter().all(|leg| leg.submitted)
     }
 
-    /// What people do when they look: sign a gate that wants nothing else, and send the next wave. Says whether they did.
+    /// What people do when they look: have offers go on that the stop rule has paused, sign a gate that wants nothing else, and send the
+    /// next wave. Says whether they did.
     pub(super) async fn go_on(&mut self, world: &World, org: &Org) -> anyhow::Result<bool> {
-        let mut acted = false;
+        let mut acted = self.stops.resume(org, self.project).await?;
         for n in 0..self.legs.len() {
             let (wave, submitted) = (self.legs[n].wave, self.legs[n].submitted);
             if self.legs[n].passed {
@@ -215,7 +237,7 @@ impl Course {
             Some(now + FIRST),
             Some(now + FIRST + SPAN),
             Some(leg.buckets),
-            Some(DAY),
+            Some(LEAD),
             false,
         )
         .await?;
@@ -227,14 +249,19 @@ impl Course {
             }
         }
         let what_if = org.run_what_if(leg.wave).await?;
-        // Nobody decided anything about one app: what the forecast says of it is accepted by name, and nothing else.
-        let waiver = Waiver {
+        // Nobody decided anything about one app, and of another one licences are short: what the forecast says of them is accepted by
+        // name, and nothing else.
+        let mut waivers = vec![Waiver {
             check: Check::AppsMapped,
             serials: BTreeSet::new(),
             reason: format!("nobody needs {} any more", plan::LEFT_BEHIND),
-        };
+        }];
+        if let Some(short) = &mut self.short {
+            let of = (leg.wave, leg.name);
+            waivers.extend(short.accept(world, org, of, &what_if).await?);
+        }
         let accepted = org
-            .accept(leg.wave, &what_if.digest, &[waiver], "as planned")
+            .accept(leg.wave, &what_if.digest, &waivers, "as planned")
             .await?;
         ensure!(
             what_if.against_all.is_empty() && accepted.staying == 0,
@@ -248,9 +275,28 @@ impl Course {
         Ok(())
     }
 
+    /// What the what-ifs said of licences that are too few.
+    pub(super) fn licences(&self) -> Vec<LicenceEnd> {
+        self.short
+            .iter()
+            .flat_map(|short| &short.ends)
+            .cloned()
+            .collect()
+    }
+
+    /// What a project with many faults must meet and did not: a wave that the stop rule pauses, an app that is lost for want of licences.
+    pub(super) fn unmet(&self) -> Vec<&'static str> {
+        let stopped = self.legs.iter().any(|leg| self.stops.count(leg.wave) > 0);
+        let short = self.licences().iter().any(|end| end.losing > 0);
+        let met = [("stop-rule", stopped), ("too-few-licences", short)];
+        let unmet = met.into_iter().filter(|(_, met)| !met);
+        unmet.map(|(name, _)| name).collect()
+    }
+
     /// The final report against the world: how each wave ended, and where their numbers differ.
     pub(super) async fn ends(
         &self,
+        world: &World,
         org: &Org,
         verdicts: &[DeviceVerdict],
         rows: &[Row],
@@ -268,8 +314,23 @@ impl Course {
             .filter(|v| v.whereabouts == Whereabouts::Free)
             .map(|v| v.serial.as_str())
             .collect();
-        let (mut ends, mut odd) = (Vec::new(), Vec::new());
+        let (mut ends, mut odd) = (Vec::new(), self.stops.odd().to_vec());
+        if let Some(short) = &self.short {
+            odd.extend(short.differences(world, verdicts, &self.forecast));
+        }
+        let offers = stops::first_offers(world);
         for leg in &self.legs {
+            odd.extend(
+                self.stops
+                    .offered_meanwhile(leg.wave, &leg.serials, &offers),
+            );
+            let stopped = self.stops.count(leg.wave);
+            if stopped > 0 && self.faults == Faults::None {
+                odd.push(format!(
+                    "the wave {} was paused, and nothing went wrong",
+                    leg.name
+                ));
+            }
             let members = leg.serials.iter().map(Serial::as_str);
             let members = members.filter_map(|s| Some((s, *judged.get(s)?))).collect();
             let differences = account::differences(org, leg.wave, &members).await?;
@@ -288,6 +349,7 @@ impl Course {
                 with_exceptions: tally.with_exceptions,
                 failed: tally.failed,
                 free: u32::try_from(out.count())?,
+                stopped,
             };
             if end.migrated + end.with_exceptions != end.free {
                 odd.push(format!(

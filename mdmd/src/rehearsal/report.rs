@@ -8,6 +8,7 @@ use serde_json::json;
 use super::forecast::AppEnd;
 use super::judge::{Proof, Row};
 use super::project::WaveEnd;
+use super::short::LicenceEnd;
 
 /// What a rehearsal came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,6 +43,8 @@ pub struct Summary {
     pub least_faults: usize,
     /// Each app that was forecast as lost or that was lost: on how many devices.
     pub apps: Vec<AppEnd>,
+    /// What the what-if of each wave said of an app of which there are too few licences.
+    pub licences: Vec<LicenceEnd>,
     /// How each wave of a project ended, by its report and by the world.
     pub waves: Vec<WaveEnd>,
     /// Where the reports of a project and the world differ.
@@ -88,6 +91,7 @@ impl Summary {
             "faults": self.faults,
             "devices": self.rows,
             "by_lost_app": self.apps,
+            "licences": self.licences,
             "by_wave": self.waves,
             "disagreements": self.disagreements,
             "injected_faults": self.injected,
@@ -158,16 +162,23 @@ impl Summary {
                 app.bundle_id, app.forecast, app.lost, app.excepted
             );
         }
+        for end in &self.licences {
+            println!(
+                "licences of {} in wave {}: {} needed, {} assigned, {} short; {} devices lose it with its data",
+                end.bundle_id, end.wave, end.needed, end.assigned, end.short, end.losing
+            );
+        }
         for wave in &self.waves {
             println!(
-                "wave {}: {} members, {} deadlines; {} migrated, {} with exceptions, {} failed; {} out in the world",
+                "wave {}: {} members, {} deadlines; {} migrated, {} with exceptions, {} failed; {} out in the world; offers paused {} times",
                 wave.name,
                 wave.members,
                 wave.buckets,
                 wave.migrated,
                 wave.with_exceptions,
                 wave.failed,
-                wave.free
+                wave.free,
+                wave.stopped
             );
         }
         for disagreement in &self.disagreements {

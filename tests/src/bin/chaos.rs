@@ -1,13 +1,15 @@
 //! `cargo run --release -p tests --bin chaos`: kills the server under load again and again, or cuts its power, and says what
 //! was lost. Ends with 4 when something was. Only talks to this machine.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use mdm_core::store::testing::TestPostgres;
-use tests::chaos::{self, Report};
+use tests::chaos;
+use tests::chaos::several::alone::{self, Migrating};
 
 /// Kills the server (-9) under load and looks for what it had acknowledged.
 #[derive(Parser, Debug)]
@@ -34,9 +36,30 @@ struct Options {
     /// The longest time between two kills, in milliseconds.
     #[arg(long, default_value_t = 800)]
     longest: u64,
+    /// With workers, a simulated Apple, operators and devices that migrate; what Apple was asked for is looked at too.
+    #[arg(long, conflicts_with = "lies")]
+    world: bool,
+    /// With `--world`: devices that migrate.
+    #[arg(long, default_value_t = 240, requires = "world")]
+    migrating: usize,
+    /// With `--world`: devices of a wave.
+    #[arg(long, default_value_t = 4, requires = "world")]
+    wave: usize,
+    /// With `--world`: simulated seconds for each second.
+    #[arg(long, default_value_t = 30, requires = "world")]
+    pace: i64,
+    /// With `--world`: keep the server's log in this folder when something was found.
+    #[arg(long, value_name = "FOLDER", requires = "world")]
+    logs: Option<PathBuf>,
     /// Which random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// What is printed: everything that was found, and one sentence.
+struct Told {
+    found: Vec<String>,
+    sentence: String,
 }
 
 fn main() -> ExitCode {
@@ -44,13 +67,12 @@ fn main() -> ExitCode {
         return mdmd::cli::main();
     }
     match all(&Options::parse()) {
-        Ok(report) => {
-            for what in report.lost.iter().chain(&report.wrong).take(20) {
+        Ok(told) => {
+            for what in told.found.iter().take(20) {
                 println!("{what}");
             }
-            println!("{}", report.told());
-            let whole = report.lost.is_empty() && report.wrong.is_empty();
-            ExitCode::from(if whole { 0 } else { 4 })
+            println!("{}", told.sentence);
+            ExitCode::from(if told.found.is_empty() { 0 } else { 4 })
         }
         Err(error) => {
             eprintln!("{error:#}");
@@ -59,7 +81,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn all(options: &Options) -> anyhow::Result<Report> {
+fn all(options: &Options) -> anyhow::Result<Told> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -72,7 +94,7 @@ fn all(options: &Options) -> anyhow::Result<Report> {
             Some(server) => server.database().await,
             None => options.database.clone(),
         };
-        let report = chaos::run(&chaos::Options {
+        let run = chaos::Options {
             kills: options.kills,
             database,
             power: options.power,
@@ -82,11 +104,38 @@ fn all(options: &Options) -> anyhow::Result<Report> {
             longest: Duration::from_millis(options.longest),
             seed: options.seed,
             server: None,
-        })
-        .await;
+        };
+        let told = match options.world {
+            true => with_world(options, &run).await,
+            false => without_world(&run).await,
+        };
         if let Some(server) = private {
             server.clean().await;
         }
-        report
+        told
+    })
+}
+
+async fn without_world(run: &chaos::Options) -> anyhow::Result<Told> {
+    let report = chaos::run(run).await?;
+    let found = report.lost.iter().chain(&report.wrong);
+    Ok(Told {
+        found: found.cloned().collect(),
+        sentence: report.told(),
+    })
+}
+
+async fn with_world(options: &Options, run: &chaos::Options) -> anyhow::Result<Told> {
+    let migrating = Migrating {
+        devices: options.migrating,
+        wave: options.wave,
+        pace: options.pace,
+        to_the_end: true,
+        logs: options.logs.clone(),
+    };
+    let agreement = alone::run(run, &migrating).await?;
+    Ok(Told {
+        found: agreement.found().cloned().collect(),
+        sentence: agreement.told(),
     })
 }

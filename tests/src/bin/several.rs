@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use mdm_core::store::testing::TestPostgres;
 use tests::chaos::SERVE;
-use tests::chaos::several::{self, Outcome};
+use tests::chaos::several::{self, Outcome, taken_over};
 
 /// Kills one of several servers on one PostgreSQL again and again, under load, and looks whether anybody can tell.
 #[derive(Parser, Debug)]
@@ -52,13 +52,29 @@ struct Options {
     /// Which random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only: one of two servers is killed while it reads a long list, and it is looked when the other one goes on
+    #[arg(long)]
+    taken_over: bool,
 }
 
 fn main() -> ExitCode {
     if std::env::var_os(SERVE).is_some() {
         return mdmd::cli::main();
     }
-    match all(Options::parse()) {
+    let options = Options::parse();
+    if options.taken_over {
+        return match read_on() {
+            Ok(nobody) => {
+                println!("the list of who was killed was read by nobody for {nobody:?}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::from(4)
+            }
+        };
+    }
+    match all(options) {
         Ok(outcome) => {
             for what in outcome.found().take(40) {
                 println!("{what}");
@@ -72,6 +88,18 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn read_on() -> anyhow::Result<Duration> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let postgres = TestPostgres::find().await.context("no PostgreSQL here")?;
+        let nobody = taken_over::run(None, &postgres).await;
+        postgres.clean().await;
+        nobody
+    })
 }
 
 fn all(options: Options) -> anyhow::Result<Outcome> {

@@ -77,6 +77,12 @@ pub(super) struct Entry {
     pub(super) commands: BTreeMap<String, Sent>,
 }
 
+/// A command for one device.
+pub(super) struct Asked {
+    pub(super) udid: String,
+    pub(super) uuid: String,
+}
+
 pub(super) struct Ledger {
     entries: Vec<Mutex<Entry>>,
     acknowledged: AtomicUsize,
@@ -143,6 +149,35 @@ impl Ledger {
         report.put_off = self.put_off.load(Ordering::Relaxed);
         let mut all = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         report.wrong.append(&mut all);
+    }
+
+    /// Commands of which somebody was told that they are queued.
+    pub(super) fn queued(&self) -> Vec<Asked> {
+        let mut all = Vec::new();
+        for at in 0..self.len() {
+            let entry = self.entry(at);
+            for (uuid, sent) in &entry.commands {
+                if sent.queued.sure {
+                    all.push(entry.asked(uuid));
+                }
+            }
+        }
+        all
+    }
+
+    /// The same of those that were queued for several devices together, by their UUIDs.
+    pub(super) fn together(&self) -> Vec<(String, Vec<Asked>)> {
+        let mut all: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
+        for at in 0..self.len() {
+            let entry = self.entry(at);
+            for (uuid, sent) in &entry.commands {
+                if sent.together && sent.queued.sure {
+                    all.entry(uuid.clone()).or_default().push(entry.asked(uuid));
+                }
+            }
+        }
+        all.retain(|_, asked| asked.len() > 1);
+        all.into_iter().collect()
     }
 
     /// Compares what was told with what is found: of the devices that were spoken of since the last time, or of all.
@@ -267,6 +302,13 @@ impl Ledger {
 }
 
 impl Entry {
+    fn asked(&self, uuid: &str) -> Asked {
+        Asked {
+            udid: self.device.udid.clone(),
+            uuid: uuid.to_owned(),
+        }
+    }
+
     fn clone_facts(&self) -> Self {
         Self {
             device: self.device.clone(),

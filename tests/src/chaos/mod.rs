@@ -1,22 +1,29 @@
 //! Kills the real server (-9) under load again and again, or cuts its power, and looks afterwards for everything that a device
 //! or a client was told is done. What was under way may be there or not; what was answered must be there, once.
 //!
+//! With a simulated Apple and workers that speak to it: [`several::alone`]. A disk that is full, read-only or slow: [`full`]; a clock that
+//! jumps: [`jumps`]. Backups that are made meanwhile: [`backed_up`].
+//!
 //! The program `chaos` does it hundreds of times; a short form of it is a test. That it can find something is shown by a disk
 //! that lies: with [`Options::lies`] the harness has to report loss.
 
+pub mod backed_up;
+pub mod failover;
+pub mod full;
+pub mod jumps;
 mod ledger;
 mod load;
 mod power;
 mod rng;
 pub mod several;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use mdm_core::clock::{Clock as _, SystemClock};
+use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
 
-use crate::fleet::devices::{self, Authority, KeyKind};
+use crate::fleet::devices::{self, Authority, Device, KeyKind};
 use crate::fleet::house::{House, Seed, Start};
 use ledger::Ledger;
 use load::Load;
@@ -95,27 +102,81 @@ impl Report {
             self.wrong.len()
         )
     }
+
+    /// Whether everything was as it should be, and something happened. What was not is printed.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub fn whole(&self) -> anyhow::Result<()> {
+        for what in self.lost.iter().chain(&self.wrong) {
+            println!("{what}");
+        }
+        let nothing = self.lost.is_empty() && self.wrong.is_empty();
+        ensure!(nothing, "something that was acknowledged is not as it was");
+        ensure!(self.acknowledged > 20, "hardly anything happened");
+        Ok(())
+    }
 }
 
 /// One start in so many is ended before the server answers.
 const AT_START: u64 = 8;
+
+/// Devices that are rows from the beginning, and as many that have a certificate and will enrol.
+struct Fleet {
+    authority: Authority,
+    enrolled: Vec<Device>,
+    invited: Vec<Device>,
+}
+
+impl Fleet {
+    fn make(count: usize, now: Timestamp) -> anyhow::Result<Self> {
+        let authority = Authority::create(now)?;
+        let enrolled = devices::make(&authority, KeyKind::P256, 1, count, now)?;
+        let first = i64::try_from(count)? + 1;
+        let invited = devices::make(&authority, KeyKind::P256, first, count, now)?;
+        Ok(Self {
+            authority,
+            enrolled,
+            invited,
+        })
+    }
+
+    fn seed(&self) -> Seed<'_> {
+        Seed {
+            authority: &self.authority,
+            enrolled: &self.enrolled,
+            invited: &self.invited,
+            present: 0,
+        }
+    }
+}
+
+/// The program that is tried, and what its environment says: the one that was named, or this one.
+fn served(named: Option<&Path>) -> std::io::Result<(PathBuf, Vec<(String, String)>)> {
+    Ok(match named {
+        Some(program) => (program.to_owned(), Vec::new()),
+        None => (
+            std::env::current_exe()?,
+            vec![(SERVE.to_owned(), "1".to_owned())],
+        ),
+    })
+}
+
+fn start(named: Option<&Path>) -> std::io::Result<Start> {
+    let (program, environment) = served(named)?;
+    Ok(Start {
+        program: Some(program),
+        environment,
+        ..Start::default()
+    })
+}
 
 /// Does it.
 ///
 /// # Errors
 /// When the harness itself cannot go on: no compiler for the power cut, a server that does not start. Losses are in the report.
 pub async fn run(options: &Options) -> anyhow::Result<Report> {
-    let now = SystemClock.now();
-    let authority = Authority::create(now)?;
-    let count = options.devices;
-    let enrolled = devices::make(&authority, KeyKind::P256, 1, count, now)?;
-    let first = i64::try_from(count)? + 1;
-    let invited = devices::make(&authority, KeyKind::P256, first, count, now)?;
-    let seed = Seed {
-        authority: &authority,
-        enrolled: &enrolled,
-        invited: &invited,
-    };
+    let fleet = Fleet::make(options.devices, SystemClock.now())?;
     let papers = tempfile::tempdir()?;
     let power = match options.power {
         true => Some(Power::build(papers.path(), options.lies)?),
@@ -125,20 +186,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
         power.is_none() || options.database == "sqlite",
         "a power cut is for the embedded database only"
     );
-    let mut start = Start {
-        program: options.server.clone(),
-        ..Start::default()
-    };
-    if start.program.is_none() {
-        start.program = Some(std::env::current_exe()?);
-        start.environment.push((SERVE.to_owned(), "1".to_owned()));
-    }
-    let mut house = House::lay(start, &options.database, &seed).await?;
+    let start = start(options.server.as_deref())?;
+    let mut house = House::lay(start, &options.database, &fleet.seed()).await?;
     if let Some(power) = &power {
         house.environment(power.environment(house.folder()));
     }
     let mut rng = Rng::new(options.seed);
-    let ledger = Ledger::new(enrolled, invited);
+    let ledger = Ledger::new(fleet.enrolled, fleet.invited);
     let load = Load::new(&house, &ledger, options.connections);
     let mut report = Report::default();
     for nth in 1..=options.kills {

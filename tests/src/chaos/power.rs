@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
@@ -20,11 +21,21 @@ const HEAD: usize = 40;
 const SECTOR: usize = 512;
 /// What marks a file that was made and whose name was not synced.
 const CREATED: &str = ".created";
+/// What marks a note about a file that was renamed or removed, and whose name was not synced.
+const NAMES: &str = ".names";
 
 pub(super) struct Power {
     library: PathBuf,
     journals: PathBuf,
+    state: PathBuf,
     lies: bool,
+}
+
+/// Why a disk takes no write.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Refusal {
+    Full,
+    ReadOnly,
 }
 
 struct Record {
@@ -56,8 +67,31 @@ impl Power {
         Ok(Self {
             library,
             journals,
+            state: folder.join("state"),
             lies,
         })
+    }
+
+    /// From now on the disk takes no write.
+    pub(super) fn refuse(&self, why: Refusal) -> std::io::Result<()> {
+        let word = match why {
+            Refusal::Full => "full",
+            Refusal::ReadOnly => "read-only",
+        };
+        fs::write(&self.state, word)
+    }
+
+    /// From now on each sync takes so long. Whatever is said to be on the disk is.
+    pub(super) fn slow(&self, sync: Duration) -> std::io::Result<()> {
+        // In one step: a file without its number would be another ill.
+        let whole = self.state.with_extension("new");
+        fs::write(&whole, format!("s{}", sync.as_micros()))?;
+        fs::rename(whole, &self.state)
+    }
+
+    /// It is well again.
+    pub(super) fn allow(&self) -> std::io::Result<()> {
+        fs::remove_file(&self.state)
     }
 
     /// What the server is started with, so that the power of this directory can be cut.
@@ -67,6 +101,7 @@ impl Power {
             ("LD_PRELOAD".to_owned(), text(&self.library)),
             ("POWER_DIRECTORY".to_owned(), text(directory)),
             ("POWER_JOURNAL".to_owned(), text(&self.journals)),
+            ("POWER_STATE".to_owned(), text(&self.state)),
         ];
         if self.lies {
             all.push(("POWER_LIES".to_owned(), "1".to_owned()));
@@ -78,10 +113,14 @@ impl Power {
     /// were not synced.
     pub(super) fn cut(&self, directory: &Path, rng: &mut Rng) -> anyhow::Result<usize> {
         let nothing_survives = rng.below(2) == 0;
-        let mut lost = 0;
+        let (mut lost, mut notes) = (0, Vec::new());
         for entry in fs::read_dir(&self.journals)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(NAMES) {
+                notes.push(entry.path());
+                continue;
+            }
             let of = name.strip_suffix(CREATED);
             let file = directory.join(of.unwrap_or(&name).replace('%', "/"));
             if of.is_none() {
@@ -92,7 +131,9 @@ impl Power {
                 }
             }
         }
-        // After the bytes the names: a file whose name was not synced may be gone as a whole.
+        // After the bytes the names.
+        take_back_names(directory, notes, nothing_survives, rng)?;
+        // A file whose name was not synced may be gone as a whole.
         for entry in fs::read_dir(&self.journals)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -111,6 +152,46 @@ impl Power {
         }
         Ok(lost)
     }
+}
+
+/// Files that were renamed or removed: any number of the last changes has not happened.
+fn take_back_names(
+    directory: &Path,
+    mut notes: Vec<PathBuf>,
+    nothing_survives: bool,
+    rng: &mut Rng,
+) -> anyhow::Result<()> {
+    notes.sort();
+    let survive = match nothing_survives {
+        true => 0,
+        false => rng.place(notes.len() + 1),
+    };
+    for note in notes.iter().skip(survive).rev() {
+        let bytes = fs::read(note)?;
+        let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
+        let mut line = || lines.next().map(|line| String::from_utf8_lossy(line));
+        let (Some(from), Some(to), Some(length)) = (line(), line(), line()) else {
+            continue;
+        };
+        let gone = lines.next().unwrap_or_default();
+        // The last one may be cut off: then its change is one that has happened.
+        if !length.is_empty() && length.parse::<usize>() != Ok(gone.len()) {
+            continue;
+        }
+        let old = directory.join(&*from);
+        let new = (!to.is_empty()).then(|| directory.join(&*to));
+        if let Some(new) = &new
+            && new.exists()
+            && !old.exists()
+        {
+            fs::rename(new, &old)?;
+        }
+        let place = new.as_ref().unwrap_or(&old);
+        if !length.is_empty() && !place.exists() {
+            fs::write(place, gone)?;
+        }
+    }
+    Ok(())
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<usize> {
@@ -227,6 +308,8 @@ fn give_back(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn write(offset: usize, length: usize, before: usize, kept: &[u8]) -> Record {
@@ -237,6 +320,57 @@ mod tests {
             kept: kept.to_vec(),
             kind: WRITE,
         }
+    }
+
+    /// What comes of it when these programs work in a directory, and the power fails: what each file holds then.
+    fn after(power: &Power, programs: &[&[&str]], seed: u64) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path();
+        for name in ["old", "new"] {
+            fs::write(directory.join(name), name).unwrap();
+        }
+        for words in programs {
+            let done = Command::new(words[0])
+                .args(words[1..].iter().map(|word| directory.join(word)))
+                .envs(power.environment(directory))
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{done:?}");
+        }
+        power.cut(directory, &mut Rng::new(seed)).unwrap();
+        let mut all: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (name, fs::read_to_string(path).unwrap())
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    fn files(all: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, held): &(&str, &str)| ((*name).to_owned(), (*held).to_owned());
+        all.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_name_that_was_not_synced_is_the_old_one_or_the_new_one() {
+        let papers = tempfile::tempdir().unwrap();
+        let power = Power::build(papers.path(), false).unwrap();
+        let seen = |programs: &[&[&str]]| -> BTreeSet<Vec<(String, String)>> {
+            (0..32).map(|seed| after(&power, programs, seed)).collect()
+        };
+        let before = files(&[("new", "new"), ("old", "old")]);
+        let renamed = files(&[("old", "new")]);
+        let removed = files(&[("new", "new")]);
+        let either = |one: &Vec<(String, String)>| BTreeSet::from([before.clone(), one.clone()]);
+        assert_eq!(seen(&[&["mv", "new", "old"]]), either(&renamed));
+        assert_eq!(seen(&[&["rm", "old"]]), either(&removed));
+        // An empty word is the directory itself.
+        let synced = seen(&[&["mv", "new", "old"], &["sync", ""]]);
+        assert_eq!(synced, BTreeSet::from([renamed]), "a synced name was lost");
     }
 
     #[test]
@@ -253,7 +387,7 @@ mod tests {
     fn a_sector_keeps_a_beginning_of_its_writes() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("f");
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for seed in 0..64 {
             fs::write(&file, b"cc").unwrap();
             let records = [write(0, 2, 2, b"aa"), write(0, 2, 2, b"bb")];

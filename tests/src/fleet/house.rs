@@ -22,19 +22,19 @@ use mdm_core::migration::{
 };
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
-use mdm_core::service::{Enqueued, Mdm, MdmSettings, NewDeclaration, Ports};
+use mdm_core::service::{Mdm, MdmSettings, NewDeclaration, Ports};
 use mdm_core::store::Batch;
 use mdm_core::vault::{EscrowVault, MasterKey};
-use mdm_core::wire::command::CommandBody;
-use mdm_core::wire::requests::{DeviceInformation, Query};
 use mdmd::app::{App, Drive, Overrides};
 use mdmd::config::{Config, Database, Duty, ListenerConfig, Network};
 
-use super::client::{self, Address};
-use super::devices::{self, Authority, Device};
+use super::client::{self, Address, Connection};
+use super::devices::{self, Authority, Device, KeyKind, Mode, Writer};
 
 /// Devices whose rows are written in one batch.
 const SEEDED_AT_ONCE: usize = 250;
+/// Devices that are held in memory while they are written, of those that say nothing.
+const PRESENT_AT_ONCE: usize = 5_000;
 
 /// How the server is started.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +83,16 @@ pub struct Seed<'a> {
     pub enrolled: &'a [Device],
     /// With a certificate from an enrolment session, about to authenticate.
     pub invited: &'a [Device],
+    /// So many more that are enrolled and say nothing.
+    pub present: usize,
+}
+
+impl Seed<'_> {
+    /// Rows that this makes: a device with session and certificate, and of those that are enrolled an enrolment with its set-up.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        5 * (self.enrolled.len() + self.present) + 3 * self.invited.len()
+    }
 }
 
 impl House {
@@ -271,39 +281,86 @@ impl House {
         self.directory.path()
     }
 
-    /// Queues one DeviceInformation for each device, by the library, and says how long that took until it was durable.
+    /// Queues one DeviceInformation for each device with one request to the API, and says how long that took until it was answered,
+    /// which is when all of them are durable.
     ///
     /// # Errors
     /// When a device did not get its command.
-    pub async fn enqueue(
-        &self,
-        mdm: &Mdm,
-        devices: &[Device],
-        uuid: &str,
-    ) -> anyhow::Result<Duration> {
-        let body = CommandBody::DeviceInformation(DeviceInformation::of([
-            Query::SerialNumber,
-            Query::AwaitingConfiguration,
-        ]));
-        let channels: Vec<String> = devices.iter().map(|d| d.udid.clone()).collect();
-        let org = mdm.organisation_by_id(self.organisation).await?;
+    pub async fn enqueue(&self, devices: &[Device], uuid: &str) -> anyhow::Result<Duration> {
+        let channels: Vec<&str> = devices.iter().map(|d| d.udid.as_str()).collect();
+        let body = serde_json::json!({
+            "channels": channels, "request_type": "DeviceInformation", "uuid": uuid, "push": false,
+            "keys": { "Queries": ["SerialNumber", "AwaitingConfiguration"] },
+        });
+        let body = body.to_string();
+        let request = format!(
+            "POST /api/v1/commands HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            String::from_utf8_lossy(self.token.expose()),
+            body.len()
+        );
+        let mut line = Connection::open(&self.admin).await?;
         let begun = Instant::now();
-        let answers = org.enqueue_many(&channels, uuid, &body, false).await?;
+        let (status, _) = line.exchange(request.as_bytes()).await?;
         let time = begun.elapsed();
         ensure!(
-            answers.iter().all(|a| *a == Enqueued::Queued),
-            "a device did not get its command"
+            status == 200,
+            "the commands were answered {status}: {}",
+            String::from_utf8_lossy(&line.content()[..line.content().len().min(400)])
         );
         Ok(time)
+    }
+
+    /// Renders requests of its devices.
+    #[must_use]
+    pub fn writer(&self, mode: Mode) -> Writer {
+        Writer {
+            host: "localhost".to_owned(),
+            check_in_path: self.check_in_path.clone(),
+            command_path: self.command_path.clone(),
+            mode,
+        }
+    }
+
+    /// The server in this process instead of one of its own, for whoever wants to look into it: plain HTTP for devices, and the API.
+    /// It is addressed here from now on; its workers rest.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn in_this_process(&mut self) -> anyhow::Result<App> {
+        if self.server.is_some() {
+            self.kill()?;
+        }
+        let any = ([127, 0, 0, 1], 0).into();
+        let mut config = self.config.clone();
+        config.proxy.certificate_header = "client-cert".to_owned();
+        config.listeners = vec![
+            ListenerConfig::new(any, Duty::Plain),
+            ListenerConfig::new(any, Duty::Admin),
+        ];
+        let mut overrides = Overrides::default();
+        overrides.drive = Drive::Manual;
+        let app = App::start(config, overrides).await?;
+        let at = |duty, tls| -> anyhow::Result<Address> {
+            let address = app.address(duty).context("a listener")?;
+            Ok(Address {
+                host: address.ip().to_string(),
+                port: address.port(),
+                tls,
+            })
+        };
+        self.address = at(Duty::Plain, false)?;
+        self.admin = at(Duty::Admin, true)?;
+        Ok(app)
     }
 
     /// Declares so many configurations to every device, each with nothing in it that a device would act on.
     ///
     /// # Errors
     /// When one is refused.
-    pub async fn declare(&self, mdm: &Mdm, count: usize) -> anyhow::Result<Vec<String>> {
+    pub async fn declare(&self, mdm: &Mdm, count: usize) -> anyhow::Result<()> {
         let org = mdm.organisation_by_id(self.organisation).await?;
-        let names: Vec<String> = (0..count).map(|n| format!("bench.{n}")).collect();
+        let names: Vec<String> = (0..count).map(Self::declaration).collect();
         for name in &names {
             let payload = [("Echo".to_owned(), name.as_str().into())];
             let of = "com.apple.configuration.management.test";
@@ -314,7 +371,13 @@ impl House {
         let everybody = (&Target::Organisation, Channels::Device);
         org.assign_declarations("bench", everybody.0, everybody.1)
             .await?;
-        Ok(names)
+        Ok(())
+    }
+
+    /// The identifier of the n-th of them.
+    #[must_use]
+    pub fn declaration(nth: usize) -> String {
+        format!("bench.{nth}")
     }
 
     /// Ends the server in order.
@@ -405,6 +468,24 @@ async fn rows(app: &App, anchor: Der, seed: &Seed<'_>) -> anyhow::Result<Made> {
             enrolled(&mut batch, id, device, runbook, now)?;
         }
         store.commit(batch).await?;
+    }
+    // Made and forgotten in portions: nobody asks for them again. Their numbers lie behind those of all others.
+    let others = seed.enrolled.iter().chain(seed.invited);
+    let mut next = others.map(|device| device.number).max().unwrap_or(0) + 1;
+    let mut left = seed.present;
+    while left > 0 {
+        let count = left.min(PRESENT_AT_ONCE);
+        let some = devices::make(seed.authority, KeyKind::P256, next, count, now)?;
+        for part in some.chunks(SEEDED_AT_ONCE) {
+            let mut batch = Batch::new();
+            for device in part {
+                invited(&mut batch, id, device, now)?;
+                enrolled(&mut batch, id, device, runbook, now)?;
+            }
+            store.commit(batch).await?;
+        }
+        next += i64::try_from(count)?;
+        left -= count;
     }
     for part in seed.invited.chunks(SEEDED_AT_ONCE) {
         let mut batch = Batch::new();

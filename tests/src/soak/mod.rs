@@ -7,24 +7,18 @@ mod figures;
 mod life;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use fixtures::apple::{Habits, Trouble};
 use fixtures::clock::{DAY, HOUR, MINUTE};
 use fixtures::world::{Fleet, World, WorldConfig};
-use mdm_core::clock::{Clock, SystemClock, Timestamp};
-use mdm_core::secret::Secret;
-use mdm_core::service::IdentitySettings;
-use mdmd::app::{App, Drive, Overrides};
-use mdmd::config::{Config, Database, Duty, ListenerConfig};
-use openssl::pkey::PKey;
-use openssl::x509::X509;
+use mdm_core::clock::{Clock as _, SystemClock};
 
 use crate::chaos::SERVE;
+use crate::fleet::apple::furnish;
 use crate::fleet::clock::ToldClock;
-use crate::fleet::devices::{self, Authority, KeyKind, TOPIC};
+use crate::fleet::devices::{self, Authority, KeyKind};
 use crate::fleet::house::{House, Seed, Start};
 use figures::Watch;
 pub use figures::{Day, Verdict, judge};
@@ -32,6 +26,8 @@ use life::Life;
 
 /// For how many days settled commands are kept.
 const KEPT_DAYS: i64 = 2;
+/// Leases, in seconds of the told clock, which goes faster than the computer's.
+const LEASE: u32 = 300;
 /// Each of so many requests to Apple meets trouble.
 const TROUBLE: u64 = 50;
 /// The clock moves by this, in ms.
@@ -62,14 +58,6 @@ pub struct Options {
     pub seed: u64,
 }
 
-struct WorldTime(fixtures::clock::WorldClock);
-
-impl Clock for WorldTime {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.now_ms())
-    }
-}
-
 /// Lives through the days; answers what was noted of each.
 ///
 /// # Errors
@@ -98,6 +86,7 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&Day)) -> anyhow::Resul
         authority: &authority,
         enrolled: &enrolled,
         invited: &invited,
+        present: 0,
     };
     let mut start = Start {
         program: options.server.clone(),
@@ -109,7 +98,14 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&Day)) -> anyhow::Resul
     }
     let mut house = House::lay(start, &options.database, &seed).await?;
     house.environment(clock.environment());
-    furnish(&world, &house, &options.database).await?;
+    furnish(
+        &world,
+        &house,
+        &options.database,
+        Some(KEPT_DAYS),
+        Some(LEASE),
+    )
+    .await?;
     clock.tell(world.clock().advance_to(SystemClock.now().as_millis()))?;
     house.start().await?;
 
@@ -138,46 +134,4 @@ pub async fn run(options: &Options, mut tell: impl FnMut(&Day)) -> anyhow::Resul
     house.close().await?;
     world.stop().await;
     Ok(days)
-}
-
-/// Lets the fleet's organisation push through the simulated Apple, and has it keep settled commands for few days; then says to the
-/// server where that Apple is, and to work.
-async fn furnish(world: &World, house: &House, database: &str) -> anyhow::Result<()> {
-    let endpoints = world.apple().endpoints();
-    let folder = house.folder();
-    std::fs::write(folder.join("tls/world.pem"), &endpoints.ca_pem)?;
-    let mut config = Config::for_directory(folder);
-    config.database = Database::new(database);
-    let any = ([127, 0, 0, 1], 0).into();
-    config.listeners = vec![ListenerConfig::new(any, Duty::Admin)];
-    let mut overrides = Overrides::default();
-    overrides.clock = Some(Arc::new(WorldTime(world.clock().clone())));
-    overrides.drive = Drive::Manual;
-    let app = App::start(config, overrides).await?;
-    let org = app.mdm.organisation_by_id(house.organisation()).await?;
-    let (certificate, key) = world.apple().push_certificate(TOPIC)?;
-    let certificate = X509::from_pem(certificate.as_bytes())?.to_der()?;
-    let key = PKey::private_key_from_pem(key.as_bytes())?.private_key_to_pkcs8()?;
-    let until = app.mdm.now() + Duration::from_secs(364 * 86_400);
-    org.import_push(TOPIC, certificate, until, &Secret::new(key))
-        .await?;
-    let change = IdentitySettings {
-        retention_days: Some(KEPT_DAYS),
-        ..IdentitySettings::default()
-    };
-    org.set_identities(change).await?;
-    app.shutdown().await?;
-
-    let push = endpoints.push.trim_start_matches("https://");
-    let (host, port) = push.rsplit_once(':').context("the push address")?;
-    let file = folder.join("mdmd.toml");
-    let laid = std::fs::read_to_string(&file)?;
-    // The tables of the listeners stay as they are.
-    let laid = laid.replacen("workers.enabled = false\n", "", 1);
-    let text = format!(
-        "{laid}[limits]\nclient_requests = 0\n[workers]\nfallback_seconds = 1\nwatchdog_seconds = 1\n\
-         [push]\nhost = \"{host}\"\nport = {port}\nca = \"tls/world.pem\"\n"
-    );
-    std::fs::write(file, text)?;
-    Ok(())
 }

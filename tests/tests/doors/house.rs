@@ -7,7 +7,7 @@ use std::time::Duration;
 use fixtures::recorded::{Described, Form, StandIn, StandIns};
 use mdm_core::clock::{ManualClock, Timestamp};
 use mdm_core::device::{Device, DeviceRecord};
-use mdm_core::ids::{AuditId, DeviceId, Serial, ServerId, WaveId};
+use mdm_core::ids::{AuditId, CommandId, DeviceId, Serial, ServerId, WaveId};
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Org, Ports};
@@ -343,7 +343,10 @@ impl House {
             for channel in store.enrollments_of_device(id, device.id).await.unwrap() {
                 all += &format!(
                     "{channel:?}\n{:?}\n{:?}\n",
-                    store.commands(id, channel.id, 100).await.unwrap(),
+                    store
+                        .commands(id, channel.id, CommandId(i64::MAX), 100)
+                        .await
+                        .unwrap(),
                     store.set_up_of(id, channel.id).await.unwrap()
                 );
             }

@@ -69,6 +69,7 @@ pub(super) fn body(method: &str, path: &str) -> String {
         ("post", "/api/v1/partners/{id}/dismiss") => serde_json::json!({}),
         ("post", "/api/v1/two-persons") => serde_json::json!({ "always": false }),
         ("post", "/api/v1/devices/{serial}/retry-step") => serde_json::json!({ "step": "trust" }),
+        ("post", "/api/v1/devices/{serial}/give-up") => serde_json::json!({ "reason": "walk" }),
         ("post", "/api/v1/runbooks") => serde_json::json!({
             "name": THEIR_RUNBOOK, "platform": "ios", "reason": "walk",
             "runbook": PinnedRunbook::standard(Platform::Ios, Variant::Migration),

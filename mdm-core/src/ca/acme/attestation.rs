@@ -23,6 +23,7 @@ use super::key::AccountKey;
 use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
 use crate::identity::sha256_hex;
+use crate::secret::same;
 
 /// SHA-256 of Apple's root certificate, lower-case hex: whose attestations are of real devices.
 pub const APPLE_ROOT_SHA256: &str =
@@ -232,7 +233,7 @@ impl Attestation {
         let mut facts = AttestedFacts::new(now, root);
         let freshness = take_facts(&parsed, &mut facts)?.ok_or(AttestationError::NoFreshness)?;
         let expected = sha256(token.as_bytes());
-        if freshness.len() != expected.len() || !openssl::memcmp::eq(freshness, &expected) {
+        if !same(freshness, expected) {
             return Err(AttestationError::Stale);
         }
         let key = AccountKey::of_spki(parsed.public_key().raw)

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::audit::NOBODY;
 use crate::device::Device;
 use crate::error::Error;
+use crate::migration::GROUP;
 use crate::original::OriginalFacts;
 
 /// What is replaced.
@@ -23,7 +24,7 @@ use crate::original::OriginalFacts;
     reason = "three, each replaced in its own way"
 )]
 pub enum Redact {
-    /// Names and addresses of those who have the devices, and of their local users; what devices are called.
+    /// Names and addresses of those who have the devices, their groups, and their local users; what devices are called.
     Owners,
     /// Serial numbers, the other numbers by which a device is known, and what devices are called.
     Serials,
@@ -48,6 +49,13 @@ pub struct Redaction {
     typed: Dictionary,
     /// Names of one word of whoever has done something: such a word may be one of ours, and is replaced where it stands alone.
     alone: HashMap<String, String>,
+    /// Groups whose names are so short that they are everybody's words in small letters: replaced in what people typed as they are
+    /// written, and not otherwise.
+    short: HashMap<String, String>,
+    /// Groups as they are written, each once: as many devices have the same ones.
+    grouped: BTreeSet<String>,
+    /// Groups of owners. Their names are often words of ours: they are replaced where it is said that a group follows.
+    groups: Dictionary,
 }
 
 impl std::fmt::Debug for Redaction {
@@ -62,8 +70,14 @@ impl std::fmt::Debug for Redaction {
 const SHORTEST: usize = 2;
 /// So short a part of a name is none of anybody.
 const SHORTEST_PART: usize = 3;
+/// A group of one word that is no longer is called as words of every sentence are: `IT`, `All`.
+const SHORT_GROUP: usize = 3;
 /// What stands before the name of somebody whose sign-in is waited for.
 const SIGN_IN: &str = "waiting for the sign-in of ";
+/// What stands before the name of a group, in sentences of ours and in what steps know devices by.
+const GROUP_WORD: &str = "group";
+/// Keys whose values are groups by their names, or have these as keys.
+const GROUPS: [&str; 2] = ["group", "groups"];
 /// Keys whose values people have typed.
 const TYPED: [&str; 7] = [
     "reason", "evidence", "why", "waivers", "note", "despite", "met",
@@ -147,6 +161,9 @@ impl Redaction {
             known: Dictionary::default(),
             typed: Dictionary::default(),
             alone: HashMap::new(),
+            short: HashMap::new(),
+            grouped: BTreeSet::new(),
+            groups: Dictionary::default(),
         })
     }
 
@@ -228,6 +245,36 @@ impl Redaction {
             }
             self.know_typed(&word, &stands);
         }
+        if let Some(owner) = &original.owner {
+            self.know_groups(&owner.value.groups);
+        }
+    }
+
+    /// Groups of owners: whoever is in one may be told by it.
+    pub(crate) fn know_groups<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
+        if !self.has(Redact::Owners) {
+            return;
+        }
+        for name in names.into_iter().filter(|name| !name.is_empty()) {
+            if !self.grouped.contains(name) {
+                self.know_group(name);
+                self.grouped.insert(name.clone());
+            }
+        }
+    }
+
+    fn know_group(&mut self, name: &str) {
+        let stands = self.pseudonym(GROUP_WORD, name);
+        if name.contains([' ', '@']) {
+            self.known.add(name, stands.clone());
+        }
+        let length = name.chars().count();
+        if length > SHORT_GROUP || name.contains(' ') {
+            self.typed.add(name, stands.clone());
+        } else if length >= SHORTEST {
+            self.short.insert(name.to_owned(), stands.clone());
+        }
+        self.groups.add(name, stands);
     }
 
     fn know_typed(&mut self, name: &str, stands: &str) {
@@ -240,6 +287,9 @@ impl Redaction {
     }
 
     fn pseudonym(&self, kind: &str, word: &str) -> String {
+        // However a group is written it is one, as where it is found in sentences.
+        let small = (kind == GROUP_WORD).then(|| word.to_ascii_lowercase());
+        let word = small.as_deref().unwrap_or(word);
         let mac = || -> Result<Vec<u8>, openssl::error::ErrorStack> {
             let key = PKey::hmac(&self.key)?;
             let mut signer = Signer::new(MessageDigest::sha256(), &key)?;
@@ -260,12 +310,12 @@ impl Redaction {
         original: Option<&OriginalFacts>,
         device: Option<&Device>,
     ) -> Vec<Word> {
-        let mut words = Vec::new();
+        let (mut words, mut groups) = (Vec::new(), Vec::new());
         if let Some(original) = original.filter(|_| self.has(Redact::Owners)) {
             if let Some(owner) = &original.owner {
                 words.extend(owner.value.name.clone());
                 words.extend(owner.value.email.clone());
-                words.extend(owner.value.groups.iter().cloned());
+                groups.extend(owner.value.groups.iter().cloned());
             }
             if let Some(user) = &original.managed_user {
                 words.push(user.value.name.clone());
@@ -273,7 +323,7 @@ impl Redaction {
         }
         if let Some(device) = device.filter(|_| self.has(Redact::Owners)) {
             // They stay when what was imported of people is forgotten.
-            words.extend(device.groups.iter().cloned());
+            groups.extend(device.groups.iter().cloned());
         }
         if let Some(person) = device.and_then(|d| d.signed_in.as_ref())
             && self.has(Redact::Owners)
@@ -281,11 +331,12 @@ impl Redaction {
             words.push(person.name.clone());
             words.extend(person.account.clone());
         }
-        words.retain(|word| word.chars().count() >= SHORTEST);
+        let kinds = [("owner", words), (GROUP_WORD, groups)].into_iter();
+        let words = kinds.flat_map(|(kind, all)| all.into_iter().map(move |word| (kind, word)));
         let mut words: Vec<Word> = words
-            .into_iter()
-            .map(|word| Word {
-                stands: self.pseudonym("owner", &word),
+            .filter(|(_, word)| word.chars().count() >= SHORTEST)
+            .map(|(kind, word)| Word {
+                stands: self.pseudonym(kind, &word),
                 word,
             })
             .collect();
@@ -313,6 +364,12 @@ impl Redaction {
         if let Some(stands) = self.alone.get(text.trim()) {
             return stands.clone();
         }
+        if self.has(Redact::Owners)
+            && let Some(name) = text.strip_prefix(GROUP)
+        {
+            // Whatever it is called, and whether or not anybody is in it by now.
+            return format!("{GROUP}{}", self.pseudonym(GROUP_WORD, name));
+        }
         let mut text = text.to_owned();
         for Word { word, stands } in words {
             text = replace_word(&text, word, stands);
@@ -328,7 +385,33 @@ impl Redaction {
             let joint = if after.is_empty() { "" } else { ";" };
             text = format!("{before}{SIGN_IN}{name}{joint}{after}");
         }
-        self.without_known(&text, typed)
+        self.without_known(&self.without_groups(&text), typed)
+    }
+
+    /// The name of every group that is called one: `the group Sales`, `group:Sales`.
+    fn without_groups(&self, text: &str) -> String {
+        if self.groups.words.is_empty() {
+            return text.to_owned();
+        }
+        // As long as the text itself, byte by byte.
+        let small = text.to_ascii_lowercase();
+        let (mut said, mut from) = (String::with_capacity(text.len()), 0);
+        while let Some(at) = small[from..].find(GROUP_WORD) {
+            let mut end = from + at + GROUP_WORD.len();
+            if small[end..].starts_with([' ', ':']) {
+                end += 1;
+            }
+            said.push_str(&text[from..end]);
+            from = end;
+            if let Some((length, stands)) = self.groups.at(&small[from..])
+                && !small[..from].ends_with(GROUP_WORD)
+            {
+                said.push_str(stands);
+                from += length;
+            }
+        }
+        said.push_str(&text[from..]);
+        said
     }
 
     fn key_of(&self, name: &str, words: &[Word]) -> String {
@@ -345,7 +428,8 @@ impl Redaction {
 
     /// Every known word that begins where a run of letters and digits does.
     fn without_known(&self, text: &str, typed: bool) -> String {
-        if self.known.words.is_empty() && (self.typed.words.is_empty() || !typed) {
+        let of_typed = !self.typed.words.is_empty() || !self.short.is_empty();
+        if self.known.words.is_empty() && !(of_typed && typed) {
             return text.to_owned();
         }
         // As long as the text itself, byte by byte.
@@ -363,9 +447,10 @@ impl Redaction {
                 }
                 let rest = &text[from..];
                 let end = rest.find(|c: char| !c.is_alphanumeric());
-                let end = end.unwrap_or(rest.len());
-                said.push_str(&rest[..end]);
-                from += end;
+                let run = &rest[..end.unwrap_or(rest.len())];
+                let short = self.short.get(run).filter(|_| typed);
+                said.push_str(short.map_or(run, String::as_str));
+                from += run.len();
             } else {
                 said.push(first);
                 from += first.len_utf8();
@@ -402,8 +487,10 @@ impl Redaction {
                     // Keys are words of ours and of devices: whoever has acted is none of them.
                     let other = self.key_of(&name, words);
                     changed |= other != name;
+                    let groups = self.has(Redact::Owners) && GROUPS.contains(&name.as_str());
                     changed |= match self.whole(&name, facts) {
                         Some(kind) if !one.is_null() => self.replace_whole(kind, &mut one),
+                        _ if groups && self.replace_groups(&mut one) => true,
                         _ => {
                             let typed = typed || TYPED.contains(&name.as_str());
                             self.value_of(&mut one, words, typed)
@@ -445,6 +532,33 @@ impl Redaction {
             (_, Redact::Owners) => "name",
             _ => "number",
         })
+    }
+
+    /// Groups by their names: one, a list, or so many of each. `false` for anything else, which stays as it is.
+    fn replace_groups(&self, value: &mut Value) -> bool {
+        let names = match &*value {
+            Value::String(_) => true,
+            Value::Array(all) => !all.is_empty() && all.iter().all(Value::is_string),
+            _ => false,
+        };
+        if names {
+            return self.replace_whole(GROUP_WORD, value);
+        }
+        let Value::Object(all) = value else {
+            return false;
+        };
+        if all.is_empty() || !all.values().all(Value::is_number) {
+            return false;
+        }
+        for (name, n) in std::mem::take(all) {
+            let mut stands = self.pseudonym(GROUP_WORD, &name);
+            // Written otherwise it is counted for itself, and no count is lost.
+            while all.contains_key(&stands) {
+                stands.push('\'');
+            }
+            all.insert(stands, n);
+        }
+        true
     }
 
     fn replace_whole(&self, kind: &str, value: &mut Value) -> bool {
@@ -585,6 +699,93 @@ mod tests {
             &[],
             &[&numbers[..], &names, &always].concat(),
         );
+    }
+
+    #[test]
+    fn a_group_of_one_word_is_nowhere_and_words_of_ours_stay() {
+        let mut redaction = Redaction::new([Redact::Owners]).unwrap();
+        // Called as keys of ours are, and as our sentences begin.
+        let names = ["Sales", "apps", "Night Shift"].map(str::to_owned);
+        redaction.know_groups(&names);
+        let mut value = json!({
+            "gap": { "each_group": 2, "groups": { "Sales": 3, "Gone": 1 }, "tags": { "till": 1 } },
+            "place": { "groups": [{ "group": "Sales" }, { "tag": "till" }] },
+            "device": { "groups": ["Sales", "Night Shift", "Gone"] },
+            "only": ["group:Sales", "group:Gone", "lab"],
+            "why": "only for devices with lab, group:apps",
+            "says": "5 devices of the group Sales around 2026, of the group Night Shift and groups with limits",
+            "apps": "apps are apps", "told": "the Night Shift", "reason": "Sales asked",
+        });
+        assert!(redaction.value(&mut value, &[]));
+        let text = value.to_string();
+        for gone in ["Sales", "Night", "Shift", "Gone", "group:apps"] {
+            assert!(!text.contains(gone), "{gone}: {text}");
+        }
+        let sales = redaction.pseudonym(GROUP_WORD, "Sales");
+        assert_eq!(value["gap"]["groups"][&sales], 3);
+        assert_eq!(value["gap"]["each_group"], 2);
+        assert_eq!(value["gap"]["tags"]["till"], 1);
+        assert_eq!(value["place"]["groups"][0]["group"], sales);
+        assert_eq!(value["place"]["groups"][1]["tag"], "till");
+        assert_eq!(value["device"]["groups"][0], sales);
+        assert_eq!(value["only"][0], format!("group:{sales}"));
+        assert_eq!(value["only"][2], "lab");
+        let says = value["says"].as_str().unwrap();
+        assert!(says.starts_with(&format!("5 devices of the group {sales} around")));
+        assert!(says.ends_with(" and groups with limits"), "{says}");
+        assert_eq!(value["apps"], "apps are apps");
+        // Within the words of its device, too, and joined with the others.
+        let mut device = Device::new(
+            OrganisationId(1),
+            DeviceId(2),
+            crate::ids::Serial::parse("C02A").unwrap(),
+        );
+        device.groups.insert("Sales".to_owned());
+        let words = redaction.words_of(None, Some(&device));
+        assert_eq!(redaction.text("of Sales", &words), format!("of {sales}"));
+        // Nobody asked for that: groups stay.
+        let mut other = Redaction::new([Redact::Serials]).unwrap();
+        other.know_groups(&names);
+        let kept = json!({ "groups": ["Sales"], "only": ["group:Sales"], "says": "group Sales" });
+        let mut value = kept.clone();
+        assert!(!other.value(&mut value, &[]));
+        assert_eq!(value, kept);
+    }
+
+    #[test]
+    fn a_group_that_is_called_as_a_word_of_every_sentence_is_replaced_where_it_is_a_name() {
+        let mut redaction = Redaction::new([Redact::Owners]).unwrap();
+        let names = ["IT", "A", "All", "Sales", "sales", "R & D"].map(str::to_owned);
+        redaction.know_groups(&names);
+        let mut value = json!({
+            "reason": "A user of IT tried it, all of it, as a test; All may. SALES asked R & D",
+            "note": "for the group it and the group A",
+            "only": ["group:IT"], "groups": ["All", "Sales", "sales"],
+            "says": "it is a sentence of ours: all is well",
+        });
+        assert!(redaction.value(&mut value, &[]));
+        let name = |group| redaction.pseudonym(GROUP_WORD, group);
+        let (it, all, sales) = (name("IT"), name("All"), name("Sales"));
+        assert_eq!(
+            value["reason"],
+            format!(
+                "A user of {it} tried it, all of it, as a test; {all} may. {sales} asked {}",
+                name("R & D")
+            )
+        );
+        assert_eq!(
+            value["note"],
+            format!("for the group {it} and the group {}", name("A"))
+        );
+        assert_eq!(value["only"][0], format!("group:{it}"));
+        // One group, however it is written.
+        assert_eq!(value["groups"], json!([all, sales, sales]));
+        assert_eq!(value["says"], "it is a sentence of ours: all is well");
+        let mut counts = json!({ "groups": { "Sales": 3, "sales": 1 } });
+        assert!(redaction.value(&mut counts, &[]));
+        let kept = counts["groups"].as_object().unwrap();
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        assert_eq!(kept[&sales], 3);
     }
 
     #[test]

@@ -496,6 +496,27 @@ mod tests {
         verify_pack(&mut &*bytes, None).unwrap().broken
     }
 
+    /// `WRITE_CORPUS=1` writes the first seeds of the fuzzer anew.
+    #[test]
+    fn the_fuzzers_seeds_are_packs() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/pack");
+        let seed = |name: &str| std::path::Path::new(directory).join(name);
+        if std::env::var_os("WRITE_CORPUS").is_some() {
+            std::fs::create_dir_all(directory).unwrap();
+            for name in ["whole", "other-key"] {
+                let made = made();
+                std::fs::write(seed(name), pack(&made, &made.key, &made.public)).unwrap();
+            }
+            let whole = std::fs::read(seed("whole")).unwrap();
+            std::fs::write(seed("cut"), &whole[..whole.len() - 700]).unwrap();
+            std::fs::write(seed("first-file"), &whole[..1024]).unwrap();
+        }
+        for name in ["whole", "other-key"] {
+            let bytes = std::fs::read(seed(name)).unwrap();
+            assert_eq!(broken(&bytes), Vec::<String>::new(), "{name}");
+        }
+    }
+
     #[test]
     fn an_untouched_pack_is_whole_and_names_its_key() {
         let made = made();

@@ -2,13 +2,14 @@
 //! a request had its effect before it has been read back, and never writes a set-up.
 
 mod device;
+mod given_up;
 mod time;
 
 use std::time::Duration;
 
 use super::{
-    Attention, Effect, EffectKey, Event, Exception, Move, MoveState, Notice, OperatorAct, Outcome,
-    Owner, Transition,
+    Attention, Effect, EffectKey, Event, Exception, Move, MoveState, Notice, Outcome, Owner,
+    Transition,
 };
 use crate::clock::Timestamp;
 use crate::device::{MigrationStatus, OrgReading};
@@ -38,6 +39,9 @@ const SETTLE: Duration = Duration::from_hours(24);
 
 /// What the exception about Apple's missing word is called.
 const APPLE: &str = "apple";
+
+/// What the exception is called about a migration that Apple calls failed and that nobody saw begin.
+pub(crate) const NOT_BEGUN: &str = "apple: not begun";
 
 struct Run {
     m: Move,
@@ -94,10 +98,10 @@ impl Run {
             Event::DeadlineMoved { deadline } => self.deadline_moved(*deadline),
             Event::DeadlineStays { deadline } => self.deadline_stays(*deadline),
             Event::CancelAsked | Event::WithdrawAsked => self.cancel_asked(),
+            Event::GivenUp { why } => self.given_up(why),
             Event::ProfileFetched => self.profile_fetched(),
             Event::SetUpChanged { set_up, phase } => self.set_up_changed(*set_up, phase),
             Event::EffectFailed { effect, why } => self.effect_failed(effect, why),
-            Event::Operator(act) => self.operator(act),
             Event::Woke => self.woke(),
             // The device's side is the set-up's.
             Event::Enrolled { .. }
@@ -112,7 +116,8 @@ impl Run {
             | Event::LockAnswered { .. }
             | Event::Told { .. }
             | Event::CheckedOut
-            | Event::Superseded => {}
+            | Event::Superseded
+            | Event::Operator(_) => {}
         }
     }
 
@@ -126,6 +131,7 @@ impl Run {
     }
 
     fn end(&mut self, outcome: Outcome) {
+        let expected = self.is_expected();
         self.m.state = MoveState::Ended(outcome);
         self.m.wake_at = None;
         self.m.ended = Some(self.now);
@@ -137,9 +143,27 @@ impl Run {
             Outcome::MigratedWithExceptions | Outcome::Failed => {
                 self.effects.push(Effect::Notify(Notice::Exception));
             }
-            // Somebody decided on these, and knows.
-            Outcome::Cancelled | Outcome::Withdrawn | Outcome::Abandoned => self.clear(),
+            // Somebody decided on these, and knows. Who was told that it comes does not.
+            Outcome::Cancelled | Outcome::Withdrawn | Outcome::Abandoned => {
+                self.clear();
+                if expected {
+                    self.effects.push(Effect::Notify(Notice::CalledOff));
+                }
+            }
         }
+    }
+
+    /// Whether programs were told that its device comes: it was offered its migration, is late, or has begun.
+    fn is_expected(&self) -> bool {
+        self.m.offered.is_some()
+            || match self.m.state {
+                MoveState::Overdue { .. }
+                | MoveState::Started { .. }
+                | MoveState::Moving { .. }
+                | MoveState::Stalled { .. } => true,
+                MoveState::Cancelling { .. } => self.now >= self.m.deadline + GRACE,
+                _ => false,
+            }
     }
 
     fn note(&mut self, what: &str, why: &str, owner: Owner) {
@@ -157,8 +181,8 @@ impl Run {
                 let blockers = blockers.to_vec();
                 self.enter(MoveState::Blocked { blockers }, DAY);
             }
-            // Cleared: what was found has changed, so it is to be accepted anew.
-            (MoveState::Blocked { .. }, true) => {
+            // Cleared, or not as it was accepted: what was found has changed, so it is to be accepted anew.
+            (MoveState::Blocked { .. } | MoveState::Ready, true) => {
                 self.clear();
                 self.enter(MoveState::Planned, DAY);
             }
@@ -297,7 +321,7 @@ impl Run {
                     // It had not begun and stands at the original again: somebody cancelled it elsewhere.
                     self.end(Outcome::Cancelled);
                 } else if failed && about_this {
-                    self.apple_says_failed();
+                    self.failed_before_start();
                 }
             }
             MoveState::Cancelling { .. } => {
@@ -337,6 +361,18 @@ impl Run {
             APPLE,
             "Apple says that the migration failed: earlier locks are gone, and the device carries one that only an \
              administrator of the organisation can lift",
+            Owner::OrganisationAdmin,
+        );
+        self.end(Outcome::Failed);
+    }
+
+    /// Apple uses one word for what failed and for what was cancelled, and does not always assign back what was cancelled.
+    fn failed_before_start(&mut self) {
+        self.m.attention = Some(Attention::AppleSaysFailed);
+        self.note(
+            NOT_BEGUN,
+            "Apple says FAILED, as it does of a migration that failed and of one that somebody cancelled elsewhere: nobody saw it \
+             begin, and it is still assigned to us",
             Owner::OrganisationAdmin,
         );
         self.end(Outcome::Failed);
@@ -490,35 +526,19 @@ impl Run {
         }
     }
 
-    fn operator(&mut self, act: &OperatorAct) {
-        match (act, &self.m.state) {
-            (
-                OperatorAct::Abandon,
-                MoveState::Submitting { .. }
-                | MoveState::SubmitFailed { .. }
-                | MoveState::Scheduled { .. }
-                | MoveState::Offered { .. }
-                | MoveState::Overdue { .. }
-                | MoveState::Cancelling { .. }
-                | MoveState::Started { .. }
-                | MoveState::Stalled { .. },
-            ) => self.end(Outcome::Abandoned),
-            (
-                OperatorAct::Fail,
-                MoveState::Started { .. }
-                | MoveState::Moving { .. }
-                | MoveState::Stalled { .. }
-                | MoveState::Settling { .. },
-            ) => {
-                self.note(
-                    "operator",
-                    "a person ended it as failed",
-                    Owner::Destination,
-                );
-                self.end(Outcome::Failed);
-            }
-            // The set-up's, or not now.
-            _ => {}
+    /// The word of a person who knows more than we do. What ends it otherwise goes first.
+    fn given_up(&mut self, why: &str) {
+        if self.m.ends_otherwise(self.now).is_some() {
+            return;
+        }
+        self.note("operator", why, Owner::Device);
+        // The question is answered.
+        self.clear();
+        let outcome = self.m.given_up_as();
+        self.end(outcome);
+        if outcome == Outcome::Failed {
+            // That it failed is told as every failure is; that nobody waits any more is told of this one alone.
+            self.effects.push(Effect::Notify(Notice::CalledOff));
         }
     }
 }

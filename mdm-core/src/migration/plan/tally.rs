@@ -18,8 +18,10 @@ pub struct Tally {
     pub members: u32,
     /// Nothing of them is at Apple yet; those against which something stands among them.
     pub planned: u32,
-    /// Of these, those against which something stands, or whose request failed.
+    /// Of the planned ones, those against which something stands, or whose request failed.
     pub blocked: u32,
+    /// Of the planned ones, those that go as they were accepted.
+    pub ready: u32,
     /// Asked of Apple, not confirmed.
     pub submitting: u32,
     /// Confirmed, not offered.
@@ -55,7 +57,11 @@ impl Tally {
     /// Adds a member.
     pub fn add(&mut self, attempt: &Move) {
         let place = match &attempt.state {
-            MoveState::Planned | MoveState::Ready => &mut self.planned,
+            MoveState::Planned => &mut self.planned,
+            MoveState::Ready => {
+                self.ready += 1;
+                &mut self.planned
+            }
             MoveState::Blocked { .. } | MoveState::SubmitFailed { .. } => {
                 self.blocked += 1;
                 &mut self.planned
@@ -162,6 +168,8 @@ pub struct Progress {
     pub ended: Vec<(Timestamp, u32)>,
     /// The same for those that have not: by their deadlines, which is the latest that they are expected.
     pub expected: Vec<(Timestamp, u32)>,
+    /// How many are in neither: something stands against them, or their requests failed, and they go nowhere before that is mended.
+    pub not_expected: u32,
 }
 
 const DAY_MILLIS: i64 = 86_400_000;
@@ -183,6 +191,7 @@ impl Progress {
 pub(crate) struct ProgressCount {
     ended: BTreeMap<Timestamp, u32>,
     open: BTreeMap<Timestamp, u32>,
+    stuck: u32,
 }
 
 impl ProgressCount {
@@ -195,8 +204,13 @@ impl ProgressCount {
             attempt.state,
             MoveState::Ended(Outcome::Withdrawn | Outcome::Cancelled)
         );
+        let stuck = matches!(
+            attempt.state,
+            MoveState::Blocked { .. } | MoveState::SubmitFailed { .. }
+        );
+        self.stuck += u32::from(stuck);
         let place = match attempt.ended {
-            _ if gone => return,
+            _ if gone || stuck => return,
             Some(at) => self.ended.entry(end_of_day(at)),
             None => self.open.entry(end_of_day(attempt.deadline.max(now))),
         };
@@ -216,6 +230,7 @@ impl ProgressCount {
         Progress {
             ended: running(self.ended),
             expected: running(self.open),
+            not_expected: self.stuck,
         }
     }
 }
@@ -324,6 +339,19 @@ mod tests {
             member(1, MoveState::Ended(Outcome::Migrated)),
             member(2, MoveState::Ended(Outcome::Cancelled)),
             member(3, MoveState::Planned),
+            member(
+                4,
+                MoveState::Blocked {
+                    blockers: vec!["os.minimum: too old".to_owned()],
+                },
+            ),
+            member(
+                5,
+                MoveState::SubmitFailed {
+                    since: NOW,
+                    why: "refused".to_owned(),
+                },
+            ),
         ];
         let progress = Progress::of(all.iter(), NOW);
         assert_eq!(progress.ended.iter().map(|p| p.1).collect::<Vec<_>>(), [1]);
@@ -331,5 +359,6 @@ mod tests {
             progress.expected.iter().map(|p| p.1).collect::<Vec<_>>(),
             [2]
         );
+        assert_eq!(progress.not_expected, 2, "they do not go as they are");
     }
 }

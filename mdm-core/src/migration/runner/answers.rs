@@ -227,8 +227,6 @@ impl Run<'_> {
                 }
             }
             OperatorAct::RetryStep(id) => self.retry_step(*id),
-            // They end the attempt. The set-up stays: it guards the hold of a device that may come back.
-            OperatorAct::Abandon | OperatorAct::Fail => {}
         }
     }
 

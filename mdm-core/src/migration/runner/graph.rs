@@ -105,6 +105,7 @@ impl Run<'_> {
                 lock_unread: self.s.lock_unread,
                 release_told: self.s.release_told.as_ref(),
                 tags: &self.s.tags,
+                declared: self.s.declared,
                 apple_silicon: self.s.apple_silicon,
             };
             let progress = say(&state, &ctx);

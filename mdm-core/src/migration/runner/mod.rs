@@ -31,7 +31,7 @@ const PROOF: Duration = Duration::from_hours(24);
 /// Ceilings of a hold where the runbook names none, and above which none may go.
 const SOFT_CEILING: Duration = Duration::from_mins(20);
 const HARD_CEILING: Duration = Duration::from_mins(45);
-const HIGHEST_CEILING: Duration = Duration::from_hours(4);
+pub(crate) const HIGHEST_CEILING: Duration = Duration::from_hours(4);
 const DAY: Duration = Duration::from_hours(24);
 /// Spacing of wakes for a device that does not answer: grows with its silence up to these.
 const LONGEST_NUDGE_HELD: Duration = Duration::from_mins(10);
@@ -329,6 +329,8 @@ impl Run<'_> {
             | Event::DeadlineStays { .. }
             | Event::CancelAsked
             | Event::WithdrawAsked
+            // It ends the attempt. The set-up stays: it guards the hold of a device that may come back.
+            | Event::GivenUp { .. }
             | Event::ProfileFetched
             | Event::SetUpChanged { .. } => {}
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Next, Own, Progress, Signal, StepContext, StepError, StepState, failure};
-use crate::app_state::AppState;
+use crate::app_state::{AppState, is_same_app};
+use crate::apps::{presence, spelled};
 use crate::clock::Timestamp;
 use crate::migration::{AppAction, AppPlan, AppReading, Ask, Owner, StepId, Told};
 
@@ -63,6 +64,9 @@ pub(crate) struct AppWay {
     /// The state that the device told last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last: Option<AppState>,
+    /// How the device spells its identifier, where the runbook spells it otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spelled: Option<String>,
 }
 
 impl AppsWay {
@@ -77,6 +81,18 @@ impl AppsWay {
 }
 
 impl AppWay {
+    /// The identifier by which the device is asked for it; `own` is the runbook's.
+    pub(crate) fn name<'a>(&'a self, own: &'a str) -> &'a str {
+        self.spelled.as_deref().unwrap_or(own)
+    }
+
+    /// Takes the identifier that the device used for it.
+    fn learn_name(&mut self, own: &str, said: &str) {
+        if said != own && is_same_app(said, own) {
+            self.spelled = Some(said.to_owned());
+        }
+    }
+
     const fn is_settled(&self) -> bool {
         self.done || self.failed.is_some()
     }
@@ -108,7 +124,7 @@ fn part_of(ctx: &StepContext<'_>, bundle_id: &str) -> Option<u16> {
     ctx.plan
         .apps
         .iter()
-        .position(|a| a.bundle_id == bundle_id)
+        .position(|a| is_same_app(&a.bundle_id, bundle_id))
         .and_then(|i| u16::try_from(i).ok())
 }
 
@@ -124,9 +140,10 @@ fn install(ctx: &StepContext<'_>, duty: Duty, bundle_id: &str) -> Option<(u16, A
     part_of(ctx, bundle_id).map(|part| (part, ask))
 }
 
-/// Whether another step takes care of the apps that are there already.
+/// Whether another step takes care of the apps that are there already: one that this device gets.
 fn others_keep(ctx: &StepContext<'_>) -> bool {
-    ctx.plan.step(StepId::AppsKeep).is_some() && !ctx.platform.is_mac()
+    let keep = ctx.plan.step(StepId::AppsKeep);
+    keep.is_some_and(|step| step.is_for(ctx.tags)) && !ctx.platform.is_mac()
 }
 
 /// Names each app of the plan when the device's own list could not be had: which of them it had, nobody knows, and one that
@@ -170,12 +187,12 @@ pub(super) fn start(ctx: &StepContext<'_>, duty: Duty) -> Progress {
                 identifiers: identifiers(&wanted),
             },
         ),
-        Duty::Install | Duty::Ask => begin(ctx, duty, identifiers(&wanted)),
+        Duty::Install | Duty::Ask => begin(ctx, duty, identifiers(&wanted), &[]),
     }
 }
 
-/// Asks for these apps, all at once: they go out one by one anyway.
-fn begin(ctx: &StepContext<'_>, duty: Duty, bundle_ids: Vec<String>) -> Progress {
+/// Asks for these apps, all at once: they go out one by one anyway. `there` is what the device has listed.
+fn begin(ctx: &StepContext<'_>, duty: Duty, bundle_ids: Vec<String>, there: &[String]) -> Progress {
     Progress {
         asks: bundle_ids
             .iter()
@@ -184,7 +201,11 @@ fn begin(ctx: &StepContext<'_>, duty: Duty, bundle_ids: Vec<String>) -> Progress
         own: Some(Own::Apps(AppsWay {
             apps: bundle_ids
                 .into_iter()
-                .map(|id| (id, AppWay::default()))
+                .map(|id| {
+                    let mut app = AppWay::default();
+                    app.learn_name(&id, spelled(&id, there).unwrap_or(&id));
+                    (id, app)
+                })
                 .collect(),
         })),
         ..Progress::default()
@@ -209,11 +230,12 @@ pub(super) fn on(
             told: Told::Managed(readings),
         } => {
             for (bundle_id, app) in &mut way.apps {
-                take(
-                    app,
-                    readings.iter().find(|r| r.bundle_id == *bundle_id),
-                    duty,
-                );
+                let mut all = readings.iter();
+                let reading = all.find(|r| is_same_app(&r.bundle_id, bundle_id));
+                if let Some(reading) = reading {
+                    app.learn_name(bundle_id, &reading.bundle_id);
+                }
+                take(app, reading, duty);
             }
             go_on(way, state, ctx, now, duty)
         }
@@ -228,6 +250,9 @@ pub(super) fn on(
             let Some(app) = way.apps.get_mut(&plan.bundle_id) else {
                 return Progress::wait();
             };
+            if let Told::App(reading) = told {
+                app.learn_name(&plan.bundle_id, &reading.bundle_id);
+            }
             if !ok {
                 // Apple names no code for a missing licence; for a store app it is the likely reason.
                 let owner = if plan.manifest_url.is_some() {
@@ -270,10 +295,11 @@ fn before_inventory(
             ok: true,
             told: Told::Installed(there),
         } => {
-            let chosen: Vec<String> = identifiers(&wanted)
-                .into_iter()
-                .filter(|id| there.contains(id) == (duty == Duty::Keep))
-                .collect();
+            let found = presence(&identifiers(&wanted), there);
+            let chosen = match duty {
+                Duty::Keep => found.present,
+                Duty::Install | Duty::Ask => found.absent,
+            };
             if chosen.is_empty() {
                 let mut progress = Progress::done(match duty {
                     Duty::Keep => "none of the apps to keep is on the device",
@@ -282,7 +308,7 @@ fn before_inventory(
                 progress.own = Some(Own::Apps(AppsWay::default()));
                 return progress;
             }
-            begin(ctx, duty, chosen)
+            begin(ctx, duty, chosen, there)
         }
         Signal::Answer {
             part: INVENTORY,
@@ -314,7 +340,7 @@ fn before_inventory(
             unread(ctx, now, duty, why, Owner::Device)
         }
         // The intersection is not needed any more: what is there stays or is gone.
-        Signal::HoldOver => begin(ctx, duty, identifiers(&wanted)),
+        Signal::HoldOver => begin(ctx, duty, identifiers(&wanted), &[]),
         // Out of turn, or for other steps.
         _ => Progress::wait(),
     }
@@ -390,7 +416,7 @@ fn poll(way: &AppsWay) -> Ask {
             .apps
             .iter()
             .filter(|(_, a)| a.failed.is_none())
-            .map(|(id, _)| id.clone())
+            .map(|(id, a)| a.name(id).to_owned())
             .collect(),
     }
 }

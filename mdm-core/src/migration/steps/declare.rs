@@ -1,10 +1,14 @@
 //! Declarations: enabled, and a status report seen that has what the runbook waits for. Never a condition of the hold's end: a
-//! device that answers `NotNow` or an error is left alone, and the step's own time ends the waiting.
+//! device that answers `NotNow` or an error is left alone, and the step's own time ends the waiting. One to which nothing is
+//! declared, and of whose status nothing is wanted, is not asked at all.
 
-use super::{Progress, Signal, StepState, failure};
+use super::{Progress, Signal, StepContext, StepState, failure};
 use crate::migration::{Ask, Event};
 
-pub(super) fn start() -> Progress {
+pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
+    if !ctx.declared && ctx.plan.status.is_empty() {
+        return Progress::skip("nothing is declared to it");
+    }
     Progress::ask(0, Ask::Declare)
 }
 

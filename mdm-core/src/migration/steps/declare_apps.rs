@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Next, Own, Progress, Signal, StepContext, StepState, failure};
-use crate::app_state::AppState;
+use crate::app_state::{AppState, is_same_app};
 use crate::clock::Timestamp;
 use crate::ddm::own;
 use crate::migration::{AppAction, AppReading, Ask, Event, Exception, Owner, Policy, StepId};
@@ -108,20 +108,20 @@ fn take(
     now: Timestamp,
 ) -> Progress {
     for AppReading { bundle_id, state } in readings {
-        let is_known = way.waiting.contains(bundle_id) || way.failed.contains_key(bundle_id);
-        if !is_known {
+        let mut ours = way.waiting.iter().chain(way.failed.keys());
+        let Some(bundle_id) = ours.find(|id| is_same_app(id, bundle_id)).cloned() else {
             continue;
-        }
+        };
         match state {
             AppState::Failed(why) => {
-                way.waiting.remove(bundle_id);
+                way.waiting.remove(&bundle_id);
                 way.failed
-                    .insert(bundle_id.clone(), format!("the device says {why}"));
+                    .insert(bundle_id, format!("the device says {why}"));
             }
             state if state.is_taken_on() => {
-                way.waiting.remove(bundle_id);
-                way.failed.remove(bundle_id);
-                way.done.insert(bundle_id.clone());
+                way.waiting.remove(&bundle_id);
+                way.failed.remove(&bundle_id);
+                way.done.insert(bundle_id);
             }
             // It goes on, or waits for a person: so does this.
             _ => {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Next, Progress, Signal, StepContext, StepStatus};
 use crate::migration::{Effect, EffectKey, Event, LockClaim, LockReading, Owner};
 
-/// Doing it again is harmless (the same code), and finds a request that got lost.
+/// Doing it again is harmless (the same code), where a runbook waits for so long. The request itself is kept until Apple has answered.
 const AGAIN: Duration = Duration::from_mins(10);
 
 /// Why it is given up when its time is over. Not the last word: the request needs neither a hold nor the device, and goes on.

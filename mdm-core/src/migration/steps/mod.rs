@@ -353,6 +353,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) release_told: Option<&'a ReleaseTold>,
     /// The tags that the device had when it enrolled, and the groups of its owner.
     pub(crate) tags: &'a BTreeSet<String>,
+    /// People have something declared to the device.
+    pub(crate) declared: bool,
     /// Whether the Mac has Apple silicon, once it has told.
     pub(crate) apple_silicon: Option<bool>,
 }
@@ -477,7 +479,7 @@ pub(crate) fn start(ctx: &StepContext<'_>) -> Progress {
     }
     match ctx.step.id {
         StepId::Identify => identify::start(),
-        StepId::Declare => declare::start(),
+        StepId::Declare => declare::start(ctx),
         StepId::DeclareApps => declare_apps::start(ctx),
         StepId::Trust => trust::start(ctx),
         StepId::Network => network::start(ctx),

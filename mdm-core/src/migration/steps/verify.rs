@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Next, Own, Progress, Signal, StepContext, StepState, StepStatus, lock};
+use crate::app_state::is_same_app;
 use crate::clock::Timestamp;
 use crate::migration::{
     AppAction, Ask, ESCROW_PROFILE, EffectKey, Event, Exception, KeyReading, Owner, StepId, Told,
@@ -167,6 +168,18 @@ fn wanted_apps(ctx: &StepContext<'_>) -> BTreeSet<String> {
     wanted
 }
 
+/// How the device spells an app, where a step has heard that.
+fn spelled(ctx: &StepContext<'_>, bundle_id: String) -> String {
+    let heard = StepId::OF_APPS.iter().find_map(|id| {
+        let Own::Apps(way) = &ctx.steps.get(id)?.own else {
+            return None;
+        };
+        let name = way.apps.get(&bundle_id)?.name(&bundle_id);
+        (name != bundle_id).then(|| name.to_owned())
+    });
+    heard.unwrap_or(bundle_id)
+}
+
 /// Why an app is not there, and whose it is to mend that: the step that was to bring it may have been told.
 fn why_missing(ctx: &StepContext<'_>, bundle_id: &str) -> (String, Owner) {
     let why = "the device does not call the app managed";
@@ -204,7 +217,8 @@ fn look(
         asks.push((PROFILES, Ask::Profiles));
     }
     if apps_missing(&proof, ctx) && !open(APPS) {
-        let identifiers = wanted_apps(ctx).into_iter().collect();
+        let wanted = wanted_apps(ctx).into_iter();
+        let identifiers = wanted.map(|id| spelled(ctx, id)).collect();
         asks.push((APPS, Ask::ManagedApps { identifiers }));
     }
     if key_missing(&proof, ctx) && !open(SECURITY) {
@@ -295,7 +309,7 @@ pub(super) fn on(
                     missing.retain(|id| {
                         !readings
                             .iter()
-                            .any(|r| r.bundle_id == *id && r.state.is_managed())
+                            .any(|r| is_same_app(&r.bundle_id, id) && r.state.is_managed())
                     });
                     proof.apps = Some(missing);
                 }

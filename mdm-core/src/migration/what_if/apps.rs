@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::forecast::{NoLicence, is_taken_over};
 use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts};
+use crate::app_state::app_key;
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::migration::{AppAction, AppPlan, Owner};
@@ -41,9 +42,9 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         .runbook
         .iter()
         .flat_map(|r| &r.apps)
-        .map(|plan| (plan.bundle_id.to_ascii_lowercase(), plan))
+        .map(|plan| (app_key(&plan.bundle_id), plan))
         .collect();
-    let plan = |bundle: &str| plans.get(&bundle.to_ascii_lowercase()).copied();
+    let plan = |bundle: &str| plans.get(&app_key(bundle)).copied();
     let apps = &told.value;
     let open: Vec<&str> = apps
         .iter()
@@ -86,7 +87,8 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
         .collect();
     let age = now.since(told.at);
-    found.push(weight(if !ending.is_empty() {
+    let days = age.as_secs() / 86_400;
+    let source = if !ending.is_empty() {
         CheckFinding::block(
             Check::AppsSource,
             format!("signatures end before {last}: {}", some_of(&ending)),
@@ -123,19 +125,24 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         )
         .binding(names.join(", "))
     } else if age > BELIEVED {
-        CheckFinding::warn(
-            Check::AppsSource,
-            format!(
-                "the list of its apps is {} days old",
-                age.as_secs() / 86_400
-            ),
-            IMPORT,
-            Owner::Original,
-        )
-        .binding("old")
+        let fact = format!("the list of its apps is {days} days old");
+        CheckFinding::warn(Check::AppsSource, fact, IMPORT, Owner::Original).binding("old")
     } else {
         CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
+    };
+    let more = !(ending.is_empty() && own.is_empty());
+    found.push(weight(match age > BELIEVED && more {
+        true => of_an_old_list(source, days),
+        false => source,
     }));
+}
+
+/// What is found in a list that is old is not all that should be known of it.
+fn of_an_old_list(mut finding: CheckFinding, days: u64) -> CheckFinding {
+    let bound = format!("{}; old", finding.bound());
+    finding.fact = format!("{}; the list of its apps is {days} days old", finding.fact);
+    finding.fix = format!("{}; {IMPORT}", finding.fix);
+    finding.binding(bound)
 }
 
 /// Whether each of so many apps has a fate that can come true: `open` are those without one, `nowhere` those that are to stay and

@@ -87,11 +87,20 @@ pub(super) fn family(facts: &MemberFacts<'_>) -> CheckFinding {
             ),
             facts,
         ),
-        // What it said itself, or what somebody told of it.
+        // What it said itself, or what the assignment service lists.
         (Some(platform), None) => {
-            let learned = facts.device.and_then(|d| d.facts.learned);
-            CheckFinding::pass(Check::FamilySupported, platform.as_str())
-                .from(FactSource::Mdm, learned)
+            let found = CheckFinding::pass(Check::FamilySupported, platform.as_str());
+            let own = facts.device.and_then(|d| d.facts.product.as_deref());
+            let record = facts.device.and_then(|d| d.record.as_ref());
+            // As Device::platform has it: what it said itself first.
+            let listed = record.filter(|record| {
+                own.and_then(Platform::of_product).is_none()
+                    && Platform::of_family(&record.family).is_some()
+            });
+            match listed {
+                Some(record) => found.from(FactSource::Assignment, record.seen),
+                None => found.from(FactSource::Mdm, facts.device.and_then(|d| d.facts.learned)),
+            }
         }
         (None, Some(product)) => from_api(
             CheckFinding::block(

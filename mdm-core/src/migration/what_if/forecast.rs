@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::app_state::{app_key, is_same_app};
 use crate::device::Platform;
 use crate::ids::Serial;
 use crate::licences::Stock;
@@ -155,12 +156,12 @@ impl Forecaster {
             .runbook
             .iter()
             .flat_map(|r| &r.apps)
-            .map(|plan| (plan.bundle_id.to_ascii_lowercase(), plan))
+            .map(|plan| (app_key(&plan.bundle_id), plan))
             .collect();
         let owner = member.original.and_then(|o| o.owner.as_ref());
         let owner = owner.and_then(|o| o.value.name.as_ref().or(o.value.email.as_ref()));
         for app in &told.value {
-            let key = app.bundle_id.to_ascii_lowercase();
+            let key = app_key(&app.bundle_id);
             let plan = plans.get(&key).copied();
             let has_step = |plan| is_taken_over(plan, member.runbook, member.original, member.tags);
             let fate = match plan.is_none_or(has_step) {
@@ -255,25 +256,50 @@ impl Forecaster {
     }
 }
 
-/// Whether the runbook has the step that does what the table says of an app, and the device gets that step.
+/// Store identifiers of the apps that a device has and keeps with a licence alone: those that the forecast calls kept or lost for want
+/// of one. Whoever gives out licences gives these first, in the order of serial numbers, so that what was foreseen comes true.
+pub(crate) fn at_stake(member: &LossOf<'_>) -> BTreeSet<u64> {
+    let known = member.original.and_then(OriginalFacts::known_apps);
+    let (Some(told), Some(runbook)) = (known, member.runbook) else {
+        return BTreeSet::new();
+    };
+    if member.platform.is_none_or(Platform::is_mac) {
+        return BTreeSet::new();
+    }
+    let has = |plan: &&AppPlan| {
+        let mut apps = told.value.iter();
+        apps.any(|app| is_same_app(&app.bundle_id, &plan.bundle_id))
+    };
+    let stays = |plan: &&AppPlan| {
+        plan.action != AppAction::Drop
+            && plan.manifest_url.is_none()
+            && is_taken_over(plan, member.runbook, member.original, member.tags)
+    };
+    let apps = runbook.apps.iter().filter(has).filter(stays);
+    apps.filter_map(|plan| plan.store_id).collect()
+}
+
+/// Whether the runbook has a step that takes over an app that is there, and the device gets that step. Of apps that are to be
+/// installed either does: the step that keeps takes over all that is to stay, and without it the other one does.
 pub(super) fn is_taken_over(
     plan: &AppPlan,
     runbook: Option<&PinnedRunbook>,
     original: Option<&OriginalFacts>,
     tags: &BTreeSet<String>,
 ) -> bool {
-    let step = match plan.action {
+    let steps: &[StepId] = match plan.action {
         AppAction::Drop => return true,
-        AppAction::Install => StepId::AppsRequired,
-        AppAction::KeepIfPresent => StepId::AppsKeep,
+        AppAction::Install => &[StepId::AppsKeep, StepId::AppsRequired],
+        AppAction::KeepIfPresent => &[StepId::AppsKeep],
     };
-    let Some(step) = runbook.and_then(|runbook| runbook.step(step)) else {
-        return false;
-    };
-    // Most steps are for everybody.
-    step.only.is_empty()
-        || step.is_for(&known_by(
-            tags,
-            original.into_iter().flat_map(OriginalFacts::groups),
-        ))
+    let planned = |id: &StepId| runbook.and_then(|runbook| runbook.step(*id));
+    let mut steps = steps.iter().filter_map(planned);
+    steps.any(|step| {
+        // Most steps are for everybody.
+        step.only.is_empty()
+            || step.is_for(&known_by(
+                tags,
+                original.into_iter().flat_map(OriginalFacts::groups),
+            ))
+    })
 }

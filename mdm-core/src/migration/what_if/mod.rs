@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use apps::{licence_not_known, without_licence};
 pub use back::{BackFacts, WayBack, look_back};
+pub(crate) use forecast::at_stake;
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub use project::{InGap, ProjectFacts, Terms};
-pub(crate) use project::{look_past, look_past_all, met_line};
+pub(crate) use project::{Past, look_past, look_past_all, met_line};
 pub(crate) use server::budget as budget_finding;
 pub use server::{Ends, Expiry, ServerFacts, look_at_returns, look_at_server};
 
@@ -343,11 +344,9 @@ impl Matrix {
     /// What is in this one and was not in an earlier one, and the other way round: by check and answer, which devices.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> MatrixChange {
-        let sets = |of: &Self| -> Answers {
-            of.rows
-                .iter()
-                .map(|r| ((r.check, r.result), r.devices.clone()))
-                .collect()
+        let sets = |of: &Self| {
+            let rows = of.rows.iter();
+            answers(rows.map(|r| ((r.check, r.result), &r.devices)))
         };
         MatrixChange::between(&sets(earlier), &sets(self))
     }
@@ -375,6 +374,19 @@ impl MatrixChange {
 
 /// Devices by check and answer.
 pub(crate) type Answers = BTreeMap<(Check, CheckResult), BTreeSet<Serial>>;
+
+/// Of rows of a table: one answer that counts otherwise for other platforms has several.
+pub(crate) fn answers<'a>(
+    rows: impl Iterator<Item = ((Check, CheckResult), &'a BTreeSet<Serial>)>,
+) -> Answers {
+    let mut all = Answers::new();
+    for (answer, devices) in rows {
+        all.entry(answer)
+            .or_default()
+            .extend(devices.iter().cloned());
+    }
+    all
+}
 
 /// The difference of two matrices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

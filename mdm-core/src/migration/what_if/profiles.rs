@@ -91,7 +91,7 @@ impl ProfileKind {
 }
 
 /// How the types of declarations begin that say how a device is to be.
-const CONFIGURATION: &str = "com.apple.configuration.";
+pub(super) const CONFIGURATION: &str = "com.apple.configuration.";
 
 /// By what a device gets it from us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

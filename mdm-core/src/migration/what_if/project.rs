@@ -157,11 +157,40 @@ fn early(window: Window, facts: &MemberFacts<'_>) -> Option<Timestamp> {
     first.filter(|first| facts.available_from < *first)
 }
 
+/// What an open project says of all that goes past it together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past<'a> {
+    /// Waves of it whose gates are not open, by their names.
+    pub(crate) gates: &'a [String],
+    /// The most devices in a hold at once, with all waves, and when.
+    pub(crate) at_once: Option<(u32, Timestamp)>,
+}
+
 /// What an open project says against a device that goes with a list which is part of none, and leaves a service that the project is to
-/// leave: what it would say of a member of its waves. While it is off, nobody is kept back by it.
-pub(crate) fn look_past(project: &Project, facts: &MemberFacts<'_>) -> Vec<CheckFinding> {
+/// leave: what it would say of a member of its waves, or of a wave that says nothing of what it is for. While it is off, nobody is kept
+/// back by it.
+pub(crate) fn look_past(
+    project: &Project,
+    past: Past<'_>,
+    facts: &MemberFacts<'_>,
+) -> Vec<CheckFinding> {
     let mut found = Vec::new();
     look(facts, &mut found);
+    if !past.gates.is_empty() {
+        // Not what is against each gate: that counts devices, and the fact is to stay the same until it is accepted.
+        let fact = format!("not open is the gate of {}", past.gates.join(", "));
+        found.push(gate(fact).from(FactSource::Operator, None));
+    }
+    if let Some((most, at)) = past.at_once.filter(|(most, _)| *most > project.capacity) {
+        // Neither how many nor when: what others do changes both, and the fact is to stay the same until it is accepted.
+        let fact = format!(
+            "more than {} devices would be in a hold at once",
+            project.capacity
+        );
+        let fix = format!("at most {most}, around {at}");
+        let finding = CheckFinding::block(Check::Capacity, fact, &fix, Owner::Destination);
+        found.push(finding.from(FactSource::Operator, None));
+    }
     found.retain(|finding| finding.result != CheckResult::Pass);
     let early = early(project.window, facts);
     for finding in &mut found {
@@ -174,12 +203,44 @@ pub(crate) fn look_past(project: &Project, facts: &MemberFacts<'_>) -> Vec<Check
             None => finding.fact.clone(),
         };
         finding.fact = format!("past the project {name}: {fact}");
-        finding.fix = format!("let it go with a wave of {name}, or change the project");
+        finding.fix = match finding.check {
+            // A wave that it could go with is kept back as well.
+            Check::Gate => finding.fix.clone(),
+            Check::Capacity => format!(
+                "give fewer devices this deadline, let them go with a wave of {name}, or raise its capacity: {}",
+                finding.fix
+            ),
+            _ => format!("let it go with a wave of {name}, or change the project"),
+        };
         if !project.on {
             finding.result = CheckResult::Warn;
         }
     }
     found
+}
+
+/// That a gate keeps devices back.
+fn gate(fact: String) -> CheckFinding {
+    CheckFinding::block(
+        Check::Gate,
+        fact,
+        "wait, mend what failed, and sign: `mdmd wave gate`",
+        Owner::Destination,
+    )
+}
+
+/// Whether as many devices may be in a hold at once as would be.
+fn capacity((most, at): (u32, Timestamp), may: u32) -> CheckFinding {
+    let fact = format!("at most {most} devices in a hold at once, around {at}; {may} may be");
+    if most <= may {
+        return CheckFinding::pass(Check::Capacity, fact);
+    }
+    CheckFinding::block(
+        Check::Capacity,
+        fact,
+        "plan the wave over more deadlines, or raise the capacity",
+        Owner::Destination,
+    )
 }
 
 /// What several open projects say against a device that goes with a list, each with whether it is on. The device is one of one of them:
@@ -226,7 +287,15 @@ fn look_at_gap(in_gap: &InGap, found: &mut Vec<CheckFinding>) {
     });
 }
 
-pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
+/// What plans and projects say of all of them, as they are now.
+pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>, now: Timestamp) {
+    let mut of_plans = Vec::new();
+    of_all(facts, &mut of_plans);
+    let of_plans = of_plans.into_iter();
+    found.extend(of_plans.map(|finding| finding.from(FactSource::Operator, now)));
+}
+
+fn of_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
     match &facts.in_gap {
         Some(in_gap) => look_at_gap(in_gap, found),
         None => {
@@ -251,27 +320,9 @@ pub(super) fn look_at_all(facts: &ServerFacts, found: &mut Vec<CheckFinding>) {
     found.push(if project.gate.is_empty() {
         CheckFinding::pass(Check::Gate, "nothing before it keeps it back")
     } else {
-        CheckFinding::block(
-            Check::Gate,
-            project.gate.join("; "),
-            "wait, mend what failed, and sign: `mdmd wave gate`",
-            Owner::Destination,
-        )
+        gate(project.gate.join("; "))
     });
-    if let Some((most, at)) = project.at_once {
-        let fact = format!(
-            "at most {most} devices in a hold at once, around {at}; {} may be",
-            project.capacity
-        );
-        found.push(if most <= project.capacity {
-            CheckFinding::pass(Check::Capacity, fact)
-        } else {
-            CheckFinding::block(
-                Check::Capacity,
-                fact,
-                "plan the wave over more deadlines, or raise the capacity",
-                Owner::Destination,
-            )
-        });
+    if let Some(at_once) = project.at_once {
+        found.push(capacity(at_once, project.capacity));
     }
 }

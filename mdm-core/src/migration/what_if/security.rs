@@ -5,7 +5,7 @@ use crate::device::Platform;
 use crate::migration::{Owner, StepId};
 
 /// Payloads that take recovery keys into escrow: the one of now, and the one before macOS 10.13.
-const ESCROWS: [&str; 2] = [
+pub(super) const ESCROWS: [&str; 2] = [
     "com.apple.security.FDERecoveryKeyEscrow",
     "com.apple.security.FDERecoveryRedirect",
 ];

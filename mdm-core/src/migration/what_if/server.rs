@@ -24,6 +24,10 @@ pub struct Expiry {
     pub name: String,
     /// When it ends.
     pub ends: Ends,
+    /// Where that comes from.
+    pub source: FactSource,
+    /// When it was true.
+    pub at: Option<Timestamp>,
 }
 
 /// When something ends.
@@ -91,14 +95,15 @@ pub fn look_at_server(
     for expiry in &facts.expiries {
         found.push(lasts(expiry, last, now));
     }
-    found.extend(shared(facts));
+    found.extend(shared(facts, now));
     found.push(unique(facts));
     match &facts.needs {
         Some(needs) => {
             found.extend(needs.iter().map(|need| licences(need, facts.stock_read)));
             if needs.is_empty() {
                 let fact = "no runbook has an app that takes a licence";
-                found.push(CheckFinding::pass(Check::AppsLicences, fact));
+                let none = CheckFinding::pass(Check::AppsLicences, fact);
+                found.push(none.from(FactSource::Operator, now));
             }
         }
         None => found.push(CheckFinding::unknown(
@@ -112,7 +117,7 @@ pub fn look_at_server(
     found.push(protocol(facts.protocol));
     found.push(licences_end(facts, last, now));
     found.push(budget(facts, first, now));
-    look_at_all(facts, &mut found);
+    look_at_all(facts, &mut found, now);
     found.sort_by_key(|f| f.check);
     found
 }
@@ -173,12 +178,13 @@ fn awaits(facts: &ServerFacts) -> CheckFinding {
 }
 
 /// Whether another service gives out licences of the same location.
-fn shared(facts: &ServerFacts) -> Vec<CheckFinding> {
+fn shared(facts: &ServerFacts, now: Timestamp) -> Vec<CheckFinding> {
     let check = Check::ContentTokenShared;
     if facts.shared.is_empty() {
         let (known, read) = facts.locations;
         let none = match known {
-            0 => CheckFinding::pass(check, "no location of Apps and Books is known here"),
+            0 => CheckFinding::pass(check, "no location of Apps and Books is known here")
+                .from(FactSource::Operator, now),
             _ => CheckFinding::pass(
                 check,
                 format!("no other service has claimed one of the {known} locations"),
@@ -259,7 +265,7 @@ fn lasts(expiry: &Expiry, last: Timestamp, now: Timestamp) -> CheckFinding {
         ),
         Ends::At(ends) => CheckFinding::pass(expiry.check, format!("{name} lasts until {ends}")),
     }
-    .from(FactSource::Operator, None)
+    .from(expiry.source, expiry.at)
 }
 
 /// What was seen of the doors. When that was is no part of the fact: what was accepted stands while nothing changes.
@@ -287,13 +293,27 @@ fn doors(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> Vec<CheckFindi
             Owner::Destination,
         ),
     };
-    let ends = outside.endpoints.iter().filter_map(|e| e.ends).min();
-    let certificate = match ends {
-        Some(ends) => lasts(
+    // What devices trust the listeners by ends with the first of its chain.
+    let own = outside.endpoints.iter().filter_map(|e| {
+        let name = "the certificate of the listeners".to_owned();
+        Some((e.ends?, name))
+    });
+    let above = outside.endpoints.iter().filter_map(|e| {
+        let chain = e.chain.as_ref()?;
+        let name = format!(
+            "the authority {} above the certificate of the listeners",
+            chain.name
+        );
+        Some((chain.ends, name))
+    });
+    let certificate = match own.chain(above).min() {
+        Some((ends, name)) => lasts(
             &Expiry {
                 check: Check::TlsCert,
-                name: "the certificate of the listeners".to_owned(),
+                name,
                 ends: Ends::At(ends),
+                source: FactSource::Probe,
+                at: Some(outside.at),
             },
             last,
             now,

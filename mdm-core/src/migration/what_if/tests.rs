@@ -254,13 +254,20 @@ fn a_network_that_goes_with_the_original_is_named() {
             s.profiles = Some(vec![profile("com.apple.security.scep")])
         });
     });
-    check(Ios, Check::IdentityReissue, Pass, |m| {
-        tell(m, |s| {
-            s.profiles = Some(vec![profile("com.apple.security.scep")])
+    // The same kind is issued anew. Another one need not be taken where the first was.
+    for (brings, result) in [("scep", Pass), ("acme", Warn), ("pkcs12", Warn)] {
+        check(Ios, Check::IdentityReissue, result, |m| {
+            tell(m, |s| {
+                s.profiles = Some(vec![profile("com.apple.security.scep")])
+            });
+            let kind = format!("com.apple.security.{brings}");
+            m.brings.payloads.insert(kind);
         });
-        m.brings
-            .payloads
-            .insert("com.apple.security.acme".to_owned());
+    }
+    check(Ios, Check::IdentityReissue, Warn, |m| {
+        let both = ["com.apple.security.scep", "com.apple.security.pkcs12"];
+        tell(m, |s| s.profiles = Some(both.map(profile).into()));
+        m.brings.payloads.insert(both[0].to_owned());
     });
     let declared = |kind: &str| {
         Some(vec![crate::original::OriginalDeclaration {
@@ -293,6 +300,56 @@ fn a_network_that_goes_with_the_original_is_named() {
             s.profiles = Some(vec![profile("com.apple.extensiblesso")])
         });
     });
+    // That the payload comes again registers nobody.
+    check(Ios, Check::TrustGap, Warn, |m| {
+        tell(m, |s| {
+            s.profiles = Some(vec![profile("com.apple.extensiblesso")])
+        });
+        m.brings
+            .payloads
+            .insert("com.apple.extensiblesso".to_owned());
+    });
+}
+
+#[test]
+fn what_else_profiles_brought_is_said_where_nothing_of_ours_brings_it() {
+    let has = |m: &mut Member, payloads: &[&str]| {
+        let profile = OriginalProfile {
+            identifier: "there".to_owned(),
+            name: None,
+            payloads: payloads.iter().map(|p| (*p).to_owned()).collect(),
+        };
+        tell(m, |s| s.profiles = Some(vec![profile]));
+    };
+    let vpn = "com.apple.vpn.managed";
+    check(Ios, Check::ProfilesGap, Warn, |m| has(m, &[vpn]));
+    check(Ios, Check::ProfilesGap, Pass, |m| {
+        has(m, &[vpn]);
+        m.brings.payloads.insert(vpn.to_owned());
+    });
+    // The management goes, and has no equal.
+    check(Ios, Check::ProfilesGap, Pass, |m| {
+        has(m, &["com.apple.mdm"])
+    });
+    check(Ios, Check::ProfilesGap, Warn, |m| {
+        let declared = crate::original::OriginalDeclaration {
+            identifier: "there".to_owned(),
+            declaration_type: "com.apple.configuration.passcode.settings".to_owned(),
+        };
+        tell(m, |s| s.declarations = Some(vec![declared]));
+    });
+    // An acceptance is bound to all of it, not to the examples that people read.
+    let bound = |brings: &[&str]| {
+        let mut m = member(Ios);
+        has(&mut m, &["a.1", "a.2", "a.3", "a.4", "a.5"]);
+        let brings = brings.iter().map(|p| (*p).to_owned());
+        m.brings.payloads.extend(brings);
+        let found = m.look();
+        let gap = found.iter().find(|f| f.check == Check::ProfilesGap);
+        gap.unwrap().bound().to_owned()
+    };
+    assert_eq!(bound(&[]), "a.1, a.2, a.3, a.4, a.5");
+    assert_eq!(bound(&["a.5"]), "a.1, a.2, a.3, a.4");
 }
 
 #[test]

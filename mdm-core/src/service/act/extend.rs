@@ -1,5 +1,6 @@
-//! What should be known of a later deadline: one moment for many devices can be outside of the hours of their owners, or have more of
-//! them in a hold at once than may be. It is said, and kept back by none of it: whoever extends has a reason.
+//! What stands against a later deadline, and what should be known of it. It lies where the project of its device lets deadlines lie now.
+//! That it is outside of the hours of owners, or has too many devices in a hold at once, is said and keeps nobody back: whoever extends
+//! has a reason.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,29 +13,28 @@ use crate::ids::WaveId;
 use crate::project::PinnedPlan;
 
 impl Org {
-    /// The plan that a wave was submitted with, or that of its project; none for one without.
-    pub(super) async fn plan_of_project(&self, wave: WaveId) -> Result<Option<PinnedPlan>, Error> {
+    /// What the project of a wave says now, or, of a wave of none, what it was submitted with. An extension is decided today: by the
+    /// same terms [`Org::later_deadlines`] proposes it.
+    async fn plan_of_project(&self, wave: WaveId) -> Result<Option<PinnedPlan>, Error> {
         let Some(row) = self.store().wave(self.id(), wave).await? else {
             return Ok(None);
         };
-        if row.plan.is_some() {
-            return Ok(row.plan);
-        }
         let project = self.project_of(&row).await?;
-        Ok(project.map(|project| PinnedPlan::of(&project)))
+        Ok(project.map_or(row.plan, |project| Some(PinnedPlan::of(&project))))
     }
 
-    /// Sentences on a later deadline for those of these against whom nothing stands.
-    pub(super) async fn warnings_of_extension(
+    /// Looks at a later deadline for those of these against whom nothing stands: who is kept back by its project has that as a finding,
+    /// and what should be known of all others is answered in sentences.
+    pub(super) async fn look_at_extension(
         &self,
-        all: &[Found],
+        all: &mut [Found],
         deadline: Timestamp,
     ) -> Result<Vec<String>, Error> {
-        let going: Vec<&Found> = all.iter().filter(|f| f.findings.is_empty()).collect();
         let mut plans: BTreeMap<WaveId, Option<PinnedPlan>> = BTreeMap::new();
         let mut zones = BTreeMap::new();
-        let devices: Vec<_> = going
+        let devices: Vec<_> = all
             .iter()
+            .filter(|f| f.findings.is_empty())
             .filter_map(|f| Some(f.device.as_ref()?.id))
             .collect();
         for chunk in devices.chunks(1000) {
@@ -45,23 +45,40 @@ impl Org {
         let mut used = self.deadlines_of_all().await?;
         let mut own = BTreeSet::new();
         let (mut outside, mut capacity) = (0_usize, None);
-        for found in &going {
-            let Some(attempt) = &found.attempt else {
+        for found in all {
+            let (Some(attempt), true) = (&found.attempt, found.findings.is_empty()) else {
                 continue;
             };
+            if let Entry::Vacant(unread) = plans.entry(attempt.wave) {
+                unread.insert(self.plan_of_project(attempt.wave).await?);
+            }
+            let plan = plans.get(&attempt.wave).and_then(Option::as_ref);
+            let zone = found.device.as_ref().and_then(|d| zones.get(&d.id));
+            if let Some(plan) = plan {
+                if !plan.window.contains(deadline) {
+                    let why = format!("{deadline} lies outside of the project's window");
+                    found.findings.push(why);
+                }
+                if let Some(free) = plan.calendar.blackout(deadline, zone) {
+                    let why = format!(
+                        "{deadline} lies on a day that is kept free, {} to {}: {}",
+                        free.first, free.last, free.why
+                    );
+                    found.findings.push(why);
+                }
+            }
+            if !found.findings.is_empty() {
+                continue;
+            }
             let hold = self.hold_with(attempt.runbook).await?;
             used.leave_out(attempt.deadline, hold);
             used.add(deadline, hold, 1);
             own.insert((deadline, hold));
-            if let Entry::Vacant(unread) = plans.entry(attempt.wave) {
-                unread.insert(self.plan_of_project(attempt.wave).await?);
+            if let Some(plan) = plan {
+                outside += usize::from(!plan.calendar.works(deadline, zone));
+                capacity =
+                    Some(capacity.map_or(plan.capacity, |least: u32| least.min(plan.capacity)));
             }
-            let Some(Some(plan)) = plans.get(&attempt.wave) else {
-                continue;
-            };
-            let zone = found.device.as_ref().and_then(|d| zones.get(&d.id));
-            outside += usize::from(!plan.calendar.works(deadline, zone));
-            capacity = Some(capacity.map_or(plan.capacity, |least: u32| least.min(plan.capacity)));
         }
         let mut warnings = Vec::new();
         if outside > 0 {
@@ -70,11 +87,12 @@ impl Org {
             ));
         }
         let most = used.most_at_once(&own);
-        if let (Some((most, at)), Some(may)) = (most, capacity)
+        if let (Some((most, _)), Some(may)) = (most, capacity)
             && most > may
         {
+            // Neither how many nor when: what others do changes both, and the plan is to stay the same until it is carried out.
             warnings.push(format!(
-                "capacity: {most} devices would be in a hold at once, around {at}; {may} may be: give them several deadlines, as \
+                "capacity: more than the {may} devices that may be would be in a hold at once: give them several deadlines, as \
                  `mdmd wave later` proposes them"
             ));
         }

@@ -14,14 +14,15 @@ use serde_json::{Value, json};
 
 use super::Org;
 use super::wave::check_digest;
-use super::what_if::MemberReport;
+use super::what_if::{MemberReport, Since};
 use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
-use crate::ids::{ApprovalId, ErrandId, Serial, ServerId, WaveId};
+use crate::ids::{ApprovalId, ErrandId, ProjectId, Serial, ServerId, WaveId};
 use crate::migration::what_if::{CheckFinding, Forecast};
 use crate::migration::{Event, Move, PinnedRunbook};
+use crate::project::Found as WhatWasFound;
 use crate::store::Batch;
 
 /// What a person wants done with the migrations of some devices.
@@ -126,6 +127,9 @@ pub struct ActPlan {
     /// Apps that would be lost with their data, of devices that start to migrate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
+    /// What has come and gone since somebody last looked at exactly these devices, of devices that start to migrate; none before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
     /// Every check of each device that is to return.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<MemberReport>,
@@ -159,6 +163,7 @@ impl ActPlan {
             warnings,
             members,
             forecast: None,
+            since: None,
             checks: Vec::new(),
             server: Vec::new(),
             digest,
@@ -238,6 +243,8 @@ pub struct ActProof {
 /// What an act would meet.
 struct Looked {
     found: Vec<Found>,
+    /// Open projects with their versions, where devices start to migrate that may go past them.
+    projects: Vec<(ProjectId, i64)>,
     /// What stands against all of it.
     against_all: Vec<String>,
     /// What should be known.
@@ -292,6 +299,8 @@ struct Seen {
     bound: Value,
     /// Apps that would be lost with their data.
     forecast: Forecast,
+    /// What the next look at these devices is compared with.
+    found: WhatWasFound,
 }
 
 /// A member of an act with what is known of it.
@@ -303,15 +312,24 @@ struct Found {
 }
 
 impl Org {
-    /// What an act would send and bring about. Devices whose reading is older than a quarter of an hour are read first.
+    /// What an act would send and bring about. Devices whose reading is older than a quarter of an hour are read first. What was found
+    /// of devices that start to migrate is kept: the next plan for the same ones says what has come and gone since.
     ///
     /// # Errors
     /// [`Error::BadInput`] for an empty list, a serial number that occurs twice, a missing reason or a deadline that Apple
-    /// does not take; the port's, the store's.
+    /// does not take; [`Error::Precondition`] for another runbook than a template locks here; the port's, the store's.
     pub async fn plan_act(&self, act: &Act) -> Result<ActPlan, Error> {
         let act = &self.whole_act(act).await?;
         let looked = Box::pin(self.look_into(act)).await?;
-        Box::pin(self.plan_of(act, &looked)).await
+        let mut plan = Box::pin(self.plan_of(act, &looked)).await?;
+        if let Some(seen) = looked.seen
+            && let MigrationAct::Assign { destination, .. } = &act.what
+        {
+            let asked = (&act.serials[..], *destination);
+            let kept = self.since_last_look(None, asked, seen.found, true);
+            plan.since = kept.await?;
+        }
+        Ok(plan)
     }
 
     /// The same with runbooks that are checked, and have the profiles that they name.
@@ -381,7 +399,7 @@ impl Org {
         if let MigrationAct::Return { deadline, .. } = &act.what {
             return self.give_back(act, &looked, *deadline, digest, with).await;
         }
-        let found = looked.found;
+        let found = &looked.found;
         match &act.what {
             MigrationAct::Assign {
                 destination,
@@ -391,17 +409,17 @@ impl Org {
             } => {
                 let from = available_from.unwrap_or_else(|| self.now());
                 let dates = (*deadline, from);
-                self.assign(act, &found, *destination, dates, runbooks, plan)
+                self.assign(act, &looked, *destination, dates, runbooks, plan)
                     .await
             }
             MigrationAct::Extend { deadline } | MigrationAct::Force { deadline } => {
                 let event = Event::DeadlineMoved {
                     deadline: *deadline,
                 };
-                self.tell_all(act, &found, &event, digest, with).await
+                self.tell_all(act, found, &event, digest, with).await
             }
             MigrationAct::Cancel | MigrationAct::Return { .. } => {
-                self.tell_all(act, &found, &Event::CancelAsked, digest, with)
+                self.tell_all(act, found, &Event::CancelAsked, digest, with)
                     .await
             }
         }

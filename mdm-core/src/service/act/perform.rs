@@ -8,7 +8,7 @@ use super::super::Org;
 use super::super::decision::{Decision, Tracked};
 use super::super::sync::append;
 use super::super::wave::platform_of;
-use super::{Act, ActDone, ActPlan, Found, MigrationAct, nobody};
+use super::{Act, ActDone, ActPlan, Found, Looked, MigrationAct, nobody};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember};
@@ -22,7 +22,7 @@ impl Org {
     pub(super) async fn assign(
         &self,
         act: &Act,
-        found: &[Found],
+        looked: &Looked,
         destination: ServerId,
         (deadline, from): (Timestamp, Timestamp),
         runbooks: &BTreeMap<Platform, PinnedRunbook>,
@@ -46,7 +46,7 @@ impl Org {
         };
         let mut batch = Batch::new();
         let (mut members, mut moves) = (Vec::new(), Vec::new());
-        for found in found.iter().filter(|f| f.findings.is_empty()) {
+        for found in looked.found.iter().filter(|f| f.findings.is_empty()) {
             let Some(device) = found.device.clone() else {
                 continue;
             };
@@ -119,6 +119,7 @@ impl Org {
             "migration.assign",
             json!({ "wave": id, "devices": members.len(), "digest": digest, "reason": act.reason }),
         );
+        self.expect_open(&mut batch, &looked.projects);
         self.put_look_after(&mut batch, &wave);
         batch.put(wave);
         self.keep_accepted(&mut batch, id, digest, plan)?;
@@ -126,8 +127,8 @@ impl Org {
         Ok(ActDone {
             wave: Some(id),
             errands,
-            members: found.len(),
-            blocked: found.len() - members.len(),
+            members: looked.found.len(),
+            blocked: looked.found.len() - members.len(),
             approval: None,
         })
     }

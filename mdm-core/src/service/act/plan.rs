@@ -1,6 +1,5 @@
 //! What an act would do, and what stands against it: reads, never writes.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use serde_json::json;
 use super::super::Org;
 use super::super::licences::store_apps;
 use super::super::ports::ActivityRequest;
-use super::super::wave::{latest_deadline, platform_of};
-use super::super::what_if::{Detail, Question};
+use super::super::wave::{latest_deadline, platform_of, sentence};
+use super::super::what_if::{Detail, Question, found_now};
 use super::super::worker::same_deadline;
 use super::back::BackLook;
 use super::{Act, ActPlan, Found, Looked, MigrationAct, PlannedRequest, Seen};
@@ -19,11 +18,10 @@ use crate::clock::Timestamp;
 use crate::device::{Device, MigrationStatus, OrgReading, Platform};
 use crate::errand::MOST_DEVICES;
 use crate::error::{Error, PortError};
-use crate::ids::{Serial, WaveId};
+use crate::ids::Serial;
 use crate::migration::what_if::CheckFinding;
 use crate::migration::{Move, MoveState, PinnedRunbook};
-use crate::project::{PinnedPlan, Project};
-use crate::wave::Wave;
+use crate::project::Project;
 
 /// A reading this old is renewed before an act is planned.
 const STALE: Duration = Duration::from_secs(15 * 60);
@@ -37,6 +35,7 @@ impl Org {
         if unique.len() != act.serials.len() {
             return Err(Error::bad_input("serials", "a serial number occurs twice"));
         }
+        sentence("reason", act.reason.as_deref().unwrap_or_default(), false)?;
         let forced = matches!(act.what, MigrationAct::Force { .. });
         if forced && act.reason.as_deref().is_none_or(|r| r.trim().is_empty()) {
             return Err(Error::bad_input(
@@ -64,6 +63,11 @@ impl Org {
                 return Err(PortError::retry("the devices are being read").into());
             }
         }
+        let mut projects = Vec::new();
+        if matches!(act.what, MigrationAct::Assign { .. }) {
+            // Read before they are looked at: what changes in between is not what was looked at.
+            projects = self.open_versions().await?;
+        }
         // Nothing is asked of Apple that was not looked at with every check.
         let what_if = match &act.what {
             MigrationAct::Assign {
@@ -78,6 +82,7 @@ impl Org {
                     deadline: *deadline,
                     available_from: available_from.unwrap_or_else(|| self.now()),
                     runbooks: runbooks.clone(),
+                    undated: false,
                 };
                 Some(Box::pin(self.look_at(&question, Detail::Problems)).await?)
             }
@@ -106,12 +111,9 @@ impl Org {
                 findings,
             });
         }
-        if let MigrationAct::Extend { deadline } = &act.what {
-            self.look_at_projects(&mut all, *deadline).await?;
-        }
         let (mut against_all, mut warnings) = (Vec::new(), Vec::new());
         if let MigrationAct::Extend { deadline } = &act.what {
-            warnings = self.warnings_of_extension(&all, *deadline).await?;
+            warnings = self.look_at_extension(&mut all, *deadline).await?;
         }
         if let Some(report) = &what_if {
             against_all = report.against_all(rules);
@@ -137,10 +139,12 @@ impl Org {
         }
         let seen = what_if.map(|report| Seen {
             bound: report.bound(rules),
+            found: found_now(&report),
             forecast: report.forecast,
         });
         Ok(Looked {
             found: all,
+            projects,
             against_all,
             warnings,
             seen,
@@ -149,53 +153,6 @@ impl Org {
             server: look.server,
             lost: look.forecast.finish(),
         })
-    }
-
-    /// A later deadline lies where the project of its device lets deadlines lie, as the wave was submitted.
-    async fn look_at_projects(&self, all: &mut [Found], deadline: Timestamp) -> Result<(), Error> {
-        let mut plans: BTreeMap<WaveId, Option<PinnedPlan>> = BTreeMap::new();
-        let mut zones = BTreeMap::new();
-        let devices: Vec<_> = all
-            .iter()
-            .filter_map(|f| Some(f.device.as_ref()?.id))
-            .collect();
-        for chunk in devices.chunks(1000) {
-            for facts in self.store().originals_of(self.id(), chunk).await? {
-                zones.extend(facts.time_zone.map(|told| (facts.id, told.value)));
-            }
-        }
-        for found in all {
-            let (Some(attempt), true) = (&found.attempt, found.findings.is_empty()) else {
-                continue;
-            };
-            if let Entry::Vacant(unread) = plans.entry(attempt.wave) {
-                let row = self.store().wave(self.id(), attempt.wave).await?;
-                let plan = match row {
-                    Some(Wave {
-                        plan: Some(plan), ..
-                    }) => Some(plan),
-                    Some(row) => self.project_of(&row).await?.map(|p| PinnedPlan::of(&p)),
-                    None => None,
-                };
-                unread.insert(plan);
-            }
-            let Some(Some(plan)) = plans.get(&attempt.wave) else {
-                continue;
-            };
-            if !plan.window.contains(deadline) {
-                let why = format!("{deadline} lies outside of the project's window");
-                found.findings.push(why);
-            }
-            let zone = found.device.as_ref().and_then(|d| zones.get(&d.id));
-            if let Some(free) = plan.calendar.blackout(deadline, zone) {
-                let why = format!(
-                    "{deadline} lies on a day that is kept free, {} to {}: {}",
-                    free.first, free.last, free.why
-                );
-                found.findings.push(why);
-            }
-        }
-        Ok(())
     }
 
     /// Projects that nobody has turned on, and whose devices these are.
@@ -368,7 +325,14 @@ impl Org {
         warnings.extend(looked.warnings.iter().cloned());
         match &act.what {
             MigrationAct::Assign { runbooks, .. } => {
-                let (giving, short) = self.plan_giving(lacking(&going, runbooks)).await?;
+                let with_runbook = going.iter().filter_map(|found| {
+                    let device = found.device.as_ref()?;
+                    Some((device, runbooks.get(&platform_of(device)?)?))
+                });
+                let with_runbook: Vec<_> = with_runbook.collect();
+                let first = self.at_stake_of(&with_runbook).await?;
+                let lacking = lacking(&going, runbooks);
+                let (giving, short) = self.plan_giving(lacking, &first).await?;
                 requests.extend(giving);
                 warnings.extend(short);
             }

@@ -27,8 +27,13 @@ impl Org {
                     ChecklistItem::not(Missing, STAGE, &name, problem.as_str(), fix)
                 }
                 None => {
-                    let by = endpoint.trusted_by.as_deref().unwrap_or("nobody");
-                    let fact = format!("answers; its certificate is trusted by {by}");
+                    let fact = match &endpoint.trusted_by {
+                        Some(by) => format!("answers; its certificate is trusted by {by}"),
+                        None => {
+                            "answers, without TLS: what is sent there is sealed for its authority"
+                                .to_owned()
+                        }
+                    };
                     ChecklistItem::done(STAGE, &name, fact)
                 }
             };

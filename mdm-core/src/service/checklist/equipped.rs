@@ -129,6 +129,7 @@ impl Org {
                 "`mdmd runbook show`, put apps and profiles in, give it to the project",
             ),
         });
+        items.push(self.unplanned_item().await?);
         Ok(items)
     }
 }

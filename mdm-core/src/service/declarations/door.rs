@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::app_state::AppState;
+use crate::app_state::{AppState, is_same_app};
 use crate::ddm::manifest::scopes;
 use crate::ddm::own;
 use crate::ddm::status::ChannelStatus;
@@ -349,7 +349,9 @@ pub(in crate::service) fn declared_apps(
     let told = own::app_states(status);
     let readings = d.set_up_plan.as_ref()?.apps.iter().filter_map(|app| {
         let standing = own::standing(status, &own_app(app));
-        let state = match (told.get(&app.bundle_id), standing) {
+        let mut said = told.iter();
+        let said = said.find(|(id, _)| is_same_app(id, &app.bundle_id));
+        let state = match (said.map(|(_, state)| state), standing) {
             // A declaration that the device cannot use says more than what is there.
             (_, Some(AppState::Failed(why))) => AppState::Failed(why),
             (Some(state), _) => state.clone(),

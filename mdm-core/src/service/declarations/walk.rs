@@ -20,6 +20,7 @@ use crate::ids::{
     OrganisationId,
 };
 use crate::job::{Job, JobKind};
+use crate::migration::StepId;
 use crate::queue::{Command, CommandState};
 use crate::service::Org;
 use crate::service::checkin::readable;
@@ -119,6 +120,37 @@ impl Org {
         })
     }
 
+    /// Notes at a set-up that waits for declarations whether people have any for its device: what this server declares by itself
+    /// is the steps' own. What cannot be read keeps nobody in a hold.
+    pub(in crate::service) async fn learn_declared(
+        &self,
+        d: &mut Decision<'_>,
+        channel: &Enrollment,
+    ) -> Result<(), Error> {
+        let plan = d.set_up_plan.as_ref();
+        if plan.is_none_or(|plan| plan.step(StepId::Declare).is_none()) {
+            return Ok(());
+        }
+        let words = scopes(channel, d.device.as_ref().map(|device| &device.row));
+        let asked = words.iter().cloned().collect();
+        let declared = match self.catalogue(&asked, &BTreeSet::new()).await {
+            Ok((all, _)) => {
+                let sets = all.sets(&words);
+                let items = all.items(&sets, &BTreeSet::new(), &BTreeSet::new());
+                !items.is_empty()
+            }
+            Err(error) if error.retry_after().is_some() => return Err(error),
+            Err(error) => {
+                tracing::error!(organisation = %self.id(), channel = %channel.id, %error, "what is declared to a device cannot be read");
+                false
+            }
+        };
+        if let Some(set_up) = &mut d.set_up {
+            set_up.row.declared = declared;
+        }
+        Ok(())
+    }
+
     /// Begins a walk, unless one is under way: then this one comes after it.
     pub(in crate::service) async fn declare_all_job(
         &self,
@@ -127,7 +159,7 @@ impl Org {
     ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
             let times = self.store().job_times(self.id(), job.id).await?;
-            if times.is_none_or(|times| times.leased_until != lease.0) {
+            if times.is_none_or(|times| times.lease != Some(lease)) {
                 // A newer change has put another in its place.
                 return Ok(());
             }
@@ -157,7 +189,7 @@ impl Org {
     ) -> Result<(), Error> {
         self.again_on_conflict(|| async {
             let times = self.store().job_times(self.id(), job.id).await?;
-            if times.is_none_or(|times| times.leased_until != lease.0) {
+            if times.is_none_or(|times| times.lease != Some(lease)) {
                 // It was put anew, or is somebody else's by now.
                 return Ok(());
             }

@@ -350,7 +350,6 @@ impl Org {
         holders: &Holders,
         members: &[ErrandMember],
     ) -> Result<Stepped, Error> {
-        let now = self.now();
         let serials: Vec<Serial> = members.iter().map(|m| m.serial.clone()).collect();
         let needed: BTreeSet<u64> = serials
             .iter()
@@ -363,7 +362,6 @@ impl Org {
         let id = errand.id;
         // What a restored one stood for before nobody knows, and it was about no device.
         let first = !errand.was_sent();
-        errand.asked(members.len(), now);
         let mut batch = Batch::new();
         if first && !request.take_back {
             // What a device has already is not ours to take back, whether it lacks another app of these or none.
@@ -377,13 +375,13 @@ impl Org {
                 }
             }
         }
+        let since = self.now();
+        errand.asked(members.len(), since);
         batch.put(errand);
         self.store().commit(batch).await?;
         let licences = &self.ports().licences;
-        let answer = match self.not_stood_still(now) {
-            Ok(()) => licences.submit(credential, &request, &serials).await,
-            Err(error) => Err(error),
-        };
+        let answer = licences.submit(credential, &request, &serials);
+        let answer = self.ask(since, answer).await;
         self.take_answer(id, members, answer).await
     }
 

@@ -165,10 +165,9 @@ impl Org {
             if after.state != ErrandState::Waiting {
                 busy.extend(devices());
             }
-            let due = if after.due > self.now() {
-                after.due
-            } else {
-                again
+            let due = match after.is_due(self.now()) {
+                true => again,
+                false => after.due,
             };
             next = Some(next.map_or(due, |at: Timestamp| at.min(due)));
         }

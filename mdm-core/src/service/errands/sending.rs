@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{PERSON, READING, Stepped};
 use crate::clock::Timestamp;
 use crate::device::Leaving;
-use crate::errand::{Errand, ErrandKind, ErrandMember};
+use crate::errand::{ASKING, Errand, ErrandKind, ErrandMember, FENCE};
 use crate::error::{Error, PortError};
 use crate::ids::{ErrandId, Serial};
 use crate::migration::{EffectKey, Event};
@@ -16,9 +16,6 @@ use crate::service::decision::Decision;
 use crate::service::ports::ActivityRequest;
 use crate::service::sync::append;
 use crate::store::Batch;
-
-/// Between writing down that a request is asked and asking passes no longer than this.
-const FENCE: Duration = Duration::from_secs(60);
 
 impl Org {
     /// Writes down that the request is asked, sends it, and writes down what Apple said.
@@ -47,7 +44,6 @@ impl Org {
         }
         let key = self.api_key().await?;
         let id = errand.id;
-        errand.asked(members.len(), now);
         let mut batch = Batch::new();
         if let ErrandKind::Schedule { deadline, .. } = &errand.kind {
             // One that had failed is at Apple again: whoever takes it back must go there too.
@@ -58,12 +54,13 @@ impl Org {
                 self.tell_member(&mut batch, member, &event).await?;
             }
         }
-        batch.put(errand.clone());
+        // Not before the commit: until others may ask, only that and the request itself must be over.
+        let asked = self.now();
+        errand.asked(members.len(), asked);
+        batch.put(errand);
         self.store().commit(batch).await?;
-        let answer = match self.not_stood_still(now) {
-            Ok(()) => self.ports().api.submit(&key, &request, &serials, now).await,
-            Err(error) => Err(error),
-        };
+        let answer = self.ports().api.submit(&key, &request, &serials, now);
+        let answer = self.ask(asked, answer).await;
         self.take_answer(id, members, answer).await
     }
 
@@ -87,14 +84,19 @@ impl Org {
         }))
     }
 
-    /// Whoever stood still between writing down that it asks and asking no longer asks: another process may do it by now.
-    pub(super) fn not_stood_still(&self, asked: Timestamp) -> Result<(), PortError> {
-        match self.now() < asked + FENCE {
-            true => Ok(()),
-            false => Err(PortError::retry(
+    /// Asks, as far as there is time. Whoever stood still between writing down that it asks and asking no longer asks: another
+    /// process may do it by now. So it may when an answer takes too long: the request is broken off before.
+    pub(super) async fn ask(
+        &self,
+        asked: Timestamp,
+        request: impl Future<Output = Result<String, PortError>>,
+    ) -> Result<String, PortError> {
+        if self.now() >= asked + FENCE {
+            return Err(PortError::retry(
                 "this process stood still; nothing was sent",
-            )),
+            ));
         }
+        within(ASKING, request).await
     }
 
     /// What Apple said to a request, or that it said nothing.
@@ -295,6 +297,15 @@ impl Org {
     }
 }
 
+/// The answer to a request, or that nobody knows what came of it.
+async fn within(
+    longest: Duration,
+    request: impl Future<Output = Result<String, PortError>>,
+) -> Result<String, PortError> {
+    let answer = tokio::time::timeout(longest, request).await;
+    answer.unwrap_or_else(|_| Err(PortError::Unknown(format!("no answer in {longest:?}"))))
+}
+
 /// The request of an errand.
 fn request_of(errand: &Errand) -> Option<ActivityRequest> {
     match &errand.kind {
@@ -328,5 +339,20 @@ pub(super) fn failure(kind: &ErrandKind, why: &str) -> Option<Event> {
             why,
         }),
         ErrandKind::Associate { .. } | ErrandKind::Disassociate { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_answered_in_time_is_broken_off_and_unknown() {
+        let never = std::future::pending();
+        let answer = within(Duration::from_millis(20), never).await;
+        assert!(matches!(answer, Err(PortError::Unknown(_))), "{answer:?}");
+        let quick = async { Ok("ACTIVITY".to_owned()) };
+        let answer = within(Duration::from_secs(60), quick).await;
+        assert_eq!(answer.unwrap(), "ACTIVITY");
     }
 }

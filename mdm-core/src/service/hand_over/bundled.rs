@@ -9,7 +9,7 @@ use crate::device::{Device, Platform};
 use crate::enrollment::{ChannelKind, Enrollment};
 use crate::error::Error;
 use crate::hand_off::bundle::BundleDevice;
-use crate::ids::{DeviceId, RunbookId, Serial};
+use crate::ids::{CommandId, DeviceId, RunbookId, Serial};
 use crate::library::{Audience, LibraryContent};
 use crate::original::{
     DeviceOwner, ManagedUser, OriginalApp, OriginalEnrolment, OriginalFacts, OriginalNetwork,
@@ -101,7 +101,8 @@ impl Org {
             .enrollments_of_device(self.id(), device.id)
             .await?;
         if let Some(newest) = enrolments.last() {
-            said.last_seen = device.facts.learned.or(newest.ended);
+            let heard = self.last_heard(&[device.id]).await?.remove(&device.id);
+            said.last_seen = heard.max(device.facts.learned).or(newest.ended);
             said.enrolment = device.record.as_ref().map(|_| OriginalEnrolment::Automated);
             said.apps = self.reported_apps(newest.id).await?;
         }
@@ -158,7 +159,7 @@ impl Org {
     ) -> Result<Option<Vec<OriginalApp>>, Error> {
         let commands = self
             .store()
-            .commands(self.id(), enrolment, COMMANDS)
+            .commands(self.id(), enrolment, CommandId(i64::MAX), COMMANDS)
             .await?;
         let mut states = BTreeMap::new();
         let mut told = false;

@@ -16,6 +16,7 @@ use crate::licences::{
 use crate::migration::{AppAction, Move, MoveState, PinnedRunbook};
 use crate::service::Org;
 use crate::service::act::PlannedRequest;
+use crate::service::licences::stake::{AtStake, comes_first};
 use crate::service::ports::LicenceRequest;
 use crate::store::Batch;
 use crate::wave::Wave;
@@ -161,8 +162,8 @@ impl Org {
         Ok(whole)
     }
 
-    /// Puts errands into a batch that give members the licences of their runbooks' apps, as far as there are any. Who lacks one
-    /// that is not there gets it when the stock shows it.
+    /// Puts errands into a batch that give members the licences of their runbooks' apps, as far as there are any: first to those that
+    /// have the app and would lose it with its data. Who lacks one that is not there gets it when the stock shows it.
     pub(in crate::service) async fn put_licence_errands(
         &self,
         batch: &mut Batch,
@@ -175,7 +176,8 @@ impl Org {
         }
         let under_way = self.licences_under_way().await?;
         let lacking = self.all_lacking(members, &under_way).await?;
-        self.put_allotted(batch, wave, lacking, &locations, &under_way);
+        let first = self.at_stake(members).await?;
+        self.put_allotted(batch, wave, lacking, &locations, (&under_way, &first));
         self.put_stock_jobs(batch, &locations);
         Ok(())
     }
@@ -190,11 +192,13 @@ impl Org {
         }
         let under_way = self.licences_under_way().await?;
         let lacking = self.all_lacking(members, &under_way).await?;
+        let first = self.at_stake(members).await?;
         let lacking = lacking.into_iter().map(|(who, apps)| (who.serial, apps));
-        let (requests, _) = self.plan_giving(lacking.collect()).await?;
+        let (requests, _) = self.plan_giving(lacking.collect(), &first).await?;
         Ok(requests)
     }
 
+    /// In the order of serial numbers, as the forecast goes through them.
     async fn all_lacking(
         &self,
         members: &[Move],
@@ -204,6 +208,7 @@ impl Org {
         for members in members.chunks(CHUNK) {
             lacking.extend(self.lacking(members, under_way).await?);
         }
+        lacking.sort_by(|(one, _), (other, _)| one.serial.cmp(&other.serial));
         Ok(lacking)
     }
 
@@ -229,9 +234,10 @@ impl Org {
         wave: WaveId,
         lacking: Lacking<ErrandMember>,
         locations: &[Location],
-        under_way: &UnderWay,
+        (under_way, first): (&UnderWay, &AtStake),
     ) {
-        for (location, members) in allot(lacking, locations, &under_way.promised) {
+        let first = |who: &ErrandMember, app| comes_first(first, &who.serial, app);
+        for (location, members) in allot(lacking, locations, &under_way.promised, first) {
             for (apps, members) in requests(members, location.limits) {
                 let kind = ErrandKind::Associate {
                     location: location.id,
@@ -242,22 +248,27 @@ impl Org {
         }
     }
 
-    /// The requests that would give devices what they lack, and a sentence for each app of which there are not enough.
+    /// The requests that would give devices what they lack, `first` where it is said, and a sentence for each app of which there are
+    /// not enough.
     pub(in crate::service) async fn plan_giving(
         &self,
-        lacking: Lacking<Serial>,
+        mut lacking: Lacking<Serial>,
+        first: &AtStake,
     ) -> Result<(Vec<PlannedRequest>, Vec<String>), Error> {
         let locations = self.locations().await?;
         if locations.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
+        // As the forecast goes through them.
+        lacking.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut short: BTreeMap<u64, usize> = BTreeMap::new();
         for app in lacking.iter().flat_map(|(_, apps)| apps) {
             *short.entry(*app).or_default() += 1;
         }
         let mut requested = Vec::new();
         let promised = self.licences_under_way().await?.promised;
-        for (location, members) in allot(lacking, &locations, &promised) {
+        let first = |serial: &Serial, app| comes_first(first, serial, app);
+        for (location, members) in allot(lacking, &locations, &promised, first) {
             for app in members.iter().flat_map(|(_, apps)| apps) {
                 *short.entry(*app).or_default() -= 1;
             }
@@ -367,9 +378,12 @@ impl Org {
             })
             .await?;
         }
-        let mut walk = self.walk().await?;
-        while let Some((wave, members)) = self.next_members(&mut walk).await? {
-            self.give_what_is_there(wave, &members).await?;
+        // Whoever would lose an app with its data comes before everybody else, in whichever wave: so there are two turns.
+        for at_stake in [true, false] {
+            let mut walk = self.walk().await?;
+            while let Some((wave, members)) = self.next_members(&mut walk).await? {
+                self.give_what_is_there(wave, &members, at_stake).await?;
+            }
         }
         self.alter_location(location.id, |row| row.noted.clear())
             .await
@@ -492,8 +506,13 @@ impl Org {
         Ok(under_way)
     }
 
-    /// Puts errands for members that still lack what a location has by now.
-    async fn give_what_is_there(&self, wave: WaveId, members: &[Move]) -> Result<(), Error> {
+    /// Puts errands for members that still lack what a location has by now; with `at_stake` only for apps that they would lose.
+    async fn give_what_is_there(
+        &self,
+        wave: WaveId,
+        members: &[Move],
+        at_stake: bool,
+    ) -> Result<(), Error> {
         let members: Vec<Move> = members
             .iter()
             .filter(|m| is_on_its_way(m))
@@ -503,10 +522,20 @@ impl Org {
             return Ok(());
         }
         let under_way = self.licences_under_way().await?;
-        let lacking = self.lacking(&members, &under_way).await?;
+        let mut lacking = self.all_lacking(&members, &under_way).await?;
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let first = self.at_stake(&members).await?;
+        if at_stake {
+            for (who, apps) in &mut lacking {
+                apps.retain(|app| comes_first(&first, &who.serial, *app));
+            }
+            lacking.retain(|(_, apps)| !apps.is_empty());
+        }
         let mut batch = Batch::new();
         let locations = self.locations().await?;
-        self.put_allotted(&mut batch, wave, lacking, &locations, &under_way);
+        self.put_allotted(&mut batch, wave, lacking, &locations, (&under_way, &first));
         match batch.writes.is_empty() {
             true => Ok(()),
             false => Ok(self.store().commit(batch).await?),

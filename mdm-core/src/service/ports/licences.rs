@@ -123,6 +123,7 @@ pub trait Licences: Send + Sync + 'static {
         not_before: Timestamp,
     ) -> Result<HolderList, PortError>;
     /// Sends one request; answers the event's id. [`PortError::Unknown`] when it is not known whether Apple took it.
+    /// It is dropped when it takes longer than a minute, and must not go on then.
     async fn submit(
         &self,
         credential: &ContentCredential,

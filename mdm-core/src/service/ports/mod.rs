@@ -353,6 +353,7 @@ pub trait OrganisationApi: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<(Serial, OrgReading)>, PortError>;
     /// Posts one request; answers the activity's id. [`PortError::Unknown`] when it is not known whether Apple took it.
+    /// It is dropped when it takes longer than a minute, and must not go on then.
     async fn submit(
         &self,
         key: &ApiKey,

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::device::{Device, OrgReading};
 use crate::errand::ErrandKind;
 use crate::error::Error;
-use crate::ids::{DeviceId, WaveId};
+use crate::ids::{DeviceId, ServerId, WaveId};
 use crate::job::JobKind;
 use crate::migration::{Event, MoveState};
 use crate::service::Org;
@@ -18,8 +18,10 @@ use crate::wave::{Missed, Server};
 
 /// A member of a plan that Apple calls incapable for the first time is read again so soon.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
-/// A whole list is read at most so often because it lacks a device.
+/// A whole list is read at most so often because it lacks devices.
 const DAY: Duration = Duration::from_secs(86_400);
+/// So many devices that a list lacks are waited for at once: the whole list, once it is read for them, shows the others too.
+const MOST_MISSING: usize = 100;
 
 /// What telling a device to its attempt needs of the wave.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub(super) struct Telling {
     waves: BTreeMap<WaveId, WaveFacts>,
     /// Our server entries, with what these readings say of their lists.
     servers: Vec<Server>,
+    /// Those of them of which a reading has said something new.
+    lacking: BTreeSet<ServerId>,
 }
 
 impl Telling {
@@ -51,20 +55,35 @@ impl Telling {
             scheduling,
             waves: BTreeMap::new(),
             servers: org.store().servers(org.id()).await?,
+            lacking: BTreeSet::new(),
         })
     }
 
     /// Notes a device that is assigned to us and that no list of ours shows: whoever reads the list looks whether it comes.
-    fn note_missed(&mut self, device: &Device, at: Timestamp, now: Timestamp) -> Option<Server> {
-        let looked = |server: &Server| server.sought.is_some_and(|at| now < at + DAY);
+    fn note_missed(&mut self, device: &Device, at: Timestamp, now: Timestamp) {
         let mut servers = self.servers.iter_mut();
-        let server = servers.find(|server| device.is_unlisted_at(&server.uuid))?;
-        if server.missed.is_some() || server.last_full.is_none() || looked(server) {
-            return None;
-        }
+        let Some(server) = servers.find(|server| device.is_unlisted_at(&server.uuid)) else {
+            return;
+        };
+        let looked = server.sought.is_some_and(|at| now < at + DAY);
         let device = device.id;
-        server.missed = Some(Missed { device, at });
-        Some(server.clone())
+        let known = server.missing.iter().any(|missed| missed.device == device);
+        let full = server.missing.len() >= MOST_MISSING;
+        if known || full || looked || server.last_full.is_none() {
+            return;
+        }
+        server.missing.push(Missed { device, at });
+        self.lacking.insert(server.id);
+    }
+
+    /// Puts what the readings have said of our lists into the batch that keeps them: each entry once, however many devices its list
+    /// lacks.
+    pub(super) fn keep_missed(self, batch: &mut Batch) {
+        for server in self.servers {
+            if self.lacking.contains(&server.id) {
+                batch.put(server);
+            }
+        }
     }
 
     async fn facts(&mut self, org: &Org, wave: WaveId) -> Result<WaveFacts, Error> {
@@ -102,9 +121,7 @@ impl Telling {
         let reading = reading.after(device.row.reading.as_ref());
         let doubtful = reading.capable == Some(false) && !reading.cannot_migrate();
         device.row.reading = Some(reading.clone());
-        if let Some(server) = self.note_missed(&device.row, reading.seen, org.now()) {
-            batch.put(server);
-        }
+        self.note_missed(&device.row, reading.seen, org.now());
         d.device = Some(device);
         if let Some(open) = open
             && let Some(attempt) = org.store().attempt(org.id(), open).await?

@@ -119,8 +119,9 @@ fn describe(
     let own = report.set_up.iter().flat_map(|s| &s.exceptions);
     let mut seen = std::collections::BTreeSet::new();
     let exceptions = attempt.chain(own).filter(|e| seen.insert(e.what.clone()));
+    let under_way = report.set_up.as_ref().is_some_and(|s| !s.is_ended());
     let exceptions = exceptions.map(|e| {
-        let next = crate::evidence::next_action(None, Some(e));
+        let next = crate::evidence::next_action(None, Some(e), under_way);
         vec![
             json!(e.what),
             json!(e.why),

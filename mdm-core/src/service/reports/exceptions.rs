@@ -51,6 +51,8 @@ struct Case<'a> {
     exceptions: &'a [Exception],
     /// Since when, for an attention.
     since: Option<Timestamp>,
+    /// Its set-up has not ended.
+    under_way: bool,
 }
 
 impl Case<'_> {
@@ -72,7 +74,7 @@ impl Case<'_> {
             .exceptions
             .iter()
             .map(|e| {
-                let next = next_action(None, Some(e));
+                let next = next_action(None, Some(e), self.under_way);
                 row(json!(e.what), json!(e.why), e.owner, Some(e.at), next)
             })
             .collect();
@@ -81,7 +83,7 @@ impl Case<'_> {
                 .exceptions
                 .last()
                 .map_or(owner_of(attention), |e| e.owner);
-            let next = next_action(Some(attention), None);
+            let next = next_action(Some(attention), None, self.under_way);
             rows.push(row(
                 json!("attention"),
                 cell(attention),
@@ -205,6 +207,7 @@ fn of_member<'a>(attempt: &'a crate::migration::Move, set_up: Option<&'a SetUp>)
             .or_else(|| open.and_then(|s| s.attention.as_ref())),
         exceptions,
         since: attempt.ended.or_else(|| open.map(|s| s.began)),
+        under_way: set_up.is_some_and(|s| !s.is_ended()),
     }
 }
 
@@ -216,5 +219,6 @@ fn of_set_up(set_up: &SetUp) -> Case<'_> {
         attention: set_up.attention.as_ref(),
         exceptions: &set_up.exceptions,
         since: Some(set_up.began),
+        under_way: !set_up.is_ended(),
     }
 }

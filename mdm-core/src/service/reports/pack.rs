@@ -18,8 +18,11 @@ use crate::evidence::pack::{
     Redaction, ReportText, WholeEntry, Word,
 };
 use crate::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
-use crate::ids::{AcceptedId, AuditId, AuditSealId, DeviceId, ErrandId, MoveId, Serial, WaveId};
-use crate::migration::{Move, visible_state};
+use crate::gap::GapGroup;
+use crate::ids::{
+    AcceptedId, AuditId, AuditSealId, DeviceId, ErrandId, MoveId, RunbookId, Serial, WaveId,
+};
+use crate::migration::{GROUP, Move, visible_state};
 use crate::original::OriginalFacts;
 use crate::service::Org;
 use crate::store::Batch;
@@ -127,6 +130,7 @@ impl Org {
         if let Some(project) = self.project_of(wave).await? {
             about.project = Some((project.id, project.name));
         }
+        let mut runbooks: BTreeSet<RunbookId> = wave.runbooks.values().copied().collect();
         let mut after = MoveId(0);
         loop {
             let page = self
@@ -134,9 +138,20 @@ impl Org {
                 .attempts(self.id(), wave.id, after, PAGE)
                 .await?;
             let Some(last) = page.last() else {
+                if redaction.has(Redact::Owners) {
+                    self.know_groups_of(&runbooks, redaction).await?;
+                }
                 return Ok(about);
             };
             after = last.id;
+            runbooks.extend(page.iter().map(|attempt| attempt.runbook));
+            for place in page.iter().filter_map(|attempt| attempt.gap.as_ref()) {
+                // As they were then: the device may be of others by now.
+                redaction.know_groups(place.groups.iter().filter_map(|group| match group {
+                    GapGroup::Group(name) => Some(name),
+                    GapGroup::Tag(_) => None,
+                }));
+            }
             // Who said that something was done for it may never have acted here: a plan brings them along.
             for met in page.iter().flat_map(|attempt| attempt.met.values()) {
                 redaction.know_actor(&met.by);
@@ -154,15 +169,42 @@ impl Org {
         }
     }
 
+    /// Groups of owners that runbooks and limits name, whoever is in them.
+    async fn know_groups_of(
+        &self,
+        runbooks: &BTreeSet<RunbookId>,
+        redaction: &mut Redaction,
+    ) -> Result<(), Error> {
+        for id in runbooks {
+            let Some(pinned) = self.store().runbook(self.id(), *id).await? else {
+                continue;
+            };
+            let only = pinned.runbook.steps.iter().flat_map(|step| &step.only);
+            let named: Vec<String> = only
+                .filter_map(|name| name.strip_prefix(GROUP))
+                .map(str::to_owned)
+                .collect();
+            redaction.know_groups(&named);
+        }
+        // The limits of every project count for the devices of this one.
+        for project in self.projects().await? {
+            redaction.know_groups(project.gap.groups.keys());
+        }
+        Ok(())
+    }
+
     /// Every device of the organisation, and everybody who has acted in it: words of the record may name any of them.
     async fn know(&self, wave: &Wave, redaction: &mut Redaction) -> Result<(), Error> {
-        if redaction.has(Redact::Serials) {
+        if redaction.has(Redact::Serials) || redaction.has(Redact::Owners) {
             let mut after = DeviceId(0);
             loop {
                 let page = self.store().devices(self.id(), after, PAGE).await?;
                 let Some(last) = page.last() else { break };
                 after = last.id;
-                page.iter().for_each(|device| redaction.know_device(device));
+                for device in &page {
+                    redaction.know_device(device);
+                    redaction.know_groups(&device.groups);
+                }
             }
         }
         if redaction.has(Redact::Actors) {
@@ -195,7 +237,7 @@ impl Org {
         &self,
         wave: WaveId,
         out: &mut Out<'_>,
-    ) -> Result<BTreeSet<crate::ids::RunbookId>, Error> {
+    ) -> Result<BTreeSet<RunbookId>, Error> {
         let row = self.wave_row(wave).await?;
         let standing = self.standing(wave).await?;
         let project = match row.project {
@@ -257,7 +299,7 @@ impl Org {
 
     async fn pack_runbooks(
         &self,
-        of: &BTreeSet<crate::ids::RunbookId>,
+        of: &BTreeSet<RunbookId>,
         out: &mut Out<'_>,
     ) -> Result<(), Error> {
         for id in of {

@@ -147,15 +147,19 @@ impl Org {
             };
             after = last.id;
             let mut rows = Vec::new();
+            let ids: Vec<DeviceId> = page.iter().map(|device| device.id).collect();
+            let spoke = self.last_heard(&ids).await?;
             for device in &page {
                 let Some(enrollment) = device.enrollment else {
                     continue;
                 };
-                if device.facts.learned.is_some_and(|at| at >= since) {
+                let heard = spoke.get(&device.id).copied();
+                let heard = heard.max(device.facts.learned);
+                if heard.is_some_and(|at| at >= since) {
                     continue;
                 }
                 let set_up = self.store().set_up_of(self.id(), enrollment).await?;
-                let heard = set_up.and_then(|s| s.heard).max(device.facts.learned);
+                let heard = heard.max(set_up.and_then(|s| s.heard));
                 if heard.is_some_and(|at| at >= since) {
                     continue;
                 }
@@ -233,7 +237,10 @@ fn member_row(
     let attention = attention.or_else(|| set_up.and_then(|s| s.attention.as_ref()));
     let heard = set_up.and_then(|s| s.heard);
     let next = match attention {
-        Some(_) => crate::evidence::next_action(attention, None),
+        Some(_) => {
+            let under_way = set_up.is_some_and(|s| !s.is_ended());
+            crate::evidence::next_action(attention, None, under_way)
+        }
         None => "wait, or reach its owner",
     };
     let state = cell(visible_state(Some(attempt), set_up));

@@ -173,6 +173,10 @@ fn facts(head: &mut ReportHead, standing: &Standing, counts: &Counts) {
     head.fact("in a hold now", counts.held);
     head.fact("held for long", standing.tally.long_holds);
     head.fact(
+        "in no completion curve, for they are blocked or their requests failed",
+        standing.progress.not_expected,
+    );
+    head.fact(
         "deadline at Apple otherwise than planned",
         standing.moved_elsewhere,
     );
@@ -306,6 +310,8 @@ fn row(attempt: &Move, page: &MemberRows, now: Timestamp) -> ReportRow {
         })
         .collect();
     row.push(json!(exceptions.join("; ")));
-    row.push(json!(next_action(attention, attempt.exceptions.first())));
+    let under_way = set_up.is_some_and(|s| !s.is_ended());
+    let next = next_action(attention, attempt.exceptions.first(), under_way);
+    row.push(json!(next));
     row
 }

@@ -196,6 +196,9 @@ impl Org {
                 // Some stay behind: the others are looked at anew.
                 continue;
             };
+            let Some(same) = self.hold_back_unlicensed(same).await? else {
+                continue;
+            };
             let same = match self.take_places(server.id, &same, ASKED).await? {
                 Places::Taken(with_places) => with_places,
                 Places::Uncounted if self.hold_back(same.clone(), Some(now)).await? => same,

@@ -4,8 +4,9 @@
 
 mod assign;
 mod profile;
+mod unlicensed;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +33,13 @@ const CALM: Duration = Duration::from_secs(10 * 60);
 /// How often the whole list is read, whatever the changes said: what they left out is found then.
 const RECONCILE: Duration = Duration::from_secs(24 * 3600);
 /// For so long a device that the organisation API assigns to an entry may be missing from its list: Apple's two services are not
-/// changed at one moment. Then the whole list is read, at most once a day.
+/// changed at one moment. Then the whole list is read for all that are missing, at most once a day.
 const LAG: Duration = Duration::from_secs(3600);
 /// Pages of one run of a job. A long list goes on in the next run, so that other jobs have their turn and no lease ends in
 /// the middle.
 const PAGES: usize = 40;
+/// Devices of a list of which nothing could be kept: with more of them it calls nobody gone.
+const PASSED_OVER: usize = 1_000;
 /// A device that left the list is looked at by then: whoever waits for the list looks more often.
 const LEAVES: Duration = Duration::from_secs(10 * 60);
 /// Over so many seconds more are those spread that leave together.
@@ -105,7 +108,8 @@ impl Org {
         self.job_stands_or(later, lease).await
     }
 
-    /// Puts a recurring job off. Where somebody has asked for it meanwhile, the sooner of both counts.
+    /// Puts a recurring job off. Where somebody has asked for it meanwhile, the sooner of both counts; where somebody else has
+    /// claimed it since, as after a pause of this process, it is that one's, and so is its proof.
     pub(super) async fn job_stands_or(&self, later: Job, lease: Lease) -> Result<(), Error> {
         let mut batch = Batch::new();
         batch.put(Write::JobLater {
@@ -113,7 +117,13 @@ impl Org {
             lease,
         });
         match self.store().commit(batch).await {
-            Err(StoreError::Conflict) => self.job_by(later).await,
+            Err(StoreError::Conflict) => {
+                let times = self.store().job_times(self.id(), later.id).await?;
+                match times.and_then(|times| times.lease) {
+                    Some(claimed) if claimed != lease => Ok(()),
+                    _ => self.job_by(later).await,
+                }
+            }
             other => Ok(other?),
         }
     }
@@ -261,28 +271,44 @@ impl Org {
         Ok(Run::More)
     }
 
-    /// Whether the list has been without a device for long that the organisation API assigns to it: changes that Apple has left out
-    /// are in the whole list.
+    /// Whether the list has been without devices for long that the organisation API assigns to it: changes that Apple has left out
+    /// are in the whole list. Those that have come meanwhile, or that a whole list since has not shown either, are waited for no more.
     async fn is_missed(&self, server: &Server) -> Result<bool, Error> {
-        let Some(missed) = server.missed else {
-            return Ok(false);
+        let (mut late, mut settled) = (0_usize, Vec::new());
+        let ids: Vec<DeviceId> = server.missing.iter().map(|missed| missed.device).collect();
+        let devices = match ids.is_empty() {
+            true => Vec::new(),
+            false => self.store().devices_of(self.id(), &ids).await?,
         };
-        let device = self.store().device(self.id(), missed.device).await?;
-        let unlisted = device.is_some_and(|device| device.is_unlisted_at(&server.uuid));
-        if unlisted && self.now() < missed.at + LAG {
-            // Its change may come yet. Where it has come, the next device that is missed has its turn at once.
-            return Ok(false);
+        for missed in &server.missing {
+            let device = devices.iter().find(|device| device.id == missed.device);
+            let unlisted = device.is_some_and(|device| device.is_unlisted_at(&server.uuid));
+            if unlisted && self.now() < missed.at + LAG {
+                // Its change may come yet.
+                continue;
+            }
+            if unlisted && server.last_full.is_none_or(|at| at < missed.at) {
+                late += 1;
+            } else {
+                settled.push(*missed);
+            }
         }
-        if unlisted && server.last_full.is_none_or(|at| at < missed.at) {
-            tracing::info!(organisation = %self.id(), server = %server.name, device = %missed.device, "the list lacks a device that is assigned to it: the whole list is read");
+        if late > 0 {
+            tracing::info!(organisation = %self.id(), server = %server.name, devices = late, "the list lacks devices that are assigned to it: the whole list is read");
             return Ok(true);
         }
+        if settled.is_empty() {
+            return Ok(false);
+        }
         self.again_on_conflict(|| async {
-            let row = self.store().server(self.id(), server.id).await?;
-            let Some(mut row) = row.filter(|row| row.missed == Some(missed)) else {
+            let Some(mut row) = self.store().server(self.id(), server.id).await? else {
                 return Ok(());
             };
-            row.missed = None;
+            let before = row.missing.len();
+            row.missing.retain(|missed| !settled.contains(missed));
+            if row.missing.len() == before {
+                return Ok(());
+            }
             let mut batch = Batch::new();
             batch.put(row);
             Ok(self.store().commit(batch).await?)
@@ -307,7 +333,9 @@ impl Org {
             return Ok(());
         }
         row.cursor.clone_from(cursor);
-        if *cursor == SyncCursor::Start && row.missed.take().is_some() {
+        if *cursor == SyncCursor::Start && !row.missing.is_empty() {
+            // It shows all of them, or none does: each that is still missing is noted anew after a day.
+            row.missing.clear();
             row.sought = Some(self.now());
         }
         let mut batch = Batch::new();
@@ -329,6 +357,7 @@ impl Org {
             .ok_or(Error::NotFound("server entry"))?;
         row.cursor = cursor;
         row.last_full = Some(begun);
+        row.passed_over.clear();
         let mut batch = Batch::new();
         batch.put(row);
         Ok(self.store().commit(batch).await?)
@@ -389,6 +418,16 @@ impl Org {
             // Not at its own next time, which may be minutes away: it may have looked before these were there.
             self.put_assign_job(&mut batch, row.id).await?;
         }
+        if row.cursor == SyncCursor::Start {
+            row.passed_over.clear();
+        }
+        if matches!(
+            cursor,
+            SyncCursor::Full { .. } | SyncCursor::Sweeping { .. }
+        ) {
+            row.passed_over.extend(folded.passed_over);
+            row.passed_over.truncate(PASSED_OVER);
+        }
         row.cursor.clone_from(cursor);
         if !page.more {
             row.synced = Some(now);
@@ -406,19 +445,18 @@ impl Org {
     ) -> Result<Folded, Error> {
         let records = latest(&page.devices);
         let serials: Vec<Serial> = records.keys().map(|s| (*s).clone()).collect();
-        let mut known: HashMap<Serial, Device> = self
-            .store()
-            .devices_by_serial(self.id(), &serials)
-            .await?
-            .into_iter()
-            .map(|d| (d.serial.clone(), d))
-            .collect();
+        let mut known = self.known(&serials).await?;
         let profile = self.profile_at(row, None);
         let mut batch = Batch::new();
-        let mut wanting = false;
+        let (mut wanting, mut passed_over) = (false, Vec::new());
         for (serial, record) in records {
             let mut d = Decision::new(&self.organisation, self.ids(), now, "worker");
-            let tracked = match known.remove(serial) {
+            if known.is_unreadable(serial) {
+                // The page goes on without it: the next whole list shows it again.
+                passed_over.push(serial.clone());
+                continue;
+            }
+            let tracked = match known.devices.remove(serial) {
                 Some(device) => Tracked::read(device),
                 None => {
                     let id = DeviceId(d.next_id());
@@ -428,8 +466,15 @@ impl Org {
             let before = tracked.row.assignment.wanted.clone();
             let listed = tracked.row.record.as_ref();
             let was_here = listed.is_some_and(|r| r.server == row.id && !r.gone);
-            self.take_record(&mut d, tracked, record.clone(), row, profile.as_deref())
-                .await?;
+            let taken = self
+                .take_record(&mut d, tracked, record.clone(), row, profile.as_deref())
+                .await;
+            if let Err(Error::Store(error @ StoreError::Corrupt { .. })) = &taken {
+                tracing::warn!(organisation = %self.id(), %serial, %error, "what Apple says of a device is not kept");
+                passed_over.push(serial.clone());
+                continue;
+            }
+            taken?;
             let device = d.device.as_ref().map(|device| &device.row.assignment);
             wanting |=
                 device.is_some_and(|a| a.wanted.is_some() && (a.wanted != before || !was_here));
@@ -438,6 +483,7 @@ impl Org {
         Ok(Folded {
             batch,
             wanting,
+            passed_over,
             at: row.clone(),
         })
     }
@@ -563,13 +609,25 @@ impl Org {
     /// After a full list: devices that it did not show are no longer ours. Goes through some of them; answers whether those
     /// were the last.
     async fn sweep_unseen(&self, server: &Server, begun: Timestamp) -> Result<bool, Error> {
+        // As it is now: pages were taken since this run began.
+        let row = self.store().server(self.id(), server.id).await?;
+        let passed_over = row.map(|row| row.passed_over).unwrap_or_default();
+        if passed_over.len() >= PASSED_OVER {
+            tracing::warn!(organisation = %self.id(), server = %server.name, "so many devices of the list have rows that cannot be read that it calls none gone");
+            return Ok(true);
+        }
         let unseen = self
             .store()
             .devices_unseen_since(self.id(), server.id, begun, 500)
             .await?;
-        let last = unseen.is_empty();
+        let (all, mut left) = (unseen.len(), 0);
         for device in unseen {
-            self.again_on_conflict(|| async {
+            // It was shown; the next whole list shows it again.
+            if passed_over.contains(&device.serial) {
+                left += 1;
+                continue;
+            }
+            let swept = self.again_on_conflict(|| async {
                 let Some(device) = self.store().device(self.id(), device.id).await? else {
                     return Ok(());
                 };
@@ -588,10 +646,17 @@ impl Org {
                 self.take_record(&mut d, Tracked::read(device), record, server, None)
                     .await?;
                 self.commit(d).await
-            })
-            .await?;
+            });
+            match swept.await {
+                // What is beside it cannot be read: it stays as it is, and no other for it.
+                Err(Error::Store(error @ StoreError::Corrupt { .. })) => {
+                    tracing::warn!(organisation = %self.id(), %error, "a device that left the list is kept");
+                    left += 1;
+                }
+                swept => swept?,
+            }
         }
-        Ok(last)
+        Ok(left == all)
     }
 
     pub(super) fn display_name(&self) -> &str {
@@ -636,6 +701,8 @@ struct Folded {
     batch: Batch,
     /// Whether devices want another profile than before.
     wanting: bool,
+    /// Those of which nothing could be kept.
+    passed_over: Vec<Serial>,
     /// The server entry as it was judged by.
     at: Server,
 }
@@ -733,5 +800,61 @@ mod tests {
             (serial.clone(), record(5, "pushed")),
         ];
         assert_eq!(latest(&page)[&serial].profile_status, "pushed");
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn whoever_was_overtaken_takes_no_lease_from_whoever_has_it() {
+        use crate::clock::ManualClock;
+        use crate::ids::JobId;
+        use crate::job::JobKind;
+        use crate::service::ports::Ports;
+        use crate::service::{Mdm, MdmSettings};
+        use crate::store::{JobStore as _, SqliteStore, Store as _};
+        use crate::vault::{EscrowVault, PlainKeys};
+
+        let start = Timestamp::from_millis(1_796_112_000_000);
+        let (clock, store) = (ManualClock::new(start), SqliteStore::in_memory().await);
+        let store = Arc::new(store.unwrap());
+        let settings = MdmSettings {
+            device_url: "https://mdm.example.com".to_owned(),
+            enrol_url: "https://mdm.example.com".to_owned(),
+            sign_messages: true,
+        };
+        let (vault, ports) = (EscrowVault::new(PlainKeys), Ports::refusing());
+        let mdm = Mdm::new(
+            store.clone(),
+            vault,
+            Arc::new(clock.clone()),
+            ports,
+            settings,
+        );
+        let org = mdm.create_organisation("Overtaken", Vec::new()).await;
+        let org = org.unwrap().org;
+        let server = ServerId(7);
+        let job = Job::new(org.id(), JobId(7), start, JobKind::Sync { server });
+        let mut batch = Batch::new();
+        batch.put(job.clone());
+        store.commit(batch).await.unwrap();
+        let seconds = Duration::from_secs;
+        let (ours, theirs) = (Lease(start + seconds(20)), Lease(start + seconds(45)));
+        store.claim_jobs(start, ours, 100).await.unwrap();
+        clock.advance(seconds(25));
+        let claimed = store.claim_jobs(start + seconds(25), theirs, 100).await;
+        assert!(claimed.unwrap().iter().any(|other| other.id == job.id));
+        let mut later = job.clone();
+        later.due = start + seconds(900);
+        org.job_stands_or(later.clone(), ours).await.unwrap();
+        let times = store.job_times(org.id(), job.id).await.unwrap().unwrap();
+        assert_eq!(times.lease, Some(theirs));
+        // Put anew while we are at it, it is nobody's: the sooner of both counts.
+        let mut sooner = job.clone();
+        sooner.due = start + seconds(1_800);
+        let mut batch = Batch::new();
+        batch.put(sooner);
+        store.commit(batch).await.unwrap();
+        org.job_stands_or(later, theirs).await.unwrap();
+        let times = store.job_times(org.id(), job.id).await.unwrap().unwrap();
+        assert_eq!((times.lease, times.due), (None, start + seconds(900)));
     }
 }

@@ -19,7 +19,7 @@ use crate::device::Platform;
 use crate::errand::{ErrandKind, ErrandMember, MOST_DEVICES};
 use crate::error::Error;
 use crate::ids::{RunbookId, Serial, WaveId};
-use crate::migration::{Event, Move};
+use crate::migration::{Event, Move, MoveState};
 use crate::project::{PinnedPlan, WhatIfRun};
 use crate::store::Batch;
 use crate::wave::{Acceptance, Waiver, Wave, WaveState};
@@ -217,6 +217,8 @@ impl Org {
             Ok(self.store().commit(batch).await?)
         })
         .await?;
+        let accepted = what_if.accepted.is_some();
+        self.tell_found(wave, &what_if.blockers, accepted).await;
         Ok(what_if)
     }
 
@@ -263,13 +265,17 @@ impl Org {
         check_waivers(waivers)?;
         check_digest(digest)?;
         sentence("reason", reason, false)?;
-        self.again_on_conflict(|| async {
+        let (accepted, staying) = self.again_on_conflict(|| async {
             // Held by its version: of a wave that is closed meanwhile nothing is accepted either.
             let mut row = self.wave_row(wave).await?;
             if !row.is_open() {
                 return Err(closed());
             }
             let mut what_if = self.what_if(wave).await?;
+            // The acceptance that it went with stays that of the wave.
+            if what_if.report.members.is_empty() && !matches!(row.state, WaveState::Draft) {
+                return Err(Error::Precondition(ALL_SUBMITTED.to_owned()));
+            }
             if what_if.digest != digest {
                 let why = "that is not the digest of what the what-if finds now: look at it again";
                 return Err(Error::Precondition(why.to_owned()));
@@ -309,13 +315,16 @@ impl Org {
             self.keep_accepted(&mut batch, wave, digest, &what_if)?;
             batch.put(row);
             self.store().commit(batch).await?;
-            Ok(Accepted {
+            let accepted = Accepted {
                 acceptance,
                 going: what_if.report.members.len() - staying,
                 staying,
-            })
+            };
+            Ok((accepted, what_if.blockers))
         })
-        .await
+        .await?;
+        self.tell_found(wave, &staying, true).await;
+        Ok(accepted)
     }
 
     /// Submits what was accepted; `name` is the wave's, typed by whoever does it.
@@ -361,6 +370,11 @@ impl Org {
             digest, waivers, ..
         } = row.acceptance.clone().ok_or_else(not_accepted)?;
         let project = self.project_of(&row).await?;
+        // A wave of no project goes past those that are open, as a list does.
+        let open = match &project {
+            Some(_) => Vec::new(),
+            None => self.open_versions().await?,
+        };
         let members = self.members(wave).await?;
         let what_if = self.what_if(wave).await?;
         if what_if.digest != digest {
@@ -375,7 +389,7 @@ impl Org {
         if what_if.report.members.is_empty() {
             let why = match row.state {
                 WaveState::Draft => "the wave has no members",
-                _ => "every member of the wave is submitted already",
+                _ => ALL_SUBMITTED,
             };
             return Err(Error::Precondition(why.to_owned()));
         }
@@ -431,7 +445,10 @@ impl Org {
                 tracked.row.runbook = runbook;
                 d.attempt_plan = Some(self.plan(runbook).await?);
             }
-            d.tell_move(&Event::Checked { blockers });
+            // Whoever is ready is told nothing twice.
+            if blocked || !matches!(attempt.state, MoveState::Ready) {
+                d.tell_move(&Event::Checked { blockers });
+            }
             if !blocked {
                 d.tell_move(&Event::Accepted);
                 d.tell_move(&Event::SubmitAsked { deadline });
@@ -458,6 +475,7 @@ impl Org {
             };
             self.put_errands(&mut batch, Some(wave), &kind, &members, None, actor);
         }
+        self.expect_open(&mut batch, &open);
         // Whatever opened its gate must still hold: another process may have closed it meanwhile.
         if let Some(project) = project {
             batch.expect(
@@ -472,6 +490,11 @@ impl Org {
                 row.revision = Some(project.revision);
             }
         }
+        // A gate was signed on how those stood who had gone by then.
+        let unsigned = match going.is_empty() {
+            true => None,
+            false => row.signed.take().map(|signed| signed.by),
+        };
         row.submitted_ade = Some(self.ade_of(&row).clone());
         row.state = WaveState::Submitted {
             by: actor.to_owned(),
@@ -480,7 +503,7 @@ impl Org {
         };
         let detail = json!({
             "wave": row.name, "id": wave, "digest": digest, "members": going.len(), "deadlines": requests,
-            "revision": row.revision, "waivers": waivers,
+            "revision": row.revision, "waivers": waivers, "gate_no_more_signed_by": unsigned,
         });
         self.audit_into(&mut batch, "wave.submitted", detail);
         self.put_look_after(&mut batch, &row);
@@ -521,6 +544,9 @@ pub(in crate::service) fn check_digest(digest: &str) -> Result<(), Error> {
         "must be the 64 digits (0-9, a-f) that the plan shows",
     ))
 }
+
+/// Why nothing of a wave is accepted or submitted a second time.
+const ALL_SUBMITTED: &str = "every member of the wave is submitted already";
 
 /// A sentence of a person.
 pub(in crate::service) fn sentence(

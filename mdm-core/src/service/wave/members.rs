@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::ids::{DeviceId, MoveId, ProjectId, RunbookId, Serial, WaveId};
 use crate::migration::plan::{Gaps, Placed, Spread, Taken, spread};
 use crate::migration::what_if::{CheckFinding, ServerFacts, budget_finding};
-use crate::migration::{Event, Met, Move, PinnedRunbook};
+use crate::migration::{Event, Met, Move, MoveState, PinnedRunbook};
 use crate::organisation::check_name;
 use crate::project::Project;
 use crate::store::{Batch, Noun};
@@ -694,10 +694,16 @@ fn place(d: &mut Decision<'_>, deadline: Timestamp, available_from: Timestamp) {
         return;
     }
     (row.deadline, row.available_from) = (deadline, available_from);
+    let ready = matches!(row.state, MoveState::Ready);
     d.audit(
         "move.planned",
         json!({ "deadline": deadline, "available_from": available_from }),
     );
+    // It was accepted with other dates.
+    if ready {
+        let blockers = Vec::new();
+        d.tell_move(&Event::Checked { blockers });
+    }
 }
 
 fn is_meant(

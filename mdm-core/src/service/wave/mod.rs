@@ -6,6 +6,7 @@ mod cleaned;
 pub(in crate::service) mod gap;
 mod members;
 mod notices;
+mod plan_differs;
 mod plan_file;
 mod projects;
 mod recheck;
@@ -63,7 +64,8 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::BadInput`] for a serial number that is not ours, is in an open wave, or whose platform is not known; for a runbook that
-    /// is not right for its platform, by step and field; [`Error::NotFound`] without the server entry.
+    /// is not right for its platform, by step and field; [`Error::NotFound`] without the server entry; [`Error::Precondition`] for another
+    /// runbook than a template locks here.
     pub async fn plan_wave(
         &self,
         name: &str,
@@ -72,7 +74,9 @@ impl Org {
         members: &[Member],
     ) -> Result<WaveId, Error> {
         let mut pinned = BTreeMap::new();
-        for (platform, runbook) in self.given_runbooks(runbooks).await? {
+        let given = self.given_runbooks(runbooks).await?;
+        self.must_go_with(&given).await?;
+        for (platform, runbook) in given {
             let name = format!("{name} {}", platform.as_str());
             pinned.insert(platform, self.pin(&name, runbook).await?);
         }

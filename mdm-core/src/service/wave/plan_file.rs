@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Org;
 use super::accept::sentence;
+use super::plan_differs::differences;
 use super::{Dates, ProjectChange, WaveTerms};
 use crate::audit_seal::Checkpoint;
 use crate::calendar::Calendar;
@@ -16,7 +17,7 @@ use crate::device::Platform;
 use crate::error::Error;
 use crate::gap::GapLimits;
 use crate::ids::{ProjectId, Serial, WaveId};
-use crate::migration::{Met, Move, PinnedRunbook, sent_runbooks};
+use crate::migration::{Met, Move, MoveState, Outcome, PinnedRunbook, sent_runbooks};
 use crate::organisation::AdeOptions;
 use crate::project::{Gate, Project, StopRule, Window};
 use crate::texts::OwnerTexts;
@@ -165,8 +166,10 @@ pub struct PlanTaken {
     pub made: bool,
     /// Members that came in now, by wave.
     pub added: BTreeMap<String, usize>,
-    /// Members that were there already, by wave.
+    /// Members that were there already, by wave. Whoever was taken out of an open wave, or called back, is not: they come in again.
     pub there: BTreeMap<String, usize>,
+    /// What was there already and is otherwise in the plan, in sentences: it stays as it is.
+    pub differs: Vec<String>,
     /// Devices that were not taken, and why.
     pub rejected: BTreeMap<Serial, String>,
     /// Profiles that the runbooks had where the plan comes from.
@@ -181,6 +184,19 @@ impl Org {
     /// [`Error::NotFound`], the store's.
     pub async fn plan_file(&self, project: ProjectId) -> Result<PlanFile, Error> {
         let row = self.project(project).await?;
+        let (project, waves) = self.planned(row).await?;
+        Ok(PlanFile {
+            form: PLAN_FORM,
+            exported: Some(self.now()),
+            server: None,
+            record: self.leaves(Some("project")).await?,
+            project,
+            waves,
+        })
+    }
+
+    /// What a project and its open waves are as parts of a plan.
+    async fn planned(&self, row: Project) -> Result<(PlannedProject, Vec<PlannedWave>), Error> {
         let server = self.store().server(self.id(), row.destination).await?;
         let (mut runbooks, mut left_out) = (BTreeMap::new(), BTreeMap::new());
         for (platform, id) in &row.runbooks {
@@ -193,7 +209,7 @@ impl Org {
             runbooks.insert(*platform, runbook);
         }
         let mut waves = Vec::new();
-        for wave in self.waves_of(project).await? {
+        for wave in self.waves_of(row.id).await? {
             if !wave.is_open() {
                 continue;
             }
@@ -207,31 +223,25 @@ impl Org {
                 members: members.into_iter().map(member).collect(),
             });
         }
-        Ok(PlanFile {
-            form: PLAN_FORM,
-            exported: Some(self.now()),
-            server: None,
-            record: self.leaves(Some("project")).await?,
-            project: PlannedProject {
-                name: row.name,
-                destination: server.map(|s| s.name),
-                originals: row.originals,
-                window: row.window,
-                calendar: row.calendar,
-                capacity: Some(row.capacity),
-                gap: row.gap,
-                gate: row.gate,
-                stop: row.stop,
-                prerequisites: row.prerequisites,
-                runbooks,
-                profiles_left_out: left_out,
-            },
-            waves,
-        })
+        let project = PlannedProject {
+            name: row.name,
+            destination: server.map(|s| s.name),
+            originals: row.originals,
+            window: row.window,
+            calendar: row.calendar,
+            capacity: Some(row.capacity),
+            gap: row.gap,
+            gate: row.gate,
+            stop: row.stop,
+            prerequisites: row.prerequisites,
+            runbooks,
+            profiles_left_out: left_out,
+        };
+        Ok((project, waves))
     }
 
     /// Brings in a plan: makes the project, switched off, its waves with what they have of their own, and their members. What is there already stays as it is, so
-    /// that a plan that was cut off in the middle, or has grown, is brought in again.
+    /// that a plan that was cut off in the middle, or has grown, is brought in again; what of it is otherwise in the plan is answered.
     ///
     /// # Errors
     /// [`Error::BadInput`] names the part that cannot be right, before anything is made; [`Error::NotFound`] without the server
@@ -260,10 +270,18 @@ impl Org {
             Some(project) => (project, false),
             None => (self.project_of_plan(&plan.project).await?, true),
         };
+        let differs = match made {
+            true => Vec::new(),
+            false => {
+                let (project, waves) = self.planned(project.clone()).await?;
+                differences(plan, &project, &waves)
+            }
+        };
         let mut taken = PlanTaken {
             made,
             added: BTreeMap::new(),
             there: BTreeMap::new(),
+            differs,
             rejected: BTreeMap::new(),
             profiles_left_out: plan.project.profiles_left_out.clone(),
             project,
@@ -362,10 +380,18 @@ impl Org {
         let project: ProjectId = taken.project.id;
         let mut waves = self.waves_of(project).await?;
         waves.retain(|w| w.name == plan.name.trim());
-        // Also of waves of this name that are closed: who has come in one of them does not come again.
+        // Also of waves of this name that are closed: who has come in one of them does not come again. Who was taken out of one that
+        // is open is in the plan all the same.
+        let out = |m: &Move| {
+            matches!(
+                m.state,
+                MoveState::Ended(Outcome::Withdrawn | Outcome::Cancelled)
+            )
+        };
         let mut there: BTreeSet<Serial> = BTreeSet::new();
         for wave in &waves {
-            let members = self.members(wave.id).await?;
+            let mut members = self.members(wave.id).await?;
+            members.retain(|m| !wave.is_open() || !out(m));
             there.extend(members.into_iter().map(|m| m.serial));
         }
         let (old, new): (Vec<&PlannedMember>, Vec<_>) =

@@ -152,7 +152,7 @@ impl Org {
         }
         if open > 0 {
             return Err(Error::Precondition(format!(
-                "{open} devices have not come to an end: withdraw them, call them back, or wait"
+                "{open} devices have not come to an end: withdraw them, call them back, wait, or give up those that never come (`mdmd device give-up`)"
             )));
         }
         self.alter_project(id, "project.closed", |project: &mut Project| {

@@ -1,5 +1,6 @@
-//! Members against whom something stands are looked at again once a day, without anybody asking: what has come, and what has gone, is told to
-//! their attempts and kept in the record. Asks Apple nothing itself: a blocked attempt has its device read daily.
+//! What a look finds is told to the attempts of a wave: who is blocked, who is not any more, and who is ready because what was accepted
+//! holds. Members of which nothing is at Apple are looked at again once a day, without anybody asking, and the change is kept in the
+//! record. Asks Apple nothing itself: a blocked attempt has its device read daily.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,6 +22,19 @@ const CHUNK: usize = 500;
 /// The most serial numbers that one entry of the record names.
 const NAMED: usize = 1000;
 
+/// What of an attempt is otherwise than it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// Something new stands against it.
+    Blocked,
+    /// Nothing does any more.
+    Cleared,
+    /// It goes as it was accepted.
+    Accepted,
+    /// What was accepted of it is void.
+    Void,
+}
+
 impl Org {
     /// Looks at the members of a wave that are not submitted, if nobody has for a day.
     pub(super) async fn look_again_at(&self, wave: WaveId) -> Result<(), Error> {
@@ -32,20 +46,9 @@ impl Org {
         }
         let (mut newly, mut cleared) = (Vec::new(), Vec::new());
         if self.members(wave).await?.iter().any(Move::is_planned) {
-            let found = Box::pin(self.what_if(wave)).await?.blockers;
-            let mut changed: Vec<MoveId> = Vec::new();
-            for attempt in self.members(wave).await? {
-                let Some(blocked) = change(&attempt, &found) else {
-                    continue;
-                };
-                let list = if blocked { &mut newly } else { &mut cleared };
-                list.push(attempt.serial.clone());
-                changed.push(attempt.id);
-            }
-            for ids in changed.chunks(CHUNK) {
-                self.again_on_conflict(|| self.tell_checked(ids, &found))
-                    .await?;
-            }
+            let what_if = Box::pin(self.what_if(wave)).await?;
+            let accepted = what_if.accepted.is_some();
+            (newly, cleared) = self.tell_members(wave, &what_if.blockers, accepted).await?;
         }
         self.again_on_conflict(|| async {
             let mut row = self.wave_row(wave).await?;
@@ -65,39 +68,86 @@ impl Org {
         .await
     }
 
+    /// Tells the members of a wave what somebody's look found, or what somebody accepted: what stands against whom, and whether the
+    /// acceptance holds for all others. What that look was for is done already: where members cannot be told, the daily look does.
+    pub(super) async fn tell_found(
+        &self,
+        wave: WaveId,
+        found: &BTreeMap<Serial, Vec<String>>,
+        accepted: bool,
+    ) {
+        if let Err(error) = Box::pin(self.tell_members(wave, found, accepted)).await {
+            tracing::warn!(organisation = %self.id(), %wave, %error, "members cannot be told what was found");
+        }
+    }
+
+    /// Who is blocked otherwise than before, and who is not any more.
+    async fn tell_members(
+        &self,
+        wave: WaveId,
+        found: &BTreeMap<Serial, Vec<String>>,
+        accepted: bool,
+    ) -> Result<(Vec<Serial>, Vec<Serial>), Error> {
+        let (mut newly, mut cleared) = (Vec::new(), Vec::new());
+        let mut changed: Vec<MoveId> = Vec::new();
+        for attempt in self.members(wave).await? {
+            let Some(change) = change(&attempt, found, accepted) else {
+                continue;
+            };
+            changed.push(attempt.id);
+            match change {
+                Change::Blocked => newly.push(attempt.serial),
+                Change::Cleared => cleared.push(attempt.serial),
+                Change::Accepted | Change::Void => {}
+            }
+        }
+        for ids in changed.chunks(CHUNK) {
+            self.again_on_conflict(|| self.tell_checked(ids, found, accepted))
+                .await?;
+        }
+        Ok((newly, cleared))
+    }
+
     async fn tell_checked(
         &self,
         ids: &[MoveId],
         found: &BTreeMap<Serial, Vec<String>>,
+        accepted: bool,
     ) -> Result<(), Error> {
         let mut batch = Batch::new();
         for id in ids {
             let Some(attempt) = self.store().attempt(self.id(), *id).await? else {
                 continue;
             };
-            if change(&attempt, found).is_none() {
+            let Some(change) = change(&attempt, found, accepted) else {
                 continue;
-            }
+            };
             let blockers = found.get(&attempt.serial).cloned().unwrap_or_default();
             let mut d = Decision::new(&self.organisation, self.ids(), self.now(), self.actor());
             self.load_for_attempt(&mut d, attempt).await?;
-            d.tell_move(&Event::Checked { blockers });
+            if change != Change::Accepted {
+                d.tell_move(&Event::Checked { blockers });
+            }
+            if accepted && change != Change::Blocked {
+                d.tell_move(&Event::Accepted);
+            }
             append(&mut batch, d.into_batch());
         }
         Ok(self.store().commit(batch).await?)
     }
 }
 
-/// Whether something new stands against an attempt (`true`), or nothing does any more (`false`); none where it is as before.
-fn change(attempt: &Move, found: &BTreeMap<Serial, Vec<String>>) -> Option<bool> {
-    let now = found.get(&attempt.serial);
-    match (&attempt.state, now) {
-        (MoveState::Planned | MoveState::Ready, Some(_)) => Some(true),
+/// What of an attempt is otherwise by what was found, and by whether what was accepted holds; none where it is as before.
+fn change(attempt: &Move, found: &BTreeMap<Serial, Vec<String>>, accepted: bool) -> Option<Change> {
+    match (&attempt.state, found.get(&attempt.serial)) {
+        (MoveState::Planned | MoveState::Ready, Some(_)) => Some(Change::Blocked),
         // The same checks may count other days.
         (MoveState::Blocked { blockers }, Some(now)) => {
-            (checks(blockers) != checks(now)).then_some(true)
+            (checks(blockers) != checks(now)).then_some(Change::Blocked)
         }
-        (MoveState::Blocked { .. }, None) => Some(false),
+        (MoveState::Blocked { .. }, None) => Some(Change::Cleared),
+        (MoveState::Planned, None) => accepted.then_some(Change::Accepted),
+        (MoveState::Ready, None) => (!accepted).then_some(Change::Void),
         _ => None,
     }
 }

@@ -207,15 +207,29 @@ impl Org {
         wave: &Wave,
     ) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
+        for (earlier, against) in self.closed_gates(project, Some(wave)).await? {
+            found.extend(against.iter().map(|why| format!("{earlier}: {why}")));
+        }
+        Ok(found)
+    }
+
+    /// The waves of a project whose gates are not open, by their names, and what is against each: those before a wave; for what is
+    /// part of no wave, as for one that says nothing of what it is for, all that do.
+    pub(in crate::service) async fn closed_gates(
+        &self,
+        project: &Project,
+        wave: Option<&Wave>,
+    ) -> Result<Vec<(String, Vec<String>)>, Error> {
+        let mut found = Vec::new();
         for earlier in self.waves_of(project.id).await? {
             // Those of one kind go side by side.
-            let before = match (earlier.preset, wave.preset) {
+            let before = match (earlier.preset, wave.and_then(|wave| wave.preset)) {
                 (Some(one), Some(other)) => one < other,
                 // One that says nothing of what it is for goes when all that do have passed their gates.
                 (Some(_), None) => true,
                 (None, _) => false,
             };
-            if !before || earlier.id == wave.id {
+            if !before || wave.is_some_and(|wave| wave.id == earlier.id) {
                 continue;
             }
             let Walk { tally, members, .. } = self.walk_members(earlier.id).await?;
@@ -226,8 +240,9 @@ impl Org {
             if tally.members == 0 && !earlier.is_open() {
                 continue;
             }
-            for why in gate_of(project, &earlier, &tally).against {
-                found.push(format!("{}: {why}", earlier.name));
+            let against = gate_of(project, &earlier, &tally).against;
+            if !against.is_empty() {
+                found.push((earlier.name, against));
             }
         }
         Ok(found)
@@ -405,16 +420,11 @@ impl Org {
         if !self.gap_limits().await?.is_empty() {
             self.note_places_of(&row).await?;
         }
-        let project = self.project_of(&row).await?;
         if row.paused.is_some() {
             return Ok(false);
         }
         let tally = &walk.tally;
-        let stop = match (&row.plan, project) {
-            (Some(plan), _) => plan.stop,
-            (None, Some(project)) => project.stop,
-            (None, None) => StopRule::OF_LISTS,
-        };
+        let stop = self.stop_rule_of(&row).await?;
         let mut why = tally.stops(&stop, row.resumed.as_ref());
         if why.is_none() && stop.expiries {
             let known = row.resumed.as_ref().and_then(|r| r.expiry.as_ref());
@@ -428,6 +438,41 @@ impl Org {
             self.store().commit(batch).await?;
         }
         Ok(false)
+    }
+
+    /// When no more devices of a wave are offered their migration.
+    async fn stop_rule_of(&self, wave: &Wave) -> Result<StopRule, Error> {
+        Ok(match (&wave.plan, self.project_of(wave).await?) {
+            (Some(plan), _) => plan.stop,
+            (None, Some(project)) => project.stop,
+            (None, None) => StopRule::OF_LISTS,
+        })
+    }
+
+    /// What becomes of the offers of a wave while something that it needs ends before its last deadline.
+    pub(in crate::service) async fn offers_until_renewed(
+        &self,
+        wave: &Wave,
+        last: Timestamp,
+    ) -> Result<String, Error> {
+        if wave.paused.is_some() {
+            return Ok("until then no more devices are offered their migration".to_owned());
+        }
+        if !self.stop_rule_of(wave).await?.expiries {
+            let why = "the stop rule does not count this (`mdmd project set --stop-expiries yes`)";
+            return Ok(format!("until then offers go on: {why}"));
+        }
+        let early = self.ends_too_early(wave, Some(last)).await?;
+        Ok(match &wave.resumed {
+            Some(resumed) if early.is_some() && resumed.expiry == early => format!(
+                "until then offers go on: {} knows of it and has resumed them",
+                resumed.by
+            ),
+            _ if wave.is_submitted() => {
+                "no more devices are offered their migration as soon as the wave is looked at again, within five minutes".to_owned()
+            }
+            _ => "once the wave is submitted no device of it is offered its migration until then".to_owned(),
+        })
     }
 
     /// What the rest of a wave needs and what ends before its last deadline.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::brings::{ForWhom, Whole};
+use super::past::Passed;
 use super::{MemberReport, Question};
 use crate::activation_lock;
 use crate::calendar::HOLD;
@@ -21,9 +22,9 @@ use crate::licences::{LicenceNeed, NeedCount};
 use crate::migration::Met;
 use crate::migration::plan::Taken;
 use crate::migration::what_if::{
-    Asked, Brings, Ends, Expiry, Forecaster, InGap, LossOf, Matrix, MemberFacts, ProfileCounter,
-    ProjectFacts, ServerFacts, Terms, licence_not_known, look, look_past, look_past_all,
-    without_licence,
+    Asked, Brings, Ends, Expiry, FactSource, Forecaster, InGap, LossOf, Matrix, MemberFacts, Past,
+    ProfileCounter, ProjectFacts, ServerFacts, Terms, licence_not_known, look, look_past,
+    look_past_all, without_licence,
 };
 use crate::organisation::Issuer;
 use crate::original::OriginalFacts;
@@ -84,8 +85,12 @@ pub(super) struct Plan {
     /// Whether a bypass code comes out of the vault as it went in; none where no runbook wants a lock.
     codes: Option<bool>,
     within: Option<Within>,
-    /// Projects that are open, where this is a list of devices, or a draft, that is part of none.
-    open: Vec<Project>,
+    /// Open projects that these devices go past, where this is a list of devices, or a draft, that is part of none.
+    pub(super) open: Vec<Passed>,
+    /// The most devices that would be in a hold at once with them, and when; not counted without such a project.
+    pub(super) at_once: Option<(u32, Timestamp)>,
+    /// Nobody has given its deadline: what a project says of deadlines says nothing of it.
+    undated: bool,
     /// What each profile of the library and each set of declarations brings, and to which devices.
     library: Vec<(ForWhom, Brings)>,
     /// Devices whose return to another service is on its way to Apple.
@@ -129,12 +134,17 @@ impl Plan {
         self.members.get(serial).copied().or(self.alike)
     }
 
+    /// The one deadline of a list and the hold that counts for it; none for a plan that is stored.
+    pub(super) fn own(&self) -> Option<(Timestamp, Duration)> {
+        self.alike.map(|alike| (alike.deadline, alike.hold))
+    }
+
     /// The open projects past which a device goes with a list: those that are to leave the service that it is at.
-    fn passed(&self, device: Option<&Device>) -> impl Iterator<Item = &Project> {
+    fn passed(&self, device: Option<&Device>) -> impl Iterator<Item = &Passed> {
         let reading = device.and_then(|device| device.reading.as_ref());
         let at = reading.and_then(|reading| reading.assigned_server.as_deref());
         let open = self.open.iter();
-        open.filter(move |project| at.is_some_and(|at| project.leaves(at, &self.ours)))
+        open.filter(move |passed| at.is_some_and(|at| passed.project.leaves(at, &self.ours)))
     }
 
     fn runbook(&self, planned: Option<Planned>, platform: Option<Platform>) -> Option<&Whole> {
@@ -245,7 +255,9 @@ impl Counts {
 impl Org {
     pub(super) async fn plan_in_question(&self, question: &Question) -> Result<Plan, Error> {
         let mut by_platform = BTreeMap::new();
-        for (platform, runbook) in self.given_runbooks(&question.runbooks).await? {
+        let given = self.given_runbooks(&question.runbooks).await?;
+        self.must_go_with(&given).await?;
+        for (platform, runbook) in given {
             let whole = self.profiles_bring(Arc::new(runbook)).await?;
             by_platform.insert(platform, whole);
         }
@@ -266,19 +278,16 @@ impl Org {
         let mut plan = Plan {
             members: BTreeMap::new(),
             alike: Some(alike),
+            undated: question.undated,
             by_platform,
             by_id: BTreeMap::new(),
             ..self.whereto(server, None).await?
         };
-        plan.open = self.open_projects().await?;
+        let free = |device: &Device| device.open_move.is_none();
+        let passed = self.passed_by(&question.serials, &plan.ours, free).await?;
+        plan.open = passed;
         self.try_codes(&mut plan).await?;
         Ok(plan)
-    }
-
-    async fn open_projects(&self) -> Result<Vec<Project>, Error> {
-        let mut all = self.projects().await?;
-        all.retain(|project| project.closed.is_none());
-        Ok(all)
     }
 
     /// Tries the way of a bypass code into the vault and back, where a runbook wants a lock. The code is thrown away.
@@ -315,9 +324,6 @@ impl Org {
         let server = self.server_entry(wave.destination).await?;
         let mut plan = self.whereto(server, Some(wave)).await?;
         plan.within = self.within(wave).await?;
-        if plan.within.is_none() && matches!(wave.state, WaveState::Draft) {
-            plan.open = self.open_projects().await?;
-        }
         // The members of a draft go with what their project has now; those of a wave that was submitted keep what they have.
         let project = plan.within.as_ref().map(|within| &within.project);
         let of_now = project.and_then(|project| wave.runbooks_of_now(project));
@@ -383,6 +389,21 @@ impl Org {
                 plan.twice.insert(serial);
             }
         }
+        if plan.within.is_none() && matches!(wave.state, WaveState::Draft) {
+            let serials: Vec<Serial> = plan.members.keys().cloned().collect();
+            let own: BTreeSet<Option<MoveId>> = plan.members.values().map(|p| p.attempt).collect();
+            let here =
+                |device: &Device| device.open_move.is_none() || own.contains(&device.open_move);
+            plan.open = self.passed_by(&serials, &plan.ours, here).await?;
+        }
+        if !plan.open.is_empty() {
+            let own = plan
+                .members
+                .values()
+                .map(|p| (p.deadline, p.hold))
+                .collect();
+            plan.at_once = self.deadlines_of_all().await?.most_at_once(&own);
+        }
         self.try_codes(&mut plan).await?;
         Ok(plan)
     }
@@ -423,6 +444,8 @@ impl Org {
             codes: None,
             within: None,
             open: Vec::new(),
+            at_once: None,
+            undated: false,
             library: self.library_brings().await?,
             returning: self.returning().await?,
             gap: self.gap_plan().await?,
@@ -543,14 +566,22 @@ impl Org {
             // Of one that is in a wave its prerequisites are looked at there.
             let own = plan.passed(device).filter(|_| !facts.in_other_wave);
             let mut past = Vec::new();
-            for project in own {
+            for Passed { project, gates } in own {
+                let together = Past {
+                    gates,
+                    at_once: plan.at_once,
+                };
                 let unmet: Vec<String> = project.prerequisites.iter().cloned().collect();
                 let terms = Terms::of(project, zone.map(|told| &told.value), &unmet, &nothing_met);
                 let facts = MemberFacts {
                     project: Some(terms),
                     ..facts
                 };
-                past.push((project.on, look_past(project, &facts)));
+                let mut said = look_past(project, together, &facts);
+                if plan.undated {
+                    said.retain(|f| !matches!(f.check, Check::Window | Check::Blackout));
+                }
+                past.push((project.on, said));
             }
             findings.extend(look_past_all(past));
             findings.sort_by_key(|finding| finding.check);
@@ -604,18 +635,31 @@ impl Org {
     ) -> Result<ServerFacts, Error> {
         let server = plan.destination.as_ref();
         let mut expiries = Vec::new();
-        let mut lasts = |check, name: String, ends| expiries.push(Expiry { check, name, ends });
+        let now = Some(self.now());
+        let mut lasts = |check, name: String, ends, (source, at)| {
+            expiries.push(Expiry {
+                check,
+                name,
+                ends,
+                source,
+                at,
+            });
+        };
+        let ours = (FactSource::Operator, now);
         let push = self.organisation.push.as_ref().map(|p| p.not_after);
         let name = "the push certificate".to_owned();
-        lasts(Check::PushCert, name, push.map_or(Ends::Missing, Ends::At));
+        let ends = push.map_or(Ends::Missing, Ends::At);
+        lasts(Check::PushCert, name, ends, ours);
         if let Some(server) = server {
             let name = format!("the server token of {}", server.name);
             let unsaid = || Ends::Unsaid("the token does not say it".to_owned());
             let ends = server.token_expires.map_or_else(unsaid, Ends::At);
-            lasts(Check::AssignmentToken, name, ends);
+            // It says so itself; that it still works was seen with the last list.
+            let source = (FactSource::Assignment, server.synced);
+            lasts(Check::AssignmentToken, name, ends, source);
         } else {
             let name = "the server entry to which devices would go".to_owned();
-            lasts(Check::AssignmentToken, name, Ends::Missing);
+            lasts(Check::AssignmentToken, name, Ends::Missing, ours);
         }
         let (mut shared, mut known) = (Vec::new(), None);
         let locations = self.locations().await?;
@@ -630,13 +674,14 @@ impl Org {
                 Some(why) if location.claimed_by_other.is_none() => Ends::Refused(why),
                 _ => location.token_expires.map_or_else(unsaid, Ends::At),
             };
-            lasts(Check::ContentToken, name, ends);
+            let source = (FactSource::Api, location.stock_read.max(claim));
+            lasts(Check::ContentToken, name, ends, source);
             if location.claimed_by_other.is_some() {
                 shared.push((location.name, claim));
             }
         }
         let (name, ends) = self.issuer_ends();
-        lasts(Check::IdentityCa, name, ends);
+        lasts(Check::IdentityCa, name, ends, ours);
         let needs = match &counts.free {
             Some(free) => Some(
                 self.needs_beside_others(std::mem::take(&mut counts.needs), free, serials)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::app_state::{app_key, is_same_app};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::ids::{DeviceId, JobId, Serial};
 use crate::job::{Job, JobKind};
 use crate::library::LibraryItem;
 use crate::migration::{AppAction, AppPlan, PinnedRunbook, Variant};
-use crate::original::{OriginalFacts, Said};
+use crate::original::{OriginalApp, OriginalFacts, Said, Told};
 use crate::service::Org;
 use crate::service::wave::platform_of;
 use crate::store::Batch;
@@ -97,8 +98,8 @@ impl Org {
         Ok(runbook)
     }
 
-    /// The apps that devices have from the original service, all of them or those of one platform, those of most devices first,
-    /// and of how many devices the apps are known.
+    /// The apps that devices have from the original service, by its lists or newer ones of the devices themselves, all of them or those of
+    /// one platform, those of most devices first, and of how many devices the apps are known.
     ///
     /// # Errors
     /// The store's.
@@ -121,10 +122,10 @@ impl Org {
             let is_wanted =
                 |facts: &OriginalFacts| wanted.as_ref().is_none_or(|w| w.contains(&facts.id));
             let page = page.into_iter().filter(is_wanted);
-            for told in page.filter_map(|facts| facts.apps) {
+            for told in page.filter_map(|facts| newest_apps(&facts)) {
                 devices += 1;
                 for app in told.value {
-                    let key = app.bundle_id.to_ascii_lowercase();
+                    let key = app_key(&app.bundle_id);
                     let row = apps.entry(key).or_insert_with(|| KnownApp {
                         bundle_id: app.bundle_id,
                         name: None,
@@ -289,4 +290,20 @@ impl Org {
         }
         Ok(())
     }
+}
+
+/// The list of apps that the what-if goes by. What a device says itself has neither names nor numbers in the store: those are as the
+/// original service told them.
+fn newest_apps(facts: &OriginalFacts) -> Option<Told<Vec<OriginalApp>>> {
+    let mut newest = facts.known_apps()?.clone();
+    let imported = facts.apps.as_ref().map_or(&[][..], |told| &told.value[..]);
+    for app in &mut newest.value {
+        let mut alike = imported
+            .iter()
+            .filter(|other| is_same_app(&other.bundle_id, &app.bundle_id));
+        let Some(named) = alike.next() else { continue };
+        app.store_id = app.store_id.or(named.store_id);
+        app.name = app.name.take().or_else(|| named.name.clone());
+    }
+    Some(newest)
 }

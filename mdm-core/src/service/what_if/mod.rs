@@ -1,9 +1,11 @@
 //! The what-if at work: gathers the facts that the checks look at, for a list of devices or a wave, with few statements
-//! however many devices there are. Asks nobody outside, and writes nothing.
+//! however many devices there are. Asks nobody outside, and writes nothing but what the next look at a list is compared with.
 
 mod brings;
 mod facts;
 mod import;
+mod looked;
+mod past;
 mod since;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,11 +18,13 @@ pub use since::Since;
 pub(super) use since::found_now;
 
 use super::Org;
+use super::licences::Free;
 use crate::check::{Check, CheckResult, Unknowns};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::error::Error;
 use crate::ids::{Serial, ServerId, WaveId};
+use crate::licences::LicenceNeed;
 use crate::migration::PinnedRunbook;
 use crate::migration::what_if::{
     CheckFinding, Forecast, Matrix, MatrixRow, ProfileTable, look_at_server,
@@ -47,6 +51,9 @@ pub struct Question {
     pub available_from: Timestamp,
     /// The runbook for each platform.
     pub runbooks: BTreeMap<Platform, PinnedRunbook>,
+    /// Nobody has given that deadline: all are looked at as if they had one, but neither counted who would be in a hold at once, nor
+    /// held against windows and days that are kept free.
+    pub undated: bool,
 }
 
 /// How much of each device a report keeps.
@@ -91,6 +98,9 @@ pub struct WhatIfReport {
     pub matrix: Matrix,
     /// Apps that would be lost with their data.
     pub forecast: Forecast,
+    /// What they need of licences, app by app, and have of them; none where no location of Apps and Books is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Vec<LicenceNeed>>,
     /// What devices have from the service that they leave, against what they get from us.
     pub profiles: ProfileTable,
     /// Devices against which something stands.
@@ -99,6 +109,9 @@ pub struct WhatIfReport {
     pub warned: usize,
     /// Devices against which nothing stands.
     pub clear: usize,
+    /// For a list of devices: what has come and gone since somebody last looked at it; none before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Since>,
 }
 
 impl MemberReport {
@@ -320,8 +333,8 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::BadInput`] for no devices, too many, or one that occurs twice, and for a runbook that is not whole, by platform,
-    /// step and field; [`Error::NotFound`] without the server entry; the
-    /// vault's, the store's.
+    /// step and field; [`Error::NotFound`] without the server entry; [`Error::Precondition`] for another runbook than a template locks
+    /// here; the vault's, the store's.
     pub async fn look_at(
         &self,
         question: &Question,
@@ -338,7 +351,10 @@ impl Org {
         if serials.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(Error::bad_input("serials", "a serial number occurs twice"));
         }
-        let plan = self.plan_in_question(question).await?;
+        let mut plan = self.plan_in_question(question).await?;
+        if !question.undated {
+            self.count_at_once(&mut plan, &serials).await?;
+        }
         self.report_on(&plan, serials, detail).await
     }
 
@@ -366,6 +382,14 @@ impl Org {
         self.report_on(&plan, serials, detail).await
     }
 
+    /// Licences as a plan may count on them; none without a location, where nothing can be said of them.
+    async fn free_if_known(&self) -> Result<Option<Free>, Error> {
+        Ok(match self.locations().await?.is_empty() {
+            true => None,
+            false => Some(self.free_licences().await?),
+        })
+    }
+
     async fn report_on(
         &self,
         plan: &facts::Plan,
@@ -373,12 +397,7 @@ impl Org {
         detail: Detail,
     ) -> Result<WhatIfReport, Error> {
         let now = self.now();
-        // Without a location nothing can be said of licences.
-        let free = match self.locations().await?.is_empty() {
-            true => None,
-            false => Some(self.free_licences().await?),
-        };
-        let mut counts = facts::Counts::new(free);
+        let mut counts = facts::Counts::new(self.free_if_known().await?);
         let (mut members, mut weights) = (Vec::new(), BTreeMap::new());
         for chunk in serials.chunks(1000) {
             for mut member in self.look_at_chunk(plan, chunk, &mut counts).await? {
@@ -393,8 +412,8 @@ impl Org {
                 members.push(member);
             }
         }
-        let server = self.server_facts(plan, &mut counts, &serials).await?;
-        let server = look_at_server(&server, plan.deadlines(now), now);
+        let facts = self.server_facts(plan, &mut counts, &serials).await?;
+        let server = look_at_server(&facts, plan.deadlines(now), now);
         let count = |of| weights.get(&of).copied().unwrap_or(0);
         Ok(WhatIfReport {
             at: now,
@@ -402,10 +421,12 @@ impl Org {
             members,
             matrix: counts.matrix,
             forecast: counts.forecaster.finish(),
+            needs: facts.needs,
             profiles: counts.profiles.finish(),
             blocked: count(CheckResult::Block),
             warned: count(CheckResult::Warn),
             clear: count(CheckResult::Pass),
+            since: None,
         })
     }
 }

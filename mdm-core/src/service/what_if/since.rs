@@ -1,4 +1,4 @@
-//! What has come and gone between two looks at a wave: answers, the facts under them, what stands against all, apps that would be lost.
+//! What has come and gone between two looks at a wave, or a list: answers, the facts under them, what stands against all, apps that would be lost.
 //! Facts are kept as short digests, by which they can be told from each other and from which nothing can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use super::WhatIfReport;
 use crate::check::{Check, CheckResult};
 use crate::identity::sha256_hex;
 use crate::ids::Serial;
-use crate::migration::what_if::{CheckFinding, MatrixChange};
+use crate::migration::what_if::{CheckFinding, MatrixChange, answers};
 use crate::project::{Found, RunFact, RunRow, WhatIfRun};
 
 /// Characters of a digest that tells one fact from another.
@@ -51,19 +51,23 @@ pub(in crate::service) fn found_now(report: &WhatIfReport) -> Found {
             facts.entry(key).or_default().insert(member.serial.clone());
         }
     }
-    let rows = report.matrix.rows.iter().map(|row| {
-        let own = facts
-            .iter()
-            .filter(|((check, result, _), _)| (*check, *result) == (row.check, row.result));
-        RunRow {
-            check: row.check,
-            result: row.result,
-            devices: row.devices.clone(),
-            facts: own
-                .map(|((.., fact), devices)| (fact.clone(), devices.clone()))
-                .collect(),
+    // One answer that counts otherwise for other platforms has several rows in the matrix.
+    let mut rows: BTreeMap<(Check, CheckResult), RunRow> = BTreeMap::new();
+    for row in &report.matrix.rows {
+        let (check, result) = (row.check, row.result);
+        let found = rows.entry((check, result)).or_insert_with(|| RunRow {
+            check,
+            result,
+            devices: BTreeSet::new(),
+            facts: BTreeMap::new(),
+        });
+        found.devices.extend(row.devices.iter().cloned());
+    }
+    for ((check, result, fact), devices) in facts {
+        if let Some(row) = rows.get_mut(&(check, result)) {
+            row.facts.insert(fact, devices);
         }
-    });
+    }
     let of_all = problems(&report.server).map(|finding| RunFact {
         check: finding.check,
         result: finding.result,
@@ -76,7 +80,7 @@ pub(in crate::service) fn found_now(report: &WhatIfReport) -> Found {
         .iter()
         .filter(|app| !app.lost.is_empty());
     Found {
-        rows: rows.collect(),
+        rows: rows.into_values().collect(),
         of_all: Some(of_all.collect()),
         lost: Some(
             losing
@@ -93,10 +97,9 @@ fn problems(findings: &[CheckFinding]) -> impl Iterator<Item = &CheckFinding> {
 impl Since {
     /// What is found now against what was found then. What was not kept then has no difference.
     pub(in crate::service) fn between(then: &WhatIfRun, now: &Found) -> Self {
-        let sets = |rows: &[RunRow]| -> BTreeMap<_, BTreeSet<Serial>> {
-            rows.iter()
-                .map(|row| ((row.check, row.result), row.devices.clone()))
-                .collect()
+        let sets = |rows: &[RunRow]| {
+            let rows = rows.iter();
+            answers(rows.map(|row| ((row.check, row.result), &row.devices)))
         };
         let change = MatrixChange::between(&sets(&then.found), &sets(&now.rows));
         let mut since = Self {

@@ -34,11 +34,10 @@ impl AppleStore for ThisStore {
     ) -> Result<Vec<Errand>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "errands WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
             after.0,
-            i64::from(limit),
         )
     }
 
@@ -51,15 +50,15 @@ impl AppleStore for ThisStore {
     ) -> Result<Vec<Errand>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "errands WHERE organisation = $1 AND wave = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             wave.0,
             after.0,
-            i64::from(limit),
         )
     }
 
+    // One that cannot be read may be under way at Apple: what is sent beside it would be sent twice, or in the wrong order.
     async fn open_errands(
         &self,
         organisation: OrganisationId,
@@ -90,6 +89,7 @@ impl AppleStore for ThisStore {
         )
     }
 
+    // Without one, more would be asked of Apple, or of a location's licences, than there is.
     async fn budgets(&self, organisation: OrganisationId) -> Result<Vec<Budget>, StoreError> {
         rows!(
             self,

@@ -19,12 +19,11 @@ impl AuditStore for ThisStore {
     ) -> Result<Vec<AuditEntry>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "audit WHERE organisation = $1 AND device = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             device.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -36,11 +35,10 @@ impl AuditStore for ThisStore {
     ) -> Result<Vec<AuditEntry>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "audit WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -108,10 +106,9 @@ impl AuditStore for ThisStore {
     ) -> Result<Vec<Refusal>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "refusals WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
-            organisation.0,
-            i64::from(limit)
+            organisation.0
         )
     }
 
@@ -122,7 +119,7 @@ impl AuditStore for ThisStore {
     async fn tokens(&self, organisation: OrganisationId) -> Result<Vec<ApiToken>, StoreError> {
         rows!(
             self,
-            many,
+            list_of,
             "tokens WHERE organisation = $1 ORDER BY id",
             organisation.0
         )

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{ThisStore, failed, rows};
-use crate::ids::{EnrollmentId, OrganisationId};
+use crate::ids::{CommandId, EnrollmentId, OrganisationId};
 use crate::queue::Command;
 use crate::store::{CommandStore, CommandsWaiting, StoreError};
 
@@ -58,15 +58,16 @@ impl CommandStore for ThisStore {
         &self,
         organisation: OrganisationId,
         enrollment: EnrollmentId,
+        before: CommandId,
         limit: u32,
     ) -> Result<Vec<Command>, StoreError> {
         rows!(
             self,
-            many,
-            "commands WHERE organisation = $1 AND enrollment = $2 ORDER BY id DESC LIMIT $3",
+            page limit,
+            "commands WHERE organisation = $1 AND enrollment = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
             organisation.0,
             enrollment.0,
-            i64::from(limit)
+            before.0
         )
     }
 }

@@ -55,14 +55,14 @@ impl DeclarationStore for ThisStore {
     ) -> Result<Vec<Declaration>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "declarations WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
+    // What a device is told is made of these: without one, it would take away from itself what it has.
     async fn declarations_of(
         &self,
         organisation: OrganisationId,
@@ -144,7 +144,7 @@ impl DeclarationStore for ThisStore {
     ) -> Result<Vec<DeclarationSet>, StoreError> {
         rows!(
             self,
-            many,
+            list_of,
             "declaration_sets WHERE organisation = $1 ORDER BY id",
             organisation.0
         )
@@ -302,11 +302,10 @@ impl DeclarationStore for ThisStore {
     ) -> Result<Vec<ChannelStatus>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "channel_statuses WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 

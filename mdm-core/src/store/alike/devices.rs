@@ -1,11 +1,14 @@
-//! Devices by serial number, and those that the sync has to look at.
+//! Devices by serial number, those that the sync has to look at, and when each spoke last.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::{ThisStore, by_bytes, failed, list, rows, texts};
+use super::{ThisStore, by_bytes, failed, ids, list, rows, texts};
 use crate::clock::Timestamp;
-use crate::device::Device;
+use crate::device::{Device, LastHeard};
 use crate::ids::{DeviceId, OrganisationId, Serial, ServerId};
+use crate::store::row::Row;
 use crate::store::{DeviceStore, StoreError};
 
 #[async_trait]
@@ -46,7 +49,7 @@ impl DeviceStore for ThisStore {
         let wanted = list(serials.iter().map(|s| s.as_str().to_owned()));
         rows!(
             self,
-            many,
+            list_of,
             concat!(
                 "devices WHERE organisation = $1 AND serial ",
                 texts!(2),
@@ -82,12 +85,11 @@ impl DeviceStore for ThisStore {
     ) -> Result<Vec<Device>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "devices WHERE organisation = $1 AND listed = $2 AND seen < $3 ORDER BY seen, id LIMIT $4",
             organisation.0,
             server.0,
-            before.as_millis(),
-            i64::from(limit)
+            before.as_millis()
         )
     }
 
@@ -100,12 +102,11 @@ impl DeviceStore for ThisStore {
     ) -> Result<Vec<Device>, StoreError> {
         rows!(
             self,
-            many,
+            readable limit,
             "devices WHERE organisation = $1 AND listed = $2 AND assign_at <= $3 ORDER BY id LIMIT $4",
             organisation.0,
             server.0,
-            now.as_millis(),
-            i64::from(limit)
+            now.as_millis()
         )
     }
 
@@ -125,5 +126,46 @@ impl DeviceStore for ThisStore {
         .await
         .map_err(failed)?;
         Ok(next.map(Timestamp::from_millis))
+    }
+
+    async fn keep_heard(
+        &self,
+        organisation: OrganisationId,
+        heard: &[(DeviceId, Timestamp)],
+    ) -> Result<(), StoreError> {
+        // Each device once, and in the order of ids: two who write the same devices never wait for each other in a circle.
+        let mut latest = BTreeMap::new();
+        for (id, at) in heard {
+            let kept = latest.entry(*id).or_insert(*at);
+            *kept = (*kept).max(*at);
+        }
+        let rows = latest.into_iter().map(|(id, at)| {
+            let row = Row::of(&LastHeard::new(organisation, id, at))?;
+            Ok((id.0, at.as_millis(), row.doc))
+        });
+        let rows = rows.collect::<Result<Vec<_>, StoreError>>()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.write_heard(organisation, rows).await
+    }
+
+    async fn last_heard(
+        &self,
+        organisation: OrganisationId,
+        ids: &[DeviceId],
+    ) -> Result<Vec<LastHeard>, StoreError> {
+        let ids = list(ids.iter().map(|id| id.0));
+        rows!(
+            self,
+            all_readable,
+            concat!(
+                "last_heard WHERE organisation = $1 AND id ",
+                ids!(2),
+                " ORDER BY id"
+            ),
+            organisation.0,
+            ids
+        )
     }
 }

@@ -144,11 +144,10 @@ impl EnrollmentStore for ThisStore {
     ) -> Result<Vec<IssuedCertificate>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "certificates WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -180,6 +179,7 @@ impl EnrollmentStore for ThisStore {
         )
     }
 
+    // A device that was locked out would be let in.
     async fn revoked_certificates(
         &self,
         organisation: OrganisationId,

@@ -45,11 +45,10 @@ impl HookStore for ThisStore {
     ) -> Result<Vec<Hook>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "hooks WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -92,12 +91,11 @@ impl HookStore for ThisStore {
     ) -> Result<Vec<HookMessage>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "hook_messages WHERE organisation = $1 AND hook = $2 AND id < $3 ORDER BY id DESC LIMIT $4",
             organisation.0,
             hook.0,
-            before.0,
-            i64::from(limit)
+            before.0
         )
     }
 }

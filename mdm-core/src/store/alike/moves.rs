@@ -47,12 +47,11 @@ impl MoveStore for ThisStore {
     ) -> Result<Vec<Move>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "moves WHERE organisation = $1 AND wave = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             wave.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -71,6 +70,7 @@ impl MoveStore for ThisStore {
         )
     }
 
+    // Who counts them decides how many more may be in the gap.
     async fn attempts_in_gap(
         &self,
         organisation: OrganisationId,
@@ -79,11 +79,10 @@ impl MoveStore for ThisStore {
     ) -> Result<Vec<Move>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "moves WHERE organisation = $1 AND gap IS NOT NULL AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 

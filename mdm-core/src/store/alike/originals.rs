@@ -80,11 +80,10 @@ impl OriginalStore for ThisStore {
     ) -> Result<Vec<HandOff>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "hand_offs WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -97,12 +96,11 @@ impl OriginalStore for ThisStore {
     ) -> Result<Vec<HandOffPart>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "hand_off_parts WHERE organisation = $1 AND job = $2 AND id > $3 ORDER BY id LIMIT $4",
             organisation.0,
             job.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 }

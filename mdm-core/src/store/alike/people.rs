@@ -81,12 +81,11 @@ impl PersonStore for ThisStore {
     ) -> Result<Vec<PersonSession>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "person_sessions WHERE organisation = $1 AND id > $2 AND over > $3 ORDER BY id LIMIT $4",
             organisation.0,
             after.0,
-            at.as_millis(),
-            i64::from(limit)
+            at.as_millis()
         )
     }
 
@@ -113,12 +112,11 @@ impl PersonStore for ThisStore {
     ) -> Result<Vec<Approval>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "approvals WHERE organisation = $1 AND id > $2 AND over > $3 ORDER BY id LIMIT $4",
             organisation.0,
             after.0,
-            at.as_millis(),
-            i64::from(limit)
+            at.as_millis()
         )
     }
 

@@ -133,10 +133,9 @@ impl SetUpStore for ThisStore {
     ) -> Result<Vec<Pinned>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "runbooks WHERE organisation = $1 ORDER BY id DESC LIMIT $2",
-            organisation.0,
-            i64::from(limit)
+            organisation.0
         )
     }
 
@@ -160,7 +159,7 @@ impl SetUpStore for ThisStore {
     ) -> Result<Vec<KeptRunbook>, StoreError> {
         rows!(
             self,
-            many,
+            list_of,
             "kept_runbooks WHERE organisation = $1 ORDER BY id",
             organisation.0
         )

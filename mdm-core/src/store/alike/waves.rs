@@ -27,7 +27,7 @@ impl WaveStore for ThisStore {
     async fn projects(&self, organisation: OrganisationId) -> Result<Vec<Project>, StoreError> {
         rows!(
             self,
-            many,
+            list_of,
             "projects WHERE organisation = $1 ORDER BY id",
             organisation.0
         )
@@ -47,6 +47,7 @@ impl WaveStore for ThisStore {
         )
     }
 
+    // What people have accepted is whole or not at all.
     async fn accepted_parts(
         &self,
         organisation: OrganisationId,
@@ -105,11 +106,10 @@ impl WaveStore for ThisStore {
     ) -> Result<Vec<Wave>, StoreError> {
         rows!(
             self,
-            many,
+            page limit,
             "waves WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3",
             organisation.0,
-            after.0,
-            i64::from(limit)
+            after.0
         )
     }
 
@@ -130,7 +130,7 @@ impl WaveStore for ThisStore {
     async fn servers(&self, organisation: OrganisationId) -> Result<Vec<Server>, StoreError> {
         let all: Result<Vec<Server>, StoreError> = rows!(
             self,
-            many,
+            list_of,
             "servers WHERE organisation = $1 ORDER BY id",
             organisation.0
         );

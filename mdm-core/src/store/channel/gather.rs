@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{ChannelAsk, ChannelView, in_turn};
 use crate::store::StoreError;
-use crate::store::row::{Raw, Stored, decode_all, decode_readable};
+use crate::store::row::{Met, Raw, Stored};
 
 /// What a row of a shared statement is; the numbers stand in the statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,21 +60,22 @@ impl Sorter {
     }
 
     /// What each of them gets.
-    pub(in crate::store) fn views(self) -> Vec<Result<ChannelView, StoreError>> {
-        self.0.into_iter().map(view).collect()
+    pub(in crate::store) fn views(self, met: &Met) -> Vec<Result<ChannelView, StoreError>> {
+        self.0.into_iter().map(|rows| view(rows, met)).collect()
     }
 }
 
-fn view(mut rows: BTreeMap<(Part, i64), Raw>) -> Result<ChannelView, StoreError> {
+fn view(mut rows: BTreeMap<(Part, i64), Raw>, met: &Met) -> Result<ChannelView, StoreError> {
     fn some<T: Stored>(
+        met: &Met,
         rows: &mut BTreeMap<(Part, i64), Raw>,
         part: Part,
     ) -> Result<Vec<T>, StoreError> {
-        decode_all(of_part(rows, part))
+        met.all(of_part(rows, part))
     }
     // What a device can do without: it must not keep the rest from it. Who looks for one that is missing reads it alone.
-    fn readable<T: Stored>(rows: &mut BTreeMap<(Part, i64), Raw>, part: Part) -> Vec<T> {
-        decode_readable(of_part(rows, part))
+    fn readable<T: Stored>(met: &Met, rows: &mut BTreeMap<(Part, i64), Raw>, part: Part) -> Vec<T> {
+        met.readable(of_part(rows, part))
     }
     fn of_part(rows: &mut BTreeMap<(Part, i64), Raw>, part: Part) -> Vec<Raw> {
         let mut found = Vec::new();
@@ -91,19 +92,19 @@ fn view(mut rows: BTreeMap<(Part, i64), Raw>) -> Result<ChannelView, StoreError>
         Some(first) if first.key().0 == Part::Organisation => first.remove().2,
         _ => 0,
     };
-    let enrollments = some(&mut rows, Part::Enrollment)?;
-    let mut commands = readable(&mut rows, Part::Command);
+    let enrollments = some(met, &mut rows, Part::Enrollment)?;
+    let mut commands = readable(met, &mut rows, Part::Command);
     in_turn(&mut commands);
     Ok(ChannelView {
         organisation_version: version,
         enrollments,
         commands,
-        set_ups: some(&mut rows, Part::SetUp)?,
-        devices: readable(&mut rows, Part::Device),
-        attempts: readable(&mut rows, Part::Attempt),
-        generations: some(&mut rows, Part::Generation)?,
-        certificate: some(&mut rows, Part::Certificate)?.pop(),
-        session: some(&mut rows, Part::Session)?.pop(),
+        set_ups: some(met, &mut rows, Part::SetUp)?,
+        devices: readable(met, &mut rows, Part::Device),
+        attempts: readable(met, &mut rows, Part::Attempt),
+        generations: some(met, &mut rows, Part::Generation)?,
+        certificate: some(met, &mut rows, Part::Certificate)?.pop(),
+        session: some(met, &mut rows, Part::Session)?.pop(),
     })
 }
 
@@ -180,5 +181,71 @@ async fn serve<R: Reader>(reader: R, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::ids::OrganisationId;
+    use crate::store::Depth;
+
+    /// A database whose statements wait at a gate, and are counted.
+    #[derive(Clone)]
+    struct Gated {
+        gate: Arc<Semaphore>,
+        statements: Arc<AtomicUsize>,
+        taken: Arc<AtomicUsize>,
+    }
+
+    impl Reader for Gated {
+        async fn read(&self, asks: &[ChannelAsk]) -> Result<Vec<Answer>, StoreError> {
+            self.statements.fetch_add(1, Ordering::SeqCst);
+            self.taken.fetch_add(asks.len(), Ordering::SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+            let view = |ask: &ChannelAsk| ChannelView {
+                organisation_version: ask.organisation.0,
+                ..ChannelView::default()
+            };
+            Ok(asks.iter().map(|ask| Ok(view(ask))).collect())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hundred_who_ask_at_once_share_three_statements() {
+        const READERS: usize = 2;
+        const ASKING: usize = 100;
+        let reader = Gated {
+            gate: Arc::new(Semaphore::new(0)),
+            statements: Arc::default(),
+            taken: Arc::default(),
+        };
+        let gather = Gather::start(&reader, READERS);
+        let asked = (1_i64..).take(ASKING).map(|n| {
+            let gather = gather.clone();
+            let ask = ChannelAsk {
+                organisation: OrganisationId(n),
+                key: "UDID".to_owned(),
+                depth: Depth::Queue(1),
+            };
+            tokio::spawn(async move { gather.ask(ask).await })
+        });
+        let asked: Vec<_> = asked.collect();
+        // Until everybody stands at the door, or is in one of the statements that are under way.
+        while reader.taken.load(Ordering::SeqCst) + (WAITING - gather.queue.capacity()) < ASKING {
+            tokio::task::yield_now().await;
+        }
+        reader.gate.add_permits(ASKING);
+        for (asked, n) in asked.into_iter().zip(1_i64..) {
+            let view = asked.await.unwrap().unwrap();
+            assert_eq!(view.organisation_version, n, "somebody else's answer");
+        }
+        // One for each reader, which came first; then one for all the rest.
+        let statements = reader.statements.load(Ordering::SeqCst);
+        assert!(statements <= READERS + 1, "{statements} statements");
     }
 }

@@ -94,6 +94,8 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             device.into(),
         ];
         put(store, rows).await?;
+        let heard = [(DeviceId(7), at(o.0))];
+        store.keep_heard(o, &heard).await.map_err(sentence)?;
     }
     // Everything once more, in every list: one row of each, and it is the asker's own.
     for o in [A, B] {
@@ -115,7 +117,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.user_channels(o, EnrollmentId(7)),
             store.enrollments_of_device(o, DeviceId(40)),
             store.open_commands(o, EnrollmentId(5), ALL),
-            store.commands(o, EnrollmentId(5), ALL),
+            store.commands(o, EnrollmentId(5), CommandId(i64::MAX), ALL),
             store.holds(o, None, ALL),
             store.runbooks(o, ALL),
             store.kept_runbooks(o),
@@ -160,6 +162,7 @@ pub(super) async fn organisations_never_meet(store: &impl Store) -> Finding {
             store.channel_statuses(o, EnrollmentId(0), ALL),
             store.channels(o, EnrollmentId(0), ALL),
             store.devices_of(o, &[DeviceId(7)]),
+            store.last_heard(o, &[DeviceId(7)]),
             store.secrets_of(o, &[DeviceId(40)]),
             store.open_commands_of_type(o, &[EnrollmentId(5)], "ProfileList"),
         }

@@ -3,12 +3,12 @@
 use super::{A, B, Finding, at, batch, commit, ensure, put, refuse, same, samples, sentence};
 use crate::enrollment::EnrollmentState;
 use crate::ids::{
-    CertificateId, CommandId, DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, ServerId,
-    SessionId, SetUpId,
+    CertificateId, CommandId, DeviceId, EnrollmentId, JobId, MoveId, OrganisationId, SecretId,
+    ServerId, SessionId, SetUpId,
 };
 use crate::job::{Job, JobKind};
 use crate::queue::CommandState;
-use crate::store::{Lease, Store, Write};
+use crate::store::{Claim, Lease, Store, Write};
 
 async fn claim(store: &impl Store, now: i64, lease: i64, limit: u32) -> Result<Vec<Job>, String> {
     let claimed = store.claim_jobs(at(now), Lease(at(lease)), limit).await;
@@ -172,6 +172,145 @@ pub(super) async fn a_lease_is_proof(store: &impl Store) -> Finding {
     put(store, [done(1, 61)]).await?;
     let waiting = store.jobs_waiting().await.map_err(sentence)?;
     ensure!(waiting == 0, "{waiting} jobs are left");
+    Ok(())
+}
+
+fn claim_of(id: i64, lease: i64) -> Claim {
+    Claim {
+        organisation: A,
+        id: JobId(id),
+        lease: Lease(at(lease)),
+    }
+}
+
+pub(super) async fn a_lease_is_renewed(store: &impl Store) -> Finding {
+    let renew = async |claims: &[(Claim, crate::clock::Timestamp)]| {
+        let kept = store.renew_leases(claims).await.map_err(sentence)?;
+        Ok::<_, String>(kept.iter().map(|claim| claim.id.0).collect::<Vec<_>>())
+    };
+    ensure!(renew(&[]).await?.is_empty(), "something is kept of nothing");
+    let (one, two) = (claim_of(1, 20), claim_of(2, 20));
+    let missing = renew(&[(one, at(40))]).await?;
+    ensure!(missing.is_empty(), "a job that never was is kept");
+    let jobs = [1, 2, 3].map(|id| samples::job(A, id, 10));
+    put(store, jobs.clone().map(Write::from)).await?;
+    let early = renew(&[(one, at(40))]).await?;
+    ensure!(early.is_empty(), "a job that nobody claimed is kept");
+    claim(store, 10, 20, 10).await?;
+    let kept = renew(&[(one, at(40)), (two, at(50))]).await?;
+    ensure!(kept.len() == 2, "of two, {kept:?} are kept");
+    let times = store.job_times(A, JobId(1)).await.map_err(sentence)?;
+    ensure!(
+        times.is_some_and(|t| (t.leased_until, t.lease) == (at(40), Some(one.lease))),
+        "the times of a job that is kept are {times:?}"
+    );
+    // The third was not renewed, and is somebody else's now.
+    let others = claim(store, 20, 60, 10).await?;
+    ensure!(
+        others == [jobs[2].clone()],
+        "claimed beside those that are kept: {others:?}"
+    );
+    let late = renew(&[(claim_of(3, 20), at(90)), (one, at(70))]).await?;
+    ensure!(late == [1], "{late:?} are kept, and one is another's");
+    // What it was claimed under is proof for as long as it is kept, and what is renewed after its end is kept, too.
+    put(store, [done(1, 20)]).await?;
+    let gone = renew(&[(one, at(99))]).await?;
+    ensure!(gone.is_empty(), "a job that is done is kept");
+    let again = renew(&[(two, at(80))]).await?;
+    ensure!(again == [2], "nobody claimed it meanwhile: {again:?}");
+    // Given back, it is anybody's at once, and whoever gave it back has no proof any more once it is.
+    renew(&[(two, at(30))]).await?;
+    let taken = claim(store, 30, 45, 10).await?;
+    ensure!(taken == [jobs[1].clone()], "given back: {taken:?}");
+    refuse(store, [done(2, 20)], "ending a job that was given back").await?;
+    // Put anew, it is not kept: it may be claimed at once.
+    put(store, [jobs[2].clone().into()]).await?;
+    let anew = renew(&[(claim_of(3, 60), at(90))]).await?;
+    ensure!(anew.is_empty(), "a job that was put anew is kept");
+    let times = store.job_times(A, JobId(3)).await.map_err(sentence)?;
+    ensure!(
+        times.is_some_and(|t| t.lease.is_none()),
+        "a job that was put anew is leased: {times:?}"
+    );
+    Ok(())
+}
+
+pub(super) async fn no_job_waits_longer_than_any_may(store: &impl Store) -> Finding {
+    const DAY: i64 = 86_400_000;
+    let patient = |id, due| {
+        let mut job = samples::job(A, id, due);
+        job.kind = JobKind::RotateKey {
+            device: DeviceId(1),
+            secret: SecretId(2),
+        };
+        job
+    };
+    put(
+        store,
+        [
+            samples::job(A, 1, 2_000).into(),
+            samples::job(A, 2, DAY / 2).into(),
+            samples::job(B, 3, 3 * DAY).into(),
+            patient(4, 3 * DAY).into(),
+            patient(5, 20 * DAY).into(),
+            samples::job(A, 6, 10).into(),
+        ],
+    )
+    .await?;
+    // Somebody has it, or died over it, by a clock that was days ahead.
+    let held = claim(store, 10, 5 * DAY, 10).await?;
+    ensure!(held.len() == 1, "{held:?} are due");
+    let end_if = async |limit, sure| {
+        let lease = Lease(at(1_020));
+        let done = store.due_at_once(at(1_000), lease, limit, sure).await;
+        done.map_err(sentence)
+    };
+    let end = async |limit| end_if(limit, true).await;
+    // Whoever may be wrong itself leaves what somebody is at, and what people chose a day for.
+    let done = end_if(10, false).await?;
+    ensure!(
+        done == 1,
+        "{done} waits are ended by who is not sure, not 1"
+    );
+    let due = claim(store, 1_000, 1_001, 10).await?;
+    let found: Vec<_> = due.iter().map(|job| job.id.0).collect();
+    ensure!(found == [3], "due for who is not sure: {found:?}");
+    let free = claim(store, 1_020, 1_021, 10).await?;
+    let found: Vec<_> = free.iter().map(|job| job.id.0).collect();
+    ensure!(
+        found == [3],
+        "free after the lease for who is not sure: {found:?}"
+    );
+    // As it was before.
+    put(store, [samples::job(B, 3, 3 * DAY).into()]).await?;
+    let done = end(10).await?;
+    ensure!(done == 3, "{done} waits are ended, not 3");
+    let due = claim(store, 1_000, 1_500, 10).await?;
+    let mut found: Vec<_> = due.iter().map(|job| (job.id.0, job.due)).collect();
+    found.sort_unstable();
+    ensure!(
+        found == [(3, at(1_000)), (5, at(1_000))],
+        "due at once: {found:?}"
+    );
+    let freed = claim(store, 1_020, 1_500, 10).await?;
+    ensure!(freed == held, "free after the lease: {freed:?}");
+    for (id, due) in [(1, 2_000), (2, DAY / 2), (4, 3 * DAY)] {
+        let times = store.job_times(A, JobId(id)).await.map_err(sentence)?;
+        ensure!(
+            times.is_some_and(|times| times.due == at(due)),
+            "a job that waits as it should is moved: {times:?}"
+        );
+    }
+    put(
+        store,
+        [
+            samples::job(A, 7, 9 * DAY).into(),
+            samples::job(B, 8, 9 * DAY).into(),
+        ],
+    )
+    .await?;
+    let counts = [end(1).await?, end(1).await?, end(1).await?];
+    ensure!(counts == [1, 1, 0], "one at a time: {counts:?}");
     Ok(())
 }
 
@@ -364,9 +503,13 @@ pub(super) async fn what_is_over_is_deleted_when_it_is_old(store: &impl Store) -
         third == 0,
         "{third} rows went that were not over, or not old"
     );
-    let left = store.commands(A, EnrollmentId(5), 10).await;
+    let left = store
+        .commands(A, EnrollmentId(5), CommandId(i64::MAX), 10)
+        .await;
     same(left, |c| c.id.0, &[4, 3], "commands")?;
-    let theirs = store.commands(B, EnrollmentId(5), 10).await;
+    let theirs = store
+        .commands(B, EnrollmentId(5), CommandId(i64::MAX), 10)
+        .await;
     same(theirs, |c| c.id.0, &[9], "commands of another organisation")?;
     for (id, there) in [(5, false), (6, true), (7, true)] {
         let found = store

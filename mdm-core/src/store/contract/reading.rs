@@ -2,7 +2,7 @@
 
 use super::{A, B, Finding, at, batch, commit, ensure, put, same, samples, sentence};
 use crate::audit::{AuditEntry, Refusal};
-use crate::device::Device;
+use crate::device::{Device, LastHeard};
 
 use crate::ids::{
     AuditId, CommandId, DeviceId, EnrollmentId, MoveId, OrganisationId, RefusalId, RunbookId,
@@ -68,6 +68,45 @@ fn synced(id: i64, change: impl FnOnce(&mut Device)) -> Write {
     let mut it = samples::device(A, DeviceId(id));
     change(&mut it);
     it.into()
+}
+
+pub(super) async fn when_devices_spoke_last(store: &impl Store) -> Finding {
+    let keep = async |o, heard: &[(i64, i64)]| {
+        let heard: Vec<_> = heard.iter().map(|(d, t)| (DeviceId(*d), at(*t))).collect();
+        store.keep_heard(o, &heard).await.map_err(sentence)
+    };
+    let known = async |o, ids: &[i64]| {
+        let ids: Vec<_> = ids.iter().map(|id| DeviceId(*id)).collect();
+        store.last_heard(o, &ids).await
+    };
+    keep(A, &[]).await?;
+    same(
+        known(A, &[1]).await,
+        |h| h.id.0,
+        &[],
+        "before anybody spoke",
+    )?;
+    keep(A, &[(3, 30), (1, 10), (3, 29)]).await?;
+    keep(B, &[(1, 99)]).await?;
+    let told = |h: &LastHeard| (h.organisation.0, h.id.0, h.at.as_millis());
+    let first = [(1, 1, 10), (1, 3, 30)];
+    same(known(A, &[3, 2, 1]).await, told, &first, "what was kept")?;
+    // Another process writes what it heard earlier: the later moment stays, and the new one is taken.
+    keep(A, &[(1, 9), (2, 20), (3, 31)]).await?;
+    let then = [(1, 1, 10), (1, 2, 20), (1, 3, 31)];
+    same(known(A, &[1, 2, 3]).await, told, &then, "what stays")?;
+    same(known(A, &[2]).await, told, &[(1, 2, 20)], "one of them")?;
+    same(known(B, &[1, 2]).await, told, &[(2, 1, 99)], "the other's")?;
+    // By a clock that was two days ahead; it has been set right, and the device speaks.
+    keep(B, &[(1, 172_800_099)]).await?;
+    keep(B, &[(1, 98)]).await?;
+    same(known(B, &[1]).await, told, &[(2, 1, 98)], "set right")?;
+    // As many as are gathered before it is written down.
+    let many: Vec<(i64, i64)> = (1..=10_000).map(|id| (id, id + 100)).collect();
+    keep(A, &many).await?;
+    let last = known(A, &[10_000, 3]).await;
+    let expected = [(1, 3, 103), (1, 10_000, 10_100)];
+    same(last, told, &expected, "of ten thousand")
 }
 
 pub(super) async fn devices_that_the_sync_asks_for(store: &impl Store) -> Finding {
@@ -204,10 +243,13 @@ pub(super) async fn commands(store: &impl Store) -> Finding {
     urgent.version = 1;
     urgent.state = CommandState::Cancelled;
     put(store, [urgent.into()]).await?;
-    let all = store.commands(A, of, ALL).await;
+    let newest = CommandId(i64::MAX);
+    let all = store.commands(A, of, newest, ALL).await;
     same(all, |c| c.id.0, &[8, 7, 6, 5, 4, 3, 2, 1], "all")?;
-    let all = store.commands(A, of, 2).await;
+    let all = store.commands(A, of, newest, 2).await;
     same(all, |c| c.id.0, &[8, 7], "the newest")?;
+    let all = store.commands(A, of, CommandId(7), 2).await;
+    same(all, |c| c.id.0, &[6, 5], "those before them")?;
     let none = store.open_commands(A, EnrollmentId(6), ALL).await;
     same(none, |c| c.id.0, &[], "of another channel")?;
     let mut settled = samples::command(A, CommandId(1));

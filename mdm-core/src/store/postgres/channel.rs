@@ -4,6 +4,7 @@ use sqlx::postgres::PgPool;
 
 use super::{failed, raw};
 use crate::store::channel::{Reader, Sorter};
+use crate::store::row::Met;
 use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
 
 /// `$1` organisations, `$2` keys, `$3` how many open commands each wants.
@@ -42,9 +43,9 @@ pub(super) const IDENTITY: &str = "\
     UNION ALL SELECT n, 7::bigint, organisation, id, version, doc::text FROM c \
     UNION ALL SELECT n, 8::bigint, organisation, id, version, doc::text FROM s";
 
-/// The connections for shared reads.
+/// The connections for shared reads, and where it is noted what cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Channels(pub(super) PgPool);
+pub(super) struct Channels(pub(super) PgPool, pub(super) Met);
 
 type Found = (i64, i64, i64, i64, i64, String);
 
@@ -82,7 +83,7 @@ impl Reader for Channels {
                 .map_err(failed)?;
             sort(&mut sorter, found, &each(&identities, |(nth, ..)| *nth));
         }
-        Ok(sorter.views())
+        Ok(sorter.views(&self.1))
     }
 }
 

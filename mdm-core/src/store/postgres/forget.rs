@@ -8,6 +8,16 @@ use crate::ids::OrganisationId;
 use crate::store::StoreError;
 use crate::store::row::{FORGOTTEN, Table};
 
+/// Deletes the oldest rows of a table whose column `over` lies before a moment: `$1` the organisation, `$2` the moment, `$3` how many.
+pub(super) fn oldest_of(table: Table, over: &str) -> String {
+    let table = table.name();
+    format!(
+        "WITH k AS MATERIALIZED (SELECT id FROM {table} WHERE organisation = $1 AND {over} < $2 \
+           ORDER BY {over}, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+         DELETE FROM {table} AS t WHERE t.organisation = $1 AND t.id = ANY(ARRAY(SELECT id FROM k)) AND t.{over} < $2"
+    )
+}
+
 impl PostgresStore {
     /// Deletes what is over, the oldest first, so many of each kind at most; rows that somebody holds just now are left.
     pub(super) async fn forget_expired(
@@ -34,13 +44,7 @@ impl PostgresStore {
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let table = table.name();
-        let sql = format!(
-            "WITH k AS MATERIALIZED (SELECT id FROM {table} WHERE organisation = $1 AND {over} < $2 \
-               ORDER BY {over}, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
-             DELETE FROM {table} AS t USING k WHERE t.organisation = $1 AND t.id = k.id AND t.{over} < $2"
-        );
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let done = sqlx::query(AssertSqlSafe(oldest_of(table, over)))
             .bind(organisation.0)
             .bind(before.as_millis())
             .bind(i64::from(limit))

@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use super::{PostgresStore, Text, failed, raw};
 use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
-use crate::job::Job;
-use crate::store::row::{OVER, decode_readable};
-use crate::store::{JobStore, JobTimes, Lease, StoreError};
+use crate::job::{Job, JobKind};
+use crate::store::row::OVER;
+use crate::store::{Claim, JobStore, JobTimes, Lease, StoreError};
 
 /// What goes once nothing names it any more: how it is found and locked, and how it is deleted.
 const UNNAMED: [(&str, &str); 2] = [USED, LISTS];
@@ -45,6 +45,31 @@ const CONTENTS: (&str, &str) = (
          WHERE m.organisation = $1 AND (named->>'content')::bigint = t.id) AND t.id = ANY($2) \
      RETURNING t.file",
 );
+
+/// Keeps claimed jobs. Rows are locked in the order of their keys, as by everybody.
+pub(super) const RENEW: &str = "WITH k AS (SELECT t.organisation, t.id, u.lease, u.until FROM jobs AS t \
+     JOIN UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (organisation, id, lease, until) \
+     ON t.organisation = u.organisation AND t.id = u.id AND t.leased_until = u.lease \
+     ORDER BY t.organisation, t.id FOR UPDATE OF t) \
+     UPDATE jobs AS t SET ready_at = greatest(t.due, k.until) FROM k \
+     WHERE t.organisation = k.organisation AND t.id = k.id AND t.leased_until = k.lease \
+     RETURNING t.organisation, t.id, t.leased_until";
+
+/// `$1` now, `$2` and `$3` the latest moments of jobs and of patient ones, `$4` the words of these, `$5` how many, `$6` now as it stands in
+/// a document, `$7` the end of a lease, `$8` whether leased ones are meant, too. What is no object, or cannot be changed as one, is left as it is, but
+/// not left waiting.
+const DUE_AT_ONCE: &str = "WITH k AS (SELECT j.organisation, j.id FROM jobs AS j WHERE j.ready_at > $2::bigint AND ($8::boolean OR j.leased_until = 0) \
+       AND (j.ready_at > $3::bigint OR NOT EXISTS \
+         (SELECT 1 FROM UNNEST($4::text[]) AS p (word) WHERE position(p.word IN j.doc::text) > 0)) \
+       ORDER BY j.ready_at LIMIT $5::bigint FOR UPDATE OF j SKIP LOCKED) \
+     UPDATE jobs AS t SET \
+       doc = CASE WHEN t.due > $2::bigint AND json_typeof(t.doc) = 'object' \
+           AND position('\\u0000' IN t.doc::text) = 0 \
+         THEN jsonb_set(t.doc::jsonb, '{due}', $6::text::jsonb)::json ELSE t.doc END, \
+       due = CASE WHEN t.due > $2::bigint THEN $1::bigint ELSE t.due END, \
+       ready_at = greatest(CASE WHEN t.due > $2::bigint THEN $1::bigint ELSE t.due END, \
+         CASE WHEN t.leased_until <> 0 THEN $7::bigint ELSE $1::bigint END) \
+     FROM k WHERE t.organisation = k.organisation AND t.id = k.id";
 
 #[async_trait]
 impl JobStore for PostgresStore {
@@ -84,9 +109,53 @@ impl JobStore for PostgresStore {
         } else {
             self.claim_fairly(now, lease, limit).await?
         };
-        let mut jobs: Vec<Job> = decode_readable(claimed.into_iter().map(raw).collect());
+        let mut jobs: Vec<Job> = self.met.readable(claimed.into_iter().map(raw).collect());
         jobs.sort_unstable_by_key(|job| (job.due, job.id, job.organisation));
         Ok(jobs)
+    }
+
+    async fn renew_leases(&self, claims: &[(Claim, Timestamp)]) -> Result<Vec<Claim>, StoreError> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let column = |of: fn(&(Claim, Timestamp)) -> i64| claims.iter().map(of).collect::<Vec<_>>();
+        // Over the connection that writes: people's questions keep nobody's lease from being renewed.
+        let kept: Vec<(i64, i64, i64)> = sqlx::query_as(RENEW)
+            .bind(column(|(claim, _)| claim.organisation.0))
+            .bind(column(|(claim, _)| claim.id.0))
+            .bind(column(|(claim, _)| claim.lease.0.as_millis()))
+            .bind(column(|(_, until)| until.as_millis()))
+            .fetch_all(&self.writes)
+            .await
+            .map_err(failed)?;
+        Ok(kept.into_iter().map(Claim::of).collect())
+    }
+
+    async fn due_at_once(
+        &self,
+        now: Timestamp,
+        Lease(lease): Lease,
+        limit: u32,
+        sure: bool,
+    ) -> Result<u64, StoreError> {
+        // What people chose a day for has no latest moment for whoever is not sure.
+        let patient = match sure {
+            true => (now + JobKind::LONGEST_PATIENCE).as_millis(),
+            false => i64::MAX,
+        };
+        let done = sqlx::query(DUE_AT_ONCE)
+            .bind(now.as_millis())
+            .bind((now + JobKind::LONGEST_WAIT).as_millis())
+            .bind(patient)
+            .bind(JobKind::PATIENT.to_vec())
+            .bind(i64::from(limit))
+            .bind(serde_json::json!(now).to_string())
+            .bind(lease.as_millis())
+            .bind(sure)
+            .execute(&self.writes)
+            .await
+            .map_err(failed)?;
+        Ok(done.rows_affected())
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -128,18 +197,15 @@ impl JobStore for PostgresStore {
         organisation: OrganisationId,
         id: JobId,
     ) -> Result<Option<JobTimes>, StoreError> {
-        let times: Option<(i64, i64)> = sqlx::query_as(
-            "SELECT due, leased_until FROM jobs WHERE organisation = $1 AND id = $2",
+        let times: Option<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT due, leased_until, ready_at FROM jobs WHERE organisation = $1 AND id = $2",
         )
         .bind(organisation.0)
         .bind(id.0)
         .fetch_optional(&self.reads)
         .await
         .map_err(failed)?;
-        Ok(times.map(|(due, leased_until)| JobTimes {
-            due: Timestamp::from_millis(due),
-            leased_until: Timestamp::from_millis(leased_until),
-        }))
+        Ok(times.map(|(due, leased_until, ready_at)| JobTimes::of(due, leased_until, ready_at)))
     }
 
     async fn jobs_waiting(&self) -> Result<u64, StoreError> {

@@ -4,7 +4,10 @@
 mod at_once;
 mod channel;
 mod forget;
+mod heard;
+mod history;
 mod jobs;
+mod unreadable;
 mod write;
 
 // What both databases are asked in the same words.
@@ -45,8 +48,10 @@ mod set_ups;
 #[path = "../alike/waves.rs"]
 mod waves;
 
+use std::io::ErrorKind;
 use std::str::FromStr as _;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -57,12 +62,15 @@ use sqlx::{Connection as _, Executor as _};
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::refill::refill_postgres;
-use super::row::{Raw, Stored, decode, decode_all, decode_readable};
+use super::row::{Met, Raw, Stored};
 use super::schema::{APPLIED, FLOOR, Had, beside, had, newest, other_version};
-use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
+use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError, UnreadableRow};
 
 /// After how long without use a connection is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// How long it may take to say so; then it is given up, and another is made.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 512;
@@ -113,7 +121,14 @@ pub struct PostgresStore {
     channels: PgPool,
     gather: Gather,
     commits: GroupCommit,
+    /// Rows that were met and cannot be read.
+    met: Met,
+    /// How many connections were made.
+    made: Made,
 }
+
+/// Counts connections.
+type Made = Arc<AtomicU64>;
 
 impl PostgresStore {
     /// Connects to `postgres://user:password@host/database`, checks that the server keeps what it acknowledges, and
@@ -124,7 +139,8 @@ impl PostgresStore {
     /// does not speak UTF-8, or its tables belong to another version.
     pub async fn connect(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let server = server(url)?;
-        let writes = match steady(1).connect_with(server.clone()).await {
+        let made = Made::default();
+        let writes = match steady(1, &made).connect_with(server.clone()).await {
             Ok(writes) => writes,
             Err(error) => return Err(why_not(&server, error).await),
         };
@@ -141,7 +157,7 @@ impl PostgresStore {
             .await
             .map_err(|error| StoreError::Database(error.to_string()))?;
         refill_postgres(&writes).await?;
-        Self::over(writes, server, options).await
+        Self::over(writes, server, options, made).await
     }
 
     /// Connects to a database that has our tables, to look at it: leaves the tables as they are and refuses every write.
@@ -163,8 +179,9 @@ impl PostgresStore {
         };
         let _ = first.close().await;
         fits?;
-        let writes = steady(1).connect_with(server.clone()).await;
-        Self::over(writes.map_err(unavailable)?, server, options).await
+        let made = Made::default();
+        let writes = steady(1, &made).connect_with(server.clone()).await;
+        Self::over(writes.map_err(unavailable)?, server, options, made).await
     }
 
     /// Whether a database holds an organisation, whatever version its tables are of. Changes nothing in it.
@@ -192,14 +209,17 @@ impl PostgresStore {
         writes: PgPool,
         server: PgConnectOptions,
         options: PostgresOptions,
+        made: Made,
     ) -> Result<Self, StoreError> {
-        let reads = pool(options.connections.max(1))
+        let reads = pool(options.connections.max(1), &made)
             .connect_with(server.clone())
             .await;
         let reads = reads.map_err(unavailable)?;
-        let channels = steady(GATHERERS).connect_with(server).await;
+        let channels = steady(GATHERERS, &made).connect_with(server).await;
         let channels = channels.map_err(unavailable)?;
-        let gather = Gather::start(&channel::Channels(channels.clone()), GATHERERS as usize);
+        let met = Met::default();
+        let shared = channel::Channels(channels.clone(), met.clone());
+        let gather = Gather::start(&shared, GATHERERS as usize);
         let commits = GroupCommit::start(write::Writer(writes.clone()));
         Ok(Self {
             reads,
@@ -207,6 +227,8 @@ impl PostgresStore {
             channels,
             gather,
             commits,
+            met,
+            made,
         })
     }
 }
@@ -249,6 +271,10 @@ impl Store for PostgresStore {
         Some(self.commits.figures())
     }
 
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        self.still_unreadable().await
+    }
+
     fn name(&self) -> &'static str {
         "postgres"
     }
@@ -285,18 +311,20 @@ async fn why_not(server: &PgConnectOptions, pool: sqlx::Error) -> StoreError {
 }
 
 /// Connections for people's questions, whose plans depend on what is asked.
-fn pool(size: u32) -> PgPoolOptions {
+fn pool(size: u32, made: &Made) -> PgPoolOptions {
     connections(
         size,
+        made,
         "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off",
     )
 }
 
 /// Connections for the few statements that run all day, all of them by keys: planned once, always by index, whatever the
 /// server knows of the tables' sizes at that moment.
-fn steady(size: u32) -> PgPoolOptions {
+fn steady(size: u32, made: &Made) -> PgPoolOptions {
     connections(
         size,
+        made,
         "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET jit = off; \
          SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
          SET enable_hashjoin = off; SET enable_mergejoin = off; \
@@ -305,7 +333,8 @@ fn steady(size: u32) -> PgPoolOptions {
 }
 
 /// `settings` begin with limits: somebody who holds a row for ever must not hold all of us.
-fn connections(size: u32, settings: &'static str) -> PgPoolOptions {
+fn connections(size: u32, made: &Made, settings: &'static str) -> PgPoolOptions {
+    let made = Arc::clone(made);
     PgPoolOptions::new()
         .max_connections(size)
         // Asking before every use costs a round trip; asking a connection that rested is enough.
@@ -313,12 +342,17 @@ fn connections(size: u32, settings: &'static str) -> PgPoolOptions {
         .before_acquire(|connection, rested| {
             Box::pin(async move {
                 if rested.idle_for > IDLE {
-                    connection.ping().await?;
+                    // Of a machine that went without a word nothing ever comes back.
+                    tokio::time::timeout(SILENCE, connection.ping())
+                        .await
+                        .map_err(|_| sqlx::Error::Io(ErrorKind::TimedOut.into()))??;
                 }
                 Ok(true)
             })
         })
         .after_connect(move |connection, _| {
+            // Before anything is asked of it: whoever sees the same number has seen this one.
+            made.fetch_add(1, Ordering::SeqCst);
             Box::pin(async move { connection.execute(settings).await.map(|_| ()) })
         })
 }
@@ -388,24 +422,45 @@ fn raws(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<Raw>, StoreError> {
     Ok(rows.map_err(failed)?.into_iter().map(raw).collect())
 }
 
-fn one<T: Stored>(row: Result<Option<Text>, sqlx::Error>) -> Result<Option<T>, StoreError> {
-    row.map_err(failed)?.map(raw).map(decode).transpose()
+fn one<T: Stored>(
+    met: &Met,
+    row: Result<Option<Text>, sqlx::Error>,
+) -> Result<Option<T>, StoreError> {
+    row.map_err(failed)?
+        .map(raw)
+        .map(|raw| met.one(raw))
+        .transpose()
 }
 
-fn many<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
-    decode_all(raws(rows)?)
+fn many<T: Stored>(met: &Met, rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
+    met.all(raws(rows)?)
 }
 
-/// As [`many`], without those that cannot be read: for readers that go through many owners' rows at once.
-fn all_readable<T: Stored>(rows: Result<Vec<Text>, sqlx::Error>) -> Result<Vec<T>, StoreError> {
-    Ok(decode_readable(raws(rows)?))
+fn all_readable<T: Stored>(
+    met: &Met,
+    rows: Result<Vec<Text>, sqlx::Error>,
+) -> Result<Vec<T>, StoreError> {
+    Ok(met.readable(raws(rows)?))
 }
 
-/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `all_readable`, or `readable limit`: then the
-/// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
+fn list_of<T: Stored>(
+    met: &Met,
+    rows: Result<Vec<Text>, sqlx::Error>,
+) -> Result<Vec<T>, StoreError> {
+    met.list(raws(rows)?)
+}
+
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement. What becomes of a row that cannot be read:
+///
+/// - `one` and `many`: an error;
+/// - `list_of`, and `page limit`: an error for whoever decides on them, left out for whoever looks ([`super::with_the_rest`]);
+/// - `all_readable`, and `readable limit`: left out.
+///
+/// Of those with a limit it is the statement's last parameter, and rows that are left out take nobody's place.
 macro_rules! rows {
     ($store:expr, one, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::postgres::one(
+            &$store.met,
             sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
                 $(.bind($bind))*.fetch_optional(&$store.reads).await)
     };
@@ -415,13 +470,25 @@ macro_rules! rows {
             let found = $crate::store::postgres::raws(
                 sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
                     $(.bind($bind))*.bind(window.size()).fetch_all(&$store.reads).await)?;
-            if let Some(rows) = window.take(found) {
+            if let Some(rows) = window.take(&$store.met, found) {
                 break Ok(rows);
+            }
+        }
+    }};
+    ($store:expr, page $limit:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
+        let mut window = $crate::store::row::Window::of($limit);
+        loop {
+            let found = $crate::store::postgres::raws(
+                sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
+                    $(.bind($bind))*.bind(window.size()).fetch_all(&$store.reads).await)?;
+            if let Some(rows) = window.take_page(&$store.met, found) {
+                break rows;
             }
         }
     }};
     ($store:expr, $kind:ident, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::postgres::$kind(
+            &$store.met,
             sqlx::query_as(concat!("SELECT organisation, id, version, doc::text FROM ", $sql))
                 $(.bind($bind))*.fetch_all(&$store.reads).await)
     };

@@ -1,20 +1,34 @@
-//! The plans of every statement, on tables with twenty thousand rows: none reads a table from one end to the other.
+//! The plans of every statement, on tables with twenty thousand rows: none reads a table from one end to the other, nor all rows of
+//! an organisation that is as large.
 
 use std::fmt::Write as _;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::{PostgresOptions, PostgresStore, at_once, channel};
+use super::{PostgresOptions, PostgresStore, at_once, channel, forget, heard, jobs};
 use crate::device::Device;
 use crate::ids::{DeviceId, OrganisationId, Serial};
 use crate::store::Store as _;
 use crate::store::group_commit::Simple;
-use crate::store::row::{ColumnKind, Row, Table};
+use crate::store::row::{ColumnKind, FORGOTTEN, OVER, Row, Table};
 use crate::store::statements::{ALIKE, statements};
 use crate::store::testing::TestPostgres;
 
-/// Rows of two thousand organisations, with a value in every column.
-fn fill(table: Table) -> String {
+/// What an organisation has few of, so that whoever asks has all of it at once.
+const FEW: [&str; 9] = [
+    "budgets",
+    "declaration_sets",
+    "kept_runbooks",
+    "library",
+    "locations",
+    "projects",
+    "servers",
+    "templates",
+    "tokens",
+];
+
+/// Rows of so many organisations, with a value in every column.
+fn fill(table: Table, organisations: u32) -> String {
     let (mut names, mut values) = (String::new(), String::new());
     for (column, kind) in table.columns() {
         let value = match kind {
@@ -26,10 +40,9 @@ fn fill(table: Table) -> String {
     }
     let table = table.name();
     // Each organisation is its own row.
-    let organisation = if table == "organisations" {
-        "g"
-    } else {
-        "1 + g % 2000"
+    let organisation = match table {
+        "organisations" => "g".to_owned(),
+        _ => format!("1 + g % {organisations}"),
     };
     format!(
         "INSERT INTO {table} (organisation, id, version, doc{names}) \
@@ -83,21 +96,8 @@ fn simple<'a>(new: &'a [Row], old: &'a [Row], alone: bool) -> Simple<'a> {
     simple
 }
 
-#[tokio::test]
-async fn every_statement_uses_an_index() {
-    let Some(server) = TestPostgres::find().await else {
-        return;
-    };
-    let url = server.database().await;
-    let store = PostgresStore::connect(&url, PostgresOptions::default()).await;
-    let store = store.unwrap();
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    for table in Table::ALL {
-        let filled = connection.execute(AssertSqlSafe(fill(table))).await;
-        filled.unwrap_or_else(|error| panic!("{}: {error}", table.name()));
-    }
-    let settings = "SET plan_cache_mode = force_generic_plan; SET jit = off";
-    connection.execute(settings).await.unwrap();
+/// What is asked all day: reads, and what clears away what is over.
+fn asked() -> Vec<String> {
     let columns = "organisation, id, version, doc::text";
     let words = [
         ("ids!(2)", ids!(2)),
@@ -111,12 +111,40 @@ async fn every_statement_uses_an_index() {
         .flat_map(|source| statements(source, columns, &words))
         .collect();
     assert!(all.len() >= 100, "only {} statements were found", all.len());
+    let forgotten = FORGOTTEN.map(|table| (table, "expires"));
+    let deletes = OVER.into_iter().chain(forgotten);
+    all.extend(deletes.map(|(table, over)| forget::oldest_of(table, over)));
     // Those that count them all.
     all.retain(|sql| !sql.starts_with("SELECT count(*)"));
-    for sql in all {
+    all
+}
+
+#[tokio::test]
+async fn every_statement_uses_an_index() {
+    let Some(server) = TestPostgres::find().await else {
+        return;
+    };
+    let url = server.database().await;
+    let store = PostgresStore::connect(&url, PostgresOptions::default()).await;
+    let store = store.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    for table in Table::ALL {
+        let filled = connection.execute(AssertSqlSafe(fill(table, 2000))).await;
+        filled.unwrap_or_else(|error| panic!("{}: {error}", table.name()));
+    }
+    let settings = "SET plan_cache_mode = force_generic_plan; SET jit = off";
+    connection.execute(settings).await.unwrap();
+    for sql in asked() {
         let plan = plan(&mut connection, &sql).await;
         assert!(!plan.contains("Seq Scan"), "{sql}:\n{plan}");
     }
+    // What is written behind finds its rows by their key.
+    // What is written behind finds its rows by their key.
+    let plan_of_keeping = plan(&mut connection, heard::KEEP).await;
+    assert!(
+        plan_of_keeping.contains("last_heard_pkey") && !plan_of_keeping.contains("Seq Scan"),
+        "{plan_of_keeping}"
+    );
     // Those that run all day have connections of their own, where nothing depends on what the server knows of the tables.
     let settings = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; \
                     SET enable_mergejoin = off";
@@ -128,7 +156,11 @@ async fn every_statement_uses_an_index() {
         Row::of(&device).unwrap()
     };
     let (new, old) = ([device(30_000, 0)], [device(2, 1), device(5, 1)]);
-    let mut hot = vec![channel::QUEUE.to_owned(), channel::IDENTITY.to_owned()];
+    let mut hot = vec![
+        channel::QUEUE.to_owned(),
+        channel::IDENTITY.to_owned(),
+        jobs::RENEW.to_owned(),
+    ];
     for alone in [true, false] {
         hot.push(at_once::statement(&simple(&new, &old, alone)).unwrap().0);
     }
@@ -137,6 +169,65 @@ async fn every_statement_uses_an_index() {
         assert!(!plan.contains("Seq Scan"), "{sql}:\n{plan}");
         assert!(!plan.contains("Filter: (version"), "{sql}:\n{plan}");
     }
+    connection.close().await.unwrap();
+    store.close().await.unwrap();
+    server.clean().await;
+}
+
+/// Whether a plan goes through all rows of an organisation: by the beginning of a key alone, which is the organisation.
+fn walks(plan: &str) -> bool {
+    plan.contains("Seq Scan")
+        || plan.lines().any(|line| {
+            let held = line.trim().strip_prefix("Index Cond: (");
+            let held = held.filter(|held| !held.contains(" AND "));
+            let column = held.map(|held| held.rsplit('.').next().unwrap_or(held));
+            column.is_some_and(|column| column.starts_with("organisation = "))
+        })
+}
+
+#[tokio::test]
+async fn no_statement_goes_through_a_large_organisation() {
+    let walk = "  ->  Index Scan using tokens_pkey on tokens t\n        Index Cond: (t.organisation = $1)\n";
+    assert!(walks(walk) && walks(&walk.replace("t.organisation", "organisation")));
+    assert!(!walks(&walk.replace(
+        "(t.organisation = $1)",
+        "((organisation = $1) AND (id > $2))"
+    )));
+    let Some(server) = TestPostgres::find().await else {
+        return;
+    };
+    let url = server.database().await;
+    let store = PostgresStore::connect(&url, PostgresOptions::default()).await;
+    let store = store.unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    for table in Table::ALL {
+        let filled = connection.execute(AssertSqlSafe(fill(table, 1))).await;
+        filled.unwrap_or_else(|error| panic!("{}: {error}", table.name()));
+    }
+    let settings = "SET plan_cache_mode = force_generic_plan; SET jit = off";
+    connection.execute(settings).await.unwrap();
+    let mut lists = 0;
+    for sql in asked() {
+        let list = |few: &&str| {
+            let all = format!(" FROM {few} WHERE organisation = $1 ORDER BY ");
+            let order = sql.split_once(&all).map(|(_, order)| order);
+            matches!(order, Some("id" | "name COLLATE \"C\""))
+        };
+        if FEW.iter().any(list) {
+            lists += 1;
+            continue;
+        }
+        // What nothing names any more is found by comparing two tables, away from everybody's way.
+        if sql.contains("NOT EXISTS (SELECT 1 FROM ") && sql.contains(" SKIP LOCKED") {
+            continue;
+        }
+        let plan = plan(&mut connection, &sql).await;
+        // A page in the order of the key ends where the page does, unless it leaves rows out.
+        let page = sql.contains(" LIMIT ") && !plan.contains("Seq Scan");
+        let leaves_out = plan.contains("Filter: (version");
+        assert!((page && !leaves_out) || !walks(&plan), "{sql}:\n{plan}");
+    }
+    assert_eq!(lists, FEW.len(), "the lists that are read at once");
     connection.close().await.unwrap();
     store.close().await.unwrap();
     server.clean().await;

@@ -349,3 +349,88 @@ async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
     .map_err(failure)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::error::Error as StdError;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::{Failure, failure};
+
+    /// What a server says with this code.
+    #[derive(Debug)]
+    struct Says(&'static str);
+
+    impl fmt::Display for Says {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "says {}", self.0)
+        }
+    }
+
+    impl StdError for Says {}
+
+    impl DatabaseError for Says {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn said(code: &'static str) -> Failure {
+        failure(sqlx::Error::Database(Box::new(Says(code))))
+    }
+
+    #[test]
+    fn what_passes_is_not_available_and_what_is_wrong_is_refused() {
+        // Disk full, out of memory, too many connections, statement cancelled, shut down, starting up, IO error, connection lost,
+        // lock not available, read only (a replica that has not taken over yet), idle in a transaction for too long.
+        let passes = [
+            "53100", "53200", "53300", "57014", "57P01", "57P02", "57P03", "58030", "08006",
+            "55P03", "25006", "25P03",
+        ];
+        for code in passes {
+            let found = said(code);
+            assert!(
+                matches!(found, Failure::Unavailable(_)),
+                "{code}: {found:?}"
+            );
+        }
+        for code in ["40001", "40P01"] {
+            assert!(matches!(said(code), Failure::Again(_)), "{code}");
+        }
+        assert!(matches!(said("23505"), Failure::Taken));
+        for code in ["42601", "42501", "22P02", "23514"] {
+            assert!(matches!(said(code), Failure::Refused(_)), "{code}");
+        }
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        for error in [
+            sqlx::Error::Io(lost),
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+        ] {
+            assert!(matches!(failure(error), Failure::Unavailable(_)));
+        }
+    }
+}

@@ -8,6 +8,7 @@ pub(crate) enum Table {
     Organisations,
     Servers,
     Devices,
+    LastHeard,
     Originals,
     HandOffs,
     HandOffParts,
@@ -64,10 +65,11 @@ pub(crate) enum ColumnKind {
 
 impl Table {
     /// All of them.
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::Organisations,
         Self::Servers,
         Self::Devices,
+        Self::LastHeard,
         Self::Originals,
         Self::HandOffs,
         Self::HandOffParts,
@@ -121,6 +123,7 @@ impl Table {
             Self::Organisations => "organisations",
             Self::Servers => "servers",
             Self::Devices => "devices",
+            Self::LastHeard => "last_heard",
             Self::Originals => "originals",
             Self::HandOffs => "hand_offs",
             Self::HandOffParts => "hand_off_parts",
@@ -180,6 +183,7 @@ impl Table {
                 ("seen", Int),
                 ("assign_at", Int),
             ],
+            Self::LastHeard => &[("heard", Int)],
             Self::Enrollments => &[
                 ("live_key", Text),
                 ("parent", Int),

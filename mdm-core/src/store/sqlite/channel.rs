@@ -8,6 +8,7 @@ use sqlx::sqlite::SqlitePool;
 use super::failed;
 use crate::ids::EnrollmentId;
 use crate::store::channel::{Reader, Sorter};
+use crate::store::row::Met;
 use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
 
 /// `?1` is a JSON array with `[organisation, key, how many open commands]` for each who asks, `?2` the most of them that
@@ -48,9 +49,9 @@ pub(super) const IDENTITY: &str = "\
     UNION ALL SELECT n, 7, organisation, id, version, doc FROM c \
     UNION ALL SELECT n, 8, organisation, id, version, doc FROM s";
 
-/// The connections for shared reads.
+/// The connections for shared reads, and where it is noted what cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Channels(pub(super) SqlitePool);
+pub(super) struct Channels(pub(super) SqlitePool, pub(super) Met);
 
 type Found = (i64, i64, i64, i64, i64, Vec<u8>);
 
@@ -91,7 +92,7 @@ impl Reader for Channels {
                 }
             }
         }
-        let mut views = sorter.views();
+        let mut views = sorter.views(&self.1);
         for (view, ask) in views.iter_mut().zip(asks) {
             if let Ok(view) = view {
                 trim(view, most_of(ask));

@@ -6,9 +6,9 @@ use sqlx::{QueryBuilder, Sqlite};
 use super::{SqliteStore, failed};
 use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
-use crate::job::Job;
-use crate::store::row::{OVER, Raw, decode_readable};
-use crate::store::{JobStore, JobTimes, Lease, StoreError};
+use crate::job::{Job, JobKind};
+use crate::store::row::{OVER, Raw};
+use crate::store::{Claim, JobStore, JobTimes, Lease, StoreError};
 
 /// The oldest of each table of [`OVER`].
 const OLDEST: [&str; 10] = [
@@ -60,6 +60,20 @@ const CONTENTS: (&str, &str) = (
        AND t.id NOT IN (SELECT CAST(json_extract(named.value, '$.content') AS INTEGER) FROM declaration_manifests AS m, json_each(m.doc, '$.items') AS named WHERE m.organisation = ?1) \
      RETURNING file",
 );
+
+/// Behind the list of claims, which is the outer loop: each looks for its job by key.
+pub(super) const RENEW: &str = ") UPDATE jobs SET ready_at = max(due, (SELECT u FROM k WHERE o = organisation AND i = id AND l = leased_until)) \
+     WHERE (organisation, id, leased_until) IN (SELECT o, i, l FROM k) RETURNING organisation, id, leased_until";
+
+/// `?1` now, `?2` and `?3` the latest moments of jobs and of patient ones, `?4` the words of these, `?5` how many, `?6` now as it stands in
+/// a document, `?7` the end of a lease, `?8` whether leased ones are meant, too. What cannot be read as JSON is left as it is, but not left waiting.
+const DUE_AT_ONCE: &str = "UPDATE jobs SET \
+       doc = CASE WHEN due > ?2 AND json_valid(doc) THEN json_set(doc, '$.due', json(?6)) ELSE doc END, \
+       due = CASE WHEN due > ?2 THEN ?1 ELSE due END, \
+       ready_at = max(CASE WHEN due > ?2 THEN ?1 ELSE due END, CASE WHEN leased_until <> 0 THEN ?7 ELSE ?1 END) \
+     WHERE (organisation, id) IN (SELECT j.organisation, j.id FROM jobs AS j WHERE j.ready_at > ?2 AND (?8 OR j.leased_until = 0) \
+       AND (j.ready_at > ?3 OR NOT EXISTS (SELECT 1 FROM json_each(?4) AS p WHERE instr(j.doc, p.value) > 0)) \
+       ORDER BY j.ready_at LIMIT ?5)";
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -160,9 +174,59 @@ impl JobStore for SqliteStore {
             claimed.extend(rows);
         }
         tx.commit().await.map_err(failed)?;
-        let mut jobs: Vec<Job> = decode_readable(claimed);
+        let mut jobs: Vec<Job> = self.met.readable(claimed);
         jobs.sort_unstable_by_key(|job| (job.due, job.id, job.organisation));
         Ok(jobs)
+    }
+
+    async fn renew_leases(&self, claims: &[(Claim, Timestamp)]) -> Result<Vec<Claim>, StoreError> {
+        let mut kept: Vec<(i64, i64, i64)> = Vec::new();
+        // Far below the limit of values in a statement.
+        for claims in claims.chunks(5_000) {
+            let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i, l, u) AS (");
+            query.push_values(claims, |mut row, (claim, until)| {
+                row.push_bind(claim.organisation.0)
+                    .push_bind(claim.id.0)
+                    .push_bind(claim.lease.0.as_millis())
+                    .push_bind(until.as_millis());
+            });
+            query.push(RENEW);
+            let rows: Vec<(i64, i64, i64)> = query
+                .build_query_as()
+                .persistent(false)
+                .fetch_all(&self.writes)
+                .await
+                .map_err(failed)?;
+            kept.extend(rows);
+        }
+        Ok(kept.into_iter().map(Claim::of).collect())
+    }
+
+    async fn due_at_once(
+        &self,
+        now: Timestamp,
+        Lease(lease): Lease,
+        limit: u32,
+        sure: bool,
+    ) -> Result<u64, StoreError> {
+        // What people chose a day for has no latest moment for whoever is not sure.
+        let patient = match sure {
+            true => (now + JobKind::LONGEST_PATIENCE).as_millis(),
+            false => i64::MAX,
+        };
+        let done = sqlx::query(DUE_AT_ONCE)
+            .bind(now.as_millis())
+            .bind((now + JobKind::LONGEST_WAIT).as_millis())
+            .bind(patient)
+            .bind(serde_json::json!(JobKind::PATIENT).to_string())
+            .bind(i64::from(limit))
+            .bind(serde_json::json!(now).to_string())
+            .bind(lease.as_millis())
+            .bind(sure)
+            .execute(&self.writes)
+            .await
+            .map_err(failed)?;
+        Ok(done.rows_affected())
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -205,18 +269,15 @@ impl JobStore for SqliteStore {
         organisation: OrganisationId,
         id: JobId,
     ) -> Result<Option<JobTimes>, StoreError> {
-        let times: Option<(i64, i64)> = sqlx::query_as(
-            "SELECT due, leased_until FROM jobs WHERE organisation = ?1 AND id = ?2",
+        let times: Option<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT due, leased_until, ready_at FROM jobs WHERE organisation = ?1 AND id = ?2",
         )
         .bind(organisation.0)
         .bind(id.0)
         .fetch_optional(&self.reads)
         .await
         .map_err(failed)?;
-        Ok(times.map(|(due, leased_until)| JobTimes {
-            due: Timestamp::from_millis(due),
-            leased_until: Timestamp::from_millis(leased_until),
-        }))
+        Ok(times.map(|(due, leased_until, ready_at)| JobTimes::of(due, leased_until, ready_at)))
     }
 
     async fn jobs_waiting(&self) -> Result<u64, StoreError> {

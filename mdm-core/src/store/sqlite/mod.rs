@@ -3,7 +3,9 @@
 
 mod channel;
 mod forget;
+mod heard;
 mod jobs;
+mod unreadable;
 mod write;
 
 // What both databases are asked in the same words.
@@ -49,17 +51,21 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
 use super::refill::refill_sqlite;
-use super::row::{Raw, Stored, decode, decode_all, decode_readable};
+use super::row::{Met, Raw, Stored};
 use super::schema::{APPLIED, FLOOR, Had, beside, had, newest, other_version};
-use super::{Batch, ChannelAsk, ChannelView, CommitFigures, Store, StoreError};
+use super::{
+    Batch, ChannelAsk, ChannelView, CommitFigures, HistoryStore, Store, StoreError, UnreadableRow,
+};
 
 /// How many connections read at once.
 const READERS: u32 = 4;
@@ -88,6 +94,8 @@ pub struct SqliteStore {
     /// What channels' messages ask, gathered.
     gather: Gather,
     commits: GroupCommit,
+    /// Rows that were met and cannot be read.
+    met: Met,
 }
 
 impl SqliteStore {
@@ -100,7 +108,10 @@ impl SqliteStore {
         let path = path.as_ref().to_path_buf();
         private(path.clone()).await?;
         let options = durable(&path);
-        let writes = pool(1).connect_with(options.clone()).await;
+        let writes = pool(1)
+            .after_release(|connection, _| Box::pin(settled(connection)))
+            .connect_with(options.clone())
+            .await;
         let writes = writes.map_err(unavailable)?;
         read_back(&writes, "journal_mode", "wal").await?;
         read_back(&writes, "synchronous", "2").await?;
@@ -157,12 +168,15 @@ impl SqliteStore {
 
     fn over(reads: SqlitePool, writes: SqlitePool) -> Self {
         let commits = GroupCommit::start(write::Writer(writes.clone()));
-        let gather = Gather::start(&channel::Channels(reads.clone()), GATHERERS);
+        let met = Met::default();
+        let channels = channel::Channels(reads.clone(), met.clone());
+        let gather = Gather::start(&channels, GATHERERS);
         Self {
             reads,
             writes,
             gather,
             commits,
+            met,
         }
     }
 
@@ -195,6 +209,9 @@ impl SqliteStore {
     }
 }
 
+// A file has no other history than its own, and nobody follows it.
+impl HistoryStore for SqliteStore {}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -220,6 +237,10 @@ impl Store for SqliteStore {
         Some(self.commits.figures())
     }
 
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        self.still_unreadable().await
+    }
+
     fn name(&self) -> &'static str {
         "sqlite"
     }
@@ -234,6 +255,16 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .max_lifetime(None)
         .test_before_acquire(false)
         .acquire_timeout(Duration::from_secs(60))
+}
+
+/// Whether a connection has no transaction open, and can go on. Where a commit finds no room on the disk, SQLite has rolled back
+/// already and refuses to do so again: a connection that waits for that would take no write ever after.
+async fn settled(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback may be under way to it.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// Makes the file, or takes others' rights to it away. SQLite gives its log the rights of the file.
@@ -339,24 +370,33 @@ fn found(rows: Read<Vec<Raw>>) -> Result<Vec<Raw>, StoreError> {
     rows.map_err(failed)
 }
 
-fn one<T: Stored>(row: Read<Option<Raw>>) -> Result<Option<T>, StoreError> {
-    row.map_err(failed)?.map(decode).transpose()
+fn one<T: Stored>(met: &Met, row: Read<Option<Raw>>) -> Result<Option<T>, StoreError> {
+    row.map_err(failed)?.map(|raw| met.one(raw)).transpose()
 }
 
-fn many<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
-    decode_all(rows.map_err(failed)?)
+fn many<T: Stored>(met: &Met, rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
+    met.all(found(rows)?)
 }
 
-/// As [`many`], without those that cannot be read: for readers that go through many owners' rows at once.
-fn all_readable<T: Stored>(rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
-    Ok(decode_readable(rows.map_err(failed)?))
+fn all_readable<T: Stored>(met: &Met, rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
+    Ok(met.readable(found(rows)?))
 }
 
-/// `rows!(store, kind, "…", binds…)`: runs a reading statement; `kind` is `one`, `many` or `all_readable`, or `readable limit`: then the
-/// statement's last parameter is the limit, and rows that cannot be read take nobody's place.
+fn list_of<T: Stored>(met: &Met, rows: Read<Vec<Raw>>) -> Result<Vec<T>, StoreError> {
+    met.list(found(rows)?)
+}
+
+/// `rows!(store, kind, "…", binds…)`: runs a reading statement. What becomes of a row that cannot be read:
+///
+/// - `one` and `many`: an error;
+/// - `list_of`, and `page limit`: an error for whoever decides on them, left out for whoever looks ([`super::with_the_rest`]);
+/// - `all_readable`, and `readable limit`: left out.
+///
+/// Of those with a limit it is the statement's last parameter, and rows that are left out take nobody's place.
 macro_rules! rows {
     ($store:expr, one, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::sqlite::one(
+            &$store.met,
             sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
                 $(.bind($bind))*.fetch_optional(&$store.reads).await)
     };
@@ -366,13 +406,25 @@ macro_rules! rows {
             let found = $crate::store::sqlite::found(
                 sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
                     $(.bind($bind))*.bind(window.size()).fetch_all(&$store.reads).await)?;
-            if let Some(rows) = window.take(found) {
+            if let Some(rows) = window.take(&$store.met, found) {
                 break Ok(rows);
+            }
+        }
+    }};
+    ($store:expr, page $limit:expr, $sql:expr $(, $bind:expr)* $(,)?) => {{
+        let mut window = $crate::store::row::Window::of($limit);
+        loop {
+            let found = $crate::store::sqlite::found(
+                sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
+                    $(.bind($bind))*.bind(window.size()).fetch_all(&$store.reads).await)?;
+            if let Some(rows) = window.take_page(&$store.met, found) {
+                break rows;
             }
         }
     }};
     ($store:expr, $kind:ident, $sql:expr $(, $bind:expr)* $(,)?) => {
         $crate::store::sqlite::$kind(
+            &$store.met,
             sqlx::query_as(concat!("SELECT organisation, id, version, doc FROM ", $sql))
                 $(.bind($bind))*.fetch_all(&$store.reads).await)
     };
@@ -414,6 +466,8 @@ use by_bytes;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::device::Device;
@@ -488,6 +542,38 @@ mod tests {
             Err(StoreError::Database(_))
         ));
         assert_eq!(names(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_keeps_nothing_from_being_written_once_there_is_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mdm.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(1));
+        store.commit(batch).await.unwrap();
+        // Not one page more: what SQLite says of a disk without room.
+        let full = "PRAGMA max_page_count = 1";
+        sqlx::query(full).execute(&store.writes).await.unwrap();
+        let many = |from: i64| {
+            let mut batch = Batch::new();
+            for id in from..from + 2_000 {
+                batch.put(device(id));
+            }
+            batch
+        };
+        let refused = store.commit(many(10)).await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable(_))),
+            "{refused:?}"
+        );
+        assert!(store.device(ORG, DeviceId(1)).await.unwrap().is_some());
+        assert!(store.device(ORG, DeviceId(10)).await.unwrap().is_none());
+        let room = "PRAGMA max_page_count = 1073741823";
+        sqlx::query(room).execute(&store.writes).await.unwrap();
+        store.commit(many(10)).await.unwrap();
+        assert!(store.device(ORG, DeviceId(2_009)).await.unwrap().is_some());
+        store.close().await.unwrap();
     }
 
     #[cfg(unix)]
@@ -587,61 +673,56 @@ mod tests {
         all.push(format!(
             "{keys} UPDATE jobs SET leased_until = 1, ready_at = 1 {of} AND ready_at <= 2"
         ));
+        let renew = super::jobs::RENEW;
+        all.push(format!(
+            "WITH k (o, i, l, u) AS (VALUES (1, 2, 3, 4), (5, 6, 7, 8){renew}"
+        ));
         let rows: Vec<Row> = (1..=2).map(|id| Row::of(&device(id)).unwrap()).collect();
         let change = super::write::change(Table::Devices, &rows.iter().collect::<Vec<_>>());
         all.push(change.sql().as_str().to_owned());
+        all.push(super::heard::KEEP.to_owned());
         all.push(super::channel::QUEUE.to_owned());
         all.push(super::channel::IDENTITY.to_owned());
         // Those that count them all.
         all.retain(|sql| !sql.starts_with("SELECT count(*)"));
+        // Every table, and what tables are called within statements: in most of them, and in this one.
+        let tables: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
+        let mut ever: BTreeSet<String> = BTreeSet::new();
         for sql in all {
+            let called = called(&sql, &tables);
+            let usual = ["d", "i", "j", "m", "t"];
+            let names = [tables.as_slice(), usual.as_slice(), called.as_slice()].concat();
+            ever.extend(called.iter().map(|&name| name.to_owned()));
             let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
             let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain)
                 .fetch_all(&store.reads)
                 .await
                 .unwrap_or_else(|error| panic!("{sql}: {error}"));
             for (_, _, _, line) in plan {
-                let names = [
-                    "accepted_parts",
-                    "audit",
-                    "audit_seals",
-                    "certificates",
-                    "channel_statuses",
-                    "commands",
-                    "approvals",
-                    "declarations",
-                    "done_alone",
-                    "declaration_contents",
-                    "declaration_sets",
-                    "declaration_assignments",
-                    "declaration_manifests",
-                    "declared_channels",
-                    "devices",
-                    "enrollments",
-                    "hand_offs",
-                    "hand_off_parts",
-                    "i",
-                    "jobs",
-                    "j",
-                    "kept_runbooks",
-                    "moves",
-                    "organisations",
-                    "projects",
-                    "refusals",
-                    "runbooks",
-                    "secrets",
-                    "servers",
-                    "sessions",
-                    "set_ups",
-                    "t",
-                    "tokens",
-                    "waves",
-                    "what_if_runs",
-                ];
                 let scanned = line.strip_prefix("SCAN ").unwrap_or_default();
                 let scanned = scanned.split(' ').next().unwrap_or_default();
                 assert!(!names.contains(&scanned), "{sql}: {line}");
             }
         }
+        for name in ["c", "d", "i", "m", "s", "t"] {
+            assert!(ever.contains(name), "no table is called {name}: {ever:?}");
+        }
+    }
+
+    /// What a statement calls its tables. Its own names for what it makes of them, which it may read from one end to the other, are
+    /// not among them.
+    fn called<'a>(sql: &'a str, tables: &[&str]) -> Vec<&'a str> {
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        let named = words.windows(3);
+        let named =
+            named.filter(|w| tables.contains(&w[0].trim_start_matches('(')) && w[1] == "AS");
+        named.map(|w| w[2].trim_end_matches([',', ')'])).collect()
+    }
+
+    #[test]
+    fn a_table_is_known_by_the_name_that_a_statement_gives_it() {
+        let sql =
+            "WITH k AS (SELECT 1) SELECT s.id FROM k, sessions AS s, (SELECT id FROM jobs) AS x";
+        assert_eq!(called(sql, &["sessions", "jobs"]), ["s"]);
     }
 }

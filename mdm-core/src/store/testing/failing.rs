@@ -1,11 +1,11 @@
 //! A store that breaks down at a chosen commit and stays down, as a machine does whose power is cut.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::store::{Batch, ChannelAsk, ChannelView, Store, StoreError};
+use crate::store::{Batch, ChannelAsk, ChannelView, Store, StoreError, UnreadableRow};
 
 /// On which side of the disk the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub struct FailingStore<S> {
     commits: Arc<AtomicU64>,
     cut: Arc<AtomicBool>,
     overtaken: Arc<AtomicU64>,
+    meanwhile: Arc<Mutex<Option<Batch>>>,
 }
 
 impl<S: Store> FailingStore<S> {
@@ -45,6 +46,7 @@ impl<S: Store> FailingStore<S> {
             commits: Arc::default(),
             cut: Arc::default(),
             overtaken: Arc::default(),
+            meanwhile: Arc::default(),
         }
     }
 
@@ -75,6 +77,21 @@ impl<S: Store> FailingStore<S> {
         self.overtaken.store(commits, Ordering::SeqCst);
     }
 
+    /// Somebody else commits this right before the next commit, after whatever that one was decided on was read.
+    pub fn meanwhile(&self, batch: Batch) {
+        *self.lock() = Some(batch);
+    }
+
+    fn other(&self) -> Option<Batch> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Batch>> {
+        self.meanwhile
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The store beneath.
     #[must_use]
     pub fn inner(&self) -> &S {
@@ -88,6 +105,9 @@ impl<S: Store> Store for FailingStore<S> {
         let count = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
         if self.cut.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("the power was cut".to_owned()));
+        }
+        if let Some(other) = self.other() {
+            self.inner.commit(other).await?;
         }
         let one_less = |left: u64| left.checked_sub(1);
         let overtaken = &self.overtaken;
@@ -116,6 +136,10 @@ impl<S: Store> Store for FailingStore<S> {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.inner.close().await
+    }
+
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        self.inner.unreadable().await
     }
 
     fn name(&self) -> &'static str {

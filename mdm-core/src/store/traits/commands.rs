@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::ids::{EnrollmentId, OrganisationId};
+use crate::ids::{CommandId, EnrollmentId, OrganisationId};
 use crate::queue::Command;
 use crate::store::StoreError;
 
@@ -36,11 +36,12 @@ pub trait CommandStore: Send + Sync {
     ) -> Result<Vec<Command>, StoreError>;
     /// How many there are without a final report, of all organisations.
     async fn commands_waiting(&self) -> Result<CommandsWaiting, StoreError>;
-    /// All, newest first.
+    /// All with smaller ids than `before`, newest first.
     async fn commands(
         &self,
         organisation: OrganisationId,
         enrollment: EnrollmentId,
+        before: CommandId,
         limit: u32,
     ) -> Result<Vec<Command>, StoreError>;
 }

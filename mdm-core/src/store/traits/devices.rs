@@ -1,9 +1,9 @@
-//! Reads devices.
+//! Reads devices, and notes when they spoke last.
 
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::device::Device;
+use crate::device::{Device, LastHeard};
 use crate::ids::{DeviceId, OrganisationId, Serial, ServerId};
 use crate::store::StoreError;
 
@@ -59,4 +59,18 @@ pub trait DeviceStore: Send + Sync {
         server: ServerId,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError>;
+    /// Notes when devices spoke last, all of them in one statement. Of two moments the later one stays, whoever writes first, unless
+    /// what is kept is more than a day ahead of what is written: that was a clock that has been set right since. No
+    /// decision rests on these rows, so nothing conflicts with them.
+    async fn keep_heard(
+        &self,
+        organisation: OrganisationId,
+        heard: &[(DeviceId, Timestamp)],
+    ) -> Result<(), StoreError>;
+    /// When these devices spoke last, those of which it is known, in the order of ids.
+    async fn last_heard(
+        &self,
+        organisation: OrganisationId,
+        ids: &[DeviceId],
+    ) -> Result<Vec<LastHeard>, StoreError>;
 }

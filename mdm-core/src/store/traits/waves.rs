@@ -18,7 +18,7 @@ pub trait WaveStore: Send + Sync {
     ) -> Result<Option<Project>, StoreError>;
     /// All of an organisation, in the order of ids.
     async fn projects(&self, organisation: OrganisationId) -> Result<Vec<Project>, StoreError>;
-    /// What was found when somebody last had the what-if run for a wave.
+    /// What was found when somebody last had the what-if run for a wave, or looked at the list of this place.
     async fn what_if_run(
         &self,
         organisation: OrganisationId,

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use crate::store::{
     AcmeStore, AppleStore, AuditStore, Batch, ChannelAsk, ChannelView, CommandStore,
-    DeclarationStore, DeviceStore, EnrollmentStore, HookStore, JobStore, LibraryStore, MoveStore,
-    OrganisationStore, OriginalStore, PersonStore, RepeatStore, SecretStore,
-    ServerCertificateStore, SetUpStore, StoreError, WaveStore, channel,
+    DeclarationStore, DeviceStore, EnrollmentStore, HistoryStore, HookStore, JobStore,
+    LibraryStore, MoveStore, OrganisationStore, OriginalStore, PersonStore, RepeatStore,
+    SecretStore, ServerCertificateStore, SetUpStore, StoreError, UnreadableRow, WaveStore, channel,
 };
 
 /// What became of batches since a store was opened, in this process.
@@ -47,6 +47,7 @@ pub trait Store:
     + AcmeStore
     + RepeatStore
     + HookStore
+    + HistoryStore
     + JobStore
     + 'static
 {
@@ -75,6 +76,11 @@ pub trait Store:
     /// What became of batches since the store was opened; `None` of a store that does not count.
     fn commit_figures(&self) -> Option<CommitFigures> {
         None
+    }
+
+    /// Rows that this store met, in this process, and that still cannot be read: at most 1000.
+    async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// A word for people: `sqlite`, `postgres`, …

@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::anyhow;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::Request;
+use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cli::{Ended, Exit, Means as _};
+use crate::http::api::UNREADABLE;
 
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -57,6 +58,14 @@ pub(super) fn understood(status: u16, answer: &[u8]) -> Result<Value, Ended> {
     })
 }
 
+/// Says what a list lacks, beside the list.
+pub(super) fn tell_left_out(headers: &HeaderMap) {
+    let rows = headers.get(UNREADABLE).and_then(|rows| rows.to_str().ok());
+    if let Some(rows) = rows {
+        eprintln!("mdmd: rows of the database that cannot be read are left out: {rows}");
+    }
+}
+
 pub(super) async fn send<S, B>(stream: S, request: Request<B>) -> Result<(u16, Bytes), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,6 +78,7 @@ where
     let driver = tokio::spawn(connection);
     let answer = sender.send_request(request).await?;
     let status = answer.status().as_u16();
+    tell_left_out(answer.headers());
     let body = collect(answer.into_body()).await?;
     driver.abort();
     Ok((status, body))

@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::enrollment::{ChannelKind, Enrollment};
-use mdm_core::ids::{EnrollmentId, OrganisationId, RunbookId, Serial, SetUpId};
-use mdm_core::migration::{SetUp, SetUpState, Verdict, VerdictKind};
+use mdm_core::hook::{Hook, HookMessage};
+use mdm_core::ids::{
+    DeviceId, EnrollmentId, HookId, HookMessageId, OrganisationId, RunbookId, Serial, SetUpId,
+};
+use mdm_core::migration::{Notice, SetUp, SetUpState, Verdict, VerdictKind};
+use mdm_core::runbook::KeptRunbook;
 use mdm_core::store::Batch;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -84,7 +88,34 @@ async fn a_list_is_read_to_its_end() {
         let steps = Default::default();
         held.state = SetUpState::Holding { since: at, steps };
         batch.put(held);
+        // Where a page begins is a name, with everything that a name may have.
+        let name = format!("Nr. {id} & more");
+        batch.put(KeptRunbook::new(first.id, &name, Platform::Ios));
+        let (hook, message) = (HookId(1), HookMessageId(id));
+        let serial = Serial::parse(&format!("SERIAL{id}")).unwrap();
+        let told = HookMessage::new(
+            first.id,
+            message,
+            hook,
+            DeviceId(id),
+            serial,
+            Notice::Offered,
+            at,
+        );
+        batch.put(told);
     }
+    let at = Timestamp::from_millis(5);
+    let url = "https://good.example/in";
+    let hook = Hook::new(
+        first.id,
+        HookId(1),
+        "door",
+        url,
+        BTreeSet::new(),
+        Vec::new(),
+        at,
+    );
+    batch.put(hook);
     mdm.store().commit(batch).await.unwrap();
     let client = Client {
         way: Way::Stopped(Box::new(stopped(&config, IfStopped::Read).await.unwrap())),
@@ -93,9 +124,15 @@ async fn a_list_is_read_to_its_end() {
     for (path, rows, name) in [
         ("/api/v1/organisations", "organisations", "name"),
         ("/api/v1/holds", "holds", "serial"),
+        ("/api/v1/runbooks", "runbooks", "name"),
+        ("/api/v1/webhooks/door/messages", "messages", "serial"),
     ] {
+        let side = match rows {
+            "messages" => "before",
+            _ => "after",
+        };
         for size in 1..=4 {
-            let answer = client.pages_of(size, path, rows).await.unwrap();
+            let answer = client.walk(size, path, &[rows], side).await.unwrap();
             let all = answer[rows].as_array().unwrap();
             let names: BTreeSet<_> = all.iter().map(|r| r[name].to_string()).collect();
             assert_eq!(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mdm_core::enrollment::{Enrollment, EnrollmentState};
-use mdm_core::ids::{AuditId, DeviceId, OrganisationId, RefusalId};
+use mdm_core::ids::{AuditId, CommandId, DeviceId, OrganisationId, RefusalId};
 use mdm_core::migration::visible_state;
 use mdm_core::queue::CommandState;
 use mdm_core::service::Mdm;
@@ -144,7 +144,10 @@ impl Reader {
                     );
                 }
                 for speaker in std::iter::once(&channel).chain(&users) {
-                    for command in store.commands(org, speaker.id, COMMANDS).await? {
+                    for command in store
+                        .commands(org, speaker.id, CommandId(i64::MAX), COMMANDS)
+                        .await?
+                    {
                         put(
                             format!("4 {}", command.id.0),
                             format!("command {}", command.request_type),

@@ -330,7 +330,8 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let client = Client::acting(common, place).await?;
             let project = super::project::number(&client, project).await?;
             let body = json!({ "project": project, "name": name, "preset": preset, "ade": ade });
-            let made = client.post("/api/v1/waves", &body).await?;
+            let said = "a draft: nothing is asked of anybody before it is submitted.";
+            let made = client.act("/api/v1/waves", &body, said).await?;
             super::print(common, &made, |made| {
                 println!("wave {} is {}", cell(&made["id"]), cell(&made["name"]));
             });
@@ -379,7 +380,18 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             place,
         } => {
             let body = json!({ "serials": devices.some()?, "reason": reason.as_deref().unwrap_or_default() });
-            change(common, place, wave, "members/remove", &body, "removed").await
+            let said =
+                "these members leave the wave; one whose migration is at Apple already is refused.";
+            change(
+                common,
+                place,
+                wave,
+                "members/remove",
+                &body,
+                "removed",
+                said,
+            )
+            .await
         }
         Wave::Withdraw {
             wave,
@@ -387,7 +399,17 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             place,
         } => {
             let body = json!({ "all": true, "reason": reason.as_deref().unwrap_or_default() });
-            change(common, place, wave, "members/remove", &body, "removed").await
+            let said = "every member of which nothing was submitted leaves the wave for good; the others stay.";
+            change(
+                common,
+                place,
+                wave,
+                "members/remove",
+                &body,
+                "removed",
+                said,
+            )
+            .await
         }
         Wave::Move {
             wave,
@@ -399,7 +421,8 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let client = Client::acting(common, place).await?;
             let to = find(&client, to).await?.number;
             let body = json!({ "to": to, "serials": serials });
-            change(common, place, wave, "members/move", &body, "moved").await
+            let said = "these members go with the other wave; what was accepted of both is void.";
+            change(common, place, wave, "members/move", &body, "moved", said).await
         }
         Wave::Met {
             wave,
@@ -417,7 +440,15 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
                 Some(_) => "taken_back",
                 None => "met",
             };
-            change(common, place, wave, "prerequisites", &body, what).await
+            let said = match not {
+                Some(_) => {
+                    "what was said to be met counts as not met again, and keeps these devices back."
+                }
+                None => {
+                    "what was to be done at the original service counts as done for these devices."
+                }
+            };
+            change(common, place, wave, "prerequisites", &body, what, said).await
         }
         Wave::Cleaned {
             wave,
@@ -430,7 +461,13 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let body = json!({
                 "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
             });
-            change(common, place, wave, "clean-up", &body, "cleaned").await
+            let said = match not {
+                Some(_) => "these devices are on the list for the original service again.",
+                None => {
+                    "these devices leave the list of what the original service still has to clean up."
+                }
+            };
+            change(common, place, wave, "clean-up", &body, "cleaned", said).await
         }
         Wave::Whatif {
             wave,
@@ -457,9 +494,9 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let body = json!({ "digest": digest, "waivers": waivers?, "reason": reason });
             let client = Client::acting(common, place).await?;
             let found = find(&client, wave).await?;
-            let accepted = client
-                .post(&format!("{}/acceptance", found.path), &body)
-                .await?;
+            let said = "whoever submits the wave may do exactly what was shown under this digest; any change voids it.";
+            let path = format!("{}/acceptance", found.path);
+            let accepted = client.act(&path, &body, said).await?;
             super::print(common, &accepted, |accepted| {
                 println!(
                     "accepted by {}: {} devices would be submitted, {} stay behind",
@@ -516,7 +553,8 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
             let serials = devices.some()?;
             let client = Client::acting(common, place).await?;
             let found = find(&client, wave).await?;
-            let members = client.get(&found.path).await?;
+            let path = format!("{}/members", found.path);
+            let members = client.pages(&path, "members").await?;
             let is_member = |serial: &mdm_core::ids::Serial| {
                 let mut all = members["members"].as_array().into_iter().flatten();
                 all.any(|m| m["serial"] == serial.as_str())
@@ -559,7 +597,7 @@ pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
     }
 }
 
-/// Changes something of a wave's members and says of how many.
+/// Changes something of a wave's members, after saying what that means, and says of how many.
 async fn change(
     common: &Common,
     place: &Where,
@@ -567,10 +605,12 @@ async fn change(
     path: &str,
     body: &Value,
     what: &str,
+    said: &str,
 ) -> Done {
     let client = Client::acting(common, place).await?;
     let found = find(&client, wave).await?;
-    let answer = client.post(&format!("{}/{path}", found.path), body).await?;
+    let path = format!("{}/{path}", found.path);
+    let answer = client.act(&path, body, said).await?;
     super::print(common, &answer, |answer| {
         println!("{} {}", what.replace('_', " "), cell(&answer[what]))
     });
@@ -705,8 +745,9 @@ async fn gate(
         None => client.get(&format!("{}/standing", found.path)).await?,
     };
     super::print(common, &standing["gate"], shown::gate);
+    // A wave of no project has none: nothing waits for it.
     let against = standing["gate"]["against"].as_array();
-    if against.is_none_or(|all| !all.is_empty()) {
+    if against.is_some_and(|all| !all.is_empty()) {
         return Err(anyhow!("the waves after this one may not go yet")).means(Exit::Precondition);
     }
     Ok(())
@@ -716,7 +757,24 @@ async fn pause(common: &Common, place: &Where, wave: &str, paused: bool, reason:
     let client = Client::acting(common, place).await?;
     let found = find(&client, wave).await?;
     let body = json!({ "paused": paused, "reason": reason });
-    let standing = client.post(&format!("{}/pause", found.path), &body).await?;
+    let said = match paused {
+        true => "no more members are offered their migration until it is resumed; those that were offered it go on.".to_owned(),
+        false => {
+            let standing = client.get(&format!("{}/standing", found.path)).await?;
+            let was = &standing["wave"]["paused"];
+            match was.is_null() {
+                true => "it is not paused.".to_owned(),
+                false => format!(
+                    "its members that wait ({}) are offered their migration from now on; {} had paused it: {}.",
+                    cell(&standing["tally"]["scheduled"]),
+                    cell(&was["by"]),
+                    cell(&was["why"])
+                ),
+            }
+        }
+    };
+    let path = format!("{}/pause", found.path);
+    let standing = client.act(&path, &body, &said).await?;
     super::print(common, &standing, shown::standing);
     Ok(())
 }

@@ -88,9 +88,14 @@ pub(super) async fn add(common: &Common, add: &Add) -> Done {
     body["dry"] = json!(add.dry_run);
     let client = Client::acting(common, &add.place).await?;
     let found = find(&client, &add.wave).await?;
-    let answer = client
-        .post(&format!("{}/members", found.path), &body)
-        .await?;
+    let path = format!("{}/members", found.path);
+    let answer = match add.dry_run {
+        true => client.post(&path, &body).await?,
+        false => {
+            let said = "these devices are planned in this wave, and can be in no other; nothing is asked of them yet.";
+            client.act(&path, &body, said).await?
+        }
+    };
     let serials = answer["serials"].as_array().map_or(0, Vec::len);
     crate::cli::print(common, &answer, |answer| {
         if add.dry_run {
@@ -152,7 +157,9 @@ pub(super) async fn run(common: &Common, how: &Plan) -> Done {
         let body = json!({
             "serials": serials, "all": serials.is_empty(), "deadline": deadline, "available_from": from,
         });
-        return super::change(common, &how.place, &how.wave, "dates", &body, "planned").await;
+        let said = "these members get these dates; what was accepted of the wave is void.";
+        let (place, wave) = (&how.place, &how.wave);
+        return super::change(common, place, wave, "dates", &body, "planned", said).await;
     }
     if !serials.is_empty() {
         let why = anyhow!("a spread is of all members: name devices only with --deadline");
@@ -168,7 +175,14 @@ pub(super) async fn run(common: &Common, how: &Plan) -> Done {
     });
     let client = Client::acting(common, &how.place).await?;
     let found = find(&client, &how.wave).await?;
-    let answer = client.post(&format!("{}/plan", found.path), &body).await?;
+    let path = format!("{}/plan", found.path);
+    let answer = match how.dry_run {
+        true => client.post(&path, &body).await?,
+        false => {
+            let said = "every member that is not submitted gets a date; what was accepted of the wave is void.";
+            client.act(&path, &body, said).await?
+        }
+    };
     crate::cli::print(common, &answer, show);
     Ok(())
 }

@@ -97,6 +97,7 @@ pub(super) fn standing(standing: &Value) {
         ("members", "members"),
         ("planned", "planned"),
         ("blocked", "  of these blocked"),
+        ("ready", "  of these ready"),
         ("submitting", "asked of Apple"),
         ("scheduled", "scheduled"),
         ("offered", "offered"),
@@ -159,6 +160,11 @@ pub(super) fn standing(standing: &Value) {
             line(name, format!("{}  {}", cell(&point[0]), cell(&point[1])));
         }
     }
+    let stuck = standing["progress"]["not_expected"].as_u64();
+    if let Some(stuck) = stuck.filter(|n| *n > 0) {
+        let why = "blocked, or their requests failed";
+        line("not expected", format!("{stuck}: {why}"));
+    }
     let failures = &standing["failures"];
     if let Some(counts) = failures["counts"].as_object() {
         for (mode, count) in counts {
@@ -174,6 +180,10 @@ pub(super) fn standing(standing: &Value) {
 }
 
 pub(super) fn gate(gate: &Value) {
+    if gate.is_null() {
+        println!("gate             none: the wave is of no project");
+        return;
+    }
     let mut against = rows(&gate["against"]).peekable();
     if against.peek().is_none() {
         println!("gate             open");
@@ -235,41 +245,11 @@ pub(super) fn what_if(what_if: &Value, with_requests: bool) {
     for sentence in rows(&what_if["drift"]) {
         println!("drift: {}", cell(sentence));
     }
-    let of_devices = [
-        ("new", "appeared"),
-        ("gone", "gone"),
-        ("another fact", "facts"),
-    ];
-    for (word, key) in of_devices {
-        for change in rows(&what_if["since"][key]) {
-            println!(
-                "{word} since the last run: {} {} of {} devices",
-                cell(&change[0]),
-                cell(&change[1]),
-                rows(&change[2]).count()
-            );
-        }
-    }
-    for (word, key) in [("new", "of_all_appeared"), ("gone", "of_all_gone")] {
-        for change in rows(&what_if["since"][key]) {
-            println!(
-                "{word} since the last run, of all: {} {}: {}",
-                cell(&change[0]),
-                cell(&change[1]),
-                cell(&change[2])
-            );
-        }
-    }
-    for (word, key) in [("new", "lost_appeared"), ("gone", "lost_gone")] {
-        for (app, devices) in what_if["since"][key].as_object().into_iter().flatten() {
-            println!(
-                "{word} since the last run: {app} would be lost with its data on {} devices",
-                rows(devices).count()
-            );
-        }
+    for line in check::since(&what_if["since"]) {
+        println!("{line}");
     }
     if rows(&report["forecast"]["apps"]).next().is_some() {
-        apps::show(&report["forecast"]);
+        apps::show(&report["forecast"], &report["needs"]);
     }
     if with_requests {
         requests(what_if, &mut std::io::stdout());

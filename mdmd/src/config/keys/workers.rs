@@ -32,4 +32,12 @@ pub(super) const KEYS: &[Key] = &[
         "30",
         "How often the watchdog looks for holds past their ceiling, in seconds.",
     ),
+    key(
+        "workers.lease_seconds",
+        Form::Whole(8, 3600),
+        Some("20"),
+        "20",
+        "How long a claimed job is kept from other processes without a renewal, in seconds: so long its work waits when a process dies. \
+         The clocks of the processes must differ by less than a quarter of it.",
+    ),
 ];

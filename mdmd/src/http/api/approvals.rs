@@ -7,8 +7,10 @@ use mdm_core::service::Revealed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::error::Refusal;
 use super::asked::Path;
-use super::described::{Sent, Shows, told};
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
 use super::{About, Answer, Page, next_page, refused, shown};
 
 /// What a person can use in front of a device. The others are for us to use.
@@ -60,9 +62,10 @@ pub(super) async fn decline(
     shown(told! { approval: row })
 }
 
-pub(super) async fn demanded(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn demanded(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
     let always = org.organisation().settings.two_persons_always;
-    shown(told! { always: always })
+    let version = Part::TwoPersons.of(org.organisation());
+    Ok(Versioned::of(version, told! { always: always }))
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -5,7 +5,9 @@ use mdm_core::organisation::AdeOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::described::{Sent, Shows, told};
+use super::super::error::Refusal;
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
 use super::{About, Answer, refused, shown};
 
 /// For which devices.
@@ -24,7 +26,9 @@ pub(super) async fn assign(
     shown(told! { devices: sent.serials.len() })
 }
 
-pub(super) async fn profiles(About { office, org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn profiles(
+    About { office, org, .. }: About,
+) -> Result<Versioned<impl Shows>, Refusal> {
     let servers = office
         .mdm
         .store()
@@ -56,7 +60,10 @@ pub(super) async fn profiles(About { office, org, .. }: About) -> Answer<impl Sh
             }
         })
         .collect();
-    shown(told! { options: org.organisation().settings.ade.clone(), servers: servers })
+    // Of what it says, and not of how far it is defined at Apple: that changes by itself.
+    let version = Part::AdeProfile.of(org.organisation());
+    let answer = told! { options: org.organisation().settings.ade.clone(), servers: servers };
+    Ok(Versioned::of(version, answer))
 }
 
 pub(super) async fn set(

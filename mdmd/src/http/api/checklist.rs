@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mdm_core::checklist::Checklist;
+use mdm_core::checklist::{Checklist, Outside};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -27,10 +27,16 @@ struct Made {
 pub(super) async fn show(About { office, org, .. }: About) -> Answer<impl Shows> {
     let id = org.organisation().id;
     let now = mdm_core::clock::Clock::now(&mdm_core::clock::SystemClock);
+    // Where devices go may have been changed since.
+    let doors = org.doors();
+    let same = |seen: &Outside| {
+        let urls = doors.iter().map(|(_, url, _)| url);
+        seen.endpoints.iter().map(|e| &e.url).eq(urls)
+    };
     let young = office
         .mdm
         .outside(id)
-        .is_some_and(|seen| now.since(seen.at) < YOUNG);
+        .is_some_and(|seen| now.since(seen.at) < YOUNG && same(&seen));
     if !young {
         let seen = probe::doors(&org).await;
         office.mdm.tell_outside(id, seen);

@@ -3,7 +3,7 @@
 
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
-use mdm_core::ids::Serial;
+use mdm_core::ids::{AnyId, CommandId, Serial};
 use mdm_core::service::{Cancel, Enqueued, NewCommand, Org};
 use mdm_core::wire::command::{CommandBody, KeysError};
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::asked::{Path, Query};
 use super::described::{Partly, Sent, Shows, told};
-use super::{About, Answer, Hidden, refused, shown};
+use super::{About, Answer, Hidden, at_most, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -48,12 +48,21 @@ pub(super) struct Out {
     all: bool,
 }
 
-/// What a list of commands is asked with beside a page.
+/// Whose command is meant.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct OfChannel {
+    channel: Option<String>,
+}
+
+/// What a list of commands is asked with.
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Look {
     channel: Option<String>,
     #[serde(default)]
     open: bool,
+    /// Before this id: the `next` of the page before. Those that wait have no pages: they stand in the order in which they go out.
+    before: Option<AnyId>,
+    /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
 }
 
@@ -227,19 +236,19 @@ pub(super) async fn cancel(
 }
 
 /// The channel that is looked at: the device's own, or one of its users'.
-async fn channel(org: &Org, serial: &str, look: &Look) -> Result<String, Error> {
+async fn channel(org: &Org, serial: &str, wanted: Option<String>) -> Result<String, Error> {
     let serial = Serial::parse(serial)?;
     let found = org.channels_of(std::slice::from_ref(&serial)).await?;
     let device = found.into_iter().flatten().next();
     let device = device.ok_or(Error::NotFound("enrolled device of this serial number"))?;
-    match &look.channel {
+    match wanted {
         None => Ok(device),
         Some(user)
             if user
                 .strip_prefix(&device)
                 .is_some_and(|rest| rest.starts_with(':')) =>
         {
-            Ok(user.clone())
+            Ok(user)
         }
         Some(_) => Err(Error::NotFound("channel of this device")),
     }
@@ -250,11 +259,25 @@ pub(super) async fn list(
     Path(serial): Path<String>,
     Query(look): Query<Look>,
 ) -> Answer<impl Shows> {
-    let channel = channel(&org, &serial, &look).await.map_err(refused)?;
-    let limit = look.limit.unwrap_or(100).clamp(1, 1000);
-    let rows = org.commands(&channel, look.open, limit).await;
+    let channel = channel(&org, &serial, look.channel)
+        .await
+        .map_err(refused)?;
+    let limit = at_most(look.limit);
+    let rows = match (look.open, look.before) {
+        (true, Some(_)) => {
+            let problem = "is for all commands: those that wait have no pages";
+            Err(Error::bad_input("before", problem))
+        }
+        (true, None) => org.commands(&channel, true, limit).await,
+        (false, before) => {
+            let before = CommandId(before.map_or(i64::MAX, |before| before.0));
+            org.commands_before(&channel, before, limit).await
+        }
+    };
     let rows = rows.map_err(refused)?;
-    shown(told! { serial: serial, channel: channel, commands: rows })
+    let full = !look.open && rows.len() >= limit as usize;
+    let next = rows.last().filter(|_| full).map(|last| last.id);
+    shown(told! { serial: serial, channel: channel, commands: rows, next: next })
 }
 
 /// One command, and whose it is.
@@ -269,9 +292,11 @@ struct One<T> {
 pub(super) async fn show(
     About { org, .. }: About,
     Path((serial, uuid)): Path<(String, String)>,
-    Query(look): Query<Look>,
+    Query(which): Query<OfChannel>,
 ) -> Answer<impl Shows> {
-    let channel = channel(&org, &serial, &look).await.map_err(refused)?;
+    let channel = channel(&org, &serial, which.channel)
+        .await
+        .map_err(refused)?;
     let found = org.command(&channel, &uuid).await.map_err(refused)?;
     shown(One {
         found,

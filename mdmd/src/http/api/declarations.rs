@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 
 use super::super::error::Refusal;
 use super::asked::Path;
-use super::described::{Sent, Shows, told};
-use super::{About, Answer, Hidden, Page, refused, shown};
+use super::described::{Sent, Shows, Versioned, told};
+use super::tagged::Version;
+use super::{About, Answer, Called, Hidden, Page, cut_by_name, edited, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +39,7 @@ pub(super) struct Set {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Named {
+pub(super) struct Removed {
     name: String,
 }
 
@@ -86,19 +87,20 @@ struct One<P> {
 pub(super) async fn show(
     About { org, .. }: About,
     Path(identifier): Path<String>,
-) -> Answer<impl Shows> {
+) -> Result<Versioned<impl Shows>, Refusal> {
     let declaration = org.declaration(&identifier).await.map_err(refused)?;
     let content = org.declaration_content(&declaration).await;
     let content = content.map_err(refused)?;
     // As a device gets it, and what is known of it here beside it.
-    shown(One {
+    let answer = One {
         declaration_type: content.declaration_type,
         identifier: content.identifier,
         server_token: content.server_token,
         payload: content.payload,
         created: declaration.created,
         changed: declaration.changed,
-    })
+    };
+    Ok(Versioned::of(Version::of_row(declaration.version), answer))
 }
 
 pub(super) async fn put(
@@ -136,8 +138,23 @@ pub(super) async fn of_device(
     shown(told! { serial: serial, channels: channels.map_err(refused)? })
 }
 
-pub(super) async fn sets(About { org, .. }: About) -> Answer<impl Shows> {
-    shown(told! { sets: org.declaration_sets().await.map_err(refused)? })
+pub(super) async fn sets(
+    About { office, org, which }: About<Called>,
+) -> Result<Versioned<impl Shows>, Refusal> {
+    // Before the sets themselves: what changes meanwhile makes the tag an old one.
+    let version = match &which.name {
+        None => None,
+        Some(name) => {
+            let found = edited::set(&office, &org, name).await?;
+            let missing = || refused(Error::NotFound("set of declarations"));
+            Some(Version::of_row(found.ok_or_else(missing)?.1))
+        }
+    };
+    let mut all = org.declaration_sets().await.map_err(refused)?;
+    all.retain(|set| which.name.as_ref().is_none_or(|name| set.name == *name));
+    let (after, limit) = (which.after.as_deref(), which.limit);
+    let (all, next) = cut_by_name(all, after, limit, |set| &set.name);
+    Ok(Versioned::of(version, told! { sets: all, next: next }))
 }
 
 pub(super) async fn put_set(
@@ -151,7 +168,7 @@ pub(super) async fn put_set(
 
 pub(super) async fn remove_set(
     About { office, org, .. }: About,
-    Sent(sent): Sent<Named>,
+    Sent(sent): Sent<Removed>,
 ) -> Answer<impl Shows> {
     let done = org.remove_declaration_set(&sent.name).await;
     office.poke.notify_one();

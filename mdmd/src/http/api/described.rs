@@ -60,16 +60,26 @@ impl<T: Serialize> IntoResponse for Shown<T> {
     }
 }
 
-/// An answer about one thing that has versions.
+/// An answer about one thing that people edit.
 pub(super) struct Versioned<T> {
-    pub(super) version: i64,
-    pub(super) answer: T,
+    /// None where the answer is about many.
+    version: Option<Version>,
+    answer: T,
+}
+
+impl<T> Versioned<T> {
+    pub(super) fn of(version: impl Into<Option<Version>>, answer: T) -> Self {
+        let version = version.into();
+        Self { version, answer }
+    }
 }
 
 impl<T: Serialize> IntoResponse for Versioned<T> {
     fn into_response(self) -> Response {
         let mut response = partly(&self.answer, true);
-        response.extensions_mut().insert(Version(self.version));
+        if let Some(version) = self.version {
+            response.extensions_mut().insert(version);
+        }
         response
     }
 }

@@ -14,8 +14,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Path;
-use super::described::{Sent, Shows, told};
-use super::{About, Answer, Hidden, Page, Refusal, either, next_page, refused, shown};
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
+use super::{
+    About, Answer, Hidden, Newest, Page, Refusal, at_most, either, next_page, refused, shown,
+};
 
 /// Who issues from now on.
 #[derive(Deserialize, JsonSchema)]
@@ -89,8 +92,9 @@ pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl S
     shown(told! { identities: rows, next: next })
 }
 
-pub(super) async fn refusals(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
-    let rows = org.refusals(which.limit()).await.map_err(refused)?;
+pub(super) async fn refusals(About { org, which, .. }: About<Newest>) -> Answer<impl Shows> {
+    let rows = org.refusals(at_most(which.limit)).await;
+    let rows = rows.map_err(refused)?;
     shown(told! { refusals: rows })
 }
 
@@ -113,8 +117,9 @@ pub(super) async fn revoke(
     shown(told! { serial: serial, revoked: revoked.map_err(refused)? })
 }
 
-pub(super) async fn issuer(About { org, .. }: About) -> Answer<impl Shows> {
-    shown(described(&org))
+pub(super) async fn issuer(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
+    let version = Part::Identities.of(org.organisation());
+    Ok(Versioned::of(version, described(&org)))
 }
 
 pub(super) async fn set_issuer(

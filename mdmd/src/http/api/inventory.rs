@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::Refusal;
 use super::asked::{Path, Query};
 use super::described::{Shows, told};
-use super::{About, Answer, Asked, At, By, Office, Page, refused, shown};
+use super::{About, Answer, Asked, At, By, Office, Page, refused, shown, whole};
 
 pub(super) async fn show(About { office, org, .. }: About) -> Answer<impl Shows> {
     let row = org.inventory().await.map_err(refused)?;
@@ -45,7 +45,7 @@ pub(super) struct Viewed {
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
     limit: Option<u32>,
-    /// They are taken along: what the record says until now is sealed first, `record` is its newest seal, and `at` is now.
+    /// They are taken along: what the record says until now is sealed, `record` is its newest seal, and `at` is now.
     #[serde(default)]
     export: bool,
 }
@@ -56,18 +56,21 @@ pub(super) async fn views(
     }: About<Viewed>,
 ) -> Answer<impl Shows> {
     let export = which.export;
-    let record = match export {
-        true => org.leaves(Some("inventory")).await.map_err(refused)?,
-        false => None,
-    };
     let which = Page {
         after: which.after,
         limit: which.limit,
     };
-    let (rows, next) = org
-        .views_page(DeviceId(which.after.0), which.limit())
-        .await
-        .map_err(refused)?;
+    let page = org.views_page(DeviceId(which.after.0), which.limit());
+    let page = match export {
+        true => whole(page).await,
+        false => page.await,
+    };
+    let (rows, next) = page.map_err(refused)?;
+    // What is refused has not left.
+    let record = match export {
+        true => org.leaves(Some("inventory")).await.map_err(refused)?,
+        false => None,
+    };
     let next = next.filter(|_| rows.len() == which.limit() as usize);
     let rows: Vec<_> = rows.iter().map(view).collect();
     let at = export.then(|| office.mdm.now());

@@ -10,11 +10,14 @@ use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::Serial;
 use mdm_core::organisation::UserLogins;
+use mdm_core::service::{EnrolmentChange, NetworkChange};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::error::Refusal;
 use super::asked::{Path, Query};
-use super::described::{Sent, Shows, told};
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
 use super::{About, Answer, Asked, At, By, Hidden, either, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
@@ -78,16 +81,18 @@ pub(super) async fn invite(
     })
 }
 
-pub(super) async fn demands(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn demands(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
     let settings = &org.organisation().settings;
     let users = org.organisation().network_users.iter();
     let network = org.organisation().network.as_ref();
-    shown(told! {
+    let answer = told! {
         minimum_os: settings.minimum_os.clone(), user_logins: settings.user_logins, facts_hours: settings.facts_hours,
         unplanned_runbooks: settings.unplanned_runbooks.clone(),
         network_users: users.map(|u| u.name.clone()).collect::<Vec<_>>(),
         wifi: network.map(|network| network.ssid.clone()),
-    })
+    };
+    let version = Part::Enrolment.of(org.organisation());
+    Ok(Versioned::of(version, answer))
 }
 
 pub(super) async fn demand(
@@ -106,22 +111,24 @@ pub(super) async fn demand(
     if sent.wifi.is_none() && (password.is_some() || sent.wifi_hidden) {
         return Err(refused(Error::bad_input("wifi", "is missing")));
     }
-    if let Some(ssid) = &sent.wifi {
-        let network = (!ssid.is_empty()).then_some((ssid.as_str(), password.as_ref()));
-        org.set_network(network, sent.wifi_hidden)
-            .await
-            .map_err(refused)?;
-    }
-    let chosen = sent.unplanned_runbooks.unwrap_or_default();
-    org.check_unplanned(&chosen).await.map_err(refused)?;
-    let mut settings = org
-        .set_enrolment(sent.minimum_os, sent.user_logins, sent.facts_hours)
-        .await
-        .map_err(refused)?;
-    if !chosen.is_empty() {
-        let chosen = org.set_unplanned_runbooks(&chosen).await;
-        settings = chosen.map_err(refused)?;
-    }
+    let network = match sent.wifi.as_deref() {
+        None => NetworkChange::Same,
+        Some("") => NetworkChange::None,
+        Some(ssid) => NetworkChange::This {
+            ssid,
+            password: password.as_ref(),
+            hidden: sent.wifi_hidden,
+        },
+    };
+    // All of it or nothing, under the condition of the request.
+    let change = EnrolmentChange {
+        minimum_os: sent.minimum_os,
+        user_logins: sent.user_logins,
+        facts_hours: sent.facts_hours,
+        network,
+        unplanned_runbooks: sent.unplanned_runbooks.unwrap_or_default(),
+    };
+    let settings = org.change_enrolment(&change).await.map_err(refused)?;
     let org = caller.organisation(&office.mdm, &which).await?;
     let network = org.organisation().network.as_ref();
     shown(told! {

@@ -1,14 +1,16 @@
 //! The library: configuration profiles and packages, and the tags and groups that bring them to devices. Shows no profile's content.
 
 use mdm_core::error::Error;
-use mdm_core::ids::Serial;
+use mdm_core::ids::{AnyId, Serial};
 use mdm_core::library::{Audience, Package, Whom, tags};
 use mdm_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::described::{Sent, Shows, told};
-use super::{About, Answer, Hidden, packages, refused, shown};
+use super::super::error::Refusal;
+use super::described::{Sent, Shows, Versioned, told};
+use super::tagged::Version;
+use super::{About, Answer, Hidden, Page, cut_by_id, packages, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -53,9 +55,34 @@ pub(super) struct Devices {
     take: Vec<String>,
 }
 
-pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
-    let items = org.library().await.map_err(refused)?;
-    shown(told! { items: items })
+/// Which items.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Listed {
+    /// Behind this id: the `next` of the page before.
+    #[serde(default)]
+    after: AnyId,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+    /// Only the one of this name, with its tag for `If-Match`.
+    name: Option<String>,
+}
+
+pub(super) async fn list(
+    About { org, which, .. }: About<Listed>,
+) -> Result<Versioned<impl Shows>, Refusal> {
+    let mut items = org.library().await.map_err(refused)?;
+    let mut version = None;
+    if let Some(name) = &which.name {
+        items.retain(|item| item.name == name.trim());
+        let found = items.first().ok_or(Error::NotFound("item of the library"));
+        version = Some(Version::of_row(found.map_err(refused)?.version));
+    }
+    let page = Page {
+        after: which.after,
+        limit: which.limit,
+    };
+    let (items, next) = cut_by_id(items, &page, |item| item.id.0);
+    Ok(Versioned::of(version, told! { items: items, next: next }))
 }
 
 pub(super) async fn profile(

@@ -5,8 +5,10 @@ use mdm_core::service::ClearAsked;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::error::Refusal;
 use super::asked::Path;
-use super::described::{Sent, Shows, told};
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
 use super::{About, Answer, refused, shown};
 
 pub(super) async fn show(
@@ -55,9 +57,11 @@ pub(super) async fn rotate(
     shown(told! { serial: serial, uuid: asked.uuid, already: asked.already })
 }
 
-pub(super) async fn rules(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn rules(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
     let minutes = org.organisation().settings.rotate_revealed_minutes;
-    shown(told! { rotate_revealed_minutes: minutes })
+    let version = Part::RecoveryKeys.of(org.organisation());
+    let answer = told! { rotate_revealed_minutes: minutes };
+    Ok(Versioned::of(version, answer))
 }
 
 #[derive(Deserialize, JsonSchema)]

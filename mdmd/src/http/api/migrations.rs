@@ -6,7 +6,7 @@ use mdm_core::clock::Timestamp;
 use mdm_core::device::Platform;
 use mdm_core::error::Error;
 use mdm_core::ids::{ErrandId, Serial, ServerId, WaveId};
-use mdm_core::migration::{Move, PinnedRunbook, Variant, sent_runbooks, visible_state};
+use mdm_core::migration::{Move, PinnedRunbook, sent_runbooks, visible_state};
 use mdm_core::service::{Act, MigrationAct, Org};
 use mdm_core::wave::{Wave, WaveState};
 use schemars::JsonSchema;
@@ -72,7 +72,8 @@ impl Asked {
             |sent: Option<Timestamp>| sent.ok_or_else(|| bad("deadline", "must be there"));
         let what = match self.act {
             Name::Assign => {
-                let runbooks = standard(self.runbooks);
+                let runbooks = org.runbooks_of_list(self.runbooks).await;
+                let runbooks = runbooks.map_err(refused)?;
                 let destination = match self.destination {
                     Some(destination) => destination,
                     None => only_server(office, org).await?,
@@ -113,18 +114,6 @@ impl Asked {
             reason: self.reason,
         })
     }
-}
-
-/// These runbooks, and the standard one of each platform that has none.
-pub(super) fn standard(
-    mut runbooks: BTreeMap<Platform, PinnedRunbook>,
-) -> BTreeMap<Platform, PinnedRunbook> {
-    for platform in [Platform::Ios, Platform::Ipados, Platform::Macos] {
-        runbooks
-            .entry(platform)
-            .or_insert_with(|| PinnedRunbook::standard(platform, Variant::Migration));
-    }
-    runbooks
 }
 
 /// Our server entry, where there is only one.

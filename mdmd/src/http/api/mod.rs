@@ -16,7 +16,9 @@ mod commands;
 mod declarations;
 mod described;
 mod devices;
+mod edited;
 mod events;
+mod give_up;
 mod hand_off;
 mod holds;
 mod identities;
@@ -53,7 +55,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use mdm_core::audit::Role;
 use mdm_core::clock::Timestamp;
 use mdm_core::error::Error;
@@ -61,6 +63,7 @@ use mdm_core::ids::{AnyId, OrganisationCode, OrganisationId};
 use mdm_core::person::SessionUse;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Mdm, Org, actor_of};
+use mdm_core::store::with_the_rest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 use tokio::sync::{Notify, Semaphore};
@@ -73,6 +76,11 @@ use super::Health;
 use super::error::{Door, Failure, Refusal};
 use crate::config::Limits;
 use crate::packages::Packages;
+
+/// Names rows that cannot be read and are not in the answer.
+pub(crate) const UNREADABLE: &str = "unreadable-rows";
+/// So many of them.
+const NAMED: usize = 20;
 
 /// What the API's routes need.
 #[derive(Clone)]
@@ -150,7 +158,8 @@ pub(crate) fn routes(
         .method_not_allowed_fallback(wrong_method)
         // A request with a key is done once, and only once it is known whether it may be done at all.
         .layer(from_fn_with_state(office.clone(), tagged::tags))
-        .layer(from_fn_with_state(office.clone(), repeated::once));
+        .layer(from_fn_with_state(office.clone(), repeated::once))
+        .layer(from_fn(the_rest));
     let local = routes
         .clone()
         .layer(from_fn(administrator))
@@ -163,6 +172,37 @@ pub(crate) fn routes(
 
 async fn wrong_method() -> Response {
     super::error::wrong_method(Door::Api)
+}
+
+/// Whoever looks gets what can be read, and is told which rows are left out; whoever acts gets all that it rests on, or an error.
+async fn the_rest(request: Request, next: Next) -> Response {
+    if !request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let (mut answer, left_out) = with_the_rest(next.run(request)).await;
+    if !left_out.is_empty() {
+        let named: Vec<String> = left_out
+            .iter()
+            .take(NAMED)
+            .map(ToString::to_string)
+            .collect();
+        if let Ok(named) = HeaderValue::try_from(named.join(", ")) {
+            answer.headers_mut().insert(UNREADABLE, named);
+        }
+    }
+    answer
+}
+
+/// For documents that are taken along, in which nobody would see what is missing: they have every row, or are refused.
+async fn whole<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let (made, left_out) = with_the_rest(work).await;
+    match left_out.first() {
+        None => made,
+        Some(row) => Err(Error::Precondition(format!(
+            "rows that cannot be read would be missing ({}, the first of them {row}): the checklist names them",
+            left_out.len()
+        ))),
+    }
 }
 
 /// Whoever can open the local socket is the administrator of the machine.
@@ -256,6 +296,33 @@ impl Page {
     fn limit(&self) -> u32 {
         at_most(self.limit)
     }
+}
+
+/// How many of the newest, of what is kept in a bounded number.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct Newest {
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+}
+
+/// Which page of a list that has names and no ids.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct Names {
+    /// Behind this one: the `next` of the page before.
+    after: Option<String>,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+}
+
+/// Which page of a list by names, or the one of a name.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct Called {
+    /// Behind this one: the `next` of the page before.
+    after: Option<String>,
+    /// So many at most: 1 to 1000, 100 when left out.
+    limit: Option<u32>,
+    /// Only the one of this name, with its tag for `If-Match`.
+    name: Option<String>,
 }
 
 /// How long a page is.
@@ -426,6 +493,41 @@ fn next_page(which: &Page, ids: impl ExactSizeIterator<Item = i64>) -> Option<An
         .map(AnyId)
 }
 
+/// A page of rows that were read whole: those behind the page before, in the order in which they are, and whether more follow.
+fn cut<T>(rows: Vec<T>, limit: Option<u32>, is_behind: impl Fn(&T) -> bool) -> (Vec<T>, bool) {
+    let limit = at_most(limit) as usize;
+    let mut rows: Vec<T> = rows.into_iter().filter(is_behind).collect();
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    (rows, more)
+}
+
+/// The same for rows with ids, in the order of these; and where the next page begins.
+fn cut_by_id<T>(mut rows: Vec<T>, which: &Page, id: impl Fn(&T) -> i64) -> (Vec<T>, Option<AnyId>) {
+    rows.sort_by_key(&id);
+    let (rows, more) = cut(rows, which.limit, |row| id(row) > which.after.0);
+    let next = rows.last().filter(|_| more).map(|last| AnyId(id(last)));
+    (rows, next)
+}
+
+/// The same for rows with names.
+fn cut_by_name<T>(
+    mut rows: Vec<T>,
+    after: Option<&str>,
+    limit: Option<u32>,
+    name: impl Fn(&T) -> &str,
+) -> (Vec<T>, Option<String>) {
+    rows.sort_by(|a, b| name(a).cmp(name(b)));
+    let (rows, more) = cut(rows, limit, |row| {
+        after.is_none_or(|after| name(row) > after)
+    });
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|last| name(last).to_owned());
+    (rows, next)
+}
+
 fn refused(error: Error) -> Refusal {
     Refusal::new(Door::Api, error)
 }
@@ -434,4 +536,42 @@ fn refused(error: Error) -> Refusal {
 #[expect(clippy::unnecessary_wraps, reason = "the last word of every handler")]
 fn shown<T: Shows>(value: T) -> Answer<T> {
     Ok(Shown(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_what_is_read_whole_have_every_row_once() {
+        for count in 0..7_i64 {
+            for limit in 1..4 {
+                let (mut ids, mut names) = (Vec::new(), Vec::new());
+                let (mut page, mut after) = (Page::default(), None::<String>);
+                page.limit = Some(limit);
+                loop {
+                    // As nobody has ordered them.
+                    let rows: Vec<i64> = (1..=count).rev().collect();
+                    let (rows, next) = cut_by_id(rows, &page, |row| *row);
+                    assert!(rows.len() <= limit as usize);
+                    ids.extend(rows);
+                    let Some(next) = next else { break };
+                    page.after = next;
+                }
+                loop {
+                    let rows: Vec<String> =
+                        (1..=count).rev().map(|n| format!("Name {n}")).collect();
+                    let (rows, next) = cut_by_name(rows, after.as_deref(), Some(limit), |row| row);
+                    names.extend(rows);
+                    after = next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                let whole: Vec<i64> = (1..=count).collect();
+                let called: Vec<String> = whole.iter().map(|n| format!("Name {n}")).collect();
+                assert_eq!((ids, names), (whole, called));
+            }
+        }
+    }
 }

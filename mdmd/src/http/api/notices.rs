@@ -16,8 +16,10 @@ use serde_json::json;
 
 use super::super::error::{Refusal, attachment};
 use super::asked::Path;
-use super::described::{Operation, Sent, Shows, Told, told};
-use super::{About, Answer, at_most, refused, shown};
+use super::described::{Operation, Sent, Shows, Told, Versioned, told};
+use super::edited::Part;
+use super::tagged::Version;
+use super::{About, Answer, at_most, refused, shown, waves, whole};
 
 /// Members that are read for one piece of a calendar.
 const PIECE: u32 = 500;
@@ -68,8 +70,10 @@ impl IntoResponse for Calendar {
     }
 }
 
-pub(super) async fn texts(About { org, .. }: About) -> Answer<impl Shows> {
-    shown(told! { texts: org.owner_texts() })
+pub(super) async fn texts(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
+    let version = Part::OwnerTexts.of(org.organisation());
+    let answer = told! { texts: org.owner_texts() };
+    Ok(Versioned::of(version, answer))
 }
 
 pub(super) async fn set_texts(
@@ -81,11 +85,12 @@ pub(super) async fn set_texts(
 }
 
 pub(super) async fn wave_texts(
-    About { org, .. }: About,
+    About { office, org, .. }: About,
     Path(AnyId(id)): Path<AnyId>,
-) -> Answer<impl Shows> {
+) -> Result<Versioned<impl Shows>, Refusal> {
+    let version = Version::of_row(waves::row(&office, &org, id).await?.version);
     let (texts, own) = org.wave_owner_texts(WaveId(id)).await.map_err(refused)?;
-    shown(told! { texts: texts, own: own })
+    Ok(Versioned::of(version, told! { texts: texts, own: own }))
 }
 
 pub(super) async fn set_wave_texts(
@@ -106,7 +111,11 @@ pub(super) async fn list(
 ) -> Answer<impl Shows> {
     let (language, after) = (which.language.as_deref(), MoveId(which.after.0));
     let page = org.owner_notices(WaveId(id), language, after, at_most(which.limit));
-    let mut page = page.await.map_err(refused)?;
+    let page = match which.export {
+        true => whole(page).await,
+        false => page.await,
+    };
+    let mut page = page.map_err(refused)?;
     if which.export {
         page.at = Some(office.mdm.now());
         page.record = org.leaves(Some("mail merge")).await.map_err(refused)?;
@@ -129,7 +138,7 @@ impl Rest {
         };
         let language = self.language.as_deref();
         let piece = self.org.wave_calendar(self.wave, language, after, PIECE);
-        let piece = piece.await?;
+        let piece = whole(piece).await?;
         self.next = piece.next;
         Ok(Some(Bytes::from(piece.text)))
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::{PROBLEMS, Problem};
 use super::described::{Operation, Shown, Shows};
 use super::routes::{self, Route};
-use super::{About, Answer, shown};
+use super::{About, Answer, edited, shown};
 
 /// Where schemas stand in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -102,6 +102,13 @@ fn one(route: &Route, handler: &str, operation: Operation<'_>) -> Value {
     if route.method == "get" {
         let unchanged = json!({ "description": "Whoever asks has it already." });
         answers.insert("304".to_owned(), unchanged);
+        let done = answers.get_mut("200");
+        if let Some(done) = done.filter(|done| done["content"]["application/json"].is_object()) {
+            done["headers"] = json!({ "ETag": {
+                "description": "Names what is answered: for `If-None-Match`, and where it is of one thing for `If-Match`.",
+                "schema": { "type": "string" },
+            } });
+        }
     }
     let group = route.path.split('/').nth(3).unwrap_or("api");
     let mut one = json!({
@@ -137,15 +144,15 @@ fn conditions(route: &Route) -> Vec<Value> {
     let whole = |end: &str| route.path.ends_with(end);
     let none = whole("/upload") || whole("/bundle") || route.path.contains("/secrets/");
     if !none && route.path != "/api/v1/organisations" {
-        let about =
-            "The same request with the same key is done once within a day, and answered alike.";
+        let about = "The same request with the same key is done once within a day, and answered alike; 503 while the first one is under way.";
         let key = json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-\\[\\]-~]+$" });
         all.push(header("Idempotency-Key", about, key));
     }
-    if route.path.contains("/projects/{id}") || route.path.contains("/waves/{id}") {
-        let about =
-            "The `ETag` of the project or wave as it was seen: 412 when it has changed meanwhile.";
-        all.push(header("If-Match", about, tag));
+    if edited::by(route.path).is_some() {
+        let about = "The `ETag` of what is changed as it was seen: 412 when it has changed meanwhile. `*` is any.";
+        let mut seen = header("If-Match", about, tag);
+        seen["example"] = json!("*");
+        all.push(seen);
     }
     all
 }
@@ -210,6 +217,26 @@ mod tests {
                 assert!(parameter["schema"].is_object(), "{place}: {parameter:#}");
             }
         }
+    }
+
+    /// A list whose next page nobody can ask for, or that is asked for by pages and has none, is read in part and taken for whole.
+    #[test]
+    fn every_list_by_pages_has_both_ends_of_them() {
+        let document = document();
+        let mut paged = 0;
+        for route in routes::ROUTES.iter().filter(|route| route.method == "get") {
+            let one = &document["paths"][route.path]["get"];
+            let mut schema = &one["responses"]["200"]["content"]["application/json"]["schema"];
+            if let Some(to) = schema["$ref"].as_str() {
+                schema = document.pointer(to.trim_start_matches('#')).unwrap();
+            }
+            let asks = |name: &str| reads("get", route.path, name);
+            let by_pages = asks("limit") && (asks("after") || asks("before"));
+            let has_next = !schema["properties"]["next"].is_null();
+            assert_eq!(has_next, by_pages, "{}", route.path);
+            paged += usize::from(by_pages);
+        }
+        assert!(paged > 25, "{paged}");
     }
 
     /// A reference that leads nowhere would be seen by a reader of the document only.

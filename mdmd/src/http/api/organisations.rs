@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::Query;
 use super::described::{Shows, Unread, told};
-use super::{Answer, Asked, At, By, Page, at_most, next_page, refused, shown};
+use super::{Answer, Asked, At, By, Newest, Page, at_most, next_page, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,13 +55,6 @@ pub(super) async fn list(
     };
     let rows: Vec<_> = rows.iter().map(Summary::of).collect();
     shown(told! { organisations: rows, next: next })
-}
-
-/// How many of the newest.
-#[derive(Deserialize, JsonSchema)]
-pub(super) struct Newest {
-    /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
 }
 
 pub(super) async fn handshakes(

@@ -14,12 +14,14 @@ use super::super::error::Refusal;
 use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
 use super::migrations::only_server;
-use super::{About, Answer, By, refused, shown};
+use super::tagged::Version;
+use super::{About, Answer, By, Page, cut_by_id, refused, shown, whole};
 use crate::reports::SERVER;
 
-pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let projects = org.projects().await.map_err(refused)?;
-    shown(told! { projects: projects })
+    let (projects, next) = cut_by_id(projects, &which, |project| project.id.0);
+    shown(told! { projects: projects, next: next })
 }
 
 pub(super) async fn show(
@@ -27,10 +29,8 @@ pub(super) async fn show(
     Path(AnyId(id)): Path<AnyId>,
 ) -> Result<Versioned<impl Shows>, Refusal> {
     let project = org.project(ProjectId(id)).await.map_err(refused)?;
-    Ok(Versioned {
-        version: project.version,
-        answer: with_waves(&org, project).await?,
-    })
+    let version = Version::of_row(project.version);
+    Ok(Versioned::of(version, with_waves(&org, project).await?))
 }
 
 /// A project with how its waves stand.
@@ -95,7 +95,8 @@ pub(super) async fn plan(
     About { org, .. }: About,
     Path(AnyId(id)): Path<AnyId>,
 ) -> Answer<impl Shows> {
-    let mut plan = org.plan_file(ProjectId(id)).await.map_err(refused)?;
+    let plan = whole(org.plan_file(ProjectId(id))).await;
+    let mut plan = plan.map_err(refused)?;
     plan.server = Some(SERVER.to_owned());
     shown(plan)
 }

@@ -15,6 +15,7 @@ use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
 use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
 use mdm_core::ids::{AnyId, Serial, WaveId};
 use mdm_core::service::Org;
+use mdm_core::store::{StoreError, UnreadableRow, with_the_rest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -161,6 +162,8 @@ struct Pieces {
     writer: Writer,
     /// The seal of the record up to which everything was sealed before the report was made.
     sealed: Option<Checkpoint>,
+    /// Rows that cannot be read and are left out.
+    unreadable: Vec<UnreadableRow>,
     to: mpsc::Sender<Piece>,
 }
 
@@ -185,6 +188,11 @@ impl ReportSink for Pieces {
         if let Some(sealed) = self.sealed.take() {
             head.facts.push(("record", json!(sealed_as(&sealed))));
         }
+        if !self.unreadable.is_empty() {
+            let rows: Vec<String> = self.unreadable.iter().map(ToString::to_string).collect();
+            let fact = ("rows that cannot be read", json!(rows.join(", ")));
+            head.facts.push(fact);
+        }
         let Some(text) = self.writer.head(&head) else {
             let names: Vec<&str> = head.tables.iter().map(|t| t.name).collect();
             let problem = format!("must be one of: {}", names.join(", "));
@@ -208,11 +216,23 @@ async fn send(org: Org, ask: ReportAsk, wanted: Wanted) -> Reported {
         let mut pieces = Pieces {
             writer,
             sealed: None,
+            unreadable: Vec::new(),
             to,
         };
         let done = async {
             pieces.sealed = org.leaves(None).await?;
-            org.report_to(&ask, &mut pieces).await?;
+            let known = org.unreadable().await?;
+            pieces.unreadable.clone_from(&known);
+            let (made, left_out) = with_the_rest(org.report_to(&ask, &mut pieces)).await;
+            made?;
+            if let Some(row) = left_out.into_iter().find(|row| !known.contains(row)) {
+                // The head has not named it. Broken off, it is taken for whole by nobody; the next one names it.
+                return Err(Error::from(StoreError::Corrupt {
+                    table: row.table,
+                    column: row.column,
+                    key: format!("{}/{}", row.organisation, row.id),
+                }));
+            }
             let end = pieces.writer.end();
             pieces.put(end).await
         };

@@ -15,9 +15,9 @@ use super::super::error::{Door, Refusal};
 use super::described::{Described, Operation};
 use super::{
     Caller, Office, apple, approvals, assignments, audit, checklist, commands, declarations,
-    devices, events, hand_off, holds, identities, inventory, invitations, library, licences, locks,
-    migrations, notices, openapi, organisations, packages, projects, reports, runbooks, sign_in,
-    tags, templates, tokens, waves, webhooks, what_if,
+    devices, events, give_up, hand_off, holds, identities, inventory, invitations, library,
+    licences, locks, migrations, notices, openapi, organisations, packages, projects, reports,
+    runbooks, sign_in, tags, templates, tokens, waves, webhooks, what_if,
 };
 
 /// One route, for people and for the tests that walk the table.
@@ -63,10 +63,10 @@ table! {
     get  "/api/v1/organisations" Viewer organisations::list, "", "Organisations: the token's own; on the local socket all, a page at a time (`after`, `limit`).";
     get  "/api/v1/handshakes" Viewer organisations::handshakes, "", "TLS handshakes that failed, newest first (`limit`), where several organisations are served and nobody can say whose they were (local socket only). With one organisation they are among its refusals.";
     post "/api/v1/organisations" Admin organisations::new, "name", "Makes an organisation (local socket only). Shows its first administrator token, once.";
-    get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked.";
+    get  "/api/v1/api-tokens" Admin tokens::list, "", "Tokens of this API: name, role, when they end or were revoked; a page at a time (`after`, `limit`).";
     post "/api/v1/api-tokens" Admin tokens::new, "name, role, scopes?, expires?", "Makes a token. Shows it, once. `scopes` names parts of the API by the first word of their paths: without them all but `secrets`.";
     post "/api/v1/api-tokens/{id}/revoke" Admin tokens::revoke, "", "Revokes a token.";
-    get  "/api/v1/partners" Admin tokens::partners, "", "Partners that may act in this organisation; on the local socket all.";
+    get  "/api/v1/partners" Admin tokens::partners, "", "Partners that may act in this organisation, on the local socket all; a page at a time (`after`, `limit`).";
     post "/api/v1/partners" Admin tokens::new_partner, "name, organisations, expires?", "Makes a partner's token: a planner in these organisations and nowhere else, without acceptance and secrets (local socket only). Shows it, once.";
     post "/api/v1/partners/{id}/dismiss" Admin tokens::dismiss, "", "Sends a partner away from this organisation.";
     get  "/api/v1/session" Viewer sign_in::who, "", "Who asks: name, role, organisation, and when the session or token ends.";
@@ -83,14 +83,16 @@ table! {
     get  "/api/v1/devices/{serial}/timeline" Viewer devices::timeline, "", "What happened to it, oldest first, a page at a time (`after`, `limit`).";
     post "/api/v1/commands" Admin commands::send, "serials?, channels?, request_type and keys? or plist, uuid?, priority?, expires?, together?, push?", "Queues a command for devices. 207 with a result for each when some cannot have it.";
     post "/api/v1/commands/cancel" Admin commands::cancel, "serials?, channels?, and uuid, request_type or all", "Takes open commands out of queues. What a set-up asked for stays.";
-    get  "/api/v1/devices/{serial}/commands" Viewer commands::list, "", "Commands of a device, newest first; `open` for those that wait, `channel` for a user's, `limit`.";
+    get  "/api/v1/devices/{serial}/commands" Viewer commands::list, "", "Commands of a device, newest first, a page at a time (`before`, `limit`); `open` for those that wait, `channel` for a user's.";
     get  "/api/v1/devices/{serial}/commands/{uuid}" Viewer commands::show, "", "One command with what was asked and answered, secrets lifted out.";
     post "/api/v1/devices/{serial}/retry-step" Helpdesk runbooks::retry, "step", "Has a step of its set-up done again that is stuck, was given up or was skipped.";
+    get  "/api/v1/devices/{serial}/give-up" Viewer give_up::look, "", "What it means to give up its open attempt: as what it ends, and when the device spoke last. 409, with what ends it otherwise, where a person's word is not needed.";
+    post "/api/v1/devices/{serial}/give-up" Approver give_up::give_up, "reason", "Gives up its open attempt, which nothing else ends: its wave and project can be closed then. Nothing is asked of Apple or of the device, and keys and codes stay. 409, with what ends it otherwise, or where the device was heard of within a day. Where two persons are demanded always, `approval` says what another must confirm.";
     post "/api/v1/devices/{serial}/clear-passcode" Helpdesk invitations::clear_passcode, "", "Takes the passcode of an iPhone or iPad away, with the unlock token that it gave.";
     post "/api/v1/devices/tags" Planner library::devices, "serials, add?, take?", "Tags devices: they get what the library has for their tags, and lose what it no longer has.";
-    get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it.";
+    get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it; a page at a time (`after`, `limit`).";
     post "/api/v1/tags" Planner tags::set, "tag, serials?, group?", "Gives a tag to exactly these devices, and those whose owners are in the group now, and takes it from all others. Answers `added`, `taken`, and `unknown` serial numbers.";
-    get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions.";
+    get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions, a page at a time (`after`, `limit`); or the one of a `name`.";
     post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?, groups? (of owners)", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
     post "/api/v1/library/packages" Admin library::package, "name, package (bundle_identifier, title, bundle_version?, url, size, part_size, sha256s, managed?), tags?, groups? (of owners)", "Puts a package for Macs into the library, or a new revision of it.";
     post "/api/v1/library/packages/upload" Admin packages::upload, "the bytes of the package; in the query `name`, `bundle_identifier`, `title?`, `bundle_version?`, `managed?`, `tags?` (with commas), `groups?` (a JSON list)", "The same with a file that is kept and served here, for the Macs that are told to fetch it.";
@@ -100,7 +102,7 @@ table! {
     post "/api/v1/declarations" Admin declarations::put, "identifier, type, payload?, file? (base64), content_type?, activate?, predicate?", "Puts a declaration, or another content of the one of this identifier. Of an asset or a legacy profile the file is kept here and served to devices that have it; `activate` puts an activation beside a configuration.";
     get  "/api/v1/declarations/{identifier}" Viewer declarations::show, "", "One declaration as a device gets it.";
     post "/api/v1/declarations/{identifier}/remove" Admin declarations::remove, "", "Takes a declaration out of use and out of every set.";
-    get  "/api/v1/declaration-sets" Viewer declarations::sets, "", "Sets of declarations with their members, and for whom they are.";
+    get  "/api/v1/declaration-sets" Viewer declarations::sets, "", "Sets of declarations with their members, and for whom they are, a page at a time (`after`, `limit`); or the one of a `name`.";
     post "/api/v1/declaration-sets" Admin declarations::put_set, "name, members (identifiers)", "Puts a set, or gives it other members.";
     post "/api/v1/declaration-sets/remove" Admin declarations::remove_set, "name", "Takes a set out of use.";
     post "/api/v1/declaration-sets/assign" Admin declarations::assign, "name, everybody?, tags?, groups? (of owners), serials?, users?, on_users?", "Gives a set to devices, or with `users` or `on_users` to the channels of people.";
@@ -121,7 +123,7 @@ table! {
     post "/api/v1/identities/trusted" Admin identities::trust, "certificates", "Trusts authorities elsewhere.";
     post "/api/v1/identities/attestation" Admin identities::attestation, "certificates?, without_apple?", "Says whose attestations of devices are believed: Apple's, and these root certificates.";
     post "/api/v1/identities/registration" Admin identities::registration, "wanted", "Has a registration authority answer certificate requests, or the authority itself.";
-    get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first, and whose certificate was shown.";
+    get  "/api/v1/refusals" Viewer identities::refusals, "", "What was refused at the devices' doors, newest first (`limit`), and whose certificate was shown.";
     get  "/api/v1/holds" Viewer holds::list, "", "Devices that wait for us in their set-up, oldest first, a page at a time (`since` and `after` as in `next`, `limit`).";
     get  "/api/v1/holds/{serial}" Viewer holds::look, "", "What it means to let one go now: steps that are open, and apps that go with their data, each with why (`not-asked-for`, `not-confirmed`, `given-up`, `dropped`, `undecided`). 409 for a device that is not held.";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. `open` is what that means, as it was just before. 409 for a device that is not held.";
@@ -132,7 +134,7 @@ table! {
     post "/api/v1/devices/{serial}/rotate-filevault" Helpdesk locks::rotate, "reason", "Has a Mac make a new recovery key, with the one that is kept. A command for it that waits already is answered with `already`.";
     get  "/api/v1/filevault" Viewer locks::rules, "", "After how many minutes a recovery key that somebody has seen is changed.";
     post "/api/v1/filevault" Admin locks::rule, "rotate_revealed_minutes (or null)", "Changes that: at most a week; null leaves such a key as it is.";
-    get  "/api/v1/templates" Admin templates::list, "", "Templates of the installation with where each is in force and what is otherwise there (local socket only).";
+    get  "/api/v1/templates" Admin templates::list, "", "Templates of the installation with where each is in force and what is otherwise there, a page at a time (`after`, `limit`); or the one of a `name` (local socket only).";
     post "/api/v1/templates" Admin templates::edit, "name, template (runbooks?, window?, calendar?, capacity?, gate?, stop?, prerequisites?, on?), revision?, reason?", "Makes a template, or the next edit of it (local socket only). Changes nothing where it is in force before it is pushed.";
     post "/api/v1/templates/push" Admin templates::push, "name, organisations", "Puts a template into organisations, pinned and locked; answers each with its `revision`, or `why` not (local socket only).";
     post "/api/v1/templates/remove" Admin templates::remove, "name, organisations?", "Takes a template from organisations, or where none is named out of use (local socket only).";
@@ -140,14 +142,14 @@ table! {
     get  "/api/v1/approvals" Viewer approvals::list, "", "What waits for a second person, or was confirmed and is not used yet; a page at a time.";
     post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done.";
     post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Refuses it, or takes it back.";
-    get  "/api/v1/two-persons" Viewer approvals::demanded, "", "Whether every reveal and every cancellation takes two persons.";
+    get  "/api/v1/two-persons" Viewer approvals::demanded, "", "Whether every reveal, every cancellation and every attempt that is given up takes two persons.";
     post "/api/v1/two-persons" Admin approvals::demand, "always", "Changes that. That it is no longer so takes two persons itself.";
     get  "/api/v1/audit" Viewer audit::list, "", "The record, oldest first, a page at a time (`after`, `limit`); with `newest=true` its end.";
     get  "/api/v1/events" Viewer events::follow, "", "The record as it grows, as a stream of events (`text/event-stream`). A `Last-Event-ID` goes on behind that entry; one that was committed late may come a second time.";
     post "/api/v1/audit/verification" Viewer audit::verify, "checkpoint?", "Looks through the chain over the record: what was changed, removed or reordered, and what is not sealed yet; with an earlier checkpoint also whether its end was cut off.";
     post "/api/v1/audit/checkpoints" Helpdesk audit::checkpoint, "", "Seals what has come, and answers the newest seal as it may leave the building.";
     get  "/api/v1/checklist" Viewer checklist::show, "", "What a migration needs, in order: done, missing, fix; everything that ends against the latest deadline; the doors looked at by their public names.";
-    get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made.";
+    get  "/api/v1/projects" Viewer projects::list, "", "Whole moves, in the order in which they were made, a page at a time (`after`, `limit`).";
     post "/api/v1/projects" Planner projects::new, "name, destination?, originals?, window? (not_before, not_after), calendar? (zone, from, until, days, blackouts), capacity?, gap? (each_group, groups, tags), gate?, stop?, prerequisites?, runbooks?", "Makes one, switched off. The only server entry is its destination when none is named.";
     get  "/api/v1/projects/{id}" Viewer projects::show, "", "One with how its waves stand.";
     post "/api/v1/projects/{id}" Planner projects::alter, "as above, without the name", "Changes it: the next revision. What was submitted keeps its own, and shows its drift. Gate and stop rule take an approver.";
@@ -193,8 +195,8 @@ table! {
     get  "/api/v1/waves/{id}/calendar" Viewer notices::calendar, "", "The deadlines of a wave as a calendar (`text/calendar`, RFC 5545).";
     get  "/api/v1/owner-texts" Viewer notices::texts, "", "The texts for owners by language: the organisation's own, and ours for other languages.";
     post "/api/v1/owner-texts" Planner notices::set_texts, "texts (language: subject, body; or null for ours)", "Changes them.";
-    get  "/api/v1/webhooks" Viewer webhooks::list, "", "Receivers of webhooks: what they are told, since when they have taken nothing.";
-    post "/api/v1/webhooks" Admin webhooks::new, "name, url, notices? (offered, overdue, started, holding, released, migrated, exception)", "Makes a receiver. Shows its secret, once.";
+    get  "/api/v1/webhooks" Viewer webhooks::list, "", "Receivers of webhooks, or the one of a `name`: what they are told, since when they have taken nothing.";
+    post "/api/v1/webhooks" Admin webhooks::new, "name, url, notices? (offered, overdue, started, holding, released, migrated, exception, called_off)", "Makes a receiver. Shows its secret, once.";
     post "/api/v1/webhooks/{name}" Admin webhooks::alter, "url?, notices?, on?", "Changes it, switches it off, or on again: then it is told what is still open.";
     post "/api/v1/webhooks/{name}/secret" Admin webhooks::rotate, "", "Gives it a new secret, shown once. The one before signs beside it for a day.";
     post "/api/v1/webhooks/{name}/test" Admin webhooks::test, "", "Sends it a message now, and says what came of it.";
@@ -241,16 +243,16 @@ table! {
     post "/api/v1/hand-off/exports" Admin hand_off::ask, "certificate, sha256, reason, job?, serials?", "Asks for an export of devices with their keys and codes, sealed to the certificate of a job. Another person confirms it (`/api/v1/approvals`).";
     post "/api/v1/hand-off/exports/{id}/bundle" Admin hand_off::export, "", "Makes an export that was confirmed, by the number of its approval, once.";
     get  "/api/v1/hand-off/schema" Viewer hand_off::schema, "", "The JSON schema of what is sealed into a bundle.";
-    get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, those of most devices first.";
+    get  "/api/v1/apps" Viewer what_if::apps, "", "The apps that devices have from the original service, by their identifiers, a page at a time (`after`, `limit`).";
     get  "/api/v1/runbooks/standard" Viewer what_if::runbook, "", "The standard runbook of a `platform` (ios, ipados, macos) for a migration; with `apps` (keep-if-present, install, drop) each app that its devices have from the original service is in the table.";
-    get  "/api/v1/runbooks" Viewer runbooks::list, "", "Runbooks that are kept under a name, with their edits and where each is in use (`drift`: another edit is in force since).";
+    get  "/api/v1/runbooks" Viewer runbooks::list, "", "Runbooks that are kept under a name, with their edits and where each is in use (`drift`: another edit is in force since); a page at a time (`after`, `limit`).";
     get  "/api/v1/runbooks/{name}" Viewer runbooks::show, "", "One, and what an edit of it says: the one in force, or `?revision=2`. Contents of profiles are sealed.";
     post "/api/v1/runbooks" Planner runbooks::edit, "name, platform, runbook, revision? (the edit that it was made from), reason?, dry?", "Keeps a runbook under a name, or the next edit of it. What is wrong is named by step and field. A profile without content is taken from the library.";
-    post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything)", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost. Nothing is sent or written.";
+    post "/api/v1/checks" Helpdesk what_if::check, "serials, deadline?, available_from?, destination?, runbooks?, detail? (counts, problems, everything), keep?, list?", "The what-if of a plan: every check with its fact, source and age; reasons by devices; apps that would be lost; what has come and gone since the last look at these devices, or at this list, that was kept. Nothing is sent.";
     get  "/api/v1/checks/rules" Viewer what_if::rules, "", "What an unknown counts as, check by check, and how many hours people have until a deadline.";
     post "/api/v1/checks/rules" Admin what_if::set_rules, "unknown? (check: warn, block, or null for the default), notice_hours?", "Changes that.";
     get  "/api/v1/waves/{id}/checks" Viewer what_if::wave, "", "The what-if of a wave; `detail` as above.";
-    post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel, return), serials or wave (extend, cancel), deadline?, available_from?, destination?, runbooks?, to? (return), reason?", "The exact requests, one sentence of consequence, findings and the digest. Nothing is sent.";
+    post "/api/v1/migrations/plan" Planner migrations::plan, "act (assign, extend, force, cancel, return), serials or wave (extend, cancel), deadline?, available_from?, destination?, runbooks?, to? (return), reason?", "The exact requests, one sentence of consequence, findings, what of them has come and gone since the last look at these devices (assign), and the digest. Nothing is sent.";
     post "/api/v1/migrations" Approver migrations::act, "as the plan, and its digest", "Does what was planned. Answers the numbers of the requests.";
     get  "/api/v1/migrations/proof" Viewer migrations::proof, "", "How far the proof of requests (`?errands=1,2`) is, by re-reading.";
     post "/api/v1/migrations/status" Viewer migrations::status, "serials?", "Where migrations stand: of these devices, or all open ones; and of which there is none (`without`).";

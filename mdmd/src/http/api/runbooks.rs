@@ -11,12 +11,15 @@ use serde_json::Value;
 
 use super::super::error::Refusal;
 use super::asked::{Path, problem};
-use super::described::{Sent, Shows, told};
-use super::{About, Answer, refused, shown};
+use super::described::{Sent, Shows, Versioned, told};
+use super::tagged::Version;
+use super::{About, Answer, Names, cut_by_name, refused, shown};
 
-pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn list(About { org, which, .. }: About<Names>) -> Answer<impl Shows> {
     let runbooks = org.kept_runbooks().await.map_err(refused)?;
-    shown(told! { runbooks: runbooks })
+    let (after, limit) = (which.after.as_deref(), which.limit);
+    let (runbooks, next) = cut_by_name(runbooks, after, limit, |view| &view.runbook.name);
+    shown(told! { runbooks: runbooks, next: next })
 }
 
 /// Which edit is wanted.
@@ -29,10 +32,14 @@ pub(super) struct Which {
 pub(super) async fn show(
     About { org, which, .. }: About<Which>,
     Path(name): Path<String>,
-) -> Answer<impl Shows> {
+) -> Result<Versioned<impl Shows>, Refusal> {
     let found = org.kept_runbook(&name, which.revision).await;
     let (kept, runbook) = found.map_err(refused)?;
-    shown(told! { kept: kept, runbook: runbook })
+    let version = Version::of_row(kept.version);
+    Ok(Versioned::of(
+        version,
+        told! { kept: kept, runbook: runbook },
+    ))
 }
 
 /// An edit.
@@ -155,13 +162,13 @@ mod tests {
     fn what_is_wrong_with_a_runbook_is_named_by_step_and_field() {
         assert_eq!(said(|_| {}), "");
         assert_eq!(said(|r| r["status"] = json!({})), "");
-        let wrong = said(|r| r["steps"][1]["timeout_secs"] = json!("hunter2"));
+        let wrong = said(|r| r["steps"][2]["timeout_secs"] = json!("hunter2"));
         assert!(
             wrong.contains("runbook.steps.trust.timeout_secs"),
             "{wrong}"
         );
         assert!(!wrong.contains("hunter2"), "{wrong}");
-        let slip = said(|r| r["steps"][1]["timout_secs"] = json!(7));
+        let slip = said(|r| r["steps"][2]["timout_secs"] = json!(7));
         assert!(slip.contains("runbook.steps.trust.timout_secs"), "{slip}");
         let slip = said(|r| r["hard_ceiling"] = json!(7));
         assert!(slip.contains("runbook.hard_ceiling"), "{slip}");

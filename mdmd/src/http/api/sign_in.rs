@@ -14,8 +14,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::super::error::Refusal;
 use super::asked::{Path, Query};
-use super::described::{Sent, Shows, told};
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
 use super::{About, Answer, Asked, At, By, Hidden, Page, next_page, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
@@ -43,9 +45,10 @@ fn of(org: &Org, set: Option<Value>) -> impl Shows + use<> {
     }
 }
 
-pub(super) async fn show(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn show(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
     let set = org.organisation().sign_in.as_ref().map(setting);
-    shown(of(&org, set))
+    let version = Part::SignIn.of(org.organisation());
+    Ok(Versioned::of(version, of(&org, set)))
 }
 
 pub(super) async fn set(
@@ -148,7 +151,7 @@ fn user(account: &str, own: &OwnRole) -> impl Shows + use<> {
     }
 }
 
-pub(super) async fn users(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn users(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
     let setting = org.organisation().sign_in.as_ref();
     let users: Vec<_> = setting
         .into_iter()
@@ -156,7 +159,10 @@ pub(super) async fn users(About { org, .. }: About) -> Answer<impl Shows> {
         .collect();
     let groups = setting.map(|s| s.roles.clone()).unwrap_or_default();
     let secrets = setting.map(|s| s.secrets_groups.clone());
-    shown(told! { users: users, groups: groups, secrets_groups: secrets.unwrap_or_default() })
+    let answer =
+        told! { users: users, groups: groups, secrets_groups: secrets.unwrap_or_default() };
+    let version = Part::Users.of(org.organisation());
+    Ok(Versioned::of(version, answer))
 }
 
 pub(super) async fn new_user(

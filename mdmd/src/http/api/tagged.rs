@@ -4,7 +4,7 @@
 //! <https://www.rfc-editor.org/rfc/rfc9110#name-conditional-requests>
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -13,17 +13,38 @@ use hyper::Method;
 use hyper::header::{IF_MATCH, IF_NONE_MATCH};
 use mdm_core::error::Error;
 use mdm_core::identity::sha256_hex;
-use mdm_core::ids::{ProjectId, WaveId};
-use mdm_core::service::Org;
-use mdm_core::store::Noun;
+use serde::Serialize;
 
 use super::super::error::{self, Door, Failure, Refusal};
+use super::super::{body, query};
 use super::asked::Query;
+use super::edited::{self, Named, Now, What};
 use super::{Caller, Office, Which, refused};
 
-/// The version of what an answer shows, for its tag.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Version(pub(super) i64);
+/// The state of what an answer shows: the first half of its tag, to which `If-Match` is held. The second half is of the answer,
+/// which may tell more than what is edited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Version(String);
+
+impl Version {
+    /// That of a row which only people change.
+    pub(super) fn of_row(version: i64) -> Self {
+        Self(version.to_string())
+    }
+
+    /// That of a part of a row: a digest of it.
+    pub(super) fn of(part: &impl Serialize) -> Self {
+        // Plain data: its JSON cannot fail.
+        let text = serde_json::to_vec(part).unwrap_or_default();
+        Self(sha256_hex(&text)[..16].to_owned())
+    }
+
+    /// Whether a tag was answered for this state.
+    pub(super) fn is_in(&self, tag: &str) -> bool {
+        let halves = tag.trim_matches('"').split_once('.');
+        halves.is_some_and(|(state, _)| state == self.0)
+    }
+}
 
 /// Gives answers their tags, and holds requests to those that they name.
 pub(super) async fn tags(State(office): State<Office>, request: Request, next: Next) -> Response {
@@ -44,7 +65,7 @@ async fn tagged(answer: Response, known: &[String]) -> Response {
     if !error::is_document(&answer) {
         return answer;
     }
-    let version = answer.extensions().get::<Version>().copied();
+    let version = answer.extensions().get::<Version>().cloned();
     let (mut parts, body) = answer.into_parts();
     // Made by us, and in memory already.
     let Ok(body) = body.collect().await else {
@@ -81,23 +102,34 @@ async fn only_if(office: &Office, request: Request, next: Next) -> Result<Respon
     }
     let caller = request.extensions().get::<Caller>().cloned();
     let caller = caller.ok_or_else(|| Refusal::new(Door::Api, Failure::NoToken))?;
-    let uri = request.uri().clone();
-    let Query(which) = Query::<Which>::of(&uri)?;
-    let org = caller.organisation(&office.mdm, &which).await?;
-    let Some((noun, key, version)) = changed(office, &org, uri.path()).await? else {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let Some((what, named)) = edited::by(route) else {
         return Err(bad(
             "is not taken at this address: it changes nothing that has a tag",
         ));
     };
-    let seen = known
-        .trim_matches('"')
-        .split_once('.')
-        .and_then(|(version, _)| version.parse::<i64>().ok());
-    if known.starts_with("W/") || seen != Some(version) {
-        return Err(stale());
-    }
+    let org = match what {
+        // Of the installation: who may not change it is not told how it stands.
+        What::Template if !caller.is_local() => return Ok(next.run(request).await),
+        What::Template => None,
+        _ => {
+            let Query(which) = Query::<Which>::of(request.uri())?;
+            Some(caller.organisation(&office.mdm, &which).await?)
+        }
+    };
+    let (name, request) = name_in(office, route, named, request).await?;
+    let Some(name) = name else {
+        // Never without its condition, whatever the request would be taken for.
+        return Err(bad(
+            "cannot be held to: the request does not name what it changes",
+        ));
+    };
+    let now = edited::now(office, org.as_ref(), what, &name).await?;
+    let seen = |now: &Now| !known.starts_with("W/") && now.is_seen_in(known);
+    let now = now.filter(seen).ok_or_else(stale)?;
     // Held to it in the very batch that changes it: somebody else may be faster.
-    let only = org.only_if(noun, key, version);
+    let only = now.held(org.as_ref());
     let answer = only.run(next.run(request)).await;
     match only.was_refused() {
         true => Err(stale()),
@@ -105,29 +137,31 @@ async fn only_if(office: &Office, request: Request, next: Next) -> Result<Respon
     }
 }
 
-/// The row that a request of this path changes, with its version now.
-async fn changed(
+/// The name of what a request edits, and the request as it was.
+async fn name_in(
     office: &Office,
-    org: &Org,
-    path: &str,
-) -> Result<Option<(Noun, i64, i64)>, Refusal> {
-    let mut parts = path.trim_start_matches("/api/v1/").split('/');
-    let (Some(kind), Some(Ok(id))) = (parts.next(), parts.next().map(str::parse::<i64>)) else {
-        return Ok(None);
+    route: &str,
+    named: Named,
+    request: Request,
+) -> Result<(Option<String>, Request), Refusal> {
+    let uri = request.uri();
+    let name = match named {
+        Named::Nowhere => Some(String::new()),
+        Named::Path => edited::in_path(route, uri.path()),
+        Named::Query => query::parameter(uri.query(), "name"),
+        Named::Body => {
+            let (parts, sent) = request.into_parts();
+            let limits = &office.limits;
+            let sent = body::read_hidden(sent, limits.api_bytes, limits)
+                .await
+                .map_err(|error| Refusal::new(Door::Api, error))?;
+            let name = edited::in_body(&sent);
+            // Zeroed with its last reader.
+            let sent = Body::from(bytes::Bytes::from_owner(sent));
+            return Ok((name, Request::from_parts(parts, sent)));
+        }
     };
-    match kind {
-        "projects" => {
-            let project = org.project(ProjectId(id)).await.map_err(refused)?;
-            Ok(Some((Noun::Project, id, project.version)))
-        }
-        "waves" => {
-            let found = office.mdm.store().wave(org.organisation().id, WaveId(id));
-            let found = found.await.map_err(|error| refused(error.into()))?;
-            let wave = found.ok_or_else(|| refused(Error::NotFound("wave")))?;
-            Ok(Some((Noun::Wave, id, wave.version)))
-        }
-        _ => Ok(None),
-    }
+    Ok((name, request))
 }
 
 /// The tags of a header, of all its lines.

@@ -16,8 +16,11 @@ use serde_json::Value;
 
 use super::super::error::Refusal;
 use super::asked::{Query, problem};
-use super::described::{Shows, Unread, told};
-use super::{About, Answer, Asked, At, By, Caller, Office, Which, refused, shown};
+use super::described::{Shows, Unread, Versioned, told};
+use super::tagged::Version;
+use super::{
+    About, Answer, Asked, At, By, Called, Caller, Office, Which, cut_by_name, refused, shown,
+};
 
 /// Whoever comes through the local socket; nobody else, and of a neighbour nobody hears.
 async fn local(office: &Office, caller: &Caller, which: &Which) -> Result<(), Refusal> {
@@ -33,10 +36,21 @@ pub(super) async fn list(
     State(office): At,
     Extension(caller): By,
     Query(which): Asked,
-) -> Answer<impl Shows> {
+    Query(wanted): Query<Called>,
+) -> Result<Versioned<impl Shows>, Refusal> {
     local(&office, &caller, &which).await?;
-    let all = office.mdm.templates().await.map_err(refused)?;
-    shown(told! { templates: all })
+    let (all, version) = match &wanted.name {
+        None => (office.mdm.templates().await.map_err(refused)?, None),
+        Some(name) => {
+            let one = office.mdm.template(name).await.map_err(refused)?;
+            let version = Version::of_row(one.template.version);
+            (vec![one], Some(version))
+        }
+    };
+    let (after, limit) = (wanted.after.as_deref(), wanted.limit);
+    let (all, next) = cut_by_name(all, after, limit, |view| &view.template.name);
+    let answer = told! { templates: all, next: next };
+    Ok(Versioned::of(version, answer))
 }
 
 pub(super) async fn own(About { org, .. }: About) -> Answer<impl Shows> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::asked::{Path, Query};
 use super::described::{Sent, Shows, Unread, told};
 use super::routes::parts;
-use super::{About, Answer, Asked, At, By, refused, shown};
+use super::{About, Answer, Asked, At, By, Page, cut_by_id, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,10 +56,11 @@ impl Shown {
     }
 }
 
-pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn list(About { org, which, .. }: About<Page>) -> Answer<impl Shows> {
     let rows = org.api_tokens().await.map_err(refused)?;
+    let (rows, next) = cut_by_id(rows, &which, |row| row.id.0);
     let rows: Vec<Shown> = rows.iter().map(Shown::of).collect();
-    shown(told! { tokens: rows })
+    shown(told! { tokens: rows, next: next })
 }
 
 pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answer<impl Shows> {
@@ -121,6 +122,7 @@ pub(super) async fn partners(
     State(office): At,
     Extension(caller): By,
     Query(which): Asked,
+    Query(page): Query<Page>,
 ) -> Answer<impl Shows> {
     let rows = match (caller.is_local(), which.code()) {
         (true, None) => office.mdm.partners().await,
@@ -129,7 +131,7 @@ pub(super) async fn partners(
             org.partners().await
         }
     };
-    let rows = rows.map_err(refused)?;
+    let (rows, next) = cut_by_id(rows.map_err(refused)?, &page, |row| row.id.0);
     let mut partners: Vec<Partner> = rows.iter().map(Partner::of).collect();
     if caller.is_local() {
         let mut known = BTreeMap::new();
@@ -145,7 +147,7 @@ pub(super) async fn partners(
             partner.codes = Some(codes);
         }
     }
-    shown(told! { partners: partners })
+    shown(told! { partners: partners, next: next })
 }
 
 pub(super) async fn new_partner(

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::Refusal;
 use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
+use super::tagged::Version;
 use super::{About, Answer, By, Office, Page, refused, shown};
 
 /// Hours of an offer before its deadline: Apple takes deadlines for 90 days.
@@ -36,7 +37,7 @@ pub(super) async fn list(About { office, org, which }: About<Page>) -> Answer<im
     shown(told! { waves: rows, next: next })
 }
 
-async fn row(office: &Office, org: &Org, id: i64) -> Result<Wave, Refusal> {
+pub(super) async fn row(office: &Office, org: &Org, id: i64) -> Result<Wave, Refusal> {
     let store = office.mdm.store();
     let found = store.wave(org.organisation().id, WaveId(id)).await;
     let found = found.map_err(|error| refused(error.into()))?;
@@ -49,10 +50,11 @@ pub(super) async fn show(
 ) -> Result<Versioned<impl Shows>, Refusal> {
     let wave = row(&office, &org, id).await?;
     let members = org.members(wave.id).await.map_err(refused)?;
-    Ok(Versioned {
-        version: wave.version,
-        answer: told! { wave: wave, members: members },
-    })
+    let version = Version::of_row(wave.version);
+    Ok(Versioned::of(
+        version,
+        told! { wave: wave, members: members },
+    ))
 }
 
 pub(super) async fn members(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mdm_core::clock::Timestamp;
+use mdm_core::error::Error;
 use mdm_core::hook::Hook;
 use mdm_core::ids::{AnyId, HookId, HookMessageId};
 use mdm_core::migration::Notice;
@@ -10,9 +11,10 @@ use mdm_core::service::{HookChange, NewHook};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::super::error::Refusal;
 use super::asked::Path;
-use super::described::{Sent, Shows, told};
-use super::{About, Answer, at_most, refused, shown};
+use super::described::{Sent, Shows, Versioned, told};
+use super::{About, Answer, at_most, edited, refused, shown};
 
 /// A receiver as people see it: without its secret.
 #[derive(Serialize, JsonSchema)]
@@ -98,10 +100,25 @@ pub(super) struct Before {
     limit: Option<u32>,
 }
 
-pub(super) async fn list(About { org, .. }: About) -> Answer<impl Shows> {
-    let hooks = org.living_hooks().await.map_err(refused)?;
+/// Which receivers: there are few, and all of them are in one answer.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Listed {
+    /// Only the one of this name, with its tag for `If-Match`.
+    name: Option<String>,
+}
+
+pub(super) async fn list(
+    About { org, which, .. }: About<Listed>,
+) -> Result<Versioned<impl Shows>, Refusal> {
+    let mut hooks = org.living_hooks().await.map_err(refused)?;
+    let mut version = None;
+    if let Some(name) = &which.name {
+        hooks.retain(|hook| hook.name == *name);
+        let found = hooks.first().ok_or(Error::NotFound("receiver of webhooks"));
+        version = Some(edited::of_hook(found.map_err(refused)?));
+    }
     let hooks: Vec<Shown> = hooks.iter().map(Shown::of).collect();
-    shown(told! { webhooks: hooks })
+    Ok(Versioned::of(version, told! { webhooks: hooks }))
 }
 
 pub(super) async fn new(About { org, .. }: About, Sent(sent): Sent<New>) -> Answer<impl Shows> {

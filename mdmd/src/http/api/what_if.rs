@@ -15,13 +15,16 @@ use mdm_core::service::{Detail, Question};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::error::Refusal;
 use super::asked::{Path, Query};
-use super::described::{Sent, Shows, told};
-use super::migrations::{only_server, standard};
-use super::{About, Answer, refused, shown};
+use super::described::{Sent, Shows, Versioned, told};
+use super::edited::Part;
+use super::migrations::only_server;
+use super::{About, Answer, Names, cut_by_name, refused, shown};
 
 /// What is looked at where nobody says a deadline.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 /// What a file of the original service says.
 #[derive(Deserialize, JsonSchema)]
@@ -49,9 +52,12 @@ pub(super) async fn original(
     shown(org.original(&serial).await.map_err(refused)?)
 }
 
-pub(super) async fn apps(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn apps(About { org, which, .. }: About<Names>) -> Answer<impl Shows> {
     let (apps, devices) = org.original_apps(None).await.map_err(refused)?;
-    shown(told! { apps: apps, devices: devices })
+    // By what does not change while lists are brought in.
+    let after = which.after.as_deref();
+    let (apps, next) = cut_by_name(apps, after, which.limit, |app| &app.bundle_id);
+    shown(told! { apps: apps, devices: devices, next: next })
 }
 
 /// A plan to be looked at.
@@ -66,6 +72,11 @@ pub(super) struct Asking {
     runbooks: BTreeMap<Platform, PinnedRunbook>,
     #[serde(default)]
     detail: Keep,
+    /// What is found is kept: the next look at the same devices, or at the list of the same name, says what has come and gone since.
+    #[serde(default)]
+    keep: bool,
+    /// The name of the list, where its devices are not always the same ones.
+    list: Option<String>,
 }
 
 /// How much of each device is shown.
@@ -88,6 +99,13 @@ impl From<Keep> for Detail {
     }
 }
 
+/// A deadline where nobody gives one: the same all day, so that what is found stays the same. At noon, when people work.
+fn some_day(now: Timestamp) -> Timestamp {
+    let day = i64::try_from(DAY.as_millis()).unwrap_or(i64::MAX);
+    let month = (now + MONTH).as_millis();
+    Timestamp::from_millis(month - month.rem_euclid(day)) + DAY / 2
+}
+
 pub(super) async fn check(
     About { office, org, .. }: About,
     Sent(asking): Sent<Asking>,
@@ -97,14 +115,17 @@ pub(super) async fn check(
         Some(destination) => destination,
         None => only_server(&office, &org).await?,
     };
+    let runbooks = org.runbooks_of_list(asking.runbooks).await;
     let question = Question {
         serials: asking.serials,
         destination,
-        deadline: asking.deadline.unwrap_or(now + MONTH),
+        deadline: asking.deadline.unwrap_or_else(|| some_day(now)),
         available_from: asking.available_from.unwrap_or(now),
-        runbooks: standard(asking.runbooks),
+        runbooks: runbooks.map_err(refused)?,
+        undated: asking.deadline.is_none(),
     };
-    let report = org.look_at(&question, asking.detail.into()).await;
+    let (detail, list) = (asking.detail.into(), asking.list.as_deref());
+    let report = org.check_list(&question, detail, list, asking.keep).await;
     shown(report.map_err(refused)?)
 }
 
@@ -124,9 +145,11 @@ pub(super) async fn wave(
     shown(report.map_err(refused)?)
 }
 
-pub(super) async fn rules(About { org, .. }: About) -> Answer<impl Shows> {
+pub(super) async fn rules(About { org, .. }: About) -> Result<Versioned<impl Shows>, Refusal> {
     let settings = &org.organisation().settings;
-    shown(table(&settings.unknowns, settings.notice_hours))
+    let version = Part::Rules.of(org.organisation());
+    let answer = table(&settings.unknowns, settings.notice_hours);
+    Ok(Versioned::of(version, answer))
 }
 
 /// Rules by checks, where nothing takes a rule back, and the notice that people have; what is left out stays.

@@ -141,7 +141,7 @@ macro_rules! trial {
                 tx.commit().await
             }
 
-            /// `few` are the kept connections, `one_or_many` those with which the machine shows what it can.
+            /// `few` are the kept connections, `writes` and `reads` those with which the machine shows what it can.
             pub(super) async fn measure(few: &$pool, writes: &$pool, reads: &$pool) -> anyhow::Result<Machine> {
                 Ok(Machine {
                     commits: per_second(TASKS, |nth| seen(writes, nth)).await?,
@@ -189,10 +189,12 @@ pub(crate) async fn sqlite(file: &std::path::Path) -> anyhow::Result<Machine> {
             .test_before_acquire(false)
             .connect_with(options.clone())
     };
-    // More than one that writes only quarrel.
-    let (one, readers) = (pool(1).await?, pool(4).await?);
+    // For what the machine can do, more than one that writes only quarrel. The pattern has as many as elsewhere, and they wait for
+    // each other.
+    let (few, one, readers) = (pool(KEPT).await?, pool(1).await?, pool(4).await?);
     on_sqlite::fill(&one).await?;
-    let machine = on_sqlite::measure(&one, &one, &readers).await?;
+    let machine = on_sqlite::measure(&few, &one, &readers).await?;
+    few.close().await;
     one.close().await;
     readers.close().await;
     Ok(machine)

@@ -4,45 +4,65 @@
 //! Everything that devices say is rendered and signed before it is measured, so that the load takes little of the
 //! processor; how little is part of the result.
 
-mod hot;
+mod crowd;
+mod fleet;
+mod ground;
 mod machine;
 mod options;
 mod other;
 mod process;
 mod report;
+mod statements;
 mod stories;
 
 use std::path::Path;
-use std::time::Duration;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser as _;
 use mdm_core::clock::{Clock as _, SystemClock};
-use mdm_core::service::Mdm;
-use mdm_core::store::testing::TestPostgres;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tests::fleet::devices::{self, Authority, Device, Writer};
 use tests::fleet::house::{House, Seed};
 
+use ground::Ground;
 use machine::Machine;
 use options::Options;
 use other::Place;
 use report::Run;
 use stories::{Queue, Stage};
 
-fn main() -> anyhow::Result<()> {
+/// Devices that take part while statements are counted.
+const COUNTED: usize = 640;
+
+fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
+    more_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    if options.hot {
-        return runtime.block_on(hot::all());
+    if let Some(devices) = options.fleet {
+        let flat = runtime.block_on(fleet::measure(&options, devices))?;
+        return Ok(ExitCode::from(if flat { 0 } else { 4 }));
     }
     let runs = runtime.block_on(all(&options))?;
     if options.json {
         let all: Vec<_> = runs.iter().map(Run::json).collect();
         println!("{}", serde_json::to_string_pretty(&all)?);
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A thousand connections are more files than some systems allow at first. The server inherits it.
+fn more_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // Where it is refused, connections fail by name.
+    let _ = setrlimit(Resource::Nofile, all);
 }
 
 async fn all(options: &Options) -> anyhow::Result<Vec<Run>> {
@@ -55,29 +75,37 @@ async fn all(options: &Options) -> anyhow::Result<Vec<Run>> {
     let count = options.devices;
     let enrolled = devices::make(&authority, options.key, 1, count, now)?;
     let first = i64::try_from(count)? + 1;
-    let invited = devices::make(&authority, options.key, first, count, now)?;
+    // Some enrol while statements are counted.
+    let apart = match options.no_statements {
+        true => 0,
+        false => COUNTED.min(count),
+    };
+    let invited = devices::make(&authority, options.key, first, count + apart, now)?;
     let seed = Seed {
         authority: &authority,
         enrolled: &enrolled,
         invited: &invited,
+        present: 0,
     };
     let checks = if options.no_machine {
         0.0
     } else {
         machine::checks(options.key)?
     };
-    let names: Vec<&str> = match options.database.as_str() {
-        "both" => vec!["postgres", "sqlite"],
-        one => vec![one],
-    };
+    if !options.no_statements {
+        statements::listen()?;
+    }
     let mut runs = Vec::new();
-    for name in names {
-        let mut run = if name == "sqlite" {
-            embedded(options, &seed).await?
-        } else {
-            with_server(options, name, &seed).await?
-        };
+    for name in options.databases() {
+        let ground = Ground::find(name).await?;
+        let mut run = ours(options, &ground, &seed).await?;
         run.machine.checks = checks;
+        if options.present > 0 {
+            let invited = &invited[..count];
+            run.crowds = crowd::measure(options, &ground, &authority, invited).await?;
+            run.bytes_per_device = crowd::per_device(&run.crowds);
+        }
+        ground.clean().await;
         if !options.json {
             print!("{}", run.text(options));
         }
@@ -86,87 +114,82 @@ async fn all(options: &Options) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
-async fn embedded(options: &Options, seed: &Seed<'_>) -> anyhow::Result<Run> {
-    let house = House::open(options.start(), "sqlite", seed).await?;
-    let mut run = Run::new("sqlite");
-    run.bytes_per_device = per_device(house.bytes(), seed);
-    if !options.no_machine {
+/// Our server on one database.
+async fn ours(options: &Options, ground: &Ground, seed: &Seed<'_>) -> anyhow::Result<Run> {
+    let mut run = Run::new(ground.name());
+    if let (Ground::Private(_), false) = (ground, options.no_machine) {
+        run.machine = machine::postgres(&ground.database().await).await?;
+    }
+    let database = ground.database().await;
+    let mut house = House::lay(options.start(), &database, seed).await?;
+    if options.present == 0 {
+        let bytes = ground.bytes(&house, &database).await?;
+        run.bytes_per_device = per_device(options, ground, seed, bytes).await?;
+    }
+    if let (Ground::Sqlite, false) = (ground, options.no_machine) {
         run.machine = machine::sqlite(&house.folder().join("trial.sqlite")).await?;
     }
+    let begun = Instant::now();
+    house.start().await?;
+    run.started = Some((begun.elapsed(), seed.rows()));
     let beside = house.beside().await?;
-    stories(options, &mut run, (&house, &beside), seed, None)?;
-    beside.store().close().await?;
-    house.close().await?;
-    Ok(run)
-}
-
-async fn with_server(options: &Options, name: &str, seed: &Seed<'_>) -> anyhow::Result<Run> {
-    let private = if name == "postgres" {
-        Some(TestPostgres::find().await.context("no PostgreSQL here")?)
-    } else {
-        None
-    };
-    let (url, trial) = match &private {
-        Some(server) => (server.database().await, Some(server.database().await)),
-        None => (name.to_owned(), None),
-    };
-    let mut run = Run::new("postgres");
-    if let (Some(trial), false) = (trial, options.no_machine) {
-        run.machine = machine::postgres(&trial).await?;
-    }
-    let house = House::open(options.start(), &url, seed).await?;
-    run.bytes_per_device = per_device(size(&url).await?, seed);
-    let database = private
-        .as_ref()
-        .and_then(|_| process::child_named("postgres"));
-    let beside = house.beside().await?;
-    stories(options, &mut run, (&house, &beside), seed, database)?;
-    beside.store().close().await?;
-    house.close().await?;
-    if let Some(server) = private {
-        server.clean().await;
-    }
-    Ok(run)
-}
-
-/// Bytes of a PostgreSQL database.
-async fn size(url: &str) -> anyhow::Result<u64> {
-    use sqlx::Connection as _;
-    let mut connection = sqlx::PgConnection::connect(url).await?;
-    let size: i64 = sqlx::query_scalar("SELECT pg_database_size(current_database())")
-        .fetch_one(&mut connection)
-        .await?;
-    connection.close().await?;
-    Ok(u64::try_from(size)?)
-}
-
-fn per_device(bytes: u64, seed: &Seed<'_>) -> u64 {
-    bytes / u64::try_from(seed.enrolled.len() + seed.invited.len()).map_or(1, |n| n.max(1))
-}
-
-fn stories(
-    options: &Options,
-    run: &mut Run,
-    (house, beside): (&House, &Mdm),
-    seed: &Seed<'_>,
-    database: Option<u32>,
-) -> anyhow::Result<()> {
-    let stage = Stage {
+    let (enrolled, all) = (seed.enrolled, seed.invited);
+    let (invited, apart) = all.split_at(options.devices);
+    Stage {
         options,
         address: house.address.clone(),
-        writer: Writer {
-            host: "localhost".to_owned(),
-            check_in_path: house.check_in_path.clone(),
-            command_path: house.command_path.clone(),
-            mode: options.mode,
-        },
-        enrolled: seed.enrolled,
-        invited: seed.invited,
+        writer: house.writer(options.mode),
+        enrolled,
+        invited,
         server: house.pid(),
-        database,
-        queue: Queue::House(house, beside),
+        database: ground.process(),
+        queue: Queue::House(&house, &beside),
+    }
+    .play(&mut run)?;
+    if !options.no_statements {
+        let app = house.in_this_process().await?;
+        let briefly = options.briefly();
+        Stage {
+            options: &briefly,
+            address: house.address.clone(),
+            writer: house.writer(options.mode),
+            enrolled: &enrolled[..enrolled.len().min(COUNTED)],
+            invited: apart,
+            server: None,
+            database: None,
+            queue: Queue::House(&house, &beside),
+        }
+        .count(&mut run)?;
+        beside.store().close().await?;
+        app.shutdown().await?;
+    } else {
+        beside.store().close().await?;
+        house.close().await?;
+    }
+    Ok(run)
+}
+
+/// What an enrolled device takes on the disk before it has said anything: what an installation without any takes less.
+async fn per_device(
+    options: &Options,
+    ground: &Ground,
+    seed: &Seed<'_>,
+    bytes: u64,
+) -> anyhow::Result<u64> {
+    let others = Seed {
+        enrolled: &[],
+        ..*seed
     };
-    stage.play(run)
+    let enrolled = u64::try_from(seed.enrolled.len())?.max(1);
+    if !ground.has_room() {
+        // Of one that cannot be laid twice: its share by the number of rows.
+        let (own, all) = (seed.rows() - others.rows(), seed.rows().max(1));
+        return Ok(bytes * u64::try_from(own)? / u64::try_from(all)? / enrolled);
+    }
+    let database = ground.database().await;
+    let house = Box::pin(House::lay(options.start(), &database, &others)).await?;
+    let without = ground.bytes(&house, &database).await?;
+    Ok(bytes.saturating_sub(without) / enrolled)
 }
 
 /// Another server. Its devices enrol by the protocol first.
@@ -196,7 +219,10 @@ async fn elsewhere(options: &Options, target: &str) -> anyhow::Result<Run> {
         options,
         writer: Writer {
             host: place.address.host.clone(),
-            check_in_path: place.path.clone(),
+            check_in_path: options
+                .check_in_path
+                .clone()
+                .unwrap_or_else(|| place.path.clone()),
             command_path: place.path.clone(),
             mode: options.mode,
         },

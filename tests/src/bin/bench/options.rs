@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Keep-alive connections.
     #[arg(long, default_value_t = 32)]
     pub(crate) connections: usize,
-    /// How long each story without an end of its own runs.
+    /// How long each story without an end of its own runs; polls go on until every device has polled.
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
     /// How many command rounds each device makes.
@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// by the protocol; it must trust `--authority`.
     #[arg(long)]
     pub(crate) target: Option<String>,
+    /// With `--target`: where check-ins go there, if not to the same path (NanoMDM with `-checkin`: `/checkin`).
+    #[arg(long, requires = "target")]
+    pub(crate) check_in_path: Option<String>,
     /// With `--target`: the folder with `ca.pem` and `ca.key` of the devices' authority; made when it is empty.
     #[arg(long, requires = "target")]
     pub(crate) authority: Option<PathBuf>,
@@ -53,7 +56,7 @@ pub(crate) struct Options {
         long,
         value_enum,
         value_delimiter = ',',
-        default_value = "enrol,idle,enqueue,round,token,ddm,day,ddm-sync"
+        default_value = "enrol,idle,enqueue,round,token,ddm,day,ddm-sync,offered"
     )]
     pub(crate) only: Vec<Story>,
     /// The server's program; by default `mdmd` beside this one.
@@ -62,12 +65,28 @@ pub(crate) struct Options {
     /// Requests offered per second, instead of as many as go through.
     #[arg(long)]
     pub(crate) rate: Option<u64>,
+    /// Connections of the story `offered`.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) many: usize,
+    /// After the stories: enrolments while so many devices are enrolled already, beside the same in an empty database, and how long
+    /// the server takes to start then.
+    #[arg(long, default_value_t = 0, conflicts_with = "target")]
+    pub(crate) present: usize,
+    /// Instead of the stories: the questions that people ask of a fleet, in one of so many devices and in one of a tenth of them.
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) fleet: Option<usize>,
+    /// With `--fleet`: members of each wave.
+    #[arg(long, default_value_t = 1_000, requires = "fleet")]
+    pub(crate) members: usize,
+    /// With `--fleet`: leave unjudged whether each question is answered within a second, on a machine that has other work.
+    #[arg(long, requires = "fleet")]
+    pub(crate) no_clock: bool,
+    /// Leave statements uncounted.
+    #[arg(long)]
+    pub(crate) no_statements: bool,
     /// Leave the machine unmeasured.
     #[arg(long)]
     pub(crate) no_machine: bool,
-    /// Only the functions that every message passes through, each by itself.
-    #[arg(long)]
-    pub(crate) hot: bool,
     /// The results as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -77,6 +96,24 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// The databases that are asked for, one after the other.
+    pub(crate) fn databases(&self) -> Vec<&str> {
+        match self.database.as_str() {
+            "both" => vec!["postgres", "sqlite"],
+            one => vec![one],
+        }
+    }
+
+    /// The same, for a run that is not timed.
+    pub(crate) fn briefly(&self) -> Self {
+        Self {
+            seconds: 1,
+            rate: None,
+            pause: 0,
+            ..self.clone()
+        }
+    }
+
     /// How our server is started.
     pub(crate) fn start(&self) -> Start {
         Start {
@@ -102,8 +139,10 @@ pub(crate) enum Story {
     Token,
     /// A look at the declarations' tokens.
     Ddm,
-    /// A day of a fleet: eight polls for one TokenUpdate and one look at the declarations.
+    /// A day of a fleet: eight polls for two command rounds, one TokenUpdate and one look at the declarations.
     Day,
+    /// Polls over many connections, offered at half the rate that the story `idle` came to.
+    Offered,
     /// A whole synchronisation of thirty declarations by one device after the other: thirty-three messages each.
     DdmSync,
 }

@@ -1,11 +1,13 @@
 //! The kinds of work, each rendered first and then driven; and what was used meanwhile.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::options::{Options, Story};
 use crate::other::Place;
 use crate::process;
 use crate::report::{Figures, Run};
+use crate::statements;
 use mdm_core::service::Mdm;
 use tests::fleet::client::{Address, Exchange, Load, Measured, Wanted, drive};
 use tests::fleet::devices::{self, Device, Writer, in_parallel};
@@ -44,38 +46,111 @@ impl Stage<'_> {
         if !ours && !self.options.only.contains(&Story::Enrol) {
             self.enrol()?;
         }
-        let mut queued = 0;
         for story in &self.options.only {
-            let figures = match story {
-                Story::Enrol => self.enrol()?,
-                Story::Idle => self.polls(&self.idle()?)?,
-                Story::Enqueue => {
-                    queued += 1;
-                    self.enqueue(queued, true)?
-                }
-                Story::Round => {
-                    let before = queued;
-                    queued += self.options.rounds;
-                    self.rounds(before, queued)?
-                }
-                Story::Token => self.polls(&self.tokens()?)?,
-                Story::Ddm => {
-                    let all = self.render(|w, d| w.check_in(d, &devices::declarations(d)))?;
-                    self.load(Some(self.span()), |nth| {
-                        let request = &all[nth % all.len()];
-                        Some(vec![Exchange {
-                            request,
-                            wanted: Wanted::Content,
-                        }])
-                    })?
-                }
-                Story::Day => self.day()?,
-                Story::DdmSync => self.synchronise()?,
-            };
+            let figures = self.one(*story, run)?;
             run.add(*story, figures);
+            if *story == Story::Enqueue {
+                // The devices fetch them, so that nothing waits for the stories to come.
+                self.fetch(run.queued)?;
+            }
         }
         run.memory = self.server.and_then(process::memory_of);
         Ok(())
+    }
+
+    /// Counts statements: the stories again, and nothing is timed.
+    pub(crate) fn count(&self, run: &mut Run) -> anyhow::Result<()> {
+        for story in &self.options.only {
+            let (figures, statements) = match story {
+                // Polls, as in another story.
+                Story::Offered => continue,
+                // Queueing has a story of its own.
+                Story::Round => {
+                    run.queued += 1;
+                    self.enqueue(run.queued)?;
+                    let nth = run.queued;
+                    statements::during(|| self.fetch(nth))?
+                }
+                Story::Day => {
+                    run.queued += 1;
+                    let nth = run.queued;
+                    self.enqueue_for(self.called()?, nth)?;
+                    statements::during(|| self.day(nth))?
+                }
+                // What is declared is there since it was played.
+                Story::DdmSync => {
+                    let all = self.synchronisations()?;
+                    statements::during(|| self.synchronise(&all))?
+                }
+                other => statements::during(|| self.one(*other, run))?,
+            };
+            run.counted(*story, statements, figures.requests());
+            if *story == Story::Enqueue {
+                self.fetch(run.queued)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&self, story: Story, run: &mut Run) -> anyhow::Result<Figures> {
+        match story {
+            Story::Enrol => self.enrol(),
+            Story::Idle => {
+                let idle = self.idle()?;
+                let (begun, span) = (OnceLock::new(), self.span());
+                // Who has not polled yet is in none of the server's caches.
+                self.load(None, |nth| {
+                    let begun = begun.get_or_init(Instant::now);
+                    if nth < idle.len() || begun.elapsed() < span {
+                        poll(&idle, nth)
+                    } else {
+                        None
+                    }
+                })
+            }
+            Story::Enqueue => {
+                run.queued += 1;
+                self.enqueue(run.queued)
+            }
+            Story::Round => {
+                let before = run.queued;
+                run.queued += self.options.rounds;
+                self.rounds(before, run.queued)
+            }
+            Story::Token => self.polls(&self.tokens()?),
+            Story::Ddm => {
+                let all = self.render(|w, d| w.check_in(d, &devices::declarations(d)))?;
+                self.load(Some(self.span()), |nth| {
+                    let request = &all[nth % all.len()];
+                    Some(vec![Exchange {
+                        request,
+                        wanted: Wanted::Content,
+                    }])
+                })
+            }
+            Story::Day => {
+                run.queued += 1;
+                self.enqueue_for(self.called()?, run.queued)?;
+                self.day(run.queued)
+            }
+            Story::Offered => {
+                let idle = self.idle()?;
+                let peak = match run.rate_of(Story::Idle) {
+                    Some(peak) => peak,
+                    None => self.polls(&idle)?.rate(),
+                };
+                let load = Load {
+                    connections: self.options.many,
+                    until: Some(self.span()),
+                    rate: Some((peak / 2).max(1)),
+                };
+                self.loaded(load, |nth| poll(&idle, nth))
+            }
+            Story::DdmSync => {
+                self.declare()?;
+                self.synchronise(&self.synchronisations()?)
+            }
+        }
     }
 
     fn span(&self) -> Duration {
@@ -110,6 +185,13 @@ impl Stage<'_> {
             until,
             rate: self.options.rate,
         };
+        self.loaded(load, unit)
+    }
+
+    fn loaded<'b, F>(&self, load: Load, unit: F) -> anyhow::Result<Figures>
+    where
+        F: Fn(usize) -> Option<Vec<Exchange<'b>>> + Sync,
+    {
         crate::pause(self.options, "a story", self.server);
         self.used(|| drive(&self.address, load, unit))
     }
@@ -130,21 +212,17 @@ impl Stage<'_> {
             server: after.0.saturating_sub(before.0),
             database: after.1.saturating_sub(before.1),
             load: after.2.saturating_sub(before.2),
+            statements: None,
         })
     }
 
     /// One request for each unit, answered with nothing, for as long as was asked.
     fn polls(&self, all: &Requests) -> anyhow::Result<Figures> {
-        self.load(Some(self.span()), |nth| {
-            let request = &all[nth % all.len()];
-            Some(vec![Exchange {
-                request,
-                wanted: Wanted::Nothing,
-            }])
-        })
+        self.load(Some(self.span()), |nth| poll(all, nth))
     }
 
-    fn enrol(&self) -> anyhow::Result<Figures> {
+    /// Every invited device enrols.
+    pub(crate) fn enrol(&self) -> anyhow::Result<Figures> {
         let all = in_parallel(self.invited, |device| {
             Ok([
                 self.writer
@@ -163,12 +241,16 @@ impl Stage<'_> {
     }
 
     /// Queues one command for every device.
-    fn enqueue(&self, nth: usize, measured: bool) -> anyhow::Result<Figures> {
+    fn enqueue(&self, nth: usize) -> anyhow::Result<Figures> {
+        self.enqueue_for(self.enrolled, nth)
+    }
+
+    fn enqueue_for(&self, devices: &[Device], nth: usize) -> anyhow::Result<Figures> {
         let uuid = command(nth);
         let enqueue = async {
             match &self.queue {
-                Queue::House(house, mdm) => house.enqueue(mdm, self.enrolled, &uuid).await,
-                Queue::Other(place) => place.enqueue(self.enrolled, &uuid).await,
+                Queue::House(house, _) => house.enqueue(devices, &uuid).await,
+                Queue::Other(place) => place.enqueue(devices, &uuid).await,
                 Queue::None => anyhow::bail!("--enqueue-url is needed for that story"),
             }
         };
@@ -178,17 +260,12 @@ impl Stage<'_> {
             let time = tokio::task::block_in_place(|| handle.block_on(enqueue))?;
             debug_assert!(time <= begun.elapsed());
             Ok(Measured {
-                units: self.enrolled.len(),
+                units: devices.len(),
                 time,
                 latencies: Vec::new(),
             })
         };
-        let figures = self.used(work)?;
-        if measured {
-            // The devices fetch them, so that nothing waits for the stories to come.
-            self.fetch(nth)?;
-        }
-        Ok(figures)
+        self.used(work)
     }
 
     /// Every device fetches the `nth` command and answers it.
@@ -214,34 +291,42 @@ impl Stage<'_> {
     fn rounds(&self, from: usize, to: usize) -> anyhow::Result<Figures> {
         let mut all = Figures::default();
         for nth in from + 1..=to {
-            self.enqueue(nth, false)?;
+            self.enqueue(nth)?;
             all.merge(self.fetch(nth)?);
         }
         Ok(all)
     }
 
-    /// Every device, or the first of many, takes its list, fetches what is in it and reports.
-    fn synchronise(&self) -> anyhow::Result<Figures> {
+    /// Declares to everybody what is synchronised.
+    fn declare(&self) -> anyhow::Result<()> {
         let Queue::House(house, mdm) = &self.queue else {
             anyhow::bail!("only our own server is told what to declare");
         };
         let handle = tokio::runtime::Handle::current();
         let declared = house.declare(mdm, DECLARED);
-        let names = tokio::task::block_in_place(|| handle.block_on(declared))?;
+        tokio::task::block_in_place(|| handle.block_on(declared))
+    }
+
+    /// What every device, or the first of many, says to take its list, to fetch what is in it and to report.
+    fn synchronisations(&self) -> anyhow::Result<Vec<Requests>> {
         let report = r#"{"StatusItems":{"device":{"model":{"family":"Mac"}}},"Errors":[],"FullReport":false}"#;
         let some = &self.enrolled[..self.enrolled.len().min(SYNCHRONISED)];
-        let all = in_parallel(some, |device| {
+        in_parallel(some, |device| {
             let say = |endpoint: &str, json| {
                 let message = devices::declarative(device, endpoint, json);
                 self.writer.check_in(device, &message)
             };
             let mut messages = vec![say("tokens", None)?, say("declaration-items", None)?];
-            for name in &names {
+            for nth in 0..DECLARED {
+                let name = House::declaration(nth);
                 messages.push(say(&format!("declaration/configuration/{name}"), None)?);
             }
             messages.push(say("status", Some(report))?);
             Ok(messages)
-        })?;
+        })
+    }
+
+    fn synchronise(&self, all: &[Requests]) -> anyhow::Result<Figures> {
         self.load(None, |nth| {
             let messages = all.get(nth)?;
             let last = messages.len() - 1;
@@ -258,18 +343,53 @@ impl Stage<'_> {
         })
     }
 
-    fn day(&self) -> anyhow::Result<Figures> {
+    /// Those who have a command in the story `day`. The others find nothing when they poll.
+    fn called(&self) -> anyhow::Result<&[Device]> {
+        let half = self.enrolled.len() / 2;
+        anyhow::ensure!(half > 0, "a day needs two devices");
+        Ok(&self.enrolled[..half])
+    }
+
+    /// Ends when everybody who was called has fetched and answered the `nth` command, once: a device does one thing after the other.
+    fn day(&self, nth: usize) -> anyhow::Result<Figures> {
+        let called = self.called()?.len();
         let (idle, tokens) = (self.idle()?, self.tokens()?);
         let declarations = self.render(|w, d| w.check_in(d, &devices::declarations(d)))?;
-        self.load(Some(self.span()), |nth| {
-            let (request, wanted) = match nth % 10 {
-                0 => (&tokens[nth / 10 % tokens.len()], Wanted::Nothing),
-                5 => (&declarations[nth % declarations.len()], Wanted::Content),
-                _ => (&idle[nth % idle.len()], Wanted::Nothing),
-            };
-            Some(vec![Exchange { request, wanted }])
+        let uuid = command(nth);
+        let done = in_parallel(self.called()?, |d| {
+            self.writer.report(d, &devices::acknowledged(d, &uuid))
+        })?;
+        let others = &idle[called..];
+        self.load(None, |nth| {
+            // Two of twelve.
+            let round = nth / 6;
+            if round >= called {
+                return None;
+            }
+            Some(match nth % 12 {
+                0 => vec![one(&tokens[nth / 12 % tokens.len()], Wanted::Nothing)],
+                6 => vec![one(
+                    &declarations[nth % declarations.len()],
+                    Wanted::Content,
+                )],
+                3 | 9 => vec![
+                    one(&idle[round], Wanted::Content),
+                    one(&done[round], Wanted::Nothing),
+                ],
+                _ => vec![one(&others[nth % others.len()], Wanted::Nothing)],
+            })
         })
     }
+}
+
+/// One request and its answer.
+fn one(request: &[u8], wanted: Wanted) -> Exchange<'_> {
+    Exchange { request, wanted }
+}
+
+/// The n-th poll.
+fn poll(all: &[Vec<u8>], nth: usize) -> Option<Vec<Exchange<'_>>> {
+    Some(vec![one(&all[nth % all.len()], Wanted::Nothing)])
 }
 
 /// The UUID of the n-th command of every device.

@@ -25,6 +25,12 @@ const LOSES: u64 = 5;
 #[derive(Default)]
 pub(super) struct Tally {
     keys: AtomicU64,
+    /// People who are at a wave.
+    pub(super) at_work: AtomicUsize,
+    /// Servers that were killed,
+    pub(super) killed: AtomicUsize,
+    /// and such while somebody was.
+    pub(super) met: AtomicUsize,
     /// Requests without an answer.
     pub(super) unanswered: AtomicUsize,
     /// Answers that said "later" and when.
@@ -38,6 +44,14 @@ impl Tally {
     pub(super) fn wrong(&self, what: String) {
         let mut all = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(what);
+    }
+
+    /// A server is about to be killed.
+    pub(super) fn kills(&self) {
+        self.killed.fetch_add(1, Ordering::Relaxed);
+        if self.at_work.load(Ordering::Relaxed) > 0 {
+            self.met.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn take_wrong(&self) -> Vec<String> {
@@ -141,18 +155,13 @@ impl<'a> Api<'a> {
             if used < STAYS {
                 self.line = Some((line, used + 1));
             }
-            let again = status == 503 || status == 409 && later;
-            if let Some(before) = first.take_if(|before| !again && *before != text) {
+            if let Some(before) = first.take_if(|before| status != 503 && *before != text) {
                 self.tally.wrong(format!(
                     "{method} {path} was answered otherwise the second time: {status} {text}, not {before}"
                 ));
             }
             match status {
                 503 if later => {
-                    self.tally.put_off.fetch_add(1, Ordering::Relaxed);
-                }
-                // A server that is gone, or a slower one, has it in hand: of a request that came twice that is no error.
-                409 if later && tries > 1 => {
                     self.tally.put_off.fetch_add(1, Ordering::Relaxed);
                 }
                 200..300 if lose => {

@@ -4,11 +4,13 @@
 //! released. Nobody may see an error but 503 with the time of another try; whatever was acknowledged is there; nobody is named
 //! to Apple more often than somebody wanted it; nothing is stuck; and the servers tell the same of it.
 
+pub mod alone;
 mod api;
 mod balancer;
 mod older;
 mod operators;
 mod street;
+pub mod taken_over;
 mod verdict;
 
 use std::path::PathBuf;
@@ -28,13 +30,13 @@ use tokio::time::Instant;
 use super::ledger::Ledger;
 use super::load::Load;
 use super::rng::Rng;
-use super::{Report, SERVE};
+use super::{Fleet as Enrolled, Report, served};
+use crate::fleet::client::Address;
 use crate::fleet::clock::ToldClock;
-use crate::fleet::devices::{self, Authority, KeyKind};
-use crate::fleet::house::Seed;
 use api::{Api, Tally};
 use operators::{Operator, Wanted};
 use street::{Plan, Street};
+use verdict::Acts;
 
 /// What is done, for how long, to whom.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ pub struct Options {
     pub to_the_end: bool,
     /// An older program that all servers begin as; in the middle they are replaced one after the other.
     pub older: Option<PathBuf>,
-    /// The program that is tried; `None` for this one, with [`SERVE`] in its environment.
+    /// The program that is tried; `None` for this one, with [`SERVE`](crate::chaos::SERVE) in its environment.
     pub server: Option<PathBuf>,
     /// Where the servers' logs are kept when something was found.
     pub logs: Option<PathBuf>,
@@ -80,6 +82,8 @@ pub struct Options {
 pub struct Outcome {
     /// Of the fleet's devices and clients.
     pub fleet: Report,
+    /// Kills while an operator was at a wave.
+    pub met: usize,
     /// Servers that were replaced by the newer program.
     pub replaced: usize,
     /// The newest script of the tables at the beginning and at the end.
@@ -92,6 +96,8 @@ pub struct Outcome {
     pub waves: usize,
     /// Devices that were submitted, and of these devices whose return was asked for.
     pub submitted: (usize, usize),
+    /// What Apple was asked for.
+    pub acts: Acts,
     /// Requests that Apple put off because its budget was spent.
     pub throttled: usize,
     /// Simulated hours from the first wave to the end of everything.
@@ -105,10 +111,11 @@ impl Outcome {
     #[must_use]
     pub fn told(&self) -> String {
         format!(
-            "{}; {} servers replaced (tables of script {} became {}), {} waves with {} devices submitted, {} of them called back, \
-             in {} simulated hours, {} requests of operators without an answer, {} put off, {} answers lost, {} times Apple's \
-             budget was spent: {} wrong",
+            "{}; {} of the kills met operators at a wave; {} servers replaced (tables of script {} became {}), {} waves with {} devices submitted, {} of them called back, \
+             in {} simulated hours, {} requests of operators without an answer, {} put off, {} answers lost; Apple {}, {} times \
+             its budget was spent: {} wrong",
             self.fleet.told(),
+            self.met,
             self.replaced,
             self.scripts.0,
             self.scripts.1,
@@ -119,6 +126,7 @@ impl Outcome {
             self.operators.0,
             self.operators.1,
             self.lost_answers,
+            self.acts.told(),
             self.throttled,
             self.wrong.len()
         )
@@ -155,35 +163,22 @@ pub async fn run(options: &Options, postgres: &TestPostgres) -> anyhow::Result<O
     let world = World::start(WorldConfig::new(options.seed, now.as_millis(), fleet)).await?;
     let papers = tempfile::tempdir()?;
     let clock = Arc::new(ToldClock::build(papers.path(), now.as_millis())?);
-    let authority = Authority::create(now)?;
-    let enrolled = devices::make(&authority, KeyKind::P256, 1, options.devices, now)?;
-    let first = i64::try_from(options.devices)? + 1;
-    let invited = devices::make(&authority, KeyKind::P256, first, options.devices, now)?;
-    let seed = Seed {
-        authority: &authority,
-        enrolled: &enrolled,
-        invited: &invited,
-    };
+    let people = Enrolled::make(options.devices, now)?;
     let database = postgres.database().await;
     let tables = match &options.older {
         Some(_) => postgres.database().await,
         None => database.clone(),
     };
-    let (program, environment) = match &options.server {
-        Some(program) => (program.clone(), Vec::new()),
-        None => (
-            std::env::current_exe()?,
-            vec![(SERVE.to_owned(), "1".to_owned())],
-        ),
-    };
+    let (program, environment) = served(options.server.as_deref())?;
     let plan = Plan {
         servers: options.servers,
         program,
         environment,
         older: options.older.as_deref().map(|old| (old, &*tables)),
         database: &database,
+        lease: Some(street::LONG),
     };
-    let street = Box::pin(Street::lay(plan, &world, &clock, &seed)).await?;
+    let street = Box::pin(Street::lay(plan, &world, Some(&clock), &people.seed())).await?;
     // What was laid out is not of the future.
     let begun = world.clock().advance_to(SystemClock.now().as_millis());
     clock.tell(begun)?;
@@ -191,13 +186,15 @@ pub async fn run(options: &Options, postgres: &TestPostgres) -> anyhow::Result<O
     let time = Time {
         clock,
         pace: options.pace,
-        jobs: PgPoolOptions::new()
-            .max_connections(1)
-            .connect(&tables)
-            .await?,
+        jobs: Some(
+            PgPoolOptions::new()
+                .max_connections(1)
+                .connect(&tables)
+                .await?,
+        ),
     };
     let life = tokio::spawn(live(world.clone(), time, Arc::clone(&stopped)));
-    let ledger = Ledger::new(enrolled, invited);
+    let ledger = Ledger::new(people.enrolled, people.invited);
     let outcome = Box::pin(drive(options, street, &world, &ledger, &tables, &stopped)).await;
     stopped.store(true, Ordering::SeqCst);
     life.await.context("the world")??;
@@ -211,20 +208,23 @@ pub async fn run(options: &Options, postgres: &TestPostgres) -> anyhow::Result<O
 struct Time {
     clock: Arc<ToldClock>,
     pace: i64,
-    /// The tables, to see what the servers are at.
-    jobs: PgPool,
+    /// The tables, to see what the servers are at. Without them it passes evenly.
+    jobs: Option<PgPool>,
 }
 
 impl Time {
     /// So many simulated milliseconds pass in one. Time goes slower while a job is held for long: otherwise its lease, which is a
     /// matter of minutes, would end under a server that is merely slow here.
     async fn pace(&self, now: i64) -> anyhow::Result<i64> {
+        let Some(jobs) = &self.jobs else {
+            return Ok(self.pace);
+        };
         let held: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM jobs WHERE leased_until > $1 AND leased_until < $2)",
+            "SELECT EXISTS (SELECT FROM jobs WHERE leased_until > 0 AND ready_at > $1 AND ready_at < $2)",
         )
         .bind(now)
         .bind(now + LEASE_LEFT)
-        .fetch_one(&self.jobs)
+        .fetch_one(jobs)
         .await?;
         Ok(if held { self.pace.min(SLOW) } else { self.pace })
     }
@@ -244,7 +244,9 @@ async fn live(world: World, time: Time, stopped: Arc<AtomicBool>) -> anyhow::Res
         let now = world.clock().now_ms() + i64::try_from(step.as_millis())? * pace;
         time.clock.tell(world.clock().advance_to(now))?;
     }
-    time.jobs.close().await;
+    if let Some(jobs) = time.jobs {
+        jobs.close().await;
+    }
     Ok(())
 }
 
@@ -266,36 +268,22 @@ async fn drive(
     let mut admin = Api::new(balanced.clone(), street.token.clone(), &tally);
     read_list(&mut admin).await?;
     let mut rng = Rng::new(options.seed);
-    let mut tokens = Vec::new();
-    for name in OPERATORS {
-        let body = json!({ "name": name, "role": "approver" });
-        let made = admin.done("/api/v1/api-tokens", &body).await?;
-        let made = made.context("a token whose answer was lost")?;
-        tokens.push(operators::text(&made["token"]));
-    }
-    let serials: Vec<String> = world.identities().map(|i| i.serial.clone()).collect();
-    let waves: Vec<Vec<String>> = serials.chunks(options.wave).map(<[_]>::to_vec).collect();
-    let shares =
-        (0..OPERATORS.len()).map(|nth| waves.iter().skip(nth).step_by(OPERATORS.len()).cloned());
-    let shares: Vec<Vec<Vec<String>>> = shares.map(Iterator::collect).collect();
-    let mut people = Vec::new();
-    for (nth, name) in OPERATORS.into_iter().enumerate() {
-        let api = |nth: usize| Api::new(balanced.clone(), tokens[nth].clone(), &tally);
-        people.push(Operator {
-            name,
-            api: api(nth),
-            other: api((nth + 1) % OPERATORS.len()),
-            tally: &tally,
-            wanted: &wanted,
-            clock: world.clock().clone(),
-            rng: Rng::new(rng.next()),
-        });
+    let tokens = tokens(&mut admin).await?;
+    let shares = shares(world, options.wave);
+    let mut people = people(&tokens, &balanced, (&tally, &wanted), world, &mut rng);
+    let runbooks = match options.older {
+        Some(_) => older::known(&mut admin, operators::locking()?).await?,
+        None => operators::locking()?,
+    };
+    for person in &mut people {
+        person.runbooks.clone_from(&runbooks);
     }
     let load = Load::new(&street.house, ledger, options.connections).resting(options.rest);
     let over = AtomicBool::new(false);
     let mut moments = Rng::new(rng.next());
     let mischief = async {
-        let done = mischief(options, &mut street, &mut moments, &tally, &mut outcome).await;
+        let servers = (&mut street, world);
+        let done = mischief(options, servers, &mut moments, &tally, &mut outcome).await;
         over.store(true, Ordering::SeqCst);
         done
     };
@@ -304,10 +292,16 @@ async fn drive(
         options.time / count
     });
     let spans: Vec<Duration> = spans.collect();
-    let operating = people
-        .iter_mut()
-        .zip(shares.iter().zip(spans))
-        .map(|(person, (share, every))| person.run(share, every, &over));
+    let begun = Instant::now();
+    let operating =
+        people
+            .iter_mut()
+            .zip(shares.iter().zip(spans))
+            .map(|(person, (share, every))| {
+                let nth_at = move |nth: usize| every * u32::try_from(nth).unwrap_or(u32::MAX);
+                let due = move |nth: usize| begun.elapsed() >= nth_at(nth);
+                person.run(share, due, &over)
+            });
     let operating = futures_util::future::join_all(operating);
     let (driven, operated) =
         tokio::join!(Box::pin(load.drive_until(&mut rng, mischief)), operating);
@@ -321,10 +315,16 @@ async fn drive(
         let stuck = verdict::ended(&mut admin, world, &wanted).await?;
         outcome.wrong.extend(stuck);
     }
+    outcome
+        .wrong
+        .extend(verdict::kept(&mut admin, &wanted).await?);
     // From here on time stands still.
     stopped.store(true, Ordering::SeqCst);
     let apple = world.apple().ledger();
     outcome.wrong.extend(verdict::acts(&apple, &wanted.times()));
+    let (acts, harm) = verdict::figures(&apple);
+    outcome.acts = acts;
+    outcome.wrong.extend(harm);
     outcome.throttled = verdict::throttled(&apple);
     if options.to_the_end {
         outcome.wrong.extend(verdict::places(world, &wanted).await);
@@ -339,12 +339,29 @@ async fn drive(
         .look_up(&street.house, true, &mut outcome.fleet)
         .await?;
     outcome.scripts.1 = older::newest_script(tables).await?;
+    if options.older.is_some() {
+        let replaced = (outcome.replaced, street.len());
+        outcome
+            .wrong
+            .extend(older::not_tried(outcome.scripts, replaced));
+    }
     outcome.wrong.extend(street.fallen()?);
+    if options.to_the_end {
+        let (app, org) = street.inside(world).await?;
+        let locks = verdict::locks(world, &org, &apple).await;
+        app.shutdown().await?;
+        outcome.wrong.extend(locks?);
+        if !runbooks.is_null() && !wanted.going().is_empty() && acts.locks == 0 {
+            let nobody = "devices were to be locked, and none was";
+            outcome.wrong.push(nobody.to_owned());
+        }
+    }
     outcome.wrong.extend(tally.take_wrong());
     outcome.operators = (
         tally.unanswered.load(Ordering::Relaxed),
         tally.put_off.load(Ordering::Relaxed),
     );
+    outcome.met = tally.met.load(Ordering::Relaxed);
     outcome.lost_answers = tally.lost_answers.load(Ordering::Relaxed);
     outcome.waves = operators::whole(&wanted.waves).len();
     let submitted = wanted.submitted().len();
@@ -356,6 +373,50 @@ async fn drive(
     }
     street.close().await?;
     Ok(outcome)
+}
+
+/// A token for each of the people.
+async fn tokens(admin: &mut Api<'_>) -> anyhow::Result<Vec<String>> {
+    let mut tokens = Vec::new();
+    for name in OPERATORS {
+        let body = json!({ "name": name, "role": "approver" });
+        let made = admin.done("/api/v1/api-tokens", &body).await?;
+        let made = made.context("a token whose answer was lost")?;
+        tokens.push(operators::text(&made["token"]));
+    }
+    Ok(tokens)
+}
+
+/// The waves of each of them: every device of the world is in one.
+fn shares(world: &World, wave: usize) -> Vec<Vec<Vec<String>>> {
+    let serials: Vec<String> = world.identities().map(|i| i.serial.clone()).collect();
+    let waves: Vec<Vec<String>> = serials.chunks(wave).map(<[_]>::to_vec).collect();
+    let shares =
+        (0..OPERATORS.len()).map(|nth| waves.iter().skip(nth).step_by(OPERATORS.len()).cloned());
+    shares.map(Iterator::collect).collect()
+}
+
+fn people<'a>(
+    tokens: &[String],
+    balanced: &Address,
+    (tally, wanted): (&'a Tally, &'a Wanted),
+    world: &World,
+    rng: &mut Rng,
+) -> Vec<Operator<'a>> {
+    let api = |nth: usize| Api::new(balanced.clone(), tokens[nth].clone(), tally);
+    let named = OPERATORS.into_iter().enumerate();
+    named
+        .map(|(nth, name)| Operator {
+            name,
+            api: api(nth),
+            other: api((nth + 1) % OPERATORS.len()),
+            tally,
+            wanted,
+            clock: world.clock().clone(),
+            rng: Rng::new(rng.next()),
+            runbooks: Value::Null,
+        })
+        .collect()
 }
 
 /// Has the servers read which devices the organisation has.
@@ -384,10 +445,11 @@ enum Mischief {
     Replace(usize),
 }
 
-/// Kills servers and replaces them, each in its time; answers when the time is over, with all of them running.
+/// Kills servers and replaces them, each in its time; answers when the time is over, or something was done twice, with all of
+/// them running.
 async fn mischief(
     options: &Options,
-    street: &mut Street,
+    (street, world): (&mut Street, &World),
     rng: &mut Rng,
     tally: &Tally,
     outcome: &mut Outcome,
@@ -415,6 +477,7 @@ async fn mischief(
         match what {
             Mischief::Kill => {
                 let nth = rng.place(street.len());
+                tally.kills();
                 street.kill(nth)?;
                 outcome.fleet.kills += 1;
                 tokio::time::sleep(Duration::from_millis(rng.below(DOWN_MS))).await;
@@ -424,6 +487,12 @@ async fn mischief(
                 street.replace(nth).await?;
                 outcome.replaced += 1;
             }
+        }
+        let twice = verdict::repeated(&world.apple().ledger());
+        if !twice.is_empty() {
+            // Whoever looks for the cause has it near the end of the logs.
+            twice.into_iter().for_each(|what| tally.wrong(what));
+            return Ok(());
         }
     }
     tokio::time::sleep_until(begun + options.time).await;

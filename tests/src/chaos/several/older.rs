@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
+
+use super::api::{Api, Said};
 
 /// What belongs to the tables themselves.
 const NOT_ROWS: [&str; 3] = ["_sqlx_migrations", "schema_floor", "schema_refill"];
@@ -73,4 +76,48 @@ pub(super) async fn newest_script(url: &str) -> anyhow::Result<i64> {
         .await?;
     connection.close().await?;
     Ok(newest)
+}
+
+/// These runbooks where the older program takes them; nothing where it has no word for something in them: then it works by those
+/// that come with it.
+pub(super) async fn known(admin: &mut Api<'_>, runbooks: Value) -> anyhow::Result<Value> {
+    let body = json!({ "name": "Locks", "capacity": 1000, "runbooks": runbooks });
+    match admin.post("/api/v1/projects", &body).await? {
+        Said::Answer(200, _) | Said::Lost => Ok(runbooks),
+        Said::Answer(400, _) => Ok(Value::Null),
+        other @ Said::Answer(..) => anyhow::bail!("a project was answered {other:?}"),
+    }
+}
+
+/// Why a run with an older program has not tried an upgrade: the tables' scripts before and after it, and how many servers of how
+/// many were replaced.
+pub(super) fn not_tried(scripts: (i64, i64), replaced: (usize, usize)) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if scripts.0 >= scripts.1 {
+        wrong.push(format!(
+            "the older program has the same tables (script {} became {}): nothing was upgraded",
+            scripts.0, scripts.1
+        ));
+    }
+    if replaced.0 < replaced.1 {
+        wrong.push(format!(
+            "{} of {} servers were replaced by the newer program",
+            replaced.0, replaced.1
+        ));
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::not_tried;
+
+    #[test]
+    fn an_upgrade_changes_the_tables_and_replaces_every_server() {
+        assert_eq!(not_tried((346, 372), (3, 3)), [""; 0]);
+        assert_eq!(not_tried((372, 372), (3, 3)).len(), 1);
+        assert_eq!(not_tried((372, 346), (3, 3)).len(), 1);
+        assert_eq!(not_tried((346, 372), (2, 3)).len(), 1);
+        assert_eq!(not_tried((372, 372), (0, 3)).len(), 2);
+    }
 }

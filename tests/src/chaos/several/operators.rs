@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use fixtures::clock::{DAY, HOUR, MINUTE, WorldClock, rfc3339};
+use mdm_core::device::Platform;
+use mdm_core::migration::{PinnedRunbook, Variant};
 use serde_json::{Value, json};
 
 use super::super::rng::Rng;
@@ -18,6 +20,8 @@ pub(super) const ASSIGN: &str = "ASSIGN_DEVICES_WITH_MDM_MIGRATION_DEADLINE";
 pub(super) const UPDATE: &str = "UPDATE_MDM_MIGRATION_DEADLINE";
 pub(super) const CANCEL: &str = "CANCEL_MDM_MIGRATION";
 
+/// States of a member that nobody has submitted.
+pub(super) const UNSENT: [&str; 3] = ["planned", "ready", "blocked"];
 /// Between two looks at something that takes Apple a while.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often something is planned anew whose plan was overtaken.
@@ -101,29 +105,31 @@ pub(super) struct Operator<'a> {
     pub(super) wanted: &'a Wanted,
     pub(super) clock: WorldClock,
     pub(super) rng: Rng,
+    /// Of its projects, by platform; nothing for those that come with the server.
+    pub(super) runbooks: Value,
 }
 
 impl Operator<'_> {
-    /// Works its share of the waves off, one `every` so long, until it is over.
+    /// Works its share of the waves off, each when it is `due` and the one before it is done, until it is over.
     pub(super) async fn run(
         &mut self,
         share: &[Vec<String>],
-        every: Duration,
+        due: impl Fn(usize) -> bool,
         over: &AtomicBool,
     ) -> anyhow::Result<()> {
-        let begun = tokio::time::Instant::now();
         for (nth, serials) in share.iter().enumerate() {
-            let due = begun + every * u32::try_from(nth)?;
-            while tokio::time::Instant::now() < due && !over.load(Ordering::SeqCst) {
-                tokio::time::sleep(LOOK.min(every)).await;
+            while !due(nth) && !over.load(Ordering::SeqCst) {
+                tokio::time::sleep(LOOK).await;
             }
             if over.load(Ordering::SeqCst) && nth > 0 {
                 break;
             }
             let name = format!("{} {}", self.name, nth + 1);
-            self.wave(&name, serials)
-                .await
-                .with_context(|| format!("the wave {name}"))?;
+            let tally = self.tally;
+            tally.at_work.fetch_add(1, Ordering::Relaxed);
+            let worked = self.wave(&name, serials).await;
+            tally.at_work.fetch_sub(1, Ordering::Relaxed);
+            worked.with_context(|| format!("the wave {name}"))?;
         }
         Ok(())
     }
@@ -148,7 +154,7 @@ impl Operator<'_> {
         whole(&self.wanted.waves).push(wave.clone());
         let in_it = |(serial, _): &(String, String)| members.contains(serial);
         for (serial, state) in states(&shown).into_iter().filter(in_it) {
-            if ["planned", "ready", "blocked"].contains(&state.as_str()) {
+            if UNSENT.contains(&state.as_str()) {
                 self.wrong(format!("{name}: {serial} was submitted and is {state}"));
                 continue;
             }
@@ -181,7 +187,10 @@ impl Operator<'_> {
         serials: &[String],
     ) -> anyhow::Result<Option<(Value, Vec<String>)>> {
         let never = json!({ "failed": 1_000_000, "failed_percent": 100, "long_holds": 1_000_000, "expiries": false });
-        let body = json!({ "name": name, "capacity": 1000, "stop": never });
+        let mut body = json!({ "name": name, "capacity": 1000, "stop": never });
+        if !self.runbooks.is_null() {
+            body["runbooks"] = self.runbooks.clone();
+        }
         let project = self
             .made("/api/v1/projects", "projects", name, &body)
             .await?;
@@ -233,10 +242,7 @@ impl Operator<'_> {
         // It is there; its number was lost with the answer.
         let mut after = "0".to_owned();
         loop {
-            let page = match list {
-                "waves" => format!("{path}?limit=1000&after={after}"),
-                _ => path.to_owned(),
-            };
+            let page = format!("{path}?limit=1000&after={after}");
             let all = self.api.get(&page).await?;
             let rows: Vec<&Value> = all[list].as_array().into_iter().flatten().collect();
             if let Some(row) = rows.iter().find(|row| row["name"] == name) {
@@ -254,7 +260,10 @@ impl Operator<'_> {
     async fn submit(&mut self, name: &str, wave: &Value) -> anyhow::Result<bool> {
         let path = format!("/api/v1/waves/{}", text(wave));
         let mut last = Value::Null;
-        for _ in 0..TRIES {
+        let (mut tries, offer) = (0, self.clock.now_ms() + OFFER);
+        // What blocks goes by the world's time, which may pass slowly: until the offer it can still come right.
+        while tries < TRIES || self.clock.now_ms() < offer {
+            tries += 1;
             let asked = self
                 .api
                 .post(&format!("{path}/what-if"), &json!({}))
@@ -423,6 +432,16 @@ impl Operator<'_> {
     }
 }
 
+/// The standard runbooks, with an Activation Lock: to ask for one is an act with a code of its own.
+pub(super) fn locking() -> anyhow::Result<Value> {
+    let runbooks = [Platform::Ios, Platform::Ipados, Platform::Macos].map(|platform| {
+        let mut runbook = PinnedRunbook::standard(platform, Variant::Migration);
+        runbook.lock = true;
+        (platform, runbook)
+    });
+    Ok(serde_json::to_value(BTreeMap::from(runbooks))?)
+}
+
 /// An id, whether it is written as a number or as a string.
 pub(super) fn text(value: &Value) -> String {
     value
@@ -431,7 +450,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// The members of a wave with the words of their states.
-fn states(shown: &Value) -> Vec<(String, String)> {
+pub(super) fn states(shown: &Value) -> Vec<(String, String)> {
     let members = shown["members"].as_array().into_iter().flatten();
     members
         .map(|member| (text(&member["serial"]), word(&member["state"])))

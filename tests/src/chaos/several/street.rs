@@ -1,5 +1,5 @@
 //! Several real servers on one PostgreSQL: each a process with a data directory of its own, all of them behind load balancers,
-//! in the time of a simulated world and pointed to its Apple. Two organisations live there: that of the fleet, whose devices
+//! in the time of a simulated world and pointed to its Apple. Or one alone, on either database, in the fleet's own directory. Two organisations live there: that of the fleet, whose devices
 //! are rows, and that of the world, whose devices migrate.
 
 use std::fs::File;
@@ -14,6 +14,7 @@ use anyhow::{Context as _, ensure};
 use fixtures::world::World;
 use mdm_core::check::{Check, CheckResult};
 use mdm_core::clock::{Clock, Timestamp};
+use mdm_core::ids::OrganisationId;
 use mdm_core::organisation::Der;
 use mdm_core::secret::Secret;
 use mdm_core::service::{Mdm, Org};
@@ -31,6 +32,10 @@ use crate::fleet::house::{House, Seed, Start};
 
 /// How long a server may take until it answers, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(120);
+const LEASE: &str = "MDMD_WORKERS_LEASE_SECONDS";
+/// How long a job is kept from other servers without a renewal where the told time is so much faster than outside that the usual
+/// length would be over while a server waits for its turn on a processor.
+pub(super) const LONG: &str = "300";
 /// Below the ports that connections go out from: nobody takes the port of a server while it is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
@@ -63,9 +68,13 @@ pub(super) struct Street {
     pub(super) house: House,
     /// Administrator of the world's organisation.
     pub(super) token: String,
+    organisation: OrganisationId,
+    database: String,
+    public: (u16, u16),
     servers: Vec<Server>,
     environment: Vec<(String, String)>,
     newer: PathBuf,
+    lease: Option<&'static str>,
     /// Ended with the street.
     _balancers: Vec<Balancer>,
     _copies: tempfile::TempDir,
@@ -82,13 +91,15 @@ pub(super) struct Plan<'a> {
     pub(super) older: Option<(&'a Path, &'a str)>,
     /// An empty database; that of all servers where there is no older program.
     pub(super) database: &'a str,
+    /// How many seconds a lease is; as it is by default where nothing is said.
+    pub(super) lease: Option<&'static str>,
 }
 
 impl Street {
     pub(super) async fn lay(
         plan: Plan<'_>,
         world: &World,
-        clock: &ToldClock,
+        clock: Option<&ToldClock>,
         seed: &Seed<'_>,
     ) -> anyhow::Result<Self> {
         let mut house = House::lay(Start::default(), plan.database, seed).await?;
@@ -98,7 +109,7 @@ impl Street {
         let (plain, device) = (before(|p| p.plain).await?, before(|p| p.device).await?);
         let (enrol, admin) = (before(|p| p.enrol).await?, before(|p| p.admin).await?);
         let public = (device.port, enrol.port);
-        let token = furnish(world, &house, plan.database, public).await?;
+        let (organisation, token) = furnish(world, &house, plan.database, public).await?;
         let database = match plan.older {
             Some((program, tables)) => {
                 older::rows(program, plan.database, tables).await?;
@@ -114,14 +125,11 @@ impl Street {
         let copies = tempfile::tempdir()?;
         let mut servers = Vec::new();
         for (nth, ports) in ports.into_iter().enumerate() {
-            let directory = copies.path().join(format!("server{}", nth + 1));
-            // What an operator takes along for one more server: everything but the socket.
-            let copied = Command::new("cp")
-                .arg("-r")
-                .args([house.folder(), directory.as_path()])
-                .status()?;
-            ensure!(copied.success(), "a data directory cannot be copied");
-            let _ = std::fs::remove_file(directory.join("mdmd.sock"));
+            let directory = match plan.servers {
+                // An embedded database lies in it.
+                1 => house.folder().to_path_buf(),
+                _ => copy(house.folder(), copies.path(), nth)?,
+            };
             let text = configuration(world, ports, public)?;
             std::fs::write(directory.join("mdmd.toml"), text)?;
             servers.push(Server {
@@ -131,16 +139,20 @@ impl Street {
                 process: None,
             });
         }
-        let mut environment = clock.environment();
+        let mut environment = clock.map_or_else(Vec::new, ToldClock::environment);
         // A URL with a password is for the environment.
         environment.push(("MDMD_DATABASE".to_owned(), database.to_owned()));
         environment.extend(plan.environment);
         Ok(Self {
             house,
             token,
+            organisation,
+            database: database.to_owned(),
+            public,
             servers,
             environment,
             newer: plan.program,
+            lease: plan.lease,
             _balancers: vec![plain, device, enrol, admin],
             _copies: copies,
         })
@@ -155,24 +167,48 @@ impl Street {
         address(self.servers[nth].ports.admin, true)
     }
 
-    /// Starts one and waits until it answers.
-    pub(super) async fn start(&mut self, nth: usize) -> anyhow::Result<()> {
+    /// Adds to the environment of the servers to come. A library is loaded beside those that are.
+    pub(super) fn environment(&mut self, more: Vec<(String, String)>) {
+        for (name, value) in more {
+            let mut there = self.environment.iter_mut();
+            match there.find(|(other, _)| *other == name && name == "LD_PRELOAD") {
+                Some((_, libraries)) => *libraries = format!("{libraries}:{value}"),
+                None => self.environment.push((name, value)),
+            }
+        }
+    }
+
+    /// Starts one, and does not wait.
+    pub(super) fn begin(&mut self, nth: usize) -> anyhow::Result<()> {
         let server = &mut self.servers[nth];
         let log = File::options()
             .append(true)
             .create(true)
             .open(server.log())?;
+        let mut environment = self.environment.clone();
+        if let Some(lease) = self.lease
+            && server.knows(LEASE, lease, &environment)?
+        {
+            environment.push((LEASE.to_owned(), lease.to_owned()));
+        }
         let process = Command::new(&server.program)
             .arg("--data")
             .arg(&server.directory)
             .arg("serve")
-            .envs(self.environment.iter().cloned())
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| server.program.display().to_string())?;
         server.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts one and waits until it answers.
+    pub(super) async fn start(&mut self, nth: usize) -> anyhow::Result<()> {
+        self.begin(nth)?;
+        let server = &mut self.servers[nth];
         let begun = Instant::now();
         let alive = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
         let at = address(server.ports.plain, false);
@@ -200,6 +236,15 @@ impl Street {
         Ok(())
     }
 
+    /// Sends a signal to one that runs.
+    pub(super) fn signal(&self, nth: usize, signal: &str) -> anyhow::Result<()> {
+        let process = self.servers[nth].process.as_ref();
+        let pid = process.context("it does not run")?.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status()?;
+        ensure!(sent.success(), "server {} cannot be sent {signal}", nth + 1);
+        Ok(())
+    }
+
     /// Stops one in order, and starts the newer program in its place.
     pub(super) async fn replace(&mut self, nth: usize) -> anyhow::Result<()> {
         self.stop(nth).await?;
@@ -208,11 +253,9 @@ impl Street {
     }
 
     async fn stop(&mut self, nth: usize) -> anyhow::Result<()> {
+        self.signal(nth, "-TERM")?;
         let process = self.servers[nth].process.take();
         let mut process = process.context("it does not run")?;
-        let pid = process.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status()?;
-        ensure!(asked.success(), "server {} cannot be told to end", nth + 1);
         let begun = Instant::now();
         while process.try_wait()?.is_none() {
             if begun.elapsed() > PATIENCE {
@@ -236,12 +279,27 @@ impl Street {
         Ok(all)
     }
 
-    /// Stops all of them in order.
+    /// Stops all of them that run, in order.
     pub(super) async fn close(mut self) -> anyhow::Result<()> {
+        self.stop_all().await
+    }
+
+    async fn stop_all(&mut self) -> anyhow::Result<()> {
         for nth in 0..self.servers.len() {
-            self.stop(nth).await?;
+            if self.servers[nth].process.is_some() {
+                self.stop(nth).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Stops them, and opens the installation as they would, with everything that is sealed in it: for who looks into the vault of
+    /// the world's organisation. Whoever has it shuts it down.
+    pub(super) async fn inside(&mut self, world: &World) -> anyhow::Result<(App, Org)> {
+        self.stop_all().await?;
+        let app = open(world, &self.house, &self.database, self.public).await?;
+        let org = app.mdm.organisation_by_id(self.organisation).await?;
+        Ok((app, org))
     }
 
     /// Keeps the servers' logs there, for who looks for the cause of something.
@@ -265,6 +323,26 @@ impl Drop for Street {
 }
 
 impl Server {
+    /// Whether its program, which may be an older one, has such a setting.
+    fn knows(
+        &self,
+        variable: &str,
+        value: &str,
+        environment: &[(String, String)],
+    ) -> anyhow::Result<bool> {
+        let said = Command::new(&self.program)
+            .arg("--data")
+            .arg(&self.directory)
+            .args(["config", "check"])
+            .envs(environment.iter().cloned())
+            .env(variable, value)
+            .stdin(Stdio::null())
+            .output()?;
+        let refused = format!("{variable}: there is no such variable");
+        let says = |text: &[u8]| String::from_utf8_lossy(text).contains(&refused);
+        Ok(!says(&said.stdout) && !says(&said.stderr))
+    }
+
     fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
@@ -283,6 +361,18 @@ impl Server {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
+}
+
+/// What an operator takes along for one more server: everything but the socket.
+fn copy(from: &Path, to: &Path, nth: usize) -> anyhow::Result<PathBuf> {
+    let directory = to.join(format!("server{}", nth + 1));
+    let copied = Command::new("cp")
+        .arg("-r")
+        .args([from, directory.as_path()])
+        .status()?;
+    ensure!(copied.success(), "a data directory cannot be copied");
+    let _ = std::fs::remove_file(directory.join("mdmd.sock"));
+    Ok(directory)
 }
 
 fn address(port: u16, tls: bool) -> Address {
@@ -353,17 +443,30 @@ fn configuration(world: &World, ports: Ports, public: (u16, u16)) -> anyhow::Res
 }
 
 /// Makes the world's organisation and brings in what an operator would: push certificate, API account, server token, trust in
-/// the world's devices. Answers its administrator's token.
+/// the world's devices. Answers which it is, and its administrator's token.
 async fn furnish(
     world: &World,
     house: &House,
     database: &str,
     public: (u16, u16),
-) -> anyhow::Result<String> {
+) -> anyhow::Result<(OrganisationId, String)> {
+    let ca = house.folder().join("tls/world.pem");
+    std::fs::write(ca, &world.apple().endpoints().ca_pem)?;
+    let app = open(world, house, database, public).await?;
+    let made = bring_in(world, &app, house).await;
+    app.shutdown().await?;
+    made
+}
+
+/// The installation in this process and in the world's time, without anybody who works.
+async fn open(
+    world: &World,
+    house: &House,
+    database: &str,
+    public: (u16, u16),
+) -> anyhow::Result<App> {
     let directory = house.folder();
     let endpoints = world.apple().endpoints();
-    let ca = PathBuf::from("tls/world.pem");
-    std::fs::write(directory.join(&ca), &endpoints.ca_pem)?;
     let mut config = Config::for_directory(directory);
     config.database = Database::new(database);
     let any = ([127, 0, 0, 1], 0).into();
@@ -373,17 +476,18 @@ async fn furnish(
     config.apple.assignment_url = Some(endpoints.assignment.clone());
     config.apple.organisation_url = Some(endpoints.business.clone());
     config.apple.token_url = Some(endpoints.token.clone());
-    config.apple.ca = Some(ca);
+    config.apple.ca = Some(PathBuf::from("tls/world.pem"));
     let mut overrides = Overrides::default();
     overrides.clock = Some(Arc::new(WorldTime(world.clock().clone())));
     overrides.drive = Drive::Manual;
-    let app = App::start(config, overrides).await?;
-    let made = bring_in(world, &app, house).await;
-    app.shutdown().await?;
-    made
+    App::start(config, overrides).await
 }
 
-async fn bring_in(world: &World, app: &App, house: &House) -> anyhow::Result<String> {
+async fn bring_in(
+    world: &World,
+    app: &App,
+    house: &House,
+) -> anyhow::Result<(OrganisationId, String)> {
     let mdm = &app.mdm;
     let fleet = mdm.organisation_by_id(house.organisation()).await?;
     import_push(world, mdm, &fleet, TOPIC).await?;
@@ -417,7 +521,7 @@ async fn bring_in(world: &World, app: &App, house: &House) -> anyhow::Result<Str
     org.import_server_token(&Secret::new(token.to_json()?.expose()), None)
         .await?;
     let token = made.administrator_token.expose_text();
-    Ok(token.context("a token is text")?.to_owned())
+    Ok((id, token.context("a token is text")?.to_owned()))
 }
 
 async fn import_push(world: &World, mdm: &Mdm, org: &Org, topic: &str) -> anyhow::Result<()> {

@@ -1,17 +1,20 @@
 //! What is held against the run when everything has come to its end: the requests that Apple had, where the devices of the world
 //! are, and whether the servers tell the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fixtures::apple::ledger::{LedgerEntry, Service};
-use fixtures::clock::DAY;
+use fixtures::clock::{DAY, MINUTE};
 use fixtures::verdict::Whereabouts;
 use fixtures::world::World;
+use mdm_core::ids::Serial;
+use mdm_core::secret::SecretKind;
+use mdm_core::service::{Org, Revealed};
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::operators::{ASSIGN, CANCEL, Times, UPDATE, Wanted, text};
+use super::operators::{ASSIGN, CANCEL, Times, UNSENT, UPDATE, Wanted, states, text};
 
 /// What has not ended by itself after so long is stuck, in ms.
 const STUCK: i64 = 10 * DAY;
@@ -74,11 +77,8 @@ async fn status(
     Ok(rows.cloned().unwrap_or_default())
 }
 
-/// How often each device was named in requests that Apple took, against what operators wanted.
-pub(super) fn acts(
-    ledger: &[LedgerEntry],
-    times: &BTreeMap<(&'static str, String), Times>,
-) -> Vec<String> {
+/// How often each device was named in requests of each kind that Apple took.
+fn named(ledger: &[LedgerEntry]) -> BTreeMap<(&'static str, String), usize> {
     let mut named: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
     for entry in ledger {
         let what = [ASSIGN, UPDATE, CANCEL];
@@ -90,6 +90,24 @@ pub(super) fn acts(
             }
         }
     }
+    named
+}
+
+/// Devices that were named twice in requests of one kind: nobody wants anything twice here, so that can be said while it goes on.
+pub(super) fn repeated(ledger: &[LedgerEntry]) -> Vec<String> {
+    let named = named(ledger).into_iter();
+    let twice = named.filter(|(_, count)| *count > 1);
+    twice
+        .map(|((what, serial), count)| format!("{serial}: Apple had {what} for it {count} times"))
+        .collect()
+}
+
+/// How often each device was named in requests that Apple took, against what operators wanted.
+pub(super) fn acts(
+    ledger: &[LedgerEntry],
+    times: &BTreeMap<(&'static str, String), Times>,
+) -> Vec<String> {
+    let named = named(ledger);
     let mut wrong = Vec::new();
     for ((what, serial), count) in &named {
         let wanted = times.get(&(what, serial.clone())).copied();
@@ -111,6 +129,175 @@ pub(super) fn acts(
         }
     }
     wrong
+}
+
+/// What Apple was asked for over a run, in figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Acts {
+    /// Devices that were named in requests about their migrations.
+    pub migrations: usize,
+    /// Devices that were given a profile,
+    pub profiles: usize,
+    /// and of these such that had this very profile already, for which Apple does nothing.
+    pub again: usize,
+    /// Devices that were locked,
+    pub locks: usize,
+    /// and requests for a lock of a device that was locked already, which change nothing.
+    pub locked: usize,
+    /// Pushes to devices of the world,
+    pub pushes: usize,
+    /// and the most of them for one device within a minute.
+    pub most: usize,
+}
+
+impl Acts {
+    /// In words, of Apple.
+    pub(super) fn told(&self) -> String {
+        format!(
+            "was asked for {} migrations and gave {} profiles ({} of them a second time), made {} locks (and {} times there was \
+             one), took {} pushes (at most {} for one device in a minute)",
+            self.migrations,
+            self.profiles,
+            self.again,
+            self.locks,
+            self.locked,
+            self.pushes,
+            self.most
+        )
+    }
+}
+
+/// The profiles that one device may be given: that of its service entry, and that of those who move.
+const PROFILES: usize = 2;
+/// More pushes for one device in a minute are a storm.
+const STORM: usize = 30;
+
+/// What Apple says of a lock that this very request made.
+const LOCKED: &str = "SUCCESS";
+
+fn is_lock(entry: &LedgerEntry) -> bool {
+    entry.service == Service::Assignment && entry.path == "/device/activationlock"
+}
+
+/// Whether each lock that was made at Apple opens with the code that is kept of it, however often it was asked for: a second code
+/// that replaces the first would open nothing.
+pub(super) async fn locks(
+    world: &World,
+    org: &Org,
+    ledger: &[LedgerEntry],
+) -> anyhow::Result<Vec<String>> {
+    let made = ledger.iter().filter(|e| is_lock(e) && e.about == LOCKED);
+    let made: BTreeSet<&String> = made.flat_map(|entry| &entry.serials).collect();
+    let mut wrong = Vec::new();
+    for verdict in world.verdicts().await {
+        if !made.contains(&verdict.serial) {
+            continue;
+        }
+        let serial = Serial::parse(&verdict.serial)?;
+        // Somebody else for each device: nobody looks at more than a few.
+        let judge = org.clone().acting_for(&format!("verdict on {serial}"));
+        let shown = judge.reveal(
+            &serial,
+            SecretKind::ServerBypassCode,
+            "the run is over",
+            None,
+        );
+        let opens = match shown.await {
+            Ok(Revealed::Shown(code)) => code
+                .expose_text()
+                .is_some_and(|code| verdict.lock_opens_with(code)),
+            _ => false,
+        };
+        if !opens {
+            wrong.push(format!(
+                "{serial}: it is locked at Apple, and no code that is kept opens the lock"
+            ));
+        }
+    }
+    Ok(wrong)
+}
+
+/// The figures, and what of it does harm when it is done twice.
+pub(super) fn figures(ledger: &[LedgerEntry]) -> (Acts, Vec<String>) {
+    let migrations = named(ledger).into_values().sum();
+    let mut acts = Acts {
+        migrations,
+        ..Acts::default()
+    };
+    let mut locks: BTreeSet<&str> = BTreeSet::new();
+    let mut given: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut pushed: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for entry in ledger.iter().filter(|e| (200..300).contains(&e.status)) {
+        let assigns = entry.service == Service::Assignment
+            && entry.method != "DELETE"
+            && entry.path == "/profile/devices";
+        for serial in &entry.serials {
+            if assigns {
+                let had = given.entry(serial).or_default();
+                acts.profiles += 1;
+                acts.again += usize::from(had.last() == Some(&&*entry.about));
+                had.push(&entry.about);
+            }
+            if is_lock(entry) && entry.about == LOCKED {
+                acts.locks += 1;
+                if !locks.insert(serial) {
+                    wrong.push(format!("{serial}: it was locked twice"));
+                }
+            } else if is_lock(entry) {
+                acts.locked += 1;
+            }
+            if entry.service == Service::Push {
+                acts.pushes += 1;
+                pushed.entry(serial).or_default().push(entry.at_ms);
+            }
+        }
+    }
+    for (serial, mut profiles) in given {
+        profiles.sort_unstable();
+        profiles.dedup();
+        if profiles.len() > PROFILES {
+            let count = profiles.len();
+            wrong.push(format!("{serial}: it was given {count} different profiles"));
+        }
+    }
+    for (serial, mut times) in pushed {
+        times.sort_unstable();
+        let within = |(nth, first): (usize, &i64)| {
+            let last = times.partition_point(|at| *at < first + MINUTE);
+            last - nth
+        };
+        let most = times.iter().enumerate().map(within).max().unwrap_or(0);
+        acts.most = acts.most.max(most);
+        if most > STORM {
+            wrong.push(format!("{serial}: {most} pushes within a minute"));
+        }
+    }
+    (acts, wrong)
+}
+
+/// Whether everything that was submitted, as was said, still is.
+pub(super) async fn kept(api: &mut Api<'_>, wanted: &Wanted) -> anyhow::Result<Vec<String>> {
+    let waves = super::operators::whole(&wanted.waves).clone();
+    let submitted = wanted.submitted();
+    let mut found = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for wave in waves {
+        let shown = api.get(&format!("/api/v1/waves/{}", text(&wave))).await?;
+        for (serial, state) in states(&shown) {
+            if !submitted.contains(&serial) {
+                continue;
+            }
+            if UNSENT.contains(&state.as_str()) {
+                wrong.push(format!("{serial}: it was submitted, and is {state}"));
+            }
+            found.insert(serial);
+        }
+    }
+    let gone = submitted.difference(&found);
+    wrong.extend(gone.map(|serial| format!("{serial}: it was submitted, and is in no wave")));
+    Ok(wrong)
 }
 
 /// Requests that Apple's organisation API put off because its budget was spent.
@@ -264,6 +451,42 @@ mod tests {
             said.contains("/waves/0/state") && said.contains("server 3"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_profile_again_does_nothing_and_a_third_one_or_a_storm_of_pushes_is_told() {
+        let given = |about: &str| LedgerEntry {
+            service: Service::Assignment,
+            path: "/profile/devices".to_owned(),
+            ..entry(about, 200, &["A"])
+        };
+        let push = |at_ms: i64| LedgerEntry {
+            service: Service::Push,
+            path: "/3/device".to_owned(),
+            at_ms,
+            ..entry("", 200, &["A"])
+        };
+        let mut ledger = vec![given("one"), given("one"), given("two"), given("one")];
+        ledger.extend((0..30).map(|n| push(n * 2_000)));
+        ledger.push(push(90_000));
+        let (acts, wrong) = figures(&ledger);
+        assert_eq!((acts.profiles, acts.again), (4, 1));
+        assert_eq!((acts.pushes, acts.most), (31, 30));
+        assert_eq!(wrong, [""; 0]);
+        ledger.extend([given("three"), push(59_999)]);
+        let lock = |about: &str| LedgerEntry {
+            path: "/device/activationlock".to_owned(),
+            ..given(about)
+        };
+        ledger.extend([lock("SUCCESS"), lock("DEVICE_ALREADY_LOCKED")]);
+        let (acts, wrong) = figures(&ledger);
+        assert_eq!((acts.locks, acts.locked), (1, 1));
+        assert_eq!(wrong.len(), 2, "{wrong:?}");
+        ledger.push(lock("SUCCESS"));
+        assert_eq!(figures(&ledger).1.len(), 3);
+        assert_eq!(repeated(&ledger), [""; 0]);
+        let taken = entry(ASSIGN, 201, &["A"]);
+        assert_eq!(repeated(&[taken.clone(), taken]).len(), 1);
     }
 
     #[test]

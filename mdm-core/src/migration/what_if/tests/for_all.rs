@@ -10,6 +10,8 @@ fn what_ends_too_early_stands_against_all() {
         check: Check::PushCert,
         name: "the push certificate".to_owned(),
         ends,
+        source: FactSource::Operator,
+        at: Some(NOW),
     };
     let result = |ends| {
         let facts = ServerFacts {
@@ -61,6 +63,17 @@ fn what_was_seen_of_the_doors_counts_and_what_nobody_saw_is_unknown() {
     assert_eq!(of(&facts, Check::TlsCert, 9), Some(Pass));
     assert_eq!(of(&facts, Check::TlsCert, 20), Some(Warn));
     assert_eq!(of(&facts, Check::TlsCert, 50), Some(Block));
+    // An authority above it that ends earlier is the end of all of it.
+    let mut outside = seen(None);
+    outside.endpoints[1].chain = Some(crate::checklist::ChainEnd {
+        name: "Example CA".to_owned(),
+        ends: NOW + 8 * DAY,
+    });
+    facts.outside = Some(outside);
+    assert_eq!(of(&facts, Check::TlsCert, 9), Some(Block));
+    let found = look_at_server(&facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+    let found = found.iter().find(|f| f.check == Check::TlsCert).unwrap();
+    assert!(found.fact.contains("Example CA"), "{}", found.fact);
     facts.outside = Some(seen(Some("nothing answers")));
     assert_eq!(of(&facts, Check::Endpoints, 9), Some(Block));
 

@@ -78,11 +78,19 @@ fn an_app_of_ones_own_whose_signature_nobody_knows_is_no_pass() {
     check(Ios, Check::AppsSource, Pass, own(None, AppAction::Drop));
     check(Ios, Check::AppsSource, Unknown, own(Some(last), keep));
     check(Macos, Check::AppsSource, Unknown, own(Some(last), keep));
-    // That the list is old as well makes it no better.
+    // That the list is old as well makes it no better, and is said.
     check(Ios, Check::AppsSource, Unknown, |m| {
         own(Some(last), keep)(m);
         m.original.apps.as_mut().unwrap().at = NOW - 15 * DAY;
     });
+    let mut m = member(Ios);
+    own(Some(last), keep)(&mut m);
+    m.original.apps.as_mut().unwrap().at = NOW - 15 * DAY;
+    let found = m.look();
+    let source = found.iter().find(|f| f.check == Check::AppsSource).unwrap();
+    assert!(source.fact.contains("nobody has looked"), "{}", source.fact);
+    assert!(source.fact.contains("15 days old"), "{}", source.fact);
+    assert!(source.bound().ends_with("; old"), "{}", source.bound());
     let early = last - Duration::from_secs(1);
     check(Ios, Check::AppsSource, Block, own(Some(early), keep));
     // Nobody has looked at the manifest, and that is said.
@@ -129,6 +137,23 @@ fn an_app_that_no_step_takes_over_on_this_device_does_not_stay() {
             })
         });
     });
+    // One that is to be installed and is there is taken over by either of two steps.
+    let limited = |ids: &'static [StepId]| {
+        move |m: &mut Member| {
+            m.runbook.apps[0].action = AppAction::Install;
+            for step in m.runbook.steps.iter_mut().filter(|s| ids.contains(&s.id)) {
+                step.only = BTreeSet::from(["sales".to_owned()]);
+            }
+        }
+    };
+    let cases: [(&'static [StepId], CheckResult); 3] = [
+        (&[StepId::AppsKeep], Pass),
+        (&[StepId::AppsRequired], Pass),
+        (&[StepId::AppsKeep, StepId::AppsRequired], Block),
+    ];
+    for (others, result) in cases {
+        check(Ios, Check::AppsMapped, result, limited(others));
+    }
     let also = [Check::RunbookValid];
     check_with(&also, Ios, Check::AppsMapped, Block, |m| {
         m.runbook.steps.retain(|s| s.id != StepId::AppsKeep);

@@ -54,6 +54,69 @@ fn what_is_found_of_all_says_of_when_it_is() {
 }
 
 #[test]
+fn every_finding_says_where_it_comes_from_and_settings_are_of_now() {
+    let lasts = |check, source| Expiry {
+        check,
+        name: "it".to_owned(),
+        ends: Ends::At(NOW + 90 * DAY),
+        source,
+        at: Some(NOW),
+    };
+    let project = |on| ProjectFacts {
+        name: "Berlin".to_owned(),
+        on,
+        gate: Vec::new(),
+        at_once: Some((3, NOW + 9 * DAY)),
+        capacity: 2,
+    };
+    for on in [true, false] {
+        let facts = ServerFacts {
+            awaits: Some(true),
+            needs: Some(Vec::new()),
+            protocol: Some(8),
+            expiries: vec![
+                lasts(Check::PushCert, FactSource::Operator),
+                lasts(Check::ContentToken, FactSource::Api),
+            ],
+            project: Some(project(on)),
+            ..ServerFacts::default()
+        };
+        let found = look_at_server(&facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+        for finding in found.iter().filter(|f| f.result != Unknown) {
+            assert!(finding.source.is_some(), "{}", finding.line());
+        }
+        for (check, source) in [
+            (Check::Switch, FactSource::Operator),
+            (Check::Gate, FactSource::Operator),
+            (Check::Capacity, FactSource::Operator),
+            (Check::Gap, FactSource::Operator),
+            (Check::PushCert, FactSource::Operator),
+            (Check::ContentToken, FactSource::Api),
+        ] {
+            let finding = found.iter().find(|f| f.check == check).unwrap();
+            let said = (finding.source, finding.at);
+            assert_eq!(said, (Some(source), Some(NOW)), "{check}");
+        }
+    }
+    for platform in [Ios, Ipados, Macos] {
+        let found = member(platform).look();
+        for finding in found.iter().filter(|f| f.result != Unknown) {
+            assert!(finding.source.is_some(), "{}", finding.line());
+        }
+    }
+    // What the assignment service lists is no word of the device.
+    let mut m = member(Ios);
+    m.device.record.as_mut().unwrap().family = "iPhone".to_owned();
+    let found = m.look();
+    let family = found.iter().find(|f| f.check == Check::FamilySupported);
+    let family = family.unwrap();
+    assert_eq!(
+        (family.source, family.at),
+        (Some(FactSource::Assignment), Some(NOW))
+    );
+}
+
+#[test]
 fn what_is_well_is_a_pass_and_no_silence() {
     let mut facts = ServerFacts {
         members: 2,
@@ -119,6 +182,32 @@ fn the_matrix_names_reasons_by_devices_and_its_change() {
         change.gone,
         [(Check::OsMinimum, Block, BTreeSet::from([a]))]
     );
+}
+
+#[test]
+fn what_counts_otherwise_for_a_mac_is_one_answer_all_the_same() {
+    let (phone, mac) = (serial("A1"), serial("B1"));
+    let unknown = [CheckFinding::unknown(
+        Check::AppsMapped,
+        "nobody has told",
+        "tell it",
+        Owner::Original,
+    )];
+    let matrix = |phone_too: bool| {
+        let (mut matrix, rules) = (Matrix::default(), Unknowns::default());
+        if phone_too {
+            matrix.add(&phone, Some(Ios), &unknown, &rules);
+        }
+        matrix.add(&mac, Some(Macos), &unknown, &rules);
+        matrix
+    };
+    let (both, one) = (matrix(true), matrix(false));
+    assert_eq!(both.rows.len(), 2, "it blocks one of them");
+    let gone = [(Check::AppsMapped, Unknown, BTreeSet::from([phone.clone()]))];
+    let change = one.since(&both);
+    assert_eq!((change.appeared.len(), &change.gone[..]), (0, &gone[..]));
+    let change = both.since(&one);
+    assert_eq!((&change.appeared[..], change.gone.len()), (&gone[..], 0));
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! A look at a few devices reads what concerns them: however large the waves of other services are, it costs no more statements.
+
+mod service_house;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mdm_core::device::{Device, OrgReading, Platform};
+use mdm_core::ids::{DeviceId, Serial};
+use mdm_core::migration::{PinnedRunbook, Variant};
+use mdm_core::service::{Dates, Detail, Org, ProjectChange, Question};
+use mdm_core::store::Batch;
+use mdm_core::wave::Preset;
+use service_house::{House, START};
+
+const DAY: Duration = Duration::from_hours(24);
+/// Members of the wave: several pages of them.
+const MEMBERS: usize = 3_000;
+
+static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts what goes to the database.
+struct Counter;
+
+impl tracing::Subscriber for Counter {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        if event.metadata().target() == "sqlx::query" {
+            STATEMENTS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn serial(n: usize) -> Serial {
+    Serial::parse(&format!("LOOK{n:05}")).unwrap()
+}
+
+/// Devices that Apple shows at a service.
+async fn at(house: &House, service: &str, numbers: std::ops::Range<usize>) {
+    let org = house.org().await.organisation().id;
+    for part in numbers.collect::<Vec<_>>().chunks(1000) {
+        let mut batch = Batch::new();
+        for n in part {
+            let mut device = Device::new(org, DeviceId(house.next_id()), serial(*n));
+            let mut reading = OrgReading::default();
+            reading.seen = START;
+            reading.assigned_server = Some(service.to_owned());
+            reading.capable = Some(true);
+            reading.product = Some("iPhone17,1".to_owned());
+            device.reading = Some(reading);
+            batch.put(device);
+        }
+        house.mdm.store().commit(batch).await.unwrap();
+    }
+}
+
+/// How many statements a look at one device costs.
+async fn cost(house: &House, org: &Org, n: usize) -> usize {
+    let runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
+    let question = Question {
+        serials: vec![serial(n)],
+        destination: house.server,
+        deadline: START + 9 * DAY,
+        available_from: START,
+        runbooks: BTreeMap::from([(Platform::Ios, runbook)]),
+        undated: false,
+    };
+    STATEMENTS.store(0, Ordering::SeqCst);
+    org.look_at(&question, Detail::Problems).await.unwrap();
+    STATEMENTS.swap(0, Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_look_at_one_device_reads_no_wave_that_does_not_concern_it() {
+    tracing::subscriber::set_global_default(Counter).unwrap();
+    let house = House::new().await;
+    let org = house.org().await;
+    at(&house, "THEIRS", 0..MEMBERS + 1).await;
+    at(&house, "OTHERS", MEMBERS + 1..MEMBERS + 2).await;
+    let before = cost(&house, &org, MEMBERS + 1).await;
+    assert!(before > 0, "nothing is counted");
+
+    let change = ProjectChange {
+        originals: Some(["THEIRS".to_owned()].into()),
+        ..ProjectChange::default()
+    };
+    let made = org.new_project("Berlin", house.server, &change).await;
+    let wave = org.new_wave(made.unwrap().id, "pilot", Some(Preset::Pilot));
+    let dates = Dates {
+        deadline: Some(START + 9 * DAY),
+        available_from: Some(START + DAY),
+    };
+    let members: Vec<Serial> = (0..MEMBERS).map(serial).collect();
+    let added = org.add_members(wave.await.unwrap().id, &members, dates);
+    assert_eq!(added.await.unwrap(), MEMBERS);
+
+    let elsewhere = cost(&house, &org, MEMBERS + 1).await;
+    assert!(
+        elsewhere <= before + 3,
+        "{elsewhere} statements, {before} without the wave"
+    );
+    // One of the project is looked at with its gates and with who has which deadline.
+    let concerned = cost(&house, &org, MEMBERS).await;
+    assert!(
+        concerned > elsewhere + 3,
+        "{concerned} statements, {elsewhere}"
+    );
+    // In the wave already: nobody asks what it goes past.
+    let member = cost(&house, &org, 0).await;
+    assert!(member <= before + 5, "{member} statements, {before}");
+}
