@@ -285,7 +285,8 @@ async fn parts_of_what_is_set_are_edited_side_by_side_and_one_part_by_one_person
     let rules = tag(&get(&house, "/api/v1/checks/rules").await);
     let path = "/api/v1/enrolment";
     let seen = tag(&get(&house, path).await);
-    let bodies: Vec<Value> = (0..8).map(|n| json!({ "facts_hours": 20 + n })).collect();
+    // None of them is what is set already: that would leave the state as all have seen it.
+    let bodies: Vec<Value> = (0..8).map(|n| json!({ "facts_hours": 30 + n })).collect();
     let all = bodies
         .iter()
         .map(|body| ask(&house, "POST", path, body, Some(&seen)));
