@@ -2,9 +2,9 @@
 //! finds nothing is one read; everything else is one read and one commit; a command for a hundred devices takes what it takes for one.
 
 mod service_house;
+mod statements;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
@@ -14,29 +14,7 @@ use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
 use mdm_core::wire::command::CommandBody;
 use service_house::{Gadget, House, command};
-
-static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what goes to the database; `BEGIN` and `COMMIT` are not told of.
-struct Counter;
-
-impl tracing::Subscriber for Counter {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        if event.metadata().target() == "sqlx::query" {
-            STATEMENTS.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
+use statements::{Counter, so_far};
 
 /// A message, its statements, its commits.
 type Cost = (&'static str, usize, u64);
@@ -54,14 +32,14 @@ impl<'a> Till<'a> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Self {
             house,
-            statements: STATEMENTS.load(Ordering::SeqCst),
+            statements: so_far(),
             commits: commits(house),
         }
     }
 
     async fn close(self, what: &'static str) -> Cost {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let statements = STATEMENTS.load(Ordering::SeqCst) - self.statements;
+        let statements = so_far() - self.statements;
         (what, statements, commits(self.house) - self.commits)
     }
 }

@@ -3,10 +3,10 @@
 
 mod declared;
 mod service_house;
+mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use declared::{Gear, map, notices};
 use mdm_core::ddm::manifest::scopes;
@@ -19,40 +19,13 @@ use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
 use serde_json::json;
 use service_house::House;
+use statements::{Counter, since_then};
 
 const TEST: &str = "com.apple.configuration.management.test";
 const DEVICES: i64 = 10_000;
 /// Of the thirty, half are everybody's and half are of a tag that every second device has.
 const EACH: usize = 15;
 const KIND: &str = "DeclarativeManagement";
-
-static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what goes to the database.
-struct Counter;
-
-impl tracing::Subscriber for Counter {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        if event.metadata().target() == "sqlx::query" {
-            STATEMENTS.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-/// Since the last call.
-fn statements() -> usize {
-    STATEMENTS.swap(0, Ordering::SeqCst)
-}
 
 async fn put(org: &Org, name: &str, content: &str) {
     let new = NewDeclaration::new(name, TEST, map(&json!({ "Echo": content })));
@@ -149,7 +122,7 @@ async fn all_synchronise(house: &House, all: &[(DeviceId, EnrollmentId)]) {
 
 /// The walk after a change, without the pushes that it leaves.
 async fn walk(house: &House) -> usize {
-    statements();
+    since_then();
     // One page for each round: jobs that were put after it have larger ids, and pushes find nobody to push.
     let mut rounds = 0;
     while house.mdm.work(1).await.unwrap() > 0 && rounds < 60_000 {
@@ -161,7 +134,7 @@ async fn walk(house: &House) -> usize {
             break;
         }
     }
-    statements()
+    since_then()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,17 +208,17 @@ async fn reaches_those_that_have_it(house: House) {
         .await
         .unwrap();
     notices(&house, &phone).await;
-    statements();
+    since_then();
     let mut gear = Gear::default();
     gear.sync(&house, &phone).await;
-    let cost = statements();
+    let cost = since_then();
     assert_eq!(gear.names().len(), 2 * EACH);
     eprintln!("a full synchronisation of thirty declarations: {cost} statements");
     // Thirty-three messages.
     assert!(cost <= 33 * 8, "{cost} statements for a synchronisation");
     // And when there is no news, one message.
     gear.sync(&house, &phone).await;
-    let cost = statements();
+    let cost = since_then();
     assert!(
         cost <= 10,
         "{cost} statements to hear that there is no news"

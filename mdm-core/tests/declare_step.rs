@@ -40,9 +40,7 @@ fn status(s: &Story) -> StepStatus {
 fn story(declared: bool) -> Story {
     let mut s = Story::new(Platform::Ios, Variant::Migration);
     s.set_up.declared = declared;
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     s
 }

@@ -1,9 +1,9 @@
 //! A look at a few devices reads what concerns them: however large the waves of other services are, it costs no more statements.
 
 mod service_house;
+mod statements;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mdm_core::device::{Device, OrgReading, Platform};
@@ -13,33 +13,11 @@ use mdm_core::service::{Dates, Detail, Org, ProjectChange, Question};
 use mdm_core::store::Batch;
 use mdm_core::wave::Preset;
 use service_house::{House, START};
+use statements::{Counter, since_then};
 
 const DAY: Duration = Duration::from_hours(24);
 /// Members of the wave: several pages of them.
 const MEMBERS: usize = 3_000;
-
-static STATEMENTS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what goes to the database.
-struct Counter;
-
-impl tracing::Subscriber for Counter {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        if event.metadata().target() == "sqlx::query" {
-            STATEMENTS.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
 
 fn serial(n: usize) -> Serial {
     Serial::parse(&format!("LOOK{n:05}")).unwrap()
@@ -75,9 +53,9 @@ async fn cost(house: &House, org: &Org, n: usize) -> usize {
         runbooks: BTreeMap::from([(Platform::Ios, runbook)]),
         undated: false,
     };
-    STATEMENTS.store(0, Ordering::SeqCst);
+    since_then();
     org.look_at(&question, Detail::Problems).await.unwrap();
-    STATEMENTS.swap(0, Ordering::SeqCst)
+    since_then()
 }
 
 #[tokio::test]

@@ -20,26 +20,10 @@ const PRESENT: usize = 30;
 
 fn main() -> ExitCode {
     // The benchmark starts this program as its server.
-    if std::env::var_os(SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    // `cargo test NAME` runs this program too.
-    let mut words = std::env::args().skip(1);
-    let listed = words.any(|word| word == "--list");
-    let named = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect::<Vec<_>>();
-    if listed || named.iter().any(|name| !"bench".contains(name.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    match ours().and_then(|()| another()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::program("bench", async {
+        ours().await?;
+        another()
+    })
 }
 
 /// The benchmark, with what all runs have in common.
@@ -73,7 +57,7 @@ fn stories(run: &Value) -> anyhow::Result<BTreeMap<String, Value>> {
     Ok(found)
 }
 
-fn ours() -> anyhow::Result<()> {
+async fn ours() -> anyhow::Result<()> {
     let program = std::env::current_exe()?;
     let program = program.to_str().context("a path")?;
     let own = |words: &[&str]| -> anyhow::Result<Value> {
@@ -127,12 +111,11 @@ fn ours() -> anyhow::Result<()> {
         ensure!(run["memory_bytes"].as_u64() > Some(0), "no memory");
     }
 
-    let runtime = tokio::runtime::Runtime::new()?;
-    let Some(server) = runtime.block_on(TestPostgres::find()) else {
+    let Some(server) = TestPostgres::find().await else {
         return Ok(());
     };
     // The benchmark starts its own.
-    runtime.block_on(server.clean());
+    server.clean().await;
     let only = "enrol,idle,enqueue,round,token,day";
     let run = own(&[
         "--database",

@@ -12,32 +12,7 @@ use tests::chaos::several::alone::{self, Migrating};
 use tests::chaos::{self, Options, Report, jumps};
 
 fn main() -> ExitCode {
-    if std::env::var_os(chaos::SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    // `cargo test NAME` runs this program too.
-    let mut words = std::env::args().skip(1);
-    let listed = words.any(|word| word == "--list");
-    let named = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect::<Vec<_>>();
-    if listed || named.iter().any(|name| !"chaos".contains(name.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    match runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(all()))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::program("chaos", all())
 }
 
 fn options(kills: usize, power: bool, lies: bool) -> Options {
@@ -113,9 +88,7 @@ async fn all() -> anyhow::Result<()> {
         jumped.whole()?;
     }
     let Some(server) = TestPostgres::find().await else {
-        let required = std::env::var("MDMD_TEST_REQUIRE_POSTGRES").is_ok_and(|v| v == "1");
-        anyhow::ensure!(!required, "there is no PostgreSQL, and one is required");
-        return Ok(());
+        return tests::without_postgres();
     };
     let done = on_postgres(&server).await;
     server.clean().await;

@@ -7,35 +7,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mdm_core::store::testing::TestPostgres;
-use tests::chaos::{Options, SERVE, backed_up, full};
+use tests::chaos::{Options, backed_up, full};
 
 fn main() -> ExitCode {
-    if std::env::var_os(SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    // `cargo test NAME` runs this program too.
-    let mut words = std::env::args().skip(1);
-    let listed = words.any(|word| word == "--list");
-    let named = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect::<Vec<_>>();
-    if listed || named.iter().any(|name| !"disk".contains(name.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    match runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(all()))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::program("disk", all())
 }
 
 fn options(database: &str) -> Options {
@@ -62,9 +37,7 @@ async fn all() -> anyhow::Result<()> {
     println!("backups under load, SQLite: {}", made.told());
     made.whole()?;
     let Some(server) = TestPostgres::find().await else {
-        let required = std::env::var("MDMD_TEST_REQUIRE_POSTGRES").is_ok_and(|v| v == "1");
-        anyhow::ensure!(!required, "there is no PostgreSQL, and one is required");
-        return Ok(());
+        return tests::without_postgres();
     };
     let made = backed_up::run(&options(&server.database().await)).await;
     server.clean().await;

@@ -3,36 +3,10 @@
 
 use std::process::ExitCode;
 
-use tests::chaos::SERVE;
 use tests::chaos::failover::{self, Mishap};
 
 fn main() -> ExitCode {
-    if std::env::var_os(SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    // `cargo test NAME` runs this program too.
-    let mut words = std::env::args().skip(1);
-    let listed = words.any(|word| word == "--list");
-    let named = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect::<Vec<_>>();
-    if listed || named.iter().any(|name| !"failover".contains(name.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    match runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(all()))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::program("failover", all())
 }
 
 async fn all() -> anyhow::Result<()> {
@@ -45,9 +19,7 @@ async fn all() -> anyhow::Result<()> {
         (Mishap::Full, true),
     ] {
         let Some(report) = failover::run(mishap, works, 7).await? else {
-            let required = std::env::var("MDMD_TEST_REQUIRE_POSTGRES").is_ok_and(|v| v == "1");
-            anyhow::ensure!(!required, "there is no PostgreSQL, and one is required");
-            return Ok(());
+            return tests::without_postgres();
         };
         println!("{mishap:?}: {}", report.told());
         for what in report.lost.iter().chain(&report.wrong) {

@@ -19,6 +19,7 @@ use mdm_core::migration::{Move, MoveState, Outcome};
 use mdm_core::service::{Act, Dates, MigrationAct, Org, ProjectChange};
 use mdm_core::store::Batch;
 use mdmd::rehearsal::{HouseOptions, Rehearsal, Stage};
+use tempfile::TempDir;
 
 const DAY: Duration = Duration::from_hours(24);
 const HOUR: Duration = Duration::from_hours(1);
@@ -33,6 +34,15 @@ fn limits(most: u32) -> ProjectChange {
         gap: Some(limits),
         ..ProjectChange::default()
     }
+}
+
+/// A world with these random numbers, and a server in a folder of its own.
+async fn stage(seed: u64) -> (TempDir, Stage) {
+    let world = Rehearsal::new(DEVICES, seed).world().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let options = HouseOptions::default();
+    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    (directory, stage)
 }
 
 /// A project that is on, with one wave of every device; the first of them are tills.
@@ -73,6 +83,18 @@ async fn set(stage: &Stage) -> (Org, ProjectId, WaveId, Vec<Serial>) {
     // What the original knows of them, too.
     stage.forecast(wave).await.unwrap();
     (org, project, wave, tills)
+}
+
+/// An empty wave of another project that is on, and that says nothing of limits.
+async fn second(stage: &Stage, org: &Org) -> WaveId {
+    let change = ProjectChange {
+        runbooks: stage.runbooks(),
+        ..ProjectChange::default()
+    };
+    let other = org.new_project("schools", stage.destination(), &change);
+    let other = other.await.unwrap().id;
+    org.switch_project(other, true).await.unwrap();
+    org.new_wave(other, "second", None).await.unwrap().id
 }
 
 async fn submit(org: &Org, wave: WaveId) {
@@ -128,10 +150,7 @@ async fn watch(stage: &Stage, wave: WaveId, serials: &[Serial], end: Option<Time
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_keeps_the_limits_and_every_device_migrates() {
-    let world = Rehearsal::new(DEVICES, 5).world().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let options = HouseOptions::default();
-    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (_directory, stage) = stage(5).await;
     let (org, _, wave, tills) = set(&stage).await;
 
     // As they were put in, all on one day, too many are on their way at once.
@@ -162,10 +181,7 @@ async fn a_plan_keeps_the_limits_and_every_device_migrates() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_plan_says_no_device_is_offered_more_than_there_may_be() {
-    let world = Rehearsal::new(DEVICES, 6).world().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let options = HouseOptions::default();
-    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (_directory, stage) = stage(6).await;
     let (org, project, wave, tills) = set(&stage).await;
     // Submitted with more than enough room; somebody thinks better of it before the first offer.
     org.change_project(project, &limits(10)).await.unwrap();
@@ -229,10 +245,7 @@ async fn whatever_the_plan_says_no_device_is_offered_more_than_there_may_be() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_that_came_too_near_is_not_offered_without_notice() {
-    let world = Rehearsal::new(DEVICES, 7).world().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let options = HouseOptions::default();
-    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (_directory, stage) = stage(7).await;
     let (org, project, wave, tills) = set(&stage).await;
     org.change_project(project, &limits(10)).await.unwrap();
     submit(&org, wave).await;
@@ -327,10 +340,7 @@ fn dates(stage: &Stage, hours: u32, days: u32) -> Dates {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_holds_for_every_wave_and_list_that_devices_of_the_group_go_with() {
-    let world = Rehearsal::new(DEVICES, 8).world().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let options = HouseOptions::default();
-    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (_directory, stage) = stage(8).await;
     let (org, project, wave, tills) = set(&stage).await;
     // The project that says the limit keeps two of the tills, another one that says none takes the third, a list the fourth.
     let leave: Vec<Serial> = members(&org, wave)
@@ -342,14 +352,7 @@ async fn a_limit_holds_for_every_wave_and_list_that_devices_of_the_group_go_with
     org.remove_members(wave, Some(&leave), "with others")
         .await
         .unwrap();
-    let change = ProjectChange {
-        runbooks: stage.runbooks(),
-        ..ProjectChange::default()
-    };
-    let other = org.new_project("schools", stage.destination(), &change);
-    let other = other.await.unwrap().id;
-    org.switch_project(other, true).await.unwrap();
-    let second = org.new_wave(other, "second", None).await.unwrap().id;
+    let second = second(&stage, &org).await;
     let third = tills[2..3].to_vec();
     org.add_members(second, &third, dates(&stage, 2, 9))
         .await

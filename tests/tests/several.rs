@@ -6,43 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mdm_core::store::testing::TestPostgres;
-use tests::chaos::SERVE;
 use tests::chaos::several::{self, Options};
 
 fn main() -> ExitCode {
-    if std::env::var_os(SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    // `cargo test NAME` runs this program too.
-    let mut words = std::env::args().skip(1);
-    let listed = words.any(|word| word == "--list");
-    let named = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect::<Vec<_>>();
-    if listed || named.iter().any(|name| !"several".contains(name.as_str())) {
-        return ExitCode::SUCCESS;
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    match runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(short()))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    tests::program("several", short())
 }
 
 async fn short() -> anyhow::Result<()> {
     let Some(postgres) = TestPostgres::find().await else {
-        let required = std::env::var("MDMD_TEST_REQUIRE_POSTGRES").is_ok_and(|v| v == "1");
-        anyhow::ensure!(!required, "there is no PostgreSQL, and one is required");
-        return Ok(());
+        return tests::without_postgres();
     };
     let done = on(&postgres).await;
     postgres.clean().await;

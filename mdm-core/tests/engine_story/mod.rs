@@ -280,6 +280,13 @@ impl Story {
         });
     }
 
+    /// As most holds begin: it enrols, says who it is, and Apple locks it.
+    pub(crate) fn begin(&mut self) {
+        self.enrol();
+        self.answer();
+        self.lock_answers();
+    }
+
     pub(crate) fn lock_answers(&mut self) {
         self.later(Duration::from_secs(1));
         self.tell(&Event::LockAnswered {

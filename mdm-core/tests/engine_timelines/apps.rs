@@ -17,9 +17,7 @@ fn without(step: StepId) -> Story {
 }
 
 fn play(s: &mut Story) {
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     told(s);
     s.run(3);

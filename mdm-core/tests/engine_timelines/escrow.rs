@@ -72,9 +72,7 @@ fn an_escrow_without_a_bootstrap_token_is_begun_again_when_it_comes_during_the_p
         let mut s = Story::new(Platform::Macos, Variant::Migration);
         s.device.lacks_token = true;
         s.device.refuses_escrow = refuses;
-        s.enrol();
-        s.answer();
-        s.lock_answers();
+        s.begin();
         s.answer_all();
         while s.now < START + Duration::from_hours(3) {
             s.wake();
@@ -127,9 +125,7 @@ fn a_proof_that_missed_the_key_is_made_anew_when_the_bootstrap_token_comes() {
     let tell = steps.find(|p| p.id == StepId::Tell).unwrap();
     tell.requires.push(StepId::Verify);
     s.device.lacks_token = true;
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     // The proof is over; whether anybody was told is not known yet, so that the set-up is not.
     let missed = |s: &Story| {
@@ -154,9 +150,7 @@ fn a_proof_that_missed_the_key_is_made_anew_when_the_bootstrap_token_comes() {
 fn a_key_that_is_there_is_not_made_anew_for_a_bootstrap_token() {
     let mut s = Story::new(Platform::Macos, Variant::Migration);
     s.set_up.user_expected = true;
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     while s.now < START + Duration::from_hours(2) {
         s.wake();

@@ -14,9 +14,7 @@ use super::told;
 fn a_lock_that_apple_does_not_show_is_an_exception_after_a_day() {
     let begun = || {
         let mut s = Story::new(Platform::Ios, Variant::Migration);
-        s.enrol();
-        s.answer();
-        s.lock_answers();
+        s.begin();
         s.set_up.lock_unread = true;
         s.answer_all();
         told(&mut s);
@@ -45,17 +43,23 @@ fn a_lock_that_apple_does_not_show_is_an_exception_after_a_day() {
     assert_eq!(one.owner, Owner::Apple);
 }
 
+/// An iPhone whose lock Apple has not answered for so long.
+fn unanswered(time: Duration) -> Story {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.enrol();
+    s.answer_all();
+    while s.now < START + time {
+        s.wake();
+        s.answer_all();
+    }
+    told(&mut s);
+    s
+}
+
 #[test]
 fn a_lock_that_apple_answers_late_keeps_nobody_in_the_hold_and_is_a_lock_all_the_same() {
     let begun = || {
-        let mut s = Story::new(Platform::Ios, Variant::Migration);
-        s.enrol();
-        s.answer_all();
-        while s.now < START + Duration::from_mins(30) {
-            s.wake();
-            s.answer_all();
-        }
-        told(&mut s);
+        let s = unanswered(Duration::from_mins(30));
         // Out of the hold after the step's two minutes; its record is open, and says so far what is missing.
         assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
         let missing: Vec<&str> = s.set_up.exceptions.iter().map(|e| &*e.what).collect();
@@ -108,14 +112,7 @@ fn a_lock_that_apple_answers_late_keeps_nobody_in_the_hold_and_is_a_lock_all_the
 
 #[test]
 fn a_proof_that_waits_for_the_lock_alone_looks_when_apple_has_answered() {
-    let mut s = Story::new(Platform::Ios, Variant::Migration);
-    s.enrol();
-    s.answer_all();
-    while s.now < START + Duration::from_hours(5) {
-        s.wake();
-        s.answer_all();
-    }
-    told(&mut s);
+    let mut s = unanswered(Duration::from_hours(5));
     // By now it looks once in an hour.
     assert_eq!(s.set_up.phase(), SetUpPhase::Proving, "{}", s.log);
     let answered = s.now;

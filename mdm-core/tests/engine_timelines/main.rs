@@ -29,9 +29,7 @@ fn told(s: &mut Story) {
 #[test]
 fn an_iphone_keeps_its_apps_and_is_released_on_evidence() {
     let mut s = Story::new(Platform::Ios, Variant::Migration);
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     told(&mut s);
     s.run(3);
@@ -42,9 +40,7 @@ fn an_iphone_keeps_its_apps_and_is_released_on_evidence() {
 #[test]
 fn a_mac_gives_its_recovery_key_before_it_is_released() {
     let mut s = Story::new(Platform::Macos, Variant::Migration);
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.tell(&Event::BootstrapTokenStored);
     s.answer_all();
     s.tell(&Event::UserEnrolled);
@@ -57,9 +53,7 @@ fn a_mac_gives_its_recovery_key_before_it_is_released() {
 #[test]
 fn a_hold_ends_at_its_ceiling_and_names_what_was_lost() {
     let mut s = Story::new(Platform::Ios, Variant::Migration);
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     // Everything after the first answer stays on the device's side until the ceiling has come, though it speaks.
     while let Some(ceiling) = s.set_up.ceiling_at {
         s.wake();
@@ -126,9 +120,7 @@ fn an_app_that_could_not_be_taken_over_in_the_hold_is_not_installed_anew_after_i
 #[test]
 fn a_device_that_was_silent_past_its_ceiling_keeps_its_apps_when_it_speaks_again() {
     let mut s = Story::new(Platform::Ios, Variant::Migration);
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     // Switched off, and on again an hour after its ceiling.
     while s.set_up.ceiling_at.is_some() {
         s.wake();
@@ -190,9 +182,7 @@ fn a_mac_waits_a_day_for_the_channel_of_its_managed_user() {
     let begun = |expected| {
         let mut s = Story::new(Platform::Macos, Variant::Migration);
         s.set_up.user_expected = expected;
-        s.enrol();
-        s.answer();
-        s.lock_answers();
+        s.begin();
         s.tell(&Event::BootstrapTokenStored);
         s.answer_all();
         told(&mut s);
@@ -235,9 +225,7 @@ fn what_comes_behind_the_release_keeps_nobody_in_the_hold() {
     s.plan.steps.push(tag);
     s.plan.steps.sort_by_key(|step| step.id);
     s.plan.validate().unwrap();
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     let held = s.set_up.released.map(|at| at.since(START));
     assert!(
@@ -258,9 +246,7 @@ fn a_profile_that_the_device_refused_is_named_by_its_step_or_by_the_proof() {
         for step in &mut s.plan.steps {
             step.required |= required && step.id == StepId::Security;
         }
-        s.enrol();
-        s.answer();
-        s.lock_answers();
+        s.begin();
         s.answer_all();
         while s.set_up.released.is_none() {
             s.wake();

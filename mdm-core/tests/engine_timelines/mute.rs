@@ -86,9 +86,7 @@ fn refuse(s: &mut Story) {
 #[test]
 fn a_device_that_refuses_everything_stays_a_question_for_a_person_until_it_is_released() {
     let mut s = Story::new(Platform::Ios, Variant::Migration);
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     while !matches!(s.set_up.state, SetUpState::Stalled { .. }) {
         refuse(&mut s);
         s.wake();

@@ -17,9 +17,7 @@ fn the_step_that_tells_gives_its_tags_too() {
     let step = s.plan.steps.iter_mut().find(|s| s.id == StepId::Tell);
     step.unwrap().tags.insert("moved".to_owned());
     s.plan.validate().unwrap();
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     s.answer_all();
     told(&mut s);
     s.run(3);
@@ -62,9 +60,7 @@ fn the_end_of_a_hold_is_told_once_whatever_the_step_that_tells_says() {
     let play = |change: &dyn Fn(&mut Vec<StepPlan>), early: bool| {
         let mut s = Story::new(Platform::Ios, Variant::Migration);
         change(&mut s.plan.steps);
-        s.enrol();
-        s.answer();
-        s.lock_answers();
+        s.begin();
         // Until it is out, and no further: what the proof asks for stays open.
         while s.set_up.released.is_none() && s.answer() {}
         assert!(s.set_up.released.is_some(), "{}", s.log);
@@ -115,9 +111,7 @@ fn out_and_telling_last() -> Story {
     let mut steps = s.plan.steps.iter_mut();
     let tell = steps.find(|p| p.id == StepId::Tell).unwrap();
     tell.requires.push(StepId::Verify);
-    s.enrol();
-    s.answer();
-    s.lock_answers();
+    s.begin();
     while s.set_up.released.is_none() && s.answer() {}
     assert!(s.set_up.released.is_some(), "{}", s.log);
     s

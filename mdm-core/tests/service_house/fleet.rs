@@ -1,13 +1,12 @@
 //! Devices at the old service, as projects and waves want them: Apple shows them there, and the export of that service tells
 //! everything that keeps nobody back.
 
-use std::time::Duration;
-
-use mdm_core::device::{Device, OrgReading};
+use mdm_core::device::Device;
 use mdm_core::ids::{DeviceId, Serial};
-use mdm_core::original::{OriginalApp, OriginalEnrolment, Said};
+use mdm_core::original::Said;
 use mdm_core::service::Org;
 use mdm_core::store::Batch;
+use mdm_core::store::testing::{shown_elsewhere, told_elsewhere};
 
 use super::{House, START};
 
@@ -33,21 +32,8 @@ impl House {
         for n in 0..count {
             let id = DeviceId(self.next_id());
             let mut device = Device::new(org.organisation().id, id, serial(n));
-            let mut reading = OrgReading::default();
-            reading.seen = START;
-            reading.assigned_server = Some("THEIRS".to_owned());
-            reading.capable = Some(true);
-            reading.product = Some("iPhone17,1".to_owned());
-            reading.added_by_hand = Some(false);
-            device.reading = Some(reading);
-            let mut said = Said::nothing(serial(n));
-            said.system = Some("26.1".to_owned());
-            said.last_seen = Some(START - Duration::from_hours(24));
-            said.enrolment = Some(OriginalEnrolment::Automated);
-            said.apps = Some(Vec::<OriginalApp>::new());
-            said.networks = Some(Vec::new());
-            said.profiles = Some(Vec::new());
-            said.declarations = Some(Vec::new());
+            device.reading = Some(shown_elsewhere(START));
+            let mut said = told_elsewhere(serial(n), START);
             differs(n, &mut device, &mut said);
             batch.put(device);
             rows.push(said);

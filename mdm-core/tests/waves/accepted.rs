@@ -17,7 +17,7 @@ use mdm_core::wave::{Preset, Waiver, WaveState};
 use super::record::evidence;
 use super::service_house::fleet::{serial, serials};
 use super::service_house::{House, START};
-use super::{DAY, fleet, members, pilot, project, says, wave};
+use super::{DAY, dates, fleet, members, pilot, project, says, wave};
 
 #[tokio::test]
 async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
@@ -318,10 +318,7 @@ async fn the_next_run_says_what_is_otherwise_under_the_same_answers() {
     let org = fleet(&house, 3).await;
     let id = project(&org, &house).await;
     let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
-    let dates = Dates {
-        deadline: Some(START + 9 * DAY),
-        available_from: Some(START + DAY),
-    };
+    let dates = dates([1, 9]);
     org.add_members(pilot, &serials(0..3), dates).await.unwrap();
     let has = async |minutes: u32, apps: &[&str]| {
         let mut said = Said::nothing(serial(0));

@@ -13,12 +13,10 @@ use mdm_core::ids::{ApprovalId, ErrandId, MoveId, RunbookId, Serial, SetUpId};
 use mdm_core::migration::{MoveState, Outcome, PinnedRunbook, SetUpPhase, Variant};
 use mdm_core::service::{GivenUp, Org};
 use mdm_core::store::Batch;
-use mdm_core::wave::{Preset, WaveState};
 
-use super::service_house::fleet::{serial, serials};
+use super::service_house::fleet::serial;
 use super::service_house::{House, START};
-use super::steering::submitted;
-use super::{DAY, fleet, members, project, says};
+use super::{DAY, closes, members, says, under_way};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -33,10 +31,7 @@ async fn gone(org: &Org, serial: &Serial, reason: &str) -> Outcome {
 #[tokio::test]
 async fn a_project_with_a_device_that_died_in_its_hold_closes_and_its_place_is_free() {
     let house = House::new().await;
-    let org = fleet(&house, 3).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..3)).await;
+    let (org, id, pilot) = under_way(&house, 3, 3).await;
     let all = members(&org, pilot).await;
     let mut batch = Batch::new();
     let groups = BTreeSet::from([GapGroup::Tag("till".to_owned())]);
@@ -148,22 +143,13 @@ async fn a_project_with_a_device_that_died_in_its_hold_closes_and_its_place_is_f
     for _ in 0..10 {
         house.mdm.work(50).await.unwrap();
     }
-    let row = org.standing(pilot).await.unwrap().wave;
-    assert!(
-        matches!(row.state, WaveState::Closed { .. }),
-        "{:?}",
-        row.state
-    );
-    assert!(org.close_project(id).await.unwrap().closed.is_some());
+    closes(&org, id, pilot).await;
 }
 
 #[tokio::test]
 async fn where_two_are_demanded_another_confirms_it_and_not_before_it_is_hopeless() {
     let house = House::new().await;
-    let org = fleet(&house, 1).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..1)).await;
+    let (org, _, pilot) = under_way(&house, 1, 1).await;
     let bo = org.clone().acting_for("Bo");
     org.demand_two_persons(true).await.unwrap();
     let mut attempt = members(&org, pilot).await.remove(0);

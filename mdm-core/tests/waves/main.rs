@@ -21,7 +21,7 @@ use mdm_core::migration::{Move, MoveState, Outcome};
 use mdm_core::original::Said;
 use mdm_core::project::{Gate, Window};
 use mdm_core::service::{Candidates, Dates, Org, PlanFile, PlannedMet, ProjectChange};
-use mdm_core::wave::Preset;
+use mdm_core::wave::{Preset, WaveState};
 use service_house::fleet::{serial, serials};
 use service_house::{House, START};
 
@@ -64,25 +64,49 @@ async fn wave(org: &Org, project: ProjectId, name: &str, preset: Preset) -> Wave
     org.new_wave(project, name, Some(preset)).await.unwrap().id
 }
 
+/// Dates of members: days until they may begin, and until Apple enforces it.
+fn dates([from, deadline]: [u32; 2]) -> Dates {
+    Dates {
+        deadline: Some(START + deadline * DAY),
+        available_from: Some(START + from * DAY),
+    }
+}
+
 /// So many iPhones, a project that is switched on, and a pilot with the first `members` of them: days until it may begin, and until Apple
 /// enforces it.
 async fn pilot(
     house: &House,
     count: usize,
     members: usize,
-    [from, deadline]: [u32; 2],
+    days: [u32; 2],
 ) -> (Org, ProjectId, WaveId) {
     let org = fleet(house, count).await;
     let id = project(&org, house).await;
     org.switch_project(id, true).await.unwrap();
     let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
-    let dates = Dates {
-        deadline: Some(START + deadline * DAY),
-        available_from: Some(START + from * DAY),
-    };
-    let serials = serials(0..members);
+    let (serials, dates) = (serials(0..members), dates(days));
     org.add_members(pilot, &serials, dates).await.unwrap();
     (org, id, pilot)
+}
+
+/// The same, accepted and submitted: it may begin tomorrow, and Apple enforces it in nine days.
+async fn under_way(house: &House, count: usize, members: usize) -> (Org, ProjectId, WaveId) {
+    let (org, id, pilot) = pilot(house, count, members, [1, 9]).await;
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    org.submit_accepted(pilot, "pilot").await.unwrap();
+    (org, id, pilot)
+}
+
+/// The wave has closed by itself, and then its project can be.
+async fn closes(org: &Org, project: ProjectId, wave: WaveId) {
+    let row = org.standing(wave).await.unwrap().wave;
+    assert!(
+        matches!(row.state, WaveState::Closed { .. }),
+        "{:?}",
+        row.state
+    );
+    assert!(org.close_project(project).await.unwrap().closed.is_some());
 }
 
 async fn members(org: &Org, wave: WaveId) -> Vec<Move> {
@@ -241,10 +265,7 @@ async fn a_plan_goes_out_as_one_document_and_comes_in_again_as_often_as_one_like
     org.change_project(id, &change).await.unwrap();
     let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
     let main = wave(&org, id, "main", Preset::Main).await;
-    let dates = Dates {
-        deadline: Some(START + 20 * DAY),
-        available_from: Some(START + 10 * DAY),
-    };
+    let dates = dates([10, 20]);
     org.add_members(pilot, &serials(0..3), dates).await.unwrap();
     org.add_members(main, &serials(3..20), Dates::default())
         .await

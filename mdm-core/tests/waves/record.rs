@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::service_house::fleet::serials;
 use super::service_house::{House, START};
-use super::{DAY, fleet, pilot, project, wave};
+use super::{DAY, dates, fleet, pilot, project, wave};
 
 struct Bytes(Vec<u8>);
 
@@ -54,10 +54,7 @@ async fn every_word_of_people_is_in_the_pack_and_a_void_one_is_not_done() {
     accept("the first time").await;
     assert_eq!(told().await, "accepted by Anna");
     // One more member, and nobody has looked at it.
-    let dates = Dates {
-        deadline: Some(START + 9 * DAY),
-        available_from: Some(START + DAY),
-    };
+    let dates = dates([1, 9]);
     org.add_members(pilot, &serials(2..3), dates).await.unwrap();
     assert!(told().await.contains("is void"), "{}", told().await);
     accept("the second time").await;

@@ -8,19 +8,19 @@ use mdm_core::calendar::{Calendar, Zone};
 use mdm_core::check::Check;
 use mdm_core::device::{DeviceRecord, Platform};
 use mdm_core::error::Error;
-use mdm_core::ids::{AuditId, ProjectId, Serial, WaveId};
+use mdm_core::ids::{AuditId, WaveId};
 use mdm_core::migration::plan::LaterBecause;
 use mdm_core::migration::{Move, MoveState, Outcome, PinnedRunbook, Variant};
 use mdm_core::original::Said;
 use mdm_core::project::Gate;
-use mdm_core::service::{Dates, Org, ProjectChange};
+use mdm_core::service::{Org, ProjectChange};
 use mdm_core::store::Batch;
-use mdm_core::wave::{DefinedProfile, Preset, Waiver, WaveState};
+use mdm_core::wave::{DefinedProfile, Preset, Waiver};
 use serde_json::json;
 
 use super::service_house::fleet::{serial, serials};
 use super::service_house::{House, START};
-use super::{DAY, fleet, members, pilot, project, says, wave};
+use super::{DAY, closes, dates, fleet, members, pilot, project, says, under_way, wave};
 
 /// Has the members of a wave end, as if Apple and their devices had done their part.
 async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
@@ -34,43 +34,12 @@ async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
     house.mdm.store().commit(batch).await.unwrap();
 }
 
-/// A wave of these devices, accepted and submitted.
-pub(super) async fn submitted(
-    org: &Org,
-    project: ProjectId,
-    name: &str,
-    preset: Preset,
-    of: &[Serial],
-) -> WaveId {
-    let id = wave(org, project, name, preset).await;
-    org.add_members(
-        id,
-        of,
-        Dates {
-            deadline: Some(START + 9 * DAY),
-            available_from: Some(START + DAY),
-        },
-    )
-    .await
-    .unwrap();
-    let digest = org.what_if(id).await.unwrap().digest;
-    org.accept(id, &digest, &[], "").await.unwrap();
-    org.submit_accepted(id, name).await.unwrap();
-    id
-}
-
 #[tokio::test]
 async fn the_next_wave_waits_for_evidence_and_a_signature() {
     let house = House::new().await;
-    let org = fleet(&house, 8).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..4)).await;
+    let (org, id, pilot) = under_way(&house, 8, 4).await;
     let main = wave(&org, id, "main", Preset::Main).await;
-    let dates = Dates {
-        deadline: Some(START + 9 * DAY),
-        available_from: Some(START + DAY),
-    };
+    let dates = dates([1, 9]);
     org.add_members(main, &serials(4..8), dates).await.unwrap();
     let against = async || -> Vec<String> {
         let all = org.what_if(main).await.unwrap().against_all;
@@ -173,10 +142,7 @@ async fn the_next_wave_waits_for_evidence_and_a_signature() {
 #[tokio::test]
 async fn a_signature_is_of_those_who_had_gone_when_it_was_given() {
     let house = House::new().await;
-    let org = fleet(&house, 6).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..2)).await;
+    let (org, id, pilot) = under_way(&house, 6, 2).await;
     let main = wave(&org, id, "main", Preset::Main).await;
     let against = async || -> Vec<String> {
         let all = org.what_if(main).await.unwrap().against_all;
@@ -188,10 +154,7 @@ async fn a_signature_is_of_those_who_had_gone_when_it_was_given() {
         .unwrap();
     assert!(against().await.is_empty());
     // More go with the same wave, after whatever was signed.
-    let dates = Dates {
-        deadline: Some(START + 9 * DAY),
-        available_from: Some(START + DAY),
-    };
+    let dates = dates([1, 9]);
     org.add_members(pilot, &serials(2..6), dates).await.unwrap();
     let digest = org.what_if(pilot).await.unwrap().digest;
     org.accept(pilot, &digest, &[], "").await.unwrap();
@@ -212,10 +175,7 @@ async fn a_signature_is_of_those_who_had_gone_when_it_was_given() {
 #[tokio::test]
 async fn what_the_stop_rule_counts_a_pause_of_a_person_does_not_wipe() {
     let house = House::new().await;
-    let org = fleet(&house, 6).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..6)).await;
+    let (org, _, pilot) = under_way(&house, 6, 6).await;
     let looked = async || {
         house.clock.advance(Duration::from_secs(301));
         house.mdm.work(50).await.unwrap();
@@ -246,10 +206,7 @@ async fn what_the_stop_rule_counts_a_pause_of_a_person_does_not_wipe() {
 #[tokio::test]
 async fn a_wave_stops_by_itself_and_closes_by_itself() {
     let house = House::new().await;
-    let org = fleet(&house, 6).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..6)).await;
+    let (org, id, pilot) = under_way(&house, 6, 6).await;
     end(&house, &org, pilot, &[Outcome::Failed; 3]).await;
     house.clock.advance(Duration::from_secs(301));
     house.mdm.work(50).await.unwrap();
@@ -280,13 +237,7 @@ async fn a_wave_stops_by_itself_and_closes_by_itself() {
     .await;
     house.clock.advance(Duration::from_secs(301));
     house.mdm.work(50).await.unwrap();
-    let row = org.standing(pilot).await.unwrap().wave;
-    assert!(
-        matches!(row.state, WaveState::Closed { .. }),
-        "{:?}",
-        row.state
-    );
-    assert!(org.close_project(id).await.unwrap().closed.is_some());
+    closes(&org, id, pilot).await;
     says(org.new_wave(id, "late", None).await, "is closed");
     says(org.switch_project(id, true).await, "is closed");
 }
@@ -306,10 +257,7 @@ async fn what_was_not_done_at_the_original_keeps_a_device_back() {
     org.change_project(id, &change).await.unwrap();
     org.switch_project(id, true).await.unwrap();
     let pilot = wave(&org, id, "pilot", Preset::Pilot).await;
-    let dates = Dates {
-        deadline: Some(START + 9 * DAY),
-        available_from: Some(START + DAY),
-    };
+    let dates = dates([1, 9]);
     org.add_members(pilot, &serials(0..2), dates).await.unwrap();
     let blocked = async || org.what_if(pilot).await.unwrap().blockers;
     assert!(blocked().await[&serial(0)][0].contains("not met: owner-told, wifi-placed"));
@@ -342,10 +290,7 @@ async fn what_was_not_done_at_the_original_keeps_a_device_back() {
 #[tokio::test]
 async fn a_pause_keeps_offers_back_and_takes_none_away() {
     let house = House::new().await;
-    let org = fleet(&house, 2).await;
-    let id = project(&org, &house).await;
-    org.switch_project(id, true).await.unwrap();
-    let pilot = submitted(&org, id, "pilot", Preset::Pilot, &serials(0..2)).await;
+    let (org, _, pilot) = under_way(&house, 2, 2).await;
     let (store, own) = (house.mdm.store(), org.organisation().id);
     let mut server = store.server(own, house.server).await.unwrap().unwrap();
     let profile = DefinedProfile {

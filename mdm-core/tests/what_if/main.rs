@@ -17,11 +17,12 @@ use mdm_core::migration::{
     AppAction, AppPlan, PinnedRunbook, ProfilePlan, ProfileRole, StepId, Variant,
 };
 use mdm_core::organisation::Der;
-use mdm_core::original::{OriginalApp, OriginalEnrolment, OriginalNetwork, Said};
+use mdm_core::original::{OriginalApp, OriginalNetwork, Said};
 use mdm_core::service::{
     Act, Detail, Member, MigrationAct, Org, ProjectChange, Question, WhatIfReport,
 };
 use mdm_core::store::Batch;
+use mdm_core::store::testing::{shown_elsewhere, told_elsewhere};
 use service_house::{House, START};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -49,13 +50,7 @@ async fn fleet(house: &House, count: usize) -> Org {
     let mut batch = Batch::new();
     for n in 0..count {
         let mut device = known(house, n).await;
-        let mut reading = OrgReading::default();
-        reading.seen = START;
-        reading.assigned_server = Some("THEIRS".to_owned());
-        reading.capable = Some(true);
-        reading.product = Some("iPhone17,1".to_owned());
-        reading.added_by_hand = Some(false);
-        device.reading = Some(reading);
+        device.reading = Some(shown_elsewhere(START));
         batch.put(device);
     }
     house.mdm.store().commit(batch).await.unwrap();
@@ -95,16 +90,11 @@ fn runbook() -> PinnedRunbook {
 
 /// Everything that a good export tells.
 fn said(n: usize) -> Said {
-    let mut said = Said::nothing(serial(n));
-    said.system = Some("26.1".to_owned());
-    said.last_seen = Some(START - DAY);
-    said.enrolment = Some(OriginalEnrolment::Automated);
+    let mut said = told_elsewhere(serial(n), START);
     let mut notes = OriginalApp::new("com.example.Notes");
     notes.signed_until = Some(START + 500 * DAY);
     said.apps = Some(vec![notes]);
-    said.declarations = Some(Vec::new());
     said.networks = Some(vec![OriginalNetwork::new("Office", true)]);
-    said.profiles = Some(Vec::new());
     said
 }
 

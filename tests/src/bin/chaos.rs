@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Parser;
-use mdm_core::store::testing::TestPostgres;
 use tests::chaos;
 use tests::chaos::several::alone::{self, Migrating};
 
@@ -63,57 +61,37 @@ struct Told {
 }
 
 fn main() -> ExitCode {
-    if std::env::var_os(chaos::SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    match all(&Options::parse()) {
-        Ok(told) => {
-            for what in told.found.iter().take(20) {
-                println!("{what}");
-            }
-            println!("{}", told.sentence);
-            ExitCode::from(if told.found.is_empty() { 0 } else { 4 })
+    tests::by_hand(async {
+        let told = all(&Options::parse()).await?;
+        for what in told.found.iter().take(20) {
+            println!("{what}");
         }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::from(1)
-        }
-    }
+        println!("{}", told.sentence);
+        Ok(told.found.is_empty())
+    })
 }
 
-fn all(options: &Options) -> anyhow::Result<Told> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let private = match options.database.as_str() {
-            "postgres" => Some(TestPostgres::find().await.context("no PostgreSQL here")?),
-            _ => None,
-        };
-        let database = match &private {
-            Some(server) => server.database().await,
-            None => options.database.clone(),
-        };
-        let run = chaos::Options {
-            kills: options.kills,
-            database,
-            power: options.power,
-            lies: options.lies,
-            devices: options.devices,
-            connections: options.connections,
-            longest: Duration::from_millis(options.longest),
-            seed: options.seed,
-            server: None,
-        };
-        let told = match options.world {
-            true => with_world(options, &run).await,
-            false => without_world(&run).await,
-        };
-        if let Some(server) = private {
-            server.clean().await;
-        }
-        told
-    })
+async fn all(options: &Options) -> anyhow::Result<Told> {
+    let (private, database) = tests::database(&options.database).await?;
+    let run = chaos::Options {
+        kills: options.kills,
+        database,
+        power: options.power,
+        lies: options.lies,
+        devices: options.devices,
+        connections: options.connections,
+        longest: Duration::from_millis(options.longest),
+        seed: options.seed,
+        server: None,
+    };
+    let told = match options.world {
+        true => with_world(options, &run).await,
+        false => without_world(&run).await,
+    };
+    if let Some(server) = private {
+        server.clean().await;
+    }
+    told
 }
 
 async fn without_world(run: &chaos::Options) -> anyhow::Result<Told> {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use mdm_core::store::testing::TestPostgres;
-use tests::chaos::SERVE;
 use tests::chaos::several::{self, Outcome, taken_over};
 
 /// Kills one of several servers on one PostgreSQL again and again, under load, and looks whether anybody can tell.
@@ -58,77 +57,58 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    if std::env::var_os(SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    let options = Options::parse();
-    if options.taken_over {
-        return match read_on() {
-            Ok(nobody) => {
-                println!("the list of who was killed was read by nobody for {nobody:?}");
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::from(4)
-            }
-        };
-    }
-    match all(options) {
-        Ok(outcome) => {
-            for what in outcome.found().take(40) {
-                println!("{what}");
-            }
-            println!("{}", outcome.told());
-            let whole = outcome.found().next().is_none();
-            ExitCode::from(if whole { 0 } else { 4 })
+    tests::by_hand(async {
+        let options = Options::parse();
+        if options.taken_over {
+            return Ok(match read_on().await {
+                Ok(nobody) => {
+                    println!("the list of who was killed was read by nobody for {nobody:?}");
+                    true
+                }
+                Err(error) => {
+                    eprintln!("{error:#}");
+                    false
+                }
+            });
         }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::from(1)
+        let outcome = all(options).await?;
+        for what in outcome.found().take(40) {
+            println!("{what}");
         }
-    }
-}
-
-fn read_on() -> anyhow::Result<Duration> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let postgres = TestPostgres::find().await.context("no PostgreSQL here")?;
-        let nobody = taken_over::run(None, &postgres).await;
-        postgres.clean().await;
-        nobody
+        println!("{}", outcome.told());
+        Ok(outcome.found().next().is_none())
     })
 }
 
-fn all(options: Options) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let postgres = TestPostgres::find().await.context("no PostgreSQL here")?;
-        let outcome = several::run(
-            &several::Options {
-                servers: options.servers,
-                every: Duration::from_secs(options.every),
-                time: Duration::from_secs(options.minutes * 60),
-                devices: options.devices,
-                connections: options.connections,
-                rest: Duration::from_millis(options.rest),
-                migrating: options.migrating,
-                wave: options.wave,
-                pace: options.pace,
-                to_the_end: true,
-                older: options.older,
-                server: None,
-                logs: options.logs,
-                seed: options.seed,
-            },
-            &postgres,
-        )
-        .await;
-        postgres.clean().await;
-        outcome
-    })
+async fn read_on() -> anyhow::Result<Duration> {
+    let postgres = TestPostgres::find().await.context("no PostgreSQL here")?;
+    let nobody = taken_over::run(None, &postgres).await;
+    postgres.clean().await;
+    nobody
+}
+
+async fn all(options: Options) -> anyhow::Result<Outcome> {
+    let postgres = TestPostgres::find().await.context("no PostgreSQL here")?;
+    let outcome = several::run(
+        &several::Options {
+            servers: options.servers,
+            every: Duration::from_secs(options.every),
+            time: Duration::from_secs(options.minutes * 60),
+            devices: options.devices,
+            connections: options.connections,
+            rest: Duration::from_millis(options.rest),
+            migrating: options.migrating,
+            wave: options.wave,
+            pace: options.pace,
+            to_the_end: true,
+            older: options.older,
+            server: None,
+            logs: options.logs,
+            seed: options.seed,
+        },
+        &postgres,
+    )
+    .await;
+    postgres.clean().await;
+    outcome
 }

@@ -3,10 +3,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser;
-use mdm_core::store::testing::TestPostgres;
-use tests::chaos::SERVE;
 use tests::soak::{self, Verdict};
 
 /// Lives through a simulated week with a fleet, and looks at what grows.
@@ -31,55 +28,35 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    if std::env::var_os(SERVE).is_some() {
-        return mdmd::cli::main();
-    }
-    match all(&Options::parse()) {
-        Ok(verdict) => {
-            for what in &verdict.wrong {
-                println!("{what}");
-            }
-            if let Some(slope) = verdict.slope {
-                println!("memory: {slope:+.2} MiB a day after day two");
-            }
-            println!("{} wrong", verdict.wrong.len());
-            ExitCode::from(if verdict.wrong.is_empty() { 0 } else { 4 })
+    tests::by_hand(async {
+        let verdict = all(&Options::parse()).await?;
+        for what in &verdict.wrong {
+            println!("{what}");
         }
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::from(1)
+        if let Some(slope) = verdict.slope {
+            println!("memory: {slope:+.2} MiB a day after day two");
         }
-    }
+        println!("{} wrong", verdict.wrong.len());
+        Ok(verdict.wrong.is_empty())
+    })
 }
 
-fn all(options: &Options) -> anyhow::Result<Verdict> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let private = match options.database.as_str() {
-            "postgres" => Some(TestPostgres::find().await.context("no PostgreSQL here")?),
-            _ => None,
-        };
-        let database = match &private {
-            Some(server) => server.database().await,
-            None => options.database.clone(),
-        };
-        let days = soak::run(
-            &soak::Options {
-                devices: options.devices,
-                days: options.days,
-                database,
-                connections: options.connections,
-                server: None,
-                seed: options.seed,
-            },
-            |day| println!("{}", day.told()),
-        )
-        .await;
-        if let Some(server) = private {
-            server.clean().await;
-        }
-        Ok(soak::judge(&days?))
-    })
+async fn all(options: &Options) -> anyhow::Result<Verdict> {
+    let (private, database) = tests::database(&options.database).await?;
+    let days = soak::run(
+        &soak::Options {
+            devices: options.devices,
+            days: options.days,
+            database,
+            connections: options.connections,
+            server: None,
+            seed: options.seed,
+        },
+        |day| println!("{}", day.told()),
+    )
+    .await;
+    if let Some(server) = private {
+        server.clean().await;
+    }
+    Ok(soak::judge(&days?))
 }

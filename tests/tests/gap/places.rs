@@ -1,13 +1,10 @@
 //! Places in the gap themselves: that of a single list counts for waves, and one that comes free too late is nobody's.
 
 use mdm_core::ids::{MoveId, WaveId};
-use mdm_core::service::{Act, MigrationAct, Org, ProjectChange};
-use mdmd::rehearsal::{HouseOptions, Rehearsal, Stage};
+use mdm_core::service::{Act, MigrationAct, Org};
 
-use super::{
-    DAY, DEVICES, HOUR, between, dates, limits, members, migrated, migrated_but_withdrawn,
-};
-use super::{Move, MoveState, Serial, set, submit, watch};
+use super::{DAY, HOUR, between, dates, limits, members, migrated, migrated_but_withdrawn};
+use super::{Move, MoveState, Serial, second, set, stage, submit, watch};
 
 async fn serials(org: &Org, wave: WaveId) -> Vec<Serial> {
     let all = members(org, wave).await.into_iter();
@@ -22,10 +19,7 @@ async fn waits(org: &Org, serial: &Serial) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_places_of_a_list_hold_back_the_devices_of_a_wave() {
-    let world = Rehearsal::new(DEVICES, 9).world().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let options = HouseOptions::default();
-    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (_directory, stage) = stage(9).await;
     let (org, project, wave, tills) = set(&stage).await;
     let all = serials(&org, wave).await;
     org.remove_members(wave, Some(&all), "with others")
@@ -48,14 +42,7 @@ async fn the_places_of_a_list_hold_back_the_devices_of_a_wave() {
     let done = org.do_act(&list, &plan.digest).await.unwrap();
     let listed = done.wave.unwrap();
     // Two more with a wave, some hours later, and with them devices of no group.
-    let change = ProjectChange {
-        runbooks: stage.runbooks(),
-        ..ProjectChange::default()
-    };
-    let other = org.new_project("schools", stage.destination(), &change);
-    let other = other.await.unwrap().id;
-    org.switch_project(other, true).await.unwrap();
-    let second = org.new_wave(other, "second", None).await.unwrap().id;
+    let second = second(&stage, &org).await;
     let going: Vec<Serial> = all.into_iter().filter(|one| *one != tills[4]).collect();
     let going: Vec<Serial> = going
         .into_iter()
@@ -102,10 +89,7 @@ async fn the_places_of_a_list_hold_back_the_devices_of_a_wave() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_comes_free_after_the_deadline_is_not_taken() {
-    let world = Rehearsal::new(DEVICES, 10).world().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let options = HouseOptions::default();
-    let stage = Stage::set(world, directory.path(), options).await.unwrap();
+    let (_directory, stage) = stage(10).await;
     let (org, project, wave, tills) = set(&stage).await;
     org.remove_members(wave, Some(&tills[2..]), "with others")
         .await

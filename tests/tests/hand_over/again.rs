@@ -1,15 +1,17 @@
 //! Once for each time that a device leaves: neither another agreement nor another job brings what was brought, and a device that
 //! came back and leaves again is brought again.
 
-use fixtures::recorded::StandIn;
+use std::time::Duration;
 
-use super::house::check_in;
-use super::{
-    Arc, Duration, HOUR, HandOffId, House, List, NOW_MS, Ports, Revealed, SecretKind, Serial,
-    Timestamp, agree, agreed, both_later, days, hand_on, handed, knows, leaves_the_list, now, open,
-    report, told, wakes,
-};
-use super::{AuditId, Batch, Secret};
+use fixtures::recorded::StandIn;
+use mdm_core::ids::{AuditId, HandOffId, Serial};
+use mdm_core::secret::{Secret, SecretKind};
+use mdm_core::store::Batch;
+
+use super::house::{House, check_in};
+use super::silent::List;
+use super::{HOUR, agree, agreed, both_later, checks_out, code, days, hand_on, handed, knows};
+use super::{leaves_the_list, now, open, tells_its_code, told, wakes, within};
 
 /// The device enrols, for the n-th time, and has its first command.
 async fn enrols(house: &House, number: u64) -> StandIn {
@@ -24,38 +26,13 @@ async fn enrols(house: &House, number: u64) -> StandIn {
     device
 }
 
-/// It gives its own code with an answer.
-async fn tells_its_code(house: &House, device: &StandIn, code: &str) {
-    let (status, open) = house.send(house.idle(device)).await;
-    assert_eq!(status, 200);
-    let uuid = open.split("<key>CommandUUID</key>").nth(1).unwrap();
-    let uuid = uuid.split("<string>").nth(1).unwrap();
-    let uuid = uuid.split("</string>").next().unwrap();
-    let answer = format!(
-        "<key>CommandUUID</key><string>{uuid}</string><key>ActivationLockBypassCode</key><string>{code}</string>"
-    );
-    let answer = report(house.serial, "Acknowledged", &answer);
-    let (status, _) = house.send(house.signed("command", device, answer)).await;
-    assert_eq!(status, 200);
-}
-
-async fn checks_out(house: &House, device: &StandIn) {
-    let message = check_in(house.serial, "CheckOut", "");
-    let (status, _) = house.send(house.signed("checkin", device, message)).await;
-    assert_eq!(status, 200);
-}
-
 /// The code that the destination has of it, and how many such codes are in its vault: those that count, and all.
 async fn codes(house: &House, serial: &Serial) -> (String, usize, usize) {
-    let kind = SecretKind::OriginalDeviceBypassCode;
-    let shown = match house.org.reveal(serial, kind, "test", None).await.unwrap() {
-        Revealed::Shown(code) => code.expose_text().unwrap().to_owned(),
-        other @ Revealed::Waits(_) => panic!("{other:?}"),
-    };
+    let shown = code(house, serial).await;
     let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
     let device = store.device_by_serial(id, serial).await.unwrap().unwrap();
     let mut all = store.secrets(id, device.id).await.unwrap();
-    all.retain(|secret| secret.kind == kind);
+    all.retain(|secret| secret.kind == SecretKind::OriginalDeviceBypassCode);
     let living = all.iter().filter(|secret| secret.replaced.is_none());
     (shown, living.count(), all.len())
 }
@@ -65,17 +42,13 @@ async fn jobs(house: &House) -> usize {
     all.len()
 }
 
-fn until() -> Timestamp {
-    Timestamp::from_millis(NOW_MS) + HOUR * 24 * 90
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn neither_another_agreement_nor_another_job_brings_what_was_brought() {
     let (old, new, third) = (open().await, open().await, open().await);
     let serial = Serial::parse(old.serial).unwrap();
     let device = enrols(&old, 1).await;
     tells_its_code(&old, &device, "CODE-ONE").await;
-    let token = agreed(&old, &new, until()).await;
+    let token = agreed(&old, &new, within(90)).await;
     checks_out(&old, &device).await;
     leaves_the_list(&old, &serial).await;
     both_later(&old, &new, HOUR).await;
@@ -85,7 +58,10 @@ async fn neither_another_agreement_nor_another_job_brings_what_was_brought() {
 
     // Both sides agree anew: everything that left before is looked through, and what was brought stays brought.
     let ours = old.org.hand_off_signer().await.unwrap();
-    let source = new.org.agree_source("Old MDM", &ours.sha256, until()).await;
+    let source = new
+        .org
+        .agree_source("Old MDM", &ours.sha256, within(90))
+        .await;
     agree(&old, &new, source.unwrap().id, &token).await;
     days(&old, &new, 2).await;
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 1));
@@ -99,7 +75,7 @@ async fn neither_another_agreement_nor_another_job_brings_what_was_brought() {
     assert_eq!((handed(&old).await, jobs(&new).await), (1, 2));
 
     // Nor is it brought to whoever comes next: it went to the one with whom that was agreed then.
-    agreed(&old, &third, until()).await;
+    agreed(&old, &third, within(90)).await;
     days(&old, &third, 2).await;
     assert_eq!((handed(&old).await, jobs(&third).await), (1, 0));
     assert!(!knows(&third.org, &serial).await);
@@ -115,7 +91,7 @@ async fn a_device_that_came_back_and_leaves_again_is_handed_over_again() {
     wakes(&old).await;
     let device = enrols(&old, 1).await;
     tells_its_code(&old, &device, "CODE-ONE").await;
-    agreed(&old, &new, until()).await;
+    agreed(&old, &new, within(90)).await;
     checks_out(&old, &device).await;
     leaves_the_list(&old, &serial).await;
     both_later(&old, &new, HOUR).await;
@@ -156,19 +132,14 @@ async fn a_device_that_came_back_and_leaves_again_is_handed_over_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_changes_alone_has_a_device_handed_over_each_time_that_it_leaves() {
-    let list = Arc::new(List::default());
-    let ports = Ports {
-        assignment: list.clone(),
-        hand_over: Arc::new(mdmd::hand_over::Elsewhere),
-        ..Ports::refusing()
-    };
-    let (old, new) = (House::open_with(ports, None).await, open().await);
+    let (list, old) = List::open().await;
+    let new = open().await;
     let serial = Serial::parse(old.serial).unwrap();
     wakes(&old).await;
     enrols(&old, 1).await;
     let token = Secret::from_text("one");
     old.org.import_server_token(&token, None).await.unwrap();
-    agreed(&old, &new, until()).await;
+    agreed(&old, &new, within(90)).await;
     both_later(&old, &new, HOUR).await;
     let gone = async || {
         let org = now(&old).await;

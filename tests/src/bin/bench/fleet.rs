@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use mdm_core::clock::{Clock as _, SystemClock, Timestamp};
-use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord, OrgReading};
+use mdm_core::device::{AssignmentOutcome, Device, DeviceRecord};
 use mdm_core::error::PortError;
 use mdm_core::evidence::{ReportAsk, ReportHead, ReportRow, ReportSink};
 use mdm_core::ids::{DeviceId, IdSource, Serial, ServerId, WaveId};
-use mdm_core::original::{OriginalEnrolment, Said};
 use mdm_core::project::{Gate, Window};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
     Account, DeviceAssignment, DevicePage, LockOutcome, ServerCredential,
 };
 use mdm_core::service::{Candidates, Dates, Mdm, MdmSettings, Org, Ports, ProjectChange};
+use mdm_core::store::testing::{shown_elsewhere, told_elsewhere};
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore, SqliteStore, Store};
 use mdm_core::vault::{EscrowVault, MasterKey};
 use serde_json::Value;
@@ -332,13 +332,7 @@ async fn furnish(
         for (at, serial) in chunk.iter().enumerate() {
             let id = DeviceId(ids.next(now));
             let mut device = Device::new(org.organisation().id, id, serial.clone());
-            let mut reading = OrgReading::default();
-            reading.seen = now;
-            reading.assigned_server = Some("THEIRS".to_owned());
-            reading.capable = Some(true);
-            reading.product = Some("iPhone17,1".to_owned());
-            reading.added_by_hand = Some(false);
-            device.reading = Some(reading);
+            device.reading = Some(shown_elsewhere(now));
             if (part * AT_ONCE + at).is_multiple_of(100) {
                 device.tags.insert("hundredth".to_owned());
             }
@@ -347,19 +341,8 @@ async fn furnish(
         mdm.store().commit(batch).await?;
     }
     for chunk in serials.chunks(IMPORTED_AT_ONCE) {
-        let told = |serial: &Serial| {
-            let mut said = Said::nothing(serial.clone());
-            said.system = Some("26.1".to_owned());
-            said.last_seen = Some(now - DAY);
-            said.enrolment = Some(OriginalEnrolment::Automated);
-            said.apps = Some(Vec::new());
-            said.networks = Some(Vec::new());
-            said.profiles = Some(Vec::new());
-            said.declarations = Some(Vec::new());
-            said
-        };
-        let rows: Vec<Said> = chunk.iter().map(told).collect();
-        org.import_originals("Old MDM", now, rows).await?;
+        let rows = chunk.iter().map(|one| told_elsewhere(one.clone(), now));
+        org.import_originals("Old MDM", now, rows.collect()).await?;
     }
     // As it is after all of that.
     let org = mdm
