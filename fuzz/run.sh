@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets with coverage on a stable compiler, and runs one:
-#   ./run.sh TARGET SECONDS [libFuzzer options]     e.g.  ./run.sh answers 600
+#   ./run.sh TARGET SECONDS [libFuzzer options]     e.g.  ./run.sh answers 600; ends with a line in ledger.csv
 #   ./run.sh build [TARGET…]                        only builds
 #   ./run.sh prove [SECONDS [TARGET…]]              plants a panic in each target and sees that it is found
 # The flags are those of cargo-fuzz without a sanitizer; `cargo fuzz run -s none TARGET` does the same.
@@ -67,10 +67,25 @@ seconds=${2:?how many seconds}
 shift 2
 work=${FUZZ_WORK:-work}/$target
 mkdir -p "$work" artifacts/"$target" corpus/"$target"
+# What it says is shown and kept: the ledger's line is read from it.
+mkfifo "$TMPDIR/said"
+log=$TMPDIR/log
+tee "$log" <"$TMPDIR/said" &
+shower=$!
+begun=$(date +%s)
 # Not in place of this shell, which clears away afterwards; and waited for in a way that a signal ends.
-"${CARGO_TARGET_DIR:-target}/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 \
-  -artifact_prefix=artifacts/"$target"/ "$@" "$work" corpus/"$target" &
+"${CARGO_TARGET_DIR:-target}/$host/release/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 \
+  -artifact_prefix=artifacts/"$target"/ "$@" "$work" corpus/"$target" >"$TMPDIR/said" 2>&1 &
 fuzzer=$!
+ended() {
+  wait $shower || true
+  # A run with a planted fault is a proof of the fuzzer, and none of the product.
+  [ -n "${FUZZ_PLANTED:-}" ] || ./ledger.sh add "$target" $(($(date +%s) - begun)) "$log"
+}
 # A shell has its children in the background not hear an interrupt.
-trap 'kill -TERM $fuzzer 2>/dev/null; wait $fuzzer || true; exit 143' HUP INT TERM
-wait $fuzzer
+trap 'kill -TERM $fuzzer 2>/dev/null; wait $fuzzer || true; ended; exit 143' HUP INT TERM
+code=0
+wait $fuzzer || code=$?
+# What the fuzzer found counts, also where its run cannot be noted.
+ended || [ $code -ne 0 ] || code=2
+exit $code

@@ -1,7 +1,7 @@
 //! What takes two persons: asked for by one, confirmed by another; and how much somebody did alone lately. Decides nothing
 //! about roles: who may ask and who may confirm is for whoever lets people in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +36,11 @@ pub struct Approval {
     pub version: i64,
     /// What is to be done.
     pub wanted: Wanted,
-    /// Who asked.
+    /// Who asked, as they were called then.
     pub by: String,
+    /// Who that is, whatever they are called; empty in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by_person: String,
     /// When.
     pub asked: Timestamp,
     /// Why.
@@ -67,6 +70,9 @@ pub enum Wanted {
         serials: Vec<Serial>,
         /// Of the plan that was accepted.
         digest: String,
+        /// Whose attempts that calls back, and which: of these, those that still can be are called back, and no others.
+        #[serde(default)]
+        going: BTreeMap<Serial, MoveId>,
     },
     /// Devices return to the service that they came from.
     Return {
@@ -78,6 +84,12 @@ pub enum Wanted {
         to: Option<String>,
         /// Of the plan that was accepted.
         digest: String,
+        /// Whose attempts are called back, and which: as for [`Wanted::Cancel`].
+        #[serde(default)]
+        going: BTreeMap<Serial, MoveId>,
+        /// Of what it means for those that are here already; if anything of that changes, none of them leaves.
+        #[serde(default)]
+        rest: Option<String>,
     },
     /// One look at a secret of one device, by whoever asked.
     Reveal {
@@ -170,10 +182,26 @@ impl Approval {
             version: 0,
             wanted,
             by,
+            by_person: String::new(),
             asked,
             reason,
             state: ApprovalState::Open,
         }
+    }
+
+    /// Whether it was asked for by this person, who is called so now.
+    #[must_use]
+    pub fn is_by(&self, actor: &str, person: &str) -> bool {
+        match self.by_person.is_empty() {
+            true => self.by == actor,
+            false => self.by_person == person,
+        }
+    }
+
+    /// Whether this person may confirm it: not one who asked, under whatever name, and nobody of the same name.
+    #[must_use]
+    pub fn may_be_confirmed_by(&self, actor: &str, person: &str) -> bool {
+        self.by != actor && !self.is_by(actor, person)
     }
 
     /// From when on nothing can become of it any more.
@@ -290,6 +318,33 @@ mod tests {
         assert!(!it.may(1, 10, at(24 * 3600)));
         assert!(!it.may(u32::MAX, 10, at(24 * 3600)));
         assert_eq!(it.over(), at(24 * 3600) + ALONE);
+    }
+
+    #[test]
+    fn who_changes_their_name_is_the_same_person() {
+        let wanted = Wanted::Alone;
+        let id = ApprovalId(2);
+        let mut it = Approval::new(
+            OrganisationId(1),
+            id,
+            wanted,
+            "Anna".to_owned(),
+            at(0),
+            None,
+        );
+        // A row of an earlier version knows names alone.
+        assert!(it.is_by("Anna", "p1") && !it.is_by("Annika", "p1"));
+        assert!(it.may_be_confirmed_by("Bo", "p2"));
+        it.by_person = "p1".to_owned();
+        assert!(it.is_by("Annika", "p1") && !it.is_by("Anna", "p2"));
+        for (name, person, may) in [
+            ("Anna", "p1", false),
+            ("Annika", "p1", false),
+            ("Anna", "p2", false),
+            ("Bo", "p2", true),
+        ] {
+            assert_eq!(it.may_be_confirmed_by(name, person), may, "{name} {person}");
+        }
     }
 
     #[test]

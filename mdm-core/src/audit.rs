@@ -130,6 +130,17 @@ impl Refusal {
             _ => self.address.chars().take(64).collect(),
         }
     }
+
+    /// The sender as the store keeps it. Whoever shows nothing at all is a stranger: they are many on every network that anybody
+    /// reaches, and must not push out what says why a device fails.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn kept_as(&self) -> String {
+        let shows_nothing = self.door == "tls" || self.reason.ends_with(NO_IDENTITY);
+        match self.serial.is_none() && shows_nothing {
+            true => format!("nobody {}", self.sender()),
+            false => self.sender(),
+        }
+    }
 }
 
 /// A token of the REST API, kept as a hash.

@@ -63,6 +63,8 @@ checks! {
     AppsLicences = "apps.licences",
     /// The list of its apps is there and young.
     AppsSource = "apps.source",
+    /// Apps of one's own can be fetched, as far as this server has seen.
+    AppsManifest = "apps.manifest",
     /// It has a network afterwards.
     WifiPath = "wifi.path",
     /// Its identities for networks are issued anew.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::wire::requests::Manifest;
 
 /// How long after the last deadline everything must last.
 pub const AFTERWARDS: Duration = Duration::from_secs(30 * 86_400);
@@ -256,12 +257,120 @@ pub struct ChainEnd {
     pub ends: Timestamp,
 }
 
+/// The manifest of an app of one's own, as this server has seen it at its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeenManifest {
+    /// Its address.
+    pub url: String,
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// Why nothing can be installed with it, in a sentence; none where it is as it should be.
+    pub problem: Option<String>,
+    /// Somebody has looked; where nobody does, `problem` is why.
+    pub looked: bool,
+    /// It says what the bytes of its files must be.
+    pub hashed: bool,
+}
+
+impl SeenManifest {
+    /// One that could not be read, and why.
+    #[must_use]
+    pub fn wrong(url: &str, at: Timestamp, problem: impl Into<String>) -> Self {
+        Self {
+            url: url.to_owned(),
+            at,
+            problem: Some(problem.into()),
+            looked: true,
+            hashed: false,
+        }
+    }
+
+    /// One at which nobody looks, and why: nothing is known of it.
+    #[must_use]
+    pub fn not_looked_at(url: &str, at: Timestamp, why: impl Into<String>) -> Self {
+        Self {
+            looked: false,
+            ..Self::wrong(url, at, why)
+        }
+    }
+
+    /// One of which these bytes were read, with status 200 and over a chain that is trusted.
+    #[must_use]
+    pub fn read(url: &str, at: Timestamp, bytes: &[u8]) -> Self {
+        let files = match Manifest::files(bytes) {
+            Ok(Some(files)) => files,
+            Ok(None) => return Self::wrong(url, at, "is a property list and no manifest"),
+            Err(problem) => return Self::wrong(url, at, format!("is no manifest: {problem}")),
+        };
+        if files.is_empty() {
+            return Self::wrong(url, at, "is a manifest that names no file to be installed");
+        }
+        let by_https = |url: &str| {
+            let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+            scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+        };
+        let plain = files.iter().any(|file| !by_https(&file.url));
+        let bare = files.iter().any(|file| !file.hashed);
+        if plain {
+            let problem = "is a manifest that names a file that is not there by https";
+            return Self::wrong(url, at, problem);
+        }
+        Self {
+            url: url.to_owned(),
+            at,
+            problem: None,
+            looked: true,
+            hashed: !bare,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_796_112_000_000);
     const DAY: Duration = Duration::from_hours(24);
+
+    #[test]
+    fn a_manifest_is_read_as_devices_take_it() {
+        let read = |assets: &str| {
+            let bytes = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?><plist version=\"1.0\"><dict><key>items</key><array><dict>\
+                 <key>assets</key><array>{assets}</array></dict></array></dict></plist>"
+            );
+            SeenManifest::read("https://a.example.com/m", NOW, bytes.as_bytes())
+        };
+        let file = |url: &str, more: &str| {
+            format!(
+                "<dict><key>kind</key><string>software-package</string><key>url</key><string>{url}</string>{more}</dict>"
+            )
+        };
+        let url = "HTTPS://files.example.com/a.ipa";
+        // Without metadata, and with one hash of all of it, or of its parts.
+        let whole = "<key>sha256</key><string>00ff</string>";
+        let parts = "<key>sha256-size</key><integer>1024</integer><key>sha256s</key><array><string>00</string></array>";
+        for (more, hashed) in [("", false), (whole, true), (parts, true)] {
+            let seen = read(&file(url, more));
+            assert_eq!((seen.problem, seen.hashed), (None, hashed), "{more}");
+        }
+        let icon = "<dict><key>kind</key><string>display-image</string></dict>";
+        for (assets, says) in [
+            (icon.to_owned(), "names no file"),
+            (
+                file("http://files.example.com/a", whole),
+                "not there by https",
+            ),
+            (
+                format!("{}{}", file(url, whole), file("", whole)),
+                "not there by https",
+            ),
+        ] {
+            let problem = read(&assets).problem.unwrap();
+            assert!(problem.contains(says), "{assets}: {problem}");
+        }
+    }
 
     #[test]
     fn what_ends_is_held_against_the_latest_deadline() {

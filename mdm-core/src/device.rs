@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::attested::AttestedFacts;
 use crate::clock::Timestamp;
 use crate::device_lock::DeviceLock;
-use crate::ids::{DeviceId, EnrollmentId, MoveId, OrganisationId, Serial, ServerId, SessionId};
+use crate::ids::{
+    DeviceId, EnrollmentId, HookMessageId, MoveId, OrganisationId, Serial, ServerId, SessionId,
+};
 use crate::library::Given;
 use crate::licences::HeldLicence;
 use crate::person::SignedIn;
@@ -41,6 +43,9 @@ pub struct Device {
     pub enrollment: Option<EnrollmentId>,
     /// Its unfinished attempt, if it is in an open wave.
     pub open_move: Option<MoveId>,
+    /// Its attempt that ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_move: Option<MoveId>,
     /// The ADE profile that we want in force, and how assigning goes.
     pub assignment: Assignment,
     /// Deadlines of migrations that it has completed: a later enrolment is not that migration again.
@@ -76,6 +81,10 @@ pub struct Device {
     /// When what we knew of it was handed over to the installation that it moved to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over: Option<Timestamp>,
+    /// The newest message about it to receivers of webhooks: the next one has a larger id, whichever process writes it and whatever its
+    /// clock says, for they go in the order of their ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<HookMessageId>,
     /// When it had last left us for good, as it is in the record: in the list of another service, and checked out or silent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_away: Option<Timestamp>,
@@ -97,6 +106,16 @@ pub struct Leaving {
 }
 
 impl Device {
+    /// Since when what it says of itself is said by a device of ours: since it last left us, or our list, or for ever. `None` where it
+    /// is enrolled here no more.
+    #[must_use]
+    pub fn ours_since(&self) -> Option<Timestamp> {
+        self.enrollment?;
+        let record = self.record.as_ref().filter(|record| record.has_left());
+        let left = self.moved_away.max(record.map(|record| record.seen));
+        Some(left.unwrap_or(Timestamp::from_millis(i64::MIN)))
+    }
+
     /// Whether it has completed the migration with this deadline. Apple keeps whole seconds.
     pub(crate) fn has_completed(&self, deadline: Timestamp) -> bool {
         let mut completed = self.completed_deadlines.iter();
@@ -131,6 +150,7 @@ impl Device {
             attested: None,
             enrollment: None,
             open_move: None,
+            last_move: None,
             assignment: Assignment::default(),
             completed_deadlines: Vec::new(),
             licences: Vec::new(),
@@ -143,6 +163,7 @@ impl Device {
             leaving: None,
             lock: DeviceLock::default(),
             handed_over: None,
+            last_message: None,
             moved_away: None,
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::error::LONGEST_RETRY;
 use crate::ids::{DeviceId, ErrandId, LocationId, MoveId, OrganisationId, Serial, WaveId};
 use crate::organisation::Der;
 
@@ -21,7 +22,7 @@ pub const MOST_DEVICES: usize = 1000;
 /// How long an effect may take to show after Apple took a request.
 pub const LAG: Duration = Duration::from_secs(15 * 60);
 /// No errand waits for longer until it is looked at again.
-const LONGEST_WAIT: Duration = Duration::from_hours(24);
+const LONGEST_WAIT: Duration = LONGEST_RETRY;
 /// Who decided on an errand that no person asked for.
 pub(crate) const BY_ITSELF: &str = "worker";
 

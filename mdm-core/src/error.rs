@@ -6,6 +6,10 @@ use std::time::Duration;
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
+/// However long another service asks us to wait, it is asked again after this time: no pause of its own is longer, and a moment further
+/// away is of a clock that was ahead.
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_hours(24);
+
 /// What went wrong, in the terms of whoever called.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -127,11 +131,13 @@ impl PortError {
         }
     }
 
-    /// How long to wait before the next try; `None` when a retry alone will not help.
+    /// How long to wait before the next try, a day at the most; `None` when a retry alone will not help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Retry { after, .. } => Some(after.unwrap_or(Duration::from_secs(30))),
+            Self::Retry { after, .. } => {
+                Some(after.unwrap_or(Duration::from_secs(30)).min(LONGEST_RETRY))
+            }
             _ => None,
         }
     }

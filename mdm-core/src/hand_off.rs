@@ -47,6 +47,9 @@ pub struct HandOff {
     /// The agreement for which it was made, by the other side itself; none where a person has made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<HandOffId>,
+    /// When the other side of the agreement was last told of it: one that gets no bundle is told of again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Timestamp>,
     /// How far it is.
     pub state: HandOffState,
 }
@@ -125,6 +128,7 @@ impl HandOff {
             by: by.to_owned(),
             signer: None,
             source: None,
+            told: None,
             state: HandOffState::Open,
         }
     }

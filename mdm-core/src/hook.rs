@@ -16,10 +16,14 @@ use crate::organisation::Der;
 
 /// For how long an earlier secret signs too, once there is a new one.
 pub const OVERLAP: Duration = Duration::from_hours(24);
-/// A receiver that has taken nothing for so long is told nothing more.
+/// A receiver that has taken nothing for so long is told nothing more until somebody switches it on again.
 pub const PATIENCE: Duration = Duration::from_hours(5 * 24);
+/// A message that is older goes no more: with the next answer that is no, or at once to a receiver that is off.
+pub const GIVEN_UP: Duration = Duration::from_hours(10 * 24);
 /// Longest wait between two tries of one message.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_hours(6);
+/// Longest wait between two tries of a receiver that does not answer, or fails, whatever it is to be told.
+pub(crate) const LONGEST_HOLD_OFF: Duration = Duration::from_mins(15);
 
 /// A receiver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +58,12 @@ pub struct Hook {
     pub trouble: Option<String>,
     /// When it last took a message.
     pub taken: Option<Timestamp>,
+    /// How often in a row it did not answer, or failed.
+    #[serde(default)]
+    pub silences: u32,
+    /// Until then it is asked by nobody: one message at a time finds out whether it answers again.
+    #[serde(default)]
+    pub held_off: Option<Timestamp>,
 }
 
 /// Since when a receiver is told nothing, and why.
@@ -65,6 +75,9 @@ pub struct Off {
     pub at: Timestamp,
     /// Why.
     pub why: String,
+    /// Nobody said so: it had taken nothing for too long. What happens meanwhile is kept for it, as far as messages are kept.
+    #[serde(default)]
+    pub by_itself: bool,
 }
 
 impl Hook {
@@ -94,6 +107,23 @@ impl Hook {
             failing_since: None,
             trouble: None,
             taken: None,
+            silences: 0,
+            held_off: None,
+        }
+    }
+
+    /// Until when it is asked by nobody. Further away than any wait, that was said before the clock was set back.
+    #[must_use]
+    pub fn is_held_off(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held_off
+            .filter(|until| *until > now && *until <= now + LONGEST_HOLD_OFF)
+    }
+
+    /// It did not answer, or failed: later than that it is asked again. Those that were on their way beside this one say nothing new.
+    pub(crate) fn was_silent(&mut self, now: Timestamp) {
+        if self.is_held_off(now).is_none() {
+            self.silences = self.silences.saturating_add(1);
+            self.held_off = Some(now + wait(self.silences).min(LONGEST_HOLD_OFF));
         }
     }
 
@@ -103,6 +133,12 @@ impl Hook {
         self.off.is_none() && self.removed.is_none()
     }
 
+    /// Whether what happens is written down for it: while it is on, and while nobody but its own silence has switched it off.
+    #[must_use]
+    pub fn is_kept_for(&self) -> bool {
+        self.removed.is_none() && self.off.as_ref().is_none_or(|off| off.by_itself)
+    }
+
     /// Whether it wants to be told of this.
     #[must_use]
     pub fn wants(&self, notice: Notice) -> bool {
@@ -110,7 +146,7 @@ impl Hook {
     }
 }
 
-/// What every decision must know of a receiver that is on: part of the organisation's own row.
+/// What every decision must know of a receiver for which messages are written: part of the organisation's own row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(clippy::exhaustive_structs, reason = "a key and a wish")]
@@ -228,6 +264,12 @@ impl HookMessage {
         self.tries += 1;
         self.trouble = Some(trouble.chars().take(200).collect());
         self.due = now + wait(self.tries);
+    }
+
+    /// Whether it was tried for long enough.
+    #[must_use]
+    pub fn is_old(&self, now: Timestamp) -> bool {
+        now.since(self.at) > GIVEN_UP
     }
 
     /// It goes no more: taken, or given up with a reason.

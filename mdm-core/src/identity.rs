@@ -5,6 +5,8 @@
 //! certificate do not change, so that callers may keep an [`Identity`] by its SHA-256. Whether the
 //! certificate belongs to an enrolment is for the enrolment to say.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,6 +21,9 @@ use crate::clock::Timestamp;
 
 /// The longest header with a certificate that is read, in bytes.
 const HEADER_LIMIT: usize = 64 * 1024;
+
+/// How many authorities are kept, read.
+const KEPT: usize = 1_024;
 
 /// The attribute `userId` of RFC 4519.
 const USER_ID: &str = "0.9.2342.19200300.100.1.1";
@@ -88,11 +93,10 @@ impl Identity {
     }
 }
 
-/// The organisation's authorities, parsed once.
+/// The organisation's authorities, each parsed once in a process.
 #[derive(Clone)]
-pub struct Authorities(Vec<Authority>);
+pub struct Authorities(Vec<Arc<Authority>>);
 
-#[derive(Clone)]
 struct Authority {
     subject: Vec<u8>,
     key: PKey<Public>,
@@ -101,6 +105,39 @@ struct Authority {
 impl std::fmt::Debug for Authorities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Authorities({})", self.0.len())
+    }
+}
+
+impl Authority {
+    /// The authority of a certificate (DER). What a certificate says never changes, so that it is kept by its SHA-256: to read
+    /// one takes OpenSSL as long as a signature does, and each device that is new to a process would have it done again.
+    fn of(der: &[u8]) -> Result<Arc<Self>, IdentityError> {
+        static READ: Mutex<BTreeMap<[u8; 32], Arc<Authority>>> = Mutex::new(BTreeMap::new());
+        let hash = sha256(der);
+        if let Ok(read) = READ.lock()
+            && let Some(authority) = read.get(&hash)
+        {
+            return Ok(Arc::clone(authority));
+        }
+        let authority = Arc::new(Self::read(der)?);
+        if let Ok(mut read) = READ.lock() {
+            if read.len() >= KEPT {
+                read.clear();
+            }
+            read.insert(hash, Arc::clone(&authority));
+        }
+        Ok(authority)
+    }
+
+    fn read(der: &[u8]) -> Result<Self, IdentityError> {
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
+        let key = X509::from_der(der)
+            .and_then(|x509| x509.public_key())
+            .map_err(|_| IdentityError::Certificate)?;
+        Ok(Self {
+            subject: parsed.subject().as_raw().to_vec(),
+            key,
+        })
     }
 }
 
@@ -113,18 +150,7 @@ impl Authorities {
     pub fn new<'a>(
         certificates: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, IdentityError> {
-        let authority = |der: &[u8]| {
-            let (_, parsed) =
-                X509Certificate::from_der(der).map_err(|_| IdentityError::Certificate)?;
-            let key = X509::from_der(der)
-                .and_then(|x509| x509.public_key())
-                .map_err(|_| IdentityError::Certificate)?;
-            Ok(Authority {
-                subject: parsed.subject().as_raw().to_vec(),
-                key,
-            })
-        };
-        let all: Result<Vec<_>, _> = certificates.into_iter().map(authority).collect();
+        let all: Result<Vec<_>, _> = certificates.into_iter().map(Authority::of).collect();
         Ok(Self(all?))
     }
 
@@ -250,11 +276,16 @@ pub(crate) fn is_issued_by(certificate: &X509Ref, key: &PKeyRef<Public>) -> bool
 /// SHA-256 in lower-case hexadecimal, as certificates and challenges are named in the store.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
+    hexadecimal(&sha256(bytes))
+}
+
+/// Lower-case hexadecimal of a hash, without the machinery of formatting: each message says one.
+pub(crate) fn hexadecimal(hash: &[u8; 32]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(64);
-    for byte in sha256(bytes) {
-        use std::fmt::Write as _;
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
+    for byte in hash {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     text
 }

@@ -1,9 +1,12 @@
 //! Effects that wait in the store. A job is claimed with a lease and ends in the same batch as its outcome, so that a
 //! killed worker loses nothing and does some jobs again.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::error::LONGEST_RETRY;
 use crate::ids::{
     DeviceId, EnrollmentId, JobId, LocationId, MoveId, OrganisationId, SecretId, ServerId, SetUpId,
     WaveId,
@@ -124,6 +127,11 @@ pub enum JobKind {
         /// Which.
         device: DeviceId,
     },
+    /// Ask Apple's audit events who did what with the device of an attempt that Apple called failed.
+    AskWho {
+        /// Which.
+        attempt: MoveId,
+    },
     /// Bring the organisation's errands forward: one job for all of them.
     Errands,
     /// Read the organisation's device list at the organisation API, as far as it is wanted.
@@ -133,7 +141,8 @@ pub enum JobKind {
         /// Which.
         location: LocationId,
     },
-    /// Take back the licences that a device got from us for an attempt that is withdrawn.
+    /// Take back the licences that a device got from us for an attempt that is withdrawn, and free those that were promised to it for
+    /// an attempt that has ended.
     ReturnLicences {
         /// Which.
         device: DeviceId,
@@ -219,16 +228,24 @@ pub enum JobKind {
     },
 }
 
-/// How long jobs wait, for the stores.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl JobKind {
-    /// No job waits for longer, but those that are [`PATIENT`](Self::PATIENT).
-    pub(crate) const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_hours(24);
-    /// Kinds that wait for what people chose, or seldom: as they stand in a document.
+    /// No job waits for longer, but those that are patient.
+    pub(crate) const LONGEST_WAIT: Duration = LONGEST_RETRY;
+    /// No job of the patient kinds waits for longer.
+    pub(crate) const LONGEST_PATIENCE: Duration = Duration::from_hours(8 * 24);
+    /// The patient kinds, as they stand in a document: those that wait for what people chose, or seldom.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) const PATIENT: [&str; 2] = ["\"rotate_key\"", "\"return_licences\""];
-    /// No job of these waits for longer.
-    pub(crate) const LONGEST_PATIENCE: std::time::Duration =
-        std::time::Duration::from_hours(8 * 24);
+
+    /// How long one of these may be put off, at the most. What waits for longer is taken for a job of a clock that was ahead, and done
+    /// early: a kind that is to wait for longer is named here and in `PATIENT`.
+    #[must_use]
+    pub(crate) const fn longest_wait(&self) -> Duration {
+        match self {
+            Self::RotateKey { .. } | Self::ReturnLicences { .. } => Self::LONGEST_PATIENCE,
+            _ => Self::LONGEST_WAIT,
+        }
+    }
 }
 
 impl JobKind {
@@ -266,6 +283,7 @@ impl JobKind {
             Self::RotateKey { .. } => "rotate-key",
             Self::AskKey { .. } => "ask-key",
             Self::ReadDevice { .. } => "read-device",
+            Self::AskWho { .. } => "ask-who",
             Self::Errands => "errands",
             Self::Pull => "pull",
             Self::Stock { .. } => "stock",
@@ -302,7 +320,11 @@ mod tests {
             JobKind::RotateKey { device, secret },
             JobKind::ReturnLicences { device },
         ];
+        assert_eq!(kinds.len(), JobKind::PATIENT.len());
+        let kind = JobKind::ReadDevice { device };
+        assert_eq!(kind.longest_wait(), JobKind::LONGEST_WAIT);
         for (kind, word) in kinds.into_iter().zip(JobKind::PATIENT) {
+            assert_eq!(kind.longest_wait(), JobKind::LONGEST_PATIENCE);
             let job = Job::new(OrganisationId(1), JobId(3), Timestamp::from_millis(4), kind);
             let doc = serde_json::to_string(&job).unwrap();
             assert!(doc.contains(word), "{doc}");

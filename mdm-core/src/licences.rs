@@ -32,6 +32,9 @@ pub struct Location {
     pub claim_read: Option<Timestamp>,
     /// The management service that has claimed it, if it is not us.
     pub claimed_by_other: Option<String>,
+    /// The management service that had it last before us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
     /// Licences by store identifier.
     pub stock: BTreeMap<u64, Stock>,
     /// When they were read.
@@ -68,6 +71,7 @@ impl Location {
             token_expires: None,
             claim_read: None,
             claimed_by_other: None,
+            taken_over: None,
             stock: BTreeMap::new(),
             stock_read: None,
             noted: BTreeMap::new(),
@@ -84,6 +88,17 @@ impl Location {
     pub const fn gives(&self) -> bool {
         self.claimed_by_other.is_none() && self.needs_person.is_none()
     }
+}
+
+/// That a location was another management service's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[expect(clippy::exhaustive_structs, reason = "from whom, and when")]
+pub struct TakenOver {
+    /// As that service called itself.
+    pub from: String,
+    /// When it became ours.
+    pub at: Timestamp,
 }
 
 /// How much one request may name.
@@ -124,13 +139,23 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// With the licences of another location.
+    /// With the licences of another location. Where devices can get some at one of the two, what only people can get at the other is
+    /// not left for anybody who migrates.
     pub(crate) const fn add(&mut self, other: Self) {
         self.total = self.total.saturating_add(other.total);
         self.assigned = self.assigned.saturating_add(other.assigned);
-        self.available = self.available.saturating_add(other.available);
-        self.unlimited |= other.unlimited;
-        self.device_assignable |= other.device_assignable;
+        match (self.device_assignable, other.device_assignable) {
+            (true, false) => {}
+            (false, true) => {
+                self.available = other.available;
+                self.unlimited = other.unlimited;
+                self.device_assignable = true;
+            }
+            (true, true) | (false, false) => {
+                self.available = self.available.saturating_add(other.available);
+                self.unlimited |= other.unlimited;
+            }
+        }
     }
 
     /// There are licences, and Apple gives them to people only: no device gets one in its set-up.
@@ -179,8 +204,10 @@ pub struct LicenceNeed {
     pub assignable: bool,
     /// There are licences, and they can be given to people only: no device gets one in its set-up.
     pub user_only: bool,
-    /// Licences that must be bought or transferred before all devices can have it.
+    /// Licences that must be bought or transferred before all devices that go can have it.
     pub lacks: u64,
+    /// Of a what-if: devices that need it, have none, and stay behind for something else. They take no licence from who goes.
+    pub behind: u64,
     /// Members of open waves that are not counted here, lack it too and were promised none.
     pub others: u64,
 }
@@ -192,6 +219,15 @@ pub struct NeedCount(BTreeMap<u64, LicenceNeed>);
 impl NeedCount {
     /// Counts a device: the apps that it needs, by store and bundle identifier, and of which it has a licence.
     pub fn add(&mut self, apps: &[(u64, String)], has: impl Fn(u64) -> bool) {
+        self.count(apps, true, has);
+    }
+
+    /// Counts a device that stays behind: it takes no licence from the others.
+    pub fn add_behind(&mut self, apps: &[(u64, String)], has: impl Fn(u64) -> bool) {
+        self.count(apps, false, has);
+    }
+
+    fn count(&mut self, apps: &[(u64, String)], goes: bool, has: impl Fn(u64) -> bool) {
         let mut seen = BTreeSet::new();
         for (app, bundle) in apps {
             let need = self.0.entry(*app).or_insert_with(|| LicenceNeed {
@@ -204,6 +240,7 @@ impl NeedCount {
                 assignable: false,
                 user_only: false,
                 lacks: 0,
+                behind: 0,
                 others: 0,
             });
             if !need.bundles.contains(bundle) {
@@ -211,7 +248,9 @@ impl NeedCount {
             }
             if seen.insert(*app) {
                 need.needs += 1;
-                need.has += u64::from(has(*app));
+                let has = has(*app);
+                need.has += u64::from(has);
+                need.behind += u64::from(!has && !goes);
             }
         }
     }
@@ -226,7 +265,7 @@ impl NeedCount {
                 need.assignable = stock.device_assignable;
                 need.user_only = stock.is_for_users_only();
             }
-            let open = need.needs - need.has;
+            let open = need.needs - need.has - need.behind;
             need.lacks = match (need.assignable, need.unlimited) {
                 (true, true) => 0,
                 (true, false) => open.saturating_sub(need.available),
@@ -398,6 +437,32 @@ mod tests {
             .collect();
         assert_eq!(short, [(1, 10, 2, 3), (2, 10, 0, 0), (3, 10, 1, 9)]);
         assert_eq!(found[0].bundles.len(), 2);
+    }
+
+    #[test]
+    fn what_only_people_can_get_is_not_left_for_devices() {
+        let stock = |available, unlimited, device_assignable| Stock {
+            total: available,
+            assigned: 0,
+            available,
+            unlimited,
+            device_assignable,
+        };
+        let (people, devices) = (stock(500, true, false), stock(10, false, true));
+        for both in [[people, devices], [devices, people]] {
+            let mut all = Stock::default();
+            for one in both {
+                all.add(one);
+            }
+            assert_eq!((all.total, all.available), (510, 10), "{both:?}");
+            assert!(all.device_assignable && !all.unlimited, "{both:?}");
+            all.add(devices);
+            assert_eq!(all.available, 20, "{both:?}");
+        }
+        let mut all = people;
+        all.add(people);
+        assert!(all.is_for_users_only());
+        assert_eq!(all.available, 1000);
     }
 
     #[test]

@@ -164,7 +164,18 @@ impl OriginalFacts {
         owner.flat_map(|owner| &owner.value.groups)
     }
 
-    /// The newest list of its managed apps: that of the service that it leaves, or its own from when it was here.
+    /// Forgets what the device said itself before it was ours as it is now (see [`Device::ours_since`](crate::device::Device::ours_since)):
+    /// that was of another time here, and is no list of what another service has given it since.
+    #[must_use]
+    pub fn of_now(mut self, ours_since: Option<Timestamp>) -> Self {
+        self.reported_apps = self
+            .reported_apps
+            .filter(|told| ours_since.is_some_and(|since| told.at > since));
+        self
+    }
+
+    /// The newest list of its managed apps: that of the service that it leaves, or its own. Whether that is of now, see
+    /// [`Self::of_now`].
     #[must_use]
     pub fn known_apps(&self) -> Option<&Told<Vec<OriginalApp>>> {
         let all = self.reported_apps.iter().chain(&self.apps);

@@ -344,7 +344,8 @@ pub enum WaveState {
         /// The digest of what was accepted.
         digest: String,
     },
-    /// Every member has ended.
+    /// Every member has ended, and nobody comes in any more: also of a draft from which everybody was taken out, and of whatever is open
+    /// when its project is closed.
     Closed {
         /// When.
         at: Timestamp,
@@ -378,6 +379,9 @@ pub struct Server {
     pub cursor: SyncCursor,
     /// When the list was last brought up to date.
     pub synced: Option<Timestamp>,
+    /// By when the list is to be read again, said while it was being read: what was assigned meanwhile shows then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_by: Option<Timestamp>,
     /// Digest of which profile every open wave and everybody else gets: devices want what it stands for.
     #[serde(default)]
     pub offered: Option<String>,
@@ -461,6 +465,7 @@ impl Server {
             token_expires: None,
             cursor: SyncCursor::Start,
             synced: None,
+            read_by: None,
             profile: None,
             profiles: BTreeMap::new(),
             offered: None,

@@ -69,6 +69,29 @@ async fn a_reason_is_a_sentence_at_every_door() {
     }
 }
 
+#[tokio::test]
+async fn who_changes_their_name_is_nobody_else() {
+    let (_house, phone, anna, bo) = stage().await;
+    let (anna, annika) = (
+        anna.being("person 1"),
+        bo.clone().acting_for("Annika").being("person 1"),
+    );
+    let bo = bo.being("person 2");
+    for n in 0..10 {
+        let by = if n < 5 { &anna } else { &annika };
+        revealed(look(by, &phone, None).await.unwrap());
+    }
+    // The eleventh look is the eleventh, whatever she is called; and she confirms nothing of her own.
+    let asked = waits(&annika, &phone).await;
+    assert_eq!(waits(&anna, &phone).await, asked, "the same question");
+    for herself in [&anna, &annika] {
+        assert!(is_precondition(&herself.confirm(asked).await));
+    }
+    bo.confirm(asked).await.unwrap();
+    assert!(is_precondition(&look(&bo, &phone, Some(asked)).await));
+    revealed(look(&anna, &phone, Some(asked)).await.unwrap());
+}
+
 fn is_precondition<T>(done: &Result<T, Error>) -> bool {
     matches!(done, Err(Error::Precondition(_)))
 }
@@ -87,6 +110,15 @@ async fn ten_looks_a_day_and_then_somebody_else_consents_to_each() {
     }
     let asked = waits(&anna, &phone).await;
     assert_eq!(waits(&anna, &phone).await, asked, "the same question twice");
+    let other = anna.reveal(&phone.serial, KIND, "and once more", None);
+    let Revealed::Waits(other) = other.await.unwrap() else {
+        panic!("shown");
+    };
+    assert_ne!(other, asked, "for another reason");
+    let open = bo.approvals(ApprovalId(0), 10).await.unwrap();
+    let reasons: Vec<_> = open.iter().map(|a| a.reason.as_deref()).collect();
+    assert_eq!(reasons[1], Some("and once more"), "{reasons:?}");
+    bo.decline(other).await.unwrap();
     assert_eq!(of_record(&anna, "secret.revealed").await, 10);
     // Somebody else has looks of their own.
     revealed(look(&bo, &phone, None).await.unwrap());

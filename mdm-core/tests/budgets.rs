@@ -52,6 +52,26 @@ async fn a_pause_holds_for_every_process_on_one_store() {
 }
 
 #[tokio::test]
+async fn a_pause_that_is_broken_off_while_it_is_written_down_is_kept() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let clock = ManualClock::new(START);
+    let gate = PauseGate::new(
+        store,
+        Arc::new(clock.clone()),
+        OrganisationId(1),
+        "token 1".to_owned(),
+        Arc::default(),
+    );
+    let pause = gate.pause(Duration::from_secs(90));
+    // It is begun, and dropped where it first waits.
+    let _ = tokio::time::timeout(Duration::ZERO, pause).await;
+    let wait = gate.enter(RequestClass::Write).await.expect_err("paused");
+    assert_eq!(wait, Duration::from_secs(90));
+    clock.advance(Duration::from_secs(90));
+    gate.enter(RequestClass::Write).await.expect("it is over");
+}
+
+#[tokio::test]
 async fn a_pause_that_cannot_be_written_down_is_kept_and_written_later() {
     let store = SqliteStore::in_memory().await.unwrap();
     let clock = ManualClock::new(START);

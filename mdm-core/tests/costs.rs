@@ -4,14 +4,18 @@
 mod service_house;
 mod statements;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mdm_core::device::Device;
 use mdm_core::enrollment::{ChannelKind, Enrollment, EnrollmentState};
-use mdm_core::ids::EnrollmentId;
+use mdm_core::ids::{DeviceId, EnrollmentId, MoveId, RunbookId, Serial, WaveId};
+use mdm_core::migration::Move;
 use mdm_core::service::{Answer, Enqueued, Org};
 use mdm_core::store::testing::TestPostgres;
 use mdm_core::store::{Batch, PostgresOptions, PostgresStore};
+use mdm_core::wave::Wave;
 use mdm_core::wire::command::CommandBody;
 use service_house::{Gadget, House, command};
 use statements::{Counter, so_far};
@@ -201,6 +205,35 @@ async fn costs(house: &House) -> Vec<Cost> {
     all
 }
 
+/// What it costs to see what goes wrong in a wave of so many members that are to come.
+async fn failures_cost(house: &House, members: usize) -> usize {
+    let org = house.org().await;
+    let (id, now) = (org.organisation().id, house.mdm.now());
+    let (wave, runbook) = (WaveId(house.next_id()), RunbookId(1));
+    let name = format!("wave of {members}");
+    let runbooks = BTreeMap::new();
+    let mut batch = Batch::new();
+    batch.put(Wave::draft(id, wave, &name, house.server, runbooks, now));
+    for n in 0..members {
+        let serial = Serial::parse(&format!("COST{members}N{n}")).unwrap();
+        let (device, attempt) = (DeviceId(house.next_id()), MoveId(house.next_id()));
+        let mut row = Device::new(id, device, serial.clone());
+        row.open_move = Some(attempt);
+        let deadline = now + Duration::from_hours(24 * 20);
+        batch.put(row);
+        batch.put(Move::plan(
+            id, attempt, wave, device, serial, runbook, deadline, now, None, now,
+        ));
+    }
+    house.mdm.store().commit(batch).await.unwrap();
+    // What is counted over all waves is kept for minutes.
+    let limit = 1_000;
+    org.failures_of_wave(wave, MoveId(0), limit).await.unwrap();
+    let till = Till::open(house).await;
+    org.failures_of_wave(wave, MoveId(0), limit).await.unwrap();
+    till.close("failures of a wave").await.1
+}
+
 #[tokio::test]
 async fn a_message_costs_one_read_and_at_most_one_commit() {
     tracing::subscriber::set_global_default(Counter).unwrap();
@@ -221,6 +254,10 @@ async fn a_message_costs_one_read_and_at_most_one_commit() {
             ("a command for a hundred", 3, 1),
         ]
     );
+    // A page of members costs the same however many of them there are.
+    let house = House::new().await;
+    let few = failures_cost(&house, 10).await;
+    assert_eq!(failures_cost(&house, 300).await, few);
     let Some(server) = TestPostgres::find().await else {
         return;
     };

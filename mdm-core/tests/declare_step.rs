@@ -39,7 +39,7 @@ fn status(s: &Story) -> StepStatus {
 /// A phone in its hold that has answered everything, to which something is declared or not.
 fn story(declared: bool) -> Story {
     let mut s = Story::new(Platform::Ios, Variant::Migration);
-    s.set_up.declared = declared;
+    s.set_up.declared = Some(declared);
     s.begin();
     s.answer_all();
     s
@@ -55,6 +55,26 @@ fn whoever_has_nothing_declared_is_not_asked_and_held_no_moment_longer() {
         panic!("{}", s.log);
     };
     assert_eq!(why, "nothing is declared to it");
+}
+
+#[test]
+fn whoever_was_enrolled_before_anybody_looked_is_asked() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    let mut row = serde_json::to_value(&s.set_up).unwrap();
+    // As an older version kept it.
+    assert!(row.as_object_mut().unwrap().remove("declared").is_some());
+    let version = s.set_up.version;
+    s.set_up = serde_json::from_value(row).unwrap();
+    s.set_up.version = version;
+    assert_eq!(s.set_up.declared, None);
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    assert!(is_asked(&s), "{}", s.log);
+    assert_eq!(status(&s), StepStatus::Running);
+    s.tell(&Event::StatusReported { unmet: None });
+    assert!(matches!(status(&s), StepStatus::Done { .. }), "{}", s.log);
 }
 
 #[test]

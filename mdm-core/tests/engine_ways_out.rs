@@ -169,8 +169,8 @@ async fn a_new_generation_voids_a_queue_of_any_length() {
     assert_eq!(open.await.unwrap().len(), 0);
 }
 
-/// Answers what is asked until an app is to be taken over, which is refused for now.
-async fn to_the_app(house: &House, phone: &Gadget) {
+/// Answers what is asked until an app is to be taken over: the command that asks for it.
+async fn to_the_app(house: &House, phone: &Gadget) -> String {
     let mut body = IDLE.to_owned();
     for _ in 0..20 {
         let answer = house.report(phone, &body).await.unwrap();
@@ -181,41 +181,34 @@ async fn to_the_app(house: &House, phone: &Gadget) {
             continue;
         };
         let app = "<dict><key>Identifier</key><string>app.notes</string></dict>";
-        let (status, told) = match kind.as_str() {
-            "InstallApplication" => ("NotNow", String::new()),
-            "DeviceInformation" => (
-                "Acknowledged",
-                format!(
-                    "<key>QueryResponses</key><dict><key>SerialNumber</key><string>{}</string>\
-                     <key>AwaitingConfiguration</key><true/></dict>",
-                    phone.serial
-                ),
+        let told = match kind.as_str() {
+            "InstallApplication" => return uuid,
+            "DeviceInformation" => format!(
+                "<key>QueryResponses</key><dict><key>SerialNumber</key><string>{}</string>\
+                 <key>AwaitingConfiguration</key><true/></dict>",
+                phone.serial
             ),
-            "InstalledApplicationList" => (
-                "Acknowledged",
-                format!("<key>InstalledApplicationList</key><array>{app}</array>"),
-            ),
-            "ManagedApplicationList" => (
-                "Acknowledged",
-                "<key>ManagedApplicationList</key><dict/>".to_owned(),
-            ),
-            _ => ("Acknowledged", String::new()),
+            "InstalledApplicationList" => {
+                format!("<key>InstalledApplicationList</key><array>{app}</array>")
+            }
+            "ManagedApplicationList" => "<key>ManagedApplicationList</key><dict/>".to_owned(),
+            _ => String::new(),
         };
-        body = format!(
-            "<key>Status</key><string>{status}</string><key>CommandUUID</key><string>{uuid}</string>{told}"
-        );
-        if status == "NotNow" {
-            house.report(phone, &body).await.unwrap();
-            return;
-        }
+        body = says("Acknowledged", &uuid, &told);
     }
     panic!("no app was taken over");
 }
 
-#[tokio::test]
-async fn an_app_is_not_taken_over_after_the_hold() {
+fn says(status: &str, uuid: &str, told: &str) -> String {
+    format!(
+        "<key>Status</key><string>{status}</string><key>CommandUUID</key><string>{uuid}</string>{told}"
+    )
+}
+
+/// A phone in its hold whose runbook keeps an app.
+async fn keeping_an_app(serial: &str) -> (House, Gadget) {
     let house = House::new().await;
-    let phone = house.device("C02LATEAPP").await;
+    let phone = house.device(serial).await;
     let mut runbook = PinnedRunbook::standard(Platform::Ios, Variant::Migration);
     runbook.apps.push(AppPlan {
         bundle_id: "app.notes".to_owned(),
@@ -227,7 +220,45 @@ async fn an_app_is_not_taken_over_after_the_hold() {
     house.org().await.pin("with an app", runbook).await.unwrap();
     house.attempt(&phone, id).await;
     house.enrol(&phone).await;
-    to_the_app(&house, &phone).await;
+    (house, phone)
+}
+
+#[tokio::test]
+async fn an_app_that_a_device_has_already_is_looked_for_in_its_list() {
+    for (serial, word) in [
+        ("C02QUEUED", "AppAlreadyQueued"),
+        ("C02THERE", "AppAlreadyInstalled"),
+    ] {
+        let (house, phone) = keeping_an_app(serial).await;
+        let uuid = to_the_app(&house, &phone).await;
+        let reason = format!("<key>RejectionReason</key><string>{word}</string>");
+        let mut body = says("Error", &uuid, &reason);
+        let mut next = Vec::new();
+        for _ in 0..5 {
+            let answer = house.report(&phone, &body).await.unwrap();
+            body = match command(&answer) {
+                Some((uuid, kind)) => {
+                    next.push(kind);
+                    says("Acknowledged", &uuid, "")
+                }
+                None => IDLE.to_owned(),
+            };
+            house.settle().await;
+        }
+        let has = |kind: &str| next.iter().any(|one| one == kind);
+        assert!(has("ManagedApplicationList"), "{word}: {next:?}");
+        assert!(!has("InstallApplication"), "{word}: {next:?}");
+        let s = set_up(&house, &phone).await;
+        assert!(s.exceptions.is_empty(), "{:?}", s.exceptions);
+    }
+}
+
+#[tokio::test]
+async fn an_app_is_not_taken_over_after_the_hold() {
+    let (house, phone) = keeping_an_app("C02LATEAPP").await;
+    let uuid = to_the_app(&house, &phone).await;
+    let refused = says("NotNow", &uuid, "");
+    house.report(&phone, &refused).await.unwrap();
     let s = set_up(&house, &phone).await;
     house.clock.set(s.ceiling_at.unwrap());
     assert_eq!(house.mdm.watch(10).await.unwrap(), 1);

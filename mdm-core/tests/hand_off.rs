@@ -369,6 +369,86 @@ async fn a_bundle_that_is_sealed_to_two_jobs_is_taken_for_one() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_comes_before_its_devices_are_known_uses_up_nothing() {
+    let house = House::new().await;
+    let org = fleet(&house, 0).await;
+    let signer = signer();
+    let job = job(&org, &signer).await;
+    let bundle = bundle_for(&job, &signer, &[told(0), told(1)]);
+    let refused = org.import_hand_off(job.id, bundle.clone()).await;
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("2 of the 2 devices"), "{why}");
+    assert!(why.contains("mdmd inventory pull"), "{why}");
+    let open = org.hand_off(job.id).await.unwrap();
+    assert_eq!(open.state, HandOffState::Open);
+    // The lists are read: the same file is taken, keys and all.
+    let org = fleet(&house, 2).await;
+    let outcome = org.import_hand_off(job.id, bundle).await.unwrap();
+    assert_eq!((outcome.accepted, outcome.rejected), (2, 0), "{outcome:?}");
+    assert!(
+        secret_of(&org, SecretKind::OriginalRecoveryKey)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn whoever_says_so_has_a_bundle_taken_without_those_that_are_not_known() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let signer = signer();
+    let job = job(&org, &signer).await;
+    let bundle = bundle_for(&job, &signer, &[told(1)]);
+    assert!(org.import_hand_off(job.id, bundle.clone()).await.is_err());
+    let taken = org.import_hand_off_despite_unknown(job.id, bundle).await;
+    let taken = taken.unwrap();
+    assert_eq!((taken.accepted, taken.rejected), (0, 1));
+    let over = org.hand_off(job.id).await.unwrap();
+    assert!(matches!(over.state, HandOffState::Imported { .. }));
+}
+
+#[tokio::test]
+async fn a_job_of_an_agreement_that_gets_no_bundle_is_told_of_again() {
+    let house = House::new().await;
+    let org = fleet(&house, 2).await;
+    let signer = signer();
+    let by = sha256(&signer.certificate);
+    let until = START + DAY * 9;
+    let source = org.agree_source("Old MDM", &by, until).await.unwrap();
+    let ask = async || org.agreed_hand_off(source.id).await.unwrap();
+    // Those who ask at once get a job each.
+    let mut first = Vec::new();
+    for _ in 0..5 {
+        first.push(ask().await.id);
+    }
+    first.sort();
+    first.dedup();
+    assert_eq!(first.len(), 5);
+    // Nobody can bring a bundle for hours, and all of them ask again and again: no job more, and no end of the agreement's room.
+    for _ in 0..40 {
+        house.clock.advance(Duration::from_mins(10));
+        for _ in 0..5 {
+            assert!(first.contains(&ask().await.id));
+        }
+    }
+    // One that gets its bundle is told of no more, and neither is one that ends soon.
+    house.clock.advance(Duration::from_mins(10));
+    let next = ask().await;
+    let bundle = bundle_for(&next, &signer, &[told(0)]);
+    let taken = org.take_agreed(source.id, next.id, bundle).await.unwrap();
+    assert_eq!(taken.accepted, 1, "{taken:?}");
+    house.clock.advance(Duration::from_mins(10));
+    for _ in 0..4 {
+        let again = ask().await.id;
+        assert!(first.contains(&again) && again != next.id);
+    }
+    let more = ask().await.id;
+    assert!(!first.contains(&more));
+    house.clock.advance(DAY - Duration::from_mins(7 * 60 + 30));
+    assert!(!first.contains(&ask().await.id));
+}
+
+#[tokio::test]
 async fn each_device_is_taken_or_refused_by_itself_and_shown() {
     let house = House::new().await;
     let org = fleet(&house, 4).await;

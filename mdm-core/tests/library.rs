@@ -125,6 +125,43 @@ async fn a_profile_reaches_those_who_have_its_tag_and_goes_with_it() {
 }
 
 #[tokio::test]
+async fn a_tag_that_is_set_as_it_was_seen_leaves_alone_who_has_got_it_since() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let mut serials = Vec::new();
+    for n in 1..=4 {
+        let gadget = house.device(&format!("C02TAGSE0{n}")).await;
+        serials.push(gadget.serial.clone());
+    }
+    let of =
+        |wanted: &[usize]| -> BTreeSet<_> { wanted.iter().map(|n| serials[*n].clone()).collect() };
+    let set = org.set_tag("lab", &of(&[0, 1])).await.unwrap();
+    assert_eq!((set.added, set.taken), (2, 0));
+    let seen = org.devices_of_tag(" LAB").await.unwrap();
+    assert_eq!(seen, of(&[0, 1]));
+    let version = house.org().await.organisation().version;
+    let since = org
+        .tag_devices(&serials[3..], &tags(&["lab"]), &tags(&[]))
+        .await;
+    assert!(since.unwrap().is_empty());
+    assert_eq!(house.org().await.organisation().version, version);
+    let set = org
+        .set_tag_as_seen("lab", &of(&[1, 2]), &seen)
+        .await
+        .unwrap();
+    assert_eq!((set.added, set.taken), (1, 1));
+    // The fourth was seen by nobody who says that it has no tag.
+    let now = org.devices_of_tag("lab").await.unwrap();
+    assert_eq!(now, of(&[1, 2, 3]));
+    // Written once with the organisation's row, by which of two who have seen the same one is first.
+    assert_eq!(house.org().await.organisation().version, version + 1);
+    // Whoever has not seen anything takes it from everybody else.
+    let set = org.set_tag("lab", &of(&[0])).await.unwrap();
+    assert_eq!((set.added, set.taken), (1, 3));
+    assert!(org.devices_of_tag("no tag").await.is_err());
+}
+
+#[tokio::test]
 async fn a_device_that_enrols_anew_gets_everything_again() {
     let house = House::new().await;
     let org = house.org().await;

@@ -189,8 +189,7 @@ async fn what_is_committed_is_sealed_by_itself_and_once(base: &Base) {
     let version = Some(env!("CARGO_PKG_VERSION").to_owned());
     assert_eq!((left.with.as_str(), left.version), ("checkpoint", version));
     // An earlier one did not say.
-    let last = entries.last().unwrap();
-    let (after, detail) = (AuditId(last.id.0 + 1), json!({ "with": "hand-off" }));
+    let (after, detail) = (AuditId(house.next_id()), json!({ "with": "hand-off" }));
     let said = AuditEntry::new(id, after, left.at, "Anna", "record.left", None, detail);
     let mut batch = Batch::new();
     batch.put(said);

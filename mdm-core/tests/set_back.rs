@@ -6,7 +6,7 @@ mod service_house;
 use std::time::Duration;
 
 use mdm_core::clock::Timestamp;
-use mdm_core::ids::{DeviceId, JobId, OrganisationId};
+use mdm_core::ids::{DeviceId, HookMessageId, JobId, OrganisationId};
 use mdm_core::job::{Job, JobKind};
 use mdm_core::migration::{SetUp, SetUpState};
 use mdm_core::store::{Batch, Lease};
@@ -115,8 +115,15 @@ async fn who_enrols_before_the_next_round_has_its_whole_time() {
     }
 }
 
-/// A device whose whole hold is [`LEFT`], and a process that begins hours behind.
-async fn begun_behind(serial: &str) -> (House, Gadget, SetUp) {
+/// How far a clock may be behind at a start: less than any hold may last, and more.
+const BEHIND: [Duration; 3] = [
+    Duration::from_mins(5),
+    Duration::from_hours(2),
+    Duration::from_hours(9),
+];
+
+/// A device whose whole hold is [`LEFT`], and a process that begins so far behind.
+async fn begun_behind(serial: &str, behind: Duration) -> (House, Gadget, SetUp) {
     let (house, phone, mut s) = held(serial).await;
     let house = house.restarted().await;
     assert_eq!(watch(&house).await, 0, "a start ends no hold");
@@ -125,7 +132,7 @@ async fn begun_behind(serial: &str) -> (House, Gadget, SetUp) {
     let mut batch = Batch::new();
     batch.put(s);
     house.mdm.store().commit(batch).await.unwrap();
-    house.clock.set(ceiling - Duration::from_hours(9));
+    house.clock.set(ceiling - behind);
     let house = house.restarted().await;
     assert_eq!(
         watch(&house).await,
@@ -139,25 +146,29 @@ async fn begun_behind(serial: &str) -> (House, Gadget, SetUp) {
 
 #[tokio::test]
 async fn who_was_set_back_while_nobody_measured_waits_no_longer_than_a_hold_from_the_next_start() {
-    let (house, phone, _) = begun_behind("C02RESTART").await;
-    tokio::time::sleep(LEFT + Duration::from_millis(200)).await;
-    assert_eq!(watch(&house).await, 1);
-    let s = set_up(&house, &phone).await;
-    assert!(matches!(s.state, SetUpState::Releasing { .. }), "{s:?}");
+    for behind in BEHIND {
+        let (house, phone, _) = begun_behind("C02RESTART", behind).await;
+        tokio::time::sleep(LEFT + Duration::from_millis(200)).await;
+        assert_eq!(watch(&house).await, 1, "{behind:?}");
+        let s = set_up(&house, &phone).await;
+        assert!(matches!(s.state, SetUpState::Releasing { .. }), "{s:?}");
+    }
 }
 
 #[tokio::test]
 async fn a_clock_that_is_put_right_after_the_start_costs_nobody_the_hold() {
-    let (house, phone, s) = begun_behind("C02PUTRIGHT").await;
-    let ceiling = s.ceiling_at.unwrap();
-    house.clock.set(ceiling - Duration::from_secs(1));
-    assert_eq!(watch(&house).await, 0);
-    tokio::time::sleep(LEFT + Duration::from_millis(200)).await;
-    assert_eq!(watch(&house).await, 0, "the clock says when");
-    house.clock.set(ceiling);
-    assert_eq!(watch(&house).await, 1);
-    let s = set_up(&house, &phone).await;
-    assert!(matches!(s.state, SetUpState::Releasing { .. }), "{s:?}");
+    for behind in BEHIND {
+        let (house, phone, s) = begun_behind("C02PUTRIGHT", behind).await;
+        let ceiling = s.ceiling_at.unwrap();
+        house.clock.set(ceiling - Duration::from_secs(1));
+        assert_eq!(watch(&house).await, 0);
+        tokio::time::sleep(LEFT + Duration::from_millis(200)).await;
+        assert_eq!(watch(&house).await, 0, "{behind:?}: the clock says when");
+        house.clock.set(ceiling);
+        assert_eq!(watch(&house).await, 1, "{behind:?}");
+        let s = set_up(&house, &phone).await;
+        assert!(matches!(s.state, SetUpState::Releasing { .. }), "{s:?}");
+    }
 }
 
 #[tokio::test]
@@ -207,15 +218,35 @@ async fn what_was_put_off_by_a_clock_that_was_days_ahead_is_done_when_it_is_righ
     assert!(times().await.is_none(), "it is done");
 }
 
-/// A job that comes at this moment.
+/// A job that comes at this moment; one of a later day was put off by a clock that was as far ahead.
 async fn put_off(house: &House, due: Timestamp) -> OrganisationId {
-    let org = house.org().await.organisation().id;
+    let (org, now) = (house.org().await.organisation().id, house.mdm.now());
+    house.clock.set(now.max(due - Duration::from_mins(10)));
     let device = DeviceId(4_711);
     let kind = JobKind::ReadDevice { device };
     let mut batch = Batch::new();
     batch.put(Job::new(org, JobId(4_711), due, kind));
     house.mdm.store().commit(batch).await.unwrap();
+    house.clock.set(now);
     org
+}
+
+/// In programs that are built for tests: nothing else ties what is put off to how long it may wait.
+#[cfg(debug_assertions)]
+#[tokio::test]
+#[should_panic(expected = "a job waits for longer than its kind may")]
+async fn a_job_that_is_put_off_for_longer_than_its_kind_may_wait_is_a_mistake() {
+    let house = House::new().await;
+    let org = house.org().await.organisation().id;
+    let put = async |id: i64, due: Timestamp, kind: JobKind| {
+        let mut batch = Batch::new();
+        batch.put(Job::new(org, JobId(id), due, kind));
+        house.mdm.store().commit(batch).await.unwrap();
+    };
+    let (now, device) = (house.mdm.now(), DeviceId(4_711));
+    put(1, now + DAY, JobKind::ReadDevice { device }).await;
+    put(2, now + DAY * 7, JobKind::ReturnLicences { device }).await;
+    put(3, now + DAY * 2, JobKind::ReadDevice { device }).await;
 }
 
 #[tokio::test]
@@ -256,4 +287,40 @@ async fn jobs_that_cannot_be_looked_for_keep_no_device_in_its_hold() {
     assert!(matches!(s.state, SetUpState::Releasing { .. }), "{s:?}");
     let times = house.mdm.store().job_times(org, JobId(4_711)).await;
     assert_eq!(times.unwrap().unwrap().due, due, "it is as it was");
+}
+
+/// Messages go in the order of their ids, which are made of a clock: one that is behind must not put the later one first.
+#[tokio::test]
+async fn what_is_told_after_a_clock_was_set_back_goes_after_what_was_told_before() {
+    let house = House::new().await;
+    house.clock.advance(DAY * 10);
+    let all = std::collections::BTreeSet::new();
+    let org = house.org().await;
+    let url = "https://hooks.example.com/in";
+    org.new_hook("gap", url, &all).await.unwrap();
+    let phone = house.device("C02ORDER").await;
+    house.authenticate(&phone).await.unwrap();
+    // Its enrolment is older than what is told of it.
+    house.clock.advance(Duration::from_secs(60));
+    let waits = "<key>AwaitingConfiguration</key><true/>";
+    house.token_update(&phone, waits).await.unwrap();
+    let before = house.mdm.now();
+    let told = async |house: &House| {
+        let org = house.org().await;
+        let newest = HookMessageId(i64::MAX);
+        org.hook_messages("gap", newest, 100).await.unwrap()
+    };
+    let first = told(&house).await;
+    assert!(!first.is_empty());
+
+    let house = house.restarted().await;
+    house.clock.set(before - Duration::from_hours(1));
+    let phone = house.device("C02ORDER").await;
+    house.enrol(&phone).await;
+    let rows = told(&house).await;
+    assert!(rows.len() > first.len(), "nothing was told: {rows:?}");
+    // Newest first: everything that was told later stands before everything that was told earlier.
+    let (later, earlier) = rows.split_at(rows.len() - first.len());
+    assert!(later.iter().all(|row| row.at < before), "{rows:?}");
+    assert_eq!(earlier, first);
 }

@@ -32,6 +32,7 @@ use crate::packages::Packages;
 use crate::people::Providers;
 use crate::push::PushService;
 use crate::tls::Certificates;
+use crate::walls::Walls;
 use crate::workers;
 
 /// Who does the work that waits.
@@ -295,13 +296,18 @@ impl App {
 
         let stop = CancellationToken::new();
         let workers = (overrides.drive == Drive::Free).then(|| {
+            let walls = Walls::of_manifests(&config);
+            let manifests = crate::manifests::keep_looking(mdm.clone(), walls, stop.clone());
             if !config.workers.enabled {
-                return workers::follow(&mdm, &config.workers, stop.clone());
+                let tasks = workers::follow(&mdm, &config.workers, stop.clone());
+                tasks.spawn(manifests);
+                return tasks;
             }
             let health = Arc::clone(&health);
             let looking = crate::probe::keep_looking(mdm.clone(), stop.clone());
             let tasks = workers::start(&mdm, &config.workers, poke, health, stop.clone());
             tasks.spawn(looking);
+            tasks.spawn(manifests);
             tasks
         });
         let keeper = keeper.map(|keeper| tokio::spawn(keeper.keep(stop.clone())));

@@ -47,7 +47,8 @@ impl HandOver for Elsewhere {
             .map_err(|error| PortError::retry(format!("the other installation: {error}")))?;
         match answer.status {
             200 => Ok(answer.body.expose().to_vec()),
-            429 | 500..=599 => Err(PortError::retry(format!(
+            // Too many jobs wait there, or another bundle was faster: the next try is for another job.
+            409 | 429 | 500..=599 => Err(PortError::retry(format!(
                 "the other installation answers {}",
                 answer.status
             ))),

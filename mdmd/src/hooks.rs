@@ -1,8 +1,7 @@
 //! The way of webhooks to their receivers. Follows no redirection, and connects to no address that only this network can
-//! reach, unless the configuration allows that: whoever may name a receiver must not reach what stands behind our walls.
-//! The address that was judged is the one that is connected to, whatever its name means a moment later.
+//! reach, unless the configuration allows that (`walls`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -19,7 +18,8 @@ use openssl::ssl::{SslConnector, SslMethod};
 use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
-use crate::config::{Config, Network};
+use crate::config::Config;
+use crate::walls::{Refused, Walls, host_and_port};
 
 /// Longest time for a whole exchange; a message that is being sent is left alone for longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -28,14 +28,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are read, so that its sender may finish; nobody looks at them.
 const LARGEST: usize = 64 * 1024;
 
-const NOT_PUBLIC: &str =
-    "its address is not a public one; `webhooks.allowed_networks` may allow it";
-const HTTP: &str = "http is taken only for addresses in `webhooks.allowed_networks`";
-
 /// Carries messages, for every organisation of this process.
 pub(crate) struct Carrier {
     tls: SslConnector,
-    allowed: Vec<Network>,
+    walls: Walls,
 }
 
 impl Carrier {
@@ -59,30 +55,8 @@ impl Carrier {
         }
         Ok(Self {
             tls: tls.build(),
-            allowed: config.webhooks.allowed_networks.clone(),
+            walls: Walls::of_hooks(config),
         })
-    }
-
-    fn may_reach(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        is_public(address) || self.is_allowed(address)
-    }
-
-    /// Whether an address may be connected to, with TLS or without.
-    fn judge(&self, address: IpAddr, secure: bool) -> Result<(), &'static str> {
-        if !self.may_reach(address) {
-            return Err(NOT_PUBLIC);
-        }
-        if !secure && !self.is_allowed(address) {
-            return Err(HTTP);
-        }
-        Ok(())
-    }
-
-    fn is_allowed(&self, address: IpAddr) -> bool {
-        self.allowed
-            .iter()
-            .any(|n| n.contains(address.to_canonical()))
     }
 
     async fn exchange(
@@ -100,8 +74,7 @@ impl Carrier {
             .method(Method::POST)
             .uri(uri.path_and_query().map_or("/", |all| all.as_str()))
             .header(USER_AGENT, concat!("mdmd/", env!("CARGO_PKG_VERSION")));
-        let authority = uri.authority().map(|a| a.as_str()).unwrap_or_default();
-        if let Ok(value) = HeaderValue::from_str(authority) {
+        if let Ok(value) = HeaderValue::from_str(host_and_port(&uri)) {
             request = request.header(HOST, value);
         }
         for (name, value) in headers {
@@ -136,12 +109,7 @@ impl Carrier {
                 .map_err(|_| PortError::retry("its host's name leads to no address"))?
                 .collect(),
         };
-        // One address behind our walls is enough to distrust the name.
-        let judged = found.iter().try_for_each(|a| self.judge(a.ip(), secure));
-        if found.is_empty() {
-            return Err(PortError::Refused(NOT_PUBLIC.to_owned()));
-        }
-        judged.map_err(|why| PortError::Refused(why.to_owned()))?;
+        self.walls.judge_all(&found, secure).map_err(refusal)?;
         for address in found {
             let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address));
             if let Ok(Ok(stream)) = connecting.await {
@@ -150,6 +118,10 @@ impl Carrier {
         }
         Err(PortError::retry("it does not accept a connection"))
     }
+}
+
+fn refusal(refused: Refused) -> PortError {
+    PortError::Refused(refused.to_string())
 }
 
 /// Sends the request over a connection of its own and answers the status.
@@ -191,12 +163,12 @@ impl HookCarrier for Carrier {
             .map_err(|_| "cannot be read as an address".to_owned())?;
         let host = host_of(&uri).ok_or_else(|| "must name a host".to_owned())?;
         let secure = uri.scheme_str() == Some("https");
-        match host.parse::<IpAddr>() {
-            Ok(address) => self.judge(address, secure).map_err(str::to_owned),
-            // Where a name leads is known when it is sent there; without an allowed network http leads nowhere.
-            Err(_) if !secure && self.allowed.is_empty() => Err(HTTP.to_owned()),
-            Err(_) => Ok(()),
-        }
+        let judged = match host.parse::<IpAddr>() {
+            Ok(address) => self.walls.judge(address, secure),
+            // Where a name leads is known when it is sent there.
+            Err(_) => self.walls.judge_name(secure),
+        };
+        judged.map_err(|refused| refused.to_string())
     }
 
     async fn post(
@@ -211,89 +183,5 @@ impl HookCarrier for Carrier {
         tokio::time::timeout(PATIENCE, self.exchange(uri, headers, body))
             .await
             .unwrap_or_else(|_| Err(PortError::retry("it does not answer in time")))
-    }
-}
-
-/// Whether an address is one of the public internet.
-///
-/// <https://www.iana.org/assignments/iana-ipv4-special-registry>,
-/// <https://www.iana.org/assignments/iana-ipv6-special-registry>
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, c, _] = v4.octets();
-    let special = v4.is_private()
-        || v4.is_loopback()
-        || v4.is_link_local()
-        || v4.is_broadcast()
-        || v4.is_documentation()
-        || v4.is_multicast()
-        || a == 0
-        || a >= 240
-        // Behind a carrier's translation.
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && (b == 18 || b == 19));
-    !special
-}
-
-fn is_public_v6(v6: Ipv6Addr) -> bool {
-    let segments = v6.segments();
-    // Only what is handed out for everybody; and of that not what leads to an IPv4 address, or documents things.
-    let global = segments[0] & 0xe000 == 0x2000;
-    let transition = segments[0] == 0x2002 || (segments[0] == 0x2001 && segments[1] == 0);
-    let special = segments[0] == 0x2001 && (segments[1] == 0xdb8 || (segments[1] & 0xfff0) == 0x10);
-    // The translation of a network with IPv6 alone: judged by the address within.
-    if segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
-        let [_, _, _, _, _, _, high, low] = segments;
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        return is_public_v4(Ipv4Addr::new(a, b, c, d));
-    }
-    global && !transition && !special
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_behind_walls_are_not_public() {
-        for (address, public) in [
-            ("93.184.216.34", true),
-            ("10.0.0.1", false),
-            ("172.16.9.9", false),
-            ("172.32.0.1", true),
-            ("192.168.1.1", false),
-            ("127.0.0.1", false),
-            ("169.254.169.254", false),
-            ("100.64.0.1", false),
-            ("100.128.0.1", true),
-            ("0.0.0.0", false),
-            ("198.18.0.1", false),
-            ("224.0.0.1", false),
-            ("255.255.255.255", false),
-            ("::1", false),
-            ("::", false),
-            ("fe80::1", false),
-            ("fd00::1", false),
-            ("::ffff:10.0.0.1", false),
-            ("::ffff:93.184.216.34", true),
-            ("2002:a00:1::1", false),
-            ("64:ff9b::a00:1", false),
-            ("64:ff9b::5db8:d822", true),
-            ("2001:db8::1", false),
-            ("2606:2800:220:1::1", true),
-            ("ff02::1", false),
-        ] {
-            let address: IpAddr = address.parse().unwrap();
-            assert_eq!(is_public(address.to_canonical()), public, "{address}");
-        }
     }
 }

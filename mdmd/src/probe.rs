@@ -28,6 +28,8 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::walls::{Walls, host_and_port};
+
 /// No step of a look takes longer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long after the start it is looked first, and how long it is good.
@@ -46,6 +48,15 @@ const OURS: &[u8] = b"method: ";
 enum Trust {
     System,
     Anchors,
+}
+
+/// Who has said that it is to be asked there.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// Whoever runs this server: its own doors, wherever they stand. What is wrong with them is wanted to the end.
+    Ours,
+    /// Others. What they name may be secret in itself, and what stands behind our walls is none of their business.
+    Others(&'a Walls),
 }
 
 /// What a good answer is.
@@ -80,7 +91,7 @@ pub(crate) async fn doors(org: &Org) -> Outside {
     }
 }
 
-/// Looks at the doors of every organisation, at the start and then now and again: the what-if knows of them without asking.
+/// Looks at the doors of every organisation at the start and then now and again: the what-if knows of them without asking.
 pub(crate) async fn keep_looking(mdm: Mdm, stop: CancellationToken) {
     // A start is busy enough.
     let mut pause = FIRST;
@@ -109,6 +120,41 @@ pub(crate) async fn keep_looking(mdm: Mdm, stop: CancellationToken) {
     }
 }
 
+/// What lies at an address that others have named: by https, over a chain that is trusted, with 200, and with at most so many bytes.
+/// Nothing is asked behind walls, and of nobody whose chain is not trusted.
+///
+/// # Errors
+/// What is wrong with it; [`crate::walls::Refused`] where nobody looks.
+pub(crate) async fn fetch(
+    url: &str,
+    anchors: &[Der],
+    walls: &Walls,
+    most: usize,
+) -> anyhow::Result<Vec<u8>> {
+    let mut seen = Endpoint {
+        name: "manifest".to_owned(),
+        url: url.to_owned(),
+        problem: None,
+        trusted_by: None,
+        ends: None,
+        chain: None,
+        clock_ahead: None,
+    };
+    let uri: Uri = url.parse().context("is no address")?;
+    let answered = reach(&mut seen, &uri, anchors, Whose::Others(walls), most).await?;
+    let status = answered.status;
+    anyhow::ensure!(
+        !(300..400).contains(&status),
+        "answers with {status}: redirects are not followed here, name the address itself"
+    );
+    anyhow::ensure!(status == 200, "answers with {status}");
+    anyhow::ensure!(
+        !answered.cut,
+        "its answer breaks off, or is larger than {most} bytes"
+    );
+    Ok(answered.says)
+}
+
 /// Looks at one address. Never fails: what is wrong is what it answers.
 pub(crate) async fn look(name: &str, url: &str, anchors: &[Der], wanted: Wanted) -> Endpoint {
     let mut seen = Endpoint {
@@ -132,12 +178,30 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
     // An address of version 6 stands in brackets.
     let name = host.trim_start_matches('[').trim_end_matches(']');
     if wanted == Wanted::Elsewhere && uri.scheme_str() == Some("http") {
-        let stream = dial(name, uri.port_u16().unwrap_or(80)).await?;
-        return is_good(wanted, &ask(stream, &uri, &host).await?);
+        let stream = dial(name, uri.port_u16().unwrap_or(80), Whose::Ours).await?;
+        return is_good(wanted, &ask(stream, &uri, &host, LARGEST).await?);
     }
+    let answered = reach(seen, &uri, anchors, Whose::Ours, LARGEST).await?;
+    if let Some(ahead) = answered.ahead.filter(|ahead| ahead.abs() > CLOCK) {
+        let (by, way) = (ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
+        return Err(anyhow!("its clock is {by} seconds {way} the one here"));
+    }
+    is_good(wanted, &answered)
+}
+
+/// Asks by https for at most so many bytes, over a chain that is trusted.
+async fn reach(
+    seen: &mut Endpoint,
+    uri: &Uri,
+    anchors: &[Der],
+    whose: Whose<'_>,
+    most: usize,
+) -> anyhow::Result<Answered> {
+    let host = uri.host().context("names no host")?.to_owned();
+    let name = host.trim_start_matches('[').trim_end_matches(']');
     anyhow::ensure!(uri.scheme_str() == Some("https"), "is not https");
     let port = uri.port_u16().unwrap_or(443);
-    let stream = connect(name, port).await?;
+    let stream = connect(name, port, whose).await?;
     let mut problem = None;
     for trust in [Trust::System, Trust::Anchors] {
         if trust == Trust::Anchors && anchors.is_empty() {
@@ -158,19 +222,20 @@ async fn fill(seen: &mut Endpoint, anchors: &[Der], wanted: Wanted) -> anyhow::R
     let certificate = stream.ssl().peer_certificate();
     let der = certificate.and_then(|c| c.to_der().ok());
     seen.ends = der.as_deref().and_then(identity::ends);
-    let answered = ask(stream, &uri, &host).await?;
-    seen.clock_ahead = answered.ahead;
-    if seen.trusted_by.is_none() {
+    let untrusted = seen.trusted_by.is_none().then(|| {
         let why = problem.map_or_else(String::new, |why| format!(": {why:#}"));
-        return Err(anyhow!(
+        anyhow!(
             "its certificate is accepted neither by the system's authorities nor by anchor_certs{why}"
-        ));
-    }
-    if let Some(ahead) = answered.ahead.filter(|ahead| ahead.abs() > CLOCK) {
-        let (by, way) = (ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" });
-        return Err(anyhow!("its clock is {by} seconds {way} the one here"));
-    }
-    is_good(wanted, &answered)
+        )
+    });
+    let untrusted = match (untrusted, whose) {
+        // The path alone may open what lies there: it is told to nobody else. A device would not ask, either.
+        (Some(why), Whose::Others(_)) => return Err(why),
+        (untrusted, _) => untrusted,
+    };
+    let answered = ask(stream, uri, &host, most).await?;
+    seen.clock_ahead = answered.ahead;
+    untrusted.map_or(Ok(answered), Err)
 }
 
 fn is_good(wanted: Wanted, answered: &Answered) -> anyhow::Result<()> {
@@ -193,8 +258,8 @@ fn is_good(wanted: Wanted, answered: &Answered) -> anyhow::Result<()> {
 
 /// Takes whatever chain is shown: it is judged afterwards. Who breaks a handshake off is a sender that was refused, and who looks at
 /// its own doors is none.
-async fn connect(name: &str, port: u16) -> anyhow::Result<SslStream<TcpStream>> {
-    let stream = dial(name, port).await?;
+async fn connect(name: &str, port: u16, whose: Whose<'_>) -> anyhow::Result<SslStream<TcpStream>> {
+    let stream = dial(name, port, whose).await?;
     let mut builder = SslConnector::builder(SslMethod::tls_client())?;
     builder.set_verify(SslVerifyMode::NONE);
     let ssl = builder.build().configure()?.verify_hostname(false);
@@ -206,12 +271,15 @@ async fn connect(name: &str, port: u16) -> anyhow::Result<SslStream<TcpStream>> 
     Ok(stream)
 }
 
-async fn dial(name: &str, port: u16) -> anyhow::Result<TcpStream> {
+async fn dial(name: &str, port: u16, whose: Whose<'_>) -> anyhow::Result<TcpStream> {
     let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await;
     let found = found
         .map_err(|_| anyhow!("{name} could not be looked up in time"))?
         .map_err(|e| anyhow!("{name} cannot be looked up: {e}"))?;
     let addresses: Vec<_> = found.collect();
+    if let Whose::Others(walls) = whose {
+        walls.judge_all(&addresses, true)?;
+    }
     let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(&*addresses)).await;
     stream
         .map_err(|_| anyhow!("nothing answers at {name} port {port}"))?
@@ -281,16 +349,21 @@ fn end_of(certificate: &X509Ref) -> Option<ChainEnd> {
 struct Answered {
     status: u16,
     ahead: Option<i64>,
-    /// The beginning of its body.
+    /// Its body.
     says: Vec<u8>,
+    /// That broke off, or was larger than wanted: nothing of it is kept.
+    cut: bool,
 }
 
-async fn ask<S>(stream: S, uri: &Uri, host: &str) -> anyhow::Result<Answered>
+async fn ask<S>(stream: S, uri: &Uri, host: &str, most: usize) -> anyhow::Result<Answered>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    let host = uri.authority().map_or(host, |a| a.as_str()).to_owned();
+    let host = match host_and_port(uri) {
+        "" => host.to_owned(),
+        told => told.to_owned(),
+    };
     let asked = async move {
         let shake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shake?;
@@ -302,13 +375,15 @@ where
         let status = answer.status().as_u16();
         let date = answer.headers().get(DATE).and_then(|d| d.to_str().ok());
         let ahead = date.and_then(clock_ahead);
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let body = Limited::new(answer.into_body(), most).collect().await;
+        let cut = body.is_err();
         let says = body.map_or_else(|_| Vec::new(), |body| body.to_bytes().to_vec());
         driver.abort();
         Ok::<_, anyhow::Error>(Answered {
             status,
             ahead,
             says,
+            cut,
         })
     };
     match tokio::time::timeout(PATIENCE, asked).await {

@@ -430,6 +430,16 @@ async fn what_is_mistyped_is_refused_at_once_and_says_what_would_be_right() {
             "minimum system   ios 26.4",
         ),
         (
+            "organisation|enrolment|--minimum-os|none|--minimum-os|ios=26.4",
+            2,
+            "--minimum-os: `none` stands alone",
+        ),
+        (
+            "organisation|enrolment|--minimum-os|none",
+            0,
+            "minimum system   any",
+        ),
+        (
             "project|set|Berlin|--prerequisite|none|--prerequisite|asked",
             2,
             "--prerequisite: `none` stands alone",
@@ -440,6 +450,24 @@ async fn what_is_mistyped_is_refused_at_once_and_says_what_would_be_right() {
             "--original: `any` stands alone",
         ),
         ("project|set|Berlin|--prerequisite|none", 0, ""),
+        (
+            "project|set|Berlin|--runbook|ios=nosuch",
+            2,
+            "--runbook ios=nosuch: there is no such file",
+        ),
+        ("project|set|Berlin|--runbook|ios=standard", 0, "revision"),
+        (
+            "project|set|Berlin|--runbook|ios=standard|--runbook|ios=standard",
+            2,
+            "is given twice",
+        ),
+        ("device|show|X?x=1", 2, "serial"),
+        (
+            "organisation|what-if|--unknown|nosuch=warn",
+            2,
+            "--unknown nosuch=warn: there is no such check",
+        ),
+        ("device|give-up|../projects/1|--dry-run", 2, "serial"),
         (
             "wave|accept|pilot|--digest|ABC",
             2,
@@ -706,6 +734,14 @@ async fn an_attempt_that_nothing_else_ends_is_given_up_by_an_approver_or_by_two(
         ended.err
     );
     town.ends(&give_up, 3, "no attempt that is open").await;
+    let show = format!("device|show|{first}");
+    let shown = town.ends(&show, 0, "ended: abandoned").await.out;
+    for says in ["by local administrator: stolen", "attempt ended"] {
+        assert!(shown.contains(says), "{shown}");
+    }
+    let report = format!("report|device|{first}");
+    let shown = town.ends(&report, 0, "given up because").await.out;
+    assert!(shown.contains("stolen"), "{shown}");
     let by = ("local administrator", "migration.given-up");
     let record = town.record().await;
     assert!(

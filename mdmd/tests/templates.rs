@@ -47,6 +47,8 @@ async fn a_template_is_pinned_and_locked_where_it_was_pushed_and_drift_is_shown(
     let made = "template|new|Careful|--capacity|40|--off|--runbook|ios=standard|--reason|begun";
     town.ends(made, 0, "revision 1").await;
     town.ends(made, 3, "there is one").await;
+    let lost = "template|edit|Careful|--runbook|ios=nosuch";
+    town.ends(lost, 2, "--runbook ios=nosuch").await;
     town.ends(&format!("project|new|Berlin|{at}"), 0, "switched off")
         .await;
     assert_eq!(capacity(&town, own).await, 500);

@@ -223,6 +223,25 @@ async fn a_project_goes_from_its_plan_to_its_end() {
     )
     .await;
     assert_eq!(changes(&town), 0);
+    // The name is typed at the requests that were shown: where somebody has accepted something else since, nothing goes.
+    let shown = ends(&town, "wave|submit|pilot|--json", 3, "").await.json();
+    let path = format!(
+        "/api/v1/waves/{}/submission",
+        shown["wave"].as_str().unwrap()
+    );
+    let (old, before) = ("0".repeat(64), "2020-01-01T00:00:00Z");
+    for other in [
+        json!({ "name": "pilot", "digest": old }),
+        json!({ "name": "pilot", "digest": shown["digest"], "accepted_at": before }),
+    ] {
+        let said = post(&town, &path, &other).await;
+        assert!(said.starts_with("HTTP/1.1 409 "), "{said}");
+        assert!(said.contains("not what was shown"), "{said}");
+    }
+    let half = json!({ "name": "pilot", "accepted_at": before });
+    let said = post(&town, &path, &half).await;
+    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    assert_eq!(changes(&town), 0);
     let done = ends(&town, "wave|submit|pilot|--confirm|pilot|--json", 0, "").await;
     assert_eq!(done.json()["proof"]["proved"].as_array().unwrap().len(), 2);
     assert_eq!(changes(&town), 1);
@@ -236,6 +255,8 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "nothing yet that a signature could rest on",
     )
     .await;
+    let one = "wave|plan|main|--deadline|2027-01-20T10:00:00Z";
+    ends(&town, one, 0, "planned 2").await;
     ends(&town, "wave|plan|main", 0, "").await;
     let kept = ends(&town, "wave|whatif|main|--json", 3, "").await;
     let against = kept.json()["against_all"].to_string();
@@ -334,6 +355,11 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         "removed 2",
     )
     .await;
+    let standing = town.json(&["wave", "status", "main"]).await;
+    assert!(
+        standing["wave"]["state"]["closed"].is_object(),
+        "{standing}"
+    );
     ends(
         &town,
         "project|close|Berlin",
@@ -358,7 +384,22 @@ async fn a_project_goes_from_its_plan_to_its_end() {
         );
     }
     ends(&town, "project|close|Berlin", 0, "is closed").await;
-    ends(&town, "wave|new|late|--project|Berlin", 3, "is closed").await;
+    // What is over stays as it is.
+    for late in [
+        "wave|new|late|--project|Berlin",
+        "wave|pause|pilot|--reason|a bug",
+        "wave|resume|pilot|--reason|mended",
+        "wave|whatif|main",
+        "wave|notices|pilot",
+        "wave|gate|pilot|--sign|fine",
+        "wave|extend|pilot|--deadline|2027-01-10T10:00:00Z",
+        "project|on|Berlin",
+    ] {
+        ends(&town, late, 3, "is closed").await;
+    }
+    let path = format!("/api/v1/waves/{pilot}/pause");
+    let said = post(&town, &path, &json!({ "paused": true, "reason": "a bug" })).await;
+    assert!(said.starts_with("HTTP/1.1 409 "), "{said}");
 
     // Who did what is on record.
     let record: Vec<String> = town

@@ -168,3 +168,38 @@ async fn a_day_with_a_rough_apple_ends_as_planned() {
     }
     stage.strike().await.expect("struck");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_a_location_was_is_known_though_the_answer_to_its_take_over_is_lost() {
+    let config = WorldConfig::new(3, START_MS, Fleet::Count(1));
+    let world = World::start(config).await.expect("a world");
+    let directory = tempfile::tempdir().expect("a directory");
+    let stage = Stage::set(world, directory.path(), HouseOptions::default())
+        .await
+        .expect("a stage");
+    let apple = stage.world.apple();
+    apple.claim_location("them", "Old MDM");
+    let token = Secret::from_text(apple.content_token());
+    let org = stage.org().await.expect("ours");
+    let refused = org.import_content_token(&token, false).await;
+    let refused = refused.expect_err("theirs").to_string();
+    assert!(refused.contains("Old MDM"), "{refused}");
+    // It is read whose it is, and again; then it is claimed, which is done and not answered.
+    apple.set_trouble(Some(Trouble {
+        every: 3,
+        kinds: vec![TroubleKind::LostAnswer],
+        retry_after_s: 1,
+    }));
+    let taken = org.import_content_token(&token, true).await;
+    apple.set_trouble(None);
+    taken.expect("ours");
+    let ledger = apple.ledger();
+    let lost = ledger.iter().find(|e| e.trouble.is_some());
+    let lost = lost.map(|e| (e.service, e.method.as_str()));
+    assert_eq!(lost, Some((Service::Apps, "POST")));
+    let location = org.locations().await.expect("locations").remove(0);
+    assert!(location.gives());
+    let before = location.taken_over.expect("it was theirs");
+    assert_eq!(before.from, "Old MDM");
+    stage.strike().await.expect("struck");
+}

@@ -36,6 +36,8 @@ async fn one_bad_row_is_told_by_its_address_and_costs_nobody_else_anything() {
     let bad = get("/api/v1/devices/DOORA", &house.token).await;
     assert_eq!(bad.status, 500, "{}", bad.text());
     assert!(!bad.text().contains("PRIVATE"), "{}", bad.text());
+    // Whoever asks is told which row is to be mended.
+    assert!(bad.text().contains("devices.doc, key"), "{}", bad.text());
     let log = house::captured().since(mark);
     let address = format!("corrupt row in devices.doc, key {organisation}/1");
     assert!(log.contains(&address), "{log}");
@@ -122,7 +124,9 @@ async fn a_list_with_a_bad_row_has_the_others_and_the_watchdog_releases_them_on_
     let proof = Request::new("POST", "/api/v1/audit/verification")
         .by(&house.token)
         .with("{}");
-    assert_eq!(proof.send(admin).await.status, 500);
+    let proof = proof.send(admin).await;
+    assert_eq!(proof.status, 500);
+    assert!(proof.text().contains("corrupt row in "), "{}", proof.text());
     // People and their alarms are told where the rows lie.
     let list = get("/api/v1/checklist").await;
     let said = list.text();

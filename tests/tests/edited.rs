@@ -102,6 +102,20 @@ fn runbook(name: &str, change: impl FnOnce(&mut PinnedRunbook)) -> Value {
     json!({ "name": name, "platform": "ios", "runbook": runbook })
 }
 
+/// Devices that have tags.
+const TAGGED: [&str; 10] = [
+    "C02TAGGED0",
+    "C02TAGGED1",
+    "C02TAGGED2",
+    "C02TAGGED3",
+    "C02TAGGED4",
+    "C02TAGGED5",
+    "C02TAGGED6",
+    "C02TAGGED7",
+    "C02TAGGED8",
+    "C02TAGGED9",
+];
+
 /// Something of everything that has a name, and people who sign in.
 async fn furnish(house: &House) {
     for (path, body) in [
@@ -123,6 +137,14 @@ async fn furnish(house: &House) {
         done(house, path, &body).await;
     }
     let (store, id) = (house.app.mdm.store(), house.org.organisation().id);
+    let mut batch = Batch::new();
+    for (n, serial) in (1..).zip(TAGGED) {
+        let serial = Serial::parse(serial).unwrap();
+        batch.put(Device::new(id, DeviceId(6_000 + n), serial));
+    }
+    store.commit(batch).await.unwrap();
+    let shop = json!({ "tag": "shop", "serials": [TAGGED[0]] });
+    done(house, "/api/v1/tags", &shop).await;
     let mut row = store.organisation(id).await.unwrap().unwrap();
     let issuer = "https://sign-in.example".to_owned();
     row.sign_in = Some(SignIn::new(issuer, "mdmd".to_owned(), SecretId(1)));
@@ -165,6 +187,12 @@ fn edits() -> Vec<(&'static str, &'static str, Value, Value)> {
             "/api/v1/declaration-sets",
             json!({ "name": "basics", "members": [] }),
             json!({ "name": "basics", "members": ["note"] }),
+        ),
+        (
+            "/api/v1/tags?name=shop",
+            "/api/v1/tags",
+            json!({ "tag": "Shop", "serials": [TAGGED[1]] }),
+            json!({ "tag": "shop", "serials": [TAGGED[0], TAGGED[1]] }),
         ),
         (
             "/api/v1/webhooks?name=Front%20door",
@@ -273,10 +301,110 @@ async fn whoever_has_not_seen_what_another_did_overwrites_nothing_of_it() {
         ("/api/v1/library?name=nothing", 404),
         ("/api/v1/declaration-sets?name=nothing", 404),
         ("/api/v1/webhooks?name=nothing", 404),
+        ("/api/v1/tags?name=nothing", 404),
+        ("/api/v1/tags?name=no%20tag", 400),
     ] {
         let reply = ask(&house, "GET", path, &Value::Null, None).await;
         assert_eq!(reply.status, status, "{path}: {}", reply.text());
     }
+}
+
+/// `*` is any state, and where there is none it is false.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_any_state_makes_nothing_that_is_not_there() {
+    let house = House::open().await;
+    furnish(&house).await;
+    let lists = [
+        "/api/v1/runbooks",
+        "/api/v1/library",
+        "/api/v1/declarations",
+        "/api/v1/declaration-sets",
+        "/api/v1/webhooks",
+        "/api/v1/tags",
+    ];
+    let all = async || {
+        let mut all = Vec::new();
+        for path in lists {
+            all.push(get(&house, path).await.text());
+        }
+        all
+    };
+    let before = all().await;
+    let lost = json!({ "name": "Lost" });
+    let other = json!({ "identifier": "lost", "type": "com.apple.configuration.management.test", "payload": { "Echo": "1" } });
+    for (path, body) in [
+        ("/api/v1/runbooks", runbook("Lost", |_| {})),
+        (
+            "/api/v1/library/tags",
+            json!({ "name": "Lost", "tags": ["lab"] }),
+        ),
+        (
+            "/api/v1/library/packages",
+            json!({ "name": "Lost", "package": package("Lost") }),
+        ),
+        ("/api/v1/library/remove", lost.clone()),
+        ("/api/v1/declarations", other),
+        ("/api/v1/declarations/lost/remove", json!({})),
+        (
+            "/api/v1/declaration-sets",
+            json!({ "name": "Lost", "members": ["note"] }),
+        ),
+        ("/api/v1/declaration-sets/remove", lost),
+        ("/api/v1/webhooks/Lost", json!({ "on": false })),
+        ("/api/v1/webhooks/Lost/secret", json!({})),
+        ("/api/v1/webhooks/Lost/remove", json!({})),
+        (
+            "/api/v1/tags",
+            json!({ "tag": "lost", "serials": [TAGGED[0]] }),
+        ),
+    ] {
+        let reply = ask(&house, "POST", path, &body, Some("*")).await;
+        assert_eq!(reply.status, 412, "{path}: {}", reply.text());
+    }
+    assert_eq!(all().await, before, "something was made or taken away");
+    // On the socket too, where templates are made.
+    let path = "/api/v1/templates";
+    let body = json!({ "name": "Lost", "template": {} });
+    let reply = locally(&house, "POST", path, &body, "*").await;
+    assert_eq!(reply.status, 412, "{}", reply.text());
+    let one = locally(&house, "GET", "/api/v1/templates?name=Lost", &json!({}), "").await;
+    assert_eq!(one.status, 404, "{}", one.text());
+    // What has no tag at all has no state that could be another one.
+    let viewer = json!({ "name": "viewer", "role": "viewer" });
+    let reply = ask(&house, "POST", "/api/v1/api-tokens", &viewer, Some("*")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // Of what is there any state will do.
+    for (_, write, first, _) in edits() {
+        let reply = ask(&house, "POST", write, &first, Some("*")).await;
+        assert_eq!(reply.status, 200, "{write}: {}", reply.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_who_set_a_tag_as_they_saw_it_one_is_first() {
+    let house = House::open().await;
+    furnish(&house).await;
+    let (read, path) = ("/api/v1/tags?name=shop", "/api/v1/tags");
+    let seen = tag(&get(&house, read).await);
+    let bodies: Vec<Value> = TAGGED[2..]
+        .iter()
+        .map(|serial| json!({ "tag": "shop", "serials": [serial] }))
+        .collect();
+    let all = bodies
+        .iter()
+        .map(|body| ask(&house, "POST", path, body, Some(&seen)));
+    let all = futures_util::future::join_all(all).await;
+    let mut statuses: Vec<u16> = all.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+    let first = all.iter().position(|reply| reply.status == 200).unwrap();
+    assert_eq!(json_of(&all[first])["taken"], 1);
+    let now = house.org.devices_of_tag("shop").await.unwrap();
+    let now: Vec<&str> = now.iter().map(Serial::as_str).collect();
+    assert_eq!(now, [TAGGED[2 + first]], "of the others nothing was done");
+    // As many have it as before, and it is another state: somebody else has it.
+    let late = ask(&house, "POST", path, &bodies[first], Some(&seen)).await;
+    assert_eq!(late.status, 412, "{}", late.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -624,14 +624,16 @@ async fn in_the_hold_and_after_it() {
     let words = ["no recovery key is held", "bootstrap token", "stays valid"];
     scene.is_shown(FailureMode::NoNewKey, &keyless, owner, &words);
     assert!(!scene.verdict(&keyless).await.recovery_key_changed);
-    // 14: what Apple answered is on record, and no lock is claimed.
-    let words = ["nothing is guessed", "lock"];
+    // 14: what Apple answered is on record, no lock is claimed, and what is there is read after the release.
+    let words = ["nothing is guessed", "Apple shows the lock"];
     scene.is_shown(FailureMode::LockUnknown, &unlocked, Owner::Apple, &words);
     assert!(!scene.verdict(&unlocked).await.lock.locked());
-    // 15: the sentence, and who lifts the lock that Apple has put on it.
+    // 15: the sentence, who lifts the lock that Apple has put on it, and whom Apple's audit events name: it was only us.
     let words = [
         "only an administrator of the organisation",
         "Turn Off Activation Lock",
+        "Apple's audit events: DEVICE_ASSIGNED_TO_SERVER (",
+        "by mdmd (API), our own account",
     ];
     scene.is_shown(
         FailureMode::AppleFailed,

@@ -109,6 +109,8 @@ async fn nonsense_is_refused_in_one_form_at_every_route() {
         for (query, field) in [
             ("limit=many", "limit"),
             ("limit=-1", "limit"),
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
             ("after=99999999999999999999", "after"),
             ("limit=1&limit=2", "limit"),
             ("organisation=%ff", "query"),
@@ -196,6 +198,17 @@ async fn nonsense_is_refused_in_one_form_at_every_route() {
         .send(address)
         .await;
     assert_eq!(reply.status, 401);
+    // What a list has no page of is said with what it has, and the end of the record is behind nothing.
+    for (query, says) in [
+        ("limit=0", "must be a whole number from 1 to 1000"),
+        ("limit=5000", "must be a whole number from 1 to 1000"),
+        ("newest=true&after=1", "does not go with newest"),
+    ] {
+        let path = format!("/api/v1/audit?{query}");
+        let reply = ask(&house, "get", &path, b"").await;
+        refused(&path, &reply);
+        assert!(reply.text().contains(says), "{path}: {}", reply.text());
+    }
     house.close().await;
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mdm_core::store::testing::TestPostgres;
-use tests::chaos::several::{self, Options};
+use tests::chaos::several::{self, Options, taken_over};
 
 fn main() -> ExitCode {
     tests::program("several", short())
@@ -51,5 +51,7 @@ async fn on(postgres: &TestPostgres) -> anyhow::Result<()> {
         outcome.fleet.kills > 1 && outcome.fleet.acknowledged > 0 && outcome.submitted.0 > 0,
         "hardly anything happened"
     );
+    let nobody = taken_over::run(None, postgres).await?;
+    println!("the list of who was killed was read by nobody for {nobody:?}");
     Ok(())
 }

@@ -37,7 +37,7 @@ async fn day() -> anyhow::Result<()> {
     let day = &days[0];
     let rows = |table: &str| day.rows.get(table).copied().unwrap_or(0);
     anyhow::ensure!(
-        day.memory.len() == 24 && day.memory.iter().all(|mib| *mib > 1.0) && day.bytes > 0,
+        day.memory.len() == 24 && day.memory.iter().all(|mb| *mb > 1.0) && day.bytes > 0,
         "memory and disk are not noted: {day:?}"
     );
     // Nobody is away from morning to evening but the few in a drawer, and a client asked everybody once.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Errand, ErrandMember, ErrandState, LAG, MOST_DEVICES, Sending};
+use super::{Errand, ErrandMember, ErrandState, LAG, LONGEST_WAIT, MOST_DEVICES, Sending};
 use crate::clock::Timestamp;
 use crate::organisation::Der;
 
@@ -18,7 +18,8 @@ const NO_FILE: Duration = Duration::from_secs(1800);
 const STALE: Duration = Duration::from_secs(3600);
 /// A request that Apple works on is looked at this often at most.
 const LOOK: [u64; 5] = [15, 30, 60, 120, 300];
-/// Between writing down that a request is asked and asking passes no longer than this: the commit.
+/// Between writing down that a request is asked and asking passes no longer than this: the commit, and the requests of this
+/// organisation that have their turn before it.
 pub(crate) const FENCE: Duration = Duration::from_secs(30);
 /// For so long a request is asked, with the token that it may need and a second try where that is refused; then it is given up,
 /// and what came of it is unknown. As long as the client waits for one answer.
@@ -145,13 +146,13 @@ impl Errand {
         self.status = Some(why.to_owned());
         self.state = ErrandState::Waiting;
         self.tries += 1;
-        self.due = now + wait;
+        self.due = now + wait.min(LONGEST_WAIT);
     }
 
     /// Still not as wanted, and Apple may need more time.
     pub fn wait(&mut self, wait: Duration, now: Timestamp) {
         self.tries += 1;
-        self.due = now + wait;
+        self.due = now + wait.min(LONGEST_WAIT);
     }
 
     /// Nobody knows whether Apple took it.

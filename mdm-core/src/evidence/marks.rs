@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::device::Device;
+use crate::migration::steps::lock::was_asked;
 use crate::migration::steps::{Own, Proof, REFUSED};
 use crate::migration::what_if::FactSource;
 use crate::migration::{
@@ -370,6 +371,22 @@ fn no_escrow(set_up: &SetUp) -> bool {
         .is_none_or(|state| matches!(state.status, StepStatus::Skipped { .. }))
 }
 
+/// What a reading at Apple says of the lock that a step was to make; nothing as long as the step goes on.
+fn read_back(word: &str, status: Option<&StepStatus>) -> Option<(MarkState, String)> {
+    let is_ours = status.is_some_and(was_asked);
+    match word {
+        "MDM" if is_ours => {}
+        // Apple does not say whose code it is: one that was there before ours opens with none that is kept here.
+        "MDM" if status.is_some_and(StepStatus::is_over) => {
+            let why = "read back at Apple: MDM, a lock that is not of a code of ours";
+            return Some((MarkState::Missing, why.to_owned()));
+        }
+        "MDM" => return None,
+        _ => return Some((MarkState::Missing, format!("read back at Apple: {word}"))),
+    }
+    Some((MarkState::Proved, format!("read back at Apple: {word}")))
+}
+
 fn lock(device: &Device, set_up: &SetUp, plan: Option<&PinnedRunbook>) -> Mark {
     const NAME: MarkName = MarkName::Lock;
     let state = step(set_up, StepId::Lock);
@@ -382,12 +399,10 @@ fn lock(device: &Device, set_up: &SetUp, plan: Option<&PinnedRunbook>) -> Mark {
     }
     // Read back at Apple after it was asked for: that is the proof.
     let asked = state.and_then(|s| s.began).unwrap_or(set_up.began);
-    if let Some(read) = device.lock.apple.as_ref().filter(|r| r.at >= asked) {
-        let why = format!("read back at Apple: {}", read.word);
-        let held = match read.word.as_str() {
-            "MDM" => MarkState::Proved,
-            _ => MarkState::Missing,
-        };
+    let read = device.lock.apple.as_ref().filter(|r| r.at >= asked);
+    if let Some(read) = read
+        && let Some((held, why)) = read_back(&read.word, state.map(|s| &s.status))
+    {
         return make(NAME, held, why).seen(FactSource::Api, read.at);
     }
     match state.map(|s| (&s.status, s.since)) {
@@ -404,5 +419,33 @@ fn lock(device: &Device, set_up: &SetUp, plan: Option<&PinnedRunbook>) -> Mark {
         }
         _ if set_up.is_ended() => make(NAME, MarkState::Missing, "it was never asked for"),
         _ => make(NAME, MarkState::Waiting, "not asked yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_proved_by_a_reading_only_where_it_was_asked_for() {
+        let done = StepStatus::Done {
+            evidence: "Apple took it".to_owned(),
+        };
+        let unsure = StepStatus::Skipped {
+            why: "asked, and not proved".to_owned(),
+        };
+        let foreign = StepStatus::Excepted {
+            why: "a lock of somebody else is on it".to_owned(),
+        };
+        let said = |word, status| read_back(word, status).map(|(state, _)| state);
+        for asked in [&done, &unsure] {
+            assert_eq!(said("MDM", Some(asked)), Some(MarkState::Proved));
+            assert_eq!(said("NONE", Some(asked)), Some(MarkState::Missing));
+        }
+        // The vault has no code that opens it.
+        let (state, why) = read_back("MDM", Some(&foreign)).unwrap();
+        assert_eq!(state, MarkState::Missing);
+        assert!(why.contains("not of a code of ours"), "{why}");
+        assert_eq!(said("MDM", None), None);
     }
 }

@@ -7,6 +7,7 @@ use super::{Confidence, Failure, FailureMode, Known};
 use crate::clock::Timestamp;
 use crate::migration::Attention;
 use crate::migration::Exception;
+use crate::migration::Inquiry;
 use crate::migration::Move;
 use crate::migration::MoveState;
 use crate::migration::NOT_BEGUN;
@@ -222,25 +223,48 @@ pub(super) fn at_the_end(known: &Known<'_>, attempt: &Move, found: &mut Vec<Fail
     if let (MoveState::Ended(Outcome::Failed), Some(said)) = (&attempt.state, said) {
         let locked = "Apple has removed earlier locks and put one on it that only an administrator of the organisation lifts: at the device with the \
                       name and password of a Managed Apple Account that may manage devices, or in the portal (Devices, this serial number, Turn Off Activation Lock)";
+        let other = attempt.inquiry.as_ref().and_then(Inquiry::by_others);
+        let other = other.map(|act| {
+            let at = act.at.map_or_else(String::new, |at| format!(" at {at}"));
+            format!("{}, whom Apple's audit events name{at}", act.apple_actor)
+        });
+        let (whom, named) = match &other {
+            Some(other) => (
+                format!("ask {other},"),
+                format!("; ask {other}, what was done there"),
+            ),
+            None => (
+                "look in the portal (its audit events)".to_owned(),
+                String::new(),
+            ),
+        };
         let (confidence, next) = match said.what == NOT_BEGUN {
-            false => (Confidence::Certain, locked.to_owned()),
+            false => (Confidence::Certain, format!("{locked}{named}")),
             true => (
                 Confidence::Possible,
                 format!(
-                    "look in the portal whether somebody cancelled it (its audit events): then nothing is locked, and it is assigned back or planned anew. \
+                    "{whom} whether somebody cancelled it: then nothing is locked, and it is assigned back or planned anew. \
                      If it failed, {locked}"
                 ),
             ),
         };
-        found.push(
-            Failure::new(
-                FailureMode::AppleFailed,
-                Owner::OrganisationAdmin,
-                confidence,
-                &next,
-            )
-            .seen(said.why.clone(), said.at),
+        let failure = Failure::new(
+            FailureMode::AppleFailed,
+            Owner::OrganisationAdmin,
+            confidence,
+            &next,
         );
+        let asked = attempt.inquiry.as_ref();
+        let unasked = || {
+            let said =
+                "Apple's audit events are not asked yet, or it ended before this version asked";
+            vec![(said.to_owned(), None)]
+        };
+        let told = asked.map_or_else(unasked, Inquiry::evidence);
+        found.push(told.into_iter().fold(
+            failure.seen(said.why.clone(), said.at),
+            |failure, (what, at)| failure.seen(what, at),
+        ));
     }
     // What nobody has told after so long stays in the clean-up list (`mdmd report clean-up`), and goes from the device.
     let young = |ended: Timestamp| known.now.since(ended) <= ORIGINAL_LISTS;

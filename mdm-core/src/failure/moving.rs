@@ -37,7 +37,14 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
     );
     if let Some(reading) = reading.filter(|r| r.capable == Some(false))
         && !attempt.is_ended()
-        && (planned || matches!(attempt.state, MoveState::SubmitFailed { .. }))
+        && (planned
+            || matches!(
+                attempt.state,
+                MoveState::SubmitFailed {
+                    may_come: false,
+                    ..
+                }
+            ))
     {
         let next = match known_reason(attempt) {
             Some(reason) => format!(
@@ -82,7 +89,7 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         );
     }
     let without_effect = match &attempt.state {
-        MoveState::SubmitFailed { since, why } => Some((*since, why.clone())),
+        MoveState::SubmitFailed { since, why, .. } => Some((*since, why.clone())),
         MoveState::Submitting {
             since,
             activity: Some(activity),
@@ -93,7 +100,15 @@ pub(super) fn before_it_moves(known: &Known<'_>, attempt: &Move, found: &mut Vec
         _ => None,
     };
     if let Some((since, why)) = without_effect {
-        let next = "it is read again by itself; look whether the serial number and the service are right in the portal, then submit its wave again";
+        let next = match attempt.is_planned() {
+            true => {
+                "it is read again by itself; look whether the serial number and the service are right in the portal, then submit its wave again"
+            }
+            false => {
+                "it is read again by itself, and may still come: look whether the serial number and the service are right in the portal, \
+                      and wait, or call it back (`mdmd wave cancel`)"
+            }
+        };
         let mut failure = Failure::new(
             FailureMode::NoEffect,
             Owner::Apple,

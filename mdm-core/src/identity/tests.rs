@@ -73,6 +73,25 @@ fn an_authority_of_the_same_name_is_another_one() {
 }
 
 #[test]
+fn an_authority_that_was_read_before_vouches_for_its_own_only() {
+    let other = Made {
+        name: "CA",
+        ca: true,
+        client: false,
+        ..Made::default()
+    };
+    let other = certificate(key(1), &other).to_der().unwrap();
+    let der = certificate(key(0), &leaf()).to_der().unwrap();
+    for _ in 0..2 {
+        let foreign = Authorities::new([other.as_slice()]).unwrap();
+        assert_eq!(foreign.identify(&der), Err(IdentityError::Foreign));
+        let ours = Authorities::new([authority().as_slice()]).unwrap();
+        assert!(ours.identify(&der).is_ok());
+    }
+    assert!(Authorities::new([&b"x"[..]]).is_err());
+}
+
+#[test]
 fn only_a_client_may_speak() {
     assert_eq!(
         identify(&Made {
@@ -131,6 +150,12 @@ fn both_headers_of_proxies_are_read() {
             "{bad}"
         );
     }
+}
+
+#[test]
+fn a_hash_is_written_as_everybody_writes_it() {
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(sha256_hex(b"abc"), abc);
 }
 
 #[test]

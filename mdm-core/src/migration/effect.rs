@@ -37,6 +37,8 @@ pub enum Effect {
     Lock,
     /// Read the device at the organisation API, when the read budget allows.
     ReadDevice,
+    /// Ask Apple's audit events, once, who did what with the device since its migration was asked for.
+    AskWho,
     /// Ask Apple to cancel the migration and, if needed, to assign the device back to the original.
     Cancel,
     /// Move the deadline at Apple.

@@ -7,6 +7,7 @@
 mod attempt;
 mod effect;
 mod event;
+mod inquiry;
 mod r#move;
 pub mod plan;
 mod runbook;
@@ -24,6 +25,7 @@ pub use effect::{Ask, ESCROW_PROFILE, Effect, EffectKey, Notice};
 pub use event::{
     AppReading, Event, KeyReading, LockClaim, LockReading, OperatorAct, SetUpPhase, Told,
 };
+pub use inquiry::{AuditedAct, Inquiry};
 pub use r#move::{Before, Met, Move, MoveState, Outcome, advance_move};
 pub use runbook::{
     AppAction, AppPlan, Pinned, PinnedRunbook, Policy, ProfilePlan, ProfileRole, StepId, StepPlan,

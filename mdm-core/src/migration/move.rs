@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Event, Exception, PinnedRunbook, Transition, attempt};
+use super::{Attention, Event, Exception, Inquiry, PinnedRunbook, Transition, attempt};
+use crate::check::Check;
 use crate::clock::Timestamp;
 use crate::device::{Device, DeviceFacts, DeviceRecord, OrgReading};
 use crate::gap::GapPlace;
@@ -72,6 +73,9 @@ pub struct Move {
     /// Somebody's word that the service that the device left does not list it any more; comes after the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<Met>,
+    /// What came of asking Apple's audit events who did it, where Apple called it failed; comes after the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inquiry: Option<Inquiry>,
     /// When it was planned.
     pub created: Timestamp,
     /// When it ended.
@@ -150,6 +154,10 @@ pub enum MoveState {
         since: Timestamp,
         /// Why.
         why: String,
+        /// It was not confirmed in time, and nobody knows yet that it never will be: its request is open, and Apple may still work
+        /// on it. Then it can only be called back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        may_come: bool,
     },
     /// Confirmed by re-reading: our service, our deadline, requested.
     Scheduled {
@@ -265,6 +273,7 @@ impl Move {
             met: BTreeMap::new(),
             gap: None,
             removed: None,
+            inquiry: None,
             created: now,
             ended: None,
         }
@@ -274,6 +283,22 @@ impl Move {
     #[must_use]
     pub const fn is_ended(&self) -> bool {
         matches!(self.state, MoveState::Ended(_))
+    }
+
+    /// Whether it takes room that others cannot have: it has not ended, and does not stay behind. One that stays behind for want of room
+    /// alone takes some: if it did not, there would be room, and it would not stay behind.
+    #[must_use]
+    pub(crate) fn takes_room(&self) -> bool {
+        match &self.state {
+            MoveState::Blocked { blockers } => {
+                // What is seen of manifests comes and goes by the minute: nobody else gets the room meanwhile.
+                let open = [Check::Capacity, Check::AppsManifest].map(|check| format!("{check}:"));
+                let is_open = |why: &String| open.iter().any(|check| why.starts_with(check));
+                blockers.iter().all(is_open)
+            }
+            MoveState::Ended(_) => false,
+            _ => true,
+        }
     }
 
     /// Whether its device has come to us.
@@ -299,7 +324,8 @@ impl Move {
         self.has_moved() && device.leaving.is_none() && !comes_again && !is_back
     }
 
-    /// Whether nothing of it is at Apple yet: its dates can be changed, and it can be taken out without a request.
+    /// Whether nothing of it is at Apple, and nothing that was sent can still come true there: its dates can be changed, and it can
+    /// be taken out without a request.
     #[must_use]
     pub const fn is_planned(&self) -> bool {
         matches!(
@@ -307,7 +333,10 @@ impl Move {
             MoveState::Planned
                 | MoveState::Blocked { .. }
                 | MoveState::Ready
-                | MoveState::SubmitFailed { .. }
+                | MoveState::SubmitFailed {
+                    may_come: false,
+                    ..
+                }
         )
     }
 
@@ -338,16 +367,21 @@ impl Move {
         )
     }
 
+    /// Whether its migration waits at Apple, and its user was never asked.
+    #[must_use]
+    pub(crate) const fn is_unasked(&self) -> bool {
+        matches!(
+            self.state,
+            MoveState::Scheduled { .. } | MoveState::Overdue { .. }
+        ) && self.offered.is_none()
+    }
+
     /// Why its user is not asked now: the deadline leaves less than the notice that is owed. One that was offered once, or forced,
     /// goes on.
     #[must_use]
     pub fn too_late(&self, notice: Duration, now: Timestamp) -> Option<String> {
-        let unasked = matches!(
-            self.state,
-            MoveState::Scheduled { .. } | MoveState::Overdue { .. }
-        ) && self.offered.is_none();
         let deadline = self.enforced();
-        (unasked && !self.forced && deadline < now + notice.saturating_sub(ROOM)).then(|| {
+        (self.is_unasked() && !self.forced && deadline < now + notice.saturating_sub(ROOM)).then(|| {
             let hours = notice.as_secs() / 3600;
             format!(
                 "its deadline {deadline} leaves its user less than {hours} hours, and nobody was asked yet"

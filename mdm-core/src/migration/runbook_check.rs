@@ -1,7 +1,7 @@
 //! Whether a runbook can be run, and whether it makes sense for a platform. What is wrong is named by step and field, so that
 //! whoever edits it finds the place. Asks no store: whether an object of the library exists is for the service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::runbook::GROUP;
 use super::{AppAction, ESCROW_PROFILE, HIGHEST_CEILING, PinnedRunbook, Policy, StepId, StepPlan};
@@ -138,11 +138,17 @@ impl PinnedRunbook {
                 return bad(name, "a table has too many rows");
             }
         }
-        let mut apps = BTreeSet::new();
+        let mut apps = BTreeMap::new();
         for (n, app) in self.apps.iter().enumerate() {
-            if app.bundle_id.is_empty() || !apps.insert(app_key(&app.bundle_id)) {
-                let why = "an app has no bundle identifier, or occurs twice";
-                return bad(format!("apps[{n}].bundle_id"), why);
+            let field = format!("apps[{n}].bundle_id");
+            if app.bundle_id.is_empty() {
+                return bad(field, "an app has no bundle identifier");
+            }
+            if let Some(first) = apps.insert(app_key(&app.bundle_id), n) {
+                let why = format!(
+                    "an app occurs twice: apps[{first}] is the same one, for the case of an identifier tells no apps apart"
+                );
+                return bad(field, &why);
             }
         }
         let mut profiles = BTreeSet::from([ESCROW_PROFILE]);
@@ -417,7 +423,15 @@ mod tests {
                 r.apps[1].bundle_id = "App".to_owned();
             },
             "apps[1].bundle_id",
-            "twice",
+            "twice: apps[0] is the same one",
+        );
+        check(
+            |r| {
+                r.apps = vec![app(AppAction::Drop)];
+                r.apps[0].bundle_id.clear();
+            },
+            "apps[0].bundle_id",
+            "no bundle identifier",
         );
     }
 

@@ -95,9 +95,10 @@ pub struct SetUp {
     /// The tags that the device had when it enrolled, and the groups of its owner (`group:NAME`).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
-    /// People have something declared to it, as it stood when the device last said who it is.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub declared: bool,
+    /// Whether people have something declared to it, as it stood when the device last said who it is; `None` where nobody has looked,
+    /// as in set-ups that an older version began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub declared: Option<bool>,
     /// Whether the Mac has Apple silicon, once it has told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apple_silicon: Option<bool>,
@@ -214,7 +215,7 @@ impl SetUp {
             lock_unread: false,
             last_chance: None,
             tags: BTreeSet::new(),
-            declared: false,
+            declared: Some(false),
             apple_silicon: None,
             proofs: Steps::new(),
         };

@@ -19,6 +19,9 @@ const MOST: usize = 2_000;
 /// With so many pushes under way no more of them are begun: they are many, and there must be room for everything else.
 const MOST_PUSHES: usize = MOST / 2;
 
+/// With so many jobs under way that tell receivers of webhooks no more of them are begun: each may wait for a receiver that does not answer.
+const MOST_TELLS: usize = 128;
+
 type JobKey = (OrganisationId, JobId);
 
 /// The jobs under way.
@@ -35,6 +38,8 @@ struct Inner {
     busy: Mutex<HashMap<JobKey, Timestamp>>,
     /// Pushes, of which another may be begun while one is under way.
     pushes: AtomicUsize,
+    /// Those that tell receivers of webhooks.
+    tells: AtomicUsize,
     ended: Notify,
 }
 
@@ -59,6 +64,11 @@ impl Apart {
         self.inner.pushes.load(Ordering::Relaxed) >= MOST_PUSHES
     }
 
+    /// Whether receivers of webhooks take all the room that they may have.
+    pub(super) fn is_told_enough(&self) -> bool {
+        self.inner.tells.load(Ordering::Relaxed) >= MOST_TELLS
+    }
+
     /// Whether a claimed job is under way here already, and why it could be claimed all the same.
     pub(super) fn under_way(&self, job: &Job) -> Option<Again> {
         let begun = *lock(&self.inner.busy).get(&(job.organisation, job.id))?;
@@ -75,15 +85,18 @@ impl Apart {
     {
         let is_push = |job: &&Job| matches!(job.kind, JobKind::Push { .. });
         let pushes = jobs.iter().filter(is_push).count();
+        let tells = jobs.iter().filter(|job| is_tell(job)).count();
         let others: Vec<&Job> = jobs.iter().filter(|job| !is_push(job)).collect();
         let keys: Vec<JobKey> = others.iter().map(|j| (j.organisation, j.id)).collect();
         let begun = others.iter().map(|j| ((j.organisation, j.id), j.due));
         lock(&self.inner.busy).extend(begun);
         self.inner.pushes.fetch_add(pushes, Ordering::Relaxed);
+        self.inner.tells.fetch_add(tells, Ordering::Relaxed);
         let under_way = UnderWay {
             apart: self.clone(),
             keys,
             pushes,
+            tells,
         };
         tokio::spawn(async move {
             // Also when it panics.
@@ -116,16 +129,22 @@ pub(super) enum Again {
     AskedAnew,
 }
 
+pub(super) const fn is_tell(job: &Job) -> bool {
+    matches!(job.kind, JobKind::Tell { .. })
+}
+
 struct UnderWay {
     apart: Apart,
     keys: Vec<JobKey>,
     pushes: usize,
+    tells: usize,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let inner = &self.apart.inner;
         inner.pushes.fetch_sub(self.pushes, Ordering::Relaxed);
+        inner.tells.fetch_sub(self.tells, Ordering::Relaxed);
         let mut busy = lock(&inner.busy);
         for key in &self.keys {
             busy.remove(key);

@@ -1,10 +1,11 @@
 //! What takes two persons: a deadline moved earlier, the cancellation of many migrations, more looks at secrets than a few. The
-//! first asks, somebody else confirms, and then what was asked for is done as it was looked at, or not at all.
+//! first asks, somebody else confirms, and then what was asked for is done as it was looked at, or not at all; of what calls devices back,
+//! as much as is still possible.
 
 use serde_json::json;
 
 use super::Org;
-use super::act::{Act, ActDone, MigrationAct};
+use super::act::{Act, ActDone, CallsBack, MigrationAct};
 use super::wave::sentence;
 use crate::approval::{Alone, Approval, ApprovalState, CANCELS_ALONE, REVEALS_ALONE, Wanted};
 use crate::audit::AuditEntry;
@@ -52,8 +53,8 @@ impl Org {
         Ok(self.store().approvals(self.id(), now, after, limit).await?)
     }
 
-    /// Confirms what somebody else has asked for. An act is done now, exactly as it was planned then; a secret is for whoever
-    /// asked to look at.
+    /// Confirms what somebody else has asked for. An act is done now, exactly as it was planned then; migrations are called back as far
+    /// as they still can be, and no others ([`ActDone::left_out`]); a secret is for whoever asked to look at.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Precondition`] for whoever asked, for what is over, and for an act whose plan has changed;
@@ -64,7 +65,7 @@ impl Org {
 
     async fn confirm_once(&self, id: ApprovalId) -> Result<Confirmed, Error> {
         let mut approval = self.open_approval(id).await?;
-        if approval.by == self.actor() {
+        if !approval.may_be_confirmed_by(self.actor(), self.person()) {
             let why = "this takes another person than the one who asked";
             return Err(Error::Precondition(why.to_owned()));
         }
@@ -72,7 +73,7 @@ impl Org {
         let mut batch = Batch::new();
         let detail = json!({ "approval": id, "asked_by": approval.by, "wanted": approval.wanted, "reason": approval.reason });
         self.audit_into(&mut batch, "approval.confirmed", detail);
-        let (what, serials, digest) = match &approval.wanted {
+        let (what, serials, digest, calls) = match &approval.wanted {
             Wanted::Reveal { .. } | Wanted::Export { .. } => {
                 approval.state = ApprovalState::Confirmed { by, at };
                 return self.confirmed(approval, batch).await;
@@ -132,22 +133,36 @@ impl Org {
                 let what = MigrationAct::Force {
                     deadline: *deadline,
                 };
-                (what, serials.clone(), digest.clone())
+                (what, serials.clone(), digest.clone(), CallsBack::default())
             }
-            Wanted::Cancel { serials, digest } => {
-                (MigrationAct::Cancel, serials.clone(), digest.clone())
+            Wanted::Cancel {
+                serials,
+                digest,
+                going,
+            } => {
+                let calls = CallsBack {
+                    going: going.clone(),
+                    rest: None,
+                };
+                (MigrationAct::Cancel, serials.clone(), digest.clone(), calls)
             }
             Wanted::Return {
                 serials,
                 deadline,
                 to,
                 digest,
+                going,
+                rest,
             } => {
                 let what = MigrationAct::Return {
                     deadline: *deadline,
                     to: to.clone(),
                 };
-                (what, serials.clone(), digest.clone())
+                let calls = CallsBack {
+                    going: going.clone(),
+                    rest: rest.clone(),
+                };
+                (what, serials.clone(), digest.clone(), calls)
             }
         };
         let act = Act {
@@ -159,7 +174,7 @@ impl Org {
         batch.put(approval.clone());
         // In the name of whoever wanted it; who confirmed it is in the same commit.
         let asker = self.clone().acting_for(&approval.by);
-        let done = asker.act_as_planned(&act, &digest, batch).await?;
+        let done = Box::pin(asker.act_as_confirmed(&act, &digest, &calls, batch)).await?;
         Ok(Confirmed {
             approval,
             act: Some(done),
@@ -228,7 +243,12 @@ impl Org {
             let page = self.approvals(after, 100).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
-            let same = |a: &&Approval| a.is_open(now) && a.by == self.actor() && a.wanted == wanted;
+            // Another reason is another question: whoever consents reads the one that was given.
+            let mine = |a: &Approval| a.is_by(self.actor(), self.person());
+            let same = |a: &&Approval| {
+                let asks = mine(a) && a.reason.as_deref() == reason;
+                a.is_open(now) && asks && a.wanted == wanted
+            };
             if let Some(there) = page.iter().find(same) {
                 return Ok(there.id);
             }
@@ -238,7 +258,9 @@ impl Org {
         let detail = json!({ "approval": id, "wanted": wanted, "reason": reason });
         self.audit_into(&mut batch, "approval.asked", detail);
         let (by, reason) = (self.actor().to_owned(), reason.map(str::to_owned));
-        batch.put(Approval::new(self.id(), id, wanted, by, now, reason));
+        let mut approval = Approval::new(self.id(), id, wanted, by, now, reason);
+        self.person().clone_into(&mut approval.by_person);
+        batch.put(approval);
         self.store().commit(batch).await?;
         Ok(id)
     }
@@ -253,11 +275,21 @@ impl Org {
         if self.fresh().await?.settings.two_persons_always {
             return Ok(None);
         }
-        let name = format!("{what} of {}", self.actor());
+        let name = format!("{what} of {}", self.person());
         let now = self.now();
         let before = self.store().alone(self.id(), &name).await?;
-        let new = || Alone::new(self.id(), AloneId(self.ids().next(now)), &name);
-        let mut row = before.unwrap_or_else(new);
+        let mut row = match before {
+            Some(row) => row,
+            None => {
+                let mut row = Alone::new(self.id(), AloneId(self.ids().next(now)), &name);
+                // Earlier versions counted by name.
+                let by_name = format!("{what} of {}", self.actor());
+                if let Some(counted) = self.store().alone(self.id(), &by_name).await? {
+                    row.lately = counted.lately;
+                }
+                row
+            }
+        };
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Ok(row.may(count, most, now).then_some(row))
     }
@@ -268,8 +300,10 @@ impl Org {
         act: &Act,
         devices: usize,
         digest: &str,
+        calls: CallsBack,
     ) -> Result<Result<Batch, ApprovalId>, Error> {
         let (serials, digest) = (act.serials.clone(), digest.to_owned());
+        let CallsBack { going, rest } = calls;
         let wanted = match &act.what {
             MigrationAct::Assign { .. } | MigrationAct::Extend { .. } => {
                 return Ok(Ok(Batch::new()));
@@ -287,8 +321,14 @@ impl Org {
                         deadline: *deadline,
                         to: to.clone(),
                         digest,
+                        going,
+                        rest,
                     },
-                    _ => Wanted::Cancel { serials, digest },
+                    _ => Wanted::Cancel {
+                        serials,
+                        digest,
+                        going,
+                    },
                 }
             }
             MigrationAct::Force { deadline } => Wanted::Force {
@@ -379,8 +419,12 @@ impl Org {
     ) -> Result<String, Error> {
         let found = self.store().approval(self.id(), id).await?;
         let mut approval = found.ok_or(Error::NotFound("approval"))?;
-        let (now, who) = (self.now(), self.actor());
-        let Some(by) = approval.lets_see(who, serial, kind, now).map(str::to_owned) else {
+        let now = self.now();
+        let mine = approval.is_by(self.actor(), self.person());
+        let by = approval
+            .lets_see(&approval.by, serial, kind, now)
+            .filter(|_| mine);
+        let Some(by) = by.map(str::to_owned) else {
             let why = "this approval is not for you and this secret, not confirmed, used, or older than an hour";
             return Err(Error::Precondition(why.to_owned()));
         };

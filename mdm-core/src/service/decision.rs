@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::cause;
 use super::door::Sight;
+use super::licences::store_apps;
 use super::worker::LOCK_SHOWS;
 use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
@@ -23,7 +24,7 @@ use crate::job::{Job, JobKind};
 use crate::migration::steps::lock;
 use crate::migration::{
     AppPlan, Attention, Before, Effect, Event, Move, MoveState, Outcome, PinnedRunbook, SetUp,
-    SetUpEnd, SetUpState, StepId, advance_move, advance_set_up, advance_unreadable,
+    SetUpEnd, SetUpState, StepId, StepStatus, advance_move, advance_set_up, advance_unreadable,
 };
 use crate::organisation::Organisation;
 use crate::queue::{Command, CommandState};
@@ -260,7 +261,11 @@ impl<'a> Decision<'a> {
         let id = next.id;
         let out = before.released.is_none() && next.released.is_some();
         let lock = next.steps_or_proofs().get(&StepId::Lock);
-        let asked = out && lock.is_some_and(|lock| lock::was_asked(&lock.status));
+        // Also where Apple refused it, or somebody else's is on it: nobody else finds out what is there now.
+        let unsure = |status: &StepStatus| {
+            lock::was_asked(status) || matches!(status, StepStatus::Excepted { .. })
+        };
+        let asked = out && lock.is_some_and(|lock| unsure(&lock.status));
         let through = |state: &SetUpState| {
             use SetUpEnd::{Proved, ProvedWithExceptions};
             matches!(state, SetUpState::Ended(Proved | ProvedWithExceptions))
@@ -331,6 +336,7 @@ impl<'a> Decision<'a> {
             && let Some(device) = &mut self.device
         {
             device.row.open_move = None;
+            device.row.last_move = Some(next.id);
             let completed = matches!(outcome, Outcome::Migrated | Outcome::MigratedWithExceptions);
             // Recorded per deadline, so that a later deadline on a finished device is not an old migration.
             if completed {
@@ -348,8 +354,14 @@ impl<'a> Decision<'a> {
             }
             let withdrawn = matches!(outcome, Outcome::Cancelled | Outcome::Withdrawn);
             // For which attempt each was given is looked at when they go back.
-            let lent = device.row.licences.iter().any(|l| l.ours);
-            return_licences = (withdrawn && lent).then_some(device.row.id);
+            let lent = withdrawn && device.row.licences.iter().any(|l| l.ours);
+            let submitted = !matches!(
+                before.state,
+                MoveState::Planned | MoveState::Blocked { .. } | MoveState::Ready
+            );
+            // One whose app never came may have been promised a licence that others want.
+            let promised = submitted && !completed && !store_apps(&plan).is_empty();
+            return_licences = (lent || promised).then_some(device.row.id);
         }
         if let Some(device) = return_licences {
             // At the turn of the minute, so that those of many devices go back together.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use openssl::sha::sha256;
 use serde_json::json;
 
 use super::account::Passage;
@@ -17,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::enrollment::{EnrolSession, Enrollment, IssuedCertificate};
 use crate::error::Error;
-use crate::identity::{Authorities, sha256_hex};
+use crate::identity::{Authorities, hexadecimal};
 use crate::ids::{AuditId, CertificateId, MoveId, OrganisationCode, OrganisationId};
 use crate::migration::{Move, SetUp};
 use crate::organisation::{Der, Organisation};
@@ -38,7 +39,7 @@ const KEPT: usize = 4_096;
 const CHAINS: usize = 200_000;
 
 /// What was verified of a certificate, by organisation, its version, and the certificate's SHA-256.
-pub(super) type ChainKey = (OrganisationId, i64, String);
+pub(super) type ChainKey = (OrganisationId, i64, [u8; 32]);
 
 /// A chain that was verified.
 #[derive(Clone, Copy)]
@@ -139,7 +140,7 @@ impl Mdm {
         let Some(organisation) = kept.ok().and_then(|all| all.get(code).cloned()) else {
             return false;
         };
-        let key = (organisation.id, organisation.version, sha256_hex(&shown.0));
+        let key = (organisation.id, organisation.version, sha256(&shown.0));
         let chains = self.inner.chains.lock();
         chains.is_ok_and(|chains| chains.get(&key).is_some_and(|chain| !chain.revoked))
     }
@@ -283,7 +284,7 @@ impl Org {
     /// Verifies that a certificate chains to this organisation's CAs: its SHA-256, what is kept of it, and the end of its
     /// validity.
     pub(super) fn chain_of(&self, der: &[u8]) -> Result<(String, Option<Chain>, Timestamp), Error> {
-        let key = (self.id(), self.organisation.version, sha256_hex(der));
+        let key = (self.id(), self.organisation.version, sha256(der));
         let chains = self.mdm.inner.chains.lock();
         let kept = chains.ok().and_then(|chains| chains.get(&key).copied());
         let not_after = match kept {
@@ -303,7 +304,7 @@ impl Org {
                 identity.not_after
             }
         };
-        Ok((key.2, kept, not_after))
+        Ok((hexadecimal(&key.2), kept, not_after))
     }
 
     /// Whoever signed must have the connection too, when its certificate is one of ours: a message that somebody has
@@ -388,7 +389,11 @@ impl Org {
             if chains.len() >= CHAINS {
                 chains.clear();
             }
-            let key = (self.id(), self.organisation.version, sha256.clone());
+            let key = (
+                self.id(),
+                self.organisation.version,
+                openssl::sha::sha256(&speaker.der),
+            );
             let chain = Chain {
                 not_after,
                 revoked,

@@ -15,6 +15,9 @@ use crate::error::Error;
 use crate::failure::{Confidence, Failure, FailureMode, Known, did_not_wait, failures};
 use crate::ids::{DeviceId, MoveId, Serial, SetUpId, WaveId};
 use crate::migration::{Move, Owner};
+use crate::original::OriginalFacts;
+use crate::secret::SecretKind;
+use crate::views::Views;
 use crate::wave::Wave;
 
 /// ADE profiles, and how many devices did not wait with each.
@@ -26,7 +29,7 @@ const UNHELD_SHOWN: Duration = Duration::from_secs(30 * 86_400);
 /// Members that are looked at together.
 const PAGE: u32 = 500;
 /// Refusals that are looked through.
-const REFUSALS: u32 = 1_000;
+const REFUSALS: u32 = 6_300;
 
 /// What goes wrong with a wave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,8 +65,9 @@ impl Org {
             None => None,
         };
         let to_come = open.as_ref().is_some_and(is_to_come);
+        let beside = self.beside(vec![device.clone()], &[]).await?;
         let mut found = self
-            .failures_in(device, open, &refusals, &mut known)
+            .failures_in(device, open, &refusals, (&mut known, &beside))
             .await?;
         let is_unheld = found.iter().any(|f| f.mode == FailureMode::NotAwaiting);
         if let Some(profile) = profile.filter(|_| to_come && !is_unheld)
@@ -109,11 +113,16 @@ impl Org {
             let page = self.store().attempts(self.id(), wave, next, PAGE).await?;
             let Some(end) = page.last() else { break };
             next = end.id;
+            let ids: Vec<DeviceId> = page.iter().map(|attempt| attempt.device).collect();
+            let devices = self.store().devices_of(self.id(), &ids).await?;
+            let beside = self.beside(devices.clone(), &page).await?;
+            let devices = devices.into_iter().map(|device| (device.id, device));
+            let devices: BTreeMap<DeviceId, Device> = devices.collect();
             for attempt in page {
                 if !attempt.is_ended() {
                     last = last.max(Some(attempt.deadline));
                 }
-                let Some(device) = self.store().device(self.id(), attempt.device).await? else {
+                let Some(device) = devices.get(&attempt.device).cloned() else {
                     continue;
                 };
                 let profile = device.record.as_ref().and_then(|r| r.profile_uuid.clone());
@@ -122,7 +131,8 @@ impl Org {
                 let (id, serial) = (attempt.id, attempt.serial.clone());
                 let to_come = is_to_come(&attempt);
                 *coming.entry(profile.clone()).or_default() += u32::from(to_come);
-                let found = self.failures_in(device, Some(attempt), &refusals, &mut known);
+                let with = (&mut known, &beside);
+                let found = self.failures_in(device, Some(attempt), &refusals, with);
                 let mut found = found.await?;
                 let is_unheld = found.iter().any(|f| f.mode == FailureMode::NotAwaiting);
                 if let Some(others) = everywhere.get(&profile)
@@ -291,12 +301,32 @@ impl Org {
         Ok(found)
     }
 
+    /// What is beside devices, with a few statements for all of them: a wave is looked through when there is the least time for it.
+    async fn beside(&self, devices: Vec<Device>, attempts: &[Move]) -> Result<Beside, Error> {
+        let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
+        let mut beside = Beside::default();
+        for original in self.store().originals_of(self.id(), &ids).await? {
+            beside.originals.insert(original.id, original);
+        }
+        for secret in self.store().secrets_of(self.id(), &ids).await? {
+            if let Some(device) = secret.device.filter(|_| secret.replaced.is_none()) {
+                let held = beside.held.entry(device).or_default();
+                held.push((secret.kind, secret.created));
+            }
+        }
+        let attempts = attempts.iter().map(|attempt| (attempt.id, attempt.clone()));
+        let attempts: BTreeMap<MoveId, Move> = attempts.collect();
+        let views = self.views_beside(devices, &attempts).await?;
+        beside.views = ids.into_iter().zip(views).collect();
+        Ok(beside)
+    }
+
     async fn failures_in(
         &self,
         device: Device,
         attempt: Option<Move>,
         refusals: &[Refusal],
-        known: &mut Foreseen,
+        (known, beside): (&mut Foreseen, &Beside),
     ) -> Result<Vec<Failure>, Error> {
         let set_up = match device.enrollment {
             Some(enrollment) => self.store().set_up_of(self.id(), enrollment).await?,
@@ -315,15 +345,9 @@ impl Org {
             Some(attempt) => s.move_id.is_none_or(|id| id == attempt.id),
             None => true,
         });
-        let original = self.store().original(self.id(), device.id).await?;
-        let held: Vec<_> = self
-            .store()
-            .secrets(self.id(), device.id)
-            .await?
-            .into_iter()
-            .filter(|secret| secret.replaced.is_none())
-            .map(|secret| (secret.kind, secret.created))
-            .collect();
+        let original = beside.originals.get(&device.id);
+        let held = beside.held.get(&device.id);
+        let held = held.map_or(&[][..], Vec::as_slice);
         let own: Vec<Refusal> = refusals
             .iter()
             .filter(|r| r.serial.as_ref() == Some(&device.serial))
@@ -331,7 +355,7 @@ impl Org {
             .collect();
         let forecast = match &set_up {
             Some(set_up) => {
-                let (attempt, original) = (attempt.as_ref(), original.as_ref());
+                let attempt = attempt.as_ref();
                 self.foreseen(set_up, attempt, original, known).await?
             }
             None => Vec::new(),
@@ -341,17 +365,16 @@ impl Org {
             Some(id) => Some(self.name_of_service(id, known).await?),
             None => None,
         };
-        let mut views = self.views_of(vec![device.clone()]).await?;
-        let Some(views) = views.pop() else {
+        let Some(views) = beside.views.get(&device.id) else {
             return Ok(Vec::new());
         };
         Ok(failures(&Known {
             device: &device,
             attempt: attempt.as_ref(),
             set_up: set_up.as_ref(),
-            views: &views,
-            original: original.as_ref(),
-            held: &held,
+            views,
+            original,
+            held,
             refusals: &own,
             unproved: refusals,
             forecast: &forecast,
@@ -360,6 +383,15 @@ impl Org {
             now: self.now(),
         }))
     }
+}
+
+/// What is beside some devices.
+#[derive(Default)]
+struct Beside {
+    originals: BTreeMap<DeviceId, OriginalFacts>,
+    /// Secrets that are in force.
+    held: BTreeMap<DeviceId, Vec<(SecretKind, Timestamp)>>,
+    views: BTreeMap<DeviceId, Views>,
 }
 
 /// Whether its device is still to come: what its ADE profile says then can still be mended.

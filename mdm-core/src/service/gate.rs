@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Org;
+use super::let_out;
 use super::licences::NOT_KNOWN_YET;
 use super::turns::step_aside;
 use crate::budget::{
@@ -124,7 +125,9 @@ impl SharedGate {
             })
             .await?;
         }
-        *self.unwritten() = None;
+        // A longer one that came meanwhile stays until it is written down itself.
+        let mut unwritten = self.unwritten();
+        *unwritten = unwritten.filter(|kept| kept.until > until);
         Ok(())
     }
 
@@ -186,19 +189,27 @@ fn away(error: &StoreError) -> Duration {
 #[async_trait]
 impl Gate for SharedGate {
     async fn enter(&self, class: RequestClass) -> Result<Permit, Duration> {
+        let_out::waits();
         let turn = Arc::clone(&self.turn).lock_owned().await;
         self.keep_own_pause().await?;
         self.change(|limiters, now| Limiter::take_all(limiters, class, now))
             .await?;
+        let_out::goes(class);
         Ok(Permit::holding(turn))
     }
 
     async fn pause(&self, wait: Duration) {
-        if self.note_pause(wait).await.is_err() {
-            let asked = self.clock.now();
+        // First: whoever asks may break off while it is written down.
+        let asked = self.clock.now();
+        {
             let mut unwritten = self.unwritten();
             let until = unwritten.map_or(asked + wait, |old| old.until.max(asked + wait));
             *unwritten = Some(Unwritten { asked, until });
+        }
+        if self.note_pause(wait).await.is_ok() {
+            let mut unwritten = self.unwritten();
+            *unwritten = unwritten.filter(|kept| kept.until > asked + wait);
+        } else {
             tracing::warn!(organisation = %self.organisation, "a pause that Apple asked for is known to this process only for now");
         }
     }
@@ -233,8 +244,9 @@ impl PauseGate {
 
 #[async_trait]
 impl Gate for PauseGate {
-    async fn enter(&self, _: RequestClass) -> Result<Permit, Duration> {
+    async fn enter(&self, class: RequestClass) -> Result<Permit, Duration> {
         let gate = &self.0;
+        let_out::waits();
         let turn = Arc::clone(&gate.turn).lock_owned().await;
         gate.keep_own_pause().await?;
         let now = gate.clock.now();
@@ -245,6 +257,7 @@ impl Gate for PauseGate {
                 return Err(until.since(now));
             }
         }
+        let_out::goes(class);
         Ok(Permit::holding(turn))
     }
 

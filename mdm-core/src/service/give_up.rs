@@ -11,6 +11,7 @@ use super::checkin::readable;
 use super::decision::Decision;
 use super::sync::append;
 use crate::approval::Wanted;
+use crate::audit::AuditEntry;
 use crate::clock::Timestamp;
 use crate::errand::ErrandKind;
 use crate::error::Error;
@@ -22,6 +23,9 @@ use crate::store::Batch;
 const SILENT: Duration = Duration::from_hours(24);
 /// So long Apple has to show that a migration was called back, from when that was sent.
 const HOUR: Duration = Duration::from_hours(1);
+
+/// How the record calls it.
+const GIVEN_UP: &str = "migration.given-up";
 
 /// What giving an attempt up comes to.
 #[derive(Clone, Debug, Serialize)]
@@ -46,13 +50,49 @@ pub enum GivenUp {
     Waits(ApprovalId),
 }
 
+/// That a person has given an attempt up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct WasGivenUp {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who confirmed it, where two persons are demanded always.
+    pub confirmed_by: Option<String>,
+}
+
+impl WasGivenUp {
+    /// What the record of its device says of an attempt.
+    pub(super) fn of(attempt: &Move, timeline: &[AuditEntry]) -> Option<Self> {
+        // One that was given up before this one began was another.
+        let mut own = timeline.iter().rev().filter(|e| e.at >= attempt.created);
+        let entry = own.find(|e| e.what == GIVEN_UP)?;
+        let text = |key: &str| entry.detail[key].as_str().map(str::to_owned);
+        attempt.is_ended().then(|| Self {
+            at: entry.at,
+            by: entry.actor.clone(),
+            reason: text("reason"),
+            confirmed_by: text("confirmed_by"),
+        })
+    }
+}
+
 impl Org {
     /// What it means to give up the open attempt of a device.
     ///
     /// # Errors
     /// As [`Org::give_up`].
     pub async fn giving_up(&self, serial: &Serial) -> Result<GivingUp, Error> {
-        Ok(self.hopeless(serial).await?.1)
+        let mut giving = self.hopeless(serial).await?.1;
+        giving.sentence += " Programs that are told what becomes of devices (webhooks) are told.";
+        if self.fresh().await?.settings.two_persons_always {
+            giving.sentence += " Another person has to confirm it first.";
+        }
+        Ok(giving)
     }
 
     /// Ends the open attempt of a device that does not come, or does not come back. Nothing is asked of Apple or of the device, and
@@ -110,7 +150,7 @@ impl Org {
         let mut d = Decision::new(&self.organisation, self.ids(), self.now(), by);
         self.load_for_attempt(&mut d, attempt).await?;
         d.audit(
-            "migration.given-up",
+            GIVEN_UP,
             json!({
                 "outcome": giving.outcome, "heard": giving.heard, "reason": reason,
                 "confirmed_by": confirmed_by,
@@ -230,6 +270,6 @@ fn sentence(outcome: Outcome, attempt: &Move) -> String {
         _ => "as abandoned",
     };
     format!(
-        "the attempt ends {ends} and does not open again{place}; the keys and codes that are kept of it stay, and so do licences that were given to it; {later}."
+        "the attempt ends {ends} and does not open again{place}; the keys and codes that are kept of it stay, and so do licences that were given to it; those that were only promised to it are free; {later}."
     )
 }

@@ -56,7 +56,7 @@ pub struct HandOffView {
 }
 
 impl HandOffView {
-    fn of(job: HandOff, now: Timestamp) -> Self {
+    pub(super) fn of(job: HandOff, now: Timestamp) -> Self {
         Self {
             id: job.id,
             expired: job.has_expired(now),
@@ -278,7 +278,7 @@ impl Org {
         self.hand_offs_since(Timestamp::from_millis(0)).await
     }
 
-    async fn hand_offs_since(&self, since: Timestamp) -> Result<Vec<HandOff>, Error> {
+    pub(super) async fn hand_offs_since(&self, since: Timestamp) -> Result<Vec<HandOff>, Error> {
         let first = HandOffId(IdSource::floor(since).max(0));
         let mut all = Vec::new();
         loop {

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::hand_off::agreement::{AgreedDestination, AgreedSource};
 use crate::hand_off::bundle::{self, MOST_DEVICES};
 use crate::hand_off::envelope::{self, KeyPair, Purpose, pem_of, sha256};
-use crate::hand_off::fingerprint;
+use crate::hand_off::{HandOff, HandOffState, fingerprint};
 use crate::ids::{ApprovalId, DeviceId, HandOffId, JobId, SecretId, Serial};
 use crate::job::{Job, JobKind};
 use crate::organisation::{Der, KeyedCertificate};
@@ -37,6 +37,10 @@ const MOST: usize = 20;
 /// The longest agreement.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(366 * 86_400);
 const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+/// A job of an agreement that ends sooner is told to nobody once more.
+const LEFT: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// Whoever was told of a job has so long to bring its bundle before somebody else is told of it.
+const BRINGING: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// With what we sign hand-offs.
 #[derive(Clone, Debug, Serialize)]
@@ -214,12 +218,44 @@ impl Org {
         let all = self.fresh().await?.agreed_sources;
         let source = all.into_iter().find(|s| s.id == source && s.until > now);
         let source = source.ok_or(Error::NotFound("agreement that holds now"))?;
+        if let Some(job) = self.told_again(&source).await? {
+            return Ok(job);
+        }
         self.make_hand_off(
             &source.name,
             now + AGREED,
             Some(&source.signer),
             Some(source.id),
         )
+        .await
+    }
+
+    /// A job of an agreement that waits for its bundle in vain: whoever asked for it was kept from bringing one, and asks again. Without
+    /// this each try would leave a job behind, until there may be no more.
+    async fn told_again(&self, source: &AgreedSource) -> Result<Option<HandOffView>, Error> {
+        self.again_on_conflict(|| async {
+            let now = self.now();
+            let is_free = |job: &HandOff| {
+                job.source == Some(source.id)
+                    && job.state == HandOffState::Open
+                    && job.expires >= now + LEFT
+                    && job.told.unwrap_or(job.created) + BRINGING <= now
+                    && job
+                        .signer
+                        .as_ref()
+                        .is_some_and(|s| s.sha256 == source.signer)
+            };
+            let lately = self.hand_offs_since(now - AGREED).await?;
+            let Some(mut job) = lately.into_iter().find(is_free) else {
+                return Ok(None);
+            };
+            job.told = Some(now);
+            let mut batch = Batch::new();
+            batch.put(job.clone());
+            // Two that ask at once get two jobs: one of them meets a conflict here, and looks again.
+            self.store().commit(batch).await?;
+            Ok(Some(HandOffView::of(job, now)))
+        })
         .await
     }
 
@@ -238,7 +274,8 @@ impl Org {
         if !own {
             return Err(Error::NotFound("job of this agreement"));
         }
-        self.import_hand_off(job, bundle).await
+        // The other side seals it again for another job: what is not known here is answered, and nothing is lost.
+        self.import_hand_off_despite_unknown(job, bundle).await
     }
 
     /// At the original: asks that devices which move away are handed over to another installation. Another person must confirm
@@ -397,7 +434,7 @@ impl Org {
         let now = self.now();
         let second = match &approval.state {
             ApprovalState::Confirmed { by, .. }
-                if approval.by == self.actor() && now < approval.over() =>
+                if approval.is_by(self.actor(), self.person()) && now < approval.over() =>
             {
                 by.clone()
             }

@@ -71,6 +71,22 @@ pub struct HookTest {
     pub answer: String,
 }
 
+/// Why a message was not taken.
+struct NotTaken {
+    trouble: String,
+    /// It did not answer, or failed: whatever it is sent next meets the same.
+    silent: bool,
+}
+
+/// How the outcome of one message came about.
+#[derive(Clone, Copy)]
+struct How {
+    /// It was sent to find out whether the receiver answers again.
+    probe: bool,
+    /// The receiver did not answer, or failed.
+    silent: bool,
+}
+
 impl Org {
     /// Makes a receiver, on. Its secret is shown once.
     ///
@@ -154,7 +170,8 @@ impl Org {
             .await?)
     }
 
-    /// Changes a receiver. One that is switched on again is told what is still open.
+    /// Changes a receiver. One that is switched on again is told what is still open; of one that had switched itself off that is what
+    /// happened meanwhile, too.
     ///
     /// # Errors
     /// [`Error::BadInput`], [`Error::NotFound`], the store's.
@@ -167,6 +184,8 @@ impl Org {
             let now = self.now();
             if let Some(url) = &change.url {
                 hook.url.clone_from(url);
+                hook.silences = 0;
+                hook.held_off = None;
             }
             if let Some(notices) = &change.notices {
                 hook.notices.clone_from(notices);
@@ -176,10 +195,17 @@ impl Org {
                     hook.off = None;
                     hook.failing_since = None;
                     hook.trouble = None;
+                    hook.silences = 0;
+                    hook.held_off = None;
                 }
                 Some(false) => {
                     let why = format!("switched off by {}", self.actor());
-                    hook.off = hook.off.or(Some(Off { at: now, why }));
+                    // Who is switched off by a person is told nothing of what happens meanwhile.
+                    hook.off = hook.off.filter(|off| !off.by_itself).or(Some(Off {
+                        at: now,
+                        why,
+                        by_itself: false,
+                    }));
                 }
                 None => {}
             }
@@ -251,9 +277,9 @@ impl Org {
                 taken: true,
                 answer: status.to_string(),
             },
-            Err(trouble) => HookTest {
+            Err(not) => HookTest {
                 taken: false,
-                answer: trouble,
+                answer: not.trouble,
             },
         })
     }
@@ -306,9 +332,10 @@ impl Org {
             of.entry(message.hook).or_default().push(message);
         }
         let mut next: Option<Timestamp> = full.then(|| self.now());
-        for (hook, messages) in of {
-            let due = self.tell(hook, messages).await?;
-            next = [next, due].into_iter().flatten().min();
+        // Side by side: one that does not answer keeps no other waiting.
+        let told = of.into_iter().map(|(hook, of)| self.tell(hook, of));
+        for due in futures_util::future::join_all(told).await {
+            next = [next, due?].into_iter().flatten().min();
         }
         let mut batch = Batch::new();
         match next {
@@ -347,7 +374,7 @@ impl Org {
             };
             if hook.off.is_some() {
                 // Left open for when it is switched on again, and looked at seldom; in the end they are given up.
-                if now.since(message.at) > 2 * PATIENCE {
+                if message.is_old(now) {
                     message.end(now, Some("the receiver was switched off"));
                     self.put_message(message).await?;
                     continue;
@@ -358,6 +385,14 @@ impl Org {
             if message.due > now && message.due <= now + LONGEST_WAIT {
                 return Ok(Some(message.due));
             }
+            // Whether one that was silent answers again is found out with one message; all the others wait for that.
+            if let Some(until) = hook.is_held_off(now) {
+                return Ok(Some(until));
+            }
+            let probe = hook.held_off.is_some();
+            if probe && !self.asks_again(hook.clone(), now).await? {
+                return Ok(Some(now + SENDING));
+            }
             // Claimed first: whoever else works on this device leaves it alone meanwhile, so that the order holds.
             message.due = now + SENDING;
             let Some(mut message) = self.put_message(message).await? else {
@@ -367,14 +402,26 @@ impl Org {
                 .post(&hook, &message.name(), &message.body(), now)
                 .await;
             let now = self.now();
-            let trouble = sent.err();
+            let (trouble, silent) = match sent {
+                Ok(_) => (None, false),
+                Err(NotTaken { trouble, silent }) => (Some(trouble), silent),
+            };
             match &trouble {
                 None => message.end(now, None),
                 Some(trouble) => message.failed(now, trouble),
             }
-            let due = message.due;
-            self.put_message(message).await?;
-            self.note_outcome(id, trouble.as_deref()).await?;
+            // A receiver that takes others and never this one must not miss the rest of what is to be told of the device.
+            let given_up = trouble.as_ref().filter(|_| message.is_old(now));
+            let mut due = message.due;
+            if let Some(trouble) = given_up {
+                due = now;
+                message.end(now, Some(trouble));
+                self.put_given_up(&hook, message, trouble).await?;
+            } else {
+                self.put_message(message).await?;
+            }
+            self.note_outcome(id, trouble.as_deref(), How { probe, silent })
+                .await?;
             if trouble.is_some() {
                 return Ok(Some(due));
             }
@@ -396,8 +443,50 @@ impl Org {
         }
     }
 
+    /// Takes it upon itself to find out whether a receiver answers again; not if somebody else does.
+    async fn asks_again(&self, mut hook: Hook, now: Timestamp) -> Result<bool, Error> {
+        hook.held_off = Some(now + SENDING);
+        let mut batch = Batch::new();
+        batch.put(hook);
+        match self.store().commit(batch).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a message that goes no more because its receiver never took it, and says so in the record.
+    async fn put_given_up(
+        &self,
+        hook: &Hook,
+        message: HookMessage,
+        trouble: &str,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let detail = json!({
+            "hook": hook.id, "name": hook.name, "message": message.name(), "notice": message.notice,
+            "tries": message.tries, "trouble": trouble,
+        });
+        let mut batch = Batch::new();
+        batch.put(AuditEntry::new(
+            self.id(),
+            AuditId(self.ids().next(now)),
+            now,
+            "worker",
+            "hook.message-given-up",
+            Some(message.device),
+            detail,
+        ));
+        batch.put(message);
+        match self.store().commit(batch).await {
+            // Somebody else has written it meanwhile: that one stands.
+            Ok(()) | Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Notes at a receiver how it is doing, where that changes; switches it off when it has taken nothing for too long.
-    async fn note_outcome(&self, id: HookId, trouble: Option<&str>) -> Result<(), Error> {
+    async fn note_outcome(&self, id: HookId, trouble: Option<&str>, how: How) -> Result<(), Error> {
         self.again_on_conflict(|| async {
             let Some(mut hook) = self.store().hook(self.id(), id).await? else {
                 return Ok(());
@@ -408,6 +497,8 @@ impl Org {
                 None => {
                     hook.failing_since = None;
                     hook.trouble = None;
+                    hook.silences = 0;
+                    hook.held_off = None;
                     // To the minute: a busy receiver is not written with each message.
                     if hook.taken.is_none_or(|at| now.since(at) > Duration::from_mins(1)) {
                         hook.taken = Some(now);
@@ -416,6 +507,14 @@ impl Org {
                 Some(trouble) => {
                     hook.failing_since = hook.failing_since.or(Some(now));
                     hook.trouble = Some(trouble.chars().take(200).collect());
+                    // What was claimed to find out has been found out.
+                    if how.probe || !how.silent {
+                        hook.held_off = None;
+                    }
+                    match how.silent {
+                        true => hook.was_silent(now),
+                        false => hook.silences = 0,
+                    }
                 }
             }
             let silent = hook.failing_since.map(|since| now.since(since));
@@ -428,7 +527,11 @@ impl Org {
                 let days = PATIENCE.as_secs() / 86_400;
                 let why = format!("it has taken nothing for {days} days");
                 tracing::error!(organisation = %self.id(), hook = hook.name, "a receiver of webhooks is switched off");
-                hook.off = Some(Off { at: now, why });
+                hook.off = Some(Off {
+                    at: now,
+                    why,
+                    by_itself: true,
+                });
                 self.put_hook(&mut batch, &hook).await?;
                 let detail = json!({ "hook": hook.id, "name": hook.name, "trouble": hook.trouble });
                 batch.put(AuditEntry::new(
@@ -448,17 +551,20 @@ impl Org {
         .await
     }
 
-    /// Sends one message; the status when it was taken, else the trouble in words.
+    /// Sends one message; the status when it was taken.
     async fn post(
         &self,
         hook: &Hook,
         name: &str,
         body: &serde_json::Value,
         now: Timestamp,
-    ) -> Result<u16, String> {
+    ) -> Result<u16, NotTaken> {
         let body = body.to_string().into_bytes();
+        let not = |silent: bool| move |trouble: String| NotTaken { trouble, silent };
         let signatures = self.signatures(hook, name, &body, now).await;
-        let signatures = signatures.map_err(|error| format!("it cannot be signed: {error}"))?;
+        let signatures = signatures
+            .map_err(|error| format!("it cannot be signed: {error}"))
+            .map_err(not(false))?;
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("webhook-id", name.to_owned()),
@@ -467,9 +573,13 @@ impl Org {
         ];
         match self.ports().hooks.post(&hook.url, &headers, body).await {
             Ok(status) if (200..300).contains(&status) => Ok(status),
-            Ok(status) => Err(format!("it answers {status}")),
-            Err(PortError::Retry { what, .. }) => Err(what),
-            Err(error) => Err(error.to_string()),
+            Ok(status) => {
+                // Whoever refuses this message may take the next one; whoever is busy or fails does not.
+                let silent = status >= 500 || matches!(status, 408 | 429);
+                Err(not(silent)(format!("it answers {status}")))
+            }
+            Err(PortError::Retry { what, .. }) => Err(not(true)(what)),
+            Err(error) => Err(not(false)(error.to_string())),
         }
     }
 
@@ -500,7 +610,7 @@ impl Org {
 
 /// Notes in the organisation's row what decisions must know of a receiver; says whether that changed anything.
 fn note(organisation: &mut Organisation, hook: &Hook) -> bool {
-    let wanted = hook.is_on().then(|| HookOn {
+    let wanted = hook.is_kept_for().then(|| HookOn {
         id: hook.id,
         notices: hook.notices.clone(),
     });

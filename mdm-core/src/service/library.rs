@@ -398,13 +398,26 @@ impl Org {
         add: &BTreeSet<String>,
         take: &BTreeSet<String>,
     ) -> Result<Vec<Serial>, Error> {
+        self.tag_each(serials, add, take, &mut false).await
+    }
+
+    /// The same. `with_organisation`: the next device that changes is written with the organisation's row; false once that is
+    /// done.
+    pub(super) async fn tag_each(
+        &self,
+        serials: &[Serial],
+        add: &BTreeSet<String>,
+        take: &BTreeSet<String>,
+        with_organisation: &mut bool,
+    ) -> Result<Vec<Serial>, Error> {
         let mut unknown = Vec::new();
         for serial in serials {
-            let known = self
+            let marked = *with_organisation;
+            let changed = self
                 .again_on_conflict(|| async {
                     let found = self.store().device_by_serial(self.id(), serial).await?;
                     let Some(device) = found else {
-                        return Ok(false);
+                        return Ok(None);
                     };
                     let now = self.now();
                     let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
@@ -414,19 +427,24 @@ impl Org {
                     own.extend(add.iter().cloned());
                     crate::library::tags(own.iter())?;
                     if !tracked.is_changed() {
-                        return Ok(true);
+                        return Ok(Some(false));
                     }
                     let (id, tags) = (tracked.row.id, tracked.row.tags.clone());
                     d.device = Some(tracked);
                     d.audit("device.tagged", json!({ "tags": tags }));
                     d.job(now, JobKind::LibraryOf { device: id });
                     d.job(now, JobKind::DeclareOf { device: id });
+                    if marked {
+                        d.batch.put(self.fresh().await?);
+                    }
                     self.commit(d).await?;
-                    Ok(true)
+                    Ok(Some(true))
                 })
                 .await?;
-            if !known {
-                unknown.push(serial.clone());
+            match changed {
+                None => unknown.push(serial.clone()),
+                Some(true) => *with_organisation = false,
+                Some(false) => {}
             }
         }
         Ok(unknown)

@@ -16,12 +16,13 @@ pub(super) use self::wave::{Free, store_apps};
 use super::Org;
 use super::act::{ActDone, ActPlan};
 use super::ports::{ContentCredential, LocationReading};
+use crate::clock::Timestamp;
 use crate::device::Device;
 use crate::errand::{ErrandKind, ErrandMember};
 use crate::error::{Error, PortError};
 use crate::ids::{JobId, LocationId, SecretId, Serial};
 use crate::job::{Job, JobKind};
-use crate::licences::{Location, requests};
+use crate::licences::{Location, TakenOver, requests};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Batch, Lease};
 
@@ -112,13 +113,13 @@ impl Org {
                 Location::new(self.id(), new, &reading.name, &reading.library, secret, job)
             }
         };
-        take_location(&mut row, reading);
+        take_location(&mut row, reading, now);
         let (id, kind) = (row.id, JobKind::Stock { location: row.id });
         batch.put(Job::new(self.id(), row.job, now, kind));
         self.audit_into(
             &mut batch,
             "content-token.imported",
-            json!({ "location": row.name, "expires": row.token_expires }),
+            json!({ "location": row.name, "expires": row.token_expires, "displaced": reading.displaced }),
         );
         batch.put(row);
         self.store().commit(batch).await?;
@@ -145,7 +146,7 @@ impl Org {
         let reading = reading.map_err(asked_again)?;
         // Kept by itself: what fails later does not cost it.
         self.alter_location(id, |row| {
-            take_location(row, &reading);
+            take_location(row, &reading, now);
             row.claim_read = Some(now);
         })
         .await?;
@@ -437,6 +438,7 @@ impl Org {
             errands,
             members: act.serials.len(),
             blocked: plan.blocked,
+            left_out: BTreeMap::new(),
             approval: None,
         })
     }
@@ -450,9 +452,16 @@ fn asked_again(error: PortError) -> PortError {
     }
 }
 
-fn take_location(row: &mut Location, reading: &LocationReading) {
+fn take_location(row: &mut Location, reading: &LocationReading, now: Timestamp) {
     row.name.clone_from(&reading.name);
     row.token_expires = reading.token_expires;
+    if reading.claimed_by_other.is_none() {
+        // One that lets go of it by itself has had it too.
+        let before = row.claimed_by_other.take();
+        if let Some(from) = reading.displaced.clone().or(before) {
+            row.taken_over = Some(TakenOver { from, at: now });
+        }
+    }
     row.claimed_by_other.clone_from(&reading.claimed_by_other);
     row.limits = reading.limits;
     row.needs_person = reading.claimed_by_other.as_ref().map(|other| {

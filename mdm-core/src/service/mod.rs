@@ -34,13 +34,16 @@ mod heard;
 mod history;
 mod hooks;
 mod identities;
+mod inquiry;
 mod invitation;
 mod leases;
+mod let_out;
 mod library;
 mod licences;
 mod lifted;
 mod locks;
 mod login;
+mod manifests;
 mod operator;
 mod partners;
 mod people;
@@ -103,7 +106,7 @@ pub use declarations::{
 pub use enqueue::{Enqueued, NewCommand};
 pub use failures::WaveFailures;
 pub use gate::{BudgetReport, ClientClock, PauseGate, SharedGate, Spent};
-pub use give_up::{GivenUp, GivingUp};
+pub use give_up::{GivenUp, GivingUp, WasGivenUp};
 pub use hand_off::{HandOffOutcome, HandOffView};
 pub use hand_over::{Agreements, SealedExport, SignerView};
 pub use hooks::{HookChange, HookTest, NewHook};
@@ -113,7 +116,7 @@ pub use library::Put;
 pub use licences::LicenceAct;
 pub use locks::{ClearAsked, LockView};
 pub use operator::{DeviceReport, HeldSecret, NewOrganisation};
-pub use people::{Holder, NewSession, actor_of};
+pub use people::{Holder, NewSession, actor_of, person_of};
 pub use ports::Ports;
 pub use purge::{KeptSecret, Purge};
 pub use record::{Leaving, RecordReport};
@@ -243,6 +246,8 @@ struct Inner {
     set_back: set_back::SetBack,
     /// What the host has seen of its doors from outside, by organisation.
     outside: Mutex<HashMap<OrganisationId, crate::checklist::Outside>>,
+    /// What the host has seen of manifests of apps, by organisation.
+    manifests: manifests::ManifestMemory,
     /// ADE profiles with which devices did not wait, as they were counted last.
     unheld: Mutex<HashMap<OrganisationId, (Timestamp, failures::Unheld)>>,
 }
@@ -265,6 +270,8 @@ pub struct Org {
     organisation: Arc<Organisation>,
     /// In whose name a person's acts are recorded.
     actor: Arc<str>,
+    /// Who that is, whatever they are called: what tells two persons apart.
+    person: Arc<str>,
     /// While a device's message is answered: whether the host's span knows the serial number.
     named: Option<Arc<AtomicBool>>,
 }
@@ -348,7 +355,7 @@ impl Mdm {
         let _ = openssl::rand::rand_bytes(&mut node);
         Self {
             inner: Arc::new(Inner {
-                store: Arc::new(RidingStore(store)),
+                store: Arc::new(RidingStore::new(store, Arc::clone(&clock))),
                 vault,
                 clock,
                 ports,
@@ -381,6 +388,7 @@ impl Mdm {
                 unreleased: PutOff::default(),
                 set_back: set_back::SetBack::default(),
                 outside: Mutex::default(),
+                manifests: manifests::ManifestMemory::default(),
                 unheld: Mutex::default(),
             }),
         }
@@ -462,6 +470,7 @@ impl Mdm {
             mdm: self.clone(),
             organisation,
             actor: Arc::from("operator"),
+            person: Arc::from("operator"),
             named: None,
         }
     }
@@ -473,7 +482,21 @@ impl Org {
     #[must_use]
     pub fn acting_for(mut self, actor: &str) -> Self {
         self.actor = Arc::from(actor);
+        self.person = Arc::clone(&self.actor);
         self
+    }
+
+    /// The same handle, and who it is that acts, whatever they are called now: the same for one person however often their name
+    /// changes, another for everybody else. What takes two persons takes two of these. Without it the name decides.
+    #[must_use]
+    pub fn being(mut self, person: &str) -> Self {
+        self.person = Arc::from(person);
+        self
+    }
+
+    /// Who it is that acts.
+    pub(crate) fn person(&self) -> &str {
+        &self.person
     }
 
     /// In whose name a person's acts are recorded.

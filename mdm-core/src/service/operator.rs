@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::decision::{Decision, Tracked};
 use super::enrol::random_text;
+use super::give_up::WasGivenUp;
 use super::hand_over::left_for_good;
 use super::wave::sentence;
 use super::{Mdm, Org};
@@ -20,7 +21,9 @@ use crate::filevault::{EscrowKey, KeyCustody, own_key};
 use crate::ids::{
     AuditId, MoveId, OrganisationCode, OrganisationId, SecretId, Serial, SetUpId, TokenId,
 };
-use crate::migration::{Event, Move, OperatorAct, SetUp, VisibleState, visible_state};
+use crate::migration::{
+    Event, Move, MoveState, OperatorAct, Outcome, SetUp, VisibleState, visible_state,
+};
 use crate::organisation::{Der, KeyedCertificate, Organisation, check_name};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Batch;
@@ -53,8 +56,10 @@ pub struct DeviceReport {
     pub enrollments: Vec<Enrollment>,
     /// The set-up of the newest enrolment.
     pub set_up: Option<SetUp>,
-    /// Its newest attempt.
+    /// Its newest attempt of which anything was at Apple, unless it was set up without one since.
     pub attempt: Option<Move>,
+    /// That a person has given this attempt up.
+    pub given_up: Option<WasGivenUp>,
     /// The six marks of its newest enrolment: what proves each, or what is missing.
     pub marks: Vec<Mark>,
     /// Which secrets we hold, without their content.
@@ -227,10 +232,10 @@ impl Org {
             after = last.id;
             timeline.extend(page);
         }
-        let attempt = match (device.open_move, set_up.as_ref().and_then(|s| s.move_id)) {
-            (Some(id), _) | (None, Some(id)) => self.store().attempt(self.id(), id).await?,
-            (None, None) => None,
-        };
+        let attempt = self.attempt_shown(&device, set_up.as_ref()).await?;
+        let given_up = attempt
+            .as_ref()
+            .and_then(|attempt| WasGivenUp::of(attempt, &timeline));
         let secrets = self.store().secrets(self.id(), device.id).await?;
         let heard = self.last_heard(&[device.id]).await?.remove(&device.id);
         let heard = heard
@@ -272,11 +277,34 @@ impl Org {
             enrollments,
             set_up,
             attempt,
+            given_up,
             secrets,
             recovery_key,
             moved,
             timeline,
         })
+    }
+
+    /// The attempt that tells how a device stands: the open one, that of its set-up, or one that ended since without a set-up.
+    async fn attempt_shown(
+        &self,
+        device: &Device,
+        set_up: Option<&SetUp>,
+    ) -> Result<Option<Move>, Error> {
+        let of_set_up = set_up.and_then(|s| s.move_id);
+        let ended = device.last_move.filter(|last| of_set_up < Some(*last));
+        if let (None, Some(last)) = (device.open_move, ended)
+            && let Some(last) = self.store().attempt(self.id(), last).await?
+            // Of one that was taken out there was nothing at Apple; and whoever came without an attempt since is no longer that one.
+            && last.state != MoveState::Ended(Outcome::Withdrawn)
+            && set_up.is_none_or(|s| Some(s.began) <= last.ended)
+        {
+            return Ok(Some(last));
+        }
+        match device.open_move.or(of_set_up) {
+            Some(id) => Ok(self.store().attempt(self.id(), id).await?),
+            None => Ok(None),
+        }
     }
 
     /// Does what a person may do to one device's set-up.
@@ -303,12 +331,12 @@ impl Org {
 
     /// Revokes every identity of a device: those of its enrolment and those of any that went before, one that a renewal has
     /// announced and one that was issued and never used. They are refused from the next message on, and no open enrolment
-    /// profile of the device yields another. The device stays enrolled on its side and can come back only by enrolling anew;
+    /// profile of the device, and no invitation, yields another. The device stays enrolled on its side and can come back only by enrolling anew;
     /// commands that wait for it stay in its queue. Answers how many certificates were revoked; repeating it revokes none.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when the device has neither enrolment nor identity, the
-    /// store's.
+    /// [`Error::BadInput`] without a reason, [`Error::NotFound`] when the device has neither enrolment nor identity and
+    /// is not invited, the store's.
     pub async fn revoke_identity(&self, serial: &Serial, reason: &str) -> Result<usize, Error> {
         let reason = reason.trim();
         sentence("reason", reason, false)?;
@@ -327,7 +355,8 @@ impl Org {
             let open = store.open_sessions_of_device(id, device.id).await?;
             let mut enrollments = store.enrollments_of_device(id, device.id).await?;
             let newest = enrollments.pop();
-            if newest.is_none() && identities.is_empty() {
+            // One that was only invited has neither, and its invitation is what may yet bring one.
+            if newest.is_none() && identities.is_empty() && open.is_empty() {
                 return Err(Error::NotFound("enrolment of this device"));
             }
             d.device = Some(Tracked::read(device));

@@ -103,6 +103,13 @@ pub fn actor_of(person: &Person) -> String {
     format!("{} <{account}>", person.name)
 }
 
+/// Who it is that has signed in, whatever they are called: of one provider and one account there. People change their own names.
+#[must_use]
+pub fn person_of(session: &PersonSession) -> String {
+    let text = format!("{}\n{}", session.issuer, session.person.subject);
+    format!("person {}", sha256_hex(text.as_bytes()))
+}
+
 impl Org {
     /// A line of the record in somebody else's name than the handle's.
     pub(super) fn audit_as(

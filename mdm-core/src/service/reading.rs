@@ -641,7 +641,9 @@ impl Org {
             };
             // The rest together, once the budget's minute is over.
             let wait = error.retry_after().unwrap_or(LOOK);
-            let due = (self.now() + wait.max(Duration::from_secs(60))).next_minute();
+            let now = self.now();
+            let due = (now + wait.max(Duration::from_secs(60))).next_minute();
+            let due = due.min(now + JobKind::LONGEST_WAIT);
             let mut batch = Batch::new();
             for (job, lease) in of_it.into_iter().chain(wanted.into_values().flatten()) {
                 let mut later = job.clone();

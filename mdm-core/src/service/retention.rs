@@ -84,8 +84,7 @@ impl Mdm {
             .clear_at
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A start is busy enough: the first look is later, but not so late that one who starts often never looks.
-        now >= *next.get_or_insert(now + FIRST)
+        has_come(&mut next, now)
     }
 }
 
@@ -219,4 +218,32 @@ impl Org {
 /// For how many days something is kept, and when they began; `None` where everything is kept.
 fn days_back(days: Option<u32>, now: Timestamp) -> Option<(u32, Timestamp)> {
     days.map(|days| (days, now - DAY * days))
+}
+
+/// Whether the next look is due; the first of a process is set by it.
+fn has_come(next: &mut Option<Timestamp>, now: Timestamp) -> bool {
+    // A start is busy enough: the first look is later, but not so late that one who starts often never looks.
+    let next = *next.get_or_insert(now + FIRST);
+    // What lies further ahead than a round was set by a clock that has gone back since.
+    now >= next || next.since(now) > EVERY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_while_keeps_nothing_from_being_cleared_away() {
+        let start = Timestamp::from_millis(1_796_112_000_000);
+        let mut next = None;
+        assert!(!has_come(&mut next, start));
+        assert!(has_come(&mut next, start + FIRST));
+        // Looked through ten days ahead, and set right.
+        next = Some(start + DAY * 10 + EVERY);
+        assert!(has_come(&mut next, start));
+        // A clock that is set back by less waits no longer than a round.
+        next = Some(start + EVERY);
+        assert!(!has_come(&mut next, start));
+        assert!(has_come(&mut next, start + EVERY));
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::apart::Again;
+use super::apart::{Again, is_tell};
 use super::worker::SIDE_BY_SIDE;
 use super::{Mdm, Org};
 use crate::error::Error;
@@ -56,6 +56,11 @@ impl Mdm {
         // Those that are not begun keep their lease and are claimed again. Beside one that is under way another may be: what
         // it is for may have come since.
         jobs.retain(|job| !(crowded && is_push(job)));
+        // Neither are these. That they were passed over is something done: what is due behind them is claimed at once.
+        let claimed = jobs.len();
+        let told_enough = apart.is_told_enough();
+        jobs.retain(|job| !(told_enough && is_tell(job)));
+        let passed_over = claimed - jobs.len();
         let again: Vec<(Job, Again)> = jobs
             .iter()
             .filter(|job| !is_push(job))
@@ -67,7 +72,7 @@ impl Mdm {
                 self.give_back(job, lease).await;
             }
         }
-        let mut done = jobs.len();
+        let mut done = jobs.len() + passed_over;
         let mut orgs: BTreeMap<OrganisationId, Org> = BTreeMap::new();
         for job in &jobs {
             if let Entry::Vacant(entry) = orgs.entry(job.organisation) {
@@ -147,7 +152,11 @@ impl Mdm {
                 let keys = part.clone();
                 let work = Box::pin(async move { do_jobs(&org, part, lease).await });
                 let work = self.inner.leases.keep(stopped, &keys, lease, work);
-                begun.push(self.inner.apart.begin(&keys, work));
+                let going = self.inner.apart.begin(&keys, work);
+                // A receiver of webhooks may take as long as it likes to answer: no round waits for it.
+                if !keys.iter().any(is_tell) {
+                    begun.push(going);
+                }
             }
         }
         self.keep_renewing();

@@ -115,9 +115,12 @@ impl SetBack {
                 continue;
             };
             let (left, from) = match since {
-                // Further away than any hold may last: this clock is behind. It may be put right in a minute, and others may have the
-                // right one, so that nobody is let out for it; as long as its whole time from now on nobody waits for it either.
-                Since::Start if ceiling.since(now) > HIGHEST_CEILING => (whole(hold, ceiling), at),
+                // It begins later than now, or ends later than any hold may: this clock is behind. It may be put right in a minute, and
+                // others may have the right one, so that nobody is let out for it; as long as its whole time from now on nobody waits
+                // for it either.
+                Since::Start if is_of_another_clock(hold, ceiling, now) => {
+                    (whole(hold, ceiling), at)
+                }
                 Since::Start => continue,
                 // Its ceiling is of the new clock.
                 Since::Round(_, then_at) if began_within(hold, now, at, then_at) => continue,
@@ -231,6 +234,12 @@ impl Mdm {
         }
         Ok(some < u64::from(TOGETHER))
     }
+}
+
+/// Whether a hold has begun by a clock that was ahead of this one.
+fn is_of_another_clock(hold: &SetUp, ceiling: Timestamp, now: Timestamp) -> bool {
+    let began_later = hold.held_since().is_some_and(|since| since > now + LEEWAY);
+    began_later || ceiling.since(now) > HIGHEST_CEILING
 }
 
 /// The whole time of a hold, as long as one may be at the most.

@@ -147,7 +147,7 @@ fn still_open(
     }
 }
 
-/// Managed apps of the service that it left, as that told before it came, and those that it has listed here itself. `None` where neither
+/// Managed apps of the service that it left, as that told before it came, and those that the hold has found. `None` where neither
 /// is known, and for a Mac: an app that nobody manages stays there with its data.
 fn apps_there(
     set_up: &SetUp,
@@ -157,12 +157,9 @@ fn apps_there(
         return None;
     }
     let came = set_up.enrolled.unwrap_or(set_up.began);
-    // What it has listed since is what it has of ours.
-    let told = original.and_then(|original| {
-        let all = original.reported_apps.iter().chain(&original.apps);
-        let before = all.filter(|told| told.at <= came);
-        before.max_by_key(|told| told.at)
-    });
+    // What it has listed itself is what it has of ours, or had of ours another time.
+    let told = original.and_then(|original| original.apps.as_ref());
+    let told = told.filter(|told| told.at <= came);
     let listed = match set_up.steps_or_proofs().get(&StepId::AppsKeep) {
         Some(state) => match &state.own {
             Own::Apps(way) => Some(way.apps.keys()),
@@ -401,7 +398,7 @@ mod tests {
         let why: Vec<_> = open.going.iter().map(|app| app.why).collect();
         assert_eq!(why, [WhyGoing::Undecided]);
         assert_eq!(open.going[0].bundle_id, "app.nobody");
-        // What it said of itself when it was here before counts, where that is newer.
+        // What it said of itself when it was here before is no list of the service that it left since.
         original.reported_apps = Some(Told {
             value: vec![OriginalApp::new("app.mail")],
             at: NOW - Duration::from_secs(60),
@@ -409,7 +406,10 @@ mod tests {
         });
         let open = still_open(&set_up, Some(&plan), Some(&original));
         let why: Vec<_> = open.going.iter().map(|app| app.why).collect();
-        assert_eq!(why, [WhyGoing::NotAskedFor]);
+        assert_eq!(why, [WhyGoing::Undecided]);
+        assert_eq!(open.going[0].bundle_id, "app.nobody");
+        original.apps = None;
+        assert_eq!(still_open(&set_up, Some(&plan), Some(&original)).apps, None);
     }
 
     #[test]

@@ -79,37 +79,69 @@ impl Org {
         Ok(found)
     }
 
+    /// Devices that have a tag.
+    ///
+    /// # Errors
+    /// [`Error::BadInput`] for a tag that cannot be; the store's.
+    pub async fn devices_of_tag(&self, tag: &str) -> Result<BTreeSet<Serial>, Error> {
+        let tags = crate::library::tags([tag])?;
+        let (mut found, mut after) = (BTreeSet::new(), DeviceId(0));
+        loop {
+            let page = self.store().devices(self.id(), after, PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(found);
+            };
+            after = last.id;
+            let have = page.into_iter().filter(|d| !d.tags.is_disjoint(&tags));
+            found.extend(have.map(|device| device.serial));
+        }
+    }
+
     /// Gives a tag to exactly these devices: others that have it lose it.
     ///
     /// # Errors
     /// [`Error::BadInput`] for a tag that cannot be; as [`Org::tag_devices`]. What was changed before an error stays changed.
     pub async fn set_tag(&self, tag: &str, serials: &BTreeSet<Serial>) -> Result<TagSet, Error> {
+        let have = self.devices_of_tag(tag).await?;
+        self.tag_exactly(tag, serials, &have, false).await
+    }
+
+    /// The same for who has seen that exactly the devices in `seen` have it: a device that has got it since keeps it. The first
+    /// change is written with the organisation's row, so that of two who have seen the same one is first, where both act under
+    /// [`Org::only_if`] of that row.
+    ///
+    /// # Errors
+    /// As [`Org::set_tag`].
+    pub async fn set_tag_as_seen(
+        &self,
+        tag: &str,
+        serials: &BTreeSet<Serial>,
+        seen: &BTreeSet<Serial>,
+    ) -> Result<TagSet, Error> {
+        self.tag_exactly(tag, serials, seen, true).await
+    }
+
+    async fn tag_exactly(
+        &self,
+        tag: &str,
+        serials: &BTreeSet<Serial>,
+        have: &BTreeSet<Serial>,
+        mut with_organisation: bool,
+    ) -> Result<TagSet, Error> {
         let tags = crate::library::tags([tag])?;
         let mut done = TagSet {
             tag: tags.first().cloned().unwrap_or_default(),
             ..TagSet::default()
         };
-        let (mut lose, mut have) = (Vec::new(), BTreeSet::new());
-        let mut after = DeviceId(0);
-        loop {
-            let page = self.store().devices(self.id(), after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            for device in page {
-                if !device.tags.contains(&done.tag) {
-                    continue;
-                }
-                match serials.contains(&device.serial) {
-                    true => drop(have.insert(device.serial)),
-                    false => lose.push(device.serial),
-                }
-            }
-        }
-        let get: Vec<Serial> = serials.difference(&have).cloned().collect();
+        let lose: Vec<Serial> = have.difference(serials).cloned().collect();
+        let get: Vec<Serial> = serials.difference(have).cloned().collect();
         let none = BTreeSet::new();
         done.taken = lose.len();
-        self.tag_devices(&lose, &none, &tags).await?;
-        done.unknown = self.tag_devices(&get, &tags, &none).await?;
+        self.tag_each(&lose, &none, &tags, &mut with_organisation)
+            .await?;
+        done.unknown = self
+            .tag_each(&get, &tags, &none, &mut with_organisation)
+            .await?;
         done.added = get.len() - done.unknown.len();
         Ok(done)
     }

@@ -36,6 +36,15 @@ impl Org {
     }
 
     pub(super) async fn views_of(&self, devices: Vec<Device>) -> Result<Vec<Views>, Error> {
+        self.views_beside(devices, &BTreeMap::new()).await
+    }
+
+    /// The same, where some of their attempts are at hand.
+    pub(super) async fn views_beside(
+        &self,
+        devices: Vec<Device>,
+        attempts: &BTreeMap<MoveId, Move>,
+    ) -> Result<Vec<Views>, Error> {
         let servers: Vec<Server> = self.store().servers(self.id()).await?;
         let services = self.inventory().await?.map(|i| i.services);
         let services = services.unwrap_or_default();
@@ -46,7 +55,10 @@ impl Org {
                 Some(id) => self.store().enrollment(self.id(), id).await?,
                 None => None,
             };
-            let attempt = self.attempt_of(device.open_move).await?;
+            let attempt = match device.open_move.and_then(|id| attempts.get(&id)) {
+                Some(attempt) => Some(attempt.clone()),
+                None => self.attempt_of(device.open_move).await?,
+            };
             if let Some(wave) = attempt.as_ref().map(|a| a.wave)
                 && !waves.contains_key(&wave)
             {

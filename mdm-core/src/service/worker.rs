@@ -144,6 +144,7 @@ impl Org {
                 Box::pin(self.rotate_key_job(&job, lease, device, secret)).await
             }
             JobKind::AskKey { device } => self.ask_key_job(&job, lease, device).await,
+            JobKind::AskWho { attempt } => self.ask_who_job(&job, lease, attempt).await,
             JobKind::HandOver { device } => self.hand_over_job(&job, lease, device).await,
             JobKind::HandOverAll { after } => self.hand_over_all_job(&job, lease, after).await,
             JobKind::AskAnew { after } => self.ask_anew_job(&job, lease, after).await,

@@ -329,6 +329,9 @@ pub(crate) trait Backend: Send + 'static {
 
     /// Writes all of a simple group durably, or nothing: `Taken` when a guard fails.
     fn at_once(&mut self, simple: &Simple<'_>) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Nobody waits: what is kept from one group to the next is let go.
+    fn rest(&mut self) {}
 }
 
 /// The verdicts on a group and what it writes.
@@ -667,6 +670,9 @@ async fn write<B: Backend>(
         for (waiting, answer) in group.into_iter().zip(answers) {
             // Nobody there any more: the write stands all the same.
             let _ = waiting.answer.send(answer);
+        }
+        if buffer.is_empty() && waiting.is_empty() {
+            backend.rest();
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod contract;
 mod delegate;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod group_commit;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod kept;
 #[cfg(feature = "postgres")]
 #[cfg_attr(
     feature = "sqlite",

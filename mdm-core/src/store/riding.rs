@@ -1,7 +1,7 @@
 //! A store that lets the note of a request ride along with the first batch that the request commits: note and effect are one
 //! transaction, whoever made the batch. Which request a batch belongs to is known by the task that commits it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use super::{
     Batch, ChannelAsk, ChannelView, CommitFigures, Expect, Noun, Store, StoreError, UnreadableRow,
     Write,
 };
+use crate::clock::{Clock, Timestamp};
 use crate::repeat::{Repeat, RepeatState};
 
 tokio::task_local! {
@@ -113,18 +114,51 @@ impl Riding {
 }
 
 /// Hands everything on.
-#[derive(Clone, Debug)]
-pub(crate) struct RidingStore<S>(pub(crate) S);
+pub(crate) struct RidingStore<S> {
+    inner: S,
+    clock: Arc<dyn Clock>,
+    /// The latest moment of that clock at a commit.
+    latest: AtomicI64,
+}
 
 impl<S> RidingStore<S> {
+    pub(crate) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
+        let latest = AtomicI64::new(i64::MIN);
+        Self {
+            inner,
+            clock,
+            latest,
+        }
+    }
+
     pub(super) const fn inner(&self) -> &S {
-        &self.0
+        &self.inner
+    }
+
+    /// A job that is put off for longer than its kind may wait is a mistake of ours: it would be taken for one of a clock that was ahead,
+    /// and be done early. By the latest moment, for what a clock puts off before it is set back is no mistake.
+    fn check_waits(&self, batch: &Batch) {
+        let now = self.clock.now().as_millis();
+        let latest = self.latest.fetch_max(now, Ordering::Relaxed).max(now);
+        let latest = Timestamp::from_millis(latest);
+        for write in &batch.writes {
+            if let Write::Job(job) | Write::JobLater { job, .. } = write {
+                let may = latest + job.kind.longest_wait();
+                assert!(
+                    job.due <= may,
+                    "a job waits for longer than its kind may: {job:?}, {latest}"
+                );
+            }
+        }
     }
 }
 
 #[async_trait]
 impl<S: Store> Store for RidingStore<S> {
     async fn commit(&self, mut batch: Batch) -> Result<(), StoreError> {
+        if cfg!(debug_assertions) {
+            self.check_waits(&batch);
+        }
         let riding = RIDING.try_with(Clone::clone).ok();
         let riding = riding.filter(|riding| {
             let begun = matches!(riding.lock().state, RepeatState::Begun { .. });
@@ -144,7 +178,7 @@ impl<S: Store> Store for RidingStore<S> {
             }
             None => None,
         };
-        self.0.commit(batch).await?;
+        self.inner.commit(batch).await?;
         if let Some((expecting, changed)) = expecting {
             expecting.keep(changed);
         }
@@ -157,22 +191,22 @@ impl<S: Store> Store for RidingStore<S> {
     }
 
     async fn channel(&self, ask: ChannelAsk) -> Result<ChannelView, StoreError> {
-        self.0.channel(ask).await
+        self.inner.channel(ask).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.0.close().await
+        self.inner.close().await
     }
 
     fn commit_figures(&self) -> Option<CommitFigures> {
-        self.0.commit_figures()
+        self.inner.commit_figures()
     }
 
     async fn unreadable(&self) -> Result<Vec<UnreadableRow>, StoreError> {
-        self.0.unreadable().await
+        self.inner.unreadable().await
     }
 
     fn name(&self) -> &'static str {
-        self.0.name()
+        self.inner.name()
     }
 }

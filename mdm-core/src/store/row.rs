@@ -125,6 +125,47 @@ pub(crate) fn senders(rows: &[&Row]) -> std::collections::BTreeSet<(i64, String)
     rows.iter().filter_map(sender).collect()
 }
 
+/// Refusals that an organisation keeps apart, so that one kind pushes out none of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pool {
+    /// Of senders who showed nothing.
+    Strangers,
+    /// Of senders whom nobody could prove.
+    Unproved,
+    /// Of devices that were proved.
+    Proved,
+}
+
+impl Pool {
+    fn of(sender: &str) -> Self {
+        match sender.split_once(' ') {
+            Some(("nobody", _)) => Self::Strangers,
+            Some(("serial", _)) => Self::Proved,
+            _ => Self::Unproved,
+        }
+    }
+
+    /// Its number in statements.
+    pub(crate) const fn number(self) -> i64 {
+        self as i64
+    }
+
+    /// How many of an organisation are kept.
+    pub(crate) const fn most(self) -> i64 {
+        match self {
+            Self::Strangers => 300,
+            Self::Unproved => 1_000,
+            Self::Proved => 5_000,
+        }
+    }
+}
+
+/// The pools into which refusals go, each with its organisation.
+pub(crate) fn pools(rows: &[&Row]) -> std::collections::BTreeSet<(i64, Pool)> {
+    let of = |(organisation, sender): (i64, String)| (organisation, Pool::of(&sender));
+    senders(rows).into_iter().map(of).collect()
+}
+
 /// A noun that has a table.
 pub(crate) trait Stored: Serialize + DeserializeOwned + Send {
     /// Its table.
@@ -280,7 +321,7 @@ stored! {
     Inventory in Inventories versioned: |_it| vec![];
     Job in Jobs unversioned: |it| vec![moment(Some(it.due)), Cell::Int(Some(0)), moment(Some(it.due))];
     AuditEntry in Audit unversioned: |it| vec![Cell::Int(it.device.map(|d| d.0))];
-    Refusal in Refusals unversioned: |it| vec![text(&it.sender())];
+    Refusal in Refusals unversioned: |it| vec![text(&it.kept_as())];
 }
 
 impl Stored for Organisation {

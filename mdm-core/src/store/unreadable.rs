@@ -51,7 +51,8 @@ fn lock(rows: &Rows) -> MutexGuard<'_, BTreeSet<UnreadableRow>> {
 }
 
 /// For work that shows and decides nothing: its lists have the rows that can be read. Answers what the work did, and which rows were
-/// left out.
+/// left out. Who decides under it takes those into account (a wave of which one is left out is not closed), or decides for each row by
+/// itself.
 pub async fn with_the_rest<F: Future>(work: F) -> (F::Output, Vec<UnreadableRow>) {
     let left_out = Arc::new(Rows::default());
     let output = LEFT_OUT.scope(Arc::clone(&left_out), work).await;

@@ -4,14 +4,16 @@
 mod profiles;
 mod script;
 mod unlisted;
+mod web_view;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use mdm_core::clock::Clock as _;
 use mdm_core::ids::Serial;
 use mdm_core::secret::Secret;
 use mdm_core::store::testing::{FailingStore, Moment};
-use mdm_core::store::{DeviceStore as _, SqliteStore, WaveStore as _};
+use mdm_core::store::{DeviceStore as _, JobStore as _, Lease, SqliteStore, WaveStore as _};
 use mdm_core::wave::SyncCursor;
 
 use crate::script::{DAY, MINUTE, Page, Stage, mdm};
@@ -211,6 +213,51 @@ async fn a_page_that_another_process_has_taken_is_not_taken_again() {
     let first = Serial::parse("A").unwrap();
     let found = stage.store.device_by_serial(stage.organisation, &first);
     assert!(found.await.unwrap().is_none(), "the page was the other's");
+}
+
+#[tokio::test]
+async fn whoever_assigns_while_a_list_is_read_takes_it_from_nobody_and_it_is_read_again_for_that() {
+    let seconds = Duration::from_secs;
+    let stage = Stage::new(&[(&["A"], &[], false)]).await;
+    let server = stage.server("one").await;
+    stage.pass(MINUTE * 5).await;
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 1);
+    // Long after that, when the profile should have shown: somebody claims the reading, and is never heard of again.
+    stage.clock.advance(MINUTE * 45);
+    let now = stage.clock.now();
+    let lease = Lease(now + seconds(20));
+    let claimed = stage.store.claim_jobs(now, lease, 100).await.unwrap();
+    let row = stage.store.server(stage.organisation, server).await;
+    let reading = row.unwrap().unwrap().sync_job;
+    assert!(claimed.iter().any(|job| job.id == reading));
+    let serial = Serial::parse("A").unwrap();
+    let asked = stage.org().await.assign_profiles(&[serial]).await;
+    asked.unwrap();
+    let work = async || while stage.mdm.work(100).await.unwrap() > 0 {};
+    let read = || stage.script.asked.lock().unwrap().len();
+    let before = read();
+    work().await;
+    assert_eq!(stage.script.assigned.lock().unwrap().len(), 2);
+    let times = stage.store.job_times(stage.organisation, reading).await;
+    let times = times.unwrap().unwrap();
+    assert_eq!(
+        (times.lease, times.leased_until),
+        (Some(lease), now + seconds(20))
+    );
+    stage.clock.set(now + seconds(19));
+    work().await;
+    assert_eq!(read(), before, "its lease goes on");
+    stage.clock.set(now + seconds(20));
+    work().await;
+    assert_eq!(read(), before + 1, "nobody reads on for whoever has died");
+    // What was assigned may not have shown yet.
+    stage.pass(seconds(69)).await;
+    assert_eq!(read(), before + 1);
+    stage.pass(seconds(1)).await;
+    work().await;
+    assert_eq!(read(), before + 2);
+    stage.pass(MINUTE * 9).await;
+    assert_eq!(read(), before + 2, "once is enough");
 }
 
 #[tokio::test]

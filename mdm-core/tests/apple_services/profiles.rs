@@ -1,15 +1,17 @@
 //! Profiles and their assignment: nothing is assigned twice without a look, and what cannot be had keeps nobody waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use mdm_core::clock::Timestamp;
 use mdm_core::device::{Device, DeviceRecord, OrgReading, Platform};
 use mdm_core::errand::{Errand, ErrandKind, ErrandMember};
-use mdm_core::ids::{DeviceId, ErrandId, LocationId, Serial};
+use mdm_core::gap::{GapLimits, GapPlace};
+use mdm_core::ids::{DeviceId, ErrandId, LocationId, MoveId, Serial};
 use mdm_core::migration::{MoveState, PinnedRunbook, Variant};
-use mdm_core::service::Member;
-use mdm_core::store::{AppleStore as _, Batch, Store as _};
+use mdm_core::service::{Member, ProjectChange};
+use mdm_core::store::{AppleStore as _, Batch, SqliteStore, Store as _};
 
 use crate::script::{DAY, MINUTE, Page, START, Stage};
 
@@ -379,6 +381,86 @@ async fn a_request_for_licences_that_waits_for_a_person_keeps_no_device() {
     stage.pass(MINUTE * 6).await;
     assert!(offered(&stage, "B"));
     assert_eq!(stage.device("B").await.assignment.waits, None);
+}
+
+/// Alters the row of an attempt behind the server's back.
+async fn alter(path: &Path, attempt: MoveId, doc: &'static str) {
+    use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut database = options.connect().await.unwrap();
+    let sql = format!("UPDATE moves SET doc = {doc} WHERE id = {}", attempt.0);
+    let met = sqlx::query(AssertSqlSafe(sql)).execute(&mut database).await;
+    assert_eq!(met.unwrap().rows_affected(), 1, "{doc}");
+    database.close().await.unwrap();
+}
+
+/// So that it cannot be read, and back.
+const SPOILT: &str = "'!' || doc";
+const MENDED: &str = "substr(doc, 2)";
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_read_keeps_no_other_from_its_offer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mdm.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let stage = Stage::on(store, &[(&["A"], &[], false)]).await;
+    let needs = Some("the content token has ended");
+    licences_asked(&stage, &["B", "C"], START + DAY * 10, needs).await;
+    let bad = stage.device("B").await.open_move.unwrap();
+    alter(&path, bad, SPOILT).await;
+    stage.pass(MINUTE * 6).await;
+    assert!(offered(&stage, "C") && !offered(&stage, "B"));
+    let told = stage.org().await.unreadable().await.unwrap();
+    let told: Vec<_> = told.iter().map(|row| (row.table, row.id)).collect();
+    assert_eq!(told, [("moves", bad.0)]);
+    alter(&path, bad, MENDED).await;
+    stage.pass(MINUTE * 11).await;
+    assert!(offered(&stage, "B"), "it was mended");
+}
+
+#[tokio::test]
+async fn a_place_in_the_gap_that_cannot_be_read_counts_in_each_group_and_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mdm.sqlite");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let stage = Stage::on(store, &[(&["A"], &[], false)]).await;
+    let needs = Some("the content token has ended");
+    licences_asked(&stage, &["B", "C", "D", "E"], START + DAY * 10, needs).await;
+    let mut gap = GapLimits::default();
+    gap.tags.insert("till".to_owned(), 2);
+    let change = ProjectChange {
+        gap: Some(gap),
+        ..ProjectChange::default()
+    };
+    let org = stage.org().await;
+    let server = stage.device("B").await.record.unwrap().server;
+    org.new_project("tills", server, &change).await.unwrap();
+    let mut batch = Batch::new();
+    for name in ["C", "D"] {
+        let mut device = stage.device(name).await;
+        device.tags.insert("till".to_owned());
+        batch.put(device);
+    }
+    // It is no till: as long as it cannot be read nobody knows.
+    let bad = stage.device("B").await.open_move.unwrap();
+    let attempt = stage.mdm.store().attempt(stage.organisation, bad).await;
+    let mut attempt = attempt.unwrap().unwrap();
+    attempt.gap = Some(GapPlace {
+        since: START,
+        groups: BTreeSet::new(),
+    });
+    batch.put(attempt);
+    stage.store.commit(batch).await.unwrap();
+    alter(&path, bad, SPOILT).await;
+    stage.pass(MINUTE * 6).await;
+    assert!(offered(&stage, "E") && !offered(&stage, "B"));
+    assert_ne!(offered(&stage, "C"), offered(&stage, "D"), "one of them");
+    let behind = if offered(&stage, "C") { "D" } else { "C" };
+    let why = stage.device(behind).await.assignment.waits.unwrap();
+    assert!(why.contains("2 devices of the tag till"), "{why}");
+    alter(&path, bad, MENDED).await;
+    stage.pass(MINUTE * 11).await;
+    assert!(offered(&stage, "B") && offered(&stage, behind));
 }
 
 #[tokio::test]

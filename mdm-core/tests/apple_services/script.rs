@@ -1,6 +1,6 @@
 //! A stand-in for the device-assignment service that plays pages from a script, and a server before it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +37,10 @@ pub(crate) struct Script {
     pub(crate) busy: Mutex<Option<Duration>>,
     /// No profile can be defined.
     pub(crate) refuse: Mutex<bool>,
+    /// No profile without a web view can be defined.
+    pub(crate) refuse_plain: Mutex<bool>,
+    /// Who was assigned a profile with a web view.
+    pub(crate) viewed: Mutex<BTreeSet<Serial>>,
     /// So many readings of a profile find none yet.
     pub(crate) hidden: Mutex<u32>,
     /// Profiles that were defined.
@@ -145,13 +149,18 @@ impl DeviceAssignment for Script {
     async fn define_profile(
         &self,
         credential: &ServerCredential,
-        _: &serde_json::Value,
+        content: &serde_json::Value,
     ) -> Result<String, PortError> {
-        if *self.refuse.lock().unwrap() {
+        let view = content.get("configuration_web_url").is_some();
+        if *self.refuse.lock().unwrap() || !view && *self.refuse_plain.lock().unwrap() {
             return Err(PortError::retry("not now"));
         }
         *self.defined.lock().unwrap() += 1;
-        Ok(profile_of(credential))
+        let plain = profile_of(credential);
+        Ok(match view {
+            true => format!("{plain}{VIEW}"),
+            false => plain,
+        })
     }
 
     async fn read_profile(
@@ -177,8 +186,13 @@ impl DeviceAssignment for Script {
         uuid: &str,
         serials: &[Serial],
     ) -> Result<Vec<(Serial, AssignmentOutcome)>, PortError> {
-        if uuid != profile_of(credential) {
+        let with_view = uuid.strip_suffix(VIEW);
+        if with_view.unwrap_or(uuid) != profile_of(credential) {
             return Err(PortError::Refused("no such profile here".to_owned()));
+        }
+        if with_view.is_some() {
+            let mut viewed = self.viewed.lock().unwrap();
+            viewed.extend(serials.iter().cloned());
         }
         self.assigned.lock().unwrap().push(serials.to_vec());
         if let Some(wait) = self.busy.lock().unwrap().take() {
@@ -253,7 +267,10 @@ impl OrganisationApi for Script {
     }
 }
 
-/// One profile for each server entry.
+/// How the other profile of a server entry ends, that with a web view.
+const VIEW: &str = "-view";
+
+/// One profile for each server entry, and another one where devices sign in in a web view.
 pub(crate) fn profile_of(credential: &ServerCredential) -> String {
     format!("PROFILE-{}", credential.token.expose_text().unwrap_or(""))
 }

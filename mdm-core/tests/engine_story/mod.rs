@@ -100,6 +100,8 @@ pub(crate) struct Device {
     pub(crate) refuses_escrow: bool,
     /// It refuses this profile.
     pub(crate) refuses: Option<&'static str>,
+    /// What it answers as errors, one after the other, before it takes an app on.
+    pub(crate) rejects: BTreeMap<String, VecDeque<Told>>,
 }
 
 pub(crate) struct Story {
@@ -307,6 +309,7 @@ impl Device {
             lacks_token: false,
             refuses_escrow: false,
             refuses: None,
+            rejects: BTreeMap::new(),
         }
     }
 
@@ -346,6 +349,10 @@ impl Device {
                     .collect(),
             ),
             Ask::InstallApp { bundle_id, .. } => {
+                let rejects = self.rejects.get_mut(bundle_id);
+                if let Some(told) = rejects.and_then(VecDeque::pop_front) {
+                    return (ReportStatus::Error, told);
+                }
                 let mut all = self.installed.iter();
                 let own = all.find(|own| own.eq_ignore_ascii_case(bundle_id));
                 let state = match own {

@@ -1,10 +1,16 @@
 //! Apps of the runbook's table that are there already are taken over: on devices that get some of the steps only, and on those
 //! that spell them otherwise.
 
-use mdm_core::device::Platform;
-use mdm_core::migration::{Ask, Effect, SetUpEnd, SetUpState, StepId, Variant};
+use std::time::Duration;
 
-use super::{Story, told};
+use mdm_core::app_state::AppState;
+use mdm_core::device::Platform;
+use mdm_core::migration::{
+    AppReading, Ask, Effect, Event, OperatorAct, Owner, SetUpEnd, SetUpState, StepId, Told, Variant,
+};
+
+use super::engine_story::Queued;
+use super::{START, Story, told};
 
 /// A story whose app to be installed is on the iPhone already, while a step is for devices with another tag.
 fn without(step: StepId) -> Story {
@@ -66,4 +72,189 @@ fn an_app_that_the_device_spells_otherwise_is_taken_over_and_proved() {
         let own = |ids: &&Vec<String>| **ids == ["App.Mail", "App.Notes"];
         assert!(!asked.is_empty() && asked.iter().all(own), "{}", s.log);
     }
+}
+
+/// Plays until the device is out of its hold, and then until the proof. How long it was held.
+fn play_with_polls(s: &mut Story) -> Duration {
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    while s.device.awaiting {
+        s.wake();
+        s.answer_all();
+    }
+    let held = s.now.since(START);
+    told(s);
+    s.run(4);
+    held
+}
+
+/// An app to be kept that the device rejects like this, one after the other.
+fn rejecting(all: impl IntoIterator<Item = Told>) -> Story {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    let rejects = all.into_iter().collect();
+    s.device.rejects.insert("app.notes".to_owned(), rejects);
+    s
+}
+
+fn rejected_as(state: AppState) -> Told {
+    let bundle_id = "app.notes".to_owned();
+    Told::App(AppReading { bundle_id, state })
+}
+
+/// How often the step that keeps apps has asked for it.
+fn asked(s: &Story) -> usize {
+    let asks = |effect: &&Effect| {
+        matches!(effect, Effect::Command { step: StepId::AppsKeep, ask: Ask::InstallApp { bundle_id, .. }, .. }
+            if bundle_id == "app.notes")
+    };
+    s.effects.iter().filter(asks).count()
+}
+
+fn is_proved(s: &Story) {
+    assert!(s.set_up.exceptions.is_empty(), "{}", s.log);
+    let proved = SetUpState::Ended(SetUpEnd::Proved);
+    assert_eq!(s.set_up.state, proved, "{}", s.log);
+}
+
+#[test]
+fn an_app_that_is_queued_or_installed_already_is_no_refusal_its_list_is_read() {
+    let queued = || AppState::InProgress("AppAlreadyQueued".to_owned());
+    let installed = || AppState::Unknown("AppAlreadyInstalled".to_owned());
+    let installing = AppState::InProgress("Installing".to_owned());
+    for (said, listed) in [
+        (queued(), installing),
+        (installed(), AppState::Managed),
+        (queued(), AppState::Managed),
+    ] {
+        let mut s = rejecting([rejected_as(said)]);
+        s.device.managed.insert("app.notes".to_owned(), listed);
+        play_with_polls(&mut s);
+        is_proved(&s);
+        assert_eq!(asked(&s), 1, "{}", s.log);
+    }
+}
+
+#[test]
+fn an_app_that_is_there_and_that_the_list_does_not_name_is_asked_for_again() {
+    let installed = AppState::Unknown("AppAlreadyInstalled".to_owned());
+    let mut s = rejecting([rejected_as(installed)]);
+    play_with_polls(&mut s);
+    is_proved(&s);
+    assert_eq!(asked(&s), 2, "{}", s.log);
+}
+
+fn refused_often(times: usize, why: &str) -> Vec<Told> {
+    let why = why.to_owned();
+    vec![Told::Failure { why }; times]
+}
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_mins(n)
+}
+
+#[test]
+fn an_app_whose_licence_comes_late_is_taken_over_while_the_step_has_time() {
+    let mut s = rejecting(refused_often(3, "Other"));
+    let held = play_with_polls(&mut s);
+    is_proved(&s);
+    assert_eq!(asked(&s), 4, "{}", s.log);
+    // After one minute, two more and four more.
+    assert!(minutes(7) <= held && held < minutes(8), "{}", s.log);
+}
+
+#[test]
+fn an_app_without_a_licence_is_given_up_when_the_step_has_no_time_left() {
+    let mut s = rejecting(refused_often(30, "Other"));
+    let held = play_with_polls(&mut s);
+    assert_eq!(asked(&s), 7, "{}", s.log);
+    assert!(minutes(19) <= held && held < minutes(20), "{}", s.log);
+    let mut found = s.set_up.exceptions.iter();
+    let lost = found.find(|e| e.what == "apps-keep: app.notes").unwrap();
+    assert_eq!(lost.owner, Owner::Licence);
+    assert_eq!(lost.why, "Other (asked for 7 times)");
+}
+
+#[test]
+fn an_app_that_no_licence_would_help_is_asked_for_twice() {
+    let mut s = rejecting(refused_often(30, "NotAnApp"));
+    let held = play_with_polls(&mut s);
+    assert_eq!(asked(&s), 2, "{}", s.log);
+    assert!(held < minutes(2), "{}", s.log);
+}
+
+#[test]
+fn an_app_that_is_refused_does_not_keep_another_from_being_read() {
+    let mut s = rejecting(refused_often(2, "Other"));
+    s.device.installed.insert("app.mail".to_owned());
+    let queued = AppState::InProgress("AppAlreadyQueued".to_owned());
+    let bundle_id = "app.mail".to_owned();
+    let mail = AppReading {
+        bundle_id: bundle_id.clone(),
+        state: queued,
+    };
+    let rejects = [Told::App(mail)].into();
+    s.device.rejects.insert(bundle_id.clone(), rejects);
+    s.device.managed.insert(bundle_id, AppState::Managed);
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    let listed = s.effects.iter().any(|effect| {
+        matches!(
+            effect,
+            Effect::Command {
+                step: StepId::AppsKeep,
+                ask: Ask::ManagedApps { .. },
+                ..
+            }
+        )
+    });
+    assert!(listed && s.now < START + minutes(1), "{}", s.log);
+}
+
+/// Which apps were declared, of a story whose runbook declares them.
+fn declared(s: &Story) -> Vec<&[String]> {
+    let asks = s.effects.iter().filter_map(|effect| match effect {
+        Effect::Command {
+            ask: Ask::DeclareApps { identifiers },
+            ..
+        } => Some(&identifiers[..]),
+        _ => None,
+    });
+    asks.collect()
+}
+
+#[test]
+fn an_app_that_went_with_the_hold_is_not_declared_after_it() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.plan = s.plan.with_declared_apps();
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    // Whatever comes is answered, but for the installation of what is to be kept.
+    let keeps = |q: &Queued| q.0 == StepId::AppsKeep && matches!(q.3, Ask::InstallApp { .. });
+    while s.device.queue.front().is_some_and(|q| !keeps(q)) {
+        s.answer();
+    }
+    assert!(s.device.queue.front().is_some_and(keeps), "{}", s.log);
+    s.tell(&Event::Operator(OperatorAct::Release));
+    s.answer_all();
+    assert!(!s.device.awaiting, "{}", s.log);
+    let mut found = s.set_up.exceptions.iter();
+    assert!(found.any(|e| e.what == "apps-keep: app.notes"), "{}", s.log);
+    assert_eq!(declared(&s), [["app.mail".to_owned()]], "{}", s.log);
+}
+
+#[test]
+fn an_app_that_was_taken_over_is_declared_with_those_that_are_new() {
+    let mut s = Story::new(Platform::Ios, Variant::Migration);
+    s.plan = s.plan.with_declared_apps();
+    s.enrol();
+    s.answer();
+    s.lock_answers();
+    s.answer_all();
+    let both = ["app.mail", "app.notes"].map(str::to_owned);
+    assert_eq!(declared(&s), [&both[..]], "{}", s.log);
 }

@@ -120,6 +120,50 @@ fn a_submission_that_a_person_had_to_settle_goes_on_by_itself() {
 }
 
 #[test]
+fn what_is_late_at_apple_is_called_back_and_not_taken_out() {
+    let late = |told: Option<&str>| {
+        let mut a = attempt();
+        let deadline = a.row.deadline;
+        a.tell(0, &Event::Accepted);
+        a.tell(1, &Event::SubmitAsked { deadline });
+        let activity = "ACT1".to_owned();
+        a.tell(2, &Event::ActivityPosted { activity });
+        for minute in 3..50 {
+            a.tell(minute, &Event::Woke);
+        }
+        assert_eq!(a.row.attention, Some(Attention::SubmitFailed));
+        assert!(!a.row.is_planned(), "{:?}", a.row.state);
+        if let Some(why) = told {
+            let why = why.to_owned();
+            a.tell(50, &Event::SubmitRefused { why });
+        }
+        a
+    };
+    // Its request is open: another deadline is not simply noted, and it is not taken out without Apple.
+    let mut a = late(None);
+    let deadline = a.row.deadline;
+    let moved = deadline + Duration::from_hours(24);
+    a.tell(51, &Event::DeadlineMoved { deadline: moved });
+    assert_eq!(a.row.deadline, deadline);
+    let came = a.row.clone();
+    a.tell(52, &Event::WithdrawAsked);
+    assert!(matches!(a.row.state, MoveState::Cancelling { .. }));
+    assert!(a.log.contains("-> Cancel"), "{}", a.log);
+    a.row = came;
+    a.apple(60, Some(MigrationStatus::Requested), "OURS");
+    assert!(matches!(a.row.state, MoveState::Scheduled { .. }));
+    // The errand has ended, and nothing of it comes: it is as one that Apple refused.
+    let mut a = late(Some("INVALID_SERIAL"));
+    let MoveState::SubmitFailed { why, .. } = &a.row.state else {
+        panic!("{:?}", a.row.state);
+    };
+    assert_eq!(why, "INVALID_SERIAL");
+    assert!(a.row.is_planned());
+    a.tell(51, &Event::WithdrawAsked);
+    assert_eq!(a.row.state, MoveState::Ended(Outcome::Withdrawn));
+}
+
+#[test]
 fn an_attempt_goes_from_the_plan_to_apples_success() {
     let mut a = scheduled();
     for in_force in [false, true] {

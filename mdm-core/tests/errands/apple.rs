@@ -13,7 +13,7 @@ use mdm_core::errand::Errand;
 use mdm_core::error::PortError;
 use mdm_core::ids::{ErrandId, LocationId, OrganisationId, Serial, ServerId, WaveId};
 use mdm_core::licences::{LicenceLimits, Stock};
-use mdm_core::migration::{AppAction, AppPlan, MoveState, PinnedRunbook, Variant};
+use mdm_core::migration::{AppAction, AppPlan, AuditedAct, MoveState, PinnedRunbook, Variant};
 use mdm_core::secret::Secret;
 use mdm_core::service::ports::{
     Account, ActivityReading, ActivityRequest, ApiKey, ContentCredential, DeviceAssignment,
@@ -23,6 +23,7 @@ use mdm_core::service::ports::{
 use mdm_core::service::{Act, Mdm, MdmSettings, Member, MigrationAct, Org};
 use mdm_core::store::SqliteStore;
 use mdm_core::vault::{EscrowVault, PlainKeys};
+use mdm_core::wave::Waiver;
 use tokio::sync::Notify;
 
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_796_112_000_000);
@@ -75,6 +76,10 @@ pub(crate) struct Inside {
     pub(crate) looks: Looks,
     /// The account is another organisation's.
     pub(crate) foreign: bool,
+    /// What the audit events answer, one question after the other; without more there are none to be asked.
+    pub(crate) audited: Vec<Result<Vec<AuditedAct>, PortError>>,
+    /// About which devices the audit events were asked, and from when on.
+    pub(crate) audits: Vec<(Serial, Timestamp)>,
     /// Apps and Books takes back nothing, and says so.
     pub(crate) stubborn: bool,
     /// Apps and Books, by content token.
@@ -91,6 +96,10 @@ pub(crate) struct Library {
     /// How many licences of each app there are.
     pub(crate) bought: BTreeMap<u64, usize>,
     pub(crate) holders: BTreeMap<u64, BTreeSet<Serial>>,
+    /// Its licences can be given to people only.
+    pub(crate) for_people: bool,
+    /// The other service that has claimed it.
+    pub(crate) claimed: Option<String>,
     /// Its token has ended.
     pub(crate) ended: bool,
     /// Who holds what cannot be read, and time does not mend it.
@@ -105,6 +114,8 @@ pub(crate) struct Library {
     pub(crate) rough: Option<u32>,
     /// How often it was read who holds what.
     pub(crate) readings: u32,
+    /// When its stock was read.
+    pub(crate) stocks: Vec<Timestamp>,
 }
 
 impl Library {
@@ -285,6 +296,21 @@ impl OrganisationApi for Apple {
         Ok(format!("ACTIVITY{}", self.asked()))
     }
 
+    async fn audited(
+        &self,
+        _: &ApiKey,
+        serial: &Serial,
+        since: Timestamp,
+        _: Timestamp,
+    ) -> Result<Vec<AuditedAct>, PortError> {
+        let mut inside = self.inside();
+        inside.audits.push((serial.clone(), since));
+        match inside.audited.is_empty() {
+            true => Err(PortError::Absent("audit event")),
+            false => inside.audited.remove(0),
+        }
+    }
+
     async fn activity(&self, _: &ApiKey, id: &str) -> Result<ActivityReading, PortError> {
         let looks = match id {
             "ACTIVITY1" => self.inside().looks,
@@ -371,18 +397,22 @@ impl Licences for Apple {
     async fn claim(
         &self,
         credential: &ContentCredential,
-        _: bool,
+        take_over: bool,
         _: Timestamp,
     ) -> Result<LocationReading, PortError> {
         let name = token(credential);
-        if self.inside().libraries[&name].ended {
+        let mut inside = self.inside();
+        let library = inside.libraries.get_mut(&name).unwrap();
+        if library.ended {
             return Err(PortError::NeedsPerson("a new token".to_owned()));
         }
+        let displaced = library.claimed.take_if(|_| take_over);
         Ok(LocationReading {
             library: name.clone(),
             name,
             token_expires: None,
-            claimed_by_other: None,
+            claimed_by_other: library.claimed.clone(),
+            displaced,
             limits: LicenceLimits::default(),
         })
     }
@@ -391,8 +421,9 @@ impl Licences for Apple {
         &self,
         credential: &ContentCredential,
     ) -> Result<BTreeMap<u64, Stock>, PortError> {
-        let inside = self.inside();
-        let library = &inside.libraries[&token(credential)];
+        let mut inside = self.inside();
+        let library = inside.libraries.get_mut(&token(credential)).unwrap();
+        library.stocks.push(self.clock.now());
         let stock = |(app, bought): (&u64, &usize)| {
             let left = library.left(*app);
             let stock = Stock {
@@ -400,7 +431,7 @@ impl Licences for Apple {
                 assigned: u64::try_from(bought - left).unwrap(),
                 available: u64::try_from(left).unwrap(),
                 unlimited: false,
-                device_assignable: true,
+                device_assignable: !library.for_people,
             };
             (*app, stock)
         };
@@ -633,6 +664,29 @@ impl Stage {
         let accepted = org.accept(wave, &what_if.digest, &[], "as planned").await;
         accepted.unwrap();
         org.submit(wave, &what_if.digest, "a person").await.unwrap();
+    }
+
+    /// The same where nothing stands against some but that no licence is left for them: they come without. Answers who these are.
+    pub(crate) async fn accept_without_licences(&self, wave: WaveId) -> Vec<Serial> {
+        let org = self.org().await;
+        let what_if = org.what_if(wave).await.unwrap();
+        for why in what_if.blockers.values().flatten() {
+            assert!(
+                why.starts_with("apps.licences: no licence is left"),
+                "{why}"
+            );
+        }
+        let serials: Vec<Serial> = what_if.blockers.keys().cloned().collect();
+        let waiver = Waiver {
+            check: Check::AppsLicences,
+            serials: serials.iter().cloned().collect(),
+            reason: "they come without".to_owned(),
+        };
+        let waivers = [waiver];
+        let accepted = org.accept(wave, &what_if.digest, &waivers, "as planned");
+        assert_eq!(accepted.await.unwrap().staying, 0);
+        org.submit(wave, &what_if.digest, "a person").await.unwrap();
+        serials
     }
 
     /// Brings in the content token of a library, and reads it.

@@ -14,6 +14,7 @@ use mdm_core::service::{Act, ActPlan, MigrationAct, Org};
 use mdm_core::store::Batch;
 
 use super::apple::{DAY, Fate, MINUTE, OURS, START, Stage, THEIRS};
+use super::starts;
 
 fn back(serials: &[Serial], to: Option<&str>) -> Act {
     Act {
@@ -378,6 +379,109 @@ async fn a_return_of_many_takes_two_persons_and_goes_as_it_was_looked_at() {
     let shown = plan(&bo, &few).await;
     let done = bo.do_act(&few, &shown.digest).await.unwrap();
     assert_eq!((done.approval, done.errands.len()), (None, 1));
+}
+
+#[tokio::test]
+async fn of_a_return_that_is_confirmed_later_goes_what_is_still_as_it_was() {
+    let stage = Stage::new(5, MINUTE, &[]).await;
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    let [begins, before, gone, here_too] = [0, 1, 3, 4].map(|n| stage.serials[n].clone());
+    for serial in &stage.serials[3..] {
+        migrated(&stage, serial).await;
+    }
+    let org = stage.org().await;
+    org.demand_two_persons(true).await.unwrap();
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let act = back(&stage.serials, None);
+    let asked = async || {
+        let shown = plan(&anna, &act).await;
+        let waits = anna.do_act(&act, &shown.digest).await.unwrap();
+        (shown.blocked, waits.approval.unwrap())
+    };
+    let (blocked, waits) = asked().await;
+    assert_eq!(blocked, 0);
+    starts(&stage, &begins);
+    // One of the two that are here has gone away: what the other one's return is part of is no longer what was looked at.
+    let id = bo.organisation().id;
+    let row = device(&stage, &bo, &gone).await;
+    let store = stage.mdm.store();
+    let found = store.enrollments_of_device(id, row.id).await.unwrap();
+    let mut enrolment = found.last().unwrap().clone();
+    enrolment.state = EnrollmentState::CheckedOut;
+    let mut batch = Batch::new();
+    batch.put(enrolment);
+    store.commit(batch).await.unwrap();
+    bo.pull(&stage.serials).await.unwrap();
+    let done = bo.confirm(waits).await.unwrap().act.unwrap();
+    assert_eq!((done.members, done.blocked), (5, 3));
+    let left: Vec<&Serial> = done.left_out.keys().collect();
+    assert_eq!(left, [&begins, &here_too], "{:?}", done.left_out);
+    let why = &done.left_out[&here_too][0];
+    assert!(why.contains("not as it was confirmed"), "{why}");
+    stage.pass(MINUTE * 60).await;
+    for serial in [&before, &stage.serials[2]] {
+        let failed = Some(MigrationStatus::Failed);
+        assert_eq!(stage.apple.status(serial), failed, "{serial}");
+    }
+    assert_eq!(device(&stage, &bo, &here_too).await.leaving, None);
+    // Asked for anew it goes, once it is confirmed.
+    let (_, waits) = asked().await;
+    let done = bo.confirm(waits).await.unwrap().act.unwrap();
+    assert_eq!(done.members - done.blocked, 1);
+    assert!(done.left_out.is_empty(), "{:?}", done.left_out);
+    assert!(device(&stage, &bo, &here_too).await.leaving.is_some());
+}
+
+#[tokio::test]
+async fn of_a_return_without_a_deadline_who_is_here_by_now_keeps_no_other_from_being_called_back() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    let org = stage.org().await;
+    org.demand_two_persons(true).await.unwrap();
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let mut act = back(&stage.serials, None);
+    act.what = MigrationAct::Return {
+        deadline: None,
+        to: None,
+    };
+    let shown = plan(&anna, &act).await;
+    let waits = anna.do_act(&act, &shown.digest).await.unwrap();
+    let moved = &stage.serials[0];
+    migrated(&stage, moved).await;
+    bo.pull(&stage.serials).await.unwrap();
+    let done = bo.confirm(waits.approval.unwrap()).await.unwrap();
+    let done = done.act.unwrap();
+    assert_eq!(done.left_out.keys().collect::<Vec<_>>(), [moved]);
+    assert_eq!((done.blocked, done.errands.len()), (1, 1));
+    assert_eq!(device(&stage, &bo, moved).await.leaving, None);
+}
+
+#[tokio::test]
+async fn of_a_return_those_that_are_here_leave_where_only_others_have_begun() {
+    let stage = Stage::new(3, MINUTE, &[]).await;
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 30).await;
+    migrated(&stage, &stage.serials[2]).await;
+    let org = stage.org().await;
+    org.demand_two_persons(true).await.unwrap();
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let act = back(&stage.serials, None);
+    let shown = plan(&anna, &act).await;
+    let waits = anna.do_act(&act, &shown.digest).await.unwrap();
+    let begins = &stage.serials[0];
+    starts(&stage, begins);
+    bo.pull(&stage.serials).await.unwrap();
+    let done = bo.confirm(waits.approval.unwrap()).await.unwrap();
+    let done = done.act.unwrap();
+    assert_eq!(done.left_out.keys().collect::<Vec<_>>(), [begins]);
+    assert_eq!((done.blocked, done.errands.len()), (1, 2));
+    let leaving = device(&stage, &bo, &stage.serials[2]).await.leaving;
+    assert_eq!(leaving.unwrap().to, THEIRS);
 }
 
 #[tokio::test]

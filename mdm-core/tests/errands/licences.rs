@@ -8,20 +8,20 @@ use mdm_core::errand::{Errand, ErrandKind, ErrandState};
 use mdm_core::ids::{ErrandId, LocationId, Serial, WaveId};
 use mdm_core::migration::{MoveState, Outcome};
 use mdm_core::original::{OriginalApp, Said};
-use mdm_core::service::LicenceAct;
+use mdm_core::service::{Detail, LicenceAct};
 use mdm_core::store::{Batch, Store as _};
 
 use crate::apple::{DAY, Fate, Library, MINUTE, Stage};
 
-const APP: u64 = 361_309_726;
+pub(crate) const APP: u64 = 361_309_726;
 const OTHER: u64 = 409_203_825;
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-async fn stage(devices: usize) -> Stage {
+pub(crate) async fn stage(devices: usize) -> Stage {
     Stage::new(devices, MINUTE, &[]).await
 }
 
-fn holders(stage: &Stage, library: &str, app: u64) -> BTreeSet<Serial> {
+pub(crate) fn holders(stage: &Stage, library: &str, app: u64) -> BTreeSet<Serial> {
     let inside = stage.apple.inside();
     let holders = inside.libraries[library].holders.get(&app);
     holders.cloned().unwrap_or_default()
@@ -36,7 +36,7 @@ fn give(stage: &Stage, library: &str, app: u64, serials: &[Serial]) {
 }
 
 /// Changes a library at Apple.
-fn at_apple(stage: &Stage, library: &str, change: impl FnOnce(&mut Library)) {
+pub(crate) fn at_apple(stage: &Stage, library: &str, change: impl FnOnce(&mut Library)) {
     change(stage.apple.inside().libraries.get_mut(library).unwrap());
 }
 
@@ -133,7 +133,8 @@ async fn licences_that_are_bought_after_the_submission_find_their_devices() {
     stage.library("one", &[(APP, 1)]).await;
     stage.pass(MINUTE).await;
     let wave = stage.plan("one", &stage.serials, &[APP]).await;
-    stage.accept(wave).await;
+    let without = stage.accept_without_licences(wave).await;
+    assert_eq!(without, stage.serials[1..]);
     stage.pass(HOUR).await;
     assert_eq!(holders(&stage, "one", APP).len(), 1);
     let buy = |n: usize| {
@@ -153,6 +154,39 @@ async fn licences_that_are_bought_after_the_submission_find_their_devices() {
         .map(|(.., s)| s.len())
         .sum();
     assert_eq!(asked, 3);
+}
+
+#[tokio::test]
+async fn who_would_come_without_an_app_stays_behind_until_there_is_a_licence_or_somebody_waives_it()
+{
+    let stage = stage(3).await;
+    stage.library("one", &[(APP, 1)]).await;
+    stage.pass(MINUTE).await;
+    let wave = stage.plan("one", &stage.serials, &[APP]).await;
+    let org = stage.org().await;
+    let before = org.what_if(wave).await.unwrap();
+    let behind: Vec<&Serial> = before.blockers.keys().collect();
+    assert_eq!(behind, [&stage.serials[1], &stage.serials[2]]);
+    assert_eq!((before.report.blocked, before.report.clear), (2, 0));
+    for why in before.blockers.values().flatten() {
+        assert!(why.contains("that it is to get"), "{why}");
+    }
+    // Nothing is lost: nobody has it.
+    assert!(before.report.forecast.losing.is_empty());
+    let counts = org.look_at_wave(wave, Detail::Counts).await.unwrap();
+    assert_eq!(counts.blocked, 2, "whatever is kept of it");
+    // Two more licences, and nobody stays.
+    at_apple(&stage, "one", |library| {
+        library.bought.insert(APP, 3);
+    });
+    let location = org.locations().await.unwrap()[0].id;
+    org.refresh_location(location).await.unwrap();
+    let after = org.what_if(wave).await.unwrap();
+    assert!(after.blockers.is_empty(), "{:?}", after.blockers);
+    assert_ne!(after.digest, before.digest);
+    stage.accept(wave).await;
+    stage.pass(HOUR).await;
+    assert_eq!(holders(&stage, "one", APP), all(&stage));
 }
 
 #[tokio::test]
@@ -191,7 +225,8 @@ async fn of_too_few_licences_whoever_would_lose_the_app_with_its_data_gets_one_f
         let has = stage.serials[2..].contains(serial);
         assert_eq!(giving.contains(serial.as_str()), has, "{giving}");
     }
-    stage.accept(wave).await;
+    let without = stage.accept_without_licences(wave).await;
+    assert_eq!(without, stage.serials[..2]);
     stage.pass(HOUR).await;
     let last: BTreeSet<Serial> = stage.serials[2..].iter().cloned().collect();
     assert_eq!(holders(&stage, "one", APP), last);
@@ -209,9 +244,9 @@ async fn licences_that_come_later_go_first_to_who_would_lose_the_app_in_whicheve
     stage.library("one", &[(APP, 1)]).await;
     stage.pass(MINUTE).await;
     let one = stage.plan("one", &stage.serials[..2], &[APP]).await;
-    stage.accept(one).await;
+    stage.accept_without_licences(one).await;
     let two = stage.plan("two", &stage.serials[2..], &[APP]).await;
-    stage.accept(two).await;
+    stage.accept_without_licences(two).await;
     stage.pass(HOUR).await;
     let first = holders(&stage, "one", APP);
     assert_eq!(first.len(), 1, "{first:?}");
@@ -605,61 +640,4 @@ async fn two_locations_that_find_at_once_that_a_device_lacks_an_app_give_it_one(
     stage.pass(HOUR).await;
     let given = |library| holders(&stage, library, APP).len();
     assert_eq!((given("one"), given("two")), (3, 0));
-}
-
-#[tokio::test]
-async fn what_is_promised_to_one_wave_is_not_there_for_the_next() {
-    let stage = stage(4).await;
-    stage.library("one", &[(APP, 2)]).await;
-    stage.pass(MINUTE).await;
-    // The last one has the app, and would lose it with its data.
-    let mut said = Said::nothing(stage.serials[3].clone());
-    let app = OriginalApp::new(&format!("com.example.app{APP}"));
-    said.apps = Some(vec![app]);
-    let org = stage.org().await;
-    let now = stage.mdm.now();
-    let taken = org.import_originals("Old MDM", now, vec![said]).await;
-    assert_eq!(taken.unwrap().changed, 1);
-    let one = stage.plan("one", &stage.serials[..2], &[APP]).await;
-    let two = stage.plan("two", &stage.serials[2..], &[APP]).await;
-    let need = async |wave| {
-        let need = stage.org().await.licence_need(wave).await.unwrap();
-        let first = &need[0];
-        (first.has, first.available, first.lacks, first.others)
-    };
-    // Enough for either, and not for both.
-    assert_eq!(need(one).await, (0, 2, 0, 2));
-    assert_eq!(need(two).await, (0, 2, 0, 2));
-    let before = org.what_if(two).await.unwrap();
-    assert!(before.report.forecast.losing.is_empty());
-    let both = |w: &String| w.contains("of other open waves want one too");
-    assert!(before.warnings.iter().any(both), "{:?}", before.warnings);
-    // What would be sent for the first names its licences.
-    let what_if = org.what_if(one).await.unwrap();
-    let mut giving = what_if
-        .requests
-        .iter()
-        .filter(|r| r.path.contains("associate"));
-    assert_eq!(giving.next().map(|r| r.devices), Some(2));
-    assert!(giving.next().is_none());
-    stage.accept(one).await;
-    // Promised, and not given yet: nothing has left.
-    assert!(stage.apple.inside().given.is_empty());
-    assert_eq!(need(one).await, (2, 0, 0, 2));
-    assert_eq!(need(two).await, (0, 0, 2, 0));
-    let after = org.what_if(two).await.unwrap();
-    assert_ne!(after.digest, before.digest, "its acceptance would stand");
-    let losing: Vec<_> = after.report.forecast.losing.iter().cloned().collect();
-    assert_eq!(losing, stage.serials[3..]);
-    assert!(after.blockers.contains_key(&stage.serials[3]));
-    assert!(after.requests.iter().all(|r| !r.path.contains("associate")));
-    // Given, it is the same, before the stock is read again and after it.
-    for _ in 0..4 {
-        stage.pass(MINUTE).await;
-        assert_eq!(need(two).await, (0, 0, 2, 0));
-    }
-    stage.pass(HOUR).await;
-    assert_eq!(holders(&stage, "one", APP).len(), 2);
-    assert_eq!(need(one).await, (2, 0, 0, 2));
-    assert_eq!(need(two).await, (0, 0, 2, 0));
 }

@@ -3,7 +3,10 @@
 
 mod apple;
 mod back;
+mod foreseen;
 mod licences;
+mod promised;
+mod who;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -151,6 +154,62 @@ async fn an_activity_that_cannot_be_looked_at_holds_up_no_other_and_has_an_end()
         assert_eq!(errand.state, ErrandState::Done);
     }
     assert_eq!(stage.apple.asked(), 2);
+}
+
+#[tokio::test]
+async fn what_apple_still_works_on_is_called_back_at_apple() {
+    // Longer than a request counts as late, and shorter than it is waited for.
+    let stage = Stage::new(2, MINUTE * 60, &[]).await;
+    stage.apple.inside().looks = Looks::Never;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 40).await;
+    for state in stage.states(wave).await {
+        let late = matches!(state, MoveState::SubmitFailed { may_come: true, .. });
+        assert!(late, "{state:?}");
+    }
+    let org = stage.org().await;
+    let one = &stage.serials[..1];
+    let refused = org.remove_members(wave, Some(one), "the wrong ones").await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("call it back"), "{refused}");
+    assert_eq!(org.remove_members(wave, None, "all").await.unwrap(), 0);
+    assert_eq!(org.submitted_members(wave).await.unwrap(), stage.serials);
+    stage.apple.inside().lag = MINUTE;
+    stage.cancel(&stage.serials).await;
+    for state in stage.states(wave).await {
+        assert!(matches!(state, MoveState::Cancelling { .. }), "{state:?}");
+    }
+    stage.pass(MINUTE * 400).await;
+    for serial in &stage.serials {
+        let status = stage.apple.status(serial);
+        assert_eq!(status, Some(MigrationStatus::Failed), "{serial}");
+    }
+    for state in stage.states(wave).await {
+        assert_eq!(state, MoveState::Ended(Outcome::Cancelled));
+    }
+    assert_eq!(stage.apple.asked(), 2, "one schedule, one cancellation");
+}
+
+#[tokio::test]
+async fn what_never_comes_is_taken_out_once_the_request_has_ended() {
+    let stage = Stage::new(2, MINUTE * 100_000, &[]).await;
+    stage.apple.inside().looks = Looks::Never;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 300).await;
+    assert!(stage.errands().await[0].is_ended());
+    for state in stage.states(wave).await {
+        let failed = matches!(
+            state,
+            MoveState::SubmitFailed {
+                may_come: false,
+                ..
+            }
+        );
+        assert!(failed, "{state:?}");
+    }
+    let org = stage.org().await;
+    let removed = org.remove_members(wave, None, "all").await;
+    assert_eq!(removed.unwrap(), 2);
 }
 
 #[tokio::test]
@@ -303,6 +362,97 @@ async fn many_cancellations_and_earlier_deadlines_take_two_persons() {
     let second = record.iter().rfind(|e| e.what == "approval.confirmed");
     assert_eq!(second.unwrap().actor, "Bo");
     assert_eq!(second.unwrap().detail["asked_by"], "Anna");
+}
+
+fn starts(stage: &Stage, serial: &Serial) {
+    let mut inside = stage.apple.inside();
+    inside.devices.get_mut(serial).unwrap().status = Some(MigrationStatus::Started);
+}
+
+#[tokio::test]
+async fn who_begins_before_the_second_person_confirms_keeps_nobody_else_from_being_called_back() {
+    let stage = Stage::new(40, MINUTE, &[]).await;
+    let wave = stage.submit("one", &stage.serials[..38]).await;
+    stage.pass(MINUTE * 20).await;
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let act = Act {
+        what: MigrationAct::Cancel,
+        serials: stage.serials.clone(),
+        reason: Some("the pilot failed".to_owned()),
+    };
+    let plan = anna.plan_act(&act).await.unwrap();
+    // Two of them are not under way yet.
+    assert_eq!((plan.members, plan.blocked), (40, 2));
+    let waits = anna.do_act(&act, &plan.digest).await.unwrap();
+    let waits = waits.approval.unwrap();
+
+    // One begins, one is called back by somebody else, the two get under way, and the lists are read again.
+    let [begins, called] = [0, 1].map(|n| stage.serials[n].clone());
+    starts(&stage, &begins);
+    let other = stage.submit("two", &stage.serials[38..]).await;
+    stage.cancel(std::slice::from_ref(&called)).await;
+    stage.pass(MINUTE * 30).await;
+    bo.pull(&stage.serials).await.unwrap();
+    let asked = stage.apple.asked();
+    let done = bo.confirm(waits).await.unwrap().act.unwrap();
+    assert_eq!((done.members, done.blocked), (40, 4));
+    let left: Vec<&Serial> = done.left_out.keys().collect();
+    let meant = [&begins, &called, &stage.serials[38], &stage.serials[39]];
+    assert_eq!(left, meant, "{:?}", done.left_out);
+    assert!(done.left_out[&begins][0].contains("it has begun"));
+    assert!(done.left_out[&stage.serials[38]][0].contains("not among those"));
+    stage.pass(MINUTE * 60).await;
+    assert_eq!(
+        stage.apple.asked(),
+        asked + 1,
+        "one request for all of them"
+    );
+    let sent = stage.apple.asked_for().pop().unwrap();
+    assert_eq!(sent, stage.serials[2..38]);
+    for serial in &sent {
+        assert_eq!(stage.apple.status(serial), Some(MigrationStatus::Failed));
+    }
+    for member in stage.states(wave).await {
+        let ended = member == MoveState::Ended(Outcome::Cancelled);
+        assert!(ended || matches!(member, MoveState::Started { .. }));
+    }
+    assert!(scheduled(&stage.states(other).await));
+    let again = bo.confirm(waits).await;
+    assert!(matches!(again, Err(Error::Precondition(_))), "{again:?}");
+    let record = bo.record_tail(1000).await.unwrap();
+    let entry = record.iter().find(|e| e.what == "approval.left-out");
+    let named = &entry.unwrap().detail["left_out"]["serials"];
+    assert_eq!(named[0], begins.as_str());
+}
+
+#[tokio::test]
+async fn another_attempt_than_the_one_that_was_confirmed_is_not_called_back() {
+    let stage = Stage::new(30, MINUTE, &[]).await;
+    stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 20).await;
+    let org = stage.org().await;
+    let (anna, bo) = (org.clone().acting_for("Anna"), org.acting_for("Bo"));
+    let act = Act {
+        what: MigrationAct::Cancel,
+        serials: stage.serials.clone(),
+        reason: None,
+    };
+    let plan = anna.plan_act(&act).await.unwrap();
+    let waits = anna.do_act(&act, &plan.digest).await.unwrap();
+    let again = stage.serials[..1].to_vec();
+    stage.cancel(&again).await;
+    stage.pass(MINUTE * 30).await;
+    let wave = stage.submit("again", &again).await;
+    stage.pass(MINUTE * 20).await;
+    assert!(scheduled(&stage.states(wave).await));
+    let done = bo.confirm(waits.approval.unwrap()).await.unwrap();
+    let done = done.act.unwrap();
+    assert_eq!(done.left_out.keys().collect::<Vec<_>>(), [&again[0]]);
+    stage.pass(MINUTE * 30).await;
+    assert!(scheduled(&stage.states(wave).await));
+    let failed = Some(MigrationStatus::Failed);
+    assert_eq!(stage.apple.status(&stage.serials[1]), failed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -576,4 +726,61 @@ async fn an_extension_keeps_to_the_window_and_to_the_days_that_are_kept_free() {
     let plan = org.plan_act(&act).await.unwrap();
     assert_eq!(plan.findings, BTreeMap::new());
     org.do_act(&act, &plan.digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_extension_leaves_who_was_not_asked_yet_the_notice_that_is_owed() {
+    let stage = Stage::new(2, MINUTE, &[]).await;
+    let wave = stage.submit("one", &stage.serials).await;
+    stage.pass(MINUTE * 20).await;
+    assert!(scheduled(&stage.states(wave).await));
+    // Nobody was asked, and the deadline has passed.
+    stage.clock.set(START + DAY * 30 + MINUTE * 180);
+    stage.pass(MINUTE).await;
+    for state in stage.states(wave).await {
+        assert!(matches!(state, MoveState::Overdue { .. }), "{state:?}");
+    }
+    let org = stage.org().await;
+    let act = |hours: u32| Act {
+        what: MigrationAct::Extend {
+            deadline: stage.clock.now() + MINUTE * 60 * hours,
+        },
+        serials: stage.serials.clone(),
+        reason: None,
+    };
+    let asked = stage.apple.asked();
+    let near = act(18);
+    let plan = org.plan_act(&near).await.unwrap();
+    assert_eq!((plan.members, plan.blocked), (2, 2));
+    for findings in plan.findings.values() {
+        assert!(findings[0].contains("nobody was asked yet"), "{findings:?}");
+    }
+    let refused = org.do_act(&near, &plan.digest).await;
+    assert!(
+        matches!(refused, Err(Error::Precondition(_))),
+        "{refused:?}"
+    );
+    assert_eq!(stage.apple.asked(), asked, "nothing was sent");
+
+    // Who was asked before gets the hours that whoever extends gives, and that is said.
+    let mut batch = mdm_core::store::Batch::new();
+    let mut first = org.members(wave).await.unwrap().remove(0);
+    first.offered = Some(START + DAY * 10);
+    batch.put(first);
+    stage.mdm.store().commit(batch).await.unwrap();
+    let plan = org.plan_act(&near).await.unwrap();
+    assert_eq!((plan.members, plan.blocked), (2, 1));
+    assert!(plan.findings.contains_key(&stage.serials[1]));
+    let said = |warnings: &[String]| warnings.iter().any(|w| w.starts_with("notice: 1 users"));
+    assert!(said(&plan.warnings), "{:?}", plan.warnings);
+
+    let later = act(25);
+    let plan = org.plan_act(&later).await.unwrap();
+    assert_eq!(plan.findings, BTreeMap::new());
+    assert!(!said(&plan.warnings), "{:?}", plan.warnings);
+    org.do_act(&later, &plan.digest).await.unwrap();
+    assert!(!scheduled(&stage.states(wave).await), "one was offered it");
+    for state in stage.states(wave).await {
+        assert!(!matches!(state, MoveState::Overdue { .. }), "{state:?}");
+    }
 }

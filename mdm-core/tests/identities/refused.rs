@@ -103,6 +103,39 @@ async fn an_identity_that_was_replaced_begins_no_generation() {
 }
 
 #[tokio::test]
+async fn an_invitation_that_nobody_has_used_is_taken_back_like_an_identity() {
+    let house = House::new().await;
+    let org = house.org().await;
+    let mut codes = Vec::new();
+    let mut devices = Vec::new();
+    for serial in ["C02ASKED1", "C02ASKED2"] {
+        // Neither has an enrolment or an identity.
+        let serial = Serial::parse(serial).unwrap();
+        let invited = org.invite(&serial, Duration::from_secs(86_400)).await;
+        let code = invited.unwrap().code;
+        codes.push(code.expose_text().unwrap().to_owned());
+        devices.push(serial);
+    }
+    let still = async |serial: &Serial| {
+        let store = house.mdm.store();
+        let id = org.organisation().id;
+        let device = store.device_by_serial(id, serial).await.unwrap().unwrap();
+        let open = store.open_sessions_of_device(id, device.id).await.unwrap();
+        open.iter().any(|s| s.expires > house.mdm.now())
+    };
+    assert!(still(&devices[0]).await && still(&devices[1]).await);
+    let certificates = org.revoke_identity(&devices[0], "sent to somebody else");
+    assert_eq!(certificates.await.unwrap(), 0);
+    assert!(!still(&devices[0]).await, "it is open");
+    assert!(still(&devices[1]).await, "another's was taken");
+    let refused = org.accept_invitation("192.0.2.1", &codes[0]).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let record = org.record_tail(10).await.unwrap();
+    let said = record.iter().rfind(|e| e.what == "identity.revoked");
+    assert_eq!(said.unwrap().detail["sessions"], 1);
+}
+
+#[tokio::test]
 async fn revoking_takes_every_identity_of_a_device_and_what_may_yet_bring_one() {
     let house = House::new().await;
     let earlier = house.device("C02STOLEN").await;

@@ -10,12 +10,13 @@ use mdm_core::device::Platform;
 use mdm_core::ids::{ProjectId, Serial, WaveId};
 use mdm_core::migration::{MoveState, PinnedRunbook, Variant};
 use mdm_core::project::Window;
-use mdm_core::service::{Act, ActPlan, MigrationAct, Org, ProjectChange};
+use mdm_core::service::{Act, ActPlan, Dates, MigrationAct, Org, ProjectChange};
 use mdm_core::store::Batch;
 use mdm_core::wave::Preset;
 
 use super::service_house::fleet::{serial, serials};
 use super::service_house::{House, START};
+use super::submitted::member;
 use super::{DATES, DAY, accepted, finding, fleet, phones, pilot, project};
 
 #[tokio::test]
@@ -43,6 +44,30 @@ async fn nobody_is_offered_anything_before_the_window_begins() {
     let found = finding(&org, pilot, &serial(0), Check::Window).await;
     // That day is a Saturday, which is another matter.
     assert_ne!(found.result, CheckResult::Block, "{}", found.fact);
+    // Where nobody says from when on users are asked it is a week before, but not before the window, and not in the past.
+    let begins = START + 4 * DAY;
+    let change = window(begins);
+    org.change_project(id, &change).await.unwrap();
+    let from = async |of: Serial| member(&org, pilot, &of).await.available_from;
+    let deadline = START + 9 * DAY;
+    let dated = org.set_deadline(pilot, None, deadline).await;
+    assert_eq!(dated.unwrap(), 1);
+    assert_eq!(from(serial(0)).await, begins);
+    let dates = Dates {
+        deadline: Some(deadline),
+        available_from: None,
+    };
+    org.add_members(pilot, &phones(2)[1..], dates)
+        .await
+        .unwrap();
+    assert_eq!(from(serial(3)).await, begins);
+    let late = START + 20 * DAY;
+    org.set_deadline(pilot, None, late).await.unwrap();
+    assert_eq!(from(serial(0)).await, late - 7 * DAY);
+    org.change_project(id, &window(START - DAY)).await.unwrap();
+    let soon = START + 2 * DAY;
+    org.set_deadline(pilot, None, soon).await.unwrap();
+    assert_eq!(from(serial(0)).await, house.mdm.now());
 }
 
 #[tokio::test]

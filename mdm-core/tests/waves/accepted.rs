@@ -122,10 +122,28 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
         serials: BTreeSet::from([serial(0)]),
         ..no(Check::Window)
     };
-    let accepted = org.accept(pilot, &digest, &[one], "").await.unwrap();
+    let waives = std::slice::from_ref(&one);
+    let accepted = org.accept(pilot, &digest, waives, "").await.unwrap();
     assert_eq!((accepted.going, accepted.staying), (5, 1));
     says(org.submit_accepted(pilot, "Pilot").await, "not the name");
-    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 5);
+    // While somebody types the name another waives it for all, so that one more would go: the digest is the same.
+    let at = accepted.acceptance.at;
+    house.clock.advance(Duration::from_secs(1));
+    let bert = org.clone().acting_for("Bert");
+    let all = bert.accept(pilot, &digest, &[no(Check::Window)], "").await;
+    assert_eq!(all.unwrap().staying, 0);
+    let shown = org.submit_shown(pilot, "pilot", &digest, Some(at)).await;
+    says(shown, "Bert has accepted it at");
+    let other = org.submit_shown(pilot, "pilot", &first.digest, None).await;
+    says(other, "not what was shown");
+    says(
+        org.submit_shown(pilot, "pilot", "the first", None).await,
+        "64 digits",
+    );
+    let accepted = org.accept(pilot, &digest, waives, "").await.unwrap();
+    let at = Some(accepted.acceptance.at);
+    let shown = org.submit_shown(pilot, "pilot", &digest, at).await;
+    assert_eq!(shown.unwrap(), 5);
     let stays: Vec<Serial> = members(&org, pilot)
         .await
         .into_iter()
@@ -159,6 +177,51 @@ async fn an_acceptance_is_somebodys_word_and_void_when_anything_changes() {
             .await,
         "extend it",
     );
+}
+
+#[tokio::test]
+async fn an_acceptance_is_of_a_plan_however_its_members_came_to_be_in_it() {
+    let house = House::new().await;
+    let (org, _, pilot) = pilot(&house, 4, 3, [10, 20]).await;
+    let dates = |days: u32| Dates {
+        deadline: Some(START + days * DAY),
+        available_from: Some(START + 10 * DAY),
+    };
+    let ready = async || {
+        org.run_what_if(pilot).await.unwrap();
+        let all = members(&org, pilot).await.into_iter();
+        let open: Vec<_> = all.filter(|m| !m.is_ended()).collect();
+        let ready = open.iter().filter(|m| m.state == MoveState::Ready);
+        (ready.count(), open.len())
+    };
+    let digest = org.what_if(pilot).await.unwrap().digest;
+    org.accept(pilot, &digest, &[], "").await.unwrap();
+    assert_eq!(ready().await, (3, 3));
+    // One more is another plan, and without it again the one that was accepted.
+    let (first, more) = (serials(0..1), serials(3..4));
+    org.add_members(pilot, &more, dates(20)).await.unwrap();
+    assert_eq!(ready().await, (0, 4));
+    says(org.submit_accepted(pilot, "pilot").await, "have changed");
+    org.remove_members(pilot, Some(&more), "").await.unwrap();
+    assert_eq!(ready().await, (3, 3));
+    // Out, and in again: with another attempt, the last of them now, and the same dates.
+    org.remove_members(pilot, Some(&first), "on leave")
+        .await
+        .unwrap();
+    assert_eq!(ready().await, (0, 2));
+    org.add_members(pilot, &first, dates(20)).await.unwrap();
+    assert_eq!(org.what_if(pilot).await.unwrap().digest, digest);
+    assert_eq!(ready().await, (3, 3));
+    // With other dates it is not what was accepted, until it has those again.
+    org.remove_members(pilot, Some(&first), "").await.unwrap();
+    org.add_members(pilot, &first, dates(21)).await.unwrap();
+    assert_eq!(ready().await, (0, 3));
+    let back = (START + 20 * DAY, START + 10 * DAY);
+    org.set_dates(pilot, Some(&first), back.0, back.1)
+        .await
+        .unwrap();
+    assert_eq!(ready().await, (3, 3));
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 3);
 }
 
 #[tokio::test]

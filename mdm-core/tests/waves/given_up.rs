@@ -1,16 +1,17 @@
 //! Attempts that nothing but a person's word ends: their wave and project close, their place is free, and what is kept stays. One that
 //! ends otherwise, or whose device can be reached, is given up by nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::approval::Wanted;
 use mdm_core::device::Platform;
 use mdm_core::errand::{Errand, ErrandKind, ErrandMember, ErrandState, Sending};
 use mdm_core::error::Error;
+use mdm_core::evidence::{ReportAsk, WholeReport};
 use mdm_core::gap::{GapGroup, GapPlace};
 use mdm_core::ids::{ApprovalId, ErrandId, MoveId, RunbookId, Serial, SetUpId};
-use mdm_core::migration::{MoveState, Outcome, PinnedRunbook, SetUpPhase, Variant};
+use mdm_core::migration::{MoveState, Outcome, PinnedRunbook, SetUpPhase, Variant, VisibleState};
 use mdm_core::service::{GivenUp, Org};
 use mdm_core::store::Batch;
 
@@ -126,6 +127,27 @@ async fn a_project_with_a_device_that_died_in_its_hold_closes_and_its_place_is_f
     assert_eq!(all[1].state, MoveState::Ended(Outcome::Abandoned));
     assert_eq!(all[1].exceptions[0].why, "Anna gave it up: stolen");
     assert_eq!(taken().await, 0);
+    // What is known of each device tells it: one that never came has no set-up that would.
+    for (n, state, why) in [
+        (0, VisibleState::Failed, "it burned"),
+        (1, VisibleState::Abandoned, "stolen"),
+    ] {
+        let known = org.device_report(&serial(n)).await.unwrap();
+        assert_eq!(known.state, Some(state));
+        assert_eq!(known.attempt.unwrap().id, all[n].id);
+        let given_up = known.given_up.unwrap();
+        assert_eq!(Some(given_up.at), all[n].ended);
+        assert_eq!(given_up.by, "Anna");
+        assert_eq!(given_up.reason.as_deref(), Some(why));
+        assert_eq!(given_up.confirmed_by, None);
+        let mut report = WholeReport::default();
+        let of = ReportAsk::Device(serial(n));
+        org.report_to(&of, &mut report).await.unwrap();
+        let facts: BTreeMap<_, _> = report.head.unwrap().facts.into_iter().collect();
+        assert_eq!(facts["given up because"], why);
+        assert_eq!(facts["given up by"], "Anna");
+        assert_eq!(facts["attempt ended"], facts["given up at"]);
+    }
     says(
         org.give_up(&serial(0), "x").await,
         "no attempt that is open",
@@ -144,6 +166,7 @@ async fn a_project_with_a_device_that_died_in_its_hold_closes_and_its_place_is_f
         house.mdm.work(50).await.unwrap();
     }
     closes(&org, id, pilot).await;
+    says(org.pause_wave(pilot, true, "late", true).await, "is closed");
 }
 
 #[tokio::test]
@@ -161,6 +184,8 @@ async fn where_two_are_demanded_another_confirms_it_and_not_before_it_is_hopeles
     says(org.give_up(&serial(0), "lost").await, "after 14 days");
     assert!(bo.approvals(ApprovalId(0), 10).await.unwrap().is_empty());
     house.clock.advance(DAY);
+    let means = org.giving_up(&serial(0)).await.unwrap().sentence;
+    assert!(means.contains("Another person has to confirm"), "{means}");
     let asked = match org.give_up(&serial(0), "lost").await.unwrap() {
         GivenUp::Waits(asked) => asked,
         GivenUp::Done(_) => panic!("nobody else was asked"),
@@ -195,6 +220,8 @@ async fn where_two_are_demanded_another_confirms_it_and_not_before_it_is_hopeles
     let said = said.next().unwrap();
     assert_eq!(said.actor, "Anna");
     assert_eq!(said.detail["confirmed_by"], "Bo");
+    let given_up = org.device_report(&serial(0)).await.unwrap().given_up;
+    assert_eq!(given_up.unwrap().confirmed_by.as_deref(), Some("Bo"));
 }
 
 #[tokio::test]

@@ -3,11 +3,14 @@
 //! played in the stories.
 
 mod accepted;
+mod closed;
 mod given_up;
 mod record;
+mod room;
 #[path = "../service_house/mod.rs"]
 mod service_house;
 mod steering;
+mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,6 +24,8 @@ use mdm_core::migration::{Move, MoveState, Outcome};
 use mdm_core::original::Said;
 use mdm_core::project::{Gate, Window};
 use mdm_core::service::{Candidates, Dates, Org, PlanFile, PlannedMet, ProjectChange};
+use mdm_core::store::testing::{FailingStore, Moment};
+use mdm_core::store::{Batch, SqliteStore};
 use mdm_core::wave::{Preset, WaveState};
 use service_house::fleet::{serial, serials};
 use service_house::{House, START};
@@ -153,6 +158,20 @@ async fn members_come_by_what_they_have_in_common_and_one_is_in_one_wave_only() 
             .await,
         "is not known here",
     );
+    // All of a list that cannot be put in is told at once.
+    let strangers = ["NOBODY1", "NOBODY2"].map(|s| Serial::parse(s).unwrap());
+    let mut list = vec![serial(2), serial(1), serial(4)];
+    list.extend(strangers);
+    let said = org.add_members(main, &list, Dates::default()).await;
+    let said = said.unwrap_err().to_string();
+    for part in [
+        "serials: ",
+        "is in an open wave already: C02WAVE002, C02WAVE004",
+        "devices first: NOBODY1, NOBODY2",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("C02WAVE001"), "{said}");
     let rest = org.candidates(&Candidates::default()).await.unwrap();
     assert_eq!(rest.len(), 16, "who is in a wave is no candidate");
     org.add_members(main, &rest, Dates::default())
@@ -182,6 +201,61 @@ async fn members_come_by_what_they_have_in_common_and_one_is_in_one_wave_only() 
         org.candidates(&Candidates::default()).await.unwrap(),
         serials(0..1)
     );
+}
+
+#[tokio::test]
+async fn who_is_ready_and_moved_is_to_be_accepted_anew() {
+    let house = House::new().await;
+    let (org, id, pilot) = pilot(&house, 3, 3, [10, 20]).await;
+    let main = wave(&org, id, "main", Preset::Main).await;
+    let seen = org.run_what_if(pilot).await.unwrap();
+    org.accept(pilot, &seen.digest, &[], "").await.unwrap();
+    let ready = |all: &[Move]| all.iter().filter(|m| m.state == MoveState::Ready).count();
+    assert_eq!(ready(&members(&org, pilot).await), 3);
+    let moved = org.move_members(pilot, main, &serials(1..2)).await;
+    assert_eq!(moved.unwrap(), 1);
+    let there = members(&org, main).await;
+    assert_eq!(there.len(), 1);
+    assert_eq!(there[0].state, MoveState::Planned);
+}
+
+#[tokio::test]
+async fn who_was_submitted_meanwhile_counts_as_nothing_that_was_done() {
+    let house = House::new().await;
+    let (org, _, pilot) = pilot(&house, 4, 4, [1, 9]).await;
+    // What another process commits between what this one reads and writes.
+    let disk = SqliteStore::open(&house.path()).await.unwrap();
+    let store = FailingStore::new(disk, 0, Moment::Before);
+    let mdm = house.over(store.clone());
+    let other = mdm.organisation_by_id(house.org).await.unwrap();
+    let submits = async |which: &Serial| {
+        let mut batch = Batch::new();
+        let all = members(&org, pilot).await;
+        let mut attempt = all.into_iter().find(|m| m.serial == *which).unwrap();
+        attempt.state = MoveState::Submitting {
+            since: START,
+            activity: None,
+        };
+        batch.put(attempt);
+        store.meanwhile(batch);
+    };
+    let open = async || {
+        let all = members(&org, pilot).await;
+        all.iter().filter(|m| m.is_planned()).count()
+    };
+    // Named, nothing is done for any of them, as a moment later.
+    submits(&serial(1)).await;
+    let named = other.remove_members(pilot, Some(&serials(0..2)), "").await;
+    says(named, "C02WAVE001: submitted already: call it back");
+    assert_eq!(open().await, 3);
+    // All that can be: those that were.
+    submits(&serial(2)).await;
+    let all = other.remove_members(pilot, None, "").await;
+    assert_eq!(all.unwrap(), 2);
+    assert_eq!(open().await, 0);
+    let record = org.record_tail(100).await.unwrap();
+    let out = record.iter().filter(|e| e.what == "move.withdrawn");
+    assert_eq!(out.count(), 2);
 }
 
 #[tokio::test]

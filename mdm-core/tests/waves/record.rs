@@ -1,5 +1,7 @@
 //! The evidence of a wave: every word of people is in it, and nothing of another wave.
 
+use std::collections::BTreeMap;
+
 use mdm_core::audit::AuditEntry;
 use mdm_core::error::Error;
 use mdm_core::evidence::pack::{PackAsk, PackSink, Redact};
@@ -159,11 +161,15 @@ async fn the_evidence_of_a_wave_is_not_that_of_another_of_its_name() {
         house.clock.advance(DAY);
     }
     // What two persons confirmed was for members of both.
-    let wanted = json!({ "what": "cancel", "serials": serials(2..4) });
+    let going: BTreeMap<_, _> = serials(2..4).into_iter().map(|s| (s, "7")).collect();
+    let wanted = json!({ "what": "cancel", "serials": serials(2..4), "going": going });
     for what in ["approval.asked", "approval.confirmed"] {
         let detail = json!({ "approval": "1", "wanted": wanted, "reason": "both of them" });
         wrote(&house, &org, what, detail).await;
     }
+    let left_out = json!({ "serials": serials(2..4), "why": ["it has begun"] });
+    let detail = json!({ "digest": "0f", "left_out": left_out });
+    wrote(&house, &org, "approval.left-out", detail).await;
     for (nth, own, other, month, not) in [
         (0, 0..3, 3..6, "January", "March"),
         (1, 3..6, 0..3, "March", "January"),
@@ -182,5 +188,6 @@ async fn the_evidence_of_a_wave_is_not_that_of_another_of_its_name() {
         assert!(pack.contains(&format!("\"ends\":\"{month}\"")), "{month}");
         assert!(pack.contains("both of them"), "{month}");
         assert!(pack.contains("\"others\":1"), "{month}");
+        assert!(pack.contains("approval.left-out"), "{month}");
     }
 }

@@ -23,7 +23,7 @@ use super::service_house::{House, START};
 use super::{DAY, closes, dates, fleet, members, pilot, project, says, under_way, wave};
 
 /// Has the members of a wave end, as if Apple and their devices had done their part.
-async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
+pub(super) async fn end(house: &House, org: &Org, wave: WaveId, outcomes: &[Outcome]) {
     let mut batch = Batch::new();
     for (mut attempt, outcome) in members(org, wave).await.into_iter().zip(outcomes) {
         attempt.state = MoveState::Ended(*outcome);

@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mdm_core::check::{Check, CheckResult};
-use mdm_core::device::Platform;
-use mdm_core::ids::{DeviceId, Serial};
-use mdm_core::library::Audience;
-use mdm_core::migration::what_if::CheckFinding;
+use mdm_core::checklist::SeenManifest;
+use mdm_core::device::{Device, DeviceRecord, Platform};
+use mdm_core::ids::{DeviceId, EnrollmentId, Serial};
+use mdm_core::library::{Audience, KeptFile, Package};
+use mdm_core::migration::what_if::{CheckFinding, FactSource};
 use mdm_core::migration::{AppAction, AppPlan, PinnedRunbook, StepId};
 use mdm_core::original::{DeviceOwner, OriginalApp, OriginalNetwork};
 use mdm_core::secret::Secret;
-use mdm_core::service::{Act, Detail, MigrationAct, ProjectChange};
-use mdm_core::store::Batch;
+use mdm_core::service::{Act, Detail, MigrationAct, ProjectChange, Question, WhatIfReport};
+use mdm_core::store::{Batch, Write};
+use mdm_core::wire::requests::{
+    AssetKind, Manifest, ManifestAsset, ManifestItem, ManifestKind, ManifestMetadata,
+};
 
 use super::service_house::{House, START};
 use super::{DAY, contents, fleet, found, question, said, serial, wifi};
@@ -56,7 +60,7 @@ async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
         report.matrix
     );
     let rows: Vec<Check> = report.matrix.rows.iter().map(|r| r.check).collect();
-    assert_eq!(rows, [Check::OriginalKind, Check::AppsSource]);
+    assert_eq!(rows, [Check::OriginalKind, Check::AppsManifest]);
     assert_eq!(
         (report.forecast.known, report.forecast.losing.len()),
         (3, 0)
@@ -110,7 +114,7 @@ async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
         (apps[0].bundle_id.as_str(), apps[0].devices, devices),
         ("com.example.Notes", 2, 3)
     );
-    // What a device has said itself since counts here as it does in the what-if.
+    // What a device of ours has said itself since counts here as it does in the what-if.
     let (store, own) = (house.mdm.store(), org.organisation().id);
     let all = store.originals(own, DeviceId(0), 10).await.unwrap();
     let has_notes = |facts: &mdm_core::original::OriginalFacts| {
@@ -123,17 +127,97 @@ async fn what_nobody_told_blocks_apps_and_what_was_told_counts() {
         at: START + 2 * DAY,
         by: mdm_core::original::BY_DEVICE.to_owned(),
     });
+    let id = one.id;
+    put(&house, one).await;
+    change(&house, id, |d| d.enrollment = Some(EnrollmentId(1))).await;
+    let counted = async || {
+        let (apps, devices) = org.original_apps(None).await.unwrap();
+        let apps = apps.into_iter().map(|app| (app.bundle_id, app.devices));
+        (apps.collect::<BTreeMap<String, u64>>(), devices)
+    };
+    let each = |all: &[(&str, u64)]| {
+        let all = all.iter().map(|(app, n)| ((*app).to_owned(), *n));
+        (all.collect::<BTreeMap<String, u64>>(), 3)
+    };
+    let newest = [
+        ("com.example.Notes", 1),
+        ("com.example.later", 1),
+        ("com.example.maps", 1),
+    ];
+    assert_eq!(counted().await, each(&newest));
+    // It has left since: what it said is no list of what the other service has given it.
+    change(&house, id, |d| d.enrollment = None).await;
+    let imported = [("com.example.Notes", 2), ("com.example.maps", 1)];
+    assert_eq!(counted().await, each(&imported));
+}
+
+async fn put(house: &House, row: impl Into<Write>) {
     let mut batch = Batch::new();
-    batch.put(one);
-    store.commit(batch).await.unwrap();
-    let (apps, devices) = org.original_apps(None).await.unwrap();
-    let apps: BTreeMap<&str, u64> = apps
-        .iter()
-        .map(|app| (app.bundle_id.as_str(), app.devices))
-        .collect();
-    let wanted = ["com.example.Notes", "com.example.later", "com.example.maps"];
-    assert_eq!(apps, BTreeMap::from(wanted.map(|app| (app, 1))));
-    assert_eq!(devices, 3);
+    batch.put(row);
+    house.mdm.store().commit(batch).await.unwrap();
+}
+
+async fn change(house: &House, id: DeviceId, change: impl FnOnce(&mut Device)) {
+    let device = house.mdm.store().device(house.org, id).await.unwrap();
+    let mut device = device.unwrap();
+    change(&mut device);
+    put(house, device).await;
+}
+
+#[tokio::test]
+async fn what_a_device_said_while_it_was_here_is_not_known_of_the_service_that_it_leaves_now() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    let mut untold = said(0);
+    untold.apps = None;
+    let imported = org.import_originals("Old MDM", START, vec![untold]).await;
+    assert_eq!(imported.unwrap().changed, 1);
+    let (store, own) = (house.mdm.store(), org.organisation().id);
+    let mut all = store.originals(own, DeviceId(0), 10).await.unwrap();
+    let mut one = all.remove(0);
+    let id = one.id;
+    one.reported_apps = Some(mdm_core::original::Told {
+        value: vec![OriginalApp::new("com.example.notes")],
+        at: START,
+        by: mdm_core::original::BY_DEVICE.to_owned(),
+    });
+    put(&house, one).await;
+    house.clock.advance(DAY);
+    // Whether it is known which apps it has, by the check and by the forecast.
+    let known = async || {
+        let report = org.look_at(&question(&house, 1), Detail::Everything).await;
+        let report = report.unwrap();
+        let mut findings = report.members[0].findings.iter();
+        let mapped = findings.find(|f| f.check == Check::AppsMapped).unwrap();
+        let told = mapped.result != CheckResult::Unknown;
+        assert_eq!(report.forecast.known, u64::from(told), "{mapped:?}");
+        assert_eq!(report.forecast.unknown.is_empty(), told);
+        told
+    };
+    // It is enrolled here.
+    change(&house, id, |d| d.enrollment = Some(EnrollmentId(1))).await;
+    assert!(known().await);
+    // It has checked out.
+    change(&house, id, |d| d.enrollment = None).await;
+    assert!(!known().await);
+    // It left, and is here once more: what it said was before that.
+    change(&house, id, |d| {
+        d.enrollment = Some(EnrollmentId(2));
+        d.moved_away = Some(START + Duration::from_secs(3600));
+    })
+    .await;
+    assert!(!known().await);
+    // It left before it said so.
+    change(&house, id, |d| d.moved_away = Some(START - DAY)).await;
+    assert!(known().await);
+    // Our list has it no more, since later.
+    change(&house, id, |d| {
+        let mut record = DeviceRecord::new(house.server, START + Duration::from_secs(60));
+        record.gone = true;
+        d.record = Some(record);
+    })
+    .await;
+    assert!(!known().await);
 }
 
 #[tokio::test]
@@ -162,11 +246,28 @@ async fn a_step_that_is_for_others_brings_a_device_nothing() {
         let wifi = findings.iter().find(|f| f.check == Check::WifiPath);
         assert_eq!(wifi.unwrap().result, expected, "{n}: {wifi:?}");
     }
+    let of_all = |report: &WhatIfReport| {
+        let mut found = report.server.iter();
+        let found = found.find(|f| f.check == Check::RunbookValid);
+        found.map(|f| (f.result, f.fact.clone()))
+    };
+    assert_eq!(of_all(&report), None);
     let gaps = serde_json::to_value(&report.profiles).unwrap().to_string();
     assert!(
         gaps.contains("C02WHATIF1") && !gaps.contains("C02WHATIF0"),
         "{gaps}"
     );
+    // A word that no device has brings nobody anything, and no device's own findings tell why.
+    let runbook = question.runbooks.get_mut(&Platform::Ios).unwrap();
+    for step in &mut runbook.steps {
+        if step.id == StepId::Network {
+            step.only = BTreeSet::from(["lap".to_owned()]);
+        }
+    }
+    let report = org.look_at(&question, Detail::Everything).await.unwrap();
+    let fact = "the step network is only for devices with lap: none of these 2 has that";
+    let warned = Some((CheckResult::Warn, fact.to_owned()));
+    assert_eq!(of_all(&report), warned);
 }
 
 #[tokio::test]
@@ -321,4 +422,108 @@ async fn what_goes_to_a_group_counts_for_those_whose_owner_is_in_it() {
     let whom = Audience::read([""; 0], ["Shop"]).unwrap();
     org.put_profile("Network", &content, whom).await.unwrap();
     assert_eq!(cut_off().await, [serial(1)].into());
+}
+
+#[tokio::test]
+async fn manifests_are_asked_for_and_what_was_seen_there_is_the_fact() {
+    let house = House::new().await;
+    let org = fleet(&house, 1).await;
+    org.import_originals("Old MDM", START, vec![said(0)])
+        .await
+        .unwrap();
+    let mut question = question(&house, 1);
+    let (mdm, id) = (&house.mdm, org.organisation().id);
+    let source = async |question: &Question| {
+        let looked = org.look_at(question, Detail::Everything).await.unwrap();
+        let mut findings = looked.members[0].findings.iter();
+        let found = findings.find(|f| f.check == Check::AppsManifest);
+        found.cloned().unwrap()
+    };
+    let url = "https://apps.example.com/notes.plist";
+    assert!(mdm.manifests_wanted().is_empty());
+    // Nobody has looked: that keeps nobody back, and is asked for.
+    let found = source(&question).await;
+    assert_eq!(found.result, CheckResult::Warn, "{}", found.fact);
+    assert_eq!(mdm.manifests_wanted(), [id]);
+    assert_eq!(org.manifests().await.unwrap(), [url]);
+    // What fails once is not believed, what fails again a minute later is.
+    let wrong = async |problem: &str| {
+        let seen = SeenManifest::wrong(url, mdm.now(), problem);
+        mdm.tell_manifests(id, vec![seen]);
+        source(&question).await
+    };
+    let found = wrong("answers with 503").await;
+    assert_eq!(found.result, CheckResult::Warn, "{}", found.fact);
+    assert!(found.fact.contains("answers with 503"), "{}", found.fact);
+    assert!(mdm.manifests_wanted().is_empty(), "a minute has not passed");
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(mdm.manifests_wanted(), [id]);
+    let second = mdm.now();
+    let found = wrong("answers with 404").await;
+    assert_eq!(found.result, CheckResult::Block, "{}", found.fact);
+    let seen = (found.source, found.at);
+    assert_eq!(seen, (Some(FactSource::Probe), Some(second)));
+    assert!(found.fact.contains("answers with 404"), "{}", found.fact);
+    // It is looked at again by itself, and sooner where somebody has asked since.
+    house.clock.advance(Duration::from_secs(60));
+    assert!(mdm.manifests_wanted().is_empty());
+    source(&question).await;
+    assert_eq!(mdm.manifests_wanted(), [id]);
+    // As it should be, and without hashes.
+    for (hashes, result) in [(true, CheckResult::Pass), (false, CheckResult::Warn)] {
+        let mut file = ManifestAsset::new(AssetKind::SoftwarePackage, "https://x.example.com/a");
+        if hashes {
+            file = file.sha256_size(1024_u64).sha256s(vec!["00".repeat(32)]);
+        }
+        let about = ManifestMetadata::new("com.example.notes", ManifestKind::Software, "Notes");
+        let manifest = Manifest::new(vec![ManifestItem::new(vec![file], about)]);
+        let read = SeenManifest::read(url, mdm.now(), &manifest.encode());
+        mdm.tell_manifests(id, vec![read]);
+        let found = source(&question).await;
+        assert_eq!(found.result, result, "{}", found.fact);
+    }
+    // One failure does not take the place of what was seen before; what was seen long ago is not believed any more.
+    let found = wrong("answers with 503").await;
+    assert!(found.fact.contains("no hashes"), "{}", found.fact);
+    house.clock.advance(Duration::from_secs(3600));
+    let found = source(&question).await;
+    assert!(found.fact.contains("not looked at yet"), "{}", found.fact);
+    // Where nobody looks it is said why.
+    let barred = SeenManifest::not_looked_at(url, mdm.now(), "its address is not a public one");
+    mdm.tell_manifests(id, vec![barred]);
+    let found = source(&question).await;
+    assert_eq!(found.result, CheckResult::Warn);
+    assert!(found.fact.contains("not a public one"), "{}", found.fact);
+    assert!(mdm.manifests_wanted().is_empty());
+    // What is served here is known without asking: whether there is such a package.
+    let kept = KeptFile {
+        name: KeptFile::new_name().unwrap(),
+        size: 4,
+        part_size: 4,
+        sha256s: vec!["00".repeat(32)],
+    };
+    let own = format!("{}/manifest", org.package_url(&kept.name));
+    let runbook = question.runbooks.get_mut(&Platform::Ios).unwrap();
+    runbook.apps[0].manifest_url = Some(own);
+    let found = source(&question).await;
+    assert_eq!(found.result, CheckResult::Block, "{}", found.fact);
+    assert!(found.fact.contains("no package"), "{}", found.fact);
+    let package = Package {
+        bundle_identifier: "com.example.notes".to_owned(),
+        title: "Notes".to_owned(),
+        bundle_version: None,
+        url: String::new(),
+        size: 0,
+        part_size: 0,
+        sha256s: Vec::new(),
+        managed: false,
+        file: None,
+    };
+    let lab = Audience::from(BTreeSet::from(["lab".to_owned()]));
+    org.put_kept_package("notes", package, kept, lab)
+        .await
+        .unwrap();
+    let found = source(&question).await;
+    assert_eq!(found.result, CheckResult::Pass, "{}", found.fact);
+    assert!(mdm.manifests_wanted().is_empty(), "nobody was asked");
 }

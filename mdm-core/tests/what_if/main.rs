@@ -3,6 +3,7 @@
 
 mod brought;
 mod lists;
+mod manifests;
 mod passed;
 #[path = "../service_house/mod.rs"]
 mod service_house;
@@ -54,7 +55,7 @@ async fn fleet(house: &House, count: usize) -> Org {
         batch.put(device);
     }
     house.mdm.store().commit(batch).await.unwrap();
-    // Whether the manifest of the notes can be reached nobody looks.
+    // What nobody has told of signatures warns: others say what blocks.
     let rules = BTreeMap::from([(Check::AppsSource, Some(CheckResult::Warn))]);
     house.org().await.set_unknowns(&rules).await.unwrap();
     house.org().await

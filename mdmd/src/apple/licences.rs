@@ -108,7 +108,22 @@ impl Licences for Apple {
     ) -> Result<LocationReading, PortError> {
         let client = self.apps_client(credential)?;
         let limits = self.limits_of(&client, credential).await?;
-        let (config, claimed_by_other) = match client.claim(take_over).await {
+        let mut claimed = client.claim(false).await;
+        let mut displaced = None;
+        if take_over
+            && let Err(error) = &claimed
+            && let ErrorKind::TakenOver { name, .. } = error.kind()
+        {
+            displaced = Some(name.clone());
+            claimed = match client.claim(true).await {
+                // Once it is ours nobody tells whose it was: an answer that was lost is looked for.
+                Err(lost) if lost.is_unknown_outcome() => {
+                    client.claim(false).await.map_err(|_| lost)
+                }
+                answered => answered,
+            };
+        }
+        let (config, claimed_by_other) = match claimed {
             Ok(config) => (config, None),
             Err(error) => match error.kind() {
                 ErrorKind::TakenOver { name, .. } => {
@@ -130,6 +145,7 @@ impl Licences for Apple {
                 .and_then(Moment::unix_ms)
                 .map(Timestamp::from_millis),
             claimed_by_other,
+            displaced,
             limits: LicenceLimits {
                 apps: limits.max_assets,
                 devices: limits.max_serial_numbers,

@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 
 use abm_client::business::{
-    ApiAccount, AssignmentStatus, BusinessClient, DeviceField, OrgDevice, PageCursor,
-    PurchaseSource, ServerType,
+    ApiAccount, AssignmentStatus, AuditEvent, AuditQuery, BusinessClient, DeviceField, OrgDevice,
+    PageCursor, PurchaseSource, ServerType,
 };
 use abm_client::{ErrorKind, Moment, Refusal};
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use mdm_core::errand::MOST_DEVICES;
 use mdm_core::error::PortError;
 use mdm_core::identity::sha256_hex;
 use mdm_core::ids::Serial;
+use mdm_core::migration::AuditedAct;
 use mdm_core::service::SharedGate;
 use mdm_core::service::ports::{
     ActivityReading, ActivityRequest, ApiKey, Described, LockSaid, MemberPage, OrganisationApi,
@@ -34,6 +35,9 @@ const FIELDS: [DeviceField; 8] = [
     DeviceField::AddedToOrgDateTime,
     DeviceField::PurchaseSourceType,
 ];
+
+/// So many pages of audit events are read about one device: one, where Apple looks for it as it is asked to.
+const AUDIT_PAGES: u32 = 4;
 
 impl Apple {
     fn business_client(&self, key: &ApiKey) -> Result<BusinessClient, PortError> {
@@ -262,6 +266,40 @@ impl OrganisationApi for Apple {
         })
     }
 
+    async fn audited(
+        &self,
+        key: &ApiKey,
+        serial: &Serial,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<AuditedAct>, PortError> {
+        let mut query = AuditQuery::between(since.as_millis(), until.as_millis());
+        // That a device is its serial number here as it is everywhere in this API is an inference: what comes is looked through.
+        query.subject_id = Some(serial.to_string());
+        let client = self.business_client(key)?.in_background();
+        let (mut acts, mut cursor) = (Vec::new(), None);
+        for _ in 0..AUDIT_PAGES {
+            let page = client.audit_events(&query, cursor.as_ref()).await;
+            let at = cursor.as_ref().map(PageCursor::as_str);
+            let page = page.map_err(|error| paged(error, at))?;
+            let events = page.items.into_iter().map(|event| event.attributes);
+            let of_it = events.filter(|event| is_about(event, serial));
+            acts.extend(of_it.map(|event| audited(&event, key)));
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(acts);
+            }
+        }
+        // Who is named is named, whatever else there is; that nobody is cannot be said of a part.
+        if acts.is_empty() {
+            let why = format!(
+                "the first {AUDIT_PAGES} pages since its migration was asked for do not name it, and there are more: look in the portal"
+            );
+            return Err(PortError::NeedsPerson(why));
+        }
+        Ok(acts)
+    }
+
     async fn submit(
         &self,
         key: &ApiKey,
@@ -385,6 +423,38 @@ fn reading(device: &OrgDevice, server: Option<String>, now: Timestamp) -> OrgRea
     let source = device.purchase_source_type.as_ref();
     reading.added_by_hand = source.map(|s| *s == PurchaseSource::ManuallyAdded);
     reading
+}
+
+fn is_about(event: &AuditEvent, serial: &Serial) -> bool {
+    let named = [
+        event.serial_number(),
+        event.subject_id.as_deref(),
+        event.subject_name.as_deref(),
+    ];
+    named.contains(&Some(serial.as_str()))
+}
+
+fn audited(event: &AuditEvent, key: &ApiKey) -> AuditedAct {
+    let what = event.event_type.as_ref();
+    let what = what.map_or("an act without a name", |what| what.as_str());
+    let server = event.data().and_then(|data| data.get("serverName"));
+    let what = match server.and_then(|name| name.as_str()) {
+        Some(server) => format!("{what} ({server})"),
+        None => what.to_owned(),
+    };
+    let who = event.actor_name.as_ref().or(event.actor_id.as_ref());
+    let who = who.map_or("somebody without a name", String::as_str);
+    let apple_actor = match &event.actor_type {
+        Some(kind) => format!("{who} ({kind})"),
+        None => who.to_owned(),
+    };
+    let at = event.event_date_time.as_ref().and_then(Moment::unix_ms);
+    AuditedAct {
+        at: at.map(Timestamp::from_millis),
+        what,
+        apple_actor,
+        ours: event.actor_id.as_deref() == Some(key.client_id.as_str()),
+    }
 }
 
 fn unknown(now: Timestamp) -> OrgReading {

@@ -113,6 +113,12 @@ async fn proved(
         println!("disagree   {}", count("disagree"));
         println!("pending    {}", count("pending"));
         println!("left out   {}", cell(&answer["done"]["blocked"]));
+        if !answer["done"]["left_out"].is_null() {
+            table(
+                &named(&answer["done"]["left_out"]),
+                &[("SERIAL", "serial"), ("LEFT OUT BECAUSE", "why")],
+            );
+        }
         table(
             &named(&answer["proof"]["disagree"]),
             &[("SERIAL", "serial"), ("WHY", "why")],

@@ -158,7 +158,7 @@ fn line(row: &Value) -> Value {
 /// Which secrets of a device are kept.
 pub(super) async fn kept(common: &Common, place: &Where, serial: &str) -> Done {
     let client = Client::looking(common, place).await?;
-    let path = format!("/api/v1/devices/{serial}/secrets");
+    let path = format!("/api/v1/devices/{}/secrets", super::in_path(serial));
     let answer = client.get(&path).await?;
     super::print(common, &answer, |answer| {
         table(

@@ -109,7 +109,7 @@ fn licences(needs: &Value) {
             };
             json!({
                 "app": bundles.join(", "), "store": need["app"], "needs": need["needs"], "has": need["has"], "left": left,
-                "lacks": need["lacks"],
+                "lacks": need["lacks"], "behind": need["behind"],
             })
         })
         .collect();
@@ -125,6 +125,7 @@ fn licences(needs: &Value) {
             ("ASSIGNED", "has"),
             ("LEFT", "left"),
             ("SHORT", "lacks"),
+            ("STAY BEHIND", "behind"),
         ],
     );
 }

@@ -115,7 +115,13 @@ impl Client {
         let socket = config.socket();
         let way = if UnixStream::connect(&socket).await.is_ok() {
             Way::Socket(socket)
-        } else if stopped != IfStopped::Refused && config.data_directory.is_dir() {
+        } else if !config.data_directory.is_dir() {
+            let why = anyhow!(
+                "there is no data directory {}: `mdmd init` makes one; --data names another, --url a server",
+                config.data_directory.display()
+            );
+            return Err(why).means(Exit::Precondition);
+        } else if stopped != IfStopped::Refused {
             let opened = self::stopped(&config, stopped).await;
             Way::Stopped(Box::new(opened.means(Exit::Precondition)?))
         } else {

@@ -48,7 +48,7 @@ pub(crate) enum Queue {
         #[arg(long)]
         channel: Option<String>,
         /// At most so many.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
         #[command(flatten)]
         place: Where,
@@ -160,7 +160,10 @@ pub(crate) async fn run(common: &Common, command: &Queue) -> Done {
         } => {
             let client = Client::looking(common, place).await?;
             let of = user(channel.as_deref());
-            let path = format!("/api/v1/devices/{serial}/commands?limit={limit}&open={open}{of}");
+            let path = format!(
+                "/api/v1/devices/{}/commands?limit={limit}&open={open}{of}",
+                super::in_path(serial)
+            );
             let answer = client.get(&path).await?;
             super::print(common, &answer, |answer| {
                 table(
@@ -187,7 +190,11 @@ pub(crate) async fn run(common: &Common, command: &Queue) -> Done {
         } => {
             let client = Client::looking(common, place).await?;
             let of = user(channel.as_deref()).replacen('&', "?", 1);
-            let path = format!("/api/v1/devices/{serial}/commands/{uuid}{of}");
+            let path = format!(
+                "/api/v1/devices/{}/commands/{}{of}",
+                super::in_path(serial),
+                super::in_path(uuid)
+            );
             let answer = client.get(&path).await?;
             super::print(common, &answer, show);
             Ok(())

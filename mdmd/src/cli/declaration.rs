@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Exit, Means as _, cell, secret_file, table};
+use super::{Common, Done, Exit, Means as _, cell, in_path, secret_file, table};
 
 /// Declarations, and the sets in which devices get them.
 #[derive(clap::Subcommand, Debug)]
@@ -119,11 +119,6 @@ pub(crate) struct Whom {
     /// On the channels of the devices' users, not on their own.
     #[arg(long)]
     on_users: bool,
-}
-
-/// An identifier as one part of a path: it may have characters that an address may not.
-fn in_path(identifier: &str) -> String {
-    form_urlencoded::byte_serialize(identifier.as_bytes()).collect()
 }
 
 impl Whom {
@@ -328,7 +323,7 @@ fn body(
 
 async fn device(common: &Common, place: &Where, serial: &str) -> Done {
     let client = Client::looking(common, place).await?;
-    let path = format!("/api/v1/devices/{serial}/declarations");
+    let path = format!("/api/v1/devices/{}/declarations", in_path(serial));
     let answer = client.get(&path).await?;
     super::print(common, &answer, |answer| {
         for channel in answer["channels"].as_array().into_iter().flatten() {

@@ -179,7 +179,7 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
             place,
         } => {
             let client = Client::acting(common, place).await?;
-            let path = format!("/api/v1/devices/{serial}/retry-step");
+            let path = format!("/api/v1/devices/{}/retry-step", super::in_path(serial));
             let said = "what it asked before is taken back, and its exceptions are forgotten.";
             let answer = client.act(&path, &json!({ "step": step }), said).await?;
             super::print(common, &answer, |_| {
@@ -193,7 +193,7 @@ pub(crate) async fn run(common: &Common, command: &Device) -> Done {
         Device::RotateFilevault(args) => super::lock::rotate(common, args).await,
         Device::ClearPasscode { serial, place } => {
             let client = Client::acting(common, place).await?;
-            let path = format!("/api/v1/devices/{serial}/clear-passcode");
+            let path = format!("/api/v1/devices/{}/clear-passcode", super::in_path(serial));
             let said = "the device has no passcode once it has come.";
             let answer = client.act(&path, &json!({}), said).await?;
             super::print(common, &answer, |answer| {
@@ -263,7 +263,9 @@ async fn list(common: &Common, place: &Where, moved: bool) -> Done {
 
 async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> Done {
     let client = Client::looking(common, place).await?;
-    let mut report = client.get(&format!("/api/v1/devices/{serial}")).await?;
+    let mut report = client
+        .get(&format!("/api/v1/devices/{}", super::in_path(serial)))
+        .await?;
     if !timeline && let Some(object) = report.as_object_mut() {
         object.remove("timeline");
     }
@@ -316,6 +318,23 @@ async fn show(common: &Common, place: &Where, serial: &str, timeline: bool) -> D
             }
         }
         println!("{:<16} {}", "attempt", stage(&report["attempt"]["state"]));
+        if !report["attempt"]["ended"].is_null() {
+            line("attempt ended", &report["attempt"]["ended"]);
+        }
+        let given_up = &report["given_up"];
+        if !given_up.is_null() {
+            let other = match &given_up["confirmed_by"] {
+                Value::Null => String::new(),
+                other => format!(", confirmed by {}", cell(other)),
+            };
+            println!(
+                "{:<16} {} by {}{other}: {}",
+                "given up",
+                cell(&given_up["at"]),
+                cell(&given_up["by"]),
+                cell(&given_up["reason"])
+            );
+        }
         for mark in report["marks"].as_array().into_iter().flatten() {
             let (name, state) = (cell(&mark["mark"]), cell(&mark["state"]).replace('_', " "));
             println!("{name:<16} {state}: {}", cell(&mark["why"]));

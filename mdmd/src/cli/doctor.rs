@@ -41,7 +41,7 @@ pub(crate) async fn run(common: &Common, doctor: &Doctor) -> Done {
     let list = match list {
         Ok(list) => list,
         // What keeps the list from being made is the first thing on it.
-        Err(ended) => install(ended),
+        Err(ended) => install(common, ended),
     };
     super::print(common, &list, show);
     match list["missing"].as_u64().unwrap_or(0) {
@@ -51,9 +51,13 @@ pub(crate) async fn run(common: &Common, doctor: &Doctor) -> Done {
 }
 
 /// A list of one thing: that nothing can be looked at.
-fn install(ended: Ended) -> Value {
+fn install(common: &Common, ended: Ended) -> Value {
+    let there = super::config::load(common).is_ok_and(|config| config.data_directory.is_dir());
     let fix = match ended.exit {
         Exit::BadInput => "mend the configuration: `mdmd config check`",
+        _ if there => {
+            "mend what is said of the data directory, or name another with --data; `mdmd serve` serves it, --url names a server elsewhere"
+        }
         _ => {
             "`mdmd init` makes a data directory, `mdmd serve` serves it, --url names a server elsewhere"
         }

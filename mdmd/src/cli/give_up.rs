@@ -22,7 +22,7 @@ pub(crate) struct GiveUp {
 
 /// Says what it means, and does it.
 pub(super) async fn run(common: &Common, args: &GiveUp) -> Done {
-    let path = format!("/api/v1/devices/{}/give-up", args.serial);
+    let path = format!("/api/v1/devices/{}/give-up", super::in_path(&args.serial));
     if args.dry_run {
         let client = Client::looking(common, &args.place).await?;
         let answer = client.get(&path).await?;

@@ -67,6 +67,9 @@ pub(crate) enum HandOff {
         job: i64,
         /// The bundle.
         file: PathBuf,
+        /// Also where none of its devices is known here, or the lists of devices were never read to the end: those are left out for good.
+        #[arg(long)]
+        despite_unknown: bool,
         #[command(flatten)]
         place: Where,
     },
@@ -286,7 +289,12 @@ pub(crate) async fn run(common: &Common, command: &HandOff) -> Done {
             });
             Ok(())
         }
-        HandOff::Import { job, file, place } => import(common, place, *job, file).await,
+        HandOff::Import {
+            job,
+            file,
+            despite_unknown,
+            place,
+        } => import(common, place, *job, file, *despite_unknown).await,
         HandOff::Close { job, place } => {
             let client = Client::acting(common, place).await?;
             let path = format!("/api/v1/hand-off/jobs/{job}/close");

@@ -61,16 +61,18 @@ pub(crate) async fn run(common: &Common, command: &Hold) -> Done {
             place,
         } => {
             let client = Client::looking(common, place).await?;
-            let answer = client.get(&format!("/api/v1/holds/{serial}")).await?;
+            let answer = client
+                .get(&format!("/api/v1/holds/{}", super::in_path(serial)))
+                .await?;
             super::print(common, &answer, |answer| look(&answer["open"]));
         }
         Hold::Release { serial, place, .. } => {
             let client = Client::acting(common, place).await?;
             // Said before it is done; that it cannot be said, or not soon, keeps no device.
-            let path = format!("/api/v1/holds/{serial}");
+            let path = format!("/api/v1/holds/{}", super::in_path(serial));
             let looked = tokio::time::timeout(LOOK, client.get(&path)).await;
             let open = looked.ok().and_then(Result::ok);
-            let path = format!("/api/v1/holds/{serial}/release");
+            let path = format!("/api/v1/holds/{}/release", super::in_path(serial));
             let said = match open.as_ref().and_then(|it| it["open"]["sentence"].as_str()) {
                 Some(sentence) => format!(
                     "the device leaves its set-up: {sentence}. What is missing becomes an exception."

@@ -200,7 +200,7 @@ pub(crate) async fn run(common: &Common, command: &Identity) -> Done {
         }
         Identity::Renew { serial, place } => {
             let client = Client::acting(common, place).await?;
-            let path = format!("/api/v1/identities/{serial}/renew");
+            let path = format!("/api/v1/identities/{}/renew", super::in_path(serial));
             let meaning = "the device gets a new enrolment profile; its identity stays good until the new one has spoken.";
             let answer = client.act(&path, &json!({}), meaning).await?;
             super::print(common, &answer, |answer| {
@@ -213,7 +213,7 @@ pub(crate) async fn run(common: &Common, command: &Identity) -> Done {
             place,
         } => {
             let client = Client::acting(common, place).await?;
-            let path = format!("/api/v1/identities/{serial}/revoke");
+            let path = format!("/api/v1/identities/{}/revoke", super::in_path(serial));
             let meaning = "the device is refused from its next message on; it comes back only by enrolling anew.";
             let answer = client
                 .act(&path, &json!({ "reason": reason }), meaning)

@@ -153,6 +153,11 @@ async fn list(common: &Common, refresh: Option<i64>, place: &Where) -> Done {
                     println!("  {word}: {}", cell(&location[key]));
                 }
             }
+            let before = &location["taken_over"];
+            if !before.is_null() {
+                let (from, at) = (cell(&before["from"]), cell(&before["at"]));
+                println!("  taken over: from {from}, {at}");
+            }
             table(
                 &location["stock"],
                 &[

@@ -53,7 +53,7 @@ pub(super) async fn clear(common: &Common, args: &ClearLock) -> Done {
         return super::approval::waits(&answer["approval"]);
     }
     let end = super::client::until(args.wait);
-    let path = format!("/api/v1/devices/{}/lock", args.serial);
+    let path = format!("/api/v1/devices/{}/lock", super::in_path(&args.serial));
     let lock = loop {
         let lock = client.get(&path).await?;
         if lock["settled"] == true || Instant::now() >= end {
@@ -68,7 +68,7 @@ pub(super) async fn clear(common: &Common, args: &ClearLock) -> Done {
 /// What is known of a lock.
 pub(super) async fn look(common: &Common, place: &Where, serial: &str) -> Done {
     let client = Client::looking(common, place).await?;
-    let path = format!("/api/v1/devices/{serial}/lock");
+    let path = format!("/api/v1/devices/{}/lock", super::in_path(serial));
     let lock = client.get(&path).await?;
     super::print(common, &lock, show);
     match lock["proof"].is_null() {
@@ -114,7 +114,10 @@ fn verdict(lock: &Value) -> Done {
 /// Has a Mac make another recovery key.
 pub(super) async fn rotate(common: &Common, args: &Rotate) -> Done {
     let client = Client::acting(common, &args.place).await?;
-    let path = format!("/api/v1/devices/{}/rotate-filevault", args.serial);
+    let path = format!(
+        "/api/v1/devices/{}/rotate-filevault",
+        super::in_path(&args.serial)
+    );
     let body = json!({ "reason": args.reason });
     let said = "the recovery key that is in force now opens nothing once it has answered.";
     let answer = client.act(&path, &body, said).await?;

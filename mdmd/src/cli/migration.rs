@@ -186,7 +186,8 @@ pub(super) fn moment(flag: &str, text: &str) -> Result<Timestamp, Ended> {
         .means(Exit::BadInput)
 }
 
-/// Runbooks by platform, from files or by the names under which the server keeps them. What is in them is checked by the server.
+/// Runbooks by platform, from files or by the names under which the server keeps them; `standard` is the usual one, and the name of
+/// no other. What is in them is checked by the server.
 pub(super) async fn runbooks(client: &Client, files: &[String]) -> Result<Value, Ended> {
     let mut all = Map::new();
     for file in files {
@@ -198,6 +199,11 @@ pub(super) async fn runbooks(client: &Client, files: &[String]) -> Result<Value,
             })
             .means(Exit::BadInput)?;
         let path = PathBuf::from(path);
+        if path.as_os_str() == STANDARD {
+            let usual = super::runbook::content(client, platform, None, None).await?;
+            insert(&mut all, platform, usual)?;
+            continue;
+        }
         let content = match std::fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content)
                 .with_context(|| path.display().to_string())
@@ -212,13 +218,20 @@ pub(super) async fn runbooks(client: &Client, files: &[String]) -> Result<Value,
                     .means(Exit::BadInput);
             }
         };
-        if all.insert(platform.to_owned(), content).is_some() {
-            let why = anyhow!("--runbook {platform}: is given twice");
-            return Err(why).means(Exit::BadInput);
-        }
+        insert(&mut all, platform, content)?;
     }
     Ok(Value::Object(all))
 }
+
+fn insert(all: &mut Map<String, Value>, platform: &str, runbook: Value) -> Result<(), Ended> {
+    match all.insert(platform.to_owned(), runbook) {
+        None => Ok(()),
+        Some(_) => Err(anyhow!("--runbook {platform}: is given twice")).means(Exit::BadInput),
+    }
+}
+
+/// The word for the usual runbook of a platform.
+pub(super) const STANDARD: &str = "standard";
 
 /// What the server keeps under a name, for this platform.
 async fn kept_runbook(client: &Client, platform: &str, name: &str) -> Result<Value, Ended> {

@@ -437,6 +437,12 @@ fn sentence(text: &str) -> Result<String, String> {
     }
 }
 
+/// What a person has typed, as one part of a path: whatever is in it, the request goes to no other address.
+fn in_path(text: &str) -> String {
+    let escaped: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    escaped.replace('+', "%20")
+}
+
 /// An id in an answer of the API.
 fn id_of(value: &Value) -> Option<i64> {
     AnyId::deserialize(value).ok().map(|id| id.0)
@@ -576,6 +582,19 @@ mod tests {
             }
         }
         check(&line, &common);
+    }
+
+    #[test]
+    fn what_somebody_types_stays_one_part_of_a_path() {
+        for (typed, sent) in [
+            ("C02X", "C02X"),
+            ("X?x=1", "X%3Fx%3D1"),
+            ("../projects/1", "..%2Fprojects%2F1"),
+            ("Field phones #1", "Field%20phones%20%231"),
+            ("a+b", "a%2Bb"),
+        ] {
+            assert_eq!(in_path(typed), sent);
+        }
     }
 
     #[test]

@@ -28,14 +28,15 @@ pub(crate) enum Organisation {
     /// they were. With one organisation `mdmd report unheard` has them.
     Handshakes {
         /// So many at most.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
         #[command(flatten)]
         place: Where,
     },
     /// Show what enrolments demand, or change it.
     Enrolment {
-        /// The oldest system that may enrol: ios=26.4, ipados=26.4 or macos=26.4; all that are named replace all that were.
+        /// The oldest system that may enrol: ios=26.4, ipados=26.4 or macos=26.4; all that are named replace all that were, and `none` takes
+        /// all of them away.
         #[arg(long, value_name = "PLATFORM=VERSION")]
         minimum_os: Vec<String>,
         /// What network users meet who log in at a Mac.
@@ -170,7 +171,12 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             let password = wifi_password.as_deref();
             let password = password.map(secret_file::read).transpose()?;
             let mut least = Map::new();
-            for text in minimum_os {
+            let any = minimum_os.iter().any(|text| text == "none");
+            if any && minimum_os.len() > 1 {
+                let why = anyhow!("--minimum-os: `none` stands alone, without another beside it");
+                return Err(why).means(Exit::BadInput);
+            }
+            for text in minimum_os.iter().filter(|_| !any) {
                 let (platform, version) = text
                     .split_once('=')
                     .ok_or_else(|| anyhow!("--minimum-os: must be PLATFORM=VERSION"))
@@ -189,7 +195,7 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
             if !runbooks.is_empty() {
                 change.insert("unplanned_runbooks".to_owned(), Value::Object(runbooks));
             }
-            if !least.is_empty() {
+            if any || !least.is_empty() {
                 change.insert("minimum_os".to_owned(), Value::Object(least));
             }
             if let Some(logins) = user_logins {
@@ -286,6 +292,13 @@ pub(crate) async fn run(common: &Common, command: &Organisation) -> Done {
                         )
                     })
                     .means(Exit::BadInput)?;
+                let known: Result<mdm_core::check::Check, _> = serde_json::from_value(json!(check));
+                if known.is_err() {
+                    let why = anyhow!(
+                        "--unknown {text}: there is no such check; `mdmd organisation what-if` lists them"
+                    );
+                    return Err(why).means(Exit::BadInput);
+                }
                 let answer = if answer == "default" {
                     Value::Null
                 } else {

@@ -153,7 +153,7 @@ pub(crate) async fn run(common: &Common, command: &Report) -> Done {
         }
         Report::Device { serial, how } => {
             let client = Client::exporting(common, &how.place).await?;
-            let path = format!("/api/v1/devices/{}/report", escaped(serial));
+            let path = format!("/api/v1/devices/{}/report", super::in_path(serial));
             fetch(common, &client, &path, how).await
         }
         Report::Exceptions { wave, how } => some(common, "exceptions", wave, how).await,
@@ -224,12 +224,9 @@ async fn fetch(common: &Common, client: &Client, path: &str, how: &How) -> Done 
         path += &format!("&table={}", escaped(table));
     }
     match &how.out {
-        None => client.download("GET", &path, Vec::new(), &mut Paper).await,
+        None => read(client, &path, &mut Paper).await,
         Some(file) => {
-            into_file(file, async |to| {
-                client.download("GET", &path, Vec::new(), to).await
-            })
-            .await?;
+            into_file(file, async |to| read(client, &path, to).await).await?;
             let answer = json!({ "file": file, "format": name });
             super::print(common, &answer, |_| {
                 eprintln!("the report is in {}", file.display());
@@ -237,6 +234,26 @@ async fn fetch(common: &Common, client: &Client, path: &str, how: &How) -> Done 
             Ok(())
         }
     }
+}
+
+/// Reads a report as it comes. Of a stopped data directory it is whole before anything of it is shown: a row that cannot be read breaks
+/// the first one off that meets it, and a command knows nothing of those that earlier ones met. The second one is without it, and
+/// names it.
+async fn read(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Result<(), Ended> {
+    if !client.only_looks() {
+        return client.download("GET", path, Vec::new(), to).await;
+    }
+    let mut whole = Vec::new();
+    match client.download("GET", path, Vec::new(), &mut whole).await {
+        Err(ended) if ended.exit == Exit::Failure => {
+            whole.clear();
+            client.download("GET", path, Vec::new(), &mut whole).await?;
+        }
+        // What there is not, or cannot be asked for, there is not the second time.
+        first => first?,
+    }
+    to.write_all(&whole)?;
+    Ok(())
 }
 
 /// Writes a file that must not be there; one that is not whole does not stay.

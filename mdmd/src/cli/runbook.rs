@@ -7,7 +7,7 @@ use mdm_core::migration::{PinnedRunbook, Policy, StepId, StepPlan, Variant};
 use serde_json::{Value, json};
 
 use super::client::{Client, Where};
-use super::{Common, Done, Ended, Exit, Means as _, cell, table};
+use super::{Common, Done, Ended, Exit, Means as _, cell, in_path, table};
 
 /// Plans of what happens in a hold.
 #[derive(clap::Subcommand, Debug)]
@@ -128,11 +128,6 @@ fn in_use(place: &Value) -> String {
         Some(true) => format!("{name} (revision {})", cell(&place["revision"])),
         _ => name,
     }
-}
-
-fn in_path(name: &str) -> String {
-    let encoded: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    encoded.replace('+', "%20")
 }
 
 /// The content of a runbook: of a platform the standard one, else the one that is kept under this name.

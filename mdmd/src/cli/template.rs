@@ -228,11 +228,14 @@ async fn put(common: &Common, change: &Change, new: bool) -> Done {
             .means(Exit::BadInput)?;
         let platform = platform.to_ascii_lowercase();
         content["runbooks"][&platform] = match file {
-            "standard" => {
+            super::migration::STANDARD => {
                 let of = super::runbook::platform_of(&platform)?;
                 json!(PinnedRunbook::standard(of, Variant::Migration))
             }
-            file => json_of(Path::new(file))?,
+            file => json_of(Path::new(file)).map_err(|ended| Ended {
+                why: ended.why.context(format!("--runbook {text}")),
+                ..ended
+            })?,
         };
     }
     if let Some(capacity) = change.capacity {
@@ -256,10 +259,11 @@ async fn put(common: &Common, change: &Change, new: bool) -> Done {
     Ok(())
 }
 
+/// What is in a file; one that cannot be read was named wrongly.
 fn json_of(file: &Path) -> Result<Value, Ended> {
     let text = std::fs::read_to_string(file)
         .with_context(|| file.display().to_string())
-        .means(Exit::Precondition)?;
+        .means(Exit::BadInput)?;
     serde_json::from_str(&text)
         .with_context(|| format!("{}: must be JSON", file.display()))
         .means(Exit::BadInput)

@@ -213,8 +213,7 @@ pub(crate) async fn run(common: &Common, command: &Webhook) -> Done {
 
 /// The address of a receiver.
 fn path(name: &str, what: &str) -> String {
-    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    format!("/api/v1/webhooks/{}{what}", name.replace('+', "%20"))
+    format!("/api/v1/webhooks/{}{what}", super::in_path(name))
 }
 
 async fn act(

@@ -358,6 +358,8 @@ pub struct PackagesConfig {
     pub largest_bytes: u64,
     /// All of an organisation, in bytes.
     pub organisation_bytes: u64,
+    /// Networks beside the internet at which manifests of apps are looked at.
+    pub allowed_networks: Vec<Network>,
 }
 
 /// Figures for Prometheus.

@@ -14,6 +14,7 @@ use hyper::header::{
 use mdm_core::ca::acme::ProblemKind;
 use mdm_core::error::{Error, PortError};
 use mdm_core::service::{AcmeAnswer, AcmeOutcome};
+use mdm_core::store::StoreError;
 
 use super::body::BodyError;
 use super::desk::Answer;
@@ -160,8 +161,11 @@ impl IntoResponse for Refusal {
                 let retry = (status == StatusCode::SERVICE_UNAVAILABLE)
                     .then(|| error.retry_after().map_or(1, |d| d.as_secs().max(1)));
                 // What is ours to mend is for the log, not for the other side.
-                let apples = self.door == Door::Api && matches!(error, Error::Port(_));
-                let sentence = if status.is_server_error() && !apples {
+                let apples = matches!(error, Error::Port(_));
+                // A row that has to be mended before this can be done: its place, never what stands there.
+                let row = matches!(error, Error::Store(StoreError::Corrupt { .. }));
+                let told = self.door == Door::Api && (apples || row);
+                let sentence = if status.is_server_error() && !told {
                     match retry {
                         Some(_) => "not available at the moment".to_owned(),
                         None => "failed on our side".to_owned(),
@@ -637,7 +641,6 @@ pub(crate) fn readiness(problem: Option<&'static str>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mdm_core::store::StoreError;
 
     #[test]
     fn a_device_is_never_told_to_unenrol_or_to_forget() {

@@ -2,7 +2,7 @@
 //! caused it fired on that device before the exception was decided; any other fault explains nothing.
 
 use fixtures::faults::{FaultKind, FaultRecord};
-use mdm_core::migration::Exception;
+use mdm_core::migration::{Exception, StepId};
 
 /// Faults by which a device is off or silent, for longer than any time-out before a release.
 pub(super) const AWAY: [FaultKind; 3] = [
@@ -15,10 +15,37 @@ pub(super) const AWAY: [FaultKind; 3] = [
 const SILENT_IN_HOLD: &[FaultKind] = &[FaultKind::DeadInHold, FaultKind::NeverBack];
 /// Apple's services were asked again only after a span that may be longer than the step has.
 const APPLE_LATE: &[FaultKind] = &[FaultKind::Apple429];
+/// How long the lock is asked for before its hold goes on without it, in milliseconds.
+const LOCK_MS: i64 = 120_000;
 /// A person gives up a device only when it is lost for good.
 const GIVEN_UP: &[FaultKind] = &[FaultKind::NeverBack];
 /// Such an exception is never a fault's doing.
 const NEVER: &[FaultKind] = &[];
+
+/// Spans, in milliseconds, in which Apple's assignment service had said by a 429 that nothing is to be asked: nothing about anybody,
+/// whomever the request was about that was refused.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pauses(Vec<(i64, i64)>);
+
+impl Pauses {
+    /// Those among all faults that fired.
+    pub(super) fn among<'a>(fired: impl Iterator<Item = &'a FaultRecord>) -> Self {
+        let of_service = fired.filter(|f| {
+            f.kind == FaultKind::Apple429 && f.detail == fixtures::apple::ASSIGNMENT_SERVICE
+        });
+        Self(
+            of_service
+                .map(|f| (f.at_ms, f.at_ms + f.lasts_ms))
+                .collect(),
+        )
+    }
+
+    /// Whether one of them took time of a lock that was given up at this moment.
+    fn kept_a_lock_back(&self, given_up_ms: i64) -> bool {
+        let mut all = self.0.iter();
+        all.any(|(from, to)| *from <= given_up_ms && *to > given_up_ms - LOCK_MS)
+    }
+}
 
 /// What an exception is about: the step or the record's own word, and the part of it that is named, if one is.
 pub(super) fn parts(what: &str) -> (&str, Option<&str>) {
@@ -46,8 +73,13 @@ fn of(what: &str) -> Option<&'static [FaultKind]> {
     })
 }
 
-/// The disagreement that an exception is, unless a fault that fired on its device before can have caused it.
-pub(super) fn unexplained(exception: &Exception, fired: &[FaultRecord]) -> Option<String> {
+/// The disagreement that an exception is, unless a fault that fired on its device before can have caused it, or a pause of Apple's that
+/// another device's request brought about.
+pub(super) fn unexplained(
+    exception: &Exception,
+    fired: &[FaultRecord],
+    pauses: &Pauses,
+) -> Option<String> {
     let Exception { what, why, at, .. } = exception;
     let Some(causes) = of(what) else {
         return Some(format!(
@@ -57,7 +89,8 @@ pub(super) fn unexplained(exception: &Exception, fired: &[FaultRecord]) -> Optio
     let caused = fired
         .iter()
         .any(|fault| causes.contains(&fault.kind) && fault.at_ms <= at.as_millis());
-    if caused {
+    let is_lock = parts(what).0 == StepId::Lock.as_str();
+    if caused || is_lock && pauses.kept_a_lock_back(at.as_millis()) {
         return None;
     }
     let met: Vec<&str> = fired.iter().map(|fault| fault.kind.name()).collect();
@@ -74,7 +107,7 @@ pub(super) fn unexplained(exception: &Exception, fired: &[FaultRecord]) -> Optio
 #[cfg(test)]
 mod tests {
     use mdm_core::clock::Timestamp;
-    use mdm_core::migration::{Owner, StepId};
+    use mdm_core::migration::Owner;
 
     use super::*;
 
@@ -87,8 +120,43 @@ mod tests {
             serial: Some("S1".to_owned()),
             kind,
             at_ms,
+            lasts_ms: 0,
             detail: String::new(),
         }
+    }
+
+    /// As the table has it, where Apple made nobody wait.
+    fn unexplained(exception: &Exception, fired: &[FaultRecord]) -> Option<String> {
+        super::unexplained(exception, fired, &Pauses::default())
+    }
+
+    #[test]
+    fn a_pause_that_another_device_brought_about_explains_a_lock_that_it_took_time_of() {
+        let of = |kind, detail: &str, at_ms| FaultRecord {
+            lasts_ms: 60_000,
+            detail: detail.to_owned(),
+            ..fault(kind, at_ms)
+        };
+        let service = fixtures::apple::ASSIGNMENT_SERVICE;
+        let given_up = |what, fired: FaultRecord| {
+            let at = Timestamp::from_millis(1_000_000);
+            let exception = Exception::new(what, "why", Owner::Apple, at);
+            super::unexplained(&exception, &[], &Pauses::among([fired].iter())).is_some()
+        };
+        let paused = FaultKind::Apple429;
+        assert!(!given_up("lock", of(paused, service, 900_000)));
+        assert!(!given_up("lock", of(paused, service, 820_001)));
+        for other in [
+            // Over before it was asked for; begun after it was given up; of another service; no pause.
+            of(paused, service, 820_000),
+            of(paused, service, 1_000_001),
+            of(paused, "organisation API", 900_000),
+            of(FaultKind::Apple401, service, 900_000),
+        ] {
+            assert!(given_up("lock", other));
+        }
+        assert!(given_up("verify: lock", of(paused, service, 900_000)));
+        assert!(given_up("apps-keep: a", of(paused, service, 900_000)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use mdm_core::secret::SecretKind;
 use mdm_core::service::{Org, Revealed};
 use serde::Serialize;
 
-use super::causes;
+use super::causes::{self, Pauses};
 
 /// So many devices are judged side by side.
 const AT_ONCE: usize = 8;
@@ -114,9 +114,11 @@ pub(super) async fn judge(
     accepted: &BTreeMap<String, Accepted>,
 ) -> anyhow::Result<Vec<Row>> {
     let nothing = Accepted::default();
-    let judged = world.verdicts().await.into_iter().map(|verdict| {
+    let verdicts = world.verdicts().await;
+    let pauses = Pauses::among(verdicts.iter().flat_map(|verdict| &verdict.faults));
+    let judged = verdicts.into_iter().map(|verdict| {
         let accepted = accepted.get(&verdict.serial).unwrap_or(&nothing);
-        Box::pin(judge_one(world, org, verdict, accepted))
+        Box::pin(judge_one(world, org, verdict, accepted, &pauses))
     });
     let mut rows: Vec<Row> = futures_util::stream::iter(judged)
         .buffer_unordered(AT_ONCE)
@@ -131,6 +133,7 @@ async fn judge_one(
     org: &Org,
     verdict: DeviceVerdict,
     accepted: &Accepted,
+    pauses: &Pauses,
 ) -> anyhow::Result<Row> {
     let serial = Serial::parse(&verdict.serial)?;
     let report = org.device_report(&serial).await?;
@@ -204,7 +207,7 @@ async fn judge_one(
         row.never_ended = !said.is_empty();
         row.disagreements = said;
     }
-    let more = disagreements(&row, &verdict, state, &accepted.waived, never_back);
+    let more = disagreements(&row, &verdict, state, &accepted.waived, never_back, pauses);
     row.disagreements.extend(more);
     let now = Timestamp::from_millis(world.clock().now_ms());
     row.disagreements
@@ -317,6 +320,7 @@ fn disagreements(
     state: Option<&MoveState>,
     waived: &BTreeSet<String>,
     never_back: bool,
+    pauses: &Pauses,
 ) -> Vec<String> {
     let mut found = Vec::new();
     // That step's exception about this app. Only the app may be spelled otherwise: the runbook may do so.
@@ -384,7 +388,7 @@ fn disagreements(
         of_apps && part.is_some_and(|app| waived.contains(app))
     };
     let others = row.exceptions.iter().filter(|e| !accepted(e));
-    found.extend(others.filter_map(|e| causes::unexplained(e, &verdict.faults)));
+    found.extend(others.filter_map(|e| causes::unexplained(e, &verdict.faults, pauses)));
     for note in &verdict.notes {
         found.push(format!("the device says: {note}"));
     }
@@ -418,6 +422,7 @@ pub(super) mod tests {
             serial: Some(verdict.serial.clone()),
             kind: FaultKind::DeadInHold,
             at_ms: START_MS,
+            lasts_ms: 0,
             detail: String::new(),
         }];
         verdict
@@ -449,7 +454,8 @@ pub(super) mod tests {
     }
 
     fn found(row: &Row, verdict: &DeviceVerdict) -> Vec<String> {
-        disagreements(row, verdict, Some(&ENDED), &BTreeSet::new(), false)
+        let (nothing, pauses) = (BTreeSet::new(), Pauses::default());
+        disagreements(row, verdict, Some(&ENDED), &nothing, false, &pauses)
     }
 
     #[tokio::test]
@@ -575,7 +581,8 @@ pub(super) mod tests {
         let both = [&*both[0], &*both[1]];
         let said = |exceptions: &[&str], waived: &BTreeSet<String>| {
             let row = row(&verdict, exceptions);
-            disagreements(&row, &verdict, Some(&ENDED), waived, false).len()
+            let pauses = Pauses::default();
+            disagreements(&row, &verdict, Some(&ENDED), waived, false, &pauses).len()
         };
         assert_eq!(said(&both, &waived), 0);
         assert_eq!(said(&[], &waived), 0);

@@ -11,7 +11,7 @@ use mdm_core::check::Check;
 use mdm_core::clock::Timestamp;
 use mdm_core::ids::{ProjectId, Serial, WaveId};
 use mdm_core::project::{Gate, StopRule};
-use mdm_core::service::{Dates, Detail, Org, ProjectChange};
+use mdm_core::service::{Dates, Org, ProjectChange};
 use mdm_core::wave::{Preset, Waiver};
 use serde::Serialize;
 
@@ -241,14 +241,6 @@ impl Course {
             false,
         )
         .await?;
-        let report = org.look_at_wave(leg.wave, Detail::Counts).await?;
-        for app in report.forecast.apps {
-            for serial in app.lost.into_keys() {
-                let apps = self.forecast.entry(serial.to_string()).or_default();
-                apps.insert(app.bundle_id.clone());
-            }
-        }
-        let what_if = org.run_what_if(leg.wave).await?;
         // Nobody decided anything about one app, and of another one licences are short: what the forecast says of them is accepted by
         // name, and nothing else.
         let mut waivers = vec![Waiver {
@@ -256,7 +248,12 @@ impl Course {
             serials: BTreeSet::new(),
             reason: format!("nobody needs {} any more", plan::LEFT_BEHIND),
         }];
+        let mut what_if = org.run_what_if(leg.wave).await?;
         if let Some(short) = &mut self.short {
+            // Who goes without that app takes licences of the other one, and who gets none then is seen with that accepted.
+            let first = org.accept(leg.wave, &what_if.digest, &waivers, "as planned");
+            first.await?;
+            what_if = org.run_what_if(leg.wave).await?;
             let of = (leg.wave, leg.name);
             waivers.extend(short.accept(world, org, of, &what_if).await?);
         }
@@ -270,6 +267,13 @@ impl Course {
             what_if.against_all,
             what_if.blockers.iter().next()
         );
+        let report = org.run_what_if(leg.wave).await?.report;
+        for app in report.forecast.apps {
+            for serial in app.lost.into_keys() {
+                let apps = self.forecast.entry(serial.to_string()).or_default();
+                apps.insert(app.bundle_id.clone());
+            }
+        }
         org.submit_accepted(leg.wave, leg.name).await?;
         leg.submitted = true;
         Ok(())

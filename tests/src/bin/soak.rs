@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             println!("{what}");
         }
         if let Some(slope) = verdict.slope {
-            println!("memory: {slope:+.2} MiB a day after day two");
+            println!("memory: {slope:+.2} MB a day after day two");
         }
         println!("{} wrong", verdict.wrong.len());
         Ok(verdict.wrong.is_empty())

@@ -12,7 +12,7 @@ use crate::fleet::house::House;
 
 /// The record is never cleared away.
 const RECORD: [&str; 2] = ["audit", "audit_seals"];
-/// Most growth of memory, in MiB a day, after day two.
+/// Most growth of memory after day two, in MB (millions of bytes) a day.
 const MOST_SLOPE: f64 = 1.0;
 /// The 99th percentile of the last day, as a multiple of the first day's.
 const MOST_SLOWER: f64 = 1.3;
@@ -30,7 +30,7 @@ const WARM: usize = 3;
 pub struct Day {
     /// Which, from 1.
     pub nth: usize,
-    /// The memory of the server's process at each hour, in MiB.
+    /// The memory of the server's process at each hour, in MB.
     pub memory: Vec<f64>,
     /// The database on the disk at its end.
     pub bytes: u64,
@@ -55,10 +55,10 @@ impl Day {
         let rows = |table: &str| self.rows.get(table).copied().unwrap_or(0);
         let memory = self.memory.iter().sum::<f64>() / count(self.memory.len());
         format!(
-            "day {}: {memory:.1} MiB of memory, {:.1} MiB on the disk, {} requests, p50 {:.2} ms, p99 {:.2} ms; {} commands \
+            "day {}: {memory:.1} MB of memory, {:.1} MB on the disk, {} requests, p50 {:.2} ms, p99 {:.2} ms; {} commands \
              ({} open), {} jobs, {} entries of the record",
             self.nth,
-            mib(self.bytes),
+            mb(self.bytes),
             self.requests,
             self.p50,
             self.p99,
@@ -74,7 +74,7 @@ impl Day {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Verdict {
-    /// Growth of memory after day two, in MiB a day; `None` of fewer than two such days.
+    /// Growth of memory after day two, in MB a day; `None` of fewer than two such days.
     pub slope: Option<f64>,
     /// What should not be.
     pub wrong: Vec<String>,
@@ -86,8 +86,8 @@ fn count(n: usize) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a size for people")]
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / 1024.0 / 1024.0
+fn mb(bytes: u64) -> f64 {
+    bytes as f64 / 1_000_000.0
 }
 
 /// Judges the days. What takes more days than there were is not judged.
@@ -101,7 +101,7 @@ pub fn judge(days: &[Day]) -> Verdict {
         .collect();
     let slope = (days.len() > WARM).then(|| slope(&warm) * 24.0);
     if let Some(slope) = slope.filter(|slope| *slope >= MOST_SLOPE) {
-        wrong.push(format!("memory grows by {slope:.2} MiB a day"));
+        wrong.push(format!("memory grows by {slope:.2} MB a day"));
     }
     for day in days.iter().filter(|day| day.behind > 0) {
         wrong.push(format!(
@@ -134,9 +134,9 @@ fn grown(days: &[Day], settled: &Day, last: &Day, wrong: &mut Vec<String>) {
     let late = last.bytes.saturating_sub(before.bytes);
     if late > (early / 4).max(last.bytes / 50) {
         wrong.push(format!(
-            "the database grew by {:.1} MiB on the second day, and still does by {:.1} MiB on the last",
-            mib(early),
-            mib(late)
+            "the database grew by {:.1} MB on the second day, and still does by {:.1} MB on the last",
+            mb(early),
+            mb(late)
         ));
     }
     // More devices are there than on that day, and one moment is not like another.
@@ -170,6 +170,15 @@ fn slope(samples: &[f64]) -> f64 {
         down += x * x;
     }
     if down > 0.0 { up / down } else { 0.0 }
+}
+
+/// The memory that a process has, in MB, by what the kernel says of it (whose kB are 1024 bytes each).
+fn resident(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(mb(kib * 1024))
 }
 
 enum Rows {
@@ -233,13 +242,8 @@ impl Watch {
     pub(super) fn look(&mut self, house: &House) -> anyhow::Result<()> {
         let pid = house.pid().context("the server runs")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line
-            .and_then(|line| line.trim().strip_suffix("kB"))
-            .context("the server has ended")?
-            .trim()
-            .parse()?;
-        self.memory.push(kib / 1024.0);
+        self.memory
+            .push(resident(&status).context("the server has ended")?);
         Ok(())
     }
 
@@ -321,6 +325,25 @@ mod tests {
                 p99: 4.0,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_megabyte_is_a_million_bytes() {
+        let status = "Name:\tmdmd\nVmRSS:\t  1000000 kB\nThreads:\t9\n";
+        assert_eq!(resident(status), Some(1024.0));
+        assert_eq!(resident("Name:\tmdmd\n"), None);
+        // So much a day is less than a MiB, and more than may be.
+        let mut days = week();
+        for day in &mut days {
+            for (hour, sample) in day.memory.iter_mut().enumerate() {
+                *sample += 1.02 * (count(day.nth) + (count(hour + 1) - 1.0) / 24.0);
+            }
+        }
+        let wrong = judge(&days).wrong;
+        assert!(
+            wrong.concat().contains("memory grows by 1.02 MB"),
+            "{wrong:?}"
+        );
     }
 
     #[test]

@@ -466,6 +466,7 @@ impl Licences for Apple {
                 library: "U1".to_owned(),
                 token_expires: None,
                 claimed_by_other: None,
+                displaced: None,
                 limits: LicenceLimits::default(),
             })
         })

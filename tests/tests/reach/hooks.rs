@@ -1,6 +1,7 @@
 //! Receivers of webhooks: told everything in the order of each device, again until they take it, over crashes and new secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,18 +9,19 @@ use async_trait::async_trait;
 use fixtures::recorded::StandIn;
 use mdm_core::error::PortError;
 use mdm_core::hook::HookMessage;
-use mdm_core::ids::{DeviceId, HookId, HookMessageId, RunbookId, Serial};
-use mdm_core::job::Job;
+use mdm_core::ids::{DeviceId, HookId, HookMessageId, JobId, OrganisationId, RunbookId, Serial};
+use mdm_core::job::{Job, JobKind};
 use mdm_core::migration::{Notice, OperatorAct};
 use mdm_core::secret::Secret;
-use mdm_core::service::ports::HookCarrier;
+use mdm_core::service::ports::{HookCarrier, Notifier};
 use mdm_core::service::{HookChange, Ports};
 use mdm_core::store::testing::{FailingStore, Moment};
 use mdm_core::store::{Batch, SqliteStore, Store};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::house::{House, check_in, report};
 
@@ -43,6 +45,21 @@ struct Receivers {
     came: Mutex<Vec<Came>>,
     /// What the next messages are answered, by receiver; then 200.
     script: Mutex<BTreeMap<String, Vec<Option<u16>>>>,
+    /// What it never takes: messages of this type about this device.
+    never: Mutex<Option<(String, String)>>,
+    /// It takes connections and answers nothing until it is let go.
+    hangs: Mutex<Option<String>>,
+    let_go: Notify,
+    /// Of how many people were told.
+    people: AtomicUsize,
+}
+
+#[async_trait]
+impl Notifier for Receivers {
+    async fn notify(&self, _: OrganisationId, _: &Serial, _: Notice) -> Result<(), PortError> {
+        self.people.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -62,7 +79,27 @@ impl HookCarrier for Receivers {
         };
         let mut signed = format!("{}.{}.", of("webhook-id"), of("webhook-timestamp")).into_bytes();
         signed.extend(&body);
-        let answered = {
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let hangs = self.hangs.lock().unwrap().as_deref() == Some(url);
+        if hangs {
+            let freed = self.let_go.notified();
+            self.came.lock().unwrap().push(Came {
+                url: url.to_owned(),
+                name: of("webhook-id"),
+                signatures: Vec::new(),
+                signed,
+                body,
+                answered: None,
+            });
+            freed.await;
+            return Err(PortError::retry("it does not answer in time"));
+        }
+        let never = self.never.lock().unwrap().clone();
+        let refused = never
+            .is_some_and(|(serial, kind)| body["data"]["serial"] == serial && body["type"] == kind);
+        let answered = if refused {
+            Some(400)
+        } else {
             let mut script = self.script.lock().unwrap();
             let left = script.entry(url.to_owned()).or_default();
             if left.is_empty() {
@@ -79,7 +116,7 @@ impl HookCarrier for Receivers {
                 .map(str::to_owned)
                 .collect(),
             signed,
-            body: serde_json::from_slice(&body).unwrap(),
+            body,
             answered,
         });
         answered.ok_or_else(|| PortError::retry("it does not answer in time"))
@@ -118,6 +155,7 @@ async fn told() -> (House, Arc<Receivers>, Arc<dyn Store>) {
     let receivers = Arc::new(Receivers::default());
     let ports = Ports {
         hooks: receivers.clone(),
+        notifier: receivers.clone(),
         ..Ports::refusing()
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::in_memory().await.unwrap());
@@ -157,15 +195,20 @@ async fn happen(house: &House, hooks: &[HookId], device: i64, notices: &[Notice]
 /// A device that waits in its hold.
 async fn held(house: &House) -> StandIn {
     let device = house.invited(house.serial, 1).await;
+    holds(house, &device).await;
+    device
+}
+
+/// A device enrols, and its hold begins.
+async fn holds(house: &House, device: &StandIn) {
     for (message, more) in [
         ("Authenticate", ""),
         ("TokenUpdate", "<key>AwaitingConfiguration</key><true/>"),
     ] {
         let body = check_in(house.serial, message, more);
-        let (status, _) = house.send(house.signed("checkin", &device, body)).await;
+        let (status, _) = house.send(house.signed("checkin", device, body)).await;
         assert_eq!(status, 200, "{message}");
     }
-    device
 }
 
 const STORY: [Notice; 5] = [
@@ -268,6 +311,7 @@ async fn a_receiver_that_takes_nothing_for_days_is_switched_off_and_goes_on_wher
         .lock()
         .unwrap()
         .insert(BAD.to_owned(), vec![Some(500); 500]);
+    let device = house.invited(house.serial, 1).await;
     happen(&house, &[made.hook.id], 1, &STORY).await;
     for _ in 0..80 {
         work(&house).await;
@@ -280,17 +324,16 @@ async fn a_receiver_that_takes_nothing_for_days_is_switched_off_and_goes_on_wher
     assert!((10..60).contains(&sent), "less and less often: {sent}");
     let record = house.org.record_tail(50).await.unwrap();
     assert!(record.iter().any(|e| e.what == "hook.switched-off"));
-    assert!(
-        house
-            .app
-            .mdm
-            .organisation_by_id(house.org.organisation().id)
-            .await
-            .unwrap()
-            .organisation()
-            .hooks
-            .is_empty()
-    );
+    // What a device does while it is off is written for it all the same, by the decision itself.
+    holds(&house, &device).await;
+    let (before, newest) = (sent, HookMessageId(i64::MAX));
+    let rows = house.org.hook_messages("bad", newest, 10).await.unwrap();
+    let open = rows.iter().find(|row| row.serial.as_str() == house.serial);
+    let open = open.expect("it is kept");
+    assert_eq!((open.notice, open.over), (Notice::Holding, None));
+    work(&house).await;
+    let sent = receivers.came.lock().unwrap().len();
+    assert_eq!(sent, before, "nothing goes to a receiver that is off");
     receivers.script.lock().unwrap().clear();
     let on = HookChange {
         on: Some(true),
@@ -299,7 +342,161 @@ async fn a_receiver_that_takes_nothing_for_days_is_switched_off_and_goes_on_wher
     house.org.change_hook("bad", &on).await.unwrap();
     house.clock.advance(Duration::from_hours(2));
     work(&house).await;
-    assert_eq!(receivers.taken(BAD).len(), STORY.len());
+    let taken = receivers.taken(BAD);
+    let of = |serial: &str| {
+        let mine = taken.iter().filter(|c| c.body["data"]["serial"] == serial);
+        mine.map(|c| c.body["type"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("HOOK1").len(), STORY.len());
+    assert_eq!(of(house.serial)[0], "device.holding");
+}
+
+/// A receiver that takes connections and says nothing has a few of them and no round; then one message at a time finds out whether it
+/// answers again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_does_not_answer_keeps_nothing_else_waiting() {
+    const DEVICES: i64 = 400;
+    let (house, receivers, _) = told().await;
+    let all = BTreeSet::new();
+    let made = house.org.new_hook("bad", BAD, &all).await.unwrap();
+    let device = house.invited(house.serial, 1).await;
+    holds(&house, &device).await;
+    work(&house).await;
+    let mdm = &house.app.mdm;
+    *receivers.hangs.lock().unwrap() = Some(BAD.to_owned());
+    mdm.set_patience(Some(Duration::from_secs(5)));
+    for number in 1..=DEVICES {
+        happen(&house, &[made.hook.id], number, &[Notice::Offered]).await;
+    }
+    let asked = || {
+        let came = receivers.came.lock().unwrap();
+        let asked = |c: &&Came| c.url == BAD && c.answered.is_none();
+        came.iter().filter(asked).count()
+    };
+    // Something of another kind is due behind all of them.
+    let id = house.org.organisation().id;
+    let serial = Serial::parse(house.serial).unwrap();
+    let row = mdm.store().device_by_serial(id, &serial).await;
+    let kind = JobKind::Notify {
+        notice: Notice::Exception,
+        device: row.unwrap().unwrap().id,
+    };
+    let before = receivers.people.load(Ordering::Relaxed);
+    house.clock.advance(Duration::from_millis(1));
+    let mut batch = Batch::new();
+    batch.put(Job::new(id, JobId(1_000_007), mdm.now(), kind));
+    mdm.store().commit(batch).await.unwrap();
+    let began = std::time::Instant::now();
+    let mut rounds = 0;
+    while receivers.people.load(Ordering::Relaxed) == before {
+        mdm.work(50).await.unwrap();
+        rounds += 1;
+        assert!(rounds <= 20, "it still waits");
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "no round waits for a receiver"
+    );
+    let hanging = asked();
+    assert!((1..200).contains(&hanging), "{hanging} are asked at once");
+
+    // None of them is answered. From then on one at a time finds out whether that has changed.
+    receivers.let_go.notify_waiters();
+    mdm.idle().await;
+    let asked_before = asked();
+    house.clock.advance(Duration::from_mins(20));
+    for _ in 0..20 {
+        mdm.work(50).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let probes = asked() - asked_before;
+    assert_eq!(probes, 1, "one of {DEVICES} asks");
+    // It answers again: everybody is told, and nobody waits for hours.
+    *receivers.hangs.lock().unwrap() = None;
+    receivers.let_go.notify_waiters();
+    mdm.idle().await;
+    for _ in 0..6 {
+        house.clock.advance(Duration::from_mins(10));
+        while mdm.work(50).await.unwrap() > 0 {
+            mdm.idle().await;
+        }
+    }
+    let told = |c: &Came| c.body["type"] == "device.offered";
+    let taken = receivers.taken(BAD);
+    assert_eq!(taken.iter().filter(|c| told(c)).count(), 400);
+}
+
+/// A message that is never taken is given up after ten days, in the record, and then the rest of the device's story goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_receiver_never_takes_keeps_the_rest_of_the_story_for_ten_days_at_the_most() {
+    let (house, receivers, _) = told().await;
+    let all = BTreeSet::new();
+    let made = house.org.new_hook("good", GOOD, &all).await.unwrap();
+    let poison = ("HOOK1".to_owned(), "device.offered".to_owned());
+    *receivers.never.lock().unwrap() = Some(poison);
+    happen(&house, &[made.hook.id], 1, &STORY).await;
+    let of = |serial: &str| {
+        let taken = receivers.taken(GOOD);
+        let mine = taken.iter().filter(|c| c.body["data"]["serial"] == serial);
+        mine.map(|c| c.body["type"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    for day in 0..9 {
+        // Others are taken all the while: it is never switched off.
+        happen(&house, &[made.hook.id], 2 + day, &STORY).await;
+        for _ in 0..24 {
+            work(&house).await;
+            house.clock.advance(Duration::from_hours(1));
+        }
+        assert_eq!(of(&format!("HOOK{}", 2 + day)).len(), STORY.len());
+        assert_eq!(of("HOOK1"), Vec::<String>::new(), "day {day}");
+    }
+    for _ in 0..40 {
+        work(&house).await;
+        house.clock.advance(Duration::from_hours(1));
+    }
+    let rest = STORY[1..].iter().map(|n| format!("device.{}", n.as_str()));
+    assert_eq!(of("HOOK1"), rest.collect::<Vec<_>>());
+    assert!(house.org.hook_named("good").await.unwrap().is_on());
+    let record = house.org.record_tail(50).await.unwrap();
+    let told = record.iter().find(|e| e.what == "hook.message-given-up");
+    let detail = &told.expect("it is in the record").detail;
+    assert_eq!(
+        (&detail["notice"], &detail["trouble"]),
+        (&json!("offered"), &json!("it answers 400"))
+    );
+    let rows = house
+        .org
+        .hook_messages("good", HookMessageId(i64::MAX), 100)
+        .await
+        .unwrap();
+    let given_up: Vec<_> = rows.iter().filter(|row| !row.taken).collect();
+    assert_eq!(given_up.len(), 1, "{given_up:?}");
+    assert!(given_up[0].over.is_some());
+}
+
+/// Whoever is switched off by a person asked for that: nothing is written for it meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_for_a_receiver_that_a_person_switched_off() {
+    let (house, receivers, _) = told().await;
+    let all = BTreeSet::new();
+    house.org.new_hook("good", GOOD, &all).await.unwrap();
+    let turn = async |on: bool| {
+        let change = HookChange {
+            on: Some(on),
+            ..HookChange::default()
+        };
+        house.org.change_hook("good", &change).await.unwrap()
+    };
+    let off = turn(false).await.off.expect("it is off");
+    assert!(!off.by_itself);
+    let device = house.invited(house.serial, 1).await;
+    holds(&house, &device).await;
+    turn(true).await;
+    house.clock.advance(Duration::from_hours(2));
+    work(&house).await;
+    let holding = |came: &Came| came.body["type"] == "device.holding";
+    assert!(!receivers.taken(GOOD).iter().any(holding));
 }
 
 /// Between any two commits the process is killed: whoever goes on sends everything, in order; what had gone may go once more.

@@ -81,7 +81,7 @@ fn what_a_step_was_told_last_is_shown_while_it_is_tried_again() {
     };
     let error = json!({ "why": "12064: no licence was found", "owner": "licence" });
     let app = json!({ "status": "running", "since": NOW, "own": { "apps": { "apps": {
-        "app.mail": { "tried": true, "again": true, "forgiven": error },
+        "app.mail": { "failures": 1, "again": true, "forgiven": error },
         "app.notes": { "done": true, "forgiven": { "why": "once", "owner": "device" } },
     } } } });
     let (owner, words) = said(app, "apps-keep");

@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::device::OrgReading;
 use crate::failure::{Confidence, Failure, FailureMode, Known, failures};
 use crate::ids::{DeviceId, OrganisationId, RefusalId, Serial};
-use crate::migration::{Attention, Exception, MoveState, Outcome, Owner};
+use crate::migration::{Attention, AuditedAct, Exception, Inquiry, MoveState, Outcome, Owner};
 use crate::original::{ManagedUser, OriginalFacts, Said};
 use crate::views::{Context, NoProfile, views};
 
@@ -65,9 +65,21 @@ fn what_goes_wrong_before_a_device_moves_names_its_owner_and_what_to_do() {
     let failure = one(&device(), &near, FailureMode::DeadlineRejected);
     assert_eq!(failure.owner, Owner::Destination);
     let why = "INVALID_SERIAL".to_owned();
-    let failed = attempt(MoveState::SubmitFailed { since: NOW, why });
+    let failed = attempt(MoveState::SubmitFailed {
+        since: NOW,
+        why,
+        may_come: false,
+    });
     let failure = one(&device(), &failed, FailureMode::NoEffect);
     assert_eq!(failure.evidence[0].what, "INVALID_SERIAL");
+    assert!(failure.next.contains("submit its wave again"));
+    let late = attempt(MoveState::SubmitFailed {
+        since: NOW,
+        why: "Apple does not show what was asked for".to_owned(),
+        may_come: true,
+    });
+    let failure = one(&device(), &late, FailureMode::NoEffect);
+    assert!(failure.next.contains("`mdmd wave cancel`"), "{failure:#?}");
     let overdue = attempt(MoveState::Overdue { since: NOW });
     let failure = one(&device(), &overdue, FailureMode::PastDeadline);
     assert_eq!(failure.owner, Owner::User);
@@ -270,6 +282,41 @@ fn what_apple_locks_after_a_failure_comes_with_the_way_to_lift_it() {
     assert_eq!(failure.confidence, Confidence::Possible);
     for said in ["somebody cancelled it", "nothing is locked", "If it failed"] {
         assert!(failure.next.contains(said), "{}", failure.next);
+    }
+    // Who did it is asked once; that nobody was asked, or that nobody is named, is said as such.
+    let evidence = |failure: &Failure| failure.evidence.last().map(|e| e.what.clone());
+    let said = evidence(&failure).unwrap();
+    assert!(said.contains("are not asked yet"), "{said}");
+    failed.inquiry = Some(Inquiry::answered(Vec::new(), NOW, NOW));
+    let failure = one(&device(), &failed, FailureMode::AppleFailed);
+    let said = evidence(&failure).unwrap();
+    assert!(said.contains("name nothing about it since 2026"), "{said}");
+    assert!(
+        failure.next.starts_with("look in the portal"),
+        "{failure:#?}"
+    );
+    let act = |who: &str, ours| AuditedAct {
+        at: Some(NOW),
+        what: "DEVICE_UNASSIGNED_FROM_SERVER".to_owned(),
+        apple_actor: who.to_owned(),
+        ours,
+    };
+    let acts = vec![
+        act("eva@example.com (USER)", false),
+        act("mdmd (API)", true),
+    ];
+    failed.inquiry = Some(Inquiry::answered(acts, NOW, NOW));
+    for what in ["apple: not begun", "apple"] {
+        failed.exceptions[0].what = what.to_owned();
+        let failure = one(&device(), &failed, FailureMode::AppleFailed);
+        let said = failure.evidence.iter();
+        assert!(
+            said.clone()
+                .any(|e| e.what.ends_with("by eva@example.com (USER)") && e.at == Some(NOW))
+        );
+        assert!(said.clone().any(|e| e.what.ends_with("our own account")));
+        let asked = format!("ask eva@example.com (USER), whom Apple's audit events name at {NOW},");
+        assert!(failure.next.contains(&asked), "{}", failure.next);
     }
     // One that a person gave up is no failure of Apple's.
     failed.exceptions[0].what = "operator".to_owned();

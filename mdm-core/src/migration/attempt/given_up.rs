@@ -14,10 +14,13 @@ impl Move {
             MoveState::Planned
             | MoveState::Blocked { .. }
             | MoveState::Ready
-            | MoveState::SubmitFailed { .. } => {
+            | MoveState::SubmitFailed {
+                may_come: false, ..
+            } => {
                 Some("nothing of it is at Apple: take it out of its wave (`mdmd wave remove WAVE SERIAL`)")
             }
             MoveState::Submitting { .. }
+            | MoveState::SubmitFailed { may_come: true, .. }
             | MoveState::Scheduled { .. }
             | MoveState::Offered { .. } => {
                 Some("its migration can be called back: `mdmd migration cancel`")

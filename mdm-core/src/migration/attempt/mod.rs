@@ -81,8 +81,12 @@ impl Run {
             Event::SubmitAsked { deadline } => self.submit_asked(*deadline),
             Event::ActivityPosted { activity } => self.activity_posted(activity),
             Event::SubmitRefused { why } => {
-                if matches!(self.m.state, MoveState::Submitting { .. }) {
-                    self.submit_failed(why.clone());
+                // Also the last word on one that was not confirmed in time: nothing of it comes any more.
+                if matches!(
+                    self.m.state,
+                    MoveState::Submitting { .. } | MoveState::SubmitFailed { may_come: true, .. }
+                ) {
+                    self.submit_failed(why.clone(), false);
                 }
             }
             Event::OrgTold {
@@ -241,12 +245,13 @@ impl Run {
         }
     }
 
-    fn submit_failed(&mut self, why: String) {
+    fn submit_failed(&mut self, why: String, may_come: bool) {
         self.m.attention = Some(Attention::SubmitFailed);
         self.enter(
             MoveState::SubmitFailed {
                 since: self.now,
                 why,
+                may_come,
             },
             DAY,
         );
@@ -363,6 +368,7 @@ impl Run {
              administrator of the organisation can lift",
             Owner::OrganisationAdmin,
         );
+        self.effects.push(Effect::AskWho);
         self.end(Outcome::Failed);
     }
 
@@ -375,6 +381,7 @@ impl Run {
              begin, and it is still assigned to us",
             Owner::OrganisationAdmin,
         );
+        self.effects.push(Effect::AskWho);
         self.end(Outcome::Failed);
     }
 
@@ -437,7 +444,9 @@ impl Run {
             MoveState::Planned
             | MoveState::Blocked { .. }
             | MoveState::Ready
-            | MoveState::SubmitFailed { .. } => self.m.deadline = deadline,
+            | MoveState::SubmitFailed {
+                may_come: false, ..
+            } => self.m.deadline = deadline,
             MoveState::Scheduled { .. } | MoveState::Offered { .. } | MoveState::Overdue { .. } => {
                 self.effects.push(Effect::MoveDeadline { deadline });
                 // Only force makes one earlier.
@@ -488,8 +497,12 @@ impl Run {
             MoveState::Planned
             | MoveState::Blocked { .. }
             | MoveState::Ready
-            | MoveState::SubmitFailed { .. } => self.end(Outcome::Withdrawn),
+            | MoveState::SubmitFailed {
+                may_come: false, ..
+            } => self.end(Outcome::Withdrawn),
             MoveState::Submitting { .. }
+            // Apple may still do what it took: only a cancellation that is proved says that it does not come.
+            | MoveState::SubmitFailed { may_come: true, .. }
             | MoveState::Scheduled { .. }
             | MoveState::Offered { .. }
             | MoveState::Overdue { .. } => {

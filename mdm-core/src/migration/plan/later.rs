@@ -11,6 +11,9 @@ use crate::clock::Timestamp;
 use crate::ids::Serial;
 use crate::project::Window;
 
+/// Between a proposal and the extension that takes it.
+const ROOM: Duration = Duration::from_secs(3600);
+
 /// Why a deadline should lie later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -79,10 +82,11 @@ pub(crate) fn later(
         .window
         .not_after
         .map_or(bounds.latest, |end| end.min(bounds.latest));
+    let soonest = now + bounds.notice + ROOM;
     let first = bounds
         .window
         .not_before
-        .map_or(now + bounds.notice, |begin| begin.max(now + bounds.notice));
+        .map_or(soonest, |begin| begin.max(soonest));
     let mut slots: BTreeMap<Option<Zone>, Vec<Timestamp>> = BTreeMap::new();
     let mut found: BTreeMap<(Option<Timestamp>, LaterBecause), Vec<Serial>> = BTreeMap::new();
     for one in waiting.into_iter().rev() {

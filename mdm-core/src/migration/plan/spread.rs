@@ -33,7 +33,7 @@ pub struct Spread {
 }
 
 /// How many devices have which deadline, each with the time for which its own hold counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     held: BTreeMap<(Timestamp, Duration), u32>,
     /// No hold is longer.
@@ -46,6 +46,13 @@ impl Taken {
         let count = self.held.entry((deadline, hold)).or_default();
         *count = count.saturating_add(devices);
         self.longest = self.longest.max(hold);
+    }
+
+    /// Adds all of those.
+    pub(crate) fn add_all(&mut self, others: &Self) {
+        for ((deadline, hold), devices) in &others.held {
+            self.add(*deadline, *hold, *devices);
+        }
     }
 
     /// Takes one away that was counted.

@@ -62,11 +62,14 @@ impl Tally {
                 self.ready += 1;
                 &mut self.planned
             }
+            // Its request is at Apple as far as anybody knows.
+            MoveState::Submitting { .. } | MoveState::SubmitFailed { may_come: true, .. } => {
+                &mut self.submitting
+            }
             MoveState::Blocked { .. } | MoveState::SubmitFailed { .. } => {
                 self.blocked += 1;
                 &mut self.planned
             }
-            MoveState::Submitting { .. } => &mut self.submitting,
             MoveState::Scheduled { .. } | MoveState::Cancelling { .. } => &mut self.scheduled,
             MoveState::Offered { .. } => &mut self.offered,
             MoveState::Overdue { .. } => &mut self.overdue,
@@ -279,6 +282,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_late_at_apple_counts_as_on_its_way_there() {
+        let mut tally = Tally::default();
+        for (n, may_come) in [(1, true), (2, false)] {
+            let (since, why) = (NOW, "Apple does not show it".to_owned());
+            let failed = MoveState::SubmitFailed {
+                since,
+                why,
+                may_come,
+            };
+            tally.add(&member(n, failed));
+        }
+        let counts = (tally.submitting, tally.planned, tally.blocked);
+        assert_eq!(counts, (1, 1, 1));
+    }
+
+    #[test]
     fn a_gate_opens_on_evidence_and_whoever_was_taken_out_counts_for_nothing() {
         let gate = Gate::default();
         let good = tally(&[(Outcome::Migrated, 45), (Outcome::Withdrawn, 30)], 5);
@@ -350,6 +369,7 @@ mod tests {
                 MoveState::SubmitFailed {
                     since: NOW,
                     why: "refused".to_owned(),
+                    may_come: false,
                 },
             ),
         ];

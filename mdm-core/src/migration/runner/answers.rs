@@ -51,10 +51,12 @@ impl Run<'_> {
             return;
         }
         let ok = status == ReportStatus::Acknowledged;
+        // That an app is queued already, or there, is an error in name only.
+        let failed = !ok && !matches!(told, Told::App(_));
         asked.open = false;
         asked.not_now = false;
-        asked.error = (!ok).then(|| StepError::told(id, part, told));
-        if !ok {
+        asked.error = failed.then(|| StepError::told(id, part, told));
+        if failed {
             asked.errors = asked.errors.saturating_add(1);
         }
         if state.oldest_open().is_none() {
@@ -74,7 +76,7 @@ impl Run<'_> {
         {
             self.s.os_version.clone_from(os_version);
         }
-        self.last_chance_answered(id, ok, false);
+        self.last_chance_answered(id, !failed, false);
         self.signal(id, Signal::Answer { part, ok, told });
         if id == StepId::Identify {
             self.hold_told(told);

@@ -1,11 +1,9 @@
 //! Apps of the runbook's table, as three steps install or take them over. Each app has its own way and its own exception;
 //! one that fails never holds up the others.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::app_way::{AppWay, AppsWay, FINAL, word};
 use super::{Next, Own, Progress, Signal, StepContext, StepError, StepState, failure};
 use crate::app_state::{AppState, is_same_app};
 use crate::apps::{presence, spelled};
@@ -16,8 +14,6 @@ use crate::migration::{AppAction, AppPlan, AppReading, Ask, Owner, StepId, Told}
 const INVENTORY: u16 = u16::MAX;
 /// The part that asks how the managed apps are.
 const POLL: u16 = u16::MAX - 1;
-/// A failed app is tried once more after this, when its licence may have arrived.
-const TRY_AGAIN: Duration = Duration::from_mins(1);
 /// Spacing of polls: the first, and the longest.
 const FIRST_POLL: Duration = Duration::from_secs(10);
 const LAST_POLL: Duration = Duration::from_mins(2);
@@ -33,78 +29,32 @@ pub(super) enum Duty {
     Ask,
 }
 
-/// How far the apps of one step are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(crate) struct AppsWay {
-    /// The apps of this step, once it is known which are there.
-    #[serde(default)]
-    pub(crate) apps: BTreeMap<String, AppWay>,
+/// When something is heard, and how long a step has for what fails.
+#[derive(Clone, Copy)]
+struct Heard {
+    duty: Duty,
+    now: Timestamp,
+    until: Timestamp,
 }
 
-/// How far one app is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(crate) struct AppWay {
-    /// The evidence is in.
-    #[serde(default)]
-    pub(crate) done: bool,
-    /// It was given up, and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failed: Option<StepError>,
-    /// It failed once already.
-    #[serde(default)]
-    tried: bool,
-    /// How, while it is tried once more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    forgiven: Option<StepError>,
-    /// It is to be asked for again.
-    #[serde(default)]
-    again: bool,
-    /// The state that the device told last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last: Option<AppState>,
-    /// How the device spells its identifier, where the runbook spells it otherwise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    spelled: Option<String>,
-}
-
-impl AppsWay {
-    /// What went wrong with apps that are not there yet, given up or not.
-    pub(crate) fn errors(&self) -> impl Iterator<Item = (&str, &StepError)> {
-        let open = self.apps.iter().filter(|(_, app)| !app.done);
-        open.filter_map(|(id, app)| {
-            let error = app.failed.as_ref().or(app.forgiven.as_ref())?;
-            Some((id.as_str(), error))
-        })
-    }
-}
-
-impl AppWay {
-    /// The identifier by which the device is asked for it; `own` is the runbook's.
-    pub(crate) fn name<'a>(&'a self, own: &'a str) -> &'a str {
-        self.spelled.as_deref().unwrap_or(own)
+impl Heard {
+    /// What is to be kept goes with its data unless it is taken over, and the device is held anyway: the whole time of the step.
+    /// What is installed anew can come after the release as well.
+    fn new(state: &StepState, ctx: &StepContext<'_>, now: Timestamp, duty: Duty) -> Self {
+        let until = match duty {
+            Duty::Keep => state.since + Duration::from_secs(ctx.step.timeout_secs),
+            Duty::Install | Duty::Ask => now,
+        };
+        Self { duty, now, until }
     }
 
-    /// Takes the identifier that the device used for it.
-    fn learn_name(&mut self, own: &str, said: &str) {
-        if said != own && is_same_app(said, own) {
-            self.spelled = Some(said.to_owned());
-        }
-    }
-
-    const fn is_settled(&self) -> bool {
-        self.done || self.failed.is_some()
-    }
-
-    /// One failure is forgiven: a licence may need a moment.
-    fn fail(&mut self, why: String, owner: Owner) {
-        if self.tried {
-            self.failed = Some(StepError { why, owner });
+    /// Until when an app that failed with this word is asked for again. Apple names no word for a missing licence: whatever may
+    /// be one counts as one, of an app of the store.
+    fn until(self, plan: &AppPlan, word: &str) -> Timestamp {
+        if plan.manifest_url.is_none() && !FINAL.contains(&word) {
+            self.until
         } else {
-            self.forgiven = Some(StepError { why, owner });
-            self.tried = true;
-            self.again = true;
+            self.now
         }
     }
 }
@@ -223,24 +173,30 @@ pub(super) fn on(
         return before_inventory(state, signal, ctx, now, duty);
     };
     let mut way = way.clone();
+    let heard = Heard::new(state, ctx, now, duty);
     match signal {
         Signal::Answer {
             part: POLL,
             ok: true,
             told: Told::Managed(readings),
         } => {
-            for (bundle_id, app) in &mut way.apps {
+            for plan in &ctx.plan.apps {
+                let Some(app) = way.apps.get_mut(&plan.bundle_id) else {
+                    continue;
+                };
                 let mut all = readings.iter();
-                let reading = all.find(|r| is_same_app(&r.bundle_id, bundle_id));
-                if let Some(reading) = reading {
-                    app.learn_name(bundle_id, &reading.bundle_id);
+                match all.find(|r| is_same_app(&r.bundle_id, &plan.bundle_id)) {
+                    Some(reading) => {
+                        app.learn_name(&plan.bundle_id, &reading.bundle_id);
+                        take(app, plan, reading, heard);
+                    }
+                    None => app.not_listed(now, heard.until),
                 }
-                take(app, reading, duty);
             }
             go_on(way, state, ctx, now, duty)
         }
         Signal::Answer { part: POLL, .. } => Progress {
-            look_in: Some(poll_spacing(state)),
+            look_in: next_look(&way, state, now),
             ..Progress::default()
         },
         Signal::Answer { part, ok, told } => {
@@ -250,27 +206,10 @@ pub(super) fn on(
             let Some(app) = way.apps.get_mut(&plan.bundle_id) else {
                 return Progress::wait();
             };
-            if let Told::App(reading) = told {
-                app.learn_name(&plan.bundle_id, &reading.bundle_id);
-            }
-            if !ok {
-                // Apple names no code for a missing licence; for a store app it is the likely reason.
-                let owner = if plan.manifest_url.is_some() {
-                    Owner::Device
-                } else {
-                    Owner::Licence
-                };
-                app.fail(failure(told), owner);
-            } else if duty == Duty::Ask {
-                app.done = true;
-            } else if let Told::App(reading) = told
-                && let AppState::Failed(_) = reading.state
-            {
-                take(app, Some(reading), duty);
-            }
+            answered(app, plan, ok, told, heard);
             go_on(way, state, ctx, now, duty)
         }
-        Signal::Due => look(way, state, ctx, duty),
+        Signal::Due => look(way, state, ctx, now, duty),
         Signal::TimeUp | Signal::HoldOver
             if duty == Duty::Keep || matches!(signal, Signal::TimeUp) =>
         {
@@ -346,32 +285,63 @@ fn before_inventory(
     }
 }
 
-/// Takes what the device says of one app. `None`: it did not name it, which proves nothing.
-fn take(app: &mut AppWay, reading: Option<&AppReading>, duty: Duty) {
-    let Some(AppReading { state, .. }) = reading else {
-        return;
-    };
+/// Takes the answer to the installation of one app.
+fn answered(app: &mut AppWay, plan: &AppPlan, ok: bool, told: &Told, heard: Heard) {
+    match told {
+        Told::App(reading) => {
+            app.learn_name(&plan.bundle_id, &reading.bundle_id);
+            if matches!(reading.state, AppState::Failed(_)) {
+                take(app, plan, reading, heard);
+            } else if heard.duty == Duty::Ask {
+                app.done = true;
+            } else if !ok {
+                // An error in name only: it is queued already, or there.
+                app.have_doubts(&reading.state);
+            }
+        }
+        _ if !ok => {
+            // Apple names no code for a missing licence; for a store app it is the likely reason.
+            let owner = if plan.manifest_url.is_some() {
+                Owner::Device
+            } else {
+                Owner::Licence
+            };
+            let why = failure(told);
+            let until = heard.until(plan, &why);
+            app.fail(why, owner, heard.now, until);
+        }
+        _ if heard.duty == Duty::Ask => app.done = true,
+        _ => {}
+    }
+}
+
+/// Takes what the device says of one app.
+fn take(app: &mut AppWay, plan: &AppPlan, reading: &AppReading, heard: Heard) {
+    let state = &reading.state;
     if app.is_settled() {
         return;
     }
-    app.last = Some(state.clone());
-    match state {
-        AppState::Failed(word) => {
-            let owner = if word.contains("Rejected") {
-                Owner::User
-            } else {
-                Owner::Device
-            };
-            // Said once and then gone: taken at once.
-            app.fail(format!("the device says {word}"), owner);
-        }
-        state => {
-            app.done = match duty {
-                Duty::Keep => state.is_managed(),
-                Duty::Install | Duty::Ask => state.is_taken_on(),
-            };
-        }
+    if let AppState::Failed(word) = state {
+        let owner = if word.contains("Rejected") {
+            Owner::User
+        } else {
+            Owner::Device
+        };
+        // Any other word tells what a person did.
+        let until = match word.as_str() {
+            "Failed" => heard.until(plan, word),
+            _ => heard.now,
+        };
+        // Said once and then gone: taken at once.
+        app.last = Some(state.clone());
+        app.fail(format!("the device says {word}"), owner, heard.now, until);
+        return;
     }
+    app.listed(state);
+    app.done = match heard.duty {
+        Duty::Keep => state.is_managed(),
+        Duty::Install | Duty::Ask => state.is_taken_on(),
+    };
 }
 
 fn poll_spacing(state: &StepState) -> Duration {
@@ -379,6 +349,12 @@ fn poll_spacing(state: &StepState) -> Duration {
     FIRST_POLL
         .saturating_mul(1_u32 << (polls - 1).min(8))
         .min(LAST_POLL)
+}
+
+/// When to look again while nothing is being asked: at the next try of an app that failed, or at the list for the others.
+fn next_look(way: &AppsWay, state: &StepState, now: Timestamp) -> Option<Duration> {
+    let list = way.waits_for_list().then(|| poll_spacing(state));
+    [way.next_try(now), list].into_iter().flatten().min()
 }
 
 /// After an answer: over, or poll, or look again later.
@@ -389,7 +365,7 @@ fn go_on(
     now: Timestamp,
     duty: Duty,
 ) -> Progress {
-    if way.apps.values().all(AppWay::is_settled) {
+    if way.is_settled() {
         return over(way, ctx, now, duty);
     }
     let asking = way
@@ -397,14 +373,13 @@ fn go_on(
         .keys()
         .any(|id| part_of(ctx, id).is_some_and(|part| state.is_open(part)));
     let mut progress = Progress::default();
-    if !asking && !state.is_open(POLL) {
-        if way.apps.values().any(|a| a.again) {
-            progress.look_in = Some(TRY_AGAIN);
-        } else if state.asked.contains_key(&POLL) {
-            progress.look_in = Some(poll_spacing(state));
-        } else {
-            progress.asks.push((POLL, poll(&way)));
-        }
+    if asking || state.is_open(POLL) {
+        progress.look_in = way.next_try(now);
+    } else if way.waits_for_list() && (way.is_in_doubt() || !state.asked.contains_key(&POLL)) {
+        progress.asks.push((POLL, poll(&way)));
+        progress.look_in = way.next_try(now);
+    } else {
+        progress.look_in = next_look(&way, state, now);
     }
     progress.own = Some(Own::Apps(way));
     progress
@@ -421,20 +396,26 @@ fn poll(way: &AppsWay) -> Ask {
     }
 }
 
-/// Asks again for what failed once, and polls the rest.
-fn look(mut way: AppsWay, state: &StepState, ctx: &StepContext<'_>, duty: Duty) -> Progress {
+/// Asks again for what failed, and polls the rest.
+fn look(
+    mut way: AppsWay,
+    state: &StepState,
+    ctx: &StepContext<'_>,
+    now: Timestamp,
+    duty: Duty,
+) -> Progress {
     let mut asks = Vec::new();
     for (id, app) in &mut way.apps {
-        if app.again {
-            app.again = false;
+        if app.take_up(now) {
             asks.extend(install(ctx, duty, id).filter(|(part, _)| !state.is_open(*part)));
         }
     }
-    if asks.is_empty() && !state.is_open(POLL) {
+    if asks.is_empty() && way.waits_for_list() && !state.is_open(POLL) {
         asks.push((POLL, poll(&way)));
     }
     Progress {
         asks,
+        look_in: way.next_try(now),
         own: Some(Own::Apps(way)),
         ..Progress::default()
     }
@@ -449,17 +430,23 @@ fn give_up(
     duty: Duty,
 ) -> Progress {
     for app in way.apps.values_mut().filter(|a| !a.is_settled()) {
-        let last = match &app.last {
-            Some(
-                AppState::InProgress(word) | AppState::NeedsPerson(word) | AppState::Unknown(word),
-            ) => format!("; the device last said {word}"),
-            Some(AppState::ManagedButUninstalled) => "; it was removed from the device".to_owned(),
-            _ => String::new(),
-        };
         let what = match (signal, duty) {
             (Signal::HoldOver, _) => "the hold ended before it was taken over",
             (_, Duty::Keep) => "not taken over in time",
             (_, _) => "not taken on in time",
+        };
+        if let Some((times, StepError { why, owner })) = app.refused() {
+            let why = format!("{what}; it failed {times} times, the last time: {why}");
+            let owner = *owner;
+            app.failed = Some(StepError { why, owner });
+            continue;
+        }
+        let last = match &app.last {
+            Some(AppState::ManagedButUninstalled) => "; it was removed from the device".to_owned(),
+            last => match last.as_ref().and_then(word) {
+                Some(word) => format!("; the device last said {word}"),
+                None => String::new(),
+            },
         };
         let owner = match &app.last {
             Some(AppState::NeedsPerson(word))

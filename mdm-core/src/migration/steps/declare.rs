@@ -6,7 +6,8 @@ use super::{Progress, Signal, StepContext, StepState, failure};
 use crate::migration::{Ask, Event};
 
 pub(super) fn start(ctx: &StepContext<'_>) -> Progress {
-    if !ctx.declared && ctx.plan.status.is_empty() {
+    // Where nobody has looked, something may be.
+    if ctx.declared == Some(false) && ctx.plan.status.is_empty() {
         return Progress::skip("nothing is declared to it");
     }
     Progress::ask(0, Ask::Declare)

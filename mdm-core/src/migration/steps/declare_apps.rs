@@ -28,10 +28,14 @@ pub(crate) struct DeclaredApps {
 }
 
 /// Bundle identifiers of the apps to be declared. Of those that are kept where they are, the ones that the device has: a
-/// declaration would install the others.
+/// declaration would install the others. After the hold these are the ones that were taken over: the others are gone with their
+/// data, and would come back empty.
 fn apps(ctx: &StepContext<'_>) -> BTreeSet<String> {
     let found = match ctx.steps.get(&StepId::AppsKeep).map(|s| &s.own) {
-        Some(Own::Apps(way)) => way.apps.keys().collect(),
+        Some(Own::Apps(way)) => {
+            let there = way.apps.iter().filter(|(_, app)| ctx.held || app.done);
+            there.map(|(id, _)| id).collect()
+        }
         _ => BTreeSet::new(),
     };
     let wanted = ctx.plan.apps.iter().filter(|app| match app.action {

@@ -3,6 +3,7 @@
 //! never *what* the bytes are, and none of them decides on the release.
 
 mod app_table;
+mod app_way;
 mod apps;
 mod apps_keep;
 mod apps_required;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::app_table::AppsWay;
+use self::app_way::AppsWay;
 use self::declare_apps::DeclaredApps;
 use self::profiles::ProfilesWay;
 pub(crate) use self::verify::{Proof, REFUSED};
@@ -353,8 +354,8 @@ pub(crate) struct StepContext<'a> {
     pub(crate) release_told: Option<&'a ReleaseTold>,
     /// The tags that the device had when it enrolled, and the groups of its owner.
     pub(crate) tags: &'a BTreeSet<String>,
-    /// People have something declared to the device.
-    pub(crate) declared: bool,
+    /// Whether people have something declared to the device; `None` where nobody has looked.
+    pub(crate) declared: Option<bool>,
     /// Whether the Mac has Apple silicon, once it has told.
     pub(crate) apple_silicon: Option<bool>,
 }

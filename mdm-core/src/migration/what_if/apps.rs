@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::forecast::{NoLicence, is_taken_over};
+use super::manifests::Reached;
+use super::missing::Missing;
 use super::{Check, CheckFinding, CheckResult, FactSource, MemberFacts};
-use crate::app_state::app_key;
+use crate::app_state::{app_key, is_same_app};
 use crate::clock::Timestamp;
 use crate::device::Platform;
 use crate::migration::{AppAction, AppPlan, Owner};
@@ -31,8 +33,10 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         return;
     };
     // What is lost on an iPhone or iPad is lost with its data; a Mac keeps apps that nobody manages.
-    let weight = |finding: CheckFinding| {
-        let mut finding = finding.import(told);
+    let weight = |mut finding: CheckFinding| {
+        if finding.source.is_none() {
+            finding = finding.import(told);
+        }
         if mac && finding.result == CheckResult::Block {
             finding.result = CheckResult::Warn;
         }
@@ -88,53 +92,131 @@ pub(super) fn look(facts: &MemberFacts<'_>, now: Timestamp, found: &mut Vec<Chec
         .collect();
     let age = now.since(told.at);
     let days = age.as_secs() / 86_400;
-    let source = if !ending.is_empty() {
-        CheckFinding::block(
-            Check::AppsSource,
-            format!("signatures end before {last}: {}", some_of(&ending)),
-            "sign these apps anew",
-            Owner::Destination,
-        )
-        .binding(ending.join(", "))
-    } else if !unsaid.is_empty() {
-        CheckFinding::unknown(
-            Check::AppsSource,
+    let source = match of_their_own(&ending, last, &unsaid) {
+        Some(finding) if age > BELIEVED => of_an_old_list(finding, days),
+        Some(finding) => finding,
+        None if age > BELIEVED => {
+            let fact = format!("the list of its apps is {days} days old");
+            CheckFinding::warn(Check::AppsSource, fact, IMPORT, Owner::Original).binding("old")
+        }
+        None => CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len())),
+    };
+    found.push(weight(source));
+    // Of those that it is to get, too, there or not.
+    let fetched = facts
+        .runbook
+        .iter()
+        .flat_map(|r| &r.apps)
+        .filter_map(|plan| {
+            let url = plan.manifest_url.as_deref();
+            let url = url.filter(|_| plan.action != AppAction::Drop)?;
+            let there = apps
+                .iter()
+                .find(|app| is_same_app(&app.bundle_id, &plan.bundle_id));
+            let name = there.and_then(|app| app.name.as_deref());
+            let gets = there.is_some() || plan.action == AppAction::Install;
+            gets.then(|| (name.unwrap_or(&plan.bundle_id), url))
+        });
+    let reached = facts.manifests.of(fetched);
+    if let Some(mut finding) = can_be_fetched(&reached) {
+        if mac && finding.result == CheckResult::Block {
+            finding.result = CheckResult::Warn;
+        }
+        found.push(finding);
+    }
+}
+
+/// Whether apps of one's own can be fetched by their manifests, as far as this server has seen; none without such apps. That nobody has
+/// looked yet keeps nobody back: a process that has just started knows of nothing.
+fn can_be_fetched(reached: &Reached<'_>) -> Option<CheckFinding> {
+    let check = Check::AppsManifest;
+    if reached.all == 0 {
+        return None;
+    }
+    if !reached.wrong.is_empty() {
+        let first = reached.wrong.iter().take(3);
+        let all: Vec<String> = first.map(|(app, why)| format!("{app}: {why}")).collect();
+        let more = match reached.wrong.len().saturating_sub(3) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let finding = CheckFinding::block(
+            check,
             format!(
-                "nobody has told when the signatures of these end, nor looked whether their manifests can be reached: {}",
-                some_of(&unsaid)
+                "the manifests of these cannot be used: {}{more}",
+                all.join("; ")
+            ),
+            "mend what is at their addresses, or the addresses in the runbook, and ask again; where devices reach them and this server \
+             does not, waive this",
+            Owner::Destination,
+        );
+        // Not why: that may be another sentence with every look.
+        let names: Vec<&str> = reached.wrong.iter().map(|(app, _)| *app).collect();
+        let finding = finding.binding(names.join(", "));
+        return Some(finding.from(FactSource::Probe, reached.at));
+    }
+    if !reached.unseen.is_empty() {
+        let first = reached.unseen.iter().take(3);
+        let all: Vec<String> = first
+            .map(|(app, why)| why.map_or_else(|| (*app).to_owned(), |why| format!("{app}: {why}")))
+            .collect();
+        let more = match reached.unseen.len().saturating_sub(3) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let finding = CheckFinding::warn(
+            check,
+            format!(
+                "not looked at yet whether the manifests of these can be had: {}{more}",
+                all.join("; ")
+            ),
+            "ask again in a minute: this server looks at them by itself. Where it cannot, open them from a network of the devices",
+            Owner::Destination,
+        );
+        let names: Vec<&str> = reached.unseen.iter().map(|(app, _)| *app).collect();
+        return Some(finding.binding(names.join(", ")));
+    }
+    if !reached.bare.is_empty() {
+        let fact =
+            "the manifests of these name no hashes, so that nobody sees when another file comes";
+        let finding = CheckFinding::warn(
+            check,
+            format!("{fact}: {}", some_of(&reached.bare)),
+            "have the hashes of their parts in them (`sha256-size`, `sha256s`): Macs take no package without",
+            Owner::Destination,
+        );
+        let finding = finding.binding(reached.bare.join(", "));
+        return Some(finding.from(FactSource::Probe, reached.at));
+    }
+    let fact = match reached.read {
+        0 => "their manifests are served here".to_owned(),
+        read => format!("{read} manifests were read at their addresses"),
+    };
+    Some(CheckFinding::pass(check, fact).from(FactSource::Probe, reached.at))
+}
+
+/// What stands against apps of one's own whose signatures are `ending` before `last`, or of which nobody has said when they do (`unsaid`).
+fn of_their_own(ending: &[&str], last: Timestamp, unsaid: &[&str]) -> Option<CheckFinding> {
+    let check = Check::AppsSource;
+    if !ending.is_empty() {
+        let fact = format!("signatures end before {last}: {}", some_of(ending));
+        let fix = "sign these apps anew";
+        let finding = CheckFinding::block(check, fact, fix, Owner::Destination);
+        return Some(finding.binding(ending.join(", ")));
+    }
+    if !unsaid.is_empty() {
+        let finding = CheckFinding::unknown(
+            check,
+            format!(
+                "nobody has told when the signatures of these end: {}",
+                some_of(unsaid)
             ),
             "bring in their `signed_until` with the apps of the original service: `mdmd apps import`",
             Owner::Original,
-        )
-        .binding(unsaid.join(", "))
-    } else if !own.is_empty() {
-        // Devices fetch it from where they are: a look from here would say little.
-        let names: Vec<&str> = own
-            .iter()
-            .map(|app| app.name.as_deref().unwrap_or(&app.bundle_id))
-            .collect();
-        CheckFinding::unknown(
-            Check::AppsSource,
-            format!(
-                "nobody has looked whether the manifests of these can be reached: {}",
-                some_of(&names)
-            ),
-            "open them from a network of the devices, and waive this with what you saw; or say what an unknown counts as: \
-             `mdmd organisation what-if --unknown apps.source=warn`",
-            Owner::Destination,
-        )
-        .binding(names.join(", "))
-    } else if age > BELIEVED {
-        let fact = format!("the list of its apps is {days} days old");
-        CheckFinding::warn(Check::AppsSource, fact, IMPORT, Owner::Original).binding("old")
-    } else {
-        CheckFinding::pass(Check::AppsSource, format!("{} managed apps", apps.len()))
-    };
-    let more = !(ending.is_empty() && own.is_empty());
-    found.push(weight(match age > BELIEVED && more {
-        true => of_an_old_list(source, days),
-        false => source,
-    }));
+        );
+        return Some(finding.binding(unsaid.join(", ")));
+    }
+    None
 }
 
 /// What is found in a list that is old is not all that should be known of it.
@@ -241,6 +323,45 @@ pub(crate) fn without_licence(short: &NoLicence, read: Option<Timestamp>) -> Che
         false => format!("{}; {}", left.join(", "), short.for_people.join(", ")),
     })
     .from(FactSource::Api, read)
+}
+
+/// That a device would not get apps that it is to get, for want of licences, as the stock was read then: it blocks an iPhone or iPad, whose
+/// hold has no other way to them, and is a warning for a Mac.
+pub(crate) fn missing_licence(missing: &Missing, read: Option<Timestamp>) -> CheckFinding {
+    let names = |of: &'_ [String]| some_of(&of.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut facts, mut fixes) = (Vec::new(), Vec::new());
+    if !missing.apps.is_empty() {
+        facts.push(format!(
+            "no licence is left for apps that it is to get, and that would be missing: {}",
+            names(&missing.apps)
+        ));
+        fixes.push(LICENCES);
+    }
+    if !missing.for_people.is_empty() {
+        facts.push(format!(
+            "licences can be given to people only for apps that it is to get, and that would be missing: {}",
+            names(&missing.for_people)
+        ));
+        fixes.push(USERS_ONLY);
+    }
+    // What is missing can come later: nothing that anybody has is lost with it.
+    fixes.push("or let it come without them, and waive this");
+    let mut finding = CheckFinding::block(
+        Check::AppsLicences,
+        facts.join("; "),
+        &fixes.join("; "),
+        Owner::Licence,
+    );
+    if missing.platform.is_mac() {
+        finding.result = CheckResult::Warn;
+    }
+    // Another sentence than that of a loss: who accepts one has not accepted the other.
+    let bound = format!(
+        "missing: {}; {}",
+        missing.apps.join(", "),
+        missing.for_people.join(", ")
+    );
+    finding.binding(bound).from(FactSource::Api, read)
 }
 
 /// What helps where licences lack.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::missing::{Missing, SecondTurn};
 use crate::app_state::{app_key, is_same_app};
 use crate::device::Platform;
 use crate::ids::Serial;
@@ -21,7 +22,7 @@ pub struct LossOf<'a> {
     pub serial: &'a Serial,
     /// Its platform.
     pub platform: Option<Platform>,
-    /// What the original service knew of it.
+    /// What the original service knew of it, and what it said itself as far as that is of now ([`OriginalFacts::of_now`]).
     pub original: Option<&'a OriginalFacts>,
     /// Its runbook.
     pub runbook: Option<&'a PinnedRunbook>,
@@ -126,10 +127,12 @@ pub struct Forecaster {
     left: BTreeMap<u64, u64>,
     apps: BTreeMap<String, AppForecast>,
     all: Forecast,
+    /// Who takes what is left of licences after all that would lose an app.
+    second: SecondTurn,
 }
 
 impl Forecaster {
-    /// One that gives the licences of this stock to members in the order in which they come; without a stock, where no location
+    /// One that gives the licences of this stock to members that go, in the order in which they come; without a stock, where no location
     /// is known, it says of licences that they are uncertain.
     #[must_use]
     pub fn new(stock: Option<BTreeMap<u64, Stock>>) -> Self {
@@ -143,6 +146,26 @@ impl Forecaster {
 
     /// Counts a member. Answers the apps that it has and for which there is no licence here.
     pub fn add(&mut self, member: &LossOf<'_>) -> NoLicence {
+        self.count(member, true)
+    }
+
+    /// Counts a member against which something else stands: what it would lose is said as of the others, and it takes no licence from
+    /// whoever goes, for it gets none while it stays behind.
+    pub fn add_behind(&mut self, member: &LossOf<'_>) -> NoLicence {
+        self.count(member, false)
+    }
+
+    fn count(&mut self, member: &LossOf<'_>, goes: bool) -> NoLicence {
+        let mut first = BTreeSet::new();
+        let short = self.lose(member, goes, &mut first);
+        if let Some(stock) = &self.stock {
+            self.second.add(member, goes, &first, stock);
+        }
+        short
+    }
+
+    /// Counts what it would lose; it comes `first` where licences of these apps are given out.
+    fn lose(&mut self, member: &LossOf<'_>, goes: bool, first: &mut BTreeSet<u64>) -> NoLicence {
         let mut short = NoLicence::default();
         if member.platform.is_none_or(Platform::is_mac) {
             return short;
@@ -165,9 +188,11 @@ impl Forecaster {
             let plan = plans.get(&key).copied();
             let has_step = |plan| is_taken_over(plan, member.runbook, member.original, member.tags);
             let fate = match plan.is_none_or(has_step) {
-                true => self.fate(plan, member.licences),
+                true => self.fate(plan, member.licences, goes),
                 false => AppFate::LostStep,
             };
+            let stays = plan.filter(|plan| has_step(plan) && needs_licence(plan));
+            first.extend(stays.and_then(|plan| plan.store_id));
             let row = self.apps.entry(key).or_insert_with(|| AppForecast {
                 bundle_id: app.bundle_id.clone(),
                 name: None,
@@ -213,7 +238,7 @@ impl Forecaster {
         short
     }
 
-    fn fate(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>) -> AppFate {
+    fn fate(&mut self, plan: Option<&AppPlan>, licences: &BTreeSet<u64>, goes: bool) -> AppFate {
         let Some(plan) = plan else {
             return AppFate::LostUndecided;
         };
@@ -236,13 +261,22 @@ impl Forecaster {
             Some(stock) if stock.unlimited => AppFate::Kept,
             Some(_) => match self.left.get_mut(&store) {
                 Some(left) if *left > 0 => {
-                    *left -= 1;
+                    *left -= u64::from(goes);
                     AppFate::Kept
                 }
                 _ => AppFate::LostLicence,
             },
             None => AppFate::LostLicence,
         }
+    }
+
+    /// Who is to get apps of which no licence is left for it, by the place in which members came: known once all were counted. Nobody
+    /// where no location is known.
+    pub(crate) fn missing(&self) -> BTreeMap<usize, Missing> {
+        let stock = self.stock.as_ref();
+        stock.map_or_else(BTreeMap::new, |stock| {
+            self.second.missing(stock, &self.left)
+        })
     }
 
     /// What was counted.
@@ -271,12 +305,15 @@ pub(crate) fn at_stake(member: &LossOf<'_>) -> BTreeSet<u64> {
         apps.any(|app| is_same_app(&app.bundle_id, &plan.bundle_id))
     };
     let stays = |plan: &&AppPlan| {
-        plan.action != AppAction::Drop
-            && plan.manifest_url.is_none()
-            && is_taken_over(plan, member.runbook, member.original, member.tags)
+        needs_licence(plan) && is_taken_over(plan, member.runbook, member.original, member.tags)
     };
     let apps = runbook.apps.iter().filter(has).filter(stays);
     apps.filter_map(|plan| plan.store_id).collect()
+}
+
+/// Whether an app that is there stays with a licence alone.
+fn needs_licence(plan: &AppPlan) -> bool {
+    plan.action != AppAction::Drop && plan.manifest_url.is_none()
 }
 
 /// Whether the runbook has a step that takes over an app that is there, and the device gets that step. Of apps that are to be
@@ -292,6 +329,16 @@ pub(super) fn is_taken_over(
         AppAction::Install => &[StepId::AppsKeep, StepId::AppsRequired],
         AppAction::KeepIfPresent => &[StepId::AppsKeep],
     };
+    gets_one(steps, runbook, original, tags)
+}
+
+/// Whether the runbook has one of these steps, and the device gets it.
+pub(super) fn gets_one(
+    steps: &[StepId],
+    runbook: Option<&PinnedRunbook>,
+    original: Option<&OriginalFacts>,
+    tags: &BTreeSet<String>,
+) -> bool {
     let planned = |id: &StepId| runbook.and_then(|runbook| runbook.step(*id));
     let mut steps = steps.iter().filter_map(planned);
     steps.any(|step| {

@@ -6,7 +6,10 @@ mod apps;
 mod back;
 mod device;
 pub(crate) use device::{FURTHEST, NO_USER, NOBODY_TOLD};
+mod for_whom;
 mod forecast;
+mod manifests;
+mod missing;
 mod network;
 mod profiles;
 mod project;
@@ -18,10 +21,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apps::{licence_not_known, without_licence};
+pub(crate) use apps::{licence_not_known, missing_licence, without_licence};
 pub use back::{BackFacts, WayBack, look_back};
+pub use for_whom::{ForNobody, StepCounter};
 pub(crate) use forecast::at_stake;
 pub use forecast::{AppFate, AppForecast, Forecast, Forecaster, LossOf, NoLicence};
+pub use manifests::Manifests;
 pub use profiles::{DeliveredBy, ProfileCounter, ProfileKind, ProfileRow, ProfileTable};
 pub use project::{InGap, ProjectFacts, Terms};
 pub(crate) use project::{Past, look_past, look_past_all, met_line};
@@ -170,6 +175,17 @@ impl CheckFinding {
         }
     }
 
+    /// Whether a plan goes by it that this device stays: it blocks, and another process finds the same a minute later. What is seen of
+    /// manifests does not count: whom it keeps back goes on taking the licences and the room of who goes.
+    pub(crate) fn keeps_back(&self, rules: &Unknowns, platform: Option<Platform>) -> bool {
+        self.is_of_the_plan() && self.counts_as(rules, platform) == CheckResult::Block
+    }
+
+    /// Whether an acceptance is bound to it. What is seen of manifests comes and goes with the process that looks.
+    pub(crate) fn is_of_the_plan(&self) -> bool {
+        self.check != Check::AppsManifest
+    }
+
     /// The check and its fact in a line, for people.
     #[must_use]
     pub fn line(&self) -> String {
@@ -183,7 +199,7 @@ impl CheckFinding {
 pub struct MemberFacts<'a> {
     /// The device, if there is one of that serial number.
     pub device: Option<&'a Device>,
-    /// What the original service knew of it.
+    /// What the original service knew of it, and what it said itself as far as that is of now ([`OriginalFacts::of_now`]).
     pub original: Option<&'a OriginalFacts>,
     /// Its platform, as far as anything tells.
     pub platform: Option<Platform>,
@@ -193,6 +209,8 @@ pub struct MemberFacts<'a> {
     pub without: &'a BTreeSet<StepId>,
     /// What the profiles of the runbook, of the enrolment and of the library bring.
     pub brings: &'a Brings,
+    /// What is known of the manifests of apps of one's own.
+    pub manifests: &'a Manifests,
     /// The identifier at Apple of the server entry that it goes to.
     pub destination: &'a str,
     /// The names of the organisation's services, by their identifiers at Apple.

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::project::{InGap, ProjectFacts, look_at_all};
-use super::{Check, CheckFinding, FactSource};
+use super::{Check, CheckFinding, FactSource, ForNobody, for_whom};
 use crate::checklist::Outside;
 use crate::clock::Timestamp;
 use crate::ids::Serial;
-use crate::licences::LicenceNeed;
+use crate::licences::{LicenceNeed, TakenOver};
 use crate::migration::Owner;
 
 /// How long after the last deadline everything must last.
 const AFTERWARDS: Duration = Duration::from_secs(30 * 86_400);
+/// How long licences of a location that has changed hands work where the service before gave them.
+const LICENCES_LAST: Duration = Duration::from_secs(30 * 86_400);
+/// So long after it a move is taken for the one with which a location has changed hands.
+const ONE_MOVE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Something that ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +58,16 @@ pub struct ServerFacts {
     pub expiries: Vec<Expiry>,
     /// Locations of Apps and Books that another service has claimed, and when Apple said so.
     pub shared: Vec<(String, Option<Timestamp>)>,
+    /// Locations that were another service's, and since when they are ours.
+    pub taken_over: Vec<(String, TakenOver)>,
     /// How many locations are known, and when Apple was first asked of the one that was asked longest ago whose it is.
     pub locations: (usize, Option<Timestamp>),
     /// When the licences of those that give were read; none where one was never read.
     pub stock_read: Option<Timestamp>,
     /// How many members are looked at.
     pub members: usize,
+    /// Steps of their runbooks that are for some devices only, and for none of them.
+    pub for_nobody: Vec<ForNobody>,
     /// Serial numbers that are there more than once.
     pub twice: BTreeSet<Serial>,
     /// When the ADE profile was read back, or defined.
@@ -97,6 +105,7 @@ pub fn look_at_server(
     }
     found.extend(shared(facts, now));
     found.push(unique(facts));
+    found.extend(facts.for_nobody.iter().map(for_whom::look));
     match &facts.needs {
         Some(needs) => {
             found.extend(needs.iter().map(|need| licences(need, facts.stock_read)));
@@ -177,22 +186,9 @@ fn awaits(facts: &ServerFacts) -> CheckFinding {
     .from(FactSource::Assignment, facts.awaits_at)
 }
 
-/// Whether another service gives out licences of the same location.
+/// Whether another service gives out licences of the same location, or may still.
 fn shared(facts: &ServerFacts, now: Timestamp) -> Vec<CheckFinding> {
     let check = Check::ContentTokenShared;
-    if facts.shared.is_empty() {
-        let (known, read) = facts.locations;
-        let none = match known {
-            0 => CheckFinding::pass(check, "no location of Apps and Books is known here")
-                .from(FactSource::Operator, now),
-            _ => CheckFinding::pass(
-                check,
-                format!("no other service has claimed one of the {known} locations"),
-            )
-            .from(FactSource::Api, read),
-        };
-        return vec![none];
-    }
     let claimed = |(location, read): &(String, Option<Timestamp>)| {
         CheckFinding::warn(
             check,
@@ -202,7 +198,33 @@ fn shared(facts: &ServerFacts, now: Timestamp) -> Vec<CheckFinding> {
         )
         .from(FactSource::Api, *read)
     };
-    facts.shared.iter().map(claimed).collect()
+    let lately = |(_, taken): &&(String, TakenOver)| now < taken.at + LICENCES_LAST;
+    let taken = |(location, taken): &(String, TakenOver)| {
+        let TakenOver { from, at } = taken;
+        CheckFinding::warn(
+            check,
+            format!("the location {location} was taken over at {at} from {from}, which may still hold its content token and take licences back"),
+            "take the content token out of that service, and see that it takes no licence back from devices that leave it",
+            Owner::Licence,
+        )
+        .from(FactSource::Api, *at)
+    };
+    let lately = facts.taken_over.iter().filter(lately).map(taken);
+    let found: Vec<CheckFinding> = facts.shared.iter().map(claimed).chain(lately).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let (known, read) = facts.locations;
+    let none = match known {
+        0 => CheckFinding::pass(check, "no location of Apps and Books is known here")
+            .from(FactSource::Operator, now),
+        _ => CheckFinding::pass(
+            check,
+            format!("no other service has claimed one of the {known} locations"),
+        )
+        .from(FactSource::Api, read),
+    };
+    vec![none]
 }
 
 /// Whether every device is there once.
@@ -352,25 +374,43 @@ fn protocol(version: Option<u32>) -> CheckFinding {
     .from(FactSource::Operator, None)
 }
 
-/// Licences of a location that changes hands end 30 days after that.
+/// Licences of a location that changes hands end 30 days after that, on devices that are still where they were.
 fn licences_end(facts: &ServerFacts, last: Timestamp, now: Timestamp) -> CheckFinding {
     let check = Check::DeadlineLicences;
-    let read = facts.shared.iter().filter_map(|(_, read)| *read).min();
-    if facts.shared.is_empty() {
+    let with_this = |(_, taken): &&(String, TakenOver)| now < taken.at + ONE_MOVE;
+    let taken: Vec<&(String, TakenOver)> = facts.taken_over.iter().filter(with_this).collect();
+    let read = facts.shared.iter().filter_map(|(_, read)| *read);
+    let read = read.chain(taken.iter().map(|(_, taken)| taken.at)).min();
+    if facts.shared.is_empty() && taken.is_empty() {
         let fact = "no location changes hands with this";
         return CheckFinding::pass(check, fact).from(FactSource::Api, facts.locations.1);
     }
-    if last <= now + AFTERWARDS {
-        let fact = "a location changes hands, and the last deadline is at most 30 days away";
+    let mut late: Vec<String> = Vec::new();
+    for (name, taken) in taken {
+        if last > taken.at + LICENCES_LAST {
+            late.push(format!(
+                "{name} (taken over from {} at {})",
+                taken.from, taken.at
+            ));
+        }
+    }
+    // One that another service has is taken over now at the earliest.
+    if last > now + LICENCES_LAST {
+        let shared = facts.shared.iter();
+        late.extend(shared.map(|(name, _)| format!("{name} (another service has it still)")));
+    }
+    if late.is_empty() {
+        let fact = "a location changes hands, and the last deadline is at most 30 days after that";
         return CheckFinding::pass(check, fact).from(FactSource::Api, read);
     }
-    let names: Vec<&str> = facts.shared.iter().map(|(name, _)| name.as_str()).collect();
+    let late = late.join(", ");
     let fact = format!(
-        "the last deadline is more than 30 days away, and licences of {} end 30 days after the location has changed hands",
-        names.join(", ")
+        "the last deadline, {last}, is more than 30 days after a location changes hands, and then licences end that the service before gave: {late}"
     );
     let fix = "take the location over later, or have earlier deadlines";
-    CheckFinding::warn(check, fact, fix, Owner::Licence).from(FactSource::Api, read)
+    CheckFinding::warn(check, fact, fix, Owner::Licence)
+        .binding(late)
+        .from(FactSource::Api, read)
 }
 
 fn licences(need: &LicenceNeed, read: Option<Timestamp>) -> CheckFinding {
@@ -378,8 +418,17 @@ fn licences(need: &LicenceNeed, read: Option<Timestamp>) -> CheckFinding {
     let bundles: Vec<&str> = need.bundles.iter().map(String::as_str).collect();
     let name = format!("{} ({})", need.app, bundles.join(", "));
     let warn = |fact, fix| CheckFinding::warn(check, fact, fix, Owner::Licence);
-    let open = need.needs - need.has;
-    // A device that has the app already and would lose it is blocked by itself.
+    let open = need.needs - need.has - need.behind;
+    let contested =
+        !need.unlimited && open > 0 && need.others > 0 && open + need.others > need.available;
+    // Of those that stay behind: as many as would get none if they went, too.
+    let left = match (need.assignable, need.unlimited) {
+        (true, true) => u64::MAX,
+        (true, false) => need.available,
+        (false, _) => 0,
+    };
+    let later = (open + need.behind).saturating_sub(left);
+    // Which devices get none, and whether they lose the app with its data or do without it, is said of each by itself.
     let finding = if need.lacks > 0 && need.user_only {
         let fact = format!(
             "{name}: its licences can be given to people only, and {} of {} devices would get none",
@@ -392,8 +441,19 @@ fn licences(need: &LicenceNeed, read: Option<Timestamp>) -> CheckFinding {
             need.lacks, need.needs
         );
         warn(fact, super::apps::LICENCES)
-    } else if !need.unlimited && open > 0 && need.others > 0 && open + need.others > need.available
-    {
+    } else if later > 0 {
+        let mut fact = format!(
+            "{name}: licences for all that go, and {later} of {} that stay behind would get no licence after them",
+            need.behind
+        );
+        let mut bound = format!("{name}: too few for those that stay behind");
+        if contested {
+            // How many there are of them is theirs.
+            bound.push_str(", and other open waves want the same licences");
+            fact = format!("{fact}; {} of other open waves want one too", need.others);
+        }
+        warn(fact, super::apps::LICENCES).binding(bound)
+    } else if contested {
         let fact = format!(
             "{name}: {} devices want one of {} licences that are left, and {} of other open waves want one too",
             open, need.available, need.others

@@ -25,6 +25,7 @@ struct Member {
     platform: Platform,
     runbook: PinnedRunbook,
     brings: Brings,
+    manifests: Manifests,
     without: BTreeSet<StepId>,
     services: Vec<(String, String)>,
     other_kinds: BTreeMap<String, String>,
@@ -89,6 +90,7 @@ fn member(platform: Platform) -> Member {
         platform,
         runbook,
         without: BTreeSet::new(),
+        manifests: Manifests::default(),
         brings: Brings {
             networks: BTreeSet::from(["Office".to_owned()]),
             payloads: BTreeSet::new(),
@@ -120,6 +122,7 @@ impl Member {
             platform: Some(self.platform),
             runbook: Some(&self.runbook),
             brings: &self.brings,
+            manifests: &self.manifests,
             without: &self.without,
             destination: "OURS",
             services: &self.services,

@@ -24,8 +24,8 @@ use crate::error::Error;
 use crate::filevault::KeyCustody;
 use crate::ids::{AuditId, DeviceId, Serial, WaveId};
 use crate::migration::what_if::{
-    Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, MemberFacts, Terms, WayBack,
-    look_at_returns, look_back,
+    Asked, BackFacts, Brings, CheckFinding, Forecaster, LossOf, Manifests, MemberFacts, Terms,
+    WayBack, look_at_returns, look_back,
 };
 use crate::migration::{Event, Move, MoveState, SetUpState};
 use crate::original::OriginalFacts;
@@ -233,6 +233,8 @@ impl Org {
             platform,
             runbook: None,
             brings: &brings,
+            // What comes to it comes from the other service.
+            manifests: &Manifests::default(),
             without: &BTreeSet::new(),
             destination: match of.back {
                 Back::After(to) => to,
@@ -549,6 +551,7 @@ impl Org {
             errands,
             members: looked.found.len(),
             blocked: looked.found.len() - count,
+            left_out: BTreeMap::new(),
             approval: None,
         })
     }

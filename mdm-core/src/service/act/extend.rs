@@ -1,6 +1,7 @@
-//! What stands against a later deadline, and what should be known of it. It lies where the project of its device lets deadlines lie now.
-//! That it is outside of the hours of owners, or has too many devices in a hold at once, is said and keeps nobody back: whoever extends
-//! has a reason.
+//! What stands against a later deadline, and what should be known of it. It lies where the project of its device lets deadlines lie now,
+//! and leaves who was not asked yet the notice that is owed: with less nobody would be asked. That it is outside of the hours of owners,
+//! leaves who was asked little time, or has too many devices in a hold at once, is said and keeps nobody back: whoever extends has a
+//! reason.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +45,9 @@ impl Org {
         }
         let mut used = self.deadlines_of_all().await?;
         let mut own = BTreeSet::new();
-        let (mut outside, mut capacity) = (0_usize, None);
+        let (mut outside, mut hurried, mut capacity) = (0_usize, 0_usize, None);
+        let notice = self.organisation.settings.notice();
+        let (near, hours) = (deadline < self.now() + notice, notice.as_secs() / 3600);
         for found in all {
             let (Some(attempt), true) = (&found.attempt, found.findings.is_empty()) else {
                 continue;
@@ -67,11 +70,20 @@ impl Org {
                     found.findings.push(why);
                 }
             }
+            if near && attempt.is_unasked() {
+                found.findings.push(format!(
+                    "{deadline} leaves its user less than {hours} hours, and nobody was asked yet: with so little notice nobody is; give a \
+                     later one"
+                ));
+            }
             if !found.findings.is_empty() {
                 continue;
             }
+            hurried += usize::from(near);
             let hold = self.hold_with(attempt.runbook).await?;
-            used.leave_out(attempt.deadline, hold);
+            if attempt.takes_room() {
+                used.leave_out(attempt.deadline, hold);
+            }
             used.add(deadline, hold, 1);
             own.insert((deadline, hold));
             if let Some(plan) = plan {
@@ -81,6 +93,11 @@ impl Org {
             }
         }
         let mut warnings = Vec::new();
+        if hurried > 0 {
+            warnings.push(format!(
+                "notice: {hurried} users, who were asked before, get less than {hours} hours until {deadline}"
+            ));
+        }
         if outside > 0 {
             warnings.push(format!(
                 "window: for {outside} devices {deadline} lies outside of the hours in which people work"

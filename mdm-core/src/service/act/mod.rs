@@ -2,6 +2,7 @@
 //! as an ad-hoc wave and its errands, proved by re-reading. No second path beside the waves.
 
 mod back;
+mod confirmed;
 mod extend;
 mod perform;
 mod plan;
@@ -11,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
+
+pub(super) use confirmed::CallsBack;
 
 use super::Org;
 use super::wave::check_digest;
@@ -216,6 +219,9 @@ pub struct ActDone {
     pub members: usize,
     /// Of these, devices that were left out.
     pub blocked: usize,
+    /// Of these, devices that were left out because of what has changed between the one who asked and the one who confirmed, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<Serial, Vec<String>>,
     /// Nothing was begun: another person must confirm this first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalId>,
@@ -241,6 +247,7 @@ pub struct ActProof {
 }
 
 /// What an act would meet.
+#[derive(Clone)]
 struct Looked {
     found: Vec<Found>,
     /// Open projects with their versions, where devices start to migrate that may go past them.
@@ -294,6 +301,7 @@ impl Looked {
 }
 
 /// What the what-if of an act found.
+#[derive(Clone)]
 struct Seen {
     /// What the acceptance of it is bound to.
     bound: Value,
@@ -304,6 +312,7 @@ struct Seen {
 }
 
 /// A member of an act with what is known of it.
+#[derive(Clone)]
 struct Found {
     serial: Serial,
     device: Option<Device>,
@@ -361,31 +370,23 @@ impl Org {
             if members == blocked {
                 return Err(nobody());
             }
-            match self.second_for(act, members - blocked, digest).await? {
+            let calls = Box::pin(self.calls_back(act, &looked)).await?;
+            match self
+                .second_for(act, members - blocked, digest, calls)
+                .await?
+            {
                 Ok(batch) => Box::pin(self.perform(act, looked, &plan, batch)).await,
                 Err(approval) => Ok(ActDone {
                     wave: None,
                     errands: Vec::new(),
                     members,
                     blocked,
+                    left_out: BTreeMap::new(),
                     approval: Some(approval),
                 }),
             }
         })
         .await
-    }
-
-    /// Does what was accepted and confirmed, together with the rows that say so.
-    pub(super) async fn act_as_planned(
-        &self,
-        act: &Act,
-        digest: &str,
-        with: Batch,
-    ) -> Result<ActDone, Error> {
-        let looked = Box::pin(self.look_into(act)).await?;
-        let plan = Box::pin(self.plan_of(act, &looked)).await?;
-        plan.must_be(digest)?;
-        Box::pin(self.perform(act, looked, &plan, with)).await
     }
 
     async fn perform(

@@ -120,7 +120,7 @@ impl Org {
             json!({ "wave": id, "devices": members.len(), "digest": digest, "reason": act.reason }),
         );
         self.expect_open(&mut batch, &looked.projects);
-        self.put_look_after(&mut batch, &wave);
+        self.put_look_after(&mut batch, &wave).await?;
         batch.put(wave);
         self.keep_accepted(&mut batch, id, digest, plan)?;
         self.store().commit(batch).await?;
@@ -129,6 +129,7 @@ impl Org {
             errands,
             members: looked.found.len(),
             blocked: looked.found.len() - members.len(),
+            left_out: BTreeMap::new(),
             approval: None,
         })
     }
@@ -212,6 +213,7 @@ impl Org {
             errands,
             members: found.len(),
             blocked: found.len() - count,
+            left_out: BTreeMap::new(),
             approval: None,
         })
     }

@@ -125,6 +125,7 @@ impl Org {
                     Check::AppsLicences,
                     Check::Endpoints,
                     Check::TlsCert,
+                    Check::AppsManifest,
                 ],
             );
             warnings.extend(self.projects_off(&all).await?);
@@ -523,12 +524,6 @@ pub(super) fn begun(device: Option<&Device>) -> bool {
 }
 
 /// Whether something of the attempt is at Apple, so that calling it back takes a request.
-pub(super) fn is_at_apple(attempt: &Move) -> bool {
-    !matches!(
-        attempt.state,
-        MoveState::Planned
-            | MoveState::Blocked { .. }
-            | MoveState::Ready
-            | MoveState::SubmitFailed { .. }
-    )
+pub(super) const fn is_at_apple(attempt: &Move) -> bool {
+    !attempt.is_planned()
 }

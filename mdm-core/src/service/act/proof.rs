@@ -78,7 +78,10 @@ fn outcome(
             (true, Some(why)) => Some(Err(why)),
             (true, None) => Some(Ok(())),
         },
-        (ErrandKind::Schedule { .. }, Some(MoveState::SubmitFailed { why, .. })) => {
+        // What is late may come as long as its request is open.
+        (ErrandKind::Schedule { .. }, Some(MoveState::SubmitFailed { why, may_come, .. }))
+            if !may_come || errand.is_ended() =>
+        {
             Some(Err(why.clone()))
         }
         (ErrandKind::Schedule { .. }, Some(MoveState::Cancelling { .. } | MoveState::Ended(_))) => {

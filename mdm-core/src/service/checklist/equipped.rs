@@ -102,6 +102,12 @@ impl Org {
             let name = format!("ADE profile of {}", server.name);
             let awaits = server.profile.as_ref().map(|p| p.proved_awaiting);
             items.push(ade_profile(&name, awaits, "was not defined at Apple yet"));
+            if self.web_view_url().is_some() {
+                // Members of waves are sent to no web view: theirs is another one.
+                let name = format!("ADE profile of {} for waves", server.name);
+                let awaits = self.awaiting(server, None).map(|p| p.proved_awaiting);
+                items.push(ade_profile(&name, awaits, NOT_READ_BACK));
+            }
         }
         // Waves whose members get one of their own.
         for wave in waves.iter().filter(|w| w.ade.is_some() && w.is_open()) {
@@ -110,8 +116,7 @@ impl Org {
             };
             let name = format!("ADE profile of wave {}", wave.name);
             let awaits = self.awaiting(server, Some(wave)).map(|p| p.proved_awaiting);
-            let without = "was not defined at Apple yet, or not read back";
-            items.push(ade_profile(&name, awaits, without));
+            items.push(ade_profile(&name, awaits, NOT_READ_BACK));
         }
         let runbooks = [Platform::Ios, Platform::Ipados, Platform::Macos]
             .map(Platform::as_str)
@@ -133,6 +138,9 @@ impl Org {
         Ok(items)
     }
 }
+
+/// What is to be said of a profile that was not proved.
+const NOT_READ_BACK: &str = "was not defined at Apple yet, or not read back";
 
 /// An ADE profile, and whether it was read back as one that makes devices wait; what is to be said without any.
 fn ade_profile(name: &str, awaits: Option<bool>, without: &str) -> ChecklistItem {

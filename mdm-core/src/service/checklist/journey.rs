@@ -56,9 +56,12 @@ impl Org {
                     ChecklistItem::not(Later, Stage::Plan, &project.name, "is switched off", fix)
                 }
             });
+            let has_some = |w: &&Wave| members.by_wave.get(&w.id).is_some_and(|of| of[0] > 0);
             let of: Vec<&Wave> = waves
                 .iter()
                 .filter(|w| w.project == Some(project.id))
+                // Of one that was closed with nobody in it nothing is to be done.
+                .filter(|w| w.is_open() || has_some(w))
                 .collect();
             let name = |what: &str| format!("{}: {what}", project.name);
             let pilot = of.iter().find(|w| w.preset == Some(Preset::Pilot));

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::asks::{self, Body};
 use super::{Decision, RELEASE, Tracked, command_uuid, own_app};
 use crate::ddm::own;
+use crate::errand::LAG;
 use crate::hook::HookMessage;
 use crate::ids::{CommandId, EnrollmentId, HookMessageId};
 use crate::job::{Job, JobKind};
@@ -130,6 +131,12 @@ impl Decision<'_> {
                     self.job(now.next_minute(), JobKind::ReadDevice { device });
                 }
             }
+            Effect::AskWho => {
+                if let Some(attempt) = self.attempt.as_ref().map(|m| m.row.id) {
+                    // What Apple does shows a while later in what it tells.
+                    self.job(now + LAG, JobKind::AskWho { attempt });
+                }
+            }
             Effect::Cancel | Effect::MoveDeadline { .. } if self.gathered.is_some() => {
                 if let Some(gathered) = &mut self.gathered {
                     gathered.push(effect);
@@ -201,12 +208,19 @@ impl Decision<'_> {
             return;
         }
         let (id, serial) = (device.id, device.serial.clone());
+        // Written by a process whose clock is ahead, or before the clock was set back.
+        if let Some(last) = device.last_message {
+            self.ids.past(last.0);
+        }
+        let mut newest = None;
         let attempt = self.attempt.as_ref().map(|a| &a.row);
         let of = attempt.map(|a| (a.id, a.wave, a.deadline));
         for hook in wanted {
+            let key = HookMessageId(self.next_id());
+            newest = Some(key);
             let mut message = HookMessage::new(
                 self.organisation.id,
-                HookMessageId(self.next_id()),
+                key,
                 hook,
                 id,
                 serial.clone(),
@@ -219,6 +233,9 @@ impl Decision<'_> {
                 message.deadline = Some(deadline);
             }
             self.batch.put(message);
+        }
+        if let Some(device) = &mut self.device {
+            device.row.last_message = newest;
         }
         if !self.telling {
             self.telling = true;

@@ -146,7 +146,7 @@ impl Org {
             }
         };
         if let Some(set_up) = &mut d.set_up {
-            set_up.row.declared = declared;
+            set_up.row.declared = Some(declared);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Ends errands: what was read last counts, and what a cancellation left away from its original goes back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::ids::{AuditId, DeviceId, Serial};
 use crate::migration::Event;
 use crate::service::Org;
+use crate::service::checkin::readable;
 use crate::service::decision::{Decision, name_of};
 use crate::service::sync::append;
 use crate::service::worker::same_deadline;
@@ -60,10 +62,17 @@ impl Org {
                 errand.failed.insert(member.serial.clone(), why);
             }
             for member in &errand.members {
-                if let (true, Some(event)) =
-                    (out.contains_key(&member.serial), stays.get(&member.device))
-                {
-                    self.tell_member(&mut batch, member, event).await?;
+                let Some(why) = out.get(&member.serial) else {
+                    continue;
+                };
+                let mut events: Vec<Event> =
+                    stays.get(&member.device).cloned().into_iter().collect();
+                if matches!(errand.kind, ErrandKind::Schedule { .. }) {
+                    // Nothing comes of it any more, and no reading says so.
+                    events.extend(failure(&errand.kind, why));
+                }
+                if !events.is_empty() {
+                    self.tell_member_all(&mut batch, member, &events).await?;
                 }
             }
             errand.failed.extend(out.clone());
@@ -122,6 +131,70 @@ impl Org {
                 self.audit_errand(batch, &errand);
             }
             batch.put(errand);
+        }
+        Ok(())
+    }
+
+    /// Takes devices whose attempts have ended out of requests that were to give them licences and of which nothing was sent: what was
+    /// promised to them is free, and the stock is read, so that whoever lacks it gets it. What was asked for may come, and then stays
+    /// where it is; what a person gives by hand, too.
+    pub(super) async fn take_from_promises(
+        &self,
+        batch: &mut Batch,
+        devices: &BTreeSet<DeviceId>,
+    ) -> Result<(), Error> {
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let mut free = BTreeSet::new();
+        for mut errand in self.open_errands().await? {
+            let location = match &errand.kind {
+                ErrandKind::Associate { location, .. } => *location,
+                _ => continue,
+            };
+            if errand.state != ErrandState::Waiting || !errand.sendings.is_empty() {
+                continue;
+            }
+            let mut over = BTreeSet::new();
+            for member in errand
+                .members
+                .iter()
+                .filter(|m| devices.contains(&m.device))
+            {
+                let Some(id) = member.attempt else { continue };
+                // One that cannot be read keeps what it was promised, and keeps no other from Apple.
+                let attempt = readable(self.store().attempt(self.id(), id).await)?;
+                if attempt.is_some_and(|attempt| attempt.is_ended()) {
+                    over.insert(member.device);
+                }
+            }
+            if over.is_empty() {
+                continue;
+            }
+            for device in &over {
+                batch.put(AuditEntry::new(
+                    self.id(),
+                    AuditId(self.ids().next(now)),
+                    now,
+                    self.actor(),
+                    "licences.promised-no-more",
+                    Some(*device),
+                    json!({ "errand": errand.id, "apps": errand.kind.apps() }),
+                ));
+            }
+            if errand.members.iter().all(|m| over.contains(&m.device)) {
+                // As when it finds by itself that nobody wants it any more: nothing of it failed.
+                errand.done(now);
+                self.audit_errand(batch, &errand);
+            } else {
+                errand.members.retain(|m| !over.contains(&m.device));
+            }
+            batch.put(errand);
+            free.insert(location);
+        }
+        for location in free {
+            self.put_stock_soon(batch, location, Duration::ZERO).await?;
         }
         Ok(())
     }

@@ -32,6 +32,12 @@ impl Org {
                     }
                 }
             }
+            let ended = jobs.iter().filter_map(|job| match job.kind {
+                JobKind::ReturnLicences { device } => Some(device),
+                _ => None,
+            });
+            self.take_from_promises(&mut batch, &ended.collect())
+                .await?;
             let mut open = self.open_errands().await?;
             open.retain(|e| e.is_open_to(self.now()));
             for (wave, kind, mut members) in alike {

@@ -238,16 +238,20 @@ impl Org {
         Ok(())
     }
 
-    /// The stock is read again soon after licences were given or taken back, once for errands that end together.
-    async fn put_stock_soon(
+    /// The stock is read again soon after licences were given, taken back or set free, once for errands that end together; who ends
+    /// later does not put that off. A reading that is under way may have missed it, and is left to whoever is at it: it comes again.
+    pub(super) async fn put_stock_soon(
         &self,
         batch: &mut Batch,
         location: LocationId,
         wait: Duration,
     ) -> Result<(), Error> {
         if let Some(row) = self.store().location(self.id(), location).await? {
-            let kind = JobKind::Stock { location };
-            batch.put(Job::new(self.id(), row.job, self.now() + wait, kind));
+            let (now, kind) = (self.now(), JobKind::Stock { location });
+            let times = self.store().job_times(self.id(), row.job).await?;
+            let waiting = times.filter(|times| times.leased_until <= now);
+            let due = waiting.map_or(now + wait, |times| times.due.min(now + wait));
+            batch.put(Job::new(self.id(), row.job, due, kind));
         }
         Ok(())
     }
@@ -320,19 +324,22 @@ impl Org {
         Ok(served)
     }
 
-    /// What a device holds of ours for attempts that were withdrawn; nothing while it is in an open wave.
+    /// What a device holds of ours for attempts that were withdrawn; nothing while it is in an open wave, and nothing where the attempt
+    /// that ended last was not withdrawn: the device may come all the same, or have its apps, and would lose them.
     pub(super) async fn to_be_returned(&self, row: &Device) -> Result<Vec<HeldLicence>, Error> {
         let mut lent = Vec::new();
+        if row.open_move.is_some() {
+            return Ok(lent);
+        }
+        if let Some(last) = row.last_move
+            && !self.was_withdrawn(last).await?
+        {
+            return Ok(lent);
+        }
         for held in row.licences.iter().filter(|l| l.ours) {
-            if row.open_move.is_some() {
-                break;
-            }
             let withdrawn = match held.attempt {
-                Some(id) => {
-                    let attempt = self.store().attempt(self.id(), id).await?;
-                    attempt.as_ref().is_some_and(was_taken_back)
-                }
-                // Noted before attempts were: it was said when it was withdrawn.
+                Some(id) => self.was_withdrawn(id).await?,
+                // Noted before attempts were: the last one says it.
                 None => true,
             };
             if withdrawn {
@@ -340,6 +347,11 @@ impl Org {
             }
         }
         Ok(lent)
+    }
+
+    async fn was_withdrawn(&self, id: MoveId) -> Result<bool, Error> {
+        let attempt = self.store().attempt(self.id(), id).await?;
+        Ok(attempt.as_ref().is_some_and(was_taken_back))
     }
 
     async fn send_licences(

@@ -106,7 +106,8 @@ impl Org {
             return self.errands_done(job, lease).await;
         };
         let mut later = job.clone();
-        later.due = due;
+        // Whoever is asked may have named more.
+        later.due = due.min(self.now() + JobKind::LONGEST_WAIT);
         later.tries = 0;
         // Also when the lease ended on the way and somebody else has it: then the sooner of both counts.
         self.job_stands_or(later, lease).await

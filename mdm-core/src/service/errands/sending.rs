@@ -1,7 +1,5 @@
 //! Sends errands: writes down that a request is asked, asks, and writes down what Apple said, or that it said nothing.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{PERSON, READING, Stepped};
@@ -13,6 +11,7 @@ use crate::ids::{ErrandId, Serial};
 use crate::migration::{EffectKey, Event};
 use crate::service::Org;
 use crate::service::decision::Decision;
+use crate::service::let_out;
 use crate::service::ports::ActivityRequest;
 use crate::service::sync::append;
 use crate::store::Batch;
@@ -84,19 +83,21 @@ impl Org {
         }))
     }
 
-    /// Asks, as far as there is time. Whoever stood still between writing down that it asks and asking no longer asks: another
-    /// process may do it by now. So it may when an answer takes too long: the request is broken off before.
+    /// Asks, as far as there is time. Whoever stood still, or waited for the turn of this organisation, between writing down that it
+    /// asks and asking no longer asks: another process may do it by now. So it may when an answer takes too long: the request is
+    /// broken off before.
     pub(super) async fn ask(
         &self,
         asked: Timestamp,
         request: impl Future<Output = Result<String, PortError>>,
     ) -> Result<String, PortError> {
-        if self.now() >= asked + FENCE {
+        let passed = self.now().since(asked);
+        if passed >= FENCE {
             return Err(PortError::retry(
                 "this process stood still; nothing was sent",
             ));
         }
-        within(ASKING, request).await
+        let_out::within(FENCE - passed, ASKING, request).await
     }
 
     /// What Apple said to a request, or that it said nothing.
@@ -297,15 +298,6 @@ impl Org {
     }
 }
 
-/// The answer to a request, or that nobody knows what came of it.
-async fn within(
-    longest: Duration,
-    request: impl Future<Output = Result<String, PortError>>,
-) -> Result<String, PortError> {
-    let answer = tokio::time::timeout(longest, request).await;
-    answer.unwrap_or_else(|_| Err(PortError::Unknown(format!("no answer in {longest:?}"))))
-}
-
 /// The request of an errand.
 fn request_of(errand: &Errand) -> Option<ActivityRequest> {
     match &errand.kind {
@@ -339,20 +331,5 @@ pub(super) fn failure(kind: &ErrandKind, why: &str) -> Option<Event> {
             why,
         }),
         ErrandKind::Associate { .. } | ErrandKind::Disassociate { .. } => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_is_not_answered_in_time_is_broken_off_and_unknown() {
-        let never = std::future::pending();
-        let answer = within(Duration::from_millis(20), never).await;
-        assert!(matches!(answer, Err(PortError::Unknown(_))), "{answer:?}");
-        let quick = async { Ok("ACTIVITY".to_owned()) };
-        let answer = within(Duration::from_secs(60), quick).await;
-        assert_eq!(answer.unwrap(), "ACTIVITY");
     }
 }

@@ -56,23 +56,51 @@ impl Org {
     /// Facts go to what the what-if knows, secrets into the vault; what becomes of each device is kept.
     ///
     /// # Errors
-    /// [`Error::Precondition`] for a job that is over, expired, begun with another bundle or without a confirmed signer;
+    /// [`Error::Precondition`] for a job that is over, expired, begun with another bundle or without a confirmed signer, and for a
+    /// bundle that comes before its devices are known here: it would be used up, and with it the only key that opens it;
     /// [`Error::BadInput`] for a bundle of another signer or job, or one that cannot be read; the vault's, the store's.
     pub async fn import_hand_off(
         &self,
         id: HandOffId,
         sealed: Vec<u8>,
     ) -> Result<HandOffOutcome, Error> {
+        self.take_bundle(id, sealed, false).await
+    }
+
+    /// The same, also where devices of the bundle are not known here: whoever asks knows that they never will be.
+    ///
+    /// # Errors
+    /// As [`Org::import_hand_off`].
+    pub async fn import_hand_off_despite_unknown(
+        &self,
+        id: HandOffId,
+        sealed: Vec<u8>,
+    ) -> Result<HandOffOutcome, Error> {
+        self.take_bundle(id, sealed, true).await
+    }
+
+    async fn take_bundle(
+        &self,
+        id: HandOffId,
+        sealed: Vec<u8>,
+        despite_unknown: bool,
+    ) -> Result<HandOffOutcome, Error> {
         let job = self.hand_off_row(id).await?;
         let sha256 = envelope::sha256(&sealed);
         let begun_at = job.begins_at(&sha256, self.now())?;
-        self.never_used(id, &sha256).await?;
         let bundle = self.open_bundle(&job, sealed).await?;
+        // One that names its job can have been taken for no other: nobody looks through all the jobs that there were.
+        if bundle.job != Some(id.0) {
+            self.never_used(id, &sha256).await?;
+        }
         if bundle.job.is_some_and(|named| named != id.0) {
             return Err(Error::bad_input("job", "names another job than this one"));
         }
         if bundle.taken > self.now() + AHEAD {
             return Err(Error::bad_input("taken", "lies in the future"));
+        }
+        if begun_at == 0 && !despite_unknown {
+            self.are_known(&bundle).await?;
         }
         let incoming = Incoming {
             job: id,
@@ -115,6 +143,37 @@ impl Org {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// That a bundle does not come before the lists of devices are read: nothing of it would be taken, and it never opens again.
+    async fn are_known(&self, bundle: &Bundle) -> Result<(), Error> {
+        let named: Vec<Serial> = bundle
+            .devices
+            .iter()
+            .flatten()
+            .map(|device| device.serial().clone())
+            .collect();
+        let mut known = 0;
+        for some in named.chunks(CHUNK) {
+            known += self.store().devices_by_serial(self.id(), some).await?.len();
+        }
+        let (all, unknown) = (named.len(), named.len().saturating_sub(known));
+        if unknown == 0 {
+            return Ok(());
+        }
+        let lists_read = self.organisation.api.is_none()
+            || self
+                .inventory()
+                .await?
+                .is_some_and(|i| i.complete.is_some());
+        if known > 0 && lists_read {
+            return Ok(());
+        }
+        Err(Error::Precondition(format!(
+            "{unknown} of the {all} devices of the bundle are not known here yet: nothing of them would be taken, and the job would be used up. \
+             Read the organisation's devices first (`mdmd inventory pull`; `mdmd token import` for each server token), then take the same file; \
+             `--despite-unknown` takes it without them"
+        )))
     }
 
     async fn open_bundle(&self, job: &HandOff, sealed: Vec<u8>) -> Result<Bundle, Error> {

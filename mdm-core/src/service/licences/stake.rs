@@ -53,10 +53,13 @@ impl Org {
         for devices in devices.chunks(CHUNK) {
             let ids: Vec<DeviceId> = devices.iter().map(|(device, _)| device.id).collect();
             let originals = self.store().originals_of(self.id(), &ids).await?;
-            let originals: BTreeMap<DeviceId, OriginalFacts> = originals
-                .into_iter()
-                .map(|facts| (facts.id, facts))
-                .collect();
+            let since = devices.iter().map(|(device, _)| *device);
+            let since: BTreeMap<_, _> = since.map(|d| (d.id, d.ours_since())).collect();
+            let originals = originals.into_iter().map(|facts| {
+                let since = since.get(&facts.id).copied().flatten();
+                (facts.id, facts.of_now(since))
+            });
+            let originals: BTreeMap<DeviceId, OriginalFacts> = originals.collect();
             for (device, runbook) in devices {
                 let apps = at_stake(&LossOf {
                     serial: &device.serial,

@@ -42,6 +42,8 @@ pub struct LocationReading {
     pub token_expires: Option<Timestamp>,
     /// The other management service that has claimed it. Then nothing is written.
     pub claimed_by_other: Option<String>,
+    /// The other management service that this claim has displaced.
+    pub displaced: Option<String>,
     /// What one request may name.
     pub limits: LicenceLimits,
 }

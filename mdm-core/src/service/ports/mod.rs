@@ -23,7 +23,7 @@ use crate::device::{AssignmentOutcome, DeviceRecord, OrgReading, RadioNumbers};
 use crate::enrollment::PushTarget;
 use crate::error::{Error, PortError};
 use crate::ids::{OrganisationId, Serial, ServerId};
-use crate::migration::Notice;
+use crate::migration::{AuditedAct, Notice};
 use crate::organisation::Der;
 use crate::secret::Secret;
 
@@ -373,6 +373,17 @@ pub trait OrganisationApi: Send + Sync + 'static {
     /// How a removal of its lock names a device: product type and the numbers of its radios.
     async fn described(&self, _key: &ApiKey, _serial: &Serial) -> Result<Described, PortError> {
         Err(PortError::Absent("description of devices"))
+    }
+    /// What Apple's audit events say was done with a device in this time, by whom; nobody waits for it. Nothing only where all of them
+    /// were read.
+    async fn audited(
+        &self,
+        _key: &ApiKey,
+        _serial: &Serial,
+        _since: Timestamp,
+        _until: Timestamp,
+    ) -> Result<Vec<AuditedAct>, PortError> {
+        Err(PortError::Absent("audit event"))
     }
     /// Reads an activity, its result included once it is finished.
     async fn activity(&self, key: &ApiKey, id: &str) -> Result<ActivityReading, PortError>;

@@ -22,7 +22,12 @@ const OF_WAVES: [&str; 4] = [
     "wave.ade-profile",
 ];
 /// Entries of what takes two persons; they name devices.
-const OF_TWO: [&str; 3] = ["approval.asked", "approval.confirmed", "approval.refused"];
+const OF_TWO: [&str; 4] = [
+    "approval.asked",
+    "approval.confirmed",
+    "approval.refused",
+    "approval.left-out",
+];
 
 impl Org {
     /// Everything that was accepted of a wave, oldest first: who, when, what was waived and why. What was shown to them is kept under
@@ -86,7 +91,7 @@ pub(super) fn is_about(entry: &AuditEntry, wave: &Wave, serials: &BTreeSet<Strin
     if !OF_TWO.contains(&entry.what.as_str()) {
         return false;
     }
-    let wanted = &detail["wanted"];
+    let wanted = detail.get("left_out").unwrap_or(&detail["wanted"]);
     let is_member = |serial: &Value| serial.as_str().is_some_and(|s| serials.contains(s));
     match &wanted["serials"] {
         // An export without names is one of all devices.
@@ -115,6 +120,10 @@ pub(super) fn only_members(detail: &mut Value, serials: &BTreeSet<String>) -> bo
                     all.insert("others".to_owned(), json!(others));
                     any = true;
                 }
+            }
+            // By serial number, of devices that are among those already.
+            if let Some(Value::Object(going)) = all.get_mut("going") {
+                going.retain(|serial, _| serials.contains(serial));
             }
             for one in all.values_mut() {
                 any |= only_members(one, serials);

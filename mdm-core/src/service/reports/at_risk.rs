@@ -55,6 +55,11 @@ fn risk(attempt: &Move, now: Timestamp) -> Option<Risk> {
             Owner::Apple,
             "wait: it is read again by itself",
         )),
+        MoveState::SubmitFailed { may_come: true, .. } => Some((
+            "it is submitted, Apple does not show it in time, and may still work on it",
+            Owner::Apple,
+            "wait: it is read again by itself; or call it back (`mdmd wave cancel`)",
+        )),
         MoveState::SubmitFailed { .. } => Some((
             "Apple did not take it",
             Owner::Apple,
@@ -184,7 +189,7 @@ mod tests {
                 now,
             );
             attempt.state = state;
-            risk(&attempt, now).map(|(_, owner, _)| owner)
+            risk(&attempt, now).map(|(_, owner, next)| (owner, next))
         };
         let offered = || MoveState::Offered { since: now - hour };
         let waits = MoveState::Scheduled {
@@ -198,7 +203,22 @@ mod tests {
             (waits, Owner::Destination),
             (offered(), Owner::User),
         ] {
-            assert_eq!(of(state, now + hour), Some(owner));
+            assert_eq!(of(state, now + hour).map(|(of, _)| of), Some(owner));
+        }
+        for (may_come, does) in [
+            (true, "`mdmd wave cancel`"),
+            (false, "submit its wave again"),
+        ] {
+            let why = "Apple does not show what was asked for".to_owned();
+            let since = now - hour;
+            let failed = MoveState::SubmitFailed {
+                since,
+                why,
+                may_come,
+            };
+            let (owner, next) = of(failed, now + hour).unwrap();
+            assert_eq!(owner, Owner::Apple);
+            assert!(next.contains(does), "{next}");
         }
         assert_eq!(of(offered(), now), None, "it is past its deadline");
         for state in [

@@ -45,6 +45,17 @@ impl Org {
         head.fact("verdict", report.set_up.as_ref().map(|s| &s.verdict));
         head.fact("wave", report.attempt.as_ref().map(|a| a.wave));
         head.fact("deadline", report.attempt.as_ref().map(|a| a.deadline));
+        if let Some(ended) = report.attempt.as_ref().and_then(|a| a.ended) {
+            head.fact("attempt ended", ended);
+        }
+        if let Some(given_up) = &report.given_up {
+            head.fact("given up at", given_up.at);
+            head.fact("given up by", &given_up.by);
+            head.fact("given up because", &given_up.reason);
+            if let Some(other) = &given_up.confirmed_by {
+                head.fact("given up confirmed by", other);
+            }
+        }
         describe(&mut head, &report, original.as_ref(), now);
         sink.head(head).await?;
         for chunk in report.timeline.chunks(super::PAGE as usize) {

@@ -16,6 +16,7 @@ use crate::ids::{DeviceId, Serial, ServerId, WaveId};
 use crate::job::{Job, JobKind};
 use crate::migration::{Move, MoveState};
 use crate::service::Org;
+use crate::service::checkin::readable;
 use crate::service::decision::{Decision, Tracked};
 use crate::service::sync::{CALM, PAGES, Run};
 use crate::service::wave::gap::Places;
@@ -30,8 +31,6 @@ const SETTLE: Duration = Duration::from_secs(30 * 60);
 const ASKED: Duration = Duration::from_secs(10 * 60);
 /// How long devices wait whose assignment was refused as a whole, where Apple names no time.
 const REFUSED: Duration = Duration::from_secs(5 * 60);
-/// How soon a device whose deadline has come too near is looked at again.
-const LATE: Duration = Duration::from_secs(5 * 60);
 /// Devices in one assignment request: small enough that a fault stays local.
 const CHUNK: u32 = 500;
 
@@ -150,11 +149,17 @@ impl Org {
         .await
     }
 
-    /// The list is read again soon; never later than it would be.
+    /// The list is read again soon; never later than it would be. While it is being read, whoever reads it is told by the entry.
     async fn hurry_sync(&self, server: &Server, now: Timestamp) -> Result<(), Error> {
-        let kind = JobKind::Sync { server: server.id };
-        self.job_by(Job::new(self.id(), server.sync_job, now + SOON, kind))
-            .await
+        let (id, by) = (server.id, now + SOON);
+        let kind = JobKind::Sync { server: id };
+        let job = Job::new(self.id(), server.sync_job, by, kind);
+        if self.job_by(job.clone()).await? {
+            return Ok(());
+        }
+        self.alter_server(id, |row| row.read_by = Some(by)).await?;
+        // The reading may have ended meanwhile, without a look at that.
+        self.job_by(job).await.map(|_| ())
     }
 
     /// Assigns what is wanted, in so many requests; answers also whether anything was assigned.
@@ -192,11 +197,8 @@ impl Org {
                 self.hold_back(waiting, None).await?;
                 continue;
             }
-            let Some(same) = self.hold_back_late(same).await? else {
+            let Some(same) = self.hold_back_unready(same).await? else {
                 // Some stay behind: the others are looked at anew.
-                continue;
-            };
-            let Some(same) = self.hold_back_unlicensed(same).await? else {
                 continue;
             };
             let same = match self.take_places(server.id, &same, ASKED).await? {
@@ -246,45 +248,6 @@ impl Org {
             }
         }
         Ok((Run::More, any))
-    }
-
-    /// Nobody is offered a migration whose deadline leaves less than the notice that is owed: such devices stay behind and say why,
-    /// and are looked at again, for they may be given a later one. Answers the devices when none of them stays.
-    async fn hold_back_late(&self, devices: Vec<Device>) -> Result<Option<Vec<Device>>, Error> {
-        let now = self.now();
-        let notice = self.fresh().await?.settings.notice();
-        // What Apple shows tells which attempts are worth a look: those of most devices are not loaded.
-        let near = |d: &Device| {
-            let shown = d.record.as_ref().and_then(|r| r.deadline);
-            shown.is_none_or(|at| at < now + notice) || d.assignment.too_late.is_some()
-        };
-        let (mut in_time, mut batch) = (Vec::with_capacity(devices.len()), Batch::new());
-        for mut device in devices {
-            let attempt = match device.open_move.filter(|_| near(&device)) {
-                Some(id) => self.store().attempt(self.id(), id).await?,
-                None => None,
-            };
-            let why = attempt.and_then(|attempt| attempt.too_late(notice, now));
-            let told = device.assignment.too_late == why;
-            device.assignment.too_late = why;
-            if let Some(why) = &device.assignment.too_late {
-                device.assignment.not_before = Some(now + LATE);
-                if !told {
-                    let detail = json!({ "why": why });
-                    self.audit_of_device(&mut batch, &device, "device.not-offered", detail);
-                }
-                batch.put(device);
-            } else {
-                in_time.push(device);
-            }
-        }
-        if batch.writes.is_empty() {
-            return Ok(Some(in_time));
-        }
-        match self.store().commit(batch).await {
-            Ok(()) | Err(StoreError::Conflict) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Writes down that devices are about to be assigned a profile, or only that they wait. `false` when one of them has
@@ -476,7 +439,8 @@ impl Org {
                 // Not offered yet.
                 (Some(_), None) => None,
                 (Some(id), Some(_)) => {
-                    let Some(attempt) = self.store().attempt(self.id(), id).await? else {
+                    // Of one that cannot be read nobody knows what it wants; what the others want is known.
+                    let Some(attempt) = readable(self.store().attempt(self.id(), id).await)? else {
                         continue;
                     };
                     if let Entry::Vacant(entry) = waves.entry(attempt.wave) {

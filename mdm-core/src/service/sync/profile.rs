@@ -55,11 +55,12 @@ impl Org {
         let proved = |p: &&DefinedProfile| p.proved_awaiting;
         let digest = digest(&self.ade_profile(options, wave.is_some()));
         let defined = server.profiles.get(&digest).filter(proved);
-        // While a changed one is not defined yet, the last one stays.
+        // While a changed one is not defined yet, the last one stays: nobody in a wave gets one with a web view for that.
         let last = || server.profile.as_ref().filter(proved);
-        let found = match own {
-            Some(_) => defined,
-            None => defined.or_else(last),
+        let apart = own.is_some() || wave.is_some() && self.web_view_url().is_some();
+        let found = match apart {
+            true => defined,
+            false => defined.or_else(last),
         };
         found.map(|p| p.uuid.clone())
     }
@@ -71,14 +72,17 @@ impl Org {
         server: &'a Server,
         wave: Option<&Wave>,
     ) -> Option<&'a DefinedProfile> {
-        match wave.and_then(|w| w.ade.as_ref()) {
-            // One that is defined and not read back yet says nothing.
-            Some(own) => {
-                let own = server.profiles.get(&digest(&self.ade_profile(own, true)));
-                own.filter(|profile| profile.proved_awaiting)
-            }
-            None => server.profile.as_ref(),
+        let own = wave.and_then(|w| w.ade.as_ref());
+        if own.is_none() && self.web_view_url().is_none() {
+            // It is that of all devices of the entry.
+            return server.profile.as_ref();
         }
+        let options = own.unwrap_or(&self.organisation.settings.ade);
+        let moving = server
+            .profiles
+            .get(&digest(&self.ade_profile(options, true)));
+        // One that is defined and not read back yet says nothing.
+        moving.filter(|profile| profile.proved_awaiting)
     }
 
     /// Whether what the organisation's profiles say now is defined at a server entry, and was read back.
@@ -102,10 +106,9 @@ impl Org {
         let default = self.ade_profile(settings, false);
         let default_digest = digest(&default);
         contents.insert(default_digest.clone(), default);
-        if !waves.is_empty() {
-            let moving = self.ade_profile(settings, true);
-            contents.insert(digest(&moving), moving);
-        }
+        // Another one only where there is a web view: before anything is submitted it was read back.
+        let moving = self.ade_profile(settings, true);
+        contents.insert(digest(&moving), moving);
         // Those of drafts too: before a wave is submitted its profile was read back.
         let drafts = self.drafts_to(server.id).await?;
         for options in waves.iter().chain(&drafts).filter_map(|w| w.ade.as_ref()) {

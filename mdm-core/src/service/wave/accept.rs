@@ -99,14 +99,18 @@ impl Org {
             (row.runbooks, draft) = (of_now, true);
         }
         let planned = self.planned_members(&row, draft).await?;
-        let dates: Vec<_> = planned
+        // What was accepted is a plan, and not the rows that hold it: the same devices with the same dates, runbooks and findings are the
+        // same plan, in whichever order they came. Who is put in and taken out again, or out and in again, voids it for as long as it is
+        // another plan and no longer; what an attempt had of its own beside that, a prerequisite that was met, is found missing then.
+        let mut dates: Vec<_> = planned
             .iter()
             .map(|a| {
                 let pinned = (!draft).then_some(a.runbook);
                 (&a.serial, a.deadline, a.available_from, pinned)
             })
             .collect();
-        let against_all = report.against_all(rules);
+        dates.sort_by_key(|(serial, ..)| *serial);
+        let mut against_all = report.against_all(rules);
         let mut warnings = report.warnings_but(rules, &[]);
         let of_apps = self.app_warnings(&row).await?;
         // What a look from outside tells comes and goes with the process that looks; what it blocks is bound.
@@ -119,13 +123,17 @@ impl Org {
             [&report.bound(rules), &json!(against_all), &json!(known)],
         );
         let earlier = self.store().what_if_run(self.id(), wave).await?;
-        let since = earlier.map(|earlier| Since::between(&earlier, &found_now(&report)));
         let accepted = row.acceptance.clone().filter(|a| a.digest == digest);
         let waivers = accepted.as_ref().map_or(&[][..], |a| &a.waivers[..]);
+        // What is forecast, needed and found of those that go is as it comes with the waivers.
+        let report = self.with_waivers(&row, report, waivers).await?;
         let (blockers, waived) = (
             report.staying(rules, waivers),
             report.waived(rules, waivers),
         );
+        let since = earlier.map(|earlier| Since::between(&earlier, &found_now(&report)));
+        // Who goes by a waiver takes room, too, and was not counted: a digest is of what there is without waivers.
+        against_all.extend(report.over(&blockers).filter(|_| !waivers.is_empty()));
         let going = going(planned, &blockers);
         Ok(WhatIf {
             wave,
@@ -141,6 +149,21 @@ impl Org {
             runbooks: row.runbooks,
             report,
         })
+    }
+
+    /// What is found with these waivers. Whoever they let go takes licences, too: where there are too few for all then, those that come
+    /// later go without, or stay behind, and the forecast says so.
+    async fn with_waivers(
+        &self,
+        wave: &Wave,
+        report: WhatIfReport,
+        waivers: &[Waiver],
+    ) -> Result<WhatIfReport, Error> {
+        // Without a location of Apps and Books nothing is otherwise.
+        match waivers.is_empty() || report.needs.is_none() {
+            true => Ok(report),
+            false => Box::pin(self.look_with(wave, waivers)).await,
+        }
     }
 
     /// The members of which nothing is at Apple yet; those of a `draft` with the runbooks that it would be submitted with now.
@@ -192,8 +215,9 @@ impl Org {
     /// The what-if, and what was found is kept: the next one says what has come and gone since.
     ///
     /// # Errors
-    /// As [`Org::what_if`].
+    /// As [`Org::what_if`]; [`Error::Precondition`] for a wave that is closed, or whose project is.
     pub async fn run_what_if(&self, wave: WaveId) -> Result<WhatIf, Error> {
+        self.open_wave(wave).await?;
         let what_if = self.what_if(wave).await?;
         self.pin_anew(wave, &what_if.runbooks).await?;
         self.again_on_conflict(|| async {
@@ -212,7 +236,7 @@ impl Org {
             self.audit_into(&mut batch, "wave.what-if", detail);
             let row = self.wave_row(wave).await?;
             if row.is_open() {
-                self.put_look_after(&mut batch, &row);
+                self.put_look_after(&mut batch, &row).await?;
             }
             Ok(self.store().commit(batch).await?)
         })
@@ -265,12 +289,10 @@ impl Org {
         check_waivers(waivers)?;
         check_digest(digest)?;
         sentence("reason", reason, false)?;
+        let rules = &self.organisation.settings.unknowns;
         let (accepted, staying) = self.again_on_conflict(|| async {
             // Held by its version: of a wave that is closed meanwhile nothing is accepted either.
-            let mut row = self.wave_row(wave).await?;
-            if !row.is_open() {
-                return Err(closed());
-            }
+            let mut row = self.open_wave(wave).await?;
             let mut what_if = self.what_if(wave).await?;
             // The acceptance that it went with stays that of the wave.
             if what_if.report.members.is_empty() && !matches!(row.state, WaveState::Draft) {
@@ -297,10 +319,15 @@ impl Org {
                 Acceptance::new(self.actor(), self.now(), digest, waivers.to_vec(), reason);
             row.acceptance = Some(acceptance.clone());
             // Kept as it will be shown from now on.
-            let rules = &self.organisation.settings.unknowns;
             what_if.accepted = Some(acceptance.clone());
+            what_if.report = self.with_waivers(&row, what_if.report, waivers).await?;
             what_if.blockers = what_if.report.staying(rules, waivers);
             what_if.waived = what_if.report.waived(rules, waivers);
+            if let Some(why) = what_if.report.over(&what_if.blockers) {
+                return Err(Error::Precondition(format!(
+                    "nothing can be accepted with these waivers: {why}"
+                )));
+            }
             let mut looked = row.clone();
             looked.runbooks.clone_from(&what_if.runbooks);
             let draft = matches!(row.state, WaveState::Draft) && row.project.is_some();
@@ -330,12 +357,49 @@ impl Org {
     /// Submits what was accepted; `name` is the wave's, typed by whoever does it.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for another name; [`Error::Precondition`] without an acceptance, or when it is void.
+    /// [`Error::BadInput`] for another name; [`Error::Precondition`] without an acceptance, when it is void, and for a wave that is
+    /// closed.
     pub async fn submit_accepted(&self, wave: WaveId, name: &str) -> Result<usize, Error> {
+        self.submit_named(wave, name, None).await
+    }
+
+    /// The same where whoever types the name was shown what goes: the acceptance that holds must still be of that `digest`, and be that
+    /// of this moment, where it is given. The waivers are no part of the digest, so that another acceptance may send more devices.
+    ///
+    /// # Errors
+    /// As [`Org::submit_accepted`]; [`Error::BadInput`] for what is no digest; [`Error::Precondition`] where something else was accepted
+    /// since.
+    pub async fn submit_shown(
+        &self,
+        wave: WaveId,
+        name: &str,
+        digest: &str,
+        accepted_at: Option<Timestamp>,
+    ) -> Result<usize, Error> {
+        check_digest(digest)?;
+        self.submit_named(wave, name, Some((digest, accepted_at)))
+            .await
+    }
+
+    async fn submit_named(
+        &self,
+        wave: WaveId,
+        name: &str,
+        shown: Option<(&str, Option<Timestamp>)>,
+    ) -> Result<usize, Error> {
         self.again_on_conflict(|| async {
-            let row = self.wave_row(wave).await?;
+            let row = self.open_wave(wave).await?;
             if row.name != name.trim() {
                 return Err(Error::bad_input("name", "is not the name of this wave"));
+            }
+            if let Some((digest, at)) = shown {
+                let holds = row.acceptance.as_ref().ok_or_else(not_accepted)?;
+                if holds.digest != digest || at.is_some_and(|at| at != holds.at) {
+                    return Err(Error::Precondition(format!(
+                        "nothing was sent: what was accepted is not what was shown; {} has accepted it at {}: look at the requests again",
+                        holds.by, holds.at
+                    )));
+                }
             }
             let actor = self.actor().to_owned();
             Box::pin(self.submit_once(row, &actor)).await
@@ -348,11 +412,11 @@ impl Org {
     /// any more.
     ///
     /// # Errors
-    /// [`Error::Precondition`] where nobody has accepted this digest, and when members, findings or runbooks are no longer those that
-    /// were accepted; the store's.
+    /// [`Error::Precondition`] where nobody has accepted this digest, when members, findings or runbooks are no longer those that
+    /// were accepted, and for a wave that is closed; the store's.
     pub async fn submit(&self, wave: WaveId, digest: &str, actor: &str) -> Result<usize, Error> {
         self.again_on_conflict(|| async {
-            let row = self.wave_row(wave).await?;
+            let row = self.open_wave(wave).await?;
             let accepted = row.acceptance.as_ref();
             if accepted.is_none_or(|accepted| accepted.digest != digest) {
                 return Err(not_accepted());
@@ -383,9 +447,6 @@ impl Org {
         if !what_if.against_all.is_empty() {
             return Err(Error::Precondition(what_if.against_all.join("; ")));
         }
-        if !row.is_open() {
-            return Err(closed());
-        }
         if what_if.report.members.is_empty() {
             let why = match row.state {
                 WaveState::Draft => "the wave has no members",
@@ -395,8 +456,7 @@ impl Org {
         }
         let now = self.now();
         let mut batch = Batch::new();
-        let rules = &self.organisation.settings.unknowns;
-        let mut staying = what_if.report.staying(rules, &waivers);
+        let mut staying = what_if.blockers.clone();
         if staying.len() >= what_if.report.members.len() {
             let why = "nothing was sent, and nothing would be: every member stays behind";
             return Err(Error::Precondition(why.to_owned()));
@@ -506,7 +566,7 @@ impl Org {
             "revision": row.revision, "waivers": waivers, "gate_no_more_signed_by": unsigned,
         });
         self.audit_into(&mut batch, "wave.submitted", detail);
-        self.put_look_after(&mut batch, &row);
+        self.put_look_after(&mut batch, &row).await?;
         batch.put(row);
         self.store().commit(batch).await?;
         Ok(going.len())
@@ -517,10 +577,6 @@ impl Org {
 fn going(mut planned: Vec<Move>, staying: &BTreeMap<Serial, Vec<String>>) -> Vec<Move> {
     planned.retain(|attempt| !staying.contains_key(&attempt.serial));
     planned
-}
-
-fn closed() -> Error {
-    Error::Precondition("the wave is closed".to_owned())
 }
 
 fn changed() -> Error {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::gap::{GapGroup, GapLimits, GapPlace, Stay, groups_of};
 use crate::ids::{DeviceId, MoveId, ServerId};
 use crate::migration::{Move, MoveState};
-use crate::store::{Batch, Noun, StoreError};
+use crate::store::{Batch, Noun, StoreError, with_the_rest};
 use crate::wave::{Server, Wave};
 
 /// How soon a device that waits for a place is looked at again.
@@ -62,14 +62,23 @@ impl Org {
             let mut device = device.clone();
             device.assignment.not_before = Some(now + held);
             let attempt = match device.open_move {
-                Some(id) => self.store().attempt(self.id(), id).await?,
-                None => None,
+                Some(id) => self.store().attempt(self.id(), id).await,
+                None => Ok(None),
+            };
+            let attempt = match attempt {
+                // Whether it is to be counted nobody knows: it waits, and keeps no other.
+                Err(StoreError::Corrupt { .. }) => {
+                    device.assignment.not_before = Some(now + WAIT);
+                    batch.put(device);
+                    continue;
+                }
+                attempt => attempt?,
             };
             let counted = attempt.filter(|a| a.gap.is_none() && a.may_be_offered());
             if let Some(mut attempt) = counted {
                 let used = match &mut used {
                     Some(used) => used,
-                    none => none.insert(self.in_gap().await?),
+                    none => none.insert(self.in_gap(&groups).await?),
                 };
                 let groups = groups.get(&device.id).cloned().unwrap_or_default();
                 // Offered now, it could not be put off any more.
@@ -115,8 +124,25 @@ impl Org {
         Ok(open.fold(GapLimits::default(), |all, project| all.with(&project.gap)))
     }
 
-    /// How many devices of each group are in the gap.
-    async fn in_gap(&self) -> Result<BTreeMap<GapGroup, u32>, Error> {
+    /// How many devices of each group are in the gap, at most. One that cannot be read may be of any of these groups and counts in each:
+    /// so the limits hold, and it keeps nobody from the places that are left.
+    async fn in_gap(
+        &self,
+        groups: &BTreeMap<DeviceId, BTreeSet<GapGroup>>,
+    ) -> Result<BTreeMap<GapGroup, u32>, Error> {
+        let (all, left_out) = with_the_rest(self.in_gap_readable()).await;
+        let mut all = all?;
+        let unread = u32::try_from(left_out.len()).unwrap_or(u32::MAX);
+        let groups: BTreeSet<&GapGroup> = groups.values().flatten().collect();
+        for group in groups.into_iter().filter(|_| unread > 0) {
+            let there = all.entry(group.clone()).or_default();
+            *there = there.saturating_add(unread);
+        }
+        Ok(all)
+    }
+
+    /// The same of those that can be read, for whoever says what becomes of the others.
+    async fn in_gap_readable(&self) -> Result<BTreeMap<GapGroup, u32>, Error> {
         let (mut all, mut after) = (BTreeMap::new(), MoveId(0));
         loop {
             let page = self.store().attempts_in_gap(self.id(), after, PAGE).await?;
@@ -155,13 +181,13 @@ impl Org {
         Ok(())
     }
 
+    /// The same for one wave. Each has its place by itself: one that cannot be read keeps no other from it.
     pub(super) async fn note_places_of(&self, wave: &Wave) -> Result<(), Error> {
         let mut after = MoveId(0);
         loop {
-            let page = self
-                .store()
-                .attempts(self.id(), wave.id, after, PAGE)
-                .await?;
+            let page = self.store().attempts(self.id(), wave.id, after, PAGE);
+            let (page, _) = with_the_rest(page).await;
+            let page = page?;
             let Some(last) = page.last() else {
                 return Ok(());
             };

@@ -1,5 +1,5 @@
 //! Who is in a wave and when: members by serial number or by what they have in common, put in, taken out, moved to another wave,
-//! spread over deadlines; and what was done for them at the original service. What is at Apple already is touched by none of it.
+//! given dates. What is at Apple already is touched by none of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,29 +11,25 @@ use super::super::Org;
 use super::super::decision::{Decision, Tracked};
 use super::super::sync::append;
 use super::accept::sentence;
+use super::against::Against;
+use super::projects::still_open;
 use super::{Member, WaveTerms, latest_deadline, platform_of, runbook_for};
-use crate::calendar::{HOLD, Zone};
 use crate::clock::Timestamp;
 use crate::device::{Device, Platform};
-use crate::errand::MOST_DEVICES;
 use crate::error::Error;
-use crate::ids::{DeviceId, MoveId, ProjectId, RunbookId, Serial, WaveId};
-use crate::migration::plan::{Gaps, Placed, Spread, Taken, spread};
-use crate::migration::what_if::{CheckFinding, ServerFacts, budget_finding};
-use crate::migration::{Event, Met, Move, MoveState, PinnedRunbook};
+use crate::ids::{DeviceId, ProjectId, Serial, WaveId};
+use crate::migration::{Event, Move, MoveState};
 use crate::organisation::check_name;
 use crate::project::Project;
 use crate::store::{Batch, Noun};
 use crate::wave::{Preset, Wave, WaveState};
 
 /// How long before its deadline a device is offered its migration, where nobody says otherwise.
-const LEAD: Duration = Duration::from_secs(7 * 86_400);
+pub(super) const LEAD: Duration = Duration::from_secs(7 * 86_400);
 /// The deadline of a member for whom nobody has planned one yet.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
-/// Between a plan and its submission.
-const HOUR: Duration = Duration::from_secs(3600);
 /// Members of one commit.
-const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 500;
 /// Devices that are read at a time.
 const PAGE: u32 = 1000;
 
@@ -135,9 +131,7 @@ impl Org {
 
     async fn open_project(&self, id: ProjectId) -> Result<Project, Error> {
         let project = self.project(id).await?;
-        if project.closed.is_some() {
-            return Err(Error::Precondition("the project is closed".to_owned()));
-        }
+        still_open(&project)?;
         Ok(project)
     }
 
@@ -146,10 +140,20 @@ impl Org {
         row.ok_or(Error::NotFound("wave"))
     }
 
-    pub(super) async fn open_wave(&self, id: WaveId) -> Result<Wave, Error> {
+    /// A wave with which something can still be done. What comes after the end asks for its row alone: the signature of its gate, on
+    /// which the next one waits, the word that the service that devices left lists them no more, and whatever only reads.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] for one that is closed, or whose project is; the store's.
+    pub async fn open_wave(&self, id: WaveId) -> Result<Wave, Error> {
         let row = self.wave_row(id).await?;
+        // First, for its waves are closed with it.
+        if let Some(project) = self.project_of(&row).await? {
+            still_open(&project)?;
+        }
         if !row.is_open() {
-            return Err(Error::Precondition("the wave is closed".to_owned()));
+            let why = "the wave is closed: all of its members have come to an end, and nothing is done with it any more";
+            return Err(Error::Precondition(why.to_owned()));
         }
         Ok(row)
     }
@@ -189,8 +193,8 @@ impl Org {
     /// Answers how many there were.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for a device that occurs twice, is in an open wave, or has no platform or no runbook there: nobody is
-    /// put in then; as for every wave.
+    /// [`Error::BadInput`] for devices that occur twice, are in an open wave, or have no platform or no runbook there: all of them are
+    /// named, and nobody is put in; as for every wave.
     pub async fn add_members(
         &self,
         wave: WaveId,
@@ -206,27 +210,27 @@ impl Org {
             return Err(Error::bad_input("serials", problem));
         }
         let known = self.devices_of(serials).await?;
+        let mut against = Against::default();
         for serial in serials {
-            let device = known.get(serial).ok_or_else(|| {
-                let problem = "is not known here: read the organisation's devices first";
-                Error::bad_input(serial.as_str(), problem)
-            })?;
-            if device.open_move.is_some() {
-                return Err(Error::bad_input(
-                    serial.as_str(),
-                    "is in an open wave already",
-                ));
+            match known.get(serial) {
+                None => against.add(
+                    serial,
+                    "is not known here: read the organisation's devices first",
+                ),
+                Some(device) if device.open_move.is_some() => {
+                    against.add(serial, "is in an open wave already");
+                }
+                Some(device) => against.take(serial, runbook_for(&row, device))?,
             }
-            runbook_for(&row, device)?;
         }
+        against.none()?;
         let now = self.now();
-        let end = project.and_then(|p| p.window.not_after);
+        let end = project.as_ref().and_then(|p| p.window.not_after);
         let usual = end.unwrap_or(now + MONTH).min(latest_deadline(now));
         let deadline = dates.deadline.unwrap_or(usual);
-        let available_from = dates.available_from.unwrap_or_else(|| {
-            let lead = LEAD.max(self.organisation.settings.notice());
-            (deadline - lead).max(now)
-        });
+        let available_from = dates
+            .available_from
+            .unwrap_or_else(|| self.usual_offer(project.as_ref(), deadline));
         for serials in serials.chunks(CHUNK) {
             self.again_on_conflict(|| async {
                 let row = self.open_wave(wave).await?;
@@ -253,8 +257,8 @@ impl Org {
         Ok(serials.len())
     }
 
-    /// Takes devices out of a wave before anything of them is at Apple; all that can be taken out when none is named. Answers how
-    /// many there were.
+    /// Takes devices out of a wave before anything of them is at Apple; all that can be taken out when none is named, and then a draft
+    /// is closed. Answers how many there were.
     ///
     /// # Errors
     /// [`Error::BadInput`] for one that is not in it; [`Error::Precondition`] for one that is submitted: it is to be called back.
@@ -265,7 +269,7 @@ impl Org {
         reason: &str,
     ) -> Result<usize, Error> {
         sentence("reason", reason, false)?;
-        self.each_planned(
+        let removed = self.each_planned(
             wave,
             serials,
             "submitted already: call it back with `mdmd wave cancel`",
@@ -278,8 +282,12 @@ impl Org {
                 d.tell_move(&Event::WithdrawAsked);
                 Ok(())
             },
-        )
-        .await
+        );
+        let removed = removed.await?;
+        if serials.is_none() {
+            self.close_if_nobody(wave).await?;
+        }
+        Ok(removed)
     }
 
     /// Moves members to another open wave that goes to the same server entry. They keep their dates.
@@ -309,9 +317,16 @@ impl Org {
                 "move.moved",
                 json!({ "from": source.name, "to": target.name }),
             );
+            let mut ready = false;
             if let Some(tracked) = &mut d.attempt {
                 tracked.row.wave = to;
                 tracked.row.runbook = runbook;
+                ready = matches!(tracked.row.state, MoveState::Ready);
+            }
+            // It was accepted as a member of the other.
+            if ready {
+                let blockers = Vec::new();
+                d.tell_move(&Event::Checked { blockers });
             }
             Ok(())
         })
@@ -366,261 +381,10 @@ impl Org {
         .map(drop)
     }
 
-    /// Says that a prerequisite is met for members of a wave, with what shows it.
-    ///
-    /// # Errors
-    /// [`Error::BadInput`] for one that the project does not have; as [`Org::remove_members`].
-    pub async fn meet(
-        &self,
-        wave: WaveId,
-        serials: Option<&[Serial]>,
-        prerequisite: &str,
-        evidence: &str,
-    ) -> Result<usize, Error> {
-        sentence("evidence", evidence, true)?;
-        let met = Met {
-            by: self.actor().to_owned(),
-            at: self.now(),
-            evidence: evidence.to_owned(),
-        };
-        match self.meet_as(wave, serials, prerequisite, &met).await? {
-            0 => Err(nobody()),
-            met => Ok(met),
-        }
-    }
-
-    /// Takes back the word that a prerequisite is met, and why. Answers of how many members it was said.
-    ///
-    /// # Errors
-    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] when it was said of none of them; as [`Org::remove_members`].
-    pub async fn unmeet(
-        &self,
-        wave: WaveId,
-        serials: Option<&[Serial]>,
-        prerequisite: &str,
-        reason: &str,
-    ) -> Result<usize, Error> {
-        sentence("reason", reason, true)?;
-        let members = self.members(wave).await?;
-        let said = |m: &&Move| {
-            let named = serials.is_none_or(|serials| serials.contains(&m.serial));
-            named && !m.is_ended() && m.met.contains_key(prerequisite)
-        };
-        let had: Vec<Serial> = members
-            .iter()
-            .filter(said)
-            .filter(|m| serials.is_some() || m.is_planned())
-            .map(|m| m.serial.clone())
-            .collect();
-        if had.is_empty() {
-            let why = "of none of these devices anybody has said so: there is nothing to take back";
-            return Err(Error::Precondition(why.to_owned()));
-        }
-        let what = "submitted already: what it was submitted with stays";
-        self.each_planned(wave, Some(&had), what, None, |d, _| {
-            let Some(tracked) = &mut d.attempt else {
-                return Ok(());
-            };
-            if let Some(was) = tracked.row.met.remove(prerequisite) {
-                d.audit(
-                    "move.prerequisite-taken-back",
-                    json!({ "met": prerequisite, "reason": reason, "said_by": was.by, "said": was.at, "evidence": was.evidence }),
-                );
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// The same as somebody has said it, perhaps earlier and elsewhere.
-    pub(super) async fn meet_as(
-        &self,
-        wave: WaveId,
-        serials: Option<&[Serial]>,
-        prerequisite: &str,
-        met: &Met,
-    ) -> Result<usize, Error> {
-        let row = self.open_wave(wave).await?;
-        let project = self.project_of(&row).await?;
-        if !project.is_some_and(|p| p.prerequisites.contains(prerequisite)) {
-            let problem = "is none of the project's";
-            return Err(Error::bad_input("prerequisite", problem));
-        }
-        let elsewhere = (met.by != self.actor()).then_some(met);
-        self.each_planned(wave, serials, "submitted already", None, |d, _| {
-            let mut detail = json!({ "met": prerequisite, "evidence": met.evidence });
-            if let Some(met) = elsewhere {
-                detail["said_by"] = json!(met.by);
-                detail["said"] = json!(met.at);
-            }
-            d.audit("move.prerequisite", detail);
-            if let Some(tracked) = &mut d.attempt {
-                let met = met.clone();
-                tracked.row.met.insert(prerequisite.to_owned(), met);
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Spreads the members of a wave that are not at Apple yet over deadlines, each where its owner lives; nothing is written
-    /// with `dry`.
-    ///
-    /// # Errors
-    /// [`Error::Precondition`] for a wave without a project; [`Error::BadInput`] when there is not enough room; as for every wave.
-    pub async fn plan_dates(
-        &self,
-        wave: WaveId,
-        first: Option<Timestamp>,
-        last: Option<Timestamp>,
-        buckets: Option<u32>,
-        lead: Option<Duration>,
-        dry: bool,
-    ) -> Result<Vec<Placed>, Error> {
-        let row = self.open_wave(wave).await?;
-        let project = self.project_of(&row).await?.ok_or_else(|| {
-            let why = "the wave is part of no project, so that there is no calendar to plan it by";
-            Error::Precondition(why.to_owned())
-        })?;
-        let now = self.now();
-        let notice = self.organisation.settings.notice();
-        if lead.is_some_and(|lead| lead < notice) {
-            let hours = notice.as_secs() / 3600;
-            let problem = format!("must leave people {hours} hours at the least");
-            return Err(Error::bad_input("lead_hours", problem));
-        }
-        let lead = lead.unwrap_or(LEAD.max(notice));
-        let window = project.window;
-        let begin = window.not_before.unwrap_or(now).max(now);
-        // An hour for what lies between the plan and its submission.
-        let soonest = begin + notice + HOUR;
-        let first = first.unwrap_or(begin + lead).max(soonest);
-        let last = last.or(window.not_after).unwrap_or(first + 2 * LEAD);
-        let mut how = Spread {
-            first,
-            last: last.min(latest_deadline(now)),
-            capacity: project.capacity,
-            buckets,
-            lead,
-            notice,
-            hold: HOLD,
-        };
-        let members = self.members(wave).await?;
-        let planned: Vec<&Move> = members.iter().filter(|m| m.is_planned()).collect();
-        if planned.is_empty() {
-            return Err(nobody());
-        }
-        let ids: Vec<DeviceId> = planned.iter().map(|m| m.device).collect();
-        let mut zones: BTreeMap<DeviceId, Zone> = BTreeMap::new();
-        for ids in ids.chunks(CHUNK) {
-            for told in self.store().originals_of(self.id(), ids).await? {
-                if let Some(zone) = told.time_zone {
-                    zones.insert(told.id, zone.value);
-                }
-            }
-        }
-        let mut order: Vec<(Serial, Option<Zone>)> = planned
-            .iter()
-            .map(|m| (m.serial.clone(), zones.get(&m.device).cloned()))
-            .collect();
-        order.sort();
-        let mut taken = self.deadlines_of_all().await?;
-        for member in &planned {
-            let hold = self.hold_with(member.runbook).await?;
-            taken.leave_out(member.deadline, hold);
-        }
-        taken.forget_before(now);
-        let runbooks: BTreeSet<RunbookId> = match row.runbooks_of_now(&project) {
-            Some(of_now) => of_now.into_values().collect(),
-            None => planned.iter().map(|m| m.runbook).collect(),
-        };
-        for runbook in runbooks {
-            how.hold = how.hold.max(self.hold_with(runbook).await?);
-        }
-        let mut gaps = Gaps::default();
-        let limits = self.gap_limits().await?;
-        if !limits.is_empty() {
-            let own: BTreeSet<MoveId> = planned.iter().map(|m| m.id).collect();
-            gaps.stays = self.gap_stays(&limits, |m| own.contains(&m.id)).await?;
-            let groups = self.gap_groups(&ids).await?;
-            let of = |m: &&Move| Some((m.serial.clone(), groups.get(&m.device)?.clone()));
-            gaps.groups = planned.iter().filter_map(of).collect();
-            gaps.limits = limits;
-        }
-        let placed = spread(&order, &project.calendar, &how, &taken, begin, gaps)?;
-        if !dry {
-            let dates: BTreeMap<Serial, (Timestamp, Timestamp)> = placed
-                .iter()
-                .map(|p| (p.serial.clone(), (p.deadline, p.available_from)))
-                .collect();
-            self.each_planned(wave, None, "submitted already", None, |d, attempt| {
-                // Who came in meanwhile is planned the next time.
-                if let Some((deadline, from)) = dates.get(&attempt.serial) {
-                    place(d, *deadline, *from);
-                }
-                Ok(())
-            })
-            .await?;
-        }
-        Ok(placed)
-    }
-
-    /// Whether Apple's budget lets the requests of such a plan leave before its first deadline: one for each deadline and thousand
-    /// devices, after what waits already.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn budget_of(&self, placed: &[Placed]) -> Result<CheckFinding, Error> {
-        let mut buckets: BTreeMap<Timestamp, usize> = BTreeMap::new();
-        for member in placed {
-            *buckets.entry(member.deadline).or_default() += 1;
-        }
-        let now = self.now();
-        let requests: usize = buckets.values().map(|n| n.div_ceil(MOST_DEVICES)).sum();
-        let first = buckets.keys().next().copied().unwrap_or(now);
-        let facts = self.facts_of_requests(requests).await?;
-        Ok(budget_finding(&facts, first, now))
-    }
-
-    /// What there is to say of Apple's budget for so many requests that change something, and of nothing else.
-    pub(in crate::service) async fn facts_of_requests(
-        &self,
-        requests: usize,
-    ) -> Result<ServerFacts, Error> {
-        let budget = self.budgets().await?.into_iter().next();
-        Ok(ServerFacts {
-            requests: u32::try_from(requests).unwrap_or(u32::MAX),
-            waiting: budget.as_ref().map_or(0, |b| b.waiting_writes),
-            used: budget.map_or(0, |b| b.writes.status.used),
-            per_hour: self.organisation.settings.api_writes_per_hour,
-            ..ServerFacts::default()
-        })
-    }
-
-    /// How many devices of all open waves have which deadline, each with the hold that its own runbook gives it.
-    pub(in crate::service) async fn deadlines_of_all(&self) -> Result<Taken, Error> {
-        let mut taken = Taken::default();
-        for wave in self.all_waves().await?.into_iter().filter(Wave::is_open) {
-            for attempt in self.members(wave.id).await? {
-                if !attempt.is_ended() {
-                    let hold = self.hold_with(attempt.runbook).await?;
-                    taken.add(attempt.deadline, hold, 1);
-                }
-            }
-        }
-        Ok(taken)
-    }
-
-    /// For how long a hold counts with a runbook.
-    pub(in crate::service) async fn hold_with(
-        &self,
-        runbook: RunbookId,
-    ) -> Result<Duration, Error> {
-        Ok(hold_of(&*self.plan(runbook).await?))
-    }
-
-    /// Does something with members that are not at Apple yet, some hundred in a commit: these, or all there are.
-    async fn each_planned(
+    /// Does something with members that are not at Apple yet, some hundred in a commit: these, or all there are. Answers for how many
+    /// that was; where one that is named was submitted, taken out or moved meanwhile, by somebody else, nothing is done for those of its
+    /// commit.
+    pub(super) async fn each_planned(
         &self,
         wave: WaveId,
         serials: Option<&[Serial]>,
@@ -651,42 +415,54 @@ impl Org {
                 chosen
             }
         };
+        let mut done = 0_usize;
         for chunk in chosen.chunks(CHUNK) {
-            self.again_on_conflict(|| async {
-                let mut batch = Batch::new();
+            let told = self.again_on_conflict(|| async {
+                let (mut batch, mut told) = (Batch::new(), 0_usize);
                 if let Some(other) = with {
                     // It must not be closed or changed meanwhile.
                     let row = self.open_wave(other).await?;
                     batch.expect(Noun::Wave, self.id(), other.0, row.version);
                 }
-                for attempt in chunk {
-                    let attempt = self.store().attempt(self.id(), attempt.id).await?;
-                    // Submitted, withdrawn or moved meanwhile, by somebody else.
-                    let here = |a: &Move| a.wave == wave && a.is_planned();
-                    let Some(attempt) = attempt.filter(here) else {
+                for before in chunk {
+                    let attempt = self.store().attempt(self.id(), before.id).await?;
+                    let here = attempt.filter(|a| a.wave == wave && !a.is_ended());
+                    let why = match &here {
+                        Some(attempt) if attempt.is_planned() => None,
+                        Some(_) => Some(otherwise),
+                        None => Some("is not in this wave any more"),
+                    };
+                    if let (Some(why), Some(_)) = (why, serials) {
+                        let serial = &before.serial;
+                        return Err(Error::Precondition(format!("{serial}: {why}")));
+                    }
+                    let Some(attempt) = here.filter(Move::is_planned) else {
                         continue;
                     };
+                    told += 1;
                     let now = self.now();
                     let mut d = Decision::new(&self.organisation, self.ids(), now, self.actor());
                     self.load_for_attempt(&mut d, attempt.clone()).await?;
                     act(&mut d, &attempt)?;
                     append(&mut batch, d.into_batch());
                 }
-                Ok(self.store().commit(batch).await?)
-            })
-            .await?;
+                self.store().commit(batch).await?;
+                Ok(told)
+            });
+            done += match told.await {
+                Err(Error::Precondition(why)) if done > 0 => {
+                    let why = format!("{why}; for {done} before it that was done");
+                    return Err(Error::Precondition(why));
+                }
+                told => told?,
+            };
         }
-        Ok(chosen.len())
+        Ok(done)
     }
 }
 
-/// For how long a hold with a runbook counts: until it is released whatever happens.
-pub(in crate::service) fn hold_of(runbook: &PinnedRunbook) -> Duration {
-    Duration::from_secs(runbook.hard_ceiling_secs).max(HOLD)
-}
-
 /// Gives the attempt of a decision these dates.
-fn place(d: &mut Decision<'_>, deadline: Timestamp, available_from: Timestamp) {
+pub(super) fn place(d: &mut Decision<'_>, deadline: Timestamp, available_from: Timestamp) {
     let Some(Tracked { row, .. }) = &mut d.attempt else {
         return;
     };
@@ -746,7 +522,7 @@ impl Wave {
     }
 }
 
-fn nobody() -> Error {
+pub(super) fn nobody() -> Error {
     let why = "the wave has no member that is not submitted yet: there is nobody to do it for";
     Error::Precondition(why.to_owned())
 }

@@ -2,9 +2,14 @@
 
 mod accept;
 mod accepted;
+mod against;
 mod cleaned;
+mod closing;
+mod count;
+mod dates;
 pub(in crate::service) mod gap;
 mod members;
+mod met;
 mod notices;
 mod plan_differs;
 mod plan_file;
@@ -15,14 +20,15 @@ mod terms;
 
 pub use accept::{Accepted, WhatIf};
 pub(super) use accept::{check_digest, sentence};
-pub(super) use members::hold_of;
+pub use count::MarkCounts;
+pub(super) use dates::hold_of;
 pub use members::{Candidates, Dates};
 pub use notices::{CalendarPiece, OwnerNotice, OwnerNotices};
 pub use plan_file::{
     PLAN_FORM, PlanFile, PlanTaken, PlannedMember, PlannedMet, PlannedProject, PlannedWave,
 };
 pub use projects::ProjectChange;
-pub use steer::{GateView, MarkCounts, Standing};
+pub use steer::{GateView, Standing};
 pub use terms::WaveTerms;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -55,8 +55,10 @@ pub struct OwnerNotice {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OwnerNotices {
-    /// Of members whose migration has not ended.
+    /// Of members whose migration has not ended, and that do not stay behind.
     pub notices: Vec<OwnerNotice>,
+    /// How many members of this page stay behind: their owners are told nothing.
+    pub staying: usize,
     /// Behind which member the next page begins.
     pub next: Option<MoveId>,
     /// When this was read, where the notices are taken along.
@@ -111,11 +113,11 @@ impl Org {
     }
 
     /// What the owners of a wave's devices are told, those whose migration has not ended and who were not left behind when the
-    /// wave was submitted: of the members behind `after`, at
-    /// most `limit` of them. `language` takes the place of each owner's own.
+    /// wave was submitted: of the members behind `after`, at most `limit` of them. `language` takes the place of each owner's own.
     ///
     /// # Errors
-    /// [`Error::BadInput`] for what is no language, [`Error::NotFound`], the store's.
+    /// [`Error::BadInput`] for what is no language, [`Error::NotFound`], [`Error::Precondition`] for a wave that is closed, of which nobody
+    /// is left who could be told; the store's.
     pub async fn owner_notices(
         &self,
         wave: WaveId,
@@ -123,9 +125,13 @@ impl Org {
         after: MoveId,
         limit: u32,
     ) -> Result<OwnerNotices, Error> {
+        // The calendar goes on: whoever has its entries hears there that they are cancelled.
+        self.open_wave(wave).await?;
         let (page, next, told) = self.notices_of(wave, language, after, limit).await?;
+        let staying = page.iter().filter(|member| stays_behind(member)).count();
         let all = page.into_iter().zip(told);
         Ok(OwnerNotices {
+            staying,
             notices: all
                 .filter(|(member, _)| !member.is_ended() && !stays_behind(member))
                 .map(|(_, told)| told)

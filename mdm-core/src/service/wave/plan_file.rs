@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Org;
 use super::accept::sentence;
 use super::plan_differs::differences;
+use super::projects::still_open;
 use super::{Dates, ProjectChange, WaveTerms};
 use crate::audit_seal::Checkpoint;
 use crate::calendar::Calendar;
@@ -264,10 +265,10 @@ impl Org {
             }
         }
         let (project, made) = match there {
-            Some(project) if project.closed.is_some() => {
-                return Err(Error::Precondition("the project is closed".to_owned()));
+            Some(project) => {
+                still_open(&project)?;
+                (project, false)
             }
-            Some(project) => (project, false),
             None => (self.project_of_plan(&plan.project).await?, true),
         };
         let differs = match made {
@@ -381,7 +382,7 @@ impl Org {
         let mut waves = self.waves_of(project).await?;
         waves.retain(|w| w.name == plan.name.trim());
         // Also of waves of this name that are closed: who has come in one of them does not come again. Who was taken out of one that
-        // is open is in the plan all the same.
+        // is open, or of which nothing was ever submitted, is in the plan all the same.
         let out = |m: &Move| {
             matches!(
                 m.state,
@@ -391,7 +392,8 @@ impl Org {
         let mut there: BTreeSet<Serial> = BTreeSet::new();
         for wave in &waves {
             let mut members = self.members(wave.id).await?;
-            members.retain(|m| !wave.is_open() || !out(m));
+            let gone = !wave.is_open() && wave.revision.is_some();
+            members.retain(|m| gone || !out(m));
             there.extend(members.into_iter().map(|m| m.serial));
         }
         let (old, new): (Vec<&PlannedMember>, Vec<_>) =

@@ -103,7 +103,9 @@ impl Org {
         id: ProjectId,
         change: &ProjectChange,
     ) -> Result<Project, Error> {
-        let name = self.project(id).await?.name;
+        let project = self.project(id).await?;
+        still_open(&project)?;
+        let name = project.name;
         if let Some(destination) = change.destination {
             self.destination(destination).await?;
         }
@@ -140,21 +142,11 @@ impl Org {
         .await
     }
 
-    /// Closes a project whose devices have all come to an end.
+    /// Closes a project whose devices have all come to an end, and its waves with it.
     ///
     /// # Errors
-    /// [`Error::Precondition`] as long as somebody is on the way or planned.
+    /// [`Error::Precondition`] as long as somebody is on the way or planned, and for one that is closed.
     pub async fn close_project(&self, id: ProjectId) -> Result<Project, Error> {
-        let mut open = 0;
-        for wave in self.waves_of(id).await? {
-            let members = self.members(wave.id).await?;
-            open += members.iter().filter(|m| !m.is_ended()).count();
-        }
-        if open > 0 {
-            return Err(Error::Precondition(format!(
-                "{open} devices have not come to an end: withdraw them, call them back, wait, or give up those that never come (`mdmd device give-up`)"
-            )));
-        }
         self.alter_project(id, "project.closed", |project: &mut Project| {
             project.on = false;
             project.closed = Some(self.now());
@@ -304,9 +296,7 @@ impl Org {
     ) -> Result<Project, Error> {
         self.again_on_conflict(|| async {
             let mut project = self.project(id).await?;
-            if project.closed.is_some() {
-                return Err(Error::Precondition("the project is closed".to_owned()));
-            }
+            still_open(&project)?;
             let (before, whereto) = (json!(project), project.destination);
             change(&mut project)?;
             let after = json!(project);
@@ -317,10 +307,11 @@ impl Org {
                 .filter(|(name, now)| before[name.as_str()] != **now)
                 .map(|(name, now)| (name, [&before[name.as_str()], now]))
                 .collect();
-            if project.closed.is_none() {
-                self.must_follow(&project).await?;
-            }
             let mut batch = Batch::new();
+            match project.closed {
+                None => self.must_follow(&project).await?,
+                Some(_) => self.put_waves_closed(&mut batch, id).await?,
+            }
             if project.destination != whereto {
                 self.hold_entry(&mut batch, project.destination).await?;
             }
@@ -333,6 +324,15 @@ impl Org {
         })
         .await
     }
+}
+
+/// That something can still be done with a project.
+pub(super) fn still_open(project: &Project) -> Result<(), Error> {
+    if project.closed.is_some() {
+        let why = "the project is closed: nothing of it is changed or done any more";
+        return Err(Error::Precondition(why.to_owned()));
+    }
+    Ok(())
 }
 
 fn apply(project: &mut Project, change: &ProjectChange, pinned: &BTreeMap<Platform, RunbookId>) {

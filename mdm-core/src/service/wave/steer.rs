@@ -1,7 +1,7 @@
 //! How a wave stands and what follows from it: the gate for the next one, the pause of offers when too much goes wrong, its end
 //! when all of its members have come to theirs. Looks after every submitted wave with one job.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,23 +9,20 @@ use serde_json::json;
 
 use super::super::Org;
 use super::accept::sentence;
+use super::count::MarkCounts;
+use super::projects::still_open;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::evidence::{MarkName, MarkState};
-use crate::ids::{JobId, MoveId, SetUpId, WaveId};
+use crate::ids::{JobId, WaveId};
 use crate::job::{Job, JobKind};
-use crate::migration::plan::{
-    Bounds, LaterDeadline, Progress, ProgressCount, Tally, Waiting, later,
-};
-use crate::migration::{Attention, Move, MoveState};
+use crate::migration::plan::{Bounds, LaterDeadline, Progress, Tally, Waiting, later};
+use crate::migration::{Move, MoveState};
 use crate::project::{Gate, Project, StopRule};
-use crate::store::{Batch, Lease};
+use crate::store::{Batch, Lease, StoreError, with_the_rest};
 use crate::wave::{Pause, Resumed, STOP_RULE, SignOff, Wave, WaveState};
 
 /// How often a submitted wave is looked at.
 const LOOK: Duration = Duration::from_secs(300);
-/// Holds that are read at a time.
-const PAGE: u32 = 500;
 
 /// How a wave stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,49 +47,6 @@ pub struct Standing {
     pub moved_elsewhere: usize,
     /// The marks of the devices that have enrolled: how many stand how.
     pub marks: MarkCounts,
-}
-
-/// How many devices stand how, mark by mark.
-pub type MarkCounts = BTreeMap<MarkName, BTreeMap<MarkState, u32>>;
-
-/// What one walk over the members of a wave counts.
-#[derive(Debug, Default)]
-struct Counted {
-    tally: Tally,
-    progress: ProgressCount,
-    elsewhere: usize,
-    marks: MarkCounts,
-}
-
-/// What looking after a wave needs of its members.
-#[derive(Debug, Default)]
-struct Walk {
-    tally: Tally,
-    /// All of them, those that were taken out too.
-    members: usize,
-    /// How many ended how.
-    ends: BTreeMap<String, usize>,
-    /// How many have not ended.
-    open: usize,
-    /// The last deadline of those, not before now.
-    last_deadline: Option<Timestamp>,
-}
-
-impl Walk {
-    fn add(&mut self, attempt: &Move, now: Timestamp) {
-        self.tally.add(attempt);
-        self.members += 1;
-        match &attempt.state {
-            MoveState::Ended(outcome) => {
-                *self.ends.entry(format!("{outcome:?}")).or_default() += 1;
-            }
-            _ => {
-                self.open += 1;
-                let deadline = attempt.deadline.max(now);
-                self.last_deadline = self.last_deadline.max(Some(deadline));
-            }
-        }
-    }
 }
 
 /// The gate of a wave: what is wanted before the next one goes.
@@ -133,73 +87,6 @@ impl Org {
         })
     }
 
-    /// Goes through the members a page at a time, so that memory does not grow with the wave.
-    async fn count(&self, wave: WaveId, now: Timestamp) -> Result<Counted, Error> {
-        let mut counted = Counted::default();
-        let mut own: BTreeSet<SetUpId> = BTreeSet::new();
-        let mut after = MoveId(0);
-        loop {
-            let page = self.store().attempts(self.id(), wave, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            let page = self.member_rows(page).await?;
-            for attempt in &page.attempts {
-                counted.tally.add(attempt);
-                counted.progress.add(attempt, now);
-                own.extend(held_set_up(attempt));
-                let shown = attempt.shown_deadline.filter(|_| !attempt.is_ended());
-                let elsewhere = shown.is_some_and(|s| s.as_secs() != attempt.deadline.as_secs());
-                counted.elsewhere += usize::from(elsewhere);
-                if attempt.enrolled_as.is_none() {
-                    continue;
-                }
-                for mark in page.marks(attempt) {
-                    let of = counted.marks.entry(mark.mark).or_default();
-                    *of.entry(mark.state).or_default() += 1;
-                }
-            }
-        }
-        counted.tally.long_holds = self.long_holds(&own).await?;
-        Ok(counted)
-    }
-
-    /// The same without the marks.
-    async fn walk_members(&self, wave: WaveId) -> Result<Walk, Error> {
-        let mut walk = Walk::default();
-        let mut own: BTreeSet<SetUpId> = BTreeSet::new();
-        let mut after = MoveId(0);
-        loop {
-            let page = self.store().attempts(self.id(), wave, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            for attempt in &page {
-                walk.add(attempt, self.now());
-                own.extend(held_set_up(attempt));
-            }
-        }
-        walk.tally.long_holds = self.long_holds(&own).await?;
-        Ok(walk)
-    }
-
-    /// How many of these are held past the ceiling at which somebody is told.
-    async fn long_holds(&self, own: &BTreeSet<SetUpId>) -> Result<u32, Error> {
-        let (mut after, mut all) = (None, 0);
-        while !own.is_empty() {
-            let page = self.store().holds(self.id(), after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.held_since().map(|since| (since, last.id));
-            let long = page
-                .iter()
-                .filter(|s| s.attention == Some(Attention::HoldLong) && own.contains(&s.id))
-                .count();
-            all += u32::try_from(long).unwrap_or(u32::MAX);
-            if after.is_none() {
-                break;
-            }
-        }
-        Ok(all)
-    }
-
     /// What keeps a wave back: the waves before it in its project whose gates are not open.
     pub(in crate::service) async fn kept_back(
         &self,
@@ -232,12 +119,9 @@ impl Org {
             if !before || wave.is_some_and(|wave| wave.id == earlier.id) {
                 continue;
             }
-            let Walk { tally, members, .. } = self.walk_members(earlier.id).await?;
-            if members == 0 && !earlier.is_submitted() {
-                continue;
-            }
-            // All were called back or taken out: nobody is left from whom something could be learned.
-            if tally.members == 0 && !earlier.is_open() {
+            let tally = self.walk_members(earlier.id).await?.tally;
+            // Nobody came in, or all were called back or taken out: nobody is left from whom something could be learned.
+            if tally.members == 0 && !earlier.is_submitted() {
                 continue;
             }
             let against = gate_of(project, &earlier, &tally).against;
@@ -252,8 +136,8 @@ impl Org {
     /// does not stand as was wanted.
     ///
     /// # Errors
-    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] for a wave that was not submitted, is part of no project, or
-    /// does not stand as is wanted.
+    /// [`Error::BadInput`] without a reason; [`Error::Precondition`] for a wave that was not submitted, is part of no project, or of one
+    /// that is closed, or does not stand as is wanted.
     pub async fn sign_gate(
         &self,
         wave: WaveId,
@@ -264,6 +148,11 @@ impl Org {
         self.again_on_conflict(|| async {
             let standing = self.standing(wave).await?;
             let mut row = standing.wave;
+            // Of a wave that is closed, too: it closes when its members have come to an end, and that is what a signature is for. Once
+            // its project is closed no wave waits for it any more.
+            if let Some(project) = self.project_of(&row).await? {
+                still_open(&project)?;
+            }
             if row.state == WaveState::Draft || standing.gate.is_none() {
                 let why = "there is nothing to sign: the wave was not submitted, or is part of no project";
                 return Err(Error::Precondition(why.to_owned()));
@@ -294,7 +183,7 @@ impl Org {
     ///
     /// # Errors
     /// [`Error::BadInput`] without a reason; [`Error::Refused`] for what the stop rule has paused without `may_overrule`;
-    /// [`Error::NotFound`], the store's.
+    /// [`Error::NotFound`]; [`Error::Precondition`] for a wave that is closed, which offers nobody anything; the store's.
     pub async fn pause_wave(
         &self,
         wave: WaveId,
@@ -304,7 +193,7 @@ impl Org {
     ) -> Result<Standing, Error> {
         sentence("reason", reason, true)?;
         self.again_on_conflict(|| async {
-            let mut row = self.wave_row(wave).await?;
+            let mut row = self.open_wave(wave).await?;
             if row.paused.is_some() == pause {
                 return Ok(());
             }
@@ -315,7 +204,7 @@ impl Org {
             }
             let mut batch = Batch::new();
             if by_rule {
-                let walk = self.walk_members(wave).await?;
+                let walk = self.walk_the_rest(wave).await?;
                 let tally = &walk.tally;
                 let counts = (
                     tally.failed + tally.with_exceptions,
@@ -336,7 +225,8 @@ impl Org {
             Ok(self.store().commit(batch).await?)
         })
         .await?;
-        self.standing(wave).await
+        // It is done, and who has done it is shown how it stands.
+        with_the_rest(self.standing(wave)).await.0
     }
 
     async fn put_pause(
@@ -362,15 +252,17 @@ impl Org {
         Ok(())
     }
 
-    /// Adds to a batch that a wave is looked after from now on, a draft for what changes of its members: one job for each wave, under the wave's number.
-    pub(in crate::service) fn put_look_after(&self, batch: &mut Batch, wave: &Wave) {
-        let kind = JobKind::LookAfter { wave: wave.id };
-        batch.put(Job::new(
-            self.id(),
-            JobId(wave.id.0),
-            self.now() + LOOK,
-            kind,
-        ));
+    /// Adds to a batch that a wave is looked after from now on, a draft for what changes of its members: one job for each wave, under the
+    /// wave's number. However often that is asked for, it comes no later for it.
+    pub(in crate::service) async fn put_look_after(
+        &self,
+        batch: &mut Batch,
+        wave: &Wave,
+    ) -> Result<(), Error> {
+        let (id, kind) = (JobId(wave.id.0), JobKind::LookAfter { wave: wave.id });
+        let due = self.no_later(id, self.now() + LOOK).await?;
+        batch.put(Job::new(self.id(), id, due, kind));
+        Ok(())
     }
 
     /// Looks after a submitted wave: stops its offers when its rule says so, closes it when all have come to an end.
@@ -396,29 +288,27 @@ impl Org {
 
     /// Whether it is over.
     async fn look_after(&self, wave: WaveId) -> Result<bool, Error> {
-        let Some(mut row) = self.store().wave(self.id(), wave).await? else {
+        let Some(row) = self.store().wave(self.id(), wave).await? else {
             return Ok(true);
         };
         if !row.is_submitted() {
             return Ok(!row.is_open());
         }
-        let walk = self.walk_members(wave).await?;
-        if walk.open == 0 {
-            let now = self.now();
-            row.state = WaveState::Closed { at: now };
-            row.paused = None;
+        let walk = self.walk_the_rest(wave).await?;
+        if walk.open == 0 && walk.unread == 0 {
             let mut batch = Batch::new();
-            self.audit_into(
-                &mut batch,
-                "wave.closed",
-                json!({ "wave": row.name, "id": row.id, "ends": walk.ends }),
-            );
-            batch.put(row);
+            self.put_closed(&mut batch, row, &walk.ends);
             self.store().commit(batch).await?;
             return Ok(true);
         }
         if !self.gap_limits().await?.is_empty() {
-            self.note_places_of(&row).await?;
+            match self.note_places_of(&row).await {
+                // What stops this keeps nobody's offers running.
+                Err(error @ Error::Store(StoreError::Corrupt { .. })) => {
+                    tracing::warn!(organisation = %self.id(), %wave, %error, "places in the gap cannot be noted");
+                }
+                noted => noted?,
+            }
         }
         if row.paused.is_some() {
             return Ok(false);
@@ -564,22 +454,13 @@ impl Org {
     /// The serial numbers of members in a wave that an act is for: those that are at Apple and have not ended.
     ///
     /// # Errors
-    /// [`Error::NotFound`], the store's.
+    /// [`Error::NotFound`], [`Error::Precondition`] for a wave that is closed; the store's.
     pub async fn submitted_members(&self, wave: WaveId) -> Result<Vec<crate::ids::Serial>, Error> {
-        self.wave_row(wave).await?;
+        self.open_wave(wave).await?;
         let members = self.members(wave).await?.into_iter();
         let there = members.filter(|m| !m.is_ended() && !m.is_planned());
         Ok(there.map(|m| m.serial).collect())
     }
-}
-
-/// The set-up of a member that may be in its hold.
-fn held_set_up(attempt: &Move) -> Option<SetUpId> {
-    let may = matches!(
-        attempt.state,
-        MoveState::Moving { .. } | MoveState::Stalled { .. }
-    );
-    attempt.set_up().filter(|_| may)
 }
 
 fn gate_of(project: &Project, wave: &Wave, tally: &Tally) -> GateView {

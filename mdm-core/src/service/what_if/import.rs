@@ -98,7 +98,7 @@ impl Org {
         Ok(runbook)
     }
 
-    /// The apps that devices have from the original service, by its lists or newer ones of the devices themselves, all of them or those of
+    /// The apps that devices have from the original service, by its lists or newer ones of devices that are ours, all of them or those of
     /// one platform, those of most devices first, and of how many devices the apps are known.
     ///
     /// # Errors
@@ -112,17 +112,16 @@ impl Org {
                 break;
             };
             after = last.id;
-            let mut wanted = None;
-            if of.is_some() {
-                let ids: Vec<DeviceId> = page.iter().map(|facts| facts.id).collect();
-                let devices = self.store().devices_of(self.id(), &ids).await?;
-                let alike = devices.iter().filter(|d| platform_of(d) == of);
-                wanted = Some(alike.map(|d| d.id).collect::<BTreeSet<DeviceId>>());
-            }
-            let is_wanted =
-                |facts: &OriginalFacts| wanted.as_ref().is_none_or(|w| w.contains(&facts.id));
-            let page = page.into_iter().filter(is_wanted);
-            for told in page.filter_map(|facts| newest_apps(&facts)) {
+            let ids: Vec<DeviceId> = page.iter().map(|facts| facts.id).collect();
+            let rows = self.store().devices_of(self.id(), &ids).await?;
+            let rows: BTreeMap<DeviceId, &Device> = rows.iter().map(|row| (row.id, row)).collect();
+            let lists = page.into_iter().filter_map(|facts| {
+                let device = rows.get(&facts.id).copied();
+                let is_wanted = of.is_none() || device.is_some_and(|d| platform_of(d) == of);
+                let facts = facts.of_now(device.and_then(Device::ours_since));
+                newest_apps(&facts).filter(|_| is_wanted)
+            });
+            for told in lists {
                 devices += 1;
                 for app in told.value {
                     let key = app_key(&app.bundle_id);

@@ -4,9 +4,13 @@
 mod brings;
 mod facts;
 mod import;
+mod look;
 mod looked;
+mod of_all;
 mod past;
+mod room;
 mod since;
+mod tries;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -112,6 +116,9 @@ pub struct WhatIfReport {
     /// For a list of devices: what has come and gone since somebody last looked at it; none before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Since>,
+    /// For a wave of a project: the room of its members there.
+    #[serde(skip)]
+    room: Option<room::Room>,
 }
 
 impl MemberReport {
@@ -136,12 +143,18 @@ impl MemberReport {
         self.against_but(rules, |_| false)
     }
 
+    /// Whether something stands against it that any other process finds as well.
+    pub(super) fn stays(&self, rules: &Unknowns) -> bool {
+        let mut found = self.findings.iter();
+        found.any(|f| f.keeps_back(rules, self.platform))
+    }
+
     /// What was found that is no pass, what it counts as, and the facts to which an acceptance is bound.
     pub(super) fn bound(&self, rules: &Unknowns) -> Vec<(Check, CheckResult, &str)> {
         let problems = self
             .findings
             .iter()
-            .filter(|f| f.result != CheckResult::Pass);
+            .filter(|f| f.result != CheckResult::Pass && f.is_of_the_plan());
         problems
             .map(|f| (f.check, f.counts_as(rules, self.platform), f.bound()))
             .collect()
@@ -194,6 +207,11 @@ impl WhatIfReport {
         all.filter(|(_, waived)| !waived.is_empty()).collect()
     }
 
+    /// What stands against it that all go but these, whom nobody has let go by a waiver.
+    pub(super) fn over(&self, staying: &BTreeMap<Serial, Vec<String>>) -> Option<String> {
+        self.room.as_ref().and_then(|room| room.over(staying))
+    }
+
     /// What stands against all of them, unknowns weighed.
     pub(super) fn against_all(&self, rules: &Unknowns) -> Vec<String> {
         let blocks = self
@@ -243,10 +261,14 @@ impl WhatIfReport {
         json!([members, lost, self.forecast.unknown])
     }
 
-    /// What should be known, of the server without these checks, and of how many devices.
+    /// What should be known, of the server without these checks, and of how many devices; of what is seen of manifests nothing, where
+    /// that is one of them.
     pub(super) fn warnings_but(&self, rules: &Unknowns, without: &[Check]) -> Vec<String> {
         let of_all = self.server_warnings(rules, without).into_iter();
-        let warning = |row: &&MatrixRow| row.counts_as == CheckResult::Warn;
+        let unsaid = without.contains(&Check::AppsManifest);
+        let warning = |row: &&MatrixRow| {
+            row.counts_as == CheckResult::Warn && !(unsaid && row.check == Check::AppsManifest)
+        };
         let mut of_some = Vec::new();
         // What one file would tell is one sentence.
         let mut unknown: BTreeMap<&BTreeSet<String>, (Vec<&str>, usize)> = BTreeMap::new();
@@ -382,6 +404,18 @@ impl Org {
         self.report_on(&plan, serials, detail).await
     }
 
+    /// Looks at the members of a wave of which nothing is at Apple yet, where whoever these waivers let go takes licences as all do that go.
+    pub(super) async fn look_with(
+        &self,
+        wave: &Wave,
+        waivers: &[Waiver],
+    ) -> Result<WhatIfReport, Error> {
+        let mut plan = self.plan_of_wave(wave, true).await?;
+        plan.waivers = waivers.to_vec();
+        let serials: Vec<Serial> = plan.members.keys().cloned().collect();
+        self.report_on(&plan, serials, Detail::Problems).await
+    }
+
     /// Licences as a plan may count on them; none without a location, where nothing can be said of them.
     async fn free_if_known(&self) -> Result<Option<Free>, Error> {
         Ok(match self.locations().await?.is_empty() {
@@ -397,24 +431,20 @@ impl Org {
         detail: Detail,
     ) -> Result<WhatIfReport, Error> {
         let now = self.now();
-        let mut counts = facts::Counts::new(self.free_if_known().await?);
-        let (mut members, mut weights) = (Vec::new(), BTreeMap::new());
-        for chunk in serials.chunks(1000) {
-            for mut member in self.look_at_chunk(plan, chunk, &mut counts).await? {
-                *weights.entry(member.counts_as).or_insert(0) += 1;
-                match detail {
-                    Detail::Counts => continue,
-                    Detail::Problems => {
-                        member.findings.retain(|f| f.result != CheckResult::Pass);
-                    }
-                    Detail::Everything => {}
-                }
-                members.push(member);
-            }
-        }
-        let facts = self.server_facts(plan, &mut counts, &serials).await?;
+        let mut counts = look::Counts::new(self.free_if_known().await?);
+        let looked = self.look_at_each(plan, &serials, &mut counts, detail);
+        let look::Looked {
+            weights,
+            staying,
+            members,
+        } = looked.await?;
+        let room = plan.room();
+        let weighed = serials.iter().zip(&staying).filter(|(_, stays)| **stays);
+        let stays: BTreeSet<&Serial> = weighed.map(|(serial, _)| serial).collect();
+        let of_all = self.server_facts(plan, &mut counts, &serials, (room.as_ref(), &stays));
+        let facts = of_all.await?;
         let server = look_at_server(&facts, plan.deadlines(now), now);
-        let count = |of| weights.get(&of).copied().unwrap_or(0);
+        let count = |of| weights.iter().filter(|weight| **weight == of).count();
         Ok(WhatIfReport {
             at: now,
             server,
@@ -427,6 +457,7 @@ impl Org {
             warned: count(CheckResult::Warn),
             clear: count(CheckResult::Pass),
             since: None,
+            room,
         })
     }
 }

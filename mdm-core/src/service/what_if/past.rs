@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::{Counts, Plan};
+use super::Detail;
+use super::facts::Plan;
+use super::look::Counts;
 use crate::check::CheckResult;
 use crate::clock::Timestamp;
 use crate::device::Device;
@@ -96,12 +98,9 @@ impl Org {
             // Looked at as if there were no projects.
             let open = std::mem::take(&mut plan.open);
             let mut counts = Counts::new(self.free_if_known().await?);
-            let mut going = 0;
-            for chunk in serials.chunks(CHUNK) {
-                let looked = self.look_at_chunk(plan, chunk, &mut counts).await?;
-                let goes = looked.iter().filter(|m| m.counts_as != CheckResult::Block);
-                going += goes.count();
-            }
+            let looked = self.look_at_each(plan, serials, &mut counts, Detail::Counts);
+            let weights = looked.await?.weights;
+            let going = weights.iter().filter(|w| **w != CheckResult::Block).count();
             plan.open = open;
             at_once = with(going);
         }

@@ -119,9 +119,12 @@ type Answer = Result<ChannelView, StoreError>;
 pub(in crate::store) trait Reader: Clone + Send + 'static {
     /// One statement for all of them; an answer for each, or the failure that all share.
     fn read(
-        &self,
+        &mut self,
         asks: &[ChannelAsk],
     ) -> impl Future<Output = Result<Vec<Answer>, StoreError>> + Send;
+
+    /// Nobody waits: what is kept from one statement to the next is let go.
+    fn rest(&mut self) {}
 }
 
 struct Waiting {
@@ -156,14 +159,20 @@ impl Gather {
     }
 }
 
-async fn serve<R: Reader>(reader: R, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
+async fn serve<R: Reader>(mut reader: R, waiting: Arc<Mutex<mpsc::Receiver<Waiting>>>) {
     let mut gathered = Vec::with_capacity(GATHERED);
     loop {
-        let count = waiting
-            .lock()
-            .await
-            .recv_many(&mut gathered, GATHERED)
-            .await;
+        let mut door = match waiting.try_lock() {
+            Ok(door) if !door.is_empty() => door,
+            // Where another task stands at the door, nobody waits there either.
+            tried => {
+                drop(tried);
+                reader.rest();
+                waiting.lock().await
+            }
+        };
+        let count = door.recv_many(&mut gathered, GATHERED).await;
+        drop(door);
         if count == 0 {
             return;
         }
@@ -203,7 +212,7 @@ mod tests {
     }
 
     impl Reader for Gated {
-        async fn read(&self, asks: &[ChannelAsk]) -> Result<Vec<Answer>, StoreError> {
+        async fn read(&mut self, asks: &[ChannelAsk]) -> Result<Vec<Answer>, StoreError> {
             self.statements.fetch_add(1, Ordering::SeqCst);
             self.taken.fetch_add(asks.len(), Ordering::SeqCst);
             self.gate.acquire().await.unwrap().forget();

@@ -58,6 +58,7 @@ pub async fn check<S: Store>(make: impl AsyncFn() -> S) -> Result<(), String> {
         writing::many_rows_are_one_batch,
         writing::the_record_is_appended,
         writing::refusals_are_bounded,
+        writing::strangers_push_out_no_device,
         writing::odd_text_comes_back,
         reading::organisations_in_order,
         reading::devices_in_order,

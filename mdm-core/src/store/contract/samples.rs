@@ -43,7 +43,7 @@ use crate::ids::{
 use crate::inventory::{Inventory, PullPhase};
 use crate::job::{Job, JobKind};
 use crate::library::{Audience, LibraryContent, LibraryItem};
-use crate::licences::{Location, Stock};
+use crate::licences::{Location, Stock, TakenOver};
 use crate::migration::{
     Attention, Exception, Move, MoveState, Notice, Outcome, Owner, Pinned, PinnedRunbook, SetUp,
     SetUpState, StepId, StepPlan, Variant, Verdict, VerdictKind,
@@ -367,6 +367,7 @@ pub(super) fn approval(organisation: OrganisationId, id: ApprovalId) -> Approval
     let wanted = Wanted::Cancel {
         serials: vec![serial("SERIAL7")],
         digest: "0f".to_owned(),
+        going: BTreeMap::from([(serial("SERIAL7"), MoveId(7))]),
     };
     Approval::new(organisation, id, wanted, "Anna".to_owned(), at(95), None)
 }
@@ -491,6 +492,10 @@ fn spend(budget: &mut Budget, now_ms: i64) {
 pub(super) fn location(organisation: OrganisationId, id: LocationId) -> Location {
     let mut it = Location::new(organisation, id, "Library", "U1", SecretId(6), JobId(62));
     it.stock.insert(u64::MAX, Stock::default());
+    it.taken_over = Some(TakenOver {
+        from: "Old MDM".to_owned(),
+        at: at(66),
+    });
     it
 }
 

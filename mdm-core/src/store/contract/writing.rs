@@ -386,6 +386,49 @@ pub(super) async fn refusals_are_bounded(store: &impl Store) -> Finding {
     Ok(())
 }
 
+pub(super) async fn strangers_push_out_no_device(store: &impl Store) -> Finding {
+    let of = |id: i64, address: String, reason: &str| {
+        Refusal::new(A, RefusalId(id), at(id), &address, "command", reason)
+    };
+    let mut proved = of(1, "192.0.2.1".to_owned(), "identity: revoked");
+    proved.serial = Some(samples::serial("SERIAL1"));
+    let unproved = of(2, "192.0.2.2".to_owned(), "signature: of another authority");
+    put(store, [proved.into(), unproved.into()]).await?;
+    // Twenty addresses that ask without any identity, and as many that do not get through the handshake.
+    let nobody = format!("identity: {}", crate::audit::NO_IDENTITY);
+    for start in [0, 500, 1_000, 1_500] {
+        let some = (start..start + 500).map(|n| {
+            let address = format!("198.51.100.{}", n % 40);
+            let mut refusal = of(10 + n, address, &nobody);
+            if n % 2 == 0 {
+                "tls".clone_into(&mut refusal.door);
+            }
+            refusal.into()
+        });
+        commit(store, batch(some)).await.map_err(sentence)?;
+    }
+    let kept = store.refusals(A, 10_000).await.map_err(sentence)?;
+    let kept: Vec<i64> = kept.iter().map(|refusal| refusal.id.0).collect();
+    let newest = (10 + 2_000 - 300..10 + 2_000).rev();
+    let wanted: Vec<i64> = newest.chain([2, 1]).collect();
+    ensure!(kept == wanted, "after strangers {} are left", kept.len());
+    // Those of devices are many in a wave that fails, and of one device fifty at the most.
+    let some = (0..1_200).map(|n| {
+        let mut refusal = of(5_000 + n, "192.0.2.3".to_owned(), "identity: revoked");
+        refusal.serial = Some(samples::serial(&format!("SERIAL{}", n % 600)));
+        refusal.into()
+    });
+    commit(store, batch(some)).await.map_err(sentence)?;
+    let kept = store.refusals(A, 10_000).await.map_err(sentence)?;
+    let proved = kept.iter().filter(|refusal| refusal.serial.is_some());
+    let (proved, all) = (proved.count(), kept.len());
+    ensure!(
+        (proved, all) == (1_201, 1_502),
+        "{proved} of devices are left, of {all}"
+    );
+    Ok(())
+}
+
 pub(super) async fn odd_text_comes_back(store: &impl Store) -> Finding {
     let mut odd = entry(1, Some(DeviceId(1)));
     odd.actor = "Zo\u{eb} O'Neil; \"--\" \\ \u{1f34e}".to_owned();

@@ -1,9 +1,10 @@
 //! Everything that a channel's message needs in one statement, for all messages that are under way at once.
 
-use sqlx::postgres::PgPool;
+use sqlx::postgres::Postgres;
 
 use super::{failed, raw};
 use crate::store::channel::{Reader, Sorter};
+use crate::store::kept::Kept;
 use crate::store::row::Met;
 use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
 
@@ -45,15 +46,29 @@ pub(super) const IDENTITY: &str = "\
 
 /// The connections for shared reads, and where it is noted what cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Channels(pub(super) PgPool, pub(super) Met);
+pub(super) struct Channels(pub(super) Kept<Postgres>, pub(super) Met);
 
 type Found = (i64, i64, i64, i64, i64, String);
 
 impl Reader for Channels {
     async fn read(
-        &self,
+        &mut self,
         asks: &[ChannelAsk],
     ) -> Result<Vec<Result<ChannelView, StoreError>>, StoreError> {
+        let found = self.found(asks).await;
+        if found.is_err() {
+            self.0.let_go();
+        }
+        Ok(found.map_err(failed)?.views(&self.1))
+    }
+
+    fn rest(&mut self) {
+        self.0.let_go();
+    }
+}
+
+impl Channels {
+    async fn found(&mut self, asks: &[ChannelAsk]) -> Result<Sorter, sqlx::Error> {
         let mut sorter = Sorter::new(asks.len());
         // Who asked for what; a statement serves one kind.
         let (mut queues, mut identities) = (Vec::new(), Vec::new());
@@ -68,9 +83,8 @@ impl Reader for Channels {
                 .bind(each(&queues, |(_, ask, _)| ask.organisation.0))
                 .bind(each(&queues, |(_, ask, _)| ask.key.clone()))
                 .bind(each(&queues, |(_, _, most)| *most))
-                .fetch_all(&self.0)
-                .await
-                .map_err(failed)?;
+                .fetch_all(self.0.take().await?)
+                .await?;
             sort(&mut sorter, found, &each(&queues, |(nth, ..)| *nth));
         }
         if !identities.is_empty() {
@@ -78,12 +92,11 @@ impl Reader for Channels {
                 .bind(each(&identities, |(_, ask, _)| ask.organisation.0))
                 .bind(each(&identities, |(_, ask, _)| ask.key.clone()))
                 .bind(each(&identities, |(_, _, sha256)| sha256.clone()))
-                .fetch_all(&self.0)
-                .await
-                .map_err(failed)?;
+                .fetch_all(self.0.take().await?)
+                .await?;
             sort(&mut sorter, found, &each(&identities, |(nth, ..)| *nth));
         }
-        Ok(sorter.views(&self.1))
+        Ok(sorter)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::forget::Unnamed;
 use super::{PostgresStore, Text, failed, raw};
 use crate::clock::Timestamp;
 use crate::ids::{JobId, OrganisationId};
@@ -9,28 +10,34 @@ use crate::job::{Job, JobKind};
 use crate::store::row::OVER;
 use crate::store::{Claim, JobStore, JobTimes, Lease, StoreError};
 
-/// What goes once nothing names it any more: how it is found and locked, and how it is deleted.
-const UNNAMED: [(&str, &str); 2] = [USED, LISTS];
+/// What goes once nothing names it any more.
+const UNNAMED: [&Unnamed; 2] = [&USED, &LISTS];
 
 /// Sessions in which an identity was issued that is gone: one is issued together with a change of its session.
-const USED: (&str, &str) = (
-    "SELECT s.id FROM sessions AS s WHERE s.organisation = $1 AND s.used_until < $3 \
-       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id) \
+const USED: Unnamed = Unnamed {
+    end: "SELECT s.used_until, s.id FROM sessions AS s WHERE s.organisation = $1 AND s.used_until < $2 \
+       AND (s.used_until, s.id) > ($3, $4) ORDER BY s.used_until, s.id LIMIT 1 OFFSET $5",
+    find: "SELECT s.id FROM sessions AS s WHERE s.organisation = $1 AND s.used_until < $3 \
+       AND (s.used_until, s.id) > ($4, $5) AND (s.used_until, s.id) <= ($6, $7) \
+       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id OFFSET 0) \
      ORDER BY s.used_until, s.id LIMIT $2 FOR UPDATE OF s SKIP LOCKED",
-    "DELETE FROM sessions AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
-       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id)",
-);
+    delete: "DELETE FROM sessions AS s WHERE s.organisation = $1 AND s.id = ANY($2) \
+       AND NOT EXISTS (SELECT 1 FROM certificates AS c WHERE c.organisation = $1 AND c.session = s.id OFFSET 0)",
+};
 
 /// Lists of declarations that no channel was told last, or before that. Who tells a channel of one expects it.
-const LISTS: (&str, &str) = (
-    "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.created < $3 \
-       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
-       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id) \
+const LISTS: Unnamed = Unnamed {
+    end: "SELECT m.created, m.id FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.created < $2 \
+       AND (m.created, m.id) > ($3, $4) ORDER BY m.created, m.id LIMIT 1 OFFSET $5",
+    find: "SELECT m.id FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.created < $3 \
+       AND (m.created, m.id) > ($4, $5) AND (m.created, m.id) <= ($6, $7) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id OFFSET 0) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id OFFSET 0) \
      ORDER BY m.created, m.id LIMIT $2 FOR UPDATE OF m SKIP LOCKED",
-    "DELETE FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.id = ANY($2) \
-       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id) \
-       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id)",
-);
+    delete: "DELETE FROM declaration_manifests AS m WHERE m.organisation = $1 AND m.id = ANY($2) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.manifest = m.id OFFSET 0) \
+       AND NOT EXISTS (SELECT 1 FROM declared_channels AS c WHERE c.organisation = $1 AND c.earlier = m.id OFFSET 0)",
+};
 
 /// Contents that no declaration has any more and no list names, of whatever age. Who takes one into use expects it.
 const CONTENTS: (&str, &str) = (

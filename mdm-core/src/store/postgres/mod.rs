@@ -59,8 +59,10 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 
+use self::forget::Looked;
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
+use super::kept::Kept;
 use super::refill::refill_postgres;
 use super::row::{Met, Raw, Stored};
 use super::schema::{APPLIED, FLOOR, Had, beside, had, newest, other_version};
@@ -125,6 +127,8 @@ pub struct PostgresStore {
     met: Met,
     /// How many connections were made.
     made: Made,
+    /// How far what looks for unnamed rows has come.
+    looked: Looked,
 }
 
 /// Counts connections.
@@ -218,9 +222,9 @@ impl PostgresStore {
         let channels = steady(GATHERERS, &made).connect_with(server).await;
         let channels = channels.map_err(unavailable)?;
         let met = Met::default();
-        let shared = channel::Channels(channels.clone(), met.clone());
+        let shared = channel::Channels(Kept::new(channels.clone()), met.clone());
         let gather = Gather::start(&shared, GATHERERS as usize);
-        let commits = GroupCommit::start(write::Writer(writes.clone()));
+        let commits = GroupCommit::start(write::Writer(Kept::new(writes.clone())));
         Ok(Self {
             reads,
             writes,
@@ -229,6 +233,7 @@ impl PostgresStore {
             commits,
             met,
             made,
+            looked: Looked::default(),
         })
     }
 }
@@ -503,10 +508,11 @@ fn list<T>(values: impl Iterator<Item = T>) -> Vec<T> {
     values.collect()
 }
 
-/// "is one of the ids in the `n`th parameter", which is a [`list`].
+/// "is one of the ids in the `n`th parameter", which is a [`list`]. Through a sub-select, so that the planner does not weigh its length
+/// against a table of whose size it may not know yet, and reads all of an organisation instead of these rows.
 macro_rules! ids {
     ($n:literal) => {
-        concat!("= ANY($", $n, "::bigint[])")
+        concat!("= ANY(ARRAY(SELECT UNNEST($", $n, "::bigint[])))")
     };
 }
 use ids;
@@ -514,7 +520,7 @@ use ids;
 /// The same of texts.
 macro_rules! texts {
     ($n:literal) => {
-        concat!("= ANY($", $n, "::text[])")
+        concat!("= ANY(ARRAY(SELECT UNNEST($", $n, "::text[])))")
     };
 }
 use texts;

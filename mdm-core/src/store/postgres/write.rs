@@ -3,23 +3,22 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use sqlx::postgres::{PgArguments, PgPool, Postgres};
+use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::QueryAs;
 use sqlx::{AssertSqlSafe, Transaction};
 
 use crate::audit_seal::SEALS_BACK;
 pub(super) use crate::store::group_commit::Failure;
 use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
-use crate::store::row::{Cell, ColumnKind, Key, Row, Table, senders};
+use crate::store::kept::Kept;
+use crate::store::row::{Cell, ColumnKind, Key, Row, Table, pools, senders};
 
-/// How many refusals an organisation keeps.
-const REFUSALS: i64 = 1_000;
-/// How many of them may be one sender's: whoever is refused again and again pushes out its own.
+/// How many refusals may be one sender's: whoever is refused again and again pushes out its own.
 const REFUSALS_OF_ONE: i64 = 50;
 
 /// The one who writes, of this daemon; others write to the same database.
 #[derive(Debug)]
-pub(super) struct Writer(pub(super) PgPool);
+pub(super) struct Writer(pub(super) Kept<Postgres>);
 
 impl Backend for Writer {
     async fn transact<'a, D>(&mut self, wanted: &Wanted, decide: D) -> Result<(), Failure>
@@ -28,9 +27,10 @@ impl Backend for Writer {
     {
         // The locks make the checks true; nothing here needs a snapshot of the whole.
         let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
-        let mut tx = match self.0.begin_with(begin).await {
+        let pool = self.0.pool();
+        let mut tx = match pool.begin_with(begin).await {
             // A connection that died at rest: nothing was asked of it yet.
-            Err(sqlx::Error::Io(_)) => self.0.begin_with(begin).await,
+            Err(sqlx::Error::Io(_)) => pool.begin_with(begin).await,
             other => other,
         }
         .map_err(failure)?;
@@ -56,9 +56,16 @@ impl Backend for Writer {
         let (sql, arguments) = super::at_once::statement(simple)
             .map_err(|error| Failure::Refused(error.to_string()))?;
         // Read to the end: the commit comes after the row.
-        let done = sqlx::query_with(AssertSqlSafe(sql), arguments)
-            .fetch_all(&self.0)
-            .await;
+        let done = async {
+            let connection = self.0.take().await?;
+            sqlx::query_with(AssertSqlSafe(sql), arguments)
+                .fetch_all(connection)
+                .await
+        }
+        .await;
+        if done.is_err() {
+            self.0.let_go();
+        }
         match done {
             Ok(_) => Ok(()),
             // The text that is no number: a guard has no other way to end its statement.
@@ -67,6 +74,10 @@ impl Backend for Writer {
             }
             Err(error) => Err(failure(error)),
         }
+    }
+
+    fn rest(&mut self) {
+        self.0.let_go();
     }
 }
 
@@ -321,7 +332,7 @@ async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keeps the newest refusals of each sender, and of each organisation, that got one.
+/// Keeps the newest refusals of each sender, and of each pool of an organisation, that got one.
 async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
     let (of, who): (Vec<i64>, Vec<String>) = senders(rows).into_iter().unzip();
     sqlx::query(
@@ -335,18 +346,19 @@ async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
     .execute(&mut **tx)
     .await
     .map_err(failure)?;
-    let mut organisations: Vec<i64> = rows.iter().map(|row| row.key.organisation).collect();
-    organisations.dedup();
-    sqlx::query(
-        "DELETE FROM refusals USING UNNEST($1::bigint[]) AS k (o) \
-         WHERE organisation = k.o AND id <= (SELECT n.id FROM refusals AS n \
-         WHERE n.organisation = k.o ORDER BY n.id DESC LIMIT 1 OFFSET $2)",
-    )
-    .bind(organisations)
-    .bind(REFUSALS)
-    .execute(&mut **tx)
-    .await
-    .map_err(failure)?;
+    for (organisation, pool) in pools(rows) {
+        sqlx::query(
+            "DELETE FROM refusals WHERE organisation = $1 AND id IN (SELECT n.id FROM refusals AS n \
+             WHERE n.organisation = $1 AND CASE substr(n.sender, 1, 7) WHEN 'nobody ' THEN 0 WHEN 'serial ' THEN 2 ELSE 1 END = $2 \
+             ORDER BY n.id DESC OFFSET $3)",
+        )
+        .bind(organisation)
+        .bind(i32::try_from(pool.number()).unwrap_or_default())
+        .bind(pool.most())
+        .execute(&mut **tx)
+        .await
+        .map_err(failure)?;
+    }
     Ok(())
 }
 

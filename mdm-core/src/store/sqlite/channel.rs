@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::Sqlite;
 
 use super::failed;
 use crate::ids::EnrollmentId;
 use crate::store::channel::{Reader, Sorter};
+use crate::store::kept::Kept;
 use crate::store::row::Met;
 use crate::store::{ChannelAsk, ChannelView, Depth, StoreError};
 
@@ -51,15 +52,35 @@ pub(super) const IDENTITY: &str = "\
 
 /// The connections for shared reads, and where it is noted what cannot be read.
 #[derive(Clone, Debug)]
-pub(super) struct Channels(pub(super) SqlitePool, pub(super) Met);
+pub(super) struct Channels(pub(super) Kept<Sqlite>, pub(super) Met);
 
 type Found = (i64, i64, i64, i64, i64, Vec<u8>);
 
 impl Reader for Channels {
     async fn read(
-        &self,
+        &mut self,
         asks: &[ChannelAsk],
     ) -> Result<Vec<Result<ChannelView, StoreError>>, StoreError> {
+        let found = self.found(asks).await;
+        if found.is_err() {
+            self.0.let_go();
+        }
+        let mut views = found.map_err(failed)?.views(&self.1);
+        for (view, ask) in views.iter_mut().zip(asks) {
+            if let Ok(view) = view {
+                trim(view, most_of(ask));
+            }
+        }
+        Ok(views)
+    }
+
+    fn rest(&mut self) {
+        self.0.let_go();
+    }
+}
+
+impl Channels {
+    async fn found(&mut self, asks: &[ChannelAsk]) -> Result<Sorter, sqlx::Error> {
         let mut sorter = Sorter::new(asks.len());
         // Who asked for what; a statement serves one kind.
         let (mut queues, mut identities) = (Vec::new(), Vec::new());
@@ -84,7 +105,7 @@ impl Reader for Channels {
             if sql == QUEUE {
                 query = query.bind(i64::from(most));
             }
-            let found: Vec<Found> = query.fetch_all(&self.0).await.map_err(failed)?;
+            let found: Vec<Found> = query.fetch_all(self.0.take().await?).await?;
             for (nth, part, organisation, id, version, doc) in found {
                 let asker = usize::try_from(nth).ok().and_then(|n| askers.get(n));
                 if let Some(asker) = asker {
@@ -92,13 +113,7 @@ impl Reader for Channels {
                 }
             }
         }
-        let mut views = sorter.views(&self.1);
-        for (view, ask) in views.iter_mut().zip(asks) {
-            if let Ok(view) = view {
-                trim(view, most_of(ask));
-            }
-        }
-        Ok(views)
+        Ok(sorter)
     }
 }
 

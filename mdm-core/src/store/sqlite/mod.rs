@@ -48,7 +48,7 @@ mod waves;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sqlx::Connection as _;
@@ -60,6 +60,7 @@ use sqlx::sqlite::{
 
 use super::channel::Gather;
 use super::group_commit::GroupCommit;
+use super::kept::Kept;
 use super::refill::refill_sqlite;
 use super::row::{Met, Raw, Stored};
 use super::schema::{APPLIED, FLOOR, Had, beside, had, newest, other_version};
@@ -122,17 +123,66 @@ impl SqliteStore {
         Ok(Self::over(reads, writes))
     }
 
-    /// Opens a file that is there, to look at it: makes none, leaves its tables as they are, and refuses every write.
+    /// Opens a file that is there, to look at it: makes none, leaves its tables as they are, and refuses every write. Where nothing
+    /// can be written, as in a snapshot, it is read as it stands, as long as no log lies beside it.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when there is no such file or it cannot be opened; [`StoreError::Database`] when its
-    /// tables are those of another version.
+    /// [`StoreError::Unavailable`] when there is no such file or it cannot be opened, or where nothing can be written and a log would
+    /// have to be brought into it; [`StoreError::Database`] when its tables are those of another version.
     pub async fn look(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        // A log lies beside the file itself, and not beside a link to it.
+        let file = tokio::fs::canonicalize(path).await.map_err(|error| {
+            StoreError::Unavailable(format!("{} cannot be opened: {error}", path.display()))
+        })?;
+        let path = file.as_path();
+        let data = tokio::fs::metadata(path).await;
+        let sealed = data.is_ok_and(|data| data.permissions().readonly());
+        if sealed && !has_log(path).await {
+            // In a folder that can be written SQLite would make a log, and could not take it away again.
+            return Self::look_at_what_stands(path).await;
+        }
         // What a server that was killed left in the log is brought into the file by whoever opens it next: so the
         // connection itself may write, and is told not to.
-        let options = durable(path.as_ref()).pragma("query_only", "1");
+        let options = durable(path).pragma("query_only", "1");
+        let error = match pool(READERS).connect_with(options.clone()).await {
+            Ok(reads) => return Self::looking(reads, options).await,
+            Err(error) => error,
+        };
+        if !write::finds_no_place(&error) {
+            return Err(unavailable(error));
+        }
+        if has_log(path).await {
+            return Err(StoreError::Unavailable(format!(
+                "{} has a log beside it (-wal, -shm), which cannot be brought into it where nothing can be written: where a server has it open, ask that one, as the owner of the file or with --url; otherwise copy the whole folder to where it can, and look at the copy",
+                path.display()
+            )));
+        }
+        Self::look_at_what_stands(path).await
+    }
+
+    /// The same for a file without a log beside it: everything that was ever committed is in it, and whoever serves it would have
+    /// one. SQLite is told that nobody changes it, and neither makes a log nor locks it.
+    async fn look_at_what_stands(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .immutable(true)
+            .statement_cache_capacity(STATEMENTS);
+        let before = changed(path).await;
         let reads = pool(READERS).connect_with(options.clone()).await;
-        let reads = reads.map_err(unavailable)?;
+        let look = Self::looking(reads.map_err(unavailable)?, options).await?;
+        if has_log(path).await || changed(path).await != before {
+            let _ = look.close().await;
+            return Err(StoreError::Unavailable(format!(
+                "{} is being served: somebody has begun to write it while it was opened",
+                path.display()
+            )));
+        }
+        Ok(look)
+    }
+
+    async fn looking(reads: SqlitePool, options: SqliteConnectOptions) -> Result<Self, StoreError> {
         let applied: Result<Vec<(i64, Vec<u8>)>, _> =
             sqlx::query_as(APPLIED).fetch_all(&reads).await;
         let fits = match had(&MIGRATIONS, applied) {
@@ -167,9 +217,9 @@ impl SqliteStore {
     }
 
     fn over(reads: SqlitePool, writes: SqlitePool) -> Self {
-        let commits = GroupCommit::start(write::Writer(writes.clone()));
+        let commits = GroupCommit::start(write::Writer(Kept::new(writes.clone())));
         let met = Met::default();
-        let channels = channel::Channels(reads.clone(), met.clone());
+        let channels = channel::Channels(Kept::new(reads.clone()), met.clone());
         let gather = Gather::start(&channels, GATHERERS);
         Self {
             reads,
@@ -296,6 +346,28 @@ async fn private(path: PathBuf) -> Result<(), StoreError> {
     }
     drop(file);
     Ok(())
+}
+
+/// Whether a log, or the index of one, lies beside a file.
+async fn has_log(path: &Path) -> bool {
+    for end in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        // What cannot be looked for may be there.
+        if tokio::fs::try_exists(PathBuf::from(name))
+            .await
+            .unwrap_or(true)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// When a file was changed last, and how long it is; none where that cannot be seen.
+async fn changed(path: &Path) -> Option<(SystemTime, u64)> {
+    let data = tokio::fs::metadata(path).await.ok()?;
+    Some((data.modified().ok()?, data.len()))
 }
 
 /// A setting must be in force, not only asked for: some file systems cannot have it.
@@ -542,6 +614,70 @@ mod tests {
             Err(StoreError::Database(_))
         ));
         assert_eq!(names(), 1);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_cannot_be_written_is_looked_at_as_it_stands_unless_it_has_a_log() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        // A name that an address would have to escape.
+        let path = folder.path().join("mdm 100%?x=1.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(7));
+        store.commit(batch).await.unwrap();
+        store.close().await.unwrap();
+        let rights = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, rights(0o400)).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let names = || std::fs::read_dir(folder.path()).unwrap().count();
+
+        let look = SqliteStore::look(&path).await.unwrap();
+        assert!(look.device(ORG, DeviceId(7)).await.unwrap().is_some());
+        let mut batch = Batch::new();
+        batch.put(device(8));
+        assert!(look.commit(batch).await.is_err());
+        assert_eq!(names(), 1, "something was made while it was looked at");
+        let _ = look.close().await;
+        assert_eq!(names(), 1, "something was left");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+
+        // What is in the log is not in the file: that is never read without it.
+        std::fs::set_permissions(&path, rights(0o600)).unwrap();
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(9));
+        store.commit(batch).await.unwrap();
+        std::fs::set_permissions(&path, rights(0o400)).unwrap();
+        assert_eq!(names(), 3, "a log and its index");
+        let look = SqliteStore::look(&path).await.unwrap();
+        assert!(look.device(ORG, DeviceId(9)).await.unwrap().is_some());
+        // Whoever may not write brings nothing into the file.
+        let _ = look.close().await;
+        store.close().await.unwrap();
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_looked_at_with_its_log() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mdm.sqlite");
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = Batch::new();
+        batch.put(device(7));
+        store.commit(batch).await.unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = elsewhere.path().join("mdm.sqlite");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(has_log(&path).await && !has_log(&link).await);
+        // It is in the log alone.
+        let look = SqliteStore::look(&link).await.unwrap();
+        assert!(look.device(ORG, DeviceId(7)).await.unwrap().is_some());
+        let _ = look.close().await;
+        store.close().await.unwrap();
     }
 
     #[tokio::test]

@@ -2,27 +2,26 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::{Sqlite, SqlitePool};
-use sqlx::{QueryBuilder, Transaction};
+use sqlx::sqlite::Sqlite;
+use sqlx::{Connection as _, QueryBuilder, Transaction};
 
 use crate::audit_seal::SEALS_BACK;
 pub(super) use crate::store::group_commit::Failure;
 use crate::store::group_commit::{Backend, Held, Plan, Simple, Wanted};
-use crate::store::row::{Cell, Key, Row, Table, senders};
+use crate::store::kept::Kept;
+use crate::store::row::{Cell, Key, Row, Table, pools, senders};
 
 /// SQLite's limit of values in one statement.
 const BINDS: usize = 32_766;
 /// Up to how many rows a statement is kept prepared: each number of rows is a statement of its own, and to prepare a large
 /// one is little beside running it.
 const KEPT: usize = 40;
-/// How many refusals an organisation keeps.
-const REFUSALS: i64 = 1_000;
-/// How many of them may be one sender's: whoever is refused again and again pushes out its own.
+/// How many refusals may be one sender's: whoever is refused again and again pushes out its own.
 const REFUSALS_OF_ONE: i64 = 50;
 
 /// The one who writes.
 #[derive(Debug)]
-pub(super) struct Writer(pub(super) SqlitePool);
+pub(super) struct Writer(pub(super) Kept<Sqlite>);
 
 impl Backend for Writer {
     async fn transact<'a, D>(&mut self, wanted: &Wanted, decide: D) -> Result<(), Failure>
@@ -30,11 +29,8 @@ impl Backend for Writer {
         D: FnOnce(HashMap<Key, Held>) -> Plan<'a> + Send,
     {
         // The write transaction is the lock: nothing of what is read can change before the commit.
-        let mut tx = self
-            .0
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(failure)?;
+        let pool = self.0.pool();
+        let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.map_err(failure)?;
         let outcome = async {
             let held = hold(&mut tx, wanted).await?;
             let plan = decide(held);
@@ -54,23 +50,33 @@ impl Backend for Writer {
     }
 
     async fn at_once(&mut self, simple: &Simple<'_>) -> Result<(), Failure> {
-        let mut tx = self
-            .0
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(failure)?;
-        match write_simple(&mut tx, simple).await {
-            Ok(()) => tx.commit().await.map_err(failure),
-            Err(failed) => {
-                let _ = tx.rollback().await;
-                Err(failed)
+        let done = async {
+            let connection = self.0.take().await.map_err(failure)?;
+            let begun = connection.begin_with("BEGIN IMMEDIATE").await;
+            let mut tx = begun.map_err(failure)?;
+            match write_simple(&mut tx, simple).await {
+                Ok(()) => tx.commit().await.map_err(failure),
+                Err(failed) => {
+                    let _ = tx.rollback().await;
+                    Err(failed)
+                }
             }
         }
+        .await;
+        if done.is_err() {
+            // Whatever is left of the transaction is looked after where the connection comes back.
+            self.0.let_go();
+        }
+        done
+    }
+
+    fn rest(&mut self) {
+        self.0.let_go();
     }
 }
 
 /// A simple group: the guards are in the writes, and what each found is counted.
-async fn write_simple(tx: &mut Tx, simple: &Simple<'_>) -> Result<(), Failure> {
+async fn write_simple(tx: &mut Tx<'_>, simple: &Simple<'_>) -> Result<(), Failure> {
     for (table, expects) in &simple.expects {
         let expects: Vec<(Key, i64)> = expects.iter().map(|(k, v)| (*k, *v)).collect();
         stand(tx, *table, &expects).await?;
@@ -100,7 +106,7 @@ async fn write_simple(tx: &mut Tx, simple: &Simple<'_>) -> Result<(), Failure> {
 }
 
 /// That rows have the versions that are expected.
-async fn stand(tx: &mut Tx, table: Table, expects: &[(Key, i64)]) -> Result<(), Failure> {
+async fn stand(tx: &mut Tx<'_>, table: Table, expects: &[(Key, i64)]) -> Result<(), Failure> {
     for expects in expects.chunks(BINDS / 3) {
         let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i, v) AS (");
         query.push_values(expects, |mut row, (key, version)| {
@@ -126,7 +132,7 @@ async fn stand(tx: &mut Tx, table: Table, expects: &[(Key, i64)]) -> Result<(), 
     Ok(())
 }
 
-async fn change_all(tx: &mut Tx, simple: &Simple<'_>) -> Result<(), Failure> {
+async fn change_all(tx: &mut Tx<'_>, simple: &Simple<'_>) -> Result<(), Failure> {
     for (table, rows) in &simple.changes {
         for rows in rows.chunks(BINDS / (4 + table.columns().len())) {
             all_found(tx, change(*table, rows), rows.len()).await?;
@@ -157,7 +163,7 @@ pub(super) fn change(table: Table, rows: &[&Row]) -> QueryBuilder<Sqlite> {
 }
 
 async fn all_found(
-    tx: &mut Tx,
+    tx: &mut Tx<'_>,
     mut query: QueryBuilder<Sqlite>,
     rows: usize,
 ) -> Result<(), Failure> {
@@ -168,6 +174,13 @@ async fn all_found(
     } else {
         Err(Failure::Taken)
     }
+}
+
+/// Whether it fails because nothing can be written where the file lies: SQLITE_READONLY, SQLITE_CANTOPEN.
+pub(super) fn finds_no_place(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    matches!(code.map(|code| code & 0xff), Some(8 | 14))
 }
 
 /// What an error means for the group.
@@ -195,10 +208,10 @@ pub(super) fn failure(error: sqlx::Error) -> Failure {
     }
 }
 
-type Tx = Transaction<'static, Sqlite>;
+type Tx<'c> = Transaction<'c, Sqlite>;
 
 /// The first half: one statement for each table.
-async fn hold(tx: &mut Tx, wanted: &Wanted) -> Result<HashMap<Key, Held>, Failure> {
+async fn hold(tx: &mut Tx<'_>, wanted: &Wanted) -> Result<HashMap<Key, Held>, Failure> {
     let mut held = HashMap::with_capacity(wanted.len());
     let keys: Vec<Key> = wanted.keys().copied().collect();
     for keys in keys.chunk_by(|a, b| a.table == b.table) {
@@ -244,7 +257,7 @@ async fn hold(tx: &mut Tx, wanted: &Wanted) -> Result<HashMap<Key, Held>, Failur
 }
 
 /// The second half. Absences need nothing here: nobody else writes before the commit.
-async fn write(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), Failure> {
+async fn write(tx: &mut Tx<'_>, plan: &Plan<'_>) -> Result<(), Failure> {
     for turn in &plan.turns {
         end_jobs(tx, &turn.ended).await?;
         for (table, rows) in &turn.puts {
@@ -265,7 +278,7 @@ async fn write(tx: &mut Tx, plan: &Plan<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn end_jobs(tx: &mut Tx, keys: &[Key]) -> Result<(), Failure> {
+async fn end_jobs(tx: &mut Tx<'_>, keys: &[Key]) -> Result<(), Failure> {
     for keys in keys.chunks(BINDS / 2) {
         let mut query = QueryBuilder::<Sqlite>::new("WITH k (o, i) AS (");
         query.push_values(keys, |mut row, key| {
@@ -282,7 +295,7 @@ async fn end_jobs(tx: &mut Tx, keys: &[Key]) -> Result<(), Failure> {
 
 /// Inserts rows or replaces them under a guard; a row that does not come back was kept out by the guard.
 async fn insert(
-    tx: &mut Tx,
+    tx: &mut Tx<'_>,
     table: Table,
     rows: &[&Row],
     guard: &'static str,
@@ -307,7 +320,7 @@ async fn insert(
     Ok(())
 }
 
-async fn insert_new(tx: &mut Tx, table: Table, rows: &[&Row]) -> Result<(), Failure> {
+async fn insert_new(tx: &mut Tx<'_>, table: Table, rows: &[&Row]) -> Result<(), Failure> {
     for rows in rows.chunks(BINDS / (4 + table.columns().len())) {
         let mut query = values(table, rows);
         let kept = rows.len() <= KEPT;
@@ -347,7 +360,7 @@ fn push_rows(query: &mut QueryBuilder<Sqlite>, rows: &[&Row]) {
 }
 
 /// Marks the entries that these seals, and a few before them, name: a process of an earlier version makes seals and marks nothing.
-async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+async fn mark_sealed(tx: &mut Tx<'_>, rows: &[&Row]) -> Result<(), Failure> {
     for row in rows {
         sqlx::query(
             "UPDATE audit SET version = 2 WHERE version = 1 AND organisation = ?1 AND id IN \
@@ -364,9 +377,9 @@ async fn mark_sealed(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Keeps the newest refusals of each sender, and of each organisation, that got one: a walk over a bounded piece of an index
+/// Keeps the newest refusals of each sender, and of each pool of an organisation, that got one: a walk over a bounded piece of an index
 /// and of the primary key.
-async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
+async fn prune_refusals(tx: &mut Tx<'_>, rows: &[&Row]) -> Result<(), Failure> {
     for (organisation, sender) in senders(rows) {
         sqlx::query(
             "DELETE FROM refusals WHERE organisation = ?1 AND sender = ?2 AND id <= (SELECT id FROM refusals \
@@ -379,15 +392,15 @@ async fn prune_refusals(tx: &mut Tx, rows: &[&Row]) -> Result<(), Failure> {
         .await
         .map_err(failure)?;
     }
-    let mut organisations: Vec<i64> = rows.iter().map(|row| row.key.organisation).collect();
-    organisations.dedup();
-    for organisation in organisations {
+    for (organisation, pool) in pools(rows) {
         sqlx::query(
-            "DELETE FROM refusals WHERE organisation = ?1 AND id <= (SELECT id FROM refusals \
-             WHERE organisation = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+            "WITH kept AS (SELECT id, CASE substr(sender, 1, 7) WHEN 'nobody ' THEN 0 WHEN 'serial ' THEN 2 ELSE 1 END AS pool \
+             FROM refusals WHERE organisation = ?1) \
+             DELETE FROM refusals WHERE organisation = ?1 AND id IN (SELECT id FROM kept WHERE pool = ?2 ORDER BY id DESC LIMIT -1 OFFSET ?3)",
         )
         .bind(organisation)
-        .bind(REFUSALS)
+        .bind(pool.number())
+        .bind(pool.most())
         .execute(&mut **tx)
         .await
         .map_err(failure)?;

@@ -27,8 +27,10 @@ const MESSAGE_DIGEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 
 /// rsaEncryption, under which signers write the key's algorithm instead of the signature's.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
-/// How many signers' keys are kept; each takes about 3 KiB.
-const KEPT: usize = 16_384;
+/// How many signers' keys are kept: so many sets, found by a certificate's hash, of so many places. Each takes about 3 KiB. With
+/// one place for each hash, four of ten of 10,000 signers would have another one's place and be read anew with every message.
+const SETS: usize = 2_048;
+const PLACES: usize = 8;
 
 /// A digest that is accepted, and the signature algorithms that name it.
 struct Digest {
@@ -241,6 +243,12 @@ impl Signer {
         })
     }
 
+    /// Whether it takes no more memory than signers usually do.
+    fn is_short(&self) -> bool {
+        let key_id = self.key_id.as_ref().map_or(0, Vec::len);
+        self.issuer.len() + self.serial.len() + key_id <= 2_048 && self.key.bits() <= 4_096
+    }
+
     fn is(&self, id: &SignerId<'_>) -> bool {
         match id {
             SignerId::IssuerAndSerial(issuer, serial) => {
@@ -251,28 +259,107 @@ impl Signer {
     }
 }
 
-/// One place for each certificate, found by its hash and taken by whoever comes last: bounded, and nobody waits for long.
-type Places = Vec<Mutex<Option<([u8; 32], Arc<Signer>)>>>;
+/// The signers whose hashes fall into one set: bounded, and nobody waits for long.
+#[derive(Default)]
+struct Set {
+    kept: Vec<([u8; 32], Arc<Signer>)>,
+    drawn: u32,
+}
+
+impl Set {
+    fn find(&self, hash: &[u8; 32]) -> Option<Arc<Signer>> {
+        let found = self.kept.iter().find(|(of, _)| of == hash);
+        found.map(|(_, signer)| Arc::clone(signer))
+    }
+
+    /// Takes a free place, else one that is drawn: whoever speaks no more is out of it after a while. Not the oldest, for where those
+    /// of a set that is too full speak in turn, that one is always the next to speak. Nothing hangs on who can guess it.
+    fn keep(&mut self, hash: [u8; 32], signer: &Arc<Signer>) {
+        if self.find(&hash).is_some() {
+            return;
+        }
+        let new = (hash, Arc::clone(signer));
+        if self.kept.len() < PLACES {
+            self.kept.push(new);
+        } else {
+            let drawn = self.drawn.wrapping_add(u32::from(hash[2]));
+            self.drawn = drawn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Of such a sequence only the high bits are worth anything.
+            self.kept[(self.drawn >> 24) as usize % PLACES] = new;
+        }
+    }
+}
 
 /// The signer of a certificate (DER). What a certificate says never changes, so that it may be kept by its SHA-256.
 fn signer(der: &[u8]) -> Option<Arc<Signer>> {
-    static PLACES: OnceLock<Places> = OnceLock::new();
-    let places = PLACES.get_or_init(|| (0..KEPT).map(|_| Mutex::default()).collect());
+    static SIGNERS: OnceLock<Vec<Mutex<Set>>> = OnceLock::new();
+    let sets = SIGNERS.get_or_init(|| (0..SETS).map(|_| Mutex::default()).collect());
     let hash = sha256(der);
-    let place = places.get(usize::from(u16::from_be_bytes([hash[0], hash[1]])) % KEPT)?;
-    if let Ok(kept) = place.lock()
-        && let Some((of, signer)) = &*kept
-        && *of == hash
+    let set = sets.get(usize::from(u16::from_be_bytes([hash[0], hash[1]])) % SETS)?;
+    if let Ok(set) = set.lock()
+        && let Some(signer) = set.find(&hash)
     {
-        return Some(Arc::clone(signer));
+        return Some(signer);
     }
     let read = Signer::read(der);
     if read.is_none() {
         let _ = ErrorStack::get();
     }
     let read = Arc::new(read?);
-    if let Ok(mut kept) = place.lock() {
-        *kept = Some((hash, Arc::clone(&read)));
+    // Whose signature this is has not been found out yet: nobody fills the memory with what is long.
+    if read.is_short()
+        && let Ok(mut set) = set.lock()
+    {
+        set.keep(hash, &read);
     }
     Some(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Made, certificate, key};
+
+    #[test]
+    fn a_set_keeps_as_many_as_it_has_places_and_each_under_its_own_hash() {
+        let signer = |serial| {
+            let made = Made {
+                serial,
+                ..Made::default()
+            };
+            let der = certificate(key(0), &made).to_der().unwrap();
+            Arc::new(Signer::read(&der).unwrap())
+        };
+        let hash = |n: usize| [u8::try_from(n).unwrap(); 32];
+        let signers: Vec<_> = (0..=PLACES).map(|n| signer(n as u64 + 1)).collect();
+        let mut set = Set::default();
+        for (n, signer) in signers.iter().enumerate().take(PLACES) {
+            set.keep(hash(n), signer);
+            // Two that read the same one at once.
+            set.keep(hash(n), signer);
+        }
+        // The one who read it at the same time takes nobody's place in a set that is full either.
+        set.keep(hash(0), &signers[0]);
+        set.keep(hash(PLACES), &signers[PLACES]);
+        assert_eq!(set.kept.len(), PLACES);
+        let found = set.find(&hash(PLACES)).unwrap();
+        assert!(Arc::ptr_eq(&found, &signers[PLACES]));
+        let others = (0..PLACES).filter_map(|n| Some((n, set.find(&hash(n))?)));
+        let others: Vec<_> = others.collect();
+        assert_eq!(others.len(), PLACES - 1);
+        assert!(others.iter().all(|(n, s)| Arc::ptr_eq(s, &signers[*n])));
+    }
+
+    #[test]
+    fn a_signer_is_read_once() {
+        let made = Made {
+            name: "read once",
+            ..Made::default()
+        };
+        let der = certificate(key(1), &made).to_der().unwrap();
+        let first = signer(&der).unwrap();
+        assert!(Arc::ptr_eq(&first, &signer(&der).unwrap()));
+        assert!(signer(b"no certificate").is_none());
+        assert!(ErrorStack::get().errors().is_empty());
+    }
 }

@@ -46,8 +46,8 @@ pub use managed::{
     ValidateApplications,
 };
 pub use manifest::{
-    AssetKind, Manifest, ManifestAsset, ManifestItem, ManifestKind, ManifestMetadata,
-    ManifestProgram,
+    AssetKind, MANIFEST_LIMIT, Manifest, ManifestAsset, ManifestFile, ManifestItem, ManifestKind,
+    ManifestMetadata, ManifestProgram,
 };
 pub use media::{BookKind, InstallMedia, MediaType, RemoveMedia};
 pub use profiles::{

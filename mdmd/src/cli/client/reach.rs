@@ -1,6 +1,6 @@
 //! How an installation is reached: by its socket, by its address with a token, or by its stopped data directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use hyper::http::request::Builder;
 use mdm_core::store::Store;
 use openssl::ssl::{SslConnector, SslMethod};
 use openssl::x509::{X509, X509VerifyResult};
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
@@ -80,7 +81,10 @@ pub(super) async fn stopped(config: &Config, how: IfStopped) -> anyhow::Result<S
     // Before the database: without a key there is nothing to see.
     MasterKeys::load(config)?;
     let store = match how {
-        IfStopped::Written => open_store(config).await?,
+        IfStopped::Written => match open_store(config).await {
+            Ok(store) => store,
+            Err(why) => return Err(not_written(config, why).await),
+        },
         IfStopped::Refused | IfStopped::Read => look_at_store(config).await?,
     };
     let overrides = Overrides {
@@ -98,6 +102,38 @@ pub(super) async fn stopped(config: &Config, how: IfStopped) -> anyhow::Result<S
     )
     .1;
     Ok(Stopped { routes, store })
+}
+
+/// Why a database cannot be opened to be written; of a file that can be looked at where nothing can be written, what to do.
+async fn not_written(config: &Config, why: anyhow::Error) -> anyhow::Error {
+    // A copy helps neither against a full disk or a lock, nor does it hold what PostgreSQL has.
+    let file = config.database.sqlite_file(&config.data_directory);
+    if !file.is_some_and(|file| is_sealed(&file)) {
+        return why;
+    }
+    let store = match look_at_store(config).await {
+        Ok(store) => store,
+        // It says more than that something could not be opened.
+        Err(looked) => return looked,
+    };
+    // Nothing was written.
+    let _ = store.close().await;
+    // What the database said of it is a number.
+    anyhow!(
+        "this goes into the record, which cannot be written in {}: where a server has it open, ask that one, as the owner of the directory or with --url; otherwise copy the whole data directory to where it can (`cp -a`), and name the copy with --data",
+        config.data_directory.display()
+    )
+}
+
+/// Whether a file, or the folder in which its log would lie, cannot be written by whoever asks.
+fn is_sealed(file: &Path) -> bool {
+    // The folder is that of the file itself, and not that of a link to it.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    [&*file, folder].into_iter().any(|path| {
+        let may = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
+        matches!(may, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+    })
 }
 
 /// Host and port of a server.

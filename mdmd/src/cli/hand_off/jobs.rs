@@ -8,10 +8,20 @@ use serde_json::{Value, json};
 use crate::cli::client::{Client, Where};
 use crate::cli::{Common, Done, Exit, Means as _, cell, table};
 
-pub(super) async fn import(common: &Common, place: &Where, job: i64, file: &Path) -> Done {
+pub(super) async fn import(
+    common: &Common,
+    place: &Where,
+    job: i64,
+    file: &Path,
+    despite_unknown: bool,
+) -> Done {
     let client = Client::acting(common, place).await?;
-    let path = format!("/api/v1/hand-off/jobs/{job}/bundle");
-    let consequence = "facts go to what the what-if knows, keys and codes into the vault; the job is used up by it.";
+    let mut path = format!("/api/v1/hand-off/jobs/{job}/bundle");
+    if despite_unknown {
+        path.push_str("?despite_unknown=true");
+    }
+    let consequence = "facts go to what the what-if knows, keys and codes into the vault; the job is used up by it: its key is destroyed, and nobody \
+                       opens the bundle again. Of devices that are not known here nothing is taken.";
     let answer = client.upload(&path, file, consequence).await?;
     crate::cli::print(common, &answer, |answer| {
         println!("devices     {}", cell(&answer["devices"]));

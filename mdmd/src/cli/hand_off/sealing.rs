@@ -61,7 +61,9 @@ pub(super) fn seal(common: &Common, export: &Export) -> Done {
     let found = envelope::sha256(&recipient);
     if let Some(told) = &export.recipient_sha256 {
         let told = fingerprint(told)
-            .map_err(|error| anyhow!("--recipient-sha256: {error}"))
+            .map_err(|_| {
+                anyhow!("--recipient-sha256: must be the SHA-256 of the recipient's certificate: 64 hexadecimal digits")
+            })
             .means(Exit::BadInput)?;
         if told != found {
             let why = "is not the certificate that the other side told of: nothing was sealed";
@@ -77,6 +79,12 @@ pub(super) fn seal(common: &Common, export: &Export) -> Done {
     };
     let (devices, unknown, age) = devices(file)?;
     let taken = crate::cli::original::taken(export.taken.as_deref(), age, &unknown)?;
+    if taken > SystemClock.now() {
+        // The clock that counts is the destination's: this one may be behind.
+        eprintln!(
+            "mdmd: --taken: {taken} lies in the future by the clock of this machine; the other side refuses what does by its own"
+        );
+    }
     let plain = match bundle::write(&export.from, taken, export.job.map(HandOffId), &devices) {
         Ok(plain) => plain,
         Err(error) => return bad(error, file),

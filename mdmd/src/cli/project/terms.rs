@@ -67,8 +67,8 @@ pub(crate) struct Terms {
     /// are; `none` is none.
     #[arg(long, value_name = "NAME")]
     prerequisite: Vec<String>,
-    /// The runbook of a platform (ios, ipados, macos): a file of JSON, or the name of one that the server keeps; the standard one
-    /// when left out.
+    /// The runbook of a platform (ios, ipados, macos): a file of JSON, the name of one that the server keeps, or `standard` for the
+    /// usual one, which a new project has of each platform that is left out.
     #[arg(long, value_name = "PLATFORM=RUNBOOK")]
     runbook: Vec<String>,
 }

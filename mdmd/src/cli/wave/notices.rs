@@ -101,6 +101,10 @@ pub(super) async fn notices(common: &Common, asked: &Notices) -> Done {
         if common.json {
             let taken = take_along(&client, &path).await?;
             let mut answer = client.pages(&path, "notices").await?;
+            // Of the last page alone.
+            if let Some(answer) = answer.as_object_mut() {
+                answer.remove("staying");
+            }
             for (name, of) in [("at", &taken["at"]), ("record", &taken["record"])] {
                 answer[name] = of.clone();
             }
@@ -134,7 +138,7 @@ async fn take_along(client: &Client, path: &str) -> Result<Value, Ended> {
 
 /// Writes the rows of a mail merge as they are read; answers how many there are.
 async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Result<usize, Ended> {
-    let mut count = 0;
+    let (mut count, mut staying) = (0, 0);
     let mut begin = true;
     let taken = take_along(client, path).await?;
     let at = &taken["at"];
@@ -161,10 +165,14 @@ async fn merge(client: &Client, path: &str, to: &mut (dyn Write + Send)) -> Resu
                 csv.push_str("\r\n");
                 count += 1;
             }
+            staying += page["staying"].as_u64().unwrap_or_default();
             to.write_all(csv.as_bytes()).map_err(|why| anyhow!(why))?;
             Ok(true)
         })
         .await?;
+    if staying > 0 {
+        eprintln!("mdmd: {staying} members have no row: they stay behind (`mdmd wave status`)");
+    }
     Ok(count)
 }
 

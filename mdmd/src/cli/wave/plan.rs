@@ -40,7 +40,7 @@ pub(crate) struct Add {
     /// When Apple enforces it; planned later when left out.
     #[arg(long, value_name = "TIME")]
     deadline: Option<String>,
-    /// From when the users are asked; a week before the deadline when left out.
+    /// From when the users are asked; a week before the deadline when left out, not in the past and not before the window begins.
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
     /// Only say who would be put in.
@@ -123,7 +123,7 @@ pub(crate) struct Plan {
     /// One deadline for these members, or for all, in place of a spread.
     #[arg(long, value_name = "TIME")]
     deadline: Option<String>,
-    /// With --deadline: from when their users are asked.
+    /// With --deadline: from when their users are asked; a week before when left out, not in the past and not before the window begins.
     #[arg(long, value_name = "TIME", requires = "deadline")]
     from: Option<String>,
     /// No deadline before; a lead from now when left out.
@@ -149,11 +149,8 @@ pub(super) async fn run(common: &Common, how: &Plan) -> Done {
     let serials = how.devices.any()?;
     if let Some(deadline) = &how.deadline {
         let deadline = moment("--deadline", deadline)?;
-        let week = std::time::Duration::from_secs(7 * 86_400);
-        let from = match &how.from {
-            Some(from) => moment("--from", from)?,
-            None => deadline - week,
-        };
+        let from = how.from.as_deref();
+        let from = from.map(|from| moment("--from", from)).transpose()?;
         let body = json!({
             "serials": serials, "all": serials.is_empty(), "deadline": deadline, "available_from": from,
         });

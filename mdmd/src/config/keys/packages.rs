@@ -25,4 +25,11 @@ pub(super) const KEYS: &[Key] = &[
         "68719476736",
         "All uploaded packages of an organisation together, in bytes.",
     ),
+    key(
+        "packages.allowed_networks",
+        Form::Networks,
+        Some("[]"),
+        "[\"10.20.0.0/16\"]",
+        "Networks beside the public internet where this server looks at the manifests of apps that runbooks name (`manifest_url`). Everything else that is private, local or special is not looked at, whatever a name leads to, and said to be unknown.",
+    ),
 ];

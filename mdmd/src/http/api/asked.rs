@@ -194,6 +194,8 @@ fn not_json(error: &serde_json::Error) -> Error {
 /// What is wrong, by the words of the reader; what it repeats of the content is left out. The words are matched, for the
 /// reader has no other way to say a field's name. `whole` is what has no field.
 pub(super) fn problem(whole: &str, path: &str, said: &str) -> Error {
+    // A key of a map is no field: what is wrong with it is wrong with the map.
+    let path = path.strip_suffix(".?").unwrap_or(path);
     let quoted = |before: &str| {
         let rest = said.strip_prefix(before)?;
         let name = rest.split_once('`').map_or(rest, |(name, _)| name);

@@ -1,12 +1,13 @@
 //! The record: what happened, by whom and why, and the chain that shows whether anybody has touched it.
 
 use mdm_core::audit_seal::Checkpoint;
+use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, AuditId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::described::{Sent, Shows, told};
-use super::{About, Answer, Page, next_page, refused, shown};
+use super::{About, Answer, Most, Page, next_page, refused, shown};
 
 /// Which part of the record.
 #[derive(Deserialize, JsonSchema)]
@@ -15,7 +16,7 @@ pub(super) struct Record {
     #[serde(default)]
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
     /// The end of the record, and not a page of it.
     #[serde(default)]
     newest: bool,
@@ -23,6 +24,10 @@ pub(super) struct Record {
 
 /// A page of the record, or with `newest` its end.
 pub(super) async fn list(About { org, which, .. }: About<Record>) -> Answer<impl Shows> {
+    if which.newest && which.after.0 != 0 {
+        let why = "does not go with newest, which is the end of the record";
+        return Err(refused(Error::bad_input("after", why)));
+    }
     let page = Page {
         after: which.after,
         limit: which.limit,

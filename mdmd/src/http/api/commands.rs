@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::asked::{Path, Query};
 use super::described::{Partly, Sent, Shows, told};
-use super::{About, Answer, Hidden, at_most, refused, shown};
+use super::{About, Answer, Hidden, Most, at_most, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +63,7 @@ pub(super) struct Look {
     /// Before this id: the `next` of the page before. Those that wait have no pages: they stand in the order in which they go out.
     before: Option<AnyId>,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
 }
 
 const fn yes() -> bool {

@@ -16,6 +16,7 @@ use super::super::edge::Passed;
 use super::super::error::{Refusal, partly};
 use super::asked::{About, Path, Query};
 use super::tagged::Version;
+use super::tags::Seen;
 use super::{Caller, Office, Which, read};
 
 /// What may be answered: it is written, and its form is known.
@@ -266,6 +267,7 @@ of_the_server!(
     State<Office>,
     Extension<Caller>,
     Option<Extension<Passed>>,
+    Option<Extension<Seen>>,
     hyper::HeaderMap
 );
 

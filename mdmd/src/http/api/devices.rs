@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::Path;
 use super::described::{Shows, told};
-use super::{About, Answer, Page, refused, shown};
+use super::{About, Answer, Most, Page, refused, shown};
 
 /// Which page of the devices.
 #[derive(Deserialize, JsonSchema)]
@@ -18,7 +18,7 @@ pub(super) struct Listed {
     #[serde(default)]
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
     /// Only those that have left for another service for good. A page has only those of so many devices that it looked at.
     #[serde(default)]
     moved: bool,

@@ -1,9 +1,11 @@
 //! What people edit, by which requests, and the state in which it is: one table for the check of `If-Match` and for the document
 //! of the API, and one place that says what of a row its tag tells.
 
+use std::collections::BTreeSet;
+
 use mdm_core::error::Error;
 use mdm_core::hook::Hook;
-use mdm_core::ids::{ProjectId, WaveId};
+use mdm_core::ids::{ProjectId, Serial, WaveId};
 use mdm_core::organisation::Organisation;
 use mdm_core::runbook::KeptRunbook;
 use mdm_core::server_certificate::INSTALLATION;
@@ -29,6 +31,8 @@ pub(super) enum What {
     Declaration,
     Set,
     Hook,
+    /// Which devices have a tag: it has no row of its own.
+    Tag,
     /// What is set for an organisation, part by part: who changes one is not disturbed by who changes another.
     Part(Part),
 }
@@ -56,14 +60,14 @@ pub(super) enum Named {
     Path,
     /// `name` of the query: the body is a file.
     Query,
-    /// `name` or `identifier` of the body.
+    /// `name`, `identifier` or `tag` of the body.
     Body,
 }
 
 /// Each route that edits something, beside those under one project and one wave.
 const EDITS: &[(&str, What, Named)] = {
     use Named::{Body, Nowhere, Path, Query};
-    use What::{Declaration, Hook, LibraryItem, Runbook, Set, Template};
+    use What::{Declaration, Hook, LibraryItem, Runbook, Set, Tag, Template};
     &[
         ("/api/v1/runbooks", Runbook, Body),
         ("/api/v1/templates", Template, Body),
@@ -82,6 +86,7 @@ const EDITS: &[(&str, What, Named)] = {
         ),
         ("/api/v1/declaration-sets", Set, Body),
         ("/api/v1/declaration-sets/remove", Set, Body),
+        ("/api/v1/tags", Tag, Body),
         ("/api/v1/webhooks/{name}", Hook, Path),
         ("/api/v1/webhooks/{name}/secret", Hook, Path),
         ("/api/v1/webhooks/{name}/remove", Hook, Path),
@@ -168,7 +173,7 @@ pub(super) fn in_path(route: &str, path: &str) -> Option<String> {
 pub(super) fn in_body(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Which {
-        #[serde(alias = "identifier")]
+        #[serde(alias = "identifier", alias = "tag")]
         name: String,
     }
     let which: Result<Which, _> = serde_json::from_slice(body);
@@ -182,6 +187,8 @@ pub(super) struct Now {
     key: i64,
     version: i64,
     state: Version,
+    /// The devices that have the tag, if it is one.
+    tagged: Option<BTreeSet<Serial>>,
 }
 
 impl Now {
@@ -192,7 +199,13 @@ impl Now {
             key,
             version,
             state,
+            tagged: None,
         }
+    }
+
+    /// The devices that have the tag, if it is one.
+    pub(super) fn tagged(&self) -> Option<&BTreeSet<Serial>> {
+        self.tagged.as_ref()
     }
 
     /// Whether a tag was answered for this state.
@@ -267,6 +280,16 @@ pub(super) async fn now(
                 ..Now::row(Noun::Hook, it.id.0, it.version)
             })
         }
+        What::Tag => {
+            let have = org.devices_of_tag(name).await.map_err(refused)?;
+            // Whoever changes it as it was seen changes the organisation's row too, which was read before the devices.
+            let row = org.organisation();
+            (!have.is_empty()).then(|| Now {
+                state: of_tag(&have),
+                tagged: Some(have),
+                ..Now::row(Noun::Organisation, row.id.0, row.version)
+            })
+        }
         What::Part(part) => {
             let row = org.organisation();
             Some(Now {
@@ -299,6 +322,11 @@ pub(super) async fn set(
 /// The state of a receiver as people set it. That it has taken a message changes its row, and nothing that anybody edits.
 pub(super) fn of_hook(hook: &Hook) -> Version {
     Version::of(&(&hook.url, &hook.notices, hook.is_on(), &hook.secret))
+}
+
+/// The state of a tag: who has it.
+pub(super) fn of_tag(have: &BTreeSet<Serial>) -> Version {
+    Version::of(have)
 }
 
 impl Part {
@@ -372,6 +400,7 @@ mod tests {
             Some("Clock")
         );
         assert_eq!(in_body(br#"{"identifier":"a.b"}"#).as_deref(), Some("a.b"));
+        assert_eq!(in_body(br#"{"tag":"lab"}"#).as_deref(), Some("lab"));
         for none in [&b"{}"[..], b"[", br#"{"name":7}"#] {
             assert_eq!(in_body(none), None);
         }

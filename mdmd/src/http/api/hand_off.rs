@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::super::body;
 use super::super::error::{Door, Refusal};
-use super::asked::Path;
+use super::asked::{Path, Query};
 use super::described::{Sent, Shows, told};
 use super::{About, Answer, Hidden, Page, either, next_page, refused, shown};
 
@@ -100,15 +100,28 @@ pub(super) async fn confirm(
     shown(job.map_err(refused)?)
 }
 
+/// How a bundle is taken.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Taking {
+    /// Also where devices of it are not known here: they are left out for good.
+    #[serde(default)]
+    despite_unknown: bool,
+}
+
 pub(super) async fn import(
     About { office, org, .. }: About,
     Path(AnyId(id)): Path<AnyId>,
+    Query(taking): Query<Taking>,
     sent: Body,
 ) -> Answer<impl Shows> {
     let sealed = body::read(sent, envelope::LARGEST, &office.limits)
         .await
         .map_err(|error| Refusal::new(Door::Api, error))?;
-    let outcome = org.import_hand_off(HandOffId(id), sealed.to_vec()).await;
+    let (id, sealed) = (HandOffId(id), sealed.to_vec());
+    let outcome = match taking.despite_unknown {
+        true => org.import_hand_off_despite_unknown(id, sealed).await,
+        false => org.import_hand_off(id, sealed).await,
+    };
     shown(outcome.map_err(refused)?)
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::asked::{Path, Query};
 use super::described::{Shows, told};
-use super::{About, Answer, Asked, At, By, at_most, refused, shown};
+use super::{About, Answer, Asked, At, By, Most, at_most, refused, shown};
 
 /// For so long it is looked what a release means before it is done: nobody waits in a hold for that.
 const LOOK: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ pub(super) struct Held {
     /// Since when that one is held, in milliseconds: the `since` of that `next`.
     since: Option<i64>,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
 }
 
 pub(super) async fn list(About { office, org, which }: About<Held>) -> Answer<impl Shows> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::Refusal;
 use super::asked::{Path, Query};
 use super::described::{Shows, told};
-use super::{About, Answer, Asked, At, By, Office, Page, refused, shown, whole};
+use super::{About, Answer, Asked, At, By, Most, Office, Page, refused, shown, whole};
 
 pub(super) async fn show(About { office, org, .. }: About) -> Answer<impl Shows> {
     let row = org.inventory().await.map_err(refused)?;
@@ -44,7 +44,7 @@ pub(super) struct Viewed {
     #[serde(default)]
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
     /// They are taken along: what the record says until now is sealed, `record` is its newest seal, and `at` is now.
     #[serde(default)]
     export: bool,

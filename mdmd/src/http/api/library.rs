@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::super::error::Refusal;
 use super::described::{Sent, Shows, Versioned, told};
 use super::tagged::Version;
-use super::{About, Answer, Hidden, Page, cut_by_id, packages, refused, shown};
+use super::{About, Answer, Hidden, Most, Page, cut_by_id, packages, refused, shown};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +62,7 @@ pub(super) struct Listed {
     #[serde(default)]
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
     /// Only the one of this name, with its tag for `If-Match`.
     name: Option<String>,
 }

@@ -127,6 +127,7 @@ fn location(row: &Location) -> impl Shows + use<> {
         name: row.name.clone(),
         token_expires: row.token_expires,
         claimed_by_other: row.claimed_by_other.clone(),
+        taken_over: row.taken_over.clone(),
         needs_person: row.needs_person.clone(),
         stock: stock,
         stock_read: row.stock_read,

@@ -62,7 +62,7 @@ use mdm_core::error::Error;
 use mdm_core::ids::{AnyId, OrganisationCode, OrganisationId};
 use mdm_core::person::SessionUse;
 use mdm_core::secret::Secret;
-use mdm_core::service::{Mdm, Org, actor_of};
+use mdm_core::service::{Mdm, Org, actor_of, person_of};
 use mdm_core::store::with_the_rest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
@@ -105,6 +105,8 @@ pub(crate) struct Caller {
     /// Which parts of the API.
     scope: Scope,
     name: String,
+    /// Who that is, whatever they are called.
+    person: String,
     /// When what it showed ends by itself.
     until: Option<Timestamp>,
 }
@@ -213,6 +215,7 @@ async fn administrator(mut request: Request, next: Next) -> Response {
         role: Role::Admin,
         scope: Scope::All,
         name: "local administrator".to_owned(),
+        person: "local".to_owned(),
         until: None,
     });
     next.run(request).await
@@ -242,6 +245,7 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
                     false => Scope::Usual,
                 },
                 name: actor_of(&holder.session.person),
+                person: person_of(&holder.session),
                 until: Some(holder.session.expires),
             })
         }
@@ -250,6 +254,7 @@ async fn bearer(State(office): State<Office>, mut request: Request, next: Next) 
             partner_of: token.partner_of,
             role: token.role,
             scope: Scope::of_token(token.scopes),
+            person: format!("token {}", token.id),
             name: token.name,
             until: token.expires,
         }),
@@ -289,7 +294,7 @@ pub(crate) struct Page {
     #[serde(default)]
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
 }
 
 impl Page {
@@ -302,7 +307,7 @@ impl Page {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct Newest {
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
 }
 
 /// Which page of a list that has names and no ids.
@@ -311,7 +316,7 @@ pub(crate) struct Names {
     /// Behind this one: the `next` of the page before.
     after: Option<String>,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
 }
 
 /// Which page of a list by names, or the one of a name.
@@ -320,14 +325,42 @@ pub(crate) struct Called {
     /// Behind this one: the `next` of the page before.
     after: Option<String>,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
     /// Only the one of this name, with its tag for `If-Match`.
     name: Option<String>,
 }
 
+/// How many rows somebody wants at most. More than a page has is refused: whoever asks for 5000 and gets 1000 would take them for all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Most(u32);
+
+impl<'de> Deserialize<'de> for Most {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Of a query, which knows texts only.
+        let number: Option<u32> = String::deserialize(deserializer)?.parse().ok();
+        let fits = number.filter(|number| (1..=1000).contains(number));
+        fits.map(Self)
+            .ok_or_else(|| serde::de::Error::custom("must be a whole number from 1 to 1000"))
+    }
+}
+
+impl JsonSchema for Most {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Most".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": 1000 })
+    }
+}
+
 /// How long a page is.
-fn at_most(limit: Option<u32>) -> u32 {
-    limit.unwrap_or(100).clamp(1, 1000)
+fn at_most(limit: Option<Most>) -> u32 {
+    limit.map_or(100, |most| most.0)
 }
 
 type Asked = asked::Query<Which>;
@@ -348,7 +381,7 @@ impl Caller {
     /// The organisation that is asked about: the token's, the one that is named, or the only one.
     async fn organisation(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {
         let org = self.find(mdm, which).await?;
-        Ok(org.acting_for(&self.name))
+        Ok(org.acting_for(&self.name).being(&self.person))
     }
 
     async fn find(&self, mdm: &Mdm, which: &Which) -> Result<Org, Refusal> {
@@ -494,7 +527,7 @@ fn next_page(which: &Page, ids: impl ExactSizeIterator<Item = i64>) -> Option<An
 }
 
 /// A page of rows that were read whole: those behind the page before, in the order in which they are, and whether more follow.
-fn cut<T>(rows: Vec<T>, limit: Option<u32>, is_behind: impl Fn(&T) -> bool) -> (Vec<T>, bool) {
+fn cut<T>(rows: Vec<T>, limit: Option<Most>, is_behind: impl Fn(&T) -> bool) -> (Vec<T>, bool) {
     let limit = at_most(limit) as usize;
     let mut rows: Vec<T> = rows.into_iter().filter(is_behind).collect();
     let more = rows.len() > limit;
@@ -514,7 +547,7 @@ fn cut_by_id<T>(mut rows: Vec<T>, which: &Page, id: impl Fn(&T) -> i64) -> (Vec<
 fn cut_by_name<T>(
     mut rows: Vec<T>,
     after: Option<&str>,
-    limit: Option<u32>,
+    limit: Option<Most>,
     name: impl Fn(&T) -> &str,
 ) -> (Vec<T>, Option<String>) {
     rows.sort_by(|a, b| name(a).cmp(name(b)));
@@ -548,7 +581,7 @@ mod tests {
             for limit in 1..4 {
                 let (mut ids, mut names) = (Vec::new(), Vec::new());
                 let (mut page, mut after) = (Page::default(), None::<String>);
-                page.limit = Some(limit);
+                page.limit = Some(Most(limit));
                 loop {
                     // As nobody has ordered them.
                     let rows: Vec<i64> = (1..=count).rev().collect();
@@ -561,7 +594,8 @@ mod tests {
                 loop {
                     let rows: Vec<String> =
                         (1..=count).rev().map(|n| format!("Name {n}")).collect();
-                    let (rows, next) = cut_by_name(rows, after.as_deref(), Some(limit), |row| row);
+                    let (rows, next) =
+                        cut_by_name(rows, after.as_deref(), Some(Most(limit)), |row| row);
                     names.extend(rows);
                     after = next;
                     if after.is_none() {

@@ -19,7 +19,7 @@ use super::asked::Path;
 use super::described::{Operation, Sent, Shows, Told, Versioned, told};
 use super::edited::Part;
 use super::tagged::Version;
-use super::{About, Answer, at_most, refused, shown, waves, whole};
+use super::{About, Answer, Most, at_most, refused, shown, waves, whole};
 
 /// Members that are read for one piece of a calendar.
 const PIECE: u32 = 500;
@@ -33,7 +33,7 @@ pub(super) struct Which {
     #[serde(default)]
     after: AnyId,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
     /// They are taken along: what the record says until now is sealed, and `record` is its newest seal.
     #[serde(default)]
     export: bool,

@@ -149,7 +149,7 @@ fn conditions(route: &Route) -> Vec<Value> {
         all.push(header("Idempotency-Key", about, key));
     }
     if edited::by(route.path).is_some() {
-        let about = "The `ETag` of what is changed as it was seen: 412 when it has changed meanwhile. `*` is any.";
+        let about = "The `ETag` of what is changed as it was seen: 412 when it has changed meanwhile. `*` is any: 412 when there is no such thing.";
         let mut seen = header("If-Match", about, tag);
         seen["example"] = json!("*");
         all.push(seen);

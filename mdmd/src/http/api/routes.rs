@@ -90,7 +90,7 @@ table! {
     post "/api/v1/devices/{serial}/give-up" Approver give_up::give_up, "reason", "Gives up its open attempt, which nothing else ends: its wave and project can be closed then. Nothing is asked of Apple or of the device, and keys and codes stay. 409, with what ends it otherwise, or where the device was heard of within a day. Where two persons are demanded always, `approval` says what another must confirm.";
     post "/api/v1/devices/{serial}/clear-passcode" Helpdesk invitations::clear_passcode, "", "Takes the passcode of an iPhone or iPad away, with the unlock token that it gave.";
     post "/api/v1/devices/tags" Planner library::devices, "serials, add?, take?", "Tags devices: they get what the library has for their tags, and lose what it no longer has.";
-    get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it; a page at a time (`after`, `limit`).";
+    get  "/api/v1/tags" Viewer tags::list, "", "Tags of devices and groups of their owners, each with how many devices have it; a page at a time (`after`, `limit`); or the tag of a `name`.";
     post "/api/v1/tags" Planner tags::set, "tag, serials?, group?", "Gives a tag to exactly these devices, and those whose owners are in the group now, and takes it from all others. Answers `added`, `taken`, and `unknown` serial numbers.";
     get  "/api/v1/library" Viewer library::list, "", "Profiles and packages with their tags and revisions, a page at a time (`after`, `limit`); or the one of a `name`.";
     post "/api/v1/library/profiles" Admin library::profile, "name, profile (.mobileconfig, or base64 of it), tags?, groups? (of owners)", "Puts a configuration profile into the library, or a new revision of it; signed here unless it is signed.";
@@ -128,7 +128,7 @@ table! {
     get  "/api/v1/holds/{serial}" Viewer holds::look, "", "What it means to let one go now: steps that are open, and apps that go with their data, each with why (`not-asked-for`, `not-confirmed`, `given-up`, `dropped`, `undecided`). 409 for a device that is not held.";
     post "/api/v1/holds/{serial}/release" Helpdesk holds::release, "", "Lets one go now, whatever is missing: `asked`, `under_way`, or `late` without a set-up in a hold. `open` is what that means, as it was just before. 409 for a device that is not held.";
     get  "/api/v1/devices/{serial}/secrets" Viewer approvals::kept, "", "Which secrets of a device are kept, and since when; never what they are.";
-    post "/api/v1/secrets/reveal" Helpdesk approvals::reveal, "serial, kind (recovery_key, device_bypass_code, server_bypass_code, recovery_lock_password, firmware_password), reason, approval?", "Shows a secret of a device, once it is in the record that it was. A token must have the scope `secrets`. After ten a day `approval` says what another person must confirm first; it is then asked for again with that.";
+    post "/api/v1/secrets/reveal" Helpdesk approvals::reveal, "serial, kind (recovery_key, device_bypass_code, server_bypass_code, recovery_lock_password, firmware_password; of the service that it left original_recovery_key, original_bypass_code, original_device_bypass_code, original_recovery_lock_password, original_firmware_password, original_other), reason, approval?", "Shows a secret of a device, once it is in the record that it was. A token must have the scope `secrets`. After ten a day `approval` says what another person must confirm first; it is then asked for again with that.";
     get  "/api/v1/devices/{serial}/lock" Viewer locks::show, "", "Its Activation Lock: as read at Apple, as the device says, and how far the proof of a clearing is (`asked`, `cleared-not-read`, `off`, `still-on`, `refused`).";
     post "/api/v1/secrets/clear-lock" Helpdesk locks::clear, "serial, reason", "Has the Activation Lock of a device lifted with the bypass codes that are kept, then read back. Counts as a look at a secret: more than ten a day, or the organisation's rule, take two persons.";
     post "/api/v1/devices/{serial}/rotate-filevault" Helpdesk locks::rotate, "reason", "Has a Mac make a new recovery key, with the one that is kept. A command for it that waits already is answered with `already`.";
@@ -140,7 +140,7 @@ table! {
     post "/api/v1/templates/remove" Admin templates::remove, "name, organisations?", "Takes a template from organisations, or where none is named out of use (local socket only).";
     get  "/api/v1/template" Viewer templates::own, "", "The template that is in force in this organisation, and what of its projects is otherwise.";
     get  "/api/v1/approvals" Viewer approvals::list, "", "What waits for a second person, or was confirmed and is not used yet; a page at a time.";
-    post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done.";
+    post "/api/v1/approvals/{id}/confirm" Approver approvals::confirm, "", "Confirms what somebody else has asked for. An act is done now, as it was planned then; if anything of it has changed, nothing is done. Migrations are called back as far as they still can be, and no others: `left_out` names those that go no more, and why.";
     post "/api/v1/approvals/{id}/decline" Helpdesk approvals::decline, "", "Refuses it, or takes it back.";
     get  "/api/v1/two-persons" Viewer approvals::demanded, "", "Whether every reveal, every cancellation and every attempt that is given up takes two persons.";
     post "/api/v1/two-persons" Admin approvals::demand, "always", "Changes that. That it is no longer so takes two persons itself.";
@@ -156,7 +156,7 @@ table! {
     post "/api/v1/projects/{id}/switch" Approver projects::switch, "on", "Turns it on or off: off, nothing of it is submitted.";
     get  "/api/v1/projects/{id}/plan" Viewer projects::plan, "", "The whole plan as one document: project, waves, members, dates, what was done for them. Profiles of runbooks are named and left out.";
     post "/api/v1/plans" Planner projects::take_plan, "as `GET …/plan` answers", "Brings such a document in: makes the project, switched off, its waves and members; what is there already stays. Answers who was taken and who was not, and why.";
-    post "/api/v1/projects/{id}/close" Approver projects::close, "", "Closes it once every device has come to an end.";
+    post "/api/v1/projects/{id}/close" Approver projects::close, "", "Closes it, and its waves, once every device has come to an end.";
     post "/api/v1/projects/{id}/purge/plan" Admin projects::purge_plan, "other?", "What would be destroyed of the keys, codes and passwords that were imported for a closed project, and what stays because it is the only key of its device, with the digest. `other`: also what nobody can prove to be replaced, of what the original service called a secret without saying which.";
     post "/api/v1/projects/{id}/purge" Admin projects::purge, "reason, digest, other?", "Destroys exactly that. The record has who, why, and which.";
     get  "/api/v1/waves" Viewer waves::list, "", "Waves, a page at a time.";
@@ -170,15 +170,15 @@ table! {
     get  "/api/v1/waves/{id}/standing" Viewer waves::standing, "", "How a wave stands: where its members are, how many had ended when and will have, its gate, its drift.";
     get  "/api/v1/waves/{id}/failures" Viewer waves::failures, "", "What goes wrong with a wave: banners about all of its members, counts by way, and devices with owner, evidence and next action; a page at a time.";
     post "/api/v1/waves/{id}/members" Planner waves::add, "serials? or candidates? (platform, tag, service, group, product, most), deadline?, available_from?, dry?", "Puts devices into a wave: all of them, or nobody. Who comes late is submitted the next time.";
-    post "/api/v1/waves/{id}/members/remove" Planner waves::remove, "serials? or all?, reason?", "Takes devices out before anything of them is at Apple.";
+    post "/api/v1/waves/{id}/members/remove" Planner waves::remove, "serials? or all?, reason?", "Takes devices out before anything of them is at Apple; with `all` a draft is closed.";
     post "/api/v1/waves/{id}/members/move" Planner waves::relocate, "to, serials", "Moves members that are not submitted to another wave.";
-    post "/api/v1/waves/{id}/dates" Planner waves::dates, "serials? or all?, deadline, available_from", "Gives members that are not submitted these dates.";
+    post "/api/v1/waves/{id}/dates" Planner waves::dates, "serials? or all?, deadline, available_from?", "Gives members that are not submitted these dates.";
     post "/api/v1/waves/{id}/plan" Planner waves::plan, "first?, last?, buckets?, lead_hours?, dry?", "Spreads members that are not submitted over deadlines: in the office hours of their owners, never more at once than may be in a hold. `budget` says whether Apple lets the requests leave in time.";
     post "/api/v1/waves/{id}/prerequisites" Planner waves::meet, "name, evidence or not (why the word is taken back), serials? or all?", "Says that something was done for members at the original service, with what shows it; or takes that word back, with why. Answers of how many.";
     post "/api/v1/waves/{id}/clean-up" Planner waves::clean_up, "evidence or not (why the word is taken back), serials? or all?", "Says that the service that members left does not list them any more, with what shows it; or takes that word back, with why. Answers of how many.";
     post "/api/v1/waves/{id}/what-if" Planner waves::what_if, "", "Has the what-if run: everything that it finds, what has come and gone since the last one, the requests as they would be sent, the digest.";
     post "/api/v1/waves/{id}/acceptance" Approver waves::accept, "digest, waivers? (check, serials?, reason), reason?", "Accepts what a what-if found, by name; void when anything of it changes.";
-    post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed)", "Submits what was accepted. Answers the numbers of the requests.";
+    post "/api/v1/waves/{id}/submission" Approver waves::submit, "name (of the wave, typed), digest?, accepted_at?", "Submits what was accepted. With `digest` (of the what-if that was shown) and `accepted_at` (its `accepted.at`) only where nothing else was accepted since. Answers the numbers of the requests.";
     post "/api/v1/waves/{id}/gate" Approver waves::sign, "reason, despite?", "Signs that the waves after this one may go; how it stands is kept as evidence. With `despite` also where it does not stand as was wanted.";
     post "/api/v1/waves/{id}/pause" Planner waves::pause, "paused, reason", "Offers no more of its devices their migration, or goes on; where the stop rule has paused it an approver has it go on. Those that were offered it go on either way.";
     get  "/api/v1/waves/{id}/report" Viewer reports::wave, "", "The report of a wave: funnel, days, states, deadlines, marks, every member. As all reports: `format` (json, csv, html, text), of a CSV `table` for a small one; sent as it is read.";
@@ -230,7 +230,7 @@ table! {
     get  "/api/v1/hand-off/jobs/{id}" Viewer hand_off::show, "", "One job.";
     get  "/api/v1/hand-off/jobs/{id}/results" Viewer hand_off::results, "", "What became of each device of its bundle; a page at a time.";
     post "/api/v1/hand-off/jobs/{id}/signer" Admin hand_off::confirm, "sha256", "Says whose signature is believed: by a person who has compared it.";
-    post "/api/v1/hand-off/jobs/{id}/bundle" Admin hand_off::import, "the bytes of the bundle", "Takes the bundle, once: facts for the what-if, secrets into the vault. Answers what became of each device. The same bundle sent again after a crash goes on.";
+    post "/api/v1/hand-off/jobs/{id}/bundle" Admin hand_off::import, "the bytes of the bundle", "Takes the bundle, once: facts for the what-if, secrets into the vault. Answers what became of each device. The same bundle sent again after a crash goes on. 409, and nothing is used up, where none of its devices is known here or the lists were never read; `despite_unknown=true` takes it without them.";
     post "/api/v1/hand-off/jobs/{id}/close" Admin hand_off::close, "", "Takes no bundle any more; its key is destroyed.";
     post "/api/v1/hand-off/signer" Admin hand_off::signer, "", "The certificate with which we sign what we hand over ourselves; made when it is first asked for.";
     get  "/api/v1/hand-off/agreements" Viewer hand_off::agreements, "", "What was agreed on with other installations.";

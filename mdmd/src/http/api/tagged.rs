@@ -19,6 +19,7 @@ use super::super::error::{self, Door, Failure, Refusal};
 use super::super::{body, query};
 use super::asked::Query;
 use super::edited::{self, Named, Now, What};
+use super::tags::Seen;
 use super::{Caller, Office, Which, refused};
 
 /// The state of what an answer shows: the first half of its tag, to which `If-Match` is held. The second half is of the answer,
@@ -96,18 +97,19 @@ async fn only_if(office: &Office, request: Request, next: Next) -> Result<Respon
     let [known] = known.as_slice() else {
         return Err(bad("must be one tag"));
     };
-    if known == "*" {
-        // Whether there is such a thing is found out anyway.
-        return Ok(next.run(request).await);
-    }
+    let any = known == "*";
     let caller = request.extensions().get::<Caller>().cloned();
     let caller = caller.ok_or_else(|| Refusal::new(Door::Api, Failure::NoToken))?;
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let Some((what, named)) = edited::by(route) else {
-        return Err(bad(
-            "is not taken at this address: it changes nothing that has a tag",
-        ));
+        return match any {
+            // Nothing here has a state that could be another one.
+            true => Ok(next.run(request).await),
+            false => Err(bad(
+                "is not taken at this address: it changes nothing that has a tag",
+            )),
+        };
     };
     let org = match what {
         // Of the installation: who may not change it is not told how it stands.
@@ -118,7 +120,7 @@ async fn only_if(office: &Office, request: Request, next: Next) -> Result<Respon
             Some(caller.organisation(&office.mdm, &which).await?)
         }
     };
-    let (name, request) = name_in(office, route, named, request).await?;
+    let (name, mut request) = name_in(office, route, named, request).await?;
     let Some(name) = name else {
         // Never without its condition, whatever the request would be taken for.
         return Err(bad(
@@ -126,8 +128,16 @@ async fn only_if(office: &Office, request: Request, next: Next) -> Result<Respon
         ));
     };
     let now = edited::now(office, org.as_ref(), what, &name).await?;
+    if any {
+        // Any state will do, as long as there is one: what is not there is not made.
+        now.ok_or_else(stale)?;
+        return Ok(next.run(request).await);
+    }
     let seen = |now: &Now| !known.starts_with("W/") && now.is_seen_in(known);
     let now = now.filter(seen).ok_or_else(stale)?;
+    if let Some(have) = now.tagged() {
+        request.extensions_mut().insert(Seen(have.clone()));
+    }
     // Held to it in the very batch that changes it: somebody else may be faster.
     let only = now.held(org.as_ref());
     let answer = only.run(next.run(request)).await;

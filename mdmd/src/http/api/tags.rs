@@ -2,19 +2,41 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::Extension;
+use mdm_core::error::Error;
 use mdm_core::ids::Serial;
+use mdm_core::service::TagsInUse;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::described::{Sent, Shows, told};
-use super::{About, Answer, Names, cut_by_name, refused, shown};
+use super::super::error::Refusal;
+use super::described::{Sent, Shows, Versioned, told};
+use super::{About, Answer, Called, cut_by_name, edited, refused, shown};
 
 /// Where a tag and where a group stands in the list of both.
 const TAG: &str = "tag:";
 const GROUP: &str = "group:";
 
-pub(super) async fn list(About { org, which, .. }: About<Names>) -> Answer<impl Shows> {
-    let found = org.tags_in_use().await.map_err(refused)?;
+/// The devices that have the tag which a request sets, as whoever names its state has seen them.
+#[derive(Clone, Debug)]
+pub(super) struct Seen(pub(super) BTreeSet<Serial>);
+
+pub(super) async fn list(
+    About { org, which, .. }: About<Called>,
+) -> Result<Versioned<impl Shows>, Refusal> {
+    let mut version = None;
+    let mut found = TagsInUse::default();
+    if let Some(name) = &which.name {
+        let have = org.devices_of_tag(name).await.map_err(refused)?;
+        if have.is_empty() {
+            return Err(refused(Error::NotFound("tag that any device has")));
+        }
+        let tag = name.trim().to_ascii_lowercase();
+        found.tags = BTreeMap::from([(tag, have.len())]);
+        version = Some(edited::of_tag(&have));
+    } else {
+        found = org.tags_in_use().await.map_err(refused)?;
+    }
     // One list for both, groups first, as their words stand in the alphabet; a page tells them apart again.
     let groups = found.groups.into_iter().map(|row| (GROUP, row));
     let all = groups.chain(found.tags.into_iter().map(|row| (TAG, row)));
@@ -31,7 +53,8 @@ pub(super) async fn list(About { org, which, .. }: About<Names>) -> Answer<impl 
             groups.insert(group.to_owned(), devices);
         }
     }
-    shown(told! { tags: tags, groups: groups, next: next })
+    let answer = told! { tags: tags, groups: groups, next: next };
+    Ok(Versioned::of(version, answer))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -47,13 +70,18 @@ pub(super) struct Set {
 
 pub(super) async fn set(
     About { office, org, .. }: About,
+    seen: Option<Extension<Seen>>,
     Sent(sent): Sent<Set>,
 ) -> Answer<impl Shows> {
     let mut serials = sent.serials;
     if let Some(group) = &sent.group {
         serials.extend(org.devices_of_group(group).await.map_err(refused)?);
     }
-    let done = org.set_tag(&sent.tag, &serials).await.map_err(refused)?;
+    let done = match seen {
+        Some(Extension(Seen(seen))) => org.set_tag_as_seen(&sent.tag, &serials, &seen).await,
+        None => org.set_tag(&sent.tag, &serials).await,
+    };
     office.poke.notify_one();
+    let done = done.map_err(refused)?;
     shown(told! { tag: done.tag, added: done.added, taken: done.taken, unknown: done.unknown })
 }

@@ -160,8 +160,8 @@ pub(super) async fn add(
         }
     };
     if sent.dry || serials.is_empty() {
-        // Whose wave it is comes first.
-        org.standing(WaveId(id)).await.map_err(refused)?;
+        // Whose wave it is comes first, and whether anybody can be put into it.
+        org.open_wave(WaveId(id)).await.map_err(refused)?;
         return shown(Added { added: 0, serials });
     }
     let dates = Dates {
@@ -241,7 +241,8 @@ pub(super) struct Dating {
     #[serde(default)]
     all: bool,
     deadline: Timestamp,
-    available_from: Timestamp,
+    /// From when on users are asked; a week before, not in the past and not before the project's window begins where it is left out.
+    available_from: Option<Timestamp>,
 }
 
 pub(super) async fn dates(
@@ -250,8 +251,12 @@ pub(super) async fn dates(
     Sent(sent): Sent<Dating>,
 ) -> Answer<impl Shows> {
     let who = chosen(&sent.serials, sent.all).map_err(refused)?;
-    let dated = org.set_dates(WaveId(id), who, sent.deadline, sent.available_from);
-    shown(told! { planned: dated.await.map_err(refused)? })
+    let (wave, deadline) = (WaveId(id), sent.deadline);
+    let dated = match sent.available_from {
+        Some(from) => org.set_dates(wave, who, deadline, from).await,
+        None => org.set_deadline(wave, who, deadline).await,
+    };
+    shown(told! { planned: dated.map_err(refused)? })
 }
 
 /// How members are spread over deadlines.
@@ -444,6 +449,10 @@ async fn scheduling(
 #[serde(deny_unknown_fields)]
 pub(super) struct Submitting {
     name: String,
+    /// Of the what-if whose requests were shown to who typed it: nothing is sent where something else was accepted since.
+    digest: Option<String>,
+    /// When that was accepted; with `digest` only.
+    accepted_at: Option<Timestamp>,
 }
 
 pub(super) async fn submit(
@@ -452,7 +461,14 @@ pub(super) async fn submit(
     Sent(sent): Sent<Submitting>,
 ) -> Answer<impl Shows> {
     let before = scheduling(&office, &org, WaveId(id)).await?;
-    let submitted = org.submit_accepted(WaveId(id), &sent.name).await;
+    let submitted = match (&sent.digest, sent.accepted_at) {
+        (Some(digest), at) => org.submit_shown(WaveId(id), &sent.name, digest, at).await,
+        (None, None) => org.submit_accepted(WaveId(id), &sent.name).await,
+        (None, Some(_)) => {
+            let problem = "must be there with accepted_at";
+            return Err(refused(Error::bad_input("digest", problem)));
+        }
+    };
     let members = submitted.map_err(refused)?;
     office.poke.notify_one();
     let errands: Vec<ErrandId> = scheduling(&office, &org, WaveId(id))

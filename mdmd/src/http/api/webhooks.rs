@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::super::error::Refusal;
 use super::asked::Path;
 use super::described::{Sent, Shows, Versioned, told};
-use super::{About, Answer, at_most, edited, refused, shown};
+use super::{About, Answer, Most, at_most, edited, refused, shown};
 
 /// A receiver as people see it: without its secret.
 #[derive(Serialize, JsonSchema)]
@@ -97,7 +97,7 @@ pub(super) struct Before {
     /// Before this id: the `next` of the page before.
     before: Option<AnyId>,
     /// So many at most: 1 to 1000, 100 when left out.
-    limit: Option<u32>,
+    limit: Option<Most>,
 }
 
 /// Which receivers: there are few, and all of them are in one answer.

@@ -182,9 +182,11 @@ fn whoever_acted_is_one_pseudonym_and_sentences_that_people_typed_name_nobody() 
         "text": "signed by Anna Approver, mail anna@example.com, for Eva Ander",
         "reason": "Eva asked Anna; see Ander", "Eva": "evaluate Eva", "note": "EVA told anna, ANNA@example.com",
         "schedule": "schedule at once", "asked_by": "schedule",
-        "device_assigned_by": "boss@example.com",
+        "device_assigned_by": "boss@example.com", "apple_actor": "clerk@example.com (USER)",
     });
     assert!(redaction.value(&mut value, &[]));
+    let at_apple = value["apple_actor"].as_str().unwrap();
+    assert!(at_apple.starts_with("actor-"), "{at_apple}");
     let anna = value["by"].as_str().unwrap().to_owned();
     assert!(anna.starts_with("actor-"));
     assert_eq!(value["actor"], "worker");

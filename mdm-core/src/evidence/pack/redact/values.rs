@@ -35,7 +35,7 @@ const HARDWARE: [(&str, Redact); 21] = [
     ("localhostname", Redact::Owners),
 ];
 /// Keys of whoever has done something at Apple.
-const AT_APPLE: [&str; 2] = ["deviceassignedby", "profileassignedby"];
+const AT_APPLE: [&str; 3] = ["deviceassignedby", "profileassignedby", "appleactor"];
 
 impl Redaction {
     /// The same of every text in a value, the names of its keys among them; says whether anything was replaced.

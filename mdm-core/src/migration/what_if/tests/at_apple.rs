@@ -182,6 +182,7 @@ fn a_device_that_nobody_knows_is_not_let_through() {
         platform: None,
         runbook: None,
         brings: &brings,
+        manifests: &Manifests::default(),
         without: &BTreeSet::new(),
         destination: "OURS",
         services: &[],

@@ -1,7 +1,7 @@
 //! What holds for all members: what ends, what was seen of the doors, the server and its account.
 
 use super::*;
-use crate::licences::{LicenceNeed, Stock};
+use crate::licences::{LicenceNeed, NeedCount, Stock, TakenOver};
 
 #[test]
 fn what_ends_too_early_stands_against_all() {
@@ -90,6 +90,38 @@ fn what_was_seen_of_the_doors_counts_and_what_nobody_saw_is_unknown() {
 }
 
 #[test]
+fn the_thirty_days_of_licences_count_from_when_a_location_was_taken_over() {
+    let taken = |days: u32| {
+        let (from, at) = ("Old MDM".to_owned(), NOW - days * DAY);
+        ("Library".to_owned(), TakenOver { from, at })
+    };
+    let of = |days: u32, last: u32, check| {
+        let facts = ServerFacts {
+            locations: (1, Some(NOW)),
+            taken_over: vec![taken(days)],
+            ..ServerFacts::default()
+        };
+        let found = look_at_server(&facts, (NOW + DAY, NOW + last * DAY), NOW);
+        found.into_iter().find(|f| f.check == check).unwrap()
+    };
+    let ends = |days, last| of(days, last, Check::DeadlineLicences);
+    assert_eq!(ends(0, 30).result, Pass);
+    assert_eq!(ends(0, 31).result, Warn);
+    assert_eq!(ends(20, 10).result, Pass);
+    let late = ends(20, 11);
+    assert_eq!((late.result, late.source), (Warn, Some(FactSource::Api)));
+    for named in ["Library", "Old MDM", &taken(20).1.at.to_string()] {
+        assert!(late.fact.contains(named), "{}", late.fact);
+    }
+    // Waiting mends nothing, and another deadline that is too late as well is nothing new.
+    assert_eq!(ends(90, 2).result, Warn);
+    assert_eq!(ends(20, 11).bound(), ends(20, 12).bound());
+    assert_eq!(ends(400, 2).result, Pass, "another move");
+    let shared = |days| of(days, 2, Check::ContentTokenShared).result;
+    assert_eq!((shared(29), shared(30)), (Warn, Pass));
+}
+
+#[test]
 fn the_server_is_looked_at_too() {
     let mut facts = ServerFacts {
         requests: 10,
@@ -155,4 +187,52 @@ fn the_server_is_looked_at_too() {
     (has.has, has.lacks, has.others) = (has.needs, 0, 1);
     facts.needs = Some(vec![has]);
     assert_eq!(of(&facts, Check::AppsLicences), Some(Pass));
+}
+
+#[test]
+fn licences_are_counted_for_who_goes_and_said_of_who_stays_behind() {
+    let wants = [(7_u64, "com.example.notes".to_owned())];
+    // Two go and three stay behind, of which one has a licence.
+    let finding = |available, assignable, others| {
+        let mut count = NeedCount::default();
+        for _ in 0..2 {
+            count.add(&wants, |_| false);
+        }
+        for has in [true, false, false] {
+            count.add_behind(&wants, |_| has);
+        }
+        let stock = Stock {
+            total: 9,
+            available,
+            device_assignable: assignable,
+            ..Stock::default()
+        };
+        let mut needs = count.finish(&BTreeMap::from([(7, stock)]));
+        needs[0].others = others;
+        let counted = (needs[0].needs, needs[0].has, needs[0].behind);
+        assert_eq!(counted, (5, 1, 2));
+        let lacks = needs[0].lacks;
+        let facts = ServerFacts {
+            needs: Some(needs),
+            ..ServerFacts::default()
+        };
+        let found = look_at_server(&facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+        let found = found.into_iter().find(|f| f.check == Check::AppsLicences);
+        (lacks, found.unwrap())
+    };
+    let (lacks, found) = finding(4, true, 0);
+    assert_eq!((lacks, found.result), (0, Pass));
+    let (lacks, found) = finding(3, true, 0);
+    assert_eq!((lacks, found.result), (0, Warn));
+    assert!(found.fact.contains("1 of 2 that stay"), "{}", found.fact);
+    // How many these are is no other plan, and that others want the same is.
+    assert_eq!(found.bound(), finding(2, true, 0).1.bound());
+    let (_, contested) = finding(2, true, 1);
+    assert!(contested.fact.contains("1 of other"), "{}", contested.fact);
+    assert_ne!(found.bound(), contested.bound());
+    let (lacks, found) = finding(1, true, 0);
+    assert_eq!((lacks, found.result), (1, Warn));
+    assert!(found.fact.contains("1 of 5 devices"), "{}", found.fact);
+    let (lacks, found) = finding(9, false, 0);
+    assert_eq!((lacks, found.result), (2, Warn));
 }

@@ -44,7 +44,7 @@ fn an_app_that_is_to_stay_and_can_be_had_nowhere_blocks_an_iphone() {
     }
     check(Ios, Check::AppsMapped, Pass, nowhere(AppAction::Drop));
     // That its manifest can be had is another question.
-    check_with(&[Check::AppsSource], Ios, Check::AppsMapped, Pass, |m| {
+    check_with(&[Check::AppsManifest], Ios, Check::AppsMapped, Pass, |m| {
         nowhere(AppAction::Install)(m);
         m.runbook.apps[0].manifest_url = Some(MANIFEST.to_owned());
         tell(m, |s| {
@@ -73,32 +73,84 @@ fn an_app_of_ones_own_whose_signature_nobody_knows_is_no_pass() {
         }
     };
     let (keep, last) = (AppAction::KeepIfPresent, NOW + 39 * DAY);
-    check(Ios, Check::AppsSource, Unknown, own(None, keep));
-    check(Macos, Check::AppsSource, Unknown, own(None, keep));
+    // Nobody has looked at the manifest, and that is another check.
+    let source = |platform, result, change: &dyn Fn(&mut Member)| {
+        let also = [Check::AppsManifest];
+        check_with(&also, platform, Check::AppsSource, result, change);
+    };
+    source(Ios, Unknown, &own(None, keep));
+    source(Macos, Unknown, &own(None, keep));
     check(Ios, Check::AppsSource, Pass, own(None, AppAction::Drop));
-    check(Ios, Check::AppsSource, Unknown, own(Some(last), keep));
-    check(Macos, Check::AppsSource, Unknown, own(Some(last), keep));
+    source(Ios, Pass, &own(Some(last), keep));
+    source(Macos, Pass, &own(Some(last), keep));
     // That the list is old as well makes it no better, and is said.
-    check(Ios, Check::AppsSource, Unknown, |m| {
-        own(Some(last), keep)(m);
+    let old = |m: &mut Member| {
+        own(None, keep)(m);
         m.original.apps.as_mut().unwrap().at = NOW - 15 * DAY;
-    });
+    };
+    source(Ios, Unknown, &old);
     let mut m = member(Ios);
-    own(Some(last), keep)(&mut m);
-    m.original.apps.as_mut().unwrap().at = NOW - 15 * DAY;
+    old(&mut m);
     let found = m.look();
-    let source = found.iter().find(|f| f.check == Check::AppsSource).unwrap();
-    assert!(source.fact.contains("nobody has looked"), "{}", source.fact);
-    assert!(source.fact.contains("15 days old"), "{}", source.fact);
-    assert!(source.bound().ends_with("; old"), "{}", source.bound());
+    let finding = found.iter().find(|f| f.check == Check::AppsSource).unwrap();
+    assert!(
+        finding.fact.contains("nobody has told when"),
+        "{}",
+        finding.fact
+    );
+    assert!(finding.fact.contains("15 days old"), "{}", finding.fact);
+    assert!(finding.bound().ends_with("; old"), "{}", finding.bound());
     let early = last - Duration::from_secs(1);
-    check(Ios, Check::AppsSource, Block, own(Some(early), keep));
-    // Nobody has looked at the manifest, and that is said.
-    let mut m = member(Ios);
-    own(Some(last), keep)(&mut m);
-    let found = m.look();
-    let source = found.iter().find(|f| f.check == Check::AppsSource).unwrap();
-    assert!(source.fact.contains("nobody has looked"), "{}", source.fact);
+    source(Ios, Block, &own(Some(early), keep));
+}
+
+#[test]
+fn a_manifest_that_nobody_has_looked_at_is_a_warning_and_one_that_cannot_be_used_blocks() {
+    use crate::checklist::SeenManifest;
+
+    let own = |m: &mut Member| {
+        m.runbook.apps[0].manifest_url = Some(MANIFEST.to_owned());
+        tell(m, |s| {
+            s.apps = Some(vec![signed("com.example.Notes", Some(NOW + 300 * DAY))])
+        });
+    };
+    let seen = |m: &mut Member, seen: SeenManifest| {
+        own(m);
+        m.manifests.seen.insert(MANIFEST.to_owned(), seen);
+    };
+    let of = |change: &dyn Fn(&mut Member)| {
+        let mut m = member(Ios);
+        change(&mut m);
+        let mut found = m.look();
+        found.retain(|f| f.check == Check::AppsManifest);
+        found.pop().unwrap()
+    };
+    check(Ios, Check::AppsManifest, Warn, own);
+    check(Macos, Check::AppsManifest, Warn, own);
+    assert!(of(&own).fact.contains("not looked at yet"));
+    let finding = of(&|m| {
+        own(m);
+        let why = "its address is not a public one".to_owned();
+        m.manifests.unseen.insert(MANIFEST.to_owned(), why);
+    });
+    assert_eq!(finding.result, Warn);
+    assert!(
+        finding.fact.contains("not a public one"),
+        "{}",
+        finding.fact
+    );
+    let wrong = |m: &mut Member| seen(m, SeenManifest::wrong(MANIFEST, NOW, "answers with 404"));
+    check(Ios, Check::AppsManifest, Block, wrong);
+    check(Macos, Check::AppsManifest, Warn, wrong);
+    let finding = of(&wrong);
+    let from = (finding.source, finding.at);
+    assert_eq!(from, (Some(FactSource::Probe), Some(NOW)));
+    // No acceptance is bound to any of it, and no plan goes by it.
+    assert!(!finding.is_of_the_plan());
+    assert!(!finding.keeps_back(&Unknowns::default(), Some(Ios)));
+    // Without such an app nothing is said.
+    let found = member(Ios).look();
+    assert!(found.iter().all(|f| f.check != Check::AppsManifest));
 }
 
 #[test]
@@ -255,4 +307,141 @@ fn a_licence_that_only_people_can_get_is_named_as_one() {
     let gone = said(BTreeMap::new());
     assert!(gone.fact.contains("no licence is left"), "{}", gone.fact);
     assert_ne!(people.bound(), gone.bound());
+}
+
+#[test]
+fn who_gets_no_licence_of_an_app_that_it_is_to_get_is_told_apart_from_who_loses_one() {
+    let plan = |action| {
+        let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
+        runbook.apps = vec![app("com.example.notes", Some(7), action)];
+        runbook
+    };
+    let (install, keep) = (plan(AppAction::Install), plan(AppAction::KeepIfPresent));
+    let mut mac = PinnedRunbook::standard(Macos, Variant::Migration);
+    mac.apps = install.apps.clone();
+    let serials = ["A1", "B1", "C1", "D1", "E1", "F1"].map(serial);
+    let facts = |apps: &[&str]| {
+        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+        let mut said = said();
+        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+        facts.take(said, NOW, "export");
+        facts
+    };
+    let (without, with) = (facts(&[]), facts(&["com.example.Notes"]));
+    let (none, no_tags) = (BTreeSet::new(), BTreeSet::new());
+    let held = BTreeSet::from([7]);
+    let missing = |available, assignable| {
+        let stock = Stock {
+            total: 9,
+            assigned: 9 - available,
+            available,
+            unlimited: false,
+            device_assignable: assignable,
+        };
+        let mut forecaster = Forecaster::new(Some(BTreeMap::from([(7, stock)])));
+        // Keeps it where it is, and does not have it; is to get it; nobody knows what it has; is a Mac; has it; has a licence.
+        let members = [
+            (Ios, &keep, Some(&without), &none),
+            (Ios, &install, Some(&without), &none),
+            (Ios, &install, None, &none),
+            (Macos, &mac, None, &none),
+            (Ios, &install, Some(&with), &none),
+            (Ios, &install, Some(&without), &held),
+        ];
+        let mut lost = Vec::new();
+        for (serial, (platform, runbook, original, licences)) in serials.iter().zip(members) {
+            let short = forecaster.add(&LossOf {
+                serial,
+                platform: Some(platform),
+                original,
+                runbook: Some(runbook),
+                licences,
+                tags: &no_tags,
+            });
+            lost.push(!short.lost.is_empty());
+        }
+        let all = forecaster.missing();
+        let found = all.iter().map(|(place, missing)| {
+            let finding = missing_licence(missing, Some(NOW));
+            assert_eq!(
+                (finding.check, finding.at),
+                (Check::AppsLicences, Some(NOW))
+            );
+            assert!(!finding.fact.contains("data"), "{}", finding.fact);
+            (*place, finding.result)
+        });
+        (found.collect::<Vec<_>>(), lost.iter().any(|lost| *lost))
+    };
+    // The one that has the app comes first, whatever its place, and the one that keeps it takes one that nothing hangs on.
+    assert_eq!(missing(5, true), (Vec::new(), false));
+    assert_eq!(missing(4, true), (vec![(3, Warn)], false));
+    assert_eq!(missing(3, true), (vec![(2, Block), (3, Warn)], false));
+    let all = vec![(1, Block), (2, Block), (3, Warn)];
+    assert_eq!(missing(1, true), (all.clone(), false));
+    assert_eq!(missing(0, true), (all.clone(), true));
+    // Licences for people are none in a hold.
+    assert_eq!(missing(9, false), (all, true));
+    // Without a location nobody can say.
+    let mut nobody = Forecaster::new(None);
+    nobody.add(&LossOf {
+        serial: &serials[1],
+        platform: Some(Ios),
+        original: Some(&without),
+        runbook: Some(&install),
+        licences: &none,
+        tags: &no_tags,
+    });
+    assert!(nobody.missing().is_empty());
+}
+
+#[test]
+fn who_stays_behind_for_something_else_takes_no_licence_from_who_goes() {
+    let mut runbook = PinnedRunbook::standard(Ios, Variant::Migration);
+    runbook.apps = vec![app("com.example.notes", Some(7), AppAction::Install)];
+    let serials = ["A1", "B1", "C1", "D1"].map(serial);
+    let facts = |apps: &[&str]| {
+        let mut facts = OriginalFacts::new(OrganisationId(1), DeviceId(1));
+        let mut said = said();
+        said.apps = Some(apps.iter().map(|app| OriginalApp::new(app)).collect());
+        facts.take(said, NOW, "export");
+        facts
+    };
+    let none = (BTreeSet::new(), BTreeSet::new());
+    // Two that stay behind come before one that goes, and one that stays comes after it.
+    let short = |has: &[&str], left| {
+        let original = facts(has);
+        let stock = Stock {
+            total: 9,
+            assigned: 9 - left,
+            available: left,
+            unlimited: false,
+            device_assignable: true,
+        };
+        let mut forecaster = Forecaster::new(Some(BTreeMap::from([(7, stock)])));
+        let mut lost = Vec::new();
+        for (place, serial) in serials.iter().enumerate() {
+            let member = LossOf {
+                serial,
+                platform: Some(Ios),
+                original: Some(&original),
+                runbook: Some(&runbook),
+                licences: &none.0,
+                tags: &none.1,
+            };
+            let short = match place == 2 {
+                true => forecaster.add(&member),
+                false => forecaster.add_behind(&member),
+            };
+            if !short.lost.is_empty() {
+                lost.push(place);
+            }
+        }
+        lost.extend(forecaster.missing().into_keys());
+        lost
+    };
+    for has in [&["com.example.notes"][..], &[]] {
+        assert_eq!(short(has, 1), [3], "{has:?}");
+        assert!(short(has, 2).is_empty(), "{has:?}");
+        assert_eq!(short(has, 0), [0, 1, 2, 3], "{has:?}");
+    }
 }

@@ -353,3 +353,37 @@ fn the_forecast_counts_apps_devices_and_people() {
     };
     assert_eq!(forecast(&mut [mac].into_iter()), Forecast::default());
 }
+
+#[test]
+fn a_step_that_is_only_for_tags_that_no_device_has_is_said_of_all() {
+    let mut runbook = member(Ios).runbook;
+    for (id, word) in [(StepId::Lock, "excutives"), (StepId::Network, "lab")] {
+        let step = runbook.steps.iter_mut().find(|step| step.id == id);
+        step.unwrap().only.insert(word.to_owned());
+    }
+    let mut counter = StepCounter::default();
+    let others = [StepId::Lock, StepId::Network];
+    counter.add(&runbook, &BTreeSet::from(others));
+    counter.add(&runbook, &BTreeSet::from([StepId::Lock]));
+    let mut facts = ServerFacts {
+        for_nobody: counter.finish(),
+        ..ServerFacts::default()
+    };
+    let lock = ForNobody {
+        step: StepId::Lock,
+        only: BTreeSet::from(["excutives".to_owned()]),
+        members: 2,
+    };
+    assert_eq!(facts.for_nobody, [lock]);
+    let of = |facts: &ServerFacts| {
+        let mut found = look_at_server(facts, (NOW + DAY, NOW + 9 * DAY), NOW);
+        found.retain(|f| f.check == Check::RunbookValid);
+        found
+    };
+    let found = of(&facts);
+    assert_eq!((found.len(), found[0].result), (1, Warn));
+    let fact = "the step lock is only for devices with excutives: none of these 2 has that";
+    assert_eq!(found[0].fact, fact);
+    facts.for_nobody.clear();
+    assert!(of(&facts).is_empty());
+}

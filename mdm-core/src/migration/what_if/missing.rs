@@ -1,0 +1,139 @@
+//! Apps that devices are to get, and would not get for want of a licence. Whoever has an app and would lose it with its data comes first
+//! (the forecast gives them theirs); what is left then goes to all others, in the order in which they come, as licences are given out. Nothing is
+//! lost with its data here: an app that was not there is not there afterwards either.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::forecast::{LossOf, gets_one};
+use crate::app_state::is_same_app;
+use crate::device::Platform;
+use crate::licences::Stock;
+use crate::migration::{AppAction, AppPlan, StepId};
+use crate::original::{OriginalApp, OriginalFacts};
+
+/// A member that wants a licence which nothing that it has depends on.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Its place among the members: its serial number with each app would be a lot.
+    place: usize,
+    platform: Platform,
+    /// It goes; otherwise it takes none, for something else stands against it.
+    goes: bool,
+    /// It gets the app; otherwise it only takes a licence, for an app that is kept where it is and that it does not have.
+    installs: bool,
+}
+
+/// Apps that a device is to get and of which no licence is left for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Its platform.
+    pub(crate) platform: Platform,
+    /// Those of which licences are left for nobody.
+    pub(crate) apps: Vec<String>,
+    /// Those of which there are licences for people only.
+    pub(crate) for_people: Vec<String>,
+}
+
+/// Who takes what is left of licences when all have theirs that would lose an app.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SecondTurn {
+    come: usize,
+    /// By app, with its identifier; apps of which there are as many licences as one likes are left out.
+    waiting: BTreeMap<u64, (String, Vec<Waiting>)>,
+}
+
+impl SecondTurn {
+    /// The next member, which has come `first` for some of its apps.
+    pub(super) fn add(
+        &mut self,
+        member: &LossOf<'_>,
+        goes: bool,
+        first: &BTreeSet<u64>,
+        stock: &BTreeMap<u64, Stock>,
+    ) {
+        let place = self.come;
+        self.come += 1;
+        let (Some(platform), Some(runbook)) = (member.platform, member.runbook) else {
+            return;
+        };
+        let mut seen = BTreeSet::new();
+        for plan in &runbook.apps {
+            let Some(app) = plan.store_id.filter(|_| plan.action != AppAction::Drop) else {
+                continue;
+            };
+            let free = |stock: &Stock| stock.unlimited && stock.device_assignable;
+            if member.licences.contains(&app)
+                || first.contains(&app)
+                || stock.get(&app).is_some_and(free)
+                || !seen.insert(app)
+            {
+                continue;
+            }
+            // Two rows of a table may name one app of the store.
+            let mut rows = runbook.apps.iter().filter(|row| row.store_id == Some(app));
+            let installs = rows.any(|row| is_installed(row, platform, member));
+            let (_, waiting) = self
+                .waiting
+                .entry(app)
+                .or_insert_with(|| (plan.bundle_id.clone(), Vec::new()));
+            waiting.push(Waiting {
+                place,
+                platform,
+                goes,
+                installs,
+            });
+        }
+    }
+
+    /// Who gets no licence of what it is to get, where so many are `left` of each app: by its place.
+    pub(super) fn missing(
+        &self,
+        stock: &BTreeMap<u64, Stock>,
+        left: &BTreeMap<u64, u64>,
+    ) -> BTreeMap<usize, Missing> {
+        let mut all: BTreeMap<usize, Missing> = BTreeMap::new();
+        for (app, (name, waiting)) in &self.waiting {
+            let stock = stock.get(app);
+            let mut left = match stock.is_some_and(|stock| stock.device_assignable) {
+                true => left.get(app).copied().unwrap_or_default(),
+                false => 0,
+            };
+            for one in waiting {
+                if left > 0 {
+                    left -= u64::from(one.goes);
+                    continue;
+                }
+                if !one.installs {
+                    continue;
+                }
+                let missing = all.entry(one.place).or_insert_with(|| Missing {
+                    platform: one.platform,
+                    apps: Vec::new(),
+                    for_people: Vec::new(),
+                });
+                let names = match stock.is_some_and(Stock::is_for_users_only) {
+                    true => &mut missing.for_people,
+                    false => &mut missing.apps,
+                };
+                names.push(name.clone());
+            }
+        }
+        all
+    }
+}
+
+/// Whether a device gets this app anew, from the store: on a Mac whether or not it is there, elsewhere where it is not, or where nobody
+/// has told.
+fn is_installed(plan: &AppPlan, platform: Platform, member: &LossOf<'_>) -> bool {
+    if plan.action != AppAction::Install || plan.manifest_url.is_some() {
+        return false;
+    }
+    let has = |app: &OriginalApp| is_same_app(&app.bundle_id, &plan.bundle_id);
+    let known = member.original.and_then(OriginalFacts::known_apps);
+    let there = known.is_some_and(|told| told.value.iter().any(has));
+    let step = match platform.is_mac() {
+        true => StepId::Apps,
+        false => StepId::AppsRequired,
+    };
+    (platform.is_mac() || !there) && gets_one(&[step], member.runbook, member.original, member.tags)
+}

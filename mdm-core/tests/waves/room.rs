@@ -1,0 +1,88 @@
+//! The room of a project: who stays behind takes none of it, in the wave itself and in others, and whoever a waiver lets go does.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mdm_core::check::Check;
+use mdm_core::migration::MoveState;
+use mdm_core::original::Said;
+use mdm_core::service::{Dates, ProjectChange};
+use mdm_core::wave::{Preset, Waiver};
+
+use super::service_house::fleet::{serial, serials};
+use super::service_house::{House, START};
+use super::{DAY, members, pilot, says, wave};
+
+#[tokio::test]
+async fn who_stays_behind_takes_nobodys_room_and_who_is_waived_does() {
+    let house = House::new().await;
+    let (org, id, pilot) = pilot(&house, 6, 4, [10, 20]).await;
+    let room_for = async |capacity| {
+        let change = ProjectChange {
+            capacity: Some(capacity),
+            ..ProjectChange::default()
+        };
+        org.change_project(id, &change).await.unwrap();
+    };
+    // A system that cannot migrate: something stands against it.
+    let is_old = async |n: usize| {
+        house.clock.advance(Duration::from_secs(1));
+        let mut said = Said::nothing(serial(n));
+        said.system = Some("18.5".to_owned());
+        let now = house.mdm.now();
+        let taken = org.import_originals("Old MDM", now, vec![said]).await;
+        assert_eq!(taken.unwrap().changed, 1);
+    };
+    let against = async || -> Vec<String> {
+        let all = org.what_if(pilot).await.unwrap().against_all;
+        let capacity = all.into_iter().filter(|a| a.starts_with("capacity:"));
+        capacity.collect()
+    };
+    room_for(3).await;
+    let said = against().await;
+    assert!(said[0].contains("at most 4 devices"), "{said:?}");
+    is_old(0).await;
+    assert_eq!(against().await, [""; 0], "three go");
+
+    // Those of another draft count until somebody has found that they stay behind.
+    let main = wave(&org, id, "main", Preset::Main).await;
+    let dates = Dates {
+        deadline: Some(START + 20 * DAY),
+        available_from: Some(START + 10 * DAY),
+    };
+    org.add_members(main, &serials(4..6), dates).await.unwrap();
+    let said = against().await;
+    assert!(said[0].contains("at most 5 devices"), "{said:?}");
+    is_old(4).await;
+    is_old(5).await;
+    org.run_what_if(main).await.unwrap();
+    let behind = |state: &MoveState| matches!(state, MoveState::Blocked { .. });
+    let all = members(&org, main).await;
+    assert!(all.iter().all(|m| behind(&m.state)), "{all:?}");
+    assert_eq!(against().await, [""; 0]);
+
+    // A waiver lets one more go than there is room for.
+    let waiver = Waiver {
+        check: Check::OsMinimum,
+        serials: BTreeSet::from([serial(0)]),
+        reason: "it is updated on the way".to_owned(),
+    };
+    let seen = org.run_what_if(pilot).await.unwrap();
+    says(
+        org.accept(pilot, &seen.digest, std::slice::from_ref(&waiver), "")
+            .await,
+        "with those that waivers let go 4 devices",
+    );
+    room_for(4).await;
+    let seen = org.run_what_if(pilot).await.unwrap();
+    org.accept(pilot, &seen.digest, &[waiver], "")
+        .await
+        .unwrap();
+    // What was accepted with a waiver is held to the room of the day, too.
+    room_for(3).await;
+    let said = against().await;
+    assert!(said[0].contains("waivers let go 4 devices"), "{said:?}");
+    says(org.submit_accepted(pilot, "pilot").await, "waivers let go");
+    room_for(4).await;
+    assert_eq!(org.submit_accepted(pilot, "pilot").await.unwrap(), 4);
+}

@@ -1,0 +1,325 @@
+//! What each `mdmd wave` command asks for, and what it says of the answer.
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use serde_json::{Value, json};
+
+use super::super::act;
+use super::super::client::{Client, Where};
+use super::super::migration::moment;
+use super::super::{Common, Done, Ended, Exit, Means as _, cell};
+use super::steered::{gate, later, pause};
+use super::submitted::{submit, waiver};
+use super::{Wave, find, notices, plan, shown};
+
+pub(crate) async fn run(common: &Common, command: &Wave) -> Done {
+    match command {
+        Wave::New {
+            name,
+            project,
+            preset,
+            ade_profile,
+            place,
+        } => {
+            let ade = ade_profile.as_deref().map(options).transpose()?;
+            let client = Client::acting(common, place).await?;
+            let project = super::super::project::number(&client, project).await?;
+            let body = json!({ "project": project, "name": name, "preset": preset, "ade": ade });
+            let said = "a draft: nothing is asked of anybody before it is submitted.";
+            let made = client.act("/api/v1/waves", &body, said).await?;
+            super::super::print(common, &made, |made| {
+                println!("wave {} is {}", cell(&made["id"]), cell(&made["name"]));
+            });
+            Ok(())
+        }
+        Wave::Set {
+            wave,
+            ade_profile,
+            no_ade_profile: _,
+            place,
+        } => {
+            let options = ade_profile.as_deref().map(options).transpose()?;
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let said = match options {
+                Some(_) => {
+                    "its own ADE profile is defined at Apple and read back; its devices get it at their next assignment."
+                }
+                None => "its devices get the organisation's ADE profile at their next assignment.",
+            };
+            let path = format!("{}/ade-profile", found.path);
+            let answer = client
+                .act(&path, &json!({ "options": options }), said)
+                .await?;
+            super::super::print(common, &answer, |answer| match &answer["ade"] {
+                Value::Null => println!(
+                    "{} gets the organisation's ADE profile",
+                    cell(&answer["name"])
+                ),
+                own => println!("{} has its own ADE profile: {own}", cell(&answer["name"])),
+            });
+            Ok(())
+        }
+        Wave::List { place } => {
+            let client = Client::looking(common, place).await?;
+            let all = client.pages("/api/v1/waves", "waves").await?;
+            super::super::print(common, &all, shown::list);
+            Ok(())
+        }
+        Wave::Add(add) => plan::add(common, add).await,
+        Wave::Plan(how) => plan::run(common, how).await,
+        Wave::Remove {
+            wave,
+            devices,
+            reason,
+            place,
+        } => {
+            let body = json!({ "serials": devices.some()?, "reason": reason.as_deref().unwrap_or_default() });
+            let said =
+                "these members leave the wave; one whose migration is at Apple already is refused.";
+            change(
+                common,
+                place,
+                wave,
+                "members/remove",
+                &body,
+                "removed",
+                said,
+            )
+            .await
+        }
+        Wave::Withdraw {
+            wave,
+            reason,
+            place,
+        } => {
+            let body = json!({ "all": true, "reason": reason.as_deref().unwrap_or_default() });
+            let said = "every member of which nothing was submitted leaves the wave for good; the others stay. A draft is closed with that.";
+            change(
+                common,
+                place,
+                wave,
+                "members/remove",
+                &body,
+                "removed",
+                said,
+            )
+            .await
+        }
+        Wave::Move {
+            wave,
+            to,
+            devices,
+            place,
+        } => {
+            let serials = devices.some()?;
+            let client = Client::acting(common, place).await?;
+            let to = find(&client, to).await?.number;
+            let body = json!({ "to": to, "serials": serials });
+            let said = "these members go with the other wave; what was accepted of both is void.";
+            change(common, place, wave, "members/move", &body, "moved", said).await
+        }
+        Wave::Met {
+            wave,
+            prerequisite,
+            evidence,
+            not,
+            devices,
+            place,
+        } => {
+            let serials = devices.any()?;
+            let body = json!({
+                "name": prerequisite, "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
+            });
+            let what = match not {
+                Some(_) => "taken_back",
+                None => "met",
+            };
+            let said = match not {
+                Some(_) => {
+                    "what was said to be met counts as not met again, and keeps these devices back."
+                }
+                None => {
+                    "what was to be done at the original service counts as done for these devices."
+                }
+            };
+            change(common, place, wave, "prerequisites", &body, what, said).await
+        }
+        Wave::Cleaned {
+            wave,
+            evidence,
+            not,
+            devices,
+            place,
+        } => {
+            let serials = devices.any()?;
+            let body = json!({
+                "evidence": evidence, "not": not, "all": serials.is_empty(), "serials": serials,
+            });
+            let said = match not {
+                Some(_) => "these devices are on the list for the original service again.",
+                None => {
+                    "these devices leave the list of what the original service still has to clean up."
+                }
+            };
+            change(common, place, wave, "clean-up", &body, "cleaned", said).await
+        }
+        Wave::Whatif {
+            wave,
+            requests,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let what_if = client
+                .post(&format!("{}/what-if", found.path), &json!({}))
+                .await?;
+            super::super::print(common, &what_if, |w| shown::what_if(w, *requests));
+            shown::verdict(&what_if)
+        }
+        Wave::Accept {
+            wave,
+            digest,
+            waive,
+            reason,
+            place,
+        } => {
+            let waivers: Result<Vec<Value>, Ended> = waive.iter().map(|w| waiver(w)).collect();
+            let reason = reason.as_deref().unwrap_or_default();
+            let body = json!({ "digest": digest, "waivers": waivers?, "reason": reason });
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let said = "whoever submits the wave may do exactly what was shown under this digest; any change voids it.";
+            let path = format!("{}/acceptance", found.path);
+            let accepted = client.act(&path, &body, said).await?;
+            super::super::print(common, &accepted, |accepted| {
+                println!(
+                    "accepted by {}: {} devices would be submitted, {} stay behind",
+                    cell(&accepted["acceptance"]["by"]),
+                    cell(&accepted["going"]),
+                    cell(&accepted["staying"])
+                );
+                println!(
+                    "`mdmd wave submit {} --confirm {}` does it",
+                    found.name, found.name
+                );
+            });
+            Ok(())
+        }
+        Wave::Submit {
+            wave,
+            confirm,
+            wait,
+            place,
+        } => submit(common, place, wave, confirm.as_deref(), *wait).await,
+        Wave::Notices(asked) => notices::notices(common, asked).await,
+        Wave::Calendar(asked) => notices::calendar(common, asked).await,
+        Wave::Status { wave, place } => {
+            let client = Client::looking(common, place).await?;
+            let found = find(&client, wave).await?;
+            let mut standing = client.get(&format!("{}/standing", found.path)).await?;
+            standing["failures"] = client
+                .get(&format!("{}/failures?limit=20", found.path))
+                .await?;
+            super::super::print(common, &standing, shown::standing);
+            Ok(())
+        }
+        Wave::Extend {
+            wave,
+            deadline,
+            acceptance,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let deadline = moment("--deadline", deadline)?;
+            let body = json!({ "act": "extend", "wave": found.number, "deadline": deadline });
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
+        Wave::Later { wave, lists, place } => later(common, place, wave, lists.as_deref()).await,
+        Wave::Force {
+            wave,
+            devices,
+            deadline,
+            reason,
+            acceptance,
+            place,
+        } => {
+            let serials = devices.some()?;
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let path = format!("{}/members", found.path);
+            let members = client.pages(&path, "members").await?;
+            let is_member = |serial: &mdm_core::ids::Serial| {
+                let mut all = members["members"].as_array().into_iter().flatten();
+                all.any(|m| m["serial"] == serial.as_str())
+            };
+            if let Some(stranger) = serials.iter().find(|s| !is_member(s)) {
+                let why = anyhow!("{stranger}: is not in the wave {}", found.name);
+                return Err(why).means(Exit::BadInput);
+            }
+            let body = json!({
+                "act": "force", "serials": serials, "deadline": moment("--deadline", deadline)?, "reason": reason,
+            });
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
+        Wave::Cancel {
+            wave,
+            acceptance,
+            place,
+        } => {
+            let client = Client::acting(common, place).await?;
+            let found = find(&client, wave).await?;
+            let body = json!({ "act": "cancel", "wave": found.number });
+            act::run(common, &client, "/api/v1/migrations", body, acceptance).await
+        }
+        Wave::Gate {
+            wave,
+            sign,
+            despite,
+            place,
+        } => gate(common, place, wave, sign.as_deref(), *despite).await,
+        Wave::Pause {
+            wave,
+            reason,
+            place,
+        } => pause(common, place, wave, true, reason).await,
+        Wave::Resume {
+            wave,
+            reason,
+            place,
+        } => pause(common, place, wave, false, reason).await,
+    }
+}
+
+/// Changes something of a wave's members, after saying what that means, and says of how many.
+pub(super) async fn change(
+    common: &Common,
+    place: &Where,
+    wave: &str,
+    path: &str,
+    body: &Value,
+    what: &str,
+    said: &str,
+) -> Done {
+    let client = Client::acting(common, place).await?;
+    let found = find(&client, wave).await?;
+    let path = format!("{}/{path}", found.path);
+    let answer = client.act(&path, body, said).await?;
+    super::super::print(common, &answer, |answer| {
+        println!("{} {}", what.replace('_', " "), cell(&answer[what]))
+    });
+    Ok(())
+}
+
+/// What an ADE profile is to say, from a file.
+fn options(file: &Path) -> Result<Value, Ended> {
+    let name = || file.display().to_string();
+    let text = std::fs::read(file)
+        .with_context(name)
+        .means(Exit::BadInput)?;
+    serde_json::from_slice(&text)
+        .with_context(name)
+        .means(Exit::BadInput)
+}
