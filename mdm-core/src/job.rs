@@ -246,6 +246,16 @@ impl JobKind {
             _ => Self::LONGEST_WAIT,
         }
     }
+
+    /// The latest moment, in milliseconds, to which a job of the patient kinds is put off: what people chose a day for has none for
+    /// whoever is not `sure` of the time.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn latest_of_patient(now: Timestamp, sure: bool) -> i64 {
+        match sure {
+            true => (now + Self::LONGEST_PATIENCE).as_millis(),
+            false => i64::MAX,
+        }
+    }
 }
 
 impl JobKind {

@@ -145,15 +145,10 @@ impl JobStore for PostgresStore {
         limit: u32,
         sure: bool,
     ) -> Result<u64, StoreError> {
-        // What people chose a day for has no latest moment for whoever is not sure.
-        let patient = match sure {
-            true => (now + JobKind::LONGEST_PATIENCE).as_millis(),
-            false => i64::MAX,
-        };
         let done = sqlx::query(DUE_AT_ONCE)
             .bind(now.as_millis())
             .bind((now + JobKind::LONGEST_WAIT).as_millis())
-            .bind(patient)
+            .bind(JobKind::latest_of_patient(now, sure))
             .bind(JobKind::PATIENT.to_vec())
             .bind(i64::from(limit))
             .bind(serde_json::json!(now).to_string())
